@@ -1,0 +1,1 @@
+"""Drives plans against channels and the recorder. Knows no HTTP and no SQL."""

@@ -1,0 +1,169 @@
+"""What can end a command, each with its exit code, and what a single request can run into.
+
+    PartnerToolsError                     exit
+    ├── InputError                           3   batch, plan or configuration is invalid
+    ├── AuthError                            4   no token, wrong permission
+    │   └── Unauthorized                     4   one 401: a fresh token may help, once
+    ├── ServiceError                         5   a service is unavailable or refuses to go on
+    │   ├── Unsent                           5   no byte of the request left this machine
+    │   ├── Unanswered                       5   it left, and no whole answer came
+    │   ├── Throttled                        5   429: not now
+    │   ├── Unavailable                      5   408 or 5xx: it may or may not have been done
+    │   ├── Rejected                         5   another 4xx: the service understood and said no
+    │   ├── Redirected                       5   3xx: never followed with a token on board
+    │   └── Unreadable                       5   a success whose body is not what was promised
+    ├── LedgerError                          6   locked, damaged or of another version
+    ├── GuardError                           8   a guard refused
+    └── Interrupted                        130   Ctrl-C or SIGTERM; resumable
+
+`str(error)` says what happened and carries the request id; `remedy` says what to do next.
+What becomes of one device is a value (`model.Outcome`), never an exception.
+"""
+
+from __future__ import annotations
+
+from partner_tools.model import Problem
+
+
+class PartnerToolsError(Exception):
+    """A failure that a user can understand and act on."""
+
+    exit_code = 1
+    default_rule = "error"
+
+    def __init__(self, message: str, *, remedy: str = "", rule: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.rule = rule or self.default_rule
+
+
+class InputError(PartnerToolsError):
+    """The batch, plan or configuration is invalid; nothing that changes anything was sent."""
+
+    exit_code = 3
+    default_rule = "invalid-input"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        rule: str | None = None,
+        problems: tuple[Problem, ...] = (),
+    ) -> None:
+        super().__init__(message, remedy=remedy, rule=rule)
+        self.problems = problems
+
+
+class AuthError(PartnerToolsError):
+    """No token could be had, or the service says that its bearer may not do this."""
+
+    exit_code = 4
+    default_rule = "not-authorized"
+
+
+class ServiceError(PartnerToolsError):
+    """A service is unavailable or refuses to go on.
+
+    `code` is the service's own error code as text (Partner Center sends numbers and strings);
+    `retry_after` is in seconds, None where the service did not say.
+    """
+
+    exit_code = 5
+    default_rule = "service-error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        rule: str | None = None,
+        status: int | None = None,
+        code: str | None = None,
+        description: str | None = None,
+        request_id: str | None = None,
+        correlation_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy, rule=rule)
+        self.status = status
+        self.code = code
+        self.description = description
+        self.request_id = request_id
+        self.correlation_id = correlation_id
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        named = f" (request {self.request_id})" if self.request_id else ""
+        return f"{self.message}{named}"
+
+
+class Unsent(ServiceError):
+    """No byte of the request left this machine: name resolution, refused connection, TLS."""
+
+    default_rule = "host-unreachable"
+
+
+class Unanswered(ServiceError):
+    """The request left and no whole answer came back: it may have been processed."""
+
+    default_rule = "no-answer"
+
+
+class Throttled(ServiceError):
+    """429: the service did nothing, and wants to be asked later."""
+
+    default_rule = "throttled"
+
+
+class Unavailable(ServiceError):
+    """408 or 5xx: the service failed, and does not say whether before or after acting."""
+
+    default_rule = "service-unavailable"
+
+
+class Unauthorized(ServiceError, AuthError):
+    """401. One fresh token may help; a second 401 ends the run."""
+
+    exit_code = 4
+    default_rule = "not-authorized"
+
+
+class Rejected(ServiceError):
+    """A 4xx that is none of the above: `status`, `code` and `description` say why."""
+
+    default_rule = "rejected"
+
+
+class Redirected(ServiceError):
+    """A 3xx: a token travels only to the host that it is for, so nothing is followed."""
+
+    default_rule = "redirect"
+
+
+class Unreadable(ServiceError):
+    """The service answered success with a body that is not what its contract promises."""
+
+    default_rule = "unreadable-answer"
+
+
+class LedgerError(PartnerToolsError):
+    """The ledger is locked, damaged or of another version; it was left as it is."""
+
+    exit_code = 6
+    default_rule = "ledger"
+
+
+class GuardError(PartnerToolsError):
+    """A guard refused: nothing that changes anything was sent."""
+
+    exit_code = 8
+    default_rule = "guard"
+
+
+class Interrupted(PartnerToolsError):
+    """Ctrl-C or SIGTERM. What was in flight is recorded; the run is resumable."""
+
+    exit_code = 130
+    default_rule = "interrupted"

@@ -1,0 +1,297 @@
+"""The life of a device in a run: every event, every state, and which leads to which.
+
+All that is durable about a run is a list of events; status, resume, report and audit are folds
+over them. A crash, a time-out, a power cut and Ctrl-C look the same here: an intent without an
+answer. Everything that belongs to the state machine stands in this file; the diagram in
+`docs/reference/lifecycle.md` is made from `TRANSITIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from partner_tools.model import Outcome, RunId, RunState
+
+
+class Kind(StrEnum):
+    """What can happen. The first group happens to a run, the second to one device of it."""
+
+    CREATED = "created"
+    PLANNED = "planned"
+    CONFIRMED = "confirmed"
+    STARTED = "started"
+    INTERRUPTED = "interrupted"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+    RESOLVED = "resolved"
+    INTENDED = "intended"
+    WITHDRAWN = "withdrawn"
+    DEFERRED = "deferred"
+    DOUBTED = "doubted"
+    ACCEPTED = "accepted"
+    RECALLED = "recalled"
+    ANSWERED = "answered"
+    OBSERVED = "observed"
+
+
+class State(StrEnum):
+    """Where one device stands."""
+
+    NEW = "new"
+    """Named by the batch, not resolved yet."""
+    READY = "ready"
+    """Nothing of it is under way: its removal may be intended."""
+    SENT = "sent"
+    """An intent is durable; whether its request left is not known until the next event."""
+    DOUBT = "doubt"
+    """A request may have been processed; only looking settles it."""
+    RESENT = "resent"
+    """A further intent while an earlier one is still in doubt."""
+    ACCEPTED = "accepted"
+    """The service took the work and has not said what became of it."""
+    SETTLED = "settled"
+    """An outcome is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One fact, in the order in which it became durable. `device` is None for a run's events.
+
+    What `payload` holds, by kind (`schemas/event.schema.json` is the contract):
+
+    - `resolved`: `outcome` (`pending` where a removal is planned), `customer`, and the plan's
+      `detail`, `remedy`, `target`, `candidates`
+    - `intended`: `requestId`, `correlationId`
+    - `withdrawn`: nothing; the intended request never left
+    - `deferred`: `status`, `code`; the service did nothing and wants to be asked later
+    - `doubted`: `answered` (whether any answer came), `detail`, `status`
+    - `accepted`: `handle`, what the service gave to ask after the work
+    - `recalled`: `present`, whether the registration is still there
+    - `answered`: `outcome`, `detail`, `remedy`, `status`, `code`, `requestId`, `correlationId`
+    - `observed`: `plane`, `status`, and what was seen
+    """
+
+    run: RunId
+    kind: Kind
+    at: datetime
+    device: int | None = None
+    payload: Mapping[str, Any]
+
+
+TRANSITIONS: Mapping[tuple[State, Kind], State] = {
+    (State.NEW, Kind.RESOLVED): State.READY,
+    (State.READY, Kind.RESOLVED): State.READY,
+    (State.SETTLED, Kind.RESOLVED): State.READY,
+    (State.READY, Kind.INTENDED): State.SENT,
+    (State.READY, Kind.ANSWERED): State.SETTLED,
+    (State.SENT, Kind.WITHDRAWN): State.READY,
+    (State.SENT, Kind.DEFERRED): State.READY,
+    (State.SENT, Kind.DOUBTED): State.DOUBT,
+    (State.SENT, Kind.ACCEPTED): State.ACCEPTED,
+    (State.SENT, Kind.ANSWERED): State.SETTLED,
+    (State.SENT, Kind.RECALLED): State.READY,
+    (State.DOUBT, Kind.INTENDED): State.RESENT,
+    (State.DOUBT, Kind.RECALLED): State.READY,
+    (State.DOUBT, Kind.ANSWERED): State.SETTLED,
+    (State.RESENT, Kind.WITHDRAWN): State.DOUBT,
+    (State.RESENT, Kind.DEFERRED): State.DOUBT,
+    (State.RESENT, Kind.DOUBTED): State.DOUBT,
+    (State.RESENT, Kind.ACCEPTED): State.ACCEPTED,
+    (State.RESENT, Kind.ANSWERED): State.SETTLED,
+    (State.RESENT, Kind.RECALLED): State.READY,
+    (State.ACCEPTED, Kind.DOUBTED): State.DOUBT,
+    (State.ACCEPTED, Kind.ANSWERED): State.SETTLED,
+    (State.SETTLED, Kind.OBSERVED): State.SETTLED,
+    (State.DOUBT, Kind.OBSERVED): State.DOUBT,
+    (State.READY, Kind.OBSERVED): State.READY,
+    (State.ACCEPTED, Kind.OBSERVED): State.ACCEPTED,
+}
+"""The whole machine. `resolved` with an outcome other than `pending`, and `recalled` that did not
+find the registration, settle at once: `advance` says so where it reads the payload."""
+
+IN_DOUBT = frozenset({State.SENT, State.DOUBT, State.RESENT})
+"""What a process that died may leave behind, and `settle` has to clear before anything is sent."""
+
+
+class IllegalEventError(ValueError):
+    """An event that cannot follow the ones before it: a bug, or a ledger that was edited."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What the events of one device amount to.
+
+    `request_id` is the one that an attempt has to carry while no answer to it came; None means
+    that the next attempt needs a new one (Partner Center's rule,
+    https://learn.microsoft.com/partner-center/developer/headers, read 2026-11).
+    `silent` says that a request of ours went unanswered, which an `absent` has to mention.
+    """
+
+    state: State = State.NEW
+    outcome: Outcome = Outcome.PENDING
+    customer: str | None = None
+    rule: str | None = None
+    detail: str | None = None
+    remedy: str | None = None
+    request_id: str | None = None
+    correlation_id: str | None = None
+    answered_request_id: str | None = None
+    attempts: int = 0
+    silent: bool = False
+    handle: str | None = None
+    settled_at: datetime | None = None
+    evidence: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a request may have been processed without our knowing."""
+        return self.state in IN_DOUBT
+
+
+def advance(history: History, event: Event) -> History:
+    """The history after one more event.
+
+    Raises IllegalEventError where `TRANSITIONS` does not allow it.
+    """
+    following = TRANSITIONS.get((history.state, event.kind))
+    if following is None:
+        raise IllegalEventError(f"{event.kind} cannot follow in state {history.state}")
+    moved = replace(history, state=following)
+    read = _READERS[event.kind]
+    return read(moved, event.payload, event.at)
+
+
+def fold(events: Iterable[Event], start: History | None = None) -> History:
+    """The history that a device's events amount to, in their order."""
+    history = start or History()
+    for event in events:
+        history = advance(history, event)
+    return history
+
+
+def _resolved(history: History, payload: Mapping[str, Any], at: datetime) -> History:
+    outcome = Outcome(payload["outcome"])
+    settled = outcome is not Outcome.PENDING
+    return replace(
+        history,
+        state=State.SETTLED if settled else State.READY,
+        outcome=outcome,
+        customer=payload.get("customer"),
+        rule=payload.get("rule"),
+        detail=payload.get("detail"),
+        remedy=payload.get("remedy"),
+        settled_at=at if settled else None,
+    )
+
+
+def _intended(history: History, payload: Mapping[str, Any], _at: datetime) -> History:
+    return replace(
+        history,
+        outcome=Outcome.UNKNOWN,
+        request_id=payload["requestId"],
+        correlation_id=payload.get("correlationId"),
+        attempts=history.attempts + 1,
+        detail=None,
+        remedy=None,
+    )
+
+
+def _withdrawn(history: History, _payload: Mapping[str, Any], _at: datetime) -> History:
+    return replace(
+        history, outcome=_unsettled_outcome(history.state), attempts=history.attempts - 1
+    )
+
+
+def _deferred(history: History, payload: Mapping[str, Any], _at: datetime) -> History:
+    return replace(
+        history,
+        outcome=_unsettled_outcome(history.state),
+        answered_request_id=history.request_id,
+        request_id=None,
+        detail=payload.get("detail"),
+    )
+
+
+def _doubted(history: History, payload: Mapping[str, Any], _at: datetime) -> History:
+    answered = bool(payload.get("answered"))
+    return replace(
+        history,
+        outcome=Outcome.UNKNOWN,
+        answered_request_id=history.request_id if answered else history.answered_request_id,
+        request_id=None if answered else history.request_id,
+        silent=history.silent or not answered,
+        detail=payload.get("detail"),
+        remedy=payload.get("remedy"),
+    )
+
+
+def _accepted(history: History, payload: Mapping[str, Any], _at: datetime) -> History:
+    return replace(history, outcome=Outcome.UNKNOWN, handle=payload["handle"])
+
+
+def _recalled(history: History, payload: Mapping[str, Any], at: datetime) -> History:
+    if payload["present"]:
+        return replace(history, outcome=Outcome.PENDING, detail=None, remedy=None)
+    return replace(
+        history,
+        state=State.SETTLED,
+        outcome=Outcome.ABSENT,
+        detail=payload.get("detail"),
+        remedy=payload.get("remedy"),
+        settled_at=at,
+    )
+
+
+def _answered(history: History, payload: Mapping[str, Any], at: datetime) -> History:
+    return replace(
+        history,
+        outcome=Outcome(payload["outcome"]),
+        rule=payload.get("rule"),
+        detail=payload.get("detail"),
+        remedy=payload.get("remedy"),
+        answered_request_id=payload.get("requestId") or history.request_id,
+        correlation_id=payload.get("correlationId") or history.correlation_id,
+        request_id=None,
+        settled_at=at,
+    )
+
+
+def _observed(history: History, payload: Mapping[str, Any], at: datetime) -> History:
+    seen = {**payload, "observedAt": at.isoformat()}
+    return replace(history, evidence=(*history.evidence, seen))
+
+
+def _unsettled_outcome(state: State) -> Outcome:
+    return Outcome.PENDING if state is State.READY else Outcome.UNKNOWN
+
+
+_READERS = {
+    Kind.RESOLVED: _resolved,
+    Kind.INTENDED: _intended,
+    Kind.WITHDRAWN: _withdrawn,
+    Kind.DEFERRED: _deferred,
+    Kind.DOUBTED: _doubted,
+    Kind.ACCEPTED: _accepted,
+    Kind.RECALLED: _recalled,
+    Kind.ANSWERED: _answered,
+    Kind.OBSERVED: _observed,
+}
+
+
+RUN_STATES: Mapping[Kind, RunState] = {
+    Kind.CREATED: RunState.PLANNING,
+    Kind.PLANNED: RunState.PLANNED,
+    Kind.CONFIRMED: RunState.PLANNED,
+    Kind.STARTED: RunState.RUNNING,
+    Kind.INTERRUPTED: RunState.INTERRUPTED,
+    Kind.STOPPED: RunState.STOPPED,
+    Kind.FINISHED: RunState.FINISHED,
+    Kind.CANCELLED: RunState.CANCELLED,
+}
+"""The state that a run's own event leaves it in."""

@@ -1,0 +1,216 @@
+"""The nouns: what a user names, what a service shows, what is planned. Values, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+RunId = NewType("RunId", str)
+TenantId = NewType("TenantId", str)
+
+Json = Mapping[str, "object"]
+"""A JSON object as `json.loads` gives it."""
+
+
+class ChannelName(StrEnum):
+    """The service through which a partner removes an Autopilot registration."""
+
+    PARTNER_CENTER = "partner-center"
+    OEM_DIRECT = "oem-direct"
+
+
+class Reason(StrEnum):
+    """Why a device leaves the organisation."""
+
+    REPAIR = "repair"
+    END_OF_LIFE = "end-of-life"
+    RESALE = "resale"
+    REPLACEMENT = "replacement"
+    LOST_OR_STOLEN = "lost-or-stolen"
+    OTHER = "other"
+
+
+class Outcome(StrEnum):
+    """What became of one device. `docs/reference/lifecycle.md` says which event leads to which."""
+
+    REMOVED = "removed"
+    ABSENT = "absent"
+    NOT_FOUND = "not-found"
+    AMBIGUOUS = "ambiguous"
+    DUPLICATE = "duplicate"
+    NOT_OWNED = "not-owned"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    PENDING = "pending"
+
+
+GONE = frozenset({Outcome.REMOVED, Outcome.ABSENT})
+"""The outcomes after which the channel has nothing left to do."""
+
+
+class RunState(StrEnum):
+    """How far a run has come. Only `planning`, `running` and `interrupted` can be resumed into."""
+
+    PLANNING = "planning"
+    PLANNED = "planned"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+class Severity(StrEnum):
+    """Whether a problem of the input stops it or only has to be known."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing wrong with the user's input, and what to do about it.
+
+    `row` is the line of the file as an editor shows it (the sheet row of XLSX, the index from 1
+    of a JSON batch); None for a problem of the whole file. `column` is the property name of the
+    batch schema, or the header as the file spells it where no property fits.
+    """
+
+    file: str
+    row: int | None
+    column: str | None
+    rule: str
+    severity: Severity
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What identifies a machine to Autopilot. The texts are exactly as given, but trimmed."""
+
+    serial_number: str | None = None
+    manufacturer: str | None = None
+    model: str | None = None
+    product_key_id: str | None = None
+    hardware_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One machine as the user named it, with the place where it was named."""
+
+    row: int
+    identity: Identity
+    customer: str | None = None
+    """As given: a tenant GUID or a domain; None where the batch or the command line says it."""
+    reference: str | None = None
+    replacement: Identity | None = None
+    """The new identity after a board swap: never resolved, planned or sent."""
+    extra: tuple[tuple[str, str], ...] = ()
+    """Columns that nobody knows, as they were; they travel into the report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The user's input, checked. `digest` is `sha256:` of the file's bytes."""
+
+    batch_id: str
+    file: str
+    digest: str
+    devices: tuple[Device, ...]
+    reason: Reason = Reason.OTHER
+    channel: ChannelName | None = None
+    customer: str | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """A customer tenant as the partner knows it."""
+
+    tenant_id: TenantId
+    domain: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where Partner Center keeps one registration: both parts are needed to delete it."""
+
+    batch_id: str
+    device_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """One device of a customer's estate as Partner Center lists it. Absent fields are None."""
+
+    target: Target
+    serial_number: str | None = None
+    manufacturer: str | None = None
+    model: str | None = None
+    product_key_id: str | None = None
+    hardware_hash: str | None = None
+    uploaded_at: str | None = None
+    """As the service wrote it: 7 fractional digits and offsets other than Z occur."""
+    allowed_operations: tuple[str, ...] | None = None
+    """None where the service did not say, which is common and means nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estate:
+    """Everything Partner Center shows of one customer, complete: every batch, every page."""
+
+    customer: Customer
+    registrations: tuple[Registration, ...]
+    observed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedDevice:
+    """What will be done with one device of the batch, or why nothing will.
+
+    `outcome` is `pending` where a removal is planned and final otherwise. `index` is the position
+    in the batch from 0 and the key of the device in its run.
+    """
+
+    index: int
+    device: Device
+    customer: TenantId | None
+    outcome: Outcome
+    target: Target | None = None
+    found: Registration | None = None
+    """What the service showed, without the hardware hash: the restore kit keeps that apart."""
+    candidates: tuple[Target, ...] = ()
+    rule: str | None = None
+    detail: str | None = None
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCustomer:
+    """How much of one customer's estate the plan takes."""
+
+    customer: Customer
+    estate: int
+    removals: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that a run will do, reviewable. Its digest binds a confirmation to its content."""
+
+    run: RunId
+    channel: ChannelName
+    created_at: datetime
+    batch_id: str
+    batch_digest: str
+    reason: Reason
+    customers: tuple[PlannedCustomer, ...]
+    devices: tuple[PlannedDevice, ...]
+    notes: tuple[str, ...] = field(default=())
+    """What a reviewer has to know besides: identifiers that were derived, assumptions of a wire."""

@@ -1,0 +1,1 @@
+"""The handoff: one document per customer, and its renderings."""
