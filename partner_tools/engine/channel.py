@@ -1,0 +1,115 @@
+"""What the engine asks of a channel, and what a channel may say of each device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from partner_tools.model import Identity, Outcome, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """One device to remove, with the ids that its attempt carries.
+
+    `request_id` stays the same until an answer came, also over a restart. `silent` says that a
+    request of ours went unanswered before, which an `absent` has to mention.
+    """
+
+    index: int
+    identity: Identity
+    customer: str | None
+    target: Target | None
+    request_id: str
+    correlation_id: str
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The service said what became of the device. `bars_customer`: it holds for all of them."""
+
+    outcome: Outcome
+    rule: str | None = None
+    detail: str | None = None
+    remedy: str | None = None
+    status: int | None = None
+    code: str | None = None
+    request_id: str | None = None
+    correlation_id: str | None = None
+    bars_customer: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferral:
+    """The service did nothing with this device and may be asked again."""
+
+    detail: str
+    status: int | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """It may have been done. `answered` says whether any answer came (then the id is spent)."""
+
+    answered: bool
+    detail: str
+    remedy: str | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """The service took the work; `handle` is what it gave to ask after it."""
+
+    handle: str
+
+
+Verdict = Answer | Deferral | Doubt | Acceptance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polling:
+    """How accepted work is asked after, in seconds. The deadline counts from the first question."""
+
+    interval: float = 10.0
+    max_interval: float = 120.0
+    deadline: float = 3600.0
+
+
+class Channel(Protocol):
+    """A way to remove registrations."""
+
+    @property
+    def call_size(self) -> int:
+        """How many devices one call may carry."""
+
+    @property
+    def observable(self) -> bool:
+        """Whether the channel can look what is still registered."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether an unanswered removal may be sent again at once, with the same request id."""
+
+    @property
+    def polling(self) -> Polling:
+        """How accepted work is asked after."""
+
+    def remove(self, removals: Sequence[Removal]) -> Mapping[int, Verdict]:
+        """One attempt to remove them in one call; a verdict for every index that was passed.
+
+        Raises a ServiceError where no verdict was had, AuthError where this partner or its token
+        may not do this at all.
+        """
+
+    def poll(self, handle: str, removals: Sequence[Removal]) -> Mapping[int, Verdict]:
+        """One attempt to ask after accepted work; `Acceptance` for what is not finished."""
+
+    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
+        """Look, patiently, which of them are still registered. Complete, or raises.
+
+        Called only where the channel is observable.
+        """

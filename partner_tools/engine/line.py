@@ -1,0 +1,105 @@
+"""Asks a service, patiently: the one loop around reads, under the shared governor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from partner_tools.errors import (
+    Interrupted,
+    ServiceError,
+    Throttled,
+    Unauthorized,
+)
+from partner_tools.pacing import GiveUp, Policy, decide
+
+T = TypeVar("T")
+
+
+class Stop(Protocol):
+    """Set when the user wants no further request to leave. `threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Sleep for `timeout` seconds, or less when it is set meanwhile; whether it is set."""
+
+
+class Pace(Protocol):
+    """Says when the next request may leave. `engine.governor.Governor` is one."""
+
+    def acquire(self, stop: Stop) -> bool:
+        """Wait for a permit; False when stopped instead."""
+
+    def succeeded(self) -> None:
+        """A request that had a permit was answered, and not with 429."""
+
+    def throttled(self, retry_after: float | None) -> None:
+        """A request was answered 429: everybody pauses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """How requests leave: when, how often again, and with whose token.
+
+    `clock` is monotonic, in seconds; `jitter` gives numbers between 0 and 1; `renew` replaces a
+    token that the service refused.
+    """
+
+    pace: Pace
+    policy: Policy
+    stop: Stop
+    clock: Callable[[], float]
+    jitter: Callable[[], float]
+    renew: Callable[[], None]
+
+    def ask(self, attempt: Callable[[], T]) -> T:
+        """The answer of a read, after as many attempts as the policy allows.
+
+        Raises the last attempt's ServiceError, or Interrupted when stopped.
+        """
+        started, tries, renewed = self.clock(), 0, False
+        while True:
+            tries += 1
+            self.permit()
+            try:
+                answer = attempt()
+            except Unauthorized:
+                self.pace.succeeded()
+                if renewed:
+                    raise
+                renewed = True
+                self.renew()
+            except ServiceError as error:
+                self.heard(error)
+                self.rest(error, tries, self.clock() - started)
+            else:
+                self.pace.succeeded()
+                return answer
+
+    def permit(self) -> None:
+        """Wait until a request may leave. Raises Interrupted when stopped."""
+        if not self.pace.acquire(self.stop):
+            raise interruption()
+
+    def heard(self, error: ServiceError) -> None:
+        """Tell the governor how an attempt ended."""
+        if isinstance(error, Throttled):
+            self.pace.throttled(error.retry_after)
+        else:
+            self.pace.succeeded()
+
+    def rest(self, error: ServiceError, tries: int, elapsed: float) -> None:
+        """Sleep before the next attempt. Raises `error` when there shall be none."""
+        step = decide(self.policy, error, tries, elapsed, self.jitter())
+        if isinstance(step, GiveUp):
+            raise error
+        if self.stop.wait(step.seconds):
+            raise interruption() from error
+
+
+def interruption() -> Interrupted:
+    """What ends a command that was asked to stop."""
+    return Interrupted("interrupted: no further request was sent", remedy="resume the run")

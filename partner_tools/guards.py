@@ -1,0 +1,124 @@
+"""What has to be true before anything is removed. Pure: limits and a plan in, refusals out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from partner_tools.errors import GuardError
+from partner_tools.model import Outcome, PlannedCustomer, PlannedDevice
+
+DEFAULT_MAX_DEVICES = 500
+TYPED_CONFIRMATION_ABOVE = 50
+"""More removals than this ask for the customer's domain instead of a y."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a profile or a flag allows. None means no limit."""
+
+    max_devices: int = DEFAULT_MAX_DEVICES
+    max_devices_per_day: int | None = None
+    max_estate_share: float | None = None
+    """Between 0 and 1: the part of a customer's estate that one run may take."""
+
+
+def check(
+    limits: Limits,
+    planned: Sequence[PlannedDevice],
+    customers: Sequence[PlannedCustomer],
+    removed_today: Mapping[str, int],
+) -> None:
+    """Refuse a plan that takes more than the limits allow.
+
+    `removed_today` counts, by tenant id, what runs of this ledger removed since midnight UTC.
+    Raises GuardError that names every limit passed.
+    """
+    removals = count_removals(planned)
+    refusals = [
+        *_too_many(limits, removals),
+        *(
+            refusal
+            for each in customers
+            for refusal in (
+                *_too_large_a_share(limits, each),
+                *_too_many_today(limits, each, removed_today),
+            )
+        ),
+    ]
+    if refusals:
+        raise GuardError(
+            "; ".join(message for message, _ in refusals),
+            rule="limit",
+            remedy="; ".join(dict.fromkeys(remedy for _, remedy in refusals)),
+        )
+
+
+def count_removals(planned: Iterable[PlannedDevice]) -> int:
+    """How many devices the plan would remove."""
+    return sum(device.outcome is Outcome.PENDING for device in planned)
+
+
+def question(customers: Iterable[PlannedCustomer]) -> str:
+    """What a person has to see before saying yes: how much of whose estate goes."""
+    return "\n".join(
+        f"  {display_name(each)}: {each.removals} of this customer's {each.estate} devices"
+        for each in customers
+        if each.removals
+    )
+
+
+def expected_answer(customers: Sequence[PlannedCustomer]) -> str | None:
+    """What has to be typed where a y is too little; None where a y is enough."""
+    concerned = [each for each in customers if each.removals]
+    if sum(each.removals for each in concerned) <= TYPED_CONFIRMATION_ABOVE or not concerned:
+        return None
+    largest = max(concerned, key=lambda each: each.removals)
+    return largest.customer.domain or str(largest.customer.tenant_id)
+
+
+def display_name(planned: PlannedCustomer) -> str:
+    """The customer as a person knows it."""
+    customer = planned.customer
+    named = " · ".join(part for part in (customer.name, customer.domain) if part)
+    return f"{named} ({customer.tenant_id})" if named else str(customer.tenant_id)
+
+
+def _too_many(limits: Limits, removals: int) -> list[tuple[str, str]]:
+    if removals <= limits.max_devices:
+        return []
+    return [
+        (
+            f"{removals} devices would be removed, more than the limit of {limits.max_devices}",
+            f"if that is right, run it again with --max-devices {removals}",
+        )
+    ]
+
+
+def _too_large_a_share(limits: Limits, each: PlannedCustomer) -> list[tuple[str, str]]:
+    share = each.removals / each.estate if each.estate else 0.0
+    if limits.max_estate_share is None or share <= limits.max_estate_share:
+        return []
+    return [
+        (
+            f"{each.removals} of the {each.estate} devices of {display_name(each)} would be "
+            f"removed, more than the share of {limits.max_estate_share:.0%}",
+            "raise guards.max_estate_share in the profile if that is right",
+        )
+    ]
+
+
+def _too_many_today(
+    limits: Limits, each: PlannedCustomer, removed_today: Mapping[str, int]
+) -> list[tuple[str, str]]:
+    before = removed_today.get(each.customer.tenant_id, 0)
+    allowed = limits.max_devices_per_day
+    if allowed is None or not each.removals or before + each.removals <= allowed:
+        return []
+    return [
+        (
+            f"{display_name(each)} lost {before} devices today and would lose {each.removals} "
+            f"more, above the daily limit of {allowed}",
+            "wait until tomorrow (UTC), or raise limits.max_devices_per_day in the profile",
+        )
+    ]
