@@ -1,0 +1,675 @@
+"""The only door of requests: one attempt of one HTTP exchange, and what can become of it.
+
+The rule it keeps: `Unsent` is raised only where no byte of the request can have left this
+machine; whatever fails later is `Unanswered`, because the service may have acted. It never tries
+again, follows nothing, and hands the token to the one host that it is for.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
+
+import requests
+import requests.adapters
+import requests.utils
+import urllib3
+import urllib3.exceptions
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from partner_tools.clients.secret import Secret
+from partner_tools.errors import (
+    AuthError,
+    InputError,
+    Redirected,
+    ServiceError,
+    Unanswered,
+    Unreadable,
+    Unsent,
+)
+
+log = logging.getLogger(__name__)
+
+DEFAULT_TIMEOUT = (10.0, 180.0)
+"""Seconds to connect, and to wait for the next byte: Microsoft's own SDK waits three minutes,
+"increased to contend with server latency" (Partner-Center-PowerShell change log, 3.0.10)."""
+
+ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
+REFUSAL_LIMIT_BYTES = 64 * 1024
+JSON_DEPTH_LIMIT = 64
+
+_CHUNK_BYTES = 64 * 1024
+_REQUEST_ID_HEADERS = ("MS-RequestId", "client-request-id")
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_URL_CHARACTERS = re.compile(r"[!-~]*")
+_UNPRINTABLE = re.compile(r"[^!-~]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class TokenSource(Protocol):
+    """Where a transport takes its bearer token from."""
+
+    def token(self) -> str:
+        """A token that is still good for about a minute. Raises AuthError where none can be had."""
+        ...
+
+    def renew(self, stale: str) -> None:
+        """Have `stale` replaced, unless that has happened already."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCertificate:
+    """A certificate with its private key (PEM) for mutual TLS."""
+
+    certificate: Path
+    key: Path | None = None
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked. `url` is a path below the base URL, or an absolute URL of the same host.
+
+    It leaves byte for byte as it stands here: percent-encoding is the caller's.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole answer. `seconds` is from sending to its last byte."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    seconds: float = 0.0
+
+    def header(self, name: str) -> str | None:
+        """The header's value, whatever the case of its name."""
+        wanted = name.lower()
+        return next((text for key, text in self.headers.items() if key.lower() == wanted), None)
+
+
+class Transport:
+    """One service's address, its connections, and the token that goes with them. Thread-safe.
+
+    `ca_bundle` is a PEM file of certificate authorities to trust besides the system's. Proxy and
+    certificate settings of the environment are read here once; loopback never goes by a proxy.
+    `pool_size` is how many connections are kept: at least as many as threads will send.
+    Raises InputError where an address or a file is not usable.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        tokens: TokenSource | None = None,
+        ca_bundle: Path | str | None = None,
+        timeout: tuple[float, float] = DEFAULT_TIMEOUT,
+        pool_size: int = 32,
+        proxies: Mapping[str, str] | None = None,
+        client_cert: ClientCertificate | None = None,
+        answer_limit_bytes: int = ANSWER_LIMIT_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.base_url = check_base_url(base_url)
+        self.host = origin(self.base_url)
+        self._tokens = tokens
+        self._timeout = timeout
+        self._answer_limit = answer_limit_bytes
+        self._clock = clock
+        self._sent = threading.local()
+        self._proxies = _read_proxies(self.base_url, proxies)
+        context = _open_tls_context(ca_bundle, client_cert)
+        self.session = requests.Session()
+        self.session.trust_env = False
+        adapter = _Adapter(context, pool_size)
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, adapter)
+
+    def send(self, request: Request) -> Reply:
+        """Make one attempt. Any status but 3xx comes back as a Reply.
+
+        Raises Unsent (nothing left), Unanswered (it left, and no whole answer came), Redirected
+        (3xx), Unreadable (the answer exceeds the size limit), or what the token source raises.
+        """
+        started = self._clock()
+        try:
+            reply = self._attempt(request, started)
+        except ServiceError as error:
+            _log_end(request, type(error).__name__, self._clock() - started)
+            raise
+        _log_end(request, str(reply.status), reply.seconds)
+        if 300 <= reply.status < 400:
+            raise _redirected(request, reply)
+        return reply
+
+    def renew_token(self) -> None:
+        """Have the token that this thread sent last replaced, after a 401.
+
+        Does nothing where another thread has done so already. Raises AuthError where the token
+        cannot be renewed.
+        """
+        stale = getattr(self._sent, "token", None)
+        if self._tokens is not None and stale is not None:
+            self._tokens.renew(stale)
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self.session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _attempt(self, request: Request, started: float) -> Reply:
+        url = build_url(self.base_url, request)
+        prepared = _prepare(request, url, self._read_token(request))
+        adapter = self.session.get_adapter(url=url)
+        try:
+            answer = adapter.send(
+                prepared, stream=True, timeout=self._timeout, proxies=dict(self._proxies)
+            )
+            with answer:
+                body = self._read_body(request, answer, started)
+        except FOREIGN_ERRORS as error:
+            raise make_error(error, request, self.host) from error
+        return Reply(
+            status=answer.status_code,
+            headers=answer.headers,
+            body=body,
+            seconds=self._clock() - started,
+        )
+
+    def _read_token(self, request: Request) -> str | None:
+        if self._tokens is None:
+            return None
+        try:
+            token = self._tokens.token()
+        except AuthError:
+            raise
+        except ServiceError as error:
+            # Whatever became of asking for a token, this request has not left.
+            raise Unsent(
+                f"no token could be had for {self.host}: {error.message}",
+                remedy=error.remedy,
+                rule=error.rule,
+                request_id=request_id_of(request),
+                retry_after=error.retry_after,
+            ) from error
+        self._sent.token = token
+        return token
+
+    def _read_body(self, request: Request, answer: requests.Response, started: float) -> bytes:
+        refused = answer.status_code >= 300
+        limit = REFUSAL_LIMIT_BYTES if refused else self._answer_limit
+        parts, size = [], 0
+        for part in answer.iter_content(_CHUNK_BYTES):
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                break
+            if self._clock() - started > sum(self._timeout):
+                raise TimeoutError("the answer did not end in time")
+        if size > limit and not refused:
+            raise _too_large(request, answer.status_code, limit)
+        return b"".join(parts)[:limit]
+
+
+def check_base_url(url: str) -> str:
+    """The base URL without a trailing slash.
+
+    Raises InputError unless it is https, or http to this machine, and free of credentials.
+    """
+    parts = _split(url)
+    problem = None
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        problem = "is not an http or https address"
+    elif parts.username is not None or parts.password is not None:
+        problem = "holds credentials"
+    elif parts.query or parts.fragment or not _URL_CHARACTERS.fullmatch(url):
+        problem = "has more than a host and a path"
+    elif parts.scheme == "http" and not is_loopback(parts.hostname):
+        problem = "is plain http"
+    if problem is not None:
+        shown = "the base URL" if problem == "holds credentials" else f"the base URL {url!r}"
+        raise InputError(
+            f"{shown} {problem}",
+            rule="base-url",
+            remedy="Give an https address such as https://api.partnercenter.microsoft.com; "
+            "plain http is for 127.0.0.1 and localhost alone, and secrets never stand in a URL.",
+        )
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine by its very name: no lookup is made."""
+    name = host.lower().strip("[]")
+    return name in {"localhost", "::1"} or bool(re.fullmatch(r"127(\.[0-9]{1,3}){3}", name))
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL in one spelling; empty for what has none."""
+    parts = _split(url)
+    if parts is None or not parts.hostname:
+        return ""
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{port}"
+
+
+def build_url(base_url: str, request: Request) -> str:
+    """The address that the request goes to, exactly.
+
+    Raises Unsent for what is no address, or one of another host.
+    """
+    url = request.url if "://" in request.url.split("?")[0] else base_url + request.url
+    if request.query:
+        url += ("&" if "?" in url else "?") + urlencode(request.query, quote_via=quote, safe="")
+    parts = _split(url)
+    well_formed = (
+        parts is not None
+        and _URL_CHARACTERS.fullmatch(url) is not None
+        and not parts.fragment
+        and "@" not in parts.netloc
+    )
+    if not well_formed or origin(url) != origin(base_url):
+        raise Unsent(
+            f"{request.method} was not sent: its address is not one of {origin(base_url)}",
+            remedy="A token travels only to the host that it is for. If the service moved, "
+            "set its base URL.",
+            rule="foreign-address",
+            request_id=request_id_of(request),
+        )
+    return url
+
+
+def request_id_of(request: Request) -> str | None:
+    """The id under which the service will know this request."""
+    by_name = {name.lower(): text for name, text in request.headers.items()}
+    return next(
+        (by_name[name.lower()] for name in _REQUEST_ID_HEADERS if name.lower() in by_name), None
+    )
+
+
+def parse_json(reply: Reply, *, request_id: str | None = None) -> Any:
+    """The JSON of an answer, with or without a byte order mark.
+
+    Raises Unreadable for anything else: HTML, cut or over-deep JSON, NaN, lone surrogates.
+    """
+    try:
+        value = json.loads(reply.body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        _check_json(value)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(
+            f"the answer with status {reply.status} is not JSON: {_reason_of(error)}",
+            remedy="A proxy or a captive portal may have answered in the service's place. "
+            "If it stays so, report it to the service's support with the request id.",
+            status=reply.status,
+            request_id=request_id or reply.header("MS-RequestId"),
+            correlation_id=reply.header("MS-CorrelationId"),
+        ) from error
+    return value
+
+
+FOREIGN_ERRORS = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
+"""Everything that the libraries below can raise while a request is on its way; all of
+`requests.exceptions` are OSErrors."""
+
+_MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[ServiceError]], ...] = (
+    ((requests.exceptions.TooManyRedirects,), Redirected),
+    ((requests.exceptions.InvalidJSONError,), Unreadable),
+    (
+        (
+            requests.exceptions.ConnectTimeout,
+            requests.exceptions.ProxyError,
+            requests.exceptions.InvalidURL,
+            requests.exceptions.MissingSchema,
+            requests.exceptions.InvalidSchema,
+            requests.exceptions.URLRequired,
+            requests.exceptions.UnrewindableBodyError,
+            urllib3.exceptions.ConnectTimeoutError,
+            urllib3.exceptions.ProxyError,
+            urllib3.exceptions.LocationValueError,
+            urllib3.exceptions.EmptyPoolError,
+            urllib3.exceptions.ClosedPoolError,
+            urllib3.exceptions.UnrewindableBodyError,
+        ),
+        Unsent,
+    ),
+)
+
+
+def classify(error: BaseException) -> type[ServiceError]:
+    """What a foreign error means; in doubt that the request may have been processed."""
+    for cause in _causes(error):
+        # `_connect` makes every failure before the first byte of a request one of these.
+        if isinstance(cause, urllib3.exceptions.NewConnectionError):
+            return Unsent
+    for kinds, meaning in _MEANINGS:
+        if isinstance(error, kinds):
+            return meaning
+    return Unanswered
+
+
+def make_error(error: Exception, request: Request, host: str) -> ServiceError:
+    """Our error for a foreign one, in words that a user can act on."""
+    kind = classify(error)
+    reason, remedy = _describe(error)
+    happened = {
+        Unsent: f"{host} could not be reached",
+        Unanswered: f"{host} gave no whole answer to {request.method}",
+    }.get(kind, f"{host} could not be understood")
+    return kind(f"{happened}: {reason}", remedy=remedy, request_id=request_id_of(request))
+
+
+class _Connecting:
+    """What both kinds of connection do here: a failure to connect is always told as one.
+
+    DNS, TCP, a proxy's tunnel and the TLS handshake all happen in `connect`, before a byte of the
+    request. The library reports some of them as it reports failures after sending.
+    """
+
+    def connect(self) -> None:
+        try:
+            super().connect()  # type: ignore[misc]
+        except urllib3.exceptions.NewConnectionError:
+            raise
+        except FOREIGN_ERRORS as error:
+            raise urllib3.exceptions.NewConnectionError(self, str(error)) from error  # type: ignore[arg-type]
+
+
+class _Connection(_Connecting, HTTPConnection):
+    pass
+
+
+class _SecureConnection(_Connecting, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
+        self._context = context
+        super().__init__(pool_connections=2, pool_maxsize=pool_size, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, ssl_context=self._context)
+        _use_our_pools(self.poolmanager)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        # The context has all authorities; the inherited form would load them again for each
+        # connection, and only those of certifi.
+        conn.cert_reqs = "CERT_REQUIRED"
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> urllib3.ProxyManager:
+        manager: urllib3.ProxyManager = super().proxy_manager_for(
+            proxy, **options, ssl_context=self._context
+        )
+        _use_our_pools(manager)
+        return manager
+
+
+def _use_our_pools(manager: urllib3.PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+
+def _open_tls_context(
+    ca_bundle: Path | str | None, client_cert: ClientCertificate | None
+) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.load_verify_locations(requests.utils.DEFAULT_CA_BUNDLE_PATH)
+    for path in (ca_bundle, *map(os.environ.get, _CA_VARIABLES)):
+        if path:
+            _trust(context, Path(path))
+    if client_cert is not None:
+        _present(context, client_cert)
+    return context
+
+
+def _trust(context: ssl.SSLContext, path: Path) -> None:
+    try:
+        if path.is_dir():
+            context.load_verify_locations(capath=path)
+        else:
+            context.load_verify_locations(cafile=path)
+    except OSError as error:
+        raise InputError(
+            f"the certificate authorities in {str(path)!r} cannot be read: {_reason_of(error)}",
+            rule="ca-bundle",
+            remedy="Point PARTNER_TOOLS_CA_BUNDLE (or REQUESTS_CA_BUNDLE) at a PEM file that "
+            "exists and holds certificates, or unset it.",
+        ) from error
+
+
+def _present(context: ssl.SSLContext, client: ClientCertificate) -> None:
+    password = client.password.reveal() if client.password else ""
+    try:
+        # A password that is always given keeps OpenSSL from asking for one on the terminal.
+        context.load_cert_chain(client.certificate, client.key, password=lambda: password)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the client certificate {str(client.certificate)!r} cannot be used: "
+            f"{_reason_of(error)}",
+            rule="client-certificate",
+            remedy="Give a PEM file with certificate and private key, and the key's password "
+            "where it has one.",
+        ) from error
+
+
+def _read_proxies(base_url: str, proxies: Mapping[str, str] | None) -> dict[str, str]:
+    if is_loopback(urlsplit(base_url).hostname or ""):
+        return {}
+    found = requests.utils.get_environ_proxies(base_url) if proxies is None else dict(proxies)
+    for address in found.values():
+        if _split(address) is None or not re.match(r"(https?|socks[45][ah]?)://[^/]", address):
+            # The address is not shown: a proxy's may hold a password.
+            raise InputError(
+                "the address of the proxy is not usable",
+                rule="proxy",
+                remedy="Give HTTPS_PROXY as http://host:port, or name the service in NO_PROXY.",
+            )
+    return found
+
+
+def _prepare(request: Request, url: str, token: str | None) -> requests.PreparedRequest:
+    headers = {
+        "User-Agent": "partner-tools",
+        "Accept-Encoding": "gzip",
+        "Connection": "keep-alive",
+        **request.headers,
+    }
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    prepared = requests.PreparedRequest()
+    try:
+        prepared.prepare_method(request.method)
+        prepared.prepare_headers(headers)
+        "".join(headers.values()).encode("latin-1")
+    except (requests.RequestException, UnicodeError):
+        # Not chained: the libraries quote the value, and it may be the token.
+        raise Unsent(
+            f"{request.method} was not sent: a header of it holds characters that HTTP forbids",
+            remedy="Look at the token and the names that were handed in: a line break or a "
+            "letter beyond Latin-1 does not belong there.",
+            rule="bad-header",
+            request_id=request_id_of(request),
+        ) from None
+    # Set, not prepared: the library would turn %2E%2E into .. and resolve it.
+    prepared.url = url
+    prepared.body = request.body
+    if request.body is not None or request.method not in {"GET", "HEAD"}:
+        prepared.headers["Content-Length"] = str(len(request.body or b""))
+    return prepared
+
+
+def _redirected(request: Request, reply: Reply) -> Redirected:
+    target = origin(reply.header("Location") or "")
+    return Redirected(
+        f"the service answered {request.method} with a redirect ({reply.status})"
+        + (f" to {target}" if target else ""),
+        remedy="Redirects are never followed, because the token is for one host alone. "
+        "Look at the base URL, and at any proxy on the way.",
+        status=reply.status,
+        request_id=request_id_of(request),
+    )
+
+
+def _too_large(request: Request, status: int, limit: int) -> Unreadable:
+    return Unreadable(
+        f"the answer to {request.method} is larger than {limit:,} bytes",
+        remedy="No answer of this service is that large: look at any proxy on the way.",
+        status=status,
+        request_id=request_id_of(request),
+    )
+
+
+def _log_end(request: Request, end: str, seconds: float) -> None:
+    # The path alone: a query can hold names of customers, and tokens of pages.
+    path = _UNPRINTABLE.sub("?", request.url.split("?")[0])
+    log.info(
+        "%s %s -> %s in %d ms (request %s)",
+        request.method,
+        path,
+        end,
+        round(seconds * 1000),
+        request_id_of(request) or "-",
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and everything that it came from, each once."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        found = waiting.pop()
+        if found is None or id(found) in seen:
+            continue
+        seen.add(id(found))
+        yield found
+        inner = [item for item in found.args if isinstance(item, BaseException)]
+        reason = getattr(found, "reason", None)
+        if isinstance(reason, BaseException):
+            inner.append(reason)
+        waiting += [*inner, found.__cause__, found.__context__]
+
+
+_NETWORK_REMEDY = (
+    "Check the network, the firewall and the proxy (HTTPS_PROXY, NO_PROXY), then run it again."
+)
+_TRUST_REMEDY = (
+    "If a proxy of your organisation inspects TLS, point PARTNER_TOOLS_CA_BUNDLE at its "
+    "certificate authority (PEM)."
+)
+_CLOCK_REMEDY = "Check this computer's clock first. "
+_PROXY_REMEDY = "Check HTTPS_PROXY and the proxy's credentials, or name the host in NO_PROXY."
+_WAIT_REMEDY = "Run it again; if it stays so, look at the service's status page."
+
+_STORIES: tuple[tuple[type[BaseException], str, str], ...] = (
+    (urllib3.exceptions.ProxyError, "the proxy did not let it through", _PROXY_REMEDY),
+    (ssl.SSLCertVerificationError, "its TLS certificate is not trusted", _TRUST_REMEDY),
+    (ssl.SSLError, "TLS failed", _TRUST_REMEDY),
+    (socket.gaierror, "its name cannot be resolved", _NETWORK_REMEDY),
+    (ConnectionRefusedError, "it refused the connection", _NETWORK_REMEDY),
+    (urllib3.exceptions.ReadTimeoutError, "it did not answer in time", _WAIT_REMEDY),
+    (urllib3.exceptions.DecodeError, "the answer's compression is damaged", _WAIT_REMEDY),
+    (http.client.IncompleteRead, "the answer was cut short", _WAIT_REMEDY),
+    (TimeoutError, "it took too long", _WAIT_REMEDY),
+    (http.client.HTTPException, "the connection was closed or spoke no HTTP", _WAIT_REMEDY),
+    (ConnectionError, "the connection was cut", _WAIT_REMEDY),
+)
+
+
+def _describe(error: BaseException) -> tuple[str, str]:
+    """What happened, and what to do: our own words, as a foreign text could hold a secret."""
+    causes = tuple(_causes(error))
+    if any(str(cause).startswith("Tunnel connection failed") for cause in causes):
+        return "the proxy did not let it through", _PROXY_REMEDY
+    for kind, reason, remedy in _STORIES:
+        for cause in causes:
+            if isinstance(cause, kind):
+                return _with_certificate(cause, reason, remedy)
+    return type(error).__name__, _NETWORK_REMEDY
+
+
+def _with_certificate(cause: BaseException, reason: str, remedy: str) -> tuple[str, str]:
+    detail = str(getattr(cause, "verify_message", ""))
+    if not detail:
+        return reason, remedy
+    late = "expired" in detail or "not yet valid" in detail
+    return f"{reason} ({detail})", f"{_CLOCK_REMEDY if late else ''}{remedy}"
+
+
+def _reason_of(error: BaseException) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error)
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check_json(value: Any) -> None:
+    """Refuse what later code would stumble over: depth, and texts that UTF-8 cannot hold."""
+    waiting = [(value, 0)]
+    while waiting:
+        found, depth = waiting.pop()
+        if depth > JSON_DEPTH_LIMIT:
+            raise ValueError(f"it is nested more than {JSON_DEPTH_LIMIT} deep")
+        if isinstance(found, str):
+            if _LONE_SURROGATE.search(found):
+                raise ValueError("a text in it is not Unicode")
+        elif isinstance(found, list):
+            waiting += [(item, depth + 1) for item in found]
+        elif isinstance(found, dict):
+            waiting += [(item, depth + 1) for pair in found.items() for item in pair]
