@@ -1,0 +1,306 @@
+"""The envelope of a 4K hardware hash: base64 text, a header, records, a checksum trailer, zeros.
+
+It owns how a text becomes records and refuses whatever its own lengths or its checksum disown.
+What the records mean is none of its business. Any text ends in a value or in a `HashError`, in
+time linear in its length.
+
+    0      'O' 'A'
+    2      u16, bytes from 0 up to the trailer
+    4      records: u16 type, u16 length with these four bytes, payload
+    total  'C' 'S', u16 36, SHA-256 of everything before
+    …      zeros, up to 3,000 bytes: 4,000 characters
+
+All numbers are little-endian. Sources, read 2026-11:
+https://oofhours.com/2022/08/02/connecting-the-dots-reverse-engineering-an-autopilot-hash/ and
+https://github.com/okieselbach/SyncMLViewer (AutopilotUtility.cs, which also writes hashes).
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import a2b_base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from struct import Struct
+from typing import NamedTuple
+
+from partner_tools.errors import InputError
+
+USUAL_CHARACTERS = 4_000
+"""What Windows and oa3tool write: 3,000 bytes, which base64 needs no padding for."""
+
+MAXIMUM_CHARACTERS = 65_536
+"""More is no hash: the header's own length ends at 65,535 bytes, real ones at 3,000."""
+
+CAPTURE_AGAIN = "capture the hash again on the device (Get-WindowsAutopilotInfo or oa3tool)"
+
+_HEADER = Struct("<2sH")
+_RECORD = Struct("<HH")
+_TRAILER = Struct("<2sH32s")
+_WHITE_SPACE = re.compile(r"\s+")
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=]")
+_EARLY_PADDING = re.compile(r"=(?=[^=])")
+
+
+class HashError(InputError):
+    """The text is no intact hardware hash. It never quotes the hash, which names a machine."""
+
+    default_rule = "hash-unreadable"
+
+
+class Record(NamedTuple):
+    """One record as it stands in the hash: `offset` is that of its type, in bytes from 0.
+
+    A tuple and no dataclass, because a batch has three million of them: a third of the cost.
+    """
+
+    type: int
+    offset: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Something odd about a hash that is intact all the same."""
+
+    rule: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A hash whose lengths and checksum are right. `total_length` is in bytes, without trailer."""
+
+    text_length: int
+    total_length: int
+    records: tuple[Record, ...]
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """The text with its base64 made whole, and what was done to it, in words."""
+
+    text: str
+    steps: tuple[str, ...]
+
+
+def read(text: str) -> Frame:
+    """Take the text apart into records. White space around it is no part of it.
+
+    Raises HashError: the rule says which of the checks failed.
+    """
+    text, data, total = _open(text)
+    records = tuple(map(Record._make, _walk(data, total)))
+    return Frame(
+        text_length=len(text),
+        total_length=total,
+        records=records,
+        notes=_notes(text, data, total),
+    )
+
+
+def verify(text: str) -> tuple[Note, ...]:
+    """Check what `read` checks, and build nothing: for intake, which sees every row.
+
+    Raises HashError.
+    """
+    text, data, total = _open(text)
+    for _ in _walk(data, total):
+        pass
+    return _notes(text, data, total)
+
+
+def repair(text: str) -> Repaired | None:
+    """Make the base64 of a damaged text whole, as Microsoft's troubleshooting page says.
+
+    Devices write hashes without padding and services want it: up to two "=" are appended, and
+    where two do not help they are replaced by "A", which is empty data, and appended again
+    (https://learn.microsoft.com/autopilot/troubleshooting-faq, read 2026-11). White space within
+    the text, from a wrapped line, is taken out first, superfluous "=" as well. None where nothing
+    is to be repaired or nothing of this helps. Whether the result is a hash, `read` knows.
+
+    >>> repair("Q29udG9zbwAAA").text
+    'Q29udG9zbwAAAA=='
+    """
+    if len(text) > MAXIMUM_CHARACTERS:
+        return None
+    text = text.strip()
+    joined = _WHITE_SPACE.sub("", text)
+    core = joined.rstrip("=")
+    if not core or "=" in core or _NOT_BASE64.search(core):
+        return None
+    whole = _padded(core)
+    if whole == text:
+        return None
+    return Repaired(text=whole, steps=tuple(_steps(text, joined, core, whole)))
+
+
+def _padded(core: str) -> str:
+    """Run the documented loop: it ends because one "A" more leaves "==" to be enough."""
+    if len(core) % 4 == 1:
+        core += "A"
+    return core + "=" * (-len(core) % 4)
+
+
+def _steps(text: str, joined: str, core: str, whole: str) -> Iterator[str]:
+    if joined != text:
+        yield f"took {len(text) - len(joined)} blanks or line breaks out of the text"
+    if len(core) % 4 == 1:
+        yield 'appended "A", which is empty data, because the text ended within a byte'
+    had, has = joined.count("="), whole.count("=")
+    if has != had:
+        yield f'ended the text with {has} "=" instead of {had}: base64 comes in groups of four'
+
+
+def _open(text: str) -> tuple[str, bytes, int]:
+    """The bare text, its bytes, and the total length that its header and trailer vouch for."""
+    if len(text) > MAXIMUM_CHARACTERS:
+        raise HashError(
+            f"the hardware hash has {len(text):,} characters; "
+            f"more than {MAXIMUM_CHARACTERS:,} are not read",
+            rule="hash-too-long",
+            remedy="give one hash; Windows writes 4,000 characters",
+        )
+    text = text.strip()
+    data = _bytes(text)
+    total = _total(data)
+    _check_trailer(data, total)
+    return text, data, total
+
+
+def _bytes(text: str) -> bytes:
+    # Python's strict mode still lets superfluous "=" at the end pass.
+    if text and len(text) % 4 == 0 and not text.endswith("==="):
+        try:
+            return a2b_base64(text, strict_mode=True)
+        except ValueError as error:
+            raise _not_base64(text) from error
+    raise _not_base64(text)
+
+
+def _not_base64(text: str) -> HashError:
+    if not text:
+        return HashError("the hardware hash is empty", rule="hash-empty", remedy=CAPTURE_AGAIN)
+    found = _NOT_BASE64.search(text) or _EARLY_PADDING.search(text)
+    if found is None:
+        return _wrong_padding(text)
+    place = f"character {found.start() + 1:,}"
+    if found.group().isspace():
+        return HashError(
+            f"the hardware hash is broken by white space at {place}",
+            rule="hash-white-space",
+            remedy="take blanks and line breaks out of it; `hash check` offers a repaired copy",
+        )
+    return HashError(
+        f"the hardware hash is not base64: {found.group()!a} at {place} does not belong there",
+        rule="hash-not-base64",
+        remedy=f"copy it again from where it was exported, or {CAPTURE_AGAIN}",
+    )
+
+
+def _wrong_padding(text: str) -> HashError:
+    return HashError(
+        f"the hardware hash has {len(text):,} characters, and base64 ends on a group of four, "
+        'filled up with at most two "="',
+        rule="hash-padding",
+        remedy='its padding was lost or the text was cut; `hash check` appends the "=" '
+        f"in a repaired copy where that is all; else {CAPTURE_AGAIN}",
+    )
+
+
+def _total(data: bytes) -> int:
+    if len(data) < _HEADER.size or data[:2] != b"OA":
+        raise HashError(
+            'the text is base64, but no hardware hash: those begin with "OA", in base64 "T0E"',
+            rule="hash-header",
+            remedy="give the value of the column Hardware Hash, not a file or another key",
+        )
+    total: int = _HEADER.unpack_from(data)[1]
+    if total < _HEADER.size:
+        raise HashError(
+            f"the hardware hash gives its own length as {total} bytes, less than its header",
+            rule="hash-length",
+            remedy=CAPTURE_AGAIN,
+        )
+    if total + _TRAILER.size > len(data):
+        raise HashError(
+            f"the hardware hash is cut: its records and checksum end at byte "
+            f"{total + _TRAILER.size:,}, and it has {len(data):,}",
+            rule="hash-cut",
+            remedy=f"copy it whole from where it was exported, or {CAPTURE_AGAIN}",
+        )
+    return total
+
+
+def _check_trailer(data: bytes, total: int) -> None:
+    mark, length, checksum = _TRAILER.unpack_from(data, total)
+    if mark != b"CS" or length != _TRAILER.size:
+        raise HashError(
+            f"the hardware hash has no checksum at byte {total:,}, where its header puts it",
+            rule="hash-trailer",
+            remedy=f"it was altered; {CAPTURE_AGAIN}",
+        )
+    if sha256(memoryview(data)[:total]).digest() != checksum:
+        raise HashError(
+            "the hardware hash does not match its own checksum: it was altered on the way",
+            rule="hash-checksum",
+            remedy=f"copy it again from where it was exported, or {CAPTURE_AGAIN}",
+        )
+
+
+def _walk(data: bytes, total: int) -> Iterator[tuple[int, int, bytes]]:
+    """Type, offset and payload of each record; none reaches over the end of the records.
+
+    The second byte of the type is 0 in every known hash. Read as part of the type, it makes
+    a record that is not the known one unknown.
+    """
+    offset = _HEADER.size
+    while offset < total:
+        if offset + _RECORD.size > total:
+            raise _bad_record(offset, "is shorter than a record's header")
+        kind, length = _RECORD.unpack_from(data, offset)
+        end = offset + length
+        if length < _RECORD.size or end > total:
+            raise _bad_record(offset, f"gives its length as {length:,} bytes")
+        yield kind, offset, data[offset + _RECORD.size : end]
+        offset = end
+
+
+def _bad_record(offset: int, what: str) -> HashError:
+    return HashError(
+        f"the hardware hash is damaged: its record at byte {offset:,} {what}, "
+        "which does not fit between its neighbours",
+        rule="hash-record",
+        remedy=CAPTURE_AGAIN,
+    )
+
+
+def _notes(text: str, data: bytes, total: int) -> tuple[Note, ...]:
+    notes: tuple[Note, ...] = ()
+    if len(text) != USUAL_CHARACTERS:
+        notes += (_unusual_length(len(text)),)
+    rest = total + _TRAILER.size
+    if data.count(0, rest) != len(data) - rest:
+        notes += (_data_after_trailer(rest),)
+    return notes
+
+
+def _unusual_length(characters: int) -> Note:
+    return Note(
+        rule="hash-size",
+        message=f"the hardware hash has {characters:,} characters; Windows writes 4,000",
+        remedy="its content is intact; to register the device again, capture the hash with a "
+        "current tool, because the service may refuse this one (HashNot4k)",
+    )
+
+
+def _data_after_trailer(offset: int) -> Note:
+    return Note(
+        rule="hash-tail",
+        message=f"the hardware hash holds data after its checksum, from byte {offset:,} on, "
+        "where zeros belong",
+        remedy="that data was ignored; to register the device again, capture the hash again",
+    )
