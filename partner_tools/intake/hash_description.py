@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
-from uuid import UUID
 
 from partner_tools.intake.hardware_hash import KNOWN_TYPES, HardwareHash, Record, missing_fields
 from partner_tools.model import Json
@@ -24,7 +23,11 @@ def describe(machine: HardwareHash) -> Json:
     `missingFields` and `deviceIdMatchesEk`. A record of a type that nobody knows carries its
     payload in hexadecimal.
     """
-    said = {_camel(field.name): _plain(getattr(machine, field.name)) for field in fields(machine)}
+    said = {
+        _camel(field.name): _plain(getattr(machine, field.name))
+        for field in fields(machine)
+        if field.name != "records"
+    }
     return {
         "schemaVersion": "1",
         **said,
@@ -42,11 +45,13 @@ def lines(machine: HardwareHash) -> tuple[str, ...]:
 
 
 def _plain(value: object) -> Any:
-    if is_dataclass(value):
-        return {_camel(field.name): _plain(getattr(value, field.name)) for field in fields(value)}
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
-    return str(value) if isinstance(value, UUID) else value
+    if is_dataclass(value):
+        return {_camel(field.name): _plain(getattr(value, field.name)) for field in fields(value)}
+    return str(value)
 
 
 def _camel(name: str) -> str:
@@ -63,7 +68,8 @@ def _record(record: Record) -> Json:
 
 def _shown(value: object) -> str:
     """Show a text so that no character of it can move the cursor or change a colour."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(value))
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def _rows(machine: HardwareHash) -> Iterator[tuple[str, object]]:

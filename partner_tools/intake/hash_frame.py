@@ -38,7 +38,6 @@ CAPTURE_AGAIN = "capture the hash again on the device (Get-WindowsAutopilotInfo 
 _HEADER = Struct("<2sH")
 _RECORD = Struct("<HH")
 _TRAILER = Struct("<2sH32s")
-_WHITE_SPACE = re.compile(r"\s+")
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=]")
 _EARLY_PADDING = re.compile(r"=(?=[^=])")
 
@@ -128,7 +127,7 @@ def repair(text: str) -> Repaired | None:
     if len(text) > MAXIMUM_CHARACTERS:
         return None
     text = text.strip()
-    joined = _WHITE_SPACE.sub("", text)
+    joined = "".join(text.split())
     core = joined.rstrip("=")
     if not core or "=" in core or _NOT_BASE64.search(core):
         return None

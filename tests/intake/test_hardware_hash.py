@@ -566,7 +566,7 @@ def test_the_lines_let_nothing_reach_the_terminal() -> None:
     shown = lines(hh.decode(hostile.encode()))
 
     assert all(line.isprintable() for line in shown)
-    assert r"\x1b[2J\x07\r\nPT\u202e\u200b\xa0ü" in shown[0]
+    assert r"'\x1b[2J\x07\r\nPT\u202e\u200b\xa0ü'" in shown[0]
 
 
 def test_the_lines_of_an_empty_inventory_say_what_is_missing() -> None:
@@ -576,11 +576,12 @@ def test_the_lines_of_an_empty_inventory_say_what_is_missing() -> None:
     assert shown[-1].startswith("note ")
 
 
-def test_twenty_thousand_mutations_end_in_a_value_or_in_an_error_of_our_own() -> None:
-    seen = hash_mutations.run(count=20_000, seed=20_230_524)
+@pytest.mark.parametrize("seed", range(4))
+def test_of_twenty_thousand_mutations_each_ends_in_a_value_or_in_our_own_error(seed: int) -> None:
+    seen = hash_mutations.run(count=5_000, seed=seed)
 
-    assert seen.mutations == 20_000
-    assert seen.decoded > 2_000
+    assert seen.mutations == 5_000
+    assert seen.decoded > 500
     assert set(seen.refused) == RULES
     assert seen.slowest < 1.0
 
