@@ -1,1 +1,37 @@
 """The durable record: append-only events in a hash chain, and what they amount to, by index."""
+
+from partner_tools.ledger.database import sqlite_url
+from partner_tools.ledger.kit import delete_kit, read_kit, write_kit
+from partner_tools.ledger.records import (
+    DeviceTrace,
+    Finding,
+    RememberedRate,
+    RunDevice,
+    RunHead,
+    RunRecord,
+    RunStart,
+    StoredEvent,
+    UnknownRunError,
+)
+from partner_tools.ledger.run_id import RANDOM_BYTES, is_run_id, new_run_id
+from partner_tools.ledger.store import Ledger
+
+__all__ = [
+    "RANDOM_BYTES",
+    "DeviceTrace",
+    "Finding",
+    "Ledger",
+    "RememberedRate",
+    "RunDevice",
+    "RunHead",
+    "RunRecord",
+    "RunStart",
+    "StoredEvent",
+    "UnknownRunError",
+    "delete_kit",
+    "is_run_id",
+    "new_run_id",
+    "read_kit",
+    "sqlite_url",
+    "write_kit",
+]

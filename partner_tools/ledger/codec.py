@@ -1,0 +1,295 @@
+"""How nouns become columns and JSON texts, and come back: the only place that knows both forms.
+
+A hardware hash never comes through here: its digest (`sha256:` of its text) stands instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from partner_tools.canonical import digest_of_bytes
+from partner_tools.events import Event, History, Kind, State
+from partner_tools.ledger.records import (
+    RunDevice,
+    RunHead,
+    RunRecord,
+    StoredEvent,
+)
+from partner_tools.model import (
+    ChannelName,
+    Device,
+    Identity,
+    Outcome,
+    Reason,
+    Registration,
+    RunId,
+    RunState,
+    Target,
+    TenantId,
+)
+
+Columns = Mapping[Any, Any]
+"""A row of a table by the names of its columns."""
+
+_IDENTITY = {
+    "serialNumber": "serial_number",
+    "manufacturer": "manufacturer",
+    "model": "model",
+    "productKeyId": "product_key_id",
+}
+_IN_COLUMNS = ("state", "outcome", "settled_at", "customer")
+HISTORY_COLUMNS = (*_IN_COLUMNS, "history")
+_HISTORY_DEFAULTS = {
+    field.name: field.default
+    for field in dataclasses.fields(History)
+    if field.name not in _IN_COLUMNS
+}
+
+
+def json_text(value: Any) -> str:
+    """Compact JSON in ASCII with sorted keys: one text per value on both databases.
+
+    ASCII keeps NUL and lone surrogates, which a service or a file may hold, out of the database.
+    """
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
+
+
+def moment_text(at: datetime) -> str:
+    """The moment in UTC with microseconds. Raises ValueError for one without a time zone."""
+    if at.tzinfo is None:
+        raise ValueError("a moment in the ledger needs a time zone")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def moment(text: str | None) -> datetime | None:
+    """The moment that `moment_text` wrote, None for None."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def index_text(text: str | None) -> str | None:
+    """The text as an index column can hold it: without NUL and lone surrogates."""
+    if text is None:
+        return None
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def hash_digest(hardware_hash: str) -> str:
+    """What the ledger keeps of a hardware hash."""
+    return digest_of_bytes(hardware_hash.encode("utf-8", "surrogatepass"))
+
+
+def without_hashes(value: Any) -> Any:
+    """The JSON value with the digest in place of every `hardwareHash`, however deep."""
+    if isinstance(value, Mapping):
+        kept = {k: without_hashes(v) for k, v in value.items() if k != "hardwareHash"}
+        if value.get("hardwareHash"):
+            kept["hardwareHashDigest"] = hash_digest(str(value["hardwareHash"]))
+        return kept
+    if isinstance(value, list | tuple):
+        return [without_hashes(item) for item in value]
+    return value
+
+
+def device_json(device: Device) -> dict[str, Any]:
+    """The device as the user named it, as a JSON object without its hardware hash."""
+    replacement = device.replacement
+    named = {
+        "row": device.row,
+        **_identity_json(device.identity),
+        "customer": device.customer,
+        "reference": device.reference,
+        "replacement": None if replacement is None else _identity_json(replacement),
+        "extra": [list(pair) for pair in device.extra] or None,
+    }
+    return {key: value for key, value in named.items() if value is not None}
+
+
+def device_from(named: Mapping[str, Any]) -> Device:
+    """The device that `device_json` described."""
+    replacement = named.get("replacement")
+    return Device(
+        row=named["row"],
+        identity=_identity_from(named),
+        customer=named.get("customer"),
+        reference=named.get("reference"),
+        replacement=None if replacement is None else _identity_from(replacement),
+        extra=tuple((key, value) for key, value in named.get("extra", ())),
+    )
+
+
+def target_json(target: Target) -> dict[str, Any]:
+    """The two parts that Partner Center needs to delete a registration."""
+    return {"batchId": target.batch_id, "deviceId": target.device_id}
+
+
+def target_from(stored: Mapping[str, Any]) -> Target:
+    """The target that `target_json` described."""
+    return Target(batch_id=stored["batchId"], device_id=stored["deviceId"])
+
+
+def registration_from(stored: Mapping[str, Any], target: Target) -> Registration:
+    """What a service showed of a device, as a `resolved` event holds it under `found`."""
+    operations = stored.get("allowedOperations")
+    return Registration(
+        target=target,
+        **{name: stored.get(key) for key, name in _IDENTITY.items()},
+        hardware_hash=stored.get("hardwareHash"),
+        uploaded_at=stored.get("uploadedAt"),
+        allowed_operations=None if operations is None else tuple(operations),
+    )
+
+
+def registration_json(registration: Registration) -> dict[str, Any]:
+    """A registration with its target and its full hash: for the restore kit alone."""
+    operations = registration.allowed_operations
+    shown = {
+        **target_json(registration.target),
+        **{key: getattr(registration, name) for key, name in _IDENTITY.items()},
+        "hardwareHash": registration.hardware_hash,
+        "uploadedAt": registration.uploaded_at,
+        "allowedOperations": None if operations is None else list(operations),
+    }
+    return {key: value for key, value in shown.items() if value is not None}
+
+
+def new_device_columns(index: int, device: Device) -> dict[str, Any]:
+    """The row of a device that nothing happened to yet, but for its run."""
+    return {
+        "idx": index,
+        "row": device.row,
+        "serial_number": index_text(device.identity.serial_number),
+        "product_key_id": index_text(device.identity.product_key_id),
+        "device": json_text(device_json(device)),
+        **history_columns(History()),
+    }
+
+
+def history_columns(history: History) -> dict[str, Any]:
+    """What becomes of one device, as columns."""
+    settled_at = history.settled_at
+    rest = {
+        name: value
+        for name, default in _HISTORY_DEFAULTS.items()
+        if (value := getattr(history, name)) != default
+    }
+    return {
+        "state": history.state.value,
+        "outcome": history.outcome.value,
+        "settled_at": None if settled_at is None else moment_text(settled_at),
+        "customer": history.customer,
+        "history": json_text(rest),
+    }
+
+
+def history_from(columns: Columns) -> History:
+    """The history that `history_columns` wrote."""
+    rest: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in json.loads(columns["history"]).items()
+    }
+    return History(
+        state=State(columns["state"]),
+        outcome=Outcome(columns["outcome"]),
+        settled_at=moment(columns["settled_at"]),
+        customer=columns["customer"],
+        **rest,
+    )
+
+
+def found_columns(device: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What a `resolved` event says of a device besides its history; `device` is the column.
+
+    The serial number and product key id that the service shows are searchable where the user
+    gave none.
+    """
+    target, found = payload.get("target"), payload.get("found")
+    named, shown = json.loads(device), found or {}
+    return {
+        "target": None if target is None else json_text(target),
+        "found": None if found is None else json_text(found),
+        "serial_number": index_text(named.get("serialNumber") or shown.get("serialNumber")),
+        "product_key_id": index_text(named.get("productKeyId") or shown.get("productKeyId")),
+    }
+
+
+def run_device_from(columns: Columns) -> RunDevice:
+    """A row of the table `devices`."""
+    named = json.loads(columns["device"])
+    shown = json.loads(columns["found"] or "null")
+    target = None if columns["target"] is None else target_from(json.loads(columns["target"]))
+    return RunDevice(
+        run=RunId(columns["run"]),
+        index=columns["idx"],
+        device=device_from(named),
+        history=history_from(columns),
+        target=target,
+        found=None if shown is None or target is None else registration_from(shown, target),
+        hardware_hash_digest=named.get("hardwareHashDigest"),
+        found_hash_digest=None if shown is None else shown.get("hardwareHashDigest"),
+    )
+
+
+def run_from(columns: Columns, customers: tuple[TenantId, ...], state: RunState) -> RunRecord:
+    """A row of the table `runs`, with what does not stand in it."""
+    run = RunId(columns["run"])
+    created_at = moment(columns["created_at"])
+    if created_at is None:
+        raise ValueError(f"run {run} has no beginning")
+    counts = json.loads(columns["counts"])
+    return RunRecord(
+        run=run,
+        channel=ChannelName(columns["channel"]),
+        state=state,
+        batch_id=columns["batch_id"],
+        batch_digest=columns["batch_digest"],
+        file=columns["file"],
+        reason=Reason(columns["reason"]),
+        reference=columns["reference"],
+        customer=columns["customer"],
+        customers=customers,
+        actor=columns["actor"],
+        settings=json.loads(columns["settings"]),
+        devices=columns["devices"],
+        counts={outcome: counts[outcome] for outcome in Outcome if outcome in counts},
+        created_at=created_at,
+        started_at=moment(columns["started_at"]),
+        finished_at=moment(columns["finished_at"]),
+        plan_digest=columns["plan_digest"],
+        purged_at=moment(columns["purged_at"]),
+        head=RunHead(run=run, n=columns["head_n"], hash=columns["head_hash"]),
+    )
+
+
+def event_from(columns: Columns) -> StoredEvent:
+    """A row of the table `events`."""
+    text = columns["payload"]
+    event = Event(
+        run=RunId(columns["run"]),
+        kind=Kind(columns["kind"]),
+        at=datetime.fromisoformat(columns["at"]),
+        device=columns["device"],
+        payload={} if text is None else json.loads(text),
+    )
+    return StoredEvent(
+        event=event,
+        n=columns["n"],
+        payload_text=text,
+        payload_digest=columns["payload_digest"],
+        previous=columns["previous"],
+        hash=columns["hash"],
+    )
+
+
+def _identity_json(identity: Identity) -> dict[str, Any]:
+    named = {key: getattr(identity, name) for key, name in _IDENTITY.items()}
+    if identity.hardware_hash:
+        named["hardwareHashDigest"] = hash_digest(identity.hardware_hash)
+    return {key: value for key, value in named.items() if value is not None}
+
+
+def _identity_from(named: Mapping[str, Any]) -> Identity:
+    return Identity(**{name: named.get(key) for key, name in _IDENTITY.items()})

@@ -1,0 +1,203 @@
+"""The connection to the database: how it is opened, and what a transaction of it promises.
+
+A write that has returned survives a power cut (SQLite: WAL with synchronous FULL; PostgreSQL:
+synchronous_commit). Writers take turns: SQLite by BEGIN IMMEDIATE, PostgreSQL by locked rows.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError
+
+from partner_tools.errors import InputError, LedgerError
+from partner_tools.ledger.failures import explained
+
+_CHECKPOINT_PAGES = 4000
+_LOCK_CLASS = 0x7061727  # marks advisory locks of this program in a shared database
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite ledger at this path, whatever characters the path has."""
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
+class Database:
+    """An opened database. Every error of its library comes out as a LedgerError."""
+
+    def __init__(self, url: URL, *, patience: float) -> None:
+        self.url = url
+        self.path = Path(url.database).absolute() if _is_sqlite(url) and url.database else None
+        self.place = str(self.path or url.render_as_string(hide_password=True))
+        self._turn = threading.Lock()
+        with explained(self.place):
+            self.engine = _engine(url, self.path, patience)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads, on one snapshot of the whole database."""
+        with explained(self.place), self.engine.connect() as connection:
+            if self.path is None:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that writes. What it did is durable when the block has ended."""
+        with self._turn, explained(self.place), self.engine.connect() as connection:
+            connection.execution_options(writes=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        """Give back every connection."""
+        with explained(self.place):
+            self.engine.dispose()
+
+
+def connect(url: str, *, patience: float) -> Database:
+    """Open the database that the URL names, creating a private SQLite file where there is none.
+
+    `patience` is how many seconds to wait for another process's lock. Raises InputError for a
+    URL that names no database that this program can use, LedgerError where it cannot be opened.
+    """
+    parsed = _parsed(url)
+    if _is_sqlite(parsed):
+        _create_private(Path(parsed.database or "").absolute())
+    return Database(parsed, patience=patience)
+
+
+def insert_new(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, replace: bool
+) -> None:
+    """Insert rows; where the key is taken, replace the other columns or leave the row alone."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = insert(table)
+    keys = [column.name for column in table.primary_key]
+    if replace:
+        rest = {c.name: statement.excluded[c.name] for c in table.c if c.name not in keys}
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=keys, set_=rest), list(rows)
+        )
+    else:
+        connection.execute(statement.on_conflict_do_nothing(index_elements=keys), list(rows))
+
+
+def advisory_key(number: int) -> tuple[int, int]:
+    """The two 32-bit parts of a PostgreSQL advisory lock of this program."""
+    return _LOCK_CLASS, number
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create the folder for this user alone; one that exists stays as its owner made it."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise _bad_url("the ledger's address is not a database URL") from error
+    if parsed.drivername in {"postgresql", "postgres"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
+        raise _bad_url(f"a ledger cannot be kept in '{parsed.drivername}'")
+    if _is_sqlite(parsed) and (parsed.database in {None, "", ":memory:"} or parsed.query):
+        raise _bad_url("a SQLite ledger is a file: the address names none, or has options")
+    return parsed
+
+
+def _bad_url(message: str) -> InputError:
+    return InputError(
+        message,
+        remedy="give --ledger or PARTNER_TOOLS_LEDGER as sqlite:///PATH or "
+        "postgresql+psycopg://USER@HOST/DATABASE",
+        rule="ledger-url",
+    )
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.drivername.startswith("sqlite")
+
+
+def _create_private(path: Path) -> None:
+    try:
+        make_private_folder(path.parent)
+        # SQLite gives its WAL and shared memory the mode of the file.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise LedgerError(
+            f"the ledger {path} cannot be opened for writing ({error.strerror})",
+            remedy="give yourself write permission on the file and its folder, "
+            "or name another with --ledger",
+            rule="ledger-read-only",
+        ) from error
+
+
+def _engine(url: URL, path: Path | None, patience: float) -> Engine:
+    if path is not None:
+        return _sqlite_engine(path, patience)
+    return _postgresql_engine(url, patience)
+
+
+def _sqlite_engine(path: Path, patience: float) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": patience, "check_same_thread": False},
+        max_overflow=-1,
+    )
+
+    def set_up(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin where `begin` says so
+        for setting in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "fullfsync=ON",
+            "checkpoint_fullfsync=ON",
+            "foreign_keys=ON",
+            f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
+        ):
+            connection.execute(f"PRAGMA {setting}")
+
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    event.listen(engine, "connect", set_up)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+def _postgresql_engine(url: URL, patience: float) -> Engine:
+    try:
+        engine = create_engine(
+            url, connect_args={"connect_timeout": 10}, max_overflow=-1, pool_pre_ping=True
+        )
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "a ledger on PostgreSQL needs the package psycopg",
+            remedy='install it with `pip install "partner-tools[fleet]"`',
+            rule="ledger-driver",
+        ) from error
+
+    def set_up(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = {int(patience * 1000)}")
+            cursor.execute(
+                "SELECT set_config('synchronous_commit', 'on', false)"
+                " WHERE current_setting('synchronous_commit') = 'off'"
+            )
+        connection.commit()
+
+    event.listen(engine, "connect", set_up)
+    return engine

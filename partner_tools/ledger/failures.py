@@ -1,0 +1,122 @@
+"""What can go wrong with a database, as one sentence and a remedy: never a library's traceback."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from partner_tools.errors import LedgerError
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    rule: str
+    what: str
+    remedy: str
+
+
+_LOCKED = _Meaning(
+    "ledger-locked",
+    "is locked by another process",
+    "wait until the other command has ended, then try again; see it with `partner-tools runs`",
+)
+_DAMAGED = _Meaning(
+    "ledger-damaged",
+    "is damaged, or is not a ledger",
+    "keep the file as it is, put back a copy of it, or begin a new ledger with --ledger",
+)
+_READ_ONLY = _Meaning(
+    "ledger-read-only",
+    "cannot be written",
+    "give yourself write permission on the file and its folder, or name another with --ledger",
+)
+_FULL = _Meaning(
+    "ledger-full",
+    "cannot grow: the disk is full",
+    "free space on that disk, then go on with `partner-tools resume RUN`",
+)
+_FAULTY = _Meaning(
+    "ledger-io",
+    "could not be read or written by the operating system",
+    "check the disk that holds it, then go on with `partner-tools resume RUN`",
+)
+_MISSING = _Meaning(
+    "ledger-unreachable",
+    "cannot be opened",
+    "check the folder or the server that --ledger or PARTNER_TOOLS_LEDGER names",
+)
+_DENIED = _Meaning(
+    "ledger-denied",
+    "does not let this user in",
+    "check user, password and grants of the database that PARTNER_TOOLS_LEDGER names",
+)
+_OTHER = _Meaning(
+    "ledger",
+    "refused a statement",
+    "run `partner-tools ledger verify`; if it finds nothing, report this as a bug",
+)
+
+_BY_SQLITE_CODE = {
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_FORMAT: _DAMAGED,
+    sqlite3.SQLITE_READONLY: _READ_ONLY,
+    sqlite3.SQLITE_PERM: _READ_ONLY,
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR: _FAULTY,
+    sqlite3.SQLITE_CANTOPEN: _MISSING,
+}
+
+_BY_SQL_STATE = {
+    "55P03": _LOCKED,
+    "40P01": _LOCKED,
+    "53100": _FULL,
+    "25006": _READ_ONLY,
+    "42501": _DENIED,
+    "28": _DENIED,
+    "3D": _MISSING,
+    "08": _MISSING,
+    "53": _MISSING,
+    "57": _MISSING,
+    "58": _FAULTY,
+    "XX": _DAMAGED,
+}
+"""By the whole SQLSTATE or its class
+(https://www.postgresql.org/docs/18/errcodes-appendix.html, read 2026-11)."""
+
+
+@contextmanager
+def explained(place: str) -> Iterator[None]:
+    """Turn whatever the database library raises within into a LedgerError about `place`."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise explain(error, place) from error
+
+
+def explain(error: Exception, place: str) -> LedgerError:
+    """Say what a database error means for the ledger at `place`."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    meaning = _meaning(cause, error)
+    said = " ".join(str(cause).split())
+    return LedgerError(
+        f"the ledger {place} {meaning.what} ({said})", remedy=meaning.remedy, rule=meaning.rule
+    )
+
+
+def _meaning(cause: BaseException, error: Exception) -> _Meaning:
+    if isinstance(cause, sqlite3.Error):
+        # The low byte is the primary code: https://sqlite.org/rescode.html, read 2026-11.
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        return _BY_SQLITE_CODE.get(code, _OTHER)
+    state = getattr(cause, "sqlstate", None)
+    if state:
+        return _BY_SQL_STATE.get(state) or _BY_SQL_STATE.get(state[:2], _OTHER)
+    lost = isinstance(error, DBAPIError) and type(cause).__name__ == "OperationalError"
+    return _MISSING if lost else _OTHER

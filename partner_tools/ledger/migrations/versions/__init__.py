@@ -1,0 +1,1 @@
+"""One module per version, named `r` and the revision's number."""

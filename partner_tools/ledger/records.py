@@ -1,0 +1,143 @@
+"""What goes into the ledger and what comes out of it, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from partner_tools.events import Event, History
+from partner_tools.model import (
+    ChannelName,
+    Device,
+    Outcome,
+    Reason,
+    Registration,
+    RunId,
+    RunState,
+    Target,
+    TenantId,
+)
+
+
+class UnknownRunError(LookupError):
+    """No run of the ledger, or more than one, goes by this name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStart:
+    """What is known of a run before it is planned.
+
+    `settings` is a JSON object without secrets: whatever `resume` needs to go on as it began.
+    `actor` is who started it, as the caller knows it. `customer` is as the user gave it.
+    """
+
+    run: RunId
+    channel: ChannelName
+    batch_id: str
+    batch_digest: str
+    file: str
+    at: datetime
+    reason: Reason = Reason.OTHER
+    reference: str | None = None
+    customer: str | None = None
+    actor: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHead:
+    """The last event of a run: its number and its hash."""
+
+    run: RunId
+    n: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A run as the ledger knows it.
+
+    `state` is `interrupted` also where a process died while it was `running`. `customers` are
+    the tenants that its devices were resolved to. `counts` holds the outcomes that occur.
+    """
+
+    run: RunId
+    channel: ChannelName
+    state: RunState
+    batch_id: str
+    batch_digest: str
+    file: str
+    reason: Reason
+    reference: str | None
+    customer: str | None
+    customers: tuple[TenantId, ...]
+    actor: str | None
+    settings: Mapping[str, Any]
+    devices: int
+    counts: Mapping[Outcome, int]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    plan_digest: str | None
+    purged_at: datetime | None
+    head: RunHead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDevice:
+    """One device of a run: as the user named it, what the plan found, and what became of it.
+
+    Hardware hashes are not kept: `device` and `found` are without them, and the two digests
+    (`sha256:`) stand in their place. `history.customer` is the tenant that it was resolved to.
+    """
+
+    run: RunId
+    index: int
+    device: Device
+    history: History
+    target: Target | None = None
+    found: Registration | None = None
+    hardware_hash_digest: str | None = None
+    found_hash_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """An event with its place in the chain. The payload is empty where it was purged."""
+
+    event: Event
+    n: int
+    payload_text: str | None
+    payload_digest: str
+    previous: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceTrace:
+    """Everything that one run knows of one device."""
+
+    run: RunRecord
+    device: RunDevice
+    events: tuple[StoredEvent, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RememberedRate:
+    """What a service granted when it was last asked: requests per second, and when."""
+
+    per_second: float
+    learned_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing in the ledger that is not as it was written. `n` is the event's number."""
+
+    rule: str
+    message: str
+    run: RunId | None = None
+    n: int | None = None
+    device: int | None = None

@@ -1,0 +1,323 @@
+"""The ledger: what the rest of the program sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import RowMapping, select
+
+from partner_tools.events import Event, Kind, State
+from partner_tools.ledger import chain, codec, reading
+from partner_tools.ledger.append import Appender, Draft, make_draft
+from partner_tools.ledger.creation import insert_run, store_plan
+from partner_tools.ledger.database import Database, connect, insert_new
+from partner_tools.ledger.export import exported_events
+from partner_tools.ledger.hold import hold_run, run_is_held
+from partner_tools.ledger.purge import purge_runs
+from partner_tools.ledger.records import (
+    DeviceTrace,
+    Finding,
+    RememberedRate,
+    RunDevice,
+    RunHead,
+    RunRecord,
+    RunStart,
+    StoredEvent,
+)
+from partner_tools.ledger.tables import plans, rates
+from partner_tools.ledger.transfer import copy_tables
+from partner_tools.ledger.verify import find_edits
+from partner_tools.ledger.version import MIGRATIONS, newest_version, read_version
+from partner_tools.ledger.writer import Writer
+from partner_tools.model import ChannelName, Device, Outcome, RunId, RunState, TenantId
+
+PATIENCE_SECONDS = 10.0
+"""How long to wait for another process that is writing."""
+
+
+class Ledger:
+    """The durable record of every run, in a SQLite file or a PostgreSQL database.
+
+    Safe to share between threads. Every write is durable when its call returns. Whatever goes
+    wrong with the database is a LedgerError: locked, damaged, full, read-only, out of reach or of
+    a newer version.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._appender = Appender()
+        self._writer = Writer(self._commit)
+
+    @classmethod
+    def open(
+        cls, url: str, *, patience: float = PATIENCE_SECONDS, migrations: Path = MIGRATIONS
+    ) -> Self:
+        """Open the ledger at a SQLAlchemy URL, and bring its tables to this version.
+
+        A SQLite file and its folder are created for this user alone where they do not exist; a
+        file of an older version is copied beside itself before it is changed. `patience` is in
+        seconds. Raises LedgerError, and InputError for a URL that cannot be a ledger.
+        """
+        database = connect(url, patience=patience)
+        try:
+            _bring_up_to_date(database, migrations)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish what is being written, and give the database back."""
+        self._writer.close()
+        self._database.close()
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the SQLite file; None on PostgreSQL."""
+        path = self._database.path
+        return None if path is None else path.parent
+
+    def create_run(self, start: RunStart, devices: Iterable[Device]) -> None:
+        """Begin a run with the devices of its batch, in their order, and its `created` event."""
+        with self._database.write() as connection:
+            insert_run(connection, self._appender, start, devices)
+
+    def save_plan(self, run: RunId, plan_json: str, digest: str, events: Sequence[Event]) -> None:
+        """Store the plan of a run: its text, `resolved` events of its devices, one `planned`.
+
+        `digest` is the plan's, which the payload of `planned` repeats as `digest`. All or nothing;
+        a plan that is there already is replaced. Raises ValueError for a plan with full hardware
+        hashes, IllegalEventError for events that cannot follow.
+        """
+        _check_plan(plan_json, digest, events)
+        with self._database.write() as connection:
+            store_plan(connection, self._appender, run, plan_json, digest, events)
+
+    def record(self, events: Sequence[Event]) -> None:
+        """Make the events durable, all or none of them, together with what they amount to.
+
+        Called from many threads at once; calls that wait at the same time share a commit. Raises
+        IllegalEventError or UnknownRunError where an event cannot follow: for this call alone.
+        Raises LedgerError where the commit failed, from then on for every call of this object.
+        """
+        if events:
+            self._writer.write([make_draft(event) for event in events])
+
+    def remember_rate(self, service: str, scope: str, per_second: float, at: datetime) -> None:
+        """Remember what a service granted within this scope of its limit."""
+        row = {
+            "service": service,
+            "scope": scope,
+            "per_second": per_second,
+            "learned_at": codec.moment_text(at),
+        }
+        with self._database.write() as connection:
+            insert_new(connection, rates, [row], replace=True)
+
+    def purge(self, before: datetime, at: datetime) -> int:
+        """Replace the payloads and plans of old runs by their digests, and count the runs.
+
+        Takes the runs that were finished or cancelled before the moment. Their chains still
+        verify; what became of each device stays.
+        """
+        with self._database.write() as connection:
+            return purge_runs(connection, before, at)
+
+    def copy_to(self, target: Ledger) -> None:
+        """Copy everything into an empty ledger, byte for byte: its chains verify as they are.
+
+        Raises LedgerError where the target has runs.
+        """
+        with self._database.read() as source, target._database.write() as connection:
+            copy_tables(source, connection, target._database.place)
+
+    def hold(self, run: RunId) -> AbstractContextManager[None]:
+        """Be the only process that executes the run, until the block or the process ends.
+
+        Raises LedgerError where another process holds it.
+        """
+        return hold_run(self._database, run)
+
+    def is_held(self, run: RunId) -> bool:
+        """Whether a process, this one included, executes the run right now."""
+        return run_is_held(self._database, run)
+
+    def run(self, name: str) -> RunRecord:
+        """The run with this id, or the only one whose id begins so. Raises UnknownRunError."""
+        with self._database.read() as connection:
+            row = reading.find_run(connection, name)
+            customers = reading.customers_of(connection, [row["run"]])
+        return self._record(row, customers)
+
+    def runs(
+        self,
+        *,
+        customer: str | None = None,
+        state: RunState | None = None,
+        channel: ChannelName | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        serial: str | None = None,
+        batch_id: str | None = None,
+        limit: int | None = None,
+    ) -> list[RunRecord]:
+        """The runs that match, newest first, answered by index.
+
+        `since` (inclusive) and `until` (exclusive) speak of when a run was created; `serial` is
+        an exact serial number or product key id of one of its devices.
+        """
+        wanted = reading.RunFilter(
+            customer=customer,
+            states=_stored_states(state),
+            channel=channel,
+            since=since,
+            until=until,
+            serial=serial,
+            batch_id=batch_id,
+        )
+        told_by_state = state in {RunState.RUNNING, RunState.INTERRUPTED}
+        query = reading.matching_runs(wanted).limit(None if told_by_state else limit)
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+            customers = reading.customers_of(connection, [row["run"] for row in rows])
+        found = [self._record(row, customers) for row in rows]
+        return [record for record in found if state in {None, record.state}][:limit]
+
+    def devices(
+        self,
+        run: RunId,
+        *,
+        states: Collection[State] | None = None,
+        outcomes: Collection[Outcome] | None = None,
+    ) -> Iterator[RunDevice]:
+        """The devices of the run in the order of the batch, a page at a time.
+
+        Each page is as it is when it is reached: what `record` did before shows. `states` (for
+        example `events.IN_DOUBT`) and `outcomes` leave out the others.
+        """
+        return reading.run_devices(self._database, run, states, outcomes)
+
+    def device(self, run: RunId, index: int) -> RunDevice:
+        """One device of the run. Raises LookupError where the run has no such device."""
+        with self._database.read() as connection:
+            return reading.run_device(connection, run, index)
+
+    def plan(self, run: RunId) -> str | None:
+        """The text of the run's plan, as it was saved; None before that, and after a purge."""
+        with self._database.read() as connection:
+            return connection.execute(
+                select(plans.c.text).where(plans.c.run == run)
+            ).scalar_one_or_none()
+
+    def events(self, run: RunId | None = None) -> Iterator[StoredEvent]:
+        """The events of one run or of all, run by run, each run's in their order."""
+        return reading.stored_events(self._database, run)
+
+    def remembered_rate(self, service: str, scope: str) -> RememberedRate | None:
+        """What the service granted within this scope of its limit when it was last asked."""
+        with self._database.read() as connection:
+            return reading.remembered_rate(connection, service, scope)
+
+    def removed_since(self, customer: str, moment: datetime) -> int:
+        """How many devices of this customer were removed since the moment, over all runs."""
+        with self._database.read() as connection:
+            return reading.count_removed(connection, customer, moment)
+
+    def trace(self, identifier: str) -> tuple[DeviceTrace, ...]:
+        """What every run knows of the device with exactly this serial number or product key id.
+
+        Newest run first.
+        """
+        with self._database.read() as connection:
+            found = reading.devices_named(connection, identifier)
+            passed = [reading.device_events(connection, each.run, each.index) for each in found]
+        return tuple(
+            DeviceTrace(run=self.run(device.run), device=device, events=events)
+            for device, events in zip(found, passed, strict=True)
+        )
+
+    def verify(
+        self, expected_head: str | None = None, heads: Iterable[RunHead] = ()
+    ) -> list[Finding]:
+        """Everything in the ledger that is not as it was written; nothing is changed.
+
+        `expected_head` is what `head` gave when nothing was recorded since; `heads` are what
+        `heads` gave at any time before. Only they show that the end of a run was cut off, or that
+        a run was removed or rewritten as a whole.
+        """
+        with self._database.read() as connection:
+            return list(find_edits(connection, expected_head, heads))
+
+    def head(self) -> str:
+        """One digest (`sha256:`) over the heads of all runs."""
+        return chain.digest_of_heads(self.heads())
+
+    def heads(self) -> tuple[RunHead, ...]:
+        """The last event of every run, sorted by run: what to keep elsewhere for `verify`."""
+        with self._database.read() as connection:
+            return tuple(reading.run_heads(connection))
+
+    def export(
+        self,
+        *,
+        run: RunId | None = None,
+        customer: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[Mapping[str, Any]]:
+        """The audit trail as JSON objects by `schemas/event.schema.json`, run by run.
+
+        With a customer: the events of that tenant's devices, and of the runs that have any.
+        `since` (inclusive) and `until` (exclusive) speak of the events.
+        """
+        return exported_events(self._database, run=run, customer=customer, since=since, until=until)
+
+    def _commit(self, calls: Sequence[Sequence[Draft]]) -> Sequence[Exception | None]:
+        with self._database.write() as connection:
+            return self._appender.append(connection, calls)
+
+    def _record(self, row: RowMapping, customers: Mapping[str, tuple[TenantId, ...]]) -> RunRecord:
+        state = RunState(row["state"])
+        if state is RunState.RUNNING and not self.is_held(row["run"]):
+            state = RunState.INTERRUPTED
+        return codec.run_from(row, customers.get(row["run"], ()), state)
+
+
+def _bring_up_to_date(database: Database, migrations: Path) -> None:
+    with database.read() as connection:
+        version = read_version(connection, database.place)
+    if version != newest_version(migrations):
+        from partner_tools.ledger.migrate import upgrade
+
+        upgrade(database, migrations)
+
+
+def _stored_states(state: RunState | None) -> tuple[RunState, ...] | None:
+    """The states as stored among which the runs with this state are: a dead one reads running."""
+    if state is None:
+        return None
+    return (state, RunState.RUNNING) if state is RunState.INTERRUPTED else (state,)
+
+
+def _check_plan(plan_json: str, digest: str, events: Sequence[Event]) -> None:
+    planned = [event for event in events if event.kind is Kind.PLANNED]
+    if [event.payload.get("digest") for event in planned] != [digest]:
+        raise ValueError("a plan is saved with one `planned` event that repeats its digest")
+    if '"hardwareHash"' in plan_json:
+        raise ValueError("a plan with full hardware hashes is not for the ledger")

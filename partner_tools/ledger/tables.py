@@ -1,0 +1,141 @@
+"""The tables of the ledger, the same on SQLite and PostgreSQL.
+
+Moments are text in UTC with microseconds (`2026-04-17T10:15:30.000000Z`), which sorts by time,
+hashes alike everywhere and survives a move between databases; JSON is text for the same reasons.
+The migrations make these tables; a test holds both equal.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+)
+
+VERSION_TABLE = "ledger_version"
+
+BYTES = String().with_variant(String(collation="C"), "postgresql")
+"""Text that is compared byte by byte on both databases, whatever the server's language is."""
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run", BYTES, nullable=False),
+    Column("channel", BYTES, nullable=False),
+    Column("state", BYTES, nullable=False),
+    Column("batch_id", BYTES, nullable=False),
+    Column("batch_digest", BYTES, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("reason", BYTES, nullable=False),
+    Column("reference", Text),
+    Column("customer", Text),
+    Column("actor", Text),
+    Column("settings", Text, nullable=False),
+    Column("devices", Integer, nullable=False),
+    Column("counts", Text, nullable=False),
+    Column("created_at", BYTES, nullable=False),
+    Column("started_at", BYTES),
+    Column("finished_at", BYTES),
+    Column("plan_digest", BYTES),
+    Column("purged_at", BYTES),
+    Column("head_n", Integer, nullable=False),
+    Column("head_hash", BYTES, nullable=False),
+    PrimaryKeyConstraint("run"),
+    Index(None, "created_at", "run"),
+    Index(None, "state", "created_at"),
+    Index(None, "batch_id", "channel"),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("run", BYTES, nullable=False),
+    Column("text", Text, nullable=False),
+    PrimaryKeyConstraint("run"),
+    ForeignKeyConstraint(["run"], ["runs.run"]),
+)
+"""Apart from `runs`, whose rows are rewritten with every group of events: a plan may be large."""
+
+run_customers = Table(
+    "run_customers",
+    metadata,
+    Column("customer", BYTES, nullable=False),
+    Column("run", BYTES, ForeignKey("runs.run"), nullable=False),
+    PrimaryKeyConstraint("customer", "run"),
+    Index(None, "run"),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("run", BYTES, nullable=False),
+    Column("idx", Integer, nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("serial_number", BYTES),
+    Column("product_key_id", BYTES),
+    Column("device", Text, nullable=False),
+    Column("customer", BYTES),
+    Column("target", Text),
+    Column("found", Text),
+    Column("state", BYTES, nullable=False),
+    Column("outcome", BYTES, nullable=False),
+    Column("settled_at", BYTES),
+    Column("history", Text, nullable=False),
+    PrimaryKeyConstraint("run", "idx"),
+    ForeignKeyConstraint(["run"], ["runs.run"]),
+    Index(None, "serial_number"),
+    Index(None, "product_key_id"),
+)
+"""What the events of each device amount to, so that nothing has to be replayed to go on."""
+
+Index(
+    "ix_devices_removed",
+    devices.c.customer,
+    devices.c.settled_at,
+    sqlite_where=devices.c.outcome == "removed",
+    postgresql_where=devices.c.outcome == "removed",
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("run", BYTES, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("at", BYTES, nullable=False),
+    Column("kind", BYTES, nullable=False),
+    Column("device", Integer),
+    Column("payload", Text),
+    Column("payload_digest", BYTES, nullable=False),
+    Column("previous", BYTES, nullable=False),
+    Column("hash", BYTES, nullable=False),
+    PrimaryKeyConstraint("run", "n"),
+    ForeignKeyConstraint(["run"], ["runs.run"]),
+)
+"""Append-only. A purge sets `payload` to NULL; nothing else ever changes a row."""
+
+rates = Table(
+    "rates",
+    metadata,
+    Column("service", BYTES, nullable=False),
+    Column("scope", BYTES, nullable=False),
+    Column("per_second", Float, nullable=False),
+    Column("learned_at", BYTES, nullable=False),
+    PrimaryKeyConstraint("service", "scope"),
+)
