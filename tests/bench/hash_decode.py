@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from partner_tools.intake import hardware_hash
-from partner_tools.intake.hash_check import check
+from partner_tools.intake.batch_hashes import check
 from partner_tools.model import Device, Identity
 from tests.intake.hash_encoder import machine
 

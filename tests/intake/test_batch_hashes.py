@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from partner_tools.intake.batch_hashes import HashProblem, check
 from partner_tools.intake.hardware_hash import decode
-from partner_tools.intake.hash_check import Finding, check
 from partner_tools.model import Device, Identity, Severity
 from tests.intake import hash_encoder as enc
 
@@ -39,7 +39,7 @@ def device(
     return Device(row=row, identity=identity, replacement=replacement)
 
 
-def findings(*devices: Device) -> list[Finding]:
+def findings(*devices: Device) -> list[HashProblem]:
     return list(check(devices, file="units.csv", placeholders=("Default String",)))
 
 
@@ -153,8 +153,8 @@ def test_a_repair_that_does_not_give_an_intact_hash_is_not_offered() -> None:
 def test_a_difference_in_case_alone_is_said() -> None:
     (found,) = findings(device(serial_number="pt-0001"))
 
-    assert "'pt-0001'" in found.problem.message
-    assert "'PT-0001'" in found.problem.message
+    assert '"pt-0001"' in found.problem.message
+    assert '"PT-0001"' in found.problem.message
     assert "upper and lower case" in found.problem.message
 
 
@@ -162,6 +162,14 @@ def test_a_hidden_character_shows_in_the_message() -> None:
     (found,) = findings(device(serial_number="PT-\u200b0001"))
 
     assert r"PT-\u200b0001" in found.problem.message
+
+
+def test_a_product_key_in_the_wrong_column_is_not_repeated() -> None:
+    secret = "ABCDE-FGHIJ-KLMNO-PQRST-UVWXY"
+
+    (found,) = findings(device(product_key_id=secret))
+
+    assert secret not in found.problem.message
 
 
 def test_missing_fields_are_all_named_at_once() -> None:
