@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from partner_tools.errors import InputError
 from partner_tools.intake import hardware_hash as hh
 from partner_tools.intake.hash_description import describe, lines
+from partner_tools.intake.schema import Checker, load_schema
 from partner_tools.model import Identity
 from tests.fuzz import hash_mutations
 from tests.intake import hash_encoder as enc
@@ -110,6 +111,23 @@ def test_every_value_of_a_whole_machine_is_read() -> None:
         "missingFields": [],
     }
     assert expected == {key: value for key, value in said.items() if key != "records"}
+
+
+@pytest.mark.parametrize("text", [WHOLE, enc.encode([]), enc.encode([(27, b"x")], size=0)])
+def test_the_description_keeps_its_schema(text: str) -> None:
+    """Every property is required and none else allowed, so the two cannot drift apart."""
+    checker = Checker(load_schema("hardware-hash"))
+
+    assert checker.violations(describe(hh.decode(text))) == ()
+
+
+@given(record_lists)
+def test_the_description_of_arbitrary_records_keeps_its_schema(
+    records: list[tuple[int, bytes]],
+) -> None:
+    checker = Checker(load_schema("hardware-hash"))
+
+    assert checker.violations(describe(hh.decode(enc.encode(records)))) == ()
 
 
 def test_the_uuid_is_mixed_endian() -> None:
