@@ -1,0 +1,275 @@
+"""The way of one request through the sandbox: read, meet a fault, wait, be counted, act, be logged.
+
+Services know nothing of faults, and faults nothing of services; this is where they meet.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from email.utils import formatdate
+from math import ceil
+
+from partner_tools.sandbox.faults import (
+    BodyForm,
+    Facts,
+    Fault,
+    FaultKind,
+    Faults,
+    Script,
+    latency_of,
+)
+from partner_tools.sandbox.log import Entry, Log
+from partner_tools.sandbox.rates import Bucket, Limit, RetryAfter, Scope, admit, full, rate_at
+from partner_tools.sandbox.service import Answer, Call, Problem, Service
+from partner_tools.sandbox.wire import (
+    Delivery,
+    Manner,
+    Outage,
+    Request,
+    Response,
+    reason_phrase,
+    text_response,
+)
+
+MANNERS = {
+    FaultKind.REFUSE: Manner.RESET,
+    FaultKind.TLS_FAILURE: Manner.RESET,
+    FaultKind.RESET_BEFORE: Manner.RESET,
+    FaultKind.RESET_AFTER: Manner.RESET,
+    FaultKind.LOSE_REQUEST: Manner.CLOSED,
+    FaultKind.LOSE_ANSWER: Manner.CLOSED,
+    FaultKind.SLOW_BODY: Manner.TRICKLED,
+    FaultKind.TRUNCATE: Manner.TRUNCATED,
+}
+"""How an answer goes back under a fault; whole under any other."""
+
+OUTAGES = {FaultKind.REFUSE: Outage.REFUSE, FaultKind.TLS_FAILURE: Outage.TLS_FAILURE}
+
+UNPROCESSED = frozenset(
+    {
+        FaultKind.REFUSE,
+        FaultKind.TLS_FAILURE,
+        FaultKind.RESET_BEFORE,
+        FaultKind.LOSE_REQUEST,
+        FaultKind.REDIRECT,
+        FaultKind.EXPIRED_TOKEN,
+        FaultKind.VANISH_PAGE,
+    }
+)
+"""Faults under which the service never sees the request; `status` says it for itself."""
+
+HTML = (
+    "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr></body></html>\r\n"
+)
+
+
+class Core:
+    """Carries requests to their service under the faults of the day.
+
+    `sleep` and `clock` are in seconds. Safe to call from any number of threads.
+    """
+
+    def __init__(
+        self,
+        faults: Faults,
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], object],
+        seed: int,
+    ) -> None:
+        self.log = Log()
+        self._clock = clock
+        self._sleep = sleep
+        self._seed = seed
+        self._started = clock()
+        self._lock = threading.Lock()
+        self.behave(faults)
+
+    def behave(self, faults: Faults) -> None:
+        """Play these faults from now on: counts, buckets and chance start anew."""
+        with self._lock:
+            self._faults = faults
+            self._script = Script(faults.rules, seed=self._seed)
+            self._random = random.Random(self._seed)  # noqa: S311 - faults, not secrets
+            self._buckets: dict[tuple[int, str], Bucket] = {}
+
+    def serve(self, service: Service, request: Request) -> Delivery:
+        """Answer one request: when this returns, it is logged and only its delivery is left."""
+        number, at = self.log.arrive(), self._clock()
+        call = service.read(request)
+        facts = _facts(service, call, request)
+        fault = self._script.pick(facts, elapsed=at - self._started)
+        latency = latency_of(self._faults.latency, facts, self._draw())
+        self._wait(latency / 2 + _delay(fault, FaultKind.SLOW))
+        answer, processed = self._answer(service, call, fault)
+        response = service.stamp(request, _disfigured(answer.response, fault))
+        self.log.add(
+            Entry(
+                number=number,
+                at=at,
+                service=service.name,
+                method=request.method,
+                path=request.path,
+                operation=call.operation,
+                request_id=request.header("MS-RequestId"),
+                correlation_id=request.header("MS-CorrelationId"),
+                partner=call.partner,
+                customer=call.customer,
+                batch=call.batch,
+                serial=call.serial,
+                status=response.status,
+                fault=fault.kind if fault else None,
+                processed=processed,
+                replayed=answer.replayed,
+            )
+        )
+        self._wait(latency / 2 + _delay(fault, FaultKind.SLOW_ANSWER))
+        return _delivery(response, fault)
+
+    def _answer(self, service: Service, call: Call, fault: Fault | None) -> tuple[Answer, bool]:
+        injected = _injected(service, fault, self._clock())
+        if injected is not None and not (fault and fault.processed):
+            return Answer(response=injected), False
+        turned_away = self._turned_away(service, call)
+        if turned_away is not None:
+            return Answer(response=turned_away), False
+        answer = call.act(fault)
+        return (answer if injected is None else replace(answer, response=injected)), True
+
+    def _turned_away(self, service: Service, call: Call) -> Response | None:
+        """The 429 of the first hidden limit that this call overruns."""
+        for number, limit in enumerate(self._faults.limits):
+            if limit.service != service.name:
+                continue
+            if limit.operations and call.operation not in limit.operations:
+                continue
+            wait = self._count(number, limit, call)
+            if wait is not None:
+                problem = Problem(status=429, wait=wait)
+                header = retry_after_header(limit.retry_after, wait, self._clock())
+                return service.problem(problem).with_headers(*header)
+        return None
+
+    def _count(self, number: int, limit: Limit, call: Call) -> float | None:
+        who = call.partner or "anonymous"
+        if limit.scope is Scope.PARTNER_CUSTOMER:
+            who = f"{who} {call.customer}"
+        with self._lock:
+            now = self._clock()
+            bucket = self._buckets.get((number, who)) or full(limit, now)
+            rate = rate_at(limit, now - self._started)
+            bucket, wait = admit(limit, bucket, now, rate=rate, draw=self._random.random())
+            self._buckets[number, who] = bucket
+            return wait
+
+    def _draw(self) -> float:
+        with self._lock:
+            return self._random.random()
+
+    def _wait(self, seconds: float) -> None:
+        if seconds > 0:
+            self._sleep(seconds)
+
+
+def retry_after_header(form: RetryAfter, wait: float, now: float) -> tuple[tuple[str, str], ...]:
+    """The header by which an answer asks for `wait` seconds of patience; empty for none."""
+    values = {
+        RetryAfter.SECONDS: str(ceil(wait)),
+        RetryAfter.FRACTION: f"{wait:.3f}",
+        RetryAfter.DATE: formatdate(ceil(now + wait), usegmt=True),
+        RetryAfter.NONSENSE: "in a while",
+    }
+    return (("Retry-After", values[form]),) if form in values else ()
+
+
+def _facts(service: Service, call: Call, request: Request) -> Facts:
+    return Facts(
+        service=service.name,
+        operation=call.operation,
+        method=request.method,
+        path=request.path,
+        serial=call.serial,
+        customer=call.customer,
+        continued=call.continued,
+    )
+
+
+def _injected(service: Service, fault: Fault | None, now: float) -> Response | None:
+    """What is answered instead of acting; None where the service is to act first."""
+    if fault is None:
+        return None
+    if fault.kind is FaultKind.STATUS:
+        return _injected_status(service, fault, now)
+    if fault.kind is FaultKind.REDIRECT:
+        status = fault.status if 300 <= fault.status < 400 else 302
+        return Response(status=status, headers=(("Location", fault.location),))
+    if fault.kind is FaultKind.EXPIRED_TOKEN:
+        return service.expired()
+    if fault.kind is FaultKind.VANISH_PAGE:
+        return service.problem(Problem(status=404))
+    return Response(status=503) if fault.kind in UNPROCESSED else None
+
+
+def _injected_status(service: Service, fault: Fault, now: float) -> Response:
+    wait = 1.0 if fault.retry_after is None and fault.status == 429 else fault.retry_after
+    response = _problem(service, fault, wait)
+    if wait is None:
+        return response
+    return response.with_headers(*retry_after_header(fault.retry_after_form, wait, now))
+
+
+def _problem(service: Service, fault: Fault, wait: float | None) -> Response:
+    reason = f"{fault.status} {reason_phrase(fault.status)}"
+    match fault.body:
+        case BodyForm.HTML:
+            return text_response(fault.status, HTML.format(reason), "text/html")
+        case BodyForm.TEXT:
+            return text_response(fault.status, fault.description or reason, "text/plain")
+        case BodyForm.EMPTY:
+            return Response(status=fault.status)
+        case form:
+            return service.problem(
+                Problem(
+                    status=fault.status,
+                    code=fault.code,
+                    description=fault.description,
+                    gateway=form is BodyForm.GATEWAY,
+                    wait=wait,
+                )
+            )
+
+
+def _disfigured(response: Response, fault: Fault | None) -> Response:
+    """The answer with a body or type that it should not have."""
+    kind = fault.kind if fault else None
+    if kind is FaultKind.NOT_JSON:
+        body = HTML.format("Our services aren't available right now").encode("utf-8")
+        return replace(response, status=_with_body(response.status), body=body)
+    if kind is FaultKind.EMPTY_BODY:
+        return replace(response, body=b"")
+    if kind is FaultKind.WRONG_CONTENT_TYPE:
+        kept = tuple(pair for pair in response.headers if pair[0] != "Content-Type")
+        return replace(response, headers=(*kept, ("Content-Type", "text/html")))
+    return response
+
+
+def _with_body(status: int) -> int:
+    return 200 if status == 204 else status
+
+
+def _delay(fault: Fault | None, kind: FaultKind) -> float:
+    return fault.seconds if fault and fault.kind is kind else 0.0
+
+
+def _delivery(response: Response, fault: Fault | None) -> Delivery:
+    if fault is None:
+        return Delivery(response=response)
+    return Delivery(
+        response=response,
+        manner=MANNERS.get(fault.kind, Manner.WHOLE),
+        seconds=fault.seconds,
+        outage=OUTAGES.get(fault.kind),
+    )

@@ -1,0 +1,254 @@
+"""How the services misbehave: which request meets which fault, limits, latency and quirks.
+
+`Faults` is the file `--faults` as values (`schemas/sandbox-faults.schema.json` is the contract).
+`Script` plays its rules. The same requests meet the same faults under the same seed, in whatever
+order threads send them: chance is drawn from the request and its attempt, not from a sequence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from partner_tools.sandbox.rates import Limit, RetryAfter
+
+
+class FaultKind(StrEnum):
+    """What can go wrong with one request."""
+
+    REFUSE = "refuse"
+    TLS_FAILURE = "tls-failure"
+    RESET_BEFORE = "reset-before"
+    RESET_AFTER = "reset-after"
+    LOSE_REQUEST = "lose-request"
+    LOSE_ANSWER = "lose-answer"
+    SLOW = "slow"
+    SLOW_ANSWER = "slow-answer"
+    SLOW_BODY = "slow-body"
+    TRUNCATE = "truncate"
+    NOT_JSON = "not-json"
+    WRONG_CONTENT_TYPE = "wrong-content-type"
+    EMPTY_BODY = "empty-body"
+    STATUS = "status"
+    REDIRECT = "redirect"
+    EXPIRED_TOKEN = "expired-token"  # noqa: S105 - a kind of fault, not a secret
+    STICKY_TOKEN = "sticky-token"  # noqa: S105
+    REPEAT_PAGE = "repeat-page"
+    VANISH_PAGE = "vanish-page"
+    STALE_LIST = "stale-list"
+
+
+class BodyForm(StrEnum):
+    """In which form an injected error says what it is."""
+
+    JSON = "json"
+    GATEWAY = "gateway"
+    HTML = "html"
+    TEXT = "text"
+    EMPTY = "empty"
+
+
+ABOUT_PAGES = frozenset({FaultKind.STICKY_TOKEN, FaultKind.REPEAT_PAGE, FaultKind.VANISH_PAGE})
+"""Faults that mean something for a continuation request only, and meet no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What happens to a request that a rule picked. Which fields count depends on the kind."""
+
+    kind: FaultKind
+    seconds: float = 1.0
+    status: int = 500
+    code: int | str | None = None
+    description: str | None = None
+    body: BodyForm | None = None
+    retry_after: float | None = None
+    retry_after_form: RetryAfter = RetryAfter.SECONDS
+    processed: bool = False
+    location: str = "https://redirected.invalid/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Which requests a rule is about, and which of those it picks.
+
+    The first group says which requests are counted (empty: all); the second picks among them.
+    With `per_target` each method and path has a count of its own, so that `nth: [1]` is
+    everybody's first attempt. `after` and `until` are seconds since the start.
+    """
+
+    service: str | None = None
+    operations: tuple[str, ...] = ()
+    method: str | None = None
+    path: re.Pattern[str] | None = None
+    serials: frozenset[str] = frozenset()
+    customer: str | None = None
+    continued: bool | None = None
+    after: float | None = None
+    until: float | None = None
+
+    per_target: bool = False
+    nth: frozenset[int] = frozenset()
+    every: int | None = None
+    first: int | None = None
+    last: int | None = None
+    probability: float | None = None
+    times: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    match: Match
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Seconds that a request takes, drawn from the range; half before and half after acting."""
+
+    seconds: tuple[float, float]
+    service: str | None = None
+    operations: tuple[str, ...] = ()
+
+
+class LastPage(StrEnum):
+    """How the last page of devices says that it is the last."""
+
+    ABSENT = "absent"
+    NULL = "null"
+    EMPTY = "empty"
+    MIXED = "mixed"
+    FURTHER_PAGE = "further-page"
+    """A token is given even so, and the page behind it is empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quirks:
+    """Standing habits of the services. `docs/reference/sandbox.md` says which are documented."""
+
+    bom: bool = True
+    list_lag: tuple[float, float] = (0.0, 0.0)
+    delete_status: int = 204
+    codes_as_text: bool = False
+    raw_devices_link: bool = False
+    prefixed_next_links: float = 0.0
+    body_continuation_token: bool = True
+    next_links: bool = True
+    last_page: LastPage = LastPage.ABSENT
+    customers_end_by_2000: bool = False
+    customers_page_size: int = 500
+    devices_page_size: int = 100
+    foreign_correlation_id: float = 0.1
+    empty_batches_vanish: bool = False
+    job_queued: float = 0.1
+    job_processing: float = 0.2
+    device_code_polls: int = 1
+    device_code_interval: int = 1
+    token_lifetime: int = 3599
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """Everything about how the services behave; the default is a healthy, documented service."""
+
+    rules: tuple[Rule, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    latency: tuple[Latency, ...] = ()
+    quirks: Quirks = field(default_factory=Quirks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What rules may look at."""
+
+    service: str
+    operation: str
+    method: str
+    path: str
+    serial: str | None = None
+    customer: str | None = None
+    continued: bool = False
+
+
+class Script:
+    """Plays the rules: keeps the counts, and says which fault a request meets."""
+
+    def __init__(self, rules: tuple[Rule, ...], *, seed: int) -> None:
+        self._rules = rules
+        self._seed = seed
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[int, str]] = Counter()
+        self._hits: Counter[int] = Counter()
+
+    def pick(self, facts: Facts, *, elapsed: float) -> Fault | None:
+        """The fault of the first rule that picks this request; every rule counts it."""
+        if not self._rules:
+            return None
+        with self._lock:
+            picked = [
+                number
+                for number, rule in enumerate(self._rules)
+                if concerns(rule, facts, elapsed) and self._picks(number, rule.match, facts)
+            ]
+            if not picked:
+                return None
+            self._hits[picked[0]] += 1
+            return self._rules[picked[0]].fault
+
+    def _picks(self, number: int, match: Match, facts: Facts) -> bool:
+        target = f"{facts.method} {facts.path}"
+        self._counts[number, target] += 1
+        self._counts[number, ""] += 1
+        if match.times is not None and self._hits[number] >= match.times:
+            return False
+        attempt = self._counts[number, target]
+        count = attempt if match.per_target else self._counts[number, ""]
+        return selects(match, count, draw=chance(self._seed, number, target, attempt))
+
+
+def concerns(rule: Rule, facts: Facts, elapsed: float) -> bool:
+    """Whether a rule counts this request."""
+    match = rule.match
+    continued = True if rule.fault.kind in ABOUT_PAGES else match.continued
+    return (
+        match.service in (None, facts.service)
+        and (not match.operations or facts.operation in match.operations)
+        and match.method in (None, facts.method)
+        and (match.path is None or match.path.search(facts.path) is not None)
+        and (not match.serials or facts.serial in match.serials)
+        and match.customer in (None, facts.customer)
+        and continued in (None, facts.continued)
+        and (match.after or 0.0) <= elapsed
+        and (match.until is None or elapsed < match.until)
+    )
+
+
+def selects(match: Match, count: int, *, draw: float) -> bool:
+    """Whether a rule picks the `count`th (from 1) of the requests that it counts."""
+    return (
+        (not match.nth or count in match.nth)
+        and (match.every is None or count % match.every == 0)
+        and (match.first is None or count >= match.first)
+        and (match.last is None or count <= match.last)
+        and (match.probability is None or draw < match.probability)
+    )
+
+
+def chance(*parts: object) -> float:
+    """A number in [0, 1) that depends on the parts alone."""
+    digest = hashlib.blake2b(repr(parts).encode("utf-8", "replace"), digest_size=7).digest()
+    return int.from_bytes(digest) / (1 << 56)
+
+
+def latency_of(latencies: tuple[Latency, ...], facts: Facts, draw: float) -> float:
+    """The seconds that this request takes: the first entry about it says."""
+    for latency in latencies:
+        about = latency.service in (None, facts.service)
+        if about and (not latency.operations or facts.operation in latency.operations):
+            low, high = latency.seconds
+            return low + (high - low) * draw
+    return 0.0

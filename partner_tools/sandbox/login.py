@@ -1,0 +1,371 @@
+"""The token endpoint of Microsoft Entra ID, as far as msal and the older v1 form need it.
+
+Flows: client credentials with a secret or a certificate, refresh token, device code. Error texts
+begin with the AADSTS numbers of
+https://learn.microsoft.com/entra/identity-platform/reference-error-codes (2025-11). Assumed here:
+a device code is approved by the seed's first user after a set number of polls, and every customer
+tenant gives tokens to the partner's applications.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from partner_tools.sandbox.faults import Fault, Quirks
+from partner_tools.sandbox.seed import Application, Seed, User, derived_id
+from partner_tools.sandbox.service import Answer, Call, Problem
+from partner_tools.sandbox.tokens import GRAPH, PARTNER_CENTER, Claims, Tokens, client_info
+from partner_tools.sandbox.wire import Request, Response, json_response, reason_phrase
+
+AUDIENCES = frozenset(
+    {
+        PARTNER_CENTER,
+        GRAPH,
+        "https://graph.windows.net",
+        "https://management.azure.com",
+        "https://partner.partnercenterapi.microsoftonline.cn",
+    }
+)
+"""Resources that a token may be for; `api://` names are taken as they are."""
+
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+ANY_TENANT = frozenset({"common", "organizations"})
+DEVICE_CODE_LIFETIME = 900
+OPENID_SCOPES = frozenset({"openid", "profile", "email", "offline_access"})
+
+
+class LoginError(Exception):
+    """An error of the token endpoint: the OAuth word, the AADSTS number, and a sentence."""
+
+    def __init__(self, error: str, number: int, text: str, *, status: int = 400) -> None:
+        super().__init__(text)
+        self.error = error
+        self.number = number
+        self.text = text
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request at one of a tenant's endpoints."""
+
+    tenant: str
+    version: int
+    form: Mapping[str, str]
+    base_url: str
+    token_url: str
+
+    @property
+    def issuer(self) -> str:
+        return f"{self.base_url}/{self.tenant}/v2.0"
+
+    @property
+    def resource(self) -> str:
+        """What the token is to be for: v1 says it by name, v2 within its scopes."""
+        if self.version == 1:
+            return self.form.get("resource", "")
+        scopes = [s for s in self.form.get("scope", "").split() if s not in OPENID_SCOPES]
+        return scopes[0].rpartition("/")[0].rstrip("/") if scopes else GRAPH
+
+
+class Login:
+    """Answers as `login.microsoftonline.com` does for the partner's tenant and its customers'."""
+
+    name = "login"
+    secure_only = True
+
+    def __init__(
+        self, seed: Seed, tokens: Tokens, quirks: Callable[[], Quirks], clock: Callable[[], float]
+    ) -> None:
+        self._seed = seed
+        self._tokens = tokens
+        self._quirks = quirks
+        self._clock = clock
+        self._tenants = _tenants(seed)
+        self._applications = {app.client_id.lower(): app for app in seed.applications}
+        self._users = {user.name.lower(): user for user in seed.users}
+        self._lock = threading.Lock()
+        self._polls: Counter[int] = Counter()
+        self._grants = {
+            "client_credentials": self._for_app,
+            "refresh_token": self._for_refresh,
+            DEVICE_CODE: self._for_device_code,
+        }
+
+    def read(self, request: Request) -> Call:
+        operation, handler = self._route(request)
+
+        def act(_fault: Fault | None) -> Answer:
+            try:
+                return Answer(response=json_response(200, handler(self._asked(request))))
+            except LoginError as error:
+                return Answer(response=self._refused(error))
+
+        return Call(operation=operation, act=act)
+
+    def problem(self, problem: Problem) -> Response:
+        error = "temporarily_unavailable" if problem.status >= 429 else "invalid_request"
+        text = problem.description or reason_phrase(problem.status)
+        number = problem.code if isinstance(problem.code, int) else 90033
+        return self._refused(LoginError(error, number, text, status=problem.status))
+
+    def expired(self) -> Response:
+        return self._refused(_stale_refresh_token())
+
+    def stamp(self, request: Request, response: Response) -> Response:
+        return response.with_headers(
+            ("Cache-Control", "no-store, no-cache"),
+            ("x-ms-request-id", derived_id(str(self._clock()))),
+            ("client-request-id", request.header("client-request-id") or "none"),
+        )
+
+    def _route(self, request: Request) -> tuple[str, Callable[[Asked], dict[str, Any]]]:
+        tail = tuple(part.lower() for part in request.segments[1:])
+        match request.method, tail:
+            case "GET", (*_, ".well-known", "openid-configuration"):
+                return "openid-configuration", self._describe
+            case "POST", ("oauth2", "token") | ("oauth2", "v2.0", "token"):
+                return "token", self._grant
+            case "POST", ("oauth2", "v2.0", "devicecode"):
+                return "device-code", self._device_code
+            case "GET", ("discovery", "v2.0", "keys"):
+                return "keys", lambda _asked: {"keys": []}
+        return "unknown", self._no_such_page
+
+    def _asked(self, request: Request) -> Asked:
+        named = request.segments[0].lower() if request.segments else ""
+        tenant = self._seed.partner.tenant_id if named in ANY_TENANT else self._tenants.get(named)
+        if tenant is None:
+            text = f"Tenant '{named}' not found. Check to make sure you have the correct tenant ID."
+            raise LoginError("invalid_tenant", 90002, text)
+        return Asked(
+            tenant=tenant,
+            version=2 if "v2.0" in (part.lower() for part in request.segments) else 1,
+            form=request.form,
+            base_url=request.base_url,
+            token_url=f"{request.base_url}{request.path}",
+        )
+
+    def _describe(self, asked: Asked) -> dict[str, Any]:
+        root = f"{asked.base_url}/{asked.tenant}"
+        return {
+            "token_endpoint": f"{root}/oauth2/v2.0/token",
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
+            "jwks_uri": f"{root}/discovery/v2.0/keys",
+            "response_modes_supported": ["query", "fragment", "form_post"],
+            "subject_types_supported": ["pairwise"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "response_types_supported": ["code", "id_token", "token"],
+            "scopes_supported": ["openid", "profile", "email", "offline_access"],
+            "issuer": asked.issuer,
+            "device_authorization_endpoint": f"{root}/oauth2/v2.0/devicecode",
+            "authorization_endpoint": f"{root}/oauth2/v2.0/authorize",
+            "tenant_region_scope": "EU",
+        }
+
+    def _device_code(self, asked: Asked) -> dict[str, Any]:
+        application = self._application(asked)
+        code = self._tokens.to_poll(
+            application.client_id, asked.tenant, lifetime=DEVICE_CODE_LIFETIME
+        )
+        user_code = derived_id(code)[:8].upper()
+        return {
+            "user_code": user_code,
+            "device_code": code,
+            "verification_uri": f"{asked.base_url}/device",
+            "expires_in": DEVICE_CODE_LIFETIME,
+            "interval": self._quirks().device_code_interval,
+            "message": f"To sign in, open {asked.base_url}/device and enter {user_code}. "
+            "(The sandbox approves by itself.)",
+        }
+
+    def _grant(self, asked: Asked) -> dict[str, Any]:
+        grant = self._grants.get(asked.form.get("grant_type", ""))
+        if grant is None:
+            text = "The app requested an unsupported grant type."
+            raise LoginError("unsupported_grant_type", 70003, text)
+        application = self._application(asked)
+        _check_credential(application, asked)
+        return grant(asked, application)
+
+    def _for_app(self, asked: Asked, application: Application) -> dict[str, Any]:
+        if application.secret is None and application.certificate is None:
+            raise _no_credential()
+        if asked.version == 2 and not asked.form.get("scope", "").endswith("/.default"):
+            text = "Client credential flows must have a scope value with /.default suffixed."
+            raise LoginError("invalid_scope", 1002012, text)
+        return self._access(asked, application, None)
+
+    def _for_refresh(self, asked: Asked, application: Application) -> dict[str, Any]:
+        claims = self._tokens.read(asked.form.get("refresh_token", ""), "refresh")
+        if claims is None or claims["appid"] != application.client_id:
+            raise LoginError("invalid_grant", 9002313, "Invalid request. Request is malformed.")
+        if self._tokens.expired(claims):
+            raise _stale_refresh_token()
+        user = self._user(claims)
+        if user.mfa_demanded:
+            text = (
+                "Due to a configuration change made by your administrator, or because you moved "
+                "to a new location, you must use multi-factor authentication to access "
+                f"'{asked.resource}'."
+            )
+            raise LoginError("invalid_grant", 50076, text)
+        return self._access(asked, application, user)
+
+    def _for_device_code(self, asked: Asked, application: Application) -> dict[str, Any]:
+        code = asked.form.get("device_code") or asked.form.get("code", "")
+        claims = self._tokens.read(code, "device-code")
+        if claims is None:
+            raise LoginError("invalid_grant", 70000, "The device code is not valid.")
+        if self._tokens.expired(claims):
+            raise LoginError("expired_token", 70020, "The device code has expired.")
+        with self._lock:
+            self._polls[claims["jti"]] += 1
+            pending = self._polls[claims["jti"]] <= self._quirks().device_code_polls
+        if pending:
+            text = "Authorization is pending. Continue polling."
+            raise LoginError("authorization_pending", 70016, text)
+        return self._access(asked, application, self._seed.users[0])
+
+    def _access(self, asked: Asked, application: Application, user: User | None) -> dict[str, Any]:
+        audience = asked.resource.rstrip("/")
+        if audience not in AUDIENCES and not audience.startswith("api://"):
+            text = f"The resource principal named {audience} was not found in the tenant."
+            raise LoginError("invalid_resource", 500011, text)
+        client, lifetime = application.client_id, self._quirks().token_lifetime
+        if user is None:
+            token = self._tokens.for_app(client, asked.tenant, audience, lifetime=lifetime)
+            return self._granted(asked, token, lifetime)
+        token = self._tokens.for_user(user, client, asked.tenant, audience, lifetime=lifetime)
+        return {
+            **self._granted(asked, token, lifetime),
+            "scope": "user_impersonation"
+            if asked.version == 1
+            else f"{audience}/user_impersonation",
+            "refresh_token": self._tokens.to_refresh(user, client, asked.tenant),
+            "id_token": self._tokens.to_identify(user, client, asked.tenant, asked.issuer),
+            "client_info": client_info(user, asked.tenant),
+        }
+
+    def _granted(self, asked: Asked, token: str, lifetime: int) -> dict[str, Any]:
+        if asked.version == 2:
+            return {
+                "token_type": "Bearer",
+                "expires_in": lifetime,
+                "ext_expires_in": lifetime,
+                "access_token": token,
+            }
+        expires_on = int(self._clock()) + lifetime
+        return {
+            "token_type": "Bearer",
+            "expires_in": str(lifetime),
+            "ext_expires_in": str(lifetime),
+            "expires_on": str(expires_on),
+            "not_before": str(expires_on - lifetime),
+            "resource": asked.resource,
+            "access_token": token,
+        }
+
+    def _application(self, asked: Asked) -> Application:
+        client_id = asked.form.get("client_id", "")
+        application = self._applications.get(client_id.lower())
+        if application is None:
+            text = f"Application with identifier '{client_id}' was not found in the directory."
+            raise LoginError("unauthorized_client", 700016, text)
+        return application
+
+    def _user(self, claims: Claims) -> User:
+        user = self._users.get(str(claims["upn"]).lower())
+        if user is None:
+            text = "The user account does not exist in the directory."
+            raise LoginError("invalid_grant", 50034, text)
+        return user
+
+    def _no_such_page(self, _asked: Asked) -> dict[str, Any]:
+        raise LoginError("invalid_request", 900144, "There is no such endpoint.", status=404)
+
+    def _refused(self, error: LoginError) -> Response:
+        moment = datetime.fromtimestamp(self._clock(), UTC)
+        trace = derived_id("trace", str(self._clock()))
+        stamp = f"{moment:%Y-%m-%d %H:%M:%S}Z"
+        body = {
+            "error": error.error,
+            "error_description": f"AADSTS{error.number}: {error.text} Trace ID: {trace} "
+            f"Correlation ID: {trace} Timestamp: {stamp}",
+            "error_codes": [error.number],
+            "timestamp": stamp,
+            "trace_id": trace,
+            "correlation_id": trace,
+        }
+        if error.number == 50076:
+            body["suberror"] = "basic_action"
+        return json_response(error.status, body)
+
+
+def _tenants(seed: Seed) -> dict[str, str]:
+    """Every name of every tenant, in lower case, with its id."""
+    partner = seed.partner
+    found = {
+        partner.tenant_id.lower(): partner.tenant_id,
+        partner.domain.lower(): partner.tenant_id,
+    }
+    for customer in seed.customers:
+        for name in (customer.tenant_id, customer.domain, *customer.custom_domains):
+            found[name.lower()] = customer.tenant_id
+    return found
+
+
+def _stale_refresh_token() -> LoginError:
+    text = "The refresh token has expired due to inactivity. It was inactive for 90.00:00:00."
+    return LoginError("invalid_grant", 700082, text)
+
+
+def _no_credential() -> LoginError:
+    text = (
+        "The request body must contain the following parameter: "
+        "'client_assertion' or 'client_secret'."
+    )
+    return LoginError("invalid_client", 7000218, text, status=401)
+
+
+def _check_credential(application: Application, asked: Asked) -> None:
+    """Let a confidential application pass by its secret or certificate, a public one as it is."""
+    if application.secret is None and application.certificate is None:
+        return
+    secret, assertion = asked.form.get("client_secret"), asked.form.get("client_assertion")
+    if assertion is not None:
+        _check_assertion(application, assertion, asked)
+    elif secret is None:
+        raise _no_credential()
+    elif secret != application.secret:
+        text = "Invalid client secret provided. Ensure the secret being sent is the secret value."
+        raise LoginError("invalid_client", 7000215, text, status=401)
+    elif application.secret_expired:
+        text = f"The provided client secret keys for app '{application.client_id}' are expired."
+        raise LoginError("invalid_client", 7000222, text, status=401)
+
+
+def _check_assertion(application: Application, assertion: str, asked: Asked) -> None:
+    """Verify a client assertion against the certificate that the seed registered."""
+    import jwt
+    from cryptography.x509 import load_pem_x509_certificate
+
+    text = "Client assertion failed signature validation."
+    if application.certificate is None:
+        raise LoginError("invalid_client", 700027, text, status=401)
+    certificate = load_pem_x509_certificate(application.certificate.encode("ascii"))
+    try:
+        jwt.decode(
+            assertion,
+            key=certificate.public_key(),  # type: ignore[arg-type]  # RSA by the algorithms below
+            algorithms=["RS256", "PS256"],
+            audience=asked.token_url,
+            issuer=application.client_id,
+        )
+    except jwt.InvalidTokenError as error:
+        raise LoginError("invalid_client", 700027, f"{text} {error}.", status=401) from error

@@ -1,0 +1,239 @@
+"""The services together: started, announced, looked into, and stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import ssl
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Any, TextIO
+
+from partner_tools.sandbox.core import Core
+from partner_tools.sandbox.faults import Faults
+from partner_tools.sandbox.listener import HOST, Listener
+from partner_tools.sandbox.log import Log
+from partner_tools.sandbox.login import Login
+from partner_tools.sandbox.partner_center import PartnerCenter
+from partner_tools.sandbox.reading import read_faults, read_seed, shipped_seed
+from partner_tools.sandbox.seed import Seed, User, derived_id
+from partner_tools.sandbox.service import Service
+from partner_tools.sandbox.state import State
+from partner_tools.sandbox.tokens import PARTNER_CENTER, Mint, Tokens
+
+HOUR = 3_600
+DAY = 24 * HOUR
+FOREIGN_TENANT = derived_id("foreign partner")
+
+
+class Sandbox:
+    """Partner Center and its token endpoint on loopback, from `with` to the end of the block.
+
+    `port` is the first service's; the others follow it. 0 takes any that are free. `clock` gives
+    seconds since the epoch and rules limits, jobs, lists and tokens; `sleep` waits for so many
+    seconds, and wakes up when the sandbox stops by default. `random_seed` decides every chance.
+    Raises InputError on entry when a port is taken.
+    """
+
+    def __init__(
+        self,
+        seed: Seed,
+        faults: Faults | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], object] | None = None,
+        random_seed: int = 0,
+        port: int = 0,
+    ) -> None:
+        self.seed = seed
+        self.state = State(seed, clock)
+        self._faults = faults or Faults()
+        self._stopping = threading.Event()
+        self._sleep = sleep or self._stopping.wait
+        self._core = Core(self._faults, clock=clock, sleep=self._sleep, seed=random_seed)
+        key = Random(random_seed).randbytes(32)  # noqa: S311 - worth nothing outside
+        self._mint = Mint(key, clock)
+        self._minter = Tokens(self._mint)
+        self._services: tuple[Service, ...] = (
+            PartnerCenter(self.state, self._mint, self._quirks, clock, seed=random_seed),
+            Login(seed, self._minter, self._quirks, clock),
+        )
+        self._port = port
+        self._listeners: dict[str, Listener] = {}
+        self._folder: Path | None = None
+
+    def __enter__(self) -> Sandbox:
+        self._folder = Path(tempfile.mkdtemp(prefix="partner-tools-sandbox-"))
+        try:
+            tls = _tls(self.ca_file)
+            for offset, service in enumerate(self._services):
+                port = self._port + offset if self._port else 0
+                serve = partial(self._core.serve, service)
+                self._listeners[service.name] = Listener(serve, tls, self._sleep, port)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    @property
+    def log(self) -> Log:
+        """Every request so far."""
+        return self._core.log
+
+    @property
+    def ca_file(self) -> Path:
+        """PEM of the certificate authority to trust; it is deleted when the sandbox stops."""
+        assert self._folder is not None, "the sandbox is not started"  # noqa: S101
+        return self._folder / "ca.pem"
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """The base URL of each service: plain HTTP for the APIs, HTTPS for the login."""
+        return {
+            service.name: self._url(service.name, "https" if service.secure_only else "http")
+            for service in self._services
+        }
+
+    @property
+    def tls_urls(self) -> Mapping[str, str]:
+        """The same services over HTTPS, at the same ports."""
+        return {service.name: self._url(service.name, "https") for service in self._services}
+
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        """Fresh tokens by kind: access tokens for Partner Center, and `refresh…` ones to exchange.
+
+        `app` · `user` · `userNoMfa` · `userNoRole` · `wrongAudience` · `expired` · `foreignPartner`
+        · `refresh` · `refreshExpired`, and `refreshNoMfa` · `refreshMfaDemanded` where the seed has
+        such a user
+        """
+        application, tenant = self.seed.applications[0].client_id, self.seed.partner.tenant_id
+        user, make = self.seed.users[0], self._minter
+        app = partial(make.for_app, application, lifetime=DAY)
+        person = partial(
+            make.for_user, app_id=application, tenant=tenant, audience=PARTNER_CENTER, lifetime=DAY
+        )
+        refresh = partial(make.to_refresh, app_id=application, tenant=tenant)
+        return {
+            "app": app(tenant, PARTNER_CENTER),
+            "user": person(User(name=user.name)),
+            "userNoMfa": person(User(name=user.name, mfa=False)),
+            "userNoRole": person(User(name=user.name, roles=("HelpdeskAgents",))),
+            "wrongAudience": app(tenant, "https://graph.windows.net"),
+            "expired": make.for_app(application, tenant, PARTNER_CENTER, lifetime=-HOUR),
+            "foreignPartner": app(FOREIGN_TENANT, PARTNER_CENTER),
+            "refresh": refresh(user),
+            "refreshExpired": refresh(user, lifetime=-HOUR),
+            **{
+                kind: refresh(found)
+                for kind, found in (
+                    ("refreshNoMfa", _first(self.seed.users, lambda one: not one.mfa)),
+                    ("refreshMfaDemanded", _first(self.seed.users, lambda one: one.mfa_demanded)),
+                )
+                if found
+            },
+        }
+
+    def behave(self, faults: Faults) -> None:
+        """Go on under other faults: counts and hidden limits start anew, what exists stays."""
+        self._faults = faults
+        self._core.behave(faults)
+
+    def refuse(self, service: str) -> None:
+        """Stop listening at a service's port, until `listen`."""
+        self._listeners[service].refuse()
+
+    def listen(self, service: str) -> None:
+        """Listen again at the port that refused."""
+        self._listeners[service].listen()
+
+    def announce(self) -> dict[str, Any]:
+        """What `partner-tools sandbox` prints as its first line."""
+        urls, tokens = self.urls, self.tokens
+        applications = self.seed.applications
+        return {
+            "schemaVersion": "1",
+            "urls": dict(urls),
+            "tlsUrls": dict(self.tls_urls),
+            "caFile": str(self.ca_file),
+            "tokens": dict(tokens),
+            "partner": {
+                "tenantId": self.seed.partner.tenant_id,
+                "domain": self.seed.partner.domain,
+            },
+            "applications": [
+                {"clientId": one.client_id, **({"secret": one.secret} if one.secret else {})}
+                for one in applications
+            ],
+            "environment": {
+                "PARTNER_TOOLS_PARTNER_CENTER_URL": urls["partnerCenter"],
+                "PARTNER_TOOLS_LOGIN_URL": urls["login"],
+                "PARTNER_TOOLS_CA_BUNDLE": str(self.ca_file),
+                "PARTNER_TOOLS_ACCESS_TOKEN": tokens["app"],
+            },
+        }
+
+    def _quirks(self) -> Any:
+        return self._faults.quirks
+
+    def _url(self, name: str, scheme: str) -> str:
+        return f"{scheme}://{HOST}:{self._listeners[name].port}"
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        for listener in self._listeners.values():
+            listener.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def serve(seed_path: Path | None, faults_path: Path | None, port: int, stdout: TextIO) -> None:
+    """Run a sandbox until Ctrl-C or SIGTERM, after one line of JSON that says where it is.
+
+    Without a seed it is the shipped sample. Raises InputError for a file that is not what its
+    schema says, and for a port that is taken.
+    """
+    seed = read_seed(seed_path) if seed_path else shipped_seed()
+    faults = read_faults(faults_path) if faults_path else None
+    stop = threading.Event()
+    with Sandbox(seed, faults, port=port) as sandbox:
+        signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+        stdout.write(json.dumps(sandbox.announce()) + "\n")
+        stdout.flush()
+        try:
+            while not stop.wait(0.5):
+                pass
+        except KeyboardInterrupt:
+            return
+
+
+def _first(users: Iterable[User], wanted: Callable[[User], bool]) -> User | None:
+    return next(filter(wanted, users), None)
+
+
+def _tls(ca_file: Path) -> ssl.SSLContext:
+    """A certificate for loopback from an authority of its own, whose PEM is written to a file."""
+    import trustme
+
+    authority = trustme.CA(organization_name="partner-tools sandbox")
+    certificate = authority.issue_cert(HOST, "localhost", "::1")
+    authority.cert_pem.write_to_path(str(ca_file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    certificate.configure_cert(context)
+    return context

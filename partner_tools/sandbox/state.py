@@ -1,0 +1,474 @@
+"""The truth behind the services: customers, batches, devices, jobs and the audit trail.
+
+Every method runs under one lock, so that a request happens wholly or not at all. Lists may lag
+behind the truth; what may be removed is decided by the truth.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from itertools import islice
+
+from partner_tools.sandbox.seed import Seed, SeedBatch, SeedCustomer, SeedDevice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A device and the batch that it is in."""
+
+    batch_id: str
+    device: SeedDevice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchView:
+    """A batch as a list shows it."""
+
+    id: str
+    created_by: str | None
+    creation_date: str
+    devices_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Devices of a batch. `following` is the position to go on from; None behind the last."""
+
+    devices: tuple[SeedDevice, ...]
+    following: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """The id of a job, and the seconds that it waits and works."""
+
+    id: str
+    queued: float
+    processing: float
+
+
+class Removal(StrEnum):
+    """What became of the wish to remove a device."""
+
+    DONE = "done"
+    NO_BATCH = "no-batch"
+    NO_DEVICE = "no-device"
+    NOT_OWNED = "not-owned"
+    NOT_ALLOWED = "not-allowed"
+
+
+class JobStatus(StrEnum):
+    """`DeviceUploadStatusType`, as the service writes it."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    FINISHED = "finished"
+    FINISHED_WITH_ERRORS = "finished_with_errors"
+
+
+class Ztd(StrEnum):
+    """Errors of one device in a job; the values are the numbers that go with the names."""
+
+    INVALID_HASH = "802"
+    MISSING_IDENTITY = "803"
+    ALREADY_ASSIGNED = "806"
+    NOT_REGISTERED = "807"
+    ASSIGNED_TO_OTHER_TENANT = "808"
+    NOT_FOUND = "812"
+
+
+ZTD_NAMES = {
+    Ztd.INVALID_HASH: "InvalidZtdHardwareHash",
+    Ztd.MISSING_IDENTITY: "MissingZtdSerialNumberAndProductKey",
+    Ztd.ALREADY_ASSIGNED: "ZtdDeviceAlreadyAssigned",
+    Ztd.NOT_REGISTERED: "ZtdDeviceIsNotRegistered",
+    Ztd.ASSIGNED_TO_OTHER_TENANT: "ZtdDeviceAssignedToOtherTenant",
+    Ztd.NOT_FOUND: "ZtdDeviceNotFound",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job as its status page shows it: each device with its error, or None once it went in."""
+
+    id: str
+    status: JobStatus
+    started_at: float
+    completed_at: float | None
+    devices: tuple[tuple[SeedDevice, Ztd | None], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """One thing that was done to a device."""
+
+    at: float
+    customer: str
+    operation: str
+    device: SeedDevice
+    batch_id: str
+    correlation_id: str
+    application: str
+    user: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Entry:
+    device: SeedDevice
+    listed_from: float
+    listed_until: float | None = None
+    """None while it is registered; from its removal on, the moment when lists drop it."""
+
+    def listed(self, at: float) -> bool:
+        return self.listed_from <= at and (self.listed_until is None or at < self.listed_until)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Batch:
+    seed: SeedBatch
+    entries: list[_Entry]
+    """In the order of registration; removed ones keep their place, so that pages don't shift."""
+    places: dict[str, int]
+
+    def registered(self) -> Iterator[SeedDevice]:
+        return (entry.device for entry in self.entries if entry.listed_until is None)
+
+    def add(self, device: SeedDevice, now: float) -> None:
+        self.places[device.id] = len(self.entries)
+        self.entries.append(_Entry(device=device, listed_from=now))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Job:
+    ticket: Ticket
+    customer: str
+    devices: tuple[SeedDevice, ...]
+    created_at: float
+    processing_at: float
+    completed_at: float
+    apply: Callable[[SeedDevice, float], Ztd | None]
+    results: tuple[Ztd | None, ...] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Customer:
+    seed: SeedCustomer
+    batches: dict[str, _Batch] = field(default_factory=dict)
+
+
+class State:
+    """Everything that exists. Tenant ids, domains and batch ids are found in any letter case."""
+
+    def __init__(self, seed: Seed, clock: Callable[[], float]) -> None:
+        self.seed = seed
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._customers = {c.tenant_id.lower(): _customer(c) for c in seed.customers}
+        self._domains = {
+            domain.lower(): customer.tenant_id.lower()
+            for customer in seed.customers
+            for domain in (customer.domain, *customer.custom_domains)
+        }
+        self._jobs: dict[str, _Job] = {}
+        self._waiting: list[_Job] = []
+        self._audit: list[AuditRecord] = []
+        self._holders: dict[str, dict[str, int]] = {}
+        for tenant, customer in self._customers.items():
+            for batch in customer.batches.values():
+                for device in batch.registered():
+                    self._hold(tenant, device, 1)
+
+    def devices(self, customer: str) -> tuple[Placed, ...]:
+        """What is registered for a customer (tenant id or domain), whatever lists still show."""
+        with self._lock:
+            self._run_jobs()
+            found = self._customers[self._tenant(customer)]
+            return tuple(
+                Placed(batch_id=batch.seed.id, device=device)
+                for batch in found.batches.values()
+                for device in batch.registered()
+            )
+
+    def customers(self) -> tuple[SeedCustomer, ...]:
+        return self.seed.customers
+
+    def customer(self, tenant: str) -> SeedCustomer | None:
+        """A customer by tenant id or domain."""
+        found = self._customers.get(self._tenant(tenant))
+        return found.seed if found else None
+
+    def batches(self, customer: str, *, age: float = 0.0) -> tuple[BatchView, ...]:
+        """The batches of a customer as a list shows them that is `age` seconds old."""
+        with self._lock:
+            at = self._run_jobs() - age
+            return tuple(
+                _view(batch, at) for batch in self._customers[customer.lower()].batches.values()
+            )
+
+    def page(
+        self, customer: str, batch_id: str, *, start: int, size: int, age: float = 0.0
+    ) -> Page | None:
+        """Up to `size` devices of a batch from a position on; None without such a batch."""
+        with self._lock:
+            at = self._run_jobs() - age
+            batch = self._batch(customer, batch_id)
+            if batch is None:
+                return None
+            places = range(start, len(batch.entries))
+            listed = (place for place in places if batch.entries[place].listed(at))
+            found = list(islice(listed, size + 1))
+            return Page(
+                devices=tuple(batch.entries[place].device for place in found[:size]),
+                following=found[size] if len(found) > size else None,
+            )
+
+    def find(self, customer: str, batch_id: str, device_id: str) -> SeedDevice | None:
+        """A device that is registered in this batch."""
+        with self._lock:
+            entry = self._entry(customer, batch_id, device_id)
+            return entry.device if entry and entry.listed_until is None else None
+
+    def seen(self, customer: str, batch_id: str, device_id: str) -> SeedDevice | None:
+        """A device that is or was registered in this batch."""
+        with self._lock:
+            entry = self._entry(customer, batch_id, device_id)
+            return entry.device if entry else None
+
+    def remove(self, customer: str, batch_id: str, device_id: str, *, lag: float) -> Removal:
+        """Remove a device; lists go on showing it for `lag` seconds."""
+        with self._lock:
+            now = self._run_jobs()
+            batch = self._batch(customer, batch_id)
+            if batch is None:
+                return Removal.NO_BATCH
+            entry = self._entry(customer, batch_id, device_id)
+            if entry is None or entry.listed_until is not None:
+                return Removal.NO_DEVICE
+            if entry.device.registered_by_other:
+                return Removal.NOT_OWNED
+            if not _deletable(entry.device):
+                return Removal.NOT_ALLOWED
+            entry.listed_until = now + lag
+            self._hold(customer.lower(), entry.device, -1)
+            return Removal.DONE
+
+    def drop_empty_batch(self, customer: str, batch_id: str) -> None:
+        """Remove a batch in which nothing is registered any more."""
+        with self._lock:
+            batch = self._batch(customer, batch_id)
+            if batch is not None and next(batch.registered(), None) is None:
+                del self._customers[customer.lower()].batches[batch.seed.id]
+
+    def has_batch(self, customer: str, batch_id: str) -> bool:
+        with self._lock:
+            return self._batch(customer, batch_id) is not None
+
+    def create_batch(self, customer: str, batch: SeedBatch) -> None:
+        with self._lock:
+            self._customers[customer.lower()].batches[batch.id] = _batch(batch)
+
+    def replace_device(self, customer: str, batch_id: str, device: SeedDevice) -> None:
+        """Store a changed device under its id."""
+        with self._lock:
+            entry = self._entry(customer, batch_id, device.id)
+            if entry is not None:
+                entry.device = device
+
+    def upload(
+        self, customer: str, batch_id: str, devices: tuple[SeedDevice, ...], ticket: Ticket
+    ) -> None:
+        """Start a job that registers devices in an existing batch when its time has come."""
+
+        def register(device: SeedDevice, at: float) -> Ztd | None:
+            return self._register(customer.lower(), batch_id, device, at)
+
+        self._start(customer, devices, register, ticket)
+
+    def assign_policies(
+        self, customer: str, devices: tuple[SeedDevice, ...], ticket: Ticket
+    ) -> None:
+        """Start a job that gives devices, named by their ids, the policies that they carry."""
+
+        def assign(device: SeedDevice, _at: float) -> Ztd | None:
+            return self._assign(customer.lower(), device)
+
+        self._start(customer, devices, assign, ticket)
+
+    def job(self, customer: str, job_id: str) -> JobView | None:
+        """How far a job has come."""
+        with self._lock:
+            now = self._run_jobs()
+            job = self._jobs.get(job_id.lower())
+            return _job_view(job, now) if job and job.customer == customer.lower() else None
+
+    def record(self, record: AuditRecord) -> None:
+        with self._lock:
+            self._audit.append(record)
+
+    def audit(self, *, since: float, until: float) -> tuple[AuditRecord, ...]:
+        """What was done between two moments, in order."""
+        with self._lock:
+            return tuple(record for record in self._audit if since <= record.at < until)
+
+    def _tenant(self, customer: str) -> str:
+        return self._domains.get(customer.lower(), customer.lower())
+
+    def _batch(self, customer: str, batch_id: str) -> _Batch | None:
+        batches = self._customers[customer.lower()].batches
+        exact = batches.get(batch_id)
+        if exact is not None:
+            return exact
+        wanted = batch_id.casefold()
+        return next((batch for name, batch in batches.items() if name.casefold() == wanted), None)
+
+    def _entry(self, customer: str, batch_id: str, device_id: str) -> _Entry | None:
+        batch = self._batch(customer, batch_id)
+        place = batch.places.get(device_id) if batch else None
+        return batch.entries[place] if batch and place is not None else None
+
+    def _start(
+        self,
+        customer: str,
+        devices: tuple[SeedDevice, ...],
+        apply: Callable[[SeedDevice, float], Ztd | None],
+        ticket: Ticket,
+    ) -> None:
+        now = self._clock()
+        job = _Job(
+            ticket=ticket,
+            customer=customer.lower(),
+            devices=devices,
+            created_at=now,
+            processing_at=now + ticket.queued,
+            completed_at=now + ticket.queued + ticket.processing,
+            apply=apply,
+        )
+        with self._lock:
+            self._jobs[ticket.id.lower()] = job
+            self._waiting.append(job)
+
+    def _run_jobs(self) -> float:
+        """Let every job happen whose time has come; the time now."""
+        now = self._clock()
+        for job in [job for job in self._waiting if job.completed_at <= now]:
+            job.results = tuple(job.apply(device, job.completed_at) for device in job.devices)
+            self._waiting.remove(job)
+        return now
+
+    def _register(self, customer: str, batch_id: str, device: SeedDevice, at: float) -> Ztd | None:
+        error = self._objection(customer, device)
+        batch = self._batch(customer, batch_id)
+        if error is None and batch is not None:
+            batch.add(device, at)
+            self._hold(customer, device, 1)
+        return error
+
+    def _objection(self, customer: str, device: SeedDevice) -> Ztd | None:
+        keys = _keys(device)
+        if not keys:
+            return Ztd.MISSING_IDENTITY
+        if device.hardware_hash is not None and not _base64(device.hardware_hash):
+            return Ztd.INVALID_HASH
+        holders = {tenant for key in keys for tenant in self._holders.get(key, ())}
+        if customer in holders:
+            return Ztd.ALREADY_ASSIGNED
+        if holders or not self.seed.assigned_elsewhere.isdisjoint(_names(device)):
+            return Ztd.ASSIGNED_TO_OTHER_TENANT
+        if not self.seed.unknown_to_autopilot.isdisjoint(_names(device)):
+            return Ztd.NOT_FOUND
+        return None
+
+    def _assign(self, customer: str, wanted: SeedDevice) -> Ztd | None:
+        for batch in self._customers[customer].batches.values():
+            place = batch.places.get(wanted.id)
+            if place is not None and batch.entries[place].listed_until is None:
+                entry = batch.entries[place]
+                entry.device = replace(entry.device, policies=wanted.policies)
+                return None
+        return Ztd.NOT_REGISTERED
+
+    def _hold(self, tenant: str, device: SeedDevice, change: int) -> None:
+        """Count who holds which identity: each serial, key and hash belongs to one tenant."""
+        for key in _keys(device):
+            holders = self._holders.setdefault(key, {})
+            holders[tenant] = holders.get(tenant, 0) + change
+            if holders[tenant] <= 0:
+                del holders[tenant]
+            if not holders:
+                del self._holders[key]
+
+
+def _customer(seed: SeedCustomer) -> _Customer:
+    return _Customer(seed=seed, batches={batch.id: _batch(batch) for batch in seed.batches})
+
+
+def _batch(seed: SeedBatch) -> _Batch:
+    return _Batch(
+        seed=replace(seed, devices=()),
+        entries=[_Entry(device=device, listed_from=float("-inf")) for device in seed.devices],
+        places={device.id: place for place, device in enumerate(seed.devices)},
+    )
+
+
+def _view(batch: _Batch, at: float) -> BatchView:
+    stale = batch.seed.devices_count
+    count = sum(entry.listed(at) for entry in batch.entries) if stale is None else stale
+    return BatchView(
+        id=batch.seed.id,
+        created_by=batch.seed.created_by,
+        creation_date=batch.seed.creation_date,
+        devices_count=count,
+    )
+
+
+def _job_view(job: _Job, now: float) -> JobView:
+    results = job.results or (None,) * len(job.devices)
+    return JobView(
+        id=job.ticket.id,
+        status=_job_status(job, now),
+        started_at=job.created_at,
+        completed_at=job.completed_at if job.results is not None else None,
+        devices=tuple(zip(job.devices, results, strict=True)),
+    )
+
+
+def _job_status(job: _Job, now: float) -> JobStatus:
+    if job.results is not None:
+        failed = bool(job.results) and None not in job.results
+        return JobStatus.FINISHED_WITH_ERRORS if failed else JobStatus.FINISHED
+    return JobStatus.QUEUED if now < job.processing_at else JobStatus.PROCESSING
+
+
+def _deletable(device: SeedDevice) -> bool:
+    allowed = device.allowed_operations
+    return allowed is None or any(name.upper() == "DELETE" for name in allowed)
+
+
+def _names(device: SeedDevice) -> frozenset[str]:
+    return frozenset(name for name in (device.serial_number, device.product_key) if name)
+
+
+def _keys(device: SeedDevice) -> tuple[str, ...]:
+    """The identities that Autopilot accepts: a hash, a product key, or serial, maker and model."""
+    found = []
+    if device.hardware_hash:
+        found.append(f"hash {device.hardware_hash}")
+    if device.product_key:
+        found.append(f"key {device.product_key}")
+    if device.serial_number and device.manufacturer and device.model_name:
+        parts = (device.serial_number, device.manufacturer, device.model_name)
+        found.append(f"tuple {parts!r}")
+    return tuple(found)
+
+
+def _base64(text: str) -> bool:
+    try:
+        base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return False
+    return True
