@@ -1,0 +1,71 @@
+"""What is still to do for one device, decided from evidence alone.
+
+Pure: an outcome, what the services said and when they said it go in; the status of every plane and
+the steps in their order come out. `clear` needs a probe that ran and found nothing: a probe that
+failed, never ran or is too old is `not-verified`. The numbers at the rules are the rows of the
+decision table in `docs/reference/decision-table.md`, which is the table of the tests too.
+"""
+
+from __future__ import annotations
+
+from partner_tools.model import Outcome
+from partner_tools.outstanding.evidence import evidence_from, probe_from
+from partner_tools.outstanding.nouns import (
+    Decision,
+    DeviceFacts,
+    Flag,
+    Found,
+    JoinType,
+    Owner,
+    Patience,
+    Plane,
+    PlaneStatus,
+    Probe,
+    Result,
+    Source,
+    Status,
+    Step,
+    StepId,
+    Subject,
+)
+from partner_tools.outstanding.planes import nothing_to_do, planes
+from partner_tools.outstanding.sight import Case
+from partner_tools.outstanding.steps import ENTRA_DELETES, RULES, STEP_ORDER, ordered
+
+__all__ = [
+    "ENTRA_DELETES",
+    "STEP_ORDER",
+    "Decision",
+    "DeviceFacts",
+    "Flag",
+    "Found",
+    "JoinType",
+    "Owner",
+    "Patience",
+    "Plane",
+    "PlaneStatus",
+    "Probe",
+    "Result",
+    "Source",
+    "Status",
+    "Step",
+    "StepId",
+    "Subject",
+    "decide",
+    "evidence_from",
+    "probe_from",
+]
+
+
+def decide(facts: DeviceFacts) -> Decision:
+    """What every plane's evidence amounts to, and the steps that follow from it.
+
+    A device that stands earlier in the batch, and one that the partner holds back, have none.
+    """
+    if facts.outcome is Outcome.DUPLICATE:
+        return nothing_to_do("This device stands earlier in the list; its steps are listed there.")
+    if Flag.HELD in facts.flags:
+        return nothing_to_do("The partner holds this device back: leave it as it is.")
+    case = Case.of(facts)
+    steps = [step for rule in RULES for step in rule(case)]
+    return Decision(join_type=case.join_type, planes=planes(case), steps=ordered(steps))

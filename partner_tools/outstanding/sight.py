@@ -1,0 +1,222 @@
+"""What the evidence of one device amounts to: the newest probe decides, and a failed one blinds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from partner_tools.model import GONE, Outcome
+from partner_tools.outstanding.nouns import (
+    DeviceFacts,
+    Found,
+    JoinType,
+    Plane,
+    Probe,
+    Result,
+    Source,
+    Subject,
+)
+
+ALL_ZERO = "00000000-0000-0000-0000-000000000000"
+"""Graph's way to say "no such id", next to null and the empty text."""
+
+PLACEHOLDER_SERIALS = frozenset(
+    {"", "0", "none", "default string", "system serial number", "to be filled by o.e.m."}
+)
+
+_JOINS = {
+    "azuread": JoinType.ENTRA_JOINED,
+    "serverad": JoinType.HYBRID_JOINED,
+    "workplace": JoinType.REGISTERED,
+    "azureadjoined": JoinType.ENTRA_JOINED,
+    "hybridazureadjoined": JoinType.HYBRID_JOINED,
+    "azureadregistered": JoinType.REGISTERED,
+}
+"""`trustType` of the directory and `joinType` of Intune; their case varies in the wild."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """One plane as the newest usable evidence shows it. `present` None means: nobody knows."""
+
+    present: bool | None = None
+    probe: Probe | None = None
+    older: Probe | None = None
+    """What was seen before the newest probe failed, or longer ago than it can be relied on."""
+
+    @property
+    def seen(self) -> tuple[Found, ...]:
+        """The objects that are known, newest first; of the older probe where the newest failed."""
+        shown = [probe.found for probe in (self.probe, self.older) if probe and probe.found]
+        return shown[0] if shown else ()
+
+    def values(self, name: str) -> frozenset[str]:
+        """What the objects there say of one attribute, in lower case; only while present."""
+        return frozenset(text(one, name) for one in self.seen if self.present) - {""}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """The facts with every plane sighted."""
+
+    facts: DeviceFacts
+    autopilot: Sight
+    intune: Sight
+    entra: Sight
+    directory: Sight
+    configuration_manager: Sight
+    keys: Sight
+    join_type: JoinType
+    ambiguous: bool
+
+    @classmethod
+    def of(cls, facts: DeviceFacts) -> Case:
+        """Sight every plane."""
+        autopilot, intune = _sight_autopilot(facts), sight(facts, Plane.INTUNE)
+        entra = sight(facts, Plane.ENTRA)
+        return cls(
+            facts=facts,
+            autopilot=autopilot,
+            intune=intune,
+            entra=entra,
+            directory=sight(facts, Plane.ACTIVE_DIRECTORY),
+            configuration_manager=sight(facts, Plane.CONFIGURATION_MANAGER),
+            keys=_sight_keys(facts),
+            join_type=_join_type(intune, entra),
+            ambiguous=is_ambiguous(facts, autopilot, intune),
+        )
+
+    @property
+    def done_before_entra(self) -> bool:
+        """Whether Autopilot and Intune are both proved clear, of one unmistakable device."""
+        return (
+            self.autopilot.present is False and self.intune.present is False and not self.ambiguous
+        )
+
+    @property
+    def removed(self) -> bool:
+        """Whether the channel has nothing left to do."""
+        return self.facts.outcome in GONE
+
+    def found(self, subject: Subject, plane: Plane) -> bool:
+        """Whether the newest probe of a side question found something."""
+        return sight(self.facts, plane, subject).present is True
+
+
+def probes(facts: DeviceFacts, plane: Plane, subject: Subject = Subject.DEVICE) -> list[Probe]:
+    """The probes of one question, oldest first."""
+    chosen = [probe for probe in facts.probes if probe.plane is plane and probe.subject is subject]
+    return sorted(chosen, key=lambda probe: probe.observed_at)
+
+
+def sight(facts: DeviceFacts, plane: Plane, subject: Subject = Subject.DEVICE) -> Sight:
+    """What the evidence says of one question."""
+    return _newest(facts, probes(facts, plane, subject))
+
+
+def _newest(facts: DeviceFacts, looks: Sequence[Probe]) -> Sight:
+    """The newest probe decides; where it failed, or `clear` is too old, nobody knows."""
+    if not looks:
+        return Sight()
+    newest = looks[-1]
+    ran = [probe for probe in looks[:-1] if probe.result is not Result.FAILED]
+    older = ran[-1] if ran else None
+    match newest.result:
+        case Result.FAILED:
+            return Sight(probe=newest, older=older)
+        case Result.FOUND:
+            return Sight(present=True, probe=newest)
+        case Result.ABSENT:
+            lapsed = facts.at - newest.observed_at > facts.patience.evidence
+            return Sight(older=newest) if lapsed else Sight(present=False, probe=newest)
+
+
+def _sight_autopilot(facts: DeviceFacts) -> Sight:
+    """Graph sees every registration of the tenant, a channel only the partner's own.
+
+    So a channel's silence proves something only of what it removed itself, and never outweighs
+    Graph; what either saw before the removal proves nothing any more, but keeps its ids.
+    """
+    looks = probes(facts, Plane.AUTOPILOT)
+    after = [probe for probe in looks if not _before_removal(facts, probe)]
+    graph = _newest(facts, [probe for probe in after if probe.source is Source.GRAPH])
+    channel = _newest(facts, [probe for probe in after if probe.source is not Source.GRAPH])
+    chosen = _stronger(graph, channel, removed=facts.outcome in GONE)
+    before = [probe for probe in looks if _before_removal(facts, probe) and probe.found]
+    if before and not chosen.seen:
+        return Sight(present=chosen.present, probe=chosen.probe, older=before[-1])
+    return chosen
+
+
+def _stronger(graph: Sight, channel: Sight, *, removed: bool) -> Sight:
+    if graph.probe is None:
+        return Sight() if channel.present is False and not removed else channel
+    newer = channel.probe is not None and channel.probe.observed_at > graph.probe.observed_at
+    if graph.present is False and newer and channel.present is not False:
+        return channel
+    return graph
+
+
+def _before_removal(facts: DeviceFacts, probe: Probe) -> bool:
+    return (
+        facts.outcome in GONE
+        and facts.removed_at is not None
+        and probe.observed_at < facts.removed_at
+    )
+
+
+def _sight_keys(facts: DeviceFacts) -> Sight:
+    """Recovery keys and local passwords as one question: either is reason enough to save them."""
+    subjects = (Subject.RECOVERY_KEYS, Subject.LOCAL_PASSWORD)
+    sights = [sight(facts, Plane.ENTRA, subject) for subject in subjects]
+    by_presence = {one.present: one for one in reversed(sights)}
+    return by_presence.get(True) or by_presence.get(None) or sights[0]
+
+
+def _join_type(intune: Sight, entra: Sight) -> JoinType:
+    """The strongest claim of any object: a hybrid device has a pre-created one beside its own."""
+    claims = {_JOINS.get(text(one, "trustType")) for one in entra.seen if not _pre_created(one)}
+    claims |= {_JOINS.get(text(one, "joinType")) for one in intune.seen}
+    for join in (JoinType.HYBRID_JOINED, JoinType.ENTRA_JOINED, JoinType.REGISTERED):
+        if join in claims:
+            return join
+    looked = intune.present is False and entra.present is not None
+    return JoinType.NONE if looked else JoinType.UNKNOWN
+
+
+def _pre_created(found: Found) -> bool:
+    """Whether registration made this object and no device ever joined with it."""
+    trust = text(found, "trustType")
+    never_joined = "registrationDateTime" in found.attributes and not text(
+        found, "registrationDateTime"
+    )
+    return not trust or (trust == "azuread" and never_joined)
+
+
+def is_ambiguous(facts: DeviceFacts, *sights: Sight) -> bool:
+    if facts.outcome is Outcome.AMBIGUOUS:
+        return True
+    serial = facts.serial_number
+    if serial is not None and serial.strip().casefold() in PLACEHOLDER_SERIALS:
+        return True
+    return any(one.present and _several_or_other(one.seen, serial) for one in sights)
+
+
+def _several_or_other(found: Sequence[Found], serial: str | None) -> bool:
+    named = {str(one.attributes["serialNumber"]).strip() for one in found if _has_serial(one)}
+    return len(found) > 1 or (serial is not None and bool(named - {serial.strip()}))
+
+
+def _has_serial(found: Found) -> bool:
+    return bool(found.attributes.get("serialNumber"))
+
+
+def text(found: Found, name: str) -> str:
+    """An attribute in lower case; empty where the service has none or says so by zeros."""
+    value = found.attributes.get(name)
+    return "" if value is None or value == ALL_ZERO else str(value).strip().casefold()
+
+
+def is_true(found: Found, name: str) -> bool:
+    """Whether an attribute is literally true."""
+    return found.attributes.get(name) is True
