@@ -54,6 +54,7 @@ JSON_DEPTH_LIMIT = 64
 
 _CHUNK_BYTES = 64 * 1024
 _REQUEST_ID_HEADERS = ("MS-RequestId", "client-request-id")
+_PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _URL_CHARACTERS = re.compile(r"[!-~]*")
 _UNPRINTABLE = re.compile(r"[^!-~]")
@@ -199,6 +200,7 @@ class Transport:
             )
             with answer:
                 body = self._read_body(request, answer, started)
+                _check_end(answer, body)
         except FOREIGN_ERRORS as error:
             raise make_error(error, request, self.host) from error
         return Reply(
@@ -361,6 +363,7 @@ _MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[ServiceError]], ...
             urllib3.exceptions.EmptyPoolError,
             urllib3.exceptions.ClosedPoolError,
             urllib3.exceptions.UnrewindableBodyError,
+            http.client.InvalidURL,
         ),
         Unsent,
     ),
@@ -492,18 +495,23 @@ def _present(context: ssl.SSLContext, client: ClientCertificate) -> None:
 
 
 def _read_proxies(base_url: str, proxies: Mapping[str, str] | None) -> dict[str, str]:
+    """The one proxy on the way to the base URL, by its scheme; nothing where there is none."""
     if is_loopback(urlsplit(base_url).hostname or ""):
         return {}
     found = requests.utils.get_environ_proxies(base_url) if proxies is None else dict(proxies)
-    for address in found.values():
-        if _split(address) is None or not re.match(r"(https?|socks[45][ah]?)://[^/]", address):
-            # The address is not shown: a proxy's may hold a password.
-            raise InputError(
-                "the address of the proxy is not usable",
-                rule="proxy",
-                remedy="Give HTTPS_PROXY as http://host:port, or name the service in NO_PROXY.",
-            )
-    return found
+    chosen = requests.utils.select_proxy(base_url, found)
+    if not chosen:
+        return {}
+    address = chosen if "://" in chosen else f"http://{chosen}"
+    parts = _split(address)
+    if parts is None or parts.scheme not in _PROXY_SCHEMES or not parts.hostname:
+        # The address is not shown: a proxy's may hold a password.
+        raise InputError(
+            "the address of the proxy is not usable",
+            rule="proxy",
+            remedy="Give HTTPS_PROXY as http://host:port, or name the service in NO_PROXY.",
+        )
+    return {urlsplit(base_url).scheme: address}
 
 
 def _prepare(request: Request, url: str, token: str | None) -> requests.PreparedRequest:
@@ -547,6 +555,20 @@ def _redirected(request: Request, reply: Reply) -> Redirected:
         status=reply.status,
         request_id=request_id_of(request),
     )
+
+
+def _check_end(answer: requests.Response, body: bytes) -> None:
+    """Raise IncompleteRead where a success may have been cut within its headers.
+
+    http.client takes the end of the stream for the end of the headers, and with them lost an
+    empty body for a whole one: a torn 200 would pass for a confirmation.
+    """
+    original = getattr(answer.raw, "_original_response", None)
+    if answer.status_code >= 300 or not isinstance(original, http.client.HTTPResponse):
+        return
+    unframed = original.length is None and not original.chunked
+    if original.msg.defects or (unframed and not body):
+        raise http.client.IncompleteRead(body)
 
 
 def _too_large(request: Request, status: int, limit: int) -> Unreadable:
