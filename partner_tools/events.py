@@ -105,6 +105,7 @@ TRANSITIONS: Mapping[tuple[State, Kind], State] = {
     (State.RESENT, Kind.ACCEPTED): State.ACCEPTED,
     (State.RESENT, Kind.ANSWERED): State.SETTLED,
     (State.RESENT, Kind.RECALLED): State.READY,
+    (State.ACCEPTED, Kind.DEFERRED): State.READY,
     (State.ACCEPTED, Kind.DOUBTED): State.DOUBT,
     (State.ACCEPTED, Kind.ANSWERED): State.SETTLED,
     (State.SETTLED, Kind.OBSERVED): State.SETTLED,

@@ -14,7 +14,8 @@ class Removal:
     """One device to remove, with the ids that its attempt carries.
 
     `request_id` stays the same until an answer came, also over a restart. `silent` says that a
-    request of ours went unanswered before, which an `absent` has to mention.
+    request of ours went unanswered before, which an `absent` has to mention; `doubted` that an
+    earlier request may have removed the device already.
     """
 
     index: int
@@ -24,11 +25,16 @@ class Removal:
     request_id: str
     correlation_id: str
     silent: bool = False
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The service said what became of the device. `bars_customer`: it holds for all of them."""
+    """The service said what became of the device.
+
+    `bars_customer`: it holds for all devices of the customer. `bars_run`: the request itself is
+    wrong, so that no further call may be made.
+    """
 
     outcome: Outcome
     rule: str | None = None
@@ -39,15 +45,17 @@ class Answer:
     request_id: str | None = None
     correlation_id: str | None = None
     bars_customer: bool = False
+    bars_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferral:
-    """The service did nothing with this device and may be asked again."""
+    """The service did nothing with this device and may be asked again, in `retry_after` seconds."""
 
     detail: str
     status: int | None = None
     code: str | None = None
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from partner_tools.errors import (
     AuthError,
     Interrupted,
     Redirected,
+    Rejected,
     ServiceError,
     Throttled,
     Unauthorized,
@@ -65,13 +66,15 @@ class Desk:
     concurrency: int = 32
 
 
-def execute(desk: Desk, todos: Sequence[Todo]) -> tuple[Todo, ...]:
+def execute(desk: Desk, todos: Sequence[Todo], *, again: bool = False) -> tuple[Todo, ...]:
     """Remove every device that is ready, see accepted work through; the devices afterwards.
 
-    A device whose answer never came is left in doubt: `settle` looks for it.
+    A device whose answer never came is left in doubt: `settle` looks for it. Where the channel
+    cannot look, what was in doubt before is sent once more. With `again` only what is ready takes
+    part: accepted work and doubts had their turn.
     Raises the error that ended the run, after the answers in flight were recorded.
     """
-    execution = _Execution(desk, todos)
+    execution = _Execution(desk, todos, again=again)
     execution.run()
     return tuple(replace(todo, history=execution.histories[todo.index]) for todo in todos)
 
@@ -79,24 +82,22 @@ def execute(desk: Desk, todos: Sequence[Todo]) -> tuple[Todo, ...]:
 def calls(todos: Iterable[Todo], size: int) -> Iterator[tuple[Todo, ...]]:
     """The devices in calls of at most `size`, accepted work by its handle.
 
-    Devices that went out together and are still in doubt stay together, so that the same body can
-    be sent once more.
+    Devices that share unanswered ids or are still in doubt stay together, so that the same body
+    can be sent once more under the same ids.
     """
     together: dict[tuple[str | None, str | None], list[Todo]] = {}
     for todo in todos:
-        history = todo.history
-        key = (
-            (history.handle, history.correlation_id)
-            if history.state in _UNDER_WAY
-            else (None, None)
-        )
-        together.setdefault(key, []).append(todo)
+        together.setdefault(_call_key(todo.history), []).append(todo)
     for group in together.values():
         for start in range(0, len(group), size):
             yield tuple(group[start : start + size])
 
 
-_UNDER_WAY = frozenset({State.ACCEPTED, State.DOUBT})
+def _call_key(history: History) -> tuple[str | None, str | None]:
+    """What devices of one call have in common."""
+    if history.state in (State.ACCEPTED, State.DOUBT):
+        return history.handle, history.correlation_id
+    return None, history.correlation_id if history.request_id else None
 
 
 class _Halt:
@@ -121,8 +122,9 @@ class _Halt:
 class _Execution:
     """The workers of one `execute` and what they share."""
 
-    def __init__(self, desk: Desk, todos: Sequence[Todo]) -> None:
+    def __init__(self, desk: Desk, todos: Sequence[Todo], *, again: bool) -> None:
         self._desk = desk
+        self._again = again
         self._channel = desk.channel
         self._halt = _Halt(desk.line.stop)
         self._line = replace(desk.line, stop=self._halt)
@@ -151,9 +153,9 @@ class _Execution:
     def _workable(self, todo: Todo) -> bool:
         """Whether this device takes part: in doubt only where the channel cannot look."""
         state = todo.history.state
-        return state in (State.READY, State.ACCEPTED) or (
-            state is State.DOUBT and not self._channel.observable
-        )
+        if self._again or state is State.READY:
+            return state is State.READY
+        return state is State.ACCEPTED or (state is State.DOUBT and not self._channel.observable)
 
     def _join(self, workers: Iterable[threading.Thread]) -> None:
         """Wait for the workers; after a stop no longer than answers in flight are awaited."""
@@ -191,29 +193,39 @@ class _Execution:
         first = True
         while call := self._open(call, first=first):
             first = False
-            if self.histories[call[0].index].state is State.ACCEPTED:
-                self._await_accepted(call)
-                return
-            tries += 1
-            error = self._attempt(call)
+            accepted = self._in_state(call, State.ACCEPTED)
+            if accepted:
+                error = self._await_accepted(accepted)
+                call = self._in_state(call, State.READY)
+                started = self._line.clock()
+            else:
+                tries += 1
+                error = self._attempt(call)
             if error is None:
                 self._given_up = 0
+                if accepted:
+                    return
             elif isinstance(error, Unauthorized) and not renewed:
                 renewed = True
                 self._line.renew()
-            elif not self._rest(error, tries, self._line.clock() - started):
+            elif not self._rest(call, error, tries, self._line.clock() - started):
                 return
+
+    def _in_state(self, call: Iterable[Todo], state: State) -> tuple[Todo, ...]:
+        return tuple(todo for todo in call if self.histories[todo.index].state is state)
 
     def _open(self, call: tuple[Todo, ...], *, first: bool) -> tuple[Todo, ...]:
         """The devices of the call that another attempt may carry, less a barred customer's."""
-        open_states = {State.READY, State.ACCEPTED}
-        if first or self._channel.repeats:
-            open_states.add(State.DOUBT)
-        waiting = [todo for todo in call if self.histories[todo.index].state in open_states]
+        waiting = self._repeatable(call, doubts=first or self._channel.repeats)
         for todo in waiting:
             if answer := self._barred.get(todo.customer or ""):
                 self._note([(todo.index, (Kind.ANSWERED, answer_payload(answer)))])
         return tuple(todo for todo in waiting if (todo.customer or "") not in self._barred)
+
+    def _repeatable(self, call: Iterable[Todo], *, doubts: bool) -> list[Todo]:
+        """The devices of the call that may take part in another attempt."""
+        open_states = {State.READY, State.ACCEPTED} | ({State.DOUBT} if doubts else set())
+        return [todo for todo in call if self.histories[todo.index].state in open_states]
 
     def _attempt(self, call: tuple[Todo, ...]) -> ServiceError | None:
         """One call. An error that is returned is one after which another attempt may be made."""
@@ -233,6 +245,7 @@ class _Execution:
         self._line.pace.succeeded()
         self._bar(removals, verdicts)
         self._note([(index, of_verdict(verdict)) for index, verdict in verdicts.items()])
+        _end_where_barred(verdicts.values())
         return _deferral(verdicts)
 
     def _intend(self, call: tuple[Todo, ...]) -> tuple[Removal, ...]:
@@ -254,6 +267,7 @@ class _Execution:
             request_id=history.request_id or request_id,
             correlation_id=(history.correlation_id if in_doubt else None) or correlation_id,
             silent=history.silent,
+            doubted=history.state is State.DOUBT,
         )
 
     def _heard(self, removals: tuple[Removal, ...], error: ServiceError) -> None:
@@ -269,14 +283,15 @@ class _Execution:
             if isinstance(verdict, Answer) and verdict.bars_customer:
                 self._barred[removal.customer or ""] = verdict
 
-    def _rest(self, error: ServiceError, tries: int, elapsed: float) -> bool:
+    def _rest(self, call: Iterable[Todo], error: ServiceError, tries: int, elapsed: float) -> bool:
         """Sleep before the next attempt; False when this call is given up.
 
         Raises `error` when the run must not go on: a refused token, a pause beyond our patience,
         or a service that is down for everybody.
         """
         step = decide(self._line.policy, error, tries, elapsed, self._line.jitter())
-        if not isinstance(step, GiveUp):
+        repeatable = self._repeatable(call, doubts=self._channel.repeats)
+        if repeatable and not isinstance(step, GiveUp):
             if self._halt.wait(step.seconds):
                 raise interruption()
             return True
@@ -287,21 +302,22 @@ class _Execution:
             raise error
         return False
 
-    def _await_accepted(self, call: tuple[Todo, ...]) -> None:
-        """Ask after accepted work until it is finished or the polling's own deadline has passed."""
+    def _await_accepted(self, call: tuple[Todo, ...]) -> ServiceError | None:
+        """Ask after accepted work until it is finished or the polling's own deadline has passed.
+
+        An error that is returned says that some of it wants to be sent again.
+        """
         polling, clock = self._channel.polling, self._line.clock
         interval, deadline = polling.interval, clock() + polling.deadline
-        while waiting := [
-            todo for todo in call if self.histories[todo.index].state is State.ACCEPTED
-        ]:
-            if clock() > deadline:
-                return
+        deferral = None
+        while (waiting := self._in_state(call, State.ACCEPTED)) and clock() <= deadline:
             if self._halt.wait(interval):
                 raise interruption()
-            self._ask_after(waiting)
+            deferral = self._ask_after(waiting) or deferral
             interval = min(interval * 2, polling.max_interval)
+        return deferral
 
-    def _ask_after(self, waiting: Sequence[Todo]) -> None:
+    def _ask_after(self, waiting: Sequence[Todo]) -> ServiceError | None:
         handle = self.histories[waiting[0].index].handle or ""
         removals = tuple(self._removal(todo, "", "") for todo in waiting)
         verdicts = self._line.ask(lambda: self._channel.poll(handle, removals))
@@ -311,6 +327,8 @@ class _Execution:
             if not isinstance(verdict, Acceptance)
         ]
         self._note(finished)
+        _end_where_barred(verdicts.values())
+        return _deferral(verdicts)
 
     def _tell_all(self, removals: Iterable[Removal], fact: Fact) -> None:
         self._note([(removal.index, fact) for removal in removals])
@@ -343,5 +361,25 @@ def _deferral(verdicts: Mapping[int, Verdict]) -> ServiceError | None:
     """Some device of an answered call wants to be asked later: rest as after a failure."""
     for verdict in verdicts.values():
         if isinstance(verdict, Deferral):
-            return Unavailable(verdict.detail, status=verdict.status, code=verdict.code)
+            return Unavailable(
+                verdict.detail,
+                status=verdict.status,
+                code=verdict.code,
+                retry_after=verdict.retry_after,
+            )
     return None
+
+
+def _end_where_barred(verdicts: Iterable[Verdict]) -> None:
+    """End the run where the service says that the request itself is wrong."""
+    for verdict in verdicts:
+        if isinstance(verdict, Answer) and verdict.bars_run:
+            raise Rejected(
+                f"the run was stopped: {verdict.detail}",
+                remedy=verdict.remedy or "",
+                rule=verdict.rule,
+                status=verdict.status,
+                code=verdict.code,
+                request_id=verdict.request_id,
+                correlation_id=verdict.correlation_id,
+            )

@@ -20,8 +20,8 @@ def carry_through(desk: Desk, todos: Sequence[Todo]) -> tuple[Todo, ...]:
     the run early; everything that happened is durable by then.
     """
     current = settle(desk, todos)
-    for _ in range(ROUNDS):
-        current = settle(desk, execute(desk, current))
+    for finished in range(ROUNDS):
+        current = settle(desk, execute(desk, current, again=finished > 0))
         if not any(todo.history.state is State.READY for todo in current):
             break
     return current
@@ -49,20 +49,21 @@ def _looked_for(desk: Desk, doubtful: Sequence[Todo]) -> list[Event]:
 
 
 def _recalled(desk: Desk, todo: Todo, *, present: bool) -> Event:
-    payload = {"present": present} if present else {"present": False, **_absent(todo.history)}
+    payload: dict[str, object] = {"present": True} if present else _absent(todo.history)
     return _event(desk, todo, Kind.RECALLED, payload)
 
 
-def _absent(history: History) -> dict[str, str]:
+def _absent(history: History) -> dict[str, object]:
     request = f" {history.request_id}" if history.request_id else ""
     return {
+        "present": False,
         "detail": f"it is not listed any more; our own request{request} "
         "had left and its answer never came, so that it may have been ours",
     }
 
 
 def _left_behind(desk: Desk, doubtful: Sequence[Todo]) -> list[Event]:
-    facts = {
+    facts: dict[str, object] = {
         "answered": False,
         "detail": "the process ended before an answer was recorded",
         "remedy": "resume the run: the same request is sent once more",
