@@ -1,0 +1,293 @@
+"""Reading a batch: from a file to devices, with every problem of the whole file at once.
+
+`check_batch` streams: CSV and JSON Lines of any length in flat memory, but for the index of
+duplicates. `read_batch` keeps the devices, and hands them out only when nothing is an error.
+Nothing is corrected without being said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import TextIOWrapper
+
+from partner_tools.canonical import digest_of_bytes
+from partner_tools.intake import limits, rules
+from partner_tools.intake.csv_rows import bounded_lines, csv_rows
+from partner_tools.intake.devices import device_of
+from partner_tools.intake.encoding import Encoding, find_encoding
+from partner_tools.intake.head import Head, IntakeOptions, ReadHead, read_head
+from partner_tools.intake.json_rows import json_lines_rows, read_json
+from partner_tools.intake.row_check import RowCheck, Values
+from partner_tools.intake.rules import Finding, HaltError, finding, problem
+from partner_tools.intake.seen import Seen
+from partner_tools.intake.sniff import Format, format_of_text, is_zip, refuse_binary
+from partner_tools.intake.source import (
+    Source,
+    hold,
+    hold_pipe,
+    open_source,
+    read_some,
+    read_whole,
+    unreadable,
+)
+from partner_tools.intake.table import Item, Row
+from partner_tools.intake.xlsx_rows import xlsx_rows
+from partner_tools.model import Batch, Problem, Severity
+
+Report = Callable[[Problem], None]
+Keep = Callable[[Row], None]
+
+_PEEK_CHARACTERS = 262_144
+"""How much of a text is looked at to tell its format."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """A batch that was read. `batch` is None where a problem is an error.
+
+    `problems` are sorted by row, those of the whole file first; `count` is how many device rows
+    there are, good and bad.
+    """
+
+    batch: Batch | None
+    problems: tuple[Problem, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """What a check came to: device rows, good and bad, and problems by severity."""
+
+    devices: int
+    errors: int
+    warnings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A batch whose rows can be read, once."""
+
+    head: ReadHead
+    rows: Iterable[Item]
+    is_table: bool
+    problems: tuple[Problem, ...] = ()
+
+
+def read_batch(source: Source, options: IntakeOptions) -> Intake:
+    """Read and check a whole batch. Never raises for what a file holds: that is a problem.
+
+    The content is read once and held, at most `limits.HELD_BYTES`, so that the digest is that of
+    the devices.
+    """
+    problems: list[Problem] = []
+    rows: list[Row] = []
+    try:
+        held = hold(source)
+    except HaltError as halt:
+        return Intake(batch=None, problems=(_halted(source, halt),), count=0)
+    reading = _Reading(held, options, problems.append, rows.append)
+    head = reading.run()
+    batch = None
+    if head is not None and not reading.errors:
+        batch = _batch(held, head, rows)
+    in_order = sorted(problems, key=lambda one: one.row or 0)
+    return Intake(batch=batch, problems=tuple(in_order), count=reading.devices)
+
+
+def check_batch(source: Source, options: IntakeOptions, report: Report) -> Count:
+    """Check a whole batch and report each problem as it is found, which is in order of rows.
+
+    Keeps no device: memory is flat but for some twenty bytes a row.
+    """
+    try:
+        source = hold_pipe(source)
+    except HaltError as halt:
+        report(_halted(source, halt))
+        return Count(devices=0, errors=1, warnings=0)
+    reading = _Reading(source, options, report, None)
+    reading.run()
+    return Count(devices=reading.devices, errors=reading.errors, warnings=reading.warnings)
+
+
+def validation_document(problems: Iterable[Problem], devices: int) -> dict[str, object]:
+    """What `validate --output json` prints; `validation.schema.json` is its contract."""
+    listed = [
+        {
+            "file": one.file,
+            "row": one.row,
+            "column": one.column,
+            "rule": one.rule,
+            "severity": str(one.severity),
+            "message": one.message,
+            "remedy": one.remedy,
+        }
+        for one in problems
+    ]
+    valid = not any(one["severity"] == Severity.ERROR for one in listed)
+    return {"schemaVersion": "1", "valid": valid, "devices": devices, "problems": listed}
+
+
+def _batch(source: Source, head: Head, rows: Iterable[Row]) -> Batch:
+    digest = digest_of_bytes(source.content or b"")
+    return Batch(
+        batch_id=head.batch_id or digest,
+        file=source.name,
+        digest=digest,
+        devices=tuple(map(device_of, rows)),
+        reason=head.reason,
+        channel=head.channel,
+        customer=head.customer,
+        reference=head.reference,
+    )
+
+
+class _Reading:
+    """One pass over a batch: it counts, reports every problem and keeps rows if asked to."""
+
+    def __init__(
+        self, source: Source, options: IntakeOptions, report: Report, keep: Keep | None
+    ) -> None:
+        self._source = source
+        self._options = options
+        self._report = report
+        self._keep = keep
+        self.devices = self.errors = self.warnings = 0
+
+    def run(self) -> Head | None:
+        """Read to the end, or to where nothing more can be read. None where nothing was."""
+        head = None
+        with ExitStack() as resources:
+            try:
+                opened = _open(self._source, self._options, resources)
+                head = opened.head.head
+                self._tell(None, opened.head.findings)
+                self._all(opened.problems)
+                self._rows(opened, head)
+            except HaltError as halt:
+                self._one(_halted(self._source, halt))
+            except OSError as error:
+                self._one(_halted(self._source, unreadable(error)))
+            except UnicodeError:
+                changed = finding(rules.ENCODING, "the file changed while it was read")
+                self._tell(None, [changed])
+        if not self.devices and not self.errors:
+            self._tell(None, [finding(rules.NO_DEVICES, "the file names no device")])
+        return head
+
+    def _rows(self, opened: _Opened, head: Head) -> None:
+        check = RowCheck(head.channel, blank_is_absent=opened.is_table)
+        seen = Seen()
+        for item in opened.rows:
+            if isinstance(item, Problem):
+                self._one(item)
+                continue
+            self.devices += 1
+            line, values, extra = item
+            if values is None:
+                continue
+            examined = check.check(values, extra)
+            if examined.findings:
+                self._tell(line, examined.findings)
+            key = _key(examined.values, head.customer)
+            first = seen.first(key, line) if key else None
+            if first is not None:
+                self._tell(line, [_duplicate(first)])
+            if self._keep:
+                self._keep(Row(line, examined.values, extra))
+
+    def _tell(self, row: int | None, found: Iterable[Finding]) -> None:
+        self._all(problem(self._source.name, row, one) for one in found)
+
+    def _all(self, problems: Iterable[Problem]) -> None:
+        for one in problems:
+            self._one(one)
+
+    def _one(self, one: Problem) -> None:
+        if one.severity is Severity.ERROR:
+            self.errors += 1
+        else:
+            self.warnings += 1
+        self._report(one)
+
+
+def _key(values: Values, customer: str | None) -> tuple[object, ...] | None:
+    """What makes a row the same device as another one: its serial, else what stands for it."""
+    for name in ("serialNumber", "productKeyId", "hardwareHash"):
+        if name in values:
+            tenant = values.get("customer", customer)
+            return name, str(values[name]), str(tenant).casefold()
+    return None
+
+
+def _duplicate(first: int) -> Finding:
+    return finding(rules.DUPLICATE, f"the same device stands in row {first} already")
+
+
+def _halted(source: Source, halt: HaltError) -> Problem:
+    return problem(source.name, halt.row, halt.finding)
+
+
+def _open(source: Source, options: IntakeOptions, resources: ExitStack) -> _Opened:
+    with open_source(source) as stream:
+        start = read_some(stream, 16)
+    if not start:
+        raise HaltError(finding(rules.EMPTY_FILE, "the file is empty"))
+    refuse_binary(start)
+    if is_zip(start):
+        content = read_whole(source, limits.XLSX_BYTES, "the workbook")
+        head = read_head(None, options)
+        rows = xlsx_rows(content, source.name, head.head.channel)
+        return _Opened(head=head, rows=rows, is_table=True)
+    encoding = find_encoding(source)
+    return _open_text(source, options, encoding, resources)
+
+
+def _open_text(
+    source: Source, options: IntakeOptions, encoding: Encoding, resources: ExitStack
+) -> _Opened:
+    guessed = tuple(problem(source.name, None, one) for one in _guess(encoding))
+    match format_of_text(_peek(source, encoding)):
+        case Format.JSON:
+            content = read_whole(source, limits.JSON_BYTES, "a JSON batch")
+            batch = read_json(content.decode(encoding.codec), source.name)
+            document = dict(batch.properties)
+            if batch.devices is not None:
+                document["devices"] = []
+            return _Opened(
+                head=read_head(document, options),
+                rows=batch.rows(),
+                is_table=False,
+                problems=(*guessed, *batch.problems),
+            )
+        case Format.JSON_LINES:
+            head, is_table = read_head(None, options), False
+            rows = json_lines_rows(_lines(source, encoding, resources), source.name)
+        case _:
+            head, is_table = read_head(None, options), True
+            lines = _lines(source, encoding, resources)
+            rows = csv_rows(lines, source.name, head.head.channel)
+    return _Opened(head=head, rows=rows, is_table=is_table, problems=guessed)
+
+
+def _guess(encoding: Encoding) -> Iterator[Finding]:
+    if encoding.guessed_at is not None:
+        message = (
+            "the file is not UTF-8 and was read as Windows-1252, which is a guess; "
+            f"it matters from line {encoding.guessed_at} on"
+        )
+        yield finding(rules.ENCODING_GUESSED, message)
+
+
+def _peek(source: Source, encoding: Encoding) -> list[str]:
+    """The first lines that are not blank, without their ends."""
+    with TextIOWrapper(open_source(source), encoding=encoding.codec) as text:
+        start = text.read(_PEEK_CHARACTERS)
+    return [line for line in start.split("\n") if line.strip()]
+
+
+def _lines(source: Source, encoding: Encoding, resources: ExitStack) -> Iterator[str]:
+    stream = resources.enter_context(open_source(source))
+    text = resources.enter_context(TextIOWrapper(stream, encoding=encoding.codec, newline=""))
+    return bounded_lines(text.readline)

@@ -1,0 +1,143 @@
+"""In which encoding a file is: decided once, over the whole content, before a row is read.
+
+UTF-8 with or without a byte order mark and UTF-16 with one are read strictly. What is not UTF-8
+is Windows-1252, which is a guess and said so; what mixes both is refused, because one of the two
+readings would silently be wrong.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from partner_tools.intake import limits, rules
+from partner_tools.intake.rules import HaltError, finding
+from partner_tools.intake.source import Source, open_source, read_some
+
+_UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+"""The bytes that Windows-1252 leaves open."""
+
+_UTF8_SEQUENCE = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+)
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+
+_NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "utf-16": "UTF-16"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """The codec, and the line of the first byte that was only guessed to be Windows-1252."""
+
+    codec: str
+    guessed_at: int | None = None
+
+
+def find_encoding(source: Source) -> Encoding:
+    """Read the whole content once and tell its encoding.
+
+    Raises HaltError where no encoding reads it without a fault, or it holds NUL.
+    """
+    with open_source(source) as stream:
+        codec = codec_of(read_some(stream, 4))
+    fault = _first_fault(source, codec)
+    if fault is None:
+        return Encoding(codec=codec)
+    if codec != "utf-8":
+        message = f"the file says that it is {_NAMES[codec]}, and holds what is not"
+        raise HaltError(finding(rules.ENCODING, message), _line_at(source, fault, codec))
+    return _windows(source, fault)
+
+
+def codec_of(start: bytes) -> str:
+    """The codec that the first four bytes announce; UTF-8 where they announce none.
+
+    Raises HaltError for UTF-32, and for UTF-16 without a byte order mark.
+    """
+    if start in (codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE):
+        raise HaltError(finding(rules.ENCODING, "the file is UTF-32, which is not read"))
+    if start.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(start) == 4 and (start[::2] == b"\0\0") != (start[1::2] == b"\0\0"):
+        message = "the file looks like UTF-16 without a byte order mark"
+        raise HaltError(finding(rules.ENCODING, message))
+    return "utf-8"
+
+
+def _first_fault(source: Source, codec: str) -> int | None:
+    """Where, in bytes from 0, the codec fails; None where it reads everything."""
+    decoder = codecs.getincrementaldecoder(codec)()
+    start, pending = 0, True
+    for piece in _pieces(source):
+        if pending or not piece.isascii():
+            try:
+                text = decoder.decode(piece)
+            except UnicodeDecodeError as error:
+                return start + len(piece) - len(error.object) + error.start
+            pending = codec == "utf-16" or bool(decoder.getstate()[0])
+        if codec != "utf-16":
+            _refuse_nul(source, codec, start, piece.find(b"\0"))
+        elif "\0" in text:
+            _refuse_nul(source, codec, start, len(text[: text.index("\0")].encode("utf-16-le")))
+        start += len(piece)
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        return start - len(error.object) + error.start
+    return None
+
+
+def _refuse_nul(source: Source, codec: str, start: int, place: int) -> None:
+    if place >= 0:
+        line = _line_at(source, start + place, codec)
+        raise HaltError(finding(rules.NUL_CHARACTER, "the file holds a NUL character"), line)
+
+
+def _windows(source: Source, fault: int) -> Encoding:
+    """Windows-1252, unless something says that it is a damaged file of another encoding."""
+    line = _line_at(source, fault, "utf-8")
+    tail = b""
+    for piece in _pieces(source):
+        _refuse_other(tail + piece, line)
+        tail = piece[-3:]
+    return Encoding(codec="cp1252", guessed_at=line)
+
+
+def _refuse_other(piece: bytes, line: int) -> None:
+    if _SURROGATE.search(piece):
+        message = "the file holds lone surrogates, which are half a character"
+    elif _UTF8_SEQUENCE.search(piece):
+        message = "the file mixes UTF-8 with bytes of another encoding"
+    elif _UNDEFINED.search(piece):
+        message = "the file is neither UTF-8 nor Windows-1252"
+    else:
+        return
+    raise HaltError(finding(rules.ENCODING, message), line)
+
+
+def _line_at(source: Source, offset: int, codec: str) -> int:
+    """The line, from 1, on which the byte at `offset` stands."""
+    decoder = codecs.getincrementaldecoder(codec)("replace")
+    lines, rest, last = 1, offset, ""
+    for piece in _pieces(source):
+        text = last + decoder.decode(piece[:rest])
+        last = "\r" if text.endswith("\r") else ""
+        lines += _lines_in(text.removesuffix("\r"))
+        rest = max(0, rest - len(piece))
+        if not rest:
+            break
+    return lines + _lines_in(last)
+
+
+def _lines_in(text: str) -> int:
+    return text.count("\n") + text.count("\r") - text.count("\r\n")
+
+
+def _pieces(source: Source) -> Iterator[bytes]:
+    with open_source(source) as stream:
+        while piece := read_some(stream, limits.PIECE_BYTES):
+            yield piece

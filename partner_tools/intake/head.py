@@ -1,0 +1,133 @@
+"""What a batch says of itself as a whole, from the command line and from a JSON batch. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from partner_tools.intake import rules
+from partner_tools.intake.explain import explain
+from partner_tools.intake.row_check import surrogates, trim, trimmings, without_tenant
+from partner_tools.intake.rules import Finding, finding, shown
+from partner_tools.intake.schema import Checker, load_schema
+from partner_tools.model import ChannelName, Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeOptions:
+    """What the command line says about a batch; None where it says nothing."""
+
+    channel: ChannelName | None = None
+    batch_id: str | None = None
+    reason: Reason | None = None
+    reference: str | None = None
+    customer: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The whole batch, as one of its two sources or both say the same."""
+
+    channel: ChannelName | None
+    batch_id: str | None
+    reason: Reason
+    reference: str | None
+    customer: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadHead:
+    """A head and what is wrong with it. Where there is an error the head is what was legible."""
+
+    head: Head
+    findings: tuple[Finding, ...]
+
+
+_OPTIONS = {
+    "channel": "--via",
+    "batchId": "--batch-id",
+    "reason": "--reason",
+    "reference": "--reference",
+    "customer": "--customer",
+}
+
+
+def read_head(document: Mapping[str, object] | None, options: IntakeOptions) -> ReadHead:
+    """Join what the command line and a JSON batch say; `document` is None for other formats.
+
+    `devices` of the document is only looked at for being a list.
+    """
+    told, found = _checked(_as_document(options), is_direct=False)
+    own: Mapping[str, object] = {}
+    if document is not None:
+        is_direct = _channel(told, document) is ChannelName.OEM_DIRECT
+        own, wrong = _checked(document, is_direct=is_direct)
+        found += [*wrong, *_conflicts(told, own)]
+    return ReadHead(head=_head({**own, **told}), findings=tuple(dict.fromkeys(found)))
+
+
+def _as_document(options: IntakeOptions) -> dict[str, object]:
+    told = {
+        "channel": options.channel,
+        "batchId": options.batch_id,
+        "reason": options.reason,
+        "reference": options.reference,
+        "customer": options.customer,
+    }
+    given = {name: str(value) for name, value in told.items() if value is not None}
+    return {"schemaVersion": "1", "devices": [], **given}
+
+
+def _checked(
+    document: Mapping[str, object], *, is_direct: bool
+) -> tuple[dict[str, object], list[Finding]]:
+    values, found = without_tenant(dict(document)) if is_direct else (dict(document), [])
+    trimmed = trim(values, blank_is_absent=False)
+    found += trimmings(values, trimmed)
+    broken = list(surrogates(trimmed))
+    if broken:
+        return {}, found + broken
+    schema = _head_schema()
+    known = frozenset(schema["properties"])
+    for violation in Checker(schema).violations(trimmed):
+        found += explain(violation, trimmed, known)
+    return trimmed, found
+
+
+def _head_schema() -> dict[str, Any]:
+    """The batch schema without what it says of the devices, which are checked one by one."""
+    schema = load_schema("batch")
+    properties = {**schema["properties"], "devices": {"type": "array"}}
+    kept = {name: value for name, value in schema.items() if name not in ("if", "then")}
+    return {**kept, "properties": properties}
+
+
+def _channel(*documents: Mapping[str, object]) -> ChannelName | None:
+    for document in documents:
+        if document.get("channel") in tuple(ChannelName):
+            return ChannelName(str(document["channel"]))
+    return None
+
+
+def _conflicts(told: Mapping[str, object], own: Mapping[str, object]) -> Iterator[Finding]:
+    for name, option in _OPTIONS.items():
+        ours, theirs = told.get(name), own.get(name)
+        if not isinstance(ours, str) or not isinstance(theirs, str):
+            continue
+        same = ours.casefold() == theirs.casefold() if name == "customer" else ours == theirs
+        if not same:
+            message = f"{option} says {shown(ours)} and the batch says {shown(theirs)}"
+            yield finding(rules.CONFLICT, message, column=name)
+
+
+def _head(values: Mapping[str, object]) -> Head:
+    texts = {name: value for name, value in values.items() if isinstance(value, str)}
+    reason = texts.get("reason")
+    return Head(
+        channel=_channel(values),
+        batch_id=texts.get("batchId"),
+        reason=Reason(reason) if reason in tuple(Reason) else Reason.OTHER,
+        reference=texts.get("reference"),
+        customer=texts.get("customer"),
+    )

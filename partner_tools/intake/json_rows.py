@@ -1,0 +1,222 @@
+"""JSON batches and JSON Lines: standard JSON, read strictly, one device at a time.
+
+Keys that stand twice, NaN and whatever follows the end are refused. A JSON batch is held as text,
+so that a fault has its line and column; of JSON Lines one line is held.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from partner_tools.intake import rules
+from partner_tools.intake.rules import Finding, HaltError, finding, problem, shown
+from partner_tools.intake.schema import kind_of
+from partner_tools.intake.table import Item, Row
+from partner_tools.model import Problem
+
+_BLANKS = re.compile(r"[ \t\n\r]*")
+_TOO_DEEP = finding(rules.TOO_DEEP, "the JSON is nested too deeply")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonBatch:
+    """A JSON batch. `properties` is all of it but a list of devices.
+
+    `devices` is the place of that list in the text, None where there is none.
+    """
+
+    text: str
+    file: str
+    properties: dict[str, object]
+    problems: tuple[Problem, ...]
+    devices: int | None
+
+    def rows(self) -> Iterator[Item]:
+        """Every device with its index from 1, and every problem of its form."""
+        if self.devices is None:
+            return
+        cursor = _Cursor(self.text, self.devices)
+        for index, value in enumerate(cursor.elements(), start=1):
+            yield from _items(value, index, self.file, cursor.take_twice())
+
+
+def read_json(text: str, file: str) -> JsonBatch:
+    """Read a JSON batch to its end. Raises HaltError where it is no JSON, or no object."""
+    try:
+        return _read_batch(_Cursor(text, 0), file)
+    except ValueError as error:
+        raise HaltError(_syntax(error, in_file=True)) from error
+    except RecursionError as error:
+        raise HaltError(_TOO_DEEP) from error
+
+
+def json_lines_rows(lines: Iterator[str], file: str) -> Iterator[Item]:
+    """Every device of JSON Lines, and every problem of a line's form. Blank lines are none."""
+    for number, line in enumerate(lines, start=1):
+        text = line.strip(" \t\n\r")
+        if text:
+            yield from _line(text, number, file)
+
+
+def _line(text: str, number: int, file: str) -> Iterator[Item]:
+    cursor = _Cursor(text, 0)
+    try:
+        value = cursor.value()
+        cursor.finish()
+    except ValueError as error:
+        yield problem(file, number, _syntax(error, in_file=False))
+        yield Row(number, None)
+    except RecursionError:
+        yield problem(file, number, _TOO_DEEP)
+        yield Row(number, None)
+    else:
+        yield from _items(value, number, file, cursor.take_twice())
+
+
+def _items(value: object, row: int, file: str, twice: list[str]) -> Iterator[Item]:
+    for key in twice:
+        yield problem(file, row, _stands_twice(key))
+    if isinstance(value, dict):
+        yield Row(row, value)
+        return
+    message = f"a device is {kind_of(value)} instead of an object"
+    yield problem(file, row, finding(rules.WRONG_TYPE, message))
+    yield Row(row, None)
+
+
+def _read_batch(cursor: _Cursor, file: str) -> JsonBatch:
+    if cursor.peek() != "{":
+        message = f"the batch is {kind_of(cursor.value())} instead of an object"
+        raise HaltError(finding(rules.JSON_SHAPE, message))
+    properties: dict[str, object] = {}
+    devices = None
+    seen: set[str] = set()
+    problems: list[Problem] = []
+    for key in cursor.members():
+        is_list = key == "devices" and cursor.peek() == "["
+        if key in seen:
+            cursor.note(key)
+        seen.add(key)
+        if is_list:
+            devices = cursor.place
+            cursor.pass_list()
+        else:
+            properties[key] = cursor.value()
+        problems += (problem(file, None, _stands_twice(twice)) for twice in cursor.take_twice())
+    cursor.finish()
+    return JsonBatch(
+        text=cursor.text,
+        file=file,
+        properties=properties,
+        problems=tuple(problems),
+        devices=devices,
+    )
+
+
+class _Cursor:
+    """Walks through a JSON text and remembers the keys that stood twice in one object.
+
+    Every method raises ValueError where the text is no JSON, and RecursionError where it is
+    nested more deeply than Python reads.
+    """
+
+    def __init__(self, text: str, place: int) -> None:
+        self.text = text
+        self.place = place
+        self._twice: list[str] = []
+        self._decode = json.JSONDecoder(
+            object_pairs_hook=self._object, parse_constant=_refuse_constant
+        ).raw_decode
+
+    def peek(self) -> str:
+        """The next character that is no blank; nothing at the end."""
+        blanks = _BLANKS.match(self.text, self.place)
+        self.place = blanks.end() if blanks else self.place
+        return self.text[self.place : self.place + 1]
+
+    def value(self) -> object:
+        """The value at the cursor, which moves behind it."""
+        self.peek()
+        value: object
+        value, self.place = self._decode(self.text, self.place)
+        return value
+
+    def elements(self) -> Iterator[object]:
+        """The values of the list at the cursor, one at a time."""
+        for _ in self._parts("[", "]"):
+            yield self.value()
+
+    def pass_list(self) -> None:
+        """Read the list at the cursor to its end, and forget it."""
+        for _ in self.elements():
+            self._twice.clear()
+
+    def members(self) -> Iterator[str]:
+        """The keys of the object at the cursor; the caller takes each value from the cursor."""
+        for _ in self._parts("{", "}"):
+            if self.peek() != '"':
+                raise json.JSONDecodeError("Expecting a key in quotes", self.text, self.place)
+            key = str(self.value())
+            self._expect(":")
+            yield key
+
+    def finish(self) -> None:
+        """Nothing may follow."""
+        if self.peek():
+            raise json.JSONDecodeError("Extra data", self.text, self.place)
+
+    def note(self, key: str) -> None:
+        """Remember a key that stood twice."""
+        self._twice.append(key)
+
+    def take_twice(self) -> list[str]:
+        """The keys that stood twice since the last call."""
+        twice, self._twice = self._twice, []
+        return twice
+
+    def _parts(self, opening: str, closing: str) -> Iterator[None]:
+        self._expect(opening)
+        if self.peek() == closing:
+            self.place += 1
+            return
+        yield
+        while self.peek() == ",":
+            self.place += 1
+            yield
+        self._expect(closing)
+
+    def _expect(self, mark: str) -> None:
+        if self.peek() != mark:
+            raise json.JSONDecodeError(f"Expecting '{mark}'", self.text, self.place)
+        self.place += 1
+
+    def _object(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        read = dict(pairs)
+        if len(read) != len(pairs):
+            keys = [key for key, _ in pairs]
+            self._twice += (key for key in read if keys.count(key) > 1)
+        return read
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _stands_twice(key: str) -> Finding:
+    message = f"the key {shown(key)} stands twice in one object"
+    return finding(rules.DUPLICATE_KEY, message, column=key)
+
+
+def _syntax(error: ValueError, *, in_file: bool) -> Finding:
+    """Python's own sentence, which quotes nothing of the text, and the place."""
+    if not isinstance(error, json.JSONDecodeError):
+        return finding(rules.JSON_SYNTAX, f"the JSON holds what is no JSON value: {_cut(error)}")
+    place = f"line {error.lineno}, column {error.colno}" if in_file else f"column {error.colno}"
+    return finding(rules.JSON_SYNTAX, f"the JSON is broken at {place}: {error.msg}")
+
+
+def _cut(error: ValueError) -> str:
+    return str(error).partition(";")[0][: rules.SHOWN_CHARACTERS]

@@ -1,0 +1,231 @@
+"""The shipped schemas, and the one door to jsonschema and jsonschema_rs.
+
+jsonschema is the reference. jsonschema_rs accepts what is good, a hundred times faster; what it
+does not accept jsonschema decides and explains, so that verdicts and messages are jsonschema's.
+Values are plain JSON: `str`, `int`, `float`, `bool`, `None`, `list`, `dict`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property, lru_cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+_SUFFIX = ".schema.json"
+_FORMATS = ("date-time", "uuid")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}"
+    r"(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """One way in which a value breaks its schema.
+
+    `path` leads to the part that is wrong; `keyword` is the schema keyword that says so and
+    `expected` its value. `message` is a sentence that quotes no value.
+    """
+
+    path: tuple[str | int, ...]
+    keyword: str
+    expected: Any
+    message: str
+
+
+class Checker:
+    """One schema, compiled once and used for many values."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
+
+    def accepts(self, value: object) -> bool:
+        """Whether the value keeps the schema."""
+        return self.accepts_fast(value) or bool(self._reference.is_valid(value))
+
+    def accepts_fast(self, value: object) -> bool:
+        """Whether jsonschema_rs accepts the value. False means: ask `violations`."""
+        try:
+            return bool(self._fast.is_valid(value))
+        except (TypeError, ValueError, OverflowError):
+            return False  # a lone surrogate, a huge number or nesting without end
+
+    def violations(self, value: object) -> tuple[Violation, ...]:
+        """Every way in which the value breaks the schema, in the order of its parts."""
+        if self.accepts_fast(value):
+            return ()
+        errors = self._reference.iter_errors(value)
+        found = [_violation(error) for error in errors]
+        return tuple(sorted(found, key=lambda one: [str(part) for part in one.path]))
+
+    @cached_property
+    def _fast(self) -> Any:
+        import jsonschema_rs
+
+        checks = dict.fromkeys(_FORMATS)
+        formats = {name: _FORMAT_CHECKS[name] for name in checks}
+        return jsonschema_rs.Draft202012Validator(
+            self._schema, formats=formats, validate_formats=True, ignore_unknown_formats=True
+        )
+
+    @cached_property
+    def _reference(self) -> Any:
+        return _reference(self._schema)
+
+
+def load_schema(name: str) -> dict[str, Any]:
+    """The shipped schema of this name, such as `batch`. Raises KeyError where there is none."""
+    if name not in schema_names():
+        raise KeyError(name)
+    text = (_folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def schema_names() -> tuple[str, ...]:
+    """The names of all shipped schemas, sorted."""
+    found = (entry.name for entry in _folder().iterdir())
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in found if name.endswith(_SUFFIX)))
+
+
+def checker(name: str, definition: str | None = None) -> Checker:
+    """A checker for a shipped schema, or for one entry of its `$defs`."""
+    schema = load_schema(name)
+    return Checker(schema if definition is None else part(schema, definition))
+
+
+def part(schema: dict[str, Any], definition: str) -> dict[str, Any]:
+    """One entry of a schema's `$defs` as a schema of its own."""
+    return {
+        "$schema": schema["$schema"],
+        "$ref": f"#/$defs/{definition}",
+        "$defs": schema["$defs"],
+    }
+
+
+def _folder() -> Traversable:
+    """In a wheel the schemas lie in the package; in a checkout and an editable install beside."""
+    shipped = files("partner_tools") / "schemas"
+    return shipped if shipped.is_dir() else Path(__file__).resolve().parents[2] / "schemas"
+
+
+def _reference(schema: dict[str, Any]) -> Any:
+    from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema.validators import extend
+
+    formats = FormatChecker(formats=())
+    for name in _FORMATS:
+        formats.checks(name)(_FORMAT_CHECKS[name])
+    strict = extend(Draft202012Validator, {"pattern": _check_pattern})  # type: ignore[no-untyped-call]
+    return strict(schema, format_checker=formats)
+
+
+def _check_pattern(
+    _validator: object, pattern: str, instance: object, _schema: object
+) -> Iterator[ValidationError]:
+    """`pattern` as ECMA-262 has it: `$` is the end, not the place before a last line feed."""
+    from jsonschema import ValidationError
+
+    if isinstance(instance, str) and not _compiled(pattern).search(instance):
+        yield ValidationError("does not match the pattern")
+
+
+@lru_cache(maxsize=128)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", pattern))
+
+
+def _violation(error: ValidationError) -> Violation:
+    return Violation(
+        path=tuple(error.absolute_path),
+        keyword=str(error.validator),
+        expected=error.validator_value,
+        message=_sentence(str(error.validator), error.validator_value, error.instance),
+    )
+
+
+def _sentence(keyword: str, expected: Any, instance: object) -> str:
+    if keyword == "required" and isinstance(instance, dict):
+        return f"lacks {_listed(name for name in expected if name not in instance)}"
+    if keyword == "type":
+        kinds = [expected] if isinstance(expected, str) else expected
+        return f"is {kind_of(instance)} instead of {' or '.join(map(_kind, kinds))}"
+    if keyword == "enum":
+        return f"is none of {_listed(map(str, expected))}"
+    if keyword.startswith("min") and expected == 1:
+        return "is empty"
+    return _SENTENCES.get(keyword, "breaks the schema's {keyword}").format(
+        keyword=keyword, expected=expected
+    )
+
+
+_SENTENCES = {
+    "additionalProperties": "has a property that the schema does not know",
+    "const": 'is not "{expected}"',
+    "format": "is no {expected}",
+    "minLength": "is shorter than {expected} characters",
+    "maxLength": "is longer than {expected} characters",
+    "minItems": "has fewer than {expected} items",
+    "maxItems": "has more than {expected} items",
+    "minProperties": "has fewer than {expected} properties",
+    "maxProperties": "has more than {expected} properties",
+    "minimum": "is less than {expected}",
+    "maximum": "is more than {expected}",
+}
+
+
+def _kind(name: str) -> str:
+    return {"string": "text", "null": "null"}.get(name, f"{_article(name)} {name}")
+
+
+def _article(word: str) -> str:
+    return "an" if word[:1] in "aio" else "a"
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, for a sentence.
+
+    >>> kind_of(12.5)
+    'a number'
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a truth value"
+    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), "no JSON value")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _is_moment(value: object) -> bool:
+    """RFC 3339 with any number of fractional digits: services write seven."""
+    if not isinstance(value, str):
+        return True
+    if not _MOMENT.fullmatch(value):
+        return False
+    try:
+        datetime.fromisoformat(re.sub(r"\.[0-9]+", "", value).upper())
+    except ValueError:
+        return False
+    return True
+
+
+def _is_uuid(value: object) -> bool:
+    return not isinstance(value, str) or _UUID.fullmatch(value) is not None
+
+
+_FORMAT_CHECKS = {"date-time": _is_moment, "uuid": _is_uuid}

@@ -1,0 +1,212 @@
+"""From the cells of a table to rows of the batch schema: CSV and XLSX share it.
+
+Cells are texts. A record is the line, its cells, and what a cell of a workbook was if it was no
+text; a cell that was no text cannot be an identifier, because nobody knows what it lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import NamedTuple
+
+from partner_tools.intake import limits, rules
+from partner_tools.intake.headers import (
+    EXPECTED,
+    IDENTIFIERS,
+    Columns,
+    is_header,
+    known,
+    read_columns,
+)
+from partner_tools.intake.rules import Finding, HaltError, Rule, finding, problem, shown
+from partner_tools.model import ChannelName, Problem, Severity
+
+HEADER_WITHIN = 20
+"""How many records are looked through for a header that does not come first."""
+
+NUMBER = "a number"
+"""What a cell of a workbook is that holds a number."""
+
+_EXACT = frozenset((*IDENTIFIERS, "manufacturer", "model"))
+"""The properties that are compared exactly, so that only text will do."""
+
+
+class Row(NamedTuple):
+    """One device row as it was read. `values` has the properties of the batch schema.
+
+    `values` is None where the cells could not be told apart, which was reported already.
+    A tuple and no dataclass: one is made for each of a million rows.
+    """
+
+    line: int
+    values: dict[str, object] | None
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+class Record(NamedTuple):
+    """One record of a table. `kinds` says of a cell by its place what it was, if no text."""
+
+    line: int
+    cells: Sequence[str]
+    kinds: Mapping[int, str] | None = None
+
+
+Item = Row | Problem
+
+
+def rows_of_table(
+    records: Iterator[Record | Problem], file: str, channel: ChannelName | None
+) -> Iterator[Item]:
+    """Every device row of the table, and every problem of its header and its records, in order.
+
+    Raises HaltError where no header is found.
+    """
+    start = list(islice(_filled(records), HEADER_WITHIN))
+    place = _header_place(start)
+    header = start[place]
+    assert isinstance(header, Record), "a header is a record"  # noqa: S101
+    yield from _before_header(start[:place], file, header)
+    columns, found = read_columns(_without_blank_end(header.cells), channel)
+    yield from (problem(file, header.line, one) for one in found)
+    if any(one.rule == rules.NO_IDENTIFIER_COLUMN.name for one in found):
+        return
+    yield from _rows(chain(start[place + 1 :], records), columns, file)
+
+
+def _filled(records: Iterable[Record | Problem]) -> Iterator[Record | Problem]:
+    return (
+        record
+        for record in records
+        if not isinstance(record, Record) or not _is_blank(record.cells)
+    )
+
+
+def _is_blank(cells: Sequence[str]) -> bool:
+    return not any(map(str.strip, cells))
+
+
+def _header_place(start: Sequence[Record | Problem]) -> int:
+    records = [(place, one) for place, one in enumerate(start) if isinstance(one, Record)]
+    for place, record in records:
+        if is_header(record.cells):
+            return place
+    for place, record in records:
+        if known(record.cells):
+            return place
+    if not records:
+        raise HaltError(finding(rules.EMPTY_FILE, "the file holds no row"))
+    raise _no_header(records[0][1])
+
+
+def _no_header(first: Record) -> HaltError:
+    """No cell is a header: is the first row data, or a header in words that nobody knows?"""
+    if any(any(map(str.isdigit, cell)) for cell in first.cells):
+        message = f"the file begins with a row of data instead of a header; expected: {EXPECTED}"
+        return HaltError(finding(rules.NO_HEADER, message), first.line)
+    cells = ", ".join(shown(cell.strip()) for cell in first.cells[:5])
+    message = (
+        f"no column of the header is known: {cells}; expected: {EXPECTED}, "
+        "separated by comma, semicolon or tab"
+    )
+    return HaltError(finding(rules.UNKNOWN_HEADER, message), first.line)
+
+
+def _before_header(before: Sequence[Record | Problem], file: str, header: Record) -> list[Problem]:
+    found = [one for one in before if isinstance(one, Problem)]
+    count = len(before) - len(found)
+    if count:
+        message = f"the header stands only in row {header.line}, below {count} other rows"
+        first = next(one.line for one in before if isinstance(one, Record))
+        found.append(problem(file, first, finding(rules.ROWS_BEFORE_HEADER, message)))
+    return sorted(found, key=lambda one: one.row or 0)
+
+
+def _without_blank_end(cells: Sequence[str]) -> list[str]:
+    kept = list(cells)
+    while kept and not kept[-1].strip():
+        kept.pop()
+    if len(kept) > limits.COLUMNS:
+        message = f"the table has more than {limits.COLUMNS} columns"
+        raise HaltError(finding(rules.CELL_COUNT, message))
+    return kept
+
+
+def _rows(records: Iterable[Record | Problem], columns: Columns, file: str) -> Iterator[Item]:
+    names = [name or "" for name in columns.names]
+    width = -1 if columns.extra or columns.tenant else len(names)
+    for record in records:
+        if isinstance(record, Problem):
+            yield record
+            continue
+        line, cells, kinds = record
+        if _is_blank(cells):
+            continue
+        if len(cells) == width and kinds is None:
+            yield Row(line, {name: cell for name, cell in zip(names, cells, strict=True) if cell})
+        else:
+            yield from _odd_row(record, columns, file)
+
+
+def _odd_row(record: Record, columns: Columns, file: str) -> Iterator[Item]:
+    """A row of a table with columns beside those of the schema, or one that does not fit."""
+    line, cells, kinds = record
+    found = [
+        *_misfit(cells, len(columns.names)),
+        *_tenants(cells, columns),
+        *_no_texts(cells, columns, kinds or {}),
+    ]
+    yield from (problem(file, line, one) for one in found)
+    if any(one.severity is Severity.ERROR for one in found):
+        yield Row(line, None)
+        return
+    named = zip(columns.names, cells, strict=False)
+    values: dict[str, object] = {name: cell for name, cell in named if cell and name}
+    yield Row(line, values, _extra(cells, columns))
+
+
+def _extra(cells: Sequence[str], columns: Columns) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (columns.headers[place], cells[place])
+        for place in columns.extra
+        if place < len(cells) and cells[place]
+    )
+
+
+def _misfit(cells: Sequence[str], width: int) -> Iterator[Finding]:
+    if len(cells) < width:
+        message = f"the row has {_cells(len(cells))} under {width} headers"
+        other = any(mark in cell for cell in cells for mark in ",;\t")
+        rule: Rule = rules.MIXED_SEPARATOR if other else rules.SHORT_ROW
+        if other:
+            message += ", and holds another separator than the header"
+        yield finding(rule, message)
+    elif not _is_blank(cells[width:]):
+        yield finding(rules.CELL_COUNT, f"the row has {_cells(len(cells))} under {width} headers")
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"
+
+
+def _tenants(cells: Sequence[str], columns: Columns) -> Iterator[Finding]:
+    for place in columns.tenant:
+        if place < len(cells) and cells[place].strip():
+            header = columns.headers[place]
+            message = f"the column {shown(header)} is not blank: it would register the device"
+            yield finding(rules.TENANT_GIVEN, message, column=header)
+
+
+def _no_texts(
+    cells: Sequence[str], columns: Columns, kinds: Mapping[int, str]
+) -> Iterator[Finding]:
+    """Cells of a workbook that are no text although their column is compared exactly.
+
+    A number of 13 digits in the product key id has lost nothing.
+    """
+    for place, kind in kinds.items():
+        name = columns.names[place] if place < len(columns.names) else None
+        whole = name == "productKeyId" and kind == NUMBER and len(cells[place]) == 13
+        if name in _EXACT and not whole:
+            message = f"the cell is {kind} and no text: {shown(cells[place])} may have lost digits"
+            yield finding(rules.SPREADSHEET_DAMAGE, message, column=name)

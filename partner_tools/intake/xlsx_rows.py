@@ -1,0 +1,170 @@
+"""XLSX: the cells of one sheet as text, row by row, from a workbook that was checked first.
+
+Identifiers have to be text cells: a number has lost its leading zeros and all digits after the
+fifteenth, and nobody can tell. A hidden row is an error: whoever filtered a list to twenty rows
+does not mean the other three hundred.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from io import BytesIO
+from itertools import islice
+from typing import Any
+from xml.parsers import expat
+
+from partner_tools.intake import limits, rules
+from partner_tools.intake.archive import check_archive, hidden_rows
+from partner_tools.intake.headers import is_header, known
+from partner_tools.intake.rules import HaltError, finding, problem, shown
+from partner_tools.intake.table import HEADER_WITHIN, NUMBER, Item, Record, rows_of_table
+from partner_tools.model import ChannelName, Problem
+
+_DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    expat.ExpatError,
+)
+"""What zipfile, expat and openpyxl raise on bytes that are no workbook."""
+
+_ERROR_CELL = "an error of the sheet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sheet:
+    """A sheet that is not empty. `width` is that of its header, 0 where it has none."""
+
+    title: str
+    sheet: Any
+    width: int
+
+
+def xlsx_rows(content: bytes, file: str, channel: ChannelName | None) -> Iterator[Item]:
+    """Every device row of the one sheet with a header, and every problem.
+
+    Raises HaltError where the workbook is damaged or unsafe, or no sheet or several could be it.
+    """
+    with _damage_told(), zipfile.ZipFile(BytesIO(content)) as archive:
+        check_archive(archive)
+        sheets = tuple(_filled_sheets(content))
+        chosen = _choose(sheets)
+        with archive.open(_path(chosen.sheet)) as stream:
+            hidden = hidden_rows(stream)
+    yield from (_ignored(one, file) for one in sheets if one is not chosen)
+    yield from rows_of_table(_records_but_hidden(chosen, hidden, file), file, channel)
+
+
+def _path(sheet: Any) -> str:
+    """openpyxl keeps the name of a sheet's part to itself."""
+    return str(sheet._worksheet_path)
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except _DAMAGE as error:
+            message = f"the workbook cannot be read ({type(error).__name__})"
+            raise HaltError(finding(rules.XLSX_DAMAGED, message)) from error
+
+
+def _filled_sheets(content: bytes) -> Iterator[_Sheet]:
+    from openpyxl import load_workbook
+
+    workbook = load_workbook(BytesIO(content), read_only=True, keep_links=False)
+    for sheet in workbook.worksheets:
+        sheet.reset_dimensions()
+        start = list(islice(_records(sheet, 0), HEADER_WITHIN))
+        if start:
+            hidden = sheet.sheet_state != "visible"
+            yield _Sheet(title=sheet.title, sheet=sheet, width=0 if hidden else _width(start))
+
+
+def _width(start: list[Record]) -> int:
+    """How many columns the header has, if one of the first rows is one."""
+    headers = [one.cells for one in start if is_header(one.cells)]
+    headers += [one.cells for one in start if known(one.cells)]
+    return len(headers[0]) if headers else 0
+
+
+def _choose(sheets: tuple[_Sheet, ...]) -> _Sheet:
+    if not sheets:
+        raise HaltError(finding(rules.EMPTY_FILE, "the workbook is empty"))
+    fit = [one for one in sheets if one.width] or list(sheets)
+    if len(fit) == 1:
+        return fit[0]
+    titles = ", ".join(shown(one.title) for one in fit[:5])
+    message = f"{len(fit)} sheets could hold the devices: {titles}"
+    raise HaltError(finding(rules.XLSX_SHEETS, message))
+
+
+def _ignored(sheet: _Sheet, file: str) -> Problem:
+    message = f"the sheet {shown(sheet.title)} is not read"
+    return problem(file, None, finding(rules.SHEET_IGNORED, message))
+
+
+def _records_but_hidden(
+    chosen: _Sheet, hidden: frozenset[int], file: str
+) -> Iterator[Record | Problem]:
+    records = _records(chosen.sheet, chosen.width)
+    while True:
+        with _damage_told():
+            record = next(records, None)
+        if record is None:
+            return
+        if record.line in hidden:
+            message = "the row is hidden in the sheet, and is still one of the batch"
+            yield problem(file, record.line, finding(rules.HIDDEN_ROW, message))
+        yield record
+
+
+def _records(sheet: Any, width: int) -> Iterator[Record]:
+    """The rows that are not empty, at least `width` cells each."""
+    for line, cells in enumerate(sheet.iter_rows(max_col=limits.COLUMNS + 1), start=1):
+        told = [_text(cell) for cell in cells]
+        while told and not told[-1][0].strip():
+            told.pop()
+        if told:
+            told += [("", None)] * (width - len(told))
+            kinds = {place: kind for place, (_, kind) in enumerate(told) if kind}
+            yield Record(line, [text for text, _ in told], kinds or None)
+
+
+def _text(cell: Any) -> tuple[str, str | None]:
+    """The text of a cell, and what it is where it is no text."""
+    value = cell.value
+    if value is None:
+        return "", None
+    if isinstance(value, str):
+        return value, {"f": "a formula", "e": _ERROR_CELL}.get(cell.data_type)
+    if isinstance(value, bool):
+        return str(value).upper(), "a truth value"
+    if isinstance(value, int | float):
+        return _digits(value), NUMBER
+    if isinstance(value, date | time | timedelta):
+        return str(value), "a date"
+    return str(value), "a formula"
+
+
+def _digits(number: int | float) -> str:
+    whole = isinstance(number, float) and number.is_integer() and abs(number) < 1e15
+    return str(int(number)) if whole else str(number)
