@@ -259,20 +259,19 @@ def _walk(data: bytes, total: int) -> Iterator[tuple[int, int, bytes]]:
     """
     offset = _HEADER.size
     while offset < total:
-        if offset + _RECORD.size > total:
-            raise _bad_record(offset, "is shorter than a record's header")
+        # The trailer stands behind, so there are always four bytes to read.
         kind, length = _RECORD.unpack_from(data, offset)
         end = offset + length
         if length < _RECORD.size or end > total:
-            raise _bad_record(offset, f"gives its length as {length:,} bytes")
+            raise _bad_record(offset, length)
         yield kind, offset, data[offset + _RECORD.size : end]
         offset = end
 
 
-def _bad_record(offset: int, what: str) -> HashError:
+def _bad_record(offset: int, length: int) -> HashError:
     return HashError(
-        f"the hardware hash is damaged: its record at byte {offset:,} {what}, "
-        "which does not fit between its neighbours",
+        f"the hardware hash is damaged: its record at byte {offset:,} gives its length as "
+        f"{length:,} bytes, which cannot be",
         rule="hash-record",
         remedy=CAPTURE_AGAIN,
     )
