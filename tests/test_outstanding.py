@@ -505,25 +505,25 @@ PLANES = (
     ("clean", facts(*CLEAN), [Status.CLEAR] * 3 + [Status.NOT_APPLICABLE]),
     (
         "the channel no longer lists what it removed",
-        facts(absent(Plane.AUTOPILOT, source=Source.PARTNER_CENTER)),
+        facts(absent(Plane.AUTOPILOT, source=Source.CHANNEL)),
         [Status.CLEAR, UNSEEN, UNSEEN, UNSEEN],
     ),
     (
         "the channel never listed it, which proves nothing",
-        facts(absent(Plane.AUTOPILOT, source=Source.PARTNER_CENTER), outcome=Outcome.NOT_FOUND),
+        facts(absent(Plane.AUTOPILOT, source=Source.CHANNEL), outcome=Outcome.NOT_FOUND),
         [UNSEEN, UNSEEN, UNSEEN, UNSEEN],
     ),
     (
         "Graph refused, whatever the channel says",
         facts(
             failed(Plane.AUTOPILOT),
-            absent(Plane.AUTOPILOT, NOW + timedelta(minutes=1), source=Source.PARTNER_CENTER),
+            absent(Plane.AUTOPILOT, NOW + timedelta(minutes=1), source=Source.CHANNEL),
         ),
         [UNSEEN, UNSEEN, UNSEEN, UNSEEN],
     ),
     (
         "the channel still lists it",
-        facts(replace(found(Plane.AUTOPILOT), source=Source.PARTNER_CENTER)),
+        facts(replace(found(Plane.AUTOPILOT), source=Source.CHANNEL)),
         [OPEN, UNSEEN, UNSEEN, UNSEEN],
     ),
     (
@@ -531,7 +531,7 @@ PLANES = (
         facts(
             NO_AUTOPILOT,
             replace(
-                found(Plane.AUTOPILOT, NOW + timedelta(minutes=1)), source=Source.PARTNER_CENTER
+                found(Plane.AUTOPILOT, NOW + timedelta(minutes=1)), source=Source.CHANNEL
             ),
         ),
         [OPEN, UNSEEN, UNSEEN, UNSEEN],
@@ -757,6 +757,11 @@ def test_the_order_in_which_evidence_arrives_does_not_matter_beyond_its_time(
 @given(PROBES)
 def test_a_probe_survives_the_ledger(probe: Probe) -> None:
     assert probe == probe_from(evidence_from(probe))
+
+
+def test_an_observation_without_a_source_proves_as_little_as_a_channel_does() -> None:
+    evidence = {"plane": "autopilot", "status": "clear", "observedAt": NOW.isoformat()}
+    assert Source.CHANNEL is probe_from(evidence).source
 
 
 def test_an_observation_with_a_status_that_nobody_knows_failed() -> None:

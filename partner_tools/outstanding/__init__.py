@@ -29,11 +29,19 @@ from partner_tools.outstanding.nouns import (
     Subject,
 )
 from partner_tools.outstanding.planes import nothing_to_do, planes
-from partner_tools.outstanding.sight import Case
-from partner_tools.outstanding.steps import ENTRA_DELETES, RULES, STEP_ORDER, ordered
+from partner_tools.outstanding.sight import ALL_ZERO, Case
+from partner_tools.outstanding.steps import (
+    ENTRA_DELETES,
+    HOMES,
+    RULES,
+    STEP_ORDER,
+    ordered,
+)
 
 __all__ = [
+    "ALL_ZERO",
     "ENTRA_DELETES",
+    "HOMES",
     "STEP_ORDER",
     "Decision",
     "DeviceFacts",

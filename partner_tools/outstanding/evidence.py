@@ -2,7 +2,8 @@
 
 What the `observed` event of the ledger holds, as `probe_from` reads and `evidence_from` writes it:
 
-- `plane`: a `Plane`; `subject`: a `Subject` (left out: `device`); `source`: a `Source`
+- `plane`: a `Plane`; `subject`: a `Subject` (left out: `device`)
+- `source`: a `Source` (left out or unknown: `channel`, which proves least)
 - `status`: `outstanding` (the probe found it), `clear` (it ran and found nothing) or
   `not-verified` (it failed)
 - `ids`, `attributes`: of the one object that was found, named as Microsoft Graph names them;
@@ -28,19 +29,20 @@ from partner_tools.outstanding.nouns import (
     Subject,
 )
 
+_SOURCES = {source.value: source for source in Source}
 _RESULTS = {Status.CLEAR.value: Result.ABSENT, Status.OUTSTANDING.value: Result.FOUND}
 
 
 def probe_from(evidence: Mapping[str, Any]) -> Probe:
     """Read a stored observation. A status that says neither `clear` nor `outstanding` failed.
 
-    Raises ValueError where plane, subject, source or time are not what this version knows.
+    Raises ValueError where plane, subject or time are not what this version knows.
     """
     return Probe(
         plane=Plane(evidence["plane"]),
         result=_RESULTS.get(str(evidence.get("status")), Result.FAILED),
         observed_at=datetime.fromisoformat(evidence["observedAt"]),
-        source=Source(evidence.get("source", Source.GRAPH)),
+        source=_SOURCES.get(str(evidence.get("source")), Source.CHANNEL),
         subject=Subject(evidence.get("subject", Subject.DEVICE)),
         found=tuple(_found_in(evidence)),
         error=evidence.get("error"),

@@ -60,6 +60,8 @@ class StepId(StrEnum):
     SETTLE_REMOVAL = "settle-removal"
     UNLOCK_FIRMWARE = "unlock-firmware"
     BACK_UP_KEYS = "back-up-keys"
+    RESET_DEVICE = "reset-device"
+    """Never asked of one device: the guide says it of every device that leaves."""
     UNENROLL_OTHER_MDM = "unenroll-other-mdm"
     DELETE_FROM_INTUNE = "delete-from-intune"
     RETRY_INTUNE_ACTION = "retry-intune-action"
@@ -97,8 +99,8 @@ class Source(StrEnum):
     """Which service a probe asked."""
 
     GRAPH = "graph"
-    PARTNER_CENTER = "partner-center"
-    OEM_DIRECT = "oem-direct"
+    CHANNEL = "channel"
+    """The service of the removal itself, which shows a partner only what it may remove."""
     DIRECTORY = "active-directory"
 
 

@@ -64,6 +64,7 @@ HOMES: Mapping[StepId, tuple[Plane, Owner]] = {
     StepId.REBUILD_REGISTRATION: (Plane.AUTOPILOT, Owner.INTUNE_ADMINISTRATOR),
     StepId.REGISTER_AGAIN: (Plane.AUTOPILOT, Owner.PARTNER),
     StepId.REMOVE_DEVICE_ASSOCIATION: (Plane.DEVICE_FIRMWARE, Owner.DEVICE_HOLDER),
+    StepId.RESET_DEVICE: (Plane.DEVICE_FIRMWARE, Owner.DEVICE_HOLDER),
 }
 """The plane that a step works on, and who can usually do it."""
 

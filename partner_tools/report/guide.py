@@ -1,0 +1,396 @@
+"""How each step is done: title, portal path, command and the page that says so, with its date.
+
+The texts hold for every customer; what is true of one device stands in the document's devices.
+`<…>` in a command is what the reader fills in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from partner_tools.outstanding import StepId
+
+INTUNE = "Microsoft Intune admin center"
+ENTRA = "Microsoft Entra admin center"
+
+_AUTOPILOT_LIST = (INTUNE, "Devices", "Windows", "Enrollment", "Windows Autopilot", "Devices")
+_ENTRA_DEVICE = (ENTRA, "Devices", "All devices", "the device")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The page that a statement rests on, with the date that it carries."""
+
+    title: str
+    date: str
+    url: str
+
+    def __str__(self) -> str:
+        return f"{self.title}, {self.date}" if self.date else self.title
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chapter:
+    """One step, explained. `caution` is what goes wrong if it is done carelessly."""
+
+    title: str
+    about: str
+    source: Source
+    caution: str | None = None
+    portal: tuple[str, ...] = ()
+    powershell: str | None = None
+
+
+_DEREGISTER = Source(
+    title="Microsoft Learn: Windows Autopilot registration overview, Deregister a device",
+    date="2026-02-25",
+    url="https://learn.microsoft.com/autopilot/registration-overview#deregister-a-device",
+)
+_INTUNE_DELETE = Source(
+    title="Microsoft Learn: Device action: delete",
+    date="2025-10-27",
+    url="https://learn.microsoft.com/intune/intune-service/remote-actions/device-delete",
+)
+_INTUNE_RETIRE = Source(
+    title="Microsoft Learn: Device action: retire",
+    date="2025-07-22",
+    url="https://learn.microsoft.com/intune/intune-service/remote-actions/device-retire",
+)
+_ADD_DEVICES = Source(
+    title="Microsoft Learn: Manually register devices with Windows Autopilot",
+    date="2025-02-21",
+    url="https://learn.microsoft.com/autopilot/add-devices",
+)
+_MOTHERBOARD = Source(
+    title="Microsoft Learn: Windows Autopilot motherboard replacement",
+    date="2025-08-13",
+    url="https://learn.microsoft.com/autopilot/autopilot-motherboard-replacement",
+)
+_KNOWN_ISSUES = Source(
+    title="Microsoft Learn: Windows Autopilot known issues",
+    date="2025-01-14",
+    url="https://learn.microsoft.com/autopilot/known-issues",
+)
+_STALE_DEVICES = Source(
+    title="Microsoft Learn: Manage stale devices in Microsoft Entra ID",
+    date="2024-04-22",
+    url="https://learn.microsoft.com/entra/identity/devices/manage-stale-devices",
+)
+_FIRMWARE = Source(
+    title="Microsoft Learn: Device Firmware Configuration Interface management",
+    date="2025-02-27",
+    url="https://learn.microsoft.com/autopilot/dfci-management",
+)
+_ASSOCIATION = Source(
+    title="Microsoft Learn: Windows Autopilot device association, remove the association",
+    date="2026-08-07",
+    url="https://learn.microsoft.com/autopilot/device-preparation/device-association/remove-association",
+)
+_GRAPH_METADATA = Source(
+    title="Microsoft Graph metadata",
+    date="2026-08-20",
+    url="https://github.com/microsoftgraph/msgraph-metadata",
+)
+
+GUIDE: Mapping[StepId, Chapter] = {
+    StepId.RESOLVE_AMBIGUITY: Chapter(
+        title="Find out which record is meant",
+        about=(
+            "More than one record answers to the same identity, or the one that answered carries"
+            " another serial number. Compare the listed ids with the device itself, and settle"
+            " with the partner which one it is."
+        ),
+        caution="Delete nothing for these devices until it is certain which record is meant.",
+        source=Source(
+            title="Microsoft Graph documentation, issue 20196: filters that return every device",
+            date="",
+            url="https://github.com/microsoftgraph/microsoft-graph-docs/issues/20196",
+        ),
+    ),
+    StepId.SETTLE_REMOVAL: Chapter(
+        title="Wait for the partner to finish its part",
+        about=(
+            "The partner's removal of these devices from Windows Autopilot was not attempted yet,"
+            " or its answer never came. The partner settles it and sends this report again."
+        ),
+        source=_DEREGISTER,
+    ),
+    StepId.UNLOCK_FIRMWARE: Chapter(
+        title="Free the firmware from management (DFCI)",
+        about=(
+            "Give the device a DFCI profile that sets “Allow local user to change UEFI settings”"
+            " to “Only not configured settings” and leaves everything else not configured. Sync,"
+            " restart, and make sure that the firmware menus open. Then wipe the device."
+        ),
+        caution=(
+            "Once the device is deleted from Intune or wiped, its firmware menus stay locked."
+            " Only devices that a partner or manufacturer registered can be managed this way. If"
+            " it is already too late, try “refresh management from network” in the firmware menus."
+        ),
+        portal=(INTUNE, "Devices", "Manage devices", "Configuration"),
+        source=_FIRMWARE,
+    ),
+    StepId.BACK_UP_KEYS: Chapter(
+        title="Save recovery keys and local administrator passwords",
+        about=(
+            "Deleting a device from Intune retires it: at its next check-in the BitLocker key"
+            " protectors are removed and encryption is suspended, and nobody can sign in to it"
+            " with a Microsoft Entra account any more. Save the BitLocker recovery keys and the"
+            " local administrator password (Windows LAPS) while the directory still shows them."
+        ),
+        caution="This comes before every deletion. A hybrid joined device's keys go at once.",
+        portal=(*_ENTRA_DEVICE, "BitLocker keys, and Local administrator password recovery"),
+        powershell=(
+            "Get-MgInformationProtectionBitlockerRecoveryKey -Filter \"deviceId eq '<device id>'\""
+        ),
+        source=_INTUNE_DELETE,
+    ),
+    StepId.UNENROLL_OTHER_MDM: Chapter(
+        title="Unenrol it from the other device management service",
+        about=(
+            "The directory says that another service than Intune manages these devices. Remove"
+            " them in that service's own console."
+        ),
+        source=_DEREGISTER,
+    ),
+    StepId.DELETE_FROM_INTUNE: Chapter(
+        title="Delete the device from Intune",
+        about=(
+            "Find the device by its serial number, open it and choose Delete. On Windows, Delete"
+            " always retires the device too: it is unjoined at its next check-in. If Configuration"
+            " Manager also manages it, delete its record there as well, or discovery brings it"
+            " back. A lost or stolen device is wiped first: after a delete that is not possible"
+            " any more."
+        ),
+        caution="Compare the serial number. Device names repeat and are never proof.",
+        portal=(INTUNE, "Devices", "Windows", "the device", "Delete"),
+        powershell="Remove-MgDeviceManagementManagedDevice -ManagedDeviceId '<id>'",
+        source=_INTUNE_DELETE,
+    ),
+    StepId.RETRY_INTUNE_ACTION: Chapter(
+        title="Repeat the Intune action that failed",
+        about=(
+            "Intune was asked to retire or wipe the device and failed. Order it again while the"
+            " device is online, or delete the device."
+        ),
+        portal=(INTUNE, "Devices", "Windows", "the device", "Retire, Wipe or Delete"),
+        powershell="Remove-MgDeviceManagementManagedDevice -ManagedDeviceId '<id>'",
+        source=_INTUNE_RETIRE,
+    ),
+    StepId.WAIT_FOR_CHECK_IN: Chapter(
+        title="Bring the device online once",
+        about=(
+            "A retire, wipe or delete is ordered and waits for the device's next check-in. Connect"
+            " it to the internet, then ask for this report to be verified again. A device that"
+            " never comes online keeps its records."
+        ),
+        portal=(INTUNE, "Devices", "Windows", "the device", "Device action status"),
+        source=_INTUNE_RETIRE,
+    ),
+    StepId.DELETE_FROM_CONFIGURATION_MANAGER: Chapter(
+        title="Delete the record in Configuration Manager",
+        about=(
+            "Remove the client and delete the device's record. While the client is installed,"
+            " heartbeat discovery creates the record again."
+        ),
+        portal=("Configuration Manager console", "Assets and Compliance", "Devices", "Delete"),
+        powershell="Remove-CMDevice -DeviceId <resource id>",
+        source=Source(
+            title="Microsoft Learn: Remove-CMDevice",
+            date="",
+            url="https://learn.microsoft.com/powershell/module/configurationmanager/remove-cmdevice",
+        ),
+    ),
+    StepId.ALLOW_REENROLLMENT: Chapter(
+        title="Allow the device to enrol again",
+        about=(
+            "A device that enrolled by itself (self-deploying or pre-provisioned) cannot enrol a"
+            " second time: setup ends with 0x80180014. Deleting it from Intune lifts that."
+        ),
+        portal=(INTUNE, "Devices", "All devices", "the device", "Delete"),
+        source=_KNOWN_ISSUES,
+    ),
+    StepId.UNASSIGN_USER: Chapter(
+        title="Unassign the user",
+        about=(
+            "Select the device, open the menu at the end of its line and choose Unassign user."
+            " Where that is greyed out, go on."
+        ),
+        portal=(*_AUTOPILOT_LIST, "…", "Unassign user"),
+        powershell=(
+            "Invoke-MgGraphRequest -Method POST -Uri"
+            " 'v1.0/deviceManagement/windowsAutopilotDeviceIdentities/<id>/unassignUserFromDevice'"
+        ),
+        source=_DEREGISTER,
+    ),
+    StepId.DEREGISTER_FROM_AUTOPILOT: Chapter(
+        title="Deregister the device from Windows Autopilot",
+        about=(
+            "The partner could not remove these registrations: most likely your own organisation"
+            " or another partner made them. Find the device by its serial number, unassign its"
+            " user if one is assigned, choose Delete, then Sync, and refresh every few minutes"
+            " until it is gone. Only devices that are not enrolled in Intune can be deleted here,"
+            " so Intune comes first. In the Microsoft 365 admin center the same is Devices,"
+            " Autopilot, Delete device."
+        ),
+        portal=(*_AUTOPILOT_LIST, "Delete", "Sync"),
+        powershell=(
+            "Remove-MgDeviceManagementWindowsAutopilotDeviceIdentity"
+            " -WindowsAutopilotDeviceIdentityId '<id>'"
+        ),
+        source=_DEREGISTER,
+    ),
+    StepId.CONFIRM_AUTOPILOT_REMOVAL: Chapter(
+        title="See that the device is gone from Windows Autopilot",
+        about=(
+            "A removal is accepted first and takes effect later, in minutes or in more than an"
+            " hour. Choose Sync (at most every ten minutes), refresh, and look for the serial"
+            " number. If it stays, delete it there."
+        ),
+        portal=(*_AUTOPILOT_LIST, "Sync"),
+        powershell=(
+            "Invoke-MgGraphRequest -Method POST -Uri"
+            " 'beta/deviceManagement/windowsAutopilotSettings/sync'"
+        ),
+        source=_ADD_DEVICES,
+    ),
+    StepId.OPEN_SUPPORT_CASE: Chapter(
+        title="Ask Microsoft to lift another organisation's registration",
+        about=(
+            "If the device shows another organisation at setup, or its registration is refused"
+            " because it is assigned to another tenant, only Microsoft can lift it. Open a case"
+            " titled “Windows Autopilot Deregistration Request” with the serial number, proof of"
+            " ownership and the ids in this report."
+        ),
+        portal=(INTUNE, "Tenant administration", "Help and support"),
+        source=_MOTHERBOARD,
+    ),
+    StepId.DELETE_COMPUTER_OBJECT: Chapter(
+        title="Hybrid joined devices: delete the computer object in Active Directory",
+        about=(
+            "Delete the computer object on premises and let Microsoft Entra Connect take its cloud"
+            " object away. The object's GUID on premises is the device id in Microsoft Entra ID."
+            " Devices that are not hybrid joined have no such object."
+        ),
+        caution=(
+            "Never delete only the cloud object: synchronization brings it back as pending. Save"
+            " the keys first, they go with it."
+        ),
+        portal=("Active Directory Users and Computers", "the computer", "Delete"),
+        powershell="Get-ADComputer -Identity '<device id>' | Remove-ADComputer -Confirm",
+        source=_STALE_DEVICES,
+    ),
+    StepId.DISCONNECT_WORK_ACCOUNT: Chapter(
+        title="Disconnect the work account on the device",
+        about=(
+            "This is a personal device with a work account. Its user disconnects the account; an"
+            " Intune retire does the same at the next check-in."
+        ),
+        portal=("On the device", "Settings", "Accounts", "Access work or school", "Disconnect"),
+        source=_INTUNE_RETIRE,
+    ),
+    StepId.DELETE_CORPORATE_IDENTIFIER: Chapter(
+        title="Delete the corporate identifier",
+        about=(
+            "A corporate identifier marks the device as owned by your organisation when it enrols."
+            " It does not bind the device at setup, so this is tidiness."
+        ),
+        portal=(INTUNE, "Devices", "Enrollment", "Corporate device identifiers", "Delete"),
+        source=_GRAPH_METADATA,
+    ),
+    StepId.DELETE_IMPORT_RECORD: Chapter(
+        title="Delete the record of the import",
+        about="A finished import left a record behind. It binds nothing; delete it for tidiness.",
+        powershell=(
+            "Invoke-MgGraphRequest -Method DELETE -Uri"
+            " 'v1.0/deviceManagement/importedWindowsAutopilotDeviceIdentities/<id>'"
+        ),
+        source=_GRAPH_METADATA,
+    ),
+    StepId.VERIFY_ENTRA_REMOVAL: Chapter(
+        title="Look again in Microsoft Entra ID, and leave it alone until then",
+        about=(
+            "Microsoft's guidance of May 2023 said that a device leaves the directory by itself"
+            " after the steps before. Its guidance of February 2026 says: not always. The object"
+            " of a device that is not enrolled in device management can be removed with the"
+            " registration; the object of a device that is or was enrolled is not automatically"
+            " deleted and may remain. Look a day after the last step before this one."
+        ),
+        caution=(
+            "Do not delete it by hand as a matter of course. While the device is registered with"
+            " Windows Autopilot the object anchors it, and deleting it makes enrolment fail."
+        ),
+        portal=_ENTRA_DEVICE,
+        powershell="Get-MgDevice -Filter \"deviceId eq '<device id>'\"",
+        source=_DEREGISTER,
+    ),
+    StepId.DECIDE_ON_ENTRA_OBJECT: Chapter(
+        title="Decide what becomes of the directory object that stayed",
+        about=(
+            "These devices are gone from Windows Autopilot and Intune, and their directory objects"
+            " stayed beyond the grace period. Microsoft advises against deleting them without a"
+            " specific reason; a device that leaves for good can be one. If you decide so: disable"
+            " the object, wait until nobody misses it, then delete it. Since 2026 (preview)"
+            " deleted objects of joined and registered devices can be restored for 30 days."
+        ),
+        caution="Save the recovery keys first. Leave the object if the device comes back to you.",
+        portal=(*_ENTRA_DEVICE, "Disable, later Delete"),
+        powershell="Update-MgDevice -DeviceId '<object id>' -AccountEnabled:$false",
+        source=_DEREGISTER,
+    ),
+    StepId.DECIDE_ON_RESIDUAL_OBJECT: Chapter(
+        title="Decide what becomes of the former hybrid object",
+        about=(
+            "These objects came from Active Directory and are not synchronized any more. Make sure"
+            " that no computer object is left on premises; otherwise the next synchronization"
+            " brings them back. Then disable them and, if you decide so, delete them."
+        ),
+        caution="Deleting a hybrid object is final: no deleted items, and its keys go at once.",
+        portal=(*_ENTRA_DEVICE, "Disable, later Delete"),
+        powershell="Update-MgDevice -DeviceId '<object id>' -AccountEnabled:$false",
+        source=_STALE_DEVICES,
+    ),
+    StepId.REBUILD_REGISTRATION: Chapter(
+        title="Rebuild the registration",
+        about=(
+            "The directory object was deleted while the device was still registered, so setup ends"
+            " with 0x801C03F3. Remove what is left in Intune, Windows Autopilot and Microsoft"
+            " Entra ID, in this order, and have the device registered again."
+        ),
+        source=_KNOWN_ISSUES,
+    ),
+    StepId.REGISTER_AGAIN: Chapter(
+        title="When a repaired device comes back: register it again",
+        about=(
+            "A new mainboard makes it a new device. After the repair, register it with the new"
+            " hardware hash, and with the hash only: its product key or serial number alone is"
+            " answered with ZtdDeviceNotFound. Then reset it so that it starts at setup."
+        ),
+        source=_MOTHERBOARD,
+    ),
+    StepId.REMOVE_DEVICE_ASSOCIATION: Chapter(
+        title="Check for device association, which no service shows",
+        about=(
+            "Since 2026 a tenant can bind a device in its firmware (Windows Autopilot device"
+            " association). It survives a reset and a new installation, takes precedence over"
+            " Windows Autopilot, and no deregistration removes it. If your organisation uses it:"
+            " unenrol the device, clear the association on the device itself (physical access and"
+            " an elevated PowerShell with the UEFI module), then delete it in the portal."
+        ),
+        caution="Unenrol first, or Intune associates the device again at its next check-in.",
+        portal=(INTUNE, "Devices", "Enrollment", "Device association", "Devices"),
+        source=_ASSOCIATION,
+    ),
+    StepId.RESET_DEVICE: Chapter(
+        title="Reset the device before it leaves your hands",
+        about=(
+            "Deleting records does not clear the device: its system stays joined until it is reset"
+            " or leaves the organisation itself. Wipe it from Intune before you delete it there,"
+            " or reset it in Settings."
+        ),
+        portal=("On the device", "Settings", "System", "Recovery", "Reset this PC"),
+        source=_STALE_DEVICES,
+    ),
+}
+"""One chapter for every step of the enumeration."""

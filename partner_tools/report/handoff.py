@@ -1,0 +1,393 @@
+"""The handoff document: what one customer still has to do, for which device, and on what evidence.
+
+Pure: facts of the run and of its devices go in, a JSON document by `schemas/handoff.schema.json`
+comes out. Every report format renders this document and adds no fact to it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from partner_tools.model import Customer, Device, Identity, Outcome, Reason
+from partner_tools.outstanding import (
+    HOMES,
+    STEP_ORDER,
+    Decision,
+    DeviceFacts,
+    Flag,
+    Found,
+    Owner,
+    Patience,
+    Plane,
+    PlaneStatus,
+    Source,
+    Status,
+    Step,
+    StepId,
+    decide,
+    probe_from,
+)
+from partner_tools.report.guide import GUIDE
+from partner_tools.report.powershell import command
+
+Document = dict[str, Any]
+"""A handoff by its schema, as `json.loads` would give it."""
+
+HOLD_RULE = "hold-list"
+"""The rule by which a plan refuses what the partner's hold list names."""
+
+_FOR_EVERY_DEVICE = (StepId.REMOVE_DEVICE_ASSOCIATION, StepId.RESET_DEVICE)
+_COMES_BACK = frozenset({Reason.REPAIR, Reason.REPLACEMENT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What a handoff says of the run that it follows."""
+
+    id: str
+    channel: str
+    batch_id: str
+    reason: Reason
+    started_at: datetime
+    finished_at: datetime | None = None
+    ledger_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partner:
+    """Who hands over. `contact` is whatever the reader can reach them by."""
+
+    tenant_id: str | None = None
+    name: str | None = None
+    contact: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandoffDevice:
+    """One device as its run left it. `evidence` is what the ledger holds of `observed` events."""
+
+    device: Device
+    outcome: Outcome
+    rule: str | None = None
+    detail: str | None = None
+    remedy: str | None = None
+    removed_at: datetime | None = None
+    request_id: str | None = None
+    correlation_id: str | None = None
+    evidence: Sequence[Mapping[str, Any]] = ()
+    flags: frozenset[Flag] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generator:
+    """Which program wrote the document."""
+
+    name: str
+    version: str
+
+
+def build_handoff(
+    run: RunFacts,
+    customer: Customer | None,
+    partner: Partner,
+    devices: Iterable[HandoffDevice],
+    now: datetime,
+    *,
+    generator: Generator,
+    patience: Patience | None = None,
+) -> Document:
+    """One customer's handoff. Devices keep their order; times are UTC with `Z`.
+
+    `customer` None writes a handoff that is assigned to nobody. Steps are numbered through the
+    guide, so that a device's step 3 is the guide's step 3.
+    """
+    patience = patience or Patience()
+    decided = [(one, decide(_facts(one, run, now, patience))) for one in devices]
+    numbers = _numbers((decision for _, decision in decided), run.reason)
+    return {
+        "schemaVersion": "1",
+        "generatedAt": _time(now),
+        "generator": {"name": generator.name, "version": generator.version},
+        "customer": _customer(customer),
+        "partner": {
+            "tenantId": partner.tenant_id,
+            "name": partner.name,
+            "contact": partner.contact,
+        },
+        "run": _run(run),
+        "summary": _summary(decided),
+        "devices": [_device(one, decision, numbers) for one, decision in decided],
+        "guide": _guide((decision for _, decision in decided), numbers),
+    }
+
+
+def _facts(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patience) -> DeviceFacts:
+    held = {Flag.HELD} if one.rule == HOLD_RULE else set()
+    return DeviceFacts(
+        outcome=one.outcome,
+        reason=run.reason,
+        at=now,
+        serial_number=one.device.identity.serial_number,
+        removed_at=one.removed_at,
+        probes=tuple(probe_from(seen) for seen in one.evidence),
+        flags=one.flags | held,
+        patience=patience,
+    )
+
+
+def _numbers(decisions: Iterable[Decision], reason: Reason) -> dict[StepId, int]:
+    """The guide's steps, numbered from 1 in the order in which they are followed."""
+    listed = {step.id for decision in decisions for step in decision.steps}
+    listed |= set(_FOR_EVERY_DEVICE)
+    if reason in _COMES_BACK:
+        listed.add(StepId.REGISTER_AGAIN)
+    in_order = sorted(listed, key=STEP_ORDER.__getitem__)
+    return {step: number for number, step in enumerate(in_order, start=1)}
+
+
+def _customer(customer: Customer | None) -> dict[str, Any]:
+    if customer is None:
+        return {"tenantId": None, "domain": None, "name": None}
+    return {"tenantId": customer.tenant_id, "domain": customer.domain, "name": customer.name}
+
+
+def _run(run: RunFacts) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "channel": str(run.channel),
+        "batchId": run.batch_id,
+        "reason": run.reason.value,
+        "startedAt": _time(run.started_at),
+        "finishedAt": _time(run.finished_at) if run.finished_at else None,
+        "ledgerDigest": run.ledger_digest,
+    }
+
+
+# --- the summary --------------------------------------------------------------------------------
+
+
+def _summary(decided: Sequence[tuple[HandoffDevice, Decision]]) -> dict[str, Any]:
+    steps = [step for _, decision in decided for step in decision.steps]
+    counted = Counter(step.status for step in steps)
+    return {
+        "devices": len(decided),
+        "outcomes": _counts(one.outcome for one, _ in decided),
+        "steps": {
+            status.value: counted[status]
+            for status in (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
+        },
+        "planes": {
+            plane.value: _counts(
+                decision.planes[plane].status for _, decision in decided if plane in decision.planes
+            )
+            for plane in Plane
+            if any(plane in decision.planes for _, decision in decided)
+        },
+        "owners": _owners(decision for _, decision in decided),
+        "evidence": _evidence([decision for _, decision in decided]),
+    }
+
+
+def _counts(values: Iterable[Outcome | Status]) -> dict[str, int]:
+    counted = Counter(values)
+    return {value.value: counted[value] for value in sorted(counted, key=list(counted).index)}
+
+
+def _owners(decisions: Iterable[Decision]) -> dict[str, dict[str, int]]:
+    """Per owner, how many devices wait for it and how many steps that makes."""
+    devices: Counter[Owner] = Counter()
+    steps: Counter[Owner] = Counter()
+    for decision in decisions:
+        devices.update({step.owner for step in decision.steps})
+        steps.update(step.owner for step in decision.steps)
+    return {
+        owner.value: {"devices": devices[owner], "steps": steps[owner]}
+        for owner in Owner
+        if devices[owner]
+    }
+
+
+_LOOKED_AT = (Plane.AUTOPILOT, Plane.INTUNE, Plane.ENTRA)
+
+
+def _evidence(decisions: Sequence[Decision]) -> dict[str, Any]:
+    """How much of the customer's tenant was looked at: what a reader may rely on."""
+    open_ones = [one for one in decisions if not _idle(one)]
+    seen = [one for one in open_ones if _graph_answered(one)]
+    whole = [one for one in seen if _verified(one)]
+    failures = Counter(
+        plane for one in open_ones for plane, standing in one.planes.items() if standing.error
+    )
+    graph = "complete" if open_ones and len(whole) == len(open_ones) else "partial"
+    return {
+        "graph": graph if seen else "none",
+        "verifiedDevices": len(whole),
+        "failed": {plane.value: failures[plane] for plane in Plane if failures[plane]},
+    }
+
+
+def _idle(decision: Decision) -> bool:
+    return all(one.status is Status.NOT_APPLICABLE for one in decision.planes.values())
+
+
+def _graph_answered(decision: Decision) -> bool:
+    return any(one.source is Source.GRAPH and one.error is None for one in decision.planes.values())
+
+
+def _verified(decision: Decision) -> bool:
+    return all(decision.planes[plane].status is not Status.NOT_VERIFIED for plane in _LOOKED_AT)
+
+
+# --- the devices --------------------------------------------------------------------------------
+
+
+def _device(
+    one: HandoffDevice, decision: Decision, numbers: Mapping[StepId, int]
+) -> dict[str, Any]:
+    identity = one.device.identity
+    written: dict[str, Any] = {
+        "row": one.device.row,
+        "serialNumber": identity.serial_number,
+        "manufacturer": identity.manufacturer,
+        "model": identity.model,
+        "productKeyId": identity.product_key_id,
+        "reference": one.device.reference,
+        "outcome": one.outcome.value,
+        "detail": one.detail,
+        "remedy": one.remedy,
+        "removedAt": _time(one.removed_at) if one.removed_at else None,
+        "requestId": one.request_id,
+        "correlationId": one.correlation_id,
+        "joinType": decision.join_type.value,
+        "planes": {plane.value: _plane(standing) for plane, standing in decision.planes.items()},
+        "steps": [_step(step, decision, numbers, identity) for step in decision.steps],
+    }
+    if one.device.replacement:
+        written["replacement"] = {
+            "serialNumber": one.device.replacement.serial_number,
+            "productKeyId": one.device.replacement.product_key_id,
+        }
+    if one.device.extra:
+        written["extra"] = [{"name": name, "value": value} for name, value in one.device.extra]
+    return written
+
+
+def _plane(standing: PlaneStatus) -> dict[str, Any]:
+    """A plane without what is not known of it."""
+    written: dict[str, Any] = {
+        "status": standing.status.value,
+        "observedAt": _time(standing.observed_at) if standing.observed_at else None,
+        "source": standing.source.value if standing.source else None,
+        "note": standing.note,
+        "error": standing.error,
+        "requestId": standing.request_id,
+        "lastStatus": standing.last_status.value if standing.last_status else None,
+        "lastObservedAt": _time(standing.last_observed_at) if standing.last_observed_at else None,
+    }
+    objects = [_found(one) for one in standing.found]
+    written |= objects[0] if len(objects) == 1 else {"objects": objects or None}
+    return {name: value for name, value in written.items() if value is not None}
+
+
+def _found(found: Found) -> dict[str, Any]:
+    details = {name: value for name, value in found.attributes.items() if _plain(value)}
+    return {"ids": dict(found.ids), "details": details}
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, str | bool | int | float) and value != ""
+
+
+def _step(
+    step: Step, decision: Decision, numbers: Mapping[StepId, int], identity: Identity
+) -> dict[str, Any]:
+    ambiguous = any(one.id is StepId.RESOLVE_AMBIGUITY for one in decision.steps)
+    return {
+        "id": step.id.value,
+        "plane": step.plane.value,
+        "status": step.status.value,
+        "owner": step.owner.value,
+        "order": numbers[step.id],
+        "after": [one.value for one in step.after],
+        "why": step.why,
+        "command": None if ambiguous else _command(step.id, decision, identity.serial_number),
+    }
+
+
+_RECORDS: Mapping[StepId, Plane] = {
+    StepId.DELETE_FROM_INTUNE: Plane.INTUNE,
+    StepId.RETRY_INTUNE_ACTION: Plane.INTUNE,
+    StepId.ALLOW_REENROLLMENT: Plane.INTUNE,
+    StepId.UNASSIGN_USER: Plane.AUTOPILOT,
+    StepId.DEREGISTER_FROM_AUTOPILOT: Plane.AUTOPILOT,
+    StepId.CONFIRM_AUTOPILOT_REMOVAL: Plane.AUTOPILOT,
+    StepId.DECIDE_ON_ENTRA_OBJECT: Plane.ENTRA,
+    StepId.DECIDE_ON_RESIDUAL_OBJECT: Plane.ENTRA,
+}
+"""Which plane keeps the record that a step works on."""
+
+
+def _command(step: StepId, decision: Decision, serial: str | None) -> str | None:
+    return command(
+        step,
+        own_id=_only_id(decision, _RECORDS.get(step), "id"),
+        device_id=_device_id(decision),
+        serial=serial,
+    )
+
+
+def _only_id(decision: Decision, plane: Plane | None, name: str) -> str | None:
+    """An id of the one object of a plane; None where there are several, or none is known."""
+    standing = decision.planes.get(plane) if plane else None
+    found = standing.found if standing else ()
+    return found[0].ids.get(name) if len(found) == 1 else None
+
+
+def _device_id(decision: Decision) -> str | None:
+    """The id that the directory knows the device by, from whichever plane has it."""
+    named = (
+        (Plane.ENTRA, "deviceId"),
+        (Plane.INTUNE, "azureADDeviceId"),
+        (Plane.AUTOPILOT, "azureActiveDirectoryDeviceId"),
+    )
+    known = (_only_id(decision, plane, name) for plane, name in named)
+    return next((one for one in known if one), None)
+
+
+# --- the guide ----------------------------------------------------------------------------------
+
+
+def _guide(decisions: Iterable[Decision], numbers: Mapping[StepId, int]) -> list[dict[str, Any]]:
+    steps: dict[StepId, list[Step]] = {step: [] for step in numbers}
+    for decision in decisions:
+        for step in decision.steps:
+            steps[step.id].append(step)
+    return [_chapter(step, steps[step], number) for step, number in numbers.items()]
+
+
+def _chapter(id_: StepId, listed: Sequence[Step], number: int) -> dict[str, Any]:
+    chapter = GUIDE[id_]
+    plane, owner = HOMES[id_]
+    return {
+        "id": id_.value,
+        "title": chapter.title,
+        "plane": plane.value,
+        "owner": (listed[0].owner if listed else owner).value,
+        "order": number,
+        "about": chapter.about,
+        "caution": chapter.caution,
+        "portal": list(chapter.portal),
+        "powershell": chapter.powershell,
+        "devices": len(listed),
+        "statuses": _counts(step.status for step in listed),
+        "source": str(chapter.source),
+        "sourceUrl": chapter.source.url,
+    }
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
