@@ -38,6 +38,8 @@ class Kind(StrEnum):
     RECALLED = "recalled"
     ANSWERED = "answered"
     OBSERVED = "observed"
+    RESTORING = "restoring"
+    RESTORED = "restored"
 
 
 class State(StrEnum):
@@ -75,6 +77,8 @@ class Event:
     - `recalled`: `present`, whether the registration is still there
     - `answered`: `outcome`, `detail`, `remedy`, `status`, `code`, `requestId`, `correlationId`
     - `observed`: `plane`, `status`, and what was seen
+    - `restoring`: `requestId`, `batchId`; the device is about to be registered again
+    - `restored`: `done`, `detail`; what the service said of that
     """
 
     run: RunId
@@ -112,6 +116,8 @@ TRANSITIONS: Mapping[tuple[State, Kind], State] = {
     (State.DOUBT, Kind.OBSERVED): State.DOUBT,
     (State.READY, Kind.OBSERVED): State.READY,
     (State.ACCEPTED, Kind.OBSERVED): State.ACCEPTED,
+    (State.SETTLED, Kind.RESTORING): State.SETTLED,
+    (State.SETTLED, Kind.RESTORED): State.SETTLED,
 }
 """The whole machine. `resolved` with an outcome other than `pending`, and `recalled` that did not
 find the registration, settle at once: `advance` says so where it reads the payload."""
@@ -148,6 +154,8 @@ class History:
     handle: str | None = None
     settled_at: datetime | None = None
     evidence: tuple[Mapping[str, Any], ...] = ()
+    restored: str | None = None
+    """`requested` once a registration was asked for, `done` or the service's refusal after it."""
 
     @property
     def in_doubt(self) -> bool:
@@ -268,6 +276,14 @@ def _observed(history: History, payload: Mapping[str, Any], at: datetime) -> His
     return replace(history, evidence=(*history.evidence, seen))
 
 
+def _restoring(history: History, _payload: Mapping[str, Any], _at: datetime) -> History:
+    return replace(history, restored="requested")
+
+
+def _restored(history: History, payload: Mapping[str, Any], _at: datetime) -> History:
+    return replace(history, restored="done" if payload["done"] else payload.get("detail"))
+
+
 def _unsettled_outcome(state: State) -> Outcome:
     return Outcome.PENDING if state is State.READY else Outcome.UNKNOWN
 
@@ -282,6 +298,8 @@ _READERS = {
     Kind.RECALLED: _recalled,
     Kind.ANSWERED: _answered,
     Kind.OBSERVED: _observed,
+    Kind.RESTORING: _restoring,
+    Kind.RESTORED: _restored,
 }
 
 

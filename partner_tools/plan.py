@@ -33,6 +33,19 @@ class Index:
     by_product_key: Mapping[str, tuple[Registration, ...]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a channel makes of a batch: every device planned, and what a reviewer has to know.
+
+    `kit` are the registrations to be removed with their hardware hashes, for the restore kit.
+    """
+
+    devices: tuple[PlannedDevice, ...]
+    customers: tuple[PlannedCustomer, ...] = ()
+    notes: tuple[str, ...] = ()
+    kit: tuple[Registration, ...] = ()
+
+
 def index(estate: Estate) -> Index:
     """Index an estate that was read completely."""
     return Index(
@@ -72,7 +85,7 @@ def resolve(
     return _without_duplicates(planned)
 
 
-def customers(
+def customers_of(
     planned: Iterable[PlannedDevice], estates: Iterable[Estate]
 ) -> tuple[PlannedCustomer, ...]:
     """How much of each estate the plan takes, in the order of the estates."""

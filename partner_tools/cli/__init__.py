@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import click
+from partner_tools.cli.main import main
 
-
-@click.group()
-def main() -> None:
-    """Take devices out of Windows Autopilot in bulk, and hand the rest to the customer."""
+__all__ = ["main"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from partner_tools.model import Identity, Outcome, Target
+from partner_tools.model import ChannelName, Identity, Outcome, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,10 @@ class Polling:
 
 class Channel(Protocol):
     """A way to remove registrations."""
+
+    @property
+    def name(self) -> ChannelName:
+        """Which channel this is."""
 
     @property
     def call_size(self) -> int:

@@ -1,0 +1,446 @@
+"""Partner Center as a channel: resolves serials by listing everything, removes one device a call.
+
+There is no search and no bulk delete: a device is found by listing all batches of its customer and
+all pages of each, and deleted by batch id and device id
+(https://learn.microsoft.com/partner-center/developer/device-deployment, read 2026-11).
+An inventory is complete or it is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from partner_tools.clients.partner_center import Cursor, Page, PartnerCenter
+from partner_tools.engine.channel import Answer, Polling, Removal, Verdict
+from partner_tools.engine.line import Line
+from partner_tools.errors import AuthError, InputError, Rejected, ServiceError, Unavailable
+from partner_tools.model import (
+    ChannelName,
+    Customer,
+    Device,
+    Estate,
+    Outcome,
+    PlannedDevice,
+    Registration,
+    Target,
+    TenantId,
+)
+from partner_tools.plan import (
+    Draft,
+    Index,
+    changed,
+    contradictions,
+    customers_of,
+    index,
+    match,
+    resolve,
+)
+
+T = TypeVar("T")
+
+NO_POLLING = Polling()
+"""Partner Center's delete is synchronous: its polling is never used."""
+
+NO_RELATIONSHIP = "20002"
+"""The partner has no commerce relationship with the customer
+(https://learn.microsoft.com/partner-center/developer/error-codes, read 2026-11)."""
+
+_NOT_OURS = ("811", "ZtdDeviceRegisteredByOtherTenant")
+_CUSTOMER_CODES = frozenset({NO_RELATIONSHIP})
+
+
+class BarredError(ServiceError):
+    """This partner may not act for the customer; other customers may still be served."""
+
+    default_rule = "no-relationship"
+    exit_code = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartnerCenterChannel:
+    """Implements `engine.channel.Channel`, and lists estates for planning and verification.
+
+    `concurrency` is the number of batches listed at a time.
+    """
+
+    client: PartnerCenter
+    line: Line
+    now: Callable[[], datetime]
+    concurrency: int = 32
+    call_size: int = 1
+    observable: bool = True
+    repeats: bool = True
+    polling: Polling = NO_POLLING
+
+    @property
+    def name(self) -> ChannelName:
+        """Which channel this is."""
+        return ChannelName.PARTNER_CENTER
+
+    def draft(
+        self, devices: Sequence[Device], *, default_customer: str | None, held: frozenset[str]
+    ) -> Draft:
+        """List the estates of all customers of the batch, and plan every device, in its order.
+
+        Raises InputError for a customer that is not there. A customer that this partner may not
+        act for has its devices refused, and the others are served.
+        """
+        names = dict.fromkeys(each.customer or default_customer or "" for each in devices)
+        wanted = _wanted(devices)
+        estates: dict[TenantId, Estate] = {}
+        indexes: dict[str, Index] = {}
+        barred: dict[str, str] = {}
+        for named in names:
+            try:
+                customer = self.customer(named)
+                if customer.tenant_id not in estates:
+                    estates[customer.tenant_id] = self.estate(
+                        customer, keep_hash=lambda found: bool(wanted & _names(found))
+                    )
+                indexes[named.casefold()] = index(estates[customer.tenant_id])
+            except BarredError as error:
+                barred[named.casefold()] = error.message
+        planned = resolve(
+            devices, indexes, default_customer=default_customer, held=held, barred=barred
+        )
+        return Draft(
+            devices=planned,
+            customers=customers_of(planned, estates.values()),
+            kit=_kit(planned, estates.values()),
+        )
+
+    def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
+        """Why devices of an old plan are not what they were, by index; only those that changed."""
+        tenants = dict.fromkeys(each.customer for each in devices if each.customer)
+        known = {tenant: index(self.estate(Customer(tenant_id=tenant))) for tenant in tenants}
+        reasons = {
+            each.index: changed(each, known[each.customer]) for each in devices if each.customer
+        }
+        return {position: why for position, why in reasons.items() if why is not None}
+
+    def customer(self, named: str) -> Customer:
+        """The customer that a tenant GUID or a domain names.
+
+        A domain has to match exactly (Partner Center filters by prefix only), and once. Raises
+        InputError where none or several match, BarredError without a relationship.
+        """
+        if is_guid(named):
+            return self._customer_by_id(TenantId(named.lower()))
+        return self._customer_by_domain(named)
+
+    def estate(
+        self, customer: Customer, *, keep_hash: Callable[[Registration], bool] = lambda _: False
+    ) -> Estate:
+        """Everything Partner Center shows of the customer: all batches, all pages, or an error.
+
+        A hardware hash is kept only where `keep_hash` says so: an estate's hashes are megabytes.
+        """
+        tenant = customer.tenant_id
+        with _barred(tenant):
+            batches = list(self._all(lambda cursor: self.client.batches(tenant, cursor)))
+        found = self.list_batches(
+            tenant, [batch.batch_id for batch in batches], keep_hash=keep_hash
+        )
+        return Estate(customer=customer, registrations=tuple(found), observed_at=self.now())
+
+    def list_batches(
+        self,
+        tenant: TenantId,
+        batch_ids: Sequence[str],
+        *,
+        keep_hash: Callable[[Registration], bool] = lambda _: False,
+    ) -> list[Registration]:
+        """Every device of these batches, read concurrently under the one governor."""
+
+        def read(batch_id: str) -> list[Registration]:
+            return [_lightened(found, keep_hash) for found in self._batch(tenant, batch_id)]
+
+        if not batch_ids:
+            return []
+        with ThreadPoolExecutor(min(self.concurrency, len(batch_ids))) as pool:
+            listed = list(pool.map(read, batch_ids))
+        return [registration for batch in listed for registration in batch]
+
+    def remove(self, removals: Sequence[Removal]) -> Mapping[int, Verdict]:
+        """One DELETE. See `engine.channel.Channel.remove`."""
+        (removal,) = removals
+        if removal.customer is None or removal.target is None:
+            raise ValueError("a removal on Partner Center needs a customer and a target")
+        try:
+            receipt = self.client.delete(
+                removal.customer,
+                removal.target.batch_id,
+                removal.target.device_id,
+                removal.request_id,
+                removal.correlation_id,
+            )
+        except Rejected as rejection:
+            return {removal.index: answer_to(rejection, silent=removal.silent)}
+        return {
+            removal.index: Answer(
+                outcome=Outcome.REMOVED,
+                status=receipt.status,
+                request_id=receipt.request_id,
+                correlation_id=receipt.correlation_id,
+            )
+        }
+
+    def poll(self, handle: str, removals: Sequence[Removal]) -> Mapping[int, Verdict]:
+        """Partner Center's delete is synchronous: there is nothing to ask after."""
+        raise ValueError(f"Partner Center accepts no work to ask after ({handle}, {len(removals)})")
+
+    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
+        """Look which of them their batches still list."""
+        present: set[tuple[str | None, Target | None]] = set()
+        for tenant, batch_ids in _touched(removals).items():
+            for found in self.list_batches(tenant, self._existing(tenant, batch_ids)):
+                present.add((tenant, found.target))
+        return {each.index: (each.customer, each.target) in present for each in removals}
+
+    def sightings(self, removals: Sequence[Removal]) -> Mapping[int, Target | None]:
+        """Where each device is registered now, looked for in all batches of its customer."""
+        tenants = dict.fromkeys(TenantId(each.customer) for each in removals if each.customer)
+        known = {tenant: index(self.estate(Customer(tenant_id=tenant))) for tenant in tenants}
+        return {
+            each.index: _sighting(each, known[TenantId(each.customer)]) if each.customer else None
+            for each in removals
+        }
+
+    def _existing(self, tenant: TenantId, batch_ids: Iterable[str]) -> list[str]:
+        """The batches that are still there: one that lost its last device may be gone itself."""
+        listed = {
+            batch.batch_id
+            for batch in self._all(lambda cursor: self.client.batches(tenant, cursor))
+        }
+        return [batch_id for batch_id in batch_ids if batch_id in listed]
+
+    def _batch(self, tenant: TenantId, batch_id: str) -> Iterator[Registration]:
+        return self._all(lambda cursor: self.client.devices(tenant, batch_id, cursor))
+
+    def _all(self, read: Callable[[Cursor | None], Page[T]]) -> Iterator[T]:
+        """Every item of a paged collection; a page that cannot be had is an error."""
+        cursor: Cursor | None = None
+        while True:
+            page = self.line.ask(lambda at=cursor: _continuing(read, at))  # type: ignore[misc]
+            yield from page.items
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def _customer_by_id(self, tenant: TenantId) -> Customer:
+        with _barred(tenant):
+            try:
+                return self.line.ask(lambda: self.client.customer(tenant))
+            except Rejected as rejection:
+                if rejection.status == 404:
+                    raise no_such_customer(tenant) from rejection
+                raise
+
+    def _customer_by_domain(self, domain: str) -> Customer:
+        shown = list(
+            self._all(lambda cursor: self.client.customers(domain_prefix=domain, cursor=cursor))
+        )
+        matches = [each for each in shown if (each.domain or "").casefold() == domain.casefold()]
+        if not matches:
+            raise no_such_customer(domain, similar=[each.domain or "" for each in shown])
+        if len(matches) > 1:
+            tenants = ", ".join(each.tenant_id for each in matches)
+            raise InputError(
+                f"{len(matches)} customers have the domain {domain!r}: {tenants}",
+                rule="ambiguous-customer",
+                remedy="name the customer by its tenant id",
+            )
+        return matches[0]
+
+
+def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
+    """What a refused DELETE means for its device.
+
+    `silent` says that an earlier request of ours went unanswered. Raises AuthError where the
+    refusal speaks of the partner or the token, so that no other device would fare better. How the
+    Autopilot codes 807 and 811 surface here is an assumption: they are read by name and by number.
+    """
+    said = f"{rejection.code or ''} {rejection.description or ''}"
+    if rejection.status == 404 or "ZtdDeviceIsNotRegistered" in said or rejection.code == "807":
+        return _answer(rejection, Outcome.ABSENT, rule="gone", detail=_gone(silent=silent))
+    if rejection.code == _NOT_OURS[0] or _NOT_OURS[1] in said:
+        return _answer(
+            rejection,
+            Outcome.NOT_OWNED,
+            rule="registered-by-another",
+            detail="another partner or the customer registered this device",
+            remedy="whoever registered it has to remove it; for the customer that is Intune",
+        )
+    if rejection.status == 403 and rejection.code in _CUSTOMER_CODES:
+        answer = _answer(
+            rejection,
+            Outcome.REFUSED,
+            rule="no-relationship",
+            detail=no_relationship(None),
+            remedy=ASK_FOR_RELATIONSHIP,
+        )
+        return replace(answer, bars_customer=True)
+    if rejection.status == 403 and speaks_of_partner(rejection.code):
+        raise AuthError(str(rejection), remedy=rejection.remedy, rule="not-authorized")
+    return _answer(
+        rejection,
+        Outcome.REFUSED,
+        rule="refused-by-service",
+        detail=rejection.message,
+        remedy=rejection.remedy or "look the device up in Partner Center and remove it there",
+    )
+
+
+def speaks_of_partner(code: str | None) -> bool:
+    """Whether a 403's code is about the partner or its token, not about customer or device.
+
+    2032, 900150 and the families 9003xx and 9004xx
+    (https://learn.microsoft.com/partner-center/developer/error-codes, read 2026-11).
+    """
+    return code in {"2032", "900150"} or (code or "").startswith(("9003", "9004"))
+
+
+ASK_FOR_RELATIONSHIP = "ask the customer to accept your reseller relationship, then run this again"
+
+
+def no_relationship(tenant: str | None) -> str:
+    """The sentence for a customer that this partner may not act for."""
+    named = f" {tenant}" if tenant else ""
+    return f"you have no reseller relationship with the customer{named} (Partner Center 20002)"
+
+
+def no_such_customer(named: str, similar: Sequence[str] = ()) -> InputError:
+    """The error for a customer that Partner Center does not show to this partner."""
+    hint = f"; did you mean {', '.join(sorted(similar)[:5])}?" if similar else ""
+    return InputError(
+        f"Partner Center shows you no customer {named!r}{hint}",
+        rule="no-such-customer",
+        remedy="check the domain or the tenant id in Partner Center's customer list; "
+        "only the default domain can be searched, a tenant id always works",
+    )
+
+
+def is_guid(text: str) -> bool:
+    """Whether the text is a tenant id rather than a domain."""
+    parts = text.split("-")
+    return [len(part) for part in parts] == [8, 4, 4, 4, 12] and all(
+        character in "0123456789abcdefABCDEF" for part in parts for character in part
+    )
+
+
+@contextmanager
+def _barred(tenant: TenantId) -> Iterator[None]:
+    """Tell a customer that we may not act for from a partner who may not do anything."""
+    try:
+        yield
+    except Rejected as rejection:
+        if rejection.status == 403 and rejection.code in _CUSTOMER_CODES:
+            raise BarredError(
+                no_relationship(tenant),
+                remedy=ASK_FOR_RELATIONSHIP,
+                status=rejection.status,
+                code=rejection.code,
+                request_id=rejection.request_id,
+                correlation_id=rejection.correlation_id,
+            ) from rejection
+        if rejection.status == 403:
+            raise AuthError(str(rejection), remedy=rejection.remedy) from rejection
+        raise
+
+
+def _continuing(read: Callable[[Cursor | None], Page[T]], cursor: Cursor | None) -> Page[T]:
+    """Read a page; a 400 or 404 in the middle of paging heals by itself, so it may be retried.
+
+    Seen for two weeks in December 2021
+    (https://github.com/microsoft/Partner-Center-PowerShell/issues/384).
+    """
+    try:
+        return read(cursor)
+    except Rejected as rejection:
+        if cursor is None or rejection.status not in (400, 404):
+            raise
+        raise Unavailable(
+            f"the list ended in the middle: {rejection.message}",
+            remedy="nothing was removed on an incomplete list; run it again later",
+            status=rejection.status,
+            code=rejection.code,
+            request_id=rejection.request_id,
+            correlation_id=rejection.correlation_id,
+        ) from rejection
+
+
+def _sighting(removal: Removal, known: Index) -> Target | None:
+    """The registration of a device: under its old id, or by an identity that does not disagree."""
+    if removal.target is not None and removal.target in known.by_target:
+        return removal.target
+    found = match(removal.identity, known)
+    return next((each.target for each in found if not contradictions(removal.identity, each)), None)
+
+
+def _wanted(devices: Iterable[Device]) -> frozenset[str]:
+    """The serials and product key ids that a batch names."""
+    return frozenset(
+        name.strip()
+        for device in devices
+        for name in (device.identity.serial_number, device.identity.product_key_id)
+        if name
+    )
+
+
+def _names(found: Registration) -> frozenset[str]:
+    return frozenset(name.strip() for name in (found.serial_number, found.product_key_id) if name)
+
+
+def _kit(planned: Iterable[PlannedDevice], estates: Iterable[Estate]) -> tuple[Registration, ...]:
+    """What will be removed, with its hardware hash where there is one."""
+    targets = {(each.customer, each.target) for each in planned if each.outcome is Outcome.PENDING}
+    return tuple(
+        found
+        for estate in estates
+        for found in estate.registrations
+        if found.hardware_hash and (estate.customer.tenant_id, found.target) in targets
+    )
+
+
+def _touched(removals: Iterable[Removal]) -> Mapping[TenantId, list[str]]:
+    """The batches of the removals, by customer, each once."""
+    batches: dict[TenantId, dict[str, None]] = {}
+    for each in removals:
+        if each.customer is not None and each.target is not None:
+            batches.setdefault(TenantId(each.customer), {})[each.target.batch_id] = None
+    return {tenant: list(names) for tenant, names in batches.items()}
+
+
+def _lightened(found: Registration, keep_hash: Callable[[Registration], bool]) -> Registration:
+    if found.hardware_hash is None or keep_hash(found):
+        return found
+    return replace(found, hardware_hash=None)
+
+
+def _gone(*, silent: bool) -> str:
+    if silent:
+        return (
+            "it is not there any more; a request of ours had left and its answer never came, "
+            "so that it may have been ours"
+        )
+    return "it was listed when the run was planned and is not there any more"
+
+
+def _answer(
+    rejection: Rejected, outcome: Outcome, *, rule: str, detail: str, remedy: str | None = None
+) -> Answer:
+    return Answer(
+        outcome=outcome,
+        rule=rule,
+        detail=detail,
+        remedy=remedy,
+        status=rejection.status,
+        code=rejection.code,
+        request_id=rejection.request_id,
+        correlation_id=rejection.correlation_id,
+    )

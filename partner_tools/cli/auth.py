@@ -1,0 +1,106 @@
+"""`auth`: sign in, see who is signed in, sign out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from partner_tools.cli.options import output_options
+from partner_tools.cli.output import clean, print_json, tell
+from partner_tools.cli.program import Call, command
+from partner_tools.cli.wiring import load_config
+
+if TYPE_CHECKING:
+    from partner_tools.clients.auth import DeviceCode
+
+
+@click.group("auth")
+def auth() -> None:
+    """Sign in as a user, and see what tokens there are.
+
+    \b
+    Example:
+      partner-tools auth status
+    """
+
+
+@command("login")
+def login(call: Call) -> int:
+    """Sign in with a device code; the refresh token rests in the system's credential store.
+
+    App-only access needs no sign-in: it uses the certificate or secret of the app registration.
+
+    \b
+    Example:
+      partner-tools auth login
+    """
+    from partner_tools.cli.sign_in import open_door, read_app, token_store
+    from partner_tools.clients.auth import sign_in_by_device_code
+
+    config = load_config(call.common)
+    facts = sign_in_by_device_code(
+        read_app(config), door=open_door(config), store=token_store(config), prompt=_show_code
+    )
+    click.echo(clean(f"signed in as {facts.who or 'a user'}, tenant {facts.tenant or 'unknown'}"))
+    return 0
+
+
+@command("status")
+@output_options
+def status(call: Call) -> int:
+    """Say whose token would be used, and until when it is good. Exits with 4 without one.
+
+    \b
+    Example:
+      partner-tools auth status --output json
+    """
+    from partner_tools.cli.sign_in import channel_tokens
+    from partner_tools.clients.auth import describe_token
+
+    config = load_config(call.common)
+    facts = describe_token(channel_tokens(config).token())
+    shown = {
+        "profile": config.profile,
+        "who": facts.who,
+        "tenant": facts.tenant,
+        "audience": facts.audience,
+        "expiresAt": None if facts.expires_at is None else facts.expires_at.isoformat(),
+        "appOnly": facts.app_only,
+        "mfa": facts.mfa,
+        "permissions": list(facts.permissions),
+    }
+    if call.output == "json":
+        print_json({"schemaVersion": "1", **shown})
+    else:
+        for name, value in shown.items():
+            click.echo(clean(f"{name}: {'unknown' if value is None else value}"))
+    return 0
+
+
+@command("logout")
+def logout(call: Call) -> int:
+    """Forget the tokens of every signed-in user of this profile.
+
+    \b
+    Example:
+      partner-tools auth logout
+    """
+    from partner_tools.cli.sign_in import token_store
+
+    gone = token_store(load_config(call.common)).clear()
+    for account in gone:
+        click.echo(clean(f"signed out {account.username}"))
+    if not gone:
+        click.echo("nobody was signed in")
+    return 0
+
+
+for _command in (login, status, logout):
+    auth.add_command(_command)
+
+
+def _show_code(code: DeviceCode) -> None:
+    tell(
+        f"open {code.url} and type the code {code.code} (good for {code.expires_in // 60} minutes)"
+    )

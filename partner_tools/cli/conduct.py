@@ -1,0 +1,225 @@
+"""Takes a run from its plan to its result: what `deregister`, `plan` and `resume` share."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from partner_tools.cli.interruption import StopSign, asking
+from partner_tools.cli.output import clean, tell
+from partner_tools.cli.program import Call
+from partner_tools.cli.progress import Progress
+from partner_tools.cli.showing import Showing
+from partner_tools.cli.wiring import held, limits, now, randomness, workplace
+from partner_tools.config import Config
+from partner_tools.errors import GuardError
+from partner_tools.events import Kind
+from partner_tools.guards import count_removals, expected_answer, question
+from partner_tools.model import Batch, ChannelName, Plan, RunId
+
+if TYPE_CHECKING:
+    from partner_tools.ledger import Ledger
+    from partner_tools.procedure.workplace import Workplace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the flags of a removal say; stored with the run, so that `resume` goes on alike."""
+
+    yes: bool = False
+    dry_run: bool = False
+    max_devices: int | None = None
+    settle: float = 30.0
+    report: Path | None = None
+    formats: tuple[str, ...] = ()
+    max_rate: float | None = None
+
+    def stored(self) -> dict[str, Any]:
+        """As the ledger keeps them."""
+        return {
+            "yes": self.yes,
+            "dryRun": self.dry_run,
+            "maxDevices": self.max_devices,
+            "settle": self.settle,
+            "report": None if self.report is None else str(self.report.absolute()),
+            "formats": list(self.formats),
+            "maxRate": self.max_rate,
+        }
+
+    @classmethod
+    def restored(cls, settings: dict[str, Any]) -> Wishes:
+        """What an earlier command was called with."""
+        report = settings.get("report")
+        return cls(
+            yes=bool(settings.get("yes")),
+            dry_run=bool(settings.get("dryRun")),
+            max_devices=settings.get("maxDevices"),
+            settle=float(settings.get("settle", 30.0)),
+            report=None if report is None else Path(report),
+            formats=tuple(settings.get("formats", ())),
+            max_rate=settings.get("maxRate"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conduct:
+    """One command's way with one run."""
+
+    call: Call
+    config: Config
+    ledger: Ledger
+    stop: StopSign
+    wishes: Wishes
+    showing: Showing
+
+    @property
+    def run(self) -> RunId:
+        """The run."""
+        return self.showing.run
+
+    def begin(self, batch: Batch, channel: ChannelName) -> None:
+        """Store the batch as a new run, and announce it."""
+        from partner_tools.procedure.begin import begin
+
+        begin(
+            self.ledger,
+            self.run,
+            batch,
+            channel=channel,
+            settings=self.wishes.stored(),
+            actor=actor(),
+            now=now(),
+        )
+        self.announce()
+
+    def announce(self) -> None:
+        """The run exists: say its id, and print its result however the command ends."""
+        self.call.result = self.showing.result
+        tell(f"run {self.run}")
+
+    @contextmanager
+    def place(self, channel: ChannelName) -> Iterator[Workplace]:
+        """Open the way to the service."""
+        with workplace(
+            channel,
+            self.config,
+            self.ledger,
+            self.stop,
+            settled=self.showing.settled,
+            max_rate=self.wishes.max_rate,
+        ) as opened:
+            yield opened
+
+    def plan(self, place: Workplace) -> tuple[Plan, dict[str, Any]]:
+        """Read the services and plan the run."""
+        from partner_tools.procedure.planning import make_plan
+
+        plan, document = make_plan(place, self.ledger.run(self.run), held=held(self.config))
+        self.showing.planned()
+        return plan, document
+
+    def adopt(self, place: Workplace, plan: Plan, document: dict[str, Any]) -> Plan:
+        """Make a reviewed plan the plan of this run."""
+        from partner_tools.procedure.planning import adopt_plan
+
+        adopted = adopt_plan(place, plan, document, self.run)
+        self.showing.planned()
+        return adopted
+
+    def execute(self, place: Workplace, plan: Plan) -> None:
+        """Check the guards, ask, remove what the plan names, and look whether it is gone."""
+        from partner_tools.procedure.planning import check_limits, refuse_changed
+        from partner_tools.procedure.removal import remove, verify_removal
+
+        check_limits(place, plan, limits(self.config, self.wishes.max_devices))
+        self._confirm(place, plan)
+        self.call.last_words = f"partner-tools resume {self.run}"
+        changed = refuse_changed(place, plan)
+        if changed:
+            tell(f"{changed} devices are not what they were when they were planned: refused")
+        with Progress(count_removals(plan.devices), quiet=self.call.common.quiet) as progress:
+            self.showing.progress = progress
+            remove(place, self.run)
+        verify_removal(place, self.run, wait_seconds=self.wishes.settle)
+        self.call.last_words = None
+
+    def finish(self) -> int:
+        """Print the result, write the handoff where one was asked for, and give the exit code."""
+        self.call.result = None
+        self.showing.result()
+        if self.wishes.report is not None:
+            from partner_tools.cli.report import write_reports
+
+            write_reports(
+                self.ledger, self.config, self.run, self.wishes.report, self.wishes.formats
+            )
+        return self.showing.exit_code()
+
+    def _confirm(self, place: Workplace, plan: Plan) -> None:
+        removals = count_removals(plan.devices)
+        if removals and not self.wishes.yes:
+            ask(plan, removals)
+        place.note(self.run, Kind.CONFIRMED, removals=removals, asked=not self.wishes.yes)
+
+
+def new_conduct(
+    call: Call,
+    config: Config,
+    ledger: Ledger,
+    stop: StopSign,
+    wishes: Wishes,
+    junit: Path | None,
+    run: RunId | None = None,
+) -> Conduct:
+    """The way with a new run, or with the one that is named."""
+    from partner_tools.ledger import new_run_id
+
+    showing = Showing(
+        ledger=ledger,
+        run=run or new_run_id(now(), randomness()),
+        output=call.output,
+        junit=junit,
+    )
+    return Conduct(
+        call=call, config=config, ledger=ledger, stop=stop, wishes=wishes, showing=showing
+    )
+
+
+def actor() -> str | None:
+    """Who started the run, as the operating system knows it."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return None
+
+
+def ask(plan: Plan, removals: int) -> None:
+    """Have a person confirm the removal. Raises GuardError where nobody can, or does not."""
+    if not sys.stdin.isatty():
+        raise GuardError(
+            f"{removals} devices would be removed and nobody can be asked",
+            rule="not-confirmed",
+            remedy="pass --yes to confirm, or --dry-run to see the plan only",
+        )
+    click.echo(f"{removals} devices will be removed from Windows Autopilot:", err=True)
+    tell(clean(question(plan.customers)))
+    expected = expected_answer(plan.customers)
+    with asking():
+        if expected is None:
+            agreed = click.confirm("Remove them?", err=True)
+        else:
+            answer = click.prompt(f"Type {clean(expected)} to remove them", err=True, default="")
+            agreed = str(answer).strip().casefold() == expected.casefold()
+    if not agreed:
+        raise GuardError(
+            "not confirmed: nothing was removed",
+            rule="not-confirmed",
+            remedy="run it again when you are sure",
+        )

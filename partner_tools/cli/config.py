@@ -1,0 +1,152 @@
+"""`config`: writes a configuration by asking, and shows the one in force."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from partner_tools.cli.interruption import asking
+from partner_tools.cli.options import output_options
+from partner_tools.cli.output import clean, print_json, tell
+from partner_tools.cli.program import Call, command
+from partner_tools.cli.wiring import ledger_url, load_config, user_config_folder
+from partner_tools.config import FILE_NAME, SECRETS
+from partner_tools.errors import GuardError, InputError
+
+
+@click.group("config")
+def config() -> None:
+    """Write and show the configuration. Secrets never stand in it.
+
+    \b
+    Example:
+      partner-tools config show
+    """
+
+
+@command("show")
+@output_options
+def show(call: Call) -> int:
+    """Show the settings in force, and which secrets are set (never their values).
+
+    \b
+    Example:
+      partner-tools config show --profile nightly
+    """
+    found = load_config(call.common)
+    secrets = {name: "set" if name in found.secrets else "not set" for name in SECRETS}
+    document = {
+        "profile": found.profile,
+        "file": None if found.file is None else str(found.file),
+        "ledger": _without_password(ledger_url(call.common, found)),
+        "settings": {**found.settings, **_ledger_setting(found.text("ledger"))},
+        "secrets": secrets,
+    }
+    if call.output == "json":
+        print_json({"schemaVersion": "1", **document})
+        return 0
+    click.echo(f"profile: {document['profile']}")
+    click.echo(clean(f"file: {document['file'] or 'none'}"))
+    click.echo(clean(f"ledger: {document['ledger']}"))
+    for name, value in _flat(dict(found.settings)):
+        if name != "ledger":
+            click.echo(clean(f"{name} = {value}"))
+    for name, state in secrets.items():
+        click.echo(f"{name}: {state}")
+    return 0
+
+
+@command("init")
+@click.option(
+    "-o",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write it. [default: the user's configuration folder]",
+)
+def init(call: Call, file: Path | None) -> int:
+    """Ask for what is needed, explain each value, and write the configuration.
+
+    \b
+    Example:
+      partner-tools config init
+    """
+    import sys
+
+    if not sys.stdin.isatty():
+        raise GuardError(
+            "config init asks questions and there is nobody to answer",
+            rule="no-terminal",
+            remedy=f"write {FILE_NAME} by hand; `partner-tools schema config` says what it holds",
+        )
+    target = file or user_config_folder() / FILE_NAME
+    if target.exists():
+        raise InputError(
+            f"{str(target)!r} is there already",
+            rule="config-exists",
+            remedy="name another file with -o, or edit that one",
+        )
+    with asking():
+        text = _ask()
+    from partner_tools.report.write import write_private
+
+    write_private(target, text.encode())
+    tell(f"written to {target}; `partner-tools doctor` checks it")
+    return 0
+
+
+for _command in (init, show):
+    config.add_command(_command)
+
+
+def _ask() -> str:
+    tell("Your own partner tenant: its id, or its default domain.")
+    tenant = click.prompt("tenant", err=True)
+    tell("The app registration's client id (docs/how-to/app-registration.md says how to make one).")
+    client_id = click.prompt("client id", err=True)
+    tell("`app` signs in with a secret or certificate and can do everything but restore --apply;")
+    tell("`app+user` signs in a person with a device code.")
+    mode = click.prompt("mode", type=click.Choice(["app", "app+user"]), default="app", err=True)
+    tell("Whom customers see as the sender of the handoff.")
+    name = click.prompt("company", default="", show_default=False, err=True)
+    contact = click.prompt("contact", default="", show_default=False, err=True)
+    return _toml(
+        {
+            "default": {"via": "partner-center"},
+            "default.auth": {"mode": mode, "tenant": tenant, "client_id": client_id},
+            "default.partner": {"name": name, "contact": contact},
+        }
+    )
+
+
+def _toml(tables: dict[str, dict[str, str]]) -> str:
+    lines = []
+    for table, values in tables.items():
+        lines.append(f"[{table}]")
+        lines += [f"{key} = {_quoted(value)}" for key, value in values.items() if value]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string; JSON's escapes are a subset of TOML's."""
+    import json
+
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _flat(settings: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    pairs: list[tuple[str, object]] = []
+    for name, value in settings.items():
+        path = f"{prefix}{name}"
+        pairs += _flat(value, f"{path}.") if isinstance(value, dict) else [(path, value)]
+    return pairs
+
+
+def _ledger_setting(url: str | None) -> dict[str, str]:
+    return {} if url is None else {"ledger": _without_password(url)}
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(?<=://)([^:/@]*):[^@/]*@", r"\1:***@", url)

@@ -1,0 +1,141 @@
+"""`doctor`: checks access step by step, and says what to fix next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from partner_tools.cli.interruption import StopSign, heeding
+from partner_tools.cli.options import output_options
+from partner_tools.cli.output import clean, print_json
+from partner_tools.cli.program import Call, command
+from partner_tools.cli.wiring import load_config, open_ledger, partner_center
+from partner_tools.errors import PartnerToolsError
+from partner_tools.model import ChannelName
+
+if TYPE_CHECKING:
+    from partner_tools.config import Config
+    from partner_tools.ledger import Ledger
+
+WHO_MAY = (
+    "Partner Center's API is for direct-bill partners and indirect providers. An indirect "
+    "reseller may not use it: upload and remove devices in Partner Center's pages, or ask your "
+    "indirect provider to run this tool."
+)
+"""https://learn.microsoft.com/autopilot/registration-auth (read 2026-11)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One step of the examination: what was checked, how it went, what to do where it failed."""
+
+    name: str
+    good: bool
+    message: str
+    remedy: str = ""
+    exit_code: int = 0
+
+
+@command("doctor")
+@click.option(
+    "--via",
+    type=click.Choice([name.value for name in ChannelName]),
+    help="Channel to check. [default: the profile's, else partner-center]",
+)
+@click.option("--customer", help="Also check access to this customer.")
+@output_options
+def doctor(call: Call, via: str | None, customer: str | None) -> int:
+    """Check configuration, ledger, sign-in and access, and say the one next step.
+
+    \b
+    Example:
+      partner-tools doctor --customer contoso.onmicrosoft.com
+    """
+    findings: list[Finding] = []
+    for finding in _examine(call, via, customer):
+        findings.append(finding)
+        if call.output == "text":
+            _print(finding)
+    failed = [finding for finding in findings if not finding.good]
+    if call.output != "text":
+        print_json(
+            {
+                "schemaVersion": "1",
+                "good": not failed,
+                "note": WHO_MAY,
+                "checks": [
+                    {
+                        "name": each.name,
+                        "good": each.good,
+                        "message": each.message,
+                        "remedy": each.remedy,
+                    }
+                    for each in findings
+                ],
+            }
+        )
+    elif not failed:
+        click.echo(f"Everything is in order.\n{WHO_MAY}")
+    return failed[0].exit_code if failed else 0
+
+
+def _print(finding: Finding) -> None:
+    click.echo(clean(f"{'ok  ' if finding.good else 'FAIL'}  {finding.name}: {finding.message}"))
+    if finding.remedy:
+        click.echo(clean(f"      next: {finding.remedy}"))
+
+
+def _examine(call: Call, via: str | None, customer: str | None) -> Iterator[Finding]:
+    """The checks in their order, ending at the first that fails."""
+    try:
+        config = load_config(call.common)
+        yield _ok("configuration", f"profile {config.profile}, {config.file or 'no file'}")
+        with open_ledger(call.common, config) as ledger:
+            yield _ok("ledger", "has runs" if ledger.runs(limit=1) else "is empty")
+            named = via or config.text("via") or ChannelName.PARTNER_CENTER.value
+            if ChannelName(named) is ChannelName.PARTNER_CENTER:
+                yield from _examine_partner_center(config, ledger, customer)
+            else:
+                yield from _examine_oem_direct(config)
+    except PartnerToolsError as error:
+        yield Finding(
+            name=error.rule,
+            good=False,
+            message=str(error),
+            remedy=error.remedy,
+            exit_code=error.exit_code,
+        )
+
+
+def _examine_partner_center(
+    config: Config, ledger: Ledger, customer: str | None
+) -> Iterator[Finding]:
+    from partner_tools.channels.partner_center import PartnerCenterChannel
+    from partner_tools.cli.sign_in import channel_tokens
+    from partner_tools.cli.wiring import now
+    from partner_tools.clients.auth import describe_token
+
+    facts = describe_token(channel_tokens(config).token())
+    who = facts.who or ("the app itself" if facts.app_only else "somebody")
+    yield _ok("sign-in", f"a token for {who}, tenant {facts.tenant or 'unknown'}")
+    with (
+        heeding(stop := StopSign()),
+        partner_center(config, ledger, stop) as (client, line),
+    ):
+        page = line.ask(client.customers)
+        yield _ok("Partner Center", f"answers, and shows {len(page.items)} customers or more")
+        named = customer or config.text("customer")
+        if named is not None:
+            channel = PartnerCenterChannel(client=client, line=line, now=now)
+            found = channel.customer(named)
+            batches = line.ask(lambda: client.batches(found.tenant_id))
+            yield _ok(
+                "customer", f"{found.domain or found.tenant_id}, {len(batches.items)} batches"
+            )
+
+
+def _ok(name: str, message: str) -> Finding:
+    return Finding(name=name, good=True, message=message)

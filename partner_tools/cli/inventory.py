@@ -1,0 +1,126 @@
+"""`inventory`: every device of a customer that Partner Center shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from partner_tools.cli.interruption import StopSign, heeding
+from partner_tools.cli.options import output_options
+from partner_tools.cli.output import print_json, print_line, print_table, tell
+from partner_tools.cli.program import Call, command
+from partner_tools.cli.wiring import concurrency, load_config, now, open_ledger, partner_center
+from partner_tools.plan_file import found_document, target_document
+
+if TYPE_CHECKING:
+    from partner_tools.model import Estate, Registration
+
+COLUMNS = (
+    "serialNumber",
+    "manufacturer",
+    "model",
+    "productKeyId",
+    "batchId",
+    "deviceId",
+    "uploadedAt",
+    "allowedOperations",
+)
+
+
+@command("inventory")
+@click.option("--customer", help="Customer: tenant id or default domain.")
+@click.option(
+    "-o",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a CSV file instead of printing.",
+)
+@output_options
+def inventory(call: Call, customer: str | None, file: Path | None) -> int:
+    """List every device of a customer that Partner Center shows: all batches, all pages.
+
+    Devices that the customer or another partner registered are not shown by Partner Center.
+
+    \b
+    Example:
+      partner-tools inventory --customer contoso.onmicrosoft.com -o contoso.csv
+    """
+    from partner_tools.channels.partner_center import PartnerCenterChannel
+
+    config = load_config(call.common)
+    named = customer or config.text("customer")
+    if named is None:
+        raise click.UsageError("name the customer: --customer with a tenant id or a domain")
+    with (
+        heeding(stop := StopSign()),
+        open_ledger(call.common, config) as ledger,
+        partner_center(config, ledger, stop) as (client, line),
+    ):
+        channel = PartnerCenterChannel(
+            client=client, line=line, now=now, concurrency=concurrency(config)
+        )
+        estate = channel.estate(channel.customer(named))
+    if file is not None:
+        from partner_tools.report.write import write_private
+
+        write_private(file, _csv(estate).encode("utf-8-sig"))
+        tell(f"{len(estate.registrations)} devices written to {file}")
+    else:
+        _print(call.output, estate)
+    return 0
+
+
+def _print(output: str, estate: Estate) -> None:
+    rows = [_row(found) for found in estate.registrations]
+    if output == "json":
+        customer = estate.customer
+        print_json(
+            {
+                "schemaVersion": "1",
+                "customer": {
+                    "tenantId": customer.tenant_id,
+                    "domain": customer.domain,
+                    "name": customer.name,
+                },
+                "observedAt": estate.observed_at.isoformat(),
+                "devices": rows,
+            }
+        )
+    elif output == "jsonl":
+        for row in rows:
+            print_line(row)
+    else:
+        print_table(
+            ("serial number", "maker", "model", "batch", "uploaded"),
+            [
+                (
+                    row.get("serialNumber"),
+                    row.get("manufacturer"),
+                    row.get("model"),
+                    row["batchId"],
+                    str(row.get("uploadedAt") or "")[:10],
+                )
+                for row in rows
+            ],
+        )
+
+
+def _row(found: Registration) -> dict[str, Any]:
+    return {**found_document(found), **target_document(found.target)}
+
+
+def _csv(estate: Estate) -> str:
+    """The inventory as CSV in which no cell is a formula."""
+    from partner_tools.report.tables import harmless
+
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for found in estate.registrations:
+        row = {**_row(found), "allowedOperations": " ".join(found.allowed_operations or ())}
+        writer.writerow([harmless(str(row.get(name) or "")) for name in COLUMNS])
+    return text.getvalue()

@@ -1,0 +1,168 @@
+"""`ledger`: proves that the record is whole, exports it, purges it, moves it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from partner_tools.cli.options import output_options
+from partner_tools.cli.output import clean, print_json, tell
+from partner_tools.cli.program import Call, command
+from partner_tools.cli.wiring import load_config, now, open_ledger
+from partner_tools.errors import InputError, LedgerError
+
+
+@click.group("ledger")
+def ledger() -> None:
+    """Prove, export, purge and move the durable record.
+
+    \b
+    Example:
+      partner-tools ledger verify
+    """
+
+
+@command("verify")
+@click.option("--head", "expected", help="The head digest that an earlier export or verify gave.")
+@output_options
+def verify(call: Call, expected: str | None) -> int:
+    """Prove that the hash chain of every run is whole. Exits with 6 when it is not.
+
+    The chain alone cannot show that the end of a run was cut off: keep the head digest that this
+    prints elsewhere, and pass it with --head the next time.
+
+    \b
+    Example:
+      partner-tools ledger verify --head sha256:…
+    """
+    with open_ledger(call.common, load_config(call.common)) as record:
+        findings = record.verify(expected)
+        head = record.head()
+    if call.output == "json":
+        print_json(
+            {
+                "schemaVersion": "1",
+                "whole": not findings,
+                "head": head,
+                "findings": [
+                    {"rule": each.rule, "message": each.message, "run": each.run, "event": each.n}
+                    for each in findings
+                ],
+            }
+        )
+    else:
+        for each in findings:
+            click.echo(clean(f"{each.run or 'ledger'}: {each.message}"))
+        click.echo(f"{'whole' if not findings else 'NOT whole'}, head {head}")
+    return LedgerError.exit_code if findings else 0
+
+
+@command("export")
+@click.option("--run", help="Only this run.")
+@click.option("--customer", help="Only this customer (tenant id).")
+@click.option("--since", type=click.DateTime(), help="Only events since then (UTC).")
+@click.option("--until", type=click.DateTime(), help="Only events before then (UTC).")
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl")
+def export(
+    call: Call,
+    run: str | None,
+    customer: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    form: str,
+) -> int:
+    """Print the audit trail: who, when, what, with correlation ids.
+
+    \b
+    Example:
+      partner-tools ledger export --customer 7c9e6679-7425-40de-944b-e07fc1f90ae7 > audit.jsonl
+    """
+    with open_ledger(call.common, load_config(call.common)) as record:
+        rows = record.export(
+            run=None if run is None else record.run(run).run,
+            customer=customer,
+            since=_utc(since),
+            until=_utc(until),
+        )
+        for number, row in enumerate(rows):
+            _print_event(form, number, row)
+        tell(f"head {record.head()}")
+    return 0
+
+
+@command("purge")
+@click.option(
+    "--before", type=click.DateTime(), required=True, help="Runs that ended before then (UTC)."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(call: Call, before: datetime, yes: bool) -> int:
+    """Replace the payloads of old runs by their digests; the chains still verify.
+
+    \b
+    Example:
+      partner-tools ledger purge --before 2026-01-01 --yes
+    """
+    if not yes:
+        click.confirm(f"Purge runs that ended before {before:%Y-%m-%d}?", abort=True, err=True)
+    with open_ledger(call.common, load_config(call.common)) as record:
+        count = record.purge(before.replace(tzinfo=UTC), now())
+    click.echo(f"{count} runs purged")
+    return 0
+
+
+@command("migrate")
+@click.argument("target", metavar="URL")
+def migrate(call: Call, target: str) -> int:
+    """Copy the ledger into another, empty one: SQLite to PostgreSQL or back.
+
+    \b
+    Example:
+      partner-tools ledger migrate postgresql+psycopg://ledger@db/partner_tools
+    """
+    from partner_tools.ledger import Ledger, sqlite_url
+
+    url = target if "://" in target else sqlite_url(Path(target).absolute())
+    config = load_config(call.common)
+    with open_ledger(call.common, config) as source, Ledger.open(url) as copy:
+        source.copy_to(copy)
+        if source.head() != copy.head():
+            raise InputError(
+                "the copy has another head than the original",
+                rule="migrate",
+                remedy="nothing else may write while a ledger is copied; copy it again",
+            )
+        click.echo(f"copied, head {copy.head()}")
+    return 0
+
+
+for _command in (verify, export, purge, migrate):
+    ledger.add_command(_command)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def _print_event(form: str, number: int, row: Any) -> None:
+    if form == "jsonl":
+        click.echo(json.dumps(row, ensure_ascii=True))
+        return
+    from partner_tools.report.tables import harmless
+
+    cells = {
+        name: value if isinstance(value, str | int) else json.dumps(value, ensure_ascii=True)
+        for name, value in row.items()
+        if value is not None
+    }
+    writer = csv.writer(click.get_text_stream("stdout"), lineterminator="\n")
+    if number == 0:
+        writer.writerow(EXPORTED)
+    writer.writerow([harmless(str(cells.get(name, ""))) for name in EXPORTED])
+
+
+EXPORTED = ("run", "n", "at", "kind", "device", "payload", "payloadDigest", "previous", "hash")

@@ -1,0 +1,177 @@
+"""The options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from partner_tools.model import ChannelName, Reason
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+OUTPUTS = ("text", "json", "jsonl")
+FORMATS = ("html", "xlsx", "csv", "json", "md", "ps1")
+"""The report formats; a test compares them with `report.FORMATS`, which is too heavy for here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What may stand before the subcommand as well as after it."""
+
+    config: Path | None = None
+    profile: str | None = None
+    ledger: str | None = None
+    log_format: str | None = None
+    verbose: int = 0
+    quiet: bool = False
+
+    def overlaid(self, later: Common) -> Common:
+        """These, with what stands after the subcommand in their place."""
+        return replace(
+            self,
+            config=later.config or self.config,
+            profile=later.profile or self.profile,
+            ledger=later.ledger or self.ledger,
+            log_format=later.log_format or self.log_format,
+            verbose=later.verbose or self.verbose,
+            quiet=later.quiet or self.quiet,
+        )
+
+
+_COMMON = (
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Configuration file (TOML) instead of the one that would be found.",
+    ),
+    click.option("--profile", help="Profile of the configuration file to use."),
+    click.option(
+        "--ledger", help="Ledger: a path of a SQLite file, or an SQLAlchemy URL.", metavar="URL"
+    ),
+    click.option(
+        "--log-format", type=click.Choice(["text", "json"]), help="Form of log lines on stderr."
+    ),
+    click.option("-v", "--verbose", count=True, help="Log requests (-v) and details (-vv)."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress, only the result and errors."),
+)
+
+
+def common(command: Command) -> Command:
+    """Add the options that stand before and after the subcommand."""
+    return _applied(_COMMON, command)
+
+
+def take_common(given: dict[str, Any]) -> Common:
+    """Take the common options out of a command's arguments."""
+    return Common(**{name: given.pop(name) for name in _COMMON_NAMES})
+
+
+_COMMON_NAMES = ("config", "profile", "ledger", "log_format", "verbose", "quiet")
+
+
+def batch_options(command: Command) -> Command:
+    """Add what names the batch, its channel and its customer."""
+    return _applied(
+        (
+            click.option(
+                "--via",
+                type=click.Choice([name.value for name in ChannelName]),
+                help="Channel to use.",
+            ),
+            click.option("--customer", help="Customer: tenant id or default domain."),
+            click.option("--batch-id", help="The batch's own id, for files that cannot say it."),
+            click.option(
+                "--reason",
+                type=click.Choice([reason.value for reason in Reason]),
+                help="Why the devices leave, for files that cannot say it.",
+            ),
+            click.option("--reference", help="Your reference, for files that cannot say it."),
+        ),
+        command,
+    )
+
+
+def output_options(command: Command) -> Command:
+    """Add how the result is printed."""
+    return _applied(
+        (
+            click.option(
+                "--output",
+                type=click.Choice(OUTPUTS),
+                default="text",
+                show_default=True,
+                help="Form of the result on stdout.",
+            ),
+        ),
+        command,
+    )
+
+
+def result_options(command: Command) -> Command:
+    """Add how a run's result is printed, and written for a build server."""
+    junit = click.option(
+        "--junit",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Also write the result as JUnit XML.",
+    )
+    return output_options(junit(command))
+
+
+def guard_options(command: Command) -> Command:
+    """Add what has to be said before something is removed."""
+    return _applied(
+        (
+            click.option("--yes", is_flag=True, help="Do not ask; needed without a terminal."),
+            click.option(
+                "--max-devices",
+                type=click.IntRange(min=0),
+                help="Most devices that may be removed. [default: 500]",
+            ),
+        ),
+        command,
+    )
+
+
+def removal_options(command: Command) -> Command:
+    """Add how the removal goes and what follows it."""
+    return _applied(
+        (
+            click.option(
+                "--settle",
+                type=click.FloatRange(min=0),
+                default=30.0,
+                show_default=True,
+                metavar="SECONDS",
+                help="Look so long until nothing removed is listed any more.",
+            ),
+            click.option(
+                "--report",
+                type=click.Path(path_type=Path, file_okay=False),
+                help="Write the customer's handoff into this folder.",
+            ),
+            click.option(
+                "--format",
+                "formats",
+                type=click.Choice(FORMATS),
+                multiple=True,
+                help="Format of the handoff; may be repeated. [default: all]",
+            ),
+            click.option(
+                "--max-rate",
+                type=click.FloatRange(min=0, min_open=True),
+                metavar="PER-SECOND",
+                help="Requests per second at most, if you know the service's limit.",
+            ),
+        ),
+        command,
+    )
+
+
+def _applied(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

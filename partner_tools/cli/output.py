@@ -1,0 +1,98 @@
+"""Prints: the result on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from partner_tools.errors import PartnerToolsError
+
+ROWS_SHOWN = 40
+"""A text result lists this many devices that need attention; the rest is counted."""
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """One document on stdout."""
+    click.echo(json.dumps(document, ensure_ascii=True, indent=2))
+
+
+def print_line(document: Mapping[str, Any]) -> None:
+    """One line of JSON Lines on stdout, at once."""
+    click.echo(json.dumps(document, ensure_ascii=True))
+    sys.stdout.flush()
+
+
+def tell(message: str) -> None:
+    """Say something that is not the result."""
+    click.echo(clean(message), err=True)
+
+
+def print_error(error: PartnerToolsError) -> None:
+    """What happened, and what to do next."""
+    tell(f"error: {error}")
+    if error.remedy:
+        tell(f"  next: {error.remedy}")
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
+    """A table that fits the terminal; plain columns in a pipe."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in headers:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean(cell or "")) for cell in row))
+    console = Console(file=sys.stdout, soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, width=200)
+    console.print(table)
+
+
+def print_result(document: Mapping[str, Any]) -> None:
+    """A run's result for a person: the counts, and every device that needs attention."""
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in document["counts"].items())
+    click.echo(f"run {document['run']}  {document['state']}  {counts or 'no devices'}")
+    open_ones = [
+        device
+        for device in document["devices"]
+        if device["outcome"] not in ("removed", "absent") or device["detail"]
+    ]
+    if not open_ones:
+        return
+    print_table(
+        ("row", "serial number", "outcome", "why", "next"),
+        [
+            (
+                str(device["row"] or ""),
+                device["serialNumber"] or device.get("productKeyId"),
+                _shown_outcome(document, device),
+                device["detail"],
+                device["remedy"],
+            )
+            for device in open_ones[:ROWS_SHOWN]
+        ],
+    )
+    if len(open_ones) > ROWS_SHOWN:
+        click.echo(f"… and {len(open_ones) - ROWS_SHOWN} more; --output json lists them all")
+
+
+def clean(text: str) -> str:
+    """Foreign text without what would move the cursor or reorder the line."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )
+
+
+def _shown_outcome(document: Mapping[str, Any], device: Mapping[str, Any]) -> str:
+    if document["state"] == "planned" and device["outcome"] == "pending":
+        return "to be removed"
+    return str(device["outcome"])

@@ -1,0 +1,100 @@
+"""The command group: remembers the common options, and turns every end into its exit code."""
+
+from __future__ import annotations
+
+import difflib
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import update_wrapper
+from typing import Any
+
+import click
+
+from partner_tools.cli.logs import set_up_logs
+from partner_tools.cli.options import Common, common, take_common
+from partner_tools.cli.output import print_error, print_json, tell
+from partner_tools.errors import Interrupted, PartnerToolsError
+
+EXIT_BUG = 1
+
+
+@dataclass(slots=True)
+class Call:
+    """What a command was called with besides its own arguments.
+
+    `result` is set once a run exists: it prints the run's result where the command ends early.
+    """
+
+    common: Common = field(default_factory=Common)
+    output: str = "text"
+    result: Callable[[], None] | None = None
+    last_words: str | None = None
+
+
+class Program(click.Group):
+    """The group of all commands. Suggests what a misspelt command may have meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one is near."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if near:
+                hint = f"{error.message} Did you mean {near[0]!r}?"
+                raise click.UsageError(hint, ctx) from error
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; every failure that a user can act on ends here."""
+        call = Call()
+        ctx.obj = call
+        try:
+            return super().invoke(ctx)
+        except PartnerToolsError as error:
+            _end(call, error)
+            ctx.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            _end(call, Interrupted("interrupted"))
+            ctx.exit(Interrupted.exit_code)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception:  # noqa: BLE001 - the one place where a bug is reported as such
+            tell(f"{traceback.format_exc()}\nThis is a bug in partner-tools; please report it.")
+            ctx.exit(EXIT_BUG)
+
+
+def command(name: str) -> Callable[[Callable[..., int | None]], click.Command]:
+    """Make a function a command, called with `Call` before its own arguments.
+
+    What it returns is the exit code.
+    """
+
+    def made(function: Callable[..., int | None]) -> click.Command:
+        def body(**given: Any) -> None:
+            context = click.get_current_context()
+            call: Call = context.obj
+            call.common = call.common.overlaid(take_common(given))
+            call.output = given.pop("output", "text")
+            set_up_logs(call.common)
+            context.exit(function(call, **given) or 0)
+
+        return click.command(name)(common(update_wrapper(body, function)))
+
+    return made
+
+
+def _end(call: Call, error: PartnerToolsError) -> None:
+    """Print what there is to print: the run's result, or the error as JSON; then what to do."""
+    print_error(error)
+    if call.result is not None:
+        call.result()
+    elif call.output == "json" and error.exit_code != Interrupted.exit_code:
+        from partner_tools.result import error_document
+
+        print_json(error_document(error))
+    if call.last_words:
+        tell(call.last_words)

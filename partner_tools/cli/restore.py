@@ -1,0 +1,122 @@
+"""`restore`: writes, or carries out, the registration of what a run removed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from partner_tools.cli.interruption import StopSign, asking, heeding
+from partner_tools.cli.options import guard_options
+from partner_tools.cli.output import clean, tell
+from partner_tools.cli.program import Call, command
+from partner_tools.cli.wiring import (
+    limits,
+    load_config,
+    new_id,
+    now,
+    open_ledger,
+    partner_center,
+    private_folder,
+)
+from partner_tools.errors import GuardError
+from partner_tools.model import ChannelName
+
+if TYPE_CHECKING:
+    from partner_tools.config import Config
+    from partner_tools.ledger import Ledger
+    from partner_tools.procedure.restoration import Restorable
+
+
+@command("restore")
+@click.argument("run", metavar="RUN")
+@click.option(
+    "-o",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Where to write the file for Partner Center's upload.",
+)
+@click.option("--apply", is_flag=True, help="Register the devices again now (app+user).")
+@guard_options
+def restore(
+    call: Call, run: str, file: Path, apply: bool, yes: bool, max_devices: int | None
+) -> int:
+    """Write the re-registration file of what a run removed, and say what it cannot hold.
+
+    The file is for Partner Center's upload of devices. Hardware hashes come from the run's
+    restore kit, a private file beside the ledger.
+
+    \b
+    Example:
+      partner-tools restore 20260417-101530-4f2a9c -o restore.csv
+    """
+    from partner_tools.procedure.restoration import restorable, upload_file
+    from partner_tools.report.write import write_private
+
+    config = load_config(call.common)
+    with open_ledger(call.common, config) as ledger:
+        record = ledger.run(run)
+        devices = restorable(ledger, record.run, private_folder(ledger))
+        text, left_out = upload_file(devices)
+        write_private(file, text.encode("cp1252"))
+        tell(f"{len(devices) - len(left_out)} of {len(devices)} removed devices written to {file}")
+        for each in left_out:
+            tell(clean(f"  row {each.device.device.row} {_name(each)}: {_why(each)}"))
+        if not apply:
+            return 7 if left_out else 0
+        if record.channel is not ChannelName.PARTNER_CENTER:
+            raise click.UsageError("--apply registers through Partner Center only")
+        return _apply(config, ledger, devices, yes=yes, max_devices=max_devices)
+
+
+def _apply(
+    config: Config,
+    ledger: Ledger,
+    devices: tuple[Restorable, ...],
+    *,
+    yes: bool,
+    max_devices: int | None,
+) -> int:
+    from partner_tools.procedure.restoration import Bench, register
+
+    able = sum(each.why_not is None for each in devices)
+    allowed = limits(config, max_devices).max_devices
+    if able > allowed:
+        raise GuardError(
+            f"{able} devices would be registered, more than the limit of {allowed}",
+            rule="limit",
+            remedy=f"if that is right, run it again with --max-devices {able}",
+        )
+    if able and not yes:
+        _confirm(able)
+    with (
+        heeding(stop := StopSign()),
+        partner_center(config, ledger, stop) as (client, line),
+    ):
+        bench = Bench(client=client, line=line, ledger=ledger, now=now, new_id=new_id)
+        back = register(bench, devices)
+    click.echo(f"{back} of {len(devices)} devices are registered again")
+    return 0 if back == len(devices) else 7
+
+
+def _confirm(able: int) -> None:
+    if not sys.stdin.isatty():
+        raise GuardError(
+            f"{able} devices would be registered and nobody can be asked",
+            rule="not-confirmed",
+            remedy="pass --yes to confirm",
+        )
+    with asking():
+        click.confirm(f"Register {able} devices again?", abort=True, err=True)
+
+
+def _name(each: Restorable) -> str:
+    identity = each.identity
+    return identity.serial_number or identity.product_key_id or "a device without a serial number"
+
+
+def _why(each: Restorable) -> str:
+    return each.why_not or "a value that the upload file cannot hold; --apply can register it"

@@ -1,0 +1,108 @@
+"""`runs`: lists runs, or shows one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from partner_tools.cli.options import output_options
+from partner_tools.cli.output import print_json, print_line, print_table
+from partner_tools.cli.program import Call, command
+from partner_tools.cli.showing import Showing
+from partner_tools.cli.wiring import load_config, open_ledger
+from partner_tools.model import ChannelName, RunState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from partner_tools.ledger import RunRecord
+
+
+@command("runs")
+@click.argument("run", metavar="[RUN]", required=False)
+@click.option("--customer", help="Only runs of this customer (tenant id).")
+@click.option("--state", type=click.Choice([state.value for state in RunState]))
+@click.option("--via", type=click.Choice([name.value for name in ChannelName]))
+@click.option("--since", type=click.DateTime(), help="Only runs that began since then (UTC).")
+@click.option("--until", type=click.DateTime(), help="Only runs that began before then (UTC).")
+@click.option("--serial", help="Only runs that name this serial number.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@output_options
+def runs(call: Call, run: str | None, **filters: Any) -> int:
+    """List runs, newest first; or show one with its devices.
+
+    \b
+    Example:
+      partner-tools runs --state interrupted
+      partner-tools runs 20260417-101530-4f2a9c
+    """
+    config = load_config(call.common)
+    with open_ledger(call.common, config) as ledger:
+        if run is not None:
+            Showing(ledger=ledger, run=ledger.run(run).run, output=call.output).result()
+            return 0
+        records = ledger.runs(**_filters(**filters))
+    _print(call.output, records)
+    return 0
+
+
+def _filters(
+    *,
+    state: str | None,
+    via: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    **same: Any,
+) -> dict[str, Any]:
+    from datetime import UTC
+
+    return {
+        **same,
+        "state": None if state is None else RunState(state),
+        "channel": None if via is None else ChannelName(via),
+        "since": None if since is None else since.replace(tzinfo=UTC),
+        "until": None if until is None else until.replace(tzinfo=UTC),
+    }
+
+
+def _print(output: str, records: list[RunRecord]) -> None:
+    documents = [run_document(record) for record in records]
+    if output == "json":
+        print_json({"schemaVersion": "1", "runs": documents})
+    elif output == "jsonl":
+        for document in documents:
+            print_line(document)
+    else:
+        print_table(
+            ("run", "state", "via", "batch", "devices", "outcomes"),
+            [
+                (
+                    each["run"],
+                    each["state"],
+                    each["channel"],
+                    _short(each["batchId"]),
+                    str(record.devices),
+                    ", ".join(f"{number} {name}" for name, number in each["counts"].items()),
+                )
+                for each, record in zip(documents, records, strict=True)
+            ],
+        )
+
+
+def run_document(record: RunRecord) -> dict[str, Any]:
+    """A run as `runs --output json` lists it."""
+    return {
+        "run": record.run,
+        "state": record.state.value,
+        "channel": record.channel.value,
+        "customers": list(record.customers),
+        "batchId": record.batch_id,
+        "startedAt": record.created_at.isoformat(),
+        "finishedAt": None if record.finished_at is None else record.finished_at.isoformat(),
+        "counts": {outcome.value: number for outcome, number in record.counts.items()},
+    }
+
+
+def _short(batch_id: str) -> str:
+    return batch_id[:19] + "…" if batch_id.startswith("sha256:") else batch_id

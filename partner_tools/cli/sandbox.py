@@ -1,0 +1,49 @@
+"""`sandbox`: the services as they behave, on loopback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from partner_tools.cli.program import Call, command
+from partner_tools.errors import InputError
+
+
+@command("sandbox")
+@click.option("--port", type=click.IntRange(0, 65500), default=0, help="First port; 0: any free.")
+@click.option(
+    "--seed",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Customers and devices (JSON). [default: a shipped sample]",
+)
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Latency, hidden limits and faults (JSON). [default: none]",
+)
+def sandbox(_call: Call, port: int, seed: Path | None, faults: Path | None) -> None:
+    """Serve the services on loopback, with seeded devices and injectable faults.
+
+    The first line on stdout is JSON with the URLs, the CA file and tokens. Ends with Ctrl-C.
+
+    \b
+    Example:
+      partner-tools sandbox --faults slow.json
+    """
+    serve = load_sandbox().serve
+    serve(seed, faults, port, click.get_text_stream("stdout"))
+
+
+def load_sandbox() -> Any:
+    """The sandbox package. Raises InputError where its extra is not installed."""
+    try:
+        from partner_tools import sandbox
+    except ImportError as error:
+        raise InputError(
+            f"the sandbox is not installed ({error.name} is missing)",
+            rule="extra-missing",
+            remedy="install it with: pip install 'partner-tools[sandbox]'",
+        ) from error
+    return sandbox

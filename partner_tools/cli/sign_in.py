@@ -1,0 +1,102 @@
+"""Chooses where tokens come from, as profile and environment say."""
+
+from __future__ import annotations
+
+from partner_tools.cli.wiring import LOGIN_URL, now, user_data_folder
+from partner_tools.clients.auth import PARTNER_CENTER_AUDIENCE as AUDIENCE
+from partner_tools.clients.auth import (
+    App,
+    Certificate,
+    HandedInToken,
+    SignInDoor,
+    TokenSource,
+    TokenStore,
+    app_only,
+    user_by_refresh_token,
+    user_signed_in,
+)
+from partner_tools.clients.secret import Secret
+from partner_tools.clients.transport import Transport
+from partner_tools.config import Config
+from partner_tools.errors import AuthError
+
+HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"
+REFRESH = "PARTNER_TOOLS_REFRESH_TOKEN"
+
+
+def channel_tokens(config: Config) -> TokenSource:
+    """The tokens for the channel. Raises AuthError that says what is missing.
+
+    A token handed in by the environment comes first; then app+user where the profile says so or a
+    refresh token is given; else the app by its certificate or secret.
+    """
+    if HANDED_IN in config.secrets:
+        return HandedInToken(Secret(config.secrets[HANDED_IN]), name=HANDED_IN)
+    mode = config.text("auth", "mode") or ("app+user" if REFRESH in config.secrets else "app")
+    if mode == "token":
+        raise AuthError(
+            f"the profile asks for a token of the environment and {HANDED_IN} is not set",
+            rule="no-token",
+            remedy=f"set {HANDED_IN}, or choose another auth.mode",
+        )
+    app = read_app(config)
+    door = open_door(config)
+    if mode == "app":
+        return app_only(app, read_credential(config), door=door)
+    store = token_store(config)
+    if REFRESH in config.secrets:
+        refresh = Secret(config.secrets[REFRESH])
+        return user_by_refresh_token(app, read_credential(config), refresh, door=door, store=store)
+    return user_signed_in(app, door=door, store=store)
+
+
+def read_app(config: Config) -> App:
+    """The app registration. Raises AuthError where the profile does not name it."""
+    tenant, client_id = config.text("auth", "tenant"), config.text("auth", "client_id")
+    if tenant is None or client_id is None:
+        raise AuthError(
+            "there is no token: neither PARTNER_TOOLS_ACCESS_TOKEN nor an app registration is set",
+            rule="no-token",
+            remedy="run `partner-tools config init`, or set PARTNER_TOOLS_TENANT, "
+            "PARTNER_TOOLS_CLIENT_ID and PARTNER_TOOLS_CLIENT_SECRET",
+        )
+    return App(
+        tenant=tenant,
+        client_id=client_id,
+        login_url=config.text("urls", "login") or LOGIN_URL,
+        audience=config.text("auth", "audience") or AUDIENCE,
+    )
+
+
+def read_credential(config: Config) -> Secret | Certificate:
+    """The app's certificate or secret. Raises AuthError where there is none."""
+    certificate = config.path("auth", "certificate")
+    if certificate is not None:
+        password = config.secrets.get("PARTNER_TOOLS_CERTIFICATE_PASSWORD")
+        return Certificate(path=certificate, password=Secret(password) if password else None)
+    secret = config.secrets.get("PARTNER_TOOLS_CLIENT_SECRET")
+    if secret is None:
+        raise AuthError(
+            "the app registration has neither a certificate nor a secret here",
+            rule="no-credential",
+            remedy="set PARTNER_TOOLS_CLIENT_SECRET, or auth.certificate in the profile",
+        )
+    return Secret(secret)
+
+
+def open_door(config: Config) -> SignInDoor:
+    """The way to the sign-in host."""
+    bundle = config.path("ca_bundle")
+    return SignInDoor(
+        config.text("urls", "login") or LOGIN_URL,
+        connect=lambda url: Transport(url, ca_bundle=bundle),
+        now=now,
+    )
+
+
+def token_store(config: Config) -> TokenStore:
+    """Where users' refresh tokens rest."""
+    return TokenStore(
+        location=user_data_folder() / f"tokens-{config.profile}.bin",
+        plain_file=bool(config.get("auth", "allow_plaintext_cache")),
+    )

@@ -1,0 +1,68 @@
+"""`trace`: everything that the ledger knows of one device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from partner_tools.cli.options import output_options
+from partner_tools.cli.output import clean, print_json
+from partner_tools.cli.program import Call, command
+from partner_tools.cli.wiring import load_config, open_ledger
+
+if TYPE_CHECKING:
+    from partner_tools.ledger import DeviceTrace, StoredEvent
+
+
+@command("trace")
+@click.argument("serial", metavar="SERIAL")
+@output_options
+def trace(call: Call, serial: str) -> int:
+    """Show what every run did with one serial number or product key id.
+
+    \b
+    Example:
+      partner-tools trace 5CD333527Z
+    """
+    with open_ledger(call.common, load_config(call.common)) as ledger:
+        found = ledger.trace(serial)
+    if call.output != "text":
+        print_json({"schemaVersion": "1", "serial": serial, "runs": [_document(t) for t in found]})
+        return 0
+    if not found:
+        click.echo(f"no run of this ledger names {clean(serial)!r}")
+    for each in found:
+        history = each.device.history
+        click.echo(f"run {each.run.run} ({each.run.channel}): {history.outcome}")
+        for event in each.events:
+            click.echo(clean(f"  {event.event.at.isoformat()}  {event.event.kind}{_facts(event)}"))
+    return 0
+
+
+def _document(each: DeviceTrace) -> dict[str, Any]:
+    history = each.device.history
+    return {
+        "run": each.run.run,
+        "channel": each.run.channel.value,
+        "batchId": each.run.batch_id,
+        "row": each.device.device.row,
+        "customer": history.customer,
+        "outcome": history.outcome.value,
+        "events": [
+            {
+                "n": event.n,
+                "at": event.event.at.isoformat(),
+                "kind": event.event.kind.value,
+                "payload": dict(event.event.payload),
+                "hash": event.hash,
+            }
+            for event in each.events
+        ],
+    }
+
+
+def _facts(event: StoredEvent) -> str:
+    shown = ("outcome", "status", "code", "requestId", "correlationId", "detail", "present")
+    payload = event.event.payload
+    return "".join(f"  {name}={payload[name]}" for name in shown if name in payload)

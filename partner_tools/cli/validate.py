@@ -1,0 +1,86 @@
+"""`validate`: every problem of every file, offline."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from partner_tools.cli.batch import sentence
+from partner_tools.cli.options import output_options
+from partner_tools.cli.output import clean, print_json, print_line
+from partner_tools.cli.program import Call, command
+from partner_tools.model import ChannelName, Problem, Severity
+from partner_tools.result import problem_document
+
+
+@command("validate")
+@click.argument("batches", nargs=-1, required=True, metavar="BATCH...")
+@click.option(
+    "--via",
+    type=click.Choice([name.value for name in ChannelName]),
+    help="Check what this channel needs besides.",
+)
+@click.option("--customer", help="Customer where the files name none.")
+@output_options
+def validate(call: Call, batches: tuple[str, ...], via: str | None, customer: str | None) -> int:
+    """Check batches against the schemas and the field rules; nothing is sent.
+
+    Every problem of every file is listed at once, with its line, its column and what to do.
+    Exits with 3 when there is an error, with 8 when a tenant is given on OEM Direct.
+
+    \b
+    Example:
+      partner-tools validate retired.csv repairs.xlsx
+    """
+    from partner_tools.intake import IntakeOptions, check_batch
+
+    options = IntakeOptions(channel=None if via is None else ChannelName(via), customer=customer)
+    problems: list[Problem] = []
+    devices = 0
+    for path in batches:
+        checking = check_batch(_source(path), options)
+        for problem in checking.problems():
+            problems.append(problem)
+            _show(call.output, problem)
+        devices += checking.devices
+    _conclude(call.output, devices, problems)
+    return _exit_code(problems)
+
+
+def _source(path: str) -> Any:
+    from partner_tools.intake import Source, source_at
+
+    return Source(name="-", content=sys.stdin.buffer.read()) if path == "-" else source_at(path)
+
+
+def _show(output: str, problem: Problem) -> None:
+    if output == "text":
+        click.echo(clean(sentence(problem)))
+    elif output == "jsonl":
+        print_line(problem_document(problem))
+
+
+def _conclude(output: str, devices: int, problems: list[Problem]) -> None:
+    errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    if output == "json":
+        print_json(
+            {
+                "schemaVersion": "1",
+                "valid": errors == 0,
+                "devices": devices,
+                "problems": [problem_document(problem) for problem in problems],
+            }
+        )
+    elif output == "text":
+        click.echo(f"{devices} devices, {errors} errors, {len(problems) - errors} warnings")
+
+
+def _exit_code(problems: list[Problem]) -> int:
+    from partner_tools.intake.rules import TENANT_GIVEN
+
+    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
+    if any(problem.rule == TENANT_GIVEN.name for problem in errors):
+        return 8
+    return 3 if errors else 0

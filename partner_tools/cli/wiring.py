@@ -1,0 +1,243 @@
+"""Puts the parts together: the only place where clients, ledger, channels and steps meet."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from partner_tools.cli.interruption import StopSign
+from partner_tools.cli.options import Common
+from partner_tools.config import Config, read_config
+from partner_tools.errors import InputError
+from partner_tools.events import History
+from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
+from partner_tools.model import ChannelName
+
+if TYPE_CHECKING:
+    from partner_tools.clients.partner_center import PartnerCenter
+    from partner_tools.engine.governor import Governor
+    from partner_tools.engine.line import Line
+    from partner_tools.ledger import Ledger
+    from partner_tools.procedure.workplace import Workplace
+
+APP = "partner-tools"
+DEFAULT_CONCURRENCY = 32
+PARTNER_CENTER_URL = "https://api.partnercenter.microsoft.com"
+LOGIN_URL = "https://login.microsoftonline.com"
+
+
+def now() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """A fresh request id."""
+    return str(uuid.uuid4())
+
+
+def user_config_folder() -> Path:
+    """Where a user's configuration lives on this operating system."""
+    from platformdirs import user_config_path
+
+    return user_config_path(APP, appauthor=False)
+
+
+def user_data_folder() -> Path:
+    """Where a user's ledger lives on this operating system."""
+    from platformdirs import user_data_path
+
+    return user_data_path(APP, appauthor=False)
+
+
+def load_config(common: Common, environment: Mapping[str, str] = os.environ) -> Config:
+    """The configuration that flags, environment and file amount to."""
+    return read_config(
+        named=common.config,
+        profile=common.profile,
+        environment=environment,
+        user_folder=user_config_folder(),
+        validate=_config_faults,
+    )
+
+
+def ledger_url(common: Common, config: Config) -> str:
+    """The ledger's SQLAlchemy URL; a plain path means a SQLite file."""
+    given = common.ledger or config.text("ledger")
+    if given is None:
+        return _sqlite_url(user_data_folder() / "ledger.db")
+    return given if "://" in given else _sqlite_url(Path(given))
+
+
+@contextmanager
+def open_ledger(common: Common, config: Config) -> Iterator[Ledger]:
+    """The ledger, closed at the end."""
+    from partner_tools.ledger import Ledger
+
+    with Ledger.open(ledger_url(common, config)) as ledger:
+        yield ledger
+
+
+def limits(config: Config, max_devices: int | None) -> Limits:
+    """What may be removed: a flag before the profile before the default."""
+    configured = config.get("limits", "max_devices")
+    return Limits(
+        max_devices=next(
+            value for value in (max_devices, configured, DEFAULT_MAX_DEVICES) if value is not None
+        ),
+        max_devices_per_day=config.get("limits", "max_devices_per_day"),
+        max_estate_share=config.get("guards", "max_estate_share"),
+    )
+
+
+def held(config: Config) -> frozenset[str]:
+    """The serials and product key ids of the hold list."""
+    file = config.path("guards", "hold_list")
+    if file is None:
+        return frozenset()
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the hold list {str(file)!r} cannot be read: {error}",
+            rule="hold-list-unreadable",
+            remedy="correct guards.hold_list in the profile; nothing is removed without it",
+        ) from error
+    return frozenset(line.strip() for line in lines if line.strip())
+
+
+@contextmanager
+def partner_center(
+    config: Config, ledger: Ledger, stop: StopSign, *, max_rate: float | None = None
+) -> Iterator[tuple[PartnerCenter, Line]]:
+    """Partner Center's client and the line to it; remembers the rate that was learned."""
+    from partner_tools.cli.sign_in import channel_tokens
+    from partner_tools.clients.partner_center import PartnerCenter
+    from partner_tools.clients.transport import Transport
+
+    base_url = config.text("urls", "partner_center") or PARTNER_CENTER_URL
+    with Transport(
+        base_url,
+        tokens=channel_tokens(config),
+        ca_bundle=config.path("ca_bundle"),
+        pool_size=concurrency(config),
+    ) as transport:
+        scope = f"{transport.host}|{config.text('auth', 'tenant') or ''}"
+        limit = max_rate or config.get("limits", "max_rate")
+        with _paced(ledger, ChannelName.PARTNER_CENTER, scope, limit) as governor:
+            client = PartnerCenter(transport, ids=new_id, correlation_id=new_id(), now=now)
+            yield client, _line(governor, stop, client.renew_token)
+
+
+@contextmanager
+def _paced(
+    ledger: Ledger, service: ChannelName, scope: str, max_rate: float | None
+) -> Iterator[Governor]:
+    """A governor that begins with what the ledger remembers, and leaves there what it learned."""
+    from partner_tools.engine.governor import Governor
+
+    known = ledger.remembered_rate(service.value, scope)
+    governor = Governor.started(
+        known=None if known is None else known.per_second,
+        age=0.0 if known is None else (now() - known.learned_at).total_seconds(),
+        max_rate=max_rate,
+    )
+    try:
+        yield governor
+    finally:
+        learned = governor.learned()
+        if learned is not None:
+            ledger.remember_rate(service.value, scope, learned, now())
+
+
+def _line(governor: Governor, stop: StopSign, renew: Callable[[], None]) -> Line:
+    from partner_tools.engine.line import Line
+    from partner_tools.pacing import Policy
+
+    return Line(
+        pace=governor,
+        policy=Policy(),
+        stop=stop,
+        clock=time.monotonic,
+        jitter=random.random,
+        renew=renew,
+    )
+
+
+def randomness() -> bytes:
+    """Bytes that nobody can guess, for run ids."""
+    return secrets.token_bytes(8)
+
+
+def _config_faults(profiles: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from partner_tools.intake.schema import checker
+
+    return [
+        (".".join(map(str, fault.path)), fault.message)
+        for fault in checker("config").violations(dict(profiles))
+    ]
+
+
+def _sqlite_url(path: Path) -> str:
+    return f"sqlite:///{path.expanduser().absolute().as_posix()}"
+
+
+@contextmanager
+def workplace(
+    channel: ChannelName,
+    config: Config,
+    ledger: Ledger,
+    stop: StopSign,
+    *,
+    settled: Callable[[int, History], None],
+    max_rate: float | None = None,
+) -> Iterator[Workplace]:
+    """Everything a step needs to work through one channel; remembers the learned rate."""
+    if channel is ChannelName.OEM_DIRECT:
+        opened = _oem_direct(config, ledger, stop, settled, max_rate)
+    else:
+        opened = _by_partner_center(config, ledger, stop, settled, max_rate)
+    with opened as place:
+        yield place
+
+
+@contextmanager
+def _by_partner_center(
+    config: Config,
+    ledger: Ledger,
+    stop: StopSign,
+    settled: Callable[[int, History], None],
+    max_rate: float | None,
+) -> Iterator[Workplace]:
+    from partner_tools.channels.partner_center import PartnerCenterChannel
+    from partner_tools.procedure.workplace import Workplace
+
+    with partner_center(config, ledger, stop, max_rate=max_rate) as (client, line):
+        yield Workplace(
+            ledger=ledger,
+            channel=PartnerCenterChannel(client=client, line=line, now=now),
+            private_folder=private_folder(ledger),
+            line=line,
+            now=now,
+            new_id=new_id,
+            settled=settled,
+            concurrency=concurrency(config),
+        )
+
+
+def private_folder(ledger: Ledger) -> Path:
+    """Where restore kits lie: beside a SQLite ledger, else with the user's data."""
+    return ledger.folder or user_data_folder()
+
+
+def concurrency(config: Config) -> int:
+    """Requests in flight at most."""
+    return int(config.get("limits", "concurrency") or DEFAULT_CONCURRENCY)

@@ -1,0 +1,88 @@
+"""Looks whether what is gone is really gone, and keeps what was seen as evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from partner_tools.engine.channel import Removal
+from partner_tools.engine.execute import Desk, Todo
+from partner_tools.engine.line import interruption
+from partner_tools.events import Event, Kind, advance
+from partner_tools.model import GONE, ChannelName, Target
+
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 10.0
+
+
+class Observer(Protocol):
+    """A channel that can look for devices by identity."""
+
+    def sightings(self, removals: Sequence[Removal]) -> Mapping[int, Target | None]:
+        """Where each device is registered now, in whatever batch; None where it is not.
+
+        Complete, or raises.
+        """
+
+
+def verify(
+    desk: Desk, observer: Observer, todos: Sequence[Todo], *, wait_seconds: float
+) -> tuple[Todo, ...]:
+    """Look for every device that is gone until none is listed, at most `wait_seconds` long.
+
+    The devices afterwards, each with one more piece of evidence: `clear` only from a look that
+    did not find it. Raises what kept us from looking.
+    """
+    listed = [todo for todo in todos if todo.history.outcome in GONE]
+    latest = {todo.index: todo for todo in todos}
+    deadline, pause = desk.line.clock() + wait_seconds, FIRST_PAUSE_SECONDS
+    while listed:
+        seen = observer.sightings([_removal(todo) for todo in listed])
+        over = desk.line.clock() >= deadline
+        judged = [todo for todo in listed if over or seen[todo.index] is None]
+        for todo in _evidence(desk, judged, seen):
+            latest[todo.index] = todo
+        listed = [] if over else [todo for todo in listed if seen[todo.index] is not None]
+        if listed and desk.line.stop.wait(min(pause, max(0.0, deadline - desk.line.clock()))):
+            raise interruption()
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+    return tuple(latest[todo.index] for todo in todos)
+
+
+def _evidence(desk: Desk, todos: Sequence[Todo], seen: Mapping[int, Target | None]) -> list[Todo]:
+    events = [
+        Event(
+            run=desk.run,
+            kind=Kind.OBSERVED,
+            at=desk.now(),
+            device=todo.index,
+            payload=_sighting(desk.channel.name, seen[todo.index]),
+        )
+        for todo in todos
+    ]
+    desk.record(events)
+    return [
+        replace(todo, history=advance(todo.history, event))
+        for todo, event in zip(todos, events, strict=True)
+    ]
+
+
+def _sighting(source: ChannelName, target: Target | None) -> Mapping[str, Any]:
+    """Evidence as `outstanding.probe_from` reads it."""
+    seen = {"plane": "autopilot", "source": source.value}
+    if target is None:
+        return {**seen, "status": "clear"}
+    ids = {"batchId": target.batch_id, "deviceId": target.device_id}
+    return {**seen, "status": "outstanding", "ids": ids}
+
+
+def _removal(todo: Todo) -> Removal:
+    return Removal(
+        index=todo.index,
+        identity=todo.identity,
+        customer=todo.customer,
+        target=todo.target,
+        request_id="",
+        correlation_id="",
+    )

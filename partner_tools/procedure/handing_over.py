@@ -1,0 +1,90 @@
+"""Makes the handoffs of a run: one document for each customer, from what the ledger holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from importlib.metadata import version
+
+
+from partner_tools.ledger import Ledger, RunDevice, RunRecord
+from partner_tools.model import Customer, Outcome, RunId, TenantId
+from partner_tools.report.handoff import (
+    Document,
+    Generator,
+    HandoffDevice,
+    Partner,
+    RunFacts,
+    build_handoff,
+)
+
+
+def handoffs(
+    ledger: Ledger, run: RunId, *, partner: Mapping[str, str], now: datetime
+) -> Iterator[Document]:
+    """One handoff for each customer of the run, and one for devices that belong to none."""
+    record = ledger.run(run)
+    known = _customers(ledger, record)
+    groups: dict[str | None, list[RunDevice]] = {}
+    for device in ledger.devices(run):
+        groups.setdefault(device.history.customer, []).append(device)
+    for tenant, devices in groups.items():
+        yield build_handoff(
+            _facts(record),
+            _customer(tenant, known, record),
+            Partner(
+                tenant_id=partner.get("tenant_id"),
+                name=partner.get("name"),
+                contact=partner.get("contact"),
+            ),
+            [_handed_over(device) for device in devices],
+            now,
+            generator=Generator(name="partner-tools", version=version("partner-tools")),
+        )
+
+
+def _customers(ledger: Ledger, record: RunRecord) -> Mapping[str, Customer]:
+    """The customers as the plan knows them; none where the plan was purged."""
+    document = json.loads(ledger.plan(record.run) or "{}")
+    return {
+        each["tenantId"]: Customer(
+            tenant_id=TenantId(each["tenantId"]), domain=each.get("domain"), name=each.get("name")
+        )
+        for each in document.get("customers", ())
+    }
+
+
+def _customer(
+    tenant: str | None, known: Mapping[str, Customer], record: RunRecord
+) -> Customer | None:
+    if tenant is None:
+        return None
+    return known.get(tenant) or Customer(tenant_id=TenantId(tenant))
+
+
+def _facts(record: RunRecord) -> RunFacts:
+    return RunFacts(
+        id=record.run,
+        channel=record.channel.value,
+        batch_id=record.batch_id,
+        reason=record.reason,
+        started_at=record.started_at or record.created_at,
+        finished_at=record.finished_at,
+        ledger_digest=f"sha256:{record.head.hash.removeprefix('sha256:')}",
+    )
+
+
+def _handed_over(each: RunDevice) -> HandoffDevice:
+    history = each.history
+    return HandoffDevice(
+        device=each.device,
+        outcome=history.outcome,
+        rule=history.rule,
+        detail=history.detail,
+        remedy=history.remedy,
+        removed_at=history.settled_at if history.outcome is Outcome.REMOVED else None,
+        request_id=history.answered_request_id or history.request_id,
+        correlation_id=history.correlation_id,
+        evidence=history.evidence,
+    )

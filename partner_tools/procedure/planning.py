@@ -1,0 +1,147 @@
+"""Plans a run: reads what the services show, names what cannot be done, seals the rest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from partner_tools.events import Event, Kind, State
+from partner_tools.guards import Limits, check
+from partner_tools.ledger import RunRecord, read_kit, write_kit
+from partner_tools.model import Outcome, Plan, PlannedDevice, RunId
+from partner_tools.plan import Draft, counts
+from partner_tools.plan_file import found_document, plan_document, read_plan, target_document
+from partner_tools.procedure.workplace import PLAN_GOOD_FOR, Workplace, noting_end
+
+
+def make_plan(
+    place: Workplace, run: RunRecord, *, held: frozenset[str]
+) -> tuple[Plan, dict[str, Any]]:
+    """Plan the run and store the plan; durable on return. Reads only.
+
+    The plan, and its document with the digest. Raises what ended the planning, after that is
+    durable: the run can be planned again.
+    """
+    devices = [each.device for each in place.ledger.devices(run.run)]
+    with noting_end(place, run.run):
+        draft = place.channel.draft(devices, default_customer=run.customer, held=held)
+    plan = _plan(run, draft, place.now())
+    document = plan_document(plan)
+    store_plan(place, plan, document, draft)
+    return plan, document
+
+
+def store_plan(
+    place: Workplace, plan: Plan, document: Mapping[str, Any], draft: Draft | None = None
+) -> None:
+    """Make a plan and its restore kit durable: the kit first, so that no plan is without it."""
+    if draft is not None and draft.kit:
+        write_kit(place.private_folder, plan.run, draft.kit)
+    at = place.now()
+    resolved = [_resolved(plan, each, at) for each in plan.devices]
+    planned = Event(
+        run=plan.run,
+        kind=Kind.PLANNED,
+        at=at,
+        payload={
+            "digest": document["digest"],
+            "counts": counts(each.outcome for each in plan.devices),
+        },
+    )
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    place.ledger.save_plan(plan.run, text, document["digest"], [*resolved, planned])
+
+
+def adopt_plan(place: Workplace, plan: Plan, document: Mapping[str, Any], run: RunId) -> Plan:
+    """Make a plan that somebody reviewed the plan of this run; durable on return.
+
+    Its restore kit comes along where it was planned with this ledger.
+    """
+    store_plan(place, replace(plan, run=run), document)
+    write_kit(place.private_folder, run, read_kit(place.private_folder, plan.run))
+    return replace(plan, run=run)
+
+
+def stored_plan(place: Workplace, run: RunRecord) -> Plan | None:
+    """The plan of a run, None where the run ended before it had one."""
+    text = place.ledger.plan(run.run)
+    return None if text is None else replace(read_plan(json.loads(text)), run=run.run)
+
+
+def check_limits(place: Workplace, plan: Plan, limits: Limits) -> None:
+    """Refuse a plan that takes more than the limits allow. Raises GuardError."""
+    midnight = place.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    removed_today = {
+        str(each.customer.tenant_id): place.ledger.removed_since(each.customer.tenant_id, midnight)
+        for each in plan.customers
+    }
+    check(limits, plan.devices, plan.customers, removed_today)
+
+
+def refuse_changed(place: Workplace, plan: Plan) -> int:
+    """Compare an old plan with the service; the number of devices refused because they changed.
+
+    Only devices of which nothing has been sent are compared.
+    """
+    if place.now() - plan.created_at <= PLAN_GOOD_FOR:
+        return 0
+    ready = {
+        each.index for each in place.ledger.devices(plan.run) if each.history.state is State.READY
+    }
+    with noting_end(place, plan.run):
+        changes = place.channel.changes([each for each in plan.devices if each.index in ready])
+    at = place.now()
+    place.ledger.record(
+        [
+            Event(
+                run=plan.run,
+                kind=Kind.RESOLVED,
+                at=at,
+                device=index,
+                payload={
+                    "outcome": Outcome.REFUSED.value,
+                    "customer": plan.devices[index].customer,
+                    "rule": "changed-since-plan",
+                    "detail": why,
+                    "remedy": "plan the batch again and review what changed",
+                },
+            )
+            for index, why in changes.items()
+        ]
+    )
+    return len(changes)
+
+
+def _plan(run: RunRecord, draft: Draft, created_at: datetime) -> Plan:
+    return Plan(
+        run=run.run,
+        channel=run.channel,
+        created_at=created_at,
+        batch_id=run.batch_id,
+        batch_digest=run.batch_digest,
+        reason=run.reason,
+        customers=draft.customers,
+        devices=draft.devices,
+        notes=draft.notes,
+    )
+
+
+def _resolved(plan: Plan, planned: PlannedDevice, at: datetime) -> Event:
+    facts: dict[str, Any] = {
+        "outcome": planned.outcome.value,
+        "customer": planned.customer,
+        "rule": planned.rule,
+        "detail": planned.detail,
+        "remedy": planned.remedy,
+    }
+    payload = {name: value for name, value in facts.items() if value is not None}
+    if planned.target is not None:
+        payload["target"] = target_document(planned.target)
+    if planned.found is not None:
+        payload["found"] = found_document(planned.found)
+    if planned.candidates:
+        payload["candidates"] = [target_document(target) for target in planned.candidates]
+    return Event(run=plan.run, kind=Kind.RESOLVED, at=at, device=planned.index, payload=payload)

@@ -1,0 +1,37 @@
+"""Removes what a plan names, and looks whether it is gone. The state is durable at every step."""
+
+from __future__ import annotations
+
+from partner_tools.engine.settle import carry_through
+from partner_tools.engine.verify import verify
+from partner_tools.events import Kind, State
+from partner_tools.model import GONE, RunId, RunState
+from partner_tools.procedure.workplace import Workplace, noting_end, todos
+
+
+def remove(place: Workplace, run: RunId) -> RunState:
+    """Bring every device of a confirmed run to an outcome; the state that the run ends in.
+
+    What an earlier process left in doubt is settled first. Raises what ended it early, after
+    that is durable.
+    """
+    place.note(run, Kind.STARTED)
+    with noting_end(place, run):
+        carried = carry_through(place.desk(run), todos(place.ledger.devices(run)))
+    if any(todo.history.state is State.READY for todo in carried):
+        place.note(run, Kind.STOPPED, detail="some devices were given up for now")
+        return RunState.STOPPED
+    place.note(run, Kind.FINISHED)
+    return RunState.FINISHED
+
+
+def verify_removal(place: Workplace, run: RunId, *, wait_seconds: float) -> None:
+    """Look for every device that is gone; what was seen is durable on return.
+
+    Raises what kept us from looking. A channel that cannot be observed is left alone.
+    """
+    if not place.channel.observable:
+        return
+    gone = [todo for todo in todos(place.ledger.devices(run)) if todo.history.outcome in GONE]
+    if gone:
+        verify(place.desk(run), place.channel, gone, wait_seconds=wait_seconds)

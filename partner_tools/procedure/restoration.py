@@ -1,0 +1,227 @@
+"""Registers again what a run removed: as a file for Partner Center's upload, or through its API.
+
+A device can come back by its hardware hash, its product key id, or the tuple of serial number,
+maker and model (https://learn.microsoft.com/partner-center/developer/device-deployment-resources,
+read 2026-11); where the service showed none of these, nobody can register it from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from partner_tools.clients.partner_center import Job, JobDevice, JobId, JobStatus, PartnerCenter
+from partner_tools.engine.line import Line, interruption
+from partner_tools.errors import Rejected
+from partner_tools.events import Event, Kind
+from partner_tools.ledger import Ledger, RunDevice, read_kit
+from partner_tools.model import Identity, Outcome, RunId
+
+HEADER = (
+    "Device Serial Number",
+    "Windows Product ID",
+    "Hardware Hash",
+    "Manufacturer name",
+    "Device model",
+)
+"""As Partner Center's own upload wants it, letter case included
+(https://learn.microsoft.com/partner-center/customers/autopilot, read 2026-11)."""
+
+POLL_SECONDS = 5.0
+POLL_FOR_SECONDS = 600.0
+ALREADY_THERE = "806"
+"""ZtdDeviceAlreadyAssigned: registered to this very customer, which is what was wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restorable:
+    """One device that was removed, and what it can be registered with; `why_not` where it can't."""
+
+    device: RunDevice
+    identity: Identity
+    why_not: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What registering needs from outside. `now` is the wall clock in UTC."""
+
+    client: PartnerCenter
+    line: Line
+    ledger: Ledger
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+
+def restorable(ledger: Ledger, run: RunId, private_folder: Path) -> tuple[Restorable, ...]:
+    """Every device that the run removed, and whether it can come back."""
+    hashes = {found.target: found.hardware_hash for found in read_kit(private_folder, run)}
+    return tuple(
+        _restorable(each, hashes.get(each.target) if each.target else None)
+        for each in ledger.devices(run, outcomes={Outcome.REMOVED})
+    )
+
+
+def upload_file(devices: Iterable[Restorable]) -> tuple[str, tuple[Restorable, ...]]:
+    """The file for Partner Center's upload, and the devices that it cannot hold.
+
+    The upload knows no quoting, so that a value with a comma, a quotation mark or a letter
+    outside Windows-1252 can only go through the API.
+    """
+    lines, left_out = [",".join(HEADER)], []
+    for each in devices:
+        cells = _cells(each.identity)
+        if each.why_not is None and all(_is_plain(cell) for cell in cells):
+            lines.append(",".join(cells))
+        else:
+            left_out.append(each)
+    return "\r\n".join([*lines, ""]), tuple(left_out)
+
+
+def register(bench: Bench, devices: Sequence[Restorable]) -> int:
+    """Register the devices again in the batches they were in; the number that came back.
+
+    Every intent is durable before its request leaves, every answer when it is counted. Devices
+    that came back in an earlier attempt are left alone.
+    """
+    waiting = [each for each in devices if each.why_not is None and not _is_back(each)]
+    back = sum(_is_back(each) for each in devices)
+    for tenant, batch_id, group in _by_batch(waiting):
+        back += _register_group(bench, tenant, batch_id, group)
+    return back
+
+
+def _is_back(each: Restorable) -> bool:
+    return each.device.history.restored == "done"
+
+
+def _restorable(device: RunDevice, hardware_hash: str | None) -> Restorable:
+    found, named = device.found, device.device.identity
+    identity = Identity(
+        serial_number=(found and found.serial_number) or named.serial_number,
+        manufacturer=(found and found.manufacturer) or named.manufacturer,
+        model=(found and found.model) or named.model,
+        product_key_id=(found and found.product_key_id) or named.product_key_id,
+        hardware_hash=hardware_hash,
+    )
+    return Restorable(device=device, identity=identity, why_not=_why_not(device, identity))
+
+
+def _why_not(device: RunDevice, identity: Identity) -> str | None:
+    tuple_is_whole = identity.serial_number and identity.manufacturer and identity.model
+    if identity.hardware_hash or identity.product_key_id or tuple_is_whole:
+        return None
+    if device.found_hash_digest:
+        return "it was registered by its hardware hash, and the run's restore kit is gone"
+    return "Partner Center showed neither hardware hash, product key id, nor maker and model"
+
+
+def _cells(identity: Identity) -> tuple[str, ...]:
+    return (
+        identity.serial_number or "",
+        identity.product_key_id or "",
+        identity.hardware_hash or "",
+        identity.manufacturer or "",
+        identity.model or "",
+    )
+
+
+def _is_plain(cell: str) -> bool:
+    try:
+        cell.encode("cp1252")
+    except UnicodeEncodeError:
+        return False
+    return not any(character in ',"' or not character.isprintable() for character in cell)
+
+
+def _by_batch(
+    devices: Iterable[Restorable],
+) -> Iterator[tuple[str, str, tuple[Restorable, ...]]]:
+    """The devices by customer and the batch they were in: its id is their group tag."""
+    groups: dict[tuple[str, str], list[Restorable]] = {}
+    for each in devices:
+        customer, target = each.device.history.customer, each.device.target
+        if customer is not None and target is not None:
+            groups.setdefault((customer, target.batch_id), []).append(each)
+    for (tenant, batch_id), group in groups.items():
+        yield tenant, batch_id, tuple(group)
+
+
+def _register_group(bench: Bench, tenant: str, batch_id: str, group: tuple[Restorable, ...]) -> int:
+    request_id = bench.new_id()
+    _note(bench, group, Kind.RESTORING, {"requestId": request_id, "batchId": batch_id})
+    identities = [each.identity for each in group]
+    job_id = bench.line.ask(lambda: _upload(bench.client, tenant, batch_id, identities))
+    job = _await(bench, tenant, job_id)
+    said = {_key(each): each for each in job.devices}
+    back = 0
+    for each in group:
+        done, detail = _verdict(job, said.get(_identity_key(each.identity)))
+        _note(bench, (each,), Kind.RESTORED, {"done": done, "detail": detail})
+        back += done
+    return back
+
+
+def _upload(
+    client: PartnerCenter, tenant: str, batch_id: str, identities: Sequence[Identity]
+) -> JobId:
+    """Add to the batch that they were in; a batch that is gone is made again (app+user only)."""
+    try:
+        return client.append(tenant, batch_id, identities)
+    except Rejected as rejection:
+        if rejection.status != 404:
+            raise
+    return client.create_batch(tenant, batch_id, identities)
+
+
+def _await(bench: Bench, tenant: str, job_id: JobId) -> Job:
+    """Ask until the upload is done, or our patience is: then whatever it is by then."""
+    deadline = bench.line.clock() + POLL_FOR_SECONDS
+    pause = POLL_SECONDS / 10
+    while True:
+        job = bench.line.ask(lambda: bench.client.job(tenant, job_id))
+        if job.done or bench.line.clock() > deadline:
+            return job
+        if bench.line.stop.wait(pause):
+            raise interruption()
+        pause = min(pause * 2, POLL_SECONDS)
+
+
+def _verdict(job: Job, said: JobDevice | None) -> tuple[bool, str]:
+    """What the service said of one device: a finished job says nothing of it."""
+    if said is None:
+        return False, f"the upload is {job.status} and does not mention this device"
+    if said.status is JobStatus.FINISHED or said.error_code == ALREADY_THERE:
+        return True, said.error_description or "registered"
+    why = " ".join(filter(None, (said.error_code, said.error_description)))
+    return False, why or f"the upload left it {said.status}"
+
+
+def _key(said: JobDevice) -> tuple[str | None, str | None]:
+    return (said.serial_number, None) if said.serial_number else (None, said.product_key_id)
+
+
+def _identity_key(identity: Identity) -> tuple[str | None, str | None]:
+    if identity.serial_number:
+        return (identity.serial_number, None)
+    return (None, identity.product_key_id)
+
+
+def _note(
+    bench: Bench, group: Sequence[Restorable], kind: Kind, payload: dict[str, object]
+) -> None:
+    at = bench.now()
+    bench.ledger.record(
+        [
+            Event(
+                run=each.device.run,
+                kind=kind,
+                at=at,
+                device=each.device.index,
+                payload=payload,
+            )
+            for each in group
+        ]
+    )

@@ -1,0 +1,132 @@
+"""What a command says of a run: the JSON of its result, and its exit code. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from partner_tools.errors import InputError, PartnerToolsError
+from partner_tools.events import History, State
+from partner_tools.model import GONE, Device, Outcome, Problem, RunState
+from partner_tools.plan import counts
+
+EXIT_DONE = 0
+EXIT_INCOMPLETE = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceResult:
+    """One line of a result."""
+
+    device: Device
+    history: History
+
+
+def result_document(
+    *, run: str, channel: str, state: RunState, devices: Iterable[DeviceResult]
+) -> dict[str, Any]:
+    """The result of a run, every device of the batch in its order."""
+    lines = [device_line(each) for each in devices]
+    return {
+        "schemaVersion": "1",
+        "run": run,
+        "channel": channel,
+        "state": shown_state(state).value,
+        "counts": counts(Outcome(line["outcome"]) for line in lines),
+        "devices": lines,
+    }
+
+
+def shown_state(state: RunState) -> RunState:
+    """The state as results name it: a run that is not over was interrupted."""
+    if state in (RunState.PLANNING, RunState.RUNNING):
+        return RunState.INTERRUPTED
+    return RunState.STOPPED if state is RunState.CANCELLED else state
+
+
+def device_line(each: DeviceResult) -> dict[str, Any]:
+    """One device of a result, also one line of `--output jsonl`."""
+    history = each.history
+    line = {
+        "row": each.device.row,
+        "serialNumber": each.device.identity.serial_number,
+        "customer": history.customer,
+        "outcome": history.outcome.value,
+        "detail": detail(history),
+        "remedy": remedy(history),
+        "requestId": history.answered_request_id or history.request_id,
+        "correlationId": history.correlation_id,
+    }
+    product_key_id = each.device.identity.product_key_id
+    return {**line, "productKeyId": product_key_id} if product_key_id else line
+
+
+def detail(history: History) -> str | None:
+    """Why a device has its outcome, and whether it is still listed all the same."""
+    said = history.detail
+    if history.state is State.ACCEPTED and not said:
+        said = "the service accepted the work and has not said what became of it"
+    elif history.outcome is Outcome.UNKNOWN and not said:
+        said = "a request left and no answer was recorded"
+    if still_listed(history):
+        seen = history.evidence[-1].get("observedAt")
+        said = "; ".join(filter(None, (said, f"still listed when last looked at ({seen})")))
+    return said
+
+
+def remedy(history: History) -> str | None:
+    """What to do next about one device."""
+    if history.remedy or history.outcome not in (Outcome.UNKNOWN, Outcome.PENDING, *GONE):
+        return history.remedy
+    if history.outcome in GONE:
+        return "verify the run again later" if still_listed(history) else None
+    return "resume the run"
+
+
+def still_listed(history: History) -> bool:
+    """Whether the last look at the channel still found the device."""
+    seen = [each for each in history.evidence if each.get("plane") == "autopilot"]
+    return bool(seen) and seen[-1].get("status") == "outstanding"
+
+
+def exit_code(histories: Iterable[History]) -> int:
+    """0 when every device is gone and none is still listed, else 7."""
+    done = all(each.outcome in GONE and not still_listed(each) for each in histories)
+    return EXIT_DONE if done else EXIT_INCOMPLETE
+
+
+def unfinished(histories: Iterable[History]) -> bool:
+    """Whether a resume has something to do."""
+    return any(each.state is not State.SETTLED for each in histories)
+
+
+def error_document(
+    error: PartnerToolsError, problems: Sequence[Problem] | None = None
+) -> dict[str, Any]:
+    """What stdout carries where a command ends before a run exists."""
+    if problems is None:
+        problems = error.problems if isinstance(error, InputError) else ()
+    return {
+        "schemaVersion": "1",
+        "error": {
+            "exit": error.exit_code,
+            "rule": error.rule,
+            "message": str(error),
+            "remedy": error.remedy,
+        },
+        "problems": [problem_document(problem) for problem in problems],
+    }
+
+
+def problem_document(problem: Problem) -> Mapping[str, Any]:
+    """One problem of the input as `validate --output json` prints it."""
+    return {
+        "file": problem.file,
+        "row": problem.row,
+        "column": problem.column,
+        "rule": problem.rule,
+        "severity": problem.severity.value,
+        "message": problem.message,
+        "remedy": problem.remedy,
+    }
