@@ -1,0 +1,536 @@
+"""When to send, and when to try again: decisions over values, nothing here waits.
+
+The services publish no rate, so the rate is learned. A `Pace` starts low and doubles until the
+first 429, which pauses everybody. What had been sent by then tells how fast the service's bucket
+is refilled, for each size that the bucket may have; two overshoots settle which size it is. From
+then on everybody goes just below the rate, and looks above it rarely. All times are seconds of
+one monotonic clock, which the caller reads.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Final
+
+from partner_tools.errors import ServiceError, Throttled, Unanswered, Unavailable, Unsent
+
+# --- What a 429 says --------------------------------------------------------------------------
+
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+
+
+def parse_retry_after(header: str | None, now: datetime) -> float | None:
+    """The seconds that a Retry-After header asks for, or None where it asks for nothing usable.
+
+    Seconds, with a fraction or without, and the three HTTP dates of RFC 9110 §5.6.7 and §10.2.3.
+    `now` is aware.
+
+    >>> parse_retry_after("57", datetime(2026, 1, 1, tzinfo=UTC))
+    57.0
+    >>> parse_retry_after("Thu, 01 Jan 2026 00:00:09 GMT", datetime(2026, 1, 1, tzinfo=UTC))
+    9.0
+    """
+    text = (header or "").strip()
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+        return seconds if math.isfinite(seconds) else None
+    return _seconds_until(text, now)
+
+
+def _seconds_until(date: str, now: datetime) -> float | None:
+    try:
+        moment = parsedate_to_datetime(date)
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
+    except (ValueError, OverflowError):
+        return None
+    return seconds.total_seconds() if seconds.total_seconds() > 0 else None
+
+
+# --- Whether one request is tried again -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How long one request is tried. All in seconds.
+
+    `base` is the first back-off, doubled after each attempt up to `cap`. `budget` bounds all
+    attempts after faults, `endurance` all attempts of a request that is throttled again and
+    again, and `patience` a single wait that the service asks for.
+    """
+
+    base: float = 0.5
+    cap: float = 30.0
+    budget: float = 120.0
+    endurance: float = 900.0
+    patience: float = 120.0
+
+
+class GivenUp(StrEnum):
+    """Why a request is not tried again."""
+
+    FINAL = "final"
+    """Another attempt would be answered the same."""
+    BUDGET = "budget"
+    """It was tried for as long as the policy allows."""
+    PATIENCE = "patience"
+    """The service asks for a longer wait than anybody should sit through."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Try again after so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp:
+    """Do not try again; `resume_after` seconds a later run may, where the service said so."""
+
+    reason: GivenUp
+    resume_after: float | None = None
+
+
+def decide(
+    policy: Policy, failure: ServiceError, attempt: int, elapsed: float, jitter: float
+) -> Wait | GiveUp:
+    """What to do after attempt number `attempt` (from 1) failed, `elapsed` seconds after the first.
+
+    `jitter` is in [0, 1). Never waits less than half the back-off, so never tries again at once:
+    "all requests accrue against your usage limits"
+    (https://learn.microsoft.com/partner-center/developer/api-throttling-guidance, read 2026-11).
+    """
+    if not isinstance(failure, Unsent | Unanswered | Throttled | Unavailable):
+        return GiveUp(reason=GivenUp.FINAL)
+    asked = failure.retry_after
+    if asked is not None and asked > policy.patience:
+        return GiveUp(reason=GivenUp.PATIENCE, resume_after=asked)
+    seconds = max(_back_off(policy, attempt) * (0.5 + jitter / 2), asked or 0.0)
+    allowed = policy.endurance if isinstance(failure, Throttled) else policy.budget
+    if elapsed + seconds > allowed:
+        return GiveUp(reason=GivenUp.BUDGET, resume_after=asked)
+    return Wait(seconds=seconds)
+
+
+def _back_off(policy: Policy, attempt: int) -> float:
+    return min(policy.base * 2.0 ** min(attempt - 1, 32), policy.cap)
+
+
+# --- At which rate all requests leave ---------------------------------------------------------
+
+FIRST_RATE: Final = 8.0
+"""Just below 500 a minute, the one rate that Partner Center publishes, for other resources
+(https://learn.microsoft.com/partner-center/developer/api-throttling-guidance, read 2026-11)."""
+MIN_RATE: Final = 0.1
+MAX_RATE: Final = 1000.0
+
+MARGIN: Final = 0.97
+"""The share of a rate just learned at which everybody goes on."""
+REMEMBERED_MARGIN: Final = 0.96
+"""The same for a rate that an earlier run learned, an hour ago or less."""
+FORGOTTEN: Final = 60 * 86_400.0
+"""The age in seconds at which a remembered rate is worth nothing."""
+
+RAMP_FACTOR: Final = 2.0
+RAMP_SECONDS: Final = 0.6
+"""A step of the ramp lasts at least so long, and until an answer tells of its second half."""
+SATURATED: Final = 0.85
+"""A rate was really tried when permits were asked for in so much of the time."""
+
+BURSTS: Final = tuple(0.01 * 1.25**step for step in range(40))
+"""The sizes that a bucket may have, in seconds of its own refilling: 10 ms to a minute."""
+WINDOW: Final = 60.0
+"""The one further guess: not a bucket, but so many requests in each fixed window."""
+USUAL_BURST: Final = 0.2
+USUAL_BURST_PER_PAUSE: Final = 0.05
+"""Before a second overshoot the bucket is taken to be small, larger where the pause is long."""
+LEANING: Final = 0.01
+"""How much disagreement a guess may have for being e times nearer to what is usual."""
+LIKELY: Final = 1.03
+"""Guesses that disagree so little more than the best are as likely."""
+CONSISTENT: Final = 1.15
+"""Two overshoots on which no guess agrees better than this tell of a rate that has changed."""
+
+CLIMB_STEP: Final = 0.06
+CLIMB_SECONDS: Final = 0.8
+CLIMB_WORTH: Final = 1.12
+"""The rate climbs at once while a likely guess promises so much more than the one taken."""
+
+LOOK_STEP: Final = 0.05
+LOOK_FACTOR: Final = 2.0
+LARGEST_LOOK_STEP: Final = 0.4
+LOOK_SECONDS: Final = 3.0
+LOOK_SHARE: Final = 0.03
+"""Looking above the rate may cost so much of the time: what it costs is the pause."""
+SHORTEST_CALM: Final = 20.0
+LONGEST_CALM: Final = 600.0
+REMEMBERED_CALM: Final = 300.0
+
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
+"""The pauses of our own where the service names none, doubled while they are fruitless."""
+SHORTEST_PAUSE: Final = 0.2
+SCOUT_SECONDS: Final = 30.0
+"""So long everybody waits for the answer of the one request sent ahead after such a pause."""
+
+SLACK: Final = 0.02
+"""A permit asked for so little too late does not delay the ones after it."""
+IDLE: Final = 1.0
+"""After so long without a request the bucket may have filled again."""
+KEPT_MARKS: Final = 32
+
+
+class Phase(StrEnum):
+    """How the rate is moved by answers that are not 429."""
+
+    RAMP = "ramp"
+    """Doubled, until the first 429."""
+    CLIMB = "climb"
+    """Raised quickly towards what is still likely after an overshoot."""
+    CALM = "calm"
+    """Kept, until it is time to look."""
+    LOOK = "look"
+    """Raised in growing steps, until the next 429."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """Leave to send one request, `at` a time. Numbers count from 1 in the order of sending."""
+
+    at: float
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """How many permits there had been at a moment when the rate changed or a stretch began."""
+
+    at: float
+    issued: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """All that a limit scope knows of its rate; a value, so that it can be one row of a table.
+
+    `rate` and `max_rate` are permits per second. `ceiling` is what the service is believed to
+    allow, None before the first 429 of a run that remembered nothing.
+    """
+
+    rate: float
+    max_rate: float
+    phase: Phase
+    next_at: float
+    """Before this no permit; the pause comes on top."""
+    since: float
+    """When the present step of the phase began."""
+    issued: int = 0
+    idle: float = 0.0
+    """Seconds of the step in which nobody asked for a permit that was due."""
+    marks: tuple[Mark, ...] = ()
+    """The stretch since the last pause."""
+    pauses: int = 0
+    paused_until: float = -math.inf
+    paused_after: int = 0
+    """The last permit before the pause: what is answered later about older ones is no news."""
+    emptied_at: float | None = None
+    """When the bucket was last known to be empty."""
+    fruitless: int = 0
+    """Pauses in a row after which not one request got through."""
+    scout: Permit | None = None
+    scouting: bool = False
+    ceiling: float | None = None
+    guesses: tuple[tuple[float, ...], ...] = ()
+    """For each of the last two overshoots the service's rate, by `BURSTS` and then `WINDOW`."""
+    burst: float | None = None
+    """The size of the bucket that two overshoots agreed on."""
+    reach: float = 0.0
+    """The highest rate that is still likely."""
+    calm: float = SHORTEST_CALM
+    """Seconds without a 429 before the next look."""
+    step: float = LOOK_STEP
+
+
+def cold(now: float, *, max_rate: float | None = None) -> Pace:
+    """The pace of a run that knows nothing of the service's rate."""
+    limit = _limit(max_rate)
+    return Pace(
+        rate=_within(FIRST_RATE, limit), max_rate=limit, phase=Phase.RAMP, next_at=now, since=now
+    )
+
+
+def remembered(rate: float, now: float, *, age: float = 0.0, max_rate: float | None = None) -> Pace:
+    """The pace of a run that begins with what an earlier one learned, `age` seconds ago.
+
+    The older the memory, the further below it the run starts and the sooner it looks above.
+    """
+    if not (math.isfinite(rate) and rate > 0.0) or age >= FORGOTTEN:
+        return cold(now, max_rate=max_rate)
+    freshness = 1.0 - max(age, 0.0) / FORGOTTEN
+    limit = _limit(max_rate)
+    return Pace(
+        rate=_within(rate * REMEMBERED_MARGIN * (0.5 + freshness / 2), limit),
+        max_rate=limit,
+        phase=Phase.CALM,
+        next_at=now,
+        since=now,
+        ceiling=_within(rate, limit),
+        calm=max(SHORTEST_CALM, REMEMBERED_CALM * freshness**8),
+    )
+
+
+def due(pace: Pace, now: float) -> float:
+    """The moment of the next permit."""
+    if pace.scout is not None:
+        return max(now, pace.scout.at + SCOUT_SECONDS)
+    return max(now, pace.next_at, pace.paused_until)
+
+
+def reserve(pace: Pace, now: float) -> tuple[Pace, Permit]:
+    """Hand out the next permit. It is void when a pause begins before its time.
+
+    Permits are 1/rate apart. One that is asked for late leaves a gap, and nothing is caught up
+    but the lateness of a timer.
+    """
+    at = due(pace, now)
+    permit = Permit(at=at, number=pace.issued + 1)
+    gap = 1.0 / pace.rate
+    planned = max(pace.next_at, pace.paused_until)
+    late = at - planned
+    slack = max(SLACK, gap)
+    pace = _begin_stretch(pace, at) if not pace.marks else pace
+    return replace(
+        pace,
+        issued=permit.number,
+        next_at=max(planned, at - slack) + gap,
+        idle=pace.idle + late if late > slack and pace.since < at else pace.idle,
+        marks=_marked(pace, at) if late > IDLE else pace.marks,
+        scout=permit if pace.scouting else None,
+        scouting=False,
+    ), permit
+
+
+def withdrawn(pace: Pace, permit: Permit) -> Pace:
+    """Take back a permit whose request did not leave; its moment passes unused."""
+    if pace.scout == permit:
+        return replace(pace, scout=None, scouting=True)
+    return pace
+
+
+def succeeded(pace: Pace, permit: Permit, now: float) -> Pace:
+    """The service answered a request, and not with 429."""
+    if permit.number <= pace.paused_after:
+        return pace
+    pace = replace(pace, fruitless=0, scout=None)
+    if permit.at < pace.since or pace.rate >= pace.max_rate:
+        return pace
+    return _MOVES[pace.phase](pace, permit, now)
+
+
+def throttled(pace: Pace, permit: Permit, now: float, retry_after: float | None) -> Pace:
+    """The service answered 429: pause everybody, and learn from it unless it tells nothing new.
+
+    Nothing new are requests that had left before the pause began, and a pause that turned out too
+    short: they lengthen the pause and leave the rate as it is.
+    """
+    if permit.number <= pace.paused_after:
+        until = now + (retry_after or 0.0)
+        return replace(pace, paused_until=max(pace.paused_until, until))
+    seconds = _pause(pace, retry_after)
+    fruitful = pace.fruitless == 0 and permit.number > pace.marks[0].issued + 1
+    if fruitful:
+        pace = _learn(pace, permit, now + seconds)
+    return replace(
+        pace,
+        next_at=now + seconds,
+        since=now + seconds,
+        idle=0.0,
+        marks=(),
+        pauses=pace.pauses + 1,
+        paused_until=now + seconds,
+        paused_after=pace.issued,
+        fruitless=pace.fruitless + 1,
+        scout=None,
+        scouting=retry_after is None or not fruitful,
+    )
+
+
+def learned(pace: Pace) -> float | None:
+    """The rate worth remembering: None before the service or saturation showed one."""
+    if pace.ceiling is not None:
+        return pace.ceiling
+    return pace.rate if pace.phase is not Phase.RAMP else None
+
+
+def _limit(max_rate: float | None) -> float:
+    return MAX_RATE if max_rate is None else _within(max_rate, MAX_RATE)
+
+
+def _within(rate: float, limit: float) -> float:
+    return max(MIN_RATE, min(rate, limit))
+
+
+def _pause(pace: Pace, retry_after: float | None) -> float:
+    own = min(FIRST_PAUSE * 2.0 ** min(pace.fruitless, 16), LONGEST_PAUSE)
+    if not retry_after:
+        return own
+    return max(retry_after, own if pace.fruitless else SHORTEST_PAUSE)
+
+
+def _begin_stretch(pace: Pace, at: float) -> Pace:
+    return replace(pace, since=at, idle=0.0, marks=(Mark(at=at, issued=pace.issued),))
+
+
+def _marked(pace: Pace, at: float) -> tuple[Mark, ...]:
+    return (*pace.marks, Mark(at=at, issued=pace.issued))[-KEPT_MARKS:]
+
+
+# --- How answers move the rate ----------------------------------------------------------------
+
+
+def _step(pace: Pace, now: float, rate: float, phase: Phase) -> Pace:
+    """Go on at another rate. Whoever asks next does not wait for a gap of the old one."""
+    rate = _within(rate, pace.max_rate)
+    return replace(
+        pace,
+        rate=rate,
+        phase=phase,
+        since=now,
+        idle=0.0,
+        next_at=min(pace.next_at, now + 1.0 / rate),
+        marks=_marked(pace, now),
+    )
+
+
+def _tried(pace: Pace, now: float) -> bool:
+    """Whether the rate of this step was really asked for: only then it was tried."""
+    return pace.idle <= (1.0 - SATURATED) * (now - pace.since)
+
+
+def _ramp(pace: Pace, permit: Permit, now: float) -> Pace:
+    half = max(RAMP_SECONDS / 2, 4.0 / pace.rate)
+    if now < pace.since + RAMP_SECONDS or permit.at < pace.since + half:
+        return pace
+    if not _tried(pace, now):
+        return replace(pace, since=now, idle=0.0)
+    return _step(pace, now, pace.rate * RAMP_FACTOR, Phase.RAMP)
+
+
+def _climb(pace: Pace, permit: Permit, now: float) -> Pace:
+    if permit.at < pace.since + CLIMB_SECONDS:
+        return pace
+    if not _tried(pace, now):
+        return replace(pace, since=now, idle=0.0)
+    clean = replace(pace, ceiling=pace.rate)
+    rate = min(pace.rate * (1.0 + CLIMB_STEP), pace.reach)
+    return _step(clean, now, rate, Phase.CLIMB if rate < pace.reach else Phase.CALM)
+
+
+def _calm(pace: Pace, permit: Permit, now: float) -> Pace:
+    if permit.at < pace.since + pace.calm:
+        return pace
+    if not _tried(pace, now):
+        return replace(pace, since=now, idle=0.0)
+    above = max(pace.ceiling or 0.0, pace.rate) * (1.0 + LOOK_STEP)
+    return _step(replace(pace, step=LOOK_STEP), now, above, Phase.LOOK)
+
+
+def _look(pace: Pace, permit: Permit, now: float) -> Pace:
+    if permit.at < pace.since + LOOK_SECONDS:
+        return pace
+    if not _tried(pace, now):
+        return replace(pace, since=now, idle=0.0)
+    step = min(pace.step * LOOK_FACTOR, LARGEST_LOOK_STEP)
+    clean = replace(pace, ceiling=pace.rate, step=step)
+    return _step(clean, now, pace.rate * (1.0 + step), Phase.LOOK)
+
+
+_MOVES: Final[Mapping[Phase, Callable[[Pace, Permit, float], Pace]]] = {
+    Phase.RAMP: _ramp,
+    Phase.CLIMB: _climb,
+    Phase.CALM: _calm,
+    Phase.LOOK: _look,
+}
+
+
+# --- What an overshoot tells ------------------------------------------------------------------
+
+
+def _learn(pace: Pace, permit: Permit, until: float) -> Pace:
+    """Believe a new ceiling after an overshoot by `permit` that pauses everybody `until` then."""
+    guess = _guess(pace, permit, until)
+    guesses = (*pace.guesses[-1:], guess)
+    if pace.guesses and _disagreement(guesses, _best(guesses)) > CONSISTENT:
+        guesses = (guess,)
+    usual = max(USUAL_BURST, USUAL_BURST_PER_PAUSE * (until - permit.at))
+    likely = _likely(guesses, pace.burst)
+    taken = min(likely, key=lambda size: _penalty(guesses, size, pace.burst or usual))
+    ceiling = _within(min(guess[taken], pace.rate), pace.max_rate)
+    reach = min(max(guess[size] for size in likely), pace.rate)
+    climbing = reach > CLIMB_WORTH * ceiling
+    return replace(
+        pace,
+        phase=Phase.CLIMB if climbing else Phase.CALM,
+        rate=_within(MARGIN * ceiling, pace.max_rate),
+        ceiling=ceiling,
+        guesses=guesses,
+        burst=_SIZES[taken] if len(guesses) == 2 else pace.burst,
+        reach=reach,
+        emptied_at=permit.at,
+        calm=min(max((until - permit.at) / LOOK_SHARE, SHORTEST_CALM), LONGEST_CALM),
+    )
+
+
+_SIZES: Final = (*BURSTS, WINDOW)
+
+
+def _guess(pace: Pace, permit: Permit, until: float) -> tuple[float, ...]:
+    """The service's rate, for each of `_SIZES`, if this permit was the first too many.
+
+    A bucket of `size` seconds is overdrawn when the permits of some stretch of the past exceed
+    rate x (stretch + size); so the rate is the largest n / (t + size) over all stretches that end
+    here. Since it was last empty it has not needed to fill, hence n / t from there. A window gives
+    the same number each time, whatever the pace: permits per stretch and the pause after it.
+    """
+    first = pace.marks[0]
+    stretches = [
+        (permit.number - 0.5 - mark.issued, permit.at - mark.at)
+        for mark in pace.marks
+        if mark.at <= permit.at
+    ]
+    since_empty = 0.0
+    if pace.emptied_at is not None and pace.emptied_at < permit.at:
+        since_empty = (permit.number - pace.paused_after) / (permit.at - pace.emptied_at)
+    bucket = (
+        max([since_empty, *(count / (span + size) for count, span in stretches)]) for size in BURSTS
+    )
+    return (*bucket, (permit.number - 1 - first.issued) / max(until - first.at, SLACK))
+
+
+def _disagreement(guesses: tuple[tuple[float, ...], ...], size: int) -> float:
+    rates = [guess[size] for guess in guesses]
+    return max(rates) / max(min(rates), MIN_RATE / 10)
+
+
+def _best(guesses: tuple[tuple[float, ...], ...]) -> int:
+    return min(range(len(_SIZES)), key=lambda size: _disagreement(guesses, size))
+
+
+def _likely(guesses: tuple[tuple[float, ...], ...], burst: float | None) -> list[int]:
+    """The sizes that explain the overshoots; a single one is explained by all but a window."""
+    if len(guesses) == 1:
+        if burst is not None:
+            return [_SIZES.index(burst)]
+        return list(range(len(BURSTS)))
+    bound = LIKELY * _disagreement(guesses, _best(guesses))
+    return [size for size in range(len(_SIZES)) if _disagreement(guesses, size) <= bound]
+
+
+def _penalty(guesses: tuple[tuple[float, ...], ...], size: int, usual: float) -> float:
+    return _disagreement(guesses, size) + LEANING * abs(math.log(_SIZES[size] / usual))
