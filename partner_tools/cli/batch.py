@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from partner_tools.cli.output import tell
 from partner_tools.errors import GuardError, InputError
 from partner_tools.model import Batch, ChannelName, Problem, Reason, Severity
+
+if TYPE_CHECKING:
+    from partner_tools.intake.source import Source
 
 PROBLEMS_SHOWN = 50
 
@@ -27,9 +31,9 @@ def load_batch(
     Raises InputError with every problem; GuardError where a tenant is given on OEM Direct.
     Warnings go to stderr.
     """
-    from partner_tools.intake import IntakeOptions, Source, read_batch, source_at
+    from partner_tools.intake.batch import read_batch
+    from partner_tools.intake.head import IntakeOptions
 
-    source = Source(name="-", content=sys.stdin.buffer.read()) if path == "-" else source_at(path)
     options = IntakeOptions(
         channel=channel,
         customer=customer,
@@ -37,11 +41,20 @@ def load_batch(
         reason=None if reason is None else Reason(reason),
         reference=reference,
     )
-    intake = read_batch(source, options)
+    intake = read_batch(open_batch(path), options)
     show_problems(intake.problems, only=Severity.WARNING)
     if intake.batch is None:
         raise refusal(path, intake.problems)
     return intake.batch
+
+
+def open_batch(path: str) -> Source:
+    """Where the bytes of a batch come from; `-` is standard input."""
+    from partner_tools.intake.source import Source, source_at
+
+    if path == "-":
+        return Source(name="-", content=sys.stdin.buffer.read())
+    return source_at(path)
 
 
 def refusal(path: str, problems: tuple[Problem, ...]) -> InputError | GuardError:

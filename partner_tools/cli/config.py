@@ -89,7 +89,7 @@ def init(call: Call, file: Path | None) -> int:
         )
     with asking():
         text = _ask()
-    from partner_tools.report.write import write_private
+    from partner_tools.private_file import write_private
 
     write_private(target, text.encode())
     tell(f"written to {target}; `partner-tools doctor` checks it")

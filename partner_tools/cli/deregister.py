@@ -142,7 +142,7 @@ def load_plan(path: Path) -> tuple[Plan, dict[str, Any]]:
 
 def write_plan(document: dict[str, Any], path: Path) -> None:
     """Write a plan file, private to the user, whole or not at all."""
-    from partner_tools.report.write import write_private
+    from partner_tools.private_file import write_private
 
     text = json.dumps(document, ensure_ascii=False, indent=2)
     write_private(path, f"{text}\n".encode())

@@ -65,7 +65,7 @@ def inventory(call: Call, customer: str | None, file: Path | None) -> int:
         )
         estate = channel.estate(channel.customer(named))
     if file is not None:
-        from partner_tools.report.write import write_private
+        from partner_tools.private_file import write_private
 
         write_private(file, _csv(estate).encode("utf-8-sig"))
         tell(f"{len(estate.registrations)} devices written to {file}")

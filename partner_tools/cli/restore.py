@@ -54,7 +54,7 @@ def restore(
       partner-tools restore 20260417-101530-4f2a9c -o restore.csv
     """
     from partner_tools.procedure.restoration import restorable, upload_file
-    from partner_tools.report.write import write_private
+    from partner_tools.private_file import write_private
 
     config = load_config(call.common)
     with open_ledger(call.common, config) as ledger:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any
 
 import click
 
-from partner_tools.cli.batch import sentence
+from partner_tools.cli.batch import open_batch, sentence
 from partner_tools.cli.options import output_options
 from partner_tools.cli.output import clean, print_json, print_line
 from partner_tools.cli.program import Call, command
@@ -34,25 +32,21 @@ def validate(call: Call, batches: tuple[str, ...], via: str | None, customer: st
     Example:
       partner-tools validate retired.csv repairs.xlsx
     """
-    from partner_tools.intake import IntakeOptions, check_batch
+    from partner_tools.intake.batch import check_batch
+    from partner_tools.intake.head import IntakeOptions
 
     options = IntakeOptions(channel=None if via is None else ChannelName(via), customer=customer)
     problems: list[Problem] = []
     devices = 0
+
+    def report(problem: Problem) -> None:
+        problems.append(problem)
+        _show(call.output, problem)
+
     for path in batches:
-        checking = check_batch(_source(path), options)
-        for problem in checking.problems():
-            problems.append(problem)
-            _show(call.output, problem)
-        devices += checking.devices
+        devices += check_batch(open_batch(path), options, report).devices
     _conclude(call.output, devices, problems)
     return _exit_code(problems)
-
-
-def _source(path: str) -> Any:
-    from partner_tools.intake import Source, source_at
-
-    return Source(name="-", content=sys.stdin.buffer.read()) if path == "-" else source_at(path)
 
 
 def _show(output: str, problem: Problem) -> None:
@@ -65,14 +59,9 @@ def _show(output: str, problem: Problem) -> None:
 def _conclude(output: str, devices: int, problems: list[Problem]) -> None:
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
     if output == "json":
-        print_json(
-            {
-                "schemaVersion": "1",
-                "valid": errors == 0,
-                "devices": devices,
-                "problems": [problem_document(problem) for problem in problems],
-            }
-        )
+        from partner_tools.intake.batch import validation_document
+
+        print_json(validation_document(problems, devices))
     elif output == "text":
         click.echo(f"{devices} devices, {errors} errors, {len(problems) - errors} warnings")
 

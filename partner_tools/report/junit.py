@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from partner_tools.model import GONE
-from partner_tools.report.write import write_private
+from partner_tools.private_file import write_private
 
 _FINE = frozenset(outcome.value for outcome in GONE)
 

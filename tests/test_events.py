@@ -1,0 +1,120 @@
+"""The life of a device: what each event leads to, and what can never follow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from partner_tools.events import (
+    TRANSITIONS,
+    Event,
+    History,
+    IllegalEventError,
+    Kind,
+    State,
+    advance,
+    fold,
+)
+from partner_tools.model import Outcome, RunId
+
+AT = datetime(2026, 4, 17, 10, 15, tzinfo=UTC)
+PAYLOADS: dict[Kind, dict[str, Any]] = {
+    Kind.RESOLVED: {"outcome": "pending", "customer": "T"},
+    Kind.INTENDED: {"requestId": "R1", "correlationId": "C1"},
+    Kind.WITHDRAWN: {},
+    Kind.DEFERRED: {"detail": "429", "status": 429},
+    Kind.DOUBTED: {"answered": False, "detail": "reset"},
+    Kind.ACCEPTED: {"handle": "H1"},
+    Kind.RECALLED: {"present": True},
+    Kind.ANSWERED: {"outcome": "removed", "status": 204, "requestId": "R1"},
+    Kind.OBSERVED: {"plane": "autopilot", "status": "clear"},
+    Kind.RESTORING: {"requestId": "R9", "batchId": "B"},
+    Kind.RESTORED: {"done": True},
+}
+
+
+def event(kind: Kind, **payload: Any) -> Event:
+    return Event(run=RunId("r"), kind=kind, at=AT, device=0, payload={**PAYLOADS[kind], **payload})
+
+
+def life(*kinds: Kind) -> History:
+    return fold(event(kind) for kind in kinds)
+
+
+@pytest.mark.parametrize(("state", "kind"), [(s, k) for s in State for k in PAYLOADS])
+def test_only_the_table_decides_what_may_follow(state: State, kind: Kind) -> None:
+    history = History(state=state)
+
+    if (state, kind) in TRANSITIONS:
+        assert advance(history, event(kind)).state is TRANSITIONS[state, kind]
+    else:
+        with pytest.raises(IllegalEventError):
+            advance(history, event(kind))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "outcome", "request_id"),
+    [
+        ((Kind.RESOLVED,), Outcome.PENDING, None),
+        ((Kind.RESOLVED, Kind.INTENDED), Outcome.UNKNOWN, "R1"),
+        ((Kind.RESOLVED, Kind.INTENDED, Kind.WITHDRAWN), Outcome.PENDING, "R1"),
+        ((Kind.RESOLVED, Kind.INTENDED, Kind.DEFERRED), Outcome.PENDING, None),
+        ((Kind.RESOLVED, Kind.INTENDED, Kind.DOUBTED), Outcome.UNKNOWN, "R1"),
+        ((Kind.RESOLVED, Kind.INTENDED, Kind.DOUBTED, Kind.INTENDED), Outcome.UNKNOWN, "R1"),
+        ((Kind.RESOLVED, Kind.INTENDED, Kind.RECALLED), Outcome.PENDING, "R1"),
+        ((Kind.RESOLVED, Kind.INTENDED, Kind.ACCEPTED), Outcome.UNKNOWN, "R1"),
+        ((Kind.RESOLVED, Kind.INTENDED, Kind.ANSWERED), Outcome.REMOVED, None),
+    ],
+)
+def test_a_request_id_lives_until_its_answer(
+    kinds: tuple[Kind, ...], outcome: Outcome, request_id: str | None
+) -> None:
+    history = life(*kinds)
+
+    assert (outcome, request_id) == (history.outcome, history.request_id)
+
+
+def test_an_answer_that_tells_nothing_spends_the_request_id() -> None:
+    history = fold([event(Kind.RESOLVED), event(Kind.INTENDED), event(Kind.DOUBTED, answered=True)])
+
+    assert (State.DOUBT, None, False) == (history.state, history.request_id, history.silent)
+
+
+def test_a_withdrawn_repetition_leaves_the_first_request_in_doubt() -> None:
+    history = life(Kind.RESOLVED, Kind.INTENDED, Kind.DOUBTED, Kind.INTENDED, Kind.WITHDRAWN)
+
+    assert (State.DOUBT, Outcome.UNKNOWN) == (history.state, history.outcome)
+
+
+def test_a_look_that_finds_nothing_settles_as_absent() -> None:
+    gone = event(Kind.RECALLED, present=False, detail="gone")
+
+    history = advance(life(Kind.RESOLVED, Kind.INTENDED), gone)
+
+    assert (State.SETTLED, Outcome.ABSENT, "gone", AT) == (
+        history.state,
+        history.outcome,
+        history.detail,
+        history.settled_at,
+    )
+
+
+def test_a_planned_refusal_is_settled_at_once() -> None:
+    history = fold([event(Kind.RESOLVED, outcome="not-found", rule="not-listed")])
+
+    assert (State.SETTLED, Outcome.NOT_FOUND) == (history.state, history.outcome)
+
+
+def test_evidence_keeps_the_time_of_its_event() -> None:
+    later = AT + timedelta(minutes=5)
+    seen = Event(
+        run=RunId("r"), kind=Kind.OBSERVED, at=later, device=0, payload=PAYLOADS[Kind.OBSERVED]
+    )
+
+    history = advance(life(Kind.RESOLVED, Kind.INTENDED, Kind.ANSWERED), seen)
+
+    assert ({"plane": "autopilot", "status": "clear", "observedAt": later.isoformat()},) == (
+        history.evidence
+    )

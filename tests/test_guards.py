@@ -1,0 +1,74 @@
+"""The guards: what a plan must not exceed, and what a person has to type."""
+
+from __future__ import annotations
+
+import pytest
+
+from partner_tools.errors import GuardError
+from partner_tools.guards import Limits, check, expected_answer, question
+from partner_tools.model import (
+    Customer,
+    Device,
+    Identity,
+    Outcome,
+    PlannedCustomer,
+    PlannedDevice,
+    TenantId,
+)
+
+TENANT = TenantId("8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21")
+
+
+def planned(removals: int, others: int = 0) -> list[PlannedDevice]:
+    outcomes = [Outcome.PENDING] * removals + [Outcome.NOT_FOUND] * others
+    return [
+        PlannedDevice(
+            index=number,
+            device=Device(row=number + 2, identity=Identity(serial_number=str(number))),
+            customer=TENANT,
+            outcome=outcome,
+        )
+        for number, outcome in enumerate(outcomes)
+    ]
+
+
+def contoso(removals: int, estate: int) -> PlannedCustomer:
+    customer = Customer(tenant_id=TENANT, domain="contoso.onmicrosoft.com", name="Contoso")
+    return PlannedCustomer(customer=customer, estate=estate, removals=removals)
+
+
+@pytest.mark.parametrize(
+    ("limits", "removals", "today", "message"),
+    [
+        (Limits(), 500, 0, None),
+        (Limits(), 501, 0, "501 devices would be removed, more than the limit of 500"),
+        (Limits(max_devices=0), 1, 0, "more than the limit of 0"),
+        (Limits(max_devices_per_day=10), 4, 6, None),
+        (Limits(max_devices_per_day=10), 5, 6, "above the daily limit of 10"),
+        (Limits(max_estate_share=0.5), 500, 0, None),
+        (Limits(max_estate_share=0.4), 500, 0, "500 of the 1000 devices"),
+    ],
+)
+def test_a_plan_above_a_limit_is_refused(
+    limits: Limits, removals: int, today: int, message: str | None
+) -> None:
+    arguments = (planned(removals, 3), [contoso(removals, 1000)], {TENANT: today})
+
+    if message is None:
+        check(limits, *arguments)
+    else:
+        with pytest.raises(GuardError, match=message):
+            check(limits, *arguments)
+
+
+def test_the_question_says_how_much_of_whose_estate_goes() -> None:
+    text = question([contoso(412, 430), contoso(0, 9)])
+
+    assert text == (
+        f"  Contoso · contoso.onmicrosoft.com ({TENANT}): 412 of this customer's 430 devices"
+    )
+
+
+@pytest.mark.parametrize(("removals", "answer"), [(50, None), (51, "contoso.onmicrosoft.com")])
+def test_more_than_fifty_removals_want_the_domain_typed(removals: int, answer: str | None) -> None:
+    assert answer == expected_answer([contoso(removals, 1000)])
