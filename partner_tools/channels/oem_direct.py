@@ -1,0 +1,353 @@
+"""OEM Direct as a channel: many devices a call, each with an outcome only by its own result.
+
+The service cannot be asked what is registered, so nothing here looks: silence is a doubt, an
+accepted call is not a finished one, and a call's status says nothing of its devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from partner_tools.channels.oem_codes import Code, CodeTable, code_table
+from partner_tools.channels.oem_draft import Derive, draft, know
+from partner_tools.clients.oem_answer import Result, shown
+from partner_tools.clients.oem_body import Entry
+from partner_tools.clients.oem_direct import Ids, OemDirect, Said
+from partner_tools.clients.oem_profile import CodeMeaning, Profile
+from partner_tools.engine.channel import (
+    Acceptance,
+    Answer,
+    Deferral,
+    Doubt,
+    Polling,
+    Removal,
+    Verdict,
+)
+from partner_tools.errors import (
+    Rejected,
+    ServiceError,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+    Unsent,
+)
+from partner_tools.model import ChannelName, Device, Outcome, PlannedDevice, Target
+from partner_tools.plan import Draft
+
+ASK_AGAIN = "resume the run: the same blank request is sent once more"
+_OVERLOADED = 503
+
+
+class OemDirectChannel:
+    """Implements `engine.channel.Channel`, and drafts plans without asking anybody.
+
+    `derive` says what a hardware hash says of its machine.
+    """
+
+    observable = False
+    repeats = False
+    name = ChannelName.OEM_DIRECT
+
+    def __init__(self, client: OemDirect, profile: Profile, derive: Derive) -> None:
+        self._client = client
+        self._profile = profile
+        self._derive = derive
+        self._reader = Reader(profile=profile, codes=code_table(profile.codes))
+        self.call_size = profile.batch_limit
+        self.polling = Polling(
+            interval=profile.poll.interval_s,
+            max_interval=profile.poll.max_interval_s,
+            deadline=profile.poll.deadline_s,
+        )
+
+    def draft(
+        self, devices: Sequence[Device], *, default_customer: str | None, held: frozenset[str]
+    ) -> Draft:
+        """Plan every device, in its order. Nothing is sent."""
+        return draft(
+            devices, self._profile, self._derive, default_customer=default_customer, held=held
+        )
+
+    def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
+        """Nothing: what became of an old plan's devices cannot be seen here."""
+        return {}
+
+    def remove(self, removals: Sequence[Removal]) -> Mapping[int, Verdict]:
+        """One call. See `engine.channel.Channel.remove`."""
+        ids = Ids(request_id=removals[0].request_id, correlation_id=removals[0].correlation_id)
+        refused, removals = self._validated(removals, ids)
+        if not removals:
+            return refused
+        try:
+            said = self._client.deregister(self._entries(removals), ids)
+        except Rejected as rejection:
+            return {**refused, **dict.fromkeys(_indices(removals), self._reader.whole(rejection))}
+        except Unavailable as error:
+            if error.status != _OVERLOADED:
+                raise
+            return {**refused, **dict.fromkeys(_indices(removals), _deferred(error))}
+        return {**refused, **self._reader.verdicts(said, removals)}
+
+    def poll(self, handle: str, removals: Sequence[Removal]) -> Mapping[int, Verdict]:
+        """One question after accepted work. See `engine.channel.Channel.poll`.
+
+        It carries the correlation id of the call, and no request id: that one was answered.
+        """
+        ids = Ids(request_id="", correlation_id=removals[0].correlation_id)
+        said = self._client.progress(handle, self._entries(removals), ids)
+        return self._reader.verdicts(said, removals)
+
+    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
+        """Not possible here: the channel is not observable."""
+        raise ValueError(f"OEM Direct cannot look for {len(removals)} devices: it has no listing")
+
+    def sightings(self, removals: Sequence[Removal]) -> Mapping[int, Target | None]:
+        """Not possible here: the channel is not observable."""
+        raise ValueError(f"OEM Direct cannot look for {len(removals)} devices: it has no listing")
+
+    def _entries(self, removals: Sequence[Removal]) -> tuple[Entry, ...]:
+        return tuple(
+            Entry(
+                ref=str(removal.index + 1),
+                identity=know(removal.identity, self._derive).identity,
+            )
+            for removal in removals
+        )
+
+    def _validated(
+        self, removals: Sequence[Removal], ids: Ids
+    ) -> tuple[dict[int, Verdict], Sequence[Removal]]:
+        """The verdicts of those that the pre-flight refuses, and the others.
+
+        Devices in doubt are not asked about: they may be gone already, and only the removal
+        itself can say so.
+        """
+        doubted = any(removal.doubted for removal in removals)
+        if doubted or not self._profile.preflight.enabled:
+            return {}, removals
+        try:
+            said = self._client.validate(self._entries(removals), ids)
+        except Rejected as rejection:
+            return dict.fromkeys(_indices(removals), self._reader.whole(rejection)), ()
+        except (Throttled, Unauthorized, Unsent):
+            raise
+        except ServiceError as error:
+            raise _not_sent(error) from error
+        refused = self._reader.refusals(said, removals)
+        return refused, [removal for removal in removals if removal.index not in refused]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Says what an answer means for each device of its call. Pure."""
+
+    profile: Profile
+    codes: CodeTable
+
+    def verdicts(self, said: Said, removals: Sequence[Removal]) -> dict[int, Verdict]:
+        """A verdict for every device of the call."""
+        if said.results is None:
+            return dict.fromkeys(_indices(removals), Acceptance(handle=said.handle or ""))
+        return {
+            removal.index: self._verdict(said, said.results.get(_ref(removal)), removal)
+            for removal in removals
+        }
+
+    def refusals(self, said: Said, removals: Sequence[Removal]) -> dict[int, Verdict]:
+        """What the pre-flight says against devices; it needs no word for the others."""
+        verdicts = self.verdicts(said, removals) if said.results else {}
+        return {
+            index: replace(verdict, detail=f"the pre-flight refused it: {verdict.detail}")
+            for index, verdict in verdicts.items()
+            if isinstance(verdict, Answer) and verdict.outcome is not Outcome.REMOVED
+        }
+
+    def whole(self, rejection: Rejected) -> Verdict:
+        """What a call that was refused as a whole means for each of its devices."""
+        code = self.codes.read(rejection.code or "", rejection.description or "")
+        if code is not None and code.meaning is CodeMeaning.RETRY:
+            return _deferred(rejection)
+        why = f": {code.shown}, {code.detail}" if code else ""
+        said = shown(rejection.description or "")
+        return Answer(
+            outcome=Outcome.REFUSED,
+            rule="call-refused",
+            detail=f"the service refused the whole call ({rejection.status}){why}"
+            + (f"; it said {said!r}" if said else ""),
+            remedy=code.remedy if code else rejection.remedy,
+            status=rejection.status,
+            code=code.shown if code else rejection.code,
+            request_id=rejection.request_id,
+            correlation_id=rejection.correlation_id,
+            bars_run=True,
+        )
+
+    def _verdict(self, said: Said, result: Result | None, removal: Removal) -> Verdict:
+        if result is None:
+            return _doubt(said, "the answer has no result that is this device's alone")
+        if not result.status:
+            return _doubt(said, "the answer has a result for this device without a status")
+        code = self.codes.read(result.code, result.message, result.status)
+        status, response = result.status.casefold(), self.profile.response
+        if status in map(str.casefold, response.ok_values):
+            return _confirmed(said, result, code)
+        if status in map(str.casefold, response.pending_values):
+            return _pending(said, result)
+        if code is not None:
+            return _by_code(said, result, code, removal)
+        stated = result.code or result.message
+        if stated or status in map(str.casefold, response.failed_values):
+            return _refused(said, result)
+        return _doubt(said, f"its status {shown(result.status)!r} stands in no list of the profile")
+
+
+def _confirmed(said: Said, result: Result, code: Code | None) -> Verdict:
+    if code is not None:
+        return _doubt(
+            said,
+            f"the service confirms it ({shown(result.status)}) and contradicts that with "
+            f"{code.shown}",
+        )
+    return _answer(said, result, Outcome.REMOVED, None)
+
+
+def _pending(said: Said, result: Result) -> Verdict:
+    if said.handle is not None:
+        return Acceptance(handle=said.handle)
+    return _doubt(said, f"the service only says {shown(result.status)!r}: accepted is not done")
+
+
+_OUTCOMES: Mapping[CodeMeaning, Outcome] = {
+    CodeMeaning.ABSENT: Outcome.ABSENT,
+    CodeMeaning.NOT_OWNED: Outcome.NOT_OWNED,
+    CodeMeaning.AMBIGUOUS: Outcome.AMBIGUOUS,
+    CodeMeaning.REFUSED: Outcome.REFUSED,
+    CodeMeaning.STOP: Outcome.REFUSED,
+}
+
+
+_RULES: Mapping[CodeMeaning, str] = {
+    CodeMeaning.ABSENT: "no-registration",
+    CodeMeaning.NOT_OWNED: "registered-by-another",
+    CodeMeaning.AMBIGUOUS: "not-unique",
+    CodeMeaning.REFUSED: "refused-by-service",
+    CodeMeaning.STOP: "invalid-request",
+}
+
+
+def _by_code(said: Said, result: Result, code: Code, removal: Removal) -> Verdict:
+    if code.meaning is CodeMeaning.RETRY:
+        return Deferral(detail=f"{code.shown}: {code.detail}", status=said.status, code=code.shown)
+    if code.meaning is CodeMeaning.UNKNOWN:
+        return _doubt(said, f"{code.shown}: {code.detail}")
+    answer = _answer(said, result, _OUTCOMES[code.meaning], code)
+    if answer.outcome is Outcome.ABSENT and removal.doubted:
+        answer = replace(
+            answer,
+            detail=f"{answer.detail}; an earlier request of ours may have removed it",
+        )
+    return replace(answer, bars_run=code.meaning is CodeMeaning.STOP)
+
+
+def _refused(said: Said, result: Result) -> Answer:
+    words = (result.code, result.message) if result.code or result.message else (result.status,)
+    return replace(
+        _answer(said, result, Outcome.REFUSED, None),
+        rule="refused-by-service",
+        detail=f"the service refused it: {shown(' '.join(filter(None, words)))}",
+        remedy="look the code up in your whitepaper; name it in oem.codes if it means something "
+        "else",
+    )
+
+
+def _answer(said: Said, result: Result, outcome: Outcome, code: Code | None) -> Answer:
+    return Answer(
+        outcome=outcome,
+        rule=None if code is None else _RULES[code.meaning],
+        detail=None if code is None else code.detail,
+        remedy=None if code is None else code.remedy,
+        status=said.status,
+        code=(code.shown if code else shown(result.code)) or None,
+        request_id=said.request_id or None,
+        correlation_id=said.correlation_id or None,
+    )
+
+
+def _doubt(said: Said, detail: str) -> Doubt:
+    return Doubt(answered=True, detail=detail, remedy=ASK_AGAIN, status=said.status)
+
+
+def _deferred(error: ServiceError) -> Deferral:
+    return Deferral(
+        detail=error.message,
+        status=error.status,
+        code=error.code,
+        retry_after=error.retry_after,
+    )
+
+
+def _not_sent(error: ServiceError) -> Unsent:
+    """A pre-flight that failed: whatever became of it, no removal has left."""
+    return Unsent(
+        f"the pre-flight failed, so nothing was sent: {error.message}",
+        remedy=error.remedy,
+        rule="preflight",
+        status=error.status,
+        request_id=error.request_id,
+        correlation_id=error.correlation_id,
+        retry_after=error.retry_after,
+    )
+
+
+def _ref(removal: Removal) -> str:
+    return str(removal.index + 1)
+
+
+def _indices(removals: Sequence[Removal]) -> list[int]:
+    return [removal.index for removal in removals]
+
+
+def explain_assumptions(profile: Profile) -> tuple[str, ...]:
+    """What of this wire is still assumed, in sentences for `doctor`; empty once confirmed."""
+    if profile.profile_confirmed:
+        return ()
+    return tuple(say(profile) for say in _ASSUMPTIONS)
+
+
+_ASSUMPTIONS: tuple[Callable[[Profile], str], ...] = (
+    lambda p: (
+        "The API's contract is not public: only the operation's name, that TenantID and "
+        "TenantDomain stay blank, and product key id or serial, maker and model as identifiers are "
+        f"documented. This profile is {p.label} until oem.profile_confirmed = true."
+    ),
+    lambda p: (
+        f"Address: {p.method} {p.path} at the base URL; only the name "
+        "AutopilotDeviceRegistration is documented."
+    ),
+    lambda p: (
+        f"Body: {p.media_type}, devices under {p.body.devices_key or 'a bare array'!r}, "
+        f"at most {p.batch_limit} a call (1,000 is documented for registering)."
+    ),
+    lambda p: (
+        f"Tenant: {' and '.join(p.body.tenant_fields)} per {p.body.tenant_scope.value}, "
+        f"blank as {p.body.blank_style.value}; documented is only that they are left blank."
+    ),
+    lambda p: (
+        f"Fields: {', '.join(p.fields.names)}; sent is "
+        f"{' or '.join(kind.value for kind in p.identity_order)}, never a hardware hash."
+    ),
+    lambda p: f"Sign-in: {p.auth.mode.value}. No public source says how OEMs authenticate.",
+    lambda p: (
+        f"Answers: mode {p.response.mode.value}, results under "
+        f"{p.response.items_path or 'the top'!r} matched by "
+        f"{', '.join(key.value for key in p.response.match_on)}; success is "
+        f"{', '.join(p.response.ok_values)} in {p.response.status_field!r}."
+    ),
+    lambda p: (
+        "Codes: those of Intune and Partner Center (807 absent, 811 not owned, 812 refused, "
+        f"813 ambiguous, 801 stops the run), {len(p.codes)} of them overridden."
+    ),
+    lambda p: "Sending a blank request twice does no harm: assumed, and needed to settle doubts.",
+    lambda p: f"Pre-flight: {'on' if p.preflight.enabled else 'off'}; its contract is not public.",
+)

@@ -1,0 +1,208 @@
+"""Bodies as plain values: JSON and XML, written and read strictly.
+
+What is read here was written by a service, or is a body of ours on its last check, so nothing is
+forgiven: no duplicate keys, no DTD, no entities, no depth without end. An XML element becomes what
+a JSON property would be: a text, or a mapping of its attributes and children by local name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from xml.parsers import expat
+from xml.sax.saxutils import escape, quoteattr
+
+MAX_DEPTH = 32
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
+_XML_NAMESPACES = frozenset({"http://www.w3.org/XML/1998/namespace", XSI})
+
+
+class DocumentError(ValueError):
+    """The text is not the JSON or XML that it should be."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Element:
+    """One XML element, names without namespace. `text` is its own, not its children's."""
+
+    name: str
+    attributes: tuple[tuple[str, str], ...] = ()
+    children: list[Element] = field(default_factory=list)
+    text: str = ""
+
+    @property
+    def is_nil(self) -> bool:
+        """Whether it says of itself that it has no value."""
+        return self.attributes == ((f"{XSI} nil", "true"),)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all stands in it."""
+        return not self.text and not self.children and (not self.attributes or self.is_nil)
+
+
+def read_json(body: bytes) -> Any:
+    """The value of a JSON text, with or without a byte order mark.
+
+    Raises DocumentError for anything else, for duplicate keys, NaN, depth beyond MAX_DEPTH, and
+    texts that are not Unicode.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+        value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        _check_depth(value)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(_reason(error)) from error
+    return value
+
+
+def read_xml(body: bytes) -> Element:
+    """The root element of an XML text. Raises DocumentError for anything else, and for any DTD."""
+    builder = _Builder()
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.buffer_text = True
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.say
+    parser.StartDoctypeDeclHandler = _no_doctype
+    parser.ProcessingInstructionHandler = _no_instruction
+    try:
+        parser.Parse(body, True)
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        raise DocumentError(_reason(error)) from error
+    return builder.root
+
+
+def plain(element: Element) -> Any:
+    """What a JSON reader would have been given: a text, or a mapping; repeated names are a list."""
+    named = [
+        (name.rpartition(" ")[2], value) for name, value in element.attributes if not _xsi(name)
+    ]
+    named += [(child.name, plain(child)) for child in element.children]
+    if not named:
+        return None if element.is_nil else element.text.strip()
+    return {name: _one_or_many(values) for name, values in _grouped(named).items()}
+
+
+def leaves(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every property of a JSON value at any depth, with its value; items of lists count too."""
+    waiting: list[Any] = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, Mapping):
+            yield from found.items()
+            waiting.extend(found.values())
+        elif isinstance(found, list):
+            waiting.extend(found)
+
+
+def elements(root: Element) -> Iterator[Element]:
+    """The element and all below it."""
+    waiting = [root]
+    while waiting:
+        found = waiting.pop()
+        yield found
+        waiting.extend(found.children)
+
+
+def write_json(value: Any) -> bytes:
+    """Compact UTF-8 JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
+def write_xml(root: Element, namespace: str) -> bytes:
+    """UTF-8 XML with a declaration; every element is in `namespace`, if there is one."""
+    head = f" xmlns={quoteattr(namespace)}" if namespace else ""
+    if any(element.is_nil for element in elements(root)):
+        head += f' xmlns:xsi="{XSI}"'
+    return f'<?xml version="1.0" encoding="utf-8"?>{_markup(root, head)}'.encode()
+
+
+class _Builder:
+    """Puts an element tree together from a parser's events."""
+
+    def __init__(self) -> None:
+        self._open: list[Element] = []
+        self.root = Element(name="")
+
+    def start(self, name: str, attributes: Mapping[str, str]) -> None:
+        if len(self._open) >= MAX_DEPTH:
+            raise DocumentError("it is nested too deep")
+        element = Element(name=name.rpartition(" ")[2], attributes=tuple(attributes.items()))
+        if self._open:
+            self._open[-1].children.append(element)
+        else:
+            self.root = element
+        self._open.append(element)
+
+    def end(self, _name: str) -> None:
+        element = self._open.pop()
+        if element.children and not element.text.strip():
+            element.text = ""
+
+    def say(self, text: str) -> None:
+        self._open[-1].text += text
+
+
+def _markup(element: Element, head: str = "") -> str:
+    nil = ' xsi:nil="true"' if element.is_nil else ""
+    inner = escape(element.text) + "".join(map(_markup, element.children))
+    return f"<{element.name}{head}{nil}>{inner}</{element.name}>"
+
+
+def _xsi(name: str) -> bool:
+    return name.rpartition(" ")[0] in _XML_NAMESPACES
+
+
+def _grouped(named: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
+    groups: dict[str, list[Any]] = {}
+    for name, value in named:
+        groups.setdefault(name, []).append(value)
+    return groups
+
+
+def _one_or_many(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise DocumentError("a property stands in it twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise DocumentError(f"{name} is not JSON")
+
+
+def _no_doctype(*_facts: object) -> None:
+    raise DocumentError("it holds a document type declaration, which is never read")
+
+
+def _no_instruction(*_facts: object) -> None:
+    raise DocumentError("it holds a processing instruction, which is never read")
+
+
+def _check_depth(value: Any) -> None:
+    waiting = [(value, 0)]
+    while waiting:
+        found, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise DocumentError("it is nested too deep")
+        inner = found.values() if isinstance(found, dict) else found
+        if isinstance(found, dict | list):
+            waiting += [(item, depth + 1) for item in inner]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, DocumentError):
+        return str(error)
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos}"
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8"
+    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
