@@ -195,9 +195,10 @@ class _Execution:
             first = False
             accepted = self._in_state(call, State.ACCEPTED)
             if accepted:
+                asked = self._line.clock()
                 error = self._await_accepted(accepted)
                 call = self._in_state(call, State.READY)
-                started = self._line.clock()
+                started += self._line.clock() - asked
             else:
                 tries += 1
                 error = self._attempt(call)
