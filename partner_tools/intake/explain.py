@@ -5,7 +5,7 @@ The messages are ours and quote at most a short text; jsonschema's own embed the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from partner_tools.intake import fields, rules
@@ -17,9 +17,21 @@ _IDENTIFIERS = ("serialNumber", "productKeyId", "hardwareHash")
 
 
 def explain(
+    violations: Sequence[Violation], document: Mapping[str, object], known: frozenset[str]
+) -> Iterator[Finding]:
+    """What a document's violations amount to. `known` are the properties of the document.
+
+    A value of the wrong type breaks other keywords as well, of which nothing more is said.
+    """
+    mistyped = {one.path for one in violations if one.keyword == "type"}
+    for one in violations:
+        if one.keyword == "type" or one.path not in mistyped:
+            yield from _explain(one, document, known)
+
+
+def _explain(
     violation: Violation, document: Mapping[str, object], known: frozenset[str]
 ) -> tuple[Finding, ...]:
-    """The findings that one violation amounts to. `known` are the properties of the document."""
     column = ".".join(map(str, violation.path)) or None
     value = _value_at(document, violation.path)
     if violation.keyword == "required":

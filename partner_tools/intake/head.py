@@ -90,8 +90,7 @@ def _checked(
         return {}, found + broken
     schema = _head_schema()
     known = frozenset(schema["properties"])
-    for violation in Checker(schema).violations(trimmed):
-        found += explain(violation, trimmed, known)
+    found += explain(Checker(schema).violations(trimmed), trimmed, known)
     return trimmed, found
 
 

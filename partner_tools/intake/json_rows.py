@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from partner_tools.intake import rules
+from partner_tools.intake import limits, rules
 from partner_tools.intake.rules import Finding, HaltError, finding, problem, shown
 from partner_tools.intake.schema import kind_of
 from partner_tools.intake.table import Item, Row
@@ -79,12 +79,22 @@ def _line(text: str, number: int, file: str) -> Iterator[Item]:
 def _items(value: object, row: int, file: str, twice: list[str]) -> Iterator[Item]:
     for key in twice:
         yield problem(file, row, _stands_twice(key))
-    if isinstance(value, dict):
+    if _is_deep(value, limits.JSON_DEPTH):
+        yield problem(file, row, _TOO_DEEP)
+    elif isinstance(value, dict):
         yield Row(row, value)
         return
-    message = f"a device is {kind_of(value)} instead of an object"
-    yield problem(file, row, finding(rules.WRONG_TYPE, message))
+    else:
+        message = f"a device is {kind_of(value)} instead of an object"
+        yield problem(file, row, finding(rules.WRONG_TYPE, message))
     yield Row(row, None)
+
+
+def _is_deep(value: object, left: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return not left or any(_is_deep(one, left - 1) for one in inner)
 
 
 def _read_batch(cursor: _Cursor, file: str) -> JsonBatch:
@@ -105,6 +115,8 @@ def _read_batch(cursor: _Cursor, file: str) -> JsonBatch:
             cursor.pass_list()
         else:
             properties[key] = cursor.value()
+            if _is_deep(properties[key], limits.JSON_DEPTH):
+                raise HaltError(_TOO_DEEP)
         problems += (problem(file, None, _stands_twice(twice)) for twice in cursor.take_twice())
     cursor.finish()
     return JsonBatch(

@@ -25,6 +25,8 @@ COLUMNS: Final = 256
 """The columns of a table."""
 JSON_BYTES: Final = 64 * MIB
 """A JSON batch: about 400,000 devices, or 15,000 with hashes."""
+JSON_DEPTH: Final = 16
+"""Objects and lists within each other. A batch needs four."""
 XLSX_BYTES: Final = 32 * MIB
 """A workbook as a file."""
 XLSX_UNPACKED_BYTES: Final = 256 * MIB

@@ -6,7 +6,8 @@ schema accepts. `RowCheck.is_good` tells those apart for a tenth of the price; `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,8 +23,10 @@ Values = dict[str, object]
 Extra = tuple[tuple[str, str], ...]
 
 HASH = "hardwareHash"
-_TELLING = ("  ", "| ", " |", '"', "'", "=", "E+", "e+")
-"""What makes a row of ASCII worth a second look, in its texts joined by `|`."""
+_PLAIN = re.compile(r"[!#-&(-*,-<>-{}~]+(?:[ |][!#-&(-*,-<>-{}~]+)*")
+"""Texts joined by `|`: words of printable ASCII without quotes, `=` and `+`, one blank between."""
+
+_PLAIN_SERIAL = re.compile(r"[0-9A-Za-z/_:#-]+")
 
 
 class Examined(NamedTuple):
@@ -58,7 +61,7 @@ class RowCheck:
         else:
             examined = self.examine(values)
         if extra:
-            return Examined(examined.values, (*examined.findings, *secrets(dict(extra))))
+            return Examined(examined.values, (*examined.findings, *secrets(extra)))
         return examined
 
     def examine(self, values: Values) -> Examined:
@@ -71,14 +74,12 @@ class RowCheck:
         return Examined(trimmed, tuple(dict.fromkeys(found)))
 
     def _content(self, values: Values) -> list[Finding]:
-        found = [*secrets(values)]
+        found = [*secrets(values.items())]
         for prefix, identity in _identities(values):
             found += self._identity(identity, prefix)
         told = {one.column for one in found if one.severity is Severity.ERROR}
-        for violation in self._checker.violations(values):
-            found += (
-                one for one in explain(violation, values, self._known) if one.column not in told
-            )
+        refused = explain(self._checker.violations(values), values, self._known)
+        found += (one for one in refused if one.column is None or one.column not in told)
         return found
 
     def _identity(self, identity: Values, prefix: str) -> Iterator[Finding]:
@@ -103,15 +104,10 @@ def is_plain(values: Values, placeholders: frozenset[str]) -> bool:
         text = "|".join(values.values() if HASH not in values else _without_hash(values))  # type: ignore[arg-type]
     except TypeError:
         return False
-    if not (text.isascii() and text.isprintable()):
-        return False
-    if text[:1] == " " or text[-1:] == " ":
-        return False
-    for telling in _TELLING:
-        if telling in text:
-            return False
     serial = values.get("serialNumber")
-    return serial is None or _is_plain_serial(str(serial), placeholders)
+    return (not text or bool(_PLAIN.fullmatch(text))) and (
+        serial is None or _is_plain_serial(str(serial), placeholders)
+    )
 
 
 def _without_hash(values: Values) -> list[object]:
@@ -119,9 +115,7 @@ def _without_hash(values: Values) -> list[object]:
 
 
 def _is_plain_serial(serial: str, placeholders: frozenset[str]) -> bool:
-    if " " in serial or "," in serial or "." in serial:
-        return False
-    return serial[:1] not in ("{", "<") and serial.lower() not in placeholders
+    return bool(_PLAIN_SERIAL.fullmatch(serial)) and serial.lower() not in placeholders
 
 
 def _known_properties(schema: dict[str, Any]) -> frozenset[str]:
@@ -207,11 +201,11 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def secrets(values: Mapping[str, object], prefix: str = "") -> Iterator[Finding]:
+def secrets(values: Iterable[tuple[str, object]], prefix: str = "") -> Iterator[Finding]:
     """Product keys, wherever they stand."""
-    for name, value in values.items():
+    for name, value in values:
         if isinstance(value, dict):
-            yield from secrets(value, f"{prefix}{name}.")
+            yield from secrets(value.items(), f"{prefix}{name}.")
         elif isinstance(value, str) and name != HASH:
             found = fields.explain_text(prefix + name, value)
             if found and found.rule == rules.PRODUCT_KEY.name:

@@ -65,12 +65,20 @@ def problem(file: str, row: int | None, found: Finding) -> Problem:
     return Problem(
         file=file,
         row=row,
-        column=found.column,
+        column=_column(found.column),
         rule=found.rule,
         severity=found.severity,
         message=found.message,
         remedy=found.remedy,
     )
+
+
+def _column(name: str | None) -> str | None:
+    """A header or property as it is spelt, unless it is hostile."""
+    if name is None or (len(name) <= SHOWN_CHARACTERS and name.isprintable()):
+        is_secret = name is not None and PRODUCT_KEY_TEXT.search(name)
+        return "(a product key, not shown)" if is_secret else name
+    return shown(name)
 
 
 def shown(text: str) -> str:

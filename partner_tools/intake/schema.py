@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 _SUFFIX = ".schema.json"
-_FORMATS = ("date-time", "uuid")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}"
@@ -73,11 +72,10 @@ class Checker:
     def _fast(self) -> Any:
         import jsonschema_rs
 
-        checks = dict.fromkeys(_FORMATS)
-        formats = {name: _FORMAT_CHECKS[name] for name in checks}
-        return jsonschema_rs.Draft202012Validator(
-            self._schema, formats=formats, validate_formats=True, ignore_unknown_formats=True
-        )
+        try:  # in linear time, which look-around does not allow
+            return _fast(self._schema, jsonschema_rs.RegexOptions())
+        except ValueError:
+            return _fast(self._schema, jsonschema_rs.FancyRegexOptions())
 
     @cached_property
     def _reference(self) -> Any:
@@ -120,13 +118,21 @@ def _folder() -> Traversable:
     return shipped if shipped.is_dir() else Path(__file__).resolve().parents[2] / "schemas"
 
 
+def _fast(schema: dict[str, Any], patterns: Any) -> Any:
+    import jsonschema_rs
+
+    return jsonschema_rs.Draft202012Validator(
+        schema, formats=_FORMAT_CHECKS, validate_formats=True, pattern_options=patterns
+    )
+
+
 def _reference(schema: dict[str, Any]) -> Any:
     from jsonschema import Draft202012Validator, FormatChecker
     from jsonschema.validators import extend
 
     formats = FormatChecker(formats=())
-    for name in _FORMATS:
-        formats.checks(name)(_FORMAT_CHECKS[name])
+    for name, check in _FORMAT_CHECKS.items():
+        formats.checks(name)(check)
     strict = extend(Draft202012Validator, {"pattern": _check_pattern})  # type: ignore[no-untyped-call]
     return strict(schema, format_checker=formats)
 

@@ -143,7 +143,8 @@ def _rows(records: Iterable[Record | Problem], columns: Columns, file: str) -> I
         if _is_blank(cells):
             continue
         if len(cells) == width and kinds is None:
-            yield Row(line, {name: cell for name, cell in zip(names, cells, strict=True) if cell})
+            values: dict[str, object] = dict(zip(names, cells, strict=True))
+            yield Row(line, _given(values) if "" in cells else values)
         else:
             yield from _odd_row(record, columns, file)
 
@@ -161,8 +162,12 @@ def _odd_row(record: Record, columns: Columns, file: str) -> Iterator[Item]:
         yield Row(line, None)
         return
     named = zip(columns.names, cells, strict=False)
-    values: dict[str, object] = {name: cell for name, cell in named if cell and name}
-    yield Row(line, values, _extra(cells, columns))
+    values = {name: cell for name, cell in named if name}
+    yield Row(line, _given(values), _extra(cells, columns))
+
+
+def _given(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: cell for name, cell in values.items() if cell}
 
 
 def _extra(cells: Sequence[str], columns: Columns) -> tuple[tuple[str, str], ...]:
