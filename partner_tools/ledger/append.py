@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Any
 
-from sqlalchemy import Connection, Update, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from partner_tools.events import (
     RUN_STATES,
@@ -34,6 +34,28 @@ from partner_tools.model import Outcome, RunId, RunState
 _IN_FLIGHT = frozenset({State.SENT, State.RESENT})
 _LOADED_AT_ONCE = 500
 _TALLIED = ("state", "started_at", "finished_at", "counts", "head_n", "head_hash")
+_FOUND = ("target", "found", "serial_number", "product_key_id")
+
+_LOCK_RUNS = (
+    select(runs.c.run, *(runs.c[name] for name in _TALLIED))
+    .where(runs.c.run.in_(bindparam("wanted", expanding=True)))
+    .order_by(runs.c.run)  # one order for all writers, so that none waits for another in a ring
+    .with_for_update()
+)
+_MOVE_RUN = (
+    update(runs)
+    .where(runs.c.run == bindparam("of"))
+    .values({name: bindparam(name) for name in _TALLIED})
+)
+_LOAD_DEVICES = select(
+    devices.c.idx, devices.c.device, *(devices.c[name] for name in codec.HISTORY_COLUMNS)
+).where(devices.c.run == bindparam("of"), devices.c.idx.in_(bindparam("wanted", expanding=True)))
+_MOVE_DEVICE = (
+    update(devices)
+    .where(devices.c.run == bindparam("of"), devices.c.idx == bindparam("at"))
+    .values({name: bindparam(name) for name in codec.HISTORY_COLUMNS})
+)
+_RESOLVE_DEVICE = _MOVE_DEVICE.values({name: bindparam(name) for name in _FOUND})
 
 Place = tuple[RunId, int]
 """A device of a run."""
@@ -85,11 +107,12 @@ def make_draft(event: Event) -> Draft:
     Raises ValueError or TypeError for a moment without a time zone or a payload that is not JSON.
     """
     at = codec.moment_text(event.at)
-    payload, text = event.payload, codec.json_text(event.payload)
+    text = codec.json_text(event.payload)
     if '"hardwareHash"' in text:
-        payload = codec.without_hashes(payload)
-        text = codec.json_text(payload)
-    event = replace(event, at=event.at.astimezone(UTC), payload=payload)
+        event = replace(event, payload=codec.without_hashes(event.payload))
+        text = codec.json_text(event.payload)
+    if event.at.tzinfo is not UTC:
+        event = replace(event, at=event.at.astimezone(UTC))
     return Draft(event, at, text, chain.payload_digest(text))
 
 
@@ -217,9 +240,7 @@ def _places(drafts: Iterable[Draft]) -> Iterable[Place]:
 
 
 def _load_runs(connection: Connection, wanted: set[RunId]) -> dict[RunId, RunTally]:
-    columns = (runs.c[name] for name in ("run", *_TALLIED))
-    query = select(*columns).where(runs.c.run.in_(sorted(wanted))).order_by(runs.c.run)
-    rows = connection.execute(query.with_for_update()).mappings()
+    rows = connection.execute(_LOCK_RUNS, {"wanted": sorted(wanted)}).mappings()
     return {
         row["run"]: RunTally(
             state=row["state"],
@@ -236,13 +257,9 @@ def _load_runs(connection: Connection, wanted: set[RunId]) -> dict[RunId, RunTal
 def _load_devices(
     connection: Connection, group: _Group, run: RunId, indexes: Sequence[int]
 ) -> None:
-    columns = (devices.c[name] for name in ("idx", "device", *codec.HISTORY_COLUMNS))
-    query = select(*columns).where(
-        devices.c.run == run, devices.c.idx.in_(bindparam("wanted", expanding=True))
-    )
     for start in range(0, len(indexes), _LOADED_AT_ONCE):
         wanted = indexes[start : start + _LOADED_AT_ONCE]
-        for row in connection.execute(query, {"wanted": wanted}).mappings():
+        for row in connection.execute(_LOAD_DEVICES, {"of": run, "wanted": wanted}).mappings():
             group.histories[run, row["idx"]] = codec.history_from(row)
             group.named[run, row["idx"]] = row["device"]
 
@@ -295,18 +312,10 @@ def _write_devices(connection: Connection, group: _Group, drafts: Sequence[Draft
             found.append(row)
         else:
             moved.append(row)
-    for rows in (moved, found):
-        if rows:
-            connection.execute(_update_device(rows[0].keys()), rows)
-
-
-def _update_device(names: Iterable[str]) -> Update:
-    moved: dict[str, Any] = {name: bindparam(name) for name in names if name not in {"of", "at"}}
-    return (
-        update(devices)
-        .where(devices.c.run == bindparam("of"), devices.c.idx == bindparam("at"))
-        .values(moved)
-    )
+    if moved:
+        connection.execute(_MOVE_DEVICE, moved)
+    if found:
+        connection.execute(_RESOLVE_DEVICE, found)
 
 
 def _write_customers(connection: Connection, drafts: Sequence[Draft]) -> None:
@@ -324,13 +333,8 @@ def _write_runs(connection: Connection, group: _Group, drafts: Sequence[Draft]) 
     for draft in drafts:
         if draft.event.device is None:
             move_run(group.runs[draft.event.run], draft.event.kind, draft.at)
-    statement = (
-        update(runs)
-        .where(runs.c.run == bindparam("of"))
-        .values({name: bindparam(name) for name in _TALLIED})
-    )
     touched = dict.fromkeys(draft.event.run for draft in drafts)
-    connection.execute(statement, [{"of": run, **_columns(group.runs[run])} for run in touched])
+    connection.execute(_MOVE_RUN, [{"of": run, **_columns(group.runs[run])} for run in touched])
 
 
 def _columns(tally: RunTally) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from partner_tools.model import (
 Columns = Mapping[Any, Any]
 """A row of a table by the names of its columns."""
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False)
 _IDENTITY = {
     "serialNumber": "serial_number",
     "manufacturer": "manufacturer",
@@ -55,7 +56,7 @@ def json_text(value: Any) -> str:
 
     ASCII keeps NUL and lone surrogates, which a service or a file may hold, out of the database.
     """
-    return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def moment_text(at: datetime) -> str:

@@ -21,7 +21,7 @@ from partner_tools.ledger.database import Database, advisory_key, make_private_f
 from partner_tools.ledger.failures import explained
 from partner_tools.model import RunId
 
-_GRACE_SECONDS = 1.0
+_GRACE_SECONDS = 0.5
 """`is_held` takes the lock for a moment, which `hold` has to outlast."""
 
 

