@@ -46,6 +46,8 @@ MANNERS = {
 }
 """How an answer goes back under a fault; whole under any other."""
 
+UNANSWERED = frozenset({Manner.RESET, Manner.CLOSED})
+
 OUTAGES = {FaultKind.REFUSE: Outage.REFUSE, FaultKind.TLS_FAILURE: Outage.TLS_FAILURE}
 
 UNPROCESSED = frozenset(
@@ -84,13 +86,13 @@ class Core:
         self._clock = clock
         self._sleep = sleep
         self._seed = seed
-        self._started = clock()
         self._lock = threading.Lock()
         self.behave(faults)
 
     def behave(self, faults: Faults) -> None:
-        """Play these faults from now on: counts, buckets and chance start anew."""
+        """Play these faults from now on: counts, buckets, chance and times start anew."""
         with self._lock:
+            self._started = self._clock()
             self._faults = faults
             self._script = Script(faults.rules, seed=self._seed)
             self._random = random.Random(self._seed)  # noqa: S311 - faults, not secrets
@@ -106,28 +108,18 @@ class Core:
         self._wait(latency / 2 + _delay(fault, FaultKind.SLOW))
         answer, processed = self._answer(service, call, fault)
         response = service.stamp(request, _disfigured(answer.response, fault))
+        delivery = _delivery(response, fault)
         self.log.add(
-            Entry(
-                number=number,
-                at=at,
-                service=service.name,
-                method=request.method,
-                path=request.path,
-                operation=call.operation,
-                request_id=request.header("MS-RequestId"),
-                correlation_id=request.header("MS-CorrelationId"),
-                partner=call.partner,
-                customer=call.customer,
-                batch=call.batch,
-                serial=call.serial,
-                status=response.status,
+            replace(
+                _entry(call, request, service.name, number, at),
+                status=response.status if delivery.manner not in UNANSWERED else None,
                 fault=fault.kind if fault else None,
                 processed=processed,
                 replayed=answer.replayed,
             )
         )
         self._wait(latency / 2 + _delay(fault, FaultKind.SLOW_ANSWER))
-        return _delivery(response, fault)
+        return delivery
 
     def _answer(self, service: Service, call: Call, fault: Fault | None) -> tuple[Answer, bool]:
         injected = _injected(service, fault, self._clock())
@@ -183,6 +175,24 @@ def retry_after_header(form: RetryAfter, wait: float, now: float) -> tuple[tuple
         RetryAfter.NONSENSE: "in a while",
     }
     return (("Retry-After", values[form]),) if form in values else ()
+
+
+def _entry(call: Call, request: Request, service: str, number: int, at: float) -> Entry:
+    """What is known of a request before it is answered."""
+    return Entry(
+        number=number,
+        at=at,
+        service=service,
+        method=request.method,
+        path=request.path,
+        operation=call.operation,
+        request_id=request.header("MS-RequestId"),
+        correlation_id=request.header("MS-CorrelationId"),
+        partner=call.partner,
+        customer=call.customer,
+        batch=call.batch,
+        serial=call.serial,
+    )
 
 
 def _facts(service: Service, call: Call, request: Request) -> Facts:

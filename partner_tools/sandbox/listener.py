@@ -69,9 +69,9 @@ class Listener:
                 return
             try:
                 self._server = _Server((HOST, self._port), self)
-            except OSError as error:
+            except (OSError, OverflowError) as error:
                 raise InputError(
-                    f"cannot listen on {HOST}:{self._port}: {error.strerror}",
+                    f"cannot listen on {HOST}:{self._port}: {error}",
                     remedy="pass another --port, or 0 for any that is free",
                     rule="port-taken",
                 ) from error
@@ -134,7 +134,7 @@ class _Server(ThreadingMixIn, TCPServer):
     def __init__(self, address: tuple[str, int], listener: Listener) -> None:
         self.listener = listener
         self._thread = threading.Thread(
-            target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+            target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )
         super().__init__(address, _Handler)
 
@@ -193,7 +193,13 @@ class _Handler(BaseHTTPRequestHandler):
         if listener.down:
             self._reset()
             return
-        delivery = listener.serve(self._request())
+        try:
+            request = self._request()
+        except ValueError:
+            self.close_connection = True
+            self.send_error(400, explain="The length of the body is no number.")
+            return
+        delivery = listener.serve(request)
         self._suffer(delivery)
         self._deliver(delivery)
 

@@ -23,10 +23,10 @@ class Entry:
     customer: str | None = None
     batch: str | None = None
     serial: str | None = None
-    status: int
-    """The status that the answer had; it never left where `fault` says so."""
+    status: int | None = None
+    """Of the answer that was sent; None where a fault kept every byte of it back."""
     fault: str | None = None
-    processed: bool
+    processed: bool = False
     """Whether the service acted on it, whatever the client was told."""
     replayed: bool = False
     """Whether an earlier request with this id had its outcome, which was given again."""
@@ -64,10 +64,11 @@ class Log:
         return tuple(entry for entry in self.entries if entry.operation == operation)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """How often each operation was answered with each status; no-answer faults by name."""
+        """How often each operation was answered with each status; by the fault's name if not."""
         counted: dict[str, Counter[str]] = {}
         for entry in self.entries:
-            counted.setdefault(entry.operation, Counter())[entry.fault or str(entry.status)] += 1
+            outcome = str(entry.fault) if entry.status is None else str(entry.status)
+            counted.setdefault(entry.operation, Counter())[outcome] += 1
         return {operation: dict(sorted(c.items())) for operation, c in sorted(counted.items())}
 
     def clear(self) -> None:

@@ -65,12 +65,12 @@ class Asked:
         return f"{self.base_url}/{self.tenant}/v2.0"
 
     @property
-    def resource(self) -> str:
-        """What the token is to be for: v1 says it by name, v2 within its scopes."""
+    def resource(self) -> str | None:
+        """What the token is to be for, if it says so: v1 by name, v2 within its scopes."""
         if self.version == 1:
-            return self.form.get("resource", "")
+            return self.form.get("resource")
         scopes = [s for s in self.form.get("scope", "").split() if s not in OPENID_SCOPES]
-        return scopes[0].rpartition("/")[0].rstrip("/") if scopes else GRAPH
+        return scopes[0].rpartition("/")[0].rstrip("/") if scopes else None
 
 
 class Login:
@@ -170,8 +170,9 @@ class Login:
 
     def _device_code(self, asked: Asked) -> dict[str, Any]:
         application = self._application(asked)
+        resource = _known(asked.resource or GRAPH)
         code = self._tokens.to_poll(
-            application.client_id, asked.tenant, lifetime=DEVICE_CODE_LIFETIME
+            application.client_id, asked.tenant, resource, lifetime=DEVICE_CODE_LIFETIME
         )
         user_code = derived_id(code)[:8].upper()
         return {
@@ -199,7 +200,12 @@ class Login:
         if asked.version == 2 and not asked.form.get("scope", "").endswith("/.default"):
             text = "Client credential flows must have a scope value with /.default suffixed."
             raise LoginError("invalid_scope", 1002012, text)
-        return self._access(asked, application, None)
+        audience = _known(asked.resource or GRAPH)
+        lifetime = self._quirks().token_lifetime
+        token = self._tokens.for_app(
+            application.client_id, asked.tenant, audience, lifetime=lifetime
+        )
+        return self._granted(asked, token, audience)
 
     def _for_refresh(self, asked: Asked, application: Application) -> dict[str, Any]:
         claims = self._tokens.read(asked.form.get("refresh_token", ""), "refresh")
@@ -212,10 +218,10 @@ class Login:
             text = (
                 "Due to a configuration change made by your administrator, or because you moved "
                 "to a new location, you must use multi-factor authentication to access "
-                f"'{asked.resource}'."
+                f"'{claims['resource']}'."
             )
             raise LoginError("invalid_grant", 50076, text)
-        return self._access(asked, application, user)
+        return self._for_user(asked, application, user, asked.resource or claims["resource"])
 
     def _for_device_code(self, asked: Asked, application: Application) -> dict[str, Any]:
         code = asked.form.get("device_code") or asked.form.get("code", "")
@@ -230,45 +236,37 @@ class Login:
         if pending:
             text = "Authorization is pending. Continue polling."
             raise LoginError("authorization_pending", 70016, text)
-        return self._access(asked, application, self._seed.users[0])
+        return self._for_user(asked, application, self._seed.users[0], claims["resource"])
 
-    def _access(self, asked: Asked, application: Application, user: User | None) -> dict[str, Any]:
-        audience = asked.resource.rstrip("/")
-        if audience not in AUDIENCES and not audience.startswith("api://"):
-            text = f"The resource principal named {audience} was not found in the tenant."
-            raise LoginError("invalid_resource", 500011, text)
-        client, lifetime = application.client_id, self._quirks().token_lifetime
-        if user is None:
-            token = self._tokens.for_app(client, asked.tenant, audience, lifetime=lifetime)
-            return self._granted(asked, token, lifetime)
-        token = self._tokens.for_user(user, client, asked.tenant, audience, lifetime=lifetime)
+    def _for_user(
+        self, asked: Asked, application: Application, user: User, resource: str
+    ) -> dict[str, Any]:
+        audience, client = _known(resource), application.client_id
+        token = self._tokens.for_user(
+            user, client, asked.tenant, audience, lifetime=self._quirks().token_lifetime
+        )
+        scope = "user_impersonation"
         return {
-            **self._granted(asked, token, lifetime),
-            "scope": "user_impersonation"
-            if asked.version == 1
-            else f"{audience}/user_impersonation",
-            "refresh_token": self._tokens.to_refresh(user, client, asked.tenant),
+            **self._granted(asked, token, audience),
+            "scope": scope if asked.version == 1 else f"{audience}/{scope}",
+            "refresh_token": self._tokens.to_refresh(user, client, asked.tenant, audience),
             "id_token": self._tokens.to_identify(user, client, asked.tenant, asked.issuer),
             "client_info": client_info(user, asked.tenant),
         }
 
-    def _granted(self, asked: Asked, token: str, lifetime: int) -> dict[str, Any]:
+    def _granted(self, asked: Asked, token: str, audience: str) -> dict[str, Any]:
+        lifetime = self._quirks().token_lifetime
+        answer = {"token_type": "Bearer", "access_token": token}
         if asked.version == 2:
-            return {
-                "token_type": "Bearer",
-                "expires_in": lifetime,
-                "ext_expires_in": lifetime,
-                "access_token": token,
-            }
+            return {**answer, "expires_in": lifetime, "ext_expires_in": lifetime}
         expires_on = int(self._clock()) + lifetime
         return {
-            "token_type": "Bearer",
+            **answer,
             "expires_in": str(lifetime),
             "ext_expires_in": str(lifetime),
             "expires_on": str(expires_on),
             "not_before": str(expires_on - lifetime),
-            "resource": asked.resource,
-            "access_token": token,
+            "resource": audience,
         }
 
     def _application(self, asked: Asked) -> Application:
@@ -318,6 +316,15 @@ def _tenants(seed: Seed) -> dict[str, str]:
         for name in (customer.tenant_id, customer.domain, *customer.custom_domains):
             found[name.lower()] = customer.tenant_id
     return found
+
+
+def _known(resource: str) -> str:
+    """The resource, if there is one of this name."""
+    audience = resource.rstrip("/")
+    if audience not in AUDIENCES and not audience.startswith("api://"):
+        text = f"The resource principal named {audience} was not found in the tenant."
+        raise LoginError("invalid_resource", 500011, text)
+    return audience
 
 
 def _stale_refresh_token() -> LoginError:

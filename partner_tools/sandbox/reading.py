@@ -48,12 +48,17 @@ T = TypeVar("T")
 
 def read_seed(path: Path) -> Seed:
     """The world of a seed file. Raises InputError with every problem of the file."""
-    return seed_from(_read(path, "sandbox-seed"))
+    return seed_from(_checked(_read(path, "sandbox-seed"), "sandbox-seed", str(path)))
 
 
 def read_faults(path: Path) -> Faults:
     """The behaviour of a faults file. Raises InputError with every problem of the file."""
-    return faults_from(_read(path, "sandbox-faults"))
+    return checked_faults(_read(path, "sandbox-faults"), str(path))
+
+
+def checked_faults(document: Any, name: str) -> Faults:
+    """The behaviour that a document describes. Raises InputError with every problem of it."""
+    return faults_from(_checked(document, "sandbox-faults", name))
 
 
 def shipped_seed() -> Seed:
@@ -94,17 +99,21 @@ def faults_from(document: Object) -> Faults:
     )
 
 
-def _read(path: Path, schema: str) -> Object:
+def _read(path: Path, schema: str) -> Any:
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f'cannot read "{path}": {error}',
             remedy=f"give a JSON file; `partner-tools schema {schema}` says what may stand in it",
         ) from error
+
+
+def _checked(document: Any, schema: str, name: str) -> Object:
+    """The document, if it keeps its schema."""
     problems = tuple(
         Problem(
-            file=str(path),
+            file=name,
             row=None,
             column="/".join(map(str, violation.path)) or None,
             rule=f"schema-{violation.keyword}",
@@ -117,7 +126,7 @@ def _read(path: Path, schema: str) -> Object:
     if problems:
         first = problems[0]
         raise InputError(
-            f'"{path}" is no {schema} file: {first.column or "it"} {first.message}',
+            f'"{name}" is no {schema} file: {first.column or "it"} {first.message}',
             remedy=first.remedy,
             problems=problems,
         )

@@ -10,15 +10,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, TextIO
 
+from partner_tools.sandbox.control import Control
 from partner_tools.sandbox.core import Core
 from partner_tools.sandbox.faults import Faults
-from partner_tools.sandbox.listener import HOST, Listener
+from partner_tools.sandbox.listener import HOST, Listener, Serve
 from partner_tools.sandbox.log import Log
 from partner_tools.sandbox.login import Login
 from partner_tools.sandbox.partner_center import PartnerCenter
@@ -30,6 +32,7 @@ from partner_tools.sandbox.tokens import PARTNER_CENTER, Mint, Tokens
 
 HOUR = 3_600
 DAY = 24 * HOUR
+CONTROL = "control"
 FOREIGN_TENANT = derived_id("foreign partner")
 
 
@@ -65,6 +68,7 @@ class Sandbox:
             PartnerCenter(self.state, self._mint, self._quirks, clock, seed=random_seed),
             Login(seed, self._minter, self._quirks, clock),
         )
+        self._control = Control(self.state, self.log, self.behave)
         self._port = port
         self._listeners: dict[str, Listener] = {}
         self._folder: Path | None = None
@@ -73,10 +77,12 @@ class Sandbox:
         self._folder = Path(tempfile.mkdtemp(prefix="partner-tools-sandbox-"))
         try:
             tls = _tls(self.ca_file)
-            for offset, service in enumerate(self._services):
+            doors: list[tuple[str, Serve]] = [
+                (one.name, partial(self._core.serve, one)) for one in self._services
+            ]
+            for offset, (name, serve) in enumerate([*doors, (CONTROL, self._control.serve)]):
                 port = self._port + offset if self._port else 0
-                serve = partial(self._core.serve, service)
-                self._listeners[service.name] = Listener(serve, tls, self._sleep, port)
+                self._listeners[name] = Listener(serve, tls, self._sleep, port)
         except BaseException:
             self._stop()
             raise
@@ -113,6 +119,11 @@ class Sandbox:
     def tls_urls(self) -> Mapping[str, str]:
         """The same services over HTTPS, at the same ports."""
         return {service.name: self._url(service.name, "https") for service in self._services}
+
+    @property
+    def control_url(self) -> str:
+        """Where another process looks into this sandbox: see `control`."""
+        return self._url(CONTROL, "http")
 
     @property
     def tokens(self) -> Mapping[str, str]:
@@ -170,6 +181,7 @@ class Sandbox:
             "schemaVersion": "1",
             "urls": dict(urls),
             "tlsUrls": dict(self.tls_urls),
+            "controlUrl": self.control_url,
             "caFile": str(self.ca_file),
             "tokens": dict(tokens),
             "partner": {
@@ -211,15 +223,12 @@ def serve(seed_path: Path | None, faults_path: Path | None, port: int, stdout: T
     seed = read_seed(seed_path) if seed_path else shipped_seed()
     faults = read_faults(faults_path) if faults_path else None
     stop = threading.Event()
-    with Sandbox(seed, faults, port=port) as sandbox:
-        signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    with suppress(KeyboardInterrupt), Sandbox(seed, faults, port=port) as sandbox:
         stdout.write(json.dumps(sandbox.announce()) + "\n")
         stdout.flush()
-        try:
-            while not stop.wait(0.5):
-                pass
-        except KeyboardInterrupt:
-            return
+        while not stop.wait(0.5):  # in slices: Windows cannot interrupt a wait without an end
+            pass
 
 
 def _first(users: Iterable[User], wanted: Callable[[User], bool]) -> User | None:

@@ -177,11 +177,7 @@ class State:
         self._jobs: dict[str, _Job] = {}
         self._waiting: list[_Job] = []
         self._audit: list[AuditRecord] = []
-        self._holders: dict[str, dict[str, int]] = {}
-        for tenant, customer in self._customers.items():
-            for batch in customer.batches.values():
-                for device in batch.registered():
-                    self._hold(tenant, device, 1)
+        self._holders: dict[str, dict[str, int]] | None = None
 
     def devices(self, customer: str) -> tuple[Placed, ...]:
         """What is registered for a customer (tenant id or domain), whatever lists still show."""
@@ -374,7 +370,8 @@ class State:
             return Ztd.MISSING_IDENTITY
         if device.hardware_hash is not None and not _base64(device.hardware_hash):
             return Ztd.INVALID_HASH
-        holders = {tenant for key in keys for tenant in self._holders.get(key, ())}
+        known = self._known_holders()
+        holders = {tenant for key in keys for tenant in known.get(key, ())}
         if customer in holders:
             return Ztd.ALREADY_ASSIGNED
         if holders or not self.seed.assigned_elsewhere.isdisjoint(_names(device)):
@@ -392,8 +389,19 @@ class State:
                 return None
         return Ztd.NOT_REGISTERED
 
+    def _known_holders(self) -> dict[str, dict[str, int]]:
+        """How often each tenant holds each identity; read from the seed when first needed."""
+        if self._holders is None:
+            self._holders = {}
+            for tenant, customer in self._customers.items():
+                for batch in customer.batches.values():
+                    for device in batch.registered():
+                        self._hold(tenant, device, 1)
+        return self._holders
+
     def _hold(self, tenant: str, device: SeedDevice, change: int) -> None:
-        """Count who holds which identity: each serial, key and hash belongs to one tenant."""
+        if self._holders is None:
+            return
         for key in _keys(device):
             holders = self._holders.setdefault(key, {})
             holders[tenant] = holders.get(tenant, 0) + change

@@ -96,14 +96,20 @@ class Tokens:
         return self._mint.mint(claims, lifetime=lifetime)
 
     def to_refresh(
-        self, user: User, app_id: str, tenant: str, *, lifetime: int = REFRESH_LIFETIME
+        self,
+        user: User,
+        app_id: str,
+        tenant: str,
+        resource: str = PARTNER_CENTER,
+        *,
+        lifetime: int = REFRESH_LIFETIME,
     ) -> str:
-        """A refresh token; no two are equal."""
-        return self._ticket("refresh", app_id, tenant, lifetime, upn=user.name)
+        """A refresh token, for this resource where the exchange names none; no two are equal."""
+        return self._ticket("refresh", app_id, tenant, lifetime, resource=resource, upn=user.name)
 
-    def to_poll(self, app_id: str, tenant: str, *, lifetime: int) -> str:
-        """A device code; no two are equal."""
-        return self._ticket("device-code", app_id, tenant, lifetime)
+    def to_poll(self, app_id: str, tenant: str, resource: str, *, lifetime: int) -> str:
+        """A device code, for the resource that was asked for with it; no two are equal."""
+        return self._ticket("device-code", app_id, tenant, lifetime, resource=resource)
 
     def to_identify(self, user: User, app_id: str, tenant: str, issuer: str) -> str:
         """An id token, which msal checks against the application that asked."""

@@ -266,7 +266,7 @@ def _customer_filter(text: str | None) -> Callable[[SeedCustomer], bool]:
     if text is None:
         return lambda _customer: True
     field, operator, value = _filter(text)
-    if field not in CUSTOMER_FIELDS or operator != "starts_with":
+    if field not in CUSTOMER_FIELDS or operator.replace("_", "") != "startswith":
         raise Refusal(400, 3000, f"Customers cannot be filtered by {field} {operator}.")
     read, prefix = CUSTOMER_FIELDS[field], value.casefold()
     return lambda customer: read(customer).casefold().startswith(prefix)
