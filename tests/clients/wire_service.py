@@ -27,11 +27,15 @@ class Asked:
 
 @dataclass
 class WireService:
-    """Listens on loopback. `script` is taken from its front; the last step repeats."""
+    """Listens on loopback. `script` is taken from its front; the last step repeats.
+
+    `respond` answers by the request instead.
+    """
 
     script: list[Step] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     context: ssl.SSLContext | None = None
+    respond: Callable[[Asked], bytes] | None = None
     connections: int = 0
     _listener: socket.socket = field(init=False)
 
@@ -82,11 +86,16 @@ class WireService:
             stack.callback(stream.close)
             while (asked := _read(stream)) is not None:
                 self.asked.append(asked)
-                step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+                step = self._step(asked)
                 if not isinstance(step, bytes):
                     step(connection)
                     return
                 connection.sendall(step)
+
+    def _step(self, asked: Asked) -> Step:
+        if self.respond is not None:
+            return self.respond(asked)
+        return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
 
 def _read(stream: BinaryIO) -> Asked | None:
