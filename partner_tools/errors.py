@@ -1,6 +1,7 @@
 """What can end a command, each with its exit code, and what a single request can run into.
 
     PartnerToolsError                     exit
+    ├── UnknownRunError                      2   no run, or several, go by that name
     ├── InputError                           3   batch, plan or configuration is invalid
     ├── AuthError                            4   no token, wrong permission
     │   └── Unauthorized                     4   one 401: a fresh token may help, once
@@ -36,6 +37,13 @@ class PartnerToolsError(Exception):
         self.message = message
         self.remedy = remedy
         self.rule = rule or self.default_rule
+
+
+class UnknownRunError(PartnerToolsError, LookupError):
+    """No run of the ledger, or more than one, goes by this name."""
+
+    exit_code = 2
+    default_rule = "unknown-run"
 
 
 class InputError(PartnerToolsError):

@@ -27,7 +27,7 @@ def result_document(
     *, run: str, channel: str, state: RunState, devices: Iterable[DeviceResult]
 ) -> dict[str, Any]:
     """The result of a run, every device of the batch in its order."""
-    lines = [device_line(each) for each in devices]
+    lines = [device_line(each, state) for each in devices]
     return {
         "schemaVersion": "1",
         "run": run,
@@ -45,8 +45,11 @@ def shown_state(state: RunState) -> RunState:
     return RunState.STOPPED if state is RunState.CANCELLED else state
 
 
-def device_line(each: DeviceResult) -> dict[str, Any]:
-    """One device of a result, also one line of `--output jsonl`."""
+def device_line(each: DeviceResult, state: RunState = RunState.RUNNING) -> dict[str, Any]:
+    """One device of a result, also one line of `--output jsonl`.
+
+    A pending device of a planned run has nothing wrong with it, and no remedy.
+    """
     history = each.history
     line = {
         "row": each.device.row,
@@ -54,12 +57,16 @@ def device_line(each: DeviceResult) -> dict[str, Any]:
         "customer": history.customer,
         "outcome": history.outcome.value,
         "detail": detail(history),
-        "remedy": remedy(history),
+        "remedy": None if _is_planned(history, state) else remedy(history),
         "requestId": history.answered_request_id or history.request_id,
         "correlationId": history.correlation_id,
     }
     product_key_id = each.device.identity.product_key_id
     return {**line, "productKeyId": product_key_id} if product_key_id else line
+
+
+def _is_planned(history: History, state: RunState) -> bool:
+    return state is RunState.PLANNED and history.outcome is Outcome.PENDING
 
 
 def detail(history: History) -> str | None:

@@ -123,6 +123,11 @@ class Conduct:
 
         plan, document = make_plan(place, self.ledger.run(self.run), held=held(self.config))
         self.showing.planned()
+        if plan.customers and not self.call.common.quiet:
+            tell(f"{count_removals(plan.devices)} devices can be removed:")
+            tell(question(plan.customers))
+        for note in plan.notes:
+            tell(f"note: {note}")
         return plan, document
 
     def adopt(self, place: Workplace, plan: Plan, document: dict[str, Any]) -> Plan:
@@ -154,7 +159,9 @@ class Conduct:
         """Print the result, write the handoff where one was asked for, and give the exit code."""
         self.call.result = None
         self.showing.result()
-        if self.wishes.report is not None:
+        if self.wishes.report is None:
+            self.showing.tell_next()
+        else:
             from partner_tools.cli.report import write_reports
 
             write_reports(

@@ -69,11 +69,21 @@ class Showing:
         elif self.output == "text":
             print_result(document)
         else:
-            self._print_rest(results)
+            self._print_rest(results, record.state)
         if self.junit is not None:
             from partner_tools.report.junit import write_junit
 
             write_junit(document, self.junit)
+
+    def tell_next(self) -> None:
+        """Say which command is next, where one is."""
+        record = self.ledger.run(self.run)
+        if self.output != "text":
+            return
+        if record.state is RunState.FINISHED:
+            tell(f"next: partner-tools report {self.run} -o handoff")
+        elif record.state in (RunState.STOPPED, RunState.INTERRUPTED):
+            tell(f"next: partner-tools resume {self.run}")
 
     def exit_code(self) -> int:
         """What the process ends with when nothing went wrong on the way."""
@@ -99,13 +109,7 @@ class Showing:
             self._printed.add(index)
             print_line(device_line(DeviceResult(device=self._devices[index], history=history)))
 
-    def _print_rest(self, results: list[DeviceResult]) -> None:
+    def _print_rest(self, results: list[DeviceResult], state: RunState) -> None:
         for index, each in enumerate(results):
             if index not in self._printed:
-                print_line(device_line(each))
-
-
-def tell_next(showing: Showing) -> None:
-    """After a run: what remains, and the command that does it."""
-    if showing.exit_code() == 0:
-        tell(f"next: partner-tools report {showing.run} -o handoff")
+                print_line(device_line(each, state))

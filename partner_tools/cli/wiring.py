@@ -174,7 +174,9 @@ def _line(governor: Governor, stop: StopSign, renew: Callable[[], None]) -> Line
 
 def randomness() -> bytes:
     """Bytes that nobody can guess, for run ids."""
-    return secrets.token_bytes(8)
+    from partner_tools.ledger import RANDOM_BYTES
+
+    return secrets.token_bytes(RANDOM_BYTES)
 
 
 def _config_faults(profiles: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from partner_tools.errors import UnknownRunError
 from partner_tools.events import Event, History
 from partner_tools.model import (
     ChannelName,
@@ -20,9 +21,17 @@ from partner_tools.model import (
     TenantId,
 )
 
-
-class UnknownRunError(LookupError):
-    """No run of the ledger, or more than one, goes by this name."""
+__all__ = [
+    "DeviceTrace",
+    "Finding",
+    "RememberedRate",
+    "RunDevice",
+    "RunHead",
+    "RunRecord",
+    "RunStart",
+    "StoredEvent",
+    "UnknownRunError",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
