@@ -141,7 +141,8 @@ class Transport:
         self._clock = clock
         self._sent = threading.local()
         self._proxies = _read_proxies(self.base_url, proxies)
-        context = _open_tls_context(ca_bundle, client_cert)
+        secure = self.base_url.startswith("https://")
+        context = _open_tls_context(ca_bundle, client_cert) if secure else None
         self.session = requests.Session()
         self.session.trust_env = False
         adapter = _Adapter(context, pool_size)
@@ -426,7 +427,7 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
+    def __init__(self, context: ssl.SSLContext | None, pool_size: int) -> None:
         self._context = context
         super().__init__(pool_connections=2, pool_maxsize=pool_size, max_retries=0)
 
@@ -454,8 +455,11 @@ def _use_our_pools(manager: urllib3.PoolManager) -> None:
 def _open_tls_context(
     ca_bundle: Path | str | None, client_cert: ClientCertificate | None
 ) -> ssl.SSLContext:
+    # Reading a store takes a tenth of a second: once for all connections, and none for http.
     context = ssl.create_default_context()
-    context.load_verify_locations(requests.utils.DEFAULT_CA_BUNDLE_PATH)
+    if not context.cert_store_stats()["x509_ca"]:
+        # Pythons without a store of their own, as on macOS and in bare containers.
+        context.load_verify_locations(requests.utils.DEFAULT_CA_BUNDLE_PATH)
     for path in (ca_bundle, *map(os.environ.get, _CA_VARIABLES)):
         if path:
             _trust(context, Path(path))
