@@ -123,6 +123,7 @@ def _other(violation: Violation, column: str | None, value: object) -> Finding:
     rule = {
         "minProperties": rules.BLANK,
         "maxProperties": rules.TOO_LONG,
+        "propertyNames": rules.PROPERTY_NAME,
         "const": rules.CHOICE,
         "enum": rules.CHOICE,
     }.get(violation.keyword, rules.SCHEMA)

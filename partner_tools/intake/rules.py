@@ -160,6 +160,7 @@ IDENTIFIERS_MISSING = _error(
     "identifiers-missing", "add what identifies the device, or delete the row"
 )
 UNKNOWN_PROPERTY = _error("unknown-property", "remove it, correct its name or move it to `extra`")
+PROPERTY_NAME = _error("property-name", "name it in one line of plain text, 256 characters at most")
 DUPLICATE = _warning("duplicate-device", "nothing: the later row becomes the outcome `duplicate`")
 
 # The field

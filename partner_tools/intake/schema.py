@@ -153,11 +153,14 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _violation(error: ValidationError) -> Violation:
+    keyword, expected = str(error.validator), error.validator_value
+    if "propertyNames" in error.absolute_schema_path:
+        keyword, expected = "propertyNames", None
     return Violation(
         path=tuple(error.absolute_path),
-        keyword=str(error.validator),
-        expected=error.validator_value,
-        message=_sentence(str(error.validator), error.validator_value, error.instance),
+        keyword=keyword,
+        expected=expected,
+        message=_sentence(keyword, expected, error.instance),
     )
 
 
@@ -188,6 +191,7 @@ _SENTENCES = {
     "maxProperties": "has more than {expected} properties",
     "minimum": "is less than {expected}",
     "maximum": "is more than {expected}",
+    "propertyNames": "has a property of a name that is not allowed",
 }
 
 

@@ -42,9 +42,12 @@ def hold(source: Source) -> Source:
 
 
 def hold_pipe(source: Source) -> Source:
-    """The same batch, in memory where its path is a pipe, which can be read only once."""
-    is_pipe = source.path is not None and source.path.exists() and not source.path.is_file()
-    return hold(source) if is_pipe else source
+    """The same batch, in memory where it is not a file that can be read twice.
+
+    Raises HaltError as `hold` does.
+    """
+    is_file = source.path is not None and (source.path.is_file() or not source.path.exists())
+    return source if is_file else hold(source)
 
 
 def open_source(source: Source) -> BinaryIO:
