@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -208,8 +209,8 @@ class Sandbox:
 
     def _stop(self) -> None:
         self._stopping.set()
-        for listener in self._listeners.values():
-            listener.close()
+        with ThreadPoolExecutor(len(self._listeners) + 1) as pool:
+            list(pool.map(Listener.close, self._listeners.values()))
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -29,6 +29,7 @@ from partner_tools.sandbox import (
     shipped_seed,
 )
 from partner_tools.sandbox.faults import BodyForm, FaultKind, Faults, LastPage, Quirks
+from partner_tools.sandbox.partner_center.asked import ROUTES
 from partner_tools.sandbox.rates import LimitKind, RetryAfter, Scope
 from partner_tools.sandbox.seed import Relationship
 
@@ -235,3 +236,22 @@ def test_a_bad_file_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
     assert (running.returncode, out) == (3, "")
     assert "sandbox-seed" in err
     assert "Traceback" not in err
+
+
+def test_the_reference_names_everything_that_can_be_chosen(
+    start: Callable[..., Sandbox],
+) -> None:
+    reference = (SAMPLES.parent / "docs" / "reference" / "sandbox.md").read_text(encoding="utf-8")
+    schema = load_schema("sandbox-faults")["$defs"]
+    sandbox = start()
+    words = {
+        *map(str, FaultKind),
+        *schema["quirks"]["properties"],
+        *schema["match"]["properties"],
+        *schema["fault"]["properties"],
+        *schema["limit"]["properties"],
+        *(operation for _, _, operation in ROUTES),
+        *sandbox.tokens,
+        *sandbox.announce(),
+    } - {"schemaVersion"}
+    assert sorted(word for word in words if f"`{word}`" not in reference) == []

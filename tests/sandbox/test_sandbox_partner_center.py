@@ -95,7 +95,7 @@ def test_a_customer_by_id_says_more_than_in_the_list(ask: Any) -> None:
         ("/customers/00000000-0000-4000-8000-000000000000", 404, 60003),
         ("/customers/contoso.onmicrosoft.com", 400, 900118),
         (f"/customers/{CONTOSO}/deviceBatches/nowhere/devices", 404, 1000),
-        (f"/customers/{CONTOSO}/batchJobStatus/{uuid4()}", 404, 1000),
+        (f"/customers/{CONTOSO}/batchJobStatus/{WINGTIP}", 404, 1000),
         (f"/customers/{CONTOSO}/nonsense", 404, 1000),
         ("/customers?filter=nonsense", 400, 3000),
         ("/customers?size=many", 400, 800002),
