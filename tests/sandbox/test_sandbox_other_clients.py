@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,12 +17,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from partner_tools.sandbox import Sandbox, Seed
-
-# msrest and msrestazure were last released in 2022 and use what Python has deprecated since.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::SyntaxWarning"),
-]
 
 CONTOSO = "8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21"
 FLEET = "2a7c9e14-5b3d-4e88-b6f1-90d4c2e7a635"
@@ -45,10 +40,13 @@ Start = Callable[..., Sandbox]
 @pytest.fixture
 def autorest(start: Start) -> Callable[..., Any]:
     def client(kind: str = "app", version: str = "1", **options: Any) -> Any:
-        from microsoft.store.partnercenterservices import (  # type: ignore[import-untyped]
-            MicrosoftPartnerStoreApis,
-        )
-        from msrest.authentication import BasicTokenAuthentication
+        with warnings.catch_warnings():
+            # Their package asks for pkg_resources, which says that it is going away.
+            warnings.simplefilter("ignore")
+            from microsoft.store.partnercenterservices import (  # type: ignore[import-untyped]
+                MicrosoftPartnerStoreApis,
+            )
+            from msrest.authentication import BasicTokenAuthentication
 
         sandbox = start(**options)
         credentials = BasicTokenAuthentication({"access_token": sandbox.tokens[kind]})

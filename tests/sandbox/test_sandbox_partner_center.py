@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -410,3 +411,85 @@ def test_quirks_of_removal(start: Start, connect: Connect) -> None:
     (item,) = ask.json(ask.devices(FLEET, "Fleet"))["items"][:1]
     assert ask("DELETE", ask.devices(FLEET, "Fleet", item["id"])).status_code == 200
     assert ask.read(ask("DELETE", ask.devices(FLEET, "Fleet", item["id"])))["code"] == "1000"
+
+
+def test_a_batch_without_a_name_gets_a_guid(start: Start, connect: Connect) -> None:
+    ask = connect(start(), "user")
+    row = {"serialNumber": "U1", **TUPLE}
+    path = f"/customers/{CONTOSO}/deviceBatches"
+    assert ask("POST", path, json={"devices": [row]}).status_code == 202
+    names = [item["id"] for item in ask.json(path)["items"]]
+    assert [len(name) for name in names] == [len(ODD), len("empty"), 36]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("PUT", "deviceBatches/empty/devices/nothing", {}, 404),
+        ("PATCH", "DevicePolicyUpdates", {"devices": ["bare"]}, 400),
+        ("PATCH", "DevicePolicyUpdates", [], 400),
+        ("POST", "deviceBatches/empty/devices", ["A1"], 400),
+        ("POST", "deviceBatches/empty/devices", [], 400),
+    ],
+)
+def test_changes_that_say_nothing_usable_change_nothing(
+    ask: Any, method: str, path: str, body: Any, status: int
+) -> None:
+    before = ask.sandbox.state.devices(CONTOSO)
+    assert ask(method, f"/customers/{CONTOSO}/{path}", json=body).status_code == status
+    assert ask.sandbox.state.devices(CONTOSO) == before
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", 1),
+        ("endDate=2001-01-01", 0),
+        ('filter={"Field":"CustomerId","Value":"8f6d","Operator":"substring"}', 1),
+        ('filter={"Field":"CompanyName","Value":"Contoso","Operator":"equals"}', 1),
+        ('filter={"Field":"ResourceType","Value":"order","Operator":"equals"}', 0),
+        ('filter={"Field":"ResourceType","Value":"device","Operator":"starts_with"}', None),
+        ("startDate=soon", None),
+    ],
+)
+def test_audit_records_are_chosen_by_period_and_filter(
+    ask: Any, query: str, found: int | None
+) -> None:
+    ask("DELETE", ask.devices(CONTOSO, ODD, "9993-8627"))
+    answer = ask("GET", f"/auditrecords?{query}")
+    if found is None:
+        assert answer.status_code == 400
+    else:
+        assert ask.read(answer)["totalCount"] == found
+
+
+def test_a_job_of_another_customer_is_not_found(start: Start, connect: Connect) -> None:
+    ask = connect(start())
+    row = {"serialNumber": "J1", **TUPLE}
+    made = ask("POST", ask.devices(CONTOSO, "empty"), json=[row]).headers["Location"]
+    assert ask("GET", made.replace(CONTOSO, FLEET)).status_code == 404
+
+
+def test_customers_page_by_links_alone(start: Start, connect: Connect) -> None:
+    ask = quirky(start, connect, customersPageSize=2, bodyContinuationToken=False)
+    page = ask.json("/customers")
+    assert "continuationToken" not in page
+    token = {one["key"]: one["value"] for one in page["links"]["next"]["headers"]}
+    assert ask.json("/customers?seekOperation=Next", headers=token)["totalCount"] == 1
+    ask = quirky(start, connect, customersPageSize=2, nextLinks=False)
+    assert "next" not in ask.json("/customers")["links"]
+
+
+def test_many_clients_at_once_remove_each_device_once(start: Start, connect: Connect) -> None:
+    ask = connect(start())
+    paths = [
+        ask.devices(FLEET, "Fleet", placed.device.id) for placed in ask.sandbox.state.devices(FLEET)
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        clients = [connect(ask.sandbox) for _ in range(8)]
+        answers = pool.map(
+            lambda job: clients[job[0] % 8]("DELETE", job[1]).status_code, enumerate(paths * 2)
+        )
+        statuses = sorted(answers)
+    assert statuses == [204] * 250 + [404] * 250
+    assert ask.sandbox.state.devices(FLEET) == ()

@@ -9,6 +9,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import ceil
 
 from partner_tools.sandbox.faults import Fault, Quirks, chance
 from partner_tools.sandbox.partner_center.asked import Asked, Refusal, route
@@ -187,7 +188,7 @@ class PartnerCenter:
 def _gateway_problem(problem: Problem) -> Response:
     message = problem.description or reason_phrase(problem.status)
     if problem.status == 429:
-        seconds = max(1, round(problem.wait or 1.0))
+        seconds = ceil(problem.wait or 1.0)
         message = f"Rate limit is exceeded. Try again in {seconds} seconds."
     return json_response(problem.status, {"statusCode": problem.status, "message": message})
 
