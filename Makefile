@@ -10,7 +10,7 @@ static:
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m importlinter.cli
+	$(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 	$(PYTHON) -m docs.generate --check
 	$(PYTHON) -m pytest tests/test_packaging.py
 

@@ -1,0 +1,542 @@
+"""Writes `docs/reference/` from the code, so that it cannot say what the code does not.
+
+`python -m docs.generate` writes the pages, `python -m docs.generate --check` compares them with
+what stands there and ends with 1 where a page is stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import inspect
+import json
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+
+from docs.schema_tables import code, render_schema, table
+from partner_tools import config, errors, result
+from partner_tools.cli import main
+from partner_tools.cli.program import EXIT_BUG
+from partner_tools.events import RUN_STATES, TRANSITIONS, Event, History, Kind, State, advance
+from partner_tools.model import GONE, Outcome, RunId, RunState
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / "docs" / "reference"
+SCHEMAS = ROOT / "schemas"
+DIFF_LINES_SHOWN = 100
+HELP_WIDTH = 80
+NOTICE = "<!-- Made by docs/generate.py; change the code and run `make docs`. -->"
+
+
+def pages() -> Mapping[str, str]:
+    """Every generated page by its path below `docs/reference/`."""
+    made = {
+        "cli.md": cli_page(main),
+        "exit-codes.md": exit_codes_page(),
+        "outcomes.md": outcomes_page(),
+        "lifecycle.md": lifecycle_page(),
+        "configuration.md": configuration_page(_read_json(SCHEMAS / "config.schema.json")),
+        "layers.md": layers_page(_contracts()),
+        "schemas.md": schemas_page(_schemas()),
+        **{f"schemas/{name}.md": schema_page(name, each) for name, each in _schemas().items()},
+    }
+    return {name: f"{NOTICE}\n\n{text.strip()}\n" for name, text in made.items()}
+
+
+# --- Commands ---------------------------------------------------------------------------------
+
+
+def cli_page(program: click.Group) -> str:
+    """The help of the program and of every command, as a terminal of 80 columns shows it."""
+    parts = [
+        "# Commands",
+        "`partner-tools` and `python -m partner_tools` are the same.\n"
+        "`--config`, `--profile`, `--ledger`, `--log-format`, `-v` and `-q` may stand before the "
+        "subcommand as well as after it; all other options stand after it.\n"
+        "The result goes to stdout, everything else to stderr.\n"
+        "[Exit codes](exit-codes.md) and [outcomes](outcomes.md) have pages of their own.",
+    ]
+    for path, context in _contexts(program):
+        parts.append(f"{'##' if len(path) < 3 else '###'} {' '.join(path)}")
+        parts.append(f"```text\n{context.get_help().strip()}\n```")
+    return "\n\n".join(parts)
+
+
+def commands(program: click.Group) -> Iterator[tuple[str, ...]]:
+    """The words of every command, from the program's own name."""
+    for path, _ in _contexts(program):
+        yield path
+
+
+def _contexts(program: click.Group) -> Iterator[tuple[tuple[str, ...], click.Context]]:
+    root = click.Context(program, info_name="partner-tools", terminal_width=HELP_WIDTH, color=False)
+    yield from _below(("partner-tools",), root)
+
+
+def _below(
+    path: tuple[str, ...], context: click.Context
+) -> Iterator[tuple[tuple[str, ...], click.Context]]:
+    yield path, context
+    group = context.command
+    if isinstance(group, click.Group):
+        for name, command in group.commands.items():
+            yield from _below((*path, name), click.Context(command, context, name))
+
+
+# --- Exit codes and outcomes ------------------------------------------------------------------
+
+_EXIT_CODES: Mapping[int, str] = {
+    result.EXIT_DONE: "All done: every device of the batch is `removed` or `absent` and none is "
+    "still listed. For commands that only read: nothing to complain about.",
+    EXIT_BUG: "A bug in partner-tools; the traceback says where. Please report it.",
+    click.UsageError.exit_code: "Usage: an option or argument is wrong or missing, or the run is "
+    "unknown.",
+    errors.InputError.exit_code: "The batch, plan or configuration is invalid. Nothing that "
+    "changes anything was sent.",
+    errors.AuthError.exit_code: "Authentication or permission.",
+    errors.ServiceError.exit_code: "A service is unavailable or refuses to go on. The run can be "
+    "resumed.",
+    errors.LedgerError.exit_code: "The ledger is locked, damaged or of another version. It was "
+    "left as it is.",
+    result.EXIT_INCOMPLETE: "Finished, but at least one device is neither `removed` nor `absent`, "
+    "or a removed one is still listed.",
+    errors.GuardError.exit_code: "A guard refused: too many devices, no confirmation, a digest "
+    "that does not match, a tenant field that is not blank.",
+    errors.Interrupted.exit_code: "Interrupted by Ctrl-C or SIGTERM. The run can be resumed.",
+}
+
+_EXIT_BY_COMMAND: Sequence[tuple[str, str]] = (
+    ("`plan`, `deregister --dry-run`", "0 when every device can be removed, else 7"),
+    ("`deregister`, `resume`", "0 or 7 as above when the run came to its end"),
+    ("`verify`", "7 while anything that the run removed is still listed, else 0"),
+    ("`report`", "0 when the files are written"),
+    ("`restore`", "7 when a removed device cannot be written or registered again, else 0"),
+    ("`validate`", "0 without errors, else 3; 8 for a tenant field on OEM Direct"),
+    ("`ledger verify`", "0 when the chain is whole, else 6"),
+    ("`doctor`", "0 when all is in order, else the code of the first failure"),
+    ("`auth status`", "0 with a usable token, else 4"),
+    ("`demo`", "0 when the handoff is written"),
+)
+
+
+def exit_codes_page() -> str:
+    """What each exit code means, and which errors end with it."""
+    meanings = [(f"{number}", text) for number, text in sorted(_EXIT_CODES.items())]
+    tree = [
+        (code(kind.__name__), f"{kind.exit_code}", code(kind.default_rule), _first_line(kind))
+        for kind in _descendants(errors.PartnerToolsError)
+    ]
+    return "\n\n".join(
+        [
+            "# Exit codes",
+            "A pipeline can decide by these numbers; they do not change their meaning.",
+            table(("code", "meaning"), meanings),
+            "## By command",
+            table(("command", "exit code"), _EXIT_BY_COMMAND),
+            "With `--output json`, exits 3, 4, 5, 6 and 8 before a run exists print a document "
+            "of the [error schema](schemas/error.md) on stdout. Usage errors print nothing there. "
+            "130 prints the result of the run with the state `interrupted`.",
+            "## By error",
+            "The names are those of `partner_tools.errors`; `rule` is what the JSON document "
+            "says where nothing more exact is known.",
+            table(("error", "code", "rule", "meaning"), tree),
+            "After the first Ctrl-C no request leaves any more, and answers in flight are awaited "
+            "for at most ten seconds. A second Ctrl-C ends at once. Both can be resumed.",
+        ]
+    )
+
+
+def _descendants(kind: type[errors.PartnerToolsError]) -> Iterator[type[errors.PartnerToolsError]]:
+    """The errors below `kind` in the order of the tree, each once."""
+    seen: dict[type[errors.PartnerToolsError], None] = {}
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            seen.update(dict.fromkeys((child, *_descendants(child))))
+    yield from seen
+
+
+_OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
+    Outcome.REMOVED: (
+        "The service confirmed our own removal.",
+        "Nothing on the channel. What is left in Intune, Entra ID and Active Directory is in the "
+        "handoff. A device that is still listed says so; verify it again later.",
+    ),
+    Outcome.ABSENT: (
+        "Seen in this run's plan, and the service then said that it is not there any more. On "
+        "`oem-direct`, which has no listing: the service holds no registration for this identity, "
+        "and a misspelling is possible.",
+        "Nothing; on `oem-direct` check the spelling.",
+    ),
+    Outcome.NOT_FOUND: (
+        "Partner Center shows no such device for this customer: registered by the customer or by "
+        "another partner, or misspelt.",
+        "Check the spelling and the customer; else the customer removes it, as the handoff says.",
+    ),
+    Outcome.AMBIGUOUS: (
+        "More than one registration matches, or the row contradicts what was found. Never "
+        "guessed; the candidates are listed.",
+        "Add maker, model or product key id to the row and run it again.",
+    ),
+    Outcome.DUPLICATE: ("The same device stands earlier in the batch.", "Nothing."),
+    Outcome.NOT_OWNED: (
+        "The service says that this partner may not remove it.",
+        "Whoever registered it removes it, or the customer does.",
+    ),
+    Outcome.REFUSED: (
+        "It was not removed for another stated reason: the service refuses, or a guard of yours "
+        "does.",
+        "Read the detail of the device.",
+    ),
+    Outcome.UNKNOWN: (
+        "A request left and its answer never came.",
+        "Resume the run: it looks before it does anything.",
+    ),
+    Outcome.PENDING: ("Not attempted yet.", "Resume the run."),
+}
+
+
+def outcomes_page() -> str:
+    """What can become of a device, and what to do next."""
+    rows = [
+        (code(outcome.value), "yes" if outcome in GONE else "", *_OUTCOMES[outcome])
+        for outcome in Outcome
+    ]
+    return "\n\n".join(
+        [
+            "# Outcomes",
+            "Every device of a batch has exactly one. "
+            "A run ends with 0 when every device is gone and none is still listed, else with 7.",
+            table(("outcome", "gone", "meaning", "what to do next"), rows),
+            "`PARTNER` and `partner` are two serial numbers, and so are `1E5` and `100000`: "
+            "identifiers are compared exactly after white space on both sides is cut off, which "
+            "is reported as a warning.",
+            "How a device comes to its outcome: [life of a device](lifecycle.md).",
+        ]
+    )
+
+
+# --- Life of a device -------------------------------------------------------------------------
+
+_PAYLOADS: Mapping[Kind, Mapping[str, Mapping[str, Any]]] = {
+    Kind.RESOLVED: {"to be removed": {"outcome": "pending"}, "not": {"outcome": "not-found"}},
+    Kind.RECALLED: {"still there": {"present": True}, "gone": {"present": False}},
+}
+"""The events whose payload decides where they lead, with one of each sort."""
+
+_ANY_PAYLOAD: Mapping[str, Any] = {
+    "outcome": "removed",
+    "requestId": "",
+    "handle": "",
+    "done": True,
+    "answered": False,
+}
+
+
+def lifecycle_page() -> str:
+    """The state machine as a diagram and as tables."""
+    return "\n\n".join(
+        [
+            "# Life of a device",
+            "The ledger holds events and nothing else; the state of a device is what its events "
+            "amount to. A crash, a time-out and Ctrl-C look the same here: `sent` without an "
+            "answer. `resume` settles those first.",
+            "```mermaid\nstateDiagram-v2\n    [*] --> new\n" + "\n".join(_edges()) + "\n```",
+            "## States",
+            table(("state", "meaning"), list(_member_docs(State))),
+            "## Events of a device",
+            _event_payloads(),
+            "## States of a run",
+            table(
+                ("event", "state that it leaves the run in"),
+                [(code(kind.value), code(state.value)) for kind, state in RUN_STATES.items()],
+            ),
+            f"A run that is `{RunState.PLANNING}` or `{RunState.RUNNING}` while nobody works on "
+            f"it is shown as `{RunState.INTERRUPTED}` in results.",
+        ]
+    )
+
+
+def _edges() -> Iterator[str]:
+    """The edges of the diagram; events that lead from one state to the same one share an edge."""
+    labels: dict[tuple[State, State], list[str]] = {}
+    for start, kind in TRANSITIONS:
+        for label, end in _ends(start, kind):
+            labels.setdefault((start, end), []).append(label)
+    for (start, end), names in labels.items():
+        yield f"    {start} --> {end}: {', '.join(names)}"
+
+
+def _ends(start: State, kind: Kind) -> Iterator[tuple[str, State]]:
+    """Where an event leads, tried out on `advance`."""
+    for name, payload in _PAYLOADS.get(kind, {"": {}}).items():
+        event = Event(
+            run=RunId(""),
+            kind=kind,
+            at=datetime.min.replace(tzinfo=UTC),
+            device=0,
+            payload={**_ANY_PAYLOAD, **payload},
+        )
+        label = f"{kind} ({name})" if name else kind.value
+        yield label, advance(History(state=start), event).state
+
+
+def _event_payloads() -> str:
+    """The part of `Event`'s docstring that says what each event means."""
+    text = inspect.getdoc(Event) or ""
+    return text[text.index("- `resolved`") :]
+
+
+def _member_docs(kind: type[State]) -> Iterator[tuple[str, str]]:
+    """The members of an enumeration and the text below each."""
+    (body,) = (
+        node.body
+        for node in ast.walk(ast.parse(inspect.getsource(kind)))
+        if isinstance(node, ast.ClassDef)
+    )
+    for member, text in pairwise(body):
+        if isinstance(member, ast.Assign) and isinstance(text, ast.Expr):
+            yield code(ast.literal_eval(member.value)), str(ast.literal_eval(text.value))
+
+
+# --- Configuration ----------------------------------------------------------------------------
+
+_LOCATORS: Mapping[str, str] = {
+    "PARTNER_TOOLS_CONFIG": "the configuration file, where `--config` is not given",
+    "PARTNER_TOOLS_PROFILE": "the profile, where `--profile` is not given",
+    "NO_COLOR": "no colours, whatever its value",
+}
+
+
+def configuration_page(schema: Mapping[str, Any]) -> str:
+    """The settings, the environment variables and the secrets."""
+    profile = {**schema["additionalProperties"], "description": "", "$defs": {}}
+    variables = [
+        (code(variable), f"the setting {code('.'.join(path))}")
+        for path, variable in config.VARIABLES.items()
+    ]
+    locators = [(code(name), meaning) for name, meaning in _LOCATORS.items()]
+    return "\n\n".join(
+        [
+            "# Configuration",
+            f"A TOML file with one table per profile; the profile is `{config.DEFAULT_PROFILE}` "
+            "unless another is named. The file is the one that `--config` names, else "
+            f"`PARTNER_TOOLS_CONFIG`, else `{config.FILE_NAME}` in the working directory, else in "
+            "the user's configuration folder. A flag wins over the environment, the environment "
+            "over the file, the file over the default. An unknown key is an error.",
+            "`partner-tools config init` writes the file by asking, `config show` shows the "
+            "settings in force, and `doctor` checks them.",
+            f"```toml\n{_sample_profile()}\n```",
+            "## Settings of a profile",
+            render_schema(profile),
+            "A relative path is relative to the configuration file.",
+            "## Environment variables",
+            table(("variable", "gives"), [*variables, *locators]),
+            "## Secrets",
+            "Secrets come from the environment alone; a user's tokens rest in the operating "
+            "system's credential store. None of them stands in the configuration, in a flag, in "
+            "a log, in a report or in the ledger.",
+            table(
+                ("variable", "meaning"),
+                [(code(name), meaning) for name, meaning in config.SECRETS.items()],
+            ),
+        ]
+    )
+
+
+def _sample_profile() -> str:
+    """A profile that a test reads as the program does."""
+    return (
+        "[default]\n"
+        'via = "partner-center"\n\n'
+        "[default.auth]\n"
+        'mode = "app"\n'
+        'tenant = "fabrikam.onmicrosoft.com"\n'
+        'client_id = "9cb2a3f4-6f2a-4f5e-8f0b-2f4f7a0a7d10"\n'
+        'certificate = "partner-tools.pem"\n\n'
+        "[default.partner]\n"
+        'name = "Fabrikam"\n'
+        'contact = "devices@fabrikam.example"\n\n'
+        "[default.limits]\n"
+        "max_devices = 500\n"
+        "max_devices_per_day = 1000\n\n"
+        "[default.guards]\n"
+        'hold_list = "hold.txt"\n'
+        "max_estate_share = 0.5"
+    )
+
+
+# --- Schemas ----------------------------------------------------------------------------------
+
+
+def schemas_page(schemas: Mapping[str, Mapping[str, Any]]) -> str:
+    """The list of the schemas."""
+    rows = [
+        (f"[{name}](schemas/{name}.md)", str(each.get("description", "")))
+        for name, each in schemas.items()
+    ]
+    return "\n\n".join(
+        [
+            "# Schemas",
+            "Everything that partner-tools reads and writes as JSON or TOML has a JSON Schema "
+            "(draft 2020-12). They ship with the package: `partner-tools schema` lists them and "
+            "`partner-tools schema batch` prints one.",
+            table(("schema", "describes"), rows),
+        ]
+    )
+
+
+def schema_page(name: str, schema: Mapping[str, Any]) -> str:
+    """One schema."""
+    title = str(schema.get("title", name))
+    return f"# {title}\n\n`partner-tools schema {name}` prints it.\n\n{render_schema(schema)}"
+
+
+def _schemas() -> Mapping[str, Mapping[str, Any]]:
+    return {
+        path.name.removesuffix(".schema.json"): _read_json(path)
+        for path in sorted(SCHEMAS.glob("*.schema.json"))
+    }
+
+
+# --- Layers -----------------------------------------------------------------------------------
+
+
+def layers_page(contracts: Sequence[Mapping[str, Any]]) -> str:
+    """The picture of the layers, what each part owns, and the doors of the libraries."""
+    layers = [_names(line) for line in _contract(contracts, "layers")["layers"]]
+    doors = [
+        tuple(map(code, reversed(each.removeprefix("partner_tools.").split(" -> "))))
+        for each in _contract(contracts, "forbidden", "door")["ignore_imports"]
+    ]
+    return "\n\n".join(
+        [
+            "# Layers",
+            "The build checks this picture: a module imports from rows below its own only, and "
+            "the parts of one row do not know each other.",
+            f"```mermaid\n{_layer_diagram(layers)}\n```",
+            table(
+                ("part", "what it owns"),
+                [(code(name), _owned(name)) for row in layers for name in row],
+            ),
+            "## Doors",
+            "Each third-party library is imported in one place.",
+            table(("library", "door"), sorted(doors)),
+            "## Contracts",
+            "\n".join(f"- {each['name']}" for each in contracts),
+        ]
+    )
+
+
+def _contract(
+    contracts: Sequence[Mapping[str, Any]], kind: str, word: str = ""
+) -> Mapping[str, Any]:
+    return next(each for each in contracts if each["type"] == kind and word in each["name"])
+
+
+def _contracts() -> Sequence[Mapping[str, Any]]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts: Sequence[Mapping[str, Any]] = project["tool"]["importlinter"]["contracts"]
+    return contracts
+
+
+def _names(line: str) -> list[str]:
+    """The parts of a row that are there; the contract names some that may come later."""
+    names = [name.strip() for name in line.split("|")]
+    return [name for name in names if not name.startswith("(")]
+
+
+def _layer_diagram(layers: Sequence[Sequence[str]]) -> str:
+    lines = ["flowchart TB"]
+    for number, row in enumerate(layers):
+        lines.append(f'    subgraph row{number}[" "]\n        direction LR')
+        lines += [f"        {name}" for name in row]
+        lines.append("    end")
+    lines += [f"    row{number} --> row{number + 1}" for number in range(len(layers) - 1)]
+    return "\n".join(lines)
+
+
+def _owned(name: str) -> str:
+    package = ROOT / "partner_tools" / name
+    file = package / "__init__.py" if package.is_dir() else package.with_suffix(".py")
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return docstring.split("\n\n")[0]
+
+
+# --- Writing and checking ---------------------------------------------------------------------
+
+
+def stale(made: Mapping[str, str], folder: Path) -> Mapping[str, str]:
+    """The pages that do not stand in `folder` as they are made, each with its difference."""
+    return {
+        name: difference
+        for name, text in made.items()
+        if (difference := _difference(name, _read(folder / name), text))
+    }
+
+
+def left_over(made: Mapping[str, str], folder: Path) -> list[str]:
+    """The pages that carry our notice and are made no more."""
+    return sorted(
+        name
+        for path in folder.rglob("*.md")
+        if (name := path.relative_to(folder).as_posix()) not in made
+        and _read(path).startswith(NOTICE)
+    )
+
+
+def write(made: Mapping[str, str], folder: Path) -> None:
+    """Write every page, and delete the ones that are made no more."""
+    for name in left_over(made, folder):
+        (folder / name).unlink()
+    for name, text in made.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def run(arguments: Sequence[str], say: Callable[[str], object]) -> int:
+    """Write the pages, or check them; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m docs.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare only, and write nothing")
+    check = parser.parse_args(arguments).check
+    made = pages()
+    if not check:
+        write(made, REFERENCE)
+        return 0
+    differences = stale(made, REFERENCE)
+    for name, difference in differences.items():
+        say(f"docs/reference/{name} is stale; run `make docs`\n{difference}")
+    extra = left_over(made, REFERENCE)
+    for name in extra:
+        say(f"docs/reference/{name} is made no more; run `make docs`")
+    return 1 if differences or extra else 0
+
+
+def _difference(name: str, old: str, new: str) -> str:
+    lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), name, name, lineterm=""))
+    return "\n".join(lines[:DIFF_LINES_SHOWN])
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _first_line(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").split("\n")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:], lambda text: sys.stdout.write(f"{text}\n")))
