@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Generic, NewType, TypeVar
@@ -233,13 +233,7 @@ class PartnerCenter:
             "MS-PartnerCenter-Application": "partner-tools",
             **request.headers,
         }
-        return Request(
-            method=request.method,
-            url=request.url,
-            headers=headers,
-            query=request.query,
-            body=request.body,
-        )
+        return replace(request, headers=headers)
 
     def _exchange(self, request: Request) -> Reply:
         reply = self._transport.send(request)
@@ -348,9 +342,8 @@ def _below(tenant_id: str, *parts: str) -> str:
 def _continued(request: Request, cursor: Cursor | None) -> Request:
     if cursor is None:
         return request
-    return Request(
-        method=request.method,
-        url=request.url,
+    return replace(
+        request,
         headers=_token_header(cursor),
         query=(*request.query, ("seekOperation", "next")),
     )
@@ -654,7 +647,9 @@ def _unreadable(reply: Reply, reason: str) -> Unreadable:
     )
 
 
-@dataclass(slots=True)
+EMPTY_PAGES = 10
+
+
 class PageGuard:
     """Refuses pages that lead nowhere. One guard for the reading of one collection.
 
@@ -662,14 +657,11 @@ class PageGuard:
     there already, or when page after page is empty.
     """
 
-    collection: str
-    _cursors: set[Cursor]
-    _seen: set[str]
-    _empty: int
-
     def __init__(self, collection: str) -> None:
-        self.collection = collection
-        self._cursors, self._seen, self._empty = set(), set(), 0
+        self._collection = collection
+        self._cursors: set[Cursor] = set()
+        self._seen: set[str] = set()
+        self._empty = 0
 
     def check(self, keys: Sequence[str], cursor: Cursor | None) -> None:
         """Take note of one page by its items' ids and its cursor."""
@@ -687,11 +679,8 @@ class PageGuard:
 
     def _loop(self, reason: str) -> Unreadable:
         return Unreadable(
-            f"the list of {self.collection} cannot be read completely: {reason}",
+            f"the list of {self._collection} cannot be read completely: {reason}",
             rule="page-loop",
             remedy="Nothing is removed from a list that is incomplete. Try again later; if it "
             "stays so, report it to Partner Center support.",
         )
-
-
-EMPTY_PAGES = 10

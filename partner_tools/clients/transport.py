@@ -279,9 +279,9 @@ def is_loopback(host: str) -> bool:
 
 
 def origin(url: str) -> str:
-    """Scheme, host and port of a URL in one spelling; empty for what has none."""
+    """Scheme, host and port of a URL in one spelling; empty for what has none, or unprintable."""
     parts = _split(url)
-    if parts is None or not parts.hostname:
+    if parts is None or not parts.hostname or not _URL_CHARACTERS.fullmatch(parts.netloc):
         return ""
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

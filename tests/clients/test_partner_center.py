@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -31,10 +33,13 @@ from partner_tools.clients.partner_center import (
     build_delete,
     build_devices,
     parse_accepted,
+    parse_audit_records,
     parse_batches,
+    parse_customer,
     parse_customers,
     parse_delete,
     parse_devices,
+    parse_job,
     segment,
 )
 from partner_tools.clients.transport import Reply, Request, Transport, build_url
@@ -407,6 +412,41 @@ def test_a_list_that_is_not_what_it_promises_is_unreadable(content: Any) -> None
 
 def test_an_empty_list_may_omit_its_items() -> None:
     assert parse_batches(said({"totalCount": 0})) == Page(items=())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "items", "id", "totalCount", "continuationToken", "links", "next", "uri",
+                    "headers", "key", "value", "companyProfile", "tenantId", "domain", "status",
+                    "devicesStatus", "errorCode", "serialNumber", "allowedOperations",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(JSON)
+def test_any_json_is_read_or_unreadable(content: Any) -> None:
+    reply = said(content)
+    for parse in (
+        partial(parse_customers, base_url=BASE),
+        parse_customer,
+        parse_batches,
+        partial(parse_devices, batch_id="b"),
+        partial(parse_job, job_id=JobId("j")),
+        partial(parse_audit_records, base_url=BASE),
+    ):
+        with contextlib.suppress(errors.Unreadable):
+            parse(reply)
 
 
 # Addresses
