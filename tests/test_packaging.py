@@ -1,0 +1,160 @@
+"""The wheel as a user gets it: built, installed beside nothing of the checkout, and tried."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {"pandas", "numpy", "msal", "requests", "jsonschema", "sqlalchemy"}
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the checkout without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    _run(Path(sys.executable), build, cwd=folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter where the wheel is installed, and its dependencies are those of this one."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=False)
+    scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+    interpreter = scripts / ("python.exe" if os.name == "nt" else "python")
+    install = ["install", "--no-deps", "--no-index", "--quiet", str(wheel)]
+    _run(Path(sys.executable), ["-m", "pip", "--python", str(interpreter), *install], cwd=folder)
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    own = Path(_run(interpreter, ["-c", ask], cwd=folder).strip())
+    (own / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    return interpreter
+
+
+def test_the_wheel_holds_every_schema_and_sample(wheel: Path) -> None:
+    """What lies in the root folders is inside the package, byte for byte."""
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = {name: archive.read(name) for name in archive.namelist()}
+    expected = {
+        f"partner_tools/{path.relative_to(ROOT).as_posix()}": path.read_bytes()
+        for folder in ("schemas", "samples")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
+    }
+
+    assert len(expected) > 10
+    assert expected == {name: shipped[name] for name in expected if name in shipped}
+
+
+def test_the_wheel_is_typed_and_holds_nothing_else(wheel: Path) -> None:
+    """The marker for type checkers is there; tests, documents and caches are not."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+
+    assert "partner_tools/py.typed" in names
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"partner_tools", f"partner_tools-{_version()}.dist-info"}
+    assert not [name for name in names if "cache" in name or name.endswith(".pyc")]
+
+
+def test_every_module_of_the_checkout_is_in_the_wheel(wheel: Path) -> None:
+    """No module, template or migration is left behind."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    package = ROOT / "partner_tools"
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for path in package.rglob("*")
+        if path.is_file() and "cache" not in path.as_posix()
+    }
+
+    assert wanted - names == set()
+
+
+def test_the_installed_package_finds_its_schemas_and_samples(python: Path, tmp_path: Path) -> None:
+    """Read through the program's own functions, far from the checkout."""
+    ask = (
+        "import partner_tools\n"
+        "from partner_tools.intake.schema import load_schema, schema_names\n"
+        "from partner_tools.sandbox import shipped_seed\n"
+        "print(partner_tools.__file__)\n"
+        "print(len(schema_names()), load_schema('batch')['title'])\n"
+        "print(shipped_seed().partner.domain)\n"
+    )
+
+    place, schemas, sample = _run(python, ["-c", ask], cwd=tmp_path).splitlines()
+
+    assert Path(place).is_relative_to(python.parents[1])
+    assert schemas == f"{len(list((ROOT / 'schemas').glob('*.schema.json')))} Batch"
+    assert sample == "fabrikam.onmicrosoft.com"
+
+
+def test_one_version_everywhere(python: Path, tmp_path: Path) -> None:
+    """The project file, the program, the metadata and the changelog name the same version."""
+    ask = "import importlib.metadata as m, partner_tools as p; print(m.version('partner-tools'))"
+    program = _run(_script(python), ["--version"], cwd=tmp_path)
+    metadata = _run(python, ["-c", f"{ask}; print(p.__version__)"], cwd=tmp_path).split()
+    newest = re.search(
+        r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+    assert program.split()[-1] == _version()
+    assert metadata == [_version(), _version()]
+    assert newest is not None
+    assert newest[1] == _version()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["deregister", "--help"], ["report", "--help"]],
+    ids=" ".join,
+)
+def test_help_loads_nothing_heavy(arguments: list[str], python: Path, tmp_path: Path) -> None:
+    """Who asks for help does not wait for what help does not need."""
+    command = [str(python), "-X", "importtime", "-m", "partner_tools", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    loaded = set(re.findall(r"\|\s+([\w.]+)$", done.stderr, re.MULTILINE))
+
+    assert "click" in loaded
+    assert {name.split(".")[0] for name in loaded} & HEAVY == set()
+
+
+def test_python_m_is_the_same_program(python: Path, tmp_path: Path) -> None:
+    """`python -m partner_tools` takes what `partner-tools` takes."""
+    script = _run(_script(python), ["schema"], cwd=tmp_path)
+
+    assert _run(python, ["-m", "partner_tools", "schema"], cwd=tmp_path) == script
+
+
+def _script(python: Path) -> Path:
+    return python.with_name("partner-tools.exe" if os.name == "nt" else "partner-tools")
+
+
+def _version() -> str:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(project["project"]["version"])
+
+
+def _run(program: Path, arguments: list[str], *, cwd: Path) -> str:
+    done = subprocess.run(
+        [str(program), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
