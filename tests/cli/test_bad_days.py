@@ -1,0 +1,375 @@
+"""Bad input and bad days: one clear sentence, a remedy, the right exit code, nothing sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from partner_tools.intake.schema import checker
+from partner_tools.sandbox import Sandbox, faults_from, seed_from
+from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, outcomes, program_for, world
+
+DEREGISTER = ("deregister", "--via", "partner-center", "--customer", CONTOSO, "--yes")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    contoso = customer({"B": [{"serialNumber": f"SN-{number}"} for number in range(5)]})
+    fabrikam = customer(
+        {"F": [{"serialNumber": "FA-1"}]},
+        tenant=FABRIKAM,
+        domain="fabrikam.onmicrosoft.com",
+        relationship="none",
+    )
+    with Sandbox(seed_from(world(contoso, fabrikam))) as running:
+        yield running
+
+
+@pytest.fixture
+def program(sandbox: Sandbox, tmp_path: Path) -> Program:
+    return program_for(sandbox, tmp_path)
+
+
+def with_faults(*rules: dict[str, Any]) -> Any:
+    return faults_from({"schemaVersion": "1", "rules": list(rules)})
+
+
+def deletes(sandbox: Sandbox) -> int:
+    return sum(entry.method == "DELETE" for entry in sandbox.log.entries)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00\x01\x02",
+        b"Serial number\n",
+        b"Color,Shape\nred,round\n",
+        b"Serial number,Windows Product ID\nSN-1,3.30567E+12\n",
+        b"Serial number\nTo be filled by O.E.M.\n",
+        b'{"schemaVersion": "1"}',
+        b"\xff\xfeS\x00",
+    ],
+)
+def test_a_bad_file_ends_with_its_problems(
+    program: Program, sandbox: Sandbox, content: bytes
+) -> None:
+    path = program.folder / "bad.csv"
+    path.write_bytes(content)
+
+    document = program.json(DEREGISTER[0], path, *DEREGISTER[1:], exit_code=3)
+
+    assert not checker("error").violations(document)
+    assert document["problems"]
+    assert all(each["remedy"] for each in document["problems"])
+    assert not sandbox.log.entries
+
+
+def test_a_missing_file_is_one_sentence(program: Program) -> None:
+    result = program(*DEREGISTER[:1], "nowhere.csv", *DEREGISTER[1:])
+
+    assert result.exit_code == 3
+    assert "nowhere.csv" in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "exit_code"), [("expired", 4), ("wrongAudience", 4), ("userNoMfa", 4)]
+)
+def test_a_token_that_is_refused_ends_with_what_to_do(
+    sandbox: Sandbox, tmp_path: Path, kind: str, exit_code: int
+) -> None:
+    program = program_for(sandbox, tmp_path, PARTNER_TOOLS_ACCESS_TOKEN=sandbox.tokens[kind])
+
+    result = program(*DEREGISTER[:1], program.serials("SN-1"), *DEREGISTER[1:])
+
+    assert result.exit_code == exit_code, result.output
+    assert "next:" in result.stderr
+    assert deletes(sandbox) == 0
+
+
+def test_without_a_token_nothing_is_sent(sandbox: Sandbox, tmp_path: Path) -> None:
+    program = program_for(sandbox, tmp_path, PARTNER_TOOLS_ACCESS_TOKEN="")
+
+    document = program.json(*DEREGISTER[:1], program.serials("SN-1"), *DEREGISTER[1:], exit_code=4)
+
+    assert document["error"]["rule"] == "no-token"
+    assert not sandbox.log.entries
+
+
+def test_the_only_customer_without_a_relationship_ends_with_4(program: Program) -> None:
+    document = program.json(
+        "deregister",
+        program.serials("FA-1"),
+        "--via",
+        "partner-center",
+        "--customer",
+        FABRIKAM,
+        "--yes",
+        exit_code=4,
+    )
+
+    assert outcomes(document) == {"FA-1": "refused"}
+    assert "relationship" in document["devices"][0]["remedy"]
+
+
+def test_one_customer_without_a_relationship_never_stops_the_others(
+    program: Program, sandbox: Sandbox
+) -> None:
+    batch = program.batch(f"Serial,Customer\nFA-1,{FABRIKAM}\nSN-1,{CONTOSO}\n")
+
+    document = program.json("deregister", batch, "--via", "partner-center", "--yes", exit_code=7)
+
+    assert outcomes(document) == {"FA-1": "refused", "SN-1": "removed"}
+    assert deletes(sandbox) == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "exit_code"),
+    [
+        ("nobody.example", 3),
+        ("contoso", 3),
+        ("00000000-1111-2222-3333-444444444444", 3),
+    ],
+)
+def test_a_customer_that_is_not_there(program: Program, named: str, exit_code: int) -> None:
+    result = program(
+        "deregister",
+        program.serials("SN-1"),
+        "--via",
+        "partner-center",
+        "--customer",
+        named,
+        "--yes",
+    )
+
+    assert result.exit_code == exit_code, result.output
+
+
+def test_no_customer_named_is_a_usage_error(program: Program) -> None:
+    result = program("deregister", program.serials("SN-1"), "--via", "partner-center", "--yes")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_nobody_to_ask_refuses_and_names_the_flag(program: Program, sandbox: Sandbox) -> None:
+    result = program(*DEREGISTER[:-1], program.serials("SN-1"))
+
+    assert result.exit_code == 8
+    assert "--yes" in result.stderr
+    assert deletes(sandbox) == 0
+
+
+def test_more_devices_than_allowed_are_refused(program: Program, sandbox: Sandbox) -> None:
+    result = program(*DEREGISTER, program.serials("SN-1", "SN-2"), "--max-devices", "1")
+
+    assert result.exit_code == 8
+    assert "--max-devices 2" in result.stderr
+    assert deletes(sandbox) == 0
+
+
+def test_an_unreachable_host_is_one_sentence(sandbox: Sandbox, tmp_path: Path) -> None:
+    program = program_for(sandbox, tmp_path, PARTNER_TOOLS_PARTNER_CENTER_URL="http://127.0.0.1:9")
+
+    result = program(*DEREGISTER, program.serials("SN-1"))
+
+    assert result.exit_code == 5
+    assert "127.0.0.1:9" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(program: Program, sandbox: Sandbox) -> None:
+    import sqlite3
+
+    assert program("runs").exit_code == 0
+    with sqlite3.connect(program.folder / "ledger.db") as connection:
+        connection.execute("update ledger_version set version_num = 'from-the-future'")
+    connection.close()
+
+    result = program(*DEREGISTER, program.serials("SN-1"))
+
+    assert result.exit_code == 6
+    assert not sandbox.log.entries
+
+
+def test_a_file_that_is_no_ledger_is_left_alone(program: Program) -> None:
+    (program.folder / "ledger.db").write_bytes(b"not a database at all" * 100)
+
+    result = program(*DEREGISTER, program.serials("SN-1"))
+
+    assert result.exit_code == 6
+    assert (program.folder / "ledger.db").read_bytes().startswith(b"not a database")
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "exit_code"),
+    [
+        ({"kind": "lose-answer"}, "removed", 0),
+        ({"kind": "reset-after"}, "removed", 0),
+        ({"kind": "reset-before"}, "removed", 0),
+        ({"kind": "status", "status": 503, "body": "html"}, "removed", 0),
+        ({"kind": "status", "status": 500, "processed": True}, "absent", 0),
+        ({"kind": "status", "status": 429, "retryAfter": 1}, "removed", 0),
+        ({"kind": "expired-token"}, None, 4),
+        ({"kind": "status", "status": 404}, "absent", 7),
+        ({"kind": "status", "status": 409}, "refused", 7),
+        ({"kind": "status", "status": 403, "code": 2032}, None, 4),
+        ({"kind": "status", "status": 403, "code": 811}, "not-owned", 7),
+        ({"kind": "redirect", "status": 302}, None, 5),
+    ],
+)
+def test_a_fault_on_the_first_removal(
+    program: Program,
+    sandbox: Sandbox,
+    fault: dict[str, Any],
+    outcome: str | None,
+    exit_code: int,
+) -> None:
+    match = {"operation": "delete-device", "first": 1, "last": 1}
+    sandbox.behave(with_faults({"match": match, "fault": fault}))
+
+    document = program.json(
+        *DEREGISTER, program.serials("SN-1"), "--settle", "0", exit_code=exit_code
+    )
+
+    if outcome is not None:
+        assert outcomes(document) == {"SN-1": outcome}
+        assert document["state"] == "finished"
+    else:
+        assert document["state"] == "stopped"
+
+
+def test_a_device_that_stays_listed_makes_exit_7_and_says_so(
+    program: Program, sandbox: Sandbox
+) -> None:
+    sandbox.behave(faults_from({"schemaVersion": "1", "quirks": {"listLag": 60}}))
+
+    document = program.json(*DEREGISTER, program.serials("SN-1"), "--settle", "1", exit_code=7)
+
+    (device,) = document["devices"]
+    assert device["outcome"] == "removed"
+    assert "still listed" in device["detail"]
+
+
+def test_an_incomplete_inventory_removes_nothing(program: Program, sandbox: Sandbox) -> None:
+    match = {"operation": "list-devices"}
+    sandbox.behave(with_faults({"match": match, "fault": {"kind": "not-json"}}))
+
+    result = program(*DEREGISTER, program.serials("SN-1"))
+
+    assert result.exit_code == 5, result.output
+    assert deletes(sandbox) == 0
+
+
+def test_a_stopped_run_is_finished_by_resume(program: Program, sandbox: Sandbox) -> None:
+    match = {"operation": "delete-device", "first": 2}
+    refusal = {"kind": "status", "status": 403, "code": 900150}
+    sandbox.behave(with_faults({"match": match, "fault": refusal}))
+    stopped = program.json(*DEREGISTER, program.serials("SN-1", "SN-2", "SN-3"), exit_code=4)
+    sandbox.behave(with_faults())
+
+    finished = program.json("resume", stopped["run"])
+    again = program.json("resume", stopped["run"])
+
+    assert finished["counts"] == {"removed": 3}
+    assert again == finished
+    assert deletes(sandbox) >= 4
+
+
+def test_a_plan_that_was_edited_is_refused(program: Program, sandbox: Sandbox) -> None:
+    plan = program.folder / "plan.json"
+    arguments = ("--via", "partner-center", "--customer", CONTOSO, "-o", plan)
+    assert program("plan", program.serials("SN-1"), *arguments).exit_code == 0
+    document = json.loads(plan.read_text(encoding="utf-8"))
+    document["devices"][0]["target"]["deviceId"] = "another"
+    plan.write_text(json.dumps(document), encoding="utf-8")
+
+    result = program("deregister", "--plan", plan, "--yes")
+
+    assert result.exit_code == 8
+    assert deletes(sandbox) == 0
+
+
+def test_a_reviewed_plan_is_executed(program: Program) -> None:
+    plan = program.folder / "plan.json"
+    arguments = ("--via", "partner-center", "--customer", CONTOSO, "-o", plan)
+    planned = program.json("plan", program.serials("SN-1", "GHOST"), *arguments, exit_code=7)
+    assert not checker("plan").violations(json.loads(plan.read_text(encoding="utf-8")))
+
+    document = program.json("deregister", "--plan", plan, "--yes", exit_code=7)
+
+    assert planned["state"] == "planned"
+    assert document["counts"] == {"removed": 1, "not-found": 1}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX's")
+def test_files_with_customers_data_are_private(program: Program) -> None:
+    plan = program.folder / "plan.json"
+    program(
+        "plan",
+        program.serials("SN-1"),
+        "--via",
+        "partner-center",
+        "--customer",
+        CONTOSO,
+        "-o",
+        plan,
+    )
+
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode) for path in (plan, plan.with_name("ledger.db"))
+    }
+
+    assert modes == {"plan.json": 0o600, "ledger.db": 0o600}
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() == 0, reason="root may write read-only files"
+)
+def test_a_read_only_ledger_ends_with_6(program: Program) -> None:
+    program("runs")
+    ledger = program.folder / "ledger.db"
+    ledger.chmod(0o400)
+
+    assert program(*DEREGISTER, program.serials("SN-1")).exit_code == 6
+
+
+def test_the_hold_list_keeps_a_device(program: Program, sandbox: Sandbox) -> None:
+    (program.folder / "hold.txt").write_text("SN-1\n", encoding="utf-8")
+    (program.folder / "partner-tools.toml").write_text(
+        '[default.guards]\nhold_list = "hold.txt"\n', encoding="utf-8"
+    )
+
+    document = program.json(*DEREGISTER, program.serials("SN-1", "SN-2"), exit_code=7)
+
+    assert outcomes(document) == {"SN-1": "refused", "SN-2": "removed"}
+
+
+def test_the_daily_limit_counts_over_runs(program: Program) -> None:
+    (program.folder / "partner-tools.toml").write_text(
+        "[default.limits]\nmax_devices_per_day = 2\n", encoding="utf-8"
+    )
+    program.json(*DEREGISTER, program.serials("SN-1", "SN-2"))
+
+    result = program(*DEREGISTER, program.serials("SN-3"))
+
+    assert result.exit_code == 8
+    assert "daily limit" in result.stderr
+
+
+def test_an_unknown_configuration_key_is_an_error(program: Program) -> None:
+    (program.folder / "partner-tools.toml").write_text(
+        "[default]\nmax_device = 2\n", encoding="utf-8"
+    )
+
+    result = program(*DEREGISTER, program.serials("SN-1"))
+
+    assert result.exit_code == 3
+    assert "max_device" in result.stderr
