@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from partner_tools.model import Outcome, Reason
@@ -31,9 +32,10 @@ INTUNE_APPS = frozenset(
 
 def nothing_to_do(note: str) -> Decision:
     """The decision for a device that nobody has to act on."""
-    idle = PlaneStatus(status=Status.NOT_APPLICABLE, note=note)
-    usual = (Plane.AUTOPILOT, Plane.INTUNE, Plane.ENTRA, Plane.ACTIVE_DIRECTORY)
-    return Decision(join_type=JoinType.UNKNOWN, planes=dict.fromkeys(usual, idle), steps=())
+    idle = PlaneStatus(status=Status.NOT_APPLICABLE)
+    others = dict.fromkeys((Plane.INTUNE, Plane.ENTRA, Plane.ACTIVE_DIRECTORY), idle)
+    told = {Plane.AUTOPILOT: replace(idle, note=note)}
+    return Decision(join_type=JoinType.UNKNOWN, planes=told | others, steps=())
 
 
 def planes(case: Case) -> dict[Plane, PlaneStatus]:

@@ -1,0 +1,132 @@
+"""The handoff's summary and guide as Markdown, for a ticket.
+
+Foreign text stands in code spans, where nothing is markup, a link or a mention; characters that
+could end a span's line or a table's cell are spelled out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from partner_tools.report.handoff import Document
+from partner_tools.report.tables import EVIDENCE, STATEMENT
+from partner_tools.report.words import (
+    CHANNELS,
+    OUTCOMES,
+    OWNERS,
+    PLANES,
+    REASONS,
+    STATUSES,
+    counted,
+    visible,
+)
+
+NAMED = 20
+"""How many serial numbers a step names before it refers to the tables."""
+
+
+def write_markdown(document: Document, stream: BinaryIO) -> None:
+    """The summary and the guide, in UTF-8 with line feeds."""
+    for line in _lines(document):
+        stream.write(f"{line}\n".encode())
+
+
+def code(text: object) -> str:
+    """The text as a code span that nothing in it can leave."""
+    shown = visible(str(text)).replace("|", "⟨U+007C⟩").strip()
+    if not shown:
+        return "–"  # noqa: RUF001
+    fence = "`" * (max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
+    gap = " " if "`" in shown else ""
+    return f"{fence}{gap}{shown}{gap}{fence}"
+
+
+def _lines(document: Document) -> Iterator[str]:
+    customer, run, summary = document["customer"], document["run"], document["summary"]
+    name = customer["name"] or customer["domain"] or customer["tenantId"] or "nobody named"
+    yield f"# Device handoff: {code(name)}"
+    yield ""
+    yield f"{STATEMENT} {EVIDENCE[summary['evidence']['graph']]}"
+    yield ""
+    yield from _facts(document)
+    yield ""
+    yield from _table(
+        ("Outcome", "Devices"),
+        [(OUTCOMES[one], count) for one, count in summary["outcomes"].items()],
+    )
+    yield ""
+    yield from _table(
+        ("Plane", *STATUSES.values()),
+        [
+            (PLANES[plane], *(counts.get(status, 0) for status in STATUSES))
+            for plane, counts in summary["planes"].items()
+        ],
+    )
+    yield ""
+    yield "## What to do, in this order"
+    for chapter in document["guide"]:
+        yield from _chapter(chapter, document)
+    yield ""
+    yield f"Run {code(run['id'])}, written {code(document['generatedAt'])}."
+
+
+def _facts(document: Document) -> Iterator[str]:
+    customer, partner, run = document["customer"], document["partner"], document["run"]
+    facts = (
+        ("Customer", customer["domain"], customer["tenantId"]),
+        ("Partner", partner["name"], partner["contact"]),
+        ("Batch", run["batchId"]),
+    )
+    for title, *values in facts:
+        known = [code(value) for value in values if value]
+        if known:
+            yield f"- {title}: {', '.join(known)}"
+    yield f"- Removed through {CHANNELS[run['channel']]}; reason: {REASONS[run['reason']].lower()}"
+
+
+def _table(heading: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(heading)} |"
+    yield f"| {' | '.join('---' for _ in heading)} |"
+    for row in rows:
+        yield f"| {' | '.join(str(cell) for cell in row)} |"
+
+
+def _chapter(chapter: dict[str, Any], document: Document) -> Iterator[str]:
+    yield ""
+    yield f"### {chapter['order']}. {chapter['title']}"
+    yield ""
+    yield f"{OWNERS[chapter['owner']]} · {_whom(chapter)}"
+    yield ""
+    yield chapter["about"]
+    if chapter["caution"]:
+        yield ""
+        yield f"> **Take care.** {chapter['caution']}"
+    yield ""
+    if chapter["portal"]:
+        yield f"- Portal: {' → '.join(chapter['portal'])}"
+    if chapter["powershell"]:
+        yield f"- PowerShell: {code(chapter['powershell'])}"
+    if chapter["devices"]:
+        yield f"- Devices: {_serials(chapter['id'], document)}"
+    yield f"- Source: [{chapter['source']}]({chapter['sourceUrl']})"
+
+
+def _whom(chapter: dict[str, Any]) -> str:
+    if not chapter["devices"]:
+        return "every device"
+    by_status = ", ".join(
+        f"{count:,} {STATUSES[status].lower()}" for status, count in chapter["statuses"].items()
+    )
+    return f"{counted(chapter['devices'], 'device')} ({by_status})"
+
+
+def _serials(step: str, document: Document) -> str:
+    named = [
+        code(device["serialNumber"] or device["productKeyId"] or f"row {device['row']}")
+        for device in document["devices"]
+        if any(one["id"] == step for one in device["steps"])
+    ]
+    more = len(named) - NAMED
+    return ", ".join(named[:NAMED]) + (f" and {more:,} more in the tables" if more > 0 else "")

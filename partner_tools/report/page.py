@@ -1,0 +1,388 @@
+"""The handoff as one HTML file: no network, readable without script, foreign text never markup.
+
+The template's static part holds everything a reader needs; the script replaces the static device
+table by one that searches, filters and sorts. The browser is told by hash which style and script
+it may run, so nothing that slipped in could.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from partner_tools.report.handoff import Document
+from partner_tools.report.words import (
+    CHANNELS,
+    JOIN_TYPES,
+    OUTCOMES,
+    OWNERS,
+    PLANES,
+    REASONS,
+    STATUSES,
+    counted,
+    visible,
+)
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+Json = Mapping[str, Any]
+
+STATIC_DEVICES = 1_000
+"""Up to here every device stands in the file as markup too; above, only the exceptions do. A table
+of 100,000 rows as markup takes a browser 46 s and 7 GB (docs/benchmarks.md)."""
+
+MAIN_PLANES = ("autopilot", "intune", "entra", "active-directory")
+
+NOT_REMOVED: Mapping[str, str] = {
+    "not-found": "not registered by this partner, so it could not remove {them}",
+    "not-owned": "the service does not let this partner remove {them}",
+    "ambiguous": "more than one registration matches, so none was touched",
+    "refused": "the removal was refused",
+    "unknown": "the answer to the removal never came; the partner settles it",
+    "pending": "not attempted yet",
+    "duplicate": "listed twice; counted once below",
+}
+
+
+def write_page(document: Document, stream: BinaryIO) -> None:
+    """The page, in UTF-8."""
+    style, script = _text("page.css"), _text("page.js")
+    template = _environment().get_template("page.html")
+    chunks = template.stream(
+        document=document,
+        view=view(document),
+        style=style,
+        script=script,
+        data=_inside_script(packed(document)),
+        policy=_policy(style, script),
+    )
+    chunks.enable_buffering(200)
+    for chunk in chunks:
+        stream.write(chunk.encode("utf-8", "replace"))
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=FunctionLoader(_text),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "visible": _shown,
+        "moment": moment,
+        "counted": counted,
+        "typeset": lambda text: text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}"),
+    }
+    return environment
+
+
+def _text(name: str) -> str:
+    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
+
+
+def _shown(value: object) -> str:
+    return visible(str(value))
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing is loaded from anywhere; only this very style and script count."""
+    return (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)};"
+        " base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(content: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _inside_script(value: object) -> str:
+    """JSON that no parser of HTML can see an end of script, a comment or an entity in."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def moment(written: str | None) -> str:
+    """`23 November 2026, 16:40 UTC`; empty for none."""
+    if written is None:
+        return ""
+    at = datetime.fromisoformat(written)
+    months = "January February March April May June July August September October November December"
+    return f"{at.day} {months.split()[at.month - 1]} {at.year}, {at:%H:%M} UTC"
+
+
+# --- what the first screen says -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One owner's part: the guide's steps that wait for them."""
+
+    owner: str
+    devices: int
+    chapters: tuple[Json, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What the page says of the document as a whole; every number is a count of it."""
+
+    recipient: str
+    sender: str
+    headline: str
+    remains: str
+    removed: int
+    devices: int
+    confirmed: int
+    outstanding: int
+    outstanding_devices: int
+    unverified: int
+    unverified_devices: int
+    expected: int
+    not_done: tuple[str, ...]
+    evidence: str
+    parts: tuple[Part, ...]
+    words: Mapping[str, Mapping[str, str]]
+    main_planes: tuple[str, ...]
+    listed: tuple[Json, ...]
+    complete: bool
+    titles: Mapping[str, str]
+    numbers: Mapping[str, int]
+
+
+def view(document: Document) -> View:
+    """Everything that the template shows besides the document itself."""
+    summary, devices = document["summary"], document["devices"]
+    outcomes: Mapping[str, int] = summary["outcomes"]
+    removed = outcomes.get("removed", 0) + outcomes.get("absent", 0)
+    distinct = summary["devices"] - outcomes.get("duplicate", 0)
+    customer, partner = document["customer"], document["partner"]
+    complete = len(devices) <= STATIC_DEVICES
+    return View(
+        recipient=customer["name"] or customer["domain"] or customer["tenantId"] or "",
+        sender=partner["name"] or partner["tenantId"] or "Your partner",
+        headline=headline(removed, distinct),
+        remains=remains(summary["steps"]),
+        removed=removed,
+        devices=distinct,
+        confirmed=_confirmed(devices),
+        outstanding=summary["steps"]["outstanding"],
+        outstanding_devices=_devices_with(devices, "outstanding"),
+        unverified=summary["steps"]["not-verified"],
+        unverified_devices=_devices_with(devices, "not-verified"),
+        expected=summary["steps"]["expected"],
+        not_done=tuple(_not_done(outcomes)),
+        evidence=evidence(summary),
+        parts=tuple(_parts(document)),
+        words=_WORDS,
+        main_planes=MAIN_PLANES,
+        listed=tuple(devices if complete else _exceptions(devices)),
+        complete=complete,
+        titles={chapter["id"]: chapter["title"] for chapter in document["guide"]},
+        numbers={chapter["id"]: chapter["order"] for chapter in document["guide"]},
+    )
+
+
+_WORDS = {
+    "outcomes": OUTCOMES,
+    "statuses": STATUSES,
+    "planes": PLANES,
+    "owners": OWNERS,
+    "joins": JOIN_TYPES,
+    "channels": CHANNELS,
+    "reasons": REASONS,
+}
+
+
+def headline(removed: int, devices: int) -> str:
+    """What was done, in one sentence."""
+    if not devices:
+        return "This run holds no devices."
+    if removed == devices:
+        whom = "The device was" if devices == 1 else f"All {devices:,} devices were"
+        return f"{whom} removed from Windows Autopilot."
+    if not removed:
+        whom = "The device was not" if devices == 1 else f"None of the {devices:,} devices was"
+        return f"{whom} removed from Windows Autopilot."
+    verb = "was" if removed == 1 else "were"
+    return f"{removed:,} of {devices:,} devices {verb} removed from Windows Autopilot."
+
+
+def remains(steps: Mapping[str, int]) -> str:
+    """What is left, in one sentence."""
+    if steps["outstanding"] or steps["not-verified"]:
+        return "The rest is in your hands."
+    return "The rest should happen by itself." if steps["expected"] else "Nothing is left to do."
+
+
+def evidence(summary: Json) -> str:
+    """How far the report can be relied on, in one sentence."""
+    reach = summary["evidence"]["graph"]
+    if reach == "none":
+        return (
+            "Nobody has looked into your tenant. Every step there is listed as not verified:"
+            " it may be done already, but nobody has checked."
+        )
+    failed = summary["evidence"]["failed"]
+    gaps = ", ".join(f"{PLANES[plane]} ({counted(n, 'device')})" for plane, n in failed.items())
+    whole = summary["evidence"]["verifiedDevices"]
+    seen = (
+        f"Intune, Entra ID and Windows Autopilot were all checked for {counted(whole, 'device')}."
+    )
+    if failed:
+        return f"{seen} The check failed for {gaps}: not verified, whatever was seen before."
+    return seen if reach == "complete" else f"{seen} The others are listed as not verified."
+
+
+def _devices_with(devices: Iterable[Json], status: str) -> int:
+    return sum(any(step["status"] == status for step in one["steps"]) for one in devices)
+
+
+def _confirmed(devices: Iterable[Json]) -> int:
+    """Devices that the partner removed and a later look no longer found."""
+    return sum(
+        one["outcome"] in {"removed", "absent"} and one["planes"]["autopilot"]["status"] == "clear"
+        for one in devices
+    )
+
+
+def _not_done(outcomes: Mapping[str, int]) -> Iterable[str]:
+    for outcome, why in NOT_REMOVED.items():
+        if count := outcomes.get(outcome, 0):
+            yield f"{counted(count, 'device')}: {why.format(them='it' if count == 1 else 'them')}"
+
+
+def _parts(document: Document) -> Iterable[Part]:
+    """Who has to do what: the customer's people first, the partner last."""
+    by_owner: dict[str, list[Json]] = {}
+    for chapter in document["guide"]:
+        if chapter["devices"]:
+            by_owner.setdefault(chapter["owner"], []).append(chapter)
+    for owner in sorted(by_owner, key=lambda one: (one == "partner", list(OWNERS).index(one))):
+        share = document["summary"]["owners"].get(owner, {"devices": 0})
+        yield Part(owner=owner, devices=share["devices"], chapters=tuple(by_owner[owner]))
+
+
+def _exceptions(devices: Sequence[Json]) -> Sequence[Json]:
+    """What a reader without script has to see of many devices: those that went another way."""
+    usual = Counter(json.dumps(_shape(one)) for one in devices)
+    unusual = [
+        one
+        for one in devices
+        if one["outcome"] != "removed" or usual[json.dumps(_shape(one))] <= RARE
+    ]
+    return unusual[:STATIC_DEVICES]
+
+
+RARE = 20
+"""How often a course of steps occurs at most to count as an exception."""
+
+
+def _shape(device: Json) -> list[Any]:
+    return [device["outcome"], *((step["id"], step["status"]) for step in device["steps"])]
+
+
+# --- what the script reads ----------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Pool:
+    """Values that occur again and again, each kept once and named by its place."""
+
+    values: list[Any] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, value: Any) -> int:
+        """Where the value stands in `values`."""
+        key = value if isinstance(value, str) else json.dumps(value)
+        kind = f"{type(value).__name__}:{key}"
+        if kind not in self.places:
+            self.places[kind] = len(self.values)
+            self.values.append(value)
+        return self.places[kind]
+
+
+def packed(document: Document) -> dict[str, Any]:
+    """The devices as the script unpacks them: what repeats stands once in `pool`."""
+    pool = _Pool()
+    devices = [_packed_device(device, pool) for device in document["devices"]]
+    return {
+        "words": {name: _WORDS[name] for name in ("outcomes", "statuses", "planes", "joins")},
+        "owners": OWNERS,
+        "planes": list(MAIN_PLANES),
+        "guide": [
+            {"id": one["id"], "title": one["title"], "order": one["order"], "plane": one["plane"]}
+            for one in document["guide"]
+        ],
+        "devices": devices,
+        "pool": pool.values,
+    }
+
+
+def _packed_device(device: Json, pool: _Pool) -> list[Any]:
+    own = [
+        device["row"],
+        device["serialNumber"],
+        device["productKeyId"],
+        device["reference"],
+        device["requestId"],
+        device["correlationId"],
+    ]
+    shared = {
+        name: device[name]
+        for name in (
+            "manufacturer",
+            "model",
+            "outcome",
+            "detail",
+            "remedy",
+            "removedAt",
+            "joinType",
+        )
+    }
+    steps = [
+        {name: it for name, it in step.items() if name != "command"} for step in device["steps"]
+    ]
+    commands = [step["command"] for step in device["steps"]]
+    planes = [_packed_plane(name, it, pool) for name, it in device["planes"].items()]
+    return [*own, pool.place(shared), pool.place(steps), commands, planes, _extra(device)]
+
+
+def _extra(device: Json) -> list[list[str]]:
+    extra = [[one["name"], one["value"]] for one in device.get("extra", ())]
+    new = device.get("replacement") or {}
+    named = (("New serial number", "serialNumber"), ("New product key id", "productKeyId"))
+    return extra + [[title, new[name]] for title, name in named if new.get(name)]
+
+
+def _packed_plane(name: str, plane: Json, pool: _Pool) -> list[Any]:
+    """The plane's common part by its place, then ids and details of each object."""
+    objects = plane.get("objects") or ([plane] if "ids" in plane else [])
+    common = {key: it for key, it in plane.items() if key not in {"ids", "details", "objects"}}
+    found = [
+        [pool.place(key), _plain(it)]
+        for one in objects
+        for key, it in {**_renamed(one["ids"]), **one["details"]}.items()
+    ]
+    return [pool.place({"plane": name, **common}), found]
+
+
+def _renamed(ids: Mapping[str, str]) -> dict[str, str]:
+    return {("Id" if name == "id" else name): it for name, it in ids.items()}
+
+
+def _plain(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

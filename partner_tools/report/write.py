@@ -1,0 +1,97 @@
+"""Handoffs as files: which formats there are, how files are called, how they come to be.
+
+A file appears whole or not at all, private to the user, under a name that nothing foreign in it
+can lead out of its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from partner_tools.report.handoff import Document
+from partner_tools.report.markdown import write_markdown
+from partner_tools.report.page import write_page
+from partner_tools.report.script import write_script
+from partner_tools.report.tables import write_csv, write_xlsx
+
+NAME_LIMIT = 80
+"""Characters of a customer's name in a file name: Windows allows 260 for a whole path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A rendering of the document. `write` writes all of it to a binary stream."""
+
+    suffix: str
+    description: str
+    write: Callable[[Document, BinaryIO], None]
+
+
+def _write_json(document: Document, stream: BinaryIO) -> None:
+    text = json.dumps(document, ensure_ascii=False, indent=1)
+    stream.write(text.encode("utf-8", "backslashreplace"))
+    stream.write(b"\n")
+
+
+FORMATS: Mapping[str, Format] = {
+    "html": Format(suffix="html", description="a page for a browser", write=write_page),
+    "xlsx": Format(suffix="xlsx", description="a workbook for Excel", write=write_xlsx),
+    "csv": Format(suffix="csv", description="one row per device and step", write=write_csv),
+    "json": Format(suffix="json", description="the document itself", write=_write_json),
+    "md": Format(suffix="md", description="summary and guide for a ticket", write=write_markdown),
+    "ps1": Format(suffix="ps1", description="a PowerShell script", write=write_script),
+}
+"""Every format by the name that `--format` takes; all of them are the default."""
+
+
+def write_handoff(
+    document: Document, folder: Path, formats: Iterable[str] = FORMATS
+) -> tuple[Path, ...]:
+    """Write a handoff in each format, and say where. Makes the folder where there is none.
+
+    Raises OSError where the folder cannot be written to; files that are whole by then stay.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = file_name(document)
+    return tuple(
+        _write(document, folder / f"{name}.{FORMATS[one].suffix}", FORMATS[one]) for one in formats
+    )
+
+
+def file_name(document: Document) -> str:
+    """`handoff-<domain or tenant>-<run>`, without the suffix."""
+    customer, run = document["customer"], document["run"]
+    named = customer["domain"] or customer["tenantId"] or "unassigned"
+    return f"handoff-{harmless(named.casefold())}-{harmless(run['id'])}"
+
+
+def harmless(text: str) -> str:
+    """The text as a part of a file name on any system.
+
+    What had to be changed is told apart by a digest, so that no two customers share a file.
+    """
+    kept = "-".join(re.findall(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", text))
+    if kept == text and len(kept) <= NAME_LIMIT:
+        return kept
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    return f"{kept[:NAME_LIMIT].rstrip('._-')}-{digest}".lstrip("-")
+
+
+def _write(document: Document, path: Path, form: Format) -> Path:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".handoff-", suffix=".part")
+    try:
+        with os.fdopen(handle, "w+b") as stream:
+            form.write(document, stream)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
