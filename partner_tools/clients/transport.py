@@ -562,7 +562,7 @@ def _redirected(request: Request, reply: Reply) -> Redirected:
 
 
 def _check_end(answer: requests.Response, body: bytes) -> None:
-    """Raise IncompleteRead where a success may have been cut within its headers.
+    """Raise IncompleteRead where a success is shorter than it said, or may have lost headers.
 
     http.client takes the end of the stream for the end of the headers, and with them lost an
     empty body for a whole one: a torn 200 would pass for a confirmation.
@@ -571,7 +571,7 @@ def _check_end(answer: requests.Response, body: bytes) -> None:
     if answer.status_code >= 300 or not isinstance(original, http.client.HTTPResponse):
         return
     unframed = original.length is None and not original.chunked
-    if original.msg.defects or (unframed and not body):
+    if original.msg.defects or original.length or (unframed and not body):
         raise http.client.IncompleteRead(body)
 
 
