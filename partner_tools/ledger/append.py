@@ -320,7 +320,7 @@ def _write_devices(connection: Connection, group: _Group, drafts: Sequence[Draft
 
 def _write_customers(connection: Connection, drafts: Sequence[Draft]) -> None:
     resolved = {
-        (draft.event.payload.get("customer"), draft.event.run)
+        (codec.index_text(draft.event.payload.get("customer")), draft.event.run)
         for draft in drafts
         if draft.event.kind is Kind.RESOLVED
     }

@@ -19,6 +19,9 @@ GENESIS = f"sha256:{'0' * 64}"
 """What the first event of a run names as the hash before it."""
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 def payload_digest(text: str) -> str:
     """The digest of a payload as it is stored."""
     return digest_of_bytes(text.encode("ascii"))
@@ -32,7 +35,7 @@ def link(
     What is hashed is the compact JSON array of the arguments in this order. All texts in it are
     ASCII, so it is the array's RFC 8785 form too, and any language can check it.
     """
-    content = json.dumps([previous, run, n, at, kind, device, payload], separators=(",", ":"))
+    content = _ENCODER.encode([previous, run, n, at, kind, device, payload])
     return digest_of_bytes(content.encode("ascii"))
 
 

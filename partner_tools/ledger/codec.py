@@ -181,7 +181,7 @@ def history_columns(history: History) -> dict[str, Any]:
         "state": history.state.value,
         "outcome": history.outcome.value,
         "settled_at": None if settled_at is None else moment_text(settled_at),
-        "customer": history.customer,
+        "customer": index_text(history.customer),
         "history": json_text(rest),
     }
 

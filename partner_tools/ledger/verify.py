@@ -40,7 +40,7 @@ class _Walk:
     began_at: str | None = None
     created: Mapping[str, Any] | None = None
     plan_digest: str | None = None
-    customers: set[str] = field(default_factory=set)
+    customers: set[str | None] = field(default_factory=set)
     purged: bool = False
 
 
@@ -147,7 +147,7 @@ def _walk_over(walk: _Walk, event: RowMapping) -> None:
     elif event["kind"] == Kind.PLANNED:
         walk.plan_digest = payload["digest"]
     elif payload.get("customer"):
-        walk.customers.add(payload["customer"])
+        walk.customers.add(codec.index_text(payload["customer"]))
 
 
 _KEPT = frozenset({Kind.CREATED, Kind.PLANNED, Kind.RESOLVED})
@@ -245,7 +245,7 @@ def _differences(row: RowMapping, expected: Mapping[str, Any]) -> list[str]:
     return [name for name, value in expected.items() if row[name] != value]
 
 
-def _customers(connection: Connection, run: RunId) -> set[str]:
+def _customers(connection: Connection, run: RunId) -> set[str | None]:
     query = select(run_customers.c.customer).where(run_customers.c.run == run)
     return set(connection.execute(query).scalars())
 
@@ -276,4 +276,5 @@ def _head_differences(
 
 
 def _stream(connection: Connection, query: Select[Any]) -> Iterator[RowMapping]:
-    yield from connection.execute(query, execution_options=_STREAMED).mappings()
+    with connection.execute(query, execution_options=_STREAMED) as result:
+        yield from result.mappings()

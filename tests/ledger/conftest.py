@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -49,9 +49,15 @@ def _empty(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgresql_ledger(postgresql_server: str) -> str:
+def new_postgresql(postgresql_server: str) -> Callable[[], str]:
+    """Makes a new, empty database, and gives its URL."""
+    return lambda: _new_database(postgresql_server, f"t{uuid4().hex}")
+
+
+@pytest.fixture(scope="session")
+def postgresql_ledger(new_postgresql: Callable[[], str]) -> str:
     """The URL of a database with the tables of a ledger, to be emptied: that is quick."""
-    url = _new_database(postgresql_server, "ledger")
+    url = new_postgresql()
     Ledger.open(url).close()
     return url
 
@@ -81,8 +87,8 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where nothing is yet, once for each database."""
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "private" / "ledger.db")
-    server = request.getfixturevalue("postgresql_server")
-    return _new_database(server, f"t{uuid4().hex}")
+    url: str = request.getfixturevalue("new_postgresql")()
+    return url
 
 
 @pytest.fixture
@@ -98,7 +104,7 @@ def file_url(tmp_path: Path) -> str:
     return sqlite_url(tmp_path / "private" / "ledger.db")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def start() -> RunStart:
     """A run that begins."""
     return RunStart(
@@ -116,7 +122,7 @@ def start() -> RunStart:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def batch() -> tuple[Device, ...]:
     """Three devices, named in three ways."""
     return (
