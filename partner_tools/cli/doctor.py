@@ -137,5 +137,18 @@ def _examine_partner_center(
             )
 
 
+def _examine_oem_direct(config: Config) -> Iterator[Finding]:
+    """The wire profile, its certificate and token, and what is still assumed of the wire."""
+    from partner_tools.channels.oem_direct import explain_assumptions
+    from partner_tools.cli.oem import open_oem, profile_path, read_wire_profile
+
+    profile = read_wire_profile(config)
+    yield _ok("wire profile", str(profile_path(config)))
+    with open_oem(config, profile) as (_, transport):
+        yield _ok("OEM Direct", f"{transport.base_url}; nothing was sent")
+    for assumption in explain_assumptions(profile):
+        yield _ok("assumed", assumption)
+
+
 def _ok(name: str, message: str) -> Finding:
     return Finding(name=name, good=True, message=message)

@@ -115,12 +115,12 @@ def _row(found: Registration) -> dict[str, Any]:
 
 def _csv(estate: Estate) -> str:
     """The inventory as CSV in which no cell is a formula."""
-    from partner_tools.report.tables import harmless
+    from partner_tools.report.tables import inert
 
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for found in estate.registrations:
         row = {**_row(found), "allowedOperations": " ".join(found.allowed_operations or ())}
-        writer.writerow([harmless(str(row.get(name) or "")) for name in COLUMNS])
+        writer.writerow([inert(str(row.get(name) or "")) for name in COLUMNS])
     return text.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -152,17 +153,17 @@ def _print_event(form: str, number: int, row: Any) -> None:
     if form == "jsonl":
         click.echo(json.dumps(row, ensure_ascii=True))
         return
-    from partner_tools.report.tables import harmless
+    from partner_tools.report.tables import inert
 
     cells = {
         name: value if isinstance(value, str | int) else json.dumps(value, ensure_ascii=True)
         for name, value in row.items()
         if value is not None
     }
-    writer = csv.writer(click.get_text_stream("stdout"), lineterminator="\n")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
     if number == 0:
         writer.writerow(EXPORTED)
-    writer.writerow([harmless(str(cells.get(name, ""))) for name in EXPORTED])
+    writer.writerow([inert(str(cells.get(name, ""))) for name in EXPORTED])
 
 
 EXPORTED = ("run", "n", "at", "kind", "device", "payload", "payloadDigest", "previous", "hash")

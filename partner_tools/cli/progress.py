@@ -16,7 +16,7 @@ LINE_EVERY_SECONDS = 10.0
 
 
 class Progress:
-    """How far a removal has come. `settled` is called once for each device, by one thread at a time.
+    """How far a removal has come. `settled` is called once a device, by one thread at a time.
 
     `throttle` gives a short note on the governor's state, empty when there is none.
     """

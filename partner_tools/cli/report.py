@@ -55,7 +55,7 @@ def write_reports(
 ) -> list[Path]:
     """Write the handoffs of a run; the paths of the files."""
     from partner_tools.procedure.handing_over import handoffs
-    from partner_tools.report import write_handoff
+    from partner_tools.report.write import write_handoff
 
     paths: list[Path] = []
     for document in handoffs(ledger, run, partner=dict(config.get("partner") or {}), now=now()):

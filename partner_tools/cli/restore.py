@@ -53,8 +53,8 @@ def restore(
     Example:
       partner-tools restore 20260417-101530-4f2a9c -o restore.csv
     """
-    from partner_tools.procedure.restoration import restorable, upload_file
     from partner_tools.private_file import write_private
+    from partner_tools.procedure.restoration import restorable, upload_file
 
     config = load_config(call.common)
     with open_ledger(call.common, config) as ledger:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,7 @@ def sandbox(_call: Call, port: int, seed: Path | None, faults: Path | None) -> N
     Example:
       partner-tools sandbox --faults slow.json
     """
-    serve = load_sandbox().serve
-    serve(seed, faults, port, click.get_text_stream("stdout"))
+    load_sandbox().serve(seed, faults, port, sys.stdout)
 
 
 def load_sandbox() -> Any:

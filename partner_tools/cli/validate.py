@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import click
 
 from partner_tools.cli.batch import open_batch, sentence

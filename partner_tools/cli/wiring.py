@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import random
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -180,12 +181,37 @@ def randomness() -> bytes:
 
 
 def _config_faults(profiles: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from partner_tools.intake.schema import checker
+    from partner_tools.intake.schema import checker, load_schema
 
+    known = set(_property_names(load_schema("config")))
     return [
-        (".".join(map(str, fault.path)), fault.message)
+        (".".join(map(str, fault.path)), fault.message + _unknown(profiles, fault.path, known))
         for fault in checker("config").violations(dict(profiles))
     ]
+
+
+def _unknown(profiles: Mapping[str, Any], path: Sequence[str | int], known: set[str]) -> str:
+    """The keys of the table at this path that no table has, each with the name that is near."""
+    table: Any = profiles
+    for name in path:
+        table = table[name]
+    if not path or not isinstance(table, Mapping):
+        return ""
+    strangers = [name for name in table if name not in known]
+    named = [f"{name}{_near(name, known)}" for name in strangers]
+    return f" ({', '.join(named)})" if named else ""
+
+
+def _near(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _property_names(schema: Any) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        yield from schema.get("properties", {})
+        for part in schema.values():
+            yield from _property_names(part)
 
 
 def _sqlite_url(path: Path) -> str:
@@ -238,6 +264,37 @@ def _by_partner_center(
 def private_folder(ledger: Ledger) -> Path:
     """Where restore kits lie: beside a SQLite ledger, else with the user's data."""
     return ledger.folder or user_data_folder()
+
+
+@contextmanager
+def _oem_direct(
+    config: Config,
+    ledger: Ledger,
+    stop: StopSign,
+    settled: Callable[[int, History], None],
+    max_rate: float | None,
+) -> Iterator[Workplace]:
+    from partner_tools.channels.oem_direct import OemDirectChannel
+    from partner_tools.cli.oem import open_oem, read_wire_profile
+    from partner_tools.intake.hardware_hash import decode, derive
+    from partner_tools.procedure.workplace import Workplace
+
+    profile = read_wire_profile(config)
+    limit = max_rate or config.get("limits", "max_rate")
+    with (
+        open_oem(config, profile) as (client, transport),
+        _paced(ledger, ChannelName.OEM_DIRECT, transport.host, limit) as governor,
+    ):
+        yield Workplace(
+            ledger=ledger,
+            channel=OemDirectChannel(client, profile, lambda text: derive(decode(text))),
+            private_folder=private_folder(ledger),
+            line=_line(governor, stop, transport.renew_token),
+            now=now,
+            new_id=new_id,
+            settled=settled,
+            concurrency=concurrency(config),
+        )
 
 
 def concurrency(config: Config) -> int:

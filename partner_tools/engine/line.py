@@ -10,7 +10,9 @@ from partner_tools.errors import (
     Interrupted,
     ServiceError,
     Throttled,
+    Unanswered,
     Unauthorized,
+    Unsent,
 )
 from partner_tools.pacing import GiveUp, Policy, decide
 
@@ -38,6 +40,9 @@ class Pace(Protocol):
 
     def throttled(self, retry_after: float | None) -> None:
         """A request was answered 429: everybody pauses."""
+
+    def withdrawn(self) -> None:
+        """A request that had a permit did not leave, or was never answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,8 @@ class Line:
         """Tell the governor how an attempt ended."""
         if isinstance(error, Throttled):
             self.pace.throttled(error.retry_after)
+        elif isinstance(error, Unsent | Unanswered):
+            self.pace.withdrawn()
         else:
             self.pace.succeeded()
 

@@ -1,0 +1,155 @@
+"""Opens OEM Direct: the wire profile, the client certificate, the token."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from partner_tools.cli.sign_in import open_door
+from partner_tools.cli.wiring import concurrency, now
+from partner_tools.clients.auth import App, HandedInToken, TokenSource, app_only
+from partner_tools.clients.oem_direct import OemDirect
+from partner_tools.clients.oem_profile import Auth, Profile
+from partner_tools.clients.oem_profile_reader import read_profile
+from partner_tools.clients.secret import Secret
+from partner_tools.clients.transport import ClientCertificate, Transport
+from partner_tools.config import Config
+from partner_tools.errors import AuthError, InputError
+
+HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"
+
+
+def read_wire_profile(config: Config) -> Profile:
+    """The wire profile that configuration or environment names. Raises InputError without one."""
+    path = profile_path(config)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the wire profile {str(path)!r} cannot be read: {error}",
+            rule="profile-unreadable",
+            remedy="correct PARTNER_TOOLS_OEM_PROFILE or oem.profile",
+        ) from error
+    return read_profile(text, _faults)
+
+
+def profile_path(config: Config) -> Path:
+    """Where the wire profile stands. Raises InputError where nothing says it."""
+    path = config.path("oem", "profile")
+    if path is None:
+        raise InputError(
+            "OEM Direct needs a wire profile and none is named",
+            rule="profile-missing",
+            remedy="set PARTNER_TOOLS_OEM_PROFILE, or oem.profile in the configuration; "
+            "samples/ has three to start from",
+        )
+    return path
+
+
+@contextmanager
+def open_oem(config: Config, profile: Profile) -> Iterator[tuple[OemDirect, Transport]]:
+    """The client of one OEM, over its own transport. Raises InputError without an address."""
+    base_url = config.text("urls", "oem_direct") or profile.base_url
+    if not base_url:
+        raise InputError(
+            "OEM Direct has no address: there is no default",
+            rule="no-address",
+            remedy="set base_url in the wire profile, or PARTNER_TOOLS_OEM_DIRECT_URL",
+        )
+    folder = profile_path(config).parent
+    with (
+        _client_certificate(profile.auth, folder) as certificate,
+        Transport(
+            base_url,
+            tokens=_tokens(config, profile.auth),
+            ca_bundle=_beside(profile.auth.ca_bundle, folder) or config.path("ca_bundle"),
+            client_cert=certificate,
+            pool_size=concurrency(config),
+            timeout=(10.0, profile.timeout_s),
+        ) as transport,
+    ):
+        yield OemDirect(transport, profile, now=now), transport
+
+
+def _faults(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from partner_tools.intake.schema import checker
+
+    found = checker("oem-profile").violations(dict(document))
+    return [(".".join(map(str, fault.path)), fault.message) for fault in found]
+
+
+def _tokens(config: Config, auth: Auth) -> TokenSource | None:
+    if not auth.needs_token:
+        return None
+    if HANDED_IN in config.secrets:
+        return HandedInToken(Secret(config.secrets[HANDED_IN]), name=HANDED_IN)
+    named = auth.entra_credential_env or HANDED_IN
+    secret = os.environ.get(named)
+    if not secret:
+        raise AuthError(
+            f"the wire profile wants a token and {named} is not set",
+            rule="no-credential",
+            remedy=f"set {named}",
+        )
+    app = App(
+        tenant=auth.entra_tenant,
+        client_id=auth.entra_client_id,
+        audience=auth.entra_scope.removesuffix("/.default"),
+    )
+    return app_only(app, Secret(secret), door=open_door(config))
+
+
+@contextmanager
+def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate | None]:
+    """The client certificate as PEM; a PFX file is unpacked privately while the block lasts."""
+    certificate = _beside(auth.client_cert, folder)
+    if not auth.needs_certificate or certificate is None:
+        yield None
+        return
+    text = os.environ.get(auth.key_password_env) if auth.key_password_env else None
+    password = Secret(text) if text else None
+    if certificate.suffix.lower() not in (".pfx", ".p12"):
+        key = _beside(auth.client_key, folder)
+        yield ClientCertificate(certificate=certificate, key=key, password=password)
+        return
+    with tempfile.TemporaryDirectory(prefix="partner-tools-") as private:
+        unpacked = Path(private) / "client.pem"
+        unpacked.touch(mode=0o600)
+        unpacked.write_bytes(_unpacked(certificate, password))
+        yield ClientCertificate(certificate=unpacked)
+
+
+def _unpacked(certificate: Path, password: Secret | None) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
+
+    secret = password.reveal().encode("utf-8") if password else None
+    refusal = InputError(
+        f"the client certificate {str(certificate)!r} cannot be opened",
+        rule="client-certificate",
+        remedy="check the file, and the password that oem.auth.key_password_env names",
+    )
+    try:
+        bundle = load_pkcs12(certificate.read_bytes(), secret)
+    except (OSError, ValueError) as error:
+        raise refusal from error
+    if bundle.key is None or bundle.cert is None:
+        raise refusal
+    key = bundle.key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    chain = [bundle.cert, *bundle.additional_certs]
+    return key + b"".join(
+        each.certificate.public_bytes(serialization.Encoding.PEM) for each in chain
+    )
+
+
+def _beside(text: str, folder: Path) -> Path | None:
+    """A path of the profile; a relative one is relative to the profile."""
+    return folder / Path(text).expanduser() if text else None
