@@ -46,14 +46,18 @@ def _check_part(part: zipfile.ZipInfo) -> None:
 def hidden_rows(stream: IO[bytes]) -> frozenset[int]:
     """The numbers of the rows that are hidden in a sheet, by hand or by a filter.
 
-    Raises HaltError where the numbers of the rows do not count up within a sheet's limit.
+    Raises HaltError where the rows do not count up within a sheet's limit, or a cell stands
+    beyond `limits.COLUMNS`.
     """
     hidden: set[int] = set()
     last = 0
 
     def started(name: str, attributes: dict[str, str]) -> None:
         nonlocal last
-        if name.rpartition(":")[2] == "row":
+        kind = name.rpartition(":")[2]
+        if kind == "c":
+            _check_column(attributes.get("r", ""))
+        elif kind == "row":
             last = _following(last, attributes.get("r"))
             if attributes.get("hidden") in ("1", "true"):
                 hidden.add(last)
@@ -63,6 +67,21 @@ def hidden_rows(stream: IO[bytes]) -> frozenset[int]:
     for piece in _pieces(stream):
         parser.Parse(piece, False)
     return frozenset(hidden)
+
+
+def _check_column(place: str) -> None:
+    """A cell such as `B7`. A reader fills a row up to its last cell."""
+    letters = place.rstrip("0123456789").lstrip("$")
+    if len(letters) > 1 and _column(letters) > limits.COLUMNS:
+        message = f"the sheet has cells beyond column {limits.COLUMNS}"
+        raise HaltError(finding(rules.CELL_COUNT, message))
+
+
+def _column(letters: str) -> int:
+    number = 0
+    for letter in letters[:4].upper():
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number
 
 
 def _following(last: int, told: str | None) -> int:

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any
 from xml.parsers import expat
 
-from partner_tools.intake import limits, rules
+from partner_tools.intake import rules
 from partner_tools.intake.archive import check_archive, hidden_rows
 from partner_tools.intake.headers import is_header, known
 from partner_tools.intake.rules import HaltError, finding, problem, shown
@@ -54,6 +54,7 @@ class _Sheet:
     title: str
     sheet: Any
     width: int
+    hidden: frozenset[int]
 
 
 def xlsx_rows(content: bytes, file: str, channel: ChannelName | None) -> Iterator[Item]:
@@ -63,12 +64,10 @@ def xlsx_rows(content: bytes, file: str, channel: ChannelName | None) -> Iterato
     """
     with _damage_told(), zipfile.ZipFile(BytesIO(content)) as archive:
         check_archive(archive)
-        sheets = tuple(_filled_sheets(content))
-        chosen = _choose(sheets)
-        with archive.open(_path(chosen.sheet)) as stream:
-            hidden = hidden_rows(stream)
+        sheets = tuple(_filled_sheets(content, archive))
+    chosen = _choose(sheets)
     yield from (_ignored(one, file) for one in sheets if one is not chosen)
-    yield from rows_of_table(_records_but_hidden(chosen, hidden, file), file, channel)
+    yield from rows_of_table(_records_told(chosen, file), file, channel)
 
 
 def _path(sheet: Any) -> str:
@@ -87,16 +86,18 @@ def _damage_told() -> Iterator[None]:
             raise HaltError(finding(rules.XLSX_DAMAGED, message)) from error
 
 
-def _filled_sheets(content: bytes) -> Iterator[_Sheet]:
+def _filled_sheets(content: bytes, archive: zipfile.ZipFile) -> Iterator[_Sheet]:
     from openpyxl import load_workbook
 
     workbook = load_workbook(BytesIO(content), read_only=True, keep_links=False)
     for sheet in workbook.worksheets:
+        with archive.open(_path(sheet)) as stream:
+            hidden = hidden_rows(stream)
         sheet.reset_dimensions()
         start = list(islice(_records(sheet, 0), HEADER_WITHIN))
         if start:
-            hidden = sheet.sheet_state != "visible"
-            yield _Sheet(title=sheet.title, sheet=sheet, width=0 if hidden else _width(start))
+            width = _width(start) if sheet.sheet_state == "visible" else 0
+            yield _Sheet(title=sheet.title, sheet=sheet, width=width, hidden=hidden)
 
 
 def _width(start: list[Record]) -> int:
@@ -122,16 +123,15 @@ def _ignored(sheet: _Sheet, file: str) -> Problem:
     return problem(file, None, finding(rules.SHEET_IGNORED, message))
 
 
-def _records_but_hidden(
-    chosen: _Sheet, hidden: frozenset[int], file: str
-) -> Iterator[Record | Problem]:
+def _records_told(chosen: _Sheet, file: str) -> Iterator[Record | Problem]:
+    """The records of the sheet, and of each that is hidden that it is."""
     records = _records(chosen.sheet, chosen.width)
     while True:
         with _damage_told():
             record = next(records, None)
         if record is None:
             return
-        if record.line in hidden:
+        if record.line in chosen.hidden:
             message = "the row is hidden in the sheet, and is still one of the batch"
             yield problem(file, record.line, finding(rules.HIDDEN_ROW, message))
         yield record
@@ -139,7 +139,7 @@ def _records_but_hidden(
 
 def _records(sheet: Any, width: int) -> Iterator[Record]:
     """The rows that are not empty, at least `width` cells each."""
-    for line, cells in enumerate(sheet.iter_rows(max_col=limits.COLUMNS + 1), start=1):
+    for line, cells in enumerate(sheet.iter_rows(), start=1):
         told = [_text(cell) for cell in cells]
         while told and not told[-1][0].strip():
             told.pop()

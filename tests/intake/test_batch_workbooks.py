@@ -1,0 +1,225 @@
+"""Workbooks that are hostile, damaged or simply as people leave them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openpyxl import Workbook
+
+from partner_tools.intake.batch import Intake, read_batch
+from partner_tools.intake.head import IntakeOptions
+from partner_tools.intake.source import Source
+
+SHEET = "xl/worksheets/sheet1.xml"
+ROW = '<row r="{0}"><c r="A{0}" t="inlineStr"><is><t>{1}</t></is></c></row>'
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+
+
+def workbook(fill: Callable[[Workbook], None] | None = None) -> bytes:
+    made = Workbook()
+    sheet = made.worksheets[0]
+    sheet.append(["Serial", "Note"])
+    sheet.append(["5CG0000001", "x"])
+    if fill:
+        fill(made)
+    out = io.BytesIO()
+    made.save(out)
+    return out.getvalue()
+
+
+PLAIN = workbook()
+
+
+def with_parts(parts: Mapping[str, bytes], content: bytes = PLAIN) -> bytes:
+    """The workbook with some of its parts replaced or added."""
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as old,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for part in old.infolist():
+            if part.filename not in parts:
+                new.writestr(part, old.read(part))
+        for name, data in parts.items():
+            new.writestr(name, data)
+    return out.getvalue()
+
+
+def sheet_of(rows: str, before: str = "") -> bytes:
+    text = f'{before}<worksheet xmlns="{MAIN}"><sheetData>{rows}</sheetData></worksheet>'
+    return with_parts({SHEET: text.encode()})
+
+
+def read(content: bytes) -> Intake:
+    return read_batch(Source(name="batch.xlsx", content=content), IntakeOptions())
+
+
+def rules_of(intake: Intake) -> list[str]:
+    return [one.rule for one in intake.problems]
+
+
+ENTITIES = (
+    '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">'
+    '<!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]>'
+)
+
+
+@pytest.mark.parametrize("part", [SHEET, "xl/workbook.xml", "[Content_Types].xml", "xl/other.bin"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_document_types_are_refused_in_every_part(part: str, encoding: str) -> None:
+    """Entities could expand without end, and could read files of this machine."""
+    text = f'<?xml version="1.0" encoding="{encoding}"?><!-- x -->{ENTITIES}<x>&c;</x>'
+    assert ["xlsx-unsafe"] == rules_of(read(with_parts({part: text.encode(encoding)})))
+
+
+def test_part_that_expands_without_measure_is_refused() -> None:
+    bomb = with_parts({"xl/media/image1.png": bytes(8 * 1024 * 1024)})
+    assert len(bomb) < 20_000
+    assert ["xlsx-unsafe"] == rules_of(read(bomb))
+
+
+def test_workbook_that_unpacks_to_too_much_is_refused_before_it_is_unpacked() -> None:
+    """The directory of the archive says so, true or not: nothing is unpacked to find out."""
+    out = io.BytesIO(with_parts({"xl/media/1.bin": b"x", "xl/media/2.bin": b"x"}))
+    with zipfile.ZipFile(out, "a") as archive:
+        for name in ("xl/media/1.bin", "xl/media/2.bin"):
+            part = archive.getinfo(name)
+            part.file_size = part.compress_size = 200 * 1024 * 1024
+        archive.writestr("xl/media/3.bin", b"x")
+    assert ["file-too-large"] == rules_of(read(out.getvalue()))
+
+
+def test_too_many_parts_are_refused() -> None:
+    many = with_parts({f"xl/media/{place}": b"" for place in range(2_001)})
+    assert ["xlsx-unsafe"] == rules_of(read(many))
+
+
+@pytest.mark.parametrize("number", ["99999999999", "1048577", "0", "-1", "x", "1.5"])
+def test_rows_beyond_a_sheet_are_damage(number: str) -> None:
+    """A reader fills the gap before a row; here it would do so for ever."""
+    rows = ROW.format(1, "Serial") + ROW.format(number, "5CG0000001")
+    assert ["xlsx-damaged"] == rules_of(read(sheet_of(rows)))
+
+
+def test_rows_that_go_back_are_damage() -> None:
+    """openpyxl would leave the later row out and say nothing."""
+    rows = ROW.format(1, "Serial") + ROW.format(3, "A1") + ROW.format(2, "A2")
+    assert ["xlsx-damaged"] == rules_of(read(sheet_of(rows)))
+
+
+@pytest.mark.parametrize("column", ["IW", "XFD", "ZZZZZZZZZ", "AAAA"])
+def test_cells_far_to_the_right_are_refused(column: str) -> None:
+    """A reader fills a row up to its last cell."""
+    cell = f'<c r="{column}2" t="inlineStr"><is><t>x</t></is></c>'
+    rows = ROW.format(1, "Serial") + f'<row r="2">{cell}</row>'
+    assert ["cell-count"] == rules_of(read(sheet_of(rows)))
+
+
+def test_rows_without_numbers_count_up() -> None:
+    rows = "".join(
+        f'<row><c t="inlineStr"><is><t>{text}</t></is></c></row>' for text in ("Serial", "A1", "A2")
+    )
+    intake = read(sheet_of(rows))
+    assert intake.batch is not None
+    assert [(2, "A1"), (3, "A2")] == [
+        (device.row, device.identity.serial_number) for device in intake.batch.devices
+    ]
+
+
+def test_gaps_keep_the_row_of_the_sheet() -> None:
+    rows = ROW.format(3, "Serial") + ROW.format(40_000, "A1")
+    intake = read(sheet_of(rows))
+    assert intake.batch is not None
+    assert [40_000] == [device.row for device in intake.batch.devices]
+
+
+def test_a_lying_dimension_is_not_believed() -> None:
+    rows = ROW.format(1, "Serial") + ROW.format(2, "A1") + ROW.format(3, "A2")
+    text = (
+        f'<worksheet xmlns="{MAIN}"><dimension ref="A1:A2"/><sheetData>{rows}</sheetData>'
+        "</worksheet>"
+    )
+    assert read(with_parts({SHEET: text.encode()})).count == 2
+
+
+def test_hidden_sheet_is_not_read() -> None:
+    """Nobody sees what it holds; that it is there is said."""
+
+    def fill(made: Workbook) -> None:
+        other = made.create_sheet("old")
+        other.append(["Serial"])
+        other.append(["5CG0000009"])
+        other.sheet_state = "hidden"
+
+    intake = read(workbook(fill))
+    assert intake.batch is not None
+    assert ["sheet-ignored", "unknown-column"] == rules_of(intake)
+    assert ["5CG0000001"] == [device.identity.serial_number for device in intake.batch.devices]
+
+
+def test_rows_hidden_by_a_filter_are_an_error_each() -> None:
+    def fill(made: Workbook) -> None:
+        sheet = made.worksheets[0]
+        for number in range(2, 6):
+            sheet.append([f"5CG000000{number}"])
+        for row in (3, 5):
+            sheet.row_dimensions[row].hidden = True
+
+    intake = read(workbook(fill))
+    hidden = [one.row for one in intake.problems if one.rule == "hidden-row"]
+    assert [3, 5] == hidden
+    assert intake.batch is None
+
+
+def test_other_cells_travel_as_text() -> None:
+    def fill(made: Workbook) -> None:
+        sheet = made.worksheets[0]
+        for value in (datetime(2026, 4, 17), 7, 7.0, 7.5, True, "=1+1"):  # noqa: DTZ001
+            sheet.append([f"A{sheet.max_row}", value])
+
+    intake = read(workbook(fill))
+    assert intake.batch is not None
+    texts = [device.extra[0][1] for device in intake.batch.devices[1:]]
+    assert ["2026-04-17 00:00:00", "7", "7", "7.5", "TRUE", "=1+1"] == texts
+
+
+def test_zip_of_something_else_is_named() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("word/document.xml", "<x/>")
+    assert ["unknown-format"] == rules_of(read(out.getvalue()))
+
+
+PARTS = zipfile.ZipFile(io.BytesIO(PLAIN)).namelist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    part=st.sampled_from(PARTS),
+    cut=st.tuples(st.integers(0, 400), st.integers(0, 40)),
+    put=st.binary(max_size=12)
+    | st.sampled_from([b'r="-1"', b"<row", b't="s"', b"<v>9</v>", b"&#0;"]),
+)
+def test_damaged_parts_end_in_a_batch_or_in_problems(
+    part: str, cut: tuple[int, int], put: bytes
+) -> None:
+    with zipfile.ZipFile(io.BytesIO(PLAIN)) as archive:
+        data = archive.read(part)
+    start, length = cut
+    damaged = data[:start] + put + data[start + length :]
+    intake = read(with_parts({part: damaged}))
+    assert (intake.batch is not None) or intake.problems
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.integers(0, len(PLAIN) - 1), byte=st.integers(0, 255), cut=st.integers(0, 3))
+def test_damaged_archives_end_in_a_batch_or_in_problems(place: int, byte: int, cut: int) -> None:
+    damaged = PLAIN[:place] + bytes([byte]) + PLAIN[place + cut :]
+    intake = read(damaged)
+    assert (intake.batch is not None) or intake.problems
