@@ -39,7 +39,7 @@ from partner_tools.model import Batch, Problem, Severity
 Report = Callable[[Problem], None]
 Keep = Callable[[Row], None]
 
-_PEEK_CHARACTERS = 262_144
+_PEEK_CHARACTERS = 65_536
 """How much of a text is looked at to tell its format."""
 
 

@@ -1,0 +1,50 @@
+"""The shipped batches are valid; their warnings are those that their dialect is there to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from partner_tools.intake.batch import read_batch
+from partner_tools.intake.head import IntakeOptions
+from partner_tools.intake.source import source_at
+from partner_tools.model import ChannelName
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+PARTNER_CENTER, OEM_DIRECT = ChannelName
+
+
+@pytest.mark.parametrize(
+    ("name", "channel", "count", "warned"),
+    [
+        ("partner-center.csv", PARTNER_CENTER, 16, {"duplicate-device"}),
+        ("partner-center-autopilot-info.csv", PARTNER_CENTER, 3, set()),
+        ("partner-center-excel.csv", PARTNER_CENTER, 2, {"encoding-guessed", "unknown-column"}),
+        ("partner-center.json", PARTNER_CENTER, 3, set()),
+        ("partner-center.jsonl", PARTNER_CENTER, 3, set()),
+        ("partner-center.xlsx", PARTNER_CENTER, 3, set()),
+        ("oem-direct.csv", OEM_DIRECT, 3, set()),
+        ("oem-direct-hashes.csv", OEM_DIRECT, 2, set()),
+        ("oem-direct.json", OEM_DIRECT, 2, set()),
+        ("oem-direct.jsonl", OEM_DIRECT, 3, set()),
+        ("oem-direct.xlsx", OEM_DIRECT, 2, set()),
+    ],
+)
+def test_shipped_batch_is_valid(
+    name: str, channel: ChannelName, count: int, warned: set[str]
+) -> None:
+    intake = read_batch(source_at(str(SAMPLES / name)), IntakeOptions(channel=channel))
+    assert intake.batch is not None, intake.problems
+    assert count == intake.count
+    assert warned == {one.rule for one in intake.problems}
+
+
+def test_every_shipped_batch_is_read() -> None:
+    """A batch beside these is valid too, on the channel that its name begins with or on any."""
+    batches = [*SAMPLES.glob("*.csv"), *SAMPLES.glob("*.jsonl"), *SAMPLES.glob("*.xlsx")]
+    assert len(batches) >= 9
+    for path in batches:
+        channel = next((one for one in ChannelName if path.name.startswith(one)), None)
+        intake = read_batch(source_at(str(path)), IntakeOptions(channel=channel))
+        assert intake.batch is not None, (path, intake.problems)
