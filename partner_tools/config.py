@@ -16,6 +16,7 @@ from partner_tools.errors import InputError
 
 FILE_NAME = "partner-tools.toml"
 DEFAULT_PROFILE = "default"
+DEFAULT_CONCURRENCY = 32
 
 Validate = Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
 """Gives the path and the message of each thing that the schema rejects."""
@@ -65,6 +66,11 @@ class Config:
         """A setting that is text."""
         value = self.get(*path)
         return None if value is None else str(value)
+
+    @property
+    def concurrency(self) -> int:
+        """Requests in flight at most."""
+        return int(self.get("limits", "concurrency") or DEFAULT_CONCURRENCY)
 
     def path(self, *path: str) -> Path | None:
         """A setting that is a path; a relative one is relative to the configuration file."""

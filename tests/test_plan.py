@@ -98,7 +98,7 @@ ESTATE = (
 def test_one_row_is_resolved_exactly_or_named(
     identity: dict[str, str], outcome: Outcome, device_id: str | None, rule: str | None
 ) -> None:
-    (planned,) = plan([row(**identity)], *ESTATE)
+    (planned,) = plan([row(2, **identity)], *ESTATE)
 
     target = planned.target.device_id if planned.target else None
     assert (outcome, device_id, rule) == (planned.outcome, target, planned.rule)

@@ -13,9 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
-from partner_tools.clients.partner_center import Cursor, Page, PartnerCenter
+from partner_tools.clients.partner_center import (
+    Cursor,
+    DeviceBatch,
+    Page,
+    PageGuard,
+    PartnerCenter,
+)
+from partner_tools.clients.refusals import Subject, subject_of
 from partner_tools.engine.channel import Answer, Polling, Removal, Verdict
 from partner_tools.engine.line import Line
 from partner_tools.errors import AuthError, InputError, Rejected, ServiceError, Unavailable
@@ -45,13 +53,6 @@ T = TypeVar("T")
 
 NO_POLLING = Polling()
 """Partner Center's delete is synchronous: its polling is never used."""
-
-NO_RELATIONSHIP = "20002"
-"""The partner has no commerce relationship with the customer
-(https://learn.microsoft.com/partner-center/developer/error-codes, read 2026-11)."""
-
-_NOT_OURS = ("811", "ZtdDeviceRegisteredByOtherTenant")
-_CUSTOMER_CODES = frozenset({NO_RELATIONSHIP})
 
 
 class BarredError(ServiceError):
@@ -142,7 +143,7 @@ class PartnerCenterChannel:
         """
         tenant = customer.tenant_id
         with _barred(tenant):
-            batches = list(self._all(lambda cursor: self.client.batches(tenant, cursor)))
+            batches = list(self._batches(tenant))
         found = self.list_batches(
             tenant, [batch.batch_id for batch in batches], keep_hash=keep_hash
         )
@@ -213,24 +214,40 @@ class PartnerCenterChannel:
 
     def _existing(self, tenant: TenantId, batch_ids: Iterable[str]) -> list[str]:
         """The batches that are still there: one that lost its last device may be gone itself."""
-        listed = {
-            batch.batch_id
-            for batch in self._all(lambda cursor: self.client.batches(tenant, cursor))
-        }
+        listed = {batch.batch_id for batch in self._batches(tenant)}
         return [batch_id for batch_id in batch_ids if batch_id in listed]
 
     def _batch(self, tenant: TenantId, batch_id: str) -> Iterator[Registration]:
-        return self._all(lambda cursor: self.client.devices(tenant, batch_id, cursor))
+        return self._all(
+            f"devices in batch {batch_id!r}",
+            lambda found: found.target.device_id,
+            lambda cursor: self.client.devices(tenant, batch_id, cursor),
+        )
 
-    def _all(self, read: Callable[[Cursor | None], Page[T]]) -> Iterator[T]:
-        """Every item of a paged collection; a page that cannot be had is an error."""
+    def _all(
+        self, collection: str, key: Callable[[T], str], read: Callable[[Cursor | None], Page[T]]
+    ) -> Iterator[T]:
+        """Every item of a paged collection; a page that cannot be had, or leads back, is an error.
+
+        `key` identifies an item: one that comes twice is given once.
+        """
+        guard, seen = PageGuard(collection), set[str]()
         cursor: Cursor | None = None
         while True:
-            page = self.line.ask(lambda at=cursor: _continuing(read, at))  # type: ignore[misc]
-            yield from page.items
+            page = self.line.ask(partial(_continuing, read, cursor))
+            guard.check([key(item) for item in page.items], page.cursor)
+            yield from (item for item in page.items if key(item) not in seen)
+            seen |= {key(item) for item in page.items}
             cursor = page.cursor
             if cursor is None:
                 return
+
+    def _batches(self, tenant: TenantId) -> Iterator[DeviceBatch]:
+        return self._all(
+            "batches",
+            lambda batch: batch.batch_id,
+            lambda cursor: self.client.batches(tenant, cursor),
+        )
 
     def _customer_by_id(self, tenant: TenantId) -> Customer:
         with _barred(tenant):
@@ -243,7 +260,11 @@ class PartnerCenterChannel:
 
     def _customer_by_domain(self, domain: str) -> Customer:
         shown = list(
-            self._all(lambda cursor: self.client.customers(domain_prefix=domain, cursor=cursor))
+            self._all(
+                "customers",
+                lambda each: each.tenant_id,
+                lambda cursor: self.client.customers(domain_prefix=domain, cursor=cursor),
+            )
         )
         matches = [each for each in shown if (each.domain or "").casefold() == domain.casefold()]
         if not matches:
@@ -268,7 +289,10 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
     said = f"{rejection.code or ''} {rejection.description or ''}"
     if rejection.status == 404 or "ZtdDeviceIsNotRegistered" in said or rejection.code == "807":
         return _answer(rejection, Outcome.ABSENT, rule="gone", detail=_gone(silent=silent))
-    if rejection.code == _NOT_OURS[0] or _NOT_OURS[1] in said:
+    if rejection.status != 403:
+        return _refused(rejection)
+    subject = subject_of(rejection)
+    if subject is Subject.DEVICE:
         return _answer(
             rejection,
             Outcome.NOT_OWNED,
@@ -276,7 +300,7 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
             detail="another partner or the customer registered this device",
             remedy="whoever registered it has to remove it; for the customer that is Intune",
         )
-    if rejection.status == 403 and rejection.code in _CUSTOMER_CODES:
+    if subject is Subject.CUSTOMER:
         answer = _answer(
             rejection,
             Outcome.REFUSED,
@@ -285,8 +309,12 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
             remedy=ASK_FOR_RELATIONSHIP,
         )
         return replace(answer, bars_customer=True)
-    if rejection.status == 403 and speaks_of_partner(rejection.code):
+    if subject is Subject.PARTNER:
         raise AuthError(str(rejection), remedy=rejection.remedy, rule="not-authorized")
+    return _refused(rejection)
+
+
+def _refused(rejection: Rejected) -> Answer:
     return _answer(
         rejection,
         Outcome.REFUSED,
@@ -294,15 +322,6 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
         detail=rejection.message,
         remedy=rejection.remedy or "look the device up in Partner Center and remove it there",
     )
-
-
-def speaks_of_partner(code: str | None) -> bool:
-    """Whether a 403's code is about the partner or its token, not about customer or device.
-
-    2032, 900150 and the families 9003xx and 9004xx
-    (https://learn.microsoft.com/partner-center/developer/error-codes, read 2026-11).
-    """
-    return code in {"2032", "900150"} or (code or "").startswith(("9003", "9004"))
 
 
 ASK_FOR_RELATIONSHIP = "ask the customer to accept your reseller relationship, then run this again"
@@ -339,7 +358,7 @@ def _barred(tenant: TenantId) -> Iterator[None]:
     try:
         yield
     except Rejected as rejection:
-        if rejection.status == 403 and rejection.code in _CUSTOMER_CODES:
+        if rejection.status == 403 and subject_of(rejection) is Subject.CUSTOMER:
             raise BarredError(
                 no_relationship(tenant),
                 remedy=ASK_FOR_RELATIONSHIP,

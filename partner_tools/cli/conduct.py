@@ -17,7 +17,8 @@ from partner_tools.cli.output import clean, tell
 from partner_tools.cli.program import Call
 from partner_tools.cli.progress import Progress
 from partner_tools.cli.showing import Showing
-from partner_tools.cli.wiring import held, limits, now, randomness, workplace
+from partner_tools.cli.surroundings import now, randomness
+from partner_tools.cli.wiring import held, limits, workplace
 from partner_tools.config import Config
 from partner_tools.errors import GuardError
 from partner_tools.events import Kind

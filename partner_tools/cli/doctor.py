@@ -115,7 +115,7 @@ def _examine_partner_center(
 ) -> Iterator[Finding]:
     from partner_tools.channels.partner_center import PartnerCenterChannel
     from partner_tools.cli.sign_in import channel_tokens
-    from partner_tools.cli.wiring import now
+    from partner_tools.cli.surroundings import now
     from partner_tools.clients.auth import describe_token
 
     facts = describe_token(channel_tokens(config).token())

@@ -13,7 +13,8 @@ from partner_tools.cli.interruption import StopSign, heeding
 from partner_tools.cli.options import output_options
 from partner_tools.cli.output import print_json, print_line, print_table, tell
 from partner_tools.cli.program import Call, command
-from partner_tools.cli.wiring import concurrency, load_config, now, open_ledger, partner_center
+from partner_tools.cli.surroundings import now
+from partner_tools.cli.wiring import load_config, open_ledger, partner_center
 from partner_tools.plan_file import found_document, target_document
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def inventory(call: Call, customer: str | None, file: Path | None) -> int:
         partner_center(config, ledger, stop) as (client, line),
     ):
         channel = PartnerCenterChannel(
-            client=client, line=line, now=now, concurrency=concurrency(config)
+            client=client, line=line, now=now, concurrency=config.concurrency
         )
         estate = channel.estate(channel.customer(named))
     if file is not None:

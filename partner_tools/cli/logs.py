@@ -9,7 +9,7 @@ import sys
 from partner_tools.cli.options import Common
 
 LIBRARIES = ("urllib3", "msal", "msal_extensions", "alembic", "sqlalchemy", "filelock")
-"""Their own lines may carry what ours leave out, so they are heard for warnings only."""
+"""Their own lines may carry what ours leave out (URLs with queries), so only errors are heard."""
 
 
 class _JsonLines(logging.Formatter):
@@ -36,4 +36,4 @@ def set_up_logs(common: Common) -> None:
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     root.setLevel(levels[min(common.verbose, 2)])
     for name in LIBRARIES:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)

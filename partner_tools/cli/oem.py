@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from partner_tools.cli.sign_in import open_door
-from partner_tools.cli.wiring import concurrency, now
+from partner_tools.cli.surroundings import now
 from partner_tools.clients.auth import App, HandedInToken, TokenSource, app_only
+from partner_tools.clients.certificate import Certificate, unpack_pfx
 from partner_tools.clients.oem_direct import OemDirect
 from partner_tools.clients.oem_profile import Auth, Profile
 from partner_tools.clients.oem_profile_reader import read_profile
@@ -68,7 +69,7 @@ def open_oem(config: Config, profile: Profile) -> Iterator[tuple[OemDirect, Tran
             tokens=_tokens(config, profile.auth),
             ca_bundle=_beside(profile.auth.ca_bundle, folder) or config.path("ca_bundle"),
             client_cert=certificate,
-            pool_size=concurrency(config),
+            pool_size=config.concurrency,
             timeout=(10.0, profile.timeout_s),
         ) as transport,
     ):
@@ -119,35 +120,8 @@ def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate 
     with tempfile.TemporaryDirectory(prefix="partner-tools-") as private:
         unpacked = Path(private) / "client.pem"
         unpacked.touch(mode=0o600)
-        unpacked.write_bytes(_unpacked(certificate, password))
+        unpacked.write_bytes(unpack_pfx(Certificate(path=certificate, password=password)))
         yield ClientCertificate(certificate=unpacked)
-
-
-def _unpacked(certificate: Path, password: Secret | None) -> bytes:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
-
-    secret = password.reveal().encode("utf-8") if password else None
-    refusal = InputError(
-        f"the client certificate {str(certificate)!r} cannot be opened",
-        rule="client-certificate",
-        remedy="check the file, and the password that oem.auth.key_password_env names",
-    )
-    try:
-        bundle = load_pkcs12(certificate.read_bytes(), secret)
-    except (OSError, ValueError) as error:
-        raise refusal from error
-    if bundle.key is None or bundle.cert is None:
-        raise refusal
-    key = bundle.key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    chain = [bundle.cert, *bundle.additional_certs]
-    return key + b"".join(
-        each.certificate.public_bytes(serialization.Encoding.PEM) for each in chain
-    )
 
 
 def _beside(text: str, folder: Path) -> Path | None:

@@ -10,7 +10,8 @@ import click
 from partner_tools.cli.options import FORMATS
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
-from partner_tools.cli.wiring import load_config, now, open_ledger
+from partner_tools.cli.surroundings import now
+from partner_tools.cli.wiring import load_config, open_ledger
 
 if TYPE_CHECKING:
     from partner_tools.config import Config

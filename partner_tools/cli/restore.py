@@ -12,11 +12,10 @@ from partner_tools.cli.interruption import StopSign, asking, heeding
 from partner_tools.cli.options import guard_options
 from partner_tools.cli.output import clean, tell
 from partner_tools.cli.program import Call, command
+from partner_tools.cli.surroundings import new_id, now
 from partner_tools.cli.wiring import (
     limits,
     load_config,
-    new_id,
-    now,
     open_ledger,
     partner_center,
     private_folder,

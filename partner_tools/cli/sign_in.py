@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from partner_tools.cli.wiring import LOGIN_URL, now, user_data_folder
+from partner_tools.cli.surroundings import now, user_data_folder
+from partner_tools.clients.auth import GLOBAL_LOGIN_URL as LOGIN_URL
 from partner_tools.clients.auth import PARTNER_CENTER_AUDIENCE as AUDIENCE
 from partner_tools.clients.auth import (
     App,

@@ -5,17 +5,15 @@ from __future__ import annotations
 import difflib
 import os
 import random
-import secrets
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.cli.interruption import StopSign
 from partner_tools.cli.options import Common
+from partner_tools.cli.surroundings import new_id, now, user_config_folder, user_data_folder
 from partner_tools.config import Config, read_config
 from partner_tools.errors import InputError
 from partner_tools.events import History
@@ -29,34 +27,7 @@ if TYPE_CHECKING:
     from partner_tools.ledger import Ledger
     from partner_tools.procedure.workplace import Workplace
 
-APP = "partner-tools"
-DEFAULT_CONCURRENCY = 32
 PARTNER_CENTER_URL = "https://api.partnercenter.microsoft.com"
-LOGIN_URL = "https://login.microsoftonline.com"
-
-
-def now() -> datetime:
-    """The wall clock, in UTC."""
-    return datetime.now(UTC)
-
-
-def new_id() -> str:
-    """A fresh request id."""
-    return str(uuid.uuid4())
-
-
-def user_config_folder() -> Path:
-    """Where a user's configuration lives on this operating system."""
-    from platformdirs import user_config_path
-
-    return user_config_path(APP, appauthor=False)
-
-
-def user_data_folder() -> Path:
-    """Where a user's ledger lives on this operating system."""
-    from platformdirs import user_data_path
-
-    return user_data_path(APP, appauthor=False)
 
 
 def load_config(common: Common, environment: Mapping[str, str] = os.environ) -> Config:
@@ -129,7 +100,7 @@ def partner_center(
         base_url,
         tokens=channel_tokens(config),
         ca_bundle=config.path("ca_bundle"),
-        pool_size=concurrency(config),
+        pool_size=config.concurrency,
     ) as transport:
         scope = f"{transport.host}|{config.text('auth', 'tenant') or ''}"
         limit = max_rate or config.get("limits", "max_rate")
@@ -171,13 +142,6 @@ def _line(governor: Governor, stop: StopSign, renew: Callable[[], None]) -> Line
         jitter=random.random,
         renew=renew,
     )
-
-
-def randomness() -> bytes:
-    """Bytes that nobody can guess, for run ids."""
-    from partner_tools.ledger import RANDOM_BYTES
-
-    return secrets.token_bytes(RANDOM_BYTES)
 
 
 def _config_faults(profiles: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -257,7 +221,7 @@ def _by_partner_center(
             now=now,
             new_id=new_id,
             settled=settled,
-            concurrency=concurrency(config),
+            concurrency=config.concurrency,
         )
 
 
@@ -293,10 +257,5 @@ def _oem_direct(
             now=now,
             new_id=new_id,
             settled=settled,
-            concurrency=concurrency(config),
+            concurrency=config.concurrency,
         )
-
-
-def concurrency(config: Config) -> int:
-    """Requests in flight at most."""
-    return int(config.get("limits", "concurrency") or DEFAULT_CONCURRENCY)

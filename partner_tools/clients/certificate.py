@@ -48,6 +48,33 @@ def read_certificate(certificate: Certificate, now: datetime) -> dict[str, str]:
     }
 
 
+def unpack_pfx(certificate: Certificate) -> bytes:
+    """The PFX file as unlocked PEM: private key, certificate and chain, for mutual TLS.
+
+    Raises InputError unless it can be opened and holds a key with its certificate.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
+
+    password = certificate.password.reveal().encode("utf-8") if certificate.password else None
+    try:
+        bundle = load_pkcs12(certificate.path.read_bytes(), password)
+    except OSError as error:
+        _refuse(certificate, f"cannot be read: {error.strerror or type(error).__name__}")
+    except (ValueError, TypeError, NotImplementedError):
+        _refuse(certificate, "cannot be opened: the password or the form is wrong")
+    if bundle.key is None or bundle.cert is None:
+        _refuse(certificate, "does not hold a private key and its certificate")
+    key = bundle.key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    chain = [bundle.cert, *bundle.additional_certs]
+    pem = (each.certificate.public_bytes(serialization.Encoding.PEM) for each in chain)
+    return key + b"".join(pem)
+
+
 def _load(certificate: Certificate) -> tuple[RSAPrivateKey, x509.Certificate]:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 

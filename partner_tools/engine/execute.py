@@ -208,7 +208,7 @@ class _Execution:
                     return
             elif isinstance(error, Unauthorized) and not renewed:
                 renewed = True
-                self._line.renew()
+                self._line.freshen(error)
             elif not self._rest(call, error, tries, self._line.clock() - started):
                 return
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from partner_tools.errors import (
+    AuthError,
     Interrupted,
     ServiceError,
     Throttled,
@@ -71,12 +72,12 @@ class Line:
             self.permit()
             try:
                 answer = attempt()
-            except Unauthorized:
+            except Unauthorized as error:
                 self.pace.succeeded()
                 if renewed:
                     raise
                 renewed = True
-                self.renew()
+                self.freshen(error)
             except ServiceError as error:
                 self.heard(error)
                 self.rest(error, tries, self.clock() - started)
@@ -88,6 +89,16 @@ class Line:
         """Wait until a request may leave. Raises Interrupted when stopped."""
         if not self.pace.acquire(self.stop):
             raise interruption()
+
+    def freshen(self, refused: Unauthorized) -> None:
+        """Replace the token that the service refused.
+
+        Raises `refused`, which says why the service refused it, where the token cannot be replaced.
+        """
+        try:
+            self.renew()
+        except AuthError as error:
+            raise refused from error
 
     def heard(self, error: ServiceError) -> None:
         """Tell the governor how an attempt ended."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
 
-
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import Customer, Outcome, RunId, TenantId
 from partner_tools.report.handoff import (

@@ -31,7 +31,7 @@ TRAPS = {
 def estate() -> dict[str, list[dict[str, Any]]]:
     """1,250 devices in eight batches: plain ones, and those of the traps."""
     batches: dict[str, list[dict[str, Any]]] = {name: [] for name in BATCHES}
-    special = [
+    special: list[dict[str, Any]] = [
         {"serialNumber": "TWICE-1"},
         {"serialNumber": "TWICE-2"},
         {"serialNumber": "TWICE-1"},

@@ -91,12 +91,16 @@ def _faults(done: subprocess.CompletedProcess[str], sandbox: Sandbox) -> Iterabl
     if left != {_serial(number) for number in range(LISTED, LISTED + UNLISTED)}:
         yield f"left in the estate: {sorted(left)}"
     answered = Counter(
-        entry.path for entry in sandbox.log.entries if entry.method == "DELETE" and entry.status == 204
+        entry.path
+        for entry in sandbox.log.entries
+        if entry.method == "DELETE" and entry.status == 204
     )
     if any(count > 1 for count in answered.values()):
         yield f"removed twice: {answered.most_common(1)}"
     again = [
-        entry.path for entry in sandbox.log.entries if entry.method == "DELETE" and entry.status == 404
+        entry.path
+        for entry in sandbox.log.entries
+        if entry.method == "DELETE" and entry.status == 404
     ]
     if again:
         yield f"asked for again although gone: {again}"

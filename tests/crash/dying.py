@@ -64,7 +64,7 @@ def _watch_requests(point: Any) -> None:
         point("answered")
         return response
 
-    http.client.HTTPConnection.send = dying_send  # type: ignore[assignment, method-assign]
+    http.client.HTTPConnection.send = dying_send  # type: ignore[method-assign]
     http.client.HTTPConnection.getresponse = dying_getresponse  # type: ignore[method-assign]
 
 
