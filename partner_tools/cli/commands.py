@@ -9,6 +9,7 @@ from partner_tools.cli.config import config
 from partner_tools.cli.demo import demo
 from partner_tools.cli.deregister import deregister
 from partner_tools.cli.doctor import doctor
+from partner_tools.cli.hash import hash_
 from partner_tools.cli.inventory import inventory
 from partner_tools.cli.ledger import ledger
 from partner_tools.cli.plan import plan
@@ -32,6 +33,7 @@ ALL: tuple[click.Command, ...] = (
     report,
     restore,
     inventory,
+    hash_,
     ledger,
     trace,
     auth,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +22,10 @@ from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import load_config, open_ledger
 from partner_tools.errors import InputError
-from partner_tools.model import Batch, ChannelName, Device, Plan
+from partner_tools.model import Batch, ChannelName, Device, Plan, RunId, RunState
+
+if TYPE_CHECKING:
+    from partner_tools.ledger import Ledger
 
 
 @command("deregister")
@@ -67,7 +70,7 @@ def deregister(
         return deregister_plan(call, plan_file, wishes, junit=junit)
     if batch is None:
         raise click.UsageError("name a batch, or a plan with --plan")
-    return deregister_batch(call, batch, wishes, junit=junit, **said)
+    return deregister_batch(call, batch, wishes, junit=junit, again=again, **said)
 
 
 def deregister_batch(
@@ -79,11 +82,13 @@ def deregister_batch(
     customer: str | None,
     junit: Path | None,
     plan_to: Path | None = None,
+    again: bool = False,
     **said: Any,
 ) -> int:
     """Take a batch from its file to its result; the exit code.
 
-    With `plan_to` or a dry run it ends with the plan.
+    With `plan_to` or a dry run it ends with the plan. On OEM Direct a batch that was completed
+    before has its result printed instead, unless `again` insists.
     """
     config = load_config(call.common)
     default = customer or config.text("customer")
@@ -94,6 +99,11 @@ def deregister_batch(
         require_customers(batch, batch.customer or default)
     batch = replace(batch, customer=batch.customer or default)
     with heeding(stop := StopSign()), open_ledger(call.common, config) as ledger:
+        if channel is ChannelName.OEM_DIRECT and not (again or wishes.dry_run):
+            completed = completed_run(ledger, batch)
+            if completed is not None:
+                tell(f"batch {batch.batch_id} was completed by run {completed}; --again insists")
+                return new_conduct(call, config, ledger, stop, wishes, junit, completed).finish()
         conduct = new_conduct(call, config, ledger, stop, wishes, junit)
         with ledger.hold(conduct.run), conduct.place(channel) as place:
             conduct.begin(batch, channel)
@@ -115,6 +125,24 @@ def deregister_plan(call: Call, path: Path, wishes: Wishes, *, junit: Path | Non
             conduct.begin(_batch_of(plan, path), plan.channel)
             conduct.execute(place, conduct.adopt(place, plan, document))
         return conduct.finish()
+
+
+def completed_run(ledger: Ledger, batch: Batch) -> RunId | None:
+    """The run that completed this very batch before.
+
+    Raises InputError where its id was used for another content.
+    """
+    finished = ledger.runs(
+        batch_id=batch.batch_id, channel=ChannelName.OEM_DIRECT, state=RunState.FINISHED
+    )
+    for record in finished:
+        if record.batch_digest != batch.digest:
+            raise InputError(
+                f"the batch id {batch.batch_id!r} was used for another content by run {record.run}",
+                rule="batch-id-reused",
+                remedy="give the new batch an id of its own, or insist with --again",
+            )
+    return finished[0].run if finished else None
 
 
 def load_plan(path: Path) -> tuple[Plan, dict[str, Any]]:
