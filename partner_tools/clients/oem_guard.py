@@ -79,8 +79,10 @@ def _check_body(body: bytes, profile: Profile, own: Collection[str]) -> None:
 
 
 def _check_json(value: Any, profile: Profile, own: Collection[str]) -> None:
-    for name, inner in leaves(value):
-        if mentions_tenant(name, own) and inner not in _BLANK_JSON:
+    pairs = list(leaves(value))
+    tenants = {name for name in {name for name, _ in pairs} if mentions_tenant(name, own)}
+    for name, inner in pairs:
+        if name in tenants and inner not in _BLANK_JSON:
             raise tenant_in(f"the body's {name!r}")
     key = profile.body.devices_key
     envelope = value if key else {"": value}
@@ -115,8 +117,10 @@ def _check_xml(root: Element, profile: Profile, own: Collection[str]) -> None:
 
 def _check_elements(root: Element, own: Collection[str]) -> None:
     """At any depth: blank tenants, no attributes, no text between elements."""
-    for element in elements(root):
-        if mentions_tenant(element.name, own) and not element.is_empty:
+    every = list(elements(root))
+    tenants = {name for name in {each.name for each in every} if mentions_tenant(name, own)}
+    for element in every:
+        if element.name in tenants and not element.is_empty:
             raise tenant_in(f"the body's {element.name!r}")
         if element.attributes and not element.is_nil:
             raise _misshapen(f"the element {element.name!r} has attributes")
