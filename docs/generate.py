@@ -77,7 +77,13 @@ def commands(program: click.Group) -> Iterator[tuple[str, ...]]:
 
 
 def _contexts(program: click.Group) -> Iterator[tuple[tuple[str, ...], click.Context]]:
-    root = click.Context(program, info_name="partner-tools", terminal_width=HELP_WIDTH, color=False)
+    root = click.Context(
+        program,
+        info_name="partner-tools",
+        terminal_width=HELP_WIDTH,
+        color=False,
+        **program.context_settings,
+    )
     yield from _below(("partner-tools",), root)
 
 
@@ -308,7 +314,7 @@ def _member_docs(kind: type[State]) -> Iterator[tuple[str, str]]:
 
 # --- Configuration ----------------------------------------------------------------------------
 
-_LOCATORS: Mapping[str, str] = {
+LOCATORS: Mapping[str, str] = {
     "PARTNER_TOOLS_CONFIG": "the configuration file, where `--config` is not given",
     "PARTNER_TOOLS_PROFILE": "the profile, where `--profile` is not given",
     "NO_COLOR": "no colours, whatever its value",
@@ -322,7 +328,7 @@ def configuration_page(schema: Mapping[str, Any]) -> str:
         (code(variable), f"the setting {code('.'.join(path))}")
         for path, variable in config.VARIABLES.items()
     ]
-    locators = [(code(name), meaning) for name, meaning in _LOCATORS.items()]
+    locators = [(code(name), meaning) for name, meaning in LOCATORS.items()]
     return "\n\n".join(
         [
             "# Configuration",
