@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -108,3 +109,12 @@ def require_customers(batch: Batch, default: str | None) -> None:
             f"row {orphan.row} names no customer: add --customer with a tenant id or a domain, "
             "or a customer column"
         )
+
+
+def with_hashes_read(batch: Batch) -> Batch:
+    """The batch with what only hardware hashes say of its devices; the ledger keeps no hash."""
+    from partner_tools.channels.oem_draft import completed
+    from partner_tools.intake.hardware_hash import decode, derive
+
+    devices = tuple(completed(each, lambda text: derive(decode(text))) for each in batch.devices)
+    return replace(batch, devices=devices)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from partner_tools.cli.batch import with_hashes_read
 from partner_tools.cli.interruption import StopSign, asking
 from partner_tools.cli.output import clean, tell
 from partner_tools.cli.program import Call
@@ -92,7 +93,7 @@ class Conduct:
         begin(
             self.ledger,
             self.run,
-            batch,
+            with_hashes_read(batch) if channel is ChannelName.OEM_DIRECT else batch,
             channel=channel,
             settings=self.wishes.stored(),
             actor=actor(),
@@ -150,7 +151,8 @@ class Conduct:
         changed = refuse_changed(place, plan)
         if changed:
             tell(f"{changed} devices are not what they were when they were planned: refused")
-        with Progress(count_removals(plan.devices), quiet=self.call.common.quiet) as progress:
+        removals, quiet = count_removals(plan.devices), self.call.common.quiet
+        with Progress(removals, quiet=quiet, throttle=place.throttle) as progress:
             self.showing.progress = progress
             remove(place, self.run)
         verify_removal(place, self.run, wait_seconds=self.wishes.settle)

@@ -123,7 +123,7 @@ def _examine_partner_center(
     yield _ok("sign-in", f"a token for {who}, tenant {facts.tenant or 'unknown'}")
     with (
         heeding(stop := StopSign()),
-        partner_center(config, ledger, stop) as (client, line),
+        partner_center(config, ledger, stop) as (client, line, _),
     ):
         page = line.ask(client.customers)
         yield _ok("Partner Center", f"answers, and shows {len(page.items)} customers or more")

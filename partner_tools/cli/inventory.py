@@ -59,7 +59,7 @@ def inventory(call: Call, customer: str | None, file: Path | None) -> int:
     with (
         heeding(stop := StopSign()),
         open_ledger(call.common, config) as ledger,
-        partner_center(config, ledger, stop) as (client, line),
+        partner_center(config, ledger, stop) as (client, line, _),
     ):
         channel = PartnerCenterChannel(
             client=client, line=line, now=now, concurrency=config.concurrency

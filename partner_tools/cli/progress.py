@@ -57,7 +57,8 @@ class Progress:
         self._counts[outcome] += 1
         if self._bar is not None:
             task = self._bar.task_ids[0]
-            self._bar.update(task, advance=1, description=self._counted())
+            note = "  ".join(filter(None, (self._counted(), self._throttle())))
+            self._bar.update(task, advance=1, description=note)
         elif not self._quiet and self._clock() - self._last_line >= LINE_EVERY_SECONDS:
             self._last_line = self._clock()
             tell(self.line())

@@ -93,7 +93,7 @@ def _apply(
         _confirm(able)
     with (
         heeding(stop := StopSign()),
-        partner_center(config, ledger, stop) as (client, line),
+        partner_center(config, ledger, stop) as (client, line, _),
     ):
         bench = Bench(client=client, line=line, ledger=ledger, now=now, new_id=new_id)
         back = register(bench, devices)

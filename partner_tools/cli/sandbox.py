@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from partner_tools.cli.program import Call, command
+from partner_tools.cli.wiring import load_config
 from partner_tools.errors import InputError
+
+if TYPE_CHECKING:
+    from partner_tools.clients.oem_profile import Profile
+    from partner_tools.config import Config
 
 
 @command("sandbox")
@@ -24,16 +29,27 @@ from partner_tools.errors import InputError
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Latency, hidden limits and faults (JSON). [default: none]",
 )
-def sandbox(_call: Call, port: int, seed: Path | None, faults: Path | None) -> None:
+def sandbox(call: Call, port: int, seed: Path | None, faults: Path | None) -> None:
     """Serve the services on loopback, with seeded devices and injectable faults.
 
     The first line on stdout is JSON with the URLs, the CA file and tokens. Ends with Ctrl-C.
+    OEM Direct speaks the wire profile that PARTNER_TOOLS_OEM_PROFILE names, if any.
 
     \b
     Example:
       partner-tools sandbox --faults slow.json
     """
-    load_sandbox().serve(seed, faults, port, sys.stdout)
+    config = load_config(call.common)
+    if config.path("oem", "profile") is None:
+        load_sandbox().serve(seed, faults, port, sys.stdout)
+    else:
+        load_sandbox().serve(seed, faults, port, sys.stdout, _wire_profile(config))
+
+
+def _wire_profile(config: Config) -> Profile:
+    from partner_tools.cli.oem import read_wire_profile
+
+    return read_wire_profile(config)
 
 
 def load_sandbox() -> Any:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 PARTNER_CENTER_URL = "https://api.partnercenter.microsoft.com"
 
+OEM_CALLS_AT_A_TIME = 1
+"""One after the other: what says that the request itself is wrong (801) has to stop the next."""
+
 
 def load_config(common: Common, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration that flags, environment and file amount to."""
@@ -89,8 +92,8 @@ def held(config: Config) -> frozenset[str]:
 @contextmanager
 def partner_center(
     config: Config, ledger: Ledger, stop: StopSign, *, max_rate: float | None = None
-) -> Iterator[tuple[PartnerCenter, Line]]:
-    """Partner Center's client and the line to it; remembers the rate that was learned."""
+) -> Iterator[tuple[PartnerCenter, Line, Governor]]:
+    """Partner Center's client, the line to it and its pace; remembers the rate that was learned."""
     from partner_tools.cli.sign_in import channel_tokens
     from partner_tools.clients.partner_center import PartnerCenter
     from partner_tools.clients.transport import Transport
@@ -106,7 +109,7 @@ def partner_center(
         limit = max_rate or config.get("limits", "max_rate")
         with _paced(ledger, ChannelName.PARTNER_CENTER, scope, limit) as governor:
             client = PartnerCenter(transport, ids=new_id, correlation_id=new_id(), now=now)
-            yield client, _line(governor, stop, client.renew_token)
+            yield client, _line(governor, stop, client.renew_token), governor
 
 
 @contextmanager
@@ -128,6 +131,14 @@ def _paced(
         learned = governor.learned()
         if learned is not None:
             ledger.remember_rate(service.value, scope, learned, now())
+
+
+def _throttle(governor: Governor) -> str:
+    """What holds the requests back, in words."""
+    now_ = governor.snapshot()
+    if now_.paused > 0:
+        return f"paused for {now_.paused:.0f} s, as the service asked"
+    return f"at most {now_.rate:.1f} requests/s" if now_.throttled else ""
 
 
 def _line(governor: Governor, stop: StopSign, renew: Callable[[], None]) -> Line:
@@ -212,7 +223,7 @@ def _by_partner_center(
     from partner_tools.channels.partner_center import PartnerCenterChannel
     from partner_tools.procedure.workplace import Workplace
 
-    with partner_center(config, ledger, stop, max_rate=max_rate) as (client, line):
+    with partner_center(config, ledger, stop, max_rate=max_rate) as (client, line, governor):
         yield Workplace(
             ledger=ledger,
             channel=PartnerCenterChannel(client=client, line=line, now=now),
@@ -222,6 +233,7 @@ def _by_partner_center(
             new_id=new_id,
             settled=settled,
             concurrency=config.concurrency,
+            throttle=lambda: _throttle(governor),
         )
 
 
@@ -240,7 +252,6 @@ def _oem_direct(
 ) -> Iterator[Workplace]:
     from partner_tools.channels.oem_direct import OemDirectChannel
     from partner_tools.cli.oem import open_oem, read_wire_profile
-    from partner_tools.intake.hardware_hash import decode, derive
     from partner_tools.procedure.workplace import Workplace
 
     profile = read_wire_profile(config)
@@ -251,11 +262,12 @@ def _oem_direct(
     ):
         yield Workplace(
             ledger=ledger,
-            channel=OemDirectChannel(client, profile, lambda text: derive(decode(text))),
+            channel=OemDirectChannel(client, profile),
             private_folder=private_folder(ledger),
             line=_line(governor, stop, transport.renew_token),
             now=now,
             new_id=new_id,
             settled=settled,
-            concurrency=config.concurrency,
+            concurrency=OEM_CALLS_AT_A_TIME,
+            throttle=lambda: _throttle(governor),
         )

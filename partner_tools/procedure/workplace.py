@@ -58,6 +58,8 @@ class Workplace:
     new_id: Callable[[], str]
     settled: Callable[[int, History], None]
     concurrency: int = 32
+    throttle: Callable[[], str] = lambda: ""
+    """A note for people on what holds the requests back; empty when nothing does."""
 
     def desk(self, run: RunId) -> Desk:
         """What the engine needs to work on one run."""

@@ -1,0 +1,122 @@
+"""Ctrl-C, SIGTERM, and a second process: nothing half done, everything resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from partner_tools.sandbox import Sandbox, faults_from, seed_from
+from tests.cli.program import CONTOSO, Program, customer, program_for, world
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+SERIALS = [f"SN-{number}" for number in range(60)]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    seed = seed_from(world(customer({"B": [{"serialNumber": serial} for serial in SERIALS]})))
+    slow = {"operation": "delete-device", "seconds": 0.4}
+    with Sandbox(seed, faults_from({"schemaVersion": "1", "latency": [slow]})) as running:
+        yield running
+
+
+@pytest.fixture
+def program(sandbox: Sandbox, tmp_path: Path) -> Program:
+    return program_for(sandbox, tmp_path)
+
+
+def start(program: Program, *arguments: str) -> subprocess.Popen[str]:
+    """Start the program as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "partner_tools", *arguments],
+        env={**os.environ, **program.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def deregister(program: Program) -> subprocess.Popen[str]:
+    batch = program.serials(*SERIALS)
+    arguments = ("--via", "partner-center", "--customer", CONTOSO, "--yes", "--output", "json")
+    return start(program, "deregister", str(batch), *arguments, "--max-rate", "10")
+
+
+def wait_for_deletes(sandbox: Sandbox, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(sandbox.log.of("delete-device")) < count:
+        assert time.monotonic() < deadline, "the run did not come so far"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_answers_arrive_and_leaves_a_resumable_run(
+    program: Program, sandbox: Sandbox, number: signal.Signals
+) -> None:
+    process = deregister(program)
+    wait_for_deletes(sandbox, 5)
+
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+
+    document = json.loads(stdout)
+    assert (process.returncode, document["state"]) == (130, "interrupted")
+    assert stderr.strip().splitlines()[-1] == f"partner-tools resume {document['run']}"
+    assert set(document["counts"]) <= {"removed", "pending"}
+    assert document["counts"]["removed"] == len(sandbox.log.of("delete-device"))
+    finished = program.json("resume", document["run"])
+    assert finished["counts"] == {"removed": len(SERIALS)}
+    assert len(sandbox.log.of("delete-device")) == len(SERIALS)
+
+
+def test_a_second_signal_ends_at_once_and_stays_resumable(
+    program: Program, sandbox: Sandbox
+) -> None:
+    slow = {"operation": "delete-device", "seconds": 20}
+    sandbox.behave(faults_from({"schemaVersion": "1", "latency": [slow]}))
+    process = deregister(program)
+    time.sleep(0.1)
+    deadline = time.monotonic() + 60
+    while not _runs(program) or _runs(program)[0]["state"] != "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(0.5)
+
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert time.monotonic() - begun < 5
+    sandbox.behave(faults_from({"schemaVersion": "1"}))
+    finished = program.json("resume", _runs(program)[0]["run"])
+    assert set(finished["counts"]) <= {"removed", "absent"}
+
+
+def test_a_run_is_executed_by_one_process_at_a_time(program: Program, sandbox: Sandbox) -> None:
+    process = deregister(program)
+    wait_for_deletes(sandbox, 2)
+
+    result = program("resume", _runs(program)[0]["run"])
+
+    assert result.exit_code == 6
+    assert "another process" in result.stderr
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+
+
+def _runs(program: Program) -> list[dict[str, str]]:
+    runs: list[dict[str, str]] = program.json("runs")["runs"]
+    return runs

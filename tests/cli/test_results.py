@@ -1,0 +1,131 @@
+"""What the commands print: JSON Lines as devices settle, JUnit, tables, the next command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree.ElementTree import parse
+
+import pytest
+
+from partner_tools.intake.schema import checker
+from partner_tools.sandbox import Sandbox, seed_from
+from tests.cli.program import CONTOSO, Program, customer, program_for, world
+
+OPTIONS = ("--via", "partner-center", "--customer", CONTOSO, "--yes")
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    devices = [
+        {"serialNumber": "SN-1", "oemManufacturerName": "HP", "modelName": "A, B"},
+        {"serialNumber": "SN-2", "productKey": "3305670000014"},
+        {"serialNumber": "SN-3"},
+    ]
+    with Sandbox(seed_from(world(customer({"B #1": devices})))) as sandbox:
+        token = sandbox.tokens["user"]
+        yield program_for(sandbox, tmp_path, PARTNER_TOOLS_ACCESS_TOKEN=token)
+
+
+def test_json_lines_name_every_device_once(program: Program) -> None:
+    result = program("deregister", program.serials("SN-1", "GHOST"), *OPTIONS, "--output", "jsonl")
+
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 7
+    assert {(each["row"], each["outcome"]) for each in lines} == {(2, "removed"), (3, "not-found")}
+
+
+def test_junit_has_a_case_for_every_device(program: Program) -> None:
+    file = program.folder / "result.xml"
+
+    program("deregister", program.serials("SN-1", "GHOST"), *OPTIONS, "--junit", file)
+
+    suite = parse(file).getroot()  # noqa: S314 - our own file
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert [case.get("name") for case in suite] == ["2: SN-1", "3: GHOST"]
+
+
+def test_text_names_what_needs_attention_and_the_next_command(program: Program) -> None:
+    result = program("deregister", program.serials("SN-1", "GHOST"), *OPTIONS)
+
+    assert "1 removed, 1 not-found" in result.stdout
+    assert "GHOST" in result.stdout
+    assert "SN-1" not in result.stdout
+    assert "partner-tools report" in result.stderr
+
+
+def test_runs_are_listed_by_schema_and_can_be_filtered(program: Program) -> None:
+    program("deregister", program.serials("SN-1"), *OPTIONS)
+    program("deregister", program.serials("SN-2"), *OPTIONS, "--dry-run")
+
+    listed = program.json("runs")
+    by_serial = program.json("runs", "--serial", "SN-2")
+    planned = program.json("runs", "--state", "planned")
+
+    assert not checker("runs").violations(listed)
+    assert [each["state"] for each in listed["runs"]] == ["planned", "finished"]
+    assert by_serial["runs"] == planned["runs"] == listed["runs"][:1]
+
+
+def test_a_dry_run_removes_nothing_and_has_nothing_to_resume(program: Program) -> None:
+    planned = program.json("deregister", program.serials("SN-1"), *OPTIONS, "--dry-run")
+
+    resumed = program.json("resume", planned["run"])
+
+    assert planned["state"] == resumed["state"] == "planned"
+    assert planned["counts"] == {"pending": 1}
+
+
+def test_what_was_removed_can_be_registered_again(program: Program) -> None:
+    run = program.json("deregister", program.serials("SN-1", "SN-2", "SN-3"), *OPTIONS)["run"]
+    file = program.folder / "restore.csv"
+
+    written = program("restore", run, "-o", file)
+    applied = program("restore", run, "-o", file, "--apply", "--yes")
+    again = program("restore", run, "-o", file, "--apply", "--yes")
+
+    lines = file.read_text(encoding="ascii").splitlines()
+    assert lines[1:] == ["SN-2,3305670000014,,,"]
+    assert "SN-3" in written.stderr
+    assert applied.stdout == again.stdout == "2 of 3 devices are registered again\n"
+    assert (written.exit_code, applied.exit_code) == (7, 7)
+    listed = program.json("inventory", "--customer", CONTOSO)
+    assert {each["serialNumber"] for each in listed["devices"]} == {"SN-1", "SN-2"}
+
+
+def test_the_inventory_can_be_a_file_without_formulas(program: Program) -> None:
+    file = program.folder / "inventory.csv"
+
+    assert program("inventory", "--customer", CONTOSO, "-o", file).exit_code == 0
+
+    text = file.read_text(encoding="utf-8-sig")
+    assert text.splitlines()[0].startswith("serialNumber,manufacturer")
+    assert "SN-3" in text
+
+
+def test_the_ledger_can_be_proved_exported_and_traced(program: Program) -> None:
+    program("deregister", program.serials("SN-1"), *OPTIONS)
+
+    proved = program.json("ledger", "verify")
+    exported = program("ledger", "export")
+    traced = program.json("trace", "SN-1")
+
+    assert proved["whole"]
+    assert program("ledger", "verify", "--head", proved["head"]).exit_code == 0
+    assert program("ledger", "verify", "--head", "sha256:" + "0" * 64).exit_code == 6
+    events = [json.loads(line) for line in exported.stdout.splitlines()]
+    assert not any(checker("event").violations(event) for event in events)
+    assert [each["outcome"] for each in traced["runs"]] == ["removed"]
+
+
+def test_the_handoff_is_written_in_every_format(program: Program) -> None:
+    folder = program.folder / "handoff"
+
+    result = program("deregister", program.serials("SN-1"), *OPTIONS, "--report", folder)
+
+    suffixes = {path.suffix for path in folder.iterdir()}
+    assert result.exit_code == 0
+    assert suffixes == {".html", ".xlsx", ".csv", ".json", ".md", ".ps1"}
+    (document,) = (json.loads(path.read_bytes()) for path in folder.glob("*.json"))
+    assert not checker("handoff").violations(document)
