@@ -14,7 +14,7 @@ import click
 
 from partner_tools.cli.batch import with_hashes_read
 from partner_tools.cli.interruption import StopSign, asking
-from partner_tools.cli.output import clean, tell
+from partner_tools.cli.output import clean, counted, tell
 from partner_tools.cli.program import Call
 from partner_tools.cli.progress import Progress
 from partner_tools.cli.showing import Showing
@@ -126,7 +126,7 @@ class Conduct:
         plan, document = make_plan(place, self.ledger.run(self.run), held=held(self.config))
         self.showing.planned()
         if plan.customers and not self.call.common.quiet:
-            tell(f"{count_removals(plan.devices)} devices can be removed:")
+            tell(f"{counted(count_removals(plan.devices), 'device')} can be removed:")
             tell(question(plan.customers))
         for note in plan.notes:
             tell(f"note: {note}")
@@ -214,11 +214,11 @@ def ask(plan: Plan, removals: int) -> None:
     """Have a person confirm the removal. Raises GuardError where nobody can, or does not."""
     if not sys.stdin.isatty():
         raise GuardError(
-            f"{removals} devices would be removed and nobody can be asked",
+            f"{counted(removals, 'device')} would be removed and nobody can be asked",
             rule="not-confirmed",
             remedy="pass --yes to confirm, or --dry-run to see the plan only",
         )
-    click.echo(f"{removals} devices will be removed from Windows Autopilot:", err=True)
+    tell(f"{counted(removals, 'device')} will be removed from Windows Autopilot:")
     tell(clean(question(plan.customers)))
     expected = expected_answer(plan.customers)
     with asking():

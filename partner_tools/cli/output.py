@@ -84,6 +84,11 @@ def print_result(document: Mapping[str, Any]) -> None:
         click.echo(f"… and {len(open_ones) - ROWS_SHOWN} more; --output json lists them all")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 device`, `2 devices`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def clean(text: str) -> str:
     """Foreign text without what would move the cursor or reorder the line."""
     return "".join(

@@ -6,7 +6,7 @@ import click
 
 from partner_tools.cli.batch import open_batch, sentence
 from partner_tools.cli.options import output_options
-from partner_tools.cli.output import clean, print_json, print_line
+from partner_tools.cli.output import clean, counted, print_json, print_line
 from partner_tools.cli.program import Call, command
 from partner_tools.model import ChannelName, Problem, Severity
 from partner_tools.result import problem_document
@@ -62,7 +62,8 @@ def _conclude(output: str, devices: int, problems: list[Problem]) -> None:
 
         print_json(validation_document(problems, devices))
     elif output == "text":
-        click.echo(f"{devices} devices, {errors} errors, {len(problems) - errors} warnings")
+        numbers = {"device": devices, "error": errors, "warning": len(problems) - errors}
+        click.echo(", ".join(counted(number, noun) for noun, number in numbers.items()))
 
 
 def _exit_code(problems: list[Problem]) -> int:
