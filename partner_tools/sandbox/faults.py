@@ -52,6 +52,22 @@ class BodyForm(StrEnum):
     EMPTY = "empty"
 
 
+ABOUT_CONNECTIONS = frozenset(
+    {
+        FaultKind.REFUSE,
+        FaultKind.TLS_FAILURE,
+        FaultKind.RESET_BEFORE,
+        FaultKind.RESET_AFTER,
+        FaultKind.LOSE_REQUEST,
+        FaultKind.LOSE_ANSWER,
+        FaultKind.SLOW,
+        FaultKind.SLOW_ANSWER,
+        FaultKind.SLOW_BODY,
+        FaultKind.TRUNCATE,
+    }
+)
+"""Faults that mean nothing for a request inside a `$batch`, and meet none."""
+
 ABOUT_PAGES = frozenset({FaultKind.STICKY_TOKEN, FaultKind.REPEAT_PAGE, FaultKind.VANISH_PAGE})
 """Faults that mean something for a continuation request only, and meet no other."""
 
@@ -115,6 +131,37 @@ class Latency:
     operations: tuple[str, ...] = ()
 
 
+class ItemKind(StrEnum):
+    """What can go wrong with one device of an OEM Direct call."""
+
+    CODE = "code"
+    """It is refused with a code, and not worked on."""
+    MISSING = "missing"
+    """It is worked on, and no result of the answer is its."""
+    NO_STATUS = "no-status"
+    """It is worked on, and its result has no status."""
+    EMPTY_STATUS = "empty-status"
+    """It is worked on, and its result has an empty status."""
+    PENDING = "pending"
+    """It is worked on, and its result only says that it is not finished."""
+    TWICE = "twice"
+    """It is worked on, and has two results that contradict each other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemFault:
+    """Which devices meet which fault, `times` each. `serials` are serials or product key ids.
+
+    `number` and `name` are the code of the kind `code`.
+    """
+
+    serials: frozenset[str]
+    kind: ItemKind = ItemKind.CODE
+    number: str = ""
+    name: str = ""
+    times: int | None = None
+
+
 class LastPage(StrEnum):
     """How the last page of devices says that it is the last."""
 
@@ -152,13 +199,37 @@ class Quirks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GraphQuirks:
+    """Standing habits of Microsoft Graph. Times are seconds; a range is drawn from by the id."""
+
+    autopilot_delete: tuple[float, float] = (1.0, 1.0)
+    autopilot_delete_status: int = 204
+    refuse_enrolled: bool = True
+    refuse_registered: bool = False
+    sync: float = 1.0
+    sync_interval: float = 600.0
+    check_in: tuple[float, float] = (1.0, 1.0)
+    connect_cycle: float = 1800.0
+    auto_removal: bool = True
+    soft_delete: bool = True
+    contact_in_lists: bool = False
+    approval_status: int = 400
+    autopilot_page_size: int = 1000
+    managed_page_size: int = 1000
+    directory_page_size: int = 100
+    batch_in_order: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
     """Everything about how the services behave; the default is a healthy, documented service."""
 
     rules: tuple[Rule, ...] = ()
     limits: tuple[Limit, ...] = ()
     latency: tuple[Latency, ...] = ()
+    items: tuple[ItemFault, ...] = ()
     quirks: Quirks = field(default_factory=Quirks)
+    graph: GraphQuirks = field(default_factory=GraphQuirks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +243,8 @@ class Facts:
     serial: str | None = None
     customer: str | None = None
     continued: bool = False
+    inner: bool = False
+    """Whether it came inside a `$batch`."""
 
 
 class Script:
@@ -215,7 +288,8 @@ def concerns(rule: Rule, facts: Facts, elapsed: float) -> bool:
     match = rule.match
     continued = True if rule.fault.kind in ABOUT_PAGES else match.continued
     return (
-        match.service in (None, facts.service)
+        not (facts.inner and rule.fault.kind in ABOUT_CONNECTIONS)
+        and match.service in (None, facts.service)
         and (not match.operations or facts.operation in match.operations)
         and match.method in (None, facts.method)
         and (match.path is None or match.path.search(facts.path) is not None)

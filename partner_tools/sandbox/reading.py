@@ -18,6 +18,8 @@ from partner_tools.sandbox.faults import (
     Fault,
     FaultKind,
     Faults,
+    ItemFault,
+    ItemKind,
     LastPage,
     Latency,
     Match,
@@ -95,7 +97,18 @@ def faults_from(document: Object) -> Faults:
         rules=tuple(map(_rule, document.get("rules", ()))),
         limits=tuple(map(_limit, document.get("limits", ()))),
         latency=tuple(map(_latency, document.get("latency", ()))),
+        items=tuple(map(_item, document.get("items", ()))),
         quirks=_quirks(document.get("quirks", {})),
+    )
+
+
+def _item(row: Object) -> ItemFault:
+    return ItemFault(
+        serials=frozenset(row["serials"]),
+        kind=ItemKind(row.get("kind", ItemKind.CODE)),
+        number=row.get("number", ""),
+        name=row.get("name", ""),
+        times=row.get("times"),
     )
 
 

@@ -18,12 +18,14 @@ from random import Random
 from types import TracebackType
 from typing import Any, TextIO
 
+from partner_tools.clients.oem_profile import Auth, AuthMode, Profile
 from partner_tools.sandbox.control import Control
 from partner_tools.sandbox.core import Core
 from partner_tools.sandbox.faults import Faults
 from partner_tools.sandbox.listener import HOST, Listener, Serve
 from partner_tools.sandbox.log import Log
 from partner_tools.sandbox.login import Login
+from partner_tools.sandbox.oem_direct import OemDirect
 from partner_tools.sandbox.partner_center import PartnerCenter
 from partner_tools.sandbox.reading import read_faults, read_seed, shipped_seed
 from partner_tools.sandbox.seed import Seed, User, derived_id
@@ -37,9 +39,15 @@ CONTROL = "control"
 FOREIGN_TENANT = derived_id("foreign partner")
 
 
-class Sandbox:
-    """Partner Center and its token endpoint on loopback, from `with` to the end of the block.
+OEM_PROFILE = Profile(name="sandbox", auth=Auth(mode=AuthMode.NONE))
+"""What the OEM Direct API speaks where nobody says: JSON, outcomes in the answer, no sign-in."""
 
+
+class Sandbox:
+    """The services and their token endpoint on loopback, from `with` to the end of the block.
+
+    `oem_profile` is the wire that the OEM Direct API speaks; where it wants mutual TLS, the API
+    is served over that alone, to whoever presents `client_certificate`.
     `port` is the first service's; the others follow it. 0 takes any that are free. `clock` gives
     seconds since the epoch and rules limits, jobs, lists and tokens; `sleep` waits for so many
     seconds, and wakes up when the sandbox stops by default. `random_seed` decides every chance.
@@ -55,6 +63,7 @@ class Sandbox:
         sleep: Callable[[float], object] | None = None,
         random_seed: int = 0,
         port: int = 0,
+        oem_profile: Profile = OEM_PROFILE,
     ) -> None:
         self.seed = seed
         self.state = State(seed, clock)
@@ -65,9 +74,18 @@ class Sandbox:
         key = Random(random_seed).randbytes(32)  # noqa: S311 - worth nothing outside
         self._mint = Mint(key, clock)
         self._minter = Tokens(self._mint)
+        self.oem_direct = OemDirect(
+            self.state,
+            oem_profile,
+            self._mint,
+            clock,
+            faults=lambda: self._faults.items,
+            seed=random_seed,
+        )
         self._services: tuple[Service, ...] = (
             PartnerCenter(self.state, self._mint, self._quirks, clock, seed=random_seed),
             Login(seed, self._minter, self._quirks, clock),
+            self.oem_direct,
         )
         self._control = Control(self.state, self.log, self.behave)
         self._port = port
@@ -77,13 +95,15 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         self._folder = Path(tempfile.mkdtemp(prefix="partner-tools-sandbox-"))
         try:
-            tls = _tls(self.ca_file)
+            tls, mutual = _tls(self.ca_file, self.client_certificate)
             doors: list[tuple[str, Serve]] = [
                 (one.name, partial(self._core.serve, one)) for one in self._services
             ]
             for offset, (name, serve) in enumerate([*doors, (CONTROL, self._control.serve)]):
                 port = self._port + offset if self._port else 0
-                self._listeners[name] = Listener(serve, tls, self._sleep, port)
+                demanding = name == self.oem_direct.name and self.oem_direct.secure_only
+                context = mutual if demanding else tls
+                self._listeners[name] = Listener(serve, context, self._sleep, port)
         except BaseException:
             self._stop()
             raise
@@ -109,8 +129,16 @@ class Sandbox:
         return self._folder / "ca.pem"
 
     @property
+    def client_certificate(self) -> Path:
+        """PEM of a certificate and its key, which mutual TLS accepts here; deleted at the end."""
+        return self.ca_file.with_name("client.pem")
+
+    @property
     def urls(self) -> Mapping[str, str]:
-        """The base URL of each service: plain HTTP for the APIs, HTTPS for the login."""
+        """The base URL of each service: plain HTTP for the APIs, HTTPS for the login.
+
+        HTTPS for the OEM Direct API too where its wire wants a client certificate.
+        """
         return {
             service.name: self._url(service.name, "https" if service.secure_only else "http")
             for service in self._services
@@ -165,6 +193,7 @@ class Sandbox:
         """Go on under other faults: counts and hidden limits start anew, what exists stays."""
         self._faults = faults
         self._core.behave(faults)
+        self.oem_direct.behave()
 
     def refuse(self, service: str) -> None:
         """Stop listening at a service's port, until `listen`."""
@@ -184,6 +213,7 @@ class Sandbox:
             "tlsUrls": dict(self.tls_urls),
             "controlUrl": self.control_url,
             "caFile": str(self.ca_file),
+            "clientCertificate": str(self.client_certificate),
             "tokens": dict(tokens),
             "partner": {
                 "tenantId": self.seed.partner.tenant_id,
@@ -196,6 +226,7 @@ class Sandbox:
             "environment": {
                 "PARTNER_TOOLS_PARTNER_CENTER_URL": urls["partnerCenter"],
                 "PARTNER_TOOLS_LOGIN_URL": urls["login"],
+                "PARTNER_TOOLS_OEM_DIRECT_URL": urls["oemDirect"],
                 "PARTNER_TOOLS_CA_BUNDLE": str(self.ca_file),
                 "PARTNER_TOOLS_ACCESS_TOKEN": tokens["app"],
             },
@@ -215,7 +246,13 @@ class Sandbox:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def serve(seed_path: Path | None, faults_path: Path | None, port: int, stdout: TextIO) -> None:
+def serve(
+    seed_path: Path | None,
+    faults_path: Path | None,
+    port: int,
+    stdout: TextIO,
+    oem_profile: Profile = OEM_PROFILE,
+) -> None:
     """Run a sandbox until Ctrl-C or SIGTERM, after one line of JSON that says where it is.
 
     Without a seed it is the shipped sample. Raises InputError for a file that is not what its
@@ -225,7 +262,10 @@ def serve(seed_path: Path | None, faults_path: Path | None, port: int, stdout: T
     faults = read_faults(faults_path) if faults_path else None
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
-    with suppress(KeyboardInterrupt), Sandbox(seed, faults, port=port) as sandbox:
+    with (
+        suppress(KeyboardInterrupt),
+        Sandbox(seed, faults, port=port, oem_profile=oem_profile) as sandbox,
+    ):
         stdout.write(json.dumps(sandbox.announce()) + "\n")
         stdout.flush()
         while not stop.wait(0.5):  # in slices: Windows cannot interrupt a wait without an end
@@ -236,14 +276,24 @@ def _first(users: Iterable[User], wanted: Callable[[User], bool]) -> User | None
     return next(filter(wanted, users), None)
 
 
-def _tls(ca_file: Path) -> ssl.SSLContext:
-    """A certificate for loopback from an authority of its own, whose PEM is written to a file."""
+def _tls(ca_file: Path, client_file: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Two contexts with a certificate for loopback: one for anybody, one for mutual TLS.
+
+    The PEM of the authority, and a client certificate of it, are written to files.
+    """
     import trustme
 
     authority = trustme.CA(organization_name="partner-tools sandbox")
     certificate = authority.issue_cert(HOST, "localhost", "::1")
     authority.cert_pem.write_to_path(str(ca_file))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    certificate.configure_cert(context)
-    return context
+    client_file.touch(mode=0o600)
+    authority.issue_cert("depot.example").private_key_and_cert_chain_pem.write_to_path(
+        str(client_file)
+    )
+    anybody, mutual = (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(2))
+    for context in (anybody, mutual):
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        certificate.configure_cert(context)
+    mutual.load_verify_locations(ca_file)
+    mutual.verify_mode = ssl.CERT_REQUIRED
+    return anybody, mutual

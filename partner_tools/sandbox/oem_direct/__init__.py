@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from partner_tools.sandbox.oem_direct.items import ItemFault, ItemKind
 from partner_tools.sandbox.oem_direct.service import OemDirect
 from partner_tools.sandbox.oem_direct.tripwire import Trip
 
-__all__ = ["ItemFault", "ItemKind", "OemDirect", "Trip"]
+__all__ = ["OemDirect", "Trip"]

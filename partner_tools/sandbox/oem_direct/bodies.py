@@ -8,7 +8,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from partner_tools.clients.oem_profile import Profile
-from partner_tools.sandbox.oem_direct.items import Asked, Done, ItemKind
+from partner_tools.sandbox.faults import ItemKind
+from partner_tools.sandbox.oem_direct.items import Asked, Done
 from partner_tools.sandbox.wire import Response, json_response, text_response
 
 

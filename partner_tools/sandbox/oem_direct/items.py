@@ -6,40 +6,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from partner_tools.sandbox.faults import ItemFault, ItemKind
 from partner_tools.sandbox.seed import SeedDevice
 from partner_tools.sandbox.state import Removal, State
 
 Key = tuple[str, ...]
-
-
-class ItemKind(StrEnum):
-    """What can go wrong with one device of a call."""
-
-    CODE = "code"
-    """It is refused with a code, and not worked on."""
-    MISSING = "missing"
-    """It is worked on, and no result of the answer is its."""
-    NO_STATUS = "no-status"
-    """It is worked on, and its result has no status."""
-    EMPTY_STATUS = "empty-status"
-    """It is worked on, and its result has an empty status."""
-    PENDING = "pending"
-    """It is worked on, and its result only says that it is not finished."""
-    TWICE = "twice"
-    """It is worked on, and has two results that contradict each other."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemFault:
-    """Which devices meet which fault, how often. `serials` are serials or product key ids."""
-
-    serials: frozenset[str]
-    kind: ItemKind = ItemKind.CODE
-    number: str = ""
-    name: str = ""
-    times: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +65,7 @@ class Register:
         self._state = state
         self._faults = faults
         self._lock = threading.Lock()
-        self._hits: defaultdict[int, int] = defaultdict(int)
+        self._hits: defaultdict[tuple[ItemFault, str], int] = defaultdict(int)
         self._known: dict[Key, list[tuple[str, str, str]]] = {}
 
     def remove(self, asked: Asked, *, lag: float = 0.0) -> Done:
@@ -104,6 +76,11 @@ class Register:
                 return Done(asked=asked, number=fault.number, name=fault.name, fault=fault.kind)
             done = self._removed(asked, lag)
             return done if fault is None else replace(done, fault=fault.kind)
+
+    def forget(self) -> None:
+        """Count the hits of item faults anew."""
+        with self._lock:
+            self._hits.clear()
 
     def objection(self, asked: Asked) -> Done:
         """What a validation says of a device: it changes nothing."""
@@ -144,12 +121,14 @@ class Register:
         return not self._state.seed.unknown_to_autopilot.isdisjoint({asked.serial, asked.pkid})
 
     def _fault(self, asked: Asked) -> ItemFault | None:
-        for number, fault in enumerate(self._faults()):
-            if fault.serials.isdisjoint({asked.serial, asked.pkid}):
+        for fault in self._faults():
+            named = fault.serials & {asked.serial, asked.pkid}
+            if not named:
                 continue
-            if fault.times is not None and self._hits[number] >= fault.times * len(fault.serials):
+            hits = (fault, min(named))
+            if fault.times is not None and self._hits[hits] >= fault.times:
                 continue
-            self._hits[number] += 1
+            self._hits[hits] += 1
             return fault
         return None
 

@@ -15,8 +15,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from partner_tools.clients.oem_profile import Profile, ResponseMode
+from partner_tools.sandbox.faults import ItemFault
 from partner_tools.sandbox.oem_direct.bodies import read_devices, results, write
-from partner_tools.sandbox.oem_direct.items import Asked, Done, ItemFault, Register
+from partner_tools.sandbox.oem_direct.items import Asked, Done, Register
 from partner_tools.sandbox.oem_direct.tripwire import Trip, tenants
 from partner_tools.sandbox.service import Answer, Call, Problem
 from partner_tools.sandbox.state import State
@@ -43,7 +44,6 @@ class OemDirect:
     """
 
     name = "oemDirect"
-    secure_only = False
 
     def __init__(
         self,
@@ -67,10 +67,19 @@ class OemDirect:
         self._trips: list[Trip] = []
 
     @property
+    def secure_only(self) -> bool:
+        """Whether the wire wants a client certificate."""
+        return self.profile.auth.needs_certificate
+
+    @property
     def trips(self) -> tuple[Trip, ...]:
         """Every tenant that came in, in order. Empty is what it should be."""
         with self._lock:
             return tuple(self._trips)
+
+    def behave(self) -> None:
+        """Count the hits of item faults anew."""
+        self._register.forget()
 
     def read(self, request: Request) -> Call:
         found = tenants(request)
