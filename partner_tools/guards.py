@@ -62,10 +62,15 @@ def count_removals(planned: Iterable[PlannedDevice]) -> int:
 def question(customers: Iterable[PlannedCustomer]) -> str:
     """What a person has to see before saying yes: how much of whose estate goes."""
     return "\n".join(
-        f"  {display_name(each)}: {each.removals} of this customer's {each.estate} devices"
+        f"  {display_name(each)}: {each.removals} {_of_estate(each)}devices"
         for each in customers
         if each.removals
     )
+
+
+def _of_estate(planned: PlannedCustomer) -> str:
+    """OEM Direct has no listing: there the size of an estate is not known, and 0."""
+    return f"of this customer's {planned.estate} " if planned.estate else ""
 
 
 def expected_answer(customers: Sequence[PlannedCustomer]) -> str | None:

@@ -112,6 +112,10 @@ class Device:
     """The new identity after a board swap: never resolved, planned or sent."""
     extra: tuple[tuple[str, str], ...] = ()
     """Columns that nobody knows, as they were; they travel into the report."""
+    derived: tuple[str, ...] = ()
+    """Which parts of the identity only the hardware hash says, in words."""
+    contradictions: tuple[str, ...] = ()
+    """Where the row and its hardware hash disagree, in sentences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from partner_tools.channels.oem_codes import Code, CodeTable, code_table
-from partner_tools.channels.oem_draft import Derive, draft, know
+from partner_tools.channels.oem_draft import draft
 from partner_tools.clients.oem_answer import Result, shown
 from partner_tools.clients.oem_body import Entry
 from partner_tools.clients.oem_direct import Ids, OemDirect, Said
@@ -42,17 +42,16 @@ _OVERLOADED = 503
 class OemDirectChannel:
     """Implements `engine.channel.Channel`, and drafts plans without asking anybody.
 
-    `derive` says what a hardware hash says of its machine.
+    Devices come to it `oem_draft.completed`.
     """
 
     observable = False
     repeats = False
     name = ChannelName.OEM_DIRECT
 
-    def __init__(self, client: OemDirect, profile: Profile, derive: Derive) -> None:
+    def __init__(self, client: OemDirect, profile: Profile) -> None:
         self._client = client
         self._profile = profile
-        self._derive = derive
         self._reader = Reader(profile=profile, codes=code_table(profile.codes))
         self.call_size = profile.batch_limit
         self.polling = Polling(
@@ -65,9 +64,7 @@ class OemDirectChannel:
         self, devices: Sequence[Device], *, default_customer: str | None, held: frozenset[str]
     ) -> Draft:
         """Plan every device, in its order. Nothing is sent."""
-        return draft(
-            devices, self._profile, self._derive, default_customer=default_customer, held=held
-        )
+        return draft(devices, self._profile, default_customer=default_customer, held=held)
 
     def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
         """Nothing: what became of an old plan's devices cannot be seen here."""
@@ -80,7 +77,7 @@ class OemDirectChannel:
         if not removals:
             return refused
         try:
-            said = self._client.deregister(self._entries(removals), ids)
+            said = self._client.deregister(_entries(removals), ids)
         except Rejected as rejection:
             return {**refused, **dict.fromkeys(_indices(removals), self._reader.whole(rejection))}
         except Unavailable as error:
@@ -95,7 +92,7 @@ class OemDirectChannel:
         It carries the correlation id of the call, and no request id: that one was answered.
         """
         ids = Ids(request_id="", correlation_id=removals[0].correlation_id)
-        said = self._client.progress(handle, self._entries(removals), ids)
+        said = self._client.progress(handle, _entries(removals), ids)
         return self._reader.verdicts(said, removals)
 
     def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
@@ -105,15 +102,6 @@ class OemDirectChannel:
     def sightings(self, removals: Sequence[Removal]) -> Mapping[int, Target | None]:
         """Not possible here: the channel is not observable."""
         raise ValueError(f"OEM Direct cannot look for {len(removals)} devices: it has no listing")
-
-    def _entries(self, removals: Sequence[Removal]) -> tuple[Entry, ...]:
-        return tuple(
-            Entry(
-                ref=str(removal.index + 1),
-                identity=know(removal.identity, self._derive).identity,
-            )
-            for removal in removals
-        )
 
     def _validated(
         self, removals: Sequence[Removal], ids: Ids
@@ -127,7 +115,7 @@ class OemDirectChannel:
         if doubted or not self._profile.preflight.enabled:
             return {}, removals
         try:
-            said = self._client.validate(self._entries(removals), ids)
+            said = self._client.validate(_entries(removals), ids)
         except Rejected as rejection:
             return dict.fromkeys(_indices(removals), self._reader.whole(rejection)), ()
         except (Throttled, Unauthorized, Unsent):
@@ -298,6 +286,10 @@ def _not_sent(error: ServiceError) -> Unsent:
         correlation_id=error.correlation_id,
         retry_after=error.retry_after,
     )
+
+
+def _entries(removals: Sequence[Removal]) -> tuple[Entry, ...]:
+    return tuple(Entry(ref=_ref(removal), identity=removal.identity) for removal in removals)
 
 
 def _ref(removal: Removal) -> str:

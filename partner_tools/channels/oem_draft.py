@@ -7,7 +7,7 @@ sent, but says all of these of its machine. What is incomplete or contradicts it
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from partner_tools.clients.oem_body import kinds
 from partner_tools.clients.oem_profile import IdentityKind, Profile
@@ -34,32 +34,20 @@ _NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """Everything that is known of a device's identity. `derived` names what only its hash says."""
-
-    identity: Identity
-    derived: tuple[str, ...] = ()
-    problem: str | None = None
-    """Why the hash could not be read, where there is one."""
-    contradictions: tuple[str, ...] = ()
-
-
 def draft(
     devices: Sequence[Device],
     profile: Profile,
-    derive: Derive,
     *,
     default_customer: str | None = None,
     held: Collection[str] = (),
 ) -> Draft:
     """Plan every device of a batch, in its order. Nothing is asked of the service.
 
-    `held` are serials and product key ids that may never be removed. A customer is only noted: it
-    receives the handoff, and is never sent.
+    The devices are `completed`. `held` are serials and product key ids that may never be removed.
+    A customer is only noted: it receives the handoff, and is never sent.
     """
     planned = [
-        _plan_one(position, device, profile, derive, default_customer, held)
+        _plan_one(position, device, profile, default_customer, held)
         for position, device in enumerate(devices)
     ]
     settled = _without_duplicates(planned, profile)
@@ -70,22 +58,28 @@ def draft(
     )
 
 
-def know(identity: Identity, derive: Derive) -> Known:
-    """The identity with what its hardware hash adds to it, and the hash itself left out."""
-    bare = replace(identity, hardware_hash=None)
+def completed(device: Device, derive: Derive) -> Device:
+    """The device with what its hardware hash adds to its identity, and where the two disagree.
+
+    A hash that cannot be read adds nothing. The ledger keeps no hash, so this comes before it.
+    """
+    identity = device.identity
     if not identity.hardware_hash:
-        return Known(identity=bare)
+        return device
     try:
         said = derive(identity.hardware_hash)
-    except InputError as error:
-        return Known(identity=bare, problem=error.message)
+    except InputError:
+        return device
     added = {
-        name: value for name in _NAMES if (value := getattr(said, name)) and not getattr(bare, name)
+        name: value
+        for name in _NAMES
+        if (value := getattr(said, name)) and not getattr(identity, name)
     }
-    return Known(
-        identity=replace(bare, **added),
-        derived=tuple(_NAMES[name] for name in added),
-        contradictions=_contradictions(bare, said),
+    return replace(
+        device,
+        identity=replace(identity, **added),
+        derived=(*device.derived, *(_NAMES[name] for name in added)),
+        contradictions=_contradictions(identity, said),
     )
 
 
@@ -102,47 +96,42 @@ def _plan_one(
     position: int,
     device: Device,
     profile: Profile,
-    derive: Derive,
     default_customer: str | None,
     held: Collection[str],
 ) -> PlannedDevice:
-    known = know(device.identity, derive)
     customer = device.customer or default_customer
     blank = PlannedDevice(
         index=position,
-        device=replace(
-            device,
-            identity=replace(known.identity, hardware_hash=device.identity.hardware_hash),
-        ),
+        device=device,
         customer=TenantId(customer) if customer else None,
         outcome=Outcome.PENDING,
     )
-    refusal = _objection(known, profile, held)
-    return replace(blank, detail=_how(known, profile)) if refusal is None else refusal(blank)
+    refusal = _objection(device, profile, held)
+    return replace(blank, detail=_how(device, profile)) if refusal is None else refusal(blank)
 
 
 def _objection(
-    known: Known, profile: Profile, held: Collection[str]
+    device: Device, profile: Profile, held: Collection[str]
 ) -> Callable[[PlannedDevice], PlannedDevice] | None:
     """Why this device stays here, as the change that says so; None where it may go."""
-    names = {known.identity.serial_number, known.identity.product_key_id} - {None}
+    identity = device.identity
+    names = (identity.serial_number, identity.product_key_id)
     if any(name.strip() in held for name in names if name):
         return _refusal(
             "hold-list",
             "the hold list names this device",
             "take it off the hold list if it may be removed",
         )
-    if known.contradictions:
+    if device.contradictions:
         return _refusal(
             "contradiction",
-            "; ".join(known.contradictions),
+            "; ".join(device.contradictions),
             "correct the row, or leave out the column that is not certain",
             Outcome.AMBIGUOUS,
         )
-    used = kinds(profile, known.identity)
-    if not used:
-        return _refusal("incomplete", _incomplete(known, profile), _completing(profile))
-    if odd := _unsendable(known.identity):
+    if not kinds(profile, identity):
+        return _refusal("incomplete", _incomplete(identity, profile), _completing(profile))
+    if odd := _unsendable(identity):
         return _refusal(
             "unsendable",
             f"the {odd} holds a character that no request can carry",
@@ -157,19 +146,18 @@ def _refusal(
     return lambda blank: replace(blank, outcome=outcome, rule=rule, detail=detail, remedy=remedy)
 
 
-def _incomplete(known: Known, profile: Profile) -> str:
+def _incomplete(identity: Identity, profile: Profile) -> str:
     missing = [
         label
         for name, label in _NAMES.items()
-        if name != "product_key_id" and not getattr(known.identity, name)
+        if name != "product_key_id" and not getattr(identity, name)
     ]
     lacks = {
         IdentityKind.PKID: "a product key id",
-        IdentityKind.TUPLE: f"the {', the '.join(missing)}",
+        IdentityKind.TUPLE: f"the {' and the '.join(missing)}",
     }
-    said = " or ".join(lacks[kind] for kind in profile.identity_order)
-    hashed = f"; its hardware hash cannot be read: {known.problem}" if known.problem else ""
-    return f"the row lacks {said}: a device goes by product key id or by all of the others{hashed}"
+    said = " and ".join(lacks[kind] for kind in profile.identity_order)
+    return f"the row lacks {said}, and its hardware hash, if any, does not say them"
 
 
 def _completing(profile: Profile) -> str:
@@ -192,12 +180,12 @@ def _unsendable(identity: Identity) -> str | None:
 _NO_XML = frozenset({0x7F, 0xFFFE, 0xFFFF})
 
 
-def _how(known: Known, profile: Profile) -> str | None:
+def _how(device: Device, profile: Profile) -> str | None:
     """What a reviewer has to know of a device that goes."""
-    if not known.derived:
+    if not device.derived:
         return None
-    used = " and ".join(_KIND_NAMES[kind] for kind in kinds(profile, known.identity))
-    return f"goes by {used}; {', '.join(known.derived)} derived from the hardware hash"
+    used = " and ".join(_KIND_NAMES[kind] for kind in kinds(profile, device.identity))
+    return f"goes by {used}; from its hardware hash: {', '.join(device.derived)}"
 
 
 _KIND_NAMES = {
@@ -285,10 +273,7 @@ def _notes(profile: Profile, planned: Iterable[PlannedDevice]) -> tuple[str, ...
             f"wire profile {profile.label}: the API's contract is not public, and nobody has "
             "confirmed this profile against the whitepaper (oem.profile_confirmed)"
         )
-    derived = sum(
-        each.outcome is Outcome.PENDING and "derived from" in (each.detail or "")
-        for each in planned
-    )
+    derived = sum(each.outcome is Outcome.PENDING and bool(each.device.derived) for each in planned)
     if derived:
         notes.append(
             f"{derived} devices are named by what their hardware hash says; no hash is sent"

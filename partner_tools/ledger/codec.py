@@ -105,6 +105,8 @@ def device_json(device: Device) -> dict[str, Any]:
         "reference": device.reference,
         "replacement": None if replacement is None else _identity_json(replacement),
         "extra": [list(pair) for pair in device.extra] or None,
+        "derived": list(device.derived) or None,
+        "contradictions": list(device.contradictions) or None,
     }
     return {key: value for key, value in named.items() if value is not None}
 
@@ -119,6 +121,8 @@ def device_from(named: Mapping[str, Any]) -> Device:
         reference=named.get("reference"),
         replacement=None if replacement is None else _identity_from(replacement),
         extra=tuple((key, value) for key, value in named.get("extra", ())),
+        derived=tuple(named.get("derived", ())),
+        contradictions=tuple(named.get("contradictions", ())),
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import trustme
 
 from partner_tools.channels.oem_direct import OemDirectChannel
+from partner_tools.channels.oem_draft import completed
 from partner_tools.clients.oem_direct import OemDirect as Client
 from partner_tools.clients.oem_profile import Profile
 from partner_tools.clients.oem_profile_rules import at_base_url
@@ -29,9 +30,9 @@ from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.model import ChannelName, Device, Identity, Reason, RunId
 from partner_tools.pacing import Policy
 from partner_tools.sandbox.core import Core
-from partner_tools.sandbox.faults import Faults
+from partner_tools.sandbox.faults import Faults, ItemFault
 from partner_tools.sandbox.listener import Listener
-from partner_tools.sandbox.oem_direct import ItemFault, OemDirect
+from partner_tools.sandbox.oem_direct import OemDirect
 from partner_tools.sandbox.seed import Partner, Seed, SeedBatch, SeedCustomer, SeedDevice
 from partner_tools.sandbox.state import State
 from partner_tools.sandbox.tokens import Mint
@@ -222,7 +223,9 @@ class Depot:
     transport: Transport
     devices: tuple[Device, ...]
     derive: Callable[[str], Identity] = no_hash
-    policy: Policy = field(default_factory=lambda: Policy(base=0.01, cap=0.02, budget=0.1, reach=0.1))
+    policy: Policy = field(
+        default_factory=lambda: Policy(base=0.01, cap=0.02, budget=0.1, reach=0.1)
+    )
     concurrency: int = 1
     stop: threading.Event = field(default_factory=threading.Event)
     records: int = 0
@@ -232,9 +235,9 @@ class Depot:
 
     def plan(self) -> None:
         """Begin the run: the devices as planned, without their hashes."""
-        channel = self.channel()
+        named = [completed(device, self.derive) for device in self.devices]
+        draft = self.channel().draft(named, default_customer=None, held=frozenset())
         with self.ledger() as ledger:
-            draft = channel.draft(self.devices, default_customer=None, held=frozenset())
             start = RunStart(
                 run=RUN,
                 channel=ChannelName.OEM_DIRECT,
@@ -264,7 +267,7 @@ class Depot:
 
     def channel(self) -> OemDirectChannel:
         profile = at_base_url(self.profile, self.transport.base_url)
-        return OemDirectChannel(Client(self.transport, profile), profile, self.derive)
+        return OemDirectChannel(Client(self.transport, profile), profile)
 
     def carry(self) -> None:
         """One process: from what the ledger says to as far as it comes."""

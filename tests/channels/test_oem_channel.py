@@ -26,8 +26,7 @@ from partner_tools.events import State
 from partner_tools.model import Device, Identity
 from partner_tools.pacing import Policy
 from partner_tools.sandbox import faults_from
-from partner_tools.sandbox.faults import Faults
-from partner_tools.sandbox.oem_direct import ItemFault, ItemKind
+from partner_tools.sandbox.faults import Faults, ItemFault, ItemKind
 from partner_tools.sandbox.seed import SeedDevice
 from partner_tools.sandbox.wire import Request
 from tests.channels.depot import (
