@@ -198,9 +198,12 @@ class _Styles:
     time: Format
 
 
-def write_xlsx(document: Document, stream: BinaryIO) -> None:
-    """Sheets Summary, Steps, Devices and Guide, in memory that does not grow with the devices."""
-    from xlsxwriter.workbook import Workbook  # type: ignore[import-untyped]
+def write_xlsx(document: Document, stream: BinaryIO, row_limit: int = ROW_LIMIT) -> None:
+    """Sheets Summary, Steps, Devices and Guide, in memory that does not grow with the devices.
+
+    A sheet of more than `row_limit` rows goes on in a further one, `Steps 2`.
+    """
+    from xlsxwriter.workbook import Workbook
 
     options = {
         "constant_memory": True,
@@ -211,9 +214,9 @@ def write_xlsx(document: Document, stream: BinaryIO) -> None:
     with Workbook(stream, options) as book:
         styles = _styles(book)
         _write_summary(book, document, styles)
-        _write_table(book, "Steps", STEP_COLUMNS, step_rows(document), styles)
+        _write_table(book, "Steps", STEP_COLUMNS, step_rows(document), styles, limit=row_limit)
         devices = ({"device": device} for device in document["devices"])
-        _write_table(book, "Devices", DEVICE_COLUMNS, devices, styles)
+        _write_table(book, "Devices", DEVICE_COLUMNS, devices, styles, limit=row_limit)
         _write_table(book, "Guide", GUIDE_COLUMNS, document["guide"], styles, wrap=True)
 
 
@@ -238,12 +241,13 @@ def _write_table(
     styles: _Styles,
     *,
     wrap: bool = False,
+    limit: int = ROW_LIMIT,
 ) -> None:
     """A sheet with a frozen heading and a filter; a further one where Excel's rows run out."""
     text = _wrapped(book) if wrap else styles.text
     sheet, at, part = _open_table(book, name, columns, styles), 0, 1
     for row in rows:
-        if at + 1 == ROW_LIMIT:
+        if at + 1 == limit:
             sheet.autofilter(0, 0, at, len(columns) - 1)
             part += 1
             sheet, at = _open_table(book, f"{name} {part}", columns, styles), 0

@@ -79,7 +79,7 @@ def harmless(text: str) -> str:
     What had to be changed is told apart by a digest, so that no two customers share a file.
     """
     kept = "-".join(re.findall(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", text))
-    if kept == text and len(kept) <= NAME_LIMIT:
+    if kept and kept == text and len(kept) <= NAME_LIMIT:
         return kept
     digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
     return f"{kept[:NAME_LIMIT].rstrip('._-')}-{digest}".lstrip("-")

@@ -101,25 +101,25 @@
   const SPARE = 12;
 
   function cell(device, column) {
-    if (column.kind === "row") return make("td", { class: "w-row row" }, String(device.row));
-    if (column.kind === "outcome") return make("td", { class: "w-outcome" }, words.outcomes[device.outcome]);
-    if (column.kind === "left") return make("td", { class: "w-left left", "data-title": "Steps" }, device.steps.map((one) => one.order).join(", ") || "none");
+    if (column.kind === "row") return make("td", { role: "cell", class: "w-row row" }, String(device.row));
+    if (column.kind === "outcome") return make("td", { role: "cell", class: "w-outcome" }, words.outcomes[device.outcome]);
+    if (column.kind === "left") return make("td", { role: "cell", class: "w-left left", "data-title": "Steps" }, device.steps.map((one) => one.order).join(", ") || "none");
     if (column.kind === "open") {
       const name = visible(device.serial || device.productKey || "row " + device.row);
-      return make("td", { class: "w-open" }, make("button", { type: "button", class: "open-device", "aria-haspopup": "dialog", "aria-label": "Details of " + name }, "Details"));
+      return make("td", { role: "cell", class: "w-open" }, make("button", { type: "button", class: "open-device", "aria-haspopup": "dialog", "aria-label": "Details of " + name }, "Details"));
     }
     if (column.kind === "plane") {
       const one = plane(device, column.plane);
-      return make("td", { class: "w-plane", "data-title": column.title }, one ? status(one.status) : "");
+      return make("td", { role: "cell", class: "w-plane", "data-title": column.title }, one ? status(one.status) : "");
     }
     const made = visible(device.model || device.manufacturer || "");
-    return make("th", { class: "w-device", scope: "row" },
+    return make("th", { role: "rowheader", class: "w-device", scope: "row" },
       make("span", { class: "cut" }, foreign(device.serial || device.productKey || "–", "serial")),
       make("span", { class: "model cut" }, make("bdi", {}, made)));
   }
   function row(at) {
     const place = state.view[at];
-    const element = make("tr", { "aria-rowindex": String(at + 2), "data-at": String(at) }, ...columns.map((column) => cell(devices[place], column)));
+    const element = make("tr", { role: "row", "aria-rowindex": String(at + 2), "data-at": String(at) }, ...columns.map((column) => cell(devices[place], column)));
     return element;
   }
   const height = () => parseFloat(getComputedStyle(table).getPropertyValue("--row")) * parseFloat(getComputedStyle(document.documentElement).fontSize);
@@ -129,7 +129,7 @@
     const top = body.getBoundingClientRect().top;
     const first = Math.max(0, Math.floor(-top / height()) - SPARE);
     const last = Math.ceil((window.innerHeight - top) / height()) + SPARE;
-    return [Math.min(first, count), Math.max(0, Math.min(last, count))];
+    return [Math.min(first, count), Math.min(Math.max(last, 2 * SPARE), count)];
   }
   function draw() {
     const [first, last] = range();
@@ -167,10 +167,10 @@
   }
 
   function heads() {
-    const line = make("tr", { "aria-rowindex": "1" });
+    const line = make("tr", { role: "row", "aria-rowindex": "1" });
     columns.forEach((column, place) => {
       if (!column.key) {
-        line.append(make("th", { scope: "col", class: "text w-" + column.kind }, make("span", { class: "hidden" }, column.title)));
+        line.append(make("th", { role: "columnheader", scope: "col", class: "text w-" + column.kind }, make("span", { class: "hidden" }, column.title)));
         return;
       }
       const button = make("button", { type: "button" }, column.title + " ", make("span", { class: "way", "aria-hidden": "true" }));
@@ -180,7 +180,7 @@
         mark();
         refresh();
       });
-      line.append(make("th", { scope: "col", class: "w-" + column.kind }, button));
+      line.append(make("th", { role: "columnheader", scope: "col", class: "w-" + column.kind }, button));
     });
     table.tHead.append(line);
   }

@@ -1,0 +1,286 @@
+"""How to look for devices in a tenant: what to ask, how to ask it cheapest, which rows answer.
+
+The rule it keeps: a row counts only where it carries what was asked for, and nothing is absent
+unless every question about it was answered. Filters of the services match parts of serial
+numbers, and some return everything (https://learn.microsoft.com/graph/known-issues and the
+threads it names, read 2026-11); so no answer is believed for having been returned.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from partner_tools.outstanding.nouns import Found, Plane, Probe, Result, Source, Subject
+from partner_tools.outstanding.sight import ALL_ZERO
+
+BATCH = 20
+"""Questions that one request can carry
+(https://learn.microsoft.com/graph/json-batching, read 2026-11)."""
+ALLOWED = 1.2
+"""Requests that looking may take, as a multiple of asking once per device in full batches."""
+
+_FILTERABLE = re.compile(r"[A-Za-z0-9]{1,128}")
+"""`contains` answers 400 to a hyphen, and is undocumented beyond letters and digits
+(https://github.com/microsoftgraph/msgraph-sdk-powershell/issues/2464, read 2026-11)."""
+
+
+class Collection(StrEnum):
+    """A collection of the tenant, as Microsoft Graph names it."""
+
+    AUTOPILOT = "windowsAutopilotDeviceIdentities"
+    INTUNE = "managedDevices"
+    ENTRA = "devices"
+    RECOVERY_KEYS = "recoveryKeys"
+    LOCAL_PASSWORDS = "deviceLocalCredentials"
+    DELETED = "deletedItems"
+
+
+ANSWERS: Mapping[Collection, tuple[Plane, Subject]] = {
+    Collection.AUTOPILOT: (Plane.AUTOPILOT, Subject.DEVICE),
+    Collection.INTUNE: (Plane.INTUNE, Subject.DEVICE),
+    Collection.ENTRA: (Plane.ENTRA, Subject.DEVICE),
+    Collection.RECOVERY_KEYS: (Plane.ENTRA, Subject.RECOVERY_KEYS),
+    Collection.LOCAL_PASSWORDS: (Plane.ENTRA, Subject.LOCAL_PASSWORD),
+    Collection.DELETED: (Plane.ENTRA, Subject.DELETED_OBJECT),
+}
+"""What each collection tells of a device."""
+
+
+class By(StrEnum):
+    """What a question knows of the record that it asks for."""
+
+    ID = "id"
+    SERIAL = "serialNumber"
+    DEVICE_ID = "deviceId"
+    """The directory's device id, which is not the id of the directory object."""
+    REGISTRATION = "ztdId"
+    """The id of the Autopilot registration, which its directory object carries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One thing to ask of one collection. Ids are in lower case."""
+
+    collection: Collection
+    by: By
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back: rows, or why none did."""
+
+    rows: tuple[Found, ...] = ()
+    error: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """One device, and every id by which its records are known so far, in lower case."""
+
+    index: int
+    serial: str | None = None
+    autopilot_ids: frozenset[str] = frozenset()
+    managed_ids: frozenset[str] = frozenset()
+    device_ids: frozenset[str] = frozenset()
+
+    def linked(self, collection: Collection, rows: Iterable[Found]) -> Sought:
+        """The same device with the ids that its rows in a collection bring."""
+        more: dict[str, set[str]] = {}
+        for row in rows:
+            for name, known in _LINKS.get(collection, {}).items():
+                if value := real_id(row.ids.get(name)):
+                    more.setdefault(known, set()).add(value)
+        return replace(self, **{name: getattr(self, name) | ids for name, ids in more.items()})
+
+
+_LINKS: Mapping[Collection, Mapping[str, str]] = {
+    Collection.AUTOPILOT: {
+        "id": "autopilot_ids",
+        "managedDeviceId": "managed_ids",
+        "azureActiveDirectoryDeviceId": "device_ids",
+    },
+    Collection.INTUNE: {"id": "managed_ids", "azureADDeviceId": "device_ids"},
+    Collection.ENTRA: {"deviceId": "device_ids"},
+}
+"""Which id of a row is an id of which record."""
+
+_COLLECTIONS = {place: collection for collection, place in ANSWERS.items()}
+
+
+def sought(index: int, serial: str | None, evidence: Iterable[Probe]) -> Sought:
+    """A device with what earlier evidence knows: after its removal that is the only link."""
+    device = Sought(index=index, serial=(serial or "").strip() or None)
+    for probe in evidence:
+        collection = _COLLECTIONS.get((probe.plane, probe.subject))
+        if collection is not None and probe.source is Source.GRAPH:
+            device = device.linked(collection, probe.found)
+    return device
+
+
+def real_id(value: object) -> str | None:
+    """An id in lower case; None for null, the empty text and the one of zeros only."""
+    text = value.strip().lower() if isinstance(value, str) else ""
+    return None if text in {"", ALL_ZERO} else text
+
+
+def questions(collection: Collection, device: Sought) -> tuple[Question, ...]:
+    """Everything to ask of a collection about one device. Never an empty value."""
+    asked = {
+        Collection.AUTOPILOT: [
+            *_each(By.ID, device.autopilot_ids),
+            *_each(By.SERIAL, _serials(device, blanks=True)),
+        ],
+        Collection.INTUNE: [
+            *_each(By.ID, device.managed_ids),
+            *_each(By.SERIAL, _serials(device, blanks=False)),
+        ],
+        Collection.ENTRA: [
+            *_each(By.DEVICE_ID, device.device_ids),
+            *_each(By.REGISTRATION, device.autopilot_ids),
+        ],
+        Collection.RECOVERY_KEYS: _each(By.DEVICE_ID, device.device_ids),
+        Collection.LOCAL_PASSWORDS: _each(By.ID, device.device_ids),
+        Collection.DELETED: _each(By.DEVICE_ID, device.device_ids),
+    }[collection]
+    return tuple(Question(collection=collection, by=by, value=value) for by, value in asked)
+
+
+def _each(by: By, values: Iterable[str]) -> list[tuple[By, str]]:
+    return [(by, value) for value in sorted(values) if value]
+
+
+def _serials(device: Sought, *, blanks: bool) -> set[str]:
+    """The serial number; for Intune, which drops them, also the one without its blanks."""
+    if device.serial is None:
+        return set()
+    return {device.serial} if blanks else {device.serial, "".join(device.serial.split())}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approach:
+    """How to look: list the collection, but give that up after so many `pages` and ask.
+
+    `pages` None means that only the whole list will do, 0 that asking is cheaper from the start.
+    """
+
+    questions: tuple[Question, ...]
+    pages: int | None
+
+
+def approach(collection: Collection, devices: Sequence[Sought]) -> Approach:
+    """The cheapest way to look for all the devices.
+
+    How long a list is shows only while it is read. So reading may cost what `ALLOWED` leaves
+    beside asking; and where asking alone costs more than that, all of it.
+    """
+    asked = tuple(dict.fromkeys(each for one in devices for each in questions(collection, one)))
+    if collection is Collection.DELETED or not all(map(_can_be_asked, asked)):
+        return Approach(questions=asked, pages=None)
+    allowed = ALLOWED * math.ceil(len(devices) / BATCH)
+    asking = math.ceil(len(asked) / BATCH)
+    left = allowed - asking if asking <= allowed else allowed
+    return Approach(questions=asked, pages=int(left))
+
+
+def _can_be_asked(question: Question) -> bool:
+    if question.by is not By.SERIAL:
+        return True
+    if question.collection is Collection.AUTOPILOT:
+        return _FILTERABLE.fullmatch(question.value) is not None
+    return question.value.isprintable() and len(question.value) <= 128
+
+
+def keys(row: Found) -> frozenset[tuple[By, str]]:
+    """Everything that a row can be asked for by."""
+    serial = row.attributes.get("serialNumber")
+    named = {by: real_id(row.ids.get(by.value)) for by in (By.ID, By.DEVICE_ID, By.REGISTRATION)}
+    named[By.SERIAL] = serial.strip() if isinstance(serial, str) else None
+    return frozenset((by, value) for by, value in named.items() if value)
+
+
+def is_stray(question: Question, row: Found) -> bool:
+    """Whether a service that understood the question cannot have returned this row."""
+    if (question.by, question.value) in keys(row):
+        return False
+    if question.by is not By.SERIAL:
+        return True
+    serial, wanted = _folded(row.attributes.get("serialNumber")), _folded(question.value)
+    return wanted not in serial if question.collection is Collection.AUTOPILOT else wanted != serial
+
+
+def _folded(serial: object) -> str:
+    return "".join(str(serial or "").split()).casefold()
+
+
+def answers_from_list(
+    asked: Iterable[Question], rows: Iterable[Found], request_id: str | None
+) -> dict[Question, Answer]:
+    """What a collection that was read completely answers to each question."""
+    indexed: dict[tuple[By, str], list[Found]] = {}
+    for row in rows:
+        for key in keys(row):
+            indexed.setdefault(key, []).append(row)
+    return {
+        question: Answer(
+            rows=tuple(indexed.get((question.by, question.value), ())), request_id=request_id
+        )
+        for question in asked
+    }
+
+
+def conclude(
+    collection: Collection, device: Sought, answers: Mapping[Question, Answer], at: datetime
+) -> Probe | None:
+    """What the answers say of one device; None where a collection has nothing to be asked for.
+
+    Found by any row that carries what was asked for. Absent only where every question was
+    answered, and the directory only where it was asked for a device id.
+    """
+    asked = questions(collection, device)
+    plane, subject = ANSWERS[collection]
+    told = [answers.get(question, _UNASKED) for question in asked]
+    rows = _matching(asked, told)
+    error = next((answer.error for answer in told if answer.error), None) or _gap(collection, asked)
+    if not asked and error is None:
+        return None
+    result = Result.FOUND if rows else Result.FAILED if error else Result.ABSENT
+    return Probe(
+        plane=plane,
+        subject=subject,
+        result=result,
+        observed_at=at,
+        found=rows,
+        error=error if result is Result.FAILED else None,
+        request_id=next((answer.request_id for answer in told if answer.request_id), None),
+    )
+
+
+_UNASKED = Answer(error="it was not asked")
+
+
+def _matching(asked: Sequence[Question], told: Sequence[Answer]) -> tuple[Found, ...]:
+    """The rows that carry what they were asked for, each record once."""
+    matching = {
+        real_id(row.ids.get("id")): row
+        for question, answer in zip(asked, told, strict=True)
+        for row in answer.rows
+        if (question.by, question.value) in keys(row)
+    }
+    return tuple(matching.values())
+
+
+def _gap(collection: Collection, asked: Sequence[Question]) -> str | None:
+    """Why the questions, even if all are answered, cannot prove that nothing is there."""
+    if collection in {Collection.AUTOPILOT, Collection.INTUNE} and not asked:
+        return "neither a serial number nor an id of the device is known"
+    by_device_id = any(question.by is By.DEVICE_ID for question in asked)
+    if collection is Collection.ENTRA and asked and not by_device_id:
+        return "no device id is known to ask the directory for"
+    return None
