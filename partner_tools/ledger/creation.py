@@ -12,8 +12,9 @@ from sqlalchemy import Connection, insert, update
 
 from partner_tools.events import Event, Kind
 from partner_tools.ledger import chain, codec
-from partner_tools.ledger.append import Appender, make_draft
+from partner_tools.ledger.append import Appender
 from partner_tools.ledger.database import insert_new
+from partner_tools.ledger.draft import make_draft
 from partner_tools.ledger.records import RunStart
 from partner_tools.ledger.tables import devices, plans, runs
 from partner_tools.model import Device, Outcome, RunId, RunState

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,13 @@ class Database:
         self._turn = threading.Lock()
         with explained(self.place):
             self.engine = _engine(url, self.path, patience)
+        self.dialect = self.engine.dialect
+        self._driver_error: type[Exception] = self.dialect.loaded_dbapi.Error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads, on one snapshot of the whole database."""
-        with explained(self.place), self.engine.connect() as connection:
+        with self._explained(), self.engine.connect() as connection:
             if self.path is None:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
@@ -52,15 +54,18 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that writes. What it did is durable when the block has ended."""
-        with self._turn, explained(self.place), self.engine.connect() as connection:
+        with self._turn, self._explained(), self.engine.connect() as connection:
             connection.execution_options(writes=True)
             with connection.begin():
                 yield connection
 
     def close(self) -> None:
         """Give back every connection."""
-        with explained(self.place):
+        with self._explained():
             self.engine.dispose()
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(self.place, self._driver_error)
 
 
 def connect(url: str, *, patience: float) -> Database:

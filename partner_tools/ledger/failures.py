@@ -92,25 +92,25 @@ _BY_SQL_STATE = {
 
 
 @contextmanager
-def explained(place: str) -> Iterator[None]:
-    """Turn whatever the database library raises within into a LedgerError about `place`."""
+def explained(place: str, driver: type[Exception] = sqlite3.Error) -> Iterator[None]:
+    """Turn whatever SQLAlchemy or the driver raises within into a LedgerError about `place`."""
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
+    except (SQLAlchemyError, driver) as error:
         raise explain(error, place) from error
 
 
 def explain(error: Exception, place: str) -> LedgerError:
     """Say what a database error means for the ledger at `place`."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    meaning = _meaning(cause, error)
+    meaning = _meaning(cause)
     said = " ".join(str(cause).split())
     return LedgerError(
         f"the ledger {place} {meaning.what} ({said})", remedy=meaning.remedy, rule=meaning.rule
     )
 
 
-def _meaning(cause: BaseException, error: Exception) -> _Meaning:
+def _meaning(cause: BaseException) -> _Meaning:
     if isinstance(cause, sqlite3.Error):
         # The low byte is the primary code: https://sqlite.org/rescode.html, read 2026-11.
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
@@ -118,5 +118,4 @@ def _meaning(cause: BaseException, error: Exception) -> _Meaning:
     state = getattr(cause, "sqlstate", None)
     if state:
         return _BY_SQL_STATE.get(state) or _BY_SQL_STATE.get(state[:2], _OTHER)
-    lost = isinstance(error, DBAPIError) and type(cause).__name__ == "OperationalError"
-    return _MISSING if lost else _OTHER
+    return _MISSING if type(cause).__name__ == "OperationalError" else _OTHER

@@ -13,9 +13,10 @@ from sqlalchemy import RowMapping, select
 
 from partner_tools.events import Event, Kind, State
 from partner_tools.ledger import chain, codec, reading
-from partner_tools.ledger.append import Appender, Draft, make_draft
+from partner_tools.ledger.append import Appender
 from partner_tools.ledger.creation import insert_run, store_plan
 from partner_tools.ledger.database import Database, connect, insert_new
+from partner_tools.ledger.draft import Draft, make_draft
 from partner_tools.ledger.export import exported_events
 from partner_tools.ledger.hold import hold_run, run_is_held
 from partner_tools.ledger.purge import purge_runs
@@ -50,7 +51,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._appender = Appender()
+        self._appender = Appender(database.dialect)
         self._writer = Writer(self._commit)
 
     @classmethod

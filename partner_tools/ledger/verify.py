@@ -20,10 +20,10 @@ from sqlalchemy import Connection, RowMapping, Select, Table, select
 from partner_tools.canonical import digest
 from partner_tools.events import Kind, fold
 from partner_tools.ledger import chain, codec
-from partner_tools.ledger.append import RunTally, move_run
 from partner_tools.ledger.creation import created_columns
 from partner_tools.ledger.reading import run_heads
 from partner_tools.ledger.records import Finding, RunHead
+from partner_tools.ledger.standing import RunTally, move_run
 from partner_tools.ledger.tables import devices, events, plans, run_customers, runs
 from partner_tools.model import RunId
 

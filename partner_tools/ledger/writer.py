@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from partner_tools.errors import LedgerError
-from partner_tools.ledger.append import Draft
+from partner_tools.ledger.draft import Draft
 
 Commit = Callable[[Sequence[Sequence[Draft]]], Sequence[Exception | None]]
 """Makes the events of all calls durable, and says which calls it left out, and why."""

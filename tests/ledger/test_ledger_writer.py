@@ -18,7 +18,7 @@ import pytest
 from partner_tools.errors import LedgerError
 from partner_tools.events import Event, IllegalEventError, Kind, State
 from partner_tools.ledger import Ledger, RunStart
-from partner_tools.ledger.append import Draft, make_draft
+from partner_tools.ledger.draft import Draft, make_draft
 from partner_tools.ledger.writer import Writer
 from partner_tools.model import Device, Identity, Outcome, RunId
 
