@@ -14,10 +14,11 @@ from io import TextIOWrapper
 
 from partner_tools.canonical import digest_of_bytes
 from partner_tools.intake import limits, rules
-from partner_tools.intake.csv_rows import bounded_lines, csv_rows
+from partner_tools.intake.csv_rows import csv_rows
 from partner_tools.intake.devices import device_of
-from partner_tools.intake.encoding import Encoding, find_encoding
+from partner_tools.intake.encoding import Encoding, find_encoding, read_lines
 from partner_tools.intake.head import Head, IntakeOptions, ReadHead, read_head
+from partner_tools.intake.headers import IDENTIFIERS
 from partner_tools.intake.json_rows import json_lines_rows, read_json
 from partner_tools.intake.row_check import RowCheck, Values
 from partner_tools.intake.rules import Finding, HaltError, finding, problem
@@ -38,9 +39,6 @@ from partner_tools.model import Batch, Problem, Severity
 
 Report = Callable[[Problem], None]
 Keep = Callable[[Row], None]
-
-_PEEK_CHARACTERS = 65_536
-"""How much of a text is looked at to tell its format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +177,7 @@ class _Reading:
     def _rows(self, opened: _Opened, head: Head) -> None:
         check = RowCheck(head.channel, blank_is_absent=opened.is_table)
         seen = Seen()
+        tenant = str(head.customer).casefold()
         for item in opened.rows:
             if isinstance(item, Problem):
                 self._one(item)
@@ -187,15 +186,15 @@ class _Reading:
             line, values, extra = item
             if values is None:
                 continue
-            examined = check.check(values, extra)
-            if examined.findings:
-                self._tell(line, examined.findings)
-            key = _key(examined.values, head.customer)
+            values, found = check.check(values, extra)
+            if found:
+                self._tell(line, found)
+            key = _key(values, tenant)
             first = seen.first(key, line) if key else None
             if first is not None:
                 self._tell(line, [_duplicate(first)])
             if self._keep:
-                self._keep(Row(line, examined.values, extra))
+                self._keep(Row(line, values, extra))
 
     def _tell(self, row: int | None, found: Iterable[Finding]) -> None:
         self._all(problem(self._source.name, row, one) for one in found)
@@ -212,12 +211,13 @@ class _Reading:
         self._report(one)
 
 
-def _key(values: Values, customer: str | None) -> tuple[object, ...] | None:
+def _key(values: Values, tenant: str) -> tuple[str, str, str] | None:
     """What makes a row the same device as another one: its serial, else what stands for it."""
-    for name in ("serialNumber", "productKeyId", "hardwareHash"):
+    if "customer" in values:
+        tenant = str(values["customer"]).casefold()
+    for name in IDENTIFIERS:
         if name in values:
-            tenant = values.get("customer", customer)
-            return name, str(values[name]), str(tenant).casefold()
+            return name, str(values[name]), tenant
     return None
 
 
@@ -283,11 +283,11 @@ def _guess(encoding: Encoding) -> Iterator[Finding]:
 def _peek(source: Source, encoding: Encoding) -> list[str]:
     """The first lines that are not blank, without their ends."""
     with TextIOWrapper(open_source(source), encoding=encoding.codec) as text:
-        start = text.read(_PEEK_CHARACTERS)
+        start = text.read(limits.TEXT_CHARACTERS)
     return [line for line in start.split("\n") if line.strip()]
 
 
 def _lines(source: Source, encoding: Encoding, resources: ExitStack) -> Iterator[str]:
     stream = resources.enter_context(open_source(source))
-    text = resources.enter_context(TextIOWrapper(stream, encoding=encoding.codec, newline=""))
-    return bounded_lines(text.readline)
+    text = resources.enter_context(TextIOWrapper(stream, encoding=encoding.codec))
+    return read_lines(text)

@@ -6,7 +6,7 @@ A record keeps the number of its first line. Memory holds one record, however lo
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 
 from partner_tools.intake import limits, rules
@@ -32,21 +32,17 @@ def _separator(start: list[str]) -> tuple[str, int]:
     Excel writes a first line `sep=;` into files that it wants to open itself.
     """
     if start and start[0].strip().casefold().startswith("sep="):
-        told = start[0].strip("\r\n")[4:5]
+        told = start[0][4:5]
         if told in SEPARATORS:
             return told, 1
     return max(SEPARATORS, key=lambda separator: _headers(start, separator)), 0
 
 
 def _headers(start: list[str], separator: str) -> tuple[int, int]:
-    rows = [cells for _, cells, _ in _only_records(start, separator)]
+    found = records(iter(start), separator, "", 0)
+    rows = [one[1] for one in found if not isinstance(one, Problem)]
     widest = max((len(cells) for cells in rows[:1]), default=0)
     return max((known(cells) for cells in rows), default=0), widest
-
-
-def _only_records(start: list[str], separator: str) -> list[Record]:
-    found = records(iter(start), separator, "", 0)
-    return [one for one in found if isinstance(one, Record)]
 
 
 def records(
@@ -54,7 +50,8 @@ def records(
 ) -> Iterator[Record | Problem]:
     """The records of a CSV with the line on which each begins; `before` lines came earlier.
 
-    A line without a quotation mark is split as the csv module would split it, ten times faster.
+    Lines come without their ends. One without a quotation mark is split as the csv module would
+    split it, ten times faster.
     """
     number = before
     rest = _Rest(lines)
@@ -62,11 +59,11 @@ def records(
     for line in lines:
         number += 1
         if '"' not in line:
-            yield Record(number, line.rstrip("\r\n").split(separator))
+            yield number, line.split(separator), None
             continue
         rest.begin(line, number)
         try:
-            yield Record(number, next(reader))
+            yield number, next(reader), None
         except csv.Error as error:
             yield problem(file, number, finding(rules.QUOTING, _sentence(error, rest.taken)))
         number += rest.taken
@@ -92,8 +89,8 @@ class _Rest:
     def __next__(self) -> str:
         if self._first is not None:
             first, self._first = self._first, None
-            return first
-        line = next(self._lines)
+            return first + "\n"
+        line = next(self._lines) + "\n"
         self.taken += 1
         self._characters += len(line)
         if self._characters > limits.RECORD_CHARACTERS:
@@ -109,13 +106,3 @@ def _sentence(error: csv.Error, more_lines: int) -> str:
     if "end of data" in text:
         return f"a quotation mark is not closed; {more_lines} more lines were taken into the cell"
     return "a quotation mark ends a cell that goes on"
-
-
-def bounded_lines(readline: Callable[[int], str]) -> Iterator[str]:
-    """The lines of a text, each with its end. Raises HaltError at one that does not end."""
-    number = 0
-    while line := readline(limits.RECORD_CHARACTERS):
-        number += 1
-        if len(line) == limits.RECORD_CHARACTERS and line[-1] not in "\r\n":
-            raise limits.record_too_long(number)
-        yield line

@@ -14,6 +14,8 @@ from partner_tools.intake.rules import LINE_TOO_LONG, TOO_LARGE, HaltError, find
 MIB: Final = 1024 * 1024
 PIECE_BYTES: Final = MIB
 """How much of a file is looked at in one go."""
+TEXT_CHARACTERS: Final = 65_536
+"""How much of a text is split into lines in one go, and looked at to tell its format."""
 HELD_BYTES: Final = 256 * MIB
 """Standard input, and a batch that is going to be planned: both are kept in memory.
 `validate` of a file has no such limit."""

@@ -102,8 +102,8 @@ def _filled_sheets(content: bytes, archive: zipfile.ZipFile) -> Iterator[_Sheet]
 
 def _width(start: list[Record]) -> int:
     """How many columns the header has, if one of the first rows is one."""
-    headers = [one.cells for one in start if is_header(one.cells)]
-    headers += [one.cells for one in start if known(one.cells)]
+    headers = [cells for _, cells, _ in start if is_header(cells)]
+    headers += [cells for _, cells, _ in start if known(cells)]
     return len(headers[0]) if headers else 0
 
 
@@ -131,9 +131,9 @@ def _records_told(chosen: _Sheet, file: str) -> Iterator[Record | Problem]:
             record = next(records, None)
         if record is None:
             return
-        if record.line in chosen.hidden:
+        if record[0] in chosen.hidden:
             message = "the row is hidden in the sheet, and is still one of the batch"
-            yield problem(file, record.line, finding(rules.HIDDEN_ROW, message))
+            yield problem(file, record[0], finding(rules.HIDDEN_ROW, message))
         yield record
 
 
@@ -146,7 +146,7 @@ def _records(sheet: Any, width: int) -> Iterator[Record]:
         if told:
             told += [("", None)] * (width - len(told))
             kinds = {place: kind for place, (_, kind) in enumerate(told) if kind}
-            yield Record(line, [text for text, _ in told], kinds or None)
+            yield line, [text for text, _ in told], kinds or None
 
 
 def _text(cell: Any) -> tuple[str, str | None]:

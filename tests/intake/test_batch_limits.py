@@ -207,11 +207,12 @@ def test_index_of_duplicates_is_small_and_right() -> None:
 
 
 def test_memory_of_a_check_is_that_of_the_index(tmp_path: Path) -> None:
+    """Both files are longer than what is looked at in one go."""
     batch = tmp_path / "batch.csv"
     peaks = []
     for count in (10, 6_000, 18_000):
-        rows = "".join(f"S{number},Contoso,Tablet 7\n" for number in range(count))
-        batch.write_text("Serial,Manufacturer,Model\n" + rows, encoding="utf-8")
+        rows = "".join(f"S{number},{'x' * 200}\n" for number in range(count))
+        batch.write_text("Serial,Reference\n" + rows, encoding="utf-8")
         source = source_at(str(batch))
         tracemalloc.start()
         assert check_batch(source, IntakeOptions(), ignored).devices == count
