@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from partner_tools.intake import limits, rules
 from partner_tools.intake.batch import read_batch
 from partner_tools.intake.head import IntakeOptions
 from partner_tools.intake.source import source_at
@@ -48,3 +50,24 @@ def test_every_shipped_batch_is_read() -> None:
         channel = next((one for one in ChannelName if path.name.startswith(one)), None)
         intake = read_batch(source_at(str(path)), IntakeOptions(channel=channel))
         assert intake.batch is not None, (path, intake.problems)
+
+
+def test_page_beside_the_batches_is_fresh() -> None:
+    """Every rule with its severity and remedy, every limit as the code has it."""
+    page = (SAMPLES / "README.md").read_text(encoding="utf-8")
+    listed = [line for line in page.splitlines() if re.match(r"\| `[a-z0-9-]+` \|", line)]
+    assert [
+        f"| `{rule.name}` | {rule.severity} | {rule.remedy} |" for rule in rules.all_rules()
+    ] == listed
+    for said in (
+        f"{limits.RECORD_CHARACTERS // limits.MIB} MiB of characters",
+        f"{limits.CELL_CHARACTERS:,} characters",
+        f"{limits.HELD_BYTES // limits.MIB} MiB |",
+        f"{limits.JSON_BYTES // limits.MIB} MiB, nested {limits.JSON_DEPTH} deep",
+        f"{limits.XLSX_BYTES // limits.MIB} MiB, {limits.XLSX_UNPACKED_BYTES // limits.MIB} MiB",
+        f"{limits.XLSX_PARTS:,} parts, no part that expands more than {limits.XLSX_RATIO} times",
+        f"| columns of a table | {limits.COLUMNS} |",
+    ):
+        assert said in page
+    for path in SAMPLES.glob("partner-center*.*"):
+        assert f"`{path.name}`" in page
