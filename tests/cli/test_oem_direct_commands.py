@@ -1,0 +1,238 @@
+"""A depot's pipeline from the command line: a wire profile, standard input, exit codes, resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    load_pem_private_key,
+    pkcs12,
+)
+from cryptography.x509 import load_pem_x509_certificates
+
+from partner_tools.intake.schema import checker
+from partner_tools.sandbox import Sandbox, faults_from, seed_from
+from tests.cli.program import Program, customer, program_for, world
+from tests.clients.oem_profiles import profile_of
+from tests.intake.hash_encoder import machine
+
+MTLS = '[oem.auth]\nmode = "mtls"\nclient_cert = "depot.pem"\n'
+OPEN = '[oem.auth]\nmode = "none"\n'
+LOCATION = (
+    '[oem.response]\nmode = "location"\n'
+    "[oem.poll]\ninterval_s = 0.05\nmax_interval_s = 0.1\ndeadline_s = 5\n"
+)
+ROW = "{},Fabrikam,Book"
+
+
+@contextmanager
+def depot(
+    folder: Path,
+    *devices: dict[str, Any],
+    profile: str = OPEN,
+    faults: dict[str, Any] | None = None,
+    **more: str,
+) -> Iterator[tuple[Sandbox, Program]]:
+    """A sandbox that speaks the profile, and the program beside it."""
+    text = f"[oem]\n{profile}"
+    (folder / "oem.toml").write_text(text, encoding="utf-8")
+    seed = seed_from(world(customer({"b": list(devices)})))
+    behaviour = faults_from({"schemaVersion": "1", **(faults or {})})
+    with Sandbox(seed, behaviour, oem_profile=profile_of(text)) as sandbox:
+        certificate = sandbox.client_certificate.read_bytes()
+        (folder / "depot.pem").write_bytes(certificate)
+        variables = {"PARTNER_TOOLS_OEM_PROFILE": str(folder / "oem.toml"), **more}
+        yield sandbox, program_for(sandbox, folder, **variables)
+
+
+def registered(*serials: str) -> list[dict[str, Any]]:
+    return [
+        {"serialNumber": serial, "oemManufacturerName": "Fabrikam", "modelName": "Book"}
+        for serial in serials
+    ]
+
+
+def batch(*serials: str) -> str:
+    return "\n".join(["Serial,Manufacturer,Model", *(ROW.format(serial) for serial in serials), ""])
+
+
+def deregister(
+    program: Program, stdin: str, *more: str, exit_code: int = 0
+) -> tuple[dict[str, Any], str]:
+    """`deregister -` as a pipeline runs it: its document and what it said on stderr."""
+    arguments = ("deregister", "-", "--via", "oem-direct", "--yes", "--output", "json", *more)
+    result = program(*arguments, stdin=stdin)
+    assert result.exit_code == exit_code, result.output
+    document: dict[str, Any] = json.loads(result.stdout)
+    assert "error" in document or not checker("result").violations(document)
+    return document, result.stderr
+
+
+def test_a_pipeline_over_mutual_tls(tmp_path: Path) -> None:
+    """Standard input in, one JSON document out, everything removed and nothing tripped."""
+    serials = [f"S{number}" for number in range(20)]
+    with depot(tmp_path, *registered(*serials), profile=MTLS + LOCATION) as (sandbox, program):
+        document, said = deregister(program, batch(*serials))
+        assert sandbox.oem_direct.trips == ()
+        assert len(sandbox.log.of("deregister")) == 1
+    assert document["counts"] == {"removed": 20}
+    assert document["state"] == "finished"
+    assert "assumed-v0" in said
+
+
+def test_a_certificate_may_be_a_pfx_file(tmp_path: Path) -> None:
+    """With a password that stands in the environment."""
+    profile = '[oem.auth]\nclient_cert = "depot.pfx"\nkey_password_env = "DEPOT_PASSWORD"\n'
+    with depot(tmp_path, *registered("S1"), profile=profile, DEPOT_PASSWORD="p") as opened:
+        sandbox, program = opened
+        pem = sandbox.client_certificate.read_bytes()
+        key = load_pem_private_key(pem, None)
+        found, *chain = load_pem_x509_certificates(pem)
+        packed = pkcs12.serialize_key_and_certificates(
+            b"depot",
+            key,  # type: ignore[arg-type]
+            found,
+            chain,
+            BestAvailableEncryption(b"p"),
+        )
+        (tmp_path / "depot.pfx").write_bytes(packed)
+        document, _ = deregister(program, batch("S1"))
+    assert document["counts"] == {"removed": 1}
+
+
+def test_a_file_of_hashes_alone(tmp_path: Path) -> None:
+    """Devices go by what their hashes say; the plan says so, and no hash leaves."""
+    machines = [machine(number) for number in range(3)]
+    devices = [
+        {"productKey": each.product_key_id, "serialNumber": each.serial_number} for each in machines
+    ]
+    text = "\n".join(["Hardware Hash", *(each.encode() for each in machines), ""])
+    with depot(tmp_path, *devices) as (_sandbox, program):
+        document, said = deregister(program, text)
+    assert document["counts"] == {"removed": 3}
+    assert document["devices"][0]["serialNumber"] == machines[0].serial_number
+    assert "3 devices are named by what their hardware hash says" in said
+
+
+def test_a_row_that_its_hash_contradicts_stays(tmp_path: Path) -> None:
+    """Every identifier of a row must agree."""
+    text = f"Serial,Hardware Hash\nOTHER,{machine(1).encode()}\n"
+    with depot(tmp_path) as (sandbox, program):
+        document, _ = deregister(program, text, exit_code=7)
+        assert sandbox.log.of("deregister") == ()
+    (device,) = document["devices"]
+    assert device["outcome"] == "ambiguous"
+    assert "its hardware hash says" in device["detail"]
+
+
+def test_a_device_that_stands_twice_goes_once(tmp_path: Path) -> None:
+    """The second row says where the first one is; a row that names no device is exit 3."""
+    with depot(tmp_path, *registered("S1")) as (sandbox, program):
+        document, _ = deregister(program, batch("S1", "S1"), exit_code=7)
+        assert [each["outcome"] for each in document["devices"]] == ["removed", "duplicate"]
+        assert "row 2" in document["devices"][1]["detail"]
+        refused, _ = deregister(program, batch("S2") + "S3,Fabrikam,\n", exit_code=3)
+        assert len(sandbox.log.of("deregister")) == 1
+    assert "model" in refused["problems"][0]["message"]
+
+
+def test_a_completed_batch_is_not_repeated(tmp_path: Path) -> None:
+    """The same content prints that run's result again; --again insists."""
+    with depot(tmp_path, *registered("S1")) as (sandbox, program):
+        first, _ = deregister(program, batch("S1"))
+        second, _ = deregister(program, batch("S1"))
+        assert first == second
+        assert len(sandbox.log.of("deregister")) == 1
+        third, _ = deregister(program, batch("S1"), "--again")
+    assert third["counts"] == {"absent": 1}
+    assert "misspelling is possible" in third["devices"][0]["detail"]
+
+
+def test_a_lost_answer_is_unknown_until_resume(tmp_path: Path) -> None:
+    """Exit 7 first; `resume` sends the same blank body once more."""
+    rule = {
+        "match": {"operations": ["deregister"], "nth": [1]},
+        "fault": {"kind": "lose-answer"},
+    }
+    with depot(tmp_path, *registered("S1"), faults={"rules": [rule]}) as (sandbox, program):
+        document, _ = deregister(program, batch("S1"), exit_code=7)
+        assert document["counts"] == {"unknown": 1}
+        resumed = program.json("resume", document["run"])
+        first, second = sandbox.log.of("deregister")
+    assert resumed["counts"] == {"absent": 1}
+    assert "earlier request of ours" in resumed["devices"][0]["detail"]
+    assert first.correlation_id == second.correlation_id
+
+
+def test_801_stops_the_run(tmp_path: Path) -> None:
+    """Exit 5, and what was not sent is pending."""
+    items = [{"serials": ["S1"], "number": "801"}]
+    profile = f"batch_limit = 1\n{OPEN}"
+    with depot(tmp_path, *registered("S1", "S2"), profile=profile, faults={"items": items}) as (
+        sandbox,
+        program,
+    ):
+        document, _ = deregister(program, batch("S1", "S2"), exit_code=5)
+        assert len(sandbox.log.of("deregister")) == 1
+    assert document["counts"] == {"refused": 1, "pending": 1}
+    assert document["state"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("text", "exit_code"),
+    [
+        ("Serial,TenantID\nS1,f8cdef31\n", 8),
+        ("Serial,Tenant Domain\nS1,contoso.com\n", 8),
+        ('{"schemaVersion":"1","devices":[{"serialNumber":"S1","TenantID":"x"}]}', 8),
+    ],
+)
+def test_a_batch_with_a_tenant_is_refused(tmp_path: Path, text: str, exit_code: int) -> None:
+    """Exit 8 with the reason, and nothing was sent."""
+    with depot(tmp_path, *registered("S1")) as (sandbox, program):
+        document, _ = deregister(program, text, exit_code=exit_code)
+        assert sandbox.log.entries == ()
+    assert document["error"]["exit"] == 8
+
+
+@pytest.mark.parametrize(
+    ("profile", "exit_code"),
+    [
+        (f"{OPEN}[oem.body]\nstatic_fields = {{ TenantID = 'x' }}", 8),
+        (f"path = '/tenant/x'\n{OPEN}", 8),
+        (f"extra_headers = {{ X-Tenant = 'x' }}\n{OPEN}", 8),
+        (f"{OPEN}[oem.response]\nok_values = ['']", 3),
+        (f"colour = 'blue'\n{OPEN}", 3),
+    ],
+)
+def test_a_profile_that_is_unsafe_is_refused(tmp_path: Path, profile: str, exit_code: int) -> None:
+    """Before anything is planned or sent."""
+    with depot(tmp_path, *registered("S1")) as (sandbox, program):
+        (tmp_path / "oem.toml").write_text(f"[oem]\n{profile}", encoding="utf-8")
+        document, _ = deregister(program, batch("S1"), exit_code=exit_code)
+        assert sandbox.log.entries == ()
+    assert document["error"]["remedy"]
+
+
+def test_without_an_address_nothing_runs(tmp_path: Path) -> None:
+    """There is no default."""
+    with depot(tmp_path, PARTNER_TOOLS_OEM_DIRECT_URL="") as (_, program):
+        document, _ = deregister(program, batch("S1"), exit_code=3)
+    assert "no default" in document["error"]["message"]
+
+
+def test_the_doctor_explains_what_is_assumed(tmp_path: Path) -> None:
+    """Sentence by sentence, until somebody confirms the profile."""
+    with depot(tmp_path) as (_, program):
+        told = program("doctor", "--via", "oem-direct")
+        assert told.exit_code == 0
+        assert "not public" in told.output
+        assert "never a hardware hash" in told.output
+        confirmed = f"[oem]\nprofile_confirmed = true\n{OPEN}"
+        (tmp_path / "oem.toml").write_text(confirmed, encoding="utf-8")
+        assert "assumed" not in program("doctor", "--via", "oem-direct").output
