@@ -175,7 +175,11 @@ class _Reading:
         return head
 
     def _rows(self, opened: _Opened, head: Head) -> None:
-        check = RowCheck(head.channel, blank_is_absent=opened.is_table)
+        check = RowCheck(
+            head.channel,
+            blank_is_absent=opened.is_table,
+            judge_hashes=self._options.judge_hashes,
+        )
         seen = Seen()
         tenant = str(head.customer).casefold()
         for item in opened.rows:

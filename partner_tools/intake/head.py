@@ -16,13 +16,17 @@ from partner_tools.model import ChannelName, Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeOptions:
-    """What the command line says about a batch; None where it says nothing."""
+    """What the command line says about a batch; None where it says nothing.
+
+    Without `judge_hashes` the hardware hashes are taken as they are.
+    """
 
     channel: ChannelName | None = None
     batch_id: str | None = None
     reason: Reason | None = None
     reference: str | None = None
     customer: str | None = None
+    judge_hashes: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
