@@ -1,0 +1,213 @@
+"""Reads one collection of a customer's tenant, patiently: as a list, or by questions in batches.
+
+The rule it keeps: a list that was not read to its end answers nothing, and a filter that the
+service did not understand is answered from the list instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from partner_tools.clients.graph import Page
+from partner_tools.engine.line import Line
+from partner_tools.errors import (
+    Rejected,
+    ServiceError,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+    Unreadable,
+)
+from partner_tools.outstanding.nouns import Found
+from partner_tools.outstanding.search import (
+    BATCH,
+    Answer,
+    By,
+    Collection,
+    Question,
+    Sought,
+    answers_from_list,
+    approach,
+    is_stray,
+)
+
+REQUESTS_PER_SECOND = 45.0
+"""Just below 1,000 in 20 seconds, the smallest of the limits that Microsoft publishes for what is
+read here: Intune's enrollment service, per app and tenant. Each question of a batch counts
+(https://learn.microsoft.com/graph/throttling-limits, read 2026-11)."""
+
+EMPTY_PAGES = 10
+
+
+class Reader(Protocol):
+    """A tenant that can be read. `clients.graph.Graph` is one."""
+
+    def page(self, collection: Collection, link: str | None = None) -> Page:
+        """One page of a collection."""
+
+    def batch(self, questions: Sequence[Question]) -> Sequence[Page | ServiceError]:
+        """Answers to up to 20 questions, in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tenant:
+    client: Reader
+    line: Line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listing:
+    rows: tuple[Found, ...]
+    request_id: str | None
+
+
+Told = dict[Question, Page | ServiceError]
+
+
+def read_collection(
+    client: Reader, line: Line, collection: Collection, seekers: Sequence[Sought]
+) -> tuple[dict[Question, Answer], ServiceError | None]:
+    """The answers to every question about the devices, and what kept any from being answered.
+
+    Raises AuthError where no token can be had, and Interrupted.
+    """
+    tenant = _Tenant(client=client, line=line)
+    way = approach(collection, seekers)
+    if not way.questions:
+        return {}, None
+    try:
+        listing = _list_within(tenant, collection, way.pages)
+    except ServiceError as error:
+        return dict.fromkeys(way.questions, _failed(error)), error
+    if listing is not None:
+        return answers_from_list(way.questions, listing.rows, listing.request_id), None
+    return _ask_all(tenant, collection, way.questions)
+
+
+def _list_within(tenant: _Tenant, collection: Collection, pages: int | None) -> _Listing | None:
+    """The whole list; None where asking is the better way."""
+    if pages == 0:
+        return None
+    try:
+        return _read_list(tenant, collection, pages)
+    except Unreadable:
+        if pages is None:
+            raise
+        return None
+
+
+def _read_list(
+    tenant: _Tenant, collection: Collection, pages: int | None, link: str | None = None
+) -> _Listing | None:
+    """Every row of a collection, or from `link` on; None where that is more than `pages`.
+
+    Raises Unreadable where the pages lead in a circle.
+    """
+    rows: dict[str, Found] = {}
+    links: set[str | None] = {link}
+    empty, read = 0, 0
+    while True:
+        page = tenant.line.ask(partial(tenant.client.page, collection, link))
+        new = {row.ids["id"]: row for row in page.rows if row.ids["id"] not in rows}
+        rows |= new
+        read, empty, link = read + 1, 0 if page.rows else empty + 1, page.link
+        if link is None:
+            return _Listing(rows=tuple(rows.values()), request_id=page.request_id)
+        if link in links or (page.rows and not new) or empty > EMPTY_PAGES:
+            raise _circle(collection, page.request_id)
+        links.add(link)
+        if pages is not None and read >= pages:
+            return None
+
+
+def _circle(collection: Collection, request_id: str | None) -> Unreadable:
+    return Unreadable(
+        f"the list of {collection} cannot be read completely: its pages lead in a circle",
+        rule="page-loop",
+        remedy="Nothing is concluded from a list that is incomplete. Verify the run again later.",
+        request_id=request_id,
+    )
+
+
+def _ask_all(
+    tenant: _Tenant, collection: Collection, questions: Sequence[Question]
+) -> tuple[dict[Question, Answer], ServiceError | None]:
+    """Ask one by one, in batches; what the filters did not understand is read from the list."""
+    told = _ask(tenant, questions)
+    doubtful = [question for question, one in told.items() if _is_doubtful(question, one)]
+    plain = {question: one for question, one in told.items() if question not in set(doubtful)}
+    answers = {question: _answer(tenant, question, one) for question, one in plain.items()}
+    failure = next((one for one in plain.values() if isinstance(one, ServiceError)), None)
+    if not doubtful:
+        return answers, failure
+    try:
+        listing = _read_list(tenant, collection, None)
+    except ServiceError as error:
+        return answers | dict.fromkeys(doubtful, _failed(error)), error
+    rows, request_id = (listing.rows, listing.request_id) if listing else ((), None)
+    return answers | answers_from_list(doubtful, rows, request_id), failure
+
+
+def _is_doubtful(question: Question, told: Page | ServiceError) -> bool:
+    """Whether the service did not understand the question: it says so, or answers another."""
+    if isinstance(told, ServiceError):
+        return isinstance(told, Rejected) and told.status == 400 and question.by is not By.ID
+    return any(is_stray(question, row) for row in told.rows)
+
+
+def _answer(tenant: _Tenant, question: Question, told: Page | ServiceError) -> Answer:
+    if isinstance(told, ServiceError):
+        return _failed(told)
+    rows = told.rows
+    if told.link is not None:
+        try:
+            rest = _read_list(tenant, question.collection, None, told.link)
+        except ServiceError as error:
+            return _failed(error)
+        rows += rest.rows if rest else ()
+    return Answer(rows=rows, request_id=told.request_id)
+
+
+def _failed(error: ServiceError) -> Answer:
+    return Answer(error=error.message, request_id=error.request_id)
+
+
+def _ask(tenant: _Tenant, questions: Sequence[Question]) -> Told:
+    """What each question was answered. Stops where the service would refuse all the others too."""
+    told: Told = {}
+    for start in range(0, len(questions), BATCH):
+        batch = questions[start : start + BATCH]
+        answers, end = _ask_batch(tenant, batch)
+        told |= answers
+        if end is not None:
+            return told | dict.fromkeys(questions[start + BATCH :], end)
+    return told
+
+
+def _ask_batch(tenant: _Tenant, questions: Sequence[Question]) -> tuple[Told, ServiceError | None]:
+    """One batch, as often as it takes; and the error that ends all asking, where there is one."""
+    told: Told = {}
+    waiting = list(questions)
+
+    def attempt() -> None:
+        for _ in waiting[1:]:
+            tenant.line.permit()
+        told.update(zip(waiting, tenant.client.batch(waiting), strict=True))
+        again = [one for one in (told[each] for each in waiting) if isinstance(one, _AGAIN)]
+        waiting[:] = [each for each in waiting if isinstance(told[each], _AGAIN)]
+        if again:
+            raise max(again, key=lambda error: error.retry_after or 0.0)
+
+    try:
+        tenant.line.ask(attempt)
+    except ServiceError as error:
+        answered = any(isinstance(one, Page) for one in told.values())
+        return dict.fromkeys(questions, error) | told, None if answered else error
+    refused = [one for one in told.values() if isinstance(one, Rejected) and one.status == 403]
+    return told, refused[0] if len(refused) == len(questions) else None
+
+
+_AGAIN = (Throttled, Unavailable, Unauthorized)
