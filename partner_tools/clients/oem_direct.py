@@ -176,13 +176,18 @@ class OemDirect:
     def _handle(self, reply: Reply, document: Any) -> str | None:
         """What to ask after: the batch's id, or path and query of its location on this host."""
         poll = self._profile.poll
-        batch_id = as_text(self._find(document, poll.id_path))
+        batch_id = self._batch_id(document)
         if self._profile.response.mode is ResponseMode.ACK_LIST:
             return batch_id or None
         location = reply.header(poll.location_header)
         if not location and batch_id and poll.detail_path:
             location = f"{self._profile.base_url}{_filled(poll.detail_path, batch_id)}"
         return self._local(reply, location) if location else None
+
+    def _batch_id(self, document: Any) -> str:
+        """Under the profile's path; without one the whole answer is the id."""
+        path = self._profile.poll.id_path
+        return as_text(self._find(document, path)) if path else next(texts(document), "")
 
     def _local(self, reply: Reply, location: str) -> str:
         base = self._profile.base_url

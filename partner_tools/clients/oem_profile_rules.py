@@ -131,10 +131,10 @@ def _check_body(profile: Profile) -> None:
 
 def _check_polling(profile: Profile) -> None:
     poll, mode = profile.poll, profile.response.mode
-    if mode is ResponseMode.ACK_LIST and not (poll.detail_path and poll.id_path):
+    if mode is ResponseMode.ACK_LIST and not poll.detail_path:
         raise invalid(
-            "response mode 'ack_list' needs oem.poll.id_path and oem.poll.detail_path",
-            "say where the answer holds the batch's id, and the path with {id} that tells of it",
+            "response mode 'ack_list' needs oem.poll.detail_path",
+            "give the path, with {id}, that tells of one batch",
         )
     if poll.detail_path and "{id}" not in poll.detail_path:
         raise invalid("oem.poll.detail_path has no {id}", "put {id} where the batch's id goes")

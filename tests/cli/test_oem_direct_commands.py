@@ -163,6 +163,7 @@ def test_a_lost_answer_is_unknown_until_resume(tmp_path: Path) -> None:
     with depot(tmp_path, *registered("S1"), faults={"rules": [rule]}) as (sandbox, program):
         document, _ = deregister(program, batch("S1"), exit_code=7)
         assert document["counts"] == {"unknown": 1}
+        assert "resume" in document["devices"][0]["remedy"]
         resumed = program.json("resume", document["run"])
         first, second = sandbox.log.of("deregister")
     assert resumed["counts"] == {"absent": 1}
