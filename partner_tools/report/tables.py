@@ -288,6 +288,8 @@ def _write_cell(
 
 def clipped(text: str) -> str:
     """The text as a cell can hold it; what does not fit is named by its length."""
+    if text.isascii() and len(text) <= CELL_LIMIT:
+        return text
     whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
     if len(whole) <= CELL_LIMIT:
         return whole

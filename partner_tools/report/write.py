@@ -36,9 +36,28 @@ class Format:
 
 
 def _write_json(document: Document, stream: BinaryIO) -> None:
-    text = json.dumps(document, ensure_ascii=False, indent=1)
-    stream.write(text.encode("utf-8", "backslashreplace"))
-    stream.write(b"\n")
+    """The document with a line for every part and every device, without a copy of it in memory."""
+    opening = "{"
+    for name, value in document.items():
+        stream.write(f"{opening}\n{json.dumps(name)}: ".encode())
+        opening = ","
+        if name == "devices":
+            _write_list(value, stream)
+        else:
+            stream.write(_json(value))
+    stream.write(b"\n}\n")
+
+
+def _write_list(values: Iterable[object], stream: BinaryIO) -> None:
+    opening = b"["
+    for value in values:
+        stream.write(opening + b"\n" + _json(value))
+        opening = b","
+    stream.write(b"\n]" if opening == b"," else b"[]")
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 FORMATS: Mapping[str, Format] = {
