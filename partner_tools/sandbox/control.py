@@ -2,7 +2,8 @@
 
 `GET /log` every request · `GET /counts` how often what was answered · `DELETE /log` forget them ·
 `GET /devices/{tenant or domain}` what is registered in truth · `PUT /faults` go on under another
-faults file. Nothing here is logged, and no fault meets it. It asks for no token: it is on loopback.
+faults file · `/graph/{tenant or domain}…` the customer's own side, see `graph.door`. Nothing here
+is logged, and no fault meets it. It asks for no token: it is on loopback.
 """
 
 from __future__ import annotations
@@ -23,10 +24,17 @@ from partner_tools.sandbox.wire import Delivery, Request, Response, json_respons
 class Control:
     """Answers questions about a sandbox."""
 
-    def __init__(self, state: State, log: Log, behave: Callable[[Faults], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        log: Log,
+        behave: Callable[[Faults], None],
+        graph: Callable[[Request], Response | None],
+    ) -> None:
         self._state = state
         self._log = log
         self._behave = behave
+        self._graph = graph
 
     def serve(self, request: Request) -> Delivery:
         return Delivery(response=self._answer(request))
@@ -45,7 +53,7 @@ class Control:
                 return json_response(200, {"devices": self._devices(customer)})
             case "PUT", ("faults",):
                 return self._change(request.body)
-        return json_response(404, {"error": "there is nothing here"})
+        return self._graph(request) or json_response(404, {"error": "there is nothing here"})
 
     def _devices(self, customer: str) -> list[dict[str, object]]:
         return [

@@ -106,7 +106,7 @@ class Core:
         fault = self._script.pick(facts, elapsed=at - self._started)
         latency = latency_of(self._faults.latency, facts, self._draw())
         self._wait(latency / 2 + _delay(fault, FaultKind.SLOW))
-        answer, processed = self._answer(service, call, fault)
+        answer, processed = self._answer(service, call, request, fault)
         response = service.stamp(request, _disfigured(answer.response, fault))
         delivery = _delivery(response, fault)
         self.log.add(
@@ -121,17 +121,41 @@ class Core:
         self._wait(latency / 2 + _delay(fault, FaultKind.SLOW_ANSWER))
         return delivery
 
-    def _answer(self, service: Service, call: Call, fault: Fault | None) -> tuple[Answer, bool]:
-        injected = _injected(service, fault, self._clock())
+    def within(self, service: Service, request: Request) -> Response:
+        """Answer a request that came inside another: logged, counted, and under faults of its own,
+        but for those of a connection; without latency.
+        """
+        number, at = self.log.arrive(), self._clock()
+        call = service.read(request)
+        facts = replace(_facts(service, call, request), inner=True)
+        fault = self._script.pick(facts, elapsed=at - self._started)
+        answer, processed = self._answer(service, call, request, fault)
+        response = service.stamp(request, _disfigured(answer.response, fault))
+        self.log.add(
+            replace(
+                _entry(call, request, service.name, number, at),
+                status=response.status,
+                fault=fault.kind if fault else None,
+                processed=processed,
+                replayed=answer.replayed,
+                inner=True,
+            )
+        )
+        return response
+
+    def _answer(
+        self, service: Service, call: Call, request: Request, fault: Fault | None
+    ) -> tuple[Answer, bool]:
+        injected = _injected(service, request, fault, self._clock())
         if injected is not None and not (fault and fault.processed):
             return Answer(response=injected), False
-        turned_away = self._turned_away(service, call)
+        turned_away = self._turned_away(service, call, request)
         if turned_away is not None:
             return Answer(response=turned_away), False
         answer = call.act(fault)
         return (answer if injected is None else replace(answer, response=injected)), True
 
-    def _turned_away(self, service: Service, call: Call) -> Response | None:
+    def _turned_away(self, service: Service, call: Call, request: Request) -> Response | None:
         """The 429 of the first hidden limit that this call overruns."""
         for number, limit in enumerate(self._faults.limits):
             if limit.service != service.name:
@@ -140,15 +164,13 @@ class Core:
                 continue
             wait = self._count(number, limit, call)
             if wait is not None:
-                problem = Problem(status=429, wait=wait)
+                problem = Problem(status=429, wait=wait, request=request)
                 header = retry_after_header(limit.retry_after, wait, self._clock())
                 return service.problem(problem).with_headers(*header)
         return None
 
     def _count(self, number: int, limit: Limit, call: Call) -> float | None:
-        who = call.partner or "anonymous"
-        if limit.scope is Scope.PARTNER_CUSTOMER:
-            who = f"{who} {call.customer}"
+        who = _sharer(limit.scope, call)
         with self._lock:
             now = self._clock()
             bucket = self._buckets.get((number, who)) or full(limit, now)
@@ -175,6 +197,18 @@ def retry_after_header(form: RetryAfter, wait: float, now: float) -> tuple[tuple
         RetryAfter.NONSENSE: "in a while",
     }
     return (("Retry-After", values[form]),) if form in values else ()
+
+
+def _sharer(scope: Scope, call: Call) -> str:
+    """Who shares a limit with whoever else has the same name."""
+    partner, customer = call.partner or "anonymous", call.customer
+    match scope:
+        case Scope.PARTNER:
+            return partner
+        case Scope.CUSTOMER:
+            return f"{customer}"
+        case Scope.PARTNER_CUSTOMER:
+            return f"{partner} {customer}"
 
 
 def _entry(call: Call, request: Request, service: str, number: int, at: float) -> Entry:
@@ -207,31 +241,33 @@ def _facts(service: Service, call: Call, request: Request) -> Facts:
     )
 
 
-def _injected(service: Service, fault: Fault | None, now: float) -> Response | None:
+def _injected(
+    service: Service, request: Request, fault: Fault | None, now: float
+) -> Response | None:
     """What is answered instead of acting; None where the service is to act first."""
     if fault is None:
         return None
     if fault.kind is FaultKind.STATUS:
-        return _injected_status(service, fault, now)
+        return _injected_status(service, request, fault, now)
     if fault.kind is FaultKind.REDIRECT:
         status = fault.status if 300 <= fault.status < 400 else 302
         return Response(status=status, headers=(("Location", fault.location),))
     if fault.kind is FaultKind.EXPIRED_TOKEN:
         return service.expired()
     if fault.kind is FaultKind.VANISH_PAGE:
-        return service.problem(Problem(status=404))
+        return service.problem(Problem(status=404, request=request))
     return Response(status=503) if fault.kind in UNPROCESSED else None
 
 
-def _injected_status(service: Service, fault: Fault, now: float) -> Response:
+def _injected_status(service: Service, request: Request, fault: Fault, now: float) -> Response:
     wait = 1.0 if fault.retry_after is None and fault.status == 429 else fault.retry_after
-    response = _problem(service, fault, wait)
+    response = _problem(service, request, fault, wait)
     if wait is None:
         return response
     return response.with_headers(*retry_after_header(fault.retry_after_form, wait, now))
 
 
-def _problem(service: Service, fault: Fault, wait: float | None) -> Response:
+def _problem(service: Service, request: Request, fault: Fault, wait: float | None) -> Response:
     reason = f"{fault.status} {reason_phrase(fault.status)}"
     match fault.body:
         case BodyForm.HTML:
@@ -248,6 +284,7 @@ def _problem(service: Service, fault: Fault, wait: float | None) -> Response:
                     description=fault.description,
                     gateway=form is BodyForm.GATEWAY,
                     wait=wait,
+                    request=request,
                 )
             )
 

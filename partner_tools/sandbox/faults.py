@@ -211,6 +211,7 @@ class GraphQuirks:
     check_in: tuple[float, float] = (1.0, 1.0)
     connect_cycle: float = 1800.0
     auto_removal: bool = True
+    placeholder_removal: bool = True
     soft_delete: bool = True
     contact_in_lists: bool = False
     approval_status: int = 400

@@ -30,6 +30,8 @@ class Entry:
     """Whether the service acted on it, whatever the client was told."""
     replayed: bool = False
     """Whether an earlier request with this id had its outcome, which was given again."""
+    inner: bool = False
+    """Whether it came inside a `$batch`, whose own entry counts the request on the wire."""
 
 
 class Log:

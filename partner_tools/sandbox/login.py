@@ -87,6 +87,9 @@ class Login:
         self._quirks = quirks
         self._clock = clock
         self._tenants = _tenants(seed)
+        self._unconsented = frozenset(
+            customer.tenant_id for customer in seed.customers if not customer.tenant.consent
+        )
         self._applications = {app.client_id.lower(): app for app in seed.applications}
         self._users = {user.name.lower(): user for user in seed.users}
         self._lock = threading.Lock()
@@ -201,9 +204,12 @@ class Login:
             text = "Client credential flows must have a scope value with /.default suffixed."
             raise LoginError("invalid_scope", 1002012, text)
         audience = _known(asked.resource or GRAPH)
-        lifetime = self._quirks().token_lifetime
         token = self._tokens.for_app(
-            application.client_id, asked.tenant, audience, lifetime=lifetime
+            application.client_id,
+            asked.tenant,
+            audience,
+            lifetime=self._quirks().token_lifetime,
+            permissions=self._consented(asked, application, audience),
         )
         return self._granted(asked, token, audience)
 
@@ -242,17 +248,35 @@ class Login:
         self, asked: Asked, application: Application, user: User, resource: str
     ) -> dict[str, Any]:
         audience, client = _known(resource), application.client_id
+        scopes = self._consented(asked, application, audience)
         token = self._tokens.for_user(
-            user, client, asked.tenant, audience, lifetime=self._quirks().token_lifetime
+            user,
+            client,
+            asked.tenant,
+            audience,
+            lifetime=self._quirks().token_lifetime,
+            permissions=scopes,
         )
-        scope = "user_impersonation"
+        prefix = "" if asked.version == 1 else f"{audience}/"
         return {
             **self._granted(asked, token, audience),
-            "scope": scope if asked.version == 1 else f"{audience}/{scope}",
+            "scope": " ".join(f"{prefix}{scope}" for scope in scopes or ("user_impersonation",)),
             "refresh_token": self._tokens.to_refresh(user, client, asked.tenant, audience),
             "id_token": self._tokens.to_identify(user, client, asked.tenant, asked.issuer),
             "client_info": client_info(user, asked.tenant),
         }
+
+    def _consented(self, asked: Asked, application: Application, audience: str) -> tuple[str, ...]:
+        """The permissions for Microsoft Graph that this tenant gave; none for anything else."""
+        if audience != GRAPH:
+            return ()
+        if asked.tenant in self._unconsented:
+            text = (
+                f"The client application {application.client_id} is missing service principal "
+                f"in the tenant {asked.tenant}."
+            )
+            raise LoginError("unauthorized_client", 7000229, text)
+        return application.graph_permissions
 
     def _granted(self, asked: Asked, token: str, audience: str) -> dict[str, Any]:
         lifetime = self._quirks().token_lifetime

@@ -16,6 +16,7 @@ class Scope(StrEnum):
 
     PARTNER = "partner"
     PARTNER_CUSTOMER = "partner-customer"
+    CUSTOMER = "customer"
 
 
 class LimitKind(StrEnum):

@@ -18,6 +18,7 @@ from partner_tools.sandbox.faults import (
     Fault,
     FaultKind,
     Faults,
+    GraphQuirks,
     ItemFault,
     ItemKind,
     LastPage,
@@ -29,20 +30,28 @@ from partner_tools.sandbox.faults import (
 from partner_tools.sandbox.rates import Limit, LimitKind, RetryAfter, Scope
 from partner_tools.sandbox.seed import (
     APPLICATIONS,
+    GRAPH_PERMISSIONS,
     USERS,
     Application,
     Fleet,
+    Join,
+    Machine,
     Partner,
     Relationship,
     Seed,
     SeedBatch,
     SeedCustomer,
     SeedDevice,
+    Tenant,
     User,
     derived_id,
     generated_customers,
     grow,
+    populate,
 )
+
+RANGES = frozenset({"autopilot_delete", "check_in"})
+"""The quirks of Microsoft Graph that are drawn from a range."""
 
 Object = Mapping[str, Any]
 T = TypeVar("T")
@@ -99,6 +108,7 @@ def faults_from(document: Object) -> Faults:
         latency=tuple(map(_latency, document.get("latency", ()))),
         items=tuple(map(_item, document.get("items", ()))),
         quirks=_quirks(document.get("quirks", {})),
+        graph=_graph_quirks(document.get("graph", {})),
     )
 
 
@@ -153,6 +163,7 @@ def _application(row: Object) -> Application:
         secret=row.get("secret"),
         certificate=row.get("certificate"),
         secret_expired=row.get("secretExpired", False),
+        graph_permissions=tuple(row.get("graphPermissions", GRAPH_PERMISSIONS)),
     )
 
 
@@ -178,6 +189,39 @@ def _customer(row: Object) -> SeedCustomer:
             *(_batch(one, tenant) for one in row.get("batches", ())),
             *(batch for fleet in fleets for batch in grow(fleet, tenant)),
         ),
+        tenant=_tenant(row.get("graph", {}), fleets),
+    )
+
+
+def _tenant(row: Object, fleets: list[Fleet]) -> Tenant:
+    return Tenant(
+        consent=row.get("consent", True),
+        intune_license=row.get("intuneLicense", True),
+        multi_admin_approval=row.get("multiAdminApproval", False),
+        machines=(
+            *map(_machine, row.get("machines", ())),
+            *(machine for fleet in fleets for machine in populate(fleet)),
+        ),
+        imported_autopilot=tuple(row.get("importedWindowsAutopilotDeviceIdentities", ())),
+        imported_identities=tuple(row.get("importedDeviceIdentities", ())),
+    )
+
+
+def _machine(row: Object) -> Machine:
+    return Machine(
+        serial_number=row["serialNumber"],
+        manufacturer=row.get("oemManufacturerName"),
+        model_name=row.get("modelName"),
+        name=row.get("name"),
+        user=row.get("user"),
+        join=Join(row.get("join", Join.NONE)),
+        online=row.get("online", True),
+        computer=row.get("computer", True),
+        recovery_keys=row.get("recoveryKeys", 0),
+        local_credential=row.get("localCredential", False),
+        identity=row.get("windowsAutopilotDeviceIdentity"),
+        managed=row.get("managedDevice"),
+        device=row.get("device", {}),
     )
 
 
@@ -191,6 +235,7 @@ def _fleet(row: Object) -> Fleet:
         manufacturer=row.get("oemManufacturerName", defaults.manufacturer),
         model=row.get("modelName", defaults.model),
         product_keys=row.get("productKeys", defaults.product_keys),
+        join=Join(row.get("join", defaults.join)),
     )
 
 
@@ -311,6 +356,15 @@ def _quirks(row: Object) -> Quirks:
     if "last_page" in given:
         given["last_page"] = LastPage(given["last_page"])
     return Quirks(**given)
+
+
+def _graph_quirks(row: Object) -> GraphQuirks:
+    """The properties of the file are the fields of `GraphQuirks` in camel case."""
+    names = {_camel(one.name): one.name for one in fields(GraphQuirks)}
+    given = {names[name]: value for name, value in row.items()}
+    for name in RANGES & given.keys():
+        given[name] = _range(given[name])
+    return GraphQuirks(**given)
 
 
 def _camel(name: str) -> str:

@@ -21,22 +21,25 @@ from typing import Any, TextIO
 from partner_tools.clients.oem_profile import Auth, AuthMode, Profile
 from partner_tools.sandbox.control import Control
 from partner_tools.sandbox.core import Core
-from partner_tools.sandbox.faults import Faults
+from partner_tools.sandbox.faults import Faults, GraphQuirks
+from partner_tools.sandbox.graph import Graph
 from partner_tools.sandbox.listener import HOST, Listener, Serve
 from partner_tools.sandbox.log import Log
 from partner_tools.sandbox.login import Login
 from partner_tools.sandbox.oem_direct import OemDirect
 from partner_tools.sandbox.partner_center import PartnerCenter
 from partner_tools.sandbox.reading import read_faults, read_seed, shipped_seed
-from partner_tools.sandbox.seed import Seed, User, derived_id
+from partner_tools.sandbox.seed import GRAPH_READ_PERMISSIONS, Seed, User, derived_id
 from partner_tools.sandbox.service import Service
 from partner_tools.sandbox.state import State
-from partner_tools.sandbox.tokens import PARTNER_CENTER, Mint, Tokens
+from partner_tools.sandbox.tokens import GRAPH, PARTNER_CENTER, Mint, Tokens
+from partner_tools.sandbox.wire import Request, Response
 
 HOUR = 3_600
 DAY = 24 * HOUR
 CONTROL = "control"
 FOREIGN_TENANT = derived_id("foreign partner")
+WITHOUT_INTUNE = tuple(one for one in GRAPH_READ_PERMISSIONS if "ManagedDevices" not in one)
 
 
 OEM_PROFILE = Profile(name="sandbox", auth=Auth(mode=AuthMode.NONE))
@@ -82,12 +85,16 @@ class Sandbox:
             faults=lambda: self._faults.items,
             seed=random_seed,
         )
+        self.graph = Graph(
+            self.state, self._mint, self._graph_quirks, clock, self._inside_batch, seed=random_seed
+        )
         self._services: tuple[Service, ...] = (
             PartnerCenter(self.state, self._mint, self._quirks, clock, seed=random_seed),
             Login(seed, self._minter, self._quirks, clock),
             self.oem_direct,
+            self.graph,
         )
-        self._control = Control(self.state, self.log, self.behave)
+        self._control = Control(self.state, self.log, self.behave, self.graph.door)
         self._port = port
         self._listeners: dict[str, Listener] = {}
         self._folder: Path | None = None
@@ -160,7 +167,8 @@ class Sandbox:
 
         `app` · `user` · `userNoMfa` · `userNoRole` · `wrongAudience` · `expired` · `foreignPartner`
         · `refresh` · `refreshExpired`, and `refreshNoMfa` · `refreshMfaDemanded` where the seed has
-        such a user
+        such a user. For Microsoft Graph in the tenant of each customer that has devices or
+        machines: `graph:{domain}` · `graphRead:{domain}` · `graphNoIntune:{domain}`
         """
         application, tenant = self.seed.applications[0].client_id, self.seed.partner.tenant_id
         user, make = self.seed.users[0], self._minter
@@ -187,6 +195,7 @@ class Sandbox:
                 )
                 if found
             },
+            **self._graph_tokens(),
         }
 
     def behave(self, faults: Faults) -> None:
@@ -226,14 +235,42 @@ class Sandbox:
             "environment": {
                 "PARTNER_TOOLS_PARTNER_CENTER_URL": urls["partnerCenter"],
                 "PARTNER_TOOLS_LOGIN_URL": urls["login"],
+                "PARTNER_TOOLS_GRAPH_URL": urls["graph"],
                 "PARTNER_TOOLS_OEM_DIRECT_URL": urls["oemDirect"],
                 "PARTNER_TOOLS_CA_BUNDLE": str(self.ca_file),
                 "PARTNER_TOOLS_ACCESS_TOKEN": tokens["app"],
             },
         }
 
+    def _graph_tokens(self) -> Mapping[str, str]:
+        """Of the first application, for each tenant that has something to show."""
+        application = self.seed.applications[0]
+        kinds = {
+            "graph": application.graph_permissions,
+            "graphRead": GRAPH_READ_PERMISSIONS,
+            "graphNoIntune": WITHOUT_INTUNE,
+        }
+        return {
+            f"{kind}:{customer.domain}": self._minter.for_app(
+                application.client_id,
+                customer.tenant_id,
+                GRAPH,
+                lifetime=DAY,
+                permissions=permissions,
+            )
+            for customer in self.seed.customers
+            if customer.batches or customer.tenant.machines
+            for kind, permissions in kinds.items()
+        }
+
     def _quirks(self) -> Any:
         return self._faults.quirks
+
+    def _graph_quirks(self) -> GraphQuirks:
+        return self._faults.graph
+
+    def _inside_batch(self, request: Request) -> Response:
+        return self._core.within(self.graph, request)
 
     def _url(self, name: str, scheme: str) -> str:
         return f"{scheme}://{HOST}:{self._listeners[name].port}"

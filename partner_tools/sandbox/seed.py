@@ -7,15 +7,40 @@ the file leaves out are derived from what it says, so that the same file is alwa
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 NAMESPACE = uuid.UUID("6c1f5c1e-6f0b-5b0a-9a53-3f0d3c1f7a10")
 """Names in this namespace become the ids that a seed leaves out."""
 
 ADMIN_AGENT = "AdminAgents"
 SALES_AGENT = "SalesAgents"
+
+GRAPH_PERMISSIONS = (
+    "BitlockerKey.ReadBasic.All",
+    "Device.ReadWrite.All",
+    "DeviceLocalCredential.Read.All",
+    "DeviceManagementManagedDevices.PrivilegedOperations.All",
+    "DeviceManagementManagedDevices.ReadWrite.All",
+    "DeviceManagementServiceConfig.ReadWrite.All",
+    "Organization.Read.All",
+)
+"""What an application may do through Microsoft Graph where the seed does not say."""
+
+GRAPH_READ_PERMISSIONS = (
+    "BitlockerKey.ReadBasic.All",
+    "Device.Read.All",
+    "DeviceLocalCredential.ReadBasic.All",
+    "DeviceManagementManagedDevices.Read.All",
+    "DeviceManagementServiceConfig.Read.All",
+    "Organization.Read.All",
+)
+"""What suffices to look at everything and change nothing."""
+
+Properties = Mapping[str, Any]
+"""Properties under the names that Microsoft Graph gives them."""
 
 
 class Relationship(StrEnum):
@@ -46,6 +71,8 @@ class Application:
     secret: str | None = None
     certificate: str | None = None
     secret_expired: bool = False
+    graph_permissions: tuple[str, ...] = GRAPH_PERMISSIONS
+    """Consented to in every customer's tenant, for the application and for its users alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +116,54 @@ class SeedBatch:
     """A stale count to show instead of the true one."""
 
 
+class Join(StrEnum):
+    """What a machine is to the customer's directory."""
+
+    NONE = "none"
+    ENTRA = "entra-joined"
+    HYBRID = "hybrid-joined"
+    REGISTERED = "registered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One machine as the customer's own tenant knows it, beside its registration.
+
+    `identity`, `managed` and `device` replace what is derived for its Autopilot identity, its
+    record in Intune and its object in Entra ID. `managed` None: not in Intune.
+    """
+
+    serial_number: str
+    manufacturer: str | None = None
+    model_name: str | None = None
+    name: str | None = None
+    user: str | None = None
+    join: Join = Join.NONE
+    online: bool = True
+    """Whether it checks in by itself; else only when it is made to."""
+    computer: bool = True
+    """Whether a hybrid-joined one still has its computer object in Active Directory."""
+    recovery_keys: int = 0
+    local_credential: bool = False
+    identity: Properties | None = None
+    """With a serial that the partner did not register: the customer did."""
+    managed: Properties | None = None
+    device: Properties = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """What Microsoft Graph knows of a customer's tenant."""
+
+    consent: bool = True
+    """Whether the partner's applications get tokens for Graph there."""
+    intune_license: bool = True
+    multi_admin_approval: bool = False
+    machines: tuple[Machine, ...] = ()
+    imported_autopilot: tuple[Properties, ...] = ()
+    imported_identities: tuple[Properties, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedCustomer:
     """A customer tenant."""
@@ -99,6 +174,7 @@ class SeedCustomer:
     relationship: Relationship = Relationship.RESELLER
     custom_domains: tuple[str, ...] = ()
     batches: tuple[SeedBatch, ...] = ()
+    tenant: Tenant = field(default_factory=Tenant)
 
 
 def derived_id(*names: str) -> str:
@@ -143,6 +219,8 @@ class Fleet:
     manufacturer: str = "Contoso"
     model: str = "Notebook 14"
     product_keys: bool = False
+    join: Join = Join.NONE
+    """Anything else: they are in use, in Intune and in Entra ID."""
 
 
 def grow(fleet: Fleet, tenant_id: str) -> Iterator[SeedBatch]:
@@ -159,8 +237,20 @@ def grow(fleet: Fleet, tenant_id: str) -> Iterator[SeedBatch]:
         start = end
 
 
+def populate(fleet: Fleet) -> Iterator[Machine]:
+    """The machines of a fleet, where they are in use."""
+    if fleet.join is Join.NONE:
+        return
+    for index in range(fleet.count):
+        yield Machine(serial_number=_serial(fleet, index), join=fleet.join, managed={})
+
+
+def _serial(fleet: Fleet, index: int) -> str:
+    return f"{fleet.serial_prefix}{index + 1:07d}"
+
+
 def _grown(fleet: Fleet, tenant_id: str, index: int) -> SeedDevice:
-    serial = f"{fleet.serial_prefix}{index + 1:07d}"
+    serial = _serial(fleet, index)
     return SeedDevice(
         id=derived_id(tenant_id, serial),
         serial_number=serial,

@@ -46,6 +46,8 @@ class Problem:
     """Whether it comes from the gateway in front of the service, which has a shape of its own."""
     wait: float | None = None
     """The seconds that a 429 names in its text."""
+    request: Request | None = None
+    """The request that it answers."""
 
 
 class Service(Protocol):

@@ -52,6 +52,16 @@ class Ticket:
     processing: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A registration that came or went."""
+
+    at: float
+    batch_id: str
+    device: SeedDevice
+    registered: bool
+
+
 class Removal(StrEnum):
     """What became of the wish to remove a device."""
 
@@ -159,15 +169,19 @@ class _Job:
 class _Customer:
     seed: SeedCustomer
     batches: dict[str, _Batch] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
 
 
 class State:
-    """Everything that exists. Tenant ids, domains and batch ids are found in any letter case."""
+    """Everything that exists. Tenant ids, domains and batch ids are found in any letter case.
+
+    Who keeps a truth of its own beside this one does so under `lock`, and catches up by `follow`.
+    """
 
     def __init__(self, seed: Seed, clock: Callable[[], float]) -> None:
         self.seed = seed
         self._clock = clock
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._customers = {c.tenant_id.lower(): _customer(c) for c in seed.customers}
         self._domains = {
             domain.lower(): customer.tenant_id.lower()
@@ -177,11 +191,12 @@ class State:
         self._jobs: dict[str, _Job] = {}
         self._waiting: list[_Job] = []
         self._audit: list[AuditRecord] = []
+        self._followers: list[Callable[[float], None]] = []
         self._holders: dict[str, dict[str, int]] | None = None
 
     def devices(self, customer: str) -> tuple[Placed, ...]:
         """What is registered for a customer (tenant id or domain), whatever lists still show."""
-        with self._lock:
+        with self.lock:
             self._run_jobs()
             found = self._customers[self._tenant(customer)]
             return tuple(
@@ -200,7 +215,7 @@ class State:
 
     def batches(self, customer: str, *, age: float = 0.0) -> tuple[BatchView, ...]:
         """The batches of a customer as a list shows them that is `age` seconds old."""
-        with self._lock:
+        with self.lock:
             at = self._run_jobs() - age
             return tuple(
                 _view(batch, at) for batch in self._customers[customer.lower()].batches.values()
@@ -210,7 +225,7 @@ class State:
         self, customer: str, batch_id: str, *, start: int, size: int, age: float = 0.0
     ) -> Page | None:
         """Up to `size` devices of a batch from a position on; None without such a batch."""
-        with self._lock:
+        with self.lock:
             at = self._run_jobs() - age
             batch = self._batch(customer, batch_id)
             if batch is None:
@@ -225,19 +240,20 @@ class State:
 
     def find(self, customer: str, batch_id: str, device_id: str) -> SeedDevice | None:
         """A device that is registered in this batch."""
-        with self._lock:
+        with self.lock:
+            self._run_jobs()
             entry = self._entry(customer, batch_id, device_id)
             return entry.device if entry and entry.listed_until is None else None
 
     def seen(self, customer: str, batch_id: str, device_id: str) -> SeedDevice | None:
         """A device that is or was registered in this batch."""
-        with self._lock:
+        with self.lock:
             entry = self._entry(customer, batch_id, device_id)
             return entry.device if entry else None
 
     def remove(self, customer: str, batch_id: str, device_id: str, *, lag: float) -> Removal:
         """Remove a device; lists go on showing it for `lag` seconds."""
-        with self._lock:
+        with self.lock:
             now = self._run_jobs()
             batch = self._batch(customer, batch_id)
             if batch is None:
@@ -249,28 +265,49 @@ class State:
                 return Removal.NOT_OWNED
             if not _deletable(entry.device):
                 return Removal.NOT_ALLOWED
-            entry.listed_until = now + lag
-            self._hold(customer.lower(), entry.device, -1)
+            self._end(customer, batch, entry, now, lag)
             return Removal.DONE
+
+    def withdraw(self, customer: str, batch_id: str, device_id: str, *, at: float) -> None:
+        """End a registration whoever made it: the customer, whose device it is, removed it."""
+        with self.lock:
+            batch = self._batch(customer, batch_id)
+            entry = self._entry(customer, batch_id, device_id)
+            if batch is not None and entry is not None and entry.listed_until is None:
+                self._end(customer, batch, entry, at, 0.0)
+
+    def changes(self, customer: str, start: int) -> tuple[Change, ...]:
+        """Which registrations came and went, in order, from a position on."""
+        with self.lock:
+            return tuple(self._customers[customer.lower()].changes[start:])
+
+    def settle(self) -> float:
+        """Let everything happen whose time has come; the time now."""
+        with self.lock:
+            return self._run_jobs()
+
+    def follow(self, catch_up: Callable[[float], None]) -> None:
+        """Call this with the time now, under the lock, before anything is looked at."""
+        self._followers.append(catch_up)
 
     def drop_empty_batch(self, customer: str, batch_id: str) -> None:
         """Remove a batch in which nothing is registered any more."""
-        with self._lock:
+        with self.lock:
             batch = self._batch(customer, batch_id)
             if batch is not None and next(batch.registered(), None) is None:
                 del self._customers[customer.lower()].batches[batch.seed.id]
 
     def has_batch(self, customer: str, batch_id: str) -> bool:
-        with self._lock:
+        with self.lock:
             return self._batch(customer, batch_id) is not None
 
     def create_batch(self, customer: str, batch: SeedBatch) -> None:
-        with self._lock:
+        with self.lock:
             self._customers[customer.lower()].batches[batch.id] = _batch(batch)
 
     def replace_device(self, customer: str, batch_id: str, device: SeedDevice) -> None:
         """Store a changed device under its id."""
-        with self._lock:
+        with self.lock:
             entry = self._entry(customer, batch_id, device.id)
             if entry is not None:
                 entry.device = device
@@ -297,18 +334,18 @@ class State:
 
     def job(self, customer: str, job_id: str) -> JobView | None:
         """How far a job has come."""
-        with self._lock:
+        with self.lock:
             now = self._run_jobs()
             job = self._jobs.get(job_id.lower())
             return _job_view(job, now) if job and job.customer == customer.lower() else None
 
     def record(self, record: AuditRecord) -> None:
-        with self._lock:
+        with self.lock:
             self._audit.append(record)
 
     def audit(self, *, since: float, until: float) -> tuple[AuditRecord, ...]:
         """What was done between two moments, in order."""
-        with self._lock:
+        with self.lock:
             return tuple(record for record in self._audit if since <= record.at < until)
 
     def _tenant(self, customer: str) -> str:
@@ -344,7 +381,7 @@ class State:
             completed_at=now + ticket.queued + ticket.processing,
             apply=apply,
         )
-        with self._lock:
+        with self.lock:
             self._jobs[ticket.id.lower()] = job
             self._waiting.append(job)
 
@@ -354,7 +391,20 @@ class State:
         for job in [job for job in self._waiting if job.completed_at <= now]:
             job.results = tuple(job.apply(device, job.completed_at) for device in job.devices)
             self._waiting.remove(job)
+        for catch_up in self._followers:
+            catch_up(now)
         return now
+
+    def _end(self, customer: str, batch: _Batch, entry: _Entry, at: float, lag: float) -> None:
+        entry.listed_until = at + lag
+        self._hold(customer.lower(), entry.device, -1)
+        self._note(customer, batch.seed.id, entry.device, at, registered=False)
+
+    def _note(
+        self, customer: str, batch_id: str, device: SeedDevice, at: float, *, registered: bool
+    ) -> None:
+        change = Change(at=at, batch_id=batch_id, device=device, registered=registered)
+        self._customers[customer.lower()].changes.append(change)
 
     def _register(self, customer: str, batch_id: str, device: SeedDevice, at: float) -> Ztd | None:
         error = self._objection(customer, device)
@@ -362,6 +412,7 @@ class State:
         if error is None and batch is not None:
             batch.add(device, at)
             self._hold(customer, device, 1)
+            self._note(customer, batch.seed.id, device, at, registered=True)
         return error
 
     def _objection(self, customer: str, device: SeedDevice) -> Ztd | None:

@@ -67,21 +67,40 @@ class Tokens:
         self._mint = mint
         self._count = count(1)
 
-    def for_app(self, app_id: str, tenant: str, audience: str, *, lifetime: int) -> str:
-        """An app-only access token."""
+    def for_app(
+        self,
+        app_id: str,
+        tenant: str,
+        audience: str,
+        *,
+        lifetime: int,
+        permissions: tuple[str, ...] = (),
+    ) -> str:
+        """An app-only access token; `permissions` become its `roles`."""
         claims = {
             "aud": audience,
             "tid": tenant,
             "appid": app_id,
             "oid": derived_id(tenant, app_id),
             "idtyp": "app",
+            **({"roles": list(permissions)} if permissions else {}),
         }
         return self._mint.mint(claims, lifetime=lifetime)
 
     def for_user(
-        self, user: User, app_id: str, tenant: str, audience: str, *, lifetime: int
+        self,
+        user: User,
+        app_id: str,
+        tenant: str,
+        audience: str,
+        *,
+        lifetime: int,
+        permissions: tuple[str, ...] = (),
     ) -> str:
-        """An access token for an app and a user together; `amr` says how the user signed in."""
+        """An access token for an app and a user together; `amr` says how the user signed in.
+
+        `permissions` become its scopes.
+        """
         claims = {
             "aud": audience,
             "tid": tenant,
@@ -89,7 +108,7 @@ class Tokens:
             "oid": derived_id(tenant, user.name),
             "upn": user.name,
             "amr": ["pwd", "mfa"] if user.mfa else ["pwd"],
-            "scp": "user_impersonation",
+            "scp": " ".join(permissions) or "user_impersonation",
             "idtyp": "user",
             "roles": list(user.roles),
         }
