@@ -7,6 +7,7 @@ synchronous_commit). Writers take turns: SQLite by BEGIN IMMEDIATE, PostgreSQL b
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -20,13 +21,14 @@ from sqlalchemy.exc import ArgumentError
 from partner_tools.errors import InputError, LedgerError
 from partner_tools.ledger.failures import explained
 
+_SQLITE = re.compile(r"sqlite(\+pysqlite)?:///(?P<path>[^?]+)", re.DOTALL)
 _CHECKPOINT_PAGES = 4000
 _LOCK_CLASS = 0x7061727  # marks advisory locks of this program in a shared database
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite ledger at this path, whatever characters the path has."""
-    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+    """The URL of a SQLite ledger at this path."""
+    return f"sqlite:///{path}"
 
 
 class Database:
@@ -109,17 +111,25 @@ def make_private_folder(folder: Path) -> None:
 
 
 def _parsed(url: str) -> URL:
+    if url.startswith("sqlite"):
+        return _parsed_sqlite(url)
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise _bad_url("the ledger's address is not a database URL") from error
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
+    if parsed.drivername != "postgresql+psycopg":
         raise _bad_url(f"a ledger cannot be kept in '{parsed.drivername}'")
-    if _is_sqlite(parsed) and (parsed.database in {None, "", ":memory:"} or parsed.query):
-        raise _bad_url("a SQLite ledger is a file: the address names none, or has options")
     return parsed
+
+
+def _parsed_sqlite(url: str) -> URL:
+    """What follows the slashes is the path as it is: SQLAlchemy 2.0 and 2.1 read `%` unlike."""
+    named = _SQLITE.fullmatch(url)
+    if named is None or named["path"] == ":memory:":
+        raise _bad_url("a SQLite ledger is a file: the address names none, or has options")
+    return URL.create("sqlite", database=named["path"])
 
 
 def _bad_url(message: str) -> InputError:

@@ -7,7 +7,8 @@ statements, many times a second; everything else in the ledger goes the ordinary
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Dialect
@@ -22,7 +23,7 @@ class Prepared:
     def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
         compiled: Any = statement.compile(dialect=dialect)
         self._sql = str(compiled)
-        self._order: Sequence[str] | None = compiled.positiontup
+        self._bound = _binder(compiled.positiontup)
 
     def rows(self, connection: Connection, parameters: Row) -> Sequence[tuple[Any, ...]]:
         """Run it and fetch everything, within the connection's transaction."""
@@ -43,7 +44,11 @@ class Prepared:
         finally:
             cursor.close()
 
-    def _bound(self, parameters: Row) -> Any:
-        if self._order is None:
-            return parameters
-        return tuple(parameters[name] for name in self._order)
+
+def _binder(order: Sequence[str] | None) -> Callable[[Row], Any]:
+    """How the driver wants its parameters: by name as they are, or in their order."""
+    if order is None:
+        return lambda parameters: parameters
+    if len(order) == 1:
+        return lambda parameters: (parameters[order[0]],)
+    return itemgetter(*order)
