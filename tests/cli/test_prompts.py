@@ -1,0 +1,103 @@
+"""What a person at a terminal is asked before devices go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from partner_tools.sandbox import Sandbox, seed_from
+from tests.cli.program import CONTOSO, Program, customer, program_for, world
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
+
+SERIALS = [f"SN-{number}" for number in range(60)]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    seed = seed_from(world(customer({"B": [{"serialNumber": serial} for serial in SERIALS]})))
+    with Sandbox(seed) as running:
+        yield running
+
+
+@pytest.fixture
+def program(sandbox: Sandbox, tmp_path: Path) -> Program:
+    return program_for(sandbox, tmp_path)
+
+
+def at_a_terminal(program: Program, batch: Path, answer: str | None) -> tuple[int, str]:
+    """Run `deregister` at a pseudo-terminal and type one answer; the exit code and the screen.
+
+    None for an answer is Ctrl-C.
+    """
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "partner_tools", "deregister", str(batch)),
+            *("--via", "partner-center", "--customer", CONTOSO, "--settle", "0"),
+        ],
+        env={**os.environ, **program.environment, "TERM": "dumb"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=Path(__file__).parents[2],
+    )
+    os.close(theirs)
+    screen = _read_until(ours, ("[y/N]", "to remove them"))
+    if answer is None:
+        process.send_signal(signal.SIGINT)
+    else:
+        os.write(ours, answer.encode())
+    screen += _read_until(ours, ())
+    return process.wait(timeout=60), screen
+
+
+def _read_until(terminal: int, marks: tuple[str, ...]) -> str:
+    """The screen up to one of the marks, or to its end."""
+    text, deadline = "", time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # the other side closed it
+            return text
+        text += piece.decode("utf-8", "replace")
+        if not piece or any(mark in text for mark in marks):
+            return text
+    raise AssertionError(f"nothing was asked: {text}")
+
+
+@pytest.mark.parametrize(("answer", "exit_code", "left"), [("y\n", 0, 58), ("n\n", 8, 60)])
+def test_a_few_removals_ask_for_yes_or_no(
+    program: Program, sandbox: Sandbox, answer: str, exit_code: int, left: int
+) -> None:
+    code, screen = at_a_terminal(program, program.serials(*SERIALS[:2]), answer)
+
+    assert "2 of this customer's 60 devices" in screen
+    assert (code, len(sandbox.state.devices(CONTOSO))) == (exit_code, left), screen
+
+
+@pytest.mark.parametrize(
+    ("answer", "exit_code", "left"),
+    [("contoso.onmicrosoft.com\n", 0, 0), ("y\n", 8, 60), ("contoso\n", 8, 60)],
+)
+def test_many_removals_ask_for_the_customers_domain(
+    program: Program, sandbox: Sandbox, answer: str, exit_code: int, left: int
+) -> None:
+    code, screen = at_a_terminal(program, program.serials(*SERIALS), answer)
+
+    assert (code, len(sandbox.state.devices(CONTOSO))) == (exit_code, left), screen
+
+
+def test_ctrl_c_at_the_question_removes_nothing(program: Program, sandbox: Sandbox) -> None:
+    code, screen = at_a_terminal(program, program.serials(*SERIALS[:2]), None)
+
+    assert (code, len(sandbox.state.devices(CONTOSO))) == (130, 60), screen
