@@ -38,7 +38,9 @@ class Database:
         self.url = url
         self.path = Path(url.database).absolute() if _is_sqlite(url) and url.database else None
         self.place = str(self.path or url.render_as_string(hide_password=True))
+        self.held: set[str] = set()
         self._turn = threading.Lock()
+        self._writing: Connection | None = None
         with explained(self.place):
             self.engine = _engine(url, self.path, patience)
         self.dialect = self.engine.dialect
@@ -55,16 +57,36 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that writes. What it did is durable when the block has ended."""
-        with self._turn, self._explained(), self.engine.connect() as connection:
-            connection.execution_options(writes=True)
+        """A transaction that writes. What it did is durable when the block has ended.
+
+        All of them use one session. Where it is lost while it holds runs (`held`), their locks
+        are lost with it, and nothing is written any more: another process may hold them now.
+        """
+        with self._turn, self._explained():
+            connection = self._writing_session()
             with connection.begin():
                 yield connection
 
     def close(self) -> None:
         """Give back every connection."""
-        with self._explained():
+        with self._turn, self._explained():
+            if self._writing is not None:
+                self._writing.close()
             self.engine.dispose()
+
+    def _writing_session(self) -> Connection:
+        if self._writing is not None and self._writing.invalidated:
+            if self.held:
+                raise LedgerError(
+                    f"the session with the ledger {self.place} was lost while it held run "
+                    f"{min(self.held)}",
+                    remedy=f"go on with `partner-tools resume {min(self.held)}`",
+                    rule="ledger-unreachable",
+                )
+            self._writing = None
+        if self._writing is None:
+            self._writing = self.engine.connect().execution_options(writes=True)
+        return self._writing
 
     def _explained(self) -> AbstractContextManager[None]:
         return explained(self.place, self._driver_error)

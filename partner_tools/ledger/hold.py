@@ -14,11 +14,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from partner_tools.errors import LedgerError
 from partner_tools.ledger.database import Database, advisory_key, make_private_folder
-from partner_tools.ledger.failures import explained
 from partner_tools.model import RunId
 
 _GRACE_SECONDS = 0.5
@@ -90,23 +88,22 @@ def _file_is_locked(path: Path) -> bool:
 
 @contextmanager
 def _advisory_lock(database: Database, run: RunId) -> Iterator[None]:
-    with explained(database.place):
-        connection = database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    try:
-        with explained(database.place):
-            taken = connection.execute(
-                text("SELECT pg_try_advisory_lock(:kind, :number)"), _key(run)
-            ).scalar_one()
-        if not taken:
+    """A lock of the session that writes: who loses it cannot write either."""
+    with database.write() as connection:
+        # The session could take its own lock again.
+        if run in database.held or not _asked(connection, "pg_try_advisory_lock", run):
             raise _held_elsewhere(run)
-        try:
-            yield
-        finally:
-            with suppress(SQLAlchemyError):  # a session that is lost has lost its locks
-                connection.execute(text("SELECT pg_advisory_unlock(:kind, :number)"), _key(run))
+        database.held.add(run)
+    try:
+        yield
     finally:
-        connection.detach()
-        connection.close()
+        with suppress(LedgerError), database.write() as connection:  # lost with its session
+            _asked(connection, "pg_advisory_unlock", run)
+        database.held.discard(run)
+
+
+def _asked(connection: Connection, function: str, run: RunId) -> bool:
+    return bool(connection.execute(text(f"SELECT {function}(:kind, :number)"), _key(run)).scalar())
 
 
 def _advisory_lock_exists(connection: Connection, run: RunId) -> bool:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,35 @@ def test_two_ledgers_write_one_run_at_once(
             done.result(60)
     assert ledger.run(start.run).counts == {Outcome.UNKNOWN: 40}
     assert ledger.verify() == []
+
+
+def test_who_loses_the_session_that_holds_a_run_writes_nothing_more(
+    postgresql_ledger: str, start: RunStart
+) -> None:
+    """Another process may hold the run by then."""
+    import psycopg
+
+    run = RunId("20260419-101530-000007")
+    started = Event(run=run, kind=Kind.STARTED, at=AT, payload={})
+    with Ledger.open(postgresql_ledger) as lost, Ledger.open(postgresql_ledger) as other:
+        lost.create_run(replace(start, run=run), plain(1))
+        with lost.hold(run):
+            with psycopg.connect(postgresql_ledger, autocommit=True) as connection:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            with other.hold(run):
+                for _ in range(2):
+                    with pytest.raises(LedgerError) as caught:
+                        lost.record([started])
+                    assert caught.value.rule == "ledger-unreachable"
+                with pytest.raises(LedgerError, match=f"held run {run}"):
+                    lost.remember_rate("s", "s", 1.0, AT)
+                other.record([started])
+        assert other.run(run).head.n == 2
+        lost.remember_rate("s", "s", 1.0, AT)
+        assert lost.run(run).head.n == 2
 
 
 FILL = """
