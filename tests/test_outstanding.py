@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -500,6 +502,38 @@ def test_every_row_of_the_table_is_tested_and_names_its_source() -> None:
     assert all(row.source for row in ROWS)
 
 
+DOCUMENTED = Path(__file__).parents[1] / "docs" / "reference" / "decision-table.md"
+
+PREFACE = """# What is outstanding, by what was observed
+
+One pure function, `partner_tools.outstanding.decide`, turns outcome and evidence into steps. These
+are the rows that it is tested by, each with the source that it rests on; `*` marks what is
+expected to happen by itself, `?` what was not verified. This page is made from the tests:
+`UPDATE_GOLDEN=1 pytest tests/test_outstanding.py`.
+
+| Row | Observed | Steps, in order | Source |
+|---|---|---|---|
+"""
+
+
+def documented() -> str:
+    """The table as a reader of the documentation gets it."""
+    marks = {OPEN: "", EXPECTED: "*", UNSEEN: "?"}
+    lines = []
+    for row in ROWS:
+        steps = ", ".join(f"`{step.value}`{marks[status]}" for step, status in row.steps)
+        name = row.name.replace("-", " ")
+        lines.append(f"| {row.number} | {name} | {steps or 'none'} | {row.source} |\n")
+    return PREFACE + "".join(lines)
+
+
+def test_the_decision_table_is_documented() -> None:
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        DOCUMENTED.parent.mkdir(parents=True, exist_ok=True)
+        DOCUMENTED.write_text(documented(), encoding="utf-8", newline="\n")
+    assert DOCUMENTED.read_text(encoding="utf-8") == documented()
+
+
 PLANES = (
     ("nobody looked", facts(), [UNSEEN, UNSEEN, UNSEEN, UNSEEN]),
     ("clean", facts(*CLEAN), [Status.CLEAR] * 3 + [Status.NOT_APPLICABLE]),
@@ -530,9 +564,7 @@ PLANES = (
         "registered anew after Graph saw it gone",
         facts(
             NO_AUTOPILOT,
-            replace(
-                found(Plane.AUTOPILOT, NOW + timedelta(minutes=1)), source=Source.CHANNEL
-            ),
+            replace(found(Plane.AUTOPILOT, NOW + timedelta(minutes=1)), source=Source.CHANNEL),
         ),
         [OPEN, UNSEEN, UNSEEN, UNSEEN],
     ),

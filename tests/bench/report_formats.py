@@ -4,8 +4,9 @@
 
 Each measurement is a process of its own: it builds the handoff of a mixed fleet, then writes one
 format. Seconds (wall and CPU) and megabytes are of the writing alone; `document` is the building
-of it. The baselines write the same rows the usual way: `xlsx-pandas` by `DataFrame.to_excel`, `html-markup`
-all devices as markup. `--browser` opens the page in Chromium and measures opening and filtering.
+of it. The baselines write the same rows the usual way: `xlsx-pandas` by `DataFrame.to_excel`,
+`html-markup` all devices as markup. `--browser` opens the page in Chromium and measures opening
+and filtering.
 """
 
 from __future__ import annotations

@@ -263,6 +263,10 @@ def test_details_open_with_the_keyboard_and_give_the_focus_back(
     for step in MIXED["devices"][1]["steps"]:
         assert step["command"] in text.replace("\n", " ")
     assert MIXED["devices"][1]["correlationId"] in text
+    for plane in MIXED["devices"][1]["planes"].values():
+        for name, value in {**plane.get("ids", {}), **plane.get("details", {})}.items():
+            spelled = {"id": "Id", "True": "yes"}
+            assert f"{spelled.get(name, name)}\n{spelled.get(str(value), value)}" in text
     driver.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert sheet.get_attribute("open") is None
     assert driver.switch_to.active_element == second

@@ -28,7 +28,7 @@
     row, serial, productKey, reference, requestId, correlationId, commands, extra,
     ...data.pool[shared],
     steps: data.pool[steps],
-    planes: planes.map(([common, found]) => ({ ...data.pool[common], found })),
+    planes: planes.map(([common, found]) => ({ ...data.pool[common], found: found.map(([name, value]) => [data.pool[name], value]) })),
   }));
   const plane = (device, name) => device.planes.find((one) => one.plane === name);
   const haystacks = devices.map((device) => [
@@ -206,12 +206,13 @@
     return make("div", { class: "command" },
       make("pre", { tabindex: "0", role: "region", "aria-label": what }, make("code", {}, visible(text))), copyButton(text, what));
   }
+  const isId = (value) => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value);
   function facts(pairs) {
     const list = make("dl", { class: "ids" });
-    for (const [title, value, short] of pairs) {
+    for (const [title, value, copied] of pairs) {
       if (value === null || value === undefined || value === "") continue;
       list.append(make("div", {}, make("dt", {}, visible(title)),
-        make("dd", { class: "id" }, foreign(value), short ? null : copyButton(String(value), visible(title)))));
+        make("dd", { class: "id" }, foreign(value), copied || isId(value) ? copyButton(String(value), visible(title)) : null)));
     }
     return list.childElementCount ? list : null;
   }
@@ -226,12 +227,12 @@
         text ? command(text, "PowerShell of step " + step.order) : null));
   }
   function planeItem(one) {
-    const seen = one.observedAt ? "seen " + moment(one.observedAt) : "";
+    const seen = one.observedAt ? "looked at " + moment(one.observedAt) : "";
     const older = one.lastStatus ? "before that " + words.statuses[one.lastStatus].toLowerCase() + ", " + moment(one.lastObservedAt) : "";
     return [
       make("p", { class: "plane" }, words.planes[one.plane], " ", status(one.status), make("span", { class: "seen" }, [seen, older].filter(Boolean).join("; "))),
       one.note ? make("p", { class: "why" }, one.note) : null,
-      facts([["Error", one.error, true], ["Request id of the check", one.requestId], ...one.found]),
+      facts([["Error", one.error], ["Request id of the check", one.requestId, true], ...one.found]),
     ];
   }
   function show(device) {
@@ -247,7 +248,7 @@
       make("h3", {}, "Where it was looked for"),
       ...device.planes.flatMap(planeItem).filter(Boolean),
       make("h3", {}, "For a support case"),
-      facts([["Request id", device.requestId], ["Correlation id", device.correlationId], ["Serial number", device.serial], ["Product key id", device.productKey],
+      facts([["Request id", device.requestId, true], ["Correlation id", device.correlationId, true], ["Serial number", device.serial, true], ["Product key id", device.productKey, true],
         ["Reference", device.reference], ...device.extra]) || "",
     );
     sheet.showModal();
