@@ -2,7 +2,9 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check static format test docs wheel crash fuzz bench bench-quick
+BENCHMARKS = goodput goodput_http ledger_events validate_rows hash_decode report_formats transport_cpu sandbox_requests
+
+.PHONY: check static format test docs wheel crash fuzz bench
 
 check: static test
 
@@ -34,7 +36,4 @@ fuzz:
 	$(PYTHON) -m tests.fuzz.hash_mutations --count 1000000
 
 bench:
-	$(PYTHON) -m tests.bench.run
-
-bench-quick:
-	$(PYTHON) -m tests.bench.run --quick
+	for each in $(BENCHMARKS); do echo "== $$each"; $(PYTHON) -m tests.bench.$$each || exit 1; done
