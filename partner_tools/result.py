@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from partner_tools.errors import InputError, PartnerToolsError
@@ -76,8 +77,7 @@ def detail(history: History) -> str | None:
         said = "the service accepted the work and has not said what became of it"
     elif history.outcome is Outcome.UNKNOWN and not said:
         said = "a request left and no answer was recorded"
-    if still_listed(history):
-        seen = history.evidence[-1].get("observedAt")
+    if seen := last_listed(history):
         said = "; ".join(filter(None, (said, f"still listed when last looked at ({seen})")))
     return said
 
@@ -92,9 +92,35 @@ def remedy(history: History) -> str | None:
 
 
 def still_listed(history: History) -> bool:
-    """Whether the last look at the channel still found the device."""
-    seen = [each for each in history.evidence if each.get("plane") == "autopilot"]
-    return bool(seen) and seen[-1].get("status") == "outstanding"
+    """Whether the last look at a service still found the device after it was removed."""
+    return last_listed(history) is not None
+
+
+def last_listed(history: History) -> str | None:
+    """When a service was last seen listing a device that is gone; None where none does.
+
+    Each service speaks for itself: the newest look that it answered counts. What was seen before
+    the removal says nothing of it.
+    """
+    if history.outcome not in GONE:
+        return None
+    newest = {
+        each.get("source"): each
+        for each in history.evidence
+        if _is_of_registration(each) and not _is_before_removal(each, history)
+    }
+    listing = [each["observedAt"] for each in newest.values() if each["status"] == "outstanding"]
+    return max(listing, default=None)
+
+
+def _is_of_registration(seen: Mapping[str, Any]) -> bool:
+    ran = seen.get("status") in {"clear", "outstanding"}
+    return ran and seen.get("plane") == "autopilot" and seen.get("subject", "device") == "device"
+
+
+def _is_before_removal(seen: Mapping[str, Any], history: History) -> bool:
+    settled = history.settled_at
+    return settled is not None and datetime.fromisoformat(seen["observedAt"]) < settled
 
 
 def exit_code(histories: Iterable[History]) -> int:

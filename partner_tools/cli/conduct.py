@@ -42,6 +42,8 @@ class Wishes:
     report: Path | None = None
     formats: tuple[str, ...] = ()
     max_rate: float | None = None
+    snapshot: bool = True
+    require_intune_clear: bool = False
 
     def stored(self) -> dict[str, Any]:
         """As the ledger keeps them."""
@@ -53,6 +55,8 @@ class Wishes:
             "report": None if self.report is None else str(self.report.absolute()),
             "formats": list(self.formats),
             "maxRate": self.max_rate,
+            "snapshot": self.snapshot,
+            "requireIntuneClear": self.require_intune_clear,
         }
 
     @classmethod
@@ -67,6 +71,8 @@ class Wishes:
             report=None if report is None else Path(report),
             formats=tuple(settings.get("formats", ())),
             max_rate=settings.get("maxRate"),
+            snapshot=bool(settings.get("snapshot", True)),
+            require_intune_clear=bool(settings.get("requireIntuneClear")),
         )
 
 
@@ -146,6 +152,7 @@ class Conduct:
         from partner_tools.procedure.removal import remove, verify_removal
 
         check_limits(place, plan, limits(self.config, self.wishes.max_devices))
+        plan = self._look_before(plan)
         self._confirm(place, plan)
         self.call.last_words = f"partner-tools resume {self.run}"
         changed = refuse_changed(place, plan)
@@ -171,6 +178,25 @@ class Conduct:
                 self.ledger, self.config, self.run, self.wishes.report, self.wishes.formats
             )
         return self.showing.exit_code()
+
+    def _look_before(self, plan: Plan) -> Plan:
+        """Keep what the customer's tenant shows, name the risks; the plan without what is refused.
+
+        Afterwards the ids seen now are the only link to the records that are left.
+        """
+        from partner_tools.cli.graph import Watch, is_configured, refuse_blindness
+
+        if self.wishes.require_intune_clear:
+            refuse_blindness(self.config)
+        if not (self.wishes.snapshot and is_configured(self.config)):
+            return plan
+        watch = Watch(config=self.config, ledger=self.ledger, stop=self.stop, run=self.run)
+        risks = watch.before_removal()
+        if not self.wishes.require_intune_clear:
+            return plan
+        from partner_tools.procedure.precaution import refuse_risky
+
+        return refuse_risky(self.ledger, plan, risks, now())
 
     def _confirm(self, place: Workplace, plan: Plan) -> None:
         removals = count_removals(plan.devices)

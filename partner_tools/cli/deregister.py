@@ -64,6 +64,8 @@ def deregister(
         name: given.pop(name) for name in ("via", "customer", "batch_id", "reason", "reference")
     }
     wishes = Wishes(**given)
+    if wishes.require_intune_clear and not wishes.snapshot:
+        raise click.UsageError("--require-intune-clear needs the snapshot: leave out --no-snapshot")
     if plan_file is not None:
         if batch is not None or any(value is not None for value in said.values()):
             raise click.UsageError("--plan says everything: give neither a batch nor its options")

@@ -166,6 +166,19 @@ def removal_options(command: Command) -> Command:
                 metavar="PER-SECOND",
                 help="Requests per second at most, if you know the service's limit.",
             ),
+            click.option(
+                "--no-snapshot",
+                "snapshot",
+                is_flag=True,
+                flag_value=False,
+                default=True,
+                help="Do not look into the customer's tenant before the removal.",
+            ),
+            click.option(
+                "--require-intune-clear",
+                is_flag=True,
+                help="Refuse devices that are not clear of the customer's Intune.",
+            ),
         ),
         command,
     )

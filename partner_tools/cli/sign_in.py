@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from partner_tools.cli.surroundings import now, user_data_folder
 from partner_tools.clients.auth import GLOBAL_LOGIN_URL as LOGIN_URL
 from partner_tools.clients.auth import PARTNER_CENTER_AUDIENCE as AUDIENCE
@@ -13,6 +15,7 @@ from partner_tools.clients.auth import (
     TokenSource,
     TokenStore,
     app_only,
+    describe_token,
     user_by_refresh_token,
     user_signed_in,
 )
@@ -22,7 +25,19 @@ from partner_tools.config import Config
 from partner_tools.errors import AuthError
 
 HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"
+GRAPH_HANDED_IN = "PARTNER_TOOLS_GRAPH_TOKEN"
 REFRESH = "PARTNER_TOOLS_REFRESH_TOKEN"
+
+GRAPH_URL = "https://graph.microsoft.com"
+GRAPH_CLOUDS = frozenset(
+    {
+        GRAPH_URL,
+        "https://graph.microsoft.us",
+        "https://dod-graph.microsoft.us",
+        "https://microsoftgraph.chinacloudapi.cn",
+    }
+)
+"""https://learn.microsoft.com/graph/deployments, read 2026-11."""
 
 
 def channel_tokens(config: Config) -> TokenSource:
@@ -40,7 +55,40 @@ def channel_tokens(config: Config) -> TokenSource:
             rule="no-token",
             remedy=f"set {HANDED_IN}, or choose another auth.mode",
         )
+    return _tokens_of(config, read_app(config), mode)
+
+
+def graph_tokens(config: Config, tenant: str) -> TokenSource:
+    """The tokens for Microsoft Graph in a customer's tenant. Raises AuthError where none fit.
+
+    A token handed in by the environment is for the tenant that it was issued for, and no other;
+    else the app signs in to the customer's tenant as `graph.access` says: `app` with the
+    customer's consent, `app+user` by a user whom the customer's GDAP relationship names.
+    """
+    handed_in = config.secrets.get(GRAPH_HANDED_IN)
+    if handed_in is not None:
+        issued_for = describe_token(handed_in.strip()).tenant
+        if issued_for is not None and issued_for.casefold() == tenant.casefold():
+            return HandedInToken(Secret(handed_in), name=GRAPH_HANDED_IN)
+        if config.text("graph", "access") is None:
+            raise AuthError(
+                f"the token in {GRAPH_HANDED_IN} is for "
+                f"{issued_for or 'a tenant that it does not name'}, not for {tenant}",
+                rule="other-tenant",
+                remedy=f"mint a token in the tenant {tenant}, or set graph.access in the profile",
+            )
     app = read_app(config)
+    audience = graph_audience(config.text("urls", "graph"))
+    mode = config.text("graph", "access") or config.text("auth", "mode") or "app"
+    return _tokens_of(config, replace(app, tenant=tenant, audience=audience), mode)
+
+
+def graph_audience(url: str | None) -> str:
+    """For whom Graph's tokens are: the cloud's own address, the global one for any other."""
+    return url.rstrip("/") if url is not None and url.rstrip("/") in GRAPH_CLOUDS else GRAPH_URL
+
+
+def _tokens_of(config: Config, app: App, mode: str) -> TokenSource:
     door = open_door(config)
     if mode == "app":
         return app_only(app, read_credential(config), door=door)

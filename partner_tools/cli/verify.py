@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
 
-from partner_tools.cli.conduct import Wishes, new_conduct
+from partner_tools.cli.conduct import Conduct, Wishes, new_conduct
 from partner_tools.cli.interruption import StopSign, heeding
 from partner_tools.cli.options import result_options
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import load_config, open_ledger
+from partner_tools.errors import AuthError
 from partner_tools.model import Outcome
 from partner_tools.result import still_listed
 
@@ -25,19 +27,25 @@ from partner_tools.result import still_listed
     metavar="SECONDS",
     help="Look so long until nothing removed is listed any more.",
 )
+@click.option(
+    "--graph",
+    is_flag=True,
+    help="Also look into the customer's tenant: Autopilot, Intune, Entra ID, stored keys.",
+)
 @result_options
-def verify(call: Call, run: str, wait: float, junit: Path | None) -> int:
+def verify(call: Call, run: str, wait: float, graph: bool, junit: Path | None) -> int:
     """Look again whether what a run removed is gone; what is seen is kept as evidence.
 
-    Exits with 7 while anything that the run removed is still listed.
+    With --graph, --wait also waits for what the customer's services do by themselves. Exits with
+    7 while anything that the run removed is still listed.
 
     \b
     Example:
-      partner-tools verify 20260417-101530-4f2a9c --wait 300
+      partner-tools verify 20260417-101530-4f2a9c --graph --wait 300
     """
     config = load_config(call.common)
     with heeding(stop := StopSign()), open_ledger(call.common, config) as ledger:
-        record = ledger.run(run)
+        record, began = ledger.run(run), time.monotonic()
         conduct = new_conduct(call, config, ledger, stop, Wishes(), junit, record.run)
         with conduct.place(record.channel) as place:
             if not place.channel.observable:
@@ -47,9 +55,20 @@ def verify(call: Call, run: str, wait: float, junit: Path | None) -> int:
 
                 tell(f"looking for up to {wait:.0f} s whether what was removed is gone")
                 verify_removal(place, record.run, wait_seconds=wait)
+        blind = graph and not _look_into_tenants(conduct, began + wait)
         conduct.showing.result()
+        if blind:
+            return AuthError.exit_code
         histories = [each.history for each in ledger.devices(record.run)]
         doubt = not place.channel.observable and any(
             each.outcome is Outcome.UNKNOWN for each in histories
         )
         return 7 if doubt or any(still_listed(each) for each in histories) else 0
+
+
+def _look_into_tenants(conduct: Conduct, deadline: float) -> bool:
+    """Look for the run's devices through Graph; False where no tenant let us."""
+    from partner_tools.cli.graph import Watch
+
+    watch = Watch(config=conduct.config, ledger=conduct.ledger, stop=conduct.stop, run=conduct.run)
+    return watch.verify(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,167 @@
+"""How commands look into a customer's tenant: by whose token, and what they say of it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from partner_tools.cli.interruption import StopSign
+from partner_tools.cli.output import clean, tell
+from partner_tools.cli.sign_in import GRAPH_HANDED_IN, GRAPH_URL, graph_tokens
+from partner_tools.cli.surroundings import new_id, now
+from partner_tools.config import Config
+from partner_tools.errors import AuthError, GuardError, PartnerToolsError, Unauthorized
+from partner_tools.events import State
+from partner_tools.model import GONE, Outcome, RunId
+
+if TYPE_CHECKING:
+    from partner_tools.ledger import Ledger, RunDevice
+    from partner_tools.outstanding.risks import Risk
+    from partner_tools.procedure.observation import Lookout
+
+
+def is_configured(config: Config) -> bool:
+    """Whether the user has said that Graph may be asked: by a token, or by the profile."""
+    return GRAPH_HANDED_IN in config.secrets or config.text("graph", "access") is not None
+
+
+@contextmanager
+def lookout(config: Config, ledger: Ledger, stop: StopSign, tenant: str) -> Iterator[Lookout]:
+    """The way to one tenant, at its own pace. Raises AuthError where there is none."""
+    from partner_tools.clients.graph import Graph
+    from partner_tools.clients.transport import Transport
+    from partner_tools.engine.governor import Governor
+    from partner_tools.engine.line import Line
+    from partner_tools.pacing import Policy
+    from partner_tools.procedure.observation import Lookout
+    from partner_tools.procedure.tenant import REQUESTS_PER_SECOND
+
+    with Transport(
+        config.text("urls", "graph") or GRAPH_URL,
+        tokens=graph_tokens(config, tenant),
+        ca_bundle=config.path("ca_bundle"),
+    ) as transport:
+        client = Graph(transport, ids=new_id, now=now)
+        # The limit is published: there is nothing to learn by beginning slowly.
+        pace = Governor.started(known=REQUESTS_PER_SECOND, max_rate=REQUESTS_PER_SECOND)
+        line = Line(
+            pace=pace,
+            policy=Policy(),
+            stop=stop,
+            clock=time.monotonic,
+            jitter=random.random,
+            renew=client.renew_token,
+        )
+        yield Lookout(client=client, line=line, record=ledger.record, now=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """One command's looking at one run."""
+
+    config: Config
+    ledger: Ledger
+    stop: StopSign
+    run: RunId
+
+    def verify(self, wait_seconds: float) -> bool:
+        """Look for every device, and again for what the services still have to do by themselves.
+
+        Says whether any tenant could be looked into.
+        """
+        from partner_tools.procedure.observation import awaited, keep_looking
+
+        reason = self.ledger.run(self.run).reason
+        seen = self.look(self._devices())
+        keep_looking(
+            lambda indexes: self._look_again(indexes),
+            lambda: awaited(self._devices(), reason, now()) if seen else {},
+            wait_seconds=wait_seconds,
+            stop=self.stop,
+            clock=time.monotonic,
+            tell=tell,
+        )
+        return seen
+
+    def look(self, devices: Iterable[RunDevice]) -> bool:
+        """Look for devices in their tenants; what cannot be read is told. False: nothing was."""
+        seen = [self._look_into(tenant, group) for tenant, group in _by_tenant(devices).items()]
+        return any(seen) or not seen
+
+    def before_removal(self) -> Mapping[Risk, Sequence[RunDevice]]:
+        """Look for what is about to be removed, and name what speaks against removing it."""
+        from partner_tools.outstanding.risks import WORDS
+        from partner_tools.procedure.precaution import risks_of
+
+        tell("looking into the customer's tenant before anything is removed")
+        self.look(each for each in self._devices() if _wants_snapshot(each))
+        risks = risks_of(self.ledger, self.run, now())
+        for risk, devices in risks.items():
+            names = ", ".join(clean(_name(each)) for each in devices)
+            tell(f"{WORDS[risk]} ({len(devices)}): {names}")
+        return risks
+
+    def _look_again(self, indexes: Collection[int]) -> None:
+        self.look(each for each in self._devices() if each.index in indexes)
+
+    def _devices(self) -> list[RunDevice]:
+        return [
+            each
+            for each in self.ledger.devices(self.run)
+            if each.history.outcome is not Outcome.DUPLICATE
+        ]
+
+    def _look_into(self, tenant: str, devices: Sequence[RunDevice]) -> bool:
+        from partner_tools.procedure.observation import observe
+
+        try:
+            with lookout(self.config, self.ledger, self.stop, tenant) as opened:
+                outlook = observe(opened, devices)
+        except AuthError as error:
+            _tell_failure(tenant, error)
+            return False
+        for failure in outlook.failures:
+            _tell_failure(tenant, failure)
+        return not any(isinstance(failure, Unauthorized) for failure in outlook.failures)
+
+
+def refuse_blindness(config: Config) -> None:
+    """Raise GuardError where Intune has to be clear, and nobody can look into it."""
+    if not is_configured(config):
+        raise GuardError(
+            "Intune has to be clear, and there is no access to the customer's tenant",
+            rule="intune-not-verified",
+            remedy=f"set {GRAPH_HANDED_IN}, or graph.access in the profile; or leave out "
+            "--require-intune-clear",
+        )
+
+
+def _by_tenant(devices: Iterable[RunDevice]) -> dict[str, list[RunDevice]]:
+    groups: dict[str, list[RunDevice]] = {}
+    for each in devices:
+        if each.history.customer is not None:
+            groups.setdefault(each.history.customer, []).append(each)
+    return groups
+
+
+def _wants_snapshot(device: RunDevice) -> bool:
+    """What may still be removed, always; what settled without a removal, once."""
+    if device.history.state is State.READY:
+        return True
+    looked = any(each.get("source") == "graph" for each in device.history.evidence)
+    return device.history.outcome not in GONE and not looked
+
+
+def _tell_failure(tenant: str, error: PartnerToolsError) -> None:
+    tell(clean(f"not verified in {tenant}: {error}"))
+    if error.remedy:
+        tell(f"  {clean(error.remedy)}")
+
+
+def _name(device: RunDevice) -> str:
+    identity = device.device.identity
+    return identity.serial_number or identity.product_key_id or f"row {device.device.row}"

@@ -1,0 +1,70 @@
+"""What the customer's tenant says against a removal, before it: named, and refused if wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from partner_tools.events import Event, Kind, State
+from partner_tools.ledger import Ledger, RunDevice
+from partner_tools.model import Outcome, Plan, RunId
+from partner_tools.outstanding.risks import REFUSING, WORDS, Risk, risks
+from partner_tools.procedure.observation import decision
+
+REFUSED = "intune-not-clear"
+"""The rule by which a device is refused that the customer has to let go of first."""
+
+
+def risks_of(ledger: Ledger, run: RunId, at: datetime) -> dict[Risk, list[RunDevice]]:
+    """The devices that may be removed and have risks, by risk in the order of `Risk`."""
+    reason = ledger.run(run).reason
+    found: dict[Risk, list[RunDevice]] = {risk: [] for risk in Risk}
+    for device in ledger.devices(run, states={State.READY}):
+        for risk in risks(decision(device, reason, at)):
+            found[risk].append(device)
+    return {risk: devices for risk, devices in found.items() if devices}
+
+
+def refuse_risky(
+    ledger: Ledger, plan: Plan, found: Mapping[Risk, Sequence[RunDevice]], at: datetime
+) -> Plan:
+    """Refuse the devices that are not clear of their tenant; durable on return.
+
+    The plan without their removals.
+    """
+    why: dict[int, list[str]] = {}
+    for risk in REFUSING & set(found):
+        for device in found[risk]:
+            why.setdefault(device.index, []).append(WORDS[risk])
+    ledger.record([_refusal(plan, index, reasons, at) for index, reasons in sorted(why.items())])
+    return _without(plan, frozenset(why))
+
+
+def _refusal(plan: Plan, index: int, reasons: Sequence[str], at: datetime) -> Event:
+    return Event(
+        run=plan.run,
+        kind=Kind.RESOLVED,
+        at=at,
+        device=index,
+        payload={
+            "outcome": Outcome.REFUSED.value,
+            "customer": plan.devices[index].customer,
+            "rule": REFUSED,
+            "detail": "; ".join(sorted(reasons)),
+            "remedy": "have the customer finish this first, or run it without "
+            "--require-intune-clear",
+        },
+    )
+
+
+def _without(plan: Plan, refused: frozenset[int]) -> Plan:
+    devices = tuple(
+        replace(each, outcome=Outcome.REFUSED) if each.index in refused else each
+        for each in plan.devices
+    )
+    removals = [each.customer for each in devices if each.outcome is Outcome.PENDING]
+    customers = tuple(
+        replace(each, removals=removals.count(each.customer.tenant_id)) for each in plan.customers
+    )
+    return replace(plan, devices=devices, customers=customers)
