@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -208,8 +209,8 @@ class _Cursor:
     def _object(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
         read = dict(pairs)
         if len(read) != len(pairs):
-            keys = [key for key, _ in pairs]
-            self._twice += (key for key in read if keys.count(key) > 1)
+            counted = Counter(key for key, _ in pairs)
+            self._twice += (key for key, count in counted.items() if count > 1)
         return read
 
 

@@ -133,8 +133,34 @@ def _reference(schema: dict[str, Any]) -> Any:
     formats = FormatChecker(formats=())
     for name, check in _FORMAT_CHECKS.items():
         formats.checks(name)(check)
+    whole = _inlined(schema, schema.get("$defs", {}))
     strict = extend(Draft202012Validator, {"pattern": _check_pattern})  # type: ignore[no-untyped-call]
-    return strict(schema, format_checker=formats)
+    return strict(whole, format_checker=formats)
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """The schema with its `$defs` in place of the references to them: half of jsonschema's time.
+
+    The shipped schemas refer to nothing else, and none of them to itself.
+    """
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    own = {
+        name: _inlined(one, definitions)
+        for name, one in schema.items()
+        if name not in ("$ref", "$defs")
+    }
+    if "$ref" not in schema:
+        return own
+    target = _inlined(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
+    shared = target.keys() & own.keys() - _ANNOTATIONS
+    joined = {**own, "allOf": [target, *own.get("allOf", ())]}
+    return joined if shared else {**target, **own}
+
+
+_ANNOTATIONS = {"title", "description", "examples"}
 
 
 def _check_pattern(

@@ -46,8 +46,15 @@ def hold_pipe(source: Source) -> Source:
 
     Raises HaltError as `hold` does.
     """
-    is_file = source.path is not None and (source.path.is_file() or not source.path.exists())
-    return source if is_file else hold(source)
+    return source if source.path is not None and _is_file(source.path) else hold(source)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether the path can be opened twice; one that cannot be opened at all says so then."""
+    try:
+        return path.is_file() or not path.exists()
+    except OSError:
+        return True
 
 
 def open_source(source: Source) -> BinaryIO:

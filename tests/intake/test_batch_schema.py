@@ -287,3 +287,25 @@ def test_a_checker_says_what_is_expected() -> None:
         (("devices",), "minimum", "is less than 0"),
         (("valid",), "type", "is a number instead of a boolean"),
     ]
+
+
+@pytest.mark.parametrize("name", schema_names())
+def test_a_schema_with_its_references_filled_in_is_the_same_schema(name: str) -> None:
+    """What our checker says of a schema's examples, and of parts of them, plain jsonschema says."""
+    from jsonschema import Draft202012Validator
+
+    schema = load_schema(name)
+    plain = Draft202012Validator(schema)
+    ours = Checker(schema)
+    documents: list[Any] = [{}, [], None, *schema.get("examples", ())]
+    for document in schema.get("examples", ()):
+        documents += ({k: v for k, v in document.items() if k != left} for left in document)
+        documents += ({**document, changed: 5} for changed in document)
+    for document in documents:
+        expected = sorted(
+            (str(list(error.absolute_path)), str(error.validator))
+            for error in plain.iter_errors(document)
+            if "propertyNames" not in error.absolute_schema_path
+        )
+        found = sorted((str(list(one.path)), one.keyword) for one in ours.violations(document))
+        assert expected == [one for one in found if one[1] not in ("propertyNames", "format")]
