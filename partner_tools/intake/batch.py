@@ -34,7 +34,6 @@ from partner_tools.intake.source import (
     unreadable,
 )
 from partner_tools.intake.table import Item, Row
-from partner_tools.intake.xlsx_rows import xlsx_rows
 from partner_tools.model import Batch, Problem, Severity
 
 Report = Callable[[Problem], None]
@@ -240,6 +239,8 @@ def _open(source: Source, options: IntakeOptions, resources: ExitStack) -> _Open
         raise HaltError(finding(rules.EMPTY_FILE, "the file is empty"))
     refuse_binary(start)
     if is_zip(start):
+        from partner_tools.intake.xlsx_rows import xlsx_rows
+
         content = read_whole(source, limits.XLSX_BYTES, "the workbook")
         head = read_head(None, options)
         rows = xlsx_rows(content, source.name, head.head.channel)

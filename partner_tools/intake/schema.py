@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
     from jsonschema import ValidationError
 
 _SUFFIX = ".schema.json"
@@ -114,6 +114,8 @@ def part(schema: dict[str, Any], definition: str) -> dict[str, Any]:
 
 def _folder() -> Traversable:
     """In a wheel the schemas lie in the package; in a checkout and an editable install beside."""
+    from importlib.resources import files
+
     shipped = files("partner_tools") / "schemas"
     return shipped if shipped.is_dir() else Path(__file__).resolve().parents[2] / "schemas"
 
