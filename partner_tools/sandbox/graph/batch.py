@@ -21,8 +21,9 @@ HOP_BY_HOP = frozenset({"content-length", "content-type", "host", "connection", 
 Carry = Callable[[Request], Response]
 
 
-def check(requests: object) -> list[Mapping[str, Any]]:
+def check(asked: Asked) -> list[Mapping[str, Any]]:
     """The requests of a batch. Raises Refusal where the batch as a whole is wrong."""
+    requests = asked.body().get("requests")
     if not isinstance(requests, list) or not all(isinstance(one, dict) for one in requests):
         raise _bad("Invalid batch payload format.")
     if not requests:
@@ -31,14 +32,14 @@ def check(requests: object) -> list[Mapping[str, Any]]:
         raise _bad(f"Number of batch request steps exceeds the maximum value of {MOST}.")
     known: set[str] = set()
     for one in requests:
-        _check_one(one, known)
+        _check_one(asked, one, known)
         known.add(one["id"].lower())
     return requests
 
 
 def run(asked: Asked, carry: Carry, *, in_order: bool) -> Response:
     """Carry out every request of a batch, and shuffle what came of it."""
-    requests = check(asked.body().get("requests"))
+    requests = check(asked)
     failed: set[str] = set()
     responses = []
     for one in requests:
@@ -50,13 +51,13 @@ def run(asked: Asked, carry: Carry, *, in_order: bool) -> Response:
     return answer({"responses": responses})
 
 
-def _check_one(one: Mapping[str, Any], known: set[str]) -> None:
+def _check_one(asked: Asked, one: Mapping[str, Any], known: set[str]) -> None:
     name, method, url = one.get("id"), one.get("method"), one.get("url")
     if not all(isinstance(text, str) and text for text in (name, method, url)):
         raise _bad("Every request of a batch needs an id, a method and a url.")
     if str(name).lower() in known:
         raise _bad(f"Request id '{name}' is not unique in the batch.")
-    if "://" in str(url).partition("?")[0]:
+    if _path(asked, str(url)) is None:
         raise _bad(f"The url of request '{name}' must be relative.")
     headers = one.get("headers") or {}
     named = {str(header).lower() for header in headers}
@@ -88,11 +89,21 @@ def _request(asked: Asked, one: Mapping[str, Any]) -> Request:
     body = one.get("body")
     return Request(
         method=one["method"].upper(),
-        target=f"/{asked.target.version}/{one['url'].lstrip('/')}",
+        target=f"/{asked.target.version}/{_path(asked, one['url'])}",
         headers=headers,
         body=b"" if body is None else json.dumps(body).encode("utf-8"),
         base_url=outer.base_url,
     )
+
+
+def _path(asked: Asked, url: str) -> str | None:
+    """What an inner url says behind the version. Microsoft's client for Python sends it whole, with
+    the host and the version of the batch; None for any other host.
+    """
+    if "://" not in url.partition("?")[0]:
+        return url.lstrip("/")
+    whole = f"{asked.request.base_url}/{asked.target.version}/"
+    return url[len(whole) :] if url.lower().startswith(whole.lower()) else None
 
 
 def _response(name: str, response: Response) -> dict[str, Any]:
