@@ -60,13 +60,15 @@ class Policy:
     """How long one request is tried. All in seconds.
 
     `base` is the first back-off, doubled after each attempt up to `cap`. `budget` bounds all
-    attempts after faults, `endurance` all attempts of a request that is throttled again and
-    again, and `patience` a single wait that the service asks for.
+    attempts after faults, `reach` those of a request that cannot even be sent, `endurance` all
+    attempts of a request that is throttled again and again, and `patience` a single wait that
+    the service asks for.
     """
 
     base: float = 0.5
     cap: float = 30.0
     budget: float = 120.0
+    reach: float = 20.0
     endurance: float = 900.0
     patience: float = 120.0
 
@@ -112,10 +114,16 @@ def decide(
     if asked is not None and asked > policy.patience:
         return GiveUp(reason=GivenUp.PATIENCE, resume_after=asked)
     seconds = max(_back_off(policy, attempt) * (0.5 + jitter / 2), asked or 0.0)
-    allowed = policy.endurance if isinstance(failure, Throttled) else policy.budget
+    allowed = _allowed(policy, failure)
     if elapsed + seconds > allowed:
         return GiveUp(reason=GivenUp.BUDGET, resume_after=asked)
     return Wait(seconds=seconds)
+
+
+def _allowed(policy: Policy, failure: ServiceError) -> float:
+    if isinstance(failure, Throttled):
+        return policy.endurance
+    return policy.reach if isinstance(failure, Unsent) else policy.budget
 
 
 def _back_off(policy: Policy, attempt: int) -> float:
@@ -143,11 +151,11 @@ RAMP_SECONDS: Final = 0.6
 SATURATED: Final = 0.85
 """A rate was really tried when permits were asked for in so much of the time."""
 
-BURSTS: Final = tuple(0.01 * 1.25**step for step in range(40))
+BUCKETS: Final = tuple(0.01 * 1.25**step for step in range(40))
 """The sizes that a bucket may have, in seconds of its own refilling: 10 ms to a minute."""
-WINDOW: Final = 60.0
-"""The one further guess: not a bucket, but so many requests in each fixed window."""
-USUAL_BURST: Final = 0.2
+SIZES: Final = (*BUCKETS, 60.0)
+"""The last one stands for what is no bucket: so many requests in each fixed window."""
+USUAL_BURST: Final = 0.3
 USUAL_BURST_PER_PAUSE: Final = 0.05
 """Before a second overshoot the bucket is taken to be small, larger where the pause is long."""
 LEANING: Final = 0.01
@@ -157,7 +165,7 @@ LIKELY: Final = 1.03
 CONSISTENT: Final = 1.15
 """Two overshoots on which no guess agrees better than this tell of a rate that has changed."""
 
-CLIMB_STEP: Final = 0.06
+CLIMB_STEP: Final = 0.04
 CLIMB_SECONDS: Final = 0.8
 CLIMB_WORTH: Final = 1.12
 """The rate climbs at once while a likely guess promises so much more than the one taken."""
@@ -181,7 +189,7 @@ SCOUT_SECONDS: Final = 30.0
 
 SLACK: Final = 0.02
 """A permit asked for so little too late does not delay the ones after it."""
-IDLE: Final = 1.0
+IDLE: Final = 0.25
 """After so long without a request the bucket may have filled again."""
 KEPT_MARKS: Final = 32
 
@@ -216,6 +224,14 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Guess:
+    """The service's rate after one overshoot, by `SIZES`. `grain` is what one permit changes."""
+
+    rates: tuple[float, ...]
+    grain: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """All that a limit scope knows of its rate; a value, so that it can be one row of a table.
 
@@ -241,13 +257,15 @@ class Pace:
     """The last permit before the pause: what is answered later about older ones is no news."""
     emptied_at: float | None = None
     """When the bucket was last known to be empty."""
+    proven: bool = False
+    """Whether a request got through since the last pause."""
     fruitless: int = 0
-    """Pauses in a row after which not one request got through."""
+    """Pauses in a row after which none did."""
     scout: Permit | None = None
     scouting: bool = False
     ceiling: float | None = None
-    guesses: tuple[tuple[float, ...], ...] = ()
-    """For each of the last two overshoots the service's rate, by `BURSTS` and then `WINDOW`."""
+    guesses: tuple[Guess, ...] = ()
+    """What each of the last two overshoots told."""
     burst: float | None = None
     """The size of the bucket that two overshoots agreed on."""
     reach: float = 0.0
@@ -327,7 +345,9 @@ def succeeded(pace: Pace, permit: Permit, now: float) -> Pace:
     """The service answered a request, and not with 429."""
     if permit.number <= pace.paused_after:
         return pace
-    pace = replace(pace, fruitless=0, scout=None)
+    if pace.scout is not None:
+        pace = replace(pace, scout=None, since=now, idle=0.0, marks=_marked(pace, now))
+    pace = replace(pace, fruitless=0, proven=True)
     if permit.at < pace.since or pace.rate >= pace.max_rate:
         return pace
     return _MOVES[pace.phase](pace, permit, now)
@@ -343,11 +363,12 @@ def throttled(pace: Pace, permit: Permit, now: float, retry_after: float | None)
         until = now + (retry_after or 0.0)
         return replace(pace, paused_until=max(pace.paused_until, until))
     seconds = _pause(pace, retry_after)
-    fruitful = pace.fruitless == 0 and permit.number > pace.marks[0].issued + 1
-    if fruitful:
+    trusted = pace.proven and retry_after is not None
+    if pace.proven:
         pace = _learn(pace, permit, now + seconds)
     return replace(
         pace,
+        calm=_calm_after(pace, now + seconds),
         next_at=now + seconds,
         since=now + seconds,
         idle=0.0,
@@ -356,8 +377,9 @@ def throttled(pace: Pace, permit: Permit, now: float, retry_after: float | None)
         paused_until=now + seconds,
         paused_after=pace.issued,
         fruitless=pace.fruitless + 1,
+        proven=False,
         scout=None,
-        scouting=retry_after is None or not fruitful,
+        scouting=not trusted,
     )
 
 
@@ -369,11 +391,15 @@ def learned(pace: Pace) -> float | None:
 
 
 def _limit(max_rate: float | None) -> float:
-    return MAX_RATE if max_rate is None else _within(max_rate, MAX_RATE)
+    if max_rate is None:
+        return MAX_RATE
+    if not max_rate > 0.0:
+        raise ValueError(f"a rate above 0 is needed, not {max_rate}")
+    return min(max_rate, MAX_RATE)
 
 
 def _within(rate: float, limit: float) -> float:
-    return max(MIN_RATE, min(rate, limit))
+    return min(max(rate, MIN_RATE), limit)
 
 
 def _pause(pace: Pace, retry_after: float | None) -> float:
@@ -381,6 +407,12 @@ def _pause(pace: Pace, retry_after: float | None) -> float:
     if not retry_after:
         return own
     return max(retry_after, own if pace.fruitless else SHORTEST_PAUSE)
+
+
+def _calm_after(pace: Pace, until: float) -> float:
+    """How long to leave well alone, when the last overshoot cost everything up to `until`."""
+    lost = until - (until if pace.emptied_at is None else pace.emptied_at)
+    return min(max(lost / LOOK_SHARE, SHORTEST_CALM), LONGEST_CALM)
 
 
 def _begin_stretch(pace: Pace, at: float) -> Pace:
@@ -395,15 +427,16 @@ def _marked(pace: Pace, at: float) -> tuple[Mark, ...]:
 
 
 def _step(pace: Pace, now: float, rate: float, phase: Phase) -> Pace:
-    """Go on at another rate. Whoever asks next does not wait for a gap of the old one."""
+    """Go on at another rate, from the last permit on."""
     rate = _within(rate, pace.max_rate)
+    last_at = pace.next_at - 1.0 / pace.rate
     return replace(
         pace,
         rate=rate,
         phase=phase,
         since=now,
         idle=0.0,
-        next_at=min(pace.next_at, now + 1.0 / rate),
+        next_at=last_at + 1.0 / rate,
         marks=_marked(pace, now),
     )
 
@@ -465,33 +498,28 @@ _MOVES: Final[Mapping[Phase, Callable[[Pace, Permit, float], Pace]]] = {
 def _learn(pace: Pace, permit: Permit, until: float) -> Pace:
     """Believe a new ceiling after an overshoot by `permit` that pauses everybody `until` then."""
     guess = _guess(pace, permit, until)
-    guesses = (*pace.guesses[-1:], guess)
-    if pace.guesses and _disagreement(guesses, _best(guesses)) > CONSISTENT:
-        guesses = (guess,)
-    usual = max(USUAL_BURST, USUAL_BURST_PER_PAUSE * (until - permit.at))
+    guesses = _agreeing((*pace.guesses[-1:], guess), pace.burst)
     likely = _likely(guesses, pace.burst)
-    taken = min(likely, key=lambda size: _penalty(guesses, size, pace.burst or usual))
-    ceiling = _within(min(guess[taken], pace.rate), pace.max_rate)
-    reach = min(max(guess[size] for size in likely), pace.rate)
-    climbing = reach > CLIMB_WORTH * ceiling
+    usual = pace.burst or max(USUAL_BURST, USUAL_BURST_PER_PAUSE * (until - permit.at))
+    taken = min(likely, key=lambda size: _penalty(guesses, size, usual))
+    ceiling = _within(min(guess.rates[taken], pace.rate), pace.max_rate)
+    reach = min(max(guess.rates[size] for size in likely), pace.rate)
+    settled = pace.burst is not None and len(guesses) == 2
+    climbing = reach > CLIMB_WORTH * ceiling and not settled
     return replace(
         pace,
         phase=Phase.CLIMB if climbing else Phase.CALM,
         rate=_within(MARGIN * ceiling, pace.max_rate),
         ceiling=ceiling,
         guesses=guesses,
-        burst=_SIZES[taken] if len(guesses) == 2 else pace.burst,
+        burst=SIZES[taken] if len(guesses) == 2 else None,
         reach=reach,
         emptied_at=permit.at,
-        calm=min(max((until - permit.at) / LOOK_SHARE, SHORTEST_CALM), LONGEST_CALM),
     )
 
 
-_SIZES: Final = (*BURSTS, WINDOW)
-
-
-def _guess(pace: Pace, permit: Permit, until: float) -> tuple[float, ...]:
-    """The service's rate, for each of `_SIZES`, if this permit was the first too many.
+def _guess(pace: Pace, permit: Permit, until: float) -> Guess:
+    """The service's rate, if this permit was the first too many.
 
     A bucket of `size` seconds is overdrawn when the permits of some stretch of the past exceed
     rate x (stretch + size); so the rate is the largest n / (t + size) over all stretches that end
@@ -499,6 +527,7 @@ def _guess(pace: Pace, permit: Permit, until: float) -> tuple[float, ...]:
     the same number each time, whatever the pace: permits per stretch and the pause after it.
     """
     first = pace.marks[0]
+    served = permit.number - 1 - first.issued
     stretches = [
         (permit.number - 0.5 - mark.issued, permit.at - mark.at)
         for mark in pace.marks
@@ -507,30 +536,49 @@ def _guess(pace: Pace, permit: Permit, until: float) -> tuple[float, ...]:
     since_empty = 0.0
     if pace.emptied_at is not None and pace.emptied_at < permit.at:
         since_empty = (permit.number - pace.paused_after) / (permit.at - pace.emptied_at)
-    bucket = (
-        max([since_empty, *(count / (span + size) for count, span in stretches)]) for size in BURSTS
+    buckets = (
+        max([since_empty, *(count / (span + size) for count, span in stretches)])
+        for size in BUCKETS
     )
-    return (*bucket, (permit.number - 1 - first.issued) / max(until - first.at, SLACK))
+    window = served / max(until - first.at, SLACK)
+    return Guess(rates=(*buckets, window), grain=1.0 / max(served, 1))
 
 
-def _disagreement(guesses: tuple[tuple[float, ...], ...], size: int) -> float:
-    rates = [guess[size] for guess in guesses]
+def _agreeing(guesses: tuple[Guess, ...], burst: float | None) -> tuple[Guess, ...]:
+    """The guesses that one rate explains, else the newest alone: the rate has changed.
+
+    A size that was settled has to explain them; when it does not, it is trusted once more and
+    settled anew by the next overshoot.
+    """
+    size = _best(guesses) if burst is None else SIZES.index(burst)
+    allowed = CONSISTENT + _grain(guesses)
+    return guesses if _disagreement(guesses, size) <= allowed else guesses[-1:]
+
+
+def _likely(guesses: tuple[Guess, ...], burst: float | None) -> list[int]:
+    """The sizes that may be: what two overshoots allow, or one, near the size settled before."""
+    if len(guesses) == 2:
+        allowed = (LIKELY + _grain(guesses)) * _disagreement(guesses, _best(guesses))
+        return [size for size in range(len(SIZES)) if _disagreement(guesses, size) <= allowed]
+    if burst is None:
+        return list(range(len(BUCKETS)))
+    return [size for size, value in enumerate(SIZES) if 0.5 <= value / burst <= 2.0]
+
+
+def _penalty(guesses: tuple[Guess, ...], size: int, usual: float) -> float:
+    """How little a size is believed: it disagrees, or it is far from usual."""
+    leaning = LEANING + _grain(guesses)
+    return _disagreement(guesses, size) + leaning * abs(math.log(SIZES[size] / usual))
+
+
+def _disagreement(guesses: tuple[Guess, ...], size: int) -> float:
+    rates = [guess.rates[size] for guess in guesses]
     return max(rates) / max(min(rates), MIN_RATE / 10)
 
 
-def _best(guesses: tuple[tuple[float, ...], ...]) -> int:
-    return min(range(len(_SIZES)), key=lambda size: _disagreement(guesses, size))
+def _best(guesses: tuple[Guess, ...]) -> int:
+    return min(range(len(SIZES)), key=lambda size: _disagreement(guesses, size))
 
 
-def _likely(guesses: tuple[tuple[float, ...], ...], burst: float | None) -> list[int]:
-    """The sizes that explain the overshoots; a single one is explained by all but a window."""
-    if len(guesses) == 1:
-        if burst is not None:
-            return [_SIZES.index(burst)]
-        return list(range(len(BURSTS)))
-    bound = LIKELY * _disagreement(guesses, _best(guesses))
-    return [size for size in range(len(_SIZES)) if _disagreement(guesses, size) <= bound]
-
-
-def _penalty(guesses: tuple[tuple[float, ...], ...], size: int, usual: float) -> float:
-    return _disagreement(guesses, size) + LEANING * abs(math.log(_SIZES[size] / usual))
+def _grain(guesses: tuple[Guess, ...]) -> float:
+    return max(guess.grain for guess in guesses)
