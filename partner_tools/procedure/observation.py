@@ -210,6 +210,10 @@ _LEAVES_BY_ITSELF = 15
 """The row of the decision table by which the directory may remove an object without anybody."""
 
 
+def _count(indexes: Sequence[int]) -> str:
+    return "1 device" if len(indexes) == 1 else f"{len(indexes)} devices"
+
+
 def keep_looking(
     look: Callable[[Collection[int]], None],
     awaiting: Callable[[], Mapping[str, Sequence[int]]],
@@ -226,7 +230,7 @@ def keep_looking(
     deadline, pause = clock() + wait_seconds, FIRST_PAUSE_SECONDS
     while waiting := awaiting():
         left = deadline - clock()
-        what = "; ".join(f"{len(indexes)} devices {deed}" for deed, indexes in waiting.items())
+        what = "; ".join(f"{_count(indexes)} {deed}" for deed, indexes in waiting.items())
         if left <= 0.0:
             tell(f"not waiting any longer for {what}")
             return
