@@ -7,7 +7,7 @@ comes out. Every report format renders this document and adds no fact to it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -106,8 +106,8 @@ def build_handoff(
     guide, so that a device's step 3 is the guide's step 3.
     """
     patience = patience or Patience()
-    decided = [(one, decide(_facts(one, run, now, patience))) for one in devices]
-    numbers = _numbers((decision for _, decision in decided), run.reason)
+    written = [_device(one, decide(_facts(one, run, now, patience))) for one in devices]
+    numbers = _numbered(written, run.reason)
     return {
         "schemaVersion": "1",
         "generatedAt": _time(now),
@@ -119,9 +119,9 @@ def build_handoff(
             "contact": partner.contact,
         },
         "run": _run(run),
-        "summary": _summary(decided),
-        "devices": [_device(one, decision, numbers) for one, decision in decided],
-        "guide": _guide((decision for _, decision in decided), numbers),
+        "summary": _summary(written),
+        "devices": written,
+        "guide": _guide(written, numbers),
     }
 
 
@@ -139,14 +139,20 @@ def _facts(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patience)
     )
 
 
-def _numbers(decisions: Iterable[Decision], reason: Reason) -> dict[StepId, int]:
-    """The guide's steps, numbered from 1 in the order in which they are followed."""
-    listed = {step.id for decision in decisions for step in decision.steps}
-    listed |= set(_FOR_EVERY_DEVICE)
+def _numbered(devices: Iterable[Document], reason: Reason) -> dict[StepId, int]:
+    """Number the guide's steps from 1 in the order in which they are followed, devices' too."""
+    listed = {StepId(step["id"]) for step in _steps(devices)} | set(_FOR_EVERY_DEVICE)
     if reason in _COMES_BACK:
         listed.add(StepId.REGISTER_AGAIN)
     in_order = sorted(listed, key=STEP_ORDER.__getitem__)
-    return {step: number for number, step in enumerate(in_order, start=1)}
+    numbers = {step: number for number, step in enumerate(in_order, start=1)}
+    for step in _steps(devices):
+        step["order"] = numbers[step["id"]]
+    return numbers
+
+
+def _steps(devices: Iterable[Document]) -> Iterator[dict[str, Any]]:
+    return (step for device in devices for step in device["steps"])
 
 
 def _customer(customer: Customer | None) -> dict[str, Any]:
@@ -170,59 +176,55 @@ def _run(run: RunFacts) -> dict[str, Any]:
 # --- the summary --------------------------------------------------------------------------------
 
 
-def _summary(decided: Sequence[tuple[HandoffDevice, Decision]]) -> dict[str, Any]:
-    steps = [step for _, decision in decided for step in decision.steps]
-    counted = Counter(step.status for step in steps)
+def _summary(devices: Sequence[Document]) -> dict[str, Any]:
+    steps = Counter(step["status"] for step in _steps(devices))
+    open_statuses = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
     return {
-        "devices": len(decided),
-        "outcomes": _counts(one.outcome for one, _ in decided),
-        "steps": {
-            status.value: counted[status]
-            for status in (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
-        },
-        "planes": {
-            plane.value: _counts(
-                decision.planes[plane].status for _, decision in decided if plane in decision.planes
-            )
-            for plane in Plane
-            if any(plane in decision.planes for _, decision in decided)
-        },
-        "owners": _owners(decision for _, decision in decided),
-        "evidence": _evidence([decision for _, decision in decided]),
+        "devices": len(devices),
+        "outcomes": dict(Counter(device["outcome"] for device in devices)),
+        "steps": {status.value: steps[status] for status in open_statuses},
+        "planes": _planes(devices),
+        "owners": _owners(devices),
+        "evidence": _evidence([device["planes"] for device in devices]),
     }
 
 
-def _counts(values: Iterable[Outcome | Status]) -> dict[str, int]:
-    counted = Counter(values)
-    return {value.value: counted[value] for value in sorted(counted, key=list(counted).index)}
+def _planes(devices: Iterable[Document]) -> dict[str, dict[str, int]]:
+    """Devices by status, per plane that any of them has."""
+    counts: dict[str, Counter[str]] = {plane.value: Counter() for plane in Plane}
+    for device in devices:
+        for plane, standing in device["planes"].items():
+            counts[plane][standing["status"]] += 1
+    return {plane: dict(counted) for plane, counted in counts.items() if counted}
 
 
-def _owners(decisions: Iterable[Decision]) -> dict[str, dict[str, int]]:
+def _owners(devices: Iterable[Document]) -> dict[str, dict[str, int]]:
     """Per owner, how many devices wait for it and how many steps that makes."""
-    devices: Counter[Owner] = Counter()
-    steps: Counter[Owner] = Counter()
-    for decision in decisions:
-        devices.update({step.owner for step in decision.steps})
-        steps.update(step.owner for step in decision.steps)
+    waiting: Counter[str] = Counter()
+    steps: Counter[str] = Counter()
+    for device in devices:
+        owners = [step["owner"] for step in device["steps"]]
+        waiting.update(set(owners))
+        steps.update(owners)
     return {
-        owner.value: {"devices": devices[owner], "steps": steps[owner]}
+        owner.value: {"devices": waiting[owner], "steps": steps[owner]}
         for owner in Owner
-        if devices[owner]
+        if waiting[owner]
     }
 
 
 _LOOKED_AT = (Plane.AUTOPILOT, Plane.INTUNE, Plane.ENTRA)
 
 
-def _evidence(decisions: Sequence[Decision]) -> dict[str, Any]:
-    """How much of the customer's tenant was looked at: what a reader may rely on."""
-    open_ones = [one for one in decisions if not _idle(one)]
-    seen = [one for one in open_ones if _graph_answered(one)]
-    whole = [one for one in seen if _verified(one)]
+def _evidence(devices: Sequence[Document]) -> dict[str, Any]:
+    """How much of the customer's tenant was looked at, by the planes of each device."""
+    open_ones = [planes for planes in devices if not _idle(planes)]
+    seen = [planes for planes in open_ones if _graph_answered(planes)]
+    whole = [planes for planes in seen if _verified(planes)]
     failures = Counter(
-        plane for one in open_ones for plane, standing in one.planes.items() if standing.error
+        plane for planes in open_ones for plane, it in planes.items() if "error" in it
     )
-    graph = "complete" if open_ones and len(whole) == len(open_ones) else "partial"
+    graph = "complete" if len(whole) == len(open_ones) else "partial"
     return {
         "graph": graph if seen else "none",
         "verifiedDevices": len(whole),
@@ -230,24 +232,22 @@ def _evidence(decisions: Sequence[Decision]) -> dict[str, Any]:
     }
 
 
-def _idle(decision: Decision) -> bool:
-    return all(one.status is Status.NOT_APPLICABLE for one in decision.planes.values())
+def _idle(planes: Document) -> bool:
+    return all(it["status"] == Status.NOT_APPLICABLE for it in planes.values())
 
 
-def _graph_answered(decision: Decision) -> bool:
-    return any(one.source is Source.GRAPH and one.error is None for one in decision.planes.values())
+def _graph_answered(planes: Document) -> bool:
+    return any(it.get("source") == Source.GRAPH and "error" not in it for it in planes.values())
 
 
-def _verified(decision: Decision) -> bool:
-    return all(decision.planes[plane].status is not Status.NOT_VERIFIED for plane in _LOOKED_AT)
+def _verified(planes: Document) -> bool:
+    return all(planes[plane]["status"] != Status.NOT_VERIFIED for plane in _LOOKED_AT)
 
 
 # --- the devices --------------------------------------------------------------------------------
 
 
-def _device(
-    one: HandoffDevice, decision: Decision, numbers: Mapping[StepId, int]
-) -> dict[str, Any]:
+def _device(one: HandoffDevice, decision: Decision) -> Document:
     identity = one.device.identity
     written: dict[str, Any] = {
         "row": one.device.row,
@@ -264,7 +264,7 @@ def _device(
         "correlationId": one.correlation_id,
         "joinType": decision.join_type.value,
         "planes": {plane.value: _plane(standing) for plane, standing in decision.planes.items()},
-        "steps": [_step(step, decision, numbers, identity) for step in decision.steps],
+        "steps": [_step(step, decision, identity) for step in decision.steps],
     }
     if one.device.replacement:
         written["replacement"] = {
@@ -302,16 +302,15 @@ def _plain(value: object) -> bool:
     return isinstance(value, str | bool | int | float) and value != ""
 
 
-def _step(
-    step: Step, decision: Decision, numbers: Mapping[StepId, int], identity: Identity
-) -> dict[str, Any]:
+def _step(step: Step, decision: Decision, identity: Identity) -> dict[str, Any]:
+    """A step without its final number: the guide gives it one."""
     ambiguous = any(one.id is StepId.RESOLVE_AMBIGUITY for one in decision.steps)
     return {
         "id": step.id.value,
         "plane": step.plane.value,
         "status": step.status.value,
         "owner": step.owner.value,
-        "order": numbers[step.id],
+        "order": 0,
         "after": [one.value for one in step.after],
         "why": step.why,
         "command": None if ambiguous else _command(step.id, decision, identity.serial_number),
@@ -361,29 +360,35 @@ def _device_id(decision: Decision) -> str | None:
 # --- the guide ----------------------------------------------------------------------------------
 
 
-def _guide(decisions: Iterable[Decision], numbers: Mapping[StepId, int]) -> list[dict[str, Any]]:
-    steps: dict[StepId, list[Step]] = {step: [] for step in numbers}
-    for decision in decisions:
-        for step in decision.steps:
-            steps[step.id].append(step)
-    return [_chapter(step, steps[step], number) for step, number in numbers.items()]
+def _guide(devices: Iterable[Document], numbers: Mapping[StepId, int]) -> list[dict[str, Any]]:
+    owners: dict[str, str] = {}
+    statuses: dict[str, Counter[str]] = {step.value: Counter() for step in numbers}
+    for step in _steps(devices):
+        owners.setdefault(step["id"], step["owner"])
+        statuses[step["id"]][step["status"]] += 1
+    return [
+        _chapter(step, number, statuses[step], owners.get(step)) for step, number in numbers.items()
+    ]
 
 
-def _chapter(id_: StepId, listed: Sequence[Step], number: int) -> dict[str, Any]:
+def _chapter(
+    id_: StepId, number: int, statuses: Mapping[str, int], owner: str | None
+) -> dict[str, Any]:
+    """How a step is done, and by how many. `owner` is the first device's, None without any."""
     chapter = GUIDE[id_]
-    plane, owner = HOMES[id_]
+    plane, usual_owner = HOMES[id_]
     return {
         "id": id_.value,
         "title": chapter.title,
         "plane": plane.value,
-        "owner": (listed[0].owner if listed else owner).value,
+        "owner": owner or usual_owner.value,
         "order": number,
         "about": chapter.about,
         "caution": chapter.caution,
         "portal": list(chapter.portal),
         "powershell": chapter.powershell,
-        "devices": len(listed),
-        "statuses": _counts(step.status for step in listed),
+        "devices": sum(statuses.values()),
+        "statuses": dict(statuses),
         "source": str(chapter.source),
         "sourceUrl": chapter.source.url,
     }

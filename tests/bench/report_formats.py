@@ -1,12 +1,13 @@
 """Time, memory and size of every report format, and of what it would cost another way.
 
     python tests/bench/report_formats.py [--devices 10000 100000] [--rounds 3] [--browser]
+        [--formats document html …]
 
-Each measurement is a process of its own: it builds the handoff of a mixed fleet, then writes one
-format. Seconds (wall and CPU) and megabytes are of the writing alone; `document` is the building
-of it. The baselines write the same rows the usual way: `xlsx-pandas` by `DataFrame.to_excel`,
-`html-markup` all devices as markup. `--browser` opens the page in Chromium and measures opening
-and filtering.
+The handoff of a mixed fleet is built once and kept as a file; each measurement is a process of its
+own that reads it and writes one format. Seconds (wall and CPU) and megabytes are of the writing
+alone; `document` is the building of it. The baselines write the same rows the usual way:
+`xlsx-pandas` by `DataFrame.to_excel`, `html-markup` all devices as markup. `--browser` opens the
+page in Chromium and measures opening and filtering.
 """
 
 from __future__ import annotations
@@ -82,18 +83,43 @@ def peak_megabytes() -> float:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
-def measure(name: str, count: int) -> dict[str, float]:
-    """One measurement, in this process."""
+def load(path: Path) -> Document:
+    """Read a handoff line by line, so that its text never stands in memory as a whole."""
+    parts: dict[str, str] = {}
+    devices: list[Document] = []
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            text = line.strip().rstrip(",")
+            if text.startswith('{"row"'):
+                devices.append(json.loads(text))
+            elif '": ' in text:
+                name, _, value = text.partition(": ")
+                parts[json.loads(name)] = value
+    del parts["devices"]
+    return {name: json.loads(value) for name, value in parts.items()} | {"devices": devices}
+
+
+def build(count: int) -> dict[str, float]:
+    """Build a handoff, in this process."""
     devices = list(fleet.large(count))
-    before, start, cpu = peak_megabytes(), time.perf_counter(), time.process_time()
-    document = fleet.handoff(devices)
-    size = 0
-    if name != "document":
-        del devices
-        before, start, cpu = peak_megabytes(), time.perf_counter(), time.process_time()
+    return _timed(lambda: len(fleet.handoff(devices)["devices"]) * 0)
+
+
+def measure(name: str, path: Path) -> dict[str, float]:
+    """Write one format, in this process."""
+    document = load(path)
+
+    def write() -> int:
         with tempfile.TemporaryFile() as stream:
             WRITERS[name](document, stream)
-            size = stream.seek(0, io.SEEK_END)
+            return stream.seek(0, io.SEEK_END)
+
+    return _timed(write)
+
+
+def _timed(work: Callable[[], int]) -> dict[str, float]:
+    before, start, cpu = peak_megabytes(), time.perf_counter(), time.process_time()
+    size = work()
     return {
         "seconds": time.perf_counter() - start,
         "cpu": time.process_time() - cpu,
@@ -102,15 +128,15 @@ def measure(name: str, count: int) -> dict[str, float]:
     }
 
 
-def measured(name: str, count: int, rounds: int) -> dict[str, float]:
-    """The medians of several processes."""
-    runs = [_run(name, count) for _ in range(rounds)]
-    return {what: statistics.median(run[what] for run in runs) for what in runs[0]}
+def measured(name: str, what: str, rounds: int) -> dict[str, float]:
+    """The medians of several processes; `what` is the file, or the count for `document`."""
+    runs = [_run(name, what) for _ in range(rounds)]
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
-def _run(name: str, count: int) -> dict[str, float]:
+def _run(name: str, what: str) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.report_formats", "--one", name, str(count)],
+        [sys.executable, "-m", "tests.bench.report_formats", "--one", name, what],
         capture_output=True,
         text=True,
         check=True,
@@ -120,7 +146,7 @@ def _run(name: str, count: int) -> dict[str, float]:
     return found
 
 
-def in_browser(count: int) -> dict[str, Any]:
+def in_browser(document: Path) -> dict[str, Any]:
     """How long Chromium takes to open the page, and per keystroke of the search."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
@@ -133,7 +159,7 @@ def in_browser(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "page.html"
         with path.open("wb") as stream:
-            FORMATS["html"].write(fleet.handoff(fleet.large(count)), stream)
+            FORMATS["html"].write(load(document), stream)
         try:
             start = time.perf_counter()
             driver.get(path.as_uri())
@@ -150,30 +176,45 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--devices", type=int, nargs="+", default=[10_000, 100_000])
     arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--formats", nargs="+", default=["document", *WRITERS])
     arguments.add_argument("--browser", action="store_true")
-    arguments.add_argument("--one", nargs=2, metavar=("FORMAT", "DEVICES"))
+    arguments.add_argument("--one", nargs=2, metavar=("FORMAT", "WHAT"))
     chosen = arguments.parse_args()
     if chosen.one:
-        sys.stdout.write(json.dumps(measure(chosen.one[0], int(chosen.one[1]))))
+        name, what = chosen.one
+        one = build(int(what)) if name == "document" else measure(name, Path(what))
+        sys.stdout.write(json.dumps(one))
         return
-    out = sys.stdout
-    out.write(
-        "| format | devices | seconds | CPU s | MB more | file, MB |\n|---|---|---|---|---|---|\n"
-    )
-    for count in chosen.devices:
-        for name in ("document", *WRITERS):
-            it = measured(name, count, chosen.rounds)
-            out.write(
-                f"| {name} | {count:,} | {it['seconds']:.2f} | {it['cpu']:.2f} |"
-                f" {it['megabytes']:.0f} | {it['size']:.1f} |\n"
-            )
-            out.flush()
-    for count in chosen.devices if chosen.browser else ():
-        it = in_browser(count)
-        out.write(
-            f"Chromium, {count:,} devices: open {it['open']:.1f} s, per keystroke"
-            f" {it['key']:.0f} ms (worst {it['worst']:.0f}), heap {it['heap']:.0f} MB\n"
+    sys.stdout.write("| format | devices | seconds | CPU s | MB more | file, MB |\n")
+    sys.stdout.write("|---|---|---|---|---|---|\n")
+    with tempfile.TemporaryDirectory() as folder:
+        for count in chosen.devices:
+            path = Path(folder) / f"{count}.json"
+            with path.open("wb") as stream:
+                FORMATS["json"].write(fleet.handoff(fleet.large(count)), stream)
+            report(path, count, chosen)
+            if chosen.browser:
+                report_browser(path, count)
+
+
+def report(path: Path, count: int, chosen: argparse.Namespace) -> None:
+    """Print a line for every format."""
+    for name in chosen.formats:
+        it = measured(name, str(count) if name == "document" else str(path), chosen.rounds)
+        sys.stdout.write(
+            f"| {name} | {count:,} | {it['seconds']:.2f} | {it['cpu']:.2f} |"
+            f" {it['megabytes']:.0f} | {it['size']:.1f} |\n"
         )
+        sys.stdout.flush()
+
+
+def report_browser(path: Path, count: int) -> None:
+    """Print what the page does in Chromium."""
+    it = in_browser(path)
+    sys.stdout.write(
+        f"Chromium, {count:,} devices: open {it['open']:.1f} s, per keystroke"
+        f" {it['key']:.0f} ms (worst {it['worst']:.0f}), heap {it['heap']:.0f} MB\n"
+    )
 
 
 if __name__ == "__main__":
