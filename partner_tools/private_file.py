@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from partner_tools.errors import InputError
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write the content under a temporary name and rename it; durable on return.
+    """Write the content; see `writing`."""
+    with writing(path) as stream:
+        stream.write(content)
 
-    Replaces an existing file; makes missing folders. The mode is 0600 where the system has modes.
-    Raises InputError where it cannot be written.
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A stream to a file that appears under its name when the block ends well; durable by then.
+
+    Replaces an existing file; makes missing folders, private to the user. The file's mode is 0600
+    where the system has modes. Raises InputError where it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, content)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _renamed_at_the_end(path) as stream:
+            yield stream
     except OSError as error:
         raise InputError(
             f"{str(path)!r} cannot be written: {error.strerror or error}",
@@ -27,13 +37,14 @@ def write_private(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+@contextmanager
+def _renamed_at_the_end(path: Path) -> Iterator[BinaryIO]:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".partner-tools-")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        with os.fdopen(descriptor, "w+b") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
         Path(name).replace(path)
     except BaseException:
         with suppress(OSError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from partner_tools.cli.options import FORMATS
+from partner_tools.cli.options import FORMAT_CHOICES, FORMATS
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.surroundings import now
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(FORMATS),
+    type=click.Choice(FORMAT_CHOICES),
     multiple=True,
     help="Format; may be repeated. [default: all]",
 )

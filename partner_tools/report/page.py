@@ -54,41 +54,43 @@ NOT_REMOVED: Mapping[str, str] = {
 
 def write_page(document: Document, stream: BinaryIO) -> None:
     """The page, in UTF-8."""
-    style, script = _text("page.css"), _text("page.js")
-    template = _environment().get_template("page.html")
+    style, script = text("page.css"), text("page.js")
+    template = environment().get_template("page.html")
     chunks = template.stream(
         document=document,
         view=view(document),
         style=style,
         script=script,
         data=_inside_script(packed(document)),
-        policy=_policy(style, script),
+        policy=policy(style, script),
     )
     chunks.enable_buffering(200)
     for chunk in chunks:
         stream.write(chunk.encode("utf-8", "replace"))
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates, with every value escaped unless it says otherwise."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    environment = Environment(
+    made = Environment(
         autoescape=True,
         undefined=StrictUndefined,
-        loader=FunctionLoader(_text),
+        loader=FunctionLoader(text),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "visible": _shown,
         "moment": moment,
         "counted": counted,
-        "typeset": lambda text: text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}"),
+        "typeset": lambda written: written.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}"),
     }
-    return environment
+    return made
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
+    """A file beside the templates."""
     return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
 
 
@@ -96,10 +98,11 @@ def _shown(value: object) -> str:
     return visible(str(value))
 
 
-def _policy(style: str, script: str) -> str:
+def policy(style: str, script: str | None = None) -> str:
     """Nothing is loaded from anywhere; only this very style and script count."""
+    scripts = f" script-src {_hash(script)};" if script is not None else ""
     return (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)};"
+        f"default-src 'none'; style-src {_hash(style)};{scripts}"
         " base-uri 'none'; form-action 'none'"
     )
 
@@ -111,8 +114,8 @@ def _hash(content: str) -> str:
 
 def _inside_script(value: object) -> str:
     """JSON that no parser of HTML can see an end of script, a comment or an entity in."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    written = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    return written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def moment(written: str | None) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from partner_tools.private_file import writing
+from partner_tools.report.checklist import write_checklist
 from partner_tools.report.handoff import Document
 from partner_tools.report.markdown import write_markdown
 from partner_tools.report.page import write_page
@@ -68,7 +68,14 @@ FORMATS: Mapping[str, Format] = {
     "md": Format(suffix="md", description="summary and guide for a ticket", write=write_markdown),
     "ps1": Format(suffix="ps1", description="a PowerShell script", write=write_script),
 }
-"""Every format by the name that `--format` takes; all of them are the default."""
+"""The renderings of a handoff by the name that `--format` takes; all of them are the default."""
+
+ON_REQUEST: Mapping[str, Format] = {
+    "checklist": Format(
+        suffix="checklist.html", description="a repair depot's page to tick", write=write_checklist
+    ),
+}
+"""What is written only where it is asked for."""
 
 
 def write_handoff(
@@ -76,12 +83,11 @@ def write_handoff(
 ) -> tuple[Path, ...]:
     """Write a handoff in each format, and say where. Makes the folder where there is none.
 
-    Raises OSError where the folder cannot be written to; files that are whole by then stay.
+    Raises InputError where the folder cannot be written to; files that are whole by then stay.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    name = file_name(document)
+    name, known = file_name(document), {**FORMATS, **ON_REQUEST}
     return tuple(
-        _write(document, folder / f"{name}.{FORMATS[one].suffix}", FORMATS[one]) for one in formats
+        _write(document, folder / f"{name}.{known[one].suffix}", known[one]) for one in formats
     )
 
 
@@ -105,12 +111,6 @@ def harmless(text: str) -> str:
 
 
 def _write(document: Document, path: Path, form: Format) -> Path:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".handoff-", suffix=".part")
-    try:
-        with os.fdopen(handle, "w+b") as stream:
-            form.write(document, stream)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with writing(path) as stream:
+        form.write(document, stream)
     return path

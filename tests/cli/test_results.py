@@ -9,7 +9,10 @@ from xml.etree.ElementTree import parse
 
 import pytest
 
+from partner_tools.cli.options import FORMAT_CHOICES, FORMATS
 from partner_tools.intake.schema import checker
+from partner_tools.report.write import FORMATS as REPORT_FORMATS
+from partner_tools.report.write import ON_REQUEST
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
 
@@ -129,3 +132,45 @@ def test_the_handoff_is_written_in_every_format(program: Program) -> None:
     assert suffixes == {".html", ".xlsx", ".csv", ".json", ".md", ".ps1"}
     (document,) = (json.loads(path.read_bytes()) for path in folder.glob("*.json"))
     assert not checker("handoff").violations(document)
+
+
+def test_the_formats_of_the_options_are_those_of_the_report() -> None:
+    assert FORMATS == tuple(REPORT_FORMATS)
+    assert FORMAT_CHOICES == (*REPORT_FORMATS, *ON_REQUEST)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(program: Program) -> None:
+    blocked = program.batch("a file, not a folder", "blocked")
+
+    result = program("deregister", program.serials("SN-1"), *OPTIONS, "--report", blocked / "x")
+
+    assert result.exit_code == 3
+    assert "Traceback" not in result.output
+
+
+def test_the_checklist_names_old_and_new_identity_and_every_step(program: Program) -> None:
+    batch = {
+        "schemaVersion": "1",
+        "reason": "replacement",
+        "devices": [
+            {
+                "serialNumber": "SN-1",
+                "replacement": {"serialNumber": "SN-1-NEW", "productKeyId": "3305670000021"},
+            },
+            {"serialNumber": "GHOST<b>x</b>"},
+        ],
+    }
+    file = program.batch(json.dumps(batch), "batch.json")
+    run = program.json("deregister", file, *OPTIONS, exit_code=7)["run"]
+
+    folder = program.folder / "out"
+    assert program("report", run, "-o", folder, "--format", "checklist").exit_code == 0
+
+    (path,) = folder.iterdir()
+    page = path.read_text(encoding="utf-8")
+    assert "SN-1-NEW" in page
+    assert "3305670000021" in page
+    assert "Never register the donor again" in page
+    assert page.index("Deregister the damaged") < page.index("Register the device again")
+    assert "Do not replace the board yet" in page
+    assert "GHOST<b>" not in page
