@@ -34,8 +34,10 @@ from partner_tools.outstanding import (
 from partner_tools.report.guide import GUIDE
 from partner_tools.report.powershell import command
 
-Document = dict[str, Any]
-"""A handoff by its schema, as `json.loads` would give it."""
+Json = dict[str, Any]
+"""A part of a handoff by its schema, as `json.loads` would give it."""
+Document = Json
+"""A whole handoff."""
 
 HOLD_RULE = "hold-list"
 """The rule by which a plan refuses what the partner's hold list names."""
@@ -68,7 +70,11 @@ class Partner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandoffDevice:
-    """One device as its run left it. `evidence` is what the ledger holds of `observed` events."""
+    """One device as its run left it. `evidence` is what the ledger holds of `observed` events.
+
+    `removed_at` is when the channel said that it is gone, of `removed` and of `absent` alike: what
+    was observed before that proves nothing of Windows Autopilot any more.
+    """
 
     device: Device
     outcome: Outcome
@@ -139,7 +145,7 @@ def _facts(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patience)
     )
 
 
-def _numbered(devices: Iterable[Document], reason: Reason) -> dict[StepId, int]:
+def _numbered(devices: Iterable[Json], reason: Reason) -> dict[StepId, int]:
     """Number the guide's steps from 1 in the order in which they are followed, devices' too."""
     listed = {StepId(step["id"]) for step in _steps(devices)} | set(_FOR_EVERY_DEVICE)
     if reason in _COMES_BACK:
@@ -151,17 +157,17 @@ def _numbered(devices: Iterable[Document], reason: Reason) -> dict[StepId, int]:
     return numbers
 
 
-def _steps(devices: Iterable[Document]) -> Iterator[dict[str, Any]]:
+def _steps(devices: Iterable[Json]) -> Iterator[Json]:
     return (step for device in devices for step in device["steps"])
 
 
-def _customer(customer: Customer | None) -> dict[str, Any]:
+def _customer(customer: Customer | None) -> Json:
     if customer is None:
         return {"tenantId": None, "domain": None, "name": None}
     return {"tenantId": customer.tenant_id, "domain": customer.domain, "name": customer.name}
 
 
-def _run(run: RunFacts) -> dict[str, Any]:
+def _run(run: RunFacts) -> Json:
     return {
         "id": run.id,
         "channel": str(run.channel),
@@ -176,7 +182,7 @@ def _run(run: RunFacts) -> dict[str, Any]:
 # --- the summary --------------------------------------------------------------------------------
 
 
-def _summary(devices: Sequence[Document]) -> dict[str, Any]:
+def _summary(devices: Sequence[Json]) -> Json:
     steps = Counter(step["status"] for step in _steps(devices))
     open_statuses = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
     return {
@@ -189,7 +195,7 @@ def _summary(devices: Sequence[Document]) -> dict[str, Any]:
     }
 
 
-def _planes(devices: Iterable[Document]) -> dict[str, dict[str, int]]:
+def _planes(devices: Iterable[Json]) -> dict[str, dict[str, int]]:
     """Devices by status, per plane that any of them has."""
     counts: dict[str, Counter[str]] = {plane.value: Counter() for plane in Plane}
     for device in devices:
@@ -198,7 +204,7 @@ def _planes(devices: Iterable[Document]) -> dict[str, dict[str, int]]:
     return {plane: dict(counted) for plane, counted in counts.items() if counted}
 
 
-def _owners(devices: Iterable[Document]) -> dict[str, dict[str, int]]:
+def _owners(devices: Iterable[Json]) -> dict[str, dict[str, int]]:
     """Per owner, how many devices wait for it and how many steps that makes."""
     waiting: Counter[str] = Counter()
     steps: Counter[str] = Counter()
@@ -216,7 +222,7 @@ def _owners(devices: Iterable[Document]) -> dict[str, dict[str, int]]:
 _LOOKED_AT = (Plane.AUTOPILOT, Plane.INTUNE, Plane.ENTRA)
 
 
-def _evidence(devices: Sequence[Document]) -> dict[str, Any]:
+def _evidence(devices: Sequence[Json]) -> Json:
     """How much of the customer's tenant was looked at, by the planes of each device."""
     open_ones = [planes for planes in devices if not _idle(planes)]
     seen = [planes for planes in open_ones if _graph_answered(planes)]
@@ -232,24 +238,24 @@ def _evidence(devices: Sequence[Document]) -> dict[str, Any]:
     }
 
 
-def _idle(planes: Document) -> bool:
+def _idle(planes: Json) -> bool:
     return all(it["status"] == Status.NOT_APPLICABLE for it in planes.values())
 
 
-def _graph_answered(planes: Document) -> bool:
+def _graph_answered(planes: Json) -> bool:
     return any(it.get("source") == Source.GRAPH and "error" not in it for it in planes.values())
 
 
-def _verified(planes: Document) -> bool:
+def _verified(planes: Json) -> bool:
     return all(planes[plane]["status"] != Status.NOT_VERIFIED for plane in _LOOKED_AT)
 
 
 # --- the devices --------------------------------------------------------------------------------
 
 
-def _device(one: HandoffDevice, decision: Decision) -> Document:
+def _device(one: HandoffDevice, decision: Decision) -> Json:
     identity = one.device.identity
-    written: dict[str, Any] = {
+    written: Json = {
         "row": one.device.row,
         "serialNumber": identity.serial_number,
         "manufacturer": identity.manufacturer,
@@ -259,7 +265,7 @@ def _device(one: HandoffDevice, decision: Decision) -> Document:
         "outcome": one.outcome.value,
         "detail": one.detail,
         "remedy": one.remedy,
-        "removedAt": _time(one.removed_at) if one.removed_at else None,
+        "removedAt": _removed_at(one),
         "requestId": one.request_id,
         "correlationId": one.correlation_id,
         "joinType": decision.join_type.value,
@@ -276,9 +282,16 @@ def _device(one: HandoffDevice, decision: Decision) -> Document:
     return written
 
 
-def _plane(standing: PlaneStatus) -> dict[str, Any]:
+def _removed_at(one: HandoffDevice) -> str | None:
+    """When our own removal was confirmed; what was gone already was never removed by us."""
+    if one.removed_at is None or one.outcome is not Outcome.REMOVED:
+        return None
+    return _time(one.removed_at)
+
+
+def _plane(standing: PlaneStatus) -> Json:
     """A plane without what is not known of it."""
-    written: dict[str, Any] = {
+    written: Json = {
         "status": standing.status.value,
         "observedAt": _time(standing.observed_at) if standing.observed_at else None,
         "source": standing.source.value if standing.source else None,
@@ -293,7 +306,7 @@ def _plane(standing: PlaneStatus) -> dict[str, Any]:
     return {name: value for name, value in written.items() if value is not None}
 
 
-def _found(found: Found) -> dict[str, Any]:
+def _found(found: Found) -> Json:
     details = {name: value for name, value in found.attributes.items() if _plain(value)}
     return {"ids": dict(found.ids), "details": details}
 
@@ -302,7 +315,7 @@ def _plain(value: object) -> bool:
     return isinstance(value, str | bool | int | float) and value != ""
 
 
-def _step(step: Step, decision: Decision, identity: Identity) -> dict[str, Any]:
+def _step(step: Step, decision: Decision, identity: Identity) -> Json:
     """A step without its final number: the guide gives it one."""
     ambiguous = any(one.id is StepId.RESOLVE_AMBIGUITY for one in decision.steps)
     return {
@@ -360,7 +373,7 @@ def _device_id(decision: Decision) -> str | None:
 # --- the guide ----------------------------------------------------------------------------------
 
 
-def _guide(devices: Iterable[Document], numbers: Mapping[StepId, int]) -> list[dict[str, Any]]:
+def _guide(devices: Iterable[Json], numbers: Mapping[StepId, int]) -> list[Json]:
     owners: dict[str, str] = {}
     statuses: dict[str, Counter[str]] = {step.value: Counter() for step in numbers}
     for step in _steps(devices):
@@ -371,9 +384,7 @@ def _guide(devices: Iterable[Document], numbers: Mapping[StepId, int]) -> list[d
     ]
 
 
-def _chapter(
-    id_: StepId, number: int, statuses: Mapping[str, int], owner: str | None
-) -> dict[str, Any]:
+def _chapter(id_: StepId, number: int, statuses: Mapping[str, int], owner: str | None) -> Json:
     """How a step is done, and by how many. `owner` is the first device's, None without any."""
     chapter = GUIDE[id_]
     plane, usual_owner = HOMES[id_]

@@ -79,10 +79,8 @@ def _filled(template: str, document: Document) -> str:
     customer, run = document["customer"], document["run"]
     name = customer["name"] or customer["domain"] or customer["tenantId"] or "nobody named"
     tenant = customer["tenantId"] or ""
-    return (
-        template.replace("@@FILE@@", "handoff.ps1")
-        .replace("@@TENANT@@", literal(tenant if is_guid(tenant) else ""))
-        .replace("@@HANDOFF@@", literal(visible(f"Handoff for {name}, run {run['id']}")))
+    return template.replace("@@TENANT@@", literal(tenant if is_guid(tenant) else "")).replace(
+        "@@HANDOFF@@", literal(visible(f"Handoff for {name}, run {run['id']}"))
     )
 
 

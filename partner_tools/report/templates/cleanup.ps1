@@ -30,11 +30,11 @@ The tenant that the script may work in. It refuses a session of any other.
 How long to wait for registrations to disappear.
 
 .EXAMPLE
-.\@@FILE@@
+.\handoff.ps1
 Shows what would be done.
 
 .EXAMPLE
-.\@@FILE@@ -Apply -KeysSaved
+.\handoff.ps1 -Apply -KeysSaved
 Does it, asking before every change.
 #>
 [CmdletBinding(SupportsShouldProcess = $true, ConfirmImpact = 'High')]
