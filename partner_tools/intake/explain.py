@@ -118,8 +118,6 @@ def _other(violation: Violation, column: str | None, value: object) -> Finding:
             remedy = "write it in quotes: a number loses leading zeros and long digits"
         message = f"{called} {violation.message}"
         return finding(rules.WRONG_TYPE, message, column=column, remedy=remedy)
-    if violation.keyword == "minItems":
-        return finding(rules.NO_DEVICES, "the batch names no device", column=column)
     rule = {
         "minProperties": rules.BLANK,
         "maxProperties": rules.TOO_LONG,

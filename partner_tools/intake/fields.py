@@ -34,7 +34,6 @@ _THOUSANDS_OF_SERIAL = re.compile("[0-9]{1,3}(,[0-9]{3})+")
 _DECIMAL = re.compile(r"[0-9]+[.,]0+")
 _FORMULA = re.compile(r'=\s*".*"')
 _DIGITS = re.compile(r"[0-9]+")
-_FORM_FIELD = re.compile(r"[{<].*[}>]")
 _QUOTED = re.compile(r"""(["']).*\1|'.*""")
 
 
@@ -146,8 +145,3 @@ def _damage(text: str, thousands: re.Pattern[str]) -> str | None:
 def _damaged(column: str, text: str, damage: str) -> Finding:
     message = f"the {label(column)} {shown(text)} was turned into {damage} by a spreadsheet"
     return finding(rules.SPREADSHEET_DAMAGE, message, column=column)
-
-
-def is_form_field(text: str) -> bool:
-    """Whether a text is the blank of a form, such as `{serial}` or `<serial>`."""
-    return _FORM_FIELD.fullmatch(text) is not None

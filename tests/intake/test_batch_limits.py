@@ -17,7 +17,7 @@ from partner_tools.intake.head import IntakeOptions
 from partner_tools.intake.rules import HaltError, shown
 from partner_tools.intake.seen import Seen
 from partner_tools.intake.source import Source, read_stream, source_at
-from partner_tools.model import ChannelName, Problem, Reason
+from partner_tools.model import ChannelName, Problem, Reason, Severity
 
 LONG = limits.RECORD_CHARACTERS
 
@@ -139,6 +139,38 @@ def test_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
         check_batch(source_at(str(path)), IntakeOptions(), found.append)
         assert [(None, "unreadable-file")] == [(one.row, one.rule) for one in found]
         assert tuple(found) == read_batch(source_at(str(path)), IntakeOptions()).problems
+
+
+def test_file_that_changes_while_it_is_read_is_a_problem(tmp_path: Path) -> None:
+    """Its encoding was found out before; what came in between is not guessed at."""
+    path = tmp_path / "batch.csv"
+    path.write_bytes(b"Serial,Other\n" + b"A1,x\n" * 60_000)
+    found: list[Problem] = []
+
+    def report(problem: Problem) -> None:
+        found.append(problem)
+        if problem.rule == "unknown-column":
+            with path.open("r+b") as file:
+                file.seek(280_000)
+                file.write(b"\xff\xff")
+
+    count = check_batch(source_at(str(path)), IntakeOptions(), report)
+    assert 0 < count.devices < 60_000
+    assert ["encoding"] == [one.rule for one in found if one.severity is Severity.ERROR]
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read")
+def test_fault_of_reading_is_a_problem() -> None:
+    source = source_at("/proc/self/mem")
+    found: list[Problem] = []
+    check_batch(source, IntakeOptions(), found.append)
+    assert ["unreadable-file"] == [one.rule for one in found]
+    assert tuple(found) == read_batch(source, IntakeOptions()).problems
+
+
+def test_nul_in_utf16_is_told_with_its_line() -> None:
+    content = "Serial\nA\U0001f4bb1\nB\0\n".encode("utf-16")
+    assert [(3, "nul-character")] == told(read(content))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes with a path")

@@ -263,6 +263,28 @@ def test_moments_are_those_of_the_services(text: str, verdict: bool) -> None:
     assert verdict == check.accepts(text) == check.accepts_fast(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("3F2C1C5E-8f0b-4c6e-9d3a-0d6f0f0b7a11", True),
+        ("3f2c1c5e8f0b4c6e9d3a0d6f0f0b7a11", False),
+        ("3f2c1c5e-8f0b-4c6e-9d3a-0d6f0f0b7a11\n", False),
+        (5, True),
+    ],
+)
+def test_formats_look_at_texts_only(text: object, verdict: bool) -> None:
+    for name in ("uuid", "date-time") if text == 5 else ("uuid",):
+        check = Checker({"format": name})
+        assert verdict == check.accepts(text) == check.accepts_fast(text)
+
+
+def test_patterns_that_look_around_are_taken() -> None:
+    """The fast validator then matches them in its slower way; verdicts are the same."""
+    check = Checker({"pattern": "^(?!a)b$"})
+    assert [True, False, False] == [check.accepts_fast(text) for text in ("b", "ab", "b\n")]
+    assert [True, False, False] == [check.accepts(text) for text in ("b", "ab", "b\n")]
+
+
 def test_a_valid_file_never_loads_jsonschema(tmp_path: Path) -> None:
     """The import costs more than checking ten rows; only an explanation needs it."""
     import subprocess
