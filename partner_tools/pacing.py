@@ -362,19 +362,19 @@ def throttled(pace: Pace, permit: Permit, now: float, retry_after: float | None)
     if permit.number <= pace.paused_after:
         until = now + (retry_after or 0.0)
         return replace(pace, paused_until=max(pace.paused_until, until))
-    seconds = _pause(pace, retry_after)
+    until = max(now + _pause(pace, retry_after), pace.paused_until)
     trusted = pace.proven and retry_after is not None
     if pace.proven:
-        pace = _learn(pace, permit, now + seconds)
+        pace = _learn(pace, permit, until)
     return replace(
         pace,
-        calm=_calm_after(pace, now + seconds),
-        next_at=now + seconds,
-        since=now + seconds,
+        calm=_calm_after(pace, until),
+        next_at=until,
+        since=until,
         idle=0.0,
         marks=(),
         pauses=pace.pauses + 1,
-        paused_until=now + seconds,
+        paused_until=until,
         paused_after=pace.issued,
         fruitless=pace.fruitless + 1,
         proven=False,
