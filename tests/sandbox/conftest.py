@@ -145,3 +145,87 @@ def connect() -> Iterator[Callable[..., Client]]:
             return Client(sandbox, kind, session)
 
         yield new
+
+
+@dataclass
+class Clock:
+    """A time that stands still until somebody moves it."""
+
+    now: float = 1_794_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@dataclass
+class GraphClient:
+    """A session against one sandbox's Graph: paths behind the version, v1.0 where none is said."""
+
+    sandbox: Sandbox
+    token: str
+    session: requests.Session
+
+    def __call__(self, method: str, path: str, **options: Any) -> requests.Response:
+        versioned = path if path.startswith("/beta/") else f"/v1.0{path}"
+        headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+        return self.session.request(
+            method,
+            f"{self.sandbox.urls['graph']}{versioned}",
+            headers=headers,
+            allow_redirects=False,
+            **{"timeout": 10, **options},
+        )
+
+    def json(self, path: str, **options: Any) -> Any:
+        return self("GET", path, **options).json()
+
+    def rows(self, path: str, **query: str) -> list[Any]:
+        """One page, found by query options without their `$`."""
+        answer = self("GET", path, params={f"${name}": text for name, text in query.items()})
+        assert answer.status_code == 200, answer.text
+        found: list[Any] = answer.json()["value"]
+        return found
+
+    def pages(self, path: str, **query: str) -> Iterator[list[Any]]:
+        """Every page."""
+        page = self.json(path, params={f"${name}": text for name, text in query.items()})
+        while True:
+            yield page["value"]
+            link = page.get("@odata.nextLink")
+            if link is None:
+                return
+            headers = {"Authorization": f"Bearer {self.token}"}
+            page = self.session.get(link, headers=headers, timeout=10).json()
+
+    def door(self, method: str, path: str = "") -> requests.Response:
+        """The tenant's own side."""
+        url = f"{self.sandbox.control_url}/graph/{CONTOSO}{path}"
+        return self.session.request(method, url, timeout=10)
+
+    def batch(self, *asked: dict[str, Any], version: str = "/v1.0") -> requests.Response:
+        path = "/$batch" if version == "/v1.0" else f"{version}/$batch"
+        return self("POST", path, json={"requests": list(asked)})
+
+
+@pytest.fixture
+def graph() -> Iterator[Callable[..., GraphClient]]:
+    """A client with a token of a customer: `graph` may do everything, `graphRead` look."""
+    with ExitStack() as stack:
+
+        def new(
+            sandbox: Sandbox, kind: str = "graph", domain: str = "contoso.onmicrosoft.com"
+        ) -> GraphClient:
+            session = stack.enter_context(requests.Session())
+            session.trust_env = False
+            token = sandbox.tokens[f"{kind}:{domain}"]
+            return GraphClient(sandbox, token, session)
+
+        yield new

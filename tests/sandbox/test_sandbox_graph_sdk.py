@@ -48,7 +48,12 @@ class Client:
         """Every item, by the client's own way from page to page."""
         found: list[Any] = []
         iterator = import_module("msgraph_core").PageIterator(first, self.adapter)
-        await iterator.iterate(lambda item: found.append(item) or True)
+
+        def keep(item: Any) -> bool:
+            found.append(item)
+            return True
+
+        await iterator.iterate(keep)
         return found
 
     async def batch(self, **asked: Any) -> tuple[dict[str, int], dict[str, Any]]:
