@@ -607,6 +607,22 @@ def test_planes(name: str, device: DeviceFacts, expected: list[Status]) -> None:
     assert expected == [decision.planes[plane].status for plane in usual], name
 
 
+def test_notes_say_what_a_status_alone_does_not() -> None:
+    deleted = decide(facts(*CLEAN, side(Plane.ENTRA, Subject.DELETED_OBJECT)))
+    assert "restored for 30 days" in str(deleted.planes[Plane.ENTRA].note)
+    guarded = decide(facts(joined(), found(Plane.INTUNE)))
+    assert "Leave it alone" in str(guarded.planes[Plane.ENTRA].note)
+    unlinked = decide(facts())
+    assert "look it up by its device id" in str(unlinked.planes[Plane.ENTRA].note)
+
+
+@pytest.mark.parametrize("outcome", sorted(GONE))
+def test_what_was_seen_before_a_device_was_gone_is_no_longer_there(outcome: Outcome) -> None:
+    before = found(Plane.AUTOPILOT, REMOVED - timedelta(minutes=1))
+    decision = decide(facts(before, outcome=outcome))
+    assert UNSEEN is decision.planes[Plane.AUTOPILOT].status
+
+
 def test_ids_of_a_snapshot_survive_the_removal() -> None:
     decision = decide(facts(found(Plane.AUTOPILOT, REMOVED - timedelta(hours=1)), NO_AUTOPILOT))
     assert decision.planes[Plane.AUTOPILOT].found[0].ids == {"id": INTUNE_ID}
