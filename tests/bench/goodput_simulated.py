@@ -1,0 +1,450 @@
+"""Goodput against hidden limits, in virtual time: how much of what a service allows is used.
+
+    python tests/bench/goodput_simulated.py            every limit, rate, bucket and latency
+    python tests/bench/goodput_simulated.py --quick    a few of each, for the mechanism
+
+*Goodput* is the served requests as a share of min(limit, concurrency / latency). Compared, on the
+same limits and seeds: one request at a time; five workers and 32 workers that each obey their own
+Retry-After; the governor's pace, cold and then with what it had learned. The constants of
+`partner_tools.pacing` were chosen on rates of 14, 45, 85 and 150/s, buckets of 0.02, 0.3, 0.8 and
+2.5 seconds and latencies of 80 and 250 ms; none of these stands in the tables.
+
+*Bound* is what a control could reach at most that learns the limit by one refusal, knows it
+exactly from then on, and spends a full bucket at the start and after the lock-out. What it cannot
+avoid is the one lock-out: nothing but a refusal tells where the limit is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+import random
+import statistics
+import sys
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import product
+from typing import Final
+
+from partner_tools import pacing
+from partner_tools.pacing import Pace, Permit, parse_retry_after
+from partner_tools.sandbox.rates import Limit, LimitKind, RetryAfter, admit, full, rate_at
+
+CONCURRENCY: Final = 32
+JITTER: Final = 0.1
+"""Each way takes half the latency, more or less by so much."""
+HOPELESS: Final = 50.0
+"""A run that takes so many times as long as the limit allows is broken off."""
+LOCKOUT: Final = (2.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """How a service refuses. Hits `extend` a lock-out; `says_when` is about Retry-After."""
+
+    lockout: bool = False
+    extend: bool = False
+    says_when: bool = True
+    window: bool = False
+
+
+KINDS: Final = {
+    "lock-out": Kind(lockout=True),
+    "extended": Kind(lockout=True, extend=True),
+    "no-lock-out": Kind(),
+    "silent-lock-out": Kind(lockout=True, says_when=False),
+    "silent": Kind(says_when=False),
+    "window": Kind(window=True),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """A service behind a hidden limit. `burst` is in seconds of the rate, `latency` in seconds.
+
+    `change` is (seconds since the start, new rate).
+    """
+
+    kind: str
+    rate: float
+    burst: float
+    latency: float
+    requests: int
+    change: tuple[float, float] | None = None
+
+    @property
+    def limit(self) -> Limit:
+        """The same for the sandbox's limiter."""
+        kind = KINDS[self.kind]
+        return Limit(
+            service="simulated",
+            rate=self.rate,
+            kind=LimitKind.FIXED_WINDOW if kind.window else LimitKind.TOKEN_BUCKET,
+            burst=max(1.0, self.rate * self.burst),
+            lockout=LOCKOUT if kind.lockout else None,
+            extend=kind.extend,
+            retry_after=RetryAfter.SECONDS if kind.says_when else RetryAfter.NONE,
+            changes=() if self.change is None else (self.change,),
+        )
+
+    @property
+    def goal(self) -> float:
+        """The requests per second that limit and concurrency allow."""
+        return min(self.rate, CONCURRENCY / self.latency)
+
+    @property
+    def bound(self) -> float:
+        """The goodput that one refusal leaves, for a control that needs no second one."""
+        kind = KINDS[self.kind]
+        if self.goal < self.rate or kind.window:
+            return 1.0
+        shortest = 1.0 if kind.says_when else 0.0
+        lost = statistics.mean(LOCKOUT) + 0.5 if kind.lockout else shortest
+        spare = self.burst + min(self.burst, lost)
+        return self.requests / (max(self.requests / self.rate - spare, 0.0) + lost) / self.goal
+
+
+class Service:
+    """The hidden limit at work."""
+
+    def __init__(self, world: World, seed: str) -> None:
+        self.world = world
+        self.random = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._limit = world.limit
+        self._bucket = full(self._limit, 0.0)
+
+    def header(self, now: float) -> str | None:
+        """None where the request is served, else the 429's Retry-After; "" without one."""
+        self._bucket, wait = admit(
+            self._limit,
+            self._bucket,
+            now,
+            rate=rate_at(self._limit, now),
+            draw=self.random.random(),
+        )
+        if wait is None:
+            return None
+        return str(math.ceil(wait)) if KINDS[self.world.kind].says_when else ""
+
+    def way(self) -> float:
+        """How long a request or an answer travels."""
+        return self.world.latency / 2 * (1 + JITTER * self.random.uniform(-1, 1))
+
+
+@dataclass(slots=True)
+class Run:
+    """What came of one run, in virtual seconds."""
+
+    world: World
+    served_at: list[float] = field(default_factory=list)
+    sent: int = 0
+    refused: int = 0
+    learned: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.served_at[-1] if self.served_at else math.inf
+
+    @property
+    def goodput(self) -> float:
+        return len(self.served_at) / self.seconds / self.world.goal
+
+    @property
+    def refusals(self) -> float:
+        return self.refused / max(self.sent, 1)
+
+    def good_after(self, since: float, rate: float, window: float, *, most: float = 9.0) -> float:
+        """Seconds from `since` until a window was served at no less than 0.9 of a rate."""
+        for at in self.served_at:
+            if at >= since and 0.9 * rate <= self._served(at, window) <= most * rate:
+                return max(at - since, 0.0)
+        return math.inf
+
+    def _served(self, at: float, window: float) -> float:
+        return (bisect_left(self.served_at, at + window) - bisect_left(self.served_at, at)) / window
+
+
+EVER: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _asked(header: str) -> float | None:
+    return parse_retry_after(header, EVER)
+
+
+def _arrivals(
+    service: Service, run: Run, heap: list[tuple[float, int, bool, int, str | None]], now: float
+) -> tuple[float, int, str | None] | None:
+    """Take the next event: None for a request that reached the service, else an answer."""
+    at, order, answered, who, header = heapq.heappop(heap)
+    if answered:
+        return at, who, header
+    heapq.heappush(heap, (at + service.way(), order, True, who, service.header(at)))
+    return None
+
+
+def paced(world: World, pace: Pace, seed: str) -> Run:
+    """All requests by 32 workers under one pace."""
+    service, run = Service(world, seed), Run(world)
+    heap: list[tuple[float, int, bool, int, str | None]] = []
+    permits: dict[int, Permit] = {}
+    now, left = 0.0, world.requests
+    while len(run.served_at) < world.requests and now < HOPELESS * world.requests / world.goal:
+        free = left > 0 and len(permits) < CONCURRENCY
+        next_at = pacing.due(pace, now) if free else math.inf
+        if not heap or next_at < heap[0][0]:
+            pace, permit = pacing.reserve(pace, next_at)
+            now, left, run.sent = permit.at, left - 1, run.sent + 1
+            permits[permit.number] = permit
+            heapq.heappush(heap, (now + service.way(), permit.number, False, permit.number, None))
+            continue
+        now = heap[0][0]
+        answer = _arrivals(service, run, heap, now)
+        if answer is None:
+            continue
+        _, number, header = answer
+        if header is None:
+            run.served_at.append(now)
+            pace = pacing.succeeded(pace, permits.pop(number), now)
+        else:
+            run.refused, left = run.refused + 1, left + 1
+            pace = pacing.throttled(pace, permits.pop(number), now, _asked(header))
+    run.learned = pacing.learned(pace)
+    return run
+
+
+def alone(world: World, workers: int, seed: str) -> Run:
+    """All requests by workers who know nothing of each other and obey their own Retry-After."""
+    service, run = Service(world, seed), Run(world)
+    heap: list[tuple[float, int, bool, int, str | None]] = []
+    tries = [0] * workers
+    now, left = 0.0, world.requests
+    for worker in range(min(workers, left)):
+        left, run.sent = left - 1, run.sent + 1
+        heapq.heappush(heap, (service.way(), worker, False, worker, None))
+    while heap and now < HOPELESS * world.requests / world.goal:
+        now = heap[0][0]
+        answer = _arrivals(service, run, heap, now)
+        if answer is None:
+            continue
+        _, worker, header = answer
+        rest = 0.0
+        if header is None:
+            run.served_at.append(now)
+            tries[worker] = 0
+            if left == 0:
+                continue
+            left -= 1
+        else:
+            run.refused += 1
+            backed_off = min(60.0, 2.0 ** tries[worker]) * service.random.uniform(0.5, 1.0)
+            rest, tries[worker] = _asked(header) or backed_off, tries[worker] + 1
+        run.sent += 1
+        heapq.heappush(heap, (now + rest + service.way(), worker, False, worker, None))
+    return run
+
+
+# --- What is compared --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """Medians over the seeds of one world, with the lowest and highest cold goodput."""
+
+    world: World
+    cold: float
+    lowest: float
+    highest: float
+    refusals: float
+    first_good: float
+    warm: float
+    warm_refusals: float
+    one: float
+    five: float
+    each: float
+
+
+def measure(job: tuple[World, int]) -> Cell:
+    """One world by all controls, over its seeds."""
+    world, seeds = job
+    cold, warm, one, five, each = [], [], [], [], []
+    for number in range(seeds):
+        seed = f"{world}{number}"
+        first = paced(world, pacing.cold(0.0), seed)
+        cold.append(first)
+        known = pacing.cold(0.0)
+        if first.learned is not None:
+            known = pacing.remembered(first.learned, 0.0)
+        warm.append(paced(world, known, seed + "again"))
+        one.append(alone(world, 1, seed).goodput)
+        five.append(alone(world, 5, seed).goodput)
+        each.append(alone(world, CONCURRENCY, seed).goodput)
+    return Cell(
+        world=world,
+        cold=statistics.median(run.goodput for run in cold),
+        lowest=min(run.goodput for run in cold),
+        highest=max(run.goodput for run in cold),
+        refusals=statistics.median(run.refusals for run in cold),
+        first_good=statistics.median(run.good_after(0.0, world.goal, 3.0) for run in cold),
+        warm=statistics.median(run.goodput for run in warm),
+        warm_refusals=statistics.median(run.refusals for run in warm),
+        one=statistics.median(one),
+        five=statistics.median(five),
+        each=statistics.median(each),
+    )
+
+
+def worlds(
+    kinds: Iterable[str],
+    rates: Sequence[float],
+    bursts: Sequence[float],
+    latencies: Sequence[float],
+    requests: int,
+) -> Iterator[World]:
+    """Every combination; a window has no burst."""
+    for kind, rate, latency in product(kinds, rates, latencies):
+        for burst in (0.0,) if KINDS[kind].window else bursts:
+            yield World(kind=kind, rate=rate, burst=burst, latency=latency, requests=requests)
+
+
+def settling(job: tuple[str, float, float, float, int]) -> tuple[float, ...]:
+    """Seconds after a change of the hidden rate until it is used within 10 %, by seed."""
+    kind, before, after, burst, seeds = job
+    found = []
+    for number in range(seeds):
+        seed = f"{job}{number}"
+        at = random.Random(seed).uniform(60.0, 120.0)  # noqa: S311 - repeatable
+        world = World(
+            kind=kind,
+            rate=before,
+            burst=burst,
+            latency=0.1,
+            change=(at, after),
+            requests=int(before * at + after * 500),
+        )
+        run = paced(world, pacing.cold(0.0), seed)
+        found.append(run.good_after(at, after, 10.0, most=1.1))
+    return tuple(found)
+
+
+# --- Tables ------------------------------------------------------------------------------------
+
+
+def say(*lines: str) -> None:
+    """Print a part of the result as soon as it is there."""
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f}"
+
+
+def seconds(value: float) -> str:
+    return "never" if math.isinf(value) else f"{value:.0f}"
+
+
+HEAD: Final = (
+    "| limit | rate | bucket s | latency s | bound | cold (spread) | 429s | first good rate s "
+    "| remembered | 429s | one at a time | five workers | 32 workers |"
+)
+
+
+def row(cell: Cell) -> str:
+    world = cell.world
+    figures = [
+        world.kind,
+        f"{world.rate:g}",
+        "-" if KINDS[world.kind].window else f"{world.burst:g}",
+        f"{world.latency:g}",
+        "-" if KINDS[world.kind].window else percent(world.bound),
+        f"**{percent(cell.cold)}** ({percent(cell.lowest)}-{percent(cell.highest)})",
+        percent(cell.refusals, 1),
+        seconds(cell.first_good),
+        f"**{percent(cell.warm)}**",
+        percent(cell.warm_refusals, 1),
+        percent(cell.one),
+        percent(cell.five),
+        percent(cell.each),
+    ]
+    return "| " + " | ".join(figures) + " |"
+
+
+def verdict(cells: Sequence[Cell], requests: int) -> list[str]:
+    """How many cells reach what is aimed at, and how many could."""
+    cold_goal, refusals = (0.92, 0.01) if requests >= 30_000 else (0.88, 0.015)
+    if 3_000 <= requests < 30_000:
+        refusals = 0.01
+    locked = [cell for cell in cells if KINDS[cell.world.kind].lockout]
+    free = [cell for cell in cells if not KINDS[cell.world.kind].lockout]
+    peers = [cell for cell in locked if cell.cold > max(cell.one, cell.five, cell.each)]
+    best = [cell for cell in locked if cell.warm > max(cell.one, cell.five, cell.each)]
+    return [
+        f"- cold >= {percent(cold_goal)} % with lock-out: "
+        f"{sum(cell.cold >= cold_goal for cell in locked)} of {len(locked)}; possible at all "
+        f"(bound): {sum(cell.world.bound >= cold_goal for cell in locked)}",
+        f"- cold >= 85 % without: {sum(cell.cold >= 0.85 for cell in free)} of {len(free)}",
+        f"- remembered >= 93 %: {sum(cell.warm >= 0.93 for cell in cells)} of {len(cells)}",
+        f"- 429s <= {percent(refusals, 1)} %: cold "
+        f"{sum(cell.refusals <= refusals for cell in cells)}, remembered "
+        f"{sum(cell.warm_refusals <= refusals for cell in cells)} of {len(cells)}",
+        f"- better than all three peers where there is a lock-out: cold {len(peers)}, remembered "
+        f"{len(best)} of {len(locked)}",
+        f"- medians over all cells: cold {percent(statistics.median(c.cold for c in cells))}, "
+        f"remembered {percent(statistics.median(c.warm for c in cells))}, one at a time "
+        f"{percent(statistics.median(c.one for c in cells))}, five workers "
+        f"{percent(statistics.median(c.five for c in cells))}, 32 workers "
+        f"{percent(statistics.median(c.each for c in cells))}",
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--quick", action="store_true", help="few worlds, one seed")
+    parser.add_argument("--requests", type=int, nargs="*", default=[1_500, 3_000, 30_000])
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--rates", type=float, nargs="*", default=[10, 30, 60, 200])
+    parser.add_argument("--bursts", type=float, nargs="*", default=[0.2, 1.0, 5.0])
+    parser.add_argument("--latencies", type=float, nargs="*", default=[0.05, 0.1, 0.3, 2.0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=1)
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.requests, options.rates, options.seeds = [1_500], [30], 1
+        options.bursts, options.latencies = [1.0], [0.1]
+    with ProcessPoolExecutor(options.processes) as pool:
+        for requests in options.requests:
+            say("", f"## {requests:,} requests", "", HEAD, "|---" * 13 + "|")
+            chosen = worlds(
+                options.kinds, options.rates, options.bursts, options.latencies, requests
+            )
+            cells = []
+            for cell in pool.map(measure, [(world, options.seeds) for world in chosen]):
+                cells.append(cell)
+                say(row(cell))
+            say("", *verdict(cells, requests))
+        say("", "## The hidden rate changes during the run, latency 0.1 s", "")
+        say(
+            "| limit | from | to | bucket s | seconds until within 10 %, by seed |",
+            "|---" * 5 + "|",
+        )
+        kinds = [kind for kind in options.kinds if not KINDS[kind].window]
+        jobs = [
+            (kind, before, after, burst, options.seeds)
+            for kind in kinds
+            for before, after in ([(60.0, 30.0)] if options.quick else CHANGES)
+            for burst in options.bursts
+        ]
+        for job, found in zip(jobs, pool.map(settling, jobs), strict=True):
+            kind, before, after, burst, _ = job
+            times = ", ".join(seconds(value) for value in sorted(found))
+            say(f"| {kind} | {before:g} | {after:g} | {burst:g} | {times} |")
+
+
+CHANGES: Final = [(60.0, 30.0), (200.0, 60.0), (30.0, 45.0), (30.0, 60.0)]
+
+if __name__ == "__main__":
+    main()
