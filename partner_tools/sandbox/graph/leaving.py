@@ -113,11 +113,10 @@ def delete_device(estate: Estate, device: Row, now: float) -> None:
 
 def restore(estate: Estate, name: str, now: float) -> Row | None:
     """Bring back a deleted object; it is not compliant any more."""
-    row = estate.deleted.remove(name, now)
-    if row is None:
+    deleted = estate.deleted.remove(name, now)
+    if deleted is None:
         return None
-    del row["deletedDateTime"]
-    row["isCompliant"] = False
+    row = {**deleted, "deletedDateTime": None, "isCompliant": False}
     estate.devices.add(row)
     return row
 
@@ -209,8 +208,9 @@ def _remove_device(estate: Estate, device: Row, now: float) -> None:
     """Take an object out: into the recycle bin with its keys, or for good and without them."""
     estate.devices.remove(device["id"], now)
     if estate.quirks().soft_delete and _trust(device) in RECYCLED:
-        estate.deleted.add({**device, "deletedDateTime": stamp(now)})
-        estate.later(now + THIRTY_DAYS, partial(purge, estate, device["id"]))
+        deleted = {**device, "deletedDateTime": stamp(now)}
+        estate.deleted.add(deleted)
+        estate.later(now + THIRTY_DAYS, partial(_expire, estate, deleted))
     else:
         _forget_keys(estate, device["deviceId"], now)
 
@@ -220,6 +220,12 @@ def purge(estate: Estate, name: str, now: float) -> None:
     row = estate.deleted.remove(name, now)
     if row is not None:
         _forget_keys(estate, row["deviceId"], now)
+
+
+def _expire(estate: Estate, deleted: Row, now: float) -> None:
+    """Purge this row, unless it was restored since, and maybe deleted again."""
+    if estate.deleted.get(deleted["id"]) is deleted:
+        purge(estate, deleted["id"], now)
 
 
 def _forget_keys(estate: Estate, device_id: str, now: float) -> None:
