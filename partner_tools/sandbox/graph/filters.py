@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from partner_tools.sandbox.graph.table import Row
 
 Value = str | bool | None
-Test = Callable[[Row], bool]
+Predicate = Callable[[Row], bool]
 
 COMPARISONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 FUNCTIONS = frozenset({"contains", "startswith", "endswith"})
@@ -108,21 +109,21 @@ def equalities(tree: Tree) -> tuple[str, tuple[str, ...]] | None:
     return names.pop(), tuple(map(str, values))
 
 
-def test_of(tree: Tree, of_leaf: Callable[[Leaf], Test]) -> Test:
+def predicate_of(tree: Tree, of_leaf: Callable[[Leaf], Predicate]) -> Predicate:
     """The test of a row that a tree is, given the test that each leaf is."""
     match tree:
         case Leaf():
             return of_leaf(tree)
         case Negation(inner=inner):
-            negated = test_of(inner, of_leaf)
+            negated = predicate_of(inner, of_leaf)
             return lambda row: not negated(row)
         case Chain(word=word, parts=parts):
-            tests = [test_of(part, of_leaf) for part in parts]
+            tests = [predicate_of(part, of_leaf) for part in parts]
             whole = any if word == "or" else all
             return lambda row: whole(test(row) for test in tests)
 
 
-def holds(leaf: Leaf) -> Test:
+def holds(leaf: Leaf) -> Predicate:
     """The test that a leaf is by its words. Text is compared without case."""
     name = leaf.name
     if leaf.element:
@@ -160,10 +161,9 @@ def _key(value: object) -> object:
     if not isinstance(value, str):
         return value
     if len(value) >= 10 and value[4:5] == "-" and value[7:8] == "-":
-        try:
-            return datetime.fromisoformat(value).isoformat()
-        except ValueError:
-            pass
+        with suppress(ValueError, OverflowError):
+            moment = datetime.fromisoformat(value)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     return value.casefold()
 
 

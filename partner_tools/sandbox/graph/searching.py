@@ -16,14 +16,14 @@ from partner_tools.sandbox.graph.asked import Asked, Family, Refusal
 from partner_tools.sandbox.graph.filters import (
     FilterError,
     Leaf,
-    Test,
+    Predicate,
     Tree,
     equalities,
     holds,
     leaves,
     negates,
     parse,
-    test_of,
+    predicate_of,
 )
 from partner_tools.sandbox.graph.shapes import DEVICE, MANAGED, Shape
 from partner_tools.sandbox.graph.table import Row, Table
@@ -176,12 +176,14 @@ def _quickly(
     return table.having(name, values) if usable else None
 
 
-def _slowly(asked: Asked, table: Table, tree: Tree, of_leaf: Callable[[Leaf], Test]) -> list[Row]:
-    test = test_of(tree, of_leaf)
+def _slowly(
+    asked: Asked, table: Table, tree: Tree, of_leaf: Callable[[Leaf], Predicate]
+) -> list[Row]:
+    test = predicate_of(tree, of_leaf)
     return [row for row in table.rows(asked.since) if test(row)]
 
 
-def _managed(leaf: Leaf) -> Test:
+def _managed(leaf: Leaf) -> Predicate:
     """The test that Intune makes of a leaf: none at all for what it does not support."""
     operators = MANAGED_FILTERS.get(leaf.name, frozenset())
     operator = leaf.operator
