@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 Json = Mapping[str, Any]
 
 STATIC_DEVICES = 1_000
-"""Up to here every device stands in the file as markup too; above, only the exceptions do. A table
-of 100,000 rows as markup takes a browser 46 s and 7 GB (docs/benchmarks.md)."""
+"""Up to here every device stands in the file as markup too; above, only the exceptions do, for a
+browser stalls on a table of many thousand rows."""
 
 MAIN_PLANES = ("autopilot", "intune", "entra", "active-directory")
 
