@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -29,6 +30,7 @@ from partner_tools.sandbox import (
     shipped_seed,
 )
 from partner_tools.sandbox.faults import BodyForm, FaultKind, Faults, LastPage, Quirks
+from partner_tools.sandbox.graph.asked import ROUTES as GRAPH_ROUTES
 from partner_tools.sandbox.partner_center.asked import ROUTES
 from partner_tools.sandbox.rates import LimitKind, RetryAfter, Scope
 from partner_tools.sandbox.seed import Relationship
@@ -250,8 +252,10 @@ def test_the_reference_names_everything_that_can_be_chosen(
         *schema["match"]["properties"],
         *schema["fault"]["properties"],
         *schema["limit"]["properties"],
+        *schema["graph"]["properties"],
         *(operation for _, _, operation in ROUTES),
-        *sandbox.tokens,
+        *(route.operation for route in GRAPH_ROUTES),
+        *(re.sub(":.*", ":{domain}", kind) for kind in sandbox.tokens),
         *sandbox.announce(),
     } - {"schemaVersion"}
     assert sorted(word for word in words if f"`{word}`" not in reference) == []
