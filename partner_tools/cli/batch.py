@@ -51,10 +51,10 @@ def load_batch(
 
 def open_batch(path: str) -> Source:
     """Where the bytes of a batch come from; `-` is standard input."""
-    from partner_tools.intake.source import Source, source_at
+    from partner_tools.intake.source import read_stream, source_at
 
     if path == "-":
-        return Source(name="-", content=sys.stdin.buffer.read())
+        return read_stream(sys.stdin.buffer)
     return source_at(path)
 
 
