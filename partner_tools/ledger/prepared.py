@@ -1,8 +1,8 @@
 """Statements that are compiled once and run on the driver's own cursor.
 
-SQLAlchemy spends about 50 µs on every execution besides what the database does, ten times what
-SQLite takes for a row by its key (`tests/bench/ledger_events.py`). Recording an event takes five
-statements, many times a second; everything else in the ledger goes the ordinary way.
+SQLAlchemy's own part of an execution takes about ten times as long as SQLite takes for a row by
+its key (`tests/bench/ledger_events.py` prints both). Recording takes five statements, many times
+a second; everything else in the ledger goes the ordinary way.
 """
 
 from __future__ import annotations

@@ -23,8 +23,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy import bindparam, select
+
 from partner_tools.events import Event, Kind
 from partner_tools.ledger import Ledger, RunStart, new_run_id, sqlite_url
+from partner_tools.ledger.prepared import Prepared
+from partner_tools.ledger.tables import runs
 from partner_tools.model import ChannelName, Device, Identity, RunId
 
 AT = datetime(2026, 4, 17, 10, 15, 30, tzinfo=UTC)
@@ -180,6 +184,29 @@ def measure(bench: Bench, repeats: int, folder: Path) -> None:
     say(f"{'groups against one commit per event':<48} {ratio:>10,.1f} times")
 
 
+def measure_statement(bench: Bench, repeats: int) -> None:
+    """What one row by its key costs, asked for in both ways."""
+    run = bench.new_run(1)
+    statement = select(runs.c.state).where(runs.c.run == bindparam("of"))
+    with bench.ledger._database.read() as connection:
+        prepared = Prepared(statement, connection.dialect)
+        ways: dict[str, Callable[[], object]] = {
+            "one row by its key, SQLAlchemy": lambda: connection.execute(
+                statement, {"of": run}
+            ).all(),
+            "one row by its key, prepared": lambda: prepared.rows(connection, {"of": run}),
+        }
+        for name, ask in ways.items():
+            tell(name, [_microseconds(ask) for _ in range(repeats)], "µs of processor")
+
+
+def _microseconds(ask: Callable[[], object], times: int = 2000) -> float:
+    used = time.thread_time()
+    for _ in range(times):
+        ask()
+    return (time.thread_time() - used) / times * 1e6
+
+
 def measure_share(bench: Bench, repeats: int) -> None:
     requests = int(RATE * 4)
     shares, processor = [], []
@@ -207,6 +234,7 @@ def main(arguments: Sequence[str]) -> None:
         with Ledger.open(url) as ledger:
             bench = Bench(ledger, wanted.devices, [0])
             measure(bench, wanted.repeats, folder)
+            measure_statement(bench, wanted.repeats)
             measure_share(bench, wanted.repeats)
         size = sum(each.stat().st_size for each in folder.glob("ledger.db*") if each.is_file())
         with Ledger.open(url) as ledger:

@@ -19,7 +19,7 @@ from partner_tools.model import Device, Identity, Outcome, RunId, RunState
 ROOT = Path(__file__).parents[2]
 AT = datetime(2026, 4, 17, 10, 16, tzinfo=UTC)
 DEVICES = 400
-KILLS = 4
+KILLS = 3
 
 REMOVE = """
 import os, sys
@@ -87,7 +87,7 @@ def test_a_process_killed_while_it_writes_loses_nothing_and_is_followed(
         )
     sent: set[int] = set()
     for kill in range(KILLS):
-        sent |= killed_after(removing(ledger_url, start.run), 3 + 11 * kill)
+        sent |= killed_after(removing(ledger_url, start.run), 3 + 17 * kill)
         with Ledger.open(ledger_url) as ledger:
             assert ledger.run(start.run).state is RunState.INTERRUPTED
             assert not ledger.is_held(start.run)
