@@ -9,9 +9,11 @@ Retry-After; the governor's pace, cold and then with what it had learned. The co
 `partner_tools.pacing` were chosen on rates of 14, 45, 85 and 150/s, buckets of 0.02, 0.3, 0.8 and
 2.5 seconds and latencies of 80 and 250 ms; none of these stands in the tables.
 
-*Bound* is what a control could reach at most that learns the limit by one refusal, knows it
-exactly from then on, and spends a full bucket at the start and after the lock-out. What it cannot
-avoid is the one lock-out: nothing but a refusal tells where the limit is.
+*Bounds* are what a control could reach at most that learns the limit by one refusal or by two,
+knows it exactly from then on, and spends a full bucket at the start and after each lock-out. One
+refusal is the least: nothing else tells where the limit is. Two are the least where the size of
+the bucket is not known either, as the first one fits a small bucket and a high rate as well as a
+large bucket and a low one.
 """
 
 from __future__ import annotations
@@ -96,16 +98,16 @@ class World:
         """The requests per second that limit and concurrency allow."""
         return min(self.rate, CONCURRENCY / self.latency)
 
-    @property
-    def bound(self) -> float:
-        """The goodput that one refusal leaves, for a control that needs no second one."""
+    def bound(self, refusals: int) -> float:
+        """The goodput that so many refusals leave, for a control that needs no more of them."""
         kind = KINDS[self.kind]
         if self.goal < self.rate or kind.window:
             return 1.0
         shortest = 1.0 if kind.says_when else 0.0
         lost = statistics.mean(LOCKOUT) + 0.5 if kind.lockout else shortest
-        spare = self.burst + min(self.burst, lost)
-        return self.requests / (max(self.requests / self.rate - spare, 0.0) + lost) / self.goal
+        spare = self.burst + refusals * min(self.burst, lost)
+        least = max(self.requests / self.rate - spare, 0.0) + refusals * lost
+        return self.requests / least / self.goal
 
 
 class Service:
@@ -141,26 +143,23 @@ class Run:
 
     world: World
     served_at: list[float] = field(default_factory=list)
+    ended_at: float = 0.0
     sent: int = 0
     refused: int = 0
     learned: float | None = None
 
     @property
-    def seconds(self) -> float:
-        return self.served_at[-1] if self.served_at else math.inf
-
-    @property
     def goodput(self) -> float:
-        return len(self.served_at) / self.seconds / self.world.goal
+        return len(self.served_at) / self.ended_at / self.world.goal
 
     @property
     def refusals(self) -> float:
         return self.refused / max(self.sent, 1)
 
-    def good_after(self, since: float, rate: float, window: float, *, most: float = 9.0) -> float:
-        """Seconds from `since` until a window was served at no less than 0.9 of a rate."""
+    def good_after(self, since: float, rate: float, window: float) -> float:
+        """Seconds from `since` until a window was served within 10 % of a rate."""
         for at in self.served_at:
-            if at >= since and 0.9 * rate <= self._served(at, window) <= most * rate:
+            if at >= since and 0.9 * rate <= self._served(at, window) <= 1.1 * rate:
                 return max(at - since, 0.0)
         return math.inf
 
@@ -212,7 +211,7 @@ def paced(world: World, pace: Pace, seed: str) -> Run:
         else:
             run.refused, left = run.refused + 1, left + 1
             pace = pacing.throttled(pace, permits.pop(number), now, _asked(header))
-    run.learned = pacing.learned(pace)
+    run.ended_at, run.learned = now, pacing.learned(pace)
     return run
 
 
@@ -244,6 +243,7 @@ def alone(world: World, workers: int, seed: str) -> Run:
             rest, tries[worker] = _asked(header) or backed_off, tries[worker] + 1
         run.sent += 1
         heapq.heappush(heap, (now + rest + service.way(), worker, False, worker, None))
+    run.ended_at = now
     return run
 
 
@@ -288,7 +288,7 @@ def measure(job: tuple[World, int]) -> Cell:
         lowest=min(run.goodput for run in cold),
         highest=max(run.goodput for run in cold),
         refusals=statistics.median(run.refusals for run in cold),
-        first_good=statistics.median(run.good_after(0.0, world.goal, 3.0) for run in cold),
+        first_good=statistics.median(run.good_after(0.0, world.goal, 5.0) for run in cold),
         warm=statistics.median(run.goodput for run in warm),
         warm_refusals=statistics.median(run.refusals for run in warm),
         one=statistics.median(one),
@@ -326,7 +326,7 @@ def settling(job: tuple[str, float, float, float, int]) -> tuple[float, ...]:
             requests=int(before * at + after * 500),
         )
         run = paced(world, pacing.cold(0.0), seed)
-        found.append(run.good_after(at, after, 10.0, most=1.1))
+        found.append(run.good_after(at, after, 10.0))
     return tuple(found)
 
 
@@ -348,7 +348,7 @@ def seconds(value: float) -> str:
 
 
 HEAD: Final = (
-    "| limit | rate | bucket s | latency s | bound | cold (spread) | 429s | first good rate s "
+    "| limit | rate | bucket s | latency s | bounds | cold (spread) | 429s | first good rate s "
     "| remembered | 429s | one at a time | five workers | 32 workers |"
 )
 
@@ -360,7 +360,9 @@ def row(cell: Cell) -> str:
         f"{world.rate:g}",
         "-" if KINDS[world.kind].window else f"{world.burst:g}",
         f"{world.latency:g}",
-        "-" if KINDS[world.kind].window else percent(world.bound),
+        "-"
+        if KINDS[world.kind].window
+        else f"{percent(world.bound(1))}, {percent(world.bound(2))}",
         f"**{percent(cell.cold)}** ({percent(cell.lowest)}-{percent(cell.highest)})",
         percent(cell.refusals, 1),
         seconds(cell.first_good),
@@ -384,8 +386,9 @@ def verdict(cells: Sequence[Cell], requests: int) -> list[str]:
     best = [cell for cell in locked if cell.warm > max(cell.one, cell.five, cell.each)]
     return [
         f"- cold >= {percent(cold_goal)} % with lock-out: "
-        f"{sum(cell.cold >= cold_goal for cell in locked)} of {len(locked)}; possible at all "
-        f"(bound): {sum(cell.world.bound >= cold_goal for cell in locked)}",
+        f"{sum(cell.cold >= cold_goal for cell in locked)} of {len(locked)}; with one refusal "
+        f"possible in {sum(cell.world.bound(1) >= cold_goal for cell in locked)}, with two in "
+        f"{sum(cell.world.bound(2) >= cold_goal for cell in locked)}",
         f"- cold >= 85 % without: {sum(cell.cold >= 0.85 for cell in free)} of {len(free)}",
         f"- remembered >= 93 %: {sum(cell.warm >= 0.93 for cell in cells)} of {len(cells)}",
         f"- 429s <= {percent(refusals, 1)} %: cold "
