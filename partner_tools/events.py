@@ -171,9 +171,8 @@ def advance(history: History, event: Event) -> History:
     following = TRANSITIONS.get((history.state, event.kind))
     if following is None:
         raise IllegalEventError(f"{event.kind} cannot follow in state {history.state}")
-    moved = replace(history, state=following)
-    read = _READERS[event.kind]
-    return read(moved, event.payload, event.at)
+    changes = _READERS[event.kind](history, event.payload, event.at, following)
+    return replace(history, **{"state": following, **changes})
 
 
 def fold(events: Iterable[Event], start: History | None = None) -> History:
@@ -184,108 +183,125 @@ def fold(events: Iterable[Event], start: History | None = None) -> History:
     return history
 
 
-def _resolved(history: History, payload: Mapping[str, Any], at: datetime) -> History:
+Changes = dict[str, Any]
+"""The fields of a history that an event changes, besides the state that the table gives."""
+
+
+def _resolved(
+    _history: History, payload: Mapping[str, Any], at: datetime, _following: State
+) -> Changes:
     outcome = Outcome(payload["outcome"])
     settled = outcome is not Outcome.PENDING
-    return replace(
-        history,
-        state=State.SETTLED if settled else State.READY,
-        outcome=outcome,
-        customer=payload.get("customer"),
-        rule=payload.get("rule"),
-        detail=payload.get("detail"),
-        remedy=payload.get("remedy"),
-        settled_at=at if settled else None,
-    )
+    return {
+        "state": State.SETTLED if settled else State.READY,
+        "outcome": outcome,
+        "customer": payload.get("customer"),
+        "rule": payload.get("rule"),
+        "detail": payload.get("detail"),
+        "remedy": payload.get("remedy"),
+        "settled_at": at if settled else None,
+    }
 
 
-def _intended(history: History, payload: Mapping[str, Any], _at: datetime) -> History:
-    return replace(
-        history,
-        outcome=Outcome.UNKNOWN,
-        request_id=payload["requestId"],
-        correlation_id=payload.get("correlationId"),
-        attempts=history.attempts + 1,
-        detail=None,
-        remedy=None,
-    )
+def _intended(
+    history: History, payload: Mapping[str, Any], _at: datetime, _following: State
+) -> Changes:
+    return {
+        "outcome": Outcome.UNKNOWN,
+        "request_id": payload["requestId"],
+        "correlation_id": payload.get("correlationId"),
+        "attempts": history.attempts + 1,
+        "detail": None,
+        "remedy": None,
+    }
 
 
-def _withdrawn(history: History, _payload: Mapping[str, Any], _at: datetime) -> History:
-    return replace(
-        history, outcome=_unsettled_outcome(history.state), attempts=history.attempts - 1
-    )
+def _withdrawn(
+    history: History, _payload: Mapping[str, Any], _at: datetime, following: State
+) -> Changes:
+    return {"outcome": _unsettled_outcome(following), "attempts": history.attempts - 1}
 
 
-def _deferred(history: History, payload: Mapping[str, Any], _at: datetime) -> History:
-    return replace(
-        history,
-        outcome=_unsettled_outcome(history.state),
-        answered_request_id=history.request_id,
-        request_id=None,
-        detail=payload.get("detail"),
-    )
+def _deferred(
+    history: History, payload: Mapping[str, Any], _at: datetime, following: State
+) -> Changes:
+    return {
+        "outcome": _unsettled_outcome(following),
+        "answered_request_id": history.request_id,
+        "request_id": None,
+        "detail": payload.get("detail"),
+    }
 
 
-def _doubted(history: History, payload: Mapping[str, Any], _at: datetime) -> History:
+def _doubted(
+    history: History, payload: Mapping[str, Any], _at: datetime, _following: State
+) -> Changes:
     answered = bool(payload.get("answered"))
-    return replace(
-        history,
-        outcome=Outcome.UNKNOWN,
-        answered_request_id=history.request_id if answered else history.answered_request_id,
-        request_id=None if answered else history.request_id,
-        silent=history.silent or not answered,
-        detail=payload.get("detail"),
-        remedy=payload.get("remedy"),
-    )
+    return {
+        "outcome": Outcome.UNKNOWN,
+        "answered_request_id": history.request_id if answered else history.answered_request_id,
+        "request_id": None if answered else history.request_id,
+        "silent": history.silent or not answered,
+        "detail": payload.get("detail"),
+        "remedy": payload.get("remedy"),
+    }
 
 
-def _accepted(history: History, payload: Mapping[str, Any], _at: datetime) -> History:
-    return replace(history, outcome=Outcome.UNKNOWN, handle=payload["handle"])
+def _accepted(
+    _history: History, payload: Mapping[str, Any], _at: datetime, _following: State
+) -> Changes:
+    return {"outcome": Outcome.UNKNOWN, "handle": payload["handle"]}
 
 
-def _recalled(history: History, payload: Mapping[str, Any], at: datetime) -> History:
+def _recalled(
+    _history: History, payload: Mapping[str, Any], at: datetime, _following: State
+) -> Changes:
     if payload["present"]:
-        return replace(history, outcome=Outcome.PENDING, detail=None, remedy=None)
-    return replace(
-        history,
-        state=State.SETTLED,
-        outcome=Outcome.ABSENT,
-        detail=payload.get("detail"),
-        remedy=payload.get("remedy"),
-        settled_at=at,
-    )
+        return {"outcome": Outcome.PENDING, "detail": None, "remedy": None}
+    return {
+        "state": State.SETTLED,
+        "outcome": Outcome.ABSENT,
+        "detail": payload.get("detail"),
+        "remedy": payload.get("remedy"),
+        "settled_at": at,
+    }
 
 
-def _answered(history: History, payload: Mapping[str, Any], at: datetime) -> History:
-    return replace(
-        history,
-        outcome=Outcome(payload["outcome"]),
-        rule=payload.get("rule"),
-        detail=payload.get("detail"),
-        remedy=payload.get("remedy"),
-        answered_request_id=payload.get("requestId") or history.request_id,
-        correlation_id=payload.get("correlationId") or history.correlation_id,
-        request_id=None,
-        settled_at=at,
-    )
+def _answered(
+    history: History, payload: Mapping[str, Any], at: datetime, _following: State
+) -> Changes:
+    return {
+        "outcome": Outcome(payload["outcome"]),
+        "rule": payload.get("rule"),
+        "detail": payload.get("detail"),
+        "remedy": payload.get("remedy"),
+        "answered_request_id": payload.get("requestId") or history.request_id,
+        "correlation_id": payload.get("correlationId") or history.correlation_id,
+        "request_id": None,
+        "settled_at": at,
+    }
 
 
-def _observed(history: History, payload: Mapping[str, Any], at: datetime) -> History:
-    seen = {**payload, "observedAt": at.isoformat()}
-    return replace(history, evidence=(*history.evidence, seen))
+def _observed(
+    history: History, payload: Mapping[str, Any], at: datetime, _following: State
+) -> Changes:
+    return {"evidence": (*history.evidence, {**payload, "observedAt": at.isoformat()})}
 
 
-def _restoring(history: History, _payload: Mapping[str, Any], _at: datetime) -> History:
-    return replace(history, restored="requested")
+def _restoring(
+    _history: History, _payload: Mapping[str, Any], _at: datetime, _following: State
+) -> Changes:
+    return {"restored": "requested"}
 
 
-def _restored(history: History, payload: Mapping[str, Any], _at: datetime) -> History:
-    return replace(history, restored="done" if payload["done"] else payload.get("detail"))
+def _restored(
+    _history: History, payload: Mapping[str, Any], _at: datetime, _following: State
+) -> Changes:
+    return {"restored": "done" if payload["done"] else payload.get("detail")}
 
 
-def _unsettled_outcome(state: State) -> Outcome:
-    return Outcome.PENDING if state is State.READY else Outcome.UNKNOWN
+def _unsettled_outcome(following: State) -> Outcome:
+    return Outcome.PENDING if following is State.READY else Outcome.UNKNOWN
 
 
 _READERS = {

@@ -41,7 +41,7 @@ def store_plan(
     if draft is not None and draft.kit:
         write_kit(place.private_folder, plan.run, draft.kit)
     at = place.now()
-    resolved = [_resolved(plan, each, at) for each in plan.devices]
+    resolved = [resolution(plan.run, each, at) for each in plan.devices]
     planned = Event(
         run=plan.run,
         kind=Kind.PLANNED,
@@ -94,24 +94,17 @@ def refuse_changed(place: Workplace, plan: Plan) -> int:
     with noting_end(place, plan.run):
         changes = place.channel.changes([each for each in plan.devices if each.index in ready])
     at = place.now()
-    place.ledger.record(
-        [
-            Event(
-                run=plan.run,
-                kind=Kind.RESOLVED,
-                at=at,
-                device=index,
-                payload={
-                    "outcome": Outcome.REFUSED.value,
-                    "customer": plan.devices[index].customer,
-                    "rule": "changed-since-plan",
-                    "detail": why,
-                    "remedy": "plan the batch again and review what changed",
-                },
-            )
-            for index, why in changes.items()
-        ]
-    )
+    refused = [
+        replace(
+            plan.devices[index],
+            outcome=Outcome.REFUSED,
+            rule="changed-since-plan",
+            detail=why,
+            remedy="plan the batch again and review what changed",
+        )
+        for index, why in changes.items()
+    ]
+    place.ledger.record([resolution(plan.run, each, at) for each in refused])
     return len(changes)
 
 
@@ -129,7 +122,8 @@ def _plan(run: RunRecord, draft: Draft, created_at: datetime) -> Plan:
     )
 
 
-def _resolved(plan: Plan, planned: PlannedDevice, at: datetime) -> Event:
+def resolution(run: RunId, planned: PlannedDevice, at: datetime) -> Event:
+    """The event that makes the plan of one device durable, with all that is known of it."""
     facts: dict[str, Any] = {
         "outcome": planned.outcome.value,
         "customer": planned.customer,
@@ -144,4 +138,4 @@ def _resolved(plan: Plan, planned: PlannedDevice, at: datetime) -> Event:
         payload["found"] = found_document(planned.found)
     if planned.candidates:
         payload["candidates"] = [target_document(target) for target in planned.candidates]
-    return Event(run=plan.run, kind=Kind.RESOLVED, at=at, device=planned.index, payload=payload)
+    return Event(run=run, kind=Kind.RESOLVED, at=at, device=planned.index, payload=payload)

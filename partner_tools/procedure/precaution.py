@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from partner_tools.events import Event, Kind, State
+from partner_tools.events import Event, State
 from partner_tools.ledger import Ledger, RunDevice
 from partner_tools.model import Outcome, Plan, RunId
 from partner_tools.outstanding.risks import REFUSING, WORDS, Risk, risks
 from partner_tools.procedure.observation import decision
+from partner_tools.procedure.planning import resolution
 
 REFUSED = "intune-not-clear"
 """The rule by which a device is refused that the customer has to let go of first."""
@@ -42,20 +43,14 @@ def refuse_risky(
 
 
 def _refusal(plan: Plan, index: int, reasons: Sequence[str], at: datetime) -> Event:
-    return Event(
-        run=plan.run,
-        kind=Kind.RESOLVED,
-        at=at,
-        device=index,
-        payload={
-            "outcome": Outcome.REFUSED.value,
-            "customer": plan.devices[index].customer,
-            "rule": REFUSED,
-            "detail": "; ".join(sorted(reasons)),
-            "remedy": "have the customer finish this first, or run it without "
-            "--require-intune-clear",
-        },
+    refused = replace(
+        plan.devices[index],
+        outcome=Outcome.REFUSED,
+        rule=REFUSED,
+        detail="; ".join(sorted(reasons)),
+        remedy="have the customer finish this first, or run it without --require-intune-clear",
     )
+    return resolution(plan.run, refused, at)
 
 
 def _without(plan: Plan, refused: frozenset[int]) -> Plan:
