@@ -1,0 +1,122 @@
+"""A plan that has lain about: what changed since is refused, with all that was known of it."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from partner_tools.engine.governor import Governor
+from partner_tools.engine.line import Line
+from partner_tools.ledger import Ledger, RunStart, sqlite_url
+from partner_tools.model import (
+    ChannelName,
+    Device,
+    Identity,
+    Outcome,
+    PlannedDevice,
+    Registration,
+    RunId,
+    Target,
+    TenantId,
+)
+from partner_tools.pacing import Policy
+from partner_tools.plan import Draft
+from partner_tools.procedure.planning import make_plan, refuse_changed
+from partner_tools.procedure.workplace import PLAN_GOOD_FOR, Workplace
+
+AT = datetime(2026, 4, 17, 10, 15, tzinfo=UTC)
+RUN = RunId("20260417-101500-4f2a9c")
+TENANT = TenantId("8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21")
+
+
+@dataclass
+class Listing:
+    """A channel that plans every device, and says of an old plan what it is told to say."""
+
+    changed: dict[int, str]
+    compared: list[int] = field(default_factory=list)
+    name: ChannelName = ChannelName.PARTNER_CENTER
+
+    def draft(self, devices: Sequence[Device], **_: object) -> Draft:
+        return Draft(devices=tuple(planned(index, each) for index, each in enumerate(devices)))
+
+    def changes(self, devices: Sequence[PlannedDevice]) -> dict[int, str]:
+        self.compared += [each.index for each in devices]
+        return self.changed
+
+
+def planned(index: int, device: Device) -> PlannedDevice:
+    target = Target(batch_id="B", device_id=f"d{index}")
+    return PlannedDevice(
+        index=index,
+        device=device,
+        customer=TENANT,
+        outcome=Outcome.PENDING,
+        target=target,
+        found=Registration(target=target, serial_number=device.identity.serial_number),
+    )
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    devices = [Device(row=row, identity=Identity(serial_number=f"SN-{row}")) for row in (2, 3)]
+    with Ledger.open(sqlite_url(tmp_path / "ledger.db")) as opened:
+        start = RunStart(
+            run=RUN,
+            channel=ChannelName.PARTNER_CENTER,
+            batch_id="b",
+            batch_digest="sha256:" + "0" * 64,
+            file="b.csv",
+            at=AT,
+        )
+        opened.create_run(start, devices)
+        yield opened
+
+
+def place(ledger: Ledger, channel: Listing, folder: Path, now: datetime) -> Workplace:
+    line = Line(
+        pace=Governor.started(),
+        policy=Policy(),
+        stop=threading.Event(),
+        clock=lambda: 0.0,
+        jitter=random.random,
+        renew=lambda: None,
+    )
+    return Workplace(
+        ledger=ledger,
+        channel=channel,  # type: ignore[arg-type]  # only what planning asks for
+        line=line,
+        private_folder=folder,
+        now=lambda: now,
+        new_id=lambda: "id",
+        settled=lambda _index, _history: None,
+    )
+
+
+def test_a_fresh_plan_is_not_compared(ledger: Ledger, tmp_path: Path) -> None:
+    channel = Listing({0: "it changed"})
+    plan, _ = make_plan(place(ledger, channel, tmp_path, AT), ledger.run(RUN), held=frozenset())
+
+    refused = refuse_changed(place(ledger, channel, tmp_path, AT + PLAN_GOOD_FOR), plan)
+
+    assert (refused, channel.compared) == (0, [])
+
+
+def test_a_device_that_changed_since_an_old_plan_is_refused(ledger: Ledger, tmp_path: Path) -> None:
+    channel = Listing({0: "it is registered under another id now"})
+    plan, _ = make_plan(place(ledger, channel, tmp_path, AT), ledger.run(RUN), held=frozenset())
+    later = AT + PLAN_GOOD_FOR + timedelta(seconds=1)
+
+    refused = refuse_changed(place(ledger, channel, tmp_path, later), plan)
+
+    first, second = ledger.devices(RUN)
+    assert (refused, channel.compared) == (1, [0, 1])
+    assert (first.history.outcome, first.history.rule) == (Outcome.REFUSED, "changed-since-plan")
+    assert first.target == Target(batch_id="B", device_id="d0")
+    assert second.history.outcome is Outcome.PENDING
