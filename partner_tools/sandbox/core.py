@@ -106,18 +106,11 @@ class Core:
         fault = self._script.pick(facts, elapsed=at - self._started)
         latency = latency_of(self._faults.latency, facts, self._draw())
         self._wait(latency / 2 + _delay(fault, FaultKind.SLOW))
-        answer, processed = self._answer(service, call, request, fault)
-        response = service.stamp(request, _disfigured(answer.response, fault))
+        entry = _entry(call, request, service.name, number, at)
+        response, entry = self._respond(service, call, request, fault, entry)
         delivery = _delivery(response, fault)
-        self.log.add(
-            replace(
-                _entry(call, request, service.name, number, at),
-                status=response.status if delivery.manner not in UNANSWERED else None,
-                fault=fault.kind if fault else None,
-                processed=processed,
-                replayed=answer.replayed,
-            )
-        )
+        told = delivery.manner not in UNANSWERED
+        self.log.add(entry if told else replace(entry, status=None))
         self._wait(latency / 2 + _delay(fault, FaultKind.SLOW_ANSWER))
         return delivery
 
@@ -129,19 +122,24 @@ class Core:
         call = service.read(request)
         facts = replace(_facts(service, call, request), inner=True)
         fault = self._script.pick(facts, elapsed=at - self._started)
+        entry = replace(_entry(call, request, service.name, number, at), inner=True)
+        response, entry = self._respond(service, call, request, fault, entry)
+        self.log.add(entry)
+        return response
+
+    def _respond(
+        self, service: Service, call: Call, request: Request, fault: Fault | None, entry: Entry
+    ) -> tuple[Response, Entry]:
+        """Have a request answered; the answer, and what the log is to say of it."""
         answer, processed = self._answer(service, call, request, fault)
         response = service.stamp(request, _disfigured(answer.response, fault))
-        self.log.add(
-            replace(
-                _entry(call, request, service.name, number, at),
-                status=response.status,
-                fault=fault.kind if fault else None,
-                processed=processed,
-                replayed=answer.replayed,
-                inner=True,
-            )
+        return response, replace(
+            entry,
+            status=response.status,
+            fault=fault.kind if fault else None,
+            processed=processed,
+            replayed=answer.replayed,
         )
-        return response
 
     def _answer(
         self, service: Service, call: Call, request: Request, fault: Fault | None

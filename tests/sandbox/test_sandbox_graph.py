@@ -192,12 +192,13 @@ def test_bitlocker_says_in_its_own_words_that_it_does_not_tell(
     ("header", "message"),
     [
         ({"Authorization": ""}, "JWT is not well formed"),
+        ({"Authorization": None}, "Access token is empty."),
         ({"Authorization": "Bearer nonsense"}, "JWT is not well formed"),
         ({"Authorization": "token"}, "Invalid audience"),
         ({"Authorization": "expired"}, "the token is expired"),
     ],
 )
-def test_a_token_that_is_none_is_401(look: Any, header: dict[str, str], message: str) -> None:
+def test_a_token_that_is_none_is_401(look: Any, header: dict[str, Any], message: str) -> None:
     ask = look
     tokens = {"token": ask.sandbox.tokens["app"], "expired": ask.sandbox.tokens["expired"]}
     sent = {
@@ -222,6 +223,17 @@ def test_a_tenant_without_intune_says_that_it_does_not_apply(use: Callable[..., 
     assert refused.status_code == 400
     assert "Request not applicable to target tenant." in error(refused)["message"]
     assert ask.rows("/devices") == []
+
+
+def test_a_tenant_that_is_no_customer_is_empty(use: Callable[..., Any]) -> None:
+    ask = use()
+    partner = ask.sandbox.seed.partner
+    ask.token = login(ask.sandbox, partner.tenant_id)["access_token"]
+    assert ask.rows("/devices") == []
+    (organization,) = ask.rows("/organization")
+    assert organization["id"] == partner.tenant_id
+    url = f"{ask.sandbox.control_url}/graph/{partner.tenant_id}"
+    assert ask.session.get(url, timeout=10).status_code == 404
 
 
 def login(sandbox: Sandbox, tenant: str, **form: str) -> Any:
@@ -425,6 +437,7 @@ def test_what_intune_makes_of_filters(look: Any, text: str, found: list[str]) ->
         ({"$filter": "(" * 100}, "Invalid filter clause"),
         ({"$select": "joinType"}, "Could not find a property named 'joinType'"),
         ({"$top": "many"}, "Invalid value for $top"),
+        ({"$top": "0"}, "Invalid value for $top"),
     ],
 )
 def test_what_is_no_query_is_400(look: Any, query: dict[str, str], message: str) -> None:
@@ -632,6 +645,9 @@ def test_imports_are_listed_and_removed(use: Callable[..., Any]) -> None:
         ("GET", "/devices/1", 400, "Invalid object identifier '1'."),
         ("GET", f"{AUTOPILOT}/1,2", 400, "The id is not valid"),
         ("GET", f"{MANAGED_DEVICES}/{UNKNOWN_ID}", 404, "The device was not found"),
+        ("GET", "/devices?$search=x", 400, "does not search"),
+        ("GET", f"{AUTOPILOT}?$top=x", 400, "Invalid value for $top"),
+        ("GET", f"/beta/deviceManagement/operationApprovalRequests/{UNKNOWN_ID}", 404, "not found"),
         ("GET", "/devices?$skip=1", 400, "'$skip' is not supported by the service."),
         ("GET", "/devices?$skiptoken=x", 400, "page token value has expired"),
         ("GET", f"{AUTOPILOT}?$skiptoken=x", 400, "Skip token is not valid."),

@@ -202,6 +202,19 @@ def test_what_the_partner_removed_before_anybody_looked_is_gone_too(
     assert estate.identity("NEW") is None
 
 
+def test_what_an_oem_removes_is_gone_for_the_customer_later(
+    tenant: Callable[..., Estate],
+) -> None:
+    estate = tenant()
+    named = {"SerialNumber": "NEW", "OEMManufacturerName": "Contoso", "ModelName": "N1"}
+    url = f"{estate.ask.sandbox.urls['oemDirect']}/AutopilotDeviceRegistration"
+    answer = estate.ask.session.post(url, json={"Devices": [named]}, timeout=10)
+    assert answer.json()["Results"][0]["Status"] == "Success", answer.text
+    assert estate.identity("NEW") is not None
+    estate.wait(60)
+    assert estate.identity("NEW") is None
+
+
 def test_what_the_partner_registers_appears(
     tenant: Callable[..., Estate], connect: Callable[..., Any]
 ) -> None:
@@ -557,6 +570,32 @@ def test_a_justification_that_is_none_is_said_to_be_so(
     refused = estate.ask("DELETE", path, headers={"x-msft-approval-justification": text})
     assert refused.status_code == 400
     assert estate.ask.json(APPROVALS)["value"] == []
+
+
+def test_a_machine_that_was_given_its_ids_has_them(tenant: Callable[..., Estate]) -> None:
+    (customer,) = WORLD["customers"]
+    ztdid, device_id, managed = (
+        f"{digit * 8}-0000-4000-8000-000000000000" for digit in ("a", "b", "c")
+    )
+    machine = {
+        "serialNumber": "NEW",
+        "join": "entra-joined",
+        "windowsAutopilotDeviceIdentity": {"id": ztdid},
+        "device": {"deviceId": device_id, "trustType": "AzureAD"},
+        "managedDevice": {"id": managed, "managementState": "retireFailed"},
+    }
+    estate = tenant({**WORLD, "customers": [{**customer, "graph": {"machines": [machine]}}]})
+    identity = estate.identity("NEW")
+    assert identity["id"] == ztdid
+    assert identity["azureActiveDirectoryDeviceId"] == device_id
+    assert identity["managedDeviceId"] == managed
+    assert f"[ZTDID]:{ztdid}" in estate.entra("NEW")["physicalIds"]
+    assert estate.delete_identity("NEW") == 400
+    assert estate.delete_managed("NEW") == 204
+    assert estate.delete_identity("NEW") == 204
+    estate.wait(3_600)
+    assert (estate.identity("NEW"), estate.entra("NEW")) == (None, None)
+    assert "NEW" not in estate.registered()
 
 
 # The door.

@@ -36,9 +36,9 @@ def list_devices(asked: Asked) -> Response:
     """A page of devices. `@odata.count` needs the advanced query capabilities."""
     if asked.option("skip") is not None:
         raise Refusal(400, "Request_BadRequest", "'$skip' is not supported by the service.")
-    if asked.option("search") is not None and not asked.eventual:
-        text = "Request with $search query parameter only works through MSGraph with a special "
-        raise Refusal(400, "Request_UnsupportedQuery", f"{text}header: 'ConsistencyLevel'")
+    if asked.option("search") is not None:
+        text = "The sandbox does not search; use $filter."
+        raise Refusal(400, "Request_UnsupportedQuery", text)
     rows = directory_devices(asked, asked.estate.devices)
     count = asked.eventual and (asked.option("count") or "").lower() == "true"
     size = _page_size(asked)

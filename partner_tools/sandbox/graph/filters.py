@@ -128,6 +128,9 @@ def holds(leaf: Leaf) -> Predicate:
     name = leaf.name
     if leaf.element:
         return lambda row: any(_compare(leaf, one) for one in row.get(name) or ())
+    if leaf.operator == "contains":  # the one that meets whole fleets
+        wanted = str(leaf.value).casefold()
+        return lambda row: row.get(name) is not None and wanted in str(row[name]).casefold()
     return lambda row: _compare(leaf, row.get(name))
 
 

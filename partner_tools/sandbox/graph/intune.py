@@ -51,7 +51,7 @@ def send_away(asked: Asked, action: str) -> Response:
     row = found_row(asked, asked.estate.managed)
     asked.body()
     _approve(asked)
-    retire(asked.estate, row["id"], action, asked.now)
+    retire(asked.estate, row, action, asked.now)
     return Response(status=204)
 
 

@@ -71,12 +71,9 @@ def delete_managed(estate: Estate, name: str, now: float) -> None:
         _expect(estate, machine, now)
 
 
-def retire(estate: Estate, name: str, action: str, now: float) -> None:
+def retire(estate: Estate, row: Row, action: str, now: float) -> None:
     """Have a device retire or be wiped at its next check-in; then Intune drops it."""
-    row = estate.managed.get(name)
-    machine = estate.machine_of_managed(name)
-    if row is None:
-        return
+    machine = estate.machine_of_managed(row["id"])
     result = {
         "actionName": "factoryReset" if action == "wipe" else action,
         "actionState": "pending",
@@ -84,7 +81,8 @@ def retire(estate: Estate, name: str, action: str, now: float) -> None:
         "lastUpdatedDateTime": stamp(now),
     }
     results = [*row.get("deviceActionResults", ()), result]
-    estate.managed.change(name, managementState=f"{action}Pending", deviceActionResults=results)
+    state = f"{action}Pending"
+    estate.managed.change(row["id"], managementState=state, deviceActionResults=results)
     if machine is not None:
         _expect(estate, machine, now)
 

@@ -44,8 +44,6 @@ def refused(refusal: Refusal, family: Family, ids: Ids) -> Response:
     """A refusal as its family words it."""
     if refusal.html:
         response = text_response(refusal.status, refusal.message, "text/html")
-    elif refusal.status == 429 and family is not Family.INTUNE:
-        response = throttled(refusal.message, ids)
     else:
         response = _enveloped(refusal, family, ids)
     return response.with_headers(*refusal.headers, *ids.headers())
