@@ -152,7 +152,7 @@ class Conduct:
         from partner_tools.procedure.removal import remove, verify_removal
 
         check_limits(place, plan, limits(self.config, self.wishes.max_devices))
-        plan = self._look_before(plan)
+        plan = self._look_before(place, plan)
         self._confirm(place, plan)
         self.call.last_words = f"partner-tools resume {self.run}"
         changed = refuse_changed(place, plan)
@@ -179,7 +179,7 @@ class Conduct:
             )
         return self.showing.exit_code()
 
-    def _look_before(self, plan: Plan) -> Plan:
+    def _look_before(self, place: Workplace, plan: Plan) -> Plan:
         """Keep what the customer's tenant shows, name the risks; the plan without what is refused.
 
         Afterwards the ids seen now are the only link to the records that are left.
@@ -190,13 +190,16 @@ class Conduct:
             refuse_blindness(self.config)
         if not (self.wishes.snapshot and is_configured(self.config)):
             return plan
-        watch = Watch(config=self.config, ledger=self.ledger, stop=self.stop, run=self.run)
-        risks = watch.before_removal()
-        if not self.wishes.require_intune_clear:
-            return plan
         from partner_tools.procedure.precaution import refuse_risky
+        from partner_tools.procedure.workplace import noting_end
 
-        return refuse_risky(self.ledger, plan, risks, now())
+        watch = Watch(config=self.config, ledger=self.ledger, stop=self.stop, run=self.run)
+        self.call.last_words = f"partner-tools resume {self.run}"
+        with noting_end(place, self.run):
+            risks = watch.before_removal()
+        self.call.last_words = None
+        required = self.wishes.require_intune_clear
+        return refuse_risky(self.ledger, plan, risks, now()) if required else plan
 
     def _confirm(self, place: Workplace, plan: Plan) -> None:
         removals = count_removals(plan.devices)

@@ -34,11 +34,11 @@ def lookout(config: Config, ledger: Ledger, stop: StopSign, tenant: str) -> Iter
     """The way to one tenant, at its own pace. Raises AuthError where there is none."""
     from partner_tools.clients.graph import Graph
     from partner_tools.clients.transport import Transport
-    from partner_tools.engine.governor import Governor
+    from partner_tools.engine.allowance import Allowance
     from partner_tools.engine.line import Line
     from partner_tools.pacing import Policy
     from partner_tools.procedure.observation import Lookout
-    from partner_tools.procedure.tenant import REQUESTS_PER_SECOND
+    from partner_tools.procedure.tenant import LIMIT
 
     with Transport(
         config.text("urls", "graph") or GRAPH_URL,
@@ -46,10 +46,8 @@ def lookout(config: Config, ledger: Ledger, stop: StopSign, tenant: str) -> Iter
         ca_bundle=config.path("ca_bundle"),
     ) as transport:
         client = Graph(transport, ids=new_id, now=now)
-        # The limit is published: there is nothing to learn by beginning slowly.
-        pace = Governor.started(known=REQUESTS_PER_SECOND, max_rate=REQUESTS_PER_SECOND)
         line = Line(
-            pace=pace,
+            pace=Allowance(LIMIT),
             policy=Policy(),
             stop=stop,
             clock=time.monotonic,
@@ -89,7 +87,10 @@ class Watch:
 
     def look(self, devices: Iterable[RunDevice]) -> bool:
         """Look for devices in their tenants; what cannot be read is told. False: nothing was."""
-        seen = [self._look_into(tenant, group) for tenant, group in _by_tenant(devices).items()]
+        groups = _by_tenant(devices)
+        if nobodys := groups.pop(None, []):
+            tell(f"not verified: no customer is known for {len(nobodys)} devices")
+        seen = [self._look_into(tenant, group) for tenant, group in groups.items() if tenant]
         return any(seen) or not seen
 
     def before_removal(self) -> Mapping[Risk, Sequence[RunDevice]]:
@@ -140,11 +141,10 @@ def refuse_blindness(config: Config) -> None:
         )
 
 
-def _by_tenant(devices: Iterable[RunDevice]) -> dict[str, list[RunDevice]]:
-    groups: dict[str, list[RunDevice]] = {}
+def _by_tenant(devices: Iterable[RunDevice]) -> dict[str | None, list[RunDevice]]:
+    groups: dict[str | None, list[RunDevice]] = {}
     for each in devices:
-        if each.history.customer is not None:
-            groups.setdefault(each.history.customer, []).append(each)
+        groups.setdefault(each.history.customer, []).append(each)
     return groups
 
 

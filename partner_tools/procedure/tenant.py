@@ -12,6 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from partner_tools.clients.graph import Page
+from partner_tools.engine.allowance import Limit
 from partner_tools.engine.line import Line
 from partner_tools.errors import (
     Rejected,
@@ -34,9 +35,9 @@ from partner_tools.outstanding.search import (
     is_stray,
 )
 
-REQUESTS_PER_SECOND = 45.0
-"""Just below 1,000 in 20 seconds, the smallest of the limits that Microsoft publishes for what is
-read here: Intune's enrollment service, per app and tenant. Each question of a batch counts
+LIMIT = Limit(requests=1000, seconds=20.0)
+"""The smallest of the limits that Microsoft publishes for what is read here: Intune's enrollment
+service, per app and tenant. Each question of a batch counts
 (https://learn.microsoft.com/graph/throttling-limits, read 2026-11)."""
 
 EMPTY_PAGES = 10

@@ -20,15 +20,15 @@ from typing import Any
 from partner_tools.clients.graph import Graph
 from partner_tools.clients.secret import Secret
 from partner_tools.clients.transport import Transport
-from partner_tools.engine.governor import Governor
+from partner_tools.engine.allowance import Allowance
 from partner_tools.engine.line import Line
 from partner_tools.events import Event, History, State
 from partner_tools.ledger import RunDevice
 from partner_tools.model import Device, Identity, Outcome, RunId, TenantId
-from partner_tools.outstanding.search import ALLOWED, BATCH
+from partner_tools.outstanding.search import ALLOWED, BATCH, Collection
 from partner_tools.pacing import Policy
 from partner_tools.procedure.observation import Lookout, observe
-from partner_tools.procedure.tenant import REQUESTS_PER_SECOND
+from partner_tools.procedure.tenant import LIMIT
 from partner_tools.sandbox import Sandbox, seed_from
 
 DOMAIN = "fleet.onmicrosoft.com"
@@ -93,7 +93,7 @@ def measure(devices: int, estate: int) -> dict[str, Any]:
     ):
         client = Graph(transport, ids=lambda: "bench")
         line = Line(
-            pace=Governor.started(known=REQUESTS_PER_SECOND, max_rate=REQUESTS_PER_SECOND),
+            pace=Allowance(LIMIT),
             policy=Policy(),
             stop=threading.Event(),
             clock=time.monotonic,
@@ -107,7 +107,7 @@ def measure(devices: int, estate: int) -> dict[str, Any]:
             now=lambda: datetime.now(UTC),
         )
         # The first request has the sandbox make the tenant, which is not what is measured.
-        client.page(next(iter(_collections())))
+        client.page(Collection.AUTOPILOT)
         before = len(sandbox.log.entries)
         began = time.perf_counter()
         outlook = observe(lookout, [settled(index) for index in range(devices)])
@@ -115,12 +115,6 @@ def measure(devices: int, estate: int) -> dict[str, Any]:
         asked = [one for one in sandbox.log.entries[before:] if one.service == "graph"]
     assert not outlook.failures, outlook.failures
     return _summary(devices, estate, seconds, asked, recorded)
-
-
-def _collections() -> Any:
-    from partner_tools.outstanding.search import Collection
-
-    return iter(Collection)
 
 
 def _summary(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from partner_tools.sandbox import Sandbox, seed_from
+from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, outcomes, program_for, world
 
 DOMAIN = "contoso.onmicrosoft.com"
@@ -89,7 +89,7 @@ def statuses(device: dict[str, Any]) -> tuple[str, ...]:
 def test_a_mixed_fleet_is_seen_as_it_is_after_its_removal(sandbox: Sandbox, tmp_path: Path) -> None:
     run = program(sandbox, tmp_path)
     document = remove(run, *REGISTERED, "OWN1", "GHOST9", exit_code=7)
-    run("verify", document["run"], "--graph", "--wait", "8")
+    run("verify", document["run"], "--graph", "--wait", "4")
     devices = handoff(run, document["run"])
     expected = {
         "MANAGED1": ("clear", "outstanding", "expected"),
@@ -158,7 +158,7 @@ def test_a_plane_that_answers_403_is_not_verified_and_the_others_are(
 ) -> None:
     run = program(sandbox, tmp_path, "graphNoIntune")
     document = remove(run, "MANAGED1", "NEVER1")
-    said = run("verify", document["run"], "--graph", "--wait", "4")
+    said = run("verify", document["run"], "--graph", "--wait", "3")
     assert "DeviceManagementManagedDevices.Read.All" in said.stderr
     devices = handoff(run, document["run"])
     assert ("clear", "not-verified", "expected") == statuses(devices["MANAGED1"])
@@ -194,7 +194,7 @@ def test_app_only_tokens_are_minted_for_each_customers_tenant(
     )
     document = remove(run, "MANAGED1", flags=("--no-snapshot",))
     assert not [one for one in sandbox.log.entries if one.service == "graph"]
-    assert run("verify", document["run"], "--graph", "--wait", "4").exit_code == 0
+    assert run("verify", document["run"], "--graph", "--wait", "3").exit_code == 0
     assert "outstanding" == handoff(run, document["run"])["MANAGED1"]["planes"]["intune"]["status"]
 
 
@@ -204,5 +204,42 @@ def test_the_snapshot_is_the_link_to_entra_once_the_registration_is_gone(
     """Neither Autopilot nor Intune can tell the device id afterwards."""
     run = program(sandbox, tmp_path)
     with_it = remove(run, "NEVER1")
-    run("verify", with_it["run"], "--graph", "--wait", "4")
+    run("verify", with_it["run"], "--graph", "--wait", "3")
     assert ("clear", "clear", "clear") == statuses(handoff(run, with_it["run"])["NEVER1"])
+
+
+def test_a_snapshot_that_fails_keeps_nothing_from_being_removed(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Graph refuses this token, and what nobody could see is not clear."""
+    token = sandbox.tokens["app"]
+    run = program_for(sandbox, tmp_path, PARTNER_TOOLS_GRAPH_TOKEN=token)
+    document = remove(run, "NEVER1")
+    assert {"NEVER1": "removed"} == outcomes(document)
+    planes = handoff(run, document["run"])["NEVER1"]["planes"]
+    assert "not-verified" == planes["intune"]["status"]
+
+
+def test_a_failed_look_blinds_older_evidence_and_shows_when_that_was(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    run = program(sandbox, tmp_path)
+    document = remove(run, "MANAGED1")
+    blind = program(sandbox, tmp_path, "graphNoIntune")
+    blind("verify", document["run"], "--graph")
+    intune = handoff(run, document["run"])["MANAGED1"]["planes"]["intune"]
+    assert ("not-verified", "outstanding") == (intune["status"], intune["lastStatus"])
+    assert intune["ids"]["id"]
+
+
+def test_shuffled_throttled_and_slow_answers_change_nothing(tmp_path: Path) -> None:
+    throttle = {"kind": "status", "status": 429, "retryAfter": 1}
+    rules = [{"match": {"service": "graph", "every": 4, "times": 6}, "fault": throttle}]
+    with Sandbox(seed_from(seed()), faults_from({"rules": rules})) as sandbox:
+        run = program(sandbox, tmp_path)
+        document = remove(run, "MANAGED1", "NEVER1", "HYBRID1")
+        run("verify", document["run"], "--graph", "--wait", "3")
+        devices = handoff(run, document["run"])
+        assert any(one.status == 429 for one in sandbox.log.entries)
+    assert ("clear", "outstanding", "expected") == statuses(devices["MANAGED1"])
+    assert ("clear", "clear", "clear") == statuses(devices["NEVER1"])
