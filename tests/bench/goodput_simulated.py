@@ -239,7 +239,7 @@ def alone(world: World, workers: int, seed: str) -> Run:
             left -= 1
         else:
             run.refused += 1
-            backed_off = min(60.0, 2.0 ** tries[worker]) * service.random.uniform(0.5, 1.0)
+            backed_off = 2.0 ** min(tries[worker], 6) * service.random.uniform(0.5, 1.0)
             rest, tries[worker] = _asked(header) or backed_off, tries[worker] + 1
         run.sent += 1
         heapq.heappush(heap, (now + rest + service.way(), worker, False, worker, None))
