@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from partner_tools.cli.options import Common
 
@@ -23,17 +25,34 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=True)
 
 
-def set_up_logs(common: Common) -> None:
-    """Send the package's log lines to stderr, as loudly as asked for."""
+@contextmanager
+def logging_to_stderr(common: Common) -> Iterator[None]:
+    """Send log lines to stderr, as loudly as asked for, while the block lasts."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         _JsonLines()
         if common.log_format == "json"
         else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
-    root.setLevel(levels[min(common.verbose, 2)])
-    for name in LIBRARIES:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    with _at_level("", levels[min(common.verbose, 2)]), ExitStack() as quieted:
+        for name in LIBRARIES:
+            quieted.enter_context(_at_level(name, logging.ERROR))
+        root = logging.getLogger()
+        root.addHandler(handler)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+
+
+@contextmanager
+def _at_level(name: str, level: int) -> Iterator[None]:
+    """One logger at a level, and at its former one afterwards: a library user has their own."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from partner_tools.cli.logs import set_up_logs
+from partner_tools.cli.logs import logging_to_stderr
 from partner_tools.cli.options import Common, common, take_common
 from partner_tools.cli.output import print_error, print_json, tell
 from partner_tools.errors import Interrupted, PartnerToolsError
@@ -79,8 +79,9 @@ def command(name: str) -> Callable[[Callable[..., int | None]], click.Command]:
             call: Call = context.obj
             call.common = call.common.overlaid(take_common(given))
             call.output = given.pop("output", "text")
-            set_up_logs(call.common)
-            context.exit(function(call, **given) or 0)
+            with logging_to_stderr(call.common):
+                code = function(call, **given) or 0
+            context.exit(code)
 
         return click.command(name)(common(update_wrapper(body, function)))
 

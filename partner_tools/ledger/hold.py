@@ -45,7 +45,7 @@ def run_is_held(database: Database, run: RunId) -> bool:
 def _held_elsewhere(run: RunId) -> LedgerError:
     return LedgerError(
         f"run {run} is being executed by another process",
-        remedy=f"wait for it (`partner-tools runs {run} --watch`), or end it with Ctrl-C first",
+        remedy=f"wait for it (`partner-tools runs {run}` shows it), or end it with Ctrl-C first",
         rule="run-held",
     )
 

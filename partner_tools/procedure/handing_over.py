@@ -8,7 +8,7 @@ from datetime import datetime
 from importlib.metadata import version
 
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
-from partner_tools.model import Customer, Outcome, RunId, TenantId
+from partner_tools.model import GONE, Customer, RunId, TenantId
 from partner_tools.report.handoff import (
     Document,
     Generator,
@@ -82,7 +82,7 @@ def _handed_over(each: RunDevice) -> HandoffDevice:
         rule=history.rule,
         detail=history.detail,
         remedy=history.remedy,
-        removed_at=history.settled_at if history.outcome is Outcome.REMOVED else None,
+        removed_at=history.settled_at if history.outcome in GONE else None,
         request_id=history.answered_request_id or history.request_id,
         correlation_id=history.correlation_id,
         evidence=history.evidence,
