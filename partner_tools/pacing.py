@@ -147,7 +147,8 @@ FORGOTTEN: Final = 60 * 86_400.0
 
 RAMP_FACTOR: Final = 2.0
 RAMP_SECONDS: Final = 0.6
-"""A step of the ramp lasts at least so long, and until an answer tells of its second half."""
+RAMP_PERMITS: Final = 3.0
+"""A step of the ramp lasts at least so long, and until an answer tells of a third of it."""
 SATURATED: Final = 0.85
 """A rate was really tried when permits were asked for in so much of the time."""
 
@@ -447,8 +448,8 @@ def _tried(pace: Pace, now: float) -> bool:
 
 
 def _ramp(pace: Pace, permit: Permit, now: float) -> Pace:
-    half = max(RAMP_SECONDS / 2, 4.0 / pace.rate)
-    if now < pace.since + RAMP_SECONDS or permit.at < pace.since + half:
+    told = max(RAMP_SECONDS / 3.0, RAMP_PERMITS / pace.rate)
+    if now < pace.since + RAMP_SECONDS or permit.at < pace.since + told:
         return pace
     if not _tried(pace, now):
         return replace(pace, since=now, idle=0.0)

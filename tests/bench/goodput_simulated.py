@@ -39,7 +39,7 @@ from partner_tools.sandbox.rates import Limit, LimitKind, RetryAfter, admit, ful
 CONCURRENCY: Final = 32
 JITTER: Final = 0.1
 """Each way takes half the latency, more or less by so much."""
-HOPELESS: Final = 50.0
+HOPELESS: Final = 8.0
 """A run that takes so many times as long as the limit allows is broken off."""
 LOCKOUT: Final = (2.0, 10.0)
 
