@@ -53,7 +53,7 @@
     { title: "Steps", kind: "left", key: (device) => -device.steps.length },
     { title: "Details", kind: "open" },
   ];
-  const state = { sort: 0, down: false, view: devices.map((_, place) => place) };
+  const state = { sort: 0, down: false, order: [], view: [] };
   const controls = { query: byId("query"), step: byId("by-step"), plane: byId("by-plane"), status: byId("by-status"), outcome: byId("by-outcome") };
 
   function matchesStatus(device, wanted) {
@@ -69,17 +69,18 @@
       && (!wanted.plane || wanted.status !== "" || device.steps.some((one) => one.plane === wanted.plane))
       && (!wanted.status || matchesStatus(device, wanted));
   }
+  function sort() {
+    const keys = devices.map(columns[state.sort].key);
+    const way = state.down ? -1 : 1;
+    const compare = typeof keys[0] === "string" ? (a, b) => collator.compare(keys[a], keys[b]) : (a, b) => keys[a] - keys[b];
+    state.order = devices.map((_, place) => place).sort((a, b) => way * compare(a, b) || a - b);
+  }
   function refresh() {
     const wanted = {
       terms: controls.query.value.toLowerCase().split(/\s+/).filter(Boolean),
       step: controls.step.value, plane: controls.plane.value, status: controls.status.value, outcome: controls.outcome.value,
     };
-    const { key } = columns[state.sort];
-    const keys = devices.map(key);
-    const way = state.down ? -1 : 1;
-    const compare = typeof keys[0] === "string" ? (a, b) => collator.compare(keys[a], keys[b]) : (a, b) => keys[a] - keys[b];
-    state.view = devices.map((_, place) => place).filter((place) => matches(place, wanted));
-    state.view.sort((a, b) => way * compare(a, b) || a - b);
+    state.view = state.order.filter((place) => matches(place, wanted));
     const all = devices.length.toLocaleString("en");
     const some = state.view.length.toLocaleString("en");
     byId("found").textContent = some === all ? all + (devices.length === 1 ? " device" : " devices") : some + " of " + all + " devices";
@@ -178,6 +179,7 @@
         state.down = state.sort === place && !state.down;
         state.sort = place;
         mark();
+        sort();
         refresh();
       });
       line.append(make("th", { role: "columnheader", scope: "col", class: "w-" + column.kind }, button));
@@ -322,5 +324,6 @@
   mark();
   byId("explorer").hidden = false;
   document.documentElement.classList.add("js");
+  sort();
   refresh();
 })();
