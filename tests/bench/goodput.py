@@ -70,7 +70,7 @@ def _arguments() -> argparse.Namespace:
         type=float,
         nargs=2,
         metavar=("FROM", "TO"),
-        help="seconds that an overflow locks everybody out; without it an overflow costs only itself",
+        help="seconds that an overflow locks everybody out; without it it costs only itself",
     )
     parser.add_argument("--runs", type=int, default=1, help="runs after the first one")
     return parser.parse_args()
