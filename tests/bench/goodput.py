@@ -193,7 +193,7 @@ def _figures(name: str, said: dict[str, Any], given: argparse.Namespace) -> Figu
 
 
 def _show(figures: Figures) -> None:
-    print(  # noqa: T201 - a benchmark's result
+    print(
         f"{figures.name:45} {figures.requests:6} requests {figures.seconds:7.1f} s"
         f"  goodput {figures.goodput:6.1%}  429s {figures.throttled:6.2%}",
         flush=True,

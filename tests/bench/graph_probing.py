@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=10_000)
     parser.add_argument("--estate", type=int, default=10_000)
     given = parser.parse_args()
-    print(json.dumps(measure(given.devices, given.estate), indent=2))  # noqa: T201
+    print(json.dumps(measure(given.devices, given.estate), indent=2))
 
 
 if __name__ == "__main__":

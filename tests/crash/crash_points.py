@@ -202,8 +202,8 @@ def main() -> None:
     )
     failed = [trial for trial in trials if trial.faults]
     for trial in failed:
-        print(f"point {trial.point}: {'; '.join(trial.faults)}")  # noqa: T201 - a command's result
-    print(f"{len(trials)} kills among {total} points, {len(failed)} did not converge")  # noqa: T201
+        print(f"point {trial.point}: {'; '.join(trial.faults)}")
+    print(f"{len(trials)} kills among {total} points, {len(failed)} did not converge")
     sys.exit(1 if failed else 0)
 
 
