@@ -14,7 +14,7 @@ static:
 	$(PYTHON) -m mypy
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 	$(PYTHON) -m docs.generate --check
-	$(PYTHON) -m pytest tests/test_packaging.py
+	$(PYTHON) -m pytest -n 0 tests/test_packaging.py
 
 format:
 	$(PYTHON) -m ruff format .
