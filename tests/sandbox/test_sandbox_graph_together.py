@@ -118,7 +118,7 @@ class Both:
         held = {one.device_id for one in estate.registrations.values()}
         assert registered <= held, "no registration without its identity"
         assert {row["id"] for row in estate.identities.rows()} == set(estate.registrations)
-        assert estate.going.keys() <= estate.registrations.keys()
+        assert estate.going <= estate.registrations.keys()
         managed = {row["id"] for row in estate.managed.rows()}
         for identity in estate.identities.rows():
             assert identity["managedDeviceId"] in {NO_ID, *managed}
@@ -171,7 +171,7 @@ def test_both_sides_agree_at_every_moment_and_in_the_end(
     both.check()
     registered = {placed.device.id for placed in both.state.devices(both.tenant)}
     assert {one.device_id for one in both.estate.registrations.values()} == registered
-    assert both.estate.going == {}
+    assert both.estate.going == set()
     assert not any(machine.leaving for machine in both.estate.machines)
     synchronized = {
         machine.entra for machine in both.estate.machines if machine.computer is not None

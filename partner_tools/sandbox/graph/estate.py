@@ -90,8 +90,8 @@ class Estate:
     """By the id of the identity; none for what the customer registered."""
     identity_ids: dict[str, str] = field(default_factory=dict)
     """By the id of the registration."""
-    going: dict[str, float] = field(default_factory=dict)
-    """Identities whose removal is under way, with the moment when it began."""
+    going: set[str] = field(default_factory=set)
+    """Identities whose removal is under way."""
     approvals: dict[str, Approval] = field(default_factory=dict)
     synced_at: float | None = None
     """When the last sync was asked for."""

@@ -48,7 +48,7 @@ def begin_parting(estate: Estate, name: str, now: float) -> None:
     """Remove an identity when its time has come, or with the next sync."""
     if estate.identities.get(name) is None or name in estate.going:
         return
-    estate.going[name] = now
+    estate.going.add(name)
     wait = estate.drawn(estate.quirks().autopilot_delete, name)
     estate.later(now + wait, partial(_finish_parting, estate, name))
 
@@ -56,7 +56,7 @@ def begin_parting(estate: Estate, name: str, now: float) -> None:
 def sync(estate: Estate, now: float) -> None:
     """Start a sync: at its end, every removal that was under way is done."""
     estate.synced_at = now
-    estate.later(now + estate.quirks().sync, partial(_finish_sync, estate, list(estate.going)))
+    estate.later(now + estate.quirks().sync, partial(_finish_sync, estate, sorted(estate.going)))
 
 
 def syncing(estate: Estate, now: float) -> bool:
@@ -149,8 +149,9 @@ def _finish_sync(estate: Estate, names: list[str], now: float) -> None:
 
 
 def _finish_parting(estate: Estate, name: str, now: float) -> None:
-    if estate.going.pop(name, None) is None:
+    if name not in estate.going:
         return
+    estate.going.remove(name)
     estate.identities.remove(name, now)
     registration = estate.registrations.pop(name, None)
     if registration is not None:
