@@ -256,8 +256,10 @@ class Pace:
     paused_until: float = -math.inf
     paused_after: int = 0
     """The last permit before the pause: what is answered later about older ones is no news."""
-    emptied_at: float | None = None
-    """When the bucket was last known to be empty."""
+    emptied_by: Permit | None = None
+    """The last overshoot: at its time the bucket was empty."""
+    served_since: int = 0
+    """Later permits that had left before the pause, and were served even so."""
     proven: bool = False
     """Whether a request got through since the last pause."""
     fruitless: int = 0
@@ -345,7 +347,8 @@ def withdrawn(pace: Pace, permit: Permit) -> Pace:
 def succeeded(pace: Pace, permit: Permit, now: float) -> Pace:
     """The service answered a request, and not with 429."""
     if permit.number <= pace.paused_after:
-        return pace
+        late = pace.emptied_by is not None and permit.number > pace.emptied_by.number
+        return replace(pace, served_since=pace.served_since + 1) if late else pace
     if pace.scout is not None:
         pace = replace(pace, scout=None, since=now, idle=0.0, marks=_marked(pace, now))
     pace = replace(pace, fruitless=0, proven=True)
@@ -412,7 +415,7 @@ def _pause(pace: Pace, retry_after: float | None) -> float:
 
 def _calm_after(pace: Pace, until: float) -> float:
     """How long to leave well alone, when the last overshoot cost everything up to `until`."""
-    lost = until - (until if pace.emptied_at is None else pace.emptied_at)
+    lost = until - (until if pace.emptied_by is None else pace.emptied_by.at)
     return min(max(lost / LOOK_SHARE, SHORTEST_CALM), LONGEST_CALM)
 
 
@@ -515,7 +518,8 @@ def _learn(pace: Pace, permit: Permit, until: float) -> Pace:
         guesses=guesses,
         burst=SIZES[taken] if len(guesses) == 2 else None,
         reach=reach,
-        emptied_at=permit.at,
+        emptied_by=permit,
+        served_since=0,
     )
 
 
@@ -534,15 +538,20 @@ def _guess(pace: Pace, permit: Permit, until: float) -> Guess:
         for mark in pace.marks
         if mark.at <= permit.at
     ]
-    since_empty = 0.0
-    if pace.emptied_at is not None and pace.emptied_at < permit.at:
-        since_empty = (permit.number - pace.paused_after) / (permit.at - pace.emptied_at)
+    since_empty = _rate_since_empty(pace, permit)
     buckets = (
         max([since_empty, *(count / (span + size) for count, span in stretches)])
         for size in BUCKETS
     )
     window = served / max(until - first.at, SLACK)
     return Guess(rates=(*buckets, window), grain=1.0 / max(served, 1))
+
+
+def _rate_since_empty(pace: Pace, permit: Permit) -> float:
+    if pace.emptied_by is None or permit.at <= pace.emptied_by.at:
+        return 0.0
+    served = pace.served_since + permit.number - pace.paused_after
+    return served / (permit.at - pace.emptied_by.at)
 
 
 def _agreeing(guesses: tuple[Guess, ...], burst: float | None) -> tuple[Guess, ...]:
