@@ -195,15 +195,16 @@ class GraphClient:
         return found
 
     def pages(self, path: str, **query: str) -> Iterator[list[Any]]:
-        """Every page."""
+        """Every page, and not one without end."""
         page = self.json(path, params={f"${name}": text for name, text in query.items()})
-        while True:
+        for _ in range(100):
             yield page["value"]
             link = page.get("@odata.nextLink")
             if link is None:
                 return
             headers = {"Authorization": f"Bearer {self.token}"}
             page = self.session.get(link, headers=headers, timeout=10).json()
+        raise AssertionError(f"{path} has no last page")
 
     def door(self, method: str, path: str = "") -> requests.Response:
         """The tenant's own side."""
