@@ -175,8 +175,10 @@ LOOK_STEP: Final = 0.05
 LOOK_FACTOR: Final = 2.0
 LARGEST_LOOK_STEP: Final = 0.4
 LOOK_SECONDS: Final = 3.0
-LOOK_SHARE: Final = 0.03
-"""Looking above the rate may cost so much of the time: what it costs is the pause."""
+CALM_PER_SECOND: Final = 33.0
+CALM_GROWTH: Final = 1.4
+"""What a look costs is the pause after it: 3 % of the time where that is a second, half of it
+where it is six."""
 SHORTEST_CALM: Final = 20.0
 LONGEST_CALM: Final = 600.0
 REMEMBERED_CALM: Final = 300.0
@@ -416,7 +418,7 @@ def _pause(pace: Pace, retry_after: float | None) -> float:
 def _calm_after(pace: Pace, until: float) -> float:
     """How long to leave well alone, when the last overshoot cost everything up to `until`."""
     lost = until - (until if pace.emptied_by is None else pace.emptied_by.at)
-    return min(max(lost / LOOK_SHARE, SHORTEST_CALM), LONGEST_CALM)
+    return min(max(CALM_PER_SECOND * math.pow(lost, CALM_GROWTH), SHORTEST_CALM), LONGEST_CALM)
 
 
 def _begin_stretch(pace: Pace, at: float) -> Pace:
