@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -298,11 +297,10 @@ def serve(
     seed = read_seed(seed_path) if seed_path else shipped_seed()
     faults = read_faults(faults_path) if faults_path else None
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
-    with (
-        suppress(KeyboardInterrupt),
-        Sandbox(seed, faults, port=port, oem_profile=oem_profile) as sandbox,
-    ):
+    # Both by name: a shell starts what it puts into the background with Ctrl-C ignored.
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda _number, _frame: stop.set())
+    with Sandbox(seed, faults, port=port, oem_profile=oem_profile) as sandbox:
         stdout.write(json.dumps(sandbox.announce()) + "\n")
         stdout.flush()
         while not stop.wait(0.5):  # in slices: Windows cannot interrupt a wait without an end
