@@ -175,10 +175,10 @@ LOOK_STEP: Final = 0.05
 LOOK_FACTOR: Final = 2.0
 LARGEST_LOOK_STEP: Final = 0.4
 LOOK_SECONDS: Final = 3.0
-CALM_PER_SECOND: Final = 33.0
-CALM_GROWTH: Final = 1.4
-"""What a look costs is the pause after it: 3 % of the time where that is a second, half of it
-where it is six."""
+CALM_PER_SECOND: Final = 28.0
+CALM_GROWTH: Final = 1.2
+"""What a look costs is the pause after it: 3.5 % of the time where that is a second, less where
+it is longer."""
 SHORTEST_CALM: Final = 20.0
 LONGEST_CALM: Final = 600.0
 REMEMBERED_CALM: Final = 300.0
