@@ -147,7 +147,12 @@ class Conduct:
         return adopted
 
     def execute(self, place: Workplace, plan: Plan) -> None:
-        """Check the guards, ask, remove what the plan names, and look whether it is gone."""
+        """Check the guards, ask, remove what the plan names, and look whether it is gone.
+
+        A dry run ends here: whoever calls, nothing is removed.
+        """
+        if self.wishes.dry_run:
+            return
         from partner_tools.procedure.planning import check_limits, refuse_changed
         from partner_tools.procedure.removal import remove, verify_removal
 

@@ -112,13 +112,12 @@ def deregister_batch(
             plan, document = conduct.plan(place)
             if plan_to is not None:
                 write_plan(document, plan_to)
-            if not wishes.dry_run:
-                conduct.execute(place, plan)
+            conduct.execute(place, plan)
         return conduct.finish()
 
 
 def deregister_plan(call: Call, path: Path, wishes: Wishes, *, junit: Path | None) -> int:
-    """Execute a plan that somebody reviewed; the exit code."""
+    """Execute a plan that somebody reviewed; the exit code. A dry run shows it only."""
     config = load_config(call.common)
     plan, document = load_plan(path)
     with heeding(stop := StopSign()), open_ledger(call.common, config) as ledger:

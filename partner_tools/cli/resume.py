@@ -40,9 +40,8 @@ def resume(call: Call, run: str, yes: bool, max_devices: int | None, junit: Path
     with heeding(stop := StopSign()), open_ledger(call.common, config) as ledger:
         record = ledger.run(run)
         stored = Wishes.restored(dict(record.settings))
-        wishes = replace(
-            stored, yes=yes or stored.yes, max_devices=max_devices or stored.max_devices
-        )
+        limit = stored.max_devices if max_devices is None else max_devices
+        wishes = replace(stored, yes=yes or stored.yes, max_devices=limit)
         conduct = new_conduct(call, config, ledger, stop, wishes, junit, record.run)
         if _over(conduct, record):
             return conduct.finish()
@@ -71,5 +70,4 @@ def _go_on(conduct: Conduct, place: Workplace, record: RunRecord) -> None:
         plan, _ = conduct.plan(place)
     else:
         conduct.showing.planned()
-    if not conduct.wishes.dry_run:
-        conduct.execute(place, plan)
+    conduct.execute(place, plan)

@@ -309,6 +309,21 @@ def test_a_reviewed_plan_is_executed(program: Program) -> None:
     assert document["counts"] == {"removed": 1, "not-found": 1}
 
 
+def test_a_dry_run_of_a_reviewed_plan_removes_nothing_though_confirmed(
+    program: Program, sandbox: Sandbox
+) -> None:
+    plan = program.folder / "plan.json"
+    arguments = ("--via", "partner-center", "--customer", CONTOSO, "-o", plan)
+    assert program("plan", program.serials("SN-1"), *arguments).exit_code == 0
+
+    document = program.json("deregister", "--plan", plan, "--dry-run", "--yes")
+
+    assert document["state"] == "planned"
+    assert document["counts"] == {"pending": 1}
+    assert program("resume", document["run"], "--yes").exit_code == 0
+    assert deletes(sandbox) == 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX's")
 def test_files_with_customers_data_are_private(program: Program) -> None:
     plan = program.folder / "plan.json"
