@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -54,17 +55,30 @@ def at_a_terminal(program: Program, batch: Path, answer: str | None) -> tuple[in
     os.close(theirs)
     screen = _read_until(ours, ("[y/N]", "to remove them"))
     if answer is None:
-        process.send_signal(signal.SIGINT)
+        screen += _press_ctrl_c(process, ours)
     else:
         os.write(ours, answer.encode())
     screen += _read_until(ours, ())
     return process.wait(timeout=60), screen
 
 
+def _press_ctrl_c(process: subprocess.Popen[bytes], terminal: int) -> str:
+    """Press it until something happens, as a person does; the screen.
+
+    A signal that comes just before the process waits for the terminal is heeded at the next one
+    (https://peps.python.org/pep-0475/, read 2026-11).
+    """
+    for _ in range(20):
+        process.send_signal(signal.SIGINT)
+        if select.select([terminal], [], [], 3.0)[0]:
+            return _read_until(terminal, ("interrupted",))
+    raise AssertionError("Ctrl-C ended nothing")
+
+
 def _read_until(terminal: int, marks: tuple[str, ...]) -> str:
     """The screen up to one of the marks, or to its end."""
     text, deadline = "", time.monotonic() + 60
-    while time.monotonic() < deadline:
+    while select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0]:
         try:
             piece = os.read(terminal, 4096)
         except OSError:  # the other side closed it
@@ -72,7 +86,7 @@ def _read_until(terminal: int, marks: tuple[str, ...]) -> str:
         text += piece.decode("utf-8", "replace")
         if not piece or any(mark in text for mark in marks):
             return text
-    raise AssertionError(f"nothing was asked: {text}")
+    raise AssertionError(f"the terminal stayed as it was: {text}")
 
 
 @pytest.mark.parametrize(("answer", "exit_code", "left"), [("y\n", 0, 58), ("n\n", 8, 60)])
