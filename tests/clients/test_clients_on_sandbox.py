@@ -90,14 +90,16 @@ class World:
         self.urls = sandbox.tls_urls if tls else sandbox.urls
         self._stack = ExitStack()
 
-    def client(self, kind: str = "app", tokens: TokenSource | None = None) -> PartnerCenter:
+    def client(
+        self, kind: str = "app", tokens: TokenSource | None = None, *, patience: float = 5.0
+    ) -> PartnerCenter:
         handed_in = HandedInToken(Secret(self.sandbox.tokens[kind]), name="X")
         transport = self._stack.enter_context(
             Transport(
                 self.urls["partnerCenter"],
                 tokens=tokens or handed_in,
                 ca_bundle=self.sandbox.ca_file,
-                timeout=(1.0, 0.4),
+                timeout=(patience, patience),
             )
         )
         numbers = itertools.count(1)
@@ -423,7 +425,7 @@ def test_a_removal_under_each_fault(
     tls: bool,
 ) -> None:
     world = start(once(kind, "delete-device", **fault), tls=tls)
-    refuse_removal(world.client(), error)
+    refuse_removal(world.client(patience=0.4 if "seconds" in fault else 5.0), error)
     settle = time.monotonic() + 2
     while ("D1" not in world.serials()) is not gone and time.monotonic() < settle:
         time.sleep(0.02)
@@ -496,9 +498,10 @@ def test_a_list_under_each_fault(
     fault: dict[str, Any],
     error: type[errors.ServiceError] | None,
 ) -> None:
-    client = start(once(kind, operation, **fault)).client()
+    world = start(once(kind, operation, **fault))
 
-    def read() -> Page[Any]:
+    def read(patience: float = 5.0) -> Page[Any]:
+        client = world.client(patience=patience)
         if operation == "list-batches":
             return client.batches(FLEET)
         return client.devices(FLEET, "Fleet")
@@ -507,7 +510,7 @@ def test_a_list_under_each_fault(
         assert read().items
         return
     with pytest.raises(error) as raised:
-        read()
+        read(0.4 if kind == "slow-body" else 5.0)
     assert type(raised.value) is error
     assert read().items
 
