@@ -93,8 +93,10 @@ def _below(
     yield path, context
     group = context.command
     if isinstance(group, click.Group):
-        for name, command in group.commands.items():
-            yield from _below((*path, name), click.Context(command, context, name))
+        for name in group.commands:
+            command = group.get_command(context, name)
+            if command is not None:
+                yield from _below((*path, name), click.Context(command, context, name))
 
 
 # --- Exit codes and outcomes ------------------------------------------------------------------

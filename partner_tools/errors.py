@@ -23,7 +23,10 @@ What becomes of one device is a value (`model.Outcome`), never an exception.
 
 from __future__ import annotations
 
-from partner_tools.model import Problem
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from partner_tools.model import Problem
 
 
 class PartnerToolsError(Exception):

@@ -61,10 +61,12 @@ def name_of(page: Path) -> str:
 
 
 def _command(words: tuple[str, ...]) -> click.Command:
-    command: click.Command = main
+    command: click.Command | None = main
+    context = click.Context(main)
     for word in words:
         assert isinstance(command, click.Group)
-        command = command.commands[word]
+        command = command.get_command(context, word)
+    assert command is not None
     return command
 
 

@@ -10,6 +10,7 @@ import sysconfig
 import tomllib
 import venv
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -123,12 +124,21 @@ def test_one_version_everywhere(python: Path, tmp_path: Path) -> None:
 )
 def test_help_loads_nothing_heavy(arguments: list[str], python: Path, tmp_path: Path) -> None:
     """Who asks for help does not wait for what help does not need."""
-    command = [str(python), "-X", "importtime", "-m", "partner_tools", *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    loaded = set(re.findall(r"\|\s+([\w.]+)$", done.stderr, re.MULTILINE))
+    loaded = _loaded(python, arguments, tmp_path)
 
     assert "click" in loaded
     assert {name.split(".")[0] for name in loaded} & HEAVY == set()
+
+
+def test_the_list_of_commands_loads_none_of_them(python: Path, tmp_path: Path) -> None:
+    """`--help` loads the program's frame; a command loads itself and what it needs."""
+    frame = {"commands", "main", "options", "output", "program"}
+    loaded = _loaded(python, ["--help"], tmp_path)
+    own = {name for name in loaded if name.startswith("partner_tools.")}
+
+    assert own == {"partner_tools.cli", "partner_tools.errors"} | {
+        f"partner_tools.cli.{name}" for name in frame
+    }
 
 
 def test_python_m_is_the_same_program(python: Path, tmp_path: Path) -> None:
@@ -158,3 +168,10 @@ def _run(program: Path, arguments: list[str], *, cwd: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def _loaded(python: Path, arguments: Sequence[str], folder: Path) -> set[str]:
+    """The modules that the installed program imports for these arguments."""
+    command = [str(python), "-X", "importtime", "-m", "partner_tools", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return set(re.findall(r"\|\s+([\w.]+)$", done.stderr, re.MULTILINE))

@@ -1,45 +1,47 @@
-"""Every command, in the order of the work."""
+"""Every command in the order of the work, with the first paragraph of its help.
+
+The module of a command is imported when the command is called: else `--help` would load them all
+for a line of each. A test compares these lines with what the commands say themselves.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Final
+
 import click
 
-from partner_tools.cli.auth import auth
-from partner_tools.cli.config import config
-from partner_tools.cli.demo import demo
-from partner_tools.cli.deregister import deregister
-from partner_tools.cli.doctor import doctor
-from partner_tools.cli.hash import hash_
-from partner_tools.cli.inventory import inventory
-from partner_tools.cli.ledger import ledger
-from partner_tools.cli.plan import plan
-from partner_tools.cli.report import report
-from partner_tools.cli.restore import restore
-from partner_tools.cli.resume import resume
-from partner_tools.cli.runs import runs
-from partner_tools.cli.sandbox import sandbox
-from partner_tools.cli.schema import schema
-from partner_tools.cli.trace import trace
-from partner_tools.cli.validate import validate
-from partner_tools.cli.verify import verify
+SUMMARIES: Final = {
+    "validate": "Check batches against the schemas and the field rules; nothing is sent.",
+    "plan": "Plan the removal of a batch: reads only, removes nothing.",
+    "deregister": "Remove the devices of a batch from Windows Autopilot.",
+    "resume": "Finish an interrupted run.",
+    "runs": "List runs, newest first; or show one with its devices.",
+    "verify": "Look again whether what a run removed is gone; what is seen is kept as evidence.",
+    "report": "Write one handoff per customer: what was done, and what is still the customer's "
+    "to do.",
+    "restore": "Write the re-registration file of what a run removed, and say what it cannot hold.",
+    "inventory": "List every device of a customer that Partner Center shows: all batches, all "
+    "pages.",
+    "hash": "Decode and check 4K hardware hashes. Offline.",
+    "ledger": "Prove, export, purge and move the durable record.",
+    "trace": "Show what every run did with one serial number or product key id.",
+    "auth": "Sign in as a user, and see what tokens there are.",
+    "config": "Write and show the configuration. Secrets never stand in it.",
+    "doctor": "Check configuration, ledger, sign-in and access, and say the one next step.",
+    "schema": "List the JSON Schemas, or print one.",
+    "sandbox": "Serve the services on loopback, with seeded devices and injectable faults.",
+    "demo": "Remove the devices of a sample batch from a sandbox, and write the handoff.",
+}
 
-ALL: tuple[click.Command, ...] = (
-    validate,
-    plan,
-    deregister,
-    resume,
-    runs,
-    verify,
-    report,
-    restore,
-    inventory,
-    hash_,
-    ledger,
-    trace,
-    auth,
-    config,
-    doctor,
-    schema,
-    sandbox,
-    demo,
-)
+
+def summaries() -> dict[str, click.Command]:
+    """What `--help` has to know of each command, and no more."""
+    return {name: click.Command(name, help=text) for name, text in SUMMARIES.items()}
+
+
+def load(name: str) -> click.Command:
+    """The command of this name, one of `SUMMARIES`."""
+    module = import_module(f"partner_tools.cli.{name}")
+    command: click.Command = getattr(module, "hash_" if name == "hash" else name)
+    return command

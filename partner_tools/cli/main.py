@@ -6,12 +6,16 @@ from typing import Any
 
 import click
 
-from partner_tools.cli import commands
+from partner_tools.cli.commands import summaries
 from partner_tools.cli.options import common, take_common
 from partner_tools.cli.program import Call, Program
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Program,
+    commands=summaries(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="partner-tools")
 @common
 @click.pass_obj
@@ -24,7 +28,3 @@ def main(call: Call, /, **given: Any) -> None:
     Try it: partner-tools demo -o handoff
     """
     call.common = take_common(given)
-
-
-for _command in commands.ALL:
-    main.add_command(_command)

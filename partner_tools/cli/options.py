@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-
-from partner_tools.model import ChannelName, Reason
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -23,7 +20,7 @@ FORMAT_CHOICES = (*FORMATS, "checklist")
 class Common:
     """What may stand before the subcommand as well as after it."""
 
-    config: Path | None = None
+    config: str | None = None
     profile: str | None = None
     ledger: str | None = None
     log_format: str | None = None
@@ -46,7 +43,7 @@ class Common:
 _COMMON = (
     click.option(
         "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(dir_okay=False),
         help="Configuration file (TOML) instead of the one that would be found.",
     ),
     click.option("--profile", help="Profile of the configuration file to use."),
@@ -76,6 +73,8 @@ _COMMON_NAMES = ("config", "profile", "ledger", "log_format", "verbose", "quiet"
 
 def batch_options(command: Command) -> Command:
     """Add what names the batch, its channel and its customer."""
+    from partner_tools.model import ChannelName, Reason
+
     return _applied(
         (
             click.option(
@@ -114,6 +113,8 @@ def output_options(command: Command) -> Command:
 
 def result_options(command: Command) -> Command:
     """Add how a run's result is printed, and written for a build server."""
+    from pathlib import Path
+
     junit = click.option(
         "--junit",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -139,6 +140,8 @@ def guard_options(command: Command) -> Command:
 
 def removal_options(command: Command) -> Command:
     """Add how the removal goes and what follows it."""
+    from pathlib import Path
+
     return _applied(
         (
             click.option(

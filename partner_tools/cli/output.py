@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -17,11 +16,15 @@ ROWS_SHOWN = 40
 
 def print_json(document: Mapping[str, Any]) -> None:
     """One document on stdout."""
+    import json
+
     click.echo(json.dumps(document, ensure_ascii=True, indent=2))
 
 
 def print_line(document: Mapping[str, Any]) -> None:
     """One line of JSON Lines on stdout, at once."""
+    import json
+
     click.echo(json.dumps(document, ensure_ascii=True))
     sys.stdout.flush()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import update_wrapper
@@ -11,7 +9,7 @@ from typing import Any
 
 import click
 
-from partner_tools.cli.logs import logging_to_stderr
+from partner_tools.cli.commands import load
 from partner_tools.cli.options import Common, common, take_common
 from partner_tools.cli.output import print_error, print_json, tell
 from partner_tools.errors import Interrupted, PartnerToolsError
@@ -33,7 +31,18 @@ class Call:
 
 
 class Program(click.Group):
-    """The group of all commands. Suggests what a misspelt command may have meant."""
+    """The group of all commands, each loaded when it is called; `commands` holds summaries.
+
+    Suggests what a misspelt command may have meant.
+    """
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load the command of this name."""
+        return load(cmd_name) if cmd_name in self.commands else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the summaries; click would load every command for its own."""
+        click.Group(commands=self.commands).format_commands(ctx, formatter)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -42,6 +51,8 @@ class Program(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            import difflib
+
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             if near:
                 hint = f"{error.message} Did you mean {near[0]!r}?"
@@ -63,6 +74,8 @@ class Program(click.Group):
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
         except Exception:  # noqa: BLE001 - the one place where a bug is reported as such
+            import traceback
+
             tell(f"{traceback.format_exc()}\nThis is a bug in partner-tools; please report it.")
             ctx.exit(EXIT_BUG)
 
@@ -75,6 +88,8 @@ def command(name: str) -> Callable[[Callable[..., int | None]], click.Command]:
 
     def made(function: Callable[..., int | None]) -> click.Command:
         def body(**given: Any) -> None:
+            from partner_tools.cli.logs import logging_to_stderr
+
             context = click.get_current_context()
             call: Call = context.obj
             call.common = call.common.overlaid(take_common(given))

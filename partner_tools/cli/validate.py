@@ -9,7 +9,6 @@ from partner_tools.cli.options import output_options
 from partner_tools.cli.output import clean, counted, print_json, print_line
 from partner_tools.cli.program import Call, command
 from partner_tools.model import ChannelName, Problem, Severity
-from partner_tools.result import problem_document
 
 
 @command("validate")
@@ -52,6 +51,8 @@ def _show(output: str, problem: Problem) -> None:
     if output == "text":
         click.echo(clean(sentence(problem)))
     elif output == "jsonl":
+        from partner_tools.result import problem_document
+
         print_line(problem_document(problem))
 
 

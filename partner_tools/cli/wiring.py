@@ -36,7 +36,7 @@ OEM_CALLS_AT_A_TIME = 1
 def load_config(common: Common, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration that flags, environment and file amount to."""
     return read_config(
-        named=common.config,
+        named=None if common.config is None else Path(common.config),
         profile=common.profile,
         environment=environment,
         user_folder=user_config_folder(),

@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from io import TextIOWrapper
 
-from partner_tools.canonical import digest_of_bytes
 from partner_tools.intake import limits, rules
 from partner_tools.intake.csv_rows import csv_rows
 from partner_tools.intake.devices import device_of
@@ -110,23 +109,16 @@ def check_batch(source: Source, options: IntakeOptions, report: Report) -> Count
 
 def validation_document(problems: Iterable[Problem], devices: int) -> dict[str, object]:
     """What `validate --output json` prints; `validation.schema.json` is its contract."""
-    listed = [
-        {
-            "file": one.file,
-            "row": one.row,
-            "column": one.column,
-            "rule": one.rule,
-            "severity": str(one.severity),
-            "message": one.message,
-            "remedy": one.remedy,
-        }
-        for one in problems
-    ]
+    from partner_tools.result import problem_document
+
+    listed = [problem_document(one) for one in problems]
     valid = not any(one["severity"] == Severity.ERROR for one in listed)
     return {"schemaVersion": "1", "valid": valid, "devices": devices, "problems": listed}
 
 
 def _batch(source: Source, head: Head, rows: Iterable[Row]) -> Batch:
+    from partner_tools.canonical import digest_of_bytes
+
     digest = digest_of_bytes(source.content or b"")
     return Batch(
         batch_id=head.batch_id or digest,

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
-
     from jsonschema import ValidationError
 
 _SUFFIX = ".schema.json"
@@ -112,12 +110,11 @@ def part(schema: dict[str, Any], definition: str) -> dict[str, Any]:
     }
 
 
-def _folder() -> Traversable:
+def _folder() -> Path:
     """In a wheel the schemas lie in the package; in a checkout and an editable install beside."""
-    from importlib.resources import files
-
-    shipped = files("partner_tools") / "schemas"
-    return shipped if shipped.is_dir() else Path(__file__).resolve().parents[2] / "schemas"
+    package = Path(__file__).resolve().parents[1]
+    shipped = package / "schemas"
+    return shipped if shipped.is_dir() else package.parent / "schemas"
 
 
 def _fast(schema: dict[str, Any], patterns: Any) -> Any:
