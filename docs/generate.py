@@ -245,6 +245,8 @@ _ANY_PAYLOAD: Mapping[str, Any] = {
     "handle": "",
     "done": True,
     "answered": False,
+    "step": "",
+    "approval": "",
 }
 
 

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     STOPPED = "stopped"
     FINISHED = "finished"
     CANCELLED = "cancelled"
+    SYNCED = "synced"
 
     RESOLVED = "resolved"
     INTENDED = "intended"
@@ -37,6 +38,8 @@ class Kind(StrEnum):
     ACCEPTED = "accepted"
     RECALLED = "recalled"
     ANSWERED = "answered"
+    PASSED = "passed"
+    PARKED = "parked"
     OBSERVED = "observed"
     RESTORING = "restoring"
     RESTORED = "restored"
@@ -57,6 +60,8 @@ class State(StrEnum):
     """A further intent while an earlier one is still in doubt."""
     ACCEPTED = "accepted"
     """The service took the work and has not said what became of it."""
+    BETWEEN = "between"
+    """A step of several is done, or waits for a person: looking decides what is next."""
     SETTLED = "settled"
     """An outcome is known."""
 
@@ -69,13 +74,16 @@ class Event:
 
     - `resolved`: `outcome` (`pending` where a removal is planned), `customer`, and the plan's
       `detail`, `remedy`, `target`, `candidates`
-    - `intended`: `requestId`, `correlationId`
+    - `intended`: `requestId`, `correlationId`; of a cleanup also `step` and `record`, the id of the
+      one object that the request is about
     - `withdrawn`: nothing; the intended request never left
     - `deferred`: `status`, `code`; the service did nothing and wants to be asked later
     - `doubted`: `answered` (whether any answer came), `detail`, `status`
     - `accepted`: `handle`, what the service gave to ask after the work
     - `recalled`: `present`, whether the registration is still there
     - `answered`: `outcome`, `detail`, `remedy`, `status`, `code`, `requestId`, `correlationId`
+    - `passed`: `step` that is done, `detail`, `status`, `requestId`; the next is yet to be decided
+    - `parked`: `approval`, the code under which another administrator has to approve the step
     - `observed`: `plane`, `status`, and what was seen
     - `restoring`: `requestId`, `batchId`; the device is about to be registered again
     - `restored`: `done`, `detail`; what the service said of that
@@ -112,10 +120,18 @@ TRANSITIONS: Mapping[tuple[State, Kind], State] = {
     (State.ACCEPTED, Kind.DEFERRED): State.READY,
     (State.ACCEPTED, Kind.DOUBTED): State.DOUBT,
     (State.ACCEPTED, Kind.ANSWERED): State.SETTLED,
+    (State.SENT, Kind.PASSED): State.BETWEEN,
+    (State.DOUBT, Kind.PASSED): State.BETWEEN,
+    (State.RESENT, Kind.PASSED): State.BETWEEN,
+    (State.SENT, Kind.PARKED): State.BETWEEN,
+    (State.RESENT, Kind.PARKED): State.BETWEEN,
+    (State.BETWEEN, Kind.INTENDED): State.SENT,
+    (State.BETWEEN, Kind.ANSWERED): State.SETTLED,
     (State.SETTLED, Kind.OBSERVED): State.SETTLED,
     (State.DOUBT, Kind.OBSERVED): State.DOUBT,
     (State.READY, Kind.OBSERVED): State.READY,
     (State.ACCEPTED, Kind.OBSERVED): State.ACCEPTED,
+    (State.BETWEEN, Kind.OBSERVED): State.BETWEEN,
     (State.SETTLED, Kind.RESTORING): State.SETTLED,
     (State.SETTLED, Kind.RESTORED): State.SETTLED,
 }
@@ -154,6 +170,13 @@ class History:
     handle: str | None = None
     settled_at: datetime | None = None
     evidence: tuple[Mapping[str, Any], ...] = ()
+    step: str | None = None
+    """Of a cleanup: the step that was intended last, of the object `record`."""
+    record: str | None = None
+    passed: tuple[str, ...] = ()
+    """Of a cleanup: the steps that are done, in their order."""
+    approval: str | None = None
+    """Of a cleanup: the code under which another administrator's approval is awaited."""
     restored: str | None = None
     """`requested` once a registration was asked for, `done` or the service's refusal after it."""
 
@@ -213,6 +236,8 @@ def _intended(
         "attempts": history.attempts + 1,
         "detail": None,
         "remedy": None,
+        "step": payload.get("step"),
+        "record": payload.get("record"),
     }
 
 
@@ -282,6 +307,33 @@ def _answered(
     }
 
 
+def _passed(
+    history: History, payload: Mapping[str, Any], _at: datetime, _following: State
+) -> Changes:
+    return {
+        **_answered_in_part(history, payload),
+        "passed": (*history.passed, payload["step"]),
+        "approval": None,
+        "silent": False,
+    }
+
+
+def _parked(
+    history: History, payload: Mapping[str, Any], _at: datetime, _following: State
+) -> Changes:
+    return {**_answered_in_part(history, payload), "approval": payload["approval"]}
+
+
+def _answered_in_part(history: History, payload: Mapping[str, Any]) -> Changes:
+    return {
+        "outcome": Outcome.PENDING,
+        "detail": payload.get("detail"),
+        "remedy": payload.get("remedy"),
+        "answered_request_id": payload.get("requestId") or history.request_id,
+        "request_id": None,
+    }
+
+
 def _observed(
     history: History, payload: Mapping[str, Any], at: datetime, _following: State
 ) -> Changes:
@@ -313,6 +365,8 @@ _READERS = {
     Kind.ACCEPTED: _accepted,
     Kind.RECALLED: _recalled,
     Kind.ANSWERED: _answered,
+    Kind.PASSED: _passed,
+    Kind.PARKED: _parked,
     Kind.OBSERVED: _observed,
     Kind.RESTORING: _restoring,
     Kind.RESTORED: _restored,
@@ -328,5 +382,6 @@ RUN_STATES: Mapping[Kind, RunState] = {
     Kind.STOPPED: RunState.STOPPED,
     Kind.FINISHED: RunState.FINISHED,
     Kind.CANCELLED: RunState.CANCELLED,
+    Kind.SYNCED: RunState.RUNNING,
 }
 """The state that a run's own event leaves it in."""

@@ -16,10 +16,16 @@ Json = Mapping[str, "object"]
 
 
 class ChannelName(StrEnum):
-    """The service through which a partner removes an Autopilot registration."""
+    """The service through which a run removes what is registered."""
 
     PARTNER_CENTER = "partner-center"
     OEM_DIRECT = "oem-direct"
+    MICROSOFT_GRAPH = "microsoft-graph"
+    """The customer's own side: Intune and Windows Autopilot in its own tenant, by `cleanup`."""
+
+
+PARTNER_CHANNELS = (ChannelName.PARTNER_CENTER, ChannelName.OEM_DIRECT)
+"""The services through which a partner removes an Autopilot registration: what a batch may name."""
 
 
 class Reason(StrEnum):

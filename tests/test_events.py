@@ -29,6 +29,8 @@ PAYLOADS: dict[Kind, dict[str, Any]] = {
     Kind.ACCEPTED: {"handle": "H1"},
     Kind.RECALLED: {"present": True},
     Kind.ANSWERED: {"outcome": "removed", "status": 204, "requestId": "R1"},
+    Kind.PASSED: {"step": "delete-from-intune", "requestId": "R1"},
+    Kind.PARKED: {"approval": "A1", "requestId": "R1"},
     Kind.OBSERVED: {"plane": "autopilot", "status": "clear"},
     Kind.RESTORING: {"requestId": "R9", "batchId": "B"},
     Kind.RESTORED: {"done": True},
@@ -118,3 +120,26 @@ def test_evidence_keeps_the_time_of_its_event() -> None:
     assert ({"plane": "autopilot", "status": "clear", "observedAt": later.isoformat()},) == (
         history.evidence
     )
+
+
+def test_steps_pass_one_after_the_other_and_each_has_a_request_of_its_own() -> None:
+    first = life(Kind.RESOLVED, Kind.INTENDED, Kind.PASSED)
+    assert (first.state, first.outcome) == (State.BETWEEN, Outcome.PENDING)
+    assert (first.passed, first.request_id) == (("delete-from-intune",), None)
+    second = advance(first, event(Kind.INTENDED, requestId="R2", step="unassign-user", record="Z"))
+    assert (second.step, second.record, second.request_id) == ("unassign-user", "Z", "R2")
+    done = advance(second, event(Kind.PASSED, step="unassign-user"))
+    assert done.passed == ("delete-from-intune", "unassign-user")
+    assert advance(done, event(Kind.ANSWERED)).outcome is Outcome.REMOVED
+
+
+def test_what_waits_for_an_approval_keeps_its_code_until_the_step_passes() -> None:
+    parked = life(Kind.RESOLVED, Kind.INTENDED, Kind.PARKED)
+    assert (parked.state, parked.outcome, parked.approval) == (
+        State.BETWEEN,
+        Outcome.PENDING,
+        "A1",
+    )
+    sent = advance(parked, event(Kind.INTENDED))
+    assert sent.approval == "A1"
+    assert advance(sent, event(Kind.PASSED)).approval is None

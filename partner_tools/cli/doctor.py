@@ -14,7 +14,7 @@ from partner_tools.cli.output import clean, print_json
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import load_config, open_ledger, partner_center
 from partner_tools.errors import PartnerToolsError
-from partner_tools.model import ChannelName
+from partner_tools.model import PARTNER_CHANNELS, ChannelName
 
 if TYPE_CHECKING:
     from partner_tools.config import Config
@@ -42,7 +42,7 @@ class Finding:
 @command("doctor")
 @click.option(
     "--via",
-    type=click.Choice([name.value for name in ChannelName]),
+    type=click.Choice([name.value for name in PARTNER_CHANNELS]),
     help="Channel to check. [default: the profile's, else partner-center]",
 )
 @click.option("--customer", help="Also check access to this customer.")

@@ -73,13 +73,13 @@ _COMMON_NAMES = ("config", "profile", "ledger", "log_format", "verbose", "quiet"
 
 def batch_options(command: Command) -> Command:
     """Add what names the batch, its channel and its customer."""
-    from partner_tools.model import ChannelName, Reason
+    from partner_tools.model import PARTNER_CHANNELS, Reason
 
     return _applied(
         (
             click.option(
                 "--via",
-                type=click.Choice([name.value for name in ChannelName]),
+                type=click.Choice([name.value for name in PARTNER_CHANNELS]),
                 help="Channel to use.",
             ),
             click.option("--customer", help="Customer: tenant id or default domain."),

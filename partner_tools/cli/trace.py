@@ -63,6 +63,17 @@ def _document(each: DeviceTrace) -> dict[str, Any]:
 
 
 def _facts(event: StoredEvent) -> str:
-    shown = ("outcome", "status", "code", "requestId", "correlationId", "detail", "present")
+    shown = (
+        "step",
+        "record",
+        "approval",
+        "outcome",
+        "status",
+        "code",
+        "requestId",
+        "correlationId",
+        "detail",
+        "present",
+    )
     payload = event.event.payload
     return "".join(f"  {name}={payload[name]}" for name in shown if name in payload)

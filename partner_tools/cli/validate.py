@@ -8,14 +8,14 @@ from partner_tools.cli.batch import open_batch, sentence
 from partner_tools.cli.options import output_options
 from partner_tools.cli.output import clean, counted, print_json, print_line
 from partner_tools.cli.program import Call, command
-from partner_tools.model import ChannelName, Problem, Severity
+from partner_tools.model import PARTNER_CHANNELS, ChannelName, Problem, Severity
 
 
 @command("validate")
 @click.argument("batches", nargs=-1, required=True, metavar="BATCH...")
 @click.option(
     "--via",
-    type=click.Choice([name.value for name in ChannelName]),
+    type=click.Choice([name.value for name in PARTNER_CHANNELS]),
     help="Check what this channel needs besides.",
 )
 @click.option("--customer", help="Customer where the files name none.")

@@ -10,12 +10,21 @@ from partner_tools.model import ChannelName, Identity, Outcome, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """One step of several on a device: what is done, and the id of the record it is done to."""
+
+    step: str
+    record: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
     """One device to remove, with the ids that its attempt carries.
 
     `request_id` stays the same until an answer came, also over a restart. `silent` says that a
     request of ours went unanswered before, which an `absent` has to mention; `doubted` that an
-    earlier request may have removed the device already.
+    earlier request may have removed the device already. `act` is there where a channel removes in
+    several steps, and `approval` where another administrator was asked for the step.
     """
 
     index: int
@@ -26,6 +35,8 @@ class Removal:
     correlation_id: str
     silent: bool = False
     doubted: bool = False
+    act: Act | None = None
+    approval: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +86,28 @@ class Acceptance:
     handle: str
 
 
-Verdict = Answer | Deferral | Doubt | Acceptance
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """One step of several is done. What is next is decided by looking."""
+
+    step: str
+    detail: str | None = None
+    status: int | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parking:
+    """The step waits for a person, whose approval is asked for under this code."""
+
+    approval: str
+    detail: str
+    remedy: str
+    status: int | None = None
+    request_id: str | None = None
+
+
+Verdict = Answer | Deferral | Doubt | Acceptance | Passage | Parking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,5 +155,6 @@ class Channel(Protocol):
     def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
         """Look, patiently, which of them are still registered. Complete, or raises.
 
-        Called only where the channel is observable.
+        Of one with an `act`: whether that is still to be done. Called only where the channel is
+        observable.
         """

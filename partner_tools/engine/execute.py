@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from partner_tools.engine.channel import Acceptance, Answer, Channel, Deferral, Removal, Verdict
+from partner_tools.engine.channel import (
+    Acceptance,
+    Act,
+    Answer,
+    Channel,
+    Deferral,
+    Removal,
+    Verdict,
+)
 from partner_tools.engine.line import Line, Stop, interruption
 from partner_tools.engine.verdict_events import Fact, answer_payload, of_error, of_verdict
 from partner_tools.errors import (
@@ -39,13 +47,17 @@ LAST_ANSWERS_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Todo:
-    """One device of a run that is to be removed, and what the ledger knows of it."""
+    """One device of a run that is to be removed, and what the ledger knows of it.
+
+    `act` is the next step, where the channel removes in several.
+    """
 
     index: int
     identity: Identity
     customer: str | None
     target: Target | None
     history: History
+    act: Act | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +167,9 @@ class _Execution:
         state = todo.history.state
         if self._again or state is State.READY:
             return state is State.READY
-        return state is State.ACCEPTED or (state is State.DOUBT and not self._channel.observable)
+        if state is State.DOUBT:
+            return not self._channel.observable
+        return state in (State.ACCEPTED, State.BETWEEN)
 
     def _join(self, workers: Iterable[threading.Thread]) -> None:
         """Wait for the workers; after a stop no longer than answers in flight are awaited."""
@@ -217,15 +231,17 @@ class _Execution:
 
     def _open(self, call: tuple[Todo, ...], *, first: bool) -> tuple[Todo, ...]:
         """The devices of the call that another attempt may carry, less a barred customer's."""
-        waiting = self._repeatable(call, doubts=first or self._channel.repeats)
+        waiting = self._repeatable(call, first=first)
         for todo in waiting:
             if answer := self._barred.get(todo.customer or ""):
                 self._note([(todo.index, (Kind.ANSWERED, answer_payload(answer)))])
         return tuple(todo for todo in waiting if (todo.customer or "") not in self._barred)
 
-    def _repeatable(self, call: Iterable[Todo], *, doubts: bool) -> list[Todo]:
-        """The devices of the call that may take part in another attempt."""
-        open_states = {State.READY, State.ACCEPTED} | ({State.DOUBT} if doubts else set())
+    def _repeatable(self, call: Iterable[Todo], *, first: bool = False) -> list[Todo]:
+        """The devices of the call that may take part in another attempt, or in the first one."""
+        open_states = {State.READY, State.ACCEPTED} | ({State.BETWEEN} if first else set())
+        if first or self._channel.repeats:
+            open_states.add(State.DOUBT)
         return [todo for todo in call if self.histories[todo.index].state in open_states]
 
     def _attempt(self, call: tuple[Todo, ...]) -> ServiceError | None:
@@ -269,6 +285,8 @@ class _Execution:
             correlation_id=(history.correlation_id if in_doubt else None) or correlation_id,
             silent=history.silent,
             doubted=history.state is State.DOUBT,
+            act=todo.act,
+            approval=history.approval,
         )
 
     def _heard(self, removals: tuple[Removal, ...], error: ServiceError) -> None:
@@ -291,7 +309,7 @@ class _Execution:
         or a service that is down for everybody.
         """
         step = decide(self._line.policy, error, tries, elapsed, self._line.jitter())
-        repeatable = self._repeatable(call, doubts=self._channel.repeats)
+        repeatable = self._repeatable(call)
         if repeatable and not isinstance(step, GiveUp):
             if self._halt.wait(step.seconds):
                 raise interruption()
@@ -352,10 +370,10 @@ class _Execution:
 
 
 def _intent(removal: Removal) -> Fact:
-    return Kind.INTENDED, {
-        "requestId": removal.request_id,
-        "correlationId": removal.correlation_id,
-    }
+    ids = {"requestId": removal.request_id, "correlationId": removal.correlation_id}
+    if removal.act is None:
+        return Kind.INTENDED, ids
+    return Kind.INTENDED, {**ids, "step": removal.act.step, "record": removal.act.record}
 
 
 def _deferral(verdicts: Mapping[int, Verdict]) -> ServiceError | None:

@@ -31,8 +31,9 @@ def settle(desk: Desk, todos: Sequence[Todo]) -> tuple[Todo, ...]:
     """Look for every device in doubt, where the channel can; the devices afterwards.
 
     Still registered: ready again, with the same request id where that was never answered. Not
-    there any more: `absent`, with our own unanswered request said. Where the channel cannot look,
-    an intent that a dead process left becomes a doubt, which `execute` may send once more.
+    there any more: `absent`, with our own unanswered request said; one step of several is passed
+    then. Where the channel cannot look, an intent that a dead process left becomes a doubt, which
+    `execute` may send once more.
     """
     doubtful = [todo for todo in todos if todo.history.in_doubt]
     if not doubtful:
@@ -49,8 +50,12 @@ def _looked_for(desk: Desk, doubtful: Sequence[Todo]) -> list[Event]:
 
 
 def _recalled(desk: Desk, todo: Todo, *, present: bool) -> Event:
-    payload: dict[str, object] = {"present": True} if present else _absent(todo.history)
-    return _event(desk, todo, Kind.RECALLED, payload)
+    if present:
+        return _event(desk, todo, Kind.RECALLED, {"present": True})
+    if todo.act is not None:
+        detail = "done when looked at; the answer to our own request never came"
+        return _event(desk, todo, Kind.PASSED, {"step": todo.act.step, "detail": detail})
+    return _event(desk, todo, Kind.RECALLED, _absent(todo.history))
 
 
 def _absent(history: History) -> dict[str, object]:
@@ -96,4 +101,5 @@ def _removal(todo: Todo) -> Removal:
         target=todo.target,
         request_id=todo.history.request_id or "",
         correlation_id=todo.history.correlation_id or "",
+        act=todo.act,
     )

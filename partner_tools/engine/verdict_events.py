@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from partner_tools.engine.channel import Acceptance, Answer, Deferral, Doubt, Verdict
+from partner_tools.engine.channel import (
+    Acceptance,
+    Answer,
+    Deferral,
+    Doubt,
+    Parking,
+    Passage,
+    Verdict,
+)
 from partner_tools.errors import (
     Redirected,
     ServiceError,
@@ -47,6 +55,19 @@ def of_verdict(verdict: Verdict) -> Fact:
             return Kind.DOUBTED, _stated(facts)
         case Acceptance(handle=handle):
             return Kind.ACCEPTED, {"handle": handle}
+        case Passage(step=step):
+            return Kind.PASSED, _stated({"step": step, **_in_part(verdict)})
+        case Parking(approval=approval, remedy=remedy):
+            facts = {"approval": approval, "remedy": remedy, **_in_part(verdict)}
+            return Kind.PARKED, _stated(facts)
+
+
+def _in_part(verdict: Passage | Parking) -> dict[str, Any]:
+    return {
+        "detail": verdict.detail,
+        "status": verdict.status,
+        "requestId": verdict.request_id,
+    }
 
 
 def answer_payload(answer: Answer) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from partner_tools.intake.explain import explain
 from partner_tools.intake.row_check import surrogates, trim, trimmings, without_tenant
 from partner_tools.intake.rules import Finding, finding, shown
 from partner_tools.intake.schema import Checker, load_schema
-from partner_tools.model import ChannelName, Reason
+from partner_tools.model import PARTNER_CHANNELS, ChannelName, Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def _head_schema() -> dict[str, Any]:
 
 def _channel(*documents: Mapping[str, object]) -> ChannelName | None:
     for document in documents:
-        if document.get("channel") in tuple(ChannelName):
+        if document.get("channel") in PARTNER_CHANNELS:
             return ChannelName(str(document["channel"]))
     return None
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from partner_tools.events import State
+from partner_tools.events import Kind, State
 from partner_tools.ledger import codec
 from partner_tools.ledger.database import Database
 from partner_tools.ledger.records import (
@@ -164,6 +164,21 @@ def count_removed(connection: Connection, customer: str, since: datetime) -> int
         )
     )
     return int(connection.execute(query).scalar_one())
+
+
+def last_sync(connection: Connection, customer: str) -> datetime | None:
+    """When a sync was last about to be asked for in the tenant, by any run."""
+    query = (
+        select(func.max(events.c.at))
+        .join(run_customers, run_customers.c.run == events.c.run)
+        .join(runs, runs.c.run == events.c.run)
+        .where(
+            run_customers.c.customer == customer,
+            runs.c.channel == ChannelName.MICROSOFT_GRAPH.value,
+            events.c.kind == Kind.SYNCED.value,
+        )
+    )
+    return codec.moment(connection.execute(query).scalar_one())
 
 
 def run_heads(connection: Connection) -> Iterator[RunHead]:

@@ -240,6 +240,11 @@ class Ledger:
         with self._database.read() as connection:
             return reading.count_removed(connection, customer, moment)
 
+    def last_sync(self, customer: str) -> datetime | None:
+        """When a sync of Autopilot was last about to be asked for in this tenant, over all runs."""
+        with self._database.read() as connection:
+            return reading.last_sync(connection, customer)
+
     def trace(self, identifier: str) -> tuple[DeviceTrace, ...]:
         """What every run knows of the device with exactly this serial number or product key id.
 

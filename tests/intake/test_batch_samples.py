@@ -11,10 +11,10 @@ from partner_tools.intake import limits, rules
 from partner_tools.intake.batch import read_batch
 from partner_tools.intake.head import IntakeOptions
 from partner_tools.intake.source import source_at
-from partner_tools.model import ChannelName
+from partner_tools.model import PARTNER_CHANNELS, ChannelName
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-PARTNER_CENTER, OEM_DIRECT = ChannelName
+PARTNER_CENTER, OEM_DIRECT = PARTNER_CHANNELS
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_every_shipped_batch_is_read() -> None:
     batches = [*SAMPLES.glob("*.csv"), *SAMPLES.glob("*.jsonl"), *SAMPLES.glob("*.xlsx")]
     assert len(batches) >= 9
     for path in batches:
-        channel = next((one for one in ChannelName if path.name.startswith(one)), None)
+        channel = next((one for one in PARTNER_CHANNELS if path.name.startswith(one)), None)
         intake = read_batch(source_at(str(path)), IntakeOptions(channel=channel))
         assert intake.batch is not None, (path, intake.problems)
 

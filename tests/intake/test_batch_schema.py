@@ -14,7 +14,15 @@ import pytest
 from partner_tools.intake import headers, rules
 from partner_tools.intake.row_check import RowCheck
 from partner_tools.intake.schema import Checker, checker, load_schema, part, schema_names
-from partner_tools.model import Batch, ChannelName, Device, Identity, Problem, Reason, Severity
+from partner_tools.model import (
+    PARTNER_CHANNELS,
+    Batch,
+    Device,
+    Identity,
+    Problem,
+    Reason,
+    Severity,
+)
 
 BATCH = load_schema("batch")
 VALIDATION = load_schema("validation")
@@ -221,7 +229,7 @@ def test_properties_are_the_columns() -> None:
 def test_enumerations_are_those_of_the_model() -> None:
     properties = BATCH["properties"]
     assert [str(one) for one in Reason] == properties["reason"]["enum"]
-    assert [str(one) for one in ChannelName] == properties["channel"]["enum"]
+    assert [str(one) for one in PARTNER_CHANNELS] == properties["channel"]["enum"]
     problem = VALIDATION["$defs"]["problem"]["properties"]
     assert [str(one) for one in Severity] == problem["severity"]["enum"]
 

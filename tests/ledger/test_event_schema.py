@@ -108,6 +108,15 @@ def _story() -> Iterator[tuple[Kind, int | None, dict[str, Any]]]:
     yield Kind.DOUBTED, 0, {"answered": False, "detail": "no answer"}
     yield Kind.INTERRUPTED, None, {}
     yield Kind.RECALLED, 0, {"present": False, "detail": "gone", "remedy": "nothing"}
+    yield Kind.PARKED, 2, {"approval": "a", "detail": "waits", "remedy": "approve", "status": 400}
+    yield (
+        Kind.INTENDED,
+        2,
+        {"requestId": "r", "correlationId": "c", "step": "delete-from-intune", "record": "m"},
+    )
+    yield Kind.PASSED, 2, {"step": "delete-from-intune", "status": 204, "requestId": "r"}
+    yield Kind.SYNCED, None, {"customer": "c", "requestId": "r"}
+    yield Kind.INTENDED, 2, {"requestId": "r", "correlationId": "c"}
     yield Kind.ACCEPTED, 2, {"handle": "job-17"}
     yield Kind.ANSWERED, 2, {"outcome": "removed", "status": "Success", "requestId": "r"}
     yield (

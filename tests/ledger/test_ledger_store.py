@@ -452,3 +452,19 @@ def test_what_is_read_while_it_is_written_is_read_as_it_was_before_or_after(
     first = next(devices)
     ledger.record([resolved(n) for n in range(1100)])
     assert [0, *range(1, 1000)] == [first.index, *(device.index for device in devices)]
+
+
+def test_a_sync_is_remembered_for_its_tenant_over_all_runs(ledger: Ledger, start: RunStart) -> None:
+    device = Device(row=1, identity=Identity(serial_number="A"))
+    cleanup = replace(start, channel=ChannelName.MICROSOFT_GRAPH)
+    ledger.create_run(cleanup, [device])
+    resolved = {"outcome": "pending", "customer": "here"}
+    named = Event(run=start.run, kind=Kind.RESOLVED, at=start.at, device=0, payload=resolved)
+    synced = {"customer": "here", "requestId": "r"}
+    ledger.record([named])
+    assert ledger.last_sync("here") is None
+    for minutes in (3, 14):
+        at = start.at + timedelta(minutes=minutes)
+        ledger.record([Event(run=start.run, kind=Kind.SYNCED, at=at, payload=synced)])
+    assert ledger.last_sync("here") == start.at + timedelta(minutes=14)
+    assert ledger.last_sync("there") is None
