@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partner_tools.outstanding import ALL_ZERO, Found, Plane, Probe, Result, Source
@@ -54,6 +54,8 @@ LINKED = Sought(
         (INTUNE, LINKED, {("id", "md"), ("serialNumber", "A1")}),
         (ENTRA, LINKED, {("deviceId", "d1"), ("deviceId", "d2"), ("ztdId", "ap")}),
         (Collection.LOCAL_PASSWORDS, LINKED, {("id", "d1"), ("id", "d2")}),
+        (Collection.IMPORT_RECORDS, LINKED, {("serialNumber", "A1")}),
+        (Collection.CORPORATE_IDENTIFIERS, LINKED, {("serialNumber", "A1")}),
         (INTUNE, Sought(index=0, serial="A 1"), {("serialNumber", "A 1"), ("serialNumber", "A1")}),
         (AUTOPILOT, Sought(index=0), set()),
         (INTUNE, Sought(index=0), set()),
@@ -102,6 +104,8 @@ def test_earlier_evidence_of_graph_brings_its_ids_and_that_of_a_channel_none() -
         (AUTOPILOT, 1, "S'{}", None),
         (INTUNE, 1, "S-{}", 0),
         (INTUNE, 1, "S\n{}", None),
+        (Collection.IMPORT_RECORDS, 1, "S{}", 0),
+        (Collection.CORPORATE_IDENTIFIERS, 1, "S{}", None),
     ],
 )
 def test_listing_or_asking(
@@ -111,6 +115,7 @@ def test_listing_or_asking(
     assert pages == approach(collection, sought_).pages
 
 
+@settings(deadline=None)  # how long it takes says how busy the machine is
 @given(devices=st.integers(1, 400), ids=st.booleans())
 def test_reading_in_vain_and_then_asking_stays_within_what_is_allowed(
     devices: int, ids: bool

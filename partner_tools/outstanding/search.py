@@ -38,6 +38,8 @@ class Collection(StrEnum):
     RECOVERY_KEYS = "recoveryKeys"
     LOCAL_PASSWORDS = "deviceLocalCredentials"
     DELETED = "deletedItems"
+    IMPORT_RECORDS = "importedWindowsAutopilotDeviceIdentities"
+    CORPORATE_IDENTIFIERS = "importedDeviceIdentities"
 
 
 ANSWERS: Mapping[Collection, tuple[Plane, Subject]] = {
@@ -47,8 +49,18 @@ ANSWERS: Mapping[Collection, tuple[Plane, Subject]] = {
     Collection.RECOVERY_KEYS: (Plane.ENTRA, Subject.RECOVERY_KEYS),
     Collection.LOCAL_PASSWORDS: (Plane.ENTRA, Subject.LOCAL_PASSWORD),
     Collection.DELETED: (Plane.ENTRA, Subject.DELETED_OBJECT),
+    Collection.IMPORT_RECORDS: (Plane.AUTOPILOT, Subject.IMPORT_RECORD),
+    Collection.CORPORATE_IDENTIFIERS: (Plane.INTUNE, Subject.CORPORATE_IDENTIFIER),
 }
 """What each collection tells of a device."""
+
+
+CONTAINS = frozenset({Collection.AUTOPILOT, Collection.IMPORT_RECORDS})
+"""Where serial numbers can only be asked for by a part of them."""
+_ONLY_LISTED = frozenset({Collection.DELETED, Collection.CORPORATE_IDENTIFIERS})
+"""Where no filter is documented
+(https://learn.microsoft.com/graph/api/intune-enrollment-importeddeviceidentity-list, read 2026-11).
+"""
 
 
 class By(StrEnum):
@@ -148,6 +160,8 @@ def questions(collection: Collection, device: Sought) -> tuple[Question, ...]:
         Collection.RECOVERY_KEYS: _each(By.DEVICE_ID, device.device_ids),
         Collection.LOCAL_PASSWORDS: _each(By.ID, device.device_ids),
         Collection.DELETED: _each(By.DEVICE_ID, device.device_ids),
+        Collection.IMPORT_RECORDS: _each(By.SERIAL, _serials(device, blanks=True)),
+        Collection.CORPORATE_IDENTIFIERS: _each(By.SERIAL, _serials(device, blanks=False)),
     }[collection]
     return tuple(Question(collection=collection, by=by, value=value) for by, value in asked)
 
@@ -181,7 +195,7 @@ def approach(collection: Collection, devices: Sequence[Sought]) -> Approach:
     beside asking; and where asking alone costs more than that, all of it.
     """
     asked = tuple(dict.fromkeys(each for one in devices for each in questions(collection, one)))
-    if collection is Collection.DELETED or not all(map(_can_be_asked, asked)):
+    if collection in _ONLY_LISTED or not all(map(_can_be_asked, asked)):
         return Approach(questions=asked, pages=None)
     allowed = ALLOWED * math.ceil(len(devices) / BATCH)
     asking = math.ceil(len(asked) / BATCH)
@@ -192,7 +206,7 @@ def approach(collection: Collection, devices: Sequence[Sought]) -> Approach:
 def _can_be_asked(question: Question) -> bool:
     if question.by is not By.SERIAL:
         return True
-    if question.collection is Collection.AUTOPILOT:
+    if question.collection in CONTAINS:
         return _FILTERABLE.fullmatch(question.value) is not None
     return question.value.isprintable() and len(question.value) <= 128
 
@@ -212,7 +226,7 @@ def is_stray(question: Question, row: Found) -> bool:
     if question.by is not By.SERIAL:
         return True
     serial, wanted = _folded(row.attributes.get("serialNumber")), _folded(question.value)
-    return wanted not in serial if question.collection is Collection.AUTOPILOT else wanted != serial
+    return wanted not in serial if question.collection in CONTAINS else wanted != serial
 
 
 def _folded(serial: object) -> str:

@@ -67,6 +67,8 @@ def observe(lookout: Lookout, devices: Sequence[RunDevice]) -> Outlook:
         round_.look(search.Collection.RECOVERY_KEYS, round_.without(Result.ABSENT, seekers))
         round_.look(search.Collection.LOCAL_PASSWORDS, round_.without(Result.ABSENT, seekers))
         round_.look(search.Collection.DELETED, round_.only(Result.ABSENT, seekers))
+        for collection in _LEFTOVERS:
+            round_.look(collection, seekers)
     except ServiceError:
         raise
     except AuthError as error:
@@ -76,6 +78,7 @@ def observe(lookout: Lookout, devices: Sequence[RunDevice]) -> Outlook:
 
 
 _DEVICES = (search.Collection.AUTOPILOT, search.Collection.INTUNE, search.Collection.ENTRA)
+_LEFTOVERS = (search.Collection.IMPORT_RECORDS, search.Collection.CORPORATE_IDENTIFIERS)
 
 
 class _Round:

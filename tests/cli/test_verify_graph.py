@@ -232,6 +232,36 @@ def test_a_failed_look_blinds_older_evidence_and_shows_when_that_was(
     assert intune["ids"]["id"]
 
 
+def test_what_imports_left_is_found_by_its_exact_serial(tmp_path: Path) -> None:
+    """Rows 24 and 26 of the decision table: by whole serial numbers, in whatever form."""
+    left: dict[str, Any] = {
+        "importedWindowsAutopilotDeviceIdentities": [
+            {"serialNumber": "NEVER1"},
+            {"serialNumber": "XCLEAN12"},
+        ],
+        "importedDeviceIdentities": [
+            {"importedDeviceIdentifier": "OWN1"},
+            {
+                "importedDeviceIdentifier": "HP,EliteBook,NEVER1",
+                "importedDeviceIdentityType": "manufacturerModelSerial",
+            },
+        ],
+    }
+    devices = [{"serialNumber": serial} for serial in ("NEVER1", "CLEAN1", "OWN1")]
+    known = world(customer({"b": devices}, graph={"machines": [], **left}))
+    with Sandbox(seed_from(known)) as sandbox:
+        run = program(sandbox, tmp_path)
+        document = remove(run, "NEVER1", "CLEAN1", "OWN1")
+        run("verify", document["run"], "--graph", "--wait", "2")
+        steps = {
+            serial: {step["id"] for step in one["steps"]}
+            for serial, one in handoff(run, document["run"]).items()
+        }
+    assert {"delete-import-record", "delete-corporate-identifier"} <= steps["NEVER1"]
+    assert {"delete-corporate-identifier"} == steps["OWN1"]
+    assert set() == steps["CLEAN1"]
+
+
 def test_shuffled_throttled_and_slow_answers_change_nothing(tmp_path: Path) -> None:
     throttle = {"kind": "status", "status": 429, "retryAfter": 1}
     rules = [{"match": {"service": "graph", "every": 4, "times": 6}, "fault": throttle}]

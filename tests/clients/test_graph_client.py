@@ -13,6 +13,7 @@ import requests_mock
 from partner_tools.clients.graph import Graph, Page
 from partner_tools.clients.graph.addresses import list_path, question_path
 from partner_tools.clients.graph.refusal import read_fault
+from partner_tools.clients.graph.rows import read_row
 from partner_tools.clients.transport import Transport
 from partner_tools.errors import (
     InputError,
@@ -268,3 +269,20 @@ def test_a_refused_page_is_one_sentence_whatever_its_body(
 )
 def test_any_error_body_is_read(body: object, expected: tuple[str | None, str | None]) -> None:
     assert expected == read_fault(body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "identifier", "serial"),
+    [
+        ("serialNumber", "5CD 1", "5CD 1"),
+        ("manufacturerModelSerial", "HP,EliteBook, 5CD1", "5CD1"),
+        ("imei", "356938035643809", None),
+        ("serialNumber", None, None),
+    ],
+)
+def test_a_corporate_identifier_tells_the_serial_that_it_names(
+    kind: str, identifier: str | None, serial: str | None
+) -> None:
+    row = {"id": "1", "importedDeviceIdentityType": kind, "importedDeviceIdentifier": identifier}
+    found = read_row(Collection.CORPORATE_IDENTIFIERS, row)
+    assert serial == found.attributes.get("serialNumber")

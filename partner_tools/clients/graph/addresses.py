@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from partner_tools.outstanding.search import By, Collection, Question
+from partner_tools.outstanding.search import CONTAINS, By, Collection, Question
 
 VERSIONS: Mapping[Collection, str] = {
     Collection.AUTOPILOT: "/beta",
@@ -19,6 +19,8 @@ VERSIONS: Mapping[Collection, str] = {
     Collection.RECOVERY_KEYS: "/v1.0",
     Collection.LOCAL_PASSWORDS: "/v1.0",
     Collection.DELETED: "/beta",
+    Collection.IMPORT_RECORDS: "/v1.0",
+    Collection.CORPORATE_IDENTIFIERS: "/beta",
 }
 
 PATHS: Mapping[Collection, str] = {
@@ -28,6 +30,8 @@ PATHS: Mapping[Collection, str] = {
     Collection.RECOVERY_KEYS: "/informationProtection/bitlocker/recoveryKeys",
     Collection.LOCAL_PASSWORDS: "/directory/deviceLocalCredentials",
     Collection.DELETED: "/directory/deletedItems/microsoft.graph.device",
+    Collection.IMPORT_RECORDS: "/deviceManagement/importedWindowsAutopilotDeviceIdentities",
+    Collection.CORPORATE_IDENTIFIERS: "/deviceManagement/importedDeviceIdentities",
 }
 
 PERMISSIONS: Mapping[Collection, str] = {
@@ -37,6 +41,8 @@ PERMISSIONS: Mapping[Collection, str] = {
     Collection.RECOVERY_KEYS: "BitlockerKey.ReadBasic.All",
     Collection.LOCAL_PASSWORDS: "DeviceLocalCredential.ReadBasic.All",
     Collection.DELETED: "Device.Read.All",
+    Collection.IMPORT_RECORDS: "DeviceManagementServiceConfig.Read.All",
+    Collection.CORPORATE_IDENTIFIERS: "DeviceManagementServiceConfig.Read.All",
 }
 """The least permission to read each collection."""
 
@@ -110,7 +116,7 @@ _PLAIN = "(),:/'[]"
 def _filter(question: Question) -> str:
     value = question.value.replace("'", "''")
     match question.by:
-        case By.SERIAL if question.collection is Collection.AUTOPILOT:
+        case By.SERIAL if question.collection in CONTAINS:
             return f"contains(serialNumber,'{value}')"
         case By.REGISTRATION:
             return f"physicalIds/any(p:p eq '[ZTDID]:{value}')"

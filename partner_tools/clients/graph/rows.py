@@ -28,10 +28,18 @@ _IDS: Mapping[Collection, tuple[str, ...]] = {
     Collection.RECOVERY_KEYS: ("id", "deviceId"),
     Collection.LOCAL_PASSWORDS: ("id",),
     Collection.DELETED: ("id", "deviceId"),
+    Collection.IMPORT_RECORDS: ("id",),
+    Collection.CORPORATE_IDENTIFIERS: ("id",),
 }
 _ATTRIBUTES: Mapping[Collection, tuple[str, ...]] = {
     Collection.AUTOPILOT: _AUTOPILOT,
     Collection.DELETED: ("displayName", "deletedDateTime", "trustType"),
+    Collection.IMPORT_RECORDS: ("serialNumber", "groupTag", "importId"),
+    Collection.CORPORATE_IDENTIFIERS: (
+        "importedDeviceIdentifier",
+        "importedDeviceIdentityType",
+        "description",
+    ),
     **SELECTED,
 }
 _NEVER = frozenset({"key", "credentials", "physicalIds"})
@@ -51,7 +59,23 @@ def read_row(collection: Collection, row: object) -> Found:
         for name in _ATTRIBUTES[collection]
         if name in row and name not in _NEVER and name not in _IDS[collection] and _plain(row[name])
     }
+    if collection is Collection.CORPORATE_IDENTIFIERS:
+        attributes |= _serial_of_identifier(row)
     return Found(ids=ids, attributes=attributes)
+
+
+def _serial_of_identifier(row: Mapping[str, Any]) -> dict[str, str]:
+    """The serial number that a corporate identifier names; an IMEI names none.
+
+    With maker and model it stands last, behind commas: as the portal's upload wants it
+    (https://learn.microsoft.com/intune/intune-service/enrollment/corporate-identifiers-add, read
+    2026-11); that Graph shows it so is assumed.
+    """
+    kind, identifier = row.get("importedDeviceIdentityType"), row.get("importedDeviceIdentifier")
+    if not isinstance(identifier, str) or kind not in {"serialNumber", "manufacturerModelSerial"}:
+        return {}
+    named = identifier if kind == "serialNumber" else identifier.rpartition(",")[2]
+    return {"serialNumber": named.strip()}
 
 
 def _nothing(_row: Mapping[str, Any]) -> dict[str, str]:
