@@ -8,34 +8,27 @@ every answer in flight is recorded.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from partner_tools.engine.channel import (
-    Acceptance,
-    Act,
-    Answer,
-    Channel,
-    Deferral,
-    Removal,
-    Verdict,
-)
-from partner_tools.engine.line import Line, Stop, interruption
+from partner_tools.engine.accepted import see_through
+from partner_tools.engine.calls import calls, removal
+from partner_tools.engine.channel import Answer, Removal, Verdict
+from partner_tools.engine.consequences import deferral, end_where_barred
+from partner_tools.engine.desk import Desk, Todo
+from partner_tools.engine.line import Stop, interruption
+from partner_tools.engine.standing import Standing
 from partner_tools.engine.verdict_events import Fact, answer_payload, of_error, of_verdict
 from partner_tools.errors import (
     AuthError,
     Interrupted,
     Redirected,
-    Rejected,
     ServiceError,
     Throttled,
     Unauthorized,
-    Unavailable,
     Unreadable,
 )
-from partner_tools.events import Event, History, Kind, State, advance
-from partner_tools.model import Identity, RunId, Target
+from partner_tools.events import Kind, State
 from partner_tools.pacing import GiveUp, decide
 
 GIVEN_UP_IN_A_ROW = 3
@@ -43,39 +36,6 @@ GIVEN_UP_IN_A_ROW = 3
 
 LAST_ANSWERS_SECONDS = 10.0
 """How long answers in flight are awaited after Ctrl-C (docs/reference/exit-codes.md, 130)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Todo:
-    """One device of a run that is to be removed, and what the ledger knows of it.
-
-    `act` is the next step, where the channel removes in several.
-    """
-
-    index: int
-    identity: Identity
-    customer: str | None
-    target: Target | None
-    history: History
-    act: Act | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """What an execution needs from outside.
-
-    `record` returns when the events are durable; `settled` is told of each outcome after that;
-    `concurrency` is the number of calls in flight at most.
-    """
-
-    run: RunId
-    channel: Channel
-    line: Line
-    record: Callable[[Sequence[Event]], None]
-    now: Callable[[], datetime]
-    new_id: Callable[[], str]
-    settled: Callable[[int, History], None]
-    concurrency: int = 32
 
 
 def execute(desk: Desk, todos: Sequence[Todo], *, again: bool = False) -> tuple[Todo, ...]:
@@ -86,30 +46,9 @@ def execute(desk: Desk, todos: Sequence[Todo], *, again: bool = False) -> tuple[
     part: accepted work and doubts had their turn.
     Raises the error that ended the run, after the answers in flight were recorded.
     """
-    execution = _Execution(desk, todos, again=again)
-    execution.run()
-    return tuple(replace(todo, history=execution.histories[todo.index]) for todo in todos)
-
-
-def calls(todos: Iterable[Todo], size: int) -> Iterator[tuple[Todo, ...]]:
-    """The devices in calls of at most `size`, accepted work by its handle.
-
-    Devices that share unanswered ids or are still in doubt stay together, so that the same body
-    can be sent once more under the same ids.
-    """
-    together: dict[tuple[str | None, str | None], list[Todo]] = {}
-    for todo in todos:
-        together.setdefault(_call_key(todo.history), []).append(todo)
-    for group in together.values():
-        for start in range(0, len(group), size):
-            yield tuple(group[start : start + size])
-
-
-def _call_key(history: History) -> tuple[str | None, str | None]:
-    """What devices of one call have in common."""
-    if history.state in (State.ACCEPTED, State.DOUBT):
-        return history.handle, history.correlation_id
-    return None, history.correlation_id if history.request_id else None
+    standing = Standing(desk, todos)
+    _Execution(desk, todos, standing, again=again).run()
+    return standing.todos()
 
 
 class _Halt:
@@ -134,8 +73,11 @@ class _Halt:
 class _Execution:
     """The workers of one `execute` and what they share."""
 
-    def __init__(self, desk: Desk, todos: Sequence[Todo], *, again: bool) -> None:
+    def __init__(
+        self, desk: Desk, todos: Sequence[Todo], standing: Standing, *, again: bool
+    ) -> None:
         self._desk = desk
+        self._standing = standing
         self._again = again
         self._channel = desk.channel
         self._halt = _Halt(desk.line.stop)
@@ -146,7 +88,6 @@ class _Execution:
         self._barred: dict[str, Answer] = {}
         self._given_up = 0
         self._ended_by: BaseException | None = None
-        self.histories = {todo.index: todo.history for todo in todos}
 
     def run(self) -> None:
         """Let the workers work until nothing is left or something ended it."""
@@ -207,11 +148,11 @@ class _Execution:
         first = True
         while call := self._open(call, first=first):
             first = False
-            accepted = self._in_state(call, State.ACCEPTED)
+            accepted = self._standing.among(call, State.ACCEPTED)
             if accepted:
                 asked = self._line.clock()
-                error = self._await_accepted(accepted)
-                call = self._in_state(call, State.READY)
+                error = see_through(self._channel, self._line, self._standing, accepted)
+                call = self._standing.among(call, State.READY)
                 started += self._line.clock() - asked
             else:
                 tries += 1
@@ -226,29 +167,26 @@ class _Execution:
             elif not self._rest(call, error, tries, self._line.clock() - started):
                 return
 
-    def _in_state(self, call: Iterable[Todo], state: State) -> tuple[Todo, ...]:
-        return tuple(todo for todo in call if self.histories[todo.index].state is state)
-
     def _open(self, call: tuple[Todo, ...], *, first: bool) -> tuple[Todo, ...]:
         """The devices of the call that another attempt may carry, less a barred customer's."""
         waiting = self._repeatable(call, first=first)
         for todo in waiting:
             if answer := self._barred.get(todo.customer or ""):
-                self._note([(todo.index, (Kind.ANSWERED, answer_payload(answer)))])
+                self._standing.note([(todo.index, (Kind.ANSWERED, answer_payload(answer)))])
         return tuple(todo for todo in waiting if (todo.customer or "") not in self._barred)
 
-    def _repeatable(self, call: Iterable[Todo], *, first: bool = False) -> list[Todo]:
+    def _repeatable(self, call: Iterable[Todo], *, first: bool = False) -> tuple[Todo, ...]:
         """The devices of the call that may take part in another attempt, or in the first one."""
         open_states = {State.READY, State.ACCEPTED} | ({State.BETWEEN} if first else set())
         if first or self._channel.repeats:
             open_states.add(State.DOUBT)
-        return [todo for todo in call if self.histories[todo.index].state in open_states]
+        return self._standing.among(call, *open_states)
 
     def _attempt(self, call: tuple[Todo, ...]) -> ServiceError | None:
         """One call. An error that is returned is one after which another attempt may be made."""
         removals = self._intend(call)
         if not self._line.pace.acquire(self._halt):
-            self._note([(removal.index, (Kind.WITHDRAWN, {})) for removal in removals])
+            self._tell_all(removals, (Kind.WITHDRAWN, {}))
             raise interruption()
         try:
             verdicts = self._channel.remove(removals)
@@ -261,33 +199,18 @@ class _Execution:
             raise
         self._line.pace.succeeded()
         self._bar(removals, verdicts)
-        self._note([(index, of_verdict(verdict)) for index, verdict in verdicts.items()])
-        _end_where_barred(verdicts.values())
-        return _deferral(verdicts)
+        self._standing.note([(index, of_verdict(verdict)) for index, verdict in verdicts.items()])
+        end_where_barred(verdicts.values())
+        return deferral(verdicts.values())
 
     def _intend(self, call: tuple[Todo, ...]) -> tuple[Removal, ...]:
         """Make the intent to remove durable, before anything leaves."""
         request_id, correlation_id = self._desk.new_id(), self._desk.new_id()
-        removals = tuple(self._removal(todo, request_id, correlation_id) for todo in call)
-        self._note([(removal.index, _intent(removal)) for removal in removals])
-        return removals
-
-    def _removal(self, todo: Todo, request_id: str, correlation_id: str) -> Removal:
-        """What one attempt carries: the ids of the last attempt as long as they are unanswered."""
-        history = self.histories[todo.index]
-        in_doubt = history.state is State.DOUBT or history.request_id
-        return Removal(
-            index=todo.index,
-            identity=todo.identity,
-            customer=todo.customer,
-            target=todo.target,
-            request_id=history.request_id or request_id,
-            correlation_id=(history.correlation_id if in_doubt else None) or correlation_id,
-            silent=history.silent,
-            doubted=history.state is State.DOUBT,
-            act=todo.act,
-            approval=history.approval,
+        removals = tuple(
+            removal(todo, self._standing.of(todo), request_id, correlation_id) for todo in call
         )
+        self._standing.note((one.index, _intent(one)) for one in removals)
+        return removals
 
     def _heard(self, removals: tuple[Removal, ...], error: ServiceError) -> None:
         """Record how an attempt without a verdict ended, and stop where no other may follow."""
@@ -297,10 +220,10 @@ class _Execution:
             raise error
 
     def _bar(self, removals: tuple[Removal, ...], verdicts: Mapping[int, Verdict]) -> None:
-        for removal in removals:
-            verdict = verdicts[removal.index]
+        for one in removals:
+            verdict = verdicts[one.index]
             if isinstance(verdict, Answer) and verdict.bars_customer:
-                self._barred[removal.customer or ""] = verdict
+                self._barred[one.customer or ""] = verdict
 
     def _rest(self, call: Iterable[Todo], error: ServiceError, tries: int, elapsed: float) -> bool:
         """Sleep before the next attempt; False when this call is given up.
@@ -321,84 +244,12 @@ class _Execution:
             raise error
         return False
 
-    def _await_accepted(self, call: tuple[Todo, ...]) -> ServiceError | None:
-        """Ask after accepted work until it is finished or the polling's own deadline has passed.
-
-        An error that is returned says that some of it wants to be sent again.
-        """
-        polling, clock = self._channel.polling, self._line.clock
-        interval, deadline = polling.interval, clock() + polling.deadline
-        deferral = None
-        while (waiting := self._in_state(call, State.ACCEPTED)) and clock() <= deadline:
-            if self._halt.wait(interval):
-                raise interruption()
-            deferral = self._ask_after(waiting) or deferral
-            interval = min(interval * 2, polling.max_interval)
-        return deferral
-
-    def _ask_after(self, waiting: Sequence[Todo]) -> ServiceError | None:
-        handle = self.histories[waiting[0].index].handle or ""
-        removals = tuple(self._removal(todo, "", "") for todo in waiting)
-        verdicts = self._line.ask(lambda: self._channel.poll(handle, removals))
-        finished = [
-            (index, of_verdict(verdict))
-            for index, verdict in verdicts.items()
-            if not isinstance(verdict, Acceptance)
-        ]
-        self._note(finished)
-        _end_where_barred(verdicts.values())
-        return _deferral(verdicts)
-
     def _tell_all(self, removals: Iterable[Removal], fact: Fact) -> None:
-        self._note([(removal.index, fact) for removal in removals])
-
-    def _note(self, facts: Sequence[tuple[int, Fact]]) -> None:
-        """Make events durable, then show what is settled by them."""
-        if not facts:
-            return
-        at = self._desk.now()
-        noted = [
-            (index, Event(run=self._desk.run, kind=kind, at=at, device=index, payload=payload))
-            for index, (kind, payload) in facts
-        ]
-        self._desk.record([event for _, event in noted])
-        for index, event in noted:
-            history = advance(self.histories[index], event)
-            self.histories[index] = history
-            if history.state is State.SETTLED:
-                self._desk.settled(index, history)
+        self._standing.note((one.index, fact) for one in removals)
 
 
-def _intent(removal: Removal) -> Fact:
-    ids = {"requestId": removal.request_id, "correlationId": removal.correlation_id}
-    if removal.act is None:
+def _intent(one: Removal) -> Fact:
+    ids = {"requestId": one.request_id, "correlationId": one.correlation_id}
+    if one.act is None:
         return Kind.INTENDED, ids
-    return Kind.INTENDED, {**ids, "step": removal.act.step, "record": removal.act.record}
-
-
-def _deferral(verdicts: Mapping[int, Verdict]) -> ServiceError | None:
-    """Some device of an answered call wants to be asked later: rest as after a failure."""
-    for verdict in verdicts.values():
-        if isinstance(verdict, Deferral):
-            return Unavailable(
-                verdict.detail,
-                status=verdict.status,
-                code=verdict.code,
-                retry_after=verdict.retry_after,
-            )
-    return None
-
-
-def _end_where_barred(verdicts: Iterable[Verdict]) -> None:
-    """End the run where the service says that the request itself is wrong."""
-    for verdict in verdicts:
-        if isinstance(verdict, Answer) and verdict.bars_run:
-            raise Rejected(
-                f"the run was stopped: {verdict.detail}",
-                remedy=verdict.remedy or "",
-                rule=verdict.rule,
-                status=verdict.status,
-                code=verdict.code,
-                request_id=verdict.request_id,
-                correlation_id=verdict.correlation_id,
-            )
+    return Kind.INTENDED, {**ids, "step": one.act.step, "record": one.act.record}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from partner_tools.engine.channel import Removal
-from partner_tools.engine.execute import Desk, Todo, execute
-from partner_tools.events import Event, History, Kind, State, advance
+from partner_tools.engine.calls import removal
+from partner_tools.engine.desk import Desk, Todo
+from partner_tools.engine.execute import execute
+from partner_tools.engine.standing import Standing
+from partner_tools.engine.verdict_events import Fact
+from partner_tools.events import History, Kind, State
 
 ROUNDS = 3
 """How often a device that was found still registered after a doubt is tried again in one run."""
@@ -35,27 +37,25 @@ def settle(desk: Desk, todos: Sequence[Todo]) -> tuple[Todo, ...]:
     then. Where the channel cannot look, an intent that a dead process left becomes a doubt, which
     `execute` may send once more.
     """
+    standing = Standing(desk, todos)
     doubtful = [todo for todo in todos if todo.history.in_doubt]
-    if not doubtful:
-        return tuple(todos)
-    noted = _looked_for(desk, doubtful) if desk.channel.observable else _left_behind(desk, doubtful)
-    desk.record(noted)
-    after = {event.device: event for event in noted}
-    return tuple(_advanced(desk, todo, after.get(todo.index)) for todo in todos)
+    if doubtful:
+        standing.note(_looked_for(desk, doubtful) if desk.channel.observable else _left(doubtful))
+    return standing.todos()
 
 
-def _looked_for(desk: Desk, doubtful: Sequence[Todo]) -> list[Event]:
-    present = desk.channel.recall([_removal(todo) for todo in doubtful])
-    return [_recalled(desk, todo, present=present[todo.index]) for todo in doubtful]
+def _looked_for(desk: Desk, doubtful: Sequence[Todo]) -> list[tuple[int, Fact]]:
+    present = desk.channel.recall([removal(todo, todo.history) for todo in doubtful])
+    return [(todo.index, _recalled(todo, present=present[todo.index])) for todo in doubtful]
 
 
-def _recalled(desk: Desk, todo: Todo, *, present: bool) -> Event:
+def _recalled(todo: Todo, *, present: bool) -> Fact:
     if present:
-        return _event(desk, todo, Kind.RECALLED, {"present": True})
+        return Kind.RECALLED, {"present": True}
     if todo.act is not None:
         detail = "done when looked at; the answer to our own request never came"
-        return _event(desk, todo, Kind.PASSED, {"step": todo.act.step, "detail": detail})
-    return _event(desk, todo, Kind.RECALLED, _absent(todo.history))
+        return Kind.PASSED, {"step": todo.act.step, "detail": detail}
+    return Kind.RECALLED, _absent(todo.history)
 
 
 def _absent(history: History) -> dict[str, object]:
@@ -67,39 +67,14 @@ def _absent(history: History) -> dict[str, object]:
     }
 
 
-def _left_behind(desk: Desk, doubtful: Sequence[Todo]) -> list[Event]:
+def _left(doubtful: Sequence[Todo]) -> list[tuple[int, Fact]]:
     facts: dict[str, object] = {
         "answered": False,
         "detail": "the process ended before an answer was recorded",
         "remedy": "resume the run: the same request is sent once more",
     }
     return [
-        _event(desk, todo, Kind.DOUBTED, facts)
+        (todo.index, (Kind.DOUBTED, facts))
         for todo in doubtful
         if todo.history.state is not State.DOUBT
     ]
-
-
-def _event(desk: Desk, todo: Todo, kind: Kind, payload: dict[str, object]) -> Event:
-    return Event(run=desk.run, kind=kind, at=desk.now(), device=todo.index, payload=payload)
-
-
-def _advanced(desk: Desk, todo: Todo, event: Event | None) -> Todo:
-    if event is None:
-        return todo
-    history = advance(todo.history, event)
-    if history.state is State.SETTLED:
-        desk.settled(todo.index, history)
-    return replace(todo, history=history)
-
-
-def _removal(todo: Todo) -> Removal:
-    return Removal(
-        index=todo.index,
-        identity=todo.identity,
-        customer=todo.customer,
-        target=todo.target,
-        request_id=todo.history.request_id or "",
-        correlation_id=todo.history.correlation_id or "",
-        act=todo.act,
-    )

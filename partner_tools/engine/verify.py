@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.execute import Desk, Todo
+from partner_tools.engine.desk import Desk, Todo
 from partner_tools.engine.line import interruption
 from partner_tools.events import Event, Kind, advance
 from partner_tools.model import GONE, ChannelName, Target

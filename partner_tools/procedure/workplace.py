@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from partner_tools.engine.channel import Channel
-from partner_tools.engine.execute import Desk, Todo
+from partner_tools.engine.desk import Desk, Todo
 from partner_tools.engine.line import Line
 from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError
 from partner_tools.events import Event, History, Kind

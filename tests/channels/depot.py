@@ -21,7 +21,7 @@ from partner_tools.clients.oem_direct import OemDirect as Client
 from partner_tools.clients.oem_profile import Profile
 from partner_tools.clients.oem_profile_rules import at_base_url
 from partner_tools.clients.transport import ClientCertificate, Transport
-from partner_tools.engine.execute import Desk, Todo
+from partner_tools.engine.desk import Desk, Todo
 from partner_tools.engine.line import Line, Stop
 from partner_tools.engine.settle import carry_through
 from partner_tools.errors import InputError
