@@ -17,6 +17,9 @@ from partner_tools.errors import InputError
 FILE_NAME = "partner-tools.toml"
 DEFAULT_PROFILE = "default"
 DEFAULT_CONCURRENCY = 32
+DEFAULT_TIMEOUT_SECONDS = 180.0
+"""Microsoft's own SDK waits three minutes, "increased to contend with server latency"
+(Partner-Center-PowerShell change log, 3.0.10)."""
 
 Validate = Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
 """Gives the path and the message of each thing that the schema rejects."""
@@ -71,6 +74,12 @@ class Config:
     def concurrency(self) -> int:
         """Requests in flight at most."""
         return int(self.get("limits", "concurrency") or DEFAULT_CONCURRENCY)
+
+    @property
+    def timeout(self) -> tuple[float, float]:
+        """Seconds to connect, and to wait for the next byte of an answer."""
+        patience = float(self.get("limits", "timeout") or DEFAULT_TIMEOUT_SECONDS)
+        return min(10.0, patience), patience
 
     def path(self, *path: str) -> Path | None:
         """A setting that is a path; a relative one is relative to the configuration file."""

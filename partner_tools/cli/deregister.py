@@ -11,7 +11,7 @@ import click
 
 from partner_tools.cli.batch import choose_channel, load_batch, require_customers
 from partner_tools.cli.conduct import Wishes, new_conduct
-from partner_tools.cli.interruption import StopSign, heeding
+from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import (
     batch_options,
     guard_options,
@@ -100,7 +100,7 @@ def deregister_batch(
     if channel is ChannelName.PARTNER_CENTER:
         require_customers(batch, batch.customer or default)
     batch = replace(batch, customer=batch.customer or default)
-    with heeding(stop := StopSign()), open_ledger(call.common, config) as ledger:
+    with heeding(stop := call.stop_sign()), open_ledger(call.common, config) as ledger:
         if channel is ChannelName.OEM_DIRECT and not (again or wishes.dry_run):
             completed = completed_run(ledger, batch)
             if completed is not None:
@@ -120,7 +120,7 @@ def deregister_plan(call: Call, path: Path, wishes: Wishes, *, junit: Path | Non
     """Execute a plan that somebody reviewed; the exit code. A dry run shows it only."""
     config = load_config(call.common)
     plan, document = load_plan(path)
-    with heeding(stop := StopSign()), open_ledger(call.common, config) as ledger:
+    with heeding(stop := call.stop_sign()), open_ledger(call.common, config) as ledger:
         conduct = new_conduct(call, config, ledger, stop, wishes, junit)
         with ledger.hold(conduct.run), conduct.place(plan.channel) as place:
             conduct.begin(_batch_of(plan, path), plan.channel)

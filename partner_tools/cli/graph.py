@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,13 +43,15 @@ def lookout(config: Config, ledger: Ledger, stop: StopSign, tenant: str) -> Iter
         config.text("urls", "graph") or GRAPH_URL,
         tokens=graph_tokens(config, tenant),
         ca_bundle=config.path("ca_bundle"),
+        timeout=config.timeout,
     ) as transport:
         client = Graph(transport, ids=new_id, now=now)
         line = Line(
-            pace=Allowance(LIMIT),
+            pace=Allowance(LIMIT, clock=stop.clock),
             policy=Policy(),
             stop=stop,
-            clock=time.monotonic,
+            clock=stop.clock,
+            nap=stop.nap,
             jitter=random.random,
             renew=client.renew_token,
         )
@@ -80,7 +81,7 @@ class Watch:
             lambda: awaited(self._devices(), reason, now()) if seen else {},
             wait_seconds=wait_seconds,
             stop=self.stop,
-            clock=time.monotonic,
+            clock=self.stop.clock,
             tell=tell,
         )
         return seen

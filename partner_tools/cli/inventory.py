@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from partner_tools.cli.interruption import StopSign, heeding
+from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import output_options
 from partner_tools.cli.output import print_json, print_line, print_table, tell
 from partner_tools.cli.program import Call, command
@@ -57,7 +57,7 @@ def inventory(call: Call, customer: str | None, file: Path | None) -> int:
     if named is None:
         raise click.UsageError("name the customer: --customer with a tenant id or a domain")
     with (
-        heeding(stop := StopSign()),
+        heeding(stop := call.stop_sign()),
         open_ledger(call.common, config) as ledger,
         partner_center(config, ledger, stop) as (client, line, _),
     ):

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from partner_tools.cli.commands import load
+from partner_tools.cli.interruption import StopSign
 from partner_tools.cli.options import Common, common, take_common
 from partner_tools.cli.output import print_error, print_json, tell
 from partner_tools.errors import Interrupted, PartnerToolsError
@@ -22,12 +23,14 @@ class Call:
     """What a command was called with besides its own arguments.
 
     `result` is set once a run exists: it prints the run's result where the command ends early.
+    `stop_sign` makes what a command is stopped by, and waits with.
     """
 
     common: Common = field(default_factory=Common)
     output: str = "text"
     result: Callable[[], None] | None = None
     last_words: str | None = None
+    stop_sign: Callable[[], StopSign] = StopSign
 
 
 class Program(click.Group):
@@ -61,8 +64,7 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; every failure that a user can act on ends here."""
-        call = Call()
-        ctx.obj = call
+        call = ctx.ensure_object(Call)
         try:
             return super().invoke(ctx)
         except PartnerToolsError as error:

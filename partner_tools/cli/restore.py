@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from partner_tools.cli.interruption import StopSign, asking, heeding
+from partner_tools.cli.interruption import asking, heeding
 from partner_tools.cli.options import guard_options
 from partner_tools.cli.output import clean, tell
 from partner_tools.cli.program import Call, command
@@ -68,10 +68,11 @@ def restore(
             return 7 if left_out else 0
         if record.channel is not ChannelName.PARTNER_CENTER:
             raise click.UsageError("--apply registers through Partner Center only")
-        return _apply(config, ledger, devices, yes=yes, max_devices=max_devices)
+        return _apply(call, config, ledger, devices, yes=yes, max_devices=max_devices)
 
 
 def _apply(
+    call: Call,
     config: Config,
     ledger: Ledger,
     devices: tuple[Restorable, ...],
@@ -92,7 +93,7 @@ def _apply(
     if able and not yes:
         _confirm(able)
     with (
-        heeding(stop := StopSign()),
+        heeding(stop := call.stop_sign()),
         partner_center(config, ledger, stop) as (client, line, _),
     ):
         bench = Bench(client=client, line=line, ledger=ledger, now=now, new_id=new_id)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from partner_tools.cli.conduct import Conduct, Wishes, new_conduct
-from partner_tools.cli.interruption import StopSign, heeding
+from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import guard_options, result_options
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
@@ -37,7 +37,7 @@ def resume(call: Call, run: str, yes: bool, max_devices: int | None, junit: Path
       partner-tools resume 20260417-101530-4f2a9c
     """
     config = load_config(call.common)
-    with heeding(stop := StopSign()), open_ledger(call.common, config) as ledger:
+    with heeding(stop := call.stop_sign()), open_ledger(call.common, config) as ledger:
         record = ledger.run(run)
         stored = Wishes.restored(dict(record.settings))
         limit = stored.max_devices if max_devices is None else max_devices

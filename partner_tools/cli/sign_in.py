@@ -138,7 +138,7 @@ def open_door(config: Config) -> SignInDoor:
     bundle = config.path("ca_bundle")
     return SignInDoor(
         config.text("urls", "login") or LOGIN_URL,
-        connect=lambda url: Transport(url, ca_bundle=bundle),
+        connect=lambda url: Transport(url, ca_bundle=bundle, timeout=config.timeout),
         now=now,
     )
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
 
 from partner_tools.cli.conduct import Conduct, Wishes, new_conduct
-from partner_tools.cli.interruption import StopSign, heeding
+from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import result_options
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
@@ -44,8 +43,8 @@ def verify(call: Call, run: str, wait: float, graph: bool, junit: Path | None) -
       partner-tools verify 20260417-101530-4f2a9c --graph --wait 300
     """
     config = load_config(call.common)
-    with heeding(stop := StopSign()), open_ledger(call.common, config) as ledger:
-        record, began = ledger.run(run), time.monotonic()
+    with heeding(stop := call.stop_sign()), open_ledger(call.common, config) as ledger:
+        record, began = ledger.run(run), stop.clock()
         conduct = new_conduct(call, config, ledger, stop, Wishes(), junit, record.run)
         with conduct.place(record.channel) as place:
             if not place.channel.observable:
@@ -71,4 +70,4 @@ def _look_into_tenants(conduct: Conduct, deadline: float) -> bool:
     from partner_tools.cli.graph import Watch
 
     watch = Watch(config=conduct.config, ledger=conduct.ledger, stop=conduct.stop, run=conduct.run)
-    return watch.verify(max(0.0, deadline - time.monotonic()))
+    return watch.verify(max(0.0, deadline - conduct.stop.clock()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import random
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,18 +102,19 @@ def partner_center(
         base_url,
         tokens=channel_tokens(config),
         ca_bundle=config.path("ca_bundle"),
+        timeout=config.timeout,
         pool_size=config.concurrency,
     ) as transport:
         scope = f"{transport.host}|{config.text('auth', 'tenant') or ''}"
         limit = max_rate or config.get("limits", "max_rate")
-        with _paced(ledger, ChannelName.PARTNER_CENTER, scope, limit) as governor:
+        with _paced(ledger, stop, ChannelName.PARTNER_CENTER, scope, limit) as governor:
             client = PartnerCenter(transport, ids=new_id, correlation_id=new_id(), now=now)
             yield client, _line(governor, stop, client.renew_token), governor
 
 
 @contextmanager
 def _paced(
-    ledger: Ledger, service: ChannelName, scope: str, max_rate: float | None
+    ledger: Ledger, stop: StopSign, service: ChannelName, scope: str, max_rate: float | None
 ) -> Iterator[Governor]:
     """A governor that begins with what the ledger remembers, and leaves there what it learned."""
     from partner_tools.engine.governor import Governor
@@ -124,6 +124,7 @@ def _paced(
         known=None if known is None else known.per_second,
         age=0.0 if known is None else (now() - known.learned_at).total_seconds(),
         max_rate=max_rate,
+        clock=stop.clock,
     )
     try:
         yield governor
@@ -149,7 +150,8 @@ def _line(governor: Governor, stop: StopSign, renew: Callable[[], None]) -> Line
         pace=governor,
         policy=Policy(),
         stop=stop,
-        clock=time.monotonic,
+        clock=stop.clock,
+        nap=stop.nap,
         jitter=random.random,
         renew=renew,
     )
@@ -258,7 +260,7 @@ def _oem_direct(
     limit = max_rate or config.get("limits", "max_rate")
     with (
         open_oem(config, profile) as (client, transport),
-        _paced(ledger, ChannelName.OEM_DIRECT, transport.host, limit) as governor,
+        _paced(ledger, stop, ChannelName.OEM_DIRECT, transport.host, limit) as governor,
     ):
         yield Workplace(
             ledger=ledger,

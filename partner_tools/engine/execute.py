@@ -54,8 +54,9 @@ def execute(desk: Desk, todos: Sequence[Todo], *, again: bool = False) -> tuple[
 class _Halt:
     """Set when the user stops, and when a worker ended the run: both wake everybody."""
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Stop, nap: Callable[[threading.Event, float | None], bool]) -> None:
         self._stop = stop
+        self._nap = nap
         self._ended = threading.Event()
 
     def end(self) -> None:
@@ -67,7 +68,7 @@ class _Halt:
     def wait(self, timeout: float | None = None) -> bool:
         if self._stop.is_set():
             return True
-        return self._ended.wait(timeout) or self._stop.is_set()
+        return self._nap(self._ended, timeout) or self._stop.is_set()
 
 
 class _Execution:
@@ -80,7 +81,7 @@ class _Execution:
         self._standing = standing
         self._again = again
         self._channel = desk.channel
-        self._halt = _Halt(desk.line.stop)
+        self._halt = _Halt(desk.line.stop, desk.line.nap)
         self._line = replace(desk.line, stop=self._halt)
         self._lock = threading.Lock()
         self._calls = list(calls(filter(self._workable, todos), desk.channel.call_size))

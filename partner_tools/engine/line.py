@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -51,7 +52,7 @@ class Line:
     """How requests leave: when, how often again, and with whose token.
 
     `clock` is monotonic, in seconds; `jitter` gives numbers between 0 and 1; `renew` replaces a
-    token that the service refused.
+    token that the service refused; `nap` waits for an event so many seconds at most.
     """
 
     pace: Pace
@@ -60,6 +61,7 @@ class Line:
     clock: Callable[[], float]
     jitter: Callable[[], float]
     renew: Callable[[], None]
+    nap: Callable[[threading.Event, float | None], bool] = threading.Event.wait
 
     def ask(self, attempt: Callable[[], T]) -> T:
         """The answer of a read, after as many attempts as the policy allows.

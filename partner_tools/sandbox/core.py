@@ -243,7 +243,7 @@ def _injected(
     service: Service, request: Request, fault: Fault | None, now: float
 ) -> Response | None:
     """What is answered instead of acting; None where the service is to act first."""
-    if fault is None:
+    if fault is None or _answered_first(fault):
         return None
     if fault.kind is FaultKind.STATUS:
         return _injected_status(service, request, fault, now)
@@ -305,6 +305,11 @@ def _with_body(status: int) -> int:
     return 200 if status == 204 else status
 
 
+def _answered_first(fault: Fault) -> bool:
+    """Whether an outage begins only behind the answer."""
+    return fault.kind in OUTAGES and fault.processed
+
+
 def _delay(fault: Fault | None, kind: FaultKind) -> float:
     return fault.seconds if fault and fault.kind is kind else 0.0
 
@@ -314,7 +319,7 @@ def _delivery(response: Response, fault: Fault | None) -> Delivery:
         return Delivery(response=response)
     return Delivery(
         response=response,
-        manner=MANNERS.get(fault.kind, Manner.WHOLE),
+        manner=Manner.WHOLE if _answered_first(fault) else MANNERS.get(fault.kind, Manner.WHOLE),
         seconds=fault.seconds,
         outage=OUTAGES.get(fault.kind),
     )

@@ -34,22 +34,38 @@ TRICKLE_STEPS = 10
 log = logging.getLogger(__name__)
 
 Serve = Callable[[Request], Delivery]
+Later = Callable[[float, Callable[[], object]], Callable[[], object]]
+"""Has something done in so many seconds; what it gives back calls that off."""
+
+
+def after(seconds: float, deed: Callable[[], object]) -> Callable[[], object]:
+    """Do something in so many seconds by the machine's clock: a `Later`."""
+    timer = threading.Timer(seconds, deed)
+    timer.daemon = True
+    timer.start()
+    return timer.cancel
 
 
 class Listener:
     """The port of one service. It keeps its number when it stops listening for a while."""
 
     def __init__(
-        self, serve: Serve, tls: ssl.SSLContext, sleep: Callable[[float], object], port: int
+        self,
+        serve: Serve,
+        tls: ssl.SSLContext,
+        sleep: Callable[[float], object],
+        port: int,
+        later: Later = after,
     ) -> None:
         self.serve = serve
         self.tls = tls
         self.sleep = sleep
-        self.tls_fails_until = 0.0
+        self.tls_fails = False
+        self._later = later
         self._port = port
         self._lock = threading.Lock()
         self._server: _Server | None = None
-        self._revival: threading.Timer | None = None
+        self._call_off: list[Callable[[], object]] = []
         self._connections: set[socket.socket] = set()
         self._closed = False
         self.listen()
@@ -78,24 +94,26 @@ class Listener:
             self._port = self._server.server_address[1]
             self._server.start()
 
-    def refuse(self, seconds: float | None = None) -> None:
+    def refuse(self, seconds: float | None = None, *, spared: socket.socket | None = None) -> None:
         """Refuse connections and drop open ones, until `listen` or for so many seconds."""
         with self._lock:
             server, self._server = self._server, None
             if server is None:
                 return
             server.stop()
-            self._drop_connections()
-            if seconds is not None:
-                self._revival = threading.Timer(seconds, self.listen)
-                self._revival.daemon = True
-                self._revival.start()
+            self._drop_connections(spared)
+        if seconds is not None:
+            self._call_off.append(self._later(seconds, self.listen))
 
-    def fail_tls(self, seconds: float) -> None:
+    def fail_tls(self, seconds: float, *, spared: socket.socket | None = None) -> None:
         """Drop open connections, and break off every TLS handshake for so many seconds."""
-        self.tls_fails_until = time.monotonic() + seconds
+        self.tls_fails = True
         with self._lock:
-            self._drop_connections()
+            self._drop_connections(spared)
+        self._call_off.append(self._later(seconds, self._shake_hands))
+
+    def _shake_hands(self) -> None:
+        self.tls_fails = False
 
     def close(self) -> None:
         """Stop for good, and end every open connection."""
@@ -103,8 +121,8 @@ class Listener:
         self.refuse()
         with self._lock:
             self._drop_connections()
-        if self._revival is not None:
-            self._revival.cancel()
+        for call_off in self._call_off:
+            call_off()
         deadline = time.monotonic() + 2.0
         while self._connections and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -117,8 +135,8 @@ class Listener:
         with self._lock:
             self._connections.discard(connection)
 
-    def _drop_connections(self) -> None:
-        for connection in self._connections:
+    def _drop_connections(self, spared: socket.socket | None = None) -> None:
+        for connection in self._connections - {spared}:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
@@ -169,7 +187,7 @@ class _Server(ThreadingMixIn, TCPServer):
         first = connection.recv(1, socket.MSG_PEEK)
         if first != HANDSHAKE:
             return connection
-        if time.monotonic() < self.listener.tls_fails_until:
+        if self.listener.tls_fails:
             connection.sendall(HANDSHAKE_FAILURE)
             return None
         return self.listener.tls.wrap_socket(connection, server_side=True)
@@ -230,10 +248,14 @@ class _Handler(BaseHTTPRequestHandler):
         return content
 
     def _suffer(self, delivery: Delivery) -> None:
+        """Begin the outage before the answer leaves, so that nothing slips in between."""
+        if delivery.outage is None:
+            return
+        self.close_connection = True
         if delivery.outage is Outage.REFUSE:
-            self.server.listener.refuse(delivery.seconds)
+            self.server.listener.refuse(delivery.seconds, spared=self.connection)
         elif delivery.outage is Outage.TLS_FAILURE:
-            self.server.listener.fail_tls(delivery.seconds)
+            self.server.listener.fail_tls(delivery.seconds, spared=self.connection)
 
     def _deliver(self, delivery: Delivery) -> None:
         head, body = self._head(delivery.response), self._shown_body(delivery.response)

@@ -22,7 +22,7 @@ from partner_tools.sandbox.control import Control
 from partner_tools.sandbox.core import Core
 from partner_tools.sandbox.faults import Faults, GraphQuirks
 from partner_tools.sandbox.graph import Graph
-from partner_tools.sandbox.listener import HOST, Listener, Serve
+from partner_tools.sandbox.listener import HOST, Later, Listener, Serve, after
 from partner_tools.sandbox.log import Log
 from partner_tools.sandbox.login import Login
 from partner_tools.sandbox.oem_direct import OemDirect
@@ -52,7 +52,8 @@ class Sandbox:
     is served over that alone, to whoever presents `client_certificate`.
     `port` is the first service's; the others follow it. 0 takes any that are free. `clock` gives
     seconds since the epoch and rules limits, jobs, lists and tokens; `sleep` waits for so many
-    seconds, and wakes up when the sandbox stops by default. `random_seed` decides every chance.
+    seconds, and wakes up when the sandbox stops by default; `later` ends outages.
+    `random_seed` decides every chance.
     Raises InputError on entry when a port is taken.
     """
 
@@ -63,6 +64,7 @@ class Sandbox:
         *,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], object] | None = None,
+        later: Later = after,
         random_seed: int = 0,
         port: int = 0,
         oem_profile: Profile = OEM_PROFILE,
@@ -72,6 +74,7 @@ class Sandbox:
         self._faults = faults or Faults()
         self._stopping = threading.Event()
         self._sleep = sleep or self._stopping.wait
+        self._later = later
         self._core = Core(self._faults, clock=clock, sleep=self._sleep, seed=random_seed)
         key = Random(random_seed).randbytes(32)  # noqa: S311 - worth nothing outside
         self._mint = Mint(key, clock)
@@ -109,7 +112,7 @@ class Sandbox:
                 port = self._port + offset if self._port else 0
                 demanding = name == self.oem_direct.name and self.oem_direct.secure_only
                 context = mutual if demanding else tls
-                self._listeners[name] = Listener(serve, context, self._sleep, port)
+                self._listeners[name] = Listener(serve, context, self._sleep, port, self._later)
         except BaseException:
             self._stop()
             raise

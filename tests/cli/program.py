@@ -11,6 +11,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from partner_tools.cli import main
+from partner_tools.cli.program import Call
 from partner_tools.sandbox import Sandbox
 
 CONTOSO = "8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21"
@@ -24,14 +25,17 @@ class Program:
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def __call__(self, *arguments: str | Path, stdin: str | bytes | None = None) -> Result:
-        """Run one command; its exit code, stdout and stderr."""
+    def __call__(
+        self, *arguments: str | Path, stdin: str | bytes | None = None, obj: Call | None = None
+    ) -> Result:
+        """Run one command; its exit code, stdout and stderr. `obj` is what it is called with."""
         return CliRunner().invoke(
             main,
             [str(argument) for argument in arguments],
             input=stdin,
             env={**self.environment, "COLUMNS": "100"},
             prog_name="partner-tools",
+            obj=obj,
         )
 
     def json(self, *arguments: str | Path, exit_code: int = 0) -> dict[str, Any]:
