@@ -30,7 +30,7 @@ wheel:
 	$(PYTHON) -m build --wheel
 
 crash:
-	$(PYTHON) -m tests.crash.crash_points --points 300
+	$(PYTHON) -m tests.crash.crash_points --every 3
 
 fuzz:
 	$(PYTHON) -m tests.fuzz.hash_mutations --count 1000000

@@ -1,18 +1,26 @@
-"""A run that was killed anywhere converges: nothing unlisted, nothing twice."""
+"""A command that was killed anywhere converges: nothing unlisted, nothing twice, nothing lost."""
 
 from __future__ import annotations
 
+import random
 import sys
 
 import pytest
 
-from tests.crash.crash_points import choose, count_points, run_trials
+from tests.crash.crash_points import choose, points_of, try_point
+from tests.crash.scenarios import SCENARIOS
 
-POINTS = 30
+KILLS = 4
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is not there")
-def test_a_run_killed_at_any_point_converges() -> None:
-    trials = run_trials(choose(count_points(), POINTS, seed=7), seed=7)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_command_killed_at_any_point_converges(scenario: str) -> None:
+    total = len(points_of(scenario))
+    generator = random.Random(7)  # noqa: S311 - chooses test cases
+    trials = [
+        try_point(scenario, point, again_at=generator.choice([None, generator.randint(1, total)]))
+        for point in choose(total, -(-total // KILLS), generator)
+    ]
 
-    assert [trial for trial in trials if trial.faults] == []
+    assert [trial for trial in trials if trial.wrong] == []

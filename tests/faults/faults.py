@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PATIENCE = 0.4
-"""Seconds that the program waits for an answer in trials; `slow` takes longer."""
+PATIENCE = 60.0
+HARDLY_ANY = 0.6
+"""Seconds that the program waits for an answer in trials, and in those where one is slow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,8 @@ class Fault:
 
     `ever`: every one, not only the first. `ahead`: the outage begins behind the answer to the
     request before it, so that no byte of this one can leave. `tls`: the services are reached over
-    TLS. `paged`: only a request for a further page can meet it.
+    TLS. `paged`: only a request for a further page can meet it. `patience` is how many seconds the
+    program waits for an answer.
     """
 
     words: str
@@ -25,6 +27,7 @@ class Fault:
     ahead: bool = False
     tls: bool = False
     paged: bool = False
+    patience: float = PATIENCE
 
 
 def _status(status: int, words: str, *, ever: bool = False, **more: Any) -> Fault:
@@ -59,7 +62,8 @@ FAULTS: Mapping[str, Fault] = {
     "lost-answer-ever": _plain("lose-answer", "no answer, each time", ever=True),
     "slow": Fault(
         words="an answer after our patience has ended",
-        says={"kind": "slow-answer", "seconds": 4 * PATIENCE},
+        says={"kind": "slow-answer", "seconds": 4 * HARDLY_ANY},
+        patience=HARDLY_ANY,
     ),
     "cut": _plain("truncate", "an answer that is cut short"),
     "not-json": _plain("not-json", "a web page as a success"),

@@ -20,7 +20,7 @@ from partner_tools.procedure.observation import decision
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
 from tests.clients.oem_profiles import profile_of
-from tests.faults.faults import PATIENCE
+from tests.faults.faults import Fault
 from tests.faults.hurry import Hurry
 
 DOMAIN = "contoso.onmicrosoft.com"
@@ -92,12 +92,14 @@ class Scene:
 
 
 @contextmanager
-def staged(scene: Scene, folder: Path, *, tls: bool) -> Iterator[Stage]:
-    """A fresh world for one trial of a scene."""
+def staged(scene: Scene, fault: Fault, folder: Path) -> Iterator[Stage]:
+    """A fresh world for one cell."""
     hurry = Hurry()
-    profile_text = f'[oem]\ntimeout_s = {PATIENCE}\n[oem.auth]\nmode = "none"\n{WIRES[scene.wire]}'
+    profile_text = (
+        f'[oem]\ntimeout_s = {fault.patience}\n[oem.auth]\nmode = "none"\n{WIRES[scene.wire]}'
+    )
     (folder / "oem.toml").write_text(profile_text, encoding="utf-8")
-    limits = f"[default.limits]\nconcurrency = 1\ntimeout = {PATIENCE}\n"
+    limits = f"[default.limits]\nconcurrency = 1\ntimeout = {fault.patience}\n"
     (folder / "partner-tools.toml").write_text(limits, encoding="utf-8")
     with Sandbox(
         seed_from(_world()),
@@ -106,7 +108,7 @@ def staged(scene: Scene, folder: Path, *, tls: bool) -> Iterator[Stage]:
         later=hurry.later,
         oem_profile=profile_of(profile_text),
     ) as sandbox:
-        yield Stage(sandbox, _program(scene, sandbox, folder, tls=tls), hurry)
+        yield Stage(sandbox, _program(scene, sandbox, folder, tls=fault.tls), hurry)
 
 
 def _program(scene: Scene, sandbox: Sandbox, folder: Path, *, tls: bool) -> Program:

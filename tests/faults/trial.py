@@ -60,7 +60,7 @@ def try_cell(fault_name: str, scene_name: str) -> Ends:
     fault, scene = FAULTS[fault_name], SCENES[scene_name]
     with (
         tempfile.TemporaryDirectory() as folder,
-        staged(scene, Path(folder), tls=fault.tls) as stage,
+        staged(scene, fault, Path(folder)) as stage,
     ):
         scene.prepare(stage)
         stage.behave(_rule(scene, fault))
