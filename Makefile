@@ -30,7 +30,8 @@ wheel:
 	$(PYTHON) -m build --wheel
 
 crash:
-	$(PYTHON) -m tests.crash.crash_points --every 3
+	$(PYTHON) -m tests.crash.crash_points
+	$(PYTHON) -m tests.crash.ledgers
 
 fuzz:
 	$(PYTHON) -m tests.fuzz.hash_mutations --count 1000000

@@ -124,7 +124,11 @@ _EXIT_CODES: Mapping[int, str] = {
 _EXIT_BY_COMMAND: Sequence[tuple[str, str]] = (
     ("`plan`, `deregister --dry-run`", "0 when every device can be removed, else 7"),
     ("`deregister`, `resume`", "0 or 7 as above when the run came to its end"),
-    ("`verify`", "7 while anything that the run removed is still listed, else 0"),
+    (
+        "`verify`",
+        "7 while anything that the run removed is still listed; 4 where no tenant let us look, "
+        "5 where a service was not available; else 0",
+    ),
     ("`report`", "0 when the files are written"),
     ("`restore`", "7 when a removed device cannot be written or registered again, else 0"),
     ("`validate`", "0 without errors, else 3; 8 for a tenant field on OEM Direct"),

@@ -142,8 +142,7 @@ class PartnerCenterChannel:
         A hardware hash is kept only where `keep_hash` says so: an estate's hashes are megabytes.
         """
         tenant = customer.tenant_id
-        with _barred(tenant):
-            batches = list(self._batches(tenant))
+        batches = list(self._batches(tenant))
         found = self.list_batches(
             tenant, [batch.batch_id for batch in batches], keep_hash=keep_hash
         )
@@ -219,22 +218,29 @@ class PartnerCenterChannel:
 
     def _batch(self, tenant: TenantId, batch_id: str) -> Iterator[Registration]:
         return self._all(
+            tenant,
             f"devices in batch {batch_id!r}",
             lambda found: found.target.device_id,
             lambda cursor: self.client.devices(tenant, batch_id, cursor),
         )
 
     def _all(
-        self, collection: str, key: Callable[[T], str], read: Callable[[Cursor | None], Page[T]]
+        self,
+        named: str,
+        collection: str,
+        key: Callable[[T], str],
+        read: Callable[[Cursor | None], Page[T]],
     ) -> Iterator[T]:
         """Every item of a paged collection; a page that cannot be had, or leads back, is an error.
 
-        `key` identifies an item: one that comes twice is given once.
+        `named` is the customer that it is about; `key` identifies an item: one that comes twice
+        is given once.
         """
         guard, seen = PageGuard(collection), set[str]()
         cursor: Cursor | None = None
         while True:
-            page = self.line.ask(partial(_continuing, read, cursor))
+            with barred(named):
+                page = self.line.ask(partial(_continuing, read, cursor))
             guard.check([key(item) for item in page.items], page.cursor)
             yield from (item for item in page.items if key(item) not in seen)
             seen |= {key(item) for item in page.items}
@@ -244,13 +250,14 @@ class PartnerCenterChannel:
 
     def _batches(self, tenant: TenantId) -> Iterator[DeviceBatch]:
         return self._all(
+            tenant,
             "batches",
             lambda batch: batch.batch_id,
             lambda cursor: self.client.batches(tenant, cursor),
         )
 
     def _customer_by_id(self, tenant: TenantId) -> Customer:
-        with _barred(tenant):
+        with barred(tenant):
             try:
                 return self.line.ask(lambda: self.client.customer(tenant))
             except Rejected as rejection:
@@ -261,6 +268,7 @@ class PartnerCenterChannel:
     def _customer_by_domain(self, domain: str) -> Customer:
         shown = list(
             self._all(
+                domain,
                 "customers",
                 lambda each: each.tenant_id,
                 lambda cursor: self.client.customers(domain_prefix=domain, cursor=cursor),
@@ -353,14 +361,17 @@ def is_guid(text: str) -> bool:
 
 
 @contextmanager
-def _barred(tenant: TenantId) -> Iterator[None]:
-    """Tell a customer that we may not act for from a partner who may not do anything."""
+def barred(named: str) -> Iterator[None]:
+    """Tell a customer that we may not act for from a partner who may not do anything.
+
+    Raises BarredError and AuthError in place of a Rejected with 403. `named` is the customer.
+    """
     try:
         yield
     except Rejected as rejection:
         if rejection.status == 403 and subject_of(rejection) is Subject.CUSTOMER:
             raise BarredError(
-                no_relationship(tenant),
+                no_relationship(named),
                 remedy=ASK_FOR_RELATIONSHIP,
                 status=rejection.status,
                 code=rejection.code,

@@ -13,7 +13,7 @@ from partner_tools.cli.output import clean, tell
 from partner_tools.cli.sign_in import GRAPH_HANDED_IN, GRAPH_URL, graph_tokens
 from partner_tools.cli.surroundings import new_id, now
 from partner_tools.config import Config
-from partner_tools.errors import AuthError, GuardError, PartnerToolsError, Unauthorized
+from partner_tools.errors import AuthError, GuardError, PartnerToolsError, Rejected, ServiceError
 from partner_tools.events import State
 from partner_tools.model import GONE, Outcome, RunId
 
@@ -67,32 +67,36 @@ class Watch:
     stop: StopSign
     run: RunId
 
-    def verify(self, wait_seconds: float) -> bool:
+    def verify(self, wait_seconds: float) -> int:
         """Look for every device, and again for what the services still have to do by themselves.
 
-        Says whether any tenant could be looked into.
+        The exit code: 0, or what kept the first look or the last from seeing everything.
         """
         from partner_tools.procedure.observation import awaited, keep_looking
 
         reason = self.ledger.run(self.run).reason
-        seen = self.look(self._devices())
+        codes = [self.look(self._devices())]
+        blind = codes[0] == AuthError.exit_code
         keep_looking(
-            lambda indexes: self._look_again(indexes),
-            lambda: awaited(self._devices(), reason, now()) if seen else {},
+            lambda indexes: codes.append(self._look_again(indexes)),
+            lambda: {} if blind else awaited(self._devices(), reason, now()),
             wait_seconds=wait_seconds,
             stop=self.stop,
             clock=self.stop.clock,
             tell=tell,
         )
-        return seen
+        return max(codes[0], codes[-1])
 
-    def look(self, devices: Iterable[RunDevice]) -> bool:
-        """Look for devices in their tenants; what cannot be read is told. False: nothing was."""
+    def look(self, devices: Iterable[RunDevice]) -> int:
+        """Look for devices in their tenants; what cannot be read is told.
+
+        The exit code: 4 where no tenant let us look, 5 where one was not available.
+        """
         groups = _by_tenant(devices)
         if nobodys := groups.pop(None, []):
             tell(f"not verified: no customer is known for {len(nobodys)} devices")
-        seen = [self._look_into(tenant, group) for tenant, group in groups.items() if tenant]
-        return any(seen) or not seen
+        codes = {self._look_into(tenant, group) for tenant, group in groups.items() if tenant}
+        return max(codes - {AuthError.exit_code}, default=max(codes, default=0))
 
     def before_removal(self) -> Mapping[Risk, Sequence[RunDevice]]:
         """Look for what is about to be removed, and name what speaks against removing it."""
@@ -107,8 +111,8 @@ class Watch:
             tell(f"{WORDS[risk]} ({len(devices)}): {names}")
         return risks
 
-    def _look_again(self, indexes: Collection[int]) -> None:
-        self.look(each for each in self._devices() if each.index in indexes)
+    def _look_again(self, indexes: Collection[int]) -> int:
+        return self.look(each for each in self._devices() if each.index in indexes)
 
     def _devices(self) -> list[RunDevice]:
         return [
@@ -117,7 +121,7 @@ class Watch:
             if each.history.outcome is not Outcome.DUPLICATE
         ]
 
-    def _look_into(self, tenant: str, devices: Sequence[RunDevice]) -> bool:
+    def _look_into(self, tenant: str, devices: Sequence[RunDevice]) -> int:
         from partner_tools.procedure.observation import observe
 
         try:
@@ -125,10 +129,10 @@ class Watch:
                 outlook = observe(opened, devices)
         except AuthError as error:
             _tell_failure(tenant, error)
-            return False
+            return error.exit_code
         for failure in outlook.failures:
             _tell_failure(tenant, failure)
-        return not any(isinstance(failure, Unauthorized) for failure in outlook.failures)
+        return _exit_code(outlook.failures)
 
 
 def refuse_blindness(config: Config) -> None:
@@ -161,6 +165,13 @@ def _tell_failure(tenant: str, error: PartnerToolsError) -> None:
     tell(clean(f"not verified in {tenant}: {error}"))
     if error.remedy:
         tell(f"  {clean(error.remedy)}")
+
+
+def _exit_code(failures: Iterable[ServiceError]) -> int:
+    """What failures amount to. What the tenant refuses is `not-verified`, and no failure of ours:
+    it may have no Intune, or not have consented to it."""
+    codes = {each.exit_code for each in failures if not isinstance(each, Rejected)}
+    return AuthError.exit_code if AuthError.exit_code in codes else max(codes, default=0)
 
 
 def _name(device: RunDevice) -> str:

@@ -36,7 +36,7 @@ def verify(call: Call, run: str, wait: float, graph: bool, junit: Path | None) -
     """Look again whether what a run removed is gone; what is seen is kept as evidence.
 
     With --graph, --wait also waits for what the customer's services do by themselves. Exits with
-    7 while anything that the run removed is still listed.
+    7 while anything that the run removed is still listed, with 5 where Graph was not available.
 
     \b
     Example:
@@ -54,19 +54,19 @@ def verify(call: Call, run: str, wait: float, graph: bool, junit: Path | None) -
 
                 tell(f"looking for up to {wait:.0f} s whether what was removed is gone")
                 verify_removal(place, record.run, wait_seconds=wait)
-        blind = graph and not _look_into_tenants(conduct, began + wait)
+        unseen = _look_into_tenants(conduct, began + wait) if graph else 0
         conduct.showing.result()
-        if blind:
-            return AuthError.exit_code
+        if unseen == AuthError.exit_code:
+            return unseen
         histories = [each.history for each in ledger.devices(record.run)]
         doubt = not place.channel.observable and any(
             each.outcome is Outcome.UNKNOWN for each in histories
         )
-        return 7 if doubt or any(still_listed(each) for each in histories) else 0
+        return 7 if doubt or any(still_listed(each) for each in histories) else unseen
 
 
-def _look_into_tenants(conduct: Conduct, deadline: float) -> bool:
-    """Look for the run's devices through Graph; False where no tenant let us."""
+def _look_into_tenants(conduct: Conduct, deadline: float) -> int:
+    """Look for the run's devices through Graph; the exit code of that alone."""
     from partner_tools.cli.graph import Watch
 
     watch = Watch(config=conduct.config, ledger=conduct.ledger, stop=conduct.stop, run=conduct.run)

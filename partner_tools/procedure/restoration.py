@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from partner_tools.channels.partner_center import barred
 from partner_tools.clients.partner_center import Job, JobDevice, JobId, JobStatus, PartnerCenter
 from partner_tools.engine.line import Line, interruption
-from partner_tools.errors import Rejected
+from partner_tools.errors import Rejected, Unanswered, Unsent
 from partner_tools.events import Event, Kind
 from partner_tools.ledger import Ledger, RunDevice, read_kit
 from partner_tools.model import Identity, Outcome, RunId
@@ -150,11 +151,9 @@ def _by_batch(
 
 
 def _register_group(bench: Bench, tenant: str, batch_id: str, group: tuple[Restorable, ...]) -> int:
-    request_id = bench.new_id()
-    _note(bench, group, Kind.RESTORING, {"requestId": request_id, "batchId": batch_id})
-    identities = [each.identity for each in group]
-    job_id = bench.line.ask(lambda: _upload(bench.client, tenant, batch_id, identities))
-    job = _await(bench, tenant, job_id)
+    with barred(tenant):
+        job_id = _upload(bench, tenant, batch_id, group)
+        job = _await(bench, tenant, job_id)
     said = {_key(each): each for each in job.devices}
     back = 0
     for each in group:
@@ -164,16 +163,45 @@ def _register_group(bench: Bench, tenant: str, batch_id: str, group: tuple[Resto
     return back
 
 
-def _upload(
-    client: PartnerCenter, tenant: str, batch_id: str, identities: Sequence[Identity]
-) -> JobId:
+def _upload(bench: Bench, tenant: str, batch_id: str, group: tuple[Restorable, ...]) -> JobId:
     """Add to the batch that they were in; a batch that is gone is made again (app+user only)."""
     try:
-        return client.append(tenant, batch_id, identities)
+        return _post(bench, bench.client.append, tenant, batch_id, group)
     except Rejected as rejection:
         if rejection.status != 404:
             raise
-    return client.create_batch(tenant, batch_id, identities)
+    return _post(bench, bench.client.create_batch, tenant, batch_id, group)
+
+
+def _post(
+    bench: Bench,
+    operation: Callable[[str, str, Sequence[Identity], str], JobId],
+    tenant: str,
+    batch_id: str,
+    group: tuple[Restorable, ...],
+) -> JobId:
+    """Make the intent durable, then send it as often as it takes.
+
+    Under the same request id until an answer comes, under a new one after any.
+    """
+    identities = [each.identity for each in group]
+    unanswered: list[str] = []
+
+    def attempt() -> JobId:
+        request_id = unanswered.pop() if unanswered else _intend(bench, batch_id, group)
+        try:
+            return operation(tenant, batch_id, identities, request_id)
+        except (Unanswered, Unsent):
+            unanswered.append(request_id)
+            raise
+
+    return bench.line.ask(attempt)
+
+
+def _intend(bench: Bench, batch_id: str, group: tuple[Restorable, ...]) -> str:
+    request_id = bench.new_id()
+    _note(bench, group, Kind.RESTORING, {"requestId": request_id, "batchId": batch_id})
+    return request_id
 
 
 def _await(bench: Bench, tenant: str, job_id: JobId) -> Job:

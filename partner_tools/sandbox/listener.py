@@ -239,11 +239,19 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
             return b"".join(iter(self._chunk, b""))
         length = int(self.headers.get("Content-Length") or 0)
-        return self.rfile.read(min(length, LARGEST_BODY)) if length > 0 else b""
+        return self._read(min(length, LARGEST_BODY)) if length > 0 else b""
+
+    def _read(self, size: int) -> bytes:
+        """So many bytes of a body. Raises ConnectionError where it ends before: no service acts on
+        half of a request."""
+        content = self.rfile.read(size)
+        if len(content) < size:
+            raise ConnectionAbortedError("the client went away in the middle of a body")
+        return content
 
     def _chunk(self) -> bytes:
         size = int(self.rfile.readline(1_024).split(b";")[0], 16)
-        content = self.rfile.read(min(size, LARGEST_BODY))
+        content = self._read(min(size, LARGEST_BODY))
         self.rfile.readline(1_024)
         return content
 

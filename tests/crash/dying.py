@@ -25,12 +25,12 @@ from typing import Any
 
 import alembic.command  # noqa: F401 - loaded once, for all
 import jsonschema_rs  # noqa: F401
-import msal  # noqa: F401
 import requests  # noqa: F401
 from sqlalchemy import Engine, event
 
 import partner_tools.channels.oem_direct
 import partner_tools.channels.partner_center
+import partner_tools.clients.auth
 import partner_tools.clients.graph
 import partner_tools.ledger.migrate
 import partner_tools.procedure.observation

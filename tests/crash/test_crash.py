@@ -8,12 +8,15 @@ import sys
 import pytest
 
 from tests.crash.crash_points import choose, points_of, try_point
+from tests.crash.ledgers import TRIALS
 from tests.crash.scenarios import SCENARIOS
 
 KILLS = 4
 
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="processes are not forked there")
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is not there")
+
+@posix_only
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_command_killed_at_any_point_converges(scenario: str) -> None:
     total = len(points_of(scenario))
@@ -24,3 +27,11 @@ def test_a_command_killed_at_any_point_converges(scenario: str) -> None:
     ]
 
     assert [trial for trial in trials if trial.wrong] == []
+
+
+@posix_only
+@pytest.mark.parametrize("name", TRIALS)
+def test_whatever_befalls_a_ledger_converges_or_is_said(name: str) -> None:
+    generator = random.Random(7)  # noqa: S311 - chooses test cases
+
+    assert list(TRIALS[name](generator)) == []

@@ -307,6 +307,7 @@ SCENES: Mapping[str, Scene] = {
     "delete": replace(
         _BY_ID,
         title="removal",
+        token="",  # signed in by the app's secret: a token that is refused can be replaced
         match={"operation": "delete-device"},
         before={"operation": "list-devices", "continued": True},
     ),

@@ -373,3 +373,35 @@ def test_what_is_no_http_ends_the_connection_and_harms_nobody(
                 while raw.recv(4096):
                     pass
     assert ask("GET", "/customers").status_code == 200
+
+
+def test_half_of_a_request_is_not_acted_on(start: Start, connect: Connect) -> None:
+    ask = connect(start())
+    port = int(ask.sandbox.urls["partnerCenter"].rsplit(":", 1)[1])
+    path = f"/v1/customers/{CONTOSO}/deviceBatches"
+    for body in (b"", b'{"BatchId": "half", "Dev'):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+            raw.sendall(f"POST {path} HTTP/1.1\r\nContent-Length: 90\r\n\r\n".encode() + body)
+            raw.shutdown(socket.SHUT_WR)
+            assert raw.recv(4096) == b""
+    assert ask.sandbox.log.entries == ()
+
+
+@pytest.mark.parametrize("kind", ["refuse", "tls-failure"])
+def test_an_outage_may_begin_behind_an_answer(start: Start, connect: Connect, kind: str) -> None:
+    ends: list[Callable[[], object]] = []
+
+    def later(seconds: float, deed: Callable[[], object]) -> Callable[[], object]:
+        assert seconds == 30
+        ends.append(deed)
+        return ends.clear
+
+    ask = connect(start(once(kind, processed=True, seconds=30), later=later))
+    ask.session.verify = str(ask.sandbox.ca_file)
+    header = {"Authorization": f"Bearer {ask.sandbox.tokens['app']}"}
+    url = f"{ask.sandbox.tls_urls['partnerCenter']}/v1{ask.devices(CONTOSO, ODD, '9993-8627')}"
+    assert ask.session.delete(url, headers=header, timeout=10).status_code == 204
+    with pytest.raises(exceptions.ConnectionError):
+        ask.session.delete(url, headers=header, timeout=10)
+    ends[0]()
+    assert ask.session.delete(url, headers=header, timeout=10).status_code == 404
