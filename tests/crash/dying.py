@@ -37,8 +37,12 @@ import partner_tools.procedure.observation
 import partner_tools.procedure.removal
 import partner_tools.procedure.restoration  # noqa: F401
 from partner_tools.cli import main
+from partner_tools.cli.commands import SUMMARIES, load
 from partner_tools.cli.interruption import StopSign
 from partner_tools.cli.program import Call
+
+for _name in SUMMARIES:
+    load(_name)
 
 HASTE = 25.0
 """How much faster than real time passes for whoever waits in a trial."""
