@@ -16,7 +16,7 @@ from partner_tools.engine.calls import calls, removal
 from partner_tools.engine.channel import Answer, Removal, Verdict
 from partner_tools.engine.consequences import deferral, end_where_barred
 from partner_tools.engine.desk import Desk, Todo
-from partner_tools.engine.line import Stop, interruption
+from partner_tools.engine.line import Nap, Stop, interruption
 from partner_tools.engine.standing import Standing
 from partner_tools.engine.verdict_events import Fact, answer_payload, of_error, of_verdict
 from partner_tools.errors import (
@@ -54,7 +54,7 @@ def execute(desk: Desk, todos: Sequence[Todo], *, again: bool = False) -> tuple[
 class _Halt:
     """Set when the user stops, and when a worker ended the run: both wake everybody."""
 
-    def __init__(self, stop: Stop, nap: Callable[[threading.Event, float | None], bool]) -> None:
+    def __init__(self, stop: Stop, nap: Nap) -> None:
         self._stop = stop
         self._nap = nap
         self._ended = threading.Event()

@@ -31,6 +31,10 @@ class Stop(Protocol):
         """Sleep for `timeout` seconds, or less when it is set meanwhile; whether it is set."""
 
 
+Nap = Callable[[threading.Event, float | None], bool]
+"""Waits for an event so many seconds at most; whether it is set."""
+
+
 class Pace(Protocol):
     """Says when the next request may leave. `engine.governor.Governor` is one."""
 
@@ -61,7 +65,7 @@ class Line:
     clock: Callable[[], float]
     jitter: Callable[[], float]
     renew: Callable[[], None]
-    nap: Callable[[threading.Event, float | None], bool] = threading.Event.wait
+    nap: Nap = threading.Event.wait
 
     def ask(self, attempt: Callable[[], T]) -> T:
         """The answer of a read, after as many attempts as the policy allows.
