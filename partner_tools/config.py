@@ -43,6 +43,7 @@ SECRETS: Mapping[str, str] = {
     "PARTNER_TOOLS_CLIENT_SECRET": "the secret of the app registration",
     "PARTNER_TOOLS_CERTIFICATE_PASSWORD": "the password of a PFX file or an encrypted key",
     "PARTNER_TOOLS_REFRESH_TOKEN": "a refresh token of the secure application model, used once",
+    "PARTNER_TOOLS_SIGNING_PASSPHRASE": "the passphrase of your signing key",
 }
 """The secrets, which only the environment may give."""
 

@@ -222,5 +222,7 @@ class Plan:
     reason: Reason
     customers: tuple[PlannedCustomer, ...]
     devices: tuple[PlannedDevice, ...]
+    planned_by: str | None = None
+    """The account that planned, as the operating system knew it."""
     notes: tuple[str, ...] = field(default=())
     """What a reviewer has to know besides: identifiers that were derived, assumptions of a wire."""

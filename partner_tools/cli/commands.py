@@ -14,6 +14,7 @@ import click
 SUMMARIES: Final = {
     "validate": "Check batches against the schemas and the field rules; nothing is sent.",
     "plan": "Plan the removal of a batch: reads only, removes nothing.",
+    "approve": "Sign a plan as a second person.",
     "deregister": "Remove the devices of a batch from Windows Autopilot.",
     "resume": "Finish an interrupted run.",
     "runs": "List runs, newest first; or show one with its devices.",

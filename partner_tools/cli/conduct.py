@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from partner_tools.approval import check_approval
 from partner_tools.cli.batch import with_hashes_read
 from partner_tools.cli.interruption import StopSign, asking
 from partner_tools.cli.output import clean, counted, tell
 from partner_tools.cli.program import Call
 from partner_tools.cli.progress import Progress
 from partner_tools.cli.showing import Showing
+from partner_tools.cli.signing import approval_rule
 from partner_tools.cli.surroundings import now, randomness
 from partner_tools.cli.wiring import held, limits, workplace
 from partner_tools.config import Config
@@ -25,6 +27,7 @@ from partner_tools.errors import GuardError
 from partner_tools.events import Kind
 from partner_tools.guards import count_removals, expected_answer, question
 from partner_tools.model import Batch, ChannelName, Plan, RunId
+from partner_tools.signatures import Signature, read_signatures, signature_entries
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger
@@ -44,6 +47,8 @@ class Wishes:
     max_rate: float | None = None
     snapshot: bool = True
     require_intune_clear: bool = False
+    approvals: tuple[Signature, ...] = ()
+    """Of the plan that the run was begun with; checked at every execution."""
 
     def stored(self) -> dict[str, Any]:
         """As the ledger keeps them."""
@@ -57,6 +62,7 @@ class Wishes:
             "maxRate": self.max_rate,
             "snapshot": self.snapshot,
             "requireIntuneClear": self.require_intune_clear,
+            **({"approvals": signature_entries(self.approvals)} if self.approvals else {}),
         }
 
     @classmethod
@@ -73,6 +79,7 @@ class Wishes:
             max_rate=settings.get("maxRate"),
             snapshot=bool(settings.get("snapshot", True)),
             require_intune_clear=bool(settings.get("requireIntuneClear")),
+            approvals=read_signatures({"signatures": settings.get("approvals", ())}),
         )
 
 
@@ -156,9 +163,10 @@ class Conduct:
         from partner_tools.procedure.planning import check_limits, refuse_changed
         from partner_tools.procedure.removal import remove, verify_removal
 
+        approved_by = self._approved(plan)
         check_limits(place, plan, limits(self.config, self.wishes.max_devices))
         plan = self._look_before(place, plan)
-        self._confirm(place, plan)
+        self._confirm(place, plan, approved_by)
         self.call.last_words = f"partner-tools resume {self.run}"
         changed = refuse_changed(place, plan)
         if changed:
@@ -206,11 +214,23 @@ class Conduct:
         required = self.wishes.require_intune_clear
         return refuse_risky(self.ledger, plan, risks, now()) if required else plan
 
-    def _confirm(self, place: Workplace, plan: Plan) -> None:
+    def _approved(self, plan: Plan) -> tuple[str, ...]:
+        """Who approved the run's plan. Raises GuardError where the profile demands more."""
+        digest = self.ledger.run(self.run).plan_digest or ""
+        rule = approval_rule(self.config)
+        return check_approval(rule, digest, plan.planned_by, self.wishes.approvals)
+
+    def _confirm(self, place: Workplace, plan: Plan, approved_by: tuple[str, ...]) -> None:
         removals = count_removals(plan.devices)
         if removals and not self.wishes.yes:
             ask(plan, removals)
-        place.note(self.run, Kind.CONFIRMED, removals=removals, asked=not self.wishes.yes)
+        place.note(
+            self.run,
+            Kind.CONFIRMED,
+            removals=removals,
+            asked=not self.wishes.yes,
+            **({"approvedBy": list(approved_by)} if approved_by else {}),
+        )
 
 
 def new_conduct(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from partner_tools.approval import check_approval, refuse_without_plan
 from partner_tools.cli.batch import choose_channel, load_batch, require_customers
 from partner_tools.cli.conduct import Wishes, new_conduct
 from partner_tools.cli.interruption import heeding
@@ -20,9 +21,11 @@ from partner_tools.cli.options import (
 )
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
+from partner_tools.cli.signing import approval_file, approval_rule, load_signatures
 from partner_tools.cli.wiring import load_config, open_ledger
 from partner_tools.errors import InputError
 from partner_tools.model import Batch, ChannelName, Device, Plan, RunId, RunState
+from partner_tools.signatures import Purpose, Signature, read_signatures
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger
@@ -93,6 +96,8 @@ def deregister_batch(
     before has its result printed instead, unless `again` insists.
     """
     config = load_config(call.common)
+    if not wishes.dry_run:
+        refuse_without_plan(approval_rule(config))
     default = customer or config.text("customer")
     channel = None if via is None else ChannelName(via)
     batch = load_batch(path, channel=channel, customer=customer, **said)
@@ -120,6 +125,9 @@ def deregister_plan(call: Call, path: Path, wishes: Wishes, *, junit: Path | Non
     """Execute a plan that somebody reviewed; the exit code. A dry run shows it only."""
     config = load_config(call.common)
     plan, document = load_plan(path)
+    wishes = replace(wishes, approvals=_approvals(path))
+    if not wishes.dry_run:
+        check_approval(approval_rule(config), document["digest"], plan.planned_by, wishes.approvals)
     with heeding(stop := call.stop_sign()), open_ledger(call.common, config) as ledger:
         conduct = new_conduct(call, config, ledger, stop, wishes, junit)
         with ledger.hold(conduct.run), conduct.place(plan.channel) as place:
@@ -167,6 +175,12 @@ def load_plan(path: Path) -> tuple[Plan, dict[str, Any]]:
             remedy="name a file that `partner-tools plan -o` wrote",
         )
     return read_plan(document), document
+
+
+def _approvals(plan: Path) -> tuple[Signature, ...]:
+    """The signatures beside a plan, none of them checked."""
+    document = load_signatures(approval_file(plan), Purpose.APPROVAL)
+    return () if document is None else read_signatures(document)
 
 
 def write_plan(document: dict[str, Any], path: Path) -> None:

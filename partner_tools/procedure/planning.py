@@ -113,6 +113,7 @@ def _plan(run: RunRecord, draft: Draft, created_at: datetime) -> Plan:
         run=run.run,
         channel=run.channel,
         created_at=created_at,
+        planned_by=run.actor,
         batch_id=run.batch_id,
         batch_digest=run.batch_digest,
         reason=run.reason,

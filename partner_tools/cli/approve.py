@@ -1,0 +1,98 @@
+"""`approve`: a second person signs what somebody else planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from partner_tools.cli.conduct import actor
+from partner_tools.cli.deregister import load_plan
+from partner_tools.cli.interruption import asking
+from partner_tools.cli.output import clean, counted, tell
+from partner_tools.cli.program import Call, command
+from partner_tools.cli.signing import (
+    add_signature,
+    approval_file,
+    create_key,
+    default_key_file,
+    require_terminal,
+    unlock_key,
+)
+from partner_tools.cli.wiring import load_config
+from partner_tools.errors import GuardError
+from partner_tools.guards import count_removals, question
+from partner_tools.model import Plan
+from partner_tools.signatures import Purpose
+
+
+@command("approve")
+@click.argument(
+    "plan", required=False, metavar="PLAN", type=click.Path(path_type=Path, dir_okay=False)
+)
+@click.option("--init", is_flag=True, help="Make your signing key, and print its public half.")
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of your signing key. [default: in the user's data folder]",
+)
+@click.option("--yes", is_flag=True, help="Do not ask; needed without a terminal.")
+def approve(call: Call, plan: Path | None, init: bool, key_file: Path | None, yes: bool) -> int:
+    """Sign a plan as a second person.
+
+    The signature goes into a file beside the plan (PLAN.approval.json), and holds for exactly this
+    plan. A profile with guards.require_approval executes no plan without one by somebody else
+    than its planner. The key's passphrase is asked for, or PARTNER_TOOLS_SIGNING_PASSPHRASE.
+
+    \b
+    Example:
+      partner-tools approve --init
+      partner-tools approve plan.json
+    """
+    if init == (plan is not None):
+        raise click.UsageError("name a plan to sign, or --init to make your key")
+    config = load_config(call.common)
+    file = key_file or default_key_file()
+    if plan is None:
+        public = create_key(file, config)
+        tell(f"key written to {file}; its public half is for approval.approvers in the profile:")
+        click.echo(public)
+        return 0
+    read, document = load_plan(plan)
+    _refuse_own(read)
+    _confirm(read, document["digest"], yes)
+    add_signature(
+        approval_file(plan),
+        Purpose.APPROVAL,
+        document["digest"],
+        unlock_key(file, config),
+        actor(),
+    )
+    return 0
+
+
+def _refuse_own(plan: Plan) -> None:
+    own = actor()
+    if own is not None and plan.planned_by is not None and own == plan.planned_by:
+        raise GuardError(
+            f"{own} planned this, and cannot approve it",
+            rule="own-plan",
+            remedy="send it to a second person, who approves on an account of their own",
+        )
+
+
+def _confirm(plan: Plan, digest: str, yes: bool) -> None:
+    """Show what would be signed, and ask."""
+    removals = count_removals(plan.devices)
+    tell(clean(f"planned by {plan.planned_by or 'nobody it names'} at {plan.created_at:%F %T %Z}"))
+    tell(f"{counted(removals, 'device')} would be removed through {plan.channel}:")
+    tell(clean(question(plan.customers)))
+    tell(digest)
+    if yes:
+        return
+    require_terminal("the plan has to be looked at", "pass --yes to sign it unasked")
+    with asking():
+        agreed = click.confirm("Approve it?", err=True)
+    if not agreed:
+        raise GuardError("nothing was signed", rule="not-confirmed", remedy="run it again")
