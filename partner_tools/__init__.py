@@ -1,12 +1,146 @@
-"""Takes devices out of Windows Autopilot in bulk, exactly, and hands the rest to the customer."""
+"""Takes devices out of Windows Autopilot in bulk, exactly, and hands the rest to the customer.
+
+    from partner_tools import Wishes, open_workspace
+
+    with open_workspace() as workspace:
+        result = workspace.deregister("retired.csv", via="partner-center", customer="contoso.com",
+                                      wishes=Wishes(yes=True))
+
+`docs/how-to/python.md` has an example for each step. Importing this package loads nothing else:
+every name is read from its module when it is asked for.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-def __getattr__(name: str) -> str:
-    """Read the version only when somebody asks: importlib.metadata costs start-up time."""
+if TYPE_CHECKING:
+    from partner_tools.errors import (
+        AuthError,
+        GuardError,
+        InputError,
+        Interrupted,
+        LedgerError,
+        PartnerToolsError,
+        ServiceError,
+        UnknownRunError,
+        UnsaidError,
+    )
+    from partner_tools.intake.hardware_hash import decode as decode_hash
+    from partner_tools.intake.schema import load_schema
+    from partner_tools.model import (
+        Batch,
+        ChannelName,
+        Device,
+        Estate,
+        Identity,
+        Outcome,
+        Plan,
+        Problem,
+        Reason,
+        RunState,
+        Severity,
+    )
+    from partner_tools.workspace.batches import Validation, load_plan, read_batch, validate
+    from partner_tools.workspace.conduct import Wishes
+    from partner_tools.workspace.onlooker import Onlooker
+    from partner_tools.workspace.results import RunResult
+    from partner_tools.workspace.stopping import StopSign
+    from partner_tools.workspace.verification import Verification
+    from partner_tools.workspace.workspace import Workspace, open_workspace
+
+_HOMES = {
+    "errors": (
+        "AuthError",
+        "GuardError",
+        "InputError",
+        "Interrupted",
+        "LedgerError",
+        "PartnerToolsError",
+        "ServiceError",
+        "UnknownRunError",
+        "UnsaidError",
+    ),
+    "intake.hardware_hash": ("decode",),
+    "intake.schema": ("load_schema",),
+    "model": (
+        "Batch",
+        "ChannelName",
+        "Device",
+        "Estate",
+        "Identity",
+        "Outcome",
+        "Plan",
+        "Problem",
+        "Reason",
+        "RunState",
+        "Severity",
+    ),
+    "workspace.batches": ("Validation", "load_plan", "read_batch", "validate"),
+    "workspace.conduct": ("Wishes",),
+    "workspace.onlooker": ("Onlooker",),
+    "workspace.results": ("RunResult",),
+    "workspace.stopping": ("StopSign",),
+    "workspace.verification": ("Verification",),
+    "workspace.workspace": ("Workspace", "open_workspace"),
+}
+_OTHER_NAMES = {"decode": "decode_hash"}
+_HOME_OF = {
+    _OTHER_NAMES.get(name, name): (module, name)
+    for module, names in _HOMES.items()
+    for name in names
+}
+
+__all__ = [
+    "AuthError",
+    "Batch",
+    "ChannelName",
+    "Device",
+    "Estate",
+    "GuardError",
+    "Identity",
+    "InputError",
+    "Interrupted",
+    "LedgerError",
+    "Onlooker",
+    "Outcome",
+    "PartnerToolsError",
+    "Plan",
+    "Problem",
+    "Reason",
+    "RunResult",
+    "RunState",
+    "ServiceError",
+    "Severity",
+    "StopSign",
+    "UnknownRunError",
+    "UnsaidError",
+    "Validation",
+    "Verification",
+    "Wishes",
+    "Workspace",
+    "decode_hash",
+    "load_plan",
+    "load_schema",
+    "open_workspace",
+    "read_batch",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name's module when it is asked for: `import partner_tools` stays cheap."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("partner-tools")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, there = _HOME_OF[name]
+    return getattr(import_module(f"partner_tools.{module}"), there)
+
+
+def __dir__() -> list[str]:
+    """The public names, for tab completion."""
+    return [*__all__, "__version__"]

@@ -2,6 +2,7 @@
 
     PartnerToolsError                     exit
     ├── UnknownRunError                      2   no run, or several, go by that name
+    ├── UnsaidError                          2   no channel or no customer was named
     ├── InputError                           3   batch, plan or configuration is invalid
     ├── AuthError                            4   no token, wrong permission
     │   └── Unauthorized                     4   one 401: a fresh token may help, once
@@ -47,6 +48,13 @@ class UnknownRunError(PartnerToolsError, LookupError):
 
     exit_code = 2
     default_rule = "unknown-run"
+
+
+class UnsaidError(PartnerToolsError):
+    """Something that has to be said was not: by which channel, for which customer."""
+
+    exit_code = 2
+    default_rule = "unsaid"
 
 
 class InputError(PartnerToolsError):

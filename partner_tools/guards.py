@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from partner_tools.errors import GuardError
-from partner_tools.model import Outcome, PlannedCustomer, PlannedDevice
+from partner_tools.model import Outcome, PlannedCustomer, PlannedDevice, TenantId
 
 DEFAULT_MAX_DEVICES = 500
+LIMIT = "limit"
+"""The rule by which a limit refuses."""
 TYPED_CONFIRMATION_ABOVE = 50
 """More removals than this ask for the customer's domain instead of a y."""
 
@@ -23,35 +25,55 @@ class Limits:
     """Between 0 and 1: the part of a customer's estate that one run may take."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a limit does not allow what a plan takes, and what to do about it."""
+
+    message: str
+    remedy: str
+
+
 def check(
     limits: Limits,
     planned: Sequence[PlannedDevice],
     customers: Sequence[PlannedCustomer],
     removed_today: Mapping[str, int],
-) -> None:
-    """Refuse a plan that takes more than the limits allow.
+) -> Mapping[TenantId, Refusal]:
+    """The customers whose own limit the plan passes; the others' devices may go.
 
     `removed_today` counts, by tenant id, what runs of this ledger removed since midnight UTC.
-    Raises GuardError that names every limit passed.
+    Raises GuardError, naming every limit passed, where that leaves nobody, or where the others'
+    devices are more than one run may remove.
     """
-    removals = count_removals(planned)
-    refusals = [
-        *_too_many(limits, removals),
-        *(
-            refusal
-            for each in customers
-            for refusal in (
-                *_too_large_a_share(limits, each),
-                *_too_many_today(limits, each, removed_today),
-            )
-        ),
-    ]
-    if refusals:
-        raise GuardError(
-            "; ".join(message for message, _ in refusals),
-            rule="limit",
-            remedy="; ".join(dict.fromkeys(remedy for _, remedy in refusals)),
-        )
+    refused = {
+        each.customer.tenant_id: _refusals(limits, each, removed_today) for each in customers
+    }
+    refused = {tenant: refusals for tenant, refusals in refused.items() if refusals}
+    left = sum(each.outcome is Outcome.PENDING and each.customer not in refused for each in planned)
+    overall = _too_many(limits, left if left else count_removals(planned))
+    if overall or (refused and not left):
+        raise _joined([*overall, *(one for each in refused.values() for one in each)])
+    return {tenant: _one(refusals) for tenant, refusals in refused.items()}
+
+
+def _refusals(
+    limits: Limits, each: PlannedCustomer, removed_today: Mapping[str, int]
+) -> list[Refusal]:
+    if not each.removals:
+        return []
+    return [*_too_large_a_share(limits, each), *_too_many_today(limits, each, removed_today)]
+
+
+def _one(refusals: Sequence[Refusal]) -> Refusal:
+    return Refusal(
+        message="; ".join(one.message for one in refusals),
+        remedy="; ".join(dict.fromkeys(one.remedy for one in refusals)),
+    )
+
+
+def _joined(refusals: Sequence[Refusal]) -> GuardError:
+    all_ = _one(refusals)
+    return GuardError(all_.message, rule=LIMIT, remedy=all_.remedy)
 
 
 def count_removals(planned: Iterable[PlannedDevice]) -> int:
@@ -89,41 +111,42 @@ def display_name(planned: PlannedCustomer) -> str:
     return f"{named} ({customer.tenant_id})" if named else str(customer.tenant_id)
 
 
-def _too_many(limits: Limits, removals: int) -> list[tuple[str, str]]:
+def _too_many(limits: Limits, removals: int) -> list[Refusal]:
     if removals <= limits.max_devices:
         return []
     return [
-        (
-            f"{removals} devices would be removed, more than the limit of {limits.max_devices}",
-            f"if that is right, run it again with --max-devices {removals}",
+        Refusal(
+            message=f"{removals} devices would be removed, more than the limit of "
+            f"{limits.max_devices}",
+            remedy=f"if that is right, run it again with --max-devices {removals}",
         )
     ]
 
 
-def _too_large_a_share(limits: Limits, each: PlannedCustomer) -> list[tuple[str, str]]:
+def _too_large_a_share(limits: Limits, each: PlannedCustomer) -> list[Refusal]:
     share = each.removals / each.estate if each.estate else 0.0
     if limits.max_estate_share is None or share <= limits.max_estate_share:
         return []
     return [
-        (
-            f"{each.removals} of the {each.estate} devices of {display_name(each)} would be "
-            f"removed, more than the share of {limits.max_estate_share:.0%}",
-            "raise guards.max_estate_share in the profile if that is right",
+        Refusal(
+            message=f"{each.removals} of the {each.estate} devices of {display_name(each)} would "
+            f"be removed, more than the share of {limits.max_estate_share:.0%}",
+            remedy="raise guards.max_estate_share in the profile if that is right",
         )
     ]
 
 
 def _too_many_today(
     limits: Limits, each: PlannedCustomer, removed_today: Mapping[str, int]
-) -> list[tuple[str, str]]:
+) -> list[Refusal]:
     before = removed_today.get(each.customer.tenant_id, 0)
     allowed = limits.max_devices_per_day
     if allowed is None or not each.removals or before + each.removals <= allowed:
         return []
     return [
-        (
-            f"{display_name(each)} lost {before} devices today and would lose {each.removals} "
-            f"more, above the daily limit of {allowed}",
-            "wait until tomorrow (UTC), or raise limits.max_devices_per_day in the profile",
+        Refusal(
+            message=f"{display_name(each)} lost {before} devices today and would lose "
+            f"{each.removals} more, above the daily limit of {allowed}",
+            remedy="wait until tomorrow (UTC), or raise limits.max_devices_per_day in the profile",
         )
     ]

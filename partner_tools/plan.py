@@ -20,6 +20,7 @@ from partner_tools.model import (
     PlannedDevice,
     Registration,
     Target,
+    TenantId,
 )
 
 
@@ -46,6 +47,19 @@ class Draft:
     kit: tuple[Registration, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unserved:
+    """A customer of a batch for whom nothing can be done, and why; the others are served.
+
+    `customer` is None where not even its tenant could be found out.
+    """
+
+    rule: str
+    detail: str
+    remedy: str
+    customer: TenantId | None = None
+
+
 def index(estate: Estate) -> Index:
     """Index an estate that was read completely."""
     return Index(
@@ -62,22 +76,21 @@ def resolve(
     *,
     default_customer: str | None,
     held: frozenset[str] = frozenset(),
-    barred: Mapping[str, str] | None = None,
+    unserved: Mapping[str, Unserved] | None = None,
 ) -> tuple[PlannedDevice, ...]:
     """Plan every device of a batch, in its order.
 
     `indexes` maps a customer as the batch names it (casefolded) to that customer's index.
-    `held` are serials and product key ids that may never be removed. `barred` maps a customer as
-    named to the sentence why this partner may not act for it.
+    `held` are serials and product key ids that may never be removed. `unserved` maps a customer as
+    named to why nothing can be done for it.
     """
-    barred = barred or {}
     planned = [
         _resolve_one(
             position,
             device,
             named=(device.customer or default_customer or "").casefold(),
             indexes=indexes,
-            barred=barred,
+            unserved=unserved or {},
             held=held,
         )
         for position, device in enumerate(devices)
@@ -175,17 +188,18 @@ def _resolve_one(
     *,
     named: str,
     indexes: Mapping[str, Index],
-    barred: Mapping[str, str],
+    unserved: Mapping[str, Unserved],
     held: frozenset[str],
 ) -> PlannedDevice:
     blank = PlannedDevice(index=position, device=device, customer=None, outcome=Outcome.PENDING)
-    if named in barred:
+    if named in unserved:
+        why = unserved[named]
         return _settled(
-            blank,
+            replace(blank, customer=why.customer),
             Outcome.REFUSED,
-            rule="no-relationship",
-            detail=barred[named],
-            remedy="ask the customer to accept your reseller relationship, then run this again",
+            rule=why.rule,
+            detail=why.detail,
+            remedy=why.remedy,
         )
     known = indexes[named]
     blank = replace(blank, customer=known.estate.customer.tenant_id)

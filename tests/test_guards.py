@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,22 @@ def test_a_plan_above_a_limit_is_refused(
 
     with expectation:
         check(limits, planned(removals, 3), [contoso(removals, 1000)], {TENANT: today})
+
+
+def test_a_limit_of_one_customer_leaves_the_others() -> None:
+    small = Customer(tenant_id=TenantId("fabrikam"), domain="fabrikam.example")
+    customers = [
+        contoso(4, 5),
+        PlannedCustomer(customer=small, estate=100, removals=1),
+    ]
+    others = [replace(each, customer=small.tenant_id) for each in planned(1)]
+
+    refused = check(
+        Limits(max_estate_share=0.5, max_devices=1), [*planned(4), *others], customers, {}
+    )
+
+    assert list(refused) == [TENANT]
+    assert "4 of the 5 devices" in refused[TENANT].message
 
 
 def test_the_question_says_how_much_of_whose_estate_goes() -> None:

@@ -136,9 +136,12 @@ def test_the_list_of_commands_loads_none_of_them(python: Path, tmp_path: Path) -
     loaded = _loaded(python, ["--help"], tmp_path)
     own = {name for name in loaded if name.startswith("partner_tools.")}
 
-    assert own == {"partner_tools.cli", "partner_tools.errors"} | {
-        f"partner_tools.cli.{name}" for name in frame
-    }
+    assert own == {
+        "partner_tools.cli",
+        "partner_tools.errors",
+        "partner_tools.workspace",
+        "partner_tools.workspace.stopping",
+    } | {f"partner_tools.cli.{name}" for name in frame}
 
 
 def test_python_m_is_the_same_program(python: Path, tmp_path: Path) -> None:

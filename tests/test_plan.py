@@ -19,7 +19,7 @@ from partner_tools.model import (
     Target,
     TenantId,
 )
-from partner_tools.plan import changed, counts, customers_of, index, resolve
+from partner_tools.plan import Unserved, changed, counts, customers_of, index, resolve
 
 TENANT = TenantId("8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21")
 CONTOSO = Customer(tenant_id=TENANT, domain="contoso.onmicrosoft.com")
@@ -153,10 +153,14 @@ def test_a_barred_customer_has_its_devices_refused() -> None:
         row(3, customer="fabrikam.example", serial_number="X"),
     ]
 
-    planned = plan(devices, *ESTATE, barred={"fabrikam.example": "no relationship"})
+    unserved = Unserved(
+        rule="no-relationship", detail="no relationship", remedy="ask", customer=TenantId("t-2")
+    )
+    planned = plan(devices, *ESTATE, unserved={"fabrikam.example": unserved})
 
     assert [Outcome.PENDING, Outcome.REFUSED] == [each.outcome for each in planned]
-    assert planned[1].detail == "no relationship"
+    assert (planned[1].rule, planned[1].detail) == ("no-relationship", "no relationship")
+    assert planned[1].customer == "t-2"
 
 
 def test_what_is_planned_keeps_no_hardware_hash() -> None:

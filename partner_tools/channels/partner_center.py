@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
+from partner_tools.channels.survey import BarredError, survey
 from partner_tools.clients.partner_center import (
     Cursor,
     DeviceBatch,
@@ -26,7 +27,7 @@ from partner_tools.clients.partner_center import (
 from partner_tools.clients.refusals import Subject, subject_of
 from partner_tools.engine.channel import Answer, Polling, Removal, Verdict
 from partner_tools.engine.line import Line
-from partner_tools.errors import AuthError, InputError, Rejected, ServiceError, Unavailable
+from partner_tools.errors import AuthError, InputError, Rejected, Unavailable
 from partner_tools.model import (
     ChannelName,
     Customer,
@@ -53,13 +54,6 @@ T = TypeVar("T")
 
 NO_POLLING = Polling()
 """Partner Center's delete is synchronous: its polling is never used."""
-
-
-class BarredError(ServiceError):
-    """This partner may not act for the customer; other customers may still be served."""
-
-    default_rule = "no-relationship"
-    exit_code = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,30 +83,28 @@ class PartnerCenterChannel:
         """List the estates of all customers of the batch, and plan every device, in its order.
 
         Raises InputError for a customer that is not there. A customer that this partner may not
-        act for has its devices refused, and the others are served.
+        act for, or one of several whose devices cannot be listed completely, has its devices
+        refused, and the others are served.
         """
-        names = dict.fromkeys(each.customer or default_customer or "" for each in devices)
         wanted = _wanted(devices)
-        estates: dict[TenantId, Estate] = {}
-        indexes: dict[str, Index] = {}
-        barred: dict[str, str] = {}
-        for named in names:
-            try:
-                customer = self.customer(named)
-                if customer.tenant_id not in estates:
-                    estates[customer.tenant_id] = self.estate(
-                        customer, keep_hash=lambda found: bool(wanted & _names(found))
-                    )
-                indexes[named.casefold()] = index(estates[customer.tenant_id])
-            except BarredError as error:
-                barred[named.casefold()] = error.message
+        seen = survey(
+            dict.fromkeys(each.customer or default_customer or "" for each in devices),
+            self.customer,
+            lambda customer: self.estate(
+                customer, keep_hash=lambda found: bool(wanted & _names(found))
+            ),
+        )
         planned = resolve(
-            devices, indexes, default_customer=default_customer, held=held, barred=barred
+            devices,
+            seen.indexes,
+            default_customer=default_customer,
+            held=held,
+            unserved=seen.unserved,
         )
         return Draft(
             devices=planned,
-            customers=customers_of(planned, estates.values()),
-            kit=_kit(planned, estates.values()),
+            customers=customers_of(planned, seen.estates.values()),
+            kit=_kit(planned, seen.estates.values()),
         )
 
     def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
@@ -372,6 +364,7 @@ def barred(named: str) -> Iterator[None]:
         if rejection.status == 403 and subject_of(rejection) is Subject.CUSTOMER:
             raise BarredError(
                 no_relationship(named),
+                tenant=TenantId(named.lower()) if is_guid(named) else None,
                 remedy=ASK_FOR_RELATIONSHIP,
                 status=rejection.status,
                 code=rejection.code,

@@ -6,14 +6,10 @@ from pathlib import Path
 
 import click
 
-from partner_tools.cli.conduct import actor
-from partner_tools.cli.deregister import load_plan
 from partner_tools.cli.interruption import asking
 from partner_tools.cli.output import clean, counted, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.signing import (
-    add_signature,
-    approval_file,
     create_key,
     default_key_file,
     require_terminal,
@@ -24,6 +20,9 @@ from partner_tools.errors import GuardError
 from partner_tools.guards import count_removals, question
 from partner_tools.model import Plan
 from partner_tools.signatures import Purpose
+from partner_tools.workspace.approvals import add_signature, approval_file
+from partner_tools.workspace.batches import load_plan
+from partner_tools.workspace.conduct import actor
 
 
 @command("approve")
@@ -62,13 +61,9 @@ def approve(call: Call, plan: Path | None, init: bool, key_file: Path | None, ye
     read, document = load_plan(plan)
     _refuse_own(read)
     _confirm(read, document["digest"], yes)
-    add_signature(
-        approval_file(plan),
-        Purpose.APPROVAL,
-        document["digest"],
-        unlock_key(file, config),
-        actor(),
-    )
+    signed = approval_file(plan)
+    add_signature(signed, Purpose.APPROVAL, document["digest"], unlock_key(file, config), actor())
+    tell(f"signed {document['digest']}: {signed}")
     return 0
 
 

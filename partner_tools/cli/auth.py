@@ -35,8 +35,8 @@ def login(call: Call) -> int:
     Example:
       partner-tools auth login
     """
-    from partner_tools.cli.sign_in import open_door, read_app, token_store
     from partner_tools.clients.auth import sign_in_by_device_code
+    from partner_tools.workspace.sign_in import open_door, read_app, token_store
 
     config = load_config(call.common)
     facts = sign_in_by_device_code(
@@ -55,8 +55,8 @@ def status(call: Call) -> int:
     Example:
       partner-tools auth status --output json
     """
-    from partner_tools.cli.sign_in import channel_tokens
     from partner_tools.clients.auth import describe_token
+    from partner_tools.workspace.sign_in import channel_tokens
 
     config = load_config(call.common)
     facts = describe_token(channel_tokens(config).token())
@@ -86,7 +86,7 @@ def logout(call: Call) -> int:
     Example:
       partner-tools auth logout
     """
-    from partner_tools.cli.sign_in import token_store
+    from partner_tools.workspace.sign_in import token_store
 
     gone = token_store(load_config(call.common)).clear()
     for account in gone:

@@ -11,10 +11,10 @@ from partner_tools.cli.interruption import asking
 from partner_tools.cli.options import output_options
 from partner_tools.cli.output import clean, print_json, tell
 from partner_tools.cli.program import Call, command
-from partner_tools.cli.surroundings import user_config_folder
 from partner_tools.cli.wiring import ledger_url, load_config
 from partner_tools.config import FILE_NAME, SECRETS
 from partner_tools.errors import GuardError, InputError
+from partner_tools.workspace.surroundings import user_config_folder
 
 
 @click.group("config")

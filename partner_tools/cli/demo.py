@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from partner_tools.cli.conduct import Wishes
 from partner_tools.cli.deregister import deregister_batch
 from partner_tools.cli.options import FORMATS
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.sandbox import load_sandbox
+from partner_tools.workspace.conduct import Wishes
 
 SAMPLE = "retired.csv"
 CUSTOMER = "contoso.onmicrosoft.com"

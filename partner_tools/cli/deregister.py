@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from partner_tools.approval import check_approval, refuse_without_plan
-from partner_tools.cli.batch import choose_channel, load_batch, require_customers
-from partner_tools.cli.conduct import Wishes, new_conduct
-from partner_tools.cli.interruption import heeding
+from partner_tools.cli.batch import load_batch
+from partner_tools.cli.conduct import ask, conclude
 from partner_tools.cli.options import (
     batch_options,
     guard_options,
     removal_options,
     result_options,
 )
-from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
-from partner_tools.cli.signing import approval_file, approval_rule, load_signatures
-from partner_tools.cli.wiring import load_config, open_ledger
-from partner_tools.errors import InputError
-from partner_tools.model import Batch, ChannelName, Device, Plan, RunId, RunState
-from partner_tools.signatures import Purpose, Signature, read_signatures
-
-if TYPE_CHECKING:
-    from partner_tools.ledger import Ledger
+from partner_tools.cli.showing import Showing
+from partner_tools.cli.wiring import opened
+from partner_tools.workspace.conduct import Wishes
 
 
 @command("deregister")
@@ -92,113 +82,30 @@ def deregister_batch(
 ) -> int:
     """Take a batch from its file to its result; the exit code.
 
-    With `plan_to` or a dry run it ends with the plan. On OEM Direct a batch that was completed
-    before has its result printed instead, unless `again` insists.
+    With `plan_to` or a dry run it ends with the plan.
     """
-    config = load_config(call.common)
-    if not wishes.dry_run:
-        refuse_without_plan(approval_rule(config))
-    default = customer or config.text("customer")
-    channel = None if via is None else ChannelName(via)
-    batch = load_batch(path, channel=channel, customer=customer, **said)
-    channel = choose_channel(via, config.text("via"), batch.channel)
-    if channel is ChannelName.PARTNER_CENTER:
-        require_customers(batch, batch.customer or default)
-    batch = replace(batch, customer=batch.customer or default)
-    with heeding(stop := call.stop_sign()), open_ledger(call.common, config) as ledger:
-        if channel is ChannelName.OEM_DIRECT and not (again or wishes.dry_run):
-            completed = completed_run(ledger, batch)
-            if completed is not None:
-                tell(f"batch {batch.batch_id} was completed by run {completed}; --again insists")
-                return new_conduct(call, config, ledger, stop, wishes, junit, completed).finish()
-        conduct = new_conduct(call, config, ledger, stop, wishes, junit)
-        with ledger.hold(conduct.run), conduct.place(channel) as place:
-            conduct.begin(batch, channel)
-            plan, document = conduct.plan(place)
-            if plan_to is not None:
-                write_plan(document, plan_to)
-            conduct.execute(place, plan)
-        return conduct.finish()
+    batch = load_batch(path, via=via, customer=customer, **said)
+    with opened(call) as workspace:
+        result = workspace.deregister(
+            batch,
+            via=via,
+            customer=customer,
+            wishes=wishes,
+            confirm=ask,
+            again=again,
+            save_as=plan_to,
+            onlooker=Showing(call=call, ledger=workspace.ledger, junit=junit),
+        )
+    return conclude(call, result)
 
 
 def deregister_plan(call: Call, path: Path, wishes: Wishes, *, junit: Path | None) -> int:
     """Execute a plan that somebody reviewed; the exit code. A dry run shows it only."""
-    config = load_config(call.common)
-    plan, document = load_plan(path)
-    wishes = replace(wishes, approvals=_approvals(path))
-    if not wishes.dry_run:
-        check_approval(approval_rule(config), document["digest"], plan.planned_by, wishes.approvals)
-    with heeding(stop := call.stop_sign()), open_ledger(call.common, config) as ledger:
-        conduct = new_conduct(call, config, ledger, stop, wishes, junit)
-        with ledger.hold(conduct.run), conduct.place(plan.channel) as place:
-            conduct.begin(_batch_of(plan, path), plan.channel)
-            conduct.execute(place, conduct.adopt(place, plan, document))
-        return conduct.finish()
-
-
-def completed_run(ledger: Ledger, batch: Batch) -> RunId | None:
-    """The run that completed this very batch before.
-
-    Raises InputError where its id was used for another content.
-    """
-    finished = ledger.runs(
-        batch_id=batch.batch_id, channel=ChannelName.OEM_DIRECT, state=RunState.FINISHED
-    )
-    for record in finished:
-        if record.batch_digest != batch.digest:
-            raise InputError(
-                f"the batch id {batch.batch_id!r} was used for another content by run {record.run}",
-                rule="batch-id-reused",
-                remedy="give the new batch an id of its own, or insist with --again",
-            )
-    return finished[0].run if finished else None
-
-
-def load_plan(path: Path) -> tuple[Plan, dict[str, Any]]:
-    """A plan file, checked against its schema and its digest."""
-    from partner_tools.intake.schema import checker
-    from partner_tools.plan_file import read_plan
-
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"the plan {str(path)!r} cannot be read: {error}",
-            rule="plan-unreadable",
-            remedy="name a file that `partner-tools plan -o` wrote",
-        ) from error
-    faults = checker("plan").violations(document)
-    if faults:
-        raise InputError(
-            f"the plan {str(path)!r} is not a plan: {faults[0].message}",
-            rule="plan-invalid",
-            remedy="name a file that `partner-tools plan -o` wrote",
+    with opened(call) as workspace:
+        result = workspace.deregister_plan(
+            path,
+            wishes=wishes,
+            confirm=ask,
+            onlooker=Showing(call=call, ledger=workspace.ledger, junit=junit),
         )
-    return read_plan(document), document
-
-
-def _approvals(plan: Path) -> tuple[Signature, ...]:
-    """The signatures beside a plan, none of them checked."""
-    document = load_signatures(approval_file(plan), Purpose.APPROVAL)
-    return () if document is None else read_signatures(document)
-
-
-def write_plan(document: dict[str, Any], path: Path) -> None:
-    """Write a plan file, private to the user, whole or not at all."""
-    from partner_tools.private_file import write_private
-
-    text = json.dumps(document, ensure_ascii=False, indent=2)
-    write_private(path, f"{text}\n".encode())
-    tell(f"plan written to {path} ({document['digest']})")
-
-
-def _batch_of(plan: Plan, path: Path) -> Batch:
-    devices: tuple[Device, ...] = tuple(each.device for each in plan.devices)
-    return Batch(
-        batch_id=plan.batch_id,
-        file=str(path),
-        digest=plan.batch_digest,
-        devices=devices,
-        reason=plan.reason,
-        channel=plan.channel,
-    )
+    return conclude(call, result)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from partner_tools.cli.interruption import StopSign, heeding
+from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import output_options
 from partner_tools.cli.output import clean, print_json
 from partner_tools.cli.program import Call, command
-from partner_tools.cli.wiring import load_config, open_ledger, partner_center
+from partner_tools.cli.wiring import load_config, open_ledger
 from partner_tools.errors import PartnerToolsError
 from partner_tools.model import PARTNER_CHANNELS, ChannelName
+from partner_tools.workspace.wiring import partner_center
 
 if TYPE_CHECKING:
     from partner_tools.config import Config
@@ -97,7 +98,7 @@ def _examine(call: Call, via: str | None, customer: str | None) -> Iterator[Find
             yield _ok("ledger", "has runs" if ledger.runs(limit=1) else "is empty")
             named = via or config.text("via") or ChannelName.PARTNER_CENTER.value
             if ChannelName(named) is ChannelName.PARTNER_CENTER:
-                yield from _examine_partner_center(config, ledger, customer)
+                yield from _examine_partner_center(call, config, ledger, customer)
             else:
                 yield from _examine_oem_direct(config)
     except PartnerToolsError as error:
@@ -111,18 +112,18 @@ def _examine(call: Call, via: str | None, customer: str | None) -> Iterator[Find
 
 
 def _examine_partner_center(
-    config: Config, ledger: Ledger, customer: str | None
+    call: Call, config: Config, ledger: Ledger, customer: str | None
 ) -> Iterator[Finding]:
     from partner_tools.channels.partner_center import PartnerCenterChannel
-    from partner_tools.cli.sign_in import channel_tokens
-    from partner_tools.cli.surroundings import now
     from partner_tools.clients.auth import describe_token
+    from partner_tools.workspace.sign_in import channel_tokens
+    from partner_tools.workspace.surroundings import now
 
     facts = describe_token(channel_tokens(config).token())
     who = facts.who or ("the app itself" if facts.app_only else "somebody")
     yield _ok("sign-in", f"a token for {who}, tenant {facts.tenant or 'unknown'}")
     with (
-        heeding(stop := StopSign()),
+        heeding(stop := call.stop_sign()),
         partner_center(config, ledger, stop) as (client, line, _),
     ):
         page = line.ask(client.customers)
@@ -140,7 +141,7 @@ def _examine_partner_center(
 def _examine_oem_direct(config: Config) -> Iterator[Finding]:
     """The wire profile, its certificate and token, and what is still assumed of the wire."""
     from partner_tools.channels.oem_direct import explain_assumptions
-    from partner_tools.cli.oem import open_oem, profile_path, read_wire_profile
+    from partner_tools.workspace.oem import open_oem, profile_path, read_wire_profile
 
     profile = read_wire_profile(config)
     yield _ok("wire profile", str(profile_path(config)))

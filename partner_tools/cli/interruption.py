@@ -4,45 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import click
 
+from partner_tools.workspace.stopping import StopSign
+
 EXIT_INTERRUPTED = 130
-
-
-class StopSign:
-    """Set by the first signal. A `threading.Event` that also tells the user.
-
-    It is a command's sense of time too: what `clock` says, in seconds, and how `nap` passes it.
-    """
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
-        return self._event.is_set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Sleep for `timeout` seconds, or less when it is set meanwhile; whether it is set."""
-        return self.nap(self._event, timeout)
-
-    def clock(self) -> float:
-        """Seconds of one monotonic clock."""
-        return time.monotonic()
-
-    def nap(self, event: threading.Event, timeout: float | None = None) -> bool:
-        """Wait for an event, at most `timeout` seconds; whether it is set."""
-        return event.wait(timeout)
-
-    def set(self) -> None:
-        """Ask for a stop."""
-        self._event.set()
 
 
 @contextmanager

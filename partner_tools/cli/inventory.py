@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import output_options
 from partner_tools.cli.output import print_json, print_line, print_table, tell
 from partner_tools.cli.program import Call, command
-from partner_tools.cli.surroundings import now
-from partner_tools.cli.wiring import load_config, open_ledger, partner_center
+from partner_tools.cli.wiring import opened
 from partner_tools.plan_file import found_document, target_document
 
 if TYPE_CHECKING:
@@ -50,21 +48,8 @@ def inventory(call: Call, customer: str | None, file: Path | None) -> int:
     Example:
       partner-tools inventory --customer contoso.onmicrosoft.com -o contoso.csv
     """
-    from partner_tools.channels.partner_center import PartnerCenterChannel
-
-    config = load_config(call.common)
-    named = customer or config.text("customer")
-    if named is None:
-        raise click.UsageError("name the customer: --customer with a tenant id or a domain")
-    with (
-        heeding(stop := call.stop_sign()),
-        open_ledger(call.common, config) as ledger,
-        partner_center(config, ledger, stop) as (client, line, _),
-    ):
-        channel = PartnerCenterChannel(
-            client=client, line=line, now=now, concurrency=config.concurrency
-        )
-        estate = channel.estate(channel.customer(named))
+    with opened(call) as workspace:
+        estate = workspace.inventory(customer)
     if file is not None:
         from partner_tools.private_file import write_private
 

@@ -14,9 +14,9 @@ import click
 from partner_tools.cli.options import output_options
 from partner_tools.cli.output import clean, print_json, tell
 from partner_tools.cli.program import Call, command
-from partner_tools.cli.surroundings import now
 from partner_tools.cli.wiring import load_config, open_ledger
 from partner_tools.errors import InputError, LedgerError
+from partner_tools.workspace.surroundings import now
 
 
 @click.group("ledger")

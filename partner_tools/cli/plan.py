@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from partner_tools.cli.conduct import Wishes
 from partner_tools.cli.deregister import deregister_batch
 from partner_tools.cli.options import batch_options, result_options
 from partner_tools.cli.program import Call, command
+from partner_tools.workspace.conduct import Wishes
 
 
 @command("plan")

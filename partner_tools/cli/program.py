@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from partner_tools.cli.commands import load
-from partner_tools.cli.interruption import StopSign
 from partner_tools.cli.options import Common, common, take_common
 from partner_tools.cli.output import print_error, print_json, tell
-from partner_tools.errors import Interrupted, PartnerToolsError
+from partner_tools.errors import Interrupted, PartnerToolsError, UnsaidError
+from partner_tools.workspace.stopping import StopSign
 
 EXIT_BUG = 1
 
@@ -22,14 +22,14 @@ EXIT_BUG = 1
 class Call:
     """What a command was called with besides its own arguments.
 
-    `result` is set once a run exists: it prints the run's result where the command ends early.
-    `stop_sign` makes what a command is stopped by, and waits with.
+    `breaking_off` is set while a run goes on: where the command ends early it prints the run's
+    result, and gives the command that goes on with it. `stop_sign` makes what a command is
+    stopped by, and waits with.
     """
 
     common: Common = field(default_factory=Common)
     output: str = "text"
-    result: Callable[[], None] | None = None
-    last_words: str | None = None
+    breaking_off: Callable[[PartnerToolsError], str | None] | None = None
     stop_sign: Callable[[], StopSign] = StopSign
 
 
@@ -64,9 +64,12 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; every failure that a user can act on ends here."""
-        call = ctx.ensure_object(Call)
+        call = Call()
+        ctx.obj = call
         try:
             return super().invoke(ctx)
+        except UnsaidError as error:
+            raise click.UsageError(str(error), ctx) from error
         except PartnerToolsError as error:
             _end(call, error)
             ctx.exit(error.exit_code)
@@ -108,11 +111,11 @@ def command(name: str) -> Callable[[Callable[..., int | None]], click.Command]:
 def _end(call: Call, error: PartnerToolsError) -> None:
     """Print what there is to print: the run's result, or the error as JSON; then what to do."""
     print_error(error)
-    if call.result is not None:
-        call.result()
+    if call.breaking_off is not None:
+        last_words = call.breaking_off(error)
+        if last_words:
+            tell(last_words)
     elif call.output == "json" and error.exit_code != Interrupted.exit_code:
         from partner_tools.result import error_document
 
         print_json(error_document(error))
-    if call.last_words:
-        tell(call.last_words)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from partner_tools.cli.options import FORMAT_CHOICES, FORMATS
+from partner_tools.cli.options import FORMAT_CHOICES
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
-from partner_tools.cli.surroundings import now
-from partner_tools.cli.wiring import load_config, open_ledger
-
-if TYPE_CHECKING:
-    from partner_tools.config import Config
-    from partner_tools.ledger import Ledger
-    from partner_tools.model import RunId
+from partner_tools.cli.wiring import opened
 
 
 @command("report")
@@ -44,22 +37,9 @@ def report(call: Call, run: str, folder: Path, formats: tuple[str, ...]) -> int:
     Example:
       partner-tools report 20260417-101530-4f2a9c -o handoff --format html --format xlsx
     """
-    config = load_config(call.common)
-    with open_ledger(call.common, config) as ledger:
-        for path in write_reports(ledger, config, ledger.run(run).run, folder, formats):
-            click.echo(path)
-    return 0
-
-
-def write_reports(
-    ledger: Ledger, config: Config, run: RunId, folder: Path, formats: tuple[str, ...]
-) -> list[Path]:
-    """Write the handoffs of a run; the paths of the files."""
-    from partner_tools.procedure.handing_over import handoffs
-    from partner_tools.report.write import write_handoff
-
-    paths: list[Path] = []
-    for document in handoffs(ledger, run, partner=dict(config.get("partner") or {}), now=now()):
-        paths += write_handoff(document, folder, formats or FORMATS)
+    with opened(call) as workspace:
+        paths = workspace.report(run, folder, formats)
     tell(f"{len(paths)} files of the handoff are in {folder}")
-    return paths
+    for path in paths:
+        click.echo(path)
+    return 0

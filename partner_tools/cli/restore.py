@@ -8,25 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from partner_tools.cli.interruption import asking, heeding
+from partner_tools.cli.interruption import asking
 from partner_tools.cli.options import guard_options
 from partner_tools.cli.output import clean, tell
 from partner_tools.cli.program import Call, command
-from partner_tools.cli.surroundings import new_id, now
-from partner_tools.cli.wiring import (
-    limits,
-    load_config,
-    open_ledger,
-    partner_center,
-    private_folder,
-)
+from partner_tools.cli.wiring import opened
 from partner_tools.errors import GuardError
 from partner_tools.model import ChannelName
 
 if TYPE_CHECKING:
-    from partner_tools.config import Config
-    from partner_tools.ledger import Ledger
     from partner_tools.procedure.restoration import Restorable
+    from partner_tools.workspace.workspace import Workspace
 
 
 @command("restore")
@@ -53,12 +45,10 @@ def restore(
       partner-tools restore 20260417-101530-4f2a9c -o restore.csv
     """
     from partner_tools.private_file import write_private
-    from partner_tools.procedure.restoration import restorable, upload_file
+    from partner_tools.procedure.restoration import upload_file
 
-    config = load_config(call.common)
-    with open_ledger(call.common, config) as ledger:
-        record = ledger.run(run)
-        devices = restorable(ledger, record.run, private_folder(ledger))
+    with opened(call) as workspace:
+        devices = workspace.restorable(run)
         text, left_out = upload_file(devices)
         write_private(file, text.encode("cp1252"))
         tell(f"{len(devices) - len(left_out)} of {len(devices)} removed devices written to {file}")
@@ -66,24 +56,20 @@ def restore(
             tell(clean(f"  row {each.device.device.row} {_name(each)}: {_why(each)}"))
         if not apply:
             return 7 if left_out else 0
-        if record.channel is not ChannelName.PARTNER_CENTER:
+        if workspace.ledger.run(run).channel is not ChannelName.PARTNER_CENTER:
             raise click.UsageError("--apply registers through Partner Center only")
-        return _apply(call, config, ledger, devices, yes=yes, max_devices=max_devices)
+        return _apply(workspace, devices, yes=yes, max_devices=max_devices)
 
 
 def _apply(
-    call: Call,
-    config: Config,
-    ledger: Ledger,
+    workspace: Workspace,
     devices: tuple[Restorable, ...],
     *,
     yes: bool,
     max_devices: int | None,
 ) -> int:
-    from partner_tools.procedure.restoration import Bench, register
-
     able = sum(each.why_not is None for each in devices)
-    allowed = limits(config, max_devices).max_devices
+    allowed = workspace.most_devices(max_devices)
     if able > allowed:
         raise GuardError(
             f"{able} devices would be registered, more than the limit of {allowed}",
@@ -92,12 +78,7 @@ def _apply(
         )
     if able and not yes:
         _confirm(able)
-    with (
-        heeding(stop := call.stop_sign()),
-        partner_center(config, ledger, stop) as (client, line, _),
-    ):
-        bench = Bench(client=client, line=line, ledger=ledger, now=now, new_id=new_id)
-        back = register(bench, devices)
+    back = workspace.register_again(devices)
     click.echo(f"{back} of {len(devices)} devices are registered again")
     return 0 if back == len(devices) else 7
 

@@ -12,6 +12,7 @@ from partner_tools.cli.program import Call, command
 from partner_tools.cli.showing import Showing
 from partner_tools.cli.wiring import load_config, open_ledger
 from partner_tools.model import ChannelName, RunState
+from partner_tools.workspace.results import read_result
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,7 +41,7 @@ def runs(call: Call, run: str | None, **filters: Any) -> int:
     config = load_config(call.common)
     with open_ledger(call.common, config) as ledger:
         if run is not None:
-            Showing(ledger=ledger, run=ledger.run(run).run, output=call.output).result()
+            Showing(call=call, ledger=ledger).show(read_result(ledger, run))
             return 0
         records = ledger.runs(**_filters(**filters))
     _print(call.output, records)

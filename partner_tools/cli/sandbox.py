@@ -47,7 +47,7 @@ def sandbox(call: Call, port: int, seed: Path | None, faults: Path | None) -> No
 
 
 def _wire_profile(config: Config) -> Profile:
-    from partner_tools.cli.oem import read_wire_profile
+    from partner_tools.workspace.oem import read_wire_profile
 
     return read_wire_profile(config)
 

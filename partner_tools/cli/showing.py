@@ -3,113 +3,113 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from partner_tools.cli.output import print_json, print_line, print_result, tell
+from partner_tools.cli.output import counted, print_json, print_line, print_result, tell
 from partner_tools.cli.progress import Progress
-from partner_tools.errors import ServiceError
+from partner_tools.errors import Interrupted, PartnerToolsError
 from partner_tools.events import History, State
-from partner_tools.model import Device, Outcome, RunId, RunState
-from partner_tools.result import (
-    DeviceResult,
-    device_line,
-    exit_code,
-    result_document,
-    shown_state,
-)
+from partner_tools.guards import count_removals, question
+from partner_tools.model import Device, Plan, RunId, RunState
+from partner_tools.result import DeviceResult, device_line
+from partner_tools.workspace.onlooker import Onlooker
+from partner_tools.workspace.results import RunResult, read_result
 
 if TYPE_CHECKING:
-    from partner_tools.ledger import Ledger, RunRecord
+    from partner_tools.cli.program import Call
+    from partner_tools.ledger import Ledger
 
-NO_CUSTOMER_SERVED = 4
-"""Every device was refused because this partner may not act for its customer."""
+RESUMABLE = frozenset({RunState.PLANNING, RunState.INTERRUPTED, RunState.STOPPED})
 
 
 @dataclass(slots=True)
-class Showing:
-    """What a user sees of one run while it goes and when it is over.
+class Showing(Onlooker):
+    """What a user sees of one run while it goes and when it is over."""
 
-    `settled` is called by the engine's workers.
-    """
-
+    call: Call
     ledger: Ledger
-    run: RunId
-    output: str
     junit: Path | None = None
-    progress: Progress | None = None
+    _run: RunId | None = None
+    _progress: Progress | None = None
     _devices: dict[int, Device] = field(default_factory=dict)
     _printed: set[int] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def told(self, message: str) -> None:
+        """Say it."""
+        tell(message)
+
+    def began(self, run: RunId) -> None:
+        """Say the run's id, and from here on print its result however the command ends."""
+        self._run = run
+        self.call.breaking_off = self._break_off
+        tell(f"run {run}")
+
+    def planned(self, plan: Plan) -> None:
+        """Say what can be removed; with `jsonl` show what settled by the plan."""
+        for each in self.ledger.devices(plan.run):
+            self._devices[each.index] = each.device
+            if self.call.output == "jsonl" and each.history.state is State.SETTLED:
+                self._print_line(each.index, each.history)
+        if plan.customers and not self.call.common.quiet:
+            tell(f"{counted(count_removals(plan.devices), 'device')} can be removed:")
+            tell(question(plan.customers))
+        for note in plan.notes:
+            tell(f"note: {note}")
+
+    @contextmanager
+    def removing(self, removals: int, throttle: Callable[[], str]) -> Iterator[None]:
+        """Show the progress while the block lasts."""
+        with Progress(removals, quiet=self.call.common.quiet, throttle=throttle) as progress:
+            self._progress = progress
+            yield
+
     def settled(self, index: int, history: History) -> None:
-        """One device has its outcome, durably."""
+        """Show one more device with its outcome."""
         with self._lock:
-            if self.progress is not None:
-                self.progress.settled(history.outcome)
-            if self.output == "jsonl":
+            if self._progress is not None:
+                self._progress.settled(history.outcome)
+            if self.call.output == "jsonl":
                 self._print_line(index, history)
 
-    def planned(self) -> None:
-        """The run is planned: what settled by that is shown."""
-        for each in self.ledger.devices(self.run):
-            self._devices[each.index] = each.device
-            if self.output == "jsonl" and each.history.state is State.SETTLED:
-                self._print_line(each.index, each.history)
+    def ended(self, run: RunId) -> None:
+        """Print the run's result."""
+        self.call.breaking_off = None
+        self.show(read_result(self.ledger, run))
 
-    def result(self) -> None:
-        """The run's result, as the ledger has it now."""
-        record, results = self._read()
-        document = result_document(
-            run=record.run, channel=record.channel.value, state=record.state, devices=results
-        )
-        if self.output == "json":
+    def show(self, result: RunResult) -> None:
+        """Print the result in the form that was asked for, and write it for a build server."""
+        document = result.document
+        if self.call.output == "json":
             print_json(document)
-        elif self.output == "text":
+        elif self.call.output == "text":
             print_result(document)
         else:
-            self._print_rest(results, record.state)
+            self._print_rest(result)
         if self.junit is not None:
             from partner_tools.report.junit import write_junit
 
             write_junit(document, self.junit)
 
-    def tell_next(self) -> None:
-        """Say which command is next, where one is."""
-        record = self.ledger.run(self.run)
-        if self.output != "text":
-            return
-        if record.state is RunState.FINISHED:
-            tell(f"next: partner-tools report {self.run} -o handoff")
-        elif record.state in (RunState.STOPPED, RunState.INTERRUPTED):
-            tell(f"next: partner-tools resume {self.run}")
-
-    def exit_code(self) -> int:
-        """What the process ends with when nothing went wrong on the way."""
-        record, results = self._read()
-        histories = [each.history for each in results]
-        if histories and all(each.rule == "no-relationship" for each in histories):
-            return NO_CUSTOMER_SERVED
-        if shown_state(record.state) is RunState.PLANNED:
-            return 0 if all(each.outcome is Outcome.PENDING for each in histories) else 7
-        if record.state is RunState.STOPPED:
-            return ServiceError.exit_code
-        return exit_code(histories)
-
-    def _read(self) -> tuple[RunRecord, list[DeviceResult]]:
-        results = [
-            DeviceResult(device=each.device, history=each.history)
-            for each in self.ledger.devices(self.run)
-        ]
-        return self.ledger.run(self.run), results
+    def _break_off(self, error: PartnerToolsError) -> str | None:
+        """Print what the run came to before the error; the command that goes on, if one does."""
+        if self._run is None:
+            return None
+        result = read_result(self.ledger, self._run)
+        self.show(result)
+        resumable = isinstance(error, Interrupted) or result.state in RESUMABLE
+        return f"partner-tools resume {self._run}" if resumable else None
 
     def _print_line(self, index: int, history: History) -> None:
         if index not in self._printed and index in self._devices:
             self._printed.add(index)
             print_line(device_line(DeviceResult(device=self._devices[index], history=history)))
 
-    def _print_rest(self, results: list[DeviceResult], state: RunState) -> None:
-        for index, each in enumerate(results):
+    def _print_rest(self, result: RunResult) -> None:
+        for index, each in enumerate(result.devices):
             if index not in self._printed:
-                print_line(device_line(each, state))
+                print_line(device_line(each, result.state))

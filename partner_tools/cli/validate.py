@@ -8,7 +8,8 @@ from partner_tools.cli.batch import open_batch, sentence
 from partner_tools.cli.options import output_options
 from partner_tools.cli.output import clean, counted, print_json, print_line
 from partner_tools.cli.program import Call, command
-from partner_tools.model import PARTNER_CHANNELS, ChannelName, Problem, Severity
+from partner_tools.model import PARTNER_CHANNELS, Problem, Severity
+from partner_tools.workspace import batches as batches_
 
 
 @command("validate")
@@ -30,21 +31,14 @@ def validate(call: Call, batches: tuple[str, ...], via: str | None, customer: st
     Example:
       partner-tools validate retired.csv repairs.xlsx
     """
-    from partner_tools.intake.batch import check_batch
-    from partner_tools.intake.head import IntakeOptions
-
-    options = IntakeOptions(channel=None if via is None else ChannelName(via), customer=customer)
-    problems: list[Problem] = []
-    devices = 0
-
-    def report(problem: Problem) -> None:
-        problems.append(problem)
-        _show(call.output, problem)
-
-    for path in batches:
-        devices += check_batch(open_batch(path), options, report).devices
-    _conclude(call.output, devices, problems)
-    return _exit_code(problems)
+    seen = batches_.validate(
+        *map(open_batch, batches),
+        via=via,
+        customer=customer,
+        found=lambda problem: _show(call.output, problem),
+    )
+    _conclude(call.output, seen.devices, list(seen.problems))
+    return seen.exit_code
 
 
 def _show(output: str, problem: Problem) -> None:
@@ -65,12 +59,3 @@ def _conclude(output: str, devices: int, problems: list[Problem]) -> None:
     elif output == "text":
         numbers = {"device": devices, "error": errors, "warning": len(problems) - errors}
         click.echo(", ".join(counted(number, noun) for noun, number in numbers.items()))
-
-
-def _exit_code(problems: list[Problem]) -> int:
-    from partner_tools.intake.rules import TENANT_GIVEN
-
-    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
-    if any(problem.rule == TENANT_GIVEN.name for problem in errors):
-        return 8
-    return 3 if errors else 0

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from partner_tools.cli.conduct import Conduct, Wishes, new_conduct
-from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import result_options
-from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
-from partner_tools.cli.wiring import load_config, open_ledger
-from partner_tools.errors import AuthError
-from partner_tools.model import Outcome
-from partner_tools.result import still_listed
 
 
 @command("verify")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="[RUN]", required=False)
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -31,43 +25,60 @@ from partner_tools.result import still_listed
     is_flag=True,
     help="Also look into the customer's tenant: Autopilot, Intune, Entra ID, stored keys.",
 )
+@click.option(
+    "--outstanding",
+    is_flag=True,
+    help="Look again at every run with something open, and list the customers to chase.",
+)
+@click.option(
+    "--since", type=click.DateTime(), help="With --outstanding: only runs that began since (UTC)."
+)
+@click.option("--customer", help="With --outstanding: only this customer, by tenant id or domain.")
+@click.option(
+    "--remind",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="With --outstanding: write an e-mail for each customer, the handoff attached. Not sent.",
+)
 @result_options
-def verify(call: Call, run: str, wait: float, graph: bool, junit: Path | None) -> int:
+def verify(
+    call: Call,
+    run: str | None,
+    wait: float,
+    graph: bool,
+    outstanding: bool,
+    since: datetime | None,
+    customer: str | None,
+    remind: Path | None,
+    junit: Path | None,
+) -> int:
     """Look again whether what a run removed is gone; what is seen is kept as evidence.
 
     With --graph, --wait also waits for what the customer's services do by themselves. Exits with
-    7 while anything that the run removed is still listed, with 5 where Graph was not available.
+    7 while anything that was removed is still listed, with 5 where Graph was not available.
 
     \b
     Example:
       partner-tools verify 20260417-101530-4f2a9c --graph --wait 300
+      partner-tools verify --outstanding --since 2026-01-01 --remind reminders
     """
-    config = load_config(call.common)
-    with heeding(stop := call.stop_sign()), open_ledger(call.common, config) as ledger:
-        record, began = ledger.run(run), stop.clock()
-        conduct = new_conduct(call, config, ledger, stop, Wishes(), junit, record.run)
-        with conduct.place(record.channel) as place:
-            if not place.channel.observable:
-                tell(f"{record.channel} cannot be observed: nothing was looked for")
-            else:
-                from partner_tools.procedure.removal import verify_removal
+    if outstanding == (run is not None):
+        raise click.UsageError("name a run, or all that have something open with --outstanding")
+    if not outstanding and (since or customer or remind):
+        raise click.UsageError("--since, --customer and --remind go with --outstanding")
+    if run is None:
+        from partner_tools.cli.chasing import chase
 
-                tell(f"looking for up to {wait:.0f} s whether what was removed is gone")
-                verify_removal(place, record.run, wait_seconds=wait)
-        unseen = _look_into_tenants(conduct, began + wait) if graph else 0
-        conduct.showing.result()
-        if unseen == AuthError.exit_code:
-            return unseen
-        histories = [each.history for each in ledger.devices(record.run)]
-        doubt = not place.channel.observable and any(
-            each.outcome is Outcome.UNKNOWN for each in histories
-        )
-        return 7 if doubt or any(still_listed(each) for each in histories) else unseen
+        began = since.replace(tzinfo=UTC) if since else None
+        return chase(call, since=began, customer=customer, remind=remind)
+    return _verify_run(call, run, wait=wait, graph=graph, junit=junit)
 
 
-def _look_into_tenants(conduct: Conduct, deadline: float) -> int:
-    """Look for the run's devices through Graph; the exit code of that alone."""
-    from partner_tools.cli.graph import Watch
+def _verify_run(call: Call, run: str, *, wait: float, graph: bool, junit: Path | None) -> int:
+    from partner_tools.cli.showing import Showing
+    from partner_tools.cli.wiring import opened
 
-    watch = Watch(config=conduct.config, ledger=conduct.ledger, stop=conduct.stop, run=conduct.run)
-    return watch.verify(max(0.0, deadline - conduct.stop.clock()))
+    with opened(call) as workspace:
+        showing = Showing(call=call, ledger=workspace.ledger, junit=junit)
+        seen = workspace.verify(run, wait=wait, graph=graph, onlooker=showing)
+        showing.show(seen.result)
+    return seen.exit_code

@@ -1,275 +1,47 @@
-"""Puts the parts together: the only place where clients, ledger, channels and steps meet."""
+"""Opens the workspace that a command was called for."""
 
 from __future__ import annotations
 
-import difflib
-import os
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
-from partner_tools.cli.interruption import StopSign
+from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import Common
-from partner_tools.cli.surroundings import new_id, now, user_config_folder, user_data_folder
-from partner_tools.config import Config, read_config
-from partner_tools.errors import InputError
-from partner_tools.events import History
-from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
-from partner_tools.model import ChannelName
+from partner_tools.config import Config
+from partner_tools.workspace import wiring
 
 if TYPE_CHECKING:
-    from partner_tools.clients.partner_center import PartnerCenter
-    from partner_tools.engine.governor import Governor
-    from partner_tools.engine.line import Line
+    from partner_tools.cli.program import Call
     from partner_tools.ledger import Ledger
-    from partner_tools.procedure.workplace import Workplace
-
-PARTNER_CENTER_URL = "https://api.partnercenter.microsoft.com"
-
-OEM_CALLS_AT_A_TIME = 1
-"""One after the other: what says that the request itself is wrong (801) has to stop the next."""
+    from partner_tools.workspace.workspace import Workspace
 
 
-def load_config(common: Common, environment: Mapping[str, str] = os.environ) -> Config:
+def load_config(common: Common) -> Config:
     """The configuration that flags, environment and file amount to."""
-    return read_config(
-        named=None if common.config is None else Path(common.config),
-        profile=common.profile,
-        environment=environment,
-        user_folder=user_config_folder(),
-        validate=_config_faults,
-    )
+    return wiring.load_config(common.config, common.profile)
 
 
 def ledger_url(common: Common, config: Config) -> str:
-    """The ledger's SQLAlchemy URL; a plain path means a SQLite file."""
-    given = common.ledger or config.text("ledger")
-    if given is None:
-        return _sqlite_url(user_data_folder() / "ledger.db")
-    return given if "://" in given else _sqlite_url(Path(given))
+    """The ledger's SQLAlchemy URL."""
+    return wiring.ledger_url(common.ledger, config)
 
 
-@contextmanager
-def open_ledger(common: Common, config: Config) -> Iterator[Ledger]:
+def open_ledger(common: Common, config: Config) -> AbstractContextManager[Ledger]:
     """The ledger, closed at the end."""
-    from partner_tools.ledger import Ledger
-
-    with Ledger.open(ledger_url(common, config)) as ledger:
-        yield ledger
-
-
-def limits(config: Config, max_devices: int | None) -> Limits:
-    """What may be removed: a flag before the profile before the default."""
-    configured = config.get("limits", "max_devices")
-    return Limits(
-        max_devices=next(
-            value for value in (max_devices, configured, DEFAULT_MAX_DEVICES) if value is not None
-        ),
-        max_devices_per_day=config.get("limits", "max_devices_per_day"),
-        max_estate_share=config.get("guards", "max_estate_share"),
-    )
-
-
-def held(config: Config) -> frozenset[str]:
-    """The serials and product key ids of the hold list."""
-    file = config.path("guards", "hold_list")
-    if file is None:
-        return frozenset()
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the hold list {str(file)!r} cannot be read: {error}",
-            rule="hold-list-unreadable",
-            remedy="correct guards.hold_list in the profile; nothing is removed without it",
-        ) from error
-    return frozenset(line.strip() for line in lines if line.strip())
+    return wiring.open_ledger(common.ledger, config)
 
 
 @contextmanager
-def partner_center(
-    config: Config, ledger: Ledger, stop: StopSign, *, max_rate: float | None = None
-) -> Iterator[tuple[PartnerCenter, Line, Governor]]:
-    """Partner Center's client, the line to it and its pace; remembers the rate that was learned."""
-    from partner_tools.cli.sign_in import channel_tokens
-    from partner_tools.clients.partner_center import PartnerCenter
-    from partner_tools.clients.transport import Transport
+def opened(call: Call) -> Iterator[Workspace]:
+    """The workspace, which Ctrl-C and SIGTERM stop resumably while the block lasts."""
+    from partner_tools.workspace.workspace import open_workspace
 
-    base_url = config.text("urls", "partner_center") or PARTNER_CENTER_URL
-    with Transport(
-        base_url,
-        tokens=channel_tokens(config),
-        ca_bundle=config.path("ca_bundle"),
-        timeout=config.timeout,
-        pool_size=config.concurrency,
-    ) as transport:
-        scope = f"{transport.host}|{config.text('auth', 'tenant') or ''}"
-        limit = max_rate or config.get("limits", "max_rate")
-        with _paced(ledger, stop, ChannelName.PARTNER_CENTER, scope, limit) as governor:
-            client = PartnerCenter(transport, ids=new_id, correlation_id=new_id(), now=now)
-            yield client, _line(governor, stop, client.renew_token), governor
-
-
-@contextmanager
-def _paced(
-    ledger: Ledger, stop: StopSign, service: ChannelName, scope: str, max_rate: float | None
-) -> Iterator[Governor]:
-    """A governor that begins with what the ledger remembers, and leaves there what it learned."""
-    from partner_tools.engine.governor import Governor
-
-    known = ledger.remembered_rate(service.value, scope)
-    governor = Governor.started(
-        known=None if known is None else known.per_second,
-        age=0.0 if known is None else (now() - known.learned_at).total_seconds(),
-        max_rate=max_rate,
-        clock=stop.clock,
-    )
-    try:
-        yield governor
-    finally:
-        learned = governor.learned()
-        if learned is not None:
-            ledger.remember_rate(service.value, scope, learned, now())
-
-
-def _throttle(governor: Governor) -> str:
-    """What holds the requests back, in words."""
-    now_ = governor.snapshot()
-    if now_.paused > 0:
-        return f"paused for {now_.paused:.0f} s, as the service asked"
-    return f"at most {now_.rate:.1f} requests/s" if now_.throttled else ""
-
-
-def _line(governor: Governor, stop: StopSign, renew: Callable[[], None]) -> Line:
-    from partner_tools.engine.line import Line
-    from partner_tools.pacing import Policy
-
-    return Line(
-        pace=governor,
-        policy=Policy(),
-        stop=stop,
-        clock=stop.clock,
-        nap=stop.nap,
-        jitter=random.random,
-        renew=renew,
-    )
-
-
-def _config_faults(profiles: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from partner_tools.intake.schema import checker, load_schema
-
-    known = set(_property_names(load_schema("config")))
-    return [
-        (".".join(map(str, fault.path)), fault.message + _unknown(profiles, fault.path, known))
-        for fault in checker("config").violations(dict(profiles))
-    ]
-
-
-def _unknown(profiles: Mapping[str, Any], path: Sequence[str | int], known: set[str]) -> str:
-    """The keys of the table at this path that no table has, each with the name that is near."""
-    table: Any = profiles
-    for name in path:
-        table = table[name]
-    if not path or not isinstance(table, Mapping):
-        return ""
-    strangers = [name for name in table if name not in known]
-    named = [f"{name}{_near(name, known)}" for name in strangers]
-    return f" ({', '.join(named)})" if named else ""
-
-
-def _near(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {near[0]}?" if near else ""
-
-
-def _property_names(schema: Any) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        yield from schema.get("properties", {})
-        for part in schema.values():
-            yield from _property_names(part)
-
-
-def _sqlite_url(path: Path) -> str:
-    return f"sqlite:///{path.expanduser().absolute().as_posix()}"
-
-
-@contextmanager
-def workplace(
-    channel: ChannelName,
-    config: Config,
-    ledger: Ledger,
-    stop: StopSign,
-    *,
-    settled: Callable[[int, History], None],
-    max_rate: float | None = None,
-) -> Iterator[Workplace]:
-    """Everything a step needs to work through one channel; remembers the learned rate."""
-    if channel is ChannelName.OEM_DIRECT:
-        opened = _oem_direct(config, ledger, stop, settled, max_rate)
-    else:
-        opened = _by_partner_center(config, ledger, stop, settled, max_rate)
-    with opened as place:
-        yield place
-
-
-@contextmanager
-def _by_partner_center(
-    config: Config,
-    ledger: Ledger,
-    stop: StopSign,
-    settled: Callable[[int, History], None],
-    max_rate: float | None,
-) -> Iterator[Workplace]:
-    from partner_tools.channels.partner_center import PartnerCenterChannel
-    from partner_tools.procedure.workplace import Workplace
-
-    with partner_center(config, ledger, stop, max_rate=max_rate) as (client, line, governor):
-        yield Workplace(
-            ledger=ledger,
-            channel=PartnerCenterChannel(client=client, line=line, now=now),
-            private_folder=private_folder(ledger),
-            line=line,
-            now=now,
-            new_id=new_id,
-            settled=settled,
-            concurrency=config.concurrency,
-            throttle=lambda: _throttle(governor),
-        )
-
-
-def private_folder(ledger: Ledger) -> Path:
-    """Where restore kits lie: beside a SQLite ledger, else with the user's data."""
-    return ledger.folder or user_data_folder()
-
-
-@contextmanager
-def _oem_direct(
-    config: Config,
-    ledger: Ledger,
-    stop: StopSign,
-    settled: Callable[[int, History], None],
-    max_rate: float | None,
-) -> Iterator[Workplace]:
-    from partner_tools.channels.oem_direct import OemDirectChannel
-    from partner_tools.cli.oem import open_oem, read_wire_profile
-    from partner_tools.procedure.workplace import Workplace
-
-    profile = read_wire_profile(config)
-    limit = max_rate or config.get("limits", "max_rate")
+    common = call.common
     with (
-        open_oem(config, profile) as (client, transport),
-        _paced(ledger, stop, ChannelName.OEM_DIRECT, transport.host, limit) as governor,
+        heeding(stop := call.stop_sign()),
+        open_workspace(
+            config=common.config, profile=common.profile, ledger=common.ledger, stop=stop
+        ) as workspace,
     ):
-        yield Workplace(
-            ledger=ledger,
-            channel=OemDirectChannel(client, profile),
-            private_folder=private_folder(ledger),
-            line=_line(governor, stop, transport.renew_token),
-            now=now,
-            new_id=new_id,
-            settled=settled,
-            concurrency=OEM_CALLS_AT_A_TIME,
-            throttle=lambda: _throttle(governor),
-        )
+        yield workspace

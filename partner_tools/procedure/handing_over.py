@@ -24,7 +24,7 @@ def handoffs(
 ) -> Iterator[Document]:
     """One handoff for each customer of the run, and one for devices that belong to none."""
     record = ledger.run(run)
-    known = _customers(ledger, record)
+    known = customers_of(ledger, record)
     groups: dict[str | None, list[RunDevice]] = {}
     for device in ledger.devices(run):
         groups.setdefault(device.history.customer, []).append(device)
@@ -43,7 +43,7 @@ def handoffs(
         )
 
 
-def _customers(ledger: Ledger, record: RunRecord) -> Mapping[str, Customer]:
+def customers_of(ledger: Ledger, record: RunRecord) -> Mapping[str, Customer]:
     """The customers as the plan knows them; none where the plan was purged."""
     document = json.loads(ledger.plan(record.run) or "{}")
     return {

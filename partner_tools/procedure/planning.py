@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from partner_tools.events import Event, Kind, State
-from partner_tools.guards import Limits, check
+from partner_tools.guards import LIMIT, Limits, check
 from partner_tools.ledger import RunRecord, read_kit, write_kit
 from partner_tools.model import Outcome, Plan, PlannedDevice, RunId
 from partner_tools.plan import Draft, counts
@@ -71,14 +71,46 @@ def stored_plan(place: Workplace, run: RunRecord) -> Plan | None:
     return None if text is None else replace(read_plan(json.loads(text)), run=run.run)
 
 
-def check_limits(place: Workplace, plan: Plan, limits: Limits) -> None:
-    """Refuse a plan that takes more than the limits allow. Raises GuardError."""
+def heed_limits(place: Workplace, plan: Plan, limits: Limits) -> Plan:
+    """Refuse the devices of customers whose limit the plan passes; durable on return.
+
+    The plan without their removals. Raises GuardError where nothing would be left, or more than
+    one run may remove.
+    """
     midnight = place.now().replace(hour=0, minute=0, second=0, microsecond=0)
     removed_today = {
         str(each.customer.tenant_id): place.ledger.removed_since(each.customer.tenant_id, midnight)
         for each in plan.customers
     }
-    check(limits, plan.devices, plan.customers, removed_today)
+    refused = check(limits, plan.devices, plan.customers, removed_today)
+    ready = {each.index for each in place.ledger.devices(plan.run, states={State.READY})}
+    refusals = [
+        replace(
+            each,
+            outcome=Outcome.REFUSED,
+            rule=LIMIT,
+            detail=refused[each.customer].message,
+            remedy=refused[each.customer].remedy,
+        )
+        for each in plan.devices
+        if each.index in ready and each.customer is not None and each.customer in refused
+    ]
+    at = place.now()
+    place.ledger.record([resolution(plan.run, each, at) for each in refusals])
+    return without(plan, frozenset(each.index for each in refusals))
+
+
+def without(plan: Plan, refused: frozenset[int]) -> Plan:
+    """The plan without the removal of these devices, by index."""
+    devices = tuple(
+        replace(each, outcome=Outcome.REFUSED) if each.index in refused else each
+        for each in plan.devices
+    )
+    removals = [each.customer for each in devices if each.outcome is Outcome.PENDING]
+    customers = tuple(
+        replace(each, removals=removals.count(each.customer.tenant_id)) for each in plan.customers
+    )
+    return replace(plan, devices=devices, customers=customers)
 
 
 def refuse_changed(place: Workplace, plan: Plan) -> int:

@@ -11,7 +11,7 @@ from partner_tools.ledger import Ledger, RunDevice
 from partner_tools.model import Outcome, Plan, RunId
 from partner_tools.outstanding.risks import REFUSING, WORDS, Risk, risks
 from partner_tools.procedure.observation import decision
-from partner_tools.procedure.planning import resolution
+from partner_tools.procedure.planning import resolution, without
 
 REFUSED = "intune-not-clear"
 """The rule by which a device is refused that the customer has to let go of first."""
@@ -39,7 +39,7 @@ def refuse_risky(
         for device in found[risk]:
             why.setdefault(device.index, []).append(WORDS[risk])
     ledger.record([_refusal(plan, index, reasons, at) for index, reasons in sorted(why.items())])
-    return _without(plan, frozenset(why))
+    return without(plan, frozenset(why))
 
 
 def _refusal(plan: Plan, index: int, reasons: Sequence[str], at: datetime) -> Event:
@@ -51,15 +51,3 @@ def _refusal(plan: Plan, index: int, reasons: Sequence[str], at: datetime) -> Ev
         remedy="have the customer finish this first, or run it without --require-intune-clear",
     )
     return resolution(plan.run, refused, at)
-
-
-def _without(plan: Plan, refused: frozenset[int]) -> Plan:
-    devices = tuple(
-        replace(each, outcome=Outcome.REFUSED) if each.index in refused else each
-        for each in plan.devices
-    )
-    removals = [each.customer for each in devices if each.outcome is Outcome.PENDING]
-    customers = tuple(
-        replace(each, removals=removals.count(each.customer.tenant_id)) for each in plan.customers
-    )
-    return replace(plan, devices=devices, customers=customers)

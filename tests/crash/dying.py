@@ -38,8 +38,8 @@ import partner_tools.procedure.removal
 import partner_tools.procedure.restoration  # noqa: F401
 from partner_tools.cli import main
 from partner_tools.cli.commands import SUMMARIES, load
-from partner_tools.cli.interruption import StopSign
 from partner_tools.cli.program import Call
+from partner_tools.workspace.stopping import StopSign
 
 for _name in SUMMARIES:
     load(_name)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from partner_tools.cli.interruption import StopSign
+from partner_tools.workspace.stopping import StopSign
 
 
 class Hurry:

@@ -1,21 +1,20 @@
-"""How commands look into a customer's tenant: by whose token, and what they say of it."""
+"""Looks into a customer's tenant: by whose token, and what is told of it."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from partner_tools.cli.interruption import StopSign
-from partner_tools.cli.output import clean, tell
-from partner_tools.cli.sign_in import GRAPH_HANDED_IN, GRAPH_URL, graph_tokens
-from partner_tools.cli.surroundings import new_id, now
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, GuardError, PartnerToolsError, Rejected, ServiceError
 from partner_tools.events import State
 from partner_tools.model import GONE, Outcome, RunId
+from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, GRAPH_URL, graph_tokens
+from partner_tools.workspace.stopping import StopSign
+from partner_tools.workspace.surroundings import new_id, now
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunDevice
@@ -60,12 +59,13 @@ def lookout(config: Config, ledger: Ledger, stop: StopSign, tenant: str) -> Iter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """One command's looking at one run."""
+    """One looking at one run. `tell` is told what is done and what could not be read."""
 
     config: Config
     ledger: Ledger
     stop: StopSign
     run: RunId
+    tell: Callable[[str], None]
 
     def verify(self, wait_seconds: float) -> int:
         """Look for every device, and again for what the services still have to do by themselves.
@@ -83,7 +83,7 @@ class Watch:
             wait_seconds=wait_seconds,
             stop=self.stop,
             clock=self.stop.clock,
-            tell=tell,
+            tell=self.tell,
         )
         return max(codes[0], codes[-1])
 
@@ -94,7 +94,7 @@ class Watch:
         """
         groups = _by_tenant(devices)
         if nobodys := groups.pop(None, []):
-            tell(f"not verified: no customer is known for {len(nobodys)} devices")
+            self.tell(f"not verified: no customer is known for {len(nobodys)} devices")
         codes = {self._look_into(tenant, group) for tenant, group in groups.items() if tenant}
         return max(codes - {AuthError.exit_code}, default=max(codes, default=0))
 
@@ -103,12 +103,12 @@ class Watch:
         from partner_tools.outstanding.risks import WORDS
         from partner_tools.procedure.precaution import risks_of
 
-        tell("looking into the customer's tenant before anything is removed")
+        self.tell("looking into the customer's tenant before anything is removed")
         self.look(each for each in self._devices() if _wants_snapshot(each))
         risks = risks_of(self.ledger, self.run, now())
         for risk, devices in risks.items():
-            names = ", ".join(clean(_name(each)) for each in devices)
-            tell(f"{WORDS[risk]} ({len(devices)}): {names}")
+            names = ", ".join(_name(each) for each in devices)
+            self.tell(f"{WORDS[risk]} ({len(devices)}): {names}")
         return risks
 
     def _look_again(self, indexes: Collection[int]) -> int:
@@ -128,11 +128,16 @@ class Watch:
             with lookout(self.config, self.ledger, self.stop, tenant) as opened:
                 outlook = observe(opened, devices)
         except AuthError as error:
-            _tell_failure(tenant, error)
+            self._tell_failure(tenant, error)
             return error.exit_code
         for failure in outlook.failures:
-            _tell_failure(tenant, failure)
+            self._tell_failure(tenant, failure)
         return _exit_code(outlook.failures)
+
+    def _tell_failure(self, tenant: str, error: PartnerToolsError) -> None:
+        self.tell(f"not verified in {tenant}: {error}")
+        if error.remedy:
+            self.tell(f"  {error.remedy}")
 
 
 def refuse_blindness(config: Config) -> None:
@@ -159,12 +164,6 @@ def _wants_snapshot(device: RunDevice) -> bool:
         return True
     looked = any(each.get("source") == "graph" for each in device.history.evidence)
     return device.history.outcome not in GONE and not looked
-
-
-def _tell_failure(tenant: str, error: PartnerToolsError) -> None:
-    tell(clean(f"not verified in {tenant}: {error}"))
-    if error.remedy:
-        tell(f"  {clean(error.remedy)}")
 
 
 def _exit_code(failures: Iterable[ServiceError]) -> int:

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from partner_tools.cli.sign_in import open_door
-from partner_tools.cli.surroundings import now
 from partner_tools.clients.auth import App, HandedInToken, TokenSource, app_only
 from partner_tools.clients.certificate import Certificate, unpack_pfx
 from partner_tools.clients.oem_direct import OemDirect
@@ -20,6 +18,8 @@ from partner_tools.clients.secret import Secret
 from partner_tools.clients.transport import ClientCertificate, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, InputError
+from partner_tools.workspace.sign_in import open_door
+from partner_tools.workspace.surroundings import now
 
 HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"
 

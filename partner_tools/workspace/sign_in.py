@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from partner_tools.cli.surroundings import now, user_data_folder
 from partner_tools.clients.auth import GLOBAL_LOGIN_URL as LOGIN_URL
 from partner_tools.clients.auth import PARTNER_CENTER_AUDIENCE as AUDIENCE
 from partner_tools.clients.auth import (
@@ -23,6 +22,7 @@ from partner_tools.clients.secret import Secret
 from partner_tools.clients.transport import Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError
+from partner_tools.workspace.surroundings import now, user_data_folder
 
 HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"
 GRAPH_HANDED_IN = "PARTNER_TOOLS_GRAPH_TOKEN"

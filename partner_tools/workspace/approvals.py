@@ -1,0 +1,95 @@
+"""Signatures beside a file: which a plan has, what a profile asks of it, and adding one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from partner_tools.approval import ApprovalRule, Approver
+from partner_tools.config import Config
+from partner_tools.errors import InputError
+from partner_tools.signatures import (
+    Purpose,
+    Signature,
+    read_signatures,
+    sign,
+    signatures_document,
+)
+from partner_tools.workspace.surroundings import now
+
+if TYPE_CHECKING:
+    from partner_tools.ed25519 import SigningKey
+
+MOST_BYTES = 65_536
+"""A file of signatures: 20 of them have 6,000 bytes."""
+
+
+def approval_rule(config: Config) -> ApprovalRule:
+    """What the profile asks of a plan."""
+    return ApprovalRule(
+        required=bool(config.get("guards", "require_approval")),
+        needed=int(config.get("approval", "needed") or 1),
+        approvers=tuple(
+            Approver(name=each["name"], key=each["key"], accounts=tuple(each.get("accounts", ())))
+            for each in config.get("approval", "approvers") or ()
+        ),
+    )
+
+
+def approval_file(plan: Path) -> Path:
+    """The file of a plan's approvals."""
+    return plan.with_name(f"{plan.name}.approval.json")
+
+
+def approvals_of(plan: Path) -> tuple[Signature, ...]:
+    """The signatures beside a plan, none of them checked."""
+    document = load_signatures(approval_file(plan), Purpose.APPROVAL)
+    return () if document is None else read_signatures(document)
+
+
+def load_signatures(path: Path, purpose: Purpose) -> dict[str, Any] | None:
+    """The document of a file of signatures; None where there is no file.
+
+    Raises InputError where it is something else.
+    """
+    from partner_tools.intake.schema import checker
+
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+        document: Any = json.loads(content) if len(content) <= MOST_BYTES else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _no_signatures(path, type(error).__name__) from error
+    faults = checker("signatures").violations(document)
+    if faults:
+        raise _no_signatures(path, faults[0].message)
+    if document["purpose"] != purpose.value:
+        raise _no_signatures(path, f"its purpose is {document['purpose']}")
+    found: dict[str, Any] = document
+    return found
+
+
+def add_signature(
+    path: Path, purpose: Purpose, digest: str, key: SigningKey, account: str | None
+) -> None:
+    """Sign a digest, beside those who signed the same digest before; durable on return."""
+    from partner_tools.private_file import write_private
+
+    before = load_signatures(path, purpose)
+    kept: tuple[Signature, ...] = ()
+    if before is not None and before["digest"] == digest:
+        kept = tuple(each for each in read_signatures(before) if each.key != key.public)
+    made = sign(purpose, digest, key=key, account=account, at=now())
+    document = signatures_document(purpose, digest, (*kept, made))
+    write_private(path, f"{json.dumps(document, ensure_ascii=True, indent=2)}\n".encode())
+
+
+def _no_signatures(path: Path, why: str) -> InputError:
+    return InputError(
+        f"{str(path)!r} does not hold the signatures that it should: {why}",
+        rule="signatures-invalid",
+        remedy="get the file from who signed once more, or delete it and have it signed again",
+    )

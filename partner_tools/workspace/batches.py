@@ -1,0 +1,188 @@
+"""Reads batches and plans from files, or says everything that is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from partner_tools.errors import GuardError, InputError
+from partner_tools.model import Batch, ChannelName, Device, Plan, Problem, Reason, Severity
+
+if TYPE_CHECKING:
+    from partner_tools.intake.source import Source
+
+ByName = str | Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What a check of batches found. `devices` counts the rows that name one, good and bad."""
+
+    devices: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def valid(self) -> bool:
+        """Whether a run would take the batches: no problem is an error."""
+        return not any(problem.severity is Severity.ERROR for problem in self.problems)
+
+    @property
+    def exit_code(self) -> int:
+        """With what `validate` ends: 0, 3 for an error, 8 for a tenant on OEM Direct."""
+        if any(problem.rule == _tenant_given() for problem in _errors(self.problems)):
+            return GuardError.exit_code
+        return 0 if self.valid else InputError.exit_code
+
+
+def validate(
+    *batches: ByName | Source,
+    via: str | None = None,
+    customer: str | None = None,
+    found: Callable[[Problem], None] = lambda _: None,
+) -> Validation:
+    """Check batches against the schemas and the field rules, offline; nothing is sent.
+
+    `found` is told of each problem as it is met, in the order of rows. Never raises for what a
+    file holds.
+    """
+    from partner_tools.intake.batch import check_batch
+    from partner_tools.intake.head import IntakeOptions
+
+    options = IntakeOptions(channel=None if via is None else ChannelName(via), customer=customer)
+    problems: list[Problem] = []
+    devices = 0
+
+    def report(problem: Problem) -> None:
+        problems.append(problem)
+        found(problem)
+
+    for batch in batches:
+        devices += check_batch(_source(batch), options, report).devices
+    return Validation(devices=devices, problems=tuple(problems))
+
+
+def read_batch(
+    batch: ByName | Source,
+    *,
+    via: str | None = None,
+    customer: str | None = None,
+    batch_id: str | None = None,
+    reason: str | None = None,
+    reference: str | None = None,
+    warn: Callable[[tuple[Problem, ...]], None] = lambda _: None,
+) -> Batch:
+    """A batch, checked: CSV, XLSX, JSON or JSON Lines, told apart by content.
+
+    What is said here is for files that cannot say it themselves. `warn` is told the warnings.
+    Raises InputError with every problem of the file; GuardError where a tenant is given on OEM
+    Direct.
+    """
+    from partner_tools.intake.batch import read_batch as read
+    from partner_tools.intake.head import IntakeOptions
+
+    options = IntakeOptions(
+        channel=None if via is None else ChannelName(via),
+        customer=customer,
+        batch_id=batch_id,
+        reason=None if reason is None else Reason(reason),
+        reference=reference,
+    )
+    source = _source(batch)
+    intake = read(source, options)
+    warn(tuple(each for each in intake.problems if each.severity is Severity.WARNING))
+    if intake.batch is None:
+        raise refusal(source.name, intake.problems)
+    return intake.batch
+
+
+def refusal(name: str, problems: tuple[Problem, ...]) -> InputError | GuardError:
+    """Why this batch cannot be used."""
+    errors = _errors(problems)
+    tenants = [problem for problem in errors if problem.rule == _tenant_given()]
+    if tenants:
+        return GuardError(tenants[0].message, rule=tenants[0].rule, remedy=tenants[0].remedy)
+    return InputError(
+        f"the batch {name!r} has {len(errors)} error{'s' if len(errors) != 1 else ''}; "
+        "nothing was sent",
+        rule="invalid-batch",
+        remedy="correct the file, and check it with `partner-tools validate`",
+        problems=problems,
+    )
+
+
+def load_plan(path: Path) -> tuple[Plan, dict[str, Any]]:
+    """A plan file, checked against its schema and its digest.
+
+    Raises InputError for what is not a plan, GuardError where it does not match its digest.
+    """
+    import json
+
+    from partner_tools.intake.schema import checker
+    from partner_tools.plan_file import read_plan
+
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"the plan {str(path)!r} cannot be read: {error}",
+            rule="plan-unreadable",
+            remedy="name a file that `partner-tools plan -o` wrote",
+        ) from error
+    faults = checker("plan").violations(document)
+    if faults:
+        raise InputError(
+            f"the plan {str(path)!r} is not a plan: {faults[0].message}",
+            rule="plan-invalid",
+            remedy="name a file that `partner-tools plan -o` wrote",
+        )
+    return read_plan(document), document
+
+
+def write_plan(document: dict[str, Any], path: Path) -> None:
+    """Write a plan file, private to the user, whole or not at all."""
+    import json
+
+    from partner_tools.private_file import write_private
+
+    text = json.dumps(document, ensure_ascii=False, indent=2)
+    write_private(path, f"{text}\n".encode())
+
+
+def batch_of(plan: Plan, path: Path) -> Batch:
+    """The batch that a plan was made of, as far as the plan knows it."""
+    devices: tuple[Device, ...] = tuple(each.device for each in plan.devices)
+    return Batch(
+        batch_id=plan.batch_id,
+        file=str(path),
+        digest=plan.batch_digest,
+        devices=devices,
+        reason=plan.reason,
+        channel=plan.channel,
+    )
+
+
+def with_hashes_read(batch: Batch) -> Batch:
+    """The batch with what only hardware hashes say of its devices; the ledger keeps no hash."""
+    from partner_tools.channels.oem_draft import completed
+    from partner_tools.intake.hardware_hash import decode, derive
+
+    devices = tuple(completed(each, lambda text: derive(decode(text))) for each in batch.devices)
+    return replace(batch, devices=devices)
+
+
+def _source(batch: ByName | Source) -> Source:
+    from partner_tools.intake.source import Source, source_at
+
+    return batch if isinstance(batch, Source) else source_at(str(batch))
+
+
+def _errors(problems: Iterable[Problem]) -> list[Problem]:
+    return [problem for problem in problems if problem.severity is Severity.ERROR]
+
+
+def _tenant_given() -> str:
+    from partner_tools.intake.rules import TENANT_GIVEN
+
+    return TENANT_GIVEN.name

@@ -1,0 +1,42 @@
+"""Who is told what a run does while it goes. The steps print nothing themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from partner_tools.events import History
+from partner_tools.model import Plan, RunId
+
+
+class Onlooker:
+    """Is told of a run while it goes. Every method does nothing here: override what you want."""
+
+    def told(self, message: str) -> None:
+        """Something that a person should know; foreign text in it is as it came."""
+
+    def began(self, run: RunId) -> None:
+        """The run exists, durably, and nothing was sent yet."""
+
+    def planned(self, plan: Plan) -> None:
+        """The run has a plan, durably: what cannot be removed has its outcome."""
+
+    @contextmanager
+    def removing(self, removals: int, throttle: Callable[[], str]) -> Iterator[None]:
+        """While the block lasts, this many devices are removed.
+
+        `throttle` says in words what holds the requests back; empty when nothing does.
+        """
+        yield
+
+    def settled(self, index: int, history: History) -> None:
+        """The device at this index of the batch has its outcome, durably.
+
+        Called by the engine's workers, one at a time.
+        """
+
+    def ended(self, run: RunId) -> None:
+        """Nothing more is done with the run but its report."""
+
+
+NOBODY = Onlooker()

@@ -1,0 +1,68 @@
+"""What a run came to, as the ledger has it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from partner_tools.errors import AuthError, ServiceError
+from partner_tools.model import ChannelName, Outcome, RunId, RunState
+from partner_tools.result import DeviceResult, exit_code, result_document, shown_state
+
+if TYPE_CHECKING:
+    from partner_tools.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """A run and what became of each of its devices, in the order of the batch.
+
+    `reports` are the files of the handoffs that were written with it.
+    """
+
+    run: RunId
+    channel: ChannelName
+    state: RunState
+    devices: tuple[DeviceResult, ...]
+    reports: tuple[Path, ...] = ()
+
+    @property
+    def counts(self) -> Mapping[Outcome, int]:
+        """How many devices have each outcome; only those that occur."""
+        return Counter(each.history.outcome for each in self.devices)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """As `deregister --output json` prints it; `schemas/result.schema.json` is its shape."""
+        return result_document(
+            run=self.run, channel=self.channel.value, state=self.state, devices=self.devices
+        )
+
+    @property
+    def exit_code(self) -> int:
+        """With what `deregister` ends: 0 where every device is gone and none is still listed."""
+        histories = [each.history for each in self.devices]
+        if histories and all(each.rule == "no-relationship" for each in histories):
+            return AuthError.exit_code
+        if shown_state(self.state) is RunState.PLANNED:
+            return 0 if all(each.outcome is Outcome.PENDING for each in histories) else 7
+        if self.state is RunState.STOPPED:
+            return ServiceError.exit_code
+        return exit_code(histories)
+
+
+def read_result(ledger: Ledger, run: str) -> RunResult:
+    """The result of the run with this id or its beginning. Raises UnknownRunError."""
+    record = ledger.run(run)
+    return RunResult(
+        run=record.run,
+        channel=record.channel,
+        state=record.state,
+        devices=tuple(
+            DeviceResult(device=each.device, history=each.history)
+            for each in ledger.devices(record.run)
+        ),
+    )

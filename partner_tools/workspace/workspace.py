@@ -1,0 +1,454 @@
+"""The workspace: configuration and ledger, opened, with every step of the work as a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from partner_tools.approval import check_approval, refuse_without_plan
+from partner_tools.config import Config
+from partner_tools.errors import InputError, UnsaidError
+from partner_tools.model import Batch, ChannelName, Estate, RunId, RunState
+from partner_tools.result import unfinished
+from partner_tools.workspace.approvals import approval_rule, approvals_of
+from partner_tools.workspace.batches import (
+    ByName,
+    batch_of,
+    load_plan,
+    read_batch,
+    write_plan,
+)
+from partner_tools.workspace.conduct import Conduct, Confirm, Wishes, ask_nobody
+from partner_tools.workspace.onlooker import NOBODY, Onlooker
+from partner_tools.workspace.results import RunResult, read_result
+from partner_tools.workspace.stopping import StopSign
+from partner_tools.workspace.surroundings import new_id, now, randomness
+from partner_tools.workspace.wiring import (
+    limits,
+    load_config,
+    open_ledger,
+    partner_center,
+    private_folder,
+    workplace,
+)
+
+if TYPE_CHECKING:
+    from partner_tools.clients.auth import DeviceCode, TokenFacts
+    from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
+    from partner_tools.procedure.restoration import Restorable
+    from partner_tools.procedure.workplace import Workplace
+    from partner_tools.workspace.chasing import Outstanding
+    from partner_tools.workspace.verification import Verification
+
+
+@contextmanager
+def open_workspace(
+    *,
+    config: Path | str | None = None,
+    profile: str | None = None,
+    ledger: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    stop: StopSign | None = None,
+) -> Iterator[Workspace]:
+    """Open the configuration and the ledger that these, the environment and the files name.
+
+    `ledger` is a path of a SQLite file or an SQLAlchemy URL. `stop` ends the work early and
+    resumably when it is set. Raises InputError for a configuration that is
+    not valid, LedgerError for a ledger that is locked, damaged or of another version.
+    """
+    read = load_config(config, profile, environment)
+    with open_ledger(ledger, read) as opened:
+        yield Workspace(config=read, ledger=opened, stop=stop or StopSign())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """Everything that the commands do. What a method did is durable when it returns.
+
+    Every failure is a `PartnerToolsError`, with what to do next in `remedy` and the command's exit
+    code in `exit_code`. Where a run exists it can be resumed afterwards.
+    """
+
+    config: Config
+    ledger: Ledger
+    stop: StopSign
+
+    def plan(
+        self,
+        batch: Batch | ByName,
+        *,
+        via: str | None = None,
+        customer: str | None = None,
+        save_as: Path | None = None,
+        onlooker: Onlooker = NOBODY,
+    ) -> RunResult:
+        """Read the services and plan the removal of a batch; nothing is removed.
+
+        With `save_as` the plan is also written to a file, for somebody to review and
+        `deregister_plan` to execute.
+        """
+        return self.deregister(
+            batch,
+            via=via,
+            customer=customer,
+            wishes=Wishes(dry_run=True),
+            save_as=save_as,
+            onlooker=onlooker,
+        )
+
+    def deregister(
+        self,
+        batch: Batch | ByName,
+        *,
+        via: str | None = None,
+        customer: str | None = None,
+        wishes: Wishes | None = None,
+        confirm: Confirm = ask_nobody,
+        again: bool = False,
+        save_as: Path | None = None,
+        onlooker: Onlooker = NOBODY,
+    ) -> RunResult:
+        """Plan the removal of a batch, have it confirmed, remove, and look whether it is gone.
+
+        `via` and `customer` are for batches that do not say them. On OEM Direct a batch that was
+        completed before is not sent again unless `again` insists: its result comes back. Raises
+        GuardError where a guard refuses or nobody confirmed.
+        """
+        wishes = wishes or Wishes()
+        if not wishes.dry_run:
+            refuse_without_plan(approval_rule(self.config))
+        read = batch if isinstance(batch, Batch) else read_batch(batch, via=via, customer=customer)
+        read, channel = self._addressed(read, via, customer)
+        if channel is ChannelName.OEM_DIRECT and not (again or wishes.dry_run):
+            before = completed_run(self.ledger, read)
+            if before is not None:
+                onlooker.told(
+                    f"batch {read.batch_id} was completed by run {before}; --again insists"
+                )
+                return self._finish(self._conduct(wishes, onlooker, confirm, before))
+        conduct = self._conduct(wishes, onlooker, confirm)
+        with self.ledger.hold(conduct.run), conduct.place(channel) as place:
+            conduct.begin(read, channel)
+            plan, document = conduct.plan(place)
+            if save_as is not None:
+                write_plan(document, save_as)
+                onlooker.told(f"plan written to {save_as} ({document['digest']})")
+            conduct.execute(place, plan)
+        return self._finish(conduct)
+
+    def deregister_plan(
+        self,
+        plan_file: Path,
+        *,
+        wishes: Wishes | None = None,
+        confirm: Confirm = ask_nobody,
+        onlooker: Onlooker = NOBODY,
+    ) -> RunResult:
+        """Execute a plan that somebody reviewed. A dry run shows it only.
+
+        Raises GuardError where it was changed since, or not approved as the profile demands.
+        """
+        plan, document = load_plan(plan_file)
+        wishes = replace(wishes or Wishes(), approvals=approvals_of(plan_file))
+        if not wishes.dry_run:
+            rule = approval_rule(self.config)
+            check_approval(rule, document["digest"], plan.planned_by, wishes.approvals)
+        conduct = self._conduct(wishes, onlooker, confirm)
+        with self.ledger.hold(conduct.run), conduct.place(plan.channel) as place:
+            conduct.begin(batch_of(plan, plan_file), plan.channel)
+            conduct.execute(place, conduct.adopt(place, plan, document))
+        return self._finish(conduct)
+
+    def resume(
+        self,
+        run: str,
+        *,
+        yes: bool = False,
+        max_devices: int | None = None,
+        confirm: Confirm = ask_nobody,
+        onlooker: Onlooker = NOBODY,
+    ) -> RunResult:
+        """Finish an interrupted run: what is in doubt is settled first, nothing is repeated.
+
+        The wishes are those that it was begun with. Of a run that is over the result comes back.
+        """
+        record = self.ledger.run(run)
+        stored = Wishes.restored(dict(record.settings))
+        limit = stored.max_devices if max_devices is None else max_devices
+        wishes = replace(stored, yes=yes or stored.yes, max_devices=limit)
+        conduct = self._conduct(wishes, onlooker, confirm, record.run)
+        if self._is_over(conduct, record):
+            return self._finish(conduct)
+        with self.ledger.hold(record.run), conduct.place(record.channel) as place:
+            onlooker.began(record.run)
+            _go_on(conduct, place, self.ledger.run(record.run))
+        return self._finish(conduct)
+
+    def result(self, run: str) -> RunResult:
+        """What a run came to, as the ledger has it."""
+        return read_result(self.ledger, run)
+
+    def runs(self, **filters: Any) -> list[RunRecord]:
+        """The runs, newest first; `ledger.Ledger.runs` says by what they can be filtered."""
+        return self.ledger.runs(**filters)
+
+    def trace(self, serial: str) -> tuple[DeviceTrace, ...]:
+        """What every run did with exactly this serial number or product key id."""
+        return self.ledger.trace(serial)
+
+    def verify(
+        self, run: str, *, wait: float = 0.0, graph: bool = False, onlooker: Onlooker = NOBODY
+    ) -> Verification:
+        """Look again whether what a run removed is gone; what is seen is kept as evidence.
+
+        `wait` is for how many seconds to go on looking; `graph` looks into the customer's tenant.
+        """
+        from partner_tools.workspace.verification import verify
+
+        return verify(
+            self.config,
+            self.ledger,
+            self.stop,
+            run,
+            wait=wait,
+            graph=graph,
+            onlooker=onlooker,
+        )
+
+    def verify_outstanding(
+        self,
+        *,
+        since: datetime | None = None,
+        customer: str | None = None,
+        look: bool = True,
+        onlooker: Onlooker = NOBODY,
+    ) -> Outstanding:
+        """Look again at every run with something open, and say which customers to chase.
+
+        Looks into the customers' tenants where Graph access is configured. `since` is when a run
+        began; without `look` the ledger alone is asked. What keeps one run from being looked at
+        stops no other, and is among the failures.
+        """
+        from partner_tools.procedure.chasing import chases, open_devices, recheck
+        from partner_tools.workspace.chasing import Outstanding
+        from partner_tools.workspace.watch import is_configured
+
+        tenant = None if customer is None else self.tenant_of(customer)
+        graph = is_configured(self.config)
+        failures = (
+            recheck(
+                open_devices(self.ledger, now(), since=since, customer=tenant),
+                lambda record: self._look_again(record, graph, onlooker),
+                onlooker.told,
+            )
+            if look
+            else []
+        )
+        at = now()
+        return Outstanding(
+            at=at,
+            chases=chases(self.ledger, open_devices(self.ledger, at, since=since, customer=tenant)),
+            failures=tuple(failures),
+            partner=dict(self.config.get("partner") or {}),
+        )
+
+    def remind(self, found: Outstanding, folder: Path) -> tuple[Path, ...]:
+        """Write an e-mail for each customer to chase, its handoffs attached; nothing is sent."""
+        from partner_tools.workspace.chasing import write_reminders
+
+        return tuple(write_reminders(self.ledger, found, folder))
+
+    def tenant_of(self, customer: str) -> str:
+        """The tenant id of a customer that runs of this ledger served, by id or domain.
+
+        Raises InputError that names the domains that are near.
+        """
+        from partner_tools.procedure.known_customers import tenant_of
+
+        return tenant_of(self.ledger, customer)
+
+    def report(self, run: str, folder: Path, formats: tuple[str, ...] = ()) -> tuple[Path, ...]:
+        """Write one handoff for each customer of a run; the paths of the files."""
+        from partner_tools.procedure.handing_over import handoffs
+        from partner_tools.report.write import FORMATS, write_handoff
+
+        documents = handoffs(
+            self.ledger,
+            self.ledger.run(run).run,
+            partner=dict(self.config.get("partner") or {}),
+            now=now(),
+        )
+        return tuple(
+            path
+            for document in documents
+            for path in write_handoff(document, folder, formats or FORMATS)
+        )
+
+    def restorable(self, run: str) -> tuple[Restorable, ...]:
+        """Every device that a run removed, and what it can be registered with again."""
+        from partner_tools.procedure.restoration import restorable
+
+        return restorable(self.ledger, self.ledger.run(run).run, private_folder(self.ledger))
+
+    def register_again(self, devices: tuple[Restorable, ...]) -> int:
+        """Register devices again through Partner Center (app+user); how many are back."""
+        from partner_tools.procedure.restoration import Bench, register
+
+        with partner_center(self.config, self.ledger, self.stop) as (client, line, _):
+            bench = Bench(client=client, line=line, ledger=self.ledger, now=now, new_id=new_id)
+            return register(bench, devices)
+
+    def most_devices(self, max_devices: int | None = None) -> int:
+        """How many devices one run may take: what is given, else the profile's, else 500."""
+        return limits(self.config, max_devices).max_devices
+
+    def inventory(self, customer: str | None = None) -> Estate:
+        """Every device of a customer that Partner Center shows: all batches, all pages."""
+        from partner_tools.channels.partner_center import PartnerCenterChannel
+
+        named = customer or self.config.text("customer")
+        if named is None:
+            raise UnsaidError(
+                "name the customer: --customer with a tenant id or a domain", rule="no-customer"
+            )
+        with partner_center(self.config, self.ledger, self.stop) as (client, line, _):
+            channel = PartnerCenterChannel(
+                client=client, line=line, now=now, concurrency=self.config.concurrency
+            )
+            return channel.estate(channel.customer(named))
+
+    def token(self) -> TokenFacts:
+        """Whose token would be used for the channel. Raises AuthError without one."""
+        from partner_tools.clients.auth import describe_token
+        from partner_tools.workspace.sign_in import channel_tokens
+
+        return describe_token(channel_tokens(self.config).token())
+
+    def sign_in(self, prompt: Callable[[DeviceCode], None]) -> TokenFacts:
+        """Sign a person in by a device code, which `prompt` shows; the token rests in the store."""
+        from partner_tools.clients.auth import sign_in_by_device_code
+        from partner_tools.workspace.sign_in import open_door, read_app, token_store
+
+        return sign_in_by_device_code(
+            read_app(self.config),
+            door=open_door(self.config),
+            store=token_store(self.config),
+            prompt=prompt,
+        )
+
+    def sign_out(self) -> tuple[str, ...]:
+        """Forget the tokens of every signed-in user of this profile; who they were."""
+        from partner_tools.workspace.sign_in import token_store
+
+        return tuple(each.username for each in token_store(self.config).clear())
+
+    @contextmanager
+    def place(self, channel: ChannelName, onlooker: Onlooker = NOBODY) -> Iterator[Workplace]:
+        """The way to a service, for steps of `partner_tools.procedure` that are called directly."""
+        with workplace(
+            channel, self.config, self.ledger, self.stop, settled=onlooker.settled
+        ) as opened:
+            yield opened
+
+    def _addressed(
+        self, batch: Batch, via: str | None, customer: str | None
+    ) -> tuple[Batch, ChannelName]:
+        """The batch with its channel and customer. Raises UnsaidError where nothing says them."""
+        named = via or batch.channel or self.config.text("via")
+        if named is None:
+            raise UnsaidError(
+                "name the channel: --via partner-center or --via oem-direct", rule="no-channel"
+            )
+        default = batch.customer or customer or self.config.text("customer")
+        if ChannelName(named) is ChannelName.PARTNER_CENTER:
+            _require_customers(batch, default)
+        return replace(batch, customer=default), ChannelName(named)
+
+    def _look_again(self, record: RunRecord, graph: bool, onlooker: Onlooker) -> None:
+        onlooker.told(f"run {record.run}")
+        self.verify(record.run, graph=graph, onlooker=onlooker)
+
+    def _conduct(
+        self,
+        wishes: Wishes,
+        onlooker: Onlooker,
+        confirm: Confirm,
+        run: RunId | None = None,
+    ) -> Conduct:
+        from partner_tools.ledger import new_run_id
+
+        return Conduct(
+            config=self.config,
+            ledger=self.ledger,
+            stop=self.stop,
+            wishes=wishes,
+            run=run or new_run_id(now(), randomness()),
+            onlooker=onlooker,
+            confirm=confirm,
+        )
+
+    def _is_over(self, conduct: Conduct, record: RunRecord) -> bool:
+        """Whether there is nothing to go on with."""
+        if record.state is RunState.PLANNED and conduct.wishes.dry_run:
+            conduct.onlooker.told(
+                "a dry run has nothing to resume; `deregister --plan` executes its plan"
+            )
+            return True
+        if record.state is RunState.CANCELLED:
+            return True
+        histories = (each.history for each in self.ledger.devices(record.run))
+        return record.state is RunState.FINISHED and not unfinished(histories)
+
+    def _finish(self, conduct: Conduct) -> RunResult:
+        """Tell that the run is over, and write the handoffs where they were asked for."""
+        conduct.onlooker.ended(conduct.run)
+        result = read_result(self.ledger, conduct.run)
+        wishes = conduct.wishes
+        if wishes.report is None:
+            return result
+        reports = self.report(conduct.run, wishes.report, wishes.formats)
+        conduct.onlooker.told(f"{len(reports)} files of the handoff are in {wishes.report}")
+        return replace(result, reports=reports)
+
+
+def completed_run(ledger: Ledger, batch: Batch) -> RunId | None:
+    """The run that completed this very batch on OEM Direct before.
+
+    Raises InputError where its id was used for another content.
+    """
+    finished = ledger.runs(
+        batch_id=batch.batch_id, channel=ChannelName.OEM_DIRECT, state=RunState.FINISHED
+    )
+    for record in finished:
+        if record.batch_digest != batch.digest:
+            raise InputError(
+                f"the batch id {batch.batch_id!r} was used for another content by run {record.run}",
+                rule="batch-id-reused",
+                remedy="give the new batch an id of its own, or insist with --again",
+            )
+    return finished[0].run if finished else None
+
+
+def _require_customers(batch: Batch, default: str | None) -> None:
+    orphan = next((each for each in batch.devices if not (each.customer or default)), None)
+    if orphan is not None:
+        raise UnsaidError(
+            f"row {orphan.row} names no customer: add --customer with a tenant id or a domain, "
+            "or a customer column",
+            rule="no-customer",
+        )
+
+
+def _go_on(conduct: Conduct, place: Workplace, record: RunRecord) -> None:
+    from partner_tools.procedure.planning import stored_plan
+
+    plan = stored_plan(place, record)
+    if plan is None:
+        plan, _ = conduct.plan(place)
+    else:
+        conduct.onlooker.planned(plan)
+    conduct.execute(place, plan)
