@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -26,6 +27,7 @@ from partner_tools.clients.oem_profile import (
 )
 from partner_tools.clients.oem_profile_rules import check, invalid
 from partner_tools.clients.oem_tenant import (
+    holds_guid,
     mentions_tenant,
     normalized,
     speaks_of_tenant,
@@ -56,8 +58,8 @@ def read_profile(text: str, validate: Validate) -> Profile:
 
 def _parse(text: str) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(text, parse_float=_finite)
+    except ValueError as error:
         raise InputError(
             f"the wire profile is not TOML: {error}",
             rule="profile-syntax",
@@ -65,32 +67,72 @@ def _parse(text: str) -> Mapping[str, Any]:
         ) from error
 
 
-_OWN_NAMES = {"tenant_id_field", "tenant_domain_field"}
-_ABOUT_TENANTS = {*_OWN_NAMES, "tenant_scope", "entra_tenant"}
-_NEVER_SENT = {"codes", "response"}
-_OF_THIS_SIDE = {"name", "client_cert", "client_key", "ca_bundle", "base_url"}
+def _finite(text: str) -> float:
+    """TOML has `nan` and `inf`, which are no number of seconds."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a number")
+    return number
+
+
+_Key = tuple[str, ...]
+_OWN_NAMES = {("oem", "body", "tenant_id_field"), ("oem", "body", "tenant_domain_field")}
+_ABOUT_TENANTS = {
+    *_OWN_NAMES,
+    ("oem", "body", "tenant_scope"),
+    ("oem", "auth", "entra_tenant"),
+    ("oem", "auth", "entra_scope"),
+}
+"""What speaks of a tenant by its nature and never reaches the API."""
+_NEVER_SENT = {("oem", "codes"), ("oem", "response")}
+_OF_THIS_SIDE = {
+    ("oem", "name"),
+    ("oem", "base_url"),
+    *(("oem", "auth", name) for name in ("client_cert", "client_key", "ca_bundle")),
+}
 """Keys whose values name things of this side: a tenant's domain is refused there, the mere word
 is not."""
+_WITHOUT_GUID = {
+    ("oem", "path"),
+    ("oem", "xml_namespace"),
+    ("oem", "body", "static_fields"),
+    ("oem", "poll", "list_path"),
+    ("oem", "poll", "detail_path"),
+    ("oem", "preflight", "path"),
+}
+"""Where no GUID may stand: it may be a tenant's. A header may name the caller by one."""
 
 
 def _refuse_tenants(document: Mapping[str, Any]) -> None:
     """Refuse every key and every value that would put a tenant on the wire."""
     leaves = tuple(_leaves(document))
     own = frozenset(normalized(value) for key, value in leaves if key in _OWN_NAMES)
+    ours = frozenset(
+        normalized(value) for key, value in leaves if key[-1] == "entra_tenant" and value
+    )
     for key, value in leaves:
-        if key in _ABOUT_TENANTS or not value:
-            continue
-        named = mentions_tenant(key, own) or speaks_of_tenant(value)
-        if named or (key not in _OF_THIS_SIDE and mentions_tenant(value, own)):
-            raise tenant_in(f"the profile's field {key!r}")
+        if key not in _ABOUT_TENANTS and value and _carries_tenant(key, value, own, ours):
+            raise tenant_in(f"the profile's field {key[-1]!r}")
 
 
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def _carries_tenant(key: _Key, value: str, own: frozenset[str], ours: frozenset[str]) -> bool:
+    """`own` are the names of the tenant fields, `ours` the tenant that signs in, normalized."""
+    if mentions_tenant(key[-1], own) or speaks_of_tenant(value):
+        return True
+    if (key in _WITHOUT_GUID or key[:3] in _WITHOUT_GUID) and holds_guid(value):
+        return True
+    if key in _OF_THIS_SIDE:
+        return False
+    return mentions_tenant(value, own) or any(tenant in normalized(value) for tenant in ours)
+
+
+def _leaves(value: Any, key: _Key = ()) -> Iterator[tuple[_Key, str]]:
     """Every key with the text of its scalar; lists count under the key that they stand at."""
+    if key in _NEVER_SENT:
+        return
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            if name not in _NEVER_SENT:
-                yield from _leaves(inner, name)
+            yield from _leaves(inner, (*key, name))
     elif isinstance(value, list):
         for inner in value:
             yield from _leaves(inner, key)

@@ -101,7 +101,12 @@ def _check_xml_name(name: str) -> None:
         raise invalid(f"{name!r} cannot be the name of an XML element", "correct the name")
 
 
-_OURS = {"authorization", "content-type", "content-length", "host", "transfer-encoding", "cookie"}
+_OURS = {
+    *("authorization", "cookie", "host", "connection", "upgrade", "expect", "te", "trailer"),
+    *("content-type", "content-length", "content-encoding", "transfer-encoding"),
+    *("x-http-method", "x-http-method-override", "x-method-override"),
+}
+"""Headers that say how the request is read: the transport's, or nobody's."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 

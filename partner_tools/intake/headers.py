@@ -6,6 +6,7 @@ Headers are compared without regard to case, blanks, `_`, `-`, quotes and byte o
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,8 +73,13 @@ _TENANT = frozenset(map(plain, TENANT))
 
 
 def is_tenant(header: str) -> bool:
-    """Whether a column or property would carry a tenant into OEM Direct."""
-    return plain(header) in _TENANT
+    """Whether a column or property would carry a tenant into OEM Direct, in whatever spelling.
+
+    >>> is_tenant("AAD tenant (id)"), is_tenant("Customer")
+    (True, False)
+    """
+    letters = filter(str.isalpha, unicodedata.normalize("NFKC", header).casefold())
+    return "tenant" in "".join(letters)
 
 
 def property_of(header: str, channel: ChannelName | None) -> str | None:

@@ -108,6 +108,10 @@ def test_values_arrive_typed() -> None:
         ("", "[oem.preflight]\nenabled = true", "without a path"),
         ("", "[oem.body]\ndevices_key = ''\ntenant_scope = 'both'", "bare array"),
         ("", "[oem.codes]\nZtdDeviceNotFound = 'removed'", "none of"),
+        ("timeout_s = nan", "", "nan is not a number"),
+        ("", "[oem.poll]\ndeadline_s = inf", "inf is not a number"),
+        ("extra_headers = { Content-Encoding = 'gzip' }", "", "cannot be set"),
+        ("extra_headers = { X-HTTP-Method-Override = 'GET' }", "", "cannot be set"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(oem: str, tables: str, part: str) -> None:
@@ -164,6 +168,22 @@ def test_an_empty_status_is_never_success(values: str) -> None:
         ("tenant_domain = 'contoso.com'", ""),
         ("", "[oem.poll]\nlist_path = '/acks?tenant=contoso'"),
         ("", "[oem.preflight]\nenabled = true\npath = '/tenant/validate'"),
+        ("path = '/x/8F6D2F0A-4C0F-4F63-9F0E-3A1F5C7D9B21'", ""),
+        ("path = '/x?o=8f6d2f0a4c0f4f639f0e3a1f5c7d9b21'", ""),
+        ("path = '/x?o=%257B8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21%257D'", ""),
+        ("path = '/x?o=OGY2ZDJmMGEtNGMwZi00ZjYzLTlmMGUtM2ExZjVjN2Q5YjIx'", ""),
+        ("xml_namespace = 'urn:8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21'", ""),
+        ("extra_headers = { X-Org = 'eyJUZW5hbnRJRCI6ICJhYmMifQ==' }", ""),
+        ("", "[oem.poll]\nlist_path = '/acks?o=8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21'"),
+        ("", "[oem.body]\nstatic_fields = { Org = '8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21' }"),
+        ("", "[oem.body]\nstatic_fields = { Note = '{\"\\u0054enantID\":1}' }"),
+        ("", "[oem.body]\nstatic_fields = { Note = '<&#84;enantID>1' }"),
+        ("", "[oem.body]\nstatic_fields = { codes = 'TenantID=1' }"),
+        ("extra_headers = { entra_tenant = 'fabrikam' }", ""),
+        (
+            "extra_headers = { X-Org = 'fabrikam.example' }",
+            "entra_tenant = 'Fabrikam.example'",
+        ),
     ],
 )
 def test_a_profile_that_carries_a_tenant_is_refused(oem: str, tables: str) -> None:

@@ -143,6 +143,9 @@ def test_the_tripwire_reports_every_tenant(
         ("/AutopilotDeviceRegistration", {}, b"<a><t:TenantID xmlns:t='u'>x</t:TenantID></a>"),
         ("/AutopilotDeviceRegistration", {}, b"<a TenantDomain='x'/>"),
         ("/AutopilotDeviceRegistration", {}, b"TenantID=x"),
+        (f"/AutopilotDeviceRegistration?o={CONTOSO.replace('-', '').upper()}", {}, b"{}"),
+        ("/AutopilotDeviceRegistration", {"X-Org": CONTOSO}, b"{}"),
+        ("/AutopilotDeviceRegistration", {}, f'{{"Org":"{CONTOSO}"}}'.encode()),
     ],
 )
 def test_the_tripwire_looks_everywhere(

@@ -65,6 +65,11 @@ class OemDirect:
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
         self._trips: list[Trip] = []
+        self._known = tuple(
+            name
+            for customer in state.seed.customers
+            for name in (customer.tenant_id, customer.domain, *customer.custom_domains)
+        )
 
     @property
     def secure_only(self) -> bool:
@@ -82,7 +87,7 @@ class OemDirect:
         self._register.forget()
 
     def read(self, request: Request) -> Call:
-        found = tenants(request)
+        found = tenants(request, self._known)
         if found:
             return Call(operation="register", act=lambda _: self._tripped(request, found))
         operation, act = self._route(request)

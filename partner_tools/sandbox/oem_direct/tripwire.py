@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -31,8 +31,12 @@ class Trip:
     correlation_id: str | None
 
 
-def tenants(request: Request) -> list[tuple[str, str]]:
-    """Where a request names a tenant, and which; empty for a deregistration."""
+def tenants(request: Request, known: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Where a request names a tenant, and which; empty for a deregistration.
+
+    `known` are ids and domains of tenants: they are found under any name, but for the caller's
+    token, which tells whose it is.
+    """
     found = [
         (f"header {name}", value)
         for name, value in request.headers.items()
@@ -46,7 +50,24 @@ def tenants(request: Request) -> list[tuple[str, str]]:
     ]
     if _TENANT.search(unquote(path)):
         found.append(("path", unquote(path)))
-    return [*found, *_in_body(request.body)]
+    return [*found, *_in_body(request.body), *_known(request, known)]
+
+
+def _known(request: Request, known: Collection[str]) -> Iterator[tuple[str, str]]:
+    headers = (value for name, value in request.headers.items() if name.lower() != "authorization")
+    texts = {
+        "address": unquote(unquote(request.target)),
+        "headers": "\n".join(headers),
+        "body": request.body.decode("utf-8", "replace"),
+    }
+    for where, text in texts.items():
+        for tenant in known:
+            if _plain(tenant) in _plain(text):
+                yield where, tenant
+
+
+def _plain(text: str) -> str:
+    return text.casefold().replace("-", "")
 
 
 def _in_body(body: bytes) -> Iterator[tuple[str, str]]:
