@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from difflib import get_close_matches
 from functools import partial
 from typing import TypeVar
 
@@ -27,7 +28,7 @@ from partner_tools.clients.partner_center import (
 from partner_tools.clients.refusals import Subject, subject_of
 from partner_tools.engine.channel import Answer, Polling, Removal, Verdict
 from partner_tools.engine.line import Line
-from partner_tools.errors import AuthError, InputError, Rejected, Unavailable
+from partner_tools.errors import AuthError, InputError, Rejected, ServiceError, Unavailable
 from partner_tools.model import (
     ChannelName,
     Customer,
@@ -51,6 +52,9 @@ from partner_tools.plan import (
 )
 
 T = TypeVar("T")
+
+NEAR_LETTERS, NEAR_AT_MOST = 3, 5
+"""How much of a misspelt domain is taken to be right, and how many are suggested."""
 
 NO_POLLING = Polling()
 """Partner Center's delete is synchronous: its polling is never used."""
@@ -257,6 +261,16 @@ class PartnerCenterChannel:
                     raise no_such_customer(tenant) from rejection
                 raise
 
+    def _near(self, domain: str) -> list[str]:
+        """Domains that begin as a misspelt one does, nearest first."""
+        try:
+            page = self.line.ask(lambda: self.client.customers(domain_prefix=domain[:NEAR_LETTERS]))
+        except ServiceError:
+            return []  # what was asked for is not there all the same
+        names = [each.domain for each in page.items if each.domain]
+        near = get_close_matches(domain.casefold(), names, n=NEAR_AT_MOST)
+        return [*near, *(name for name in names if name not in near)][:NEAR_AT_MOST]
+
     def _customer_by_domain(self, domain: str) -> Customer:
         shown = list(
             self._all(
@@ -268,7 +282,7 @@ class PartnerCenterChannel:
         )
         matches = [each for each in shown if (each.domain or "").casefold() == domain.casefold()]
         if not matches:
-            raise no_such_customer(domain, similar=[each.domain or "" for each in shown])
+            raise no_such_customer(domain, similar=self._near(domain))
         if len(matches) > 1:
             tenants = ", ".join(each.tenant_id for each in matches)
             raise InputError(
@@ -335,7 +349,7 @@ def no_relationship(tenant: str | None) -> str:
 
 def no_such_customer(named: str, similar: Sequence[str] = ()) -> InputError:
     """The error for a customer that Partner Center does not show to this partner."""
-    hint = f"; did you mean {', '.join(sorted(similar)[:5])}?" if similar else ""
+    hint = f"; did you mean {', '.join(similar)}?" if similar else ""
     return InputError(
         f"Partner Center shows you no customer {named!r}{hint}",
         rule="no-such-customer",

@@ -27,6 +27,8 @@ def chase(call: Call, *, since: datetime | None, customer: str | None, remind: P
             onlooker=Showing(call=call, ledger=workspace.ledger),
         )
         _print(call.output, found)
+        if found.chases and remind is None and call.output == "text":
+            tell(f"next: {call.again('verify', '--outstanding', '--remind', 'reminders')}")
         if remind is not None:
             written = workspace.remind(found, remind)
             tell(f"{counted(len(written), 'e-mail')} in {remind}, not sent: open, look, send")
@@ -48,7 +50,6 @@ def _print(output: str, found: Outstanding) -> None:
             ("customer", "devices", "to do", "not verified", "expected", "listed", "since"),
             [_row(found, number) for number in range(len(found.chases))],
         )
-        tell("next: partner-tools verify --outstanding --remind reminders")
 
 
 def _row(found: Outstanding, number: int) -> tuple[str, ...]:

@@ -30,10 +30,39 @@ SUMMARIES: Final = {
     "auth": "Sign in as a user, and see what tokens there are.",
     "config": "Write and show the configuration. Secrets never stand in it.",
     "doctor": "Check configuration, ledger, sign-in and access, and say the one next step.",
+    "completion": "Print the script with which a shell completes commands, options and their "
+    "values.",
     "schema": "List the JSON Schemas, or print one.",
     "sandbox": "Serve the services on loopback, with seeded devices and injectable faults.",
     "demo": "Remove the devices of a sample batch from a sandbox, and write the handoff.",
 }
+
+SECTIONS: Final = {
+    "The work": (
+        "validate",
+        "plan",
+        "approve",
+        "deregister",
+        "resume",
+        "verify",
+        "report",
+        "restore",
+    ),
+    "What was done": ("runs", "trace", "ledger"),
+    "What is there": ("inventory", "hash"),
+    "Getting ready": ("demo", "config", "auth", "doctor", "completion"),
+}
+"""Where `--help` lists a command; what is not named here stands under `More`."""
+
+
+def sections() -> dict[str, list[tuple[str, str]]]:
+    """The commands with their summaries as `--help` groups them."""
+    placed = {name for names in SECTIONS.values() for name in names}
+    rest = tuple(name for name in SUMMARIES if name not in placed)
+    return {
+        title: [(name, SUMMARIES[name]) for name in names]
+        for title, names in {**SECTIONS, "More": rest}.items()
+    }
 
 
 def summaries() -> dict[str, click.Command]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
@@ -11,7 +13,8 @@ from partner_tools.cli.output import clean, counted, tell
 from partner_tools.cli.program import Call
 from partner_tools.errors import GuardError
 from partner_tools.guards import count_removals, expected_answer, question
-from partner_tools.model import Plan, RunState
+from partner_tools.model import Outcome, Plan, RunState
+from partner_tools.result import still_listed, unfinished
 from partner_tools.workspace.results import RunResult
 
 
@@ -34,11 +37,33 @@ def ask(plan: Plan) -> bool:
         return str(answer).strip().casefold() == expected.casefold()
 
 
-def conclude(call: Call, result: RunResult) -> int:
-    """Say which command is next, where one is; the exit code."""
-    if call.output == "text" and not result.reports:
-        if result.state is RunState.FINISHED:
-            tell(f"next: partner-tools report {result.run} -o handoff")
-        elif result.state in (RunState.STOPPED, RunState.INTERRUPTED):
-            tell(f"next: partner-tools resume {result.run}")
+def conclude(call: Call, result: RunResult, *, saved: Path | None = None) -> int:
+    """Say which command is next, where one is; the exit code. `saved` is the plan's file."""
+    if call.output == "text":
+        for line in _next(call, result, saved):
+            tell(line)
     return result.exit_code
+
+
+def _next(call: Call, result: RunResult, saved: Path | None) -> Iterator[str]:
+    histories = [each.history for each in result.devices]
+    if result.state is RunState.PLANNED:
+        yield _after_plan(call, result, saved)
+    elif result.state in (RunState.STOPPED, RunState.INTERRUPTED) or unfinished(histories):
+        yield f"next: {call.again('resume', result.run)}"
+    else:
+        if any(map(still_listed, histories)):
+            yield f"next: {call.again('verify', result.run, '--wait', '300')}"
+        if not result.reports:
+            yield f"next: {call.again('report', result.run, '-o', 'handoff')}"
+        else:
+            yield "next: send each customer its handoff; later, see what is left:"
+            yield f"  {call.again('verify', '--outstanding')}"
+
+
+def _after_plan(call: Call, result: RunResult, saved: Path | None) -> str:
+    if not result.counts.get(Outcome.PENDING):
+        return "next: correct the rows above; nothing of this batch can be removed"
+    if saved is not None:
+        return f"next: {call.again('deregister', '--plan', str(saved))}"
+    return "next: the same command without --dry-run removes them"

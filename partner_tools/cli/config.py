@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import sys
 from pathlib import Path
 
 import click
 
 from partner_tools.cli.interruption import asking
 from partner_tools.cli.options import output_options
-from partner_tools.cli.output import clean, print_json, tell
+from partner_tools.cli.output import clean, print_json, tell, without_password
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import ledger_url, load_config
 from partner_tools.config import FILE_NAME, SECRETS
@@ -41,7 +41,7 @@ def show(call: Call) -> int:
     document = {
         "profile": found.profile,
         "file": None if found.file is None else str(found.file),
-        "ledger": _without_password(ledger_url(call.common, found)),
+        "ledger": without_password(ledger_url(call.common, found)),
         "settings": {**found.settings, **_ledger_setting(found.text("ledger"))},
         "secrets": secrets,
     }
@@ -67,19 +67,24 @@ def show(call: Call) -> int:
     help="Where to write it. [default: the user's configuration folder]",
 )
 def init(call: Call, file: Path | None) -> int:
-    """Ask for what is needed, explain each value, and write the configuration.
+    """Ask for what is needed, explain each value, test it at once, and write the configuration.
+
+    Nothing secret is asked for: secrets come from the environment.
 
     \b
     Example:
       partner-tools config init
     """
-    import sys
+    from partner_tools.cli.questions import as_toml, ask_for_settings
+    from partner_tools.private_file import write_private
 
     if not sys.stdin.isatty():
         raise GuardError(
             "config init asks questions and there is nobody to answer",
             rule="no-terminal",
-            remedy=f"write {FILE_NAME} by hand; `partner-tools schema config` says what it holds",
+            remedy="set PARTNER_TOOLS_TENANT, PARTNER_TOOLS_CLIENT_ID and "
+            f"PARTNER_TOOLS_CLIENT_SECRET, or write {FILE_NAME} by hand: "
+            "`partner-tools schema config` says what it holds",
         )
     target = file or user_config_folder() / FILE_NAME
     if target.exists():
@@ -89,52 +94,16 @@ def init(call: Call, file: Path | None) -> int:
             remedy="name another file with -o, or edit that one",
         )
     with asking():
-        text = _ask()
-    from partner_tools.private_file import write_private
-
-    write_private(target, text.encode())
-    tell(f"written to {target}; `partner-tools doctor` checks it")
+        settings = ask_for_settings(target)
+    write_private(target, as_toml(settings).encode())
+    tell(f"written to {target}")
+    named = ["--config", str(target)] if file else []
+    tell(f"next: {call.again('doctor', *named, '--customer', 'contoso.onmicrosoft.com')}")
     return 0
 
 
 for _command in (init, show):
     config.add_command(_command)
-
-
-def _ask() -> str:
-    tell("Your own partner tenant: its id, or its default domain.")
-    tenant = click.prompt("tenant", err=True)
-    tell("The app registration's client id (docs/how-to/app-registration.md says how to make one).")
-    client_id = click.prompt("client id", err=True)
-    tell("`app` signs in with a secret or certificate and can do everything but restore --apply;")
-    tell("`app+user` signs in a person with a device code.")
-    mode = click.prompt("mode", type=click.Choice(["app", "app+user"]), default="app", err=True)
-    tell("Whom customers see as the sender of the handoff.")
-    name = click.prompt("company", default="", show_default=False, err=True)
-    contact = click.prompt("contact", default="", show_default=False, err=True)
-    return _toml(
-        {
-            "default": {"via": "partner-center"},
-            "default.auth": {"mode": mode, "tenant": tenant, "client_id": client_id},
-            "default.partner": {"name": name, "contact": contact},
-        }
-    )
-
-
-def _toml(tables: dict[str, dict[str, str]]) -> str:
-    lines = []
-    for table, values in tables.items():
-        lines.append(f"[{table}]")
-        lines += [f"{key} = {_quoted(value)}" for key, value in values.items() if value]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    """A TOML basic string; JSON's escapes are a subset of TOML's."""
-    import json
-
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _flat(settings: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
@@ -146,8 +115,4 @@ def _flat(settings: dict[str, object], prefix: str = "") -> list[tuple[str, obje
 
 
 def _ledger_setting(url: str | None) -> dict[str, str]:
-    return {} if url is None else {"ledger": _without_password(url)}
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"(?<=://)([^:/@]*):[^@/]*@", r"\1:***@", url)
+    return {} if url is None else {"ledger": without_password(url)}

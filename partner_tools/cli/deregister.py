@@ -96,7 +96,7 @@ def deregister_batch(
             save_as=plan_to,
             onlooker=Showing(call=call, ledger=workspace.ledger, junit=junit),
         )
-    return conclude(call, result)
+    return conclude(call, result, saved=plan_to)
 
 
 def deregister_plan(call: Call, path: Path, wishes: Wishes, *, junit: Path | None) -> int:

@@ -10,7 +10,7 @@ import click
 
 from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import output_options
-from partner_tools.cli.output import clean, print_json
+from partner_tools.cli.output import clean, print_json, styled
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import load_config, open_ledger
 from partner_tools.errors import PartnerToolsError
@@ -79,12 +79,24 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
             }
         )
     elif not failed:
-        click.echo(f"Everything is in order.\n{WHO_MAY}")
+        click.echo(f"{styled('Everything is in order.', 'green')}\n{WHO_MAY}")
+        click.echo(f"next: {_next(call, via, customer)}")
     return failed[0].exit_code if failed else 0
 
 
+def _next(call: Call, via: str | None, customer: str | None) -> str:
+    """The command that a person who just got access tries first."""
+    if via == ChannelName.OEM_DIRECT:
+        return call.again("deregister", "repairs.csv", "--via", "oem-direct", "--dry-run")
+    if customer is None:
+        return call.again("doctor", "--customer", "contoso.onmicrosoft.com")
+    words = ("--via", "partner-center", "--customer", customer, "--dry-run")
+    return call.again("deregister", "retired.csv", *words)
+
+
 def _print(finding: Finding) -> None:
-    click.echo(clean(f"{'ok  ' if finding.good else 'FAIL'}  {finding.name}: {finding.message}"))
+    mark = styled("ok  ", "green") if finding.good else styled("FAIL", "red")
+    click.echo(f"{mark}  {clean(f'{finding.name}: {finding.message}')}")
     if finding.remedy:
         click.echo(clean(f"      next: {finding.remedy}"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,16 @@ from partner_tools.errors import PartnerToolsError
 
 ROWS_SHOWN = 40
 """A text result lists this many devices that need attention; the rest is counted."""
+
+
+def print_whatever_comes() -> None:
+    """Print foreign text on a console that lacks its letters as escapes, instead of failing.
+
+    A Windows console or pipe may speak code page 1252 or 437; stderr escapes by itself.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -104,3 +115,17 @@ def _shown_outcome(document: Mapping[str, Any], device: Mapping[str, Any]) -> st
     if document["state"] == "planned" and device["outcome"] == "pending":
         return "to be removed"
     return str(device["outcome"])
+
+
+def without_password(url: str) -> str:
+    """A ledger's URL as it may be shown."""
+    import re
+
+    return re.sub(r"(?<=://)([^:/@]*):[^@/]*@", r"\1:***@", url)
+
+
+def styled(text: str, colour: str) -> str:
+    """The text in a colour; click takes it out where there is no terminal."""
+    import os
+
+    return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour, bold=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from partner_tools.cli.commands import load
+from partner_tools.cli.commands import load, sections
 from partner_tools.cli.options import Common, common, take_common
-from partner_tools.cli.output import print_error, print_json, tell
+from partner_tools.cli.output import print_error, print_json, print_whatever_comes, tell
 from partner_tools.errors import Interrupted, PartnerToolsError, UnsaidError
 from partner_tools.workspace.stopping import StopSign
 
@@ -32,6 +32,18 @@ class Call:
     breaking_off: Callable[[PartnerToolsError], str | None] | None = None
     stop_sign: Callable[[], StopSign] = StopSign
 
+    def again(self, *words: str) -> str:
+        """A further command on the same ledger and configuration, to paste."""
+        from partner_tools.cli.shell import pasteable
+
+        named = {
+            "--config": self.common.config,
+            "--profile": self.common.profile,
+            "--ledger": self.common.ledger,
+        }
+        given = [word for name, value in named.items() if value for word in (name, value)]
+        return pasteable("partner-tools", *words, *given)
+
 
 class Program(click.Group):
     """The group of all commands, each loaded when it is called; `commands` holds summaries.
@@ -44,8 +56,13 @@ class Program(click.Group):
         return load(cmd_name) if cmd_name in self.commands else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the summaries; click would load every command for its own."""
-        click.Group(commands=self.commands).format_commands(ctx, formatter)
+        """List the summaries in the order of the work; click would load every command for its own.
+
+        They are wrapped and not cut off: the end of a sentence is what tells two commands apart.
+        """
+        for title, rows in sections().items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -66,6 +83,7 @@ class Program(click.Group):
         """Run the command; every failure that a user can act on ends here."""
         call = Call()
         ctx.obj = call
+        print_whatever_comes()
         try:
             return super().invoke(ctx)
         except UnsaidError as error:

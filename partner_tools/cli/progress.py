@@ -57,7 +57,8 @@ class Progress:
         self._counts[outcome] += 1
         if self._bar is not None:
             task = self._bar.task_ids[0]
-            note = "  ".join(filter(None, (self._counted(), self._throttle())))
+            rate = f"{self._rate():.1f}/s"
+            note = "  ".join(filter(None, (rate, self._counted(), self._throttle())))
             self._bar.update(task, advance=1, description=note)
         elif not self._quiet and self._clock() - self._last_line >= LINE_EVERY_SECONDS:
             self._last_line = self._clock()
@@ -65,8 +66,7 @@ class Progress:
 
     def line(self) -> str:
         """Where the removal stands, in one line."""
-        done = self._counts.total()
-        rate = done / max(self._clock() - self._started, 1e-6)
+        done, rate = self._counts.total(), self._rate()
         left = (self._total - done) / rate if rate else 0.0
         note = self._throttle()
         parts = [
@@ -77,6 +77,10 @@ class Progress:
             *([note] if note else []),
         ]
         return ", ".join(part for part in parts if part)
+
+    def _rate(self) -> float:
+        """Devices a second so far."""
+        return self._counts.total() / max(self._clock() - self._started, 1e-6)
 
     def _counted(self) -> str:
         return " ".join(f"{number} {outcome}" for outcome, number in self._counts.items())

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.options import output_options
-from partner_tools.cli.output import print_json, print_line, print_table
+from partner_tools.cli.output import print_json, print_line, print_table, tell, without_password
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.showing import Showing
-from partner_tools.cli.wiring import load_config, open_ledger
+from partner_tools.cli.wiring import ledger_url, load_config, open_ledger
 from partner_tools.model import ChannelName, RunState
 from partner_tools.workspace.results import read_result
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from partner_tools.ledger import RunRecord
+    from partner_tools.ledger import Ledger, RunRecord
 
 
 @command("runs")
 @click.argument("run", metavar="[RUN]", required=False)
-@click.option("--customer", help="Only runs of this customer (tenant id).")
+@click.option("--customer", help="Only runs of this customer: tenant id or domain.")
 @click.option("--state", type=click.Choice([state.value for state in RunState]))
 @click.option("--via", type=click.Choice([name.value for name in ChannelName]))
 @click.option("--since", type=click.DateTime(), help="Only runs that began since then (UTC).")
@@ -43,13 +43,26 @@ def runs(call: Call, run: str | None, **filters: Any) -> int:
         if run is not None:
             Showing(call=call, ledger=ledger).show(read_result(ledger, run))
             return 0
-        records = ledger.runs(**_filters(**filters))
+        records = ledger.runs(**_filters(ledger, **filters))
     _print(call.output, records)
+    if not records and call.output == "text":
+        _tell_none(call, filtered=any(filters[name] for name in filters if name != "limit"))
     return 0
 
 
+def _tell_none(call: Call, *, filtered: bool) -> None:
+    config = load_config(call.common)
+    if filtered:
+        tell("no run matches; leave out a filter")
+    else:
+        tell(f"no runs yet in {without_password(ledger_url(call.common, config))}")
+        tell("next: partner-tools deregister --help")
+
+
 def _filters(
+    ledger: Ledger,
     *,
+    customer: str | None,
     state: str | None,
     via: str | None,
     since: datetime | None,
@@ -58,8 +71,11 @@ def _filters(
 ) -> dict[str, Any]:
     from datetime import UTC
 
+    from partner_tools.procedure.known_customers import tenant_of
+
     return {
         **same,
+        "customer": None if customer is None else tenant_of(ledger, customer),
         "state": None if state is None else RunState(state),
         "channel": None if via is None else ChannelName(via),
         "since": None if since is None else since.replace(tzinfo=UTC),
@@ -74,7 +90,7 @@ def _print(output: str, records: list[RunRecord]) -> None:
     elif output == "jsonl":
         for document in documents:
             print_line(document)
-    else:
+    elif records:
         print_table(
             ("run", "state", "via", "batch", "devices", "outcomes"),
             [

@@ -102,7 +102,7 @@ class Showing(Onlooker):
         result = read_result(self.ledger, self._run)
         self.show(result)
         resumable = isinstance(error, Interrupted) or result.state in RESUMABLE
-        return f"partner-tools resume {self._run}" if resumable else None
+        return self.call.again("resume", self._run) if resumable else None
 
     def _print_line(self, index: int, history: History) -> None:
         if index not in self._printed and index in self._devices:

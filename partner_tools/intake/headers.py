@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from partner_tools.intake import rules
 from partner_tools.intake.rules import Finding, finding, shown
@@ -68,8 +69,15 @@ _PROPERTIES = {
     for name, spellings in SPELLINGS.items()
     for spelling in (name, *spellings)
 }
+_SPELT = {plain(spelling): spelling for each in SPELLINGS.values() for spelling in each}
 _CARRIED = frozenset(map(plain, CARRIED))
 _TENANT = frozenset(map(plain, TENANT))
+
+
+def spelt_like(header: str) -> str | None:
+    """The known header that this one nearly is, as Microsoft's or people's files spell it."""
+    near = get_close_matches(plain(header), _SPELT, n=1, cutoff=0.8)
+    return _SPELT[near[0]] if near else None
 
 
 def is_tenant(header: str) -> bool:
@@ -156,7 +164,8 @@ def _strange(columns: Columns) -> list[Finding]:
 
 def _unknown(header: str) -> Finding:
     message = f"the column {shown(header)} is not known; it travels into the report as it is"
-    remedy = None
+    near = spelt_like(header)
+    remedy = f"name the column `{near}` if that is what it holds" if near else None
     if is_tenant(header):
         message += ", and on oem-direct it would be refused"
         remedy = "name the column `Customer` if it holds the customer's tenant"

@@ -18,6 +18,7 @@ from partner_tools.intake.headers import (
     is_header,
     known,
     read_columns,
+    spelt_like,
 )
 from partner_tools.intake.rules import Finding, HaltError, Rule, finding, problem, shown
 from partner_tools.model import ChannelName, Problem, Severity
@@ -101,8 +102,10 @@ def _no_header(line: int, first: Sequence[str]) -> HaltError:
         message = f"the file begins with a row of data instead of a header; expected: {EXPECTED}"
         return HaltError(finding(rules.NO_HEADER, message), line)
     cells = ", ".join(shown(cell.strip()) for cell in first[:5])
+    near = dict.fromkeys(filter(None, map(spelt_like, first)))
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
     message = (
-        f"no column of the header is known: {cells}; expected: {EXPECTED}, "
+        f"no column of the header is known: {cells}{hint}; expected: {EXPECTED}, "
         "separated by comma, semicolon or tab"
     )
     return HaltError(finding(rules.UNKNOWN_HEADER, message), line)

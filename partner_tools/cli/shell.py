@@ -1,0 +1,27 @@
+"""Commands as a user can paste them, in the quoting of the shell that they are likely to be in."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./:\\=+-]+")
+"""Words that PowerShell takes as they are: no `$`, backtick, comma, `@`, `;`, `&`, `~` or blank."""
+
+
+def pasteable(*words: str, windows: bool = os.name == "nt") -> str:
+    """The words as one command line: for PowerShell on Windows, for a POSIX shell elsewhere."""
+    return " ".join(map(_for_powershell, words)) if windows else shlex.join(words)
+
+
+def _for_powershell(word: str) -> str:
+    """The word as PowerShell's single quotes hold it: nothing in them means anything but `'`.
+
+    Typographic quotation marks end a string there as well, and are doubled alike
+    (https://learn.microsoft.com/powershell/module/microsoft.powershell.core/about/about_quoting_rules,
+    read 2026-11).
+    """
+    if _PLAIN.fullmatch(word):
+        return word
+    return "'" + re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", word) + "'"

@@ -1,0 +1,284 @@
+"""What makes a day with the program easier: what is next, near names, filters, completion."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
+
+import pytest
+from click.testing import CliRunner
+
+from partner_tools.cli import main
+from partner_tools.cli.commands import SUMMARIES, sections
+from partner_tools.cli.progress import Progress
+from partner_tools.cli.shell import pasteable
+from partner_tools.model import Outcome
+from partner_tools.sandbox import Sandbox, seed_from
+from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, program_for, world
+
+DOMAIN = "contoso.onmicrosoft.com"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    seed = world(
+        customer({"B": [{"serialNumber": f"SN-{number}"} for number in range(4)]}),
+        customer({"B": [{"serialNumber": "F-0"}]}, tenant=FABRIKAM, domain="fabrikam.example"),
+    )
+    with Sandbox(seed_from(seed)) as running:
+        yield running
+
+
+@pytest.fixture
+def program(sandbox: Sandbox, tmp_path: Path) -> Program:
+    return program_for(sandbox, tmp_path)
+
+
+def remove(program: Program, *serials: str, of: str = DOMAIN, more: tuple[str, ...] = ()) -> str:
+    result = program(
+        *("deregister", program.serials(*serials), "--via", "partner-center"),
+        *("--customer", of, "--yes", "--settle", "0", *more),
+    )
+    return result.stderr
+
+
+# --- what is next -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "posix", "powershell"),
+    [
+        ("plan.json", "plan.json", "plan.json"),
+        (r"C:\Users\avery\plan.json", r"'C:\Users\avery\plan.json'", r"C:\Users\avery\plan.json"),
+        ("my plan.json", "'my plan.json'", "'my plan.json'"),
+        ("it's.json", "'it'\"'\"'s.json'", "'it''s.json'"),
+        ("it\u2019s.json", "'it\u2019s.json'", "'it\u2019\u2019s.json'"),
+        ("$env:X", "'$env:X'", "'$env:X'"),
+        ("a`b;c&d|e", "'a`b;c&d|e'", "'a`b;c&d|e'"),
+        ("@files", "@files", "'@files'"),
+        ("", "''", "''"),
+    ],
+)
+def test_a_command_is_quoted_for_the_shell(word: str, posix: str, powershell: str) -> None:
+    assert pasteable("x", word, windows=False) == f"x {posix}"
+    assert pasteable("x", word, windows=True) == f"x {powershell}"
+    assert shlex.split(pasteable("x", word, windows=False)) == ["x", word]
+
+
+def test_a_windows_path_with_a_blank_survives() -> None:
+    path = str(PureWindowsPath("C:/Program Files/partner tools/ledger.db"))
+
+    assert pasteable("--ledger", path, windows=True).endswith(f"'{path}'")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the quoting of a POSIX shell")
+def test_the_next_command_names_the_ledger_that_was_named(program: Program, tmp_path: Path) -> None:
+    ledger = str(tmp_path / "my ledger.db")
+
+    said = remove(program, "SN-0", more=("--ledger", ledger))
+
+    (line,) = [line for line in said.splitlines() if line.startswith("next: ")]
+    again = shlex.split(line.removeprefix("next: "))[1:]
+    assert again[-2:] == ["--ledger", ledger]
+    again[again.index("-o") + 1] = str(tmp_path / "handoff")
+    assert program(*again).exit_code == 0
+
+
+def test_a_plan_says_how_it_is_executed_and_a_report_whom_to_send_it(
+    program: Program, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.json"
+    options = ("--via", "partner-center", "--customer", DOMAIN)
+
+    planned = program("plan", program.serials("SN-1"), *options, "-o", plan)
+    nothing = program("plan", program.serials("GHOST"), *options, "-o", tmp_path / "none.json")
+    done = remove(program, "SN-1", more=("--report", str(tmp_path / "handoff")))
+
+    assert f"deregister --plan {plan}" in planned.stderr
+    assert "nothing of this batch can be removed" in nothing.stderr
+    assert "verify --outstanding" in done
+
+
+def test_progress_says_rate_counts_throttle_and_what_is_left() -> None:
+    moments = iter([0.0, 0.0, 4.0, 4.0, 4.0, 4.0])
+    progress = Progress(
+        10, quiet=True, throttle=lambda: "at most 2.0 requests/s", clock=lambda: next(moments)
+    )
+    progress.settled(Outcome.REMOVED)
+    progress.settled(Outcome.ABSENT)
+
+    line = progress.line()
+
+    assert line.startswith("2 of 10, 1 removed 1 absent, ")
+    assert "/s, about" in line
+    assert line.endswith("at most 2.0 requests/s")
+
+
+# --- near names -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("valdate", "x.csv"), "Did you mean 'validate'?"),
+        (("validate", "x.csv", "--outptu", "json"), "Did you mean '--output'?"),
+    ],
+)
+def test_a_misspelt_command_or_option_is_suggested(arguments: tuple[str, ...], hint: str) -> None:
+    result = CliRunner().invoke(main, list(arguments))
+
+    assert (result.exit_code, hint in result.stderr) == (2, True)
+
+
+def test_a_customer_that_is_nearly_there_is_suggested(program: Program) -> None:
+    said = remove(program, "SN-0", of="contosso.onmicrosoft.com")
+
+    assert f"did you mean {DOMAIN}?" in said
+
+
+def test_columns_that_are_nearly_known_are_suggested(program: Program) -> None:
+    unknown = program("validate", program.batch("Serail number\nSN-1\n"))
+    beside = program("validate", program.batch("Serial number,Devise model\nSN-1,X\n"))
+
+    assert "did you mean Serial number?" in unknown.stdout
+    assert "name the column `Device model` if that is what it holds" in beside.stdout
+
+
+# --- runs -------------------------------------------------------------------------------------
+
+
+def test_runs_are_found_by_customer_serial_state_and_date(program: Program) -> None:
+    remove(program, "SN-0")
+    remove(program, "F-0", of="fabrikam.example")
+
+    def found(*filters: str) -> list[list[str]]:
+        return [each["customers"] for each in program.json("runs", *filters)["runs"]]
+
+    assert found() == [[FABRIKAM], [CONTOSO]]
+    assert found("--customer", "Fabrikam.Example") == [[FABRIKAM]]
+    assert found("--customer", CONTOSO) == [[CONTOSO]]
+    assert found("--serial", "SN-0") == [[CONTOSO]]
+    assert found("--state", "interrupted") == []
+    assert found("--since", "2999-01-01") == []
+    assert len(found("--until", "2999-01-01")) == 2
+    assert "no run matches" in program("runs", "--serial", "GHOST").stderr
+
+
+def test_an_empty_ledger_says_so_and_not_an_empty_table(program: Program) -> None:
+    result = program("runs")
+
+    assert (result.stdout, "no runs yet in sqlite" in result.stderr) == ("", True)
+
+
+# --- help and completion ----------------------------------------------------------------------
+
+
+def test_help_lists_every_command_once_and_cuts_nothing_off() -> None:
+    result = CliRunner().invoke(main, ["--help"])
+
+    listed = [name for rows in sections().values() for name, _ in rows]
+    assert sorted(listed) == sorted(SUMMARIES)
+    assert "..." not in result.stdout.split("The work:")[1]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_every_shell_completes_commands_options_and_choices(shell: str) -> None:
+    script = CliRunner().invoke(main, ["completion", shell])
+
+    assert script.exit_code == 0
+    assert "_PARTNER_TOOLS_COMPLETE" in script.stdout
+    for typed, position, expected in (
+        ("partner-tools deregis", 1, "deregister"),
+        ("partner-tools deregister --juni", 2, "--junit"),
+        ("partner-tools deregister --via ", 3, "oem-direct"),
+    ):
+        word = "" if typed.endswith(" ") else typed.split()[-1]
+        asked = CliRunner().invoke(
+            main,
+            [],
+            env={
+                "_PARTNER_TOOLS_COMPLETE": f"{shell}_complete",
+                "COMP_WORDS": typed,
+                "COMP_CWORD": word if shell == "fish" else str(position),
+            },
+            prog_name="partner-tools",
+        )
+        assert expected in asked.stdout, (shell, typed, asked.stdout)
+
+
+# --- consoles ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "cp932", "ascii", "utf-8"])
+def test_foreign_letters_never_end_the_program(
+    encoding: str, program: Program, tmp_path: Path
+) -> None:
+    import subprocess
+
+    batch = program.serials("日本-1", "🖥-2", "Łódź")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "partner_tools", "plan", str(batch), "--via"),
+            *("partner-center", "--customer", DOMAIN, "-o", str(tmp_path / "plan.json")),
+        ],
+        env={**os.environ, **program.environment, "PYTHONIOENCODING": encoding},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        check=False,
+    )
+
+    assert done.returncode == 7, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert "not-found" in done.stdout.decode(encoding)
+
+
+# --- config init ------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_init_names_what_to_set_instead(program: Program) -> None:
+    result = program("config", "init")
+
+    assert result.exit_code == 8
+    assert "PARTNER_TOOLS_CLIENT_SECRET" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
+def test_init_asks_tests_each_answer_and_writes_a_valid_profile(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    from tests.cli.terminal import at_a_terminal
+
+    announced = sandbox.announce()["environment"]
+    kept = ("PARTNER_TOOLS_LOGIN_URL", "PARTNER_TOOLS_CA_BUNDLE", "PARTNER_TOOLS_CLIENT_SECRET")
+    environment = {
+        **{name: announced[name] for name in kept if name in announced},
+        "PARTNER_TOOLS_CLIENT_SECRET": announced.get("PARTNER_TOOLS_CLIENT_SECRET", "wrong"),
+    }
+    target = tmp_path / "made.toml"
+    tenant = sandbox.seed.partner.domain
+
+    code, screen = at_a_terminal(
+        ["config", "init", "-o", str(target)],
+        environment,
+        {
+            "channel": "",
+            "tenant:": f"{tenant}",
+            "client id:": "nonsense",
+            "Keep it all the same?": "n",
+            "client id: ": "9cb2a3f4-6f2a-4f5e-8f0b-2f4f7a0a7d10",
+            "mode": "app+user",
+            "company": "Northwind",
+            "contact": "help@northwind.example",
+        },
+    )
+
+    assert code == 0, screen
+    profile = tomllib.loads(target.read_text(encoding="utf-8"))["default"]
+    assert profile["auth"]["tenant"] == tenant
+    assert "ok: there is such a tenant" in screen
+    assert "a client id looks like" in screen
+    assert "adminconsent?client_id=9cb2a3f4" in screen
