@@ -125,6 +125,11 @@ _EXIT_BY_COMMAND: Sequence[tuple[str, str]] = (
     ("`plan`, `deregister --dry-run`", "0 when every device can be removed, else 7"),
     ("`deregister`, `resume`", "0 or 7 as above when the run came to its end"),
     (
+        "`cleanup`",
+        "without `--apply` 0 when every device can be cleaned up or has nothing left, "
+        "else 7; with it as `deregister`, and 5 while another administrator has to approve",
+    ),
+    (
         "`verify`",
         "7 while anything that the run removed is still listed; 4 where no tenant let us look, "
         "5 where a service was not available; else 0",

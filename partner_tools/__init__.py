@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Severity,
     )
     from partner_tools.workspace.batches import Validation, load_plan, read_batch, validate
+    from partner_tools.workspace.cleaning import CleanupWishes
     from partner_tools.workspace.conduct import Wishes
     from partner_tools.workspace.onlooker import Onlooker
     from partner_tools.workspace.results import RunResult
@@ -78,6 +79,7 @@ _HOMES = {
         "Severity",
     ),
     "workspace.batches": ("Validation", "load_plan", "read_batch", "validate"),
+    "workspace.cleaning": ("CleanupWishes",),
     "workspace.conduct": ("Wishes",),
     "workspace.onlooker": ("Onlooker",),
     "workspace.results": ("RunResult",),
@@ -96,6 +98,7 @@ __all__ = [
     "AuthError",
     "Batch",
     "ChannelName",
+    "CleanupWishes",
     "Device",
     "Estate",
     "GuardError",

@@ -76,6 +76,12 @@ def _joined(refusals: Sequence[Refusal]) -> GuardError:
     return GuardError(all_.message, rule=LIMIT, remedy=all_.remedy)
 
 
+def check_number(limits: Limits, removals: int) -> None:
+    """Refuse more devices at once than the limit allows. Raises GuardError."""
+    if refusals := _too_many(limits, removals):
+        raise _joined(refusals)
+
+
 def count_removals(planned: Iterable[PlannedDevice]) -> int:
     """How many devices the plan would remove."""
     return sum(device.outcome is Outcome.PENDING for device in planned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,8 @@ class DeviceResult:
 
     device: Device
     history: History
+    account: Mapping[str, Any] = field(default_factory=dict)
+    """Of a cleanup: what its line says besides, step by step."""
 
 
 def result_document(
@@ -63,7 +65,9 @@ def device_line(each: DeviceResult, state: RunState = RunState.RUNNING) -> dict[
         "correlationId": history.correlation_id,
     }
     product_key_id = each.device.identity.product_key_id
-    return {**line, "productKeyId": product_key_id} if product_key_id else line
+    if product_key_id:
+        line["productKeyId"] = product_key_id
+    return {**line, **each.account}
 
 
 def _is_planned(history: History, state: RunState) -> bool:

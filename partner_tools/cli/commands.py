@@ -22,6 +22,7 @@ SUMMARIES: Final = {
     "report": "Write one handoff per customer: what was done, and what is still the customer's "
     "to do.",
     "restore": "Write the re-registration file of what a run removed, and say what it cannot hold.",
+    "cleanup": "Show, and with --apply carry out, the Intune and Autopilot steps of a handoff.",
     "inventory": "List every device of a customer that Partner Center shows: all batches, all "
     "pages.",
     "hash": "Decode and check 4K hardware hashes. Offline.",

@@ -13,21 +13,24 @@ from partner_tools.cli.output import clean, counted, tell
 from partner_tools.cli.program import Call
 from partner_tools.errors import GuardError
 from partner_tools.guards import count_removals, expected_answer, question
-from partner_tools.model import Outcome, Plan, RunState
+from partner_tools.model import ChannelName, Outcome, Plan, RunState
 from partner_tools.result import still_listed, unfinished
 from partner_tools.workspace.results import RunResult
+
+_PLACES = {False: "Windows Autopilot", True: "Intune and Windows Autopilot"}
+_LOOK_ONLY = {False: "--dry-run", True: "leave out --apply"}
 
 
 def ask(plan: Plan) -> bool:
     """Have a person confirm the removal. Raises GuardError where nobody can."""
-    removals = count_removals(plan.devices)
+    removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
     if not sys.stdin.isatty():
         raise GuardError(
             f"{counted(removals, 'device')} would be removed and nobody can be asked",
             rule="not-confirmed",
-            remedy="pass --yes to confirm, or --dry-run to see the plan only",
+            remedy=f"pass --yes to confirm, or {_LOOK_ONLY[own]} to see the plan only",
         )
-    tell(f"{counted(removals, 'device')} will be removed from Windows Autopilot:")
+    tell(f"{counted(removals, 'device')} will be removed from {_PLACES[own]}:")
     tell(question(plan.customers))
     expected = expected_answer(plan.customers)
     with asking():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from partner_tools.errors import PartnerToolsError
 
+STEPS_SHOWN = 200
 ROWS_SHOWN = 40
 """A text result lists this many devices that need attention; the rest is counted."""
 
@@ -98,6 +99,23 @@ def print_result(document: Mapping[str, Any]) -> None:
         click.echo(f"… and {len(open_ones) - ROWS_SHOWN} more; --output json lists them all")
 
 
+def print_steps(document: Mapping[str, Any]) -> None:
+    """Of a cleanup: which objects by id, and which step of which device; and what is left alone."""
+    rows = [row for device in document["devices"] for row in _step_rows(device)]
+    if rows:
+        print_table(("row", "serial number", "step", "object", "status"), rows[:STEPS_SHOWN])
+    if len(rows) > STEPS_SHOWN:
+        click.echo(f"… and {len(rows) - STEPS_SHOWN} more; --output json lists them all")
+
+
+def _step_rows(device: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    named = (str(device["row"] or ""), device["serialNumber"] or device.get("productKeyId") or "")
+    for step in device.get("steps", ()):
+        yield (*named, step["id"], step["record"] or "", step["status"])
+    for left in device.get("untouched", ()):
+        yield (*named, "not touched", " ".join((left["plane"], *left["records"])), left["why"])
+
+
 def counted(number: int, noun: str) -> str:
     """`1 device`, `2 devices`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -113,7 +131,7 @@ def clean(text: str) -> str:
 
 def _shown_outcome(document: Mapping[str, Any], device: Mapping[str, Any]) -> str:
     if document["state"] == "planned" and device["outcome"] == "pending":
-        return "to be removed"
+        return "to be cleaned up" if "steps" in device else "to be removed"
     return str(device["outcome"])
 
 

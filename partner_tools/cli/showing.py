@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from partner_tools.cli.output import counted, print_json, print_line, print_result, tell
+from partner_tools.cli.output import (
+    counted,
+    print_json,
+    print_line,
+    print_result,
+    print_steps,
+    tell,
+)
 from partner_tools.cli.progress import Progress
 from partner_tools.errors import Interrupted, PartnerToolsError
 from partner_tools.events import History, State
@@ -88,6 +95,7 @@ class Showing(Onlooker):
             print_json(document)
         elif self.call.output == "text":
             print_result(document)
+            print_steps(document)
         else:
             self._print_rest(result)
         if self.junit is not None:

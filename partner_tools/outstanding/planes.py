@@ -117,12 +117,16 @@ def only_configuration_manager(case: Case) -> bool:
 
 
 def in_configuration_manager(case: Case) -> bool:
-    """Whether Configuration Manager has a record too, by a probe or by what Intune says."""
-    agents, kinds = (
-        case.intune.values("managementAgent"),
-        case.intune.values("deviceEnrollmentType"),
+    """Whether Configuration Manager has a record too, by a probe or by what Intune ever said.
+
+    Deleting it from Intune leaves that record as it is.
+    """
+    co_managed = any(
+        text(one, "managementAgent") in CO_MANAGED
+        or text(one, "deviceEnrollmentType") == "windowscomanagement"
+        for probe in probes(case.facts, Plane.INTUNE)
+        for one in probe.found
     )
-    co_managed = bool(agents & CO_MANAGED) or "windowscomanagement" in kinds
     known = case.configuration_manager.present
     return known is True or (known is None and (co_managed or only_configuration_manager(case)))
 

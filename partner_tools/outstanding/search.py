@@ -195,7 +195,7 @@ def approach(collection: Collection, devices: Sequence[Sought]) -> Approach:
     beside asking; and where asking alone costs more than that, all of it.
     """
     asked = tuple(dict.fromkeys(each for one in devices for each in questions(collection, one)))
-    if collection in _ONLY_LISTED or not all(map(_can_be_asked, asked)):
+    if collection in _ONLY_LISTED or not all(map(can_be_asked, asked)):
         return Approach(questions=asked, pages=None)
     allowed = ALLOWED * math.ceil(len(devices) / BATCH)
     asking = math.ceil(len(asked) / BATCH)
@@ -203,7 +203,8 @@ def approach(collection: Collection, devices: Sequence[Sought]) -> Approach:
     return Approach(questions=asked, pages=int(left))
 
 
-def _can_be_asked(question: Question) -> bool:
+def can_be_asked(question: Question) -> bool:
+    """Whether a filter of the service understands this question; else only the list answers it."""
     if question.by is not By.SERIAL:
         return True
     if question.collection in CONTAINS:

@@ -8,8 +8,10 @@ from datetime import datetime
 from importlib.metadata import version
 
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
-from partner_tools.model import GONE, Customer, RunId, TenantId
+from partner_tools.model import GONE, ChannelName, Customer, RunId, TenantId
+from partner_tools.procedure.assignment import stored_assignment
 from partner_tools.report.handoff import (
+    CleanupFacts,
     Document,
     Generator,
     HandoffDevice,
@@ -22,8 +24,14 @@ from partner_tools.report.handoff import (
 def handoffs(
     ledger: Ledger, run: RunId, *, partner: Mapping[str, str], now: datetime
 ) -> Iterator[Document]:
-    """One handoff for each customer of the run, and one for devices that belong to none."""
+    """One handoff for each customer of the run, and one for devices that belong to none.
+
+    Of a cleanup: the handoff that it was given, brought up to date; none once that was purged.
+    """
     record = ledger.run(run)
+    if record.channel is ChannelName.MICROSOFT_GRAPH:
+        yield from _updated(ledger, record, now)
+        return
     known = customers_of(ledger, record)
     groups: dict[str | None, list[RunDevice]] = {}
     for device in ledger.devices(run):
@@ -39,8 +47,37 @@ def handoffs(
             ),
             [_handed_over(device) for device in devices],
             now,
-            generator=Generator(name="partner-tools", version=version("partner-tools")),
+            generator=_generator(),
         )
+
+
+def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Document]:
+    given = stored_assignment(ledger, record.run, record.settings)
+    if given is None:
+        return
+    yield build_handoff(
+        given.received.run,
+        given.received.customer,
+        given.received.partner,
+        [given.updated(device) for device in ledger.devices(record.run)],
+        now,
+        generator=_generator(),
+        cleanup=CleanupFacts(
+            id=record.run,
+            started_at=record.started_at or record.created_at,
+            finished_at=record.finished_at,
+            ledger_digest=_head(record),
+            outcomes=record.counts,
+        ),
+    )
+
+
+def _generator() -> Generator:
+    return Generator(name="partner-tools", version=version("partner-tools"))
+
+
+def _head(record: RunRecord) -> str:
+    return f"sha256:{record.head.hash.removeprefix('sha256:')}"
 
 
 def customers_of(ledger: Ledger, record: RunRecord) -> Mapping[str, Customer]:
@@ -70,7 +107,7 @@ def _facts(record: RunRecord) -> RunFacts:
         reason=record.reason,
         started_at=record.started_at or record.created_at,
         finished_at=record.finished_at,
-        ledger_digest=f"sha256:{record.head.hash.removeprefix('sha256:')}",
+        ledger_digest=_head(record),
     )
 
 

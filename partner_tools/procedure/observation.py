@@ -31,6 +31,7 @@ from partner_tools.outstanding import (
 from partner_tools.outstanding.search import Sought
 from partner_tools.procedure.tenant import Reader, read_collection
 
+_NO_PROBES: Mapping[int, Sequence[Probe]] = {}
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 
@@ -53,17 +54,28 @@ class Outlook:
     failures: tuple[ServiceError, ...] = ()
 
 
-def observe(lookout: Lookout, devices: Sequence[RunDevice]) -> Outlook:
+def observe(
+    lookout: Lookout,
+    devices: Sequence[RunDevice],
+    *,
+    earlier: Mapping[int, Sequence[Probe]] = _NO_PROBES,
+    briefly: bool = False,
+) -> Outlook:
     """Look for devices of one tenant on every plane that Graph shows; durable on return.
 
-    Ids that one plane brings, now or in earlier evidence, are asked for on the next. Raises
+    Ids that one plane brings, now or in earlier evidence, are asked for on the next; `earlier` is
+    evidence that the ledger does not hold. `briefly` looks at Autopilot and Intune alone. Raises
     AuthError where no token can be had, after that is evidence too, and Interrupted.
     """
-    seekers = [_sought(each) for each in devices if _may_be_observed(each)]
+    seekers = [
+        _sought(each, earlier.get(each.index, ())) for each in devices if _may_be_observed(each)
+    ]
     round_ = _Round(lookout, {each.index: each for each in devices})
     try:
-        for collection in _DEVICES:
+        for collection in _DEVICES[:2] if briefly else _DEVICES:
             seekers = round_.look(collection, seekers)
+        if briefly:
+            return round_.outlook()
         round_.look(search.Collection.RECOVERY_KEYS, round_.without(Result.ABSENT, seekers))
         round_.look(search.Collection.LOCAL_PASSWORDS, round_.without(Result.ABSENT, seekers))
         round_.look(search.Collection.DELETED, round_.only(Result.ABSENT, seekers))
@@ -141,10 +153,11 @@ def _may_be_observed(device: RunDevice) -> bool:
     return (device.history.state, Kind.OBSERVED) in TRANSITIONS
 
 
-def _sought(device: RunDevice) -> Sought:
+def _sought(device: RunDevice, earlier: Iterable[Probe]) -> Sought:
     listed = device.found.serial_number if device.found else None
     serial = device.device.identity.serial_number or listed
-    return search.sought(device.index, serial, map(probe_from, device.history.evidence))
+    known = (*earlier, *map(probe_from, device.history.evidence))
+    return search.sought(device.index, serial, known)
 
 
 def _blind(

@@ -79,8 +79,15 @@ class Workplace:
         self.ledger.record([Event(run=run, kind=kind, at=self.now(), payload=payload)])
 
 
+class Noting(Protocol):
+    """Makes events of a run durable. `Workplace` is one."""
+
+    def note(self, run: RunId, kind: Kind, **payload: Any) -> None:
+        """Make an event of the run itself durable."""
+
+
 @contextmanager
-def noting_end(place: Workplace, run: RunId) -> Iterator[None]:
+def noting_end(place: Noting, run: RunId) -> Iterator[None]:
     """Make it durable when something ends the run early, and let it go on its way."""
     try:
         yield

@@ -60,6 +60,17 @@ class RunFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupFacts:
+    """What a handoff says of the customer's own run that brought it up to date."""
+
+    id: str
+    started_at: datetime
+    outcomes: Mapping[Outcome, int]
+    finished_at: datetime | None = None
+    ledger_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Partner:
     """Who hands over. `contact` is whatever the reader can reach them by."""
 
@@ -105,14 +116,16 @@ def build_handoff(
     *,
     generator: Generator,
     patience: Patience | None = None,
+    cleanup: CleanupFacts | None = None,
 ) -> Document:
     """One customer's handoff. Devices keep their order; times are UTC with `Z`.
 
-    `customer` None writes a handoff that is assigned to nobody. Steps are numbered through the
-    guide, so that a device's step 3 is the guide's step 3.
+    `cleanup` is the customer's run that brought it up to date, where one did. `customer` None
+    writes a handoff that is assigned to nobody. Steps are numbered through the guide, so that a
+    device's step 3 is the guide's step 3.
     """
     patience = patience or Patience()
-    written = [_device(one, decide(_facts(one, run, now, patience))) for one in devices]
+    written = [_device(one, decide(facts_of(one, run, now, patience))) for one in devices]
     numbers = _numbered(written, run.reason)
     return {
         "schemaVersion": "1",
@@ -125,13 +138,15 @@ def build_handoff(
             "contact": partner.contact,
         },
         "run": _run(run),
+        **({} if cleanup is None else {"cleanup": _cleanup(cleanup)}),
         "summary": _summary(written),
         "devices": written,
         "guide": _guide(written, numbers),
     }
 
 
-def _facts(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patience) -> DeviceFacts:
+def facts_of(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patience) -> DeviceFacts:
+    """What the decision on one device rests on."""
     held = {Flag.HELD} if one.rule == HOLD_RULE else set()
     return DeviceFacts(
         outcome=one.outcome,
@@ -176,6 +191,16 @@ def _run(run: RunFacts) -> Json:
         "startedAt": _time(run.started_at),
         "finishedAt": _time(run.finished_at) if run.finished_at else None,
         "ledgerDigest": run.ledger_digest,
+    }
+
+
+def _cleanup(run: CleanupFacts) -> Json:
+    return {
+        "id": run.id,
+        "startedAt": _time(run.started_at),
+        "finishedAt": _time(run.finished_at) if run.finished_at else None,
+        "ledgerDigest": run.ledger_digest,
+        "outcomes": {outcome.value: number for outcome, number in run.outcomes.items()},
     }
 
 

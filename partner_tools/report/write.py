@@ -92,8 +92,11 @@ def write_handoff(
 
 
 def file_name(document: Document) -> str:
-    """`handoff-<domain or tenant>-<run>`, without the suffix."""
-    customer, run = document["customer"], document["run"]
+    """`handoff-<domain or tenant>-<run>`, without the suffix.
+
+    The run is the one that looked last: a cleanup never writes over the handoff that it was given.
+    """
+    customer, run = document["customer"], document.get("cleanup") or document["run"]
     named = customer["domain"] or customer["tenantId"] or "unassigned"
     return f"handoff-{harmless(named.casefold())}-{harmless(run['id'])}"
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.errors import AuthError, ServiceError
-from partner_tools.model import ChannelName, Outcome, RunId, RunState
+from partner_tools.model import GONE, ChannelName, Outcome, RunId, RunState
 from partner_tools.result import DeviceResult, exit_code, result_document, shown_state
+from partner_tools.workspace.surroundings import now
 
 if TYPE_CHECKING:
-    from partner_tools.ledger import Ledger
+    from partner_tools.ledger import Ledger, RunRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,8 @@ class RunResult:
         if histories and all(each.rule == "no-relationship" for each in histories):
             return AuthError.exit_code
         if shown_state(self.state) is RunState.PLANNED:
-            return 0 if all(each.outcome is Outcome.PENDING for each in histories) else 7
+            fine = {Outcome.PENDING, *GONE}
+            return 0 if all(each.outcome in fine for each in histories) else 7
         if self.state is RunState.STOPPED:
             return ServiceError.exit_code
         return exit_code(histories)
@@ -57,12 +59,24 @@ class RunResult:
 def read_result(ledger: Ledger, run: str) -> RunResult:
     """The result of the run with this id or its beginning. Raises UnknownRunError."""
     record = ledger.run(run)
+    told = _accounts(ledger, record)
     return RunResult(
         run=record.run,
         channel=record.channel,
         state=record.state,
         devices=tuple(
-            DeviceResult(device=each.device, history=each.history)
+            DeviceResult(device=each.device, history=each.history, account=told.get(each.index, {}))
             for each in ledger.devices(record.run)
         ),
     )
+
+
+def _accounts(ledger: Ledger, record: RunRecord) -> Mapping[int, Mapping[str, Any]]:
+    """What a cleanup says of each device step by step; nothing of any other run."""
+    if record.channel is not ChannelName.MICROSOFT_GRAPH:
+        return {}
+    from partner_tools.procedure.assignment import stored_assignment
+    from partner_tools.procedure.cleaning import accounts
+
+    given = stored_assignment(ledger, record.run, record.settings)
+    return {} if given is None else accounts(ledger, record.run, given, now())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from partner_tools.errors import AuthError
-from partner_tools.model import Outcome
+from partner_tools.model import ChannelName, Outcome
 from partner_tools.result import still_listed
 from partner_tools.workspace.onlooker import Onlooker
 from partner_tools.workspace.results import RunResult, read_result
@@ -15,7 +15,7 @@ from partner_tools.workspace.wiring import workplace
 
 if TYPE_CHECKING:
     from partner_tools.config import Config
-    from partner_tools.ledger import Ledger
+    from partner_tools.ledger import Ledger, RunRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,19 +52,33 @@ def verify(
     onlooker: Onlooker,
 ) -> Verification:
     """Look for up to `wait` seconds; see `Workspace.verify`."""
-    from partner_tools.procedure.removal import verify_removal
     from partner_tools.workspace.watch import Watch
 
     record, began = ledger.run(run), stop.clock()
-    with workplace(record.channel, config, ledger, stop, settled=onlooker.settled) as place:
-        observable = place.channel.observable
-        if observable:
-            onlooker.told(f"looking for up to {wait:.0f} s whether what was removed is gone")
-            verify_removal(place, record.run, wait_seconds=wait)
-        else:
-            onlooker.told(f"{record.channel} cannot be observed: nothing was looked for")
+    own = record.channel is ChannelName.MICROSOFT_GRAPH
+    observable = own or _look_at_channel(config, ledger, stop, record, wait, onlooker)
     watch = Watch(config=config, ledger=ledger, stop=stop, run=record.run, tell=onlooker.told)
-    unseen = watch.verify(max(0.0, began + wait - stop.clock())) if graph else 0
+    unseen = watch.verify(max(0.0, began + wait - stop.clock())) if graph or own else 0
     return Verification(
         result=read_result(ledger, record.run), observable=observable, unseen=unseen
     )
+
+
+def _look_at_channel(
+    config: Config,
+    ledger: Ledger,
+    stop: StopSign,
+    record: RunRecord,
+    wait: float,
+    onlooker: Onlooker,
+) -> bool:
+    """Look whether the channel still lists what was removed; False where it shows nobody."""
+    from partner_tools.procedure.removal import verify_removal
+
+    with workplace(record.channel, config, ledger, stop, settled=onlooker.settled) as place:
+        if not place.channel.observable:
+            onlooker.told(f"{record.channel} cannot be observed: nothing was looked for")
+            return False
+        onlooker.told(f"looking for up to {wait:.0f} s whether what was removed is gone")
+        verify_removal(place, record.run, wait_seconds=wait)
+        return True

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from partner_tools.procedure.restoration import Restorable
     from partner_tools.procedure.workplace import Workplace
     from partner_tools.workspace.chasing import Outstanding
+    from partner_tools.workspace.cleaning import Cleaning, CleanupWishes
     from partner_tools.workspace.verification import Verification
 
 
@@ -177,6 +178,11 @@ class Workspace:
         The wishes are those that it was begun with. Of a run that is over the result comes back.
         """
         record = self.ledger.run(run)
+        if record.channel is ChannelName.MICROSOFT_GRAPH:
+            from partner_tools.workspace.cleaning import resume
+
+            wanted = self._cleaning(onlooker, confirm, record.run)
+            return resume(wanted, record, yes=yes, max_devices=max_devices)
         stored = Wishes.restored(dict(record.settings))
         limit = stored.max_devices if max_devices is None else max_devices
         wishes = replace(stored, yes=yes or stored.yes, max_devices=limit)
@@ -187,6 +193,24 @@ class Workspace:
             onlooker.began(record.run)
             _go_on(conduct, place, self.ledger.run(record.run))
         return self._finish(conduct)
+
+    def cleanup(
+        self,
+        handoff: Path,
+        *,
+        wishes: CleanupWishes | None = None,
+        confirm: Confirm = ask_nobody,
+        onlooker: Onlooker = NOBODY,
+    ) -> RunResult:
+        """Show, and where the wishes say `apply` carry out, what a handoff leaves to the customer.
+
+        In the customer's own tenant. Writes the handoff anew beside the given one, or where the
+        wishes say. Raises InputError for what is no handoff, GuardError where a guard refuses or
+        nobody confirmed.
+        """
+        from partner_tools.workspace.cleaning import CleanupWishes, begin
+
+        return begin(self._cleaning(onlooker, confirm), handoff, wishes or CleanupWishes())
 
     def result(self, run: str) -> RunResult:
         """What a run came to, as the ledger has it."""
@@ -292,7 +316,14 @@ class Workspace:
         """Every device that a run removed, and what it can be registered with again."""
         from partner_tools.procedure.restoration import restorable
 
-        return restorable(self.ledger, self.ledger.run(run).run, private_folder(self.ledger))
+        record = self.ledger.run(run)
+        if record.channel is ChannelName.MICROSOFT_GRAPH:
+            raise InputError(
+                f"run {record.run} is a cleanup: what its customer deleted is not registered again",
+                rule="not-restorable",
+                remedy="name the partner's run, whose registrations Partner Center can take back",
+            )
+        return restorable(self.ledger, record.run, private_folder(self.ledger))
 
     def register_again(self, devices: tuple[Restorable, ...]) -> int:
         """Register devices again through Partner Center (app+user); how many are back."""
@@ -389,6 +420,20 @@ class Workspace:
             run=run or new_run_id(now(), randomness()),
             onlooker=onlooker,
             confirm=confirm,
+        )
+
+    def _cleaning(self, onlooker: Onlooker, confirm: Confirm, run: RunId | None = None) -> Cleaning:
+        from partner_tools.ledger import new_run_id
+        from partner_tools.workspace.cleaning import Cleaning
+
+        return Cleaning(
+            config=self.config,
+            ledger=self.ledger,
+            stop=self.stop,
+            run=run or new_run_id(now(), randomness()),
+            onlooker=onlooker,
+            confirm=confirm,
+            report=self.report,
         )
 
     def _is_over(self, conduct: Conduct, record: RunRecord) -> bool:

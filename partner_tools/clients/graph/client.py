@@ -59,9 +59,9 @@ class Graph:
         """A page of a whole collection: the first, or the one that a link leads to."""
         request = self._signed("GET", link or list_path(collection))
         reply = self._transport.send(request)
-        request_id = _request_id(reply, request)
+        request_id = request_id_of(reply, request)
         if reply.status != 200:
-            raise self._refused(reply.status, reply.headers, _body(reply), collection, request_id)
+            raise self._refused(reply.status, reply.headers, body_of(reply), collection, request_id)
         content = parse_json(reply, request_id=request_id)
         return self._page(content, collection, request_id)
 
@@ -73,9 +73,9 @@ class Graph:
         collection = _check_batch(questions)
         request = self._signed("POST", f"{VERSIONS[collection]}/$batch", _batch_body(questions))
         reply = self._transport.send(request)
-        request_id = _request_id(reply, request)
+        request_id = request_id_of(reply, request)
         if reply.status != 200:
-            raise self._refused(reply.status, reply.headers, _body(reply), collection, request_id)
+            raise self._refused(reply.status, reply.headers, body_of(reply), collection, request_id)
         answers = _by_id(parse_json(reply, request_id=request_id), request_id)
         return tuple(
             self._answer(question, answers.get(str(number)), request_id)
@@ -185,14 +185,14 @@ def _is_gone(status: int, body: object) -> bool:
     return status == 404 and isinstance(body, dict) and "error" in body
 
 
-def _body(reply: Reply) -> object:
+def body_of(reply: Reply) -> object:
     try:
         return parse_json(reply)
     except Unreadable:
         return reply.body.decode("utf-8", errors="replace")
 
 
-def _request_id(reply: Reply, request: Request) -> str:
+def request_id_of(reply: Reply, request: Request) -> str:
     return reply.header("request-id") or request.headers["client-request-id"]
 
 

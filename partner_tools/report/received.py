@@ -1,0 +1,175 @@
+"""Reads a handoff back: the facts that it was built from, as far as the document holds them. Pure.
+
+The document is foreign text by now: it was mailed. What is read here decides nothing alone; every
+record is looked up again before anything rests on it. It has to keep its schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from partner_tools.model import Customer, Device, Identity, Outcome, Reason, TenantId
+from partner_tools.outstanding import (
+    Found,
+    Plane,
+    Probe,
+    Result,
+    Source,
+    Status,
+    evidence_from,
+)
+from partner_tools.report.handoff import HOLD_RULE, HandoffDevice, Partner, RunFacts
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A handoff as its reader got it, devices in their order."""
+
+    run: RunFacts
+    customer: Customer | None
+    partner: Partner
+    devices: tuple[HandoffDevice, ...]
+
+
+def read_received(document: Json) -> Received:
+    """The facts of a document that keeps `schemas/handoff.schema.json`.
+
+    A serial number that stands in it twice is a duplicate the second time. Raises ValueError for
+    a moment that is none.
+    """
+    run, customer, partner = document["run"], document["customer"], document["partner"]
+    ended = _moment(run["finishedAt"]) or _moment(document["generatedAt"])
+    return Received(
+        run=_run(run),
+        customer=_customer(customer),
+        partner=Partner(
+            tenant_id=partner["tenantId"], name=partner["name"], contact=partner["contact"]
+        ),
+        devices=tuple(_without_repeats(_device(each, ended) for each in document["devices"])),
+    )
+
+
+def _run(run: Json) -> RunFacts:
+    started = _moment(run["startedAt"])
+    if started is None:
+        raise ValueError("the run has no beginning")
+    return RunFacts(
+        id=run["id"],
+        channel=run["channel"],
+        batch_id=run["batchId"],
+        reason=Reason(run["reason"]),
+        started_at=started,
+        finished_at=_moment(run["finishedAt"]),
+        ledger_digest=run["ledgerDigest"],
+    )
+
+
+def _customer(customer: Json) -> Customer | None:
+    if customer["tenantId"] is None:
+        return None
+    tenant = TenantId(customer["tenantId"].strip().lower())
+    return Customer(tenant_id=tenant, domain=customer["domain"], name=customer["name"])
+
+
+def _without_repeats(devices: Iterable[HandoffDevice]) -> Iterator[HandoffDevice]:
+    seen: set[str] = set()
+    for each in devices:
+        serial = each.device.identity.serial_number
+        repeated = serial is not None and serial in seen
+        if serial is not None and each.outcome is not Outcome.DUPLICATE:
+            seen.add(serial)
+        yield replace(each, outcome=Outcome.DUPLICATE) if repeated else each
+
+
+def _device(each: Json, ended: datetime | None) -> HandoffDevice:
+    outcome = Outcome(each["outcome"])
+    gone_at = _moment(each["removedAt"]) or (ended if outcome is Outcome.ABSENT else None)
+    return HandoffDevice(
+        device=Device(
+            row=each["row"] or 0,
+            identity=Identity(
+                serial_number=(each["serialNumber"] or "").strip() or None,
+                manufacturer=each["manufacturer"],
+                model=each["model"],
+                product_key_id=each["productKeyId"],
+            ),
+            reference=each["reference"],
+            replacement=_replacement(each.get("replacement")),
+            extra=tuple((one["name"], one["value"]) for one in each.get("extra", ())),
+        ),
+        outcome=outcome,
+        rule=HOLD_RULE if _is_held(each) else None,
+        detail=each["detail"],
+        remedy=each["remedy"],
+        removed_at=gone_at,
+        request_id=each["requestId"],
+        correlation_id=each["correlationId"],
+        evidence=tuple(evidence_from(probe) for probe in _probes(each["planes"])),
+    )
+
+
+def _replacement(replacement: Json | None) -> Identity | None:
+    if replacement is None:
+        return None
+    return Identity(
+        serial_number=replacement["serialNumber"], product_key_id=replacement["productKeyId"]
+    )
+
+
+def _is_held(each: Json) -> bool:
+    """Whether nothing at all is to be done to it: only a hold makes that of a refused device."""
+    idle = all(plane["status"] == Status.NOT_APPLICABLE for plane in each["planes"].values())
+    return idle and each["outcome"] != Outcome.DUPLICATE
+
+
+def _probes(planes: Json) -> Iterator[Probe]:
+    for plane in (Plane.AUTOPILOT, Plane.INTUNE, Plane.ENTRA):
+        yield from _of_plane(plane, planes[plane])
+
+
+_RESULTS = {
+    Status.OUTSTANDING.value: Result.FOUND,
+    Status.EXPECTED.value: Result.FOUND,
+    Status.CLEAR.value: Result.ABSENT,
+    Status.NOT_VERIFIED.value: Result.FAILED,
+}
+
+
+def _of_plane(plane: Plane, standing: Json) -> Iterator[Probe]:
+    """What was seen of a plane: the last look, and the one before it where the last one failed."""
+    found, result = tuple(_objects(standing)), _RESULTS.get(standing["status"])
+    for at, outcome in (
+        (standing.get("lastObservedAt"), _RESULTS.get(standing.get("lastStatus", ""))),
+        (standing.get("observedAt"), result),
+    ):
+        moment = _moment(at)
+        if moment is None or outcome is None:
+            continue
+        yield Probe(
+            plane=plane,
+            result=outcome,
+            observed_at=moment,
+            source=_source(standing.get("source")),
+            found=found if outcome is Result.FOUND else (),
+            error=standing.get("error") if outcome is Result.FAILED else None,
+            request_id=standing.get("requestId"),
+        )
+
+
+def _objects(standing: Json) -> Iterator[Found]:
+    single = [standing] if "ids" in standing else []
+    for one in standing.get("objects", single):
+        yield Found(ids=dict(one.get("ids", {})), attributes=dict(one.get("details", {})))
+
+
+def _source(name: str | None) -> Source:
+    return Source(name) if name in {one.value for one in Source} else Source.CHANNEL
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

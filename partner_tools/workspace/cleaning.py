@@ -1,0 +1,359 @@
+"""Takes a cleanup from its handoff to its end: the one way there, for commands and Python."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from partner_tools.config import Config
+from partner_tools.errors import GuardError, InputError
+from partner_tools.events import Kind
+from partner_tools.guards import check_number
+from partner_tools.model import (
+    Batch,
+    ChannelName,
+    Customer,
+    Plan,
+    PlannedCustomer,
+    PlannedDevice,
+    RunId,
+    RunState,
+    TenantId,
+)
+from partner_tools.workspace.conduct import Confirm, actor
+from partner_tools.workspace.onlooker import Onlooker
+from partner_tools.workspace.results import RunResult, read_result
+from partner_tools.workspace.stopping import StopSign
+from partner_tools.workspace.surroundings import new_id, now
+from partner_tools.workspace.wiring import held, limits
+
+if TYPE_CHECKING:
+    from partner_tools.ledger import Ledger, RunRecord
+    from partner_tools.procedure.assignment import Assignment
+    from partner_tools.procedure.cleaning import Site
+    from partner_tools.report.received import Received
+
+_TENANT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+LARGEST_HANDOFF: Final = 256 * 1024 * 1024
+"""Bytes; ten thousand devices take about twenty million."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupWishes:
+    """How a cleanup goes; stored with the run, so that `resume` goes on alike.
+
+    Without `apply` nothing is changed. `yes` asks nobody. `keys_saved` says that BitLocker keys and
+    local administrator passwords are saved elsewhere. `max_devices` is the most that may be touched
+    (the profile's, else 500). `settle` is for how many seconds to wait until what was deleted is
+    gone. `report` is the folder for the updated handoff (that of the given one), in these `formats`
+    (all of the default where none is named).
+    """
+
+    apply: bool = False
+    yes: bool = False
+    keys_saved: bool = False
+    max_devices: int | None = None
+    settle: float = 1800.0
+    report: Path | None = None
+    formats: tuple[str, ...] = ()
+
+    def stored(self) -> dict[str, Any]:
+        """As the ledger keeps them."""
+        return {
+            "apply": self.apply,
+            "yes": self.yes,
+            "keysSaved": self.keys_saved,
+            "maxDevices": self.max_devices,
+            "settle": self.settle,
+            "report": None if self.report is None else str(self.report.absolute()),
+            "formats": list(self.formats),
+        }
+
+    @classmethod
+    def restored(cls, settings: Mapping[str, Any]) -> CleanupWishes:
+        """What an earlier run was begun with."""
+        report = settings["report"]
+        return cls(
+            apply=bool(settings["apply"]),
+            yes=bool(settings["yes"]),
+            keys_saved=bool(settings["keysSaved"]),
+            max_devices=settings["maxDevices"],
+            settle=float(settings["settle"]),
+            report=None if report is None else Path(report),
+            formats=tuple(settings["formats"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaning:
+    """One way with one cleanup. `confirm` is asked where the wishes do not say yes.
+
+    `report` writes the handoff of a run into a folder.
+    """
+
+    config: Config
+    ledger: Ledger
+    stop: StopSign
+    run: RunId
+    onlooker: Onlooker
+    confirm: Confirm
+    report: Callable[[str, Path, tuple[str, ...]], tuple[Path, ...]]
+
+
+def begin(cleaning: Cleaning, handoff: Path, wishes: CleanupWishes) -> RunResult:
+    """Begin a cleanup with a handoff and take it to its end. See `Workspace.cleanup`."""
+    document = read_handoff(handoff)
+    received = received_from(document, handoff)
+    wishes = replace(wishes, report=wishes.report or handoff.parent)
+    with cleaning.ledger.hold(cleaning.run):
+        _store(cleaning, document, received, handoff, wishes)
+        cleaning.onlooker.began(cleaning.run)
+        _go_on(cleaning, wishes)
+    return _finish(cleaning, wishes)
+
+
+def resume(
+    cleaning: Cleaning, record: RunRecord, *, yes: bool, max_devices: int | None
+) -> RunResult:
+    """Finish a cleanup that was interrupted; of one that is over the result comes back."""
+    stored = CleanupWishes.restored(record.settings)
+    limit = stored.max_devices if max_devices is None else max_devices
+    wishes = replace(stored, yes=yes or stored.yes, max_devices=limit)
+    if not wishes.apply:
+        cleaning.onlooker.told("it was only looked at; run cleanup again with --apply")
+    if not wishes.apply or record.state in (RunState.CANCELLED, RunState.FINISHED):
+        cleaning.onlooker.ended(cleaning.run)
+        return read_result(cleaning.ledger, cleaning.run)
+    with cleaning.ledger.hold(record.run):
+        cleaning.onlooker.began(record.run)
+        _go_on(cleaning, wishes)
+    return _finish(cleaning, wishes)
+
+
+def _store(
+    cleaning: Cleaning,
+    document: Mapping[str, Any],
+    received: Received,
+    path: Path,
+    wishes: CleanupWishes,
+) -> None:
+    """Make the handoff a run with its plan; durable on return."""
+    from partner_tools.canonical import digest_of_bytes
+    from partner_tools.procedure.begin import begin as begin_run
+    from partner_tools.procedure.cleaning import adopt
+
+    batch = Batch(
+        batch_id=received.run.batch_id,
+        file=str(path),
+        digest=digest_of_bytes(path.read_bytes()),
+        devices=tuple(each.device for each in received.devices),
+        reason=received.run.reason,
+        customer=_tenant_of(received),
+    )
+    begin_run(
+        cleaning.ledger,
+        cleaning.run,
+        batch,
+        channel=ChannelName.MICROSOFT_GRAPH,
+        settings=wishes.stored(),
+        actor=actor(),
+        now=now(),
+    )
+    adopt(cleaning.ledger, cleaning.run, document, _tenant_of(received), now())
+
+
+def _go_on(cleaning: Cleaning, wishes: CleanupWishes) -> None:
+    """Look, and where it is wished confirm and carry out."""
+    from partner_tools.procedure.cleaning import clean, survey
+
+    record = cleaning.ledger.run(cleaning.run)
+    given = _assignment(cleaning, record)
+    with _site(cleaning, given, str(record.customer)) as site:
+        cleaning.onlooker.told("looking for every device in the tenant, which changes nothing")
+        survey(site)
+        plan = _plan(site, record, given)
+        cleaning.onlooker.planned(plan)
+        if not wishes.apply:
+            return
+        touched = sum(each.removals for each in plan.customers)
+        check_number(limits(cleaning.config, wishes.max_devices), touched)
+        if touched and not wishes.yes and not cleaning.confirm(plan):
+            raise GuardError(
+                "not confirmed: nothing was changed",
+                rule="not-confirmed",
+                remedy="run it again when you are sure",
+            )
+        site.note(cleaning.run, Kind.CONFIRMED, removals=touched, asked=not wishes.yes)
+        with cleaning.onlooker.removing(touched, lambda: ""):
+            clean(site, settle_seconds=wishes.settle)
+
+
+def _finish(cleaning: Cleaning, wishes: CleanupWishes) -> RunResult:
+    """Tell that the run is over, and write the handoff anew where something may have changed."""
+    cleaning.onlooker.ended(cleaning.run)
+    result = read_result(cleaning.ledger, cleaning.run)
+    if not wishes.apply or wishes.report is None:
+        return result
+    reports = cleaning.report(cleaning.run, wishes.report, wishes.formats)
+    cleaning.onlooker.told(f"{len(reports)} files of the updated handoff are in {wishes.report}")
+    return replace(result, reports=reports)
+
+
+def _assignment(cleaning: Cleaning, record: RunRecord) -> Assignment:
+    from partner_tools.procedure.assignment import stored_assignment
+
+    hold_list = held(cleaning.config)
+    given = stored_assignment(cleaning.ledger, cleaning.run, record.settings, hold_list)
+    if given is None:
+        raise InputError(
+            f"run {cleaning.run} has no handoff to go on with: it ended before that was stored",
+            rule="no-handoff",
+            remedy="run cleanup again with the handoff; nothing was changed",
+        )
+    return given
+
+
+def _plan(site: Site, record: RunRecord, given: Assignment) -> Plan:
+    """What will be touched, in the form in which a plan is confirmed and shown."""
+    from partner_tools.procedure.cleaning import count_touched
+
+    tenant = TenantId(site.tenant)
+    customer = given.received.customer or Customer(tenant_id=tenant)
+    return Plan(
+        run=record.run,
+        channel=record.channel,
+        created_at=now(),
+        batch_id=record.batch_id,
+        batch_digest=record.batch_digest,
+        reason=record.reason,
+        customers=(PlannedCustomer(customer=customer, estate=0, removals=count_touched(site)),),
+        devices=tuple(
+            PlannedDevice(
+                index=each.index,
+                device=each.device,
+                customer=tenant,
+                outcome=each.history.outcome,
+            )
+            for each in site.ledger.devices(record.run)
+        ),
+    )
+
+
+@contextmanager
+def _site(cleaning: Cleaning, given: Assignment, tenant: str) -> Iterator[Site]:
+    """The way into the tenant, with one pace for looking and one for changing."""
+    from partner_tools.channels.customer_tenant import CustomerTenantChannel
+    from partner_tools.clients.graph import Changes, Graph
+    from partner_tools.clients.transport import Transport
+    from partner_tools.engine.allowance import Allowance
+    from partner_tools.engine.desk import Desk
+    from partner_tools.engine.line import Line
+    from partner_tools.pacing import Policy
+    from partner_tools.procedure.cleaning import AT_A_TIME, WRITES, Site
+    from partner_tools.workspace.sign_in import GRAPH_URL, graph_tokens
+    from partner_tools.workspace.watch import lookout
+
+    config, stop = cleaning.config, cleaning.stop
+    with (
+        lookout(config, cleaning.ledger, stop, tenant) as looking,
+        Transport(
+            config.text("urls", "graph") or GRAPH_URL,
+            tokens=graph_tokens(config, tenant),
+            ca_bundle=config.path("ca_bundle"),
+            timeout=config.timeout,
+        ) as transport,
+    ):
+        changes = Changes(transport, now=now)
+        line = Line(
+            pace=Allowance(WRITES, clock=stop.clock),
+            policy=Policy(),
+            stop=stop,
+            clock=stop.clock,
+            nap=stop.nap,
+            jitter=random.random,
+            renew=transport.renew_token,
+        )
+        channel = CustomerTenantChannel(
+            Graph(transport, ids=new_id, now=now),
+            changes,
+            line=looking.line,
+            stop=stop,
+            justification=f"partner-tools cleanup, run {cleaning.run}, after the partner's run "
+            f"{given.received.run.id}",
+        )
+        desk = Desk(
+            run=cleaning.run,
+            channel=channel,
+            line=line,
+            record=cleaning.ledger.record,
+            now=now,
+            new_id=new_id,
+            settled=cleaning.onlooker.settled,
+            concurrency=AT_A_TIME,
+        )
+        yield Site(
+            ledger=cleaning.ledger,
+            lookout=looking,
+            syncing=changes,
+            desk=desk,
+            assignment=given,
+            tenant=tenant,
+            tell=cleaning.onlooker.told,
+        )
+
+
+def read_handoff(path: Path) -> dict[str, Any]:
+    """The document, checked against its schema. Raises InputError for what is no handoff."""
+    from partner_tools.intake.schema import checker
+
+    try:
+        large = path.stat().st_size > LARGEST_HANDOFF
+        document: Any = None if large else json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _no_handoff(path, "handoff-unreadable", f"cannot be read: {error}") from error
+    if large:
+        limit = LARGEST_HANDOFF // 1024 // 1024
+        raise _no_handoff(path, "handoff-unreadable", f"has more than {limit} MiB")
+    faults = checker("handoff").violations(document)
+    if faults:
+        where = "/".join(map(str, faults[0].path)) or "the whole file"
+        raise _no_handoff(path, "handoff-invalid", f"is no handoff: {where}: {faults[0].message}")
+    kept: dict[str, Any] = document
+    return kept
+
+
+def received_from(document: Mapping[str, Any], path: Path) -> Received:
+    """What the handoff says. Raises InputError where it is nobody's or holds no real moments."""
+    from partner_tools.report.received import read_received
+
+    try:
+        received = read_received(document)
+    except ValueError as error:
+        raise _no_handoff(path, "handoff-invalid", f"is no handoff: {error}") from error
+    _tenant_of(received)
+    return received
+
+
+def _tenant_of(received: Received) -> str:
+    tenant = received.customer.tenant_id if received.customer else ""
+    if not _TENANT.fullmatch(tenant):
+        raise InputError(
+            "the handoff does not say whose it is: it names no tenant id",
+            rule="no-tenant",
+            remedy="ask the partner for a handoff that is assigned to your tenant",
+        )
+    return tenant
+
+
+def _no_handoff(path: Path, rule: str, why: str) -> InputError:
+    return InputError(
+        f"{str(path)!r} {why}",
+        rule=rule,
+        remedy="name the JSON file of the handoff (handoff-….json), as the partner sent it",
+    )
