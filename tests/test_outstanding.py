@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partner_tools.model import GONE, Outcome, Reason
@@ -738,6 +738,7 @@ BLIND = FACTS.map(
 )
 
 
+@settings(deadline=None)
 @given(BLIND)
 def test_no_combination_of_failed_and_missing_probes_ever_yields_clear(device: DeviceFacts) -> None:
     decision = decide(device)
@@ -745,6 +746,7 @@ def test_no_combination_of_failed_and_missing_probes_ever_yields_clear(device: D
     assert Status.CLEAR not in {step.status for step in decision.steps}
 
 
+@settings(deadline=None)
 @given(FACTS)
 def test_clear_always_rests_on_a_probe_of_that_plane_that_found_nothing(
     device: DeviceFacts,
@@ -762,6 +764,7 @@ def test_clear_always_rests_on_a_probe_of_that_plane_that_found_nothing(
             assert ran
 
 
+@settings(deadline=None)
 @given(FACTS)
 def test_the_directory_object_is_never_touched_too_early_nor_while_synchronized(
     device: DeviceFacts,
@@ -779,6 +782,7 @@ def test_the_directory_object_is_never_touched_too_early_nor_while_synchronized(
         assert not (hybrid and one.attributes.get("onPremisesSyncEnabled", True) is True)
 
 
+@settings(deadline=None)
 @given(FACTS)
 def test_steps_stand_in_order_once_each_and_wait_only_for_listed_ones(
     device: DeviceFacts,
@@ -792,6 +796,7 @@ def test_steps_stand_in_order_once_each_and_wait_only_for_listed_ones(
         assert step.status in {OPEN, EXPECTED, UNSEEN}
 
 
+@settings(deadline=None)
 @given(FACTS)
 def test_the_order_in_which_evidence_arrives_does_not_matter_beyond_its_time(
     device: DeviceFacts,
@@ -802,6 +807,7 @@ def test_the_order_in_which_evidence_arrives_does_not_matter_beyond_its_time(
         assert decide(device) == decide(reverse)
 
 
+@settings(deadline=None)
 @given(PROBES)
 def test_a_probe_survives_the_ledger(probe: Probe) -> None:
     assert probe == probe_from(evidence_from(probe))
