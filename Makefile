@@ -35,6 +35,7 @@ crash:
 
 fuzz:
 	$(PYTHON) -m tests.fuzz.hash_mutations --count 1000000
+	$(PYTHON) -m tests.fuzz.readers --count 20000
 
 bench:
 	for each in $(BENCHMARKS); do echo "== $$each"; $(PYTHON) -m tests.bench.$$each || exit 1; done

@@ -22,11 +22,15 @@ from typing import Any
 import click
 
 from docs.schema_tables import code, render_schema, table
-from partner_tools import config, errors, result
+from partner_tools import config, errors, foreign, result
+from partner_tools.cli import hash as hash_command
 from partner_tools.cli import main
 from partner_tools.cli.program import EXIT_BUG
+from partner_tools.clients import transport
 from partner_tools.events import RUN_STATES, TRANSITIONS, Event, History, Kind, State, advance
+from partner_tools.intake import limits
 from partner_tools.model import GONE, Outcome, RunId, RunState
+from partner_tools.workspace import reading
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -45,6 +49,7 @@ def pages() -> Mapping[str, str]:
         "lifecycle.md": lifecycle_page(),
         "configuration.md": configuration_page(_read_json(SCHEMAS / "config.schema.json")),
         "layers.md": layers_page(_contracts()),
+        "limits.md": limits_page(),
         "schemas.md": schemas_page(_schemas()),
         **{f"schemas/{name}.md": schema_page(name, each) for name, each in _schemas().items()},
     }
@@ -222,7 +227,7 @@ _OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
 
 def outcomes_page() -> str:
     """What can become of a device, and what to do next."""
-    rows = [
+    rows: list[Sequence[str]] = [
         (code(outcome.value), "yes" if outcome in GONE else "", *_OUTCOMES[outcome])
         for outcome in Outcome
     ]
@@ -395,9 +400,76 @@ def _sample_profile() -> str:
 # --- Schemas ----------------------------------------------------------------------------------
 
 
+def limits_page() -> str:
+    """How much of a foreign file or answer is taken on, from the constants that decide it."""
+    rows: list[Sequence[str]] = [
+        *((what, _size(size), "3") for what, size in _file_limits()),
+        *((what, _size(size), "5") for what, size in _answer_limits()),
+    ]
+    return "\n\n".join(
+        [
+            "# Limits",
+            "What comes from a file or a service is read up to a limit, and refused beyond it with "
+            "a message that names the limit. A file is refused with exit 3 before anything was "
+            "sent. An answer that is no answer ends the run with 5, resumable; where the request "
+            "may have been carried out, the device is `unknown` until somebody looks.",
+            table(("what", "at most", "exit"), rows),
+            "Besides: a property that stands twice in a JSON file, NaN, a number of more than "
+            "4,300 digits, a text that is not Unicode, a document type or an entity in XML (OEM "
+            "Direct's answers and workbooks), an encrypted workbook, rows that do not count up. "
+            "CSV and JSON Lines are read as a stream: there is no limit to their rows where they "
+            "are only validated.",
+            "`make fuzz` tries every reader with a million broken hashes and twenty thousand "
+            "broken files and answers each; the tests do the same with a few of each.",
+        ]
+    )
+
+
+def _file_limits() -> list[tuple[str, tuple[int, str]]]:
+    return [
+        ("a batch that is planned, or comes from standard input", (limits.HELD_BYTES, "bytes")),
+        ("one line or record of CSV or JSON Lines", (limits.RECORD_CHARACTERS, "characters")),
+        ("one quoted cell of a CSV", (limits.CELL_CHARACTERS, "characters")),
+        ("columns of a table", (limits.COLUMNS, "")),
+        ("a JSON batch", (limits.JSON_BYTES, "bytes")),
+        ("objects and lists within each other in a JSON batch", (limits.JSON_DEPTH, "")),
+        ("a workbook", (limits.XLSX_BYTES, "bytes")),
+        ("all parts of a workbook, unpacked", (limits.XLSX_UNPACKED_BYTES, "bytes")),
+        ("how far a part of a workbook expands", (limits.XLSX_RATIO, "times")),
+        ("parts of a workbook", (limits.XLSX_PARTS, "")),
+        ("rows of a sheet", (limits.XLSX_ROWS, "")),
+        ("a file for `hash decode`", (hash_command.TEXT_LIMIT_BYTES, "bytes")),
+        ("a plan", (reading.PLAN_BYTES, "bytes")),
+        ("a file of signatures", (reading.SIGNATURES_BYTES, "bytes")),
+        ("a hold list", (reading.HOLD_LIST_BYTES, "bytes")),
+        ("a configuration or a wire profile", (foreign.TOML_CHARACTERS, "characters")),
+        ("objects and lists within each other in all of these", (foreign.DEPTH, "")),
+    ]
+
+
+def _answer_limits() -> list[tuple[str, tuple[int, str]]]:
+    return [
+        ("an answer, unpacked", (transport.ANSWER_LIMIT_BYTES, "bytes")),
+        ("a refusal; what is longer is cut", (transport.REFUSAL_LIMIT_BYTES, "bytes")),
+        (
+            "objects and lists within each other in an answer",
+            (transport.JSON_DEPTH_LIMIT, ""),
+        ),
+        ("the same in an answer of OEM Direct, JSON or XML", (foreign.DEPTH, "")),
+    ]
+
+
+def _size(given: tuple[int, str]) -> str:
+    number, unit = given
+    mib = 1024 * 1024
+    if unit == "bytes" and number % mib == 0:
+        return f"{number // mib} MiB"
+    return f"{number:,} {unit}".strip()
+
+
 def schemas_page(schemas: Mapping[str, Mapping[str, Any]]) -> str:
     """The list of the schemas."""
-    rows = [
+    rows: list[Sequence[str]] = [
         (f"[{name}](schemas/{name}.md)", str(each.get("description", "")))
         for name, each in schemas.items()
     ]

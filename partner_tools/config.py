@@ -6,13 +6,13 @@ environment or the operating system's credential store.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from partner_tools.errors import InputError
+from partner_tools.foreign import ForeignError, read_toml
 
 FILE_NAME = "partner-tools.toml"
 DEFAULT_PROFILE = "default"
@@ -139,8 +139,8 @@ def _path(text: str | None) -> Path | None:
 
 def _read(file: Path, validate: Validate) -> Mapping[str, Any]:
     try:
-        profiles = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        profiles = read_toml(file.read_text(encoding="utf-8-sig"))
+    except (ForeignError, UnicodeDecodeError, OSError) as error:
         raise InputError(
             f"the configuration {str(file)!r} cannot be read: {error}",
             rule="config-unreadable",

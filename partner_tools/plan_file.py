@@ -54,7 +54,7 @@ def read_plan(document: Mapping[str, Any]) -> Plan:
     Raises GuardError where the document is not what its digest was taken of.
     """
     content = {name: value for name, value in document.items() if name != "digest"}
-    if digest(content) != document["digest"]:
+    if _digest(content) != document["digest"]:
         raise GuardError(
             f"the plan is not what was sealed: its digest should be {document['digest']}",
             rule="plan-digest",
@@ -86,6 +86,15 @@ def read_identity(document: Mapping[str, Any]) -> Identity:
         model=document.get("model"),
         product_key_id=document.get("productKeyId"),
     )
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    try:
+        return digest(content)
+    except ValueError as error:  # a number that canonical JSON cannot hold
+        raise InputError(
+            f"the plan cannot be read: {error}", rule="plan", remedy="make a new plan"
+        ) from error
 
 
 def _plan(document: Mapping[str, Any]) -> Plan:

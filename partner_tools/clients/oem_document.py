@@ -14,7 +14,9 @@ from typing import Any
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
-MAX_DEPTH = 32
+from partner_tools import foreign
+
+MAX_DEPTH = foreign.DEPTH
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _XML_NAMESPACES = frozenset({"http://www.w3.org/XML/1998/namespace", XSI})
 
@@ -44,19 +46,11 @@ class Element:
 
 
 def read_json(body: bytes) -> Any:
-    """The value of a JSON text, with or without a byte order mark.
-
-    Raises DocumentError for anything else, for duplicate keys, NaN, depth beyond MAX_DEPTH, and
-    texts that are not Unicode.
-    """
+    """The value of a JSON text. Raises DocumentError where `foreign.read_json` refuses it."""
     try:
-        text = body.decode("utf-8-sig")
-        value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
-        _check_depth(value)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(_reason(error)) from error
-    return value
+        return foreign.read_json(body)
+    except foreign.ForeignError as error:
+        raise DocumentError(str(error)) from error
 
 
 def read_xml(body: bytes) -> Element:
@@ -168,17 +162,6 @@ def _one_or_many(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise DocumentError("a property stands in it twice")
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise DocumentError(f"{name} is not JSON")
-
-
 def _no_doctype(*_facts: object) -> None:
     raise DocumentError("it holds a document type declaration, which is never read")
 
@@ -187,22 +170,5 @@ def _no_instruction(*_facts: object) -> None:
     raise DocumentError("it holds a processing instruction, which is never read")
 
 
-def _check_depth(value: Any) -> None:
-    waiting = [(value, 0)]
-    while waiting:
-        found, depth = waiting.pop()
-        if depth > MAX_DEPTH:
-            raise DocumentError("it is nested too deep")
-        inner = found.values() if isinstance(found, dict) else found
-        if isinstance(found, dict | list):
-            waiting += [(item, depth + 1) for item in inner]
-
-
 def _reason(error: Exception) -> str:
-    if isinstance(error, DocumentError):
-        return str(error)
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at character {error.pos}"
-    if isinstance(error, UnicodeError):
-        return "it is not UTF-8"
-    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+    return "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -34,6 +32,7 @@ from partner_tools.clients.oem_tenant import (
     tenant_in,
 )
 from partner_tools.errors import InputError
+from partner_tools.foreign import ForeignError, read_toml
 
 Validate = Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
 """Gives the path and the message of each thing that `oem-profile.schema.json` rejects."""
@@ -58,21 +57,13 @@ def read_profile(text: str, validate: Validate) -> Profile:
 
 def _parse(text: str) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(text, parse_float=_finite)
-    except ValueError as error:
+        return read_toml(text)
+    except ForeignError as error:
         raise InputError(
             f"the wire profile is not TOML: {error}",
             rule="profile-syntax",
             remedy="correct the line, or start again from samples/oem-sync.toml",
         ) from error
-
-
-def _finite(text: str) -> float:
-    """TOML has `nan` and `inf`, which are no number of seconds."""
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is not a number")
-    return number
 
 
 _Key = tuple[str, ...]

@@ -16,13 +16,13 @@ from partner_tools.signatures import (
     sign,
     signatures_document,
 )
+from partner_tools.workspace.reading import SIGNATURES_BYTES, read_document
 from partner_tools.workspace.surroundings import now
 
 if TYPE_CHECKING:
     from partner_tools.ed25519 import SigningKey
 
-MOST_BYTES = 65_536
-"""A file of signatures: 20 of them have 6,000 bytes."""
+_REMEDY = "get the file from who signed once more, or delete it and have it signed again"
 
 
 def approval_rule(config: Config) -> ApprovalRule:
@@ -55,14 +55,11 @@ def load_signatures(path: Path, purpose: Purpose) -> dict[str, Any] | None:
     """
     from partner_tools.intake.schema import checker
 
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
-        document: Any = json.loads(content) if len(content) <= MOST_BYTES else None
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise _no_signatures(path, type(error).__name__) from error
+    document = read_document(
+        path, SIGNATURES_BYTES, what="the signatures", rule="signatures-invalid", remedy=_REMEDY
+    )
     faults = checker("signatures").violations(document)
     if faults:
         raise _no_signatures(path, faults[0].message)
@@ -91,5 +88,5 @@ def _no_signatures(path: Path, why: str) -> InputError:
     return InputError(
         f"{str(path)!r} does not hold the signatures that it should: {why}",
         rule="signatures-invalid",
-        remedy="get the file from who signed once more, or delete it and have it signed again",
+        remedy=_REMEDY,
     )

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.errors import GuardError, InputError
+from partner_tools.foreign import shown_plainly
 from partner_tools.model import Batch, ChannelName, Device, Plan, Problem, Reason, Severity
+from partner_tools.workspace.reading import PLAN_BYTES, read_document
 
 if TYPE_CHECKING:
     from partner_tools.intake.source import Source
@@ -117,25 +119,19 @@ def load_plan(path: Path) -> tuple[Plan, dict[str, Any]]:
 
     Raises InputError for what is not a plan, GuardError where it does not match its digest.
     """
-    import json
-
     from partner_tools.intake.schema import checker
     from partner_tools.plan_file import read_plan
 
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"the plan {str(path)!r} cannot be read: {error}",
-            rule="plan-unreadable",
-            remedy="name a file that `partner-tools plan -o` wrote",
-        ) from error
+    remedy = "name a file that `partner-tools plan -o` wrote"
+    document = read_document(
+        path, PLAN_BYTES, what="the plan", rule="plan-unreadable", remedy=remedy
+    )
     faults = checker("plan").violations(document)
     if faults:
         raise InputError(
             f"the plan {str(path)!r} is not a plan: {faults[0].message}",
             rule="plan-invalid",
-            remedy="name a file that `partner-tools plan -o` wrote",
+            remedy=remedy,
         )
     return read_plan(document), document
 
@@ -146,7 +142,7 @@ def write_plan(document: dict[str, Any], path: Path) -> None:
 
     from partner_tools.private_file import write_private
 
-    text = json.dumps(document, ensure_ascii=False, indent=2)
+    text = shown_plainly(json.dumps(document, ensure_ascii=False, indent=2))
     write_private(path, f"{text}\n".encode())
 
 

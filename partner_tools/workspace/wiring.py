@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from partner_tools.config import Config, read_config
 from partner_tools.errors import InputError
 from partner_tools.events import History
+from partner_tools.foreign import ForeignError
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
 from partner_tools.model import ChannelName
+from partner_tools.workspace.reading import HOLD_LIST_BYTES, read_bytes
 from partner_tools.workspace.stopping import StopSign
 from partner_tools.workspace.surroundings import new_id, now, user_config_folder, user_data_folder
 
@@ -81,8 +83,8 @@ def held(config: Config) -> frozenset[str]:
     if file is None:
         return frozenset()
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_bytes(file, HOLD_LIST_BYTES).decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError, ForeignError) as error:
         raise InputError(
             f"the hold list {str(file)!r} cannot be read: {error}",
             rule="hold-list-unreadable",

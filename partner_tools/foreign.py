@@ -1,0 +1,114 @@
+"""JSON and TOML that somebody else wrote: one meaning, or none. Pure.
+
+What a person reads in an editor and what a program makes of it must not differ, so a property that
+stands twice is refused. What later code would stumble over is refused as well: NaN, depth, numbers
+of thousands of digits, texts that are not Unicode.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from typing import Any, Final
+
+DEPTH: Final = 32
+"""Objects and lists within each other; a handoff, the deepest of our documents, has nine."""
+TOML_CHARACTERS: Final = 1_048_576
+"""A configuration or a wire profile. Those of ours have 2,000."""
+
+
+class ForeignError(ValueError):
+    """The text is not the JSON or TOML that it should be; says why, in a clause."""
+
+
+def read_json(content: bytes) -> Any:
+    """The value of a JSON text, with or without a byte order mark.
+
+    Raises ForeignError for anything else, for properties that stand twice, NaN, depth beyond
+    DEPTH, and texts that are not Unicode.
+    """
+    try:
+        value = json.loads(
+            content.decode("utf-8-sig"),
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_no_constant,
+        )
+        _check_depth(value)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise ForeignError(_reason(error)) from error
+    return value
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises ForeignError for anything else, for more than TOML_CHARACTERS, and depth beyond DEPTH.
+    """
+    if len(text) > TOML_CHARACTERS:
+        raise ForeignError(f"it has more than {TOML_CHARACTERS:,} characters")
+    try:
+        tables = tomllib.loads(text, parse_float=_finite)
+        _check_depth(tables)
+    except (ValueError, RecursionError) as error:
+        raise ForeignError(_reason(error)) from error
+    return tables
+
+
+def shown_plainly(text: str) -> str:
+    """A JSON text in which nothing moves, hides or reorders what stands beside it.
+
+    What cannot be printed stands as its escape: bidirectional marks, zero-width characters, and
+    what is not Unicode. The value that is read from it is the same.
+    """
+    return "".join(
+        character if character.isprintable() or character == "\n" else _escaped(character)
+        for character in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character, ensure_ascii=True)[1:-1]
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ForeignError("a property stands in it twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ForeignError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    """TOML has `nan` and `inf`, which are no number of anything."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ForeignError(f"{text} is not a number")
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    waiting = [(value, 0)]
+    while waiting:
+        found, depth = waiting.pop()
+        if depth > DEPTH:
+            raise ForeignError("it is nested too deep")
+        inner = found.values() if isinstance(found, dict) else found
+        if isinstance(found, dict | list):
+            waiting += [(item, depth + 1) for item in inner]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos}"
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8"
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    if isinstance(error, ForeignError | tomllib.TOMLDecodeError):
+        return str(error)
+    return "a number in it has too many digits"
