@@ -8,7 +8,7 @@ matches more than once is ambiguous and never guessed.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from partner_tools.model import (
@@ -162,6 +162,29 @@ def changed(planned: PlannedDevice, now: Index) -> str | None:
     return None
 
 
+def is_held(planned: PlannedDevice, held: Collection[str]) -> bool:
+    """Whether the hold list names the device: as the batch names it, or as it is registered.
+
+    `held` are trimmed serials and product key ids.
+    """
+    identity, found = planned.device.identity, planned.found
+    names = [identity.serial_number, identity.product_key_id]
+    if found is not None:
+        names += [found.serial_number, found.product_key_id]
+    return any(name.strip() in held for name in names if name)
+
+
+def held_back(planned: PlannedDevice) -> PlannedDevice:
+    """The device refused, because the hold list names it."""
+    return _settled(
+        planned,
+        Outcome.REFUSED,
+        rule="hold-list",
+        detail="the hold list names this device",
+        remedy="take it off the hold list if it may be removed",
+    )
+
+
 def _difference(before: Registration, now: Registration) -> str | None:
     if before.serial_number == now.serial_number:
         return None
@@ -203,20 +226,8 @@ def _resolve_one(
         )
     known = indexes[named]
     blank = replace(blank, customer=known.estate.customer.tenant_id)
-    if _is_held(device.identity, held):
-        return _settled(
-            blank,
-            Outcome.REFUSED,
-            rule="hold-list",
-            detail="the hold list names this device",
-            remedy="take it off the hold list if it may be removed",
-        )
-    return _choose(blank, match(device.identity, known), known)
-
-
-def _is_held(identity: Identity, held: frozenset[str]) -> bool:
-    names = (identity.serial_number, identity.product_key_id)
-    return any(name is not None and name.strip() in held for name in names)
+    chosen = _choose(blank, match(device.identity, known), known)
+    return held_back(chosen) if is_held(chosen, held) else chosen
 
 
 def _choose(blank: PlannedDevice, matched: tuple[Registration, ...], known: Index) -> PlannedDevice:

@@ -147,6 +147,13 @@ def test_the_hold_list_refuses_by_serial_and_by_product_key() -> None:
     assert ["hold-list", "hold-list"] == [each.rule for each in planned]
 
 
+def test_the_hold_list_refuses_by_what_is_registered_too() -> None:
+    """A row may name a serial and the hold list the product key id of the same registration."""
+    (planned,) = plan([row(2, serial_number="KEYED")], *ESTATE, held=frozenset({"3305670000021"}))
+
+    assert (planned.outcome, planned.rule) == (Outcome.REFUSED, "hold-list")
+
+
 def test_a_barred_customer_has_its_devices_refused() -> None:
     devices = [
         row(2, serial_number="PF1ABC"),

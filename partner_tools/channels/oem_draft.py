@@ -21,7 +21,7 @@ from partner_tools.model import (
     PlannedDevice,
     TenantId,
 )
-from partner_tools.plan import Draft
+from partner_tools.plan import Draft, held_back, is_held
 
 Derive = Callable[[str], Identity]
 """What a hardware hash says of its machine, without the hash; InputError where it is none."""
@@ -106,22 +106,15 @@ def _plan_one(
         customer=TenantId(customer) if customer else None,
         outcome=Outcome.PENDING,
     )
-    refusal = _objection(device, profile, held)
+    if is_held(blank, held):
+        return held_back(blank)
+    refusal = _objection(device, profile)
     return replace(blank, detail=_how(device, profile)) if refusal is None else refusal(blank)
 
 
-def _objection(
-    device: Device, profile: Profile, held: Collection[str]
-) -> Callable[[PlannedDevice], PlannedDevice] | None:
+def _objection(device: Device, profile: Profile) -> Callable[[PlannedDevice], PlannedDevice] | None:
     """Why this device stays here, as the change that says so; None where it may go."""
     identity = device.identity
-    names = (identity.serial_number, identity.product_key_id)
-    if any(name.strip() in held for name in names if name):
-        return _refusal(
-            "hold-list",
-            "the hold list names this device",
-            "take it off the hold list if it may be removed",
-        )
     if device.contradictions:
         return _refusal(
             "contradiction",

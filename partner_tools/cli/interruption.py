@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
-
-import click
 
 from partner_tools.workspace.stopping import StopSign
 
 EXIT_INTERRUPTED = 130
+STDERR = 2
 
 
 @contextmanager
-def heeding(stop: StopSign) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into `stop` while the block lasts."""
+def heeding(stop: StopSign, last_words: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into `stop` while the block lasts.
+
+    `last_words` is what the second one, which ends at once, leaves on stderr: how to go on.
+    """
     before = {name: signal.getsignal(name) for name in _signals()}
     for name in before:
-        signal.signal(name, lambda _number, _frame: _heed(stop))
+        signal.signal(name, lambda _number, _frame: _heed(stop, last_words))
     try:
         yield
     finally:
@@ -46,11 +48,19 @@ def _signals() -> list[signal.Signals]:
     return names
 
 
-def _heed(stop: StopSign) -> None:
+def _heed(stop: StopSign, last_words: Callable[[], str | None]) -> None:
     if stop.is_set():
+        _write(last_words())
         os._exit(EXIT_INTERRUPTED)
     stop.set()
-    click.echo("Stopping: answers in flight are awaited; Ctrl-C again ends at once.", err=True)
+    _write("Stopping: answers in flight are awaited; Ctrl-C again ends at once.")
+
+
+def _write(line: str | None) -> None:
+    """A line on stderr past its buffer, which the interrupted code may be writing to just now."""
+    if line:
+        with suppress(OSError):
+            os.write(STDERR, f"{line}\n".encode())
 
 
 def _end_prompt(_number: int, _frame: FrameType | None) -> None:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import update_wrapper
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from partner_tools.cli.commands import load, sections
 from partner_tools.cli.options import Common, common, take_common
 from partner_tools.cli.output import print_error, print_json, print_whatever_comes, tell
-from partner_tools.errors import Interrupted, PartnerToolsError, UnsaidError
+from partner_tools.errors import (
+    InputError,
+    Interrupted,
+    PartnerToolsError,
+    UnknownRunError,
+    UnsaidError,
+)
 from partner_tools.workspace.stopping import StopSign
 
 EXIT_BUG = 1
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk is full where standard output or a temporary file goes: no bug."""
+WITHOUT_DOCUMENT = (Interrupted, UnknownRunError)
+"""An unknown run is a misuse of the command line, and those print nothing on stdout."""
 
 
 @dataclass(slots=True)
@@ -23,13 +34,14 @@ class Call:
     """What a command was called with besides its own arguments.
 
     `breaking_off` is set while a run goes on: where the command ends early it prints the run's
-    result, and gives the command that goes on with it. `stop_sign` makes what a command is
-    stopped by, and waits with.
+    result, and gives the command that goes on with it; where it ends at once, `going_on` is that
+    command. `stop_sign` makes what a command is stopped by, and waits with.
     """
 
     common: Common = field(default_factory=Common)
     output: str = "text"
     breaking_off: Callable[[PartnerToolsError], str | None] | None = None
+    going_on: str | None = None
     stop_sign: Callable[[], StopSign] = StopSign
 
     def again(self, *words: str) -> str:
@@ -96,11 +108,13 @@ class Program(click.Group):
             ctx.exit(Interrupted.exit_code)
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                _report_bug(ctx)
+            _end(call, _without_room(error))
+            ctx.exit(InputError.exit_code)
         except Exception:  # noqa: BLE001 - the one place where a bug is reported as such
-            import traceback
-
-            tell(f"{traceback.format_exc()}\nThis is a bug in partner-tools; please report it.")
-            ctx.exit(EXIT_BUG)
+            _report_bug(ctx)
 
 
 def command(name: str) -> Callable[[Callable[..., int | None]], click.Command]:
@@ -129,11 +143,36 @@ def command(name: str) -> Callable[[Callable[..., int | None]], click.Command]:
 def _end(call: Call, error: PartnerToolsError) -> None:
     """Print what there is to print: the run's result, or the error as JSON; then what to do."""
     print_error(error)
+    try:
+        _print_end(call, error)
+    except OSError as unwritable:
+        if unwritable.errno not in NO_ROOM:
+            raise
+        tell(f"the result cannot be written: {unwritable.strerror}")
+
+
+def _print_end(call: Call, error: PartnerToolsError) -> None:
     if call.breaking_off is not None:
         last_words = call.breaking_off(error)
         if last_words:
             tell(last_words)
-    elif call.output == "json" and error.exit_code != Interrupted.exit_code:
+    elif call.output == "json" and not isinstance(error, WITHOUT_DOCUMENT):
         from partner_tools.result import error_document
 
         print_json(error_document(error))
+
+
+def _report_bug(ctx: click.Context) -> NoReturn:
+    import traceback
+
+    tell(f"{traceback.format_exc()}\nThis is a bug in partner-tools; please report it.")
+    ctx.exit(EXIT_BUG)
+
+
+def _without_room(error: OSError) -> InputError:
+    return InputError(
+        f"the output cannot be written: {error.strerror}",
+        rule="no-room",
+        remedy="make room, or write it elsewhere; what was done is in the ledger: "
+        "`partner-tools runs`",
+    )

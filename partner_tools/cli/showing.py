@@ -54,6 +54,7 @@ class Showing(Onlooker):
         """Say the run's id, and from here on print its result however the command ends."""
         self._run = run
         self.call.breaking_off = self._break_off
+        self.call.going_on = self.call.again("resume", run)
         tell(f"run {run}")
 
     def planned(self, plan: Plan) -> None:
@@ -85,7 +86,7 @@ class Showing(Onlooker):
 
     def ended(self, run: RunId) -> None:
         """Print the run's result."""
-        self.call.breaking_off = None
+        self.call.breaking_off = self.call.going_on = None
         self.show(read_result(self.ledger, run))
 
     def show(self, result: RunResult) -> None:

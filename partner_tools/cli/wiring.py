@@ -39,7 +39,7 @@ def opened(call: Call) -> Iterator[Workspace]:
 
     common = call.common
     with (
-        heeding(stop := call.stop_sign()),
+        heeding(stop := call.stop_sign(), lambda: call.going_on),
         open_workspace(
             config=common.config, profile=common.profile, ledger=common.ledger, stop=stop
         ) as workspace,

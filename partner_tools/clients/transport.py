@@ -227,6 +227,12 @@ class Transport:
                 request_id=request_id_of(request),
                 retry_after=error.retry_after,
             ) from error
+        if not (token.isascii() and token.isprintable() and " " not in token):
+            raise AuthError(
+                "the token holds a character that no token has, such as a blank or a line break",
+                remedy="Look at how it was copied or minted, and hand it in again.",
+                rule="bad-token",
+            )
         self._sent.token = token
         return token
 

@@ -59,10 +59,16 @@ def find_run(connection: Connection, name: str) -> RowMapping:
     query = select(runs).where(runs.c.run >= name, runs.c.run < name + "\x7f")
     found = connection.execute(query.order_by(runs.c.run).limit(_NAMED_AT_MOST)).mappings().all()
     if not found or not name:
-        raise UnknownRunError(f"the ledger has no run '{name}'")
+        raise UnknownRunError(
+            f"the ledger has no run '{name}'",
+            remedy="see them with `partner-tools runs`; --ledger names another ledger",
+        )
     if found[0]["run"] != name and len(found) > 1:
         named = ", ".join(row["run"] for row in found)
-        raise UnknownRunError(f"'{name}' is the beginning of several runs: {named}")
+        raise UnknownRunError(
+            f"'{name}' is the beginning of several runs: {named}",
+            remedy="give more of the run's id",
+        )
     return found[0]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from partner_tools.events import Event, Kind, State
@@ -116,9 +116,10 @@ def without(plan: Plan, refused: frozenset[int]) -> Plan:
 def refuse_changed(place: Workplace, plan: Plan) -> int:
     """Compare an old plan with the service; the number of devices refused because they changed.
 
-    Only devices of which nothing has been sent are compared.
+    Only devices of which nothing has been sent are compared. A plan from the future is as good as
+    an old one: one of the two clocks is wrong.
     """
-    if place.now() - plan.created_at <= PLAN_GOOD_FOR:
+    if timedelta(0) <= place.now() - plan.created_at <= PLAN_GOOD_FOR:
         return 0
     ready = {
         each.index for each in place.ledger.devices(plan.run) if each.history.state is State.READY

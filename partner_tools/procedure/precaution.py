@@ -1,8 +1,8 @@
-"""What the customer's tenant says against a removal, before it: named, and refused if wanted."""
+"""What speaks against a removal right before it: the hold list, and the customer's tenant."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from partner_tools.events import Event, State
 from partner_tools.ledger import Ledger, RunDevice
 from partner_tools.model import Outcome, Plan, RunId
 from partner_tools.outstanding.risks import REFUSING, WORDS, Risk, risks
+from partner_tools.plan import held_back, is_held
 from partner_tools.procedure.observation import decision
 from partner_tools.procedure.planning import resolution, without
 
@@ -25,6 +26,17 @@ def risks_of(ledger: Ledger, run: RunId, at: datetime) -> dict[Risk, list[RunDev
         for risk in risks(decision(device, reason, at)):
             found[risk].append(device)
     return {risk: devices for risk, devices in found.items() if devices}
+
+
+def refuse_held(ledger: Ledger, plan: Plan, held: Collection[str], at: datetime) -> Plan:
+    """Refuse what the hold list names by now, though the plan may be older; durable on return.
+
+    The plan without these removals.
+    """
+    ready = {each.index for each in ledger.devices(plan.run, states={State.READY})}
+    found = [each for each in plan.devices if each.index in ready and is_held(each, held)]
+    ledger.record([resolution(plan.run, held_back(each), at) for each in found])
+    return without(plan, frozenset(each.index for each in found))
 
 
 def refuse_risky(

@@ -151,9 +151,11 @@ class Conduct:
         if self.wishes.dry_run:
             return
         from partner_tools.procedure.planning import heed_limits, refuse_changed
+        from partner_tools.procedure.precaution import refuse_held
         from partner_tools.procedure.removal import remove, verify_removal
 
         approved_by = self._approved(plan)
+        plan = refuse_held(self.ledger, plan, held(self.config), now())
         plan = heed_limits(place, plan, limits(self.config, self.wishes.max_devices))
         plan = self._look_before(place, plan)
         self._confirm(place, plan, approved_by)

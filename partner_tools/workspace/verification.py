@@ -79,6 +79,7 @@ def _look_at_channel(
         if not place.channel.observable:
             onlooker.told(f"{record.channel} cannot be observed: nothing was looked for")
             return False
-        onlooker.told(f"looking for up to {wait:.0f} s whether what was removed is gone")
+        how_long = f"for up to {wait:.0f} s" if wait else "once"
+        onlooker.told(f"looking {how_long} whether what was removed is gone")
         verify_removal(place, record.run, wait_seconds=wait)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,7 +82,8 @@ def test_a_missing_file_is_one_sentence(program: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "exit_code"), [("expired", 4), ("wrongAudience", 4), ("userNoMfa", 4)]
+    ("kind", "exit_code"),
+    [("expired", 4), ("wrongAudience", 4), ("userNoMfa", 4), ("userNoRole", 4)],
 )
 def test_a_token_that_is_refused_ends_with_what_to_do(
     sandbox: Sandbox, tmp_path: Path, kind: str, exit_code: int
@@ -365,6 +367,65 @@ def test_the_hold_list_keeps_a_device(program: Program, sandbox: Sandbox) -> Non
     document = program.json(*DEREGISTER, program.serials("SN-1", "SN-2"), exit_code=7)
 
     assert outcomes(document) == {"SN-1": "refused", "SN-2": "removed"}
+
+
+def test_the_hold_list_keeps_what_an_older_plan_would_remove(
+    program: Program, sandbox: Sandbox
+) -> None:
+    plan = program.folder / "plan.json"
+    arguments = ("--via", "partner-center", "--customer", CONTOSO, "-o", plan)
+    assert program("plan", program.serials("SN-1", "SN-2"), *arguments).exit_code == 0
+    (program.folder / "hold.txt").write_text("SN-1\n", encoding="utf-8")
+    (program.folder / "partner-tools.toml").write_text(
+        '[default.guards]\nhold_list = "hold.txt"\n', encoding="utf-8"
+    )
+
+    document = program.json("deregister", "--plan", plan, "--yes", exit_code=7)
+
+    assert outcomes(document) == {"SN-1": "refused", "SN-2": "removed"}
+    assert "hold list" in document["devices"][0]["detail"]
+    assert deletes(sandbox) == 1
+
+
+def test_a_broken_token_is_not_sent_and_not_tried_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    program = program_for(sandbox, tmp_path, PARTNER_TOOLS_ACCESS_TOKEN="ey.one\r\ntwo")
+
+    result = program(*DEREGISTER[:1], program.serials("SN-1"), *DEREGISTER[1:])
+
+    assert result.exit_code == 4
+    assert "line break" in result.stderr
+    assert "ey.one" not in result.output
+    assert not sandbox.log.entries
+
+
+def test_an_unknown_run_is_a_usage_error_with_nothing_on_stdout(program: Program) -> None:
+    result = program("resume", "20200101", "--output", "json")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "partner-tools runs" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the full device is Linux's")
+@pytest.mark.parametrize("output", ["text", "json", "jsonl"])
+def test_a_full_disk_behind_stdout_is_one_sentence(
+    program: Program, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    program(*DEREGISTER, program.serials("SN-1"))
+    for name, value in program.environment.items():
+        monkeypatch.setenv(name, value)
+
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "partner_tools", "runs", "--output", output],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert ended.returncode == 3
+    assert "Traceback" not in ended.stderr
+    assert "No space left" in ended.stderr
 
 
 def test_the_daily_limit_counts_over_runs(program: Program) -> None:

@@ -96,10 +96,11 @@ def test_a_second_signal_ends_at_once_and_stays_resumable(
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     begun = time.monotonic()
-    process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=30)
 
     assert process.returncode == 130
     assert time.monotonic() - begun < 5
+    assert stderr.splitlines()[-1] == f"partner-tools resume {_runs(program)[0]['run']}"
     sandbox.behave(faults_from({"schemaVersion": "1"}))
     finished = program.json("resume", _runs(program)[0]["run"])
     assert set(finished["counts"]) <= {"removed", "absent"}

@@ -188,7 +188,7 @@ def test_whatever_the_address_it_stays_on_the_host_or_is_refused(text: str) -> N
 def test_a_token_that_is_no_header_is_refused_without_being_shown(token: str) -> None:
     tokens = Tokens()
     tokens.token = lambda: token  # type: ignore[method-assign]
-    with pytest.raises(errors.Unsent) as raised:
+    with pytest.raises(errors.AuthError) as raised:
         Transport(BASE, tokens=tokens).send(GET)
     assert token not in str(raised.value)
     assert raised.value.__cause__ is None

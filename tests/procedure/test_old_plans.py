@@ -108,12 +108,15 @@ def test_a_fresh_plan_is_not_compared(ledger: Ledger, tmp_path: Path) -> None:
     assert (refused, channel.compared) == (0, [])
 
 
-def test_a_device_that_changed_since_an_old_plan_is_refused(ledger: Ledger, tmp_path: Path) -> None:
+@pytest.mark.parametrize("age", [PLAN_GOOD_FOR + timedelta(seconds=1), -timedelta(seconds=1)])
+def test_a_device_that_changed_since_an_old_plan_is_refused(
+    ledger: Ledger, tmp_path: Path, age: timedelta
+) -> None:
+    """A plan from the future was made by a clock that is wrong, or is read by one."""
     channel = Listing({0: "it is registered under another id now"})
     plan, _ = make_plan(place(ledger, channel, tmp_path, AT), ledger.run(RUN), held=frozenset())
-    later = AT + PLAN_GOOD_FOR + timedelta(seconds=1)
 
-    refused = refuse_changed(place(ledger, channel, tmp_path, later), plan)
+    refused = refuse_changed(place(ledger, channel, tmp_path, AT + age), plan)
 
     first, second = ledger.devices(RUN)
     assert (refused, channel.compared) == (1, [0, 1])
