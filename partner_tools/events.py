@@ -21,6 +21,7 @@ class Kind(StrEnum):
     """What can happen. The first group happens to a run, the second to one device of it."""
 
     CREATED = "created"
+    QUEUED = "queued"
     PLANNED = "planned"
     CONFIRMED = "confirmed"
     STARTED = "started"
@@ -375,6 +376,7 @@ _READERS = {
 
 RUN_STATES: Mapping[Kind, RunState] = {
     Kind.CREATED: RunState.PLANNING,
+    Kind.QUEUED: RunState.QUEUED,
     Kind.PLANNED: RunState.PLANNED,
     Kind.CONFIRMED: RunState.PLANNED,
     Kind.STARTED: RunState.RUNNING,

@@ -58,10 +58,11 @@ GONE = frozenset({Outcome.REMOVED, Outcome.ABSENT})
 
 
 class RunState(StrEnum):
-    """How far a run has come. Only `planning`, `running` and `interrupted` can be resumed into."""
+    """How far a run has come. `queued` waits for a worker of the fleet."""
 
     PLANNING = "planning"
     PLANNED = "planned"
+    QUEUED = "queued"
     RUNNING = "running"
     INTERRUPTED = "interrupted"
     STOPPED = "stopped"

@@ -43,7 +43,7 @@ def result_document(
 
 def shown_state(state: RunState) -> RunState:
     """The state as results name it: a run that is not over was interrupted."""
-    if state in (RunState.PLANNING, RunState.RUNNING):
+    if state in (RunState.PLANNING, RunState.QUEUED, RunState.RUNNING):
         return RunState.INTERRUPTED
     return RunState.STOPPED if state is RunState.CANCELLED else state
 

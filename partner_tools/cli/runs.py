@@ -113,6 +113,7 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "run": record.run,
         "state": record.state.value,
         "channel": record.channel.value,
+        "depot": record.depot,
         "customers": list(record.customers),
         "batchId": record.batch_id,
         "startedAt": record.created_at.isoformat(),

@@ -258,6 +258,7 @@ def run_from(columns: Columns, customers: tuple[TenantId, ...], state: RunState)
         customers=customers,
         actor=columns["actor"],
         settings=json.loads(columns["settings"]),
+        depot=columns["depot"],
         devices=columns["devices"],
         counts={outcome: counts[outcome] for outcome in Outcome if outcome in counts},
         created_at=created_at,

@@ -74,6 +74,7 @@ def created_columns(payload: Mapping[str, Any]) -> dict[str, Any]:
         "customer": codec.index_text(payload["customer"]),
         "actor": codec.index_text(payload["actor"]),
         "settings": codec.json_text(payload["settings"]),
+        "depot": codec.index_text(payload.get("depot")),
         "devices": payload["devices"],
     }
 
@@ -89,6 +90,7 @@ def _created_payload(start: RunStart) -> dict[str, Any]:
         "customer": start.customer,
         "actor": start.actor,
         "settings": codec.without_hashes(start.settings),
+        **({} if start.depot is None else {"depot": start.depot}),
         "devices": 0,
     }
 

@@ -6,6 +6,7 @@ synchronous_commit). Writers take turns: SQLite by BEGIN IMMEDIATE, PostgreSQL b
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import threading
@@ -41,6 +42,8 @@ class Database:
         self.held: set[str] = set()
         self._turn = threading.Lock()
         self._writing: Connection | None = None
+        self._aside_turn = threading.Lock()
+        self._beside: Connection | None = None
         with explained(self.place):
             self.engine = _engine(url, self.path, patience)
         self.dialect = self.engine.dialect
@@ -67,11 +70,20 @@ class Database:
             with connection.begin():
                 yield connection
 
+    @contextmanager
+    def aside(self) -> Iterator[Connection]:
+        """A transaction beside those of `write`, which never waits for one of them."""
+        with self._aside_turn, self._explained():
+            if self._beside is None or self._beside.invalidated:
+                self._beside = self.engine.connect()
+            with self._beside.begin():
+                yield self._beside
+
     def close(self) -> None:
         """Give back every connection."""
-        with self._turn, self._explained():
-            if self._writing is not None:
-                self._writing.close()
+        with self._turn, self._aside_turn, self._explained():
+            for connection in filter(None, (self._writing, self._beside)):
+                connection.close()
             self.engine.dispose()
 
     def _writing_session(self) -> Connection:
@@ -118,6 +130,13 @@ def insert_new(
         )
     else:
         connection.execute(statement.on_conflict_do_nothing(index_elements=keys), list(rows))
+
+
+def take_turns(connection: Connection, subject: str) -> None:
+    """Let nobody else do this until the transaction ends; on SQLite writers take turns anyway."""
+    if connection.dialect.name == "postgresql":
+        number = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], "big", signed=True)
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (number,))
 
 
 def advisory_key(number: int) -> tuple[int, int]:
@@ -230,6 +249,10 @@ def _postgresql_engine(url: URL, patience: float) -> Engine:
     def set_up(connection: Any, _record: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = {int(patience * 1000)}")
+            # A machine that lost its power keeps its locks until the server misses it.
+            cursor.execute("SET tcp_keepalives_idle = 10")
+            cursor.execute("SET tcp_keepalives_interval = 5")
+            cursor.execute("SET tcp_keepalives_count = 3")
             cursor.execute(
                 "SELECT set_config('synchronous_commit', 'on', false)"
                 " WHERE current_setting('synchronous_commit') = 'off'"

@@ -31,6 +31,7 @@ from partner_tools.ledger.records import (
     RememberedRate,
     RunDevice,
     RunHead,
+    RunStart,
     StoredEvent,
     UnknownRunError,
 )
@@ -51,6 +52,7 @@ class RunFilter:
     since: datetime | None = None
     until: datetime | None = None
     serial: str | None = None
+    depot: str | None = None
     batch_id: str | None = None
 
 
@@ -84,9 +86,30 @@ def matching_runs(wanted: RunFilter) -> Select[Any]:
         query = query.where(runs.c.state.in_([state.value for state in wanted.states]))
     if wanted.channel is not None:
         query = query.where(runs.c.channel == wanted.channel.value)
+    if wanted.depot is not None:
+        query = query.where(runs.c.depot == codec.index_text(wanted.depot))
     if wanted.batch_id is not None:
         query = query.where(runs.c.batch_id == codec.index_text(wanted.batch_id))
     return between(query, runs.c.created_at, wanted.since, wanted.until)
+
+
+def run_state(connection: Connection, run: RunId) -> RunState:
+    """The state of the run as it is stored. Raises UnknownRunError."""
+    state = connection.execute(select(runs.c.state).where(runs.c.run == run)).scalar()
+    if state is None:
+        raise UnknownRunError(f"the ledger has no run '{run}'")
+    return RunState(state)
+
+
+def submitted_run(connection: Connection, start: RunStart) -> str | None:
+    """The last run that was submitted with this batch id to this channel and not cancelled."""
+    query = select(runs.c.run).where(
+        runs.c.batch_id == codec.index_text(start.batch_id),
+        runs.c.channel == start.channel.value,
+        runs.c.depot.is_not(None),
+        runs.c.state != RunState.CANCELLED.value,
+    )
+    return connection.execute(query.order_by(runs.c.created_at.desc()).limit(1)).scalar()
 
 
 def customers_of(connection: Connection, wanted: Sequence[str]) -> dict[str, tuple[TenantId, ...]]:
@@ -106,9 +129,10 @@ def run_devices(
     run: RunId,
     states: Collection[State] | None = None,
     outcomes: Collection[Outcome] | None = None,
+    after: int = -1,
 ) -> Iterator[RunDevice]:
     """The devices of a run in the order of the batch, in these states and with these outcomes."""
-    query = select(devices).where(devices.c.run == run)
+    query = select(devices).where(devices.c.run == run, devices.c.idx > after)
     if states is not None:
         query = query.where(devices.c.state.in_([state.value for state in states]))
     if outcomes is not None:

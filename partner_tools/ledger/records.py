@@ -39,7 +39,8 @@ class RunStart:
     """What is known of a run before it is planned.
 
     `settings` is a JSON object without secrets: whatever `resume` needs to go on as it began.
-    `actor` is who started it, as the caller knows it. `customer` is as the user gave it.
+    `actor` is who started it, as the caller knows it. `customer` is as the user gave it. `depot` is
+    who handed it to the fleet, None for a run of one machine.
     """
 
     run: RunId
@@ -53,6 +54,7 @@ class RunStart:
     customer: str | None = None
     actor: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    depot: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ class RunRecord:
     customers: tuple[TenantId, ...]
     actor: str | None
     settings: Mapping[str, Any]
+    depot: str | None
     devices: int
     counts: Mapping[Outcome, int]
     created_at: datetime

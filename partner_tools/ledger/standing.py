@@ -54,7 +54,12 @@ class Group:
 
 
 def move_run(tally: RunTally, kind: Kind, at: str) -> None:
-    """Let a run's own event move its state, its beginning and its end."""
+    """Let a run's own event move its state, its beginning and its end.
+
+    Nothing moves a cancelled run: who worked on it may note its end a moment later.
+    """
+    if tally.state == RunState.CANCELLED:
+        return
     state = RUN_STATES[kind]
     tally.state = state.value
     if state is RunState.RUNNING:

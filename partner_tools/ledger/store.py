@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import RowMapping, select
 
 from partner_tools.events import Event, Kind, State
 from partner_tools.ledger import chain, codec, reading
 from partner_tools.ledger.append import Appender
-from partner_tools.ledger.creation import insert_run, store_plan
-from partner_tools.ledger.database import Database, connect, insert_new
+from partner_tools.ledger.creation import append_all, insert_run, store_plan
+from partner_tools.ledger.database import Database, connect, insert_new, take_turns
 from partner_tools.ledger.draft import Draft, make_draft
+from partner_tools.ledger.exchange import exchange
 from partner_tools.ledger.export import exported_events
 from partner_tools.ledger.hold import hold_run, run_is_held
 from partner_tools.ledger.purge import purge_runs
@@ -36,6 +37,8 @@ from partner_tools.ledger.verify import find_edits
 from partner_tools.ledger.version import MIGRATIONS, newest_version, read_version
 from partner_tools.ledger.writer import Writer
 from partner_tools.model import ChannelName, Device, Outcome, RunId, RunState, TenantId
+
+T = TypeVar("T")
 
 PATIENCE_SECONDS = 10.0
 """How long to wait for another process that is writing."""
@@ -94,10 +97,54 @@ class Ledger:
         path = self._database.path
         return None if path is None else path.parent
 
+    @property
+    def conninfo(self) -> str | None:
+        """The server's address for other libraries, with its password; None beside a file."""
+        if self._database.path is not None:
+            return None
+        return self._database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def exchange(
+        self, service: str, scope: str, change: Callable[[str | None], tuple[str, T]]
+    ) -> tuple[T, float]:
+        """Let nobody else change the shared pace of a limit scope meanwhile; PostgreSQL only.
+
+        `change` gets its text, None the first time, and gives the new one and an answer. With the
+        answer comes the server's clock, in seconds. A crash may lose what was exchanged in the
+        last second: no pace is worth waiting for a disk.
+        """
+        with self._database.aside() as connection:
+            return exchange(connection, service, scope, change)
+
     def create_run(self, start: RunStart, devices: Iterable[Device]) -> None:
         """Begin a run with the devices of its batch, in their order, and its `created` event."""
         with self._database.write() as connection:
             insert_run(connection, self._appender, start, devices)
+
+    def submit_run(
+        self,
+        start: RunStart,
+        devices: Iterable[Device],
+        enqueue: Callable[[Any], None],
+        *,
+        again: bool = False,
+    ) -> RunRecord | None:
+        """Begin a run that waits for a worker, and enqueue it in the same transaction.
+
+        None once that is durable; without `again` the run that was submitted with this batch id
+        before, where there is one that was not cancelled, and then nothing was done. `enqueue` is
+        called with the driver's own connection.
+        """
+        with self._database.write() as connection:
+            take_turns(connection, f"submit {start.channel} {start.batch_id}")
+            earlier = None if again else reading.submitted_run(connection, start)
+            if earlier is None:
+                insert_run(connection, self._appender, start, devices)
+                queued = Event(run=start.run, kind=Kind.QUEUED, at=start.at, payload={})
+                append_all(connection, self._appender, [queued])
+                enqueue(connection.connection.driver_connection)
+                return None
+        return self.run(earlier)
 
     def save_plan(self, run: RunId, plan_json: str, digest: str, events: Sequence[Event]) -> None:
         """Store the plan of a run: its text, `resolved` events of its devices, one `planned`.
@@ -175,6 +222,7 @@ class Ledger:
         since: datetime | None = None,
         until: datetime | None = None,
         serial: str | None = None,
+        depot: str | None = None,
         batch_id: str | None = None,
         limit: int | None = None,
     ) -> list[RunRecord]:
@@ -190,6 +238,7 @@ class Ledger:
             since=since,
             until=until,
             serial=serial,
+            depot=depot,
             batch_id=batch_id,
         )
         told_by_state = state in {RunState.RUNNING, RunState.INTERRUPTED}
@@ -200,19 +249,26 @@ class Ledger:
         found = [self._record(row, customers) for row in rows]
         return [record for record in found if state in {None, record.state}][:limit]
 
+    def is_cancelled(self, run: RunId) -> bool:
+        """Whether somebody called the run off: no further request of it may leave."""
+        with self._database.read() as connection:
+            return reading.run_state(connection, run) is RunState.CANCELLED
+
     def devices(
         self,
         run: RunId,
         *,
         states: Collection[State] | None = None,
         outcomes: Collection[Outcome] | None = None,
+        after: int = -1,
     ) -> Iterator[RunDevice]:
         """The devices of the run in the order of the batch, a page at a time.
 
         Each page is as it is when it is reached: what `record` did before shows. `states` (for
-        example `events.IN_DOUBT`) and `outcomes` leave out the others.
+        example `events.IN_DOUBT`) and `outcomes` leave out the others, `after`
+        those up to this index.
         """
-        return reading.run_devices(self._database, run, states, outcomes)
+        return reading.run_devices(self._database, run, states, outcomes, after)
 
     def device(self, run: RunId, index: int) -> RunDevice:
         """One device of the run. Raises LookupError where the run has no such device."""

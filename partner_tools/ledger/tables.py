@@ -48,6 +48,7 @@ runs = Table(
     Column("customer", Text),
     Column("actor", Text),
     Column("settings", Text, nullable=False),
+    Column("depot", BYTES),
     Column("devices", Integer, nullable=False),
     Column("counts", Text, nullable=False),
     Column("created_at", BYTES, nullable=False),
@@ -61,6 +62,7 @@ runs = Table(
     Index(None, "created_at", "run"),
     Index(None, "state", "created_at"),
     Index(None, "batch_id", "channel"),
+    Index(None, "depot", "created_at"),
 )
 
 plans = Table(
@@ -139,3 +141,22 @@ rates = Table(
     Column("learned_at", BYTES, nullable=False),
     PrimaryKeyConstraint("service", "scope"),
 )
+
+paces = Table(
+    "paces",
+    metadata,
+    Column("service", BYTES, nullable=False),
+    Column("scope", BYTES, nullable=False),
+    Column("text", Text, nullable=False),
+    PrimaryKeyConstraint("service", "scope"),
+)
+"""The pace that every process on one PostgreSQL ledger shares, as `sharing` writes it."""
+
+depot_logins = Table(
+    "depot_logins",
+    metadata,
+    Column("login", BYTES, nullable=False),
+    Column("depot", BYTES, nullable=False),
+    PrimaryKeyConstraint("login", "depot"),
+)
+"""Who of PostgreSQL's logins sees only these depots; who is not listed sees them all."""

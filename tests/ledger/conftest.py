@@ -45,7 +45,7 @@ def _empty(url: str) -> None:
     import psycopg
 
     with psycopg.connect(url) as connection:
-        connection.execute("TRUNCATE runs, plans, run_customers, devices, events, rates")
+        connection.execute("TRUNCATE runs, plans, run_customers, devices, events, rates, paces")
 
 
 @pytest.fixture(scope="session")

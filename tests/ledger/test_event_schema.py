@@ -74,6 +74,7 @@ def test_every_property_and_definition_is_described_by_a_valid_example() -> None
 
 
 def _story() -> Iterator[tuple[Kind, int | None, dict[str, Any]]]:
+    yield Kind.QUEUED, None, {"rule": "throttled", "detail": "later"}
     yield (
         Kind.RESOLVED,
         0,

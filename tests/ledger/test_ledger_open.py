@@ -24,13 +24,13 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "9999"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
 
 def upgrade():
-    op.add_column("runs", sa.Column("depot", sa.Text))
+    op.add_column("runs", sa.Column("station", sa.Text))
     {after}
 """
 
@@ -56,7 +56,7 @@ def tables_of(path: Path) -> str:
 
 
 def test_names_of_modules_and_revisions_agree() -> None:
-    assert newest_version(MIGRATIONS) == "0001"
+    assert newest_version(MIGRATIONS) == "0002"
 
 
 @posix_only
@@ -282,9 +282,9 @@ def test_an_older_ledger_is_copied_and_brought_up_to_date(
     with Ledger.open(file_url, migrations=newer) as ledger:
         assert ledger.verify(head) == []
     path = path_of(file_url)
-    copy = path.with_name("ledger.db.version-0001.1.bak")
-    assert "depot" in tables_of(path)
-    assert "depot" not in tables_of(copy)
+    copy = path.with_name("ledger.db.version-0002.1.bak")
+    assert "station" in tables_of(path)
+    assert "station" not in tables_of(copy)
     if os.name != "nt":
         assert copy.stat().st_mode & 0o777 == 0o600
     with Ledger.open(sqlite_url(copy)) as ledger:

@@ -468,3 +468,60 @@ def test_a_sync_is_remembered_for_its_tenant_over_all_runs(ledger: Ledger, start
         ledger.record([Event(run=start.run, kind=Kind.SYNCED, at=at, payload=synced)])
     assert ledger.last_sync("here") == start.at + timedelta(minutes=14)
     assert ledger.last_sync("there") is None
+
+
+def submitted(start: RunStart, run: str = "20260417-101530-4f2a9c") -> RunStart:
+    return replace(start, run=RunId(run), depot="leipzig")
+
+
+def test_a_batch_is_submitted_once(ledger: Ledger, start: RunStart) -> None:
+    enqueued: list[str] = []
+    first, second = submitted(start), submitted(start, "20260417-101531-4f2a9c")
+
+    def refuse(_connection: Any) -> None:
+        raise LedgerError("no queue", remedy="make one")
+
+    with pytest.raises(LedgerError, match="no queue"):
+        ledger.submit_run(first, plain(2), refuse)
+    assert ledger.runs() == []
+    assert ledger.submit_run(first, plain(2), lambda _: enqueued.append("first")) is None
+    found = ledger.submit_run(second, plain(2), lambda _: enqueued.append("second"))
+    assert found is not None
+    assert (found.run, found.state, found.depot) == (first.run, RunState.QUEUED, "leipzig")
+    assert enqueued == ["first"]
+    ledger.submit_run(second, plain(1), lambda _: enqueued.append("second"), again=True)
+    assert enqueued == ["first", "second"]
+    assert [each.run for each in ledger.runs(depot="leipzig")] == [second.run, first.run]
+    assert ledger.runs(depot="köln") == []
+    assert ledger.verify() == []
+
+
+def test_nothing_moves_a_cancelled_run(ledger: Ledger, start: RunStart) -> None:
+    ledger.create_run(start, plain(1))
+    assert not ledger.is_cancelled(start.run)
+    for kind in (Kind.STARTED, Kind.CANCELLED, Kind.INTERRUPTED, Kind.FINISHED):
+        ledger.record([happened(kind)])
+    assert ledger.is_cancelled(start.run)
+    assert ledger.run(start.run).state is RunState.CANCELLED
+    assert ledger.verify() == []
+
+
+def test_devices_after_an_index(ledger: Ledger, start: RunStart) -> None:
+    ledger.create_run(start, plain(5))
+    assert [each.index for each in ledger.devices(start.run, after=2)] == [3, 4]
+
+
+def test_a_pace_is_exchanged_by_one_at_a_time(postgresql_ledger: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def count(opened: Ledger) -> None:
+        for _ in range(25):
+            opened.exchange("s", "tenant", lambda text: (str(int(text or 0) + 1), None))
+
+    with Ledger.open(postgresql_ledger) as one, Ledger.open(postgresql_ledger) as other:
+        _, before = one.exchange("s", "other", lambda text: ("", text))
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(count, (one, other)))
+        told, clock = one.exchange("s", "tenant", lambda text: (text or "", text))
+    assert told == "50"
+    assert clock > before
