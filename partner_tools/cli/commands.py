@@ -17,7 +17,9 @@ SUMMARIES: Final = {
     "approve": "Sign a plan as a second person.",
     "deregister": "Remove the devices of a batch from Windows Autopilot.",
     "resume": "Finish an interrupted run.",
-    "runs": "List runs, newest first; or show one with its devices.",
+    "submit": "Queue a batch for the workers on the shared ledger, and print its run.",
+    "worker": "Carry out queued runs until stopped.",
+    "runs": "List runs, newest first; show one with its devices; or cancel one.",
     "verify": "Look again whether what a run removed is gone; what is seen is kept as evidence.",
     "report": "Write one handoff per customer: what was done, and what is still the customer's "
     "to do.",

@@ -142,7 +142,43 @@ def migrate(call: Call, target: str) -> int:
     return 0
 
 
-for _command in (verify, export, purge, migrate):
+@command("roles")
+@click.option(
+    "--bind",
+    multiple=True,
+    metavar="LOGIN=DEPOT",
+    help="Let a login see this depot only; repeat it for several.",
+)
+@click.option("--unbind", multiple=True, metavar="LOGIN", help="Let a login see all depots again.")
+def roles(call: Call, bind: tuple[str, ...], unbind: tuple[str, ...]) -> None:
+    """Set up the fleet's queue and roles in PostgreSQL, and which login sees which depot.
+
+    For the owner of the database. It may be repeated, and has to be after a role was made by hand.
+
+    \b
+    Example:
+      partner-tools ledger roles --bind leipzig_station=leipzig
+    """
+    bindings: dict[str, list[str]] = {login: [] for login in unbind}
+    for pair in bind:
+        login, _, depot = pair.partition("=")
+        if not (login and depot):
+            raise click.UsageError(f"--bind takes LOGIN=DEPOT, not {pair!r}")
+        bindings.setdefault(login, []).append(depot)
+    with open_ledger(call.common, load_config(call.common)) as record:
+        from partner_tools.fleet.submission import fleet_address
+        from partner_tools.fleet.tables import bring_up_to_date, grant
+
+        conninfo = fleet_address(record)
+        bound = record.set_up_roles(bindings)
+        bring_up_to_date(conninfo)
+        grant(conninfo)
+    for login, depot in bound:
+        click.echo(f"{clean(login)} sees {clean(depot)}")
+    tell("grant partner_tools_submit, partner_tools_worker or partner_tools_auditor to each login")
+
+
+for _command in (verify, export, purge, migrate, roles):
     ledger.add_command(_command)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +13,7 @@ from partner_tools.cli.options import output_options
 from partner_tools.cli.output import print_json, print_line, print_table, tell, without_password
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.showing import Showing
-from partner_tools.cli.wiring import ledger_url, load_config, open_ledger
+from partner_tools.cli.wiring import ledger_url, load_config, open_ledger, opened
 from partner_tools.model import ChannelName, RunState
 from partner_tools.workspace.results import read_result
 
@@ -19,32 +22,46 @@ if TYPE_CHECKING:
 
     from partner_tools.ledger import Ledger, RunRecord
 
+WATCH_SECONDS = 2.0
+
 
 @command("runs")
-@click.argument("run", metavar="[RUN]", required=False)
+@click.argument("words", metavar="[RUN | cancel RUN]", nargs=-1)
 @click.option("--customer", help="Only runs of this customer: tenant id or domain.")
 @click.option("--state", type=click.Choice([state.value for state in RunState]))
 @click.option("--via", type=click.Choice([name.value for name in ChannelName]))
 @click.option("--since", type=click.DateTime(), help="Only runs that began since then (UTC).")
 @click.option("--until", type=click.DateTime(), help="Only runs that began before then (UTC).")
+@click.option("--depot", help="Only runs that this depot handed to the fleet.")
 @click.option("--serial", help="Only runs that name this serial number.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--watch", is_flag=True, help="List them again every two seconds until Ctrl-C.")
 @output_options
-def runs(call: Call, run: str | None, **filters: Any) -> int:
-    """List runs, newest first; or show one with its devices.
+def runs(call: Call, words: tuple[str, ...], watch: bool, **filters: Any) -> int:
+    """List runs, newest first; show one with its devices; or cancel one.
+
+    Cancelling leaves what has not left, and settles what has: also of a run that some other
+    process executes or that is queued.
 
     \b
     Example:
       partner-tools runs --state interrupted
       partner-tools runs 20260417-101530-4f2a9c
+      partner-tools runs cancel 20260417-101530-4f2a9c
     """
+    if len(words) == 2 and words[0] == "cancel":
+        return _cancel(call, words[1])
+    if len(words) > 1:
+        raise click.UsageError("name one run, or `cancel` and one run")
     config = load_config(call.common)
     with open_ledger(call.common, config) as ledger:
-        if run is not None:
-            Showing(call=call, ledger=ledger).show(read_result(ledger, run))
+        if words:
+            Showing(call=call, ledger=ledger).show(read_result(ledger, words[0]))
             return 0
         records = ledger.runs(**_filters(ledger, **filters))
-    _print(call.output, records)
+        _print(call.output, records)
+        if watch:
+            _watch(call, lambda: _print(call.output, ledger.runs(**_filters(ledger, **filters))))
     if not records and call.output == "text":
         _tell_none(call, filtered=any(filters[name] for name in filters if name != "limit"))
     return 0
@@ -57,6 +74,24 @@ def _tell_none(call: Call, *, filtered: bool) -> None:
     else:
         tell(f"no runs yet in {without_password(ledger_url(call.common, config))}")
         tell("next: partner-tools deregister --help")
+
+
+def _cancel(call: Call, run: str) -> int:
+    with opened(call) as workspace:
+        onlooker = Showing(call=call, ledger=workspace.ledger)
+        result = workspace.cancel(run, onlooker=onlooker)
+        onlooker.show(result)
+    return 0
+
+
+def _watch(call: Call, show: Callable[[], None]) -> None:
+    """Show again and again, from the top of the screen on a terminal, until Ctrl-C."""
+    stop = call.stop_sign()
+    with suppress(KeyboardInterrupt):
+        while not stop.wait(WATCH_SECONDS):
+            if sys.stdout.isatty():
+                click.clear()
+            show()
 
 
 def _filters(
@@ -92,12 +127,13 @@ def _print(output: str, records: list[RunRecord]) -> None:
             print_line(document)
     elif records:
         print_table(
-            ("run", "state", "via", "batch", "devices", "outcomes"),
+            ("run", "state", "via", "depot", "batch", "devices", "outcomes"),
             [
                 (
                     each["run"],
                     each["state"],
                     each["channel"],
+                    each["depot"],
                     _short(each["batchId"]),
                     str(record.devices),
                     ", ".join(f"{number} {name}" for name, number in each["counts"].items()),

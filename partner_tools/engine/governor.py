@@ -108,6 +108,9 @@ class Governor:
         with self._state:
             self._pace = pacing.withdrawn(self._pace, self._permit())
 
+    def close(self) -> None:
+        """Nothing is left to do: nobody else takes part."""
+
     def learned(self) -> float | None:
         """The rate worth remembering, in requests per second; None when nothing was learned."""
         with self._state:

@@ -35,7 +35,14 @@ from partner_tools.ledger.records import (
     StoredEvent,
     UnknownRunError,
 )
-from partner_tools.ledger.tables import devices, events, rates, run_customers, runs
+from partner_tools.ledger.tables import (
+    devices,
+    events,
+    is_in_doubt,
+    rates,
+    run_customers,
+    runs,
+)
 from partner_tools.model import ChannelName, Outcome, RunId, RunState, TenantId
 
 _PAGE = 1000
@@ -93,12 +100,23 @@ def matching_runs(wanted: RunFilter) -> Select[Any]:
     return between(query, runs.c.created_at, wanted.since, wanted.until)
 
 
-def run_state(connection: Connection, run: RunId) -> RunState:
-    """The state of the run as it is stored. Raises UnknownRunError."""
-    state = connection.execute(select(runs.c.state).where(runs.c.run == run)).scalar()
-    if state is None:
-        raise UnknownRunError(f"the ledger has no run '{run}'")
-    return RunState(state)
+def run_state(connection: Connection, run: RunId) -> str | None:
+    """The state of the run as it is stored; None where there is no such run."""
+    return connection.execute(select(runs.c.state).where(runs.c.run == run)).scalar()
+
+
+def submitted_unfinished() -> Select[Any]:
+    """The query for the runs that were handed to the fleet and are not over, by their state."""
+    open_states = (RunState.PLANNING, RunState.PLANNED, RunState.QUEUED, RunState.RUNNING)
+    return select(runs).where(
+        runs.c.state.in_([state.value for state in open_states]), runs.c.depot.is_not(None)
+    )
+
+
+def count_in_doubt(connection: Connection) -> int:
+    """How many devices of all runs have a request whose answer is not known."""
+    query = select(func.count()).select_from(devices).where(is_in_doubt)
+    return int(connection.execute(query).scalar_one())
 
 
 def submitted_run(connection: Connection, start: RunStart) -> str | None:

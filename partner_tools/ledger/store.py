@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from sqlalchemy import RowMapping, select
 
 from partner_tools.events import Event, Kind, State
-from partner_tools.ledger import chain, codec, reading
+from partner_tools.ledger import chain, codec, reading, roles
 from partner_tools.ledger.append import Appender
 from partner_tools.ledger.creation import append_all, insert_run, store_plan
 from partner_tools.ledger.database import Database, connect, insert_new, take_turns
@@ -103,6 +103,20 @@ class Ledger:
         if self._database.path is not None:
             return None
         return self._database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def set_up_roles(
+        self, bindings: Mapping[str, Sequence[str]] | None = None
+    ) -> list[tuple[str, str]]:
+        """Grant the roles what they need, and let logins see only the depots named for them.
+
+        A login without depots sees all again. Gives who is bound to which depot. For the owner of
+        a PostgreSQL ledger; LedgerError for anybody else.
+        """
+        with self._database.write() as connection:
+            roles.set_up(connection)
+            for login, depots in (bindings or {}).items():
+                roles.bind(connection, login, depots)
+            return roles.bound(connection)
 
     def exchange(
         self, service: str, scope: str, change: Callable[[str | None], tuple[str, T]]
@@ -252,7 +266,18 @@ class Ledger:
     def is_cancelled(self, run: RunId) -> bool:
         """Whether somebody called the run off: no further request of it may leave."""
         with self._database.read() as connection:
-            return reading.run_state(connection, run) is RunState.CANCELLED
+            return reading.run_state(connection, run) == RunState.CANCELLED
+
+    def submitted_unfinished(self) -> list[RunRecord]:
+        """The runs that were handed to the fleet and are not over: each should have a job."""
+        with self._database.read() as connection:
+            rows = connection.execute(reading.submitted_unfinished()).mappings().all()
+        return [self._record(row, {}) for row in rows]
+
+    def in_doubt(self) -> int:
+        """How many devices of all runs have a request whose answer is not known."""
+        with self._database.read() as connection:
+            return reading.count_in_doubt(connection)
 
     def devices(
         self,

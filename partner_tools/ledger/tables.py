@@ -115,6 +115,10 @@ Index(
     postgresql_where=devices.c.outcome == "removed",
 )
 
+is_in_doubt = devices.c.state.in_(["sent", "doubt", "resent"])
+
+Index("ix_devices_in_doubt", devices.c.run, sqlite_where=is_in_doubt, postgresql_where=is_in_doubt)
+
 events = Table(
     "events",
     metadata,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from partner_tools.engine.settle import carry_through
+from partner_tools.engine.cancelling import heed
+from partner_tools.engine.settle import carry_through, settle
 from partner_tools.engine.verify import verify
-from partner_tools.events import Kind, State
+from partner_tools.errors import Interrupted
+from partner_tools.events import IN_DOUBT, Kind, State
 from partner_tools.model import GONE, RunId, RunState
 from partner_tools.procedure.workplace import Workplace, noting_end, todos
 
@@ -12,17 +14,29 @@ from partner_tools.procedure.workplace import Workplace, noting_end, todos
 def remove(place: Workplace, run: RunId) -> RunState:
     """Bring every device of a confirmed run to an outcome; the state that the run ends in.
 
-    What an earlier process left in doubt is settled first. Raises what ended it early, after
-    that is durable.
+    What an earlier process left in doubt is settled first. Where the run is cancelled meanwhile,
+    what has left is settled, and what has not stays. Raises what ended it early, after that is
+    durable.
     """
     place.note(run, Kind.STARTED)
-    with noting_end(place, run):
-        carried = carry_through(place.desk(run), todos(place.ledger.devices(run)))
+    try:
+        with noting_end(place, run):
+            carried = carry_through(place.desk(run), todos(place.ledger.devices(run)))
+    except Interrupted:
+        if not heed(place.line.stop):
+            raise
+        settle_doubts(place, run)
+        return RunState.CANCELLED
     if any(todo.history.state is State.READY for todo in carried):
         place.note(run, Kind.STOPPED, detail="some devices were given up for now")
         return RunState.STOPPED
     place.note(run, Kind.FINISHED)
     return RunState.FINISHED
+
+
+def settle_doubts(place: Workplace, run: RunId) -> None:
+    """Look for what has left without an answer, where the channel can look; nothing is sent."""
+    settle(place.desk(run), todos(place.ledger.devices(run, states=IN_DOUBT)))
 
 
 def verify_removal(place: Workplace, run: RunId, *, wait_seconds: float) -> None:

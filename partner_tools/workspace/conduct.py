@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from partner_tools.approval import check_approval
 from partner_tools.config import Config
+from partner_tools.engine.cancelling import CancelSign, Sign
 from partner_tools.errors import GuardError
 from partner_tools.events import Kind
 from partner_tools.guards import count_removals, question
@@ -18,7 +19,6 @@ from partner_tools.model import Batch, ChannelName, Plan, RunId
 from partner_tools.signatures import Signature, read_signatures, signature_entries
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.onlooker import Onlooker
-from partner_tools.workspace.stopping import StopSign
 from partner_tools.workspace.surroundings import now
 from partner_tools.workspace.wiring import held, limits, workplace
 
@@ -92,7 +92,7 @@ class Conduct:
 
     config: Config
     ledger: Ledger
-    stop: StopSign
+    stop: Sign
     wishes: Wishes
     run: RunId
     onlooker: Onlooker
@@ -121,7 +121,7 @@ class Conduct:
             channel,
             self.config,
             self.ledger,
-            self.stop,
+            CancelSign(self.stop, lambda: self.ledger.is_cancelled(self.run)),
             settled=self.onlooker.settled,
             max_rate=self.wishes.max_rate,
         ) as opened:
@@ -150,15 +150,10 @@ class Conduct:
         """
         if self.wishes.dry_run:
             return
-        from partner_tools.procedure.planning import heed_limits, refuse_changed
-        from partner_tools.procedure.precaution import refuse_held
+        from partner_tools.procedure.planning import refuse_changed
         from partner_tools.procedure.removal import remove, verify_removal
 
-        approved_by = self._approved(plan)
-        plan = refuse_held(self.ledger, plan, held(self.config), now())
-        plan = heed_limits(place, plan, limits(self.config, self.wishes.max_devices))
-        plan = self._look_before(place, plan)
-        self._confirm(place, plan, approved_by)
+        plan = self.approve(place, plan)
         changed = refuse_changed(place, plan)
         if changed:
             self.onlooker.told(
@@ -167,6 +162,21 @@ class Conduct:
         with self.onlooker.removing(count_removals(plan.devices), place.throttle):
             remove(place, self.run)
         verify_removal(place, self.run, wait_seconds=self.wishes.settle)
+
+    def approve(self, place: Workplace, plan: Plan) -> Plan:
+        """Check approvals and guards, look into the tenants, ask; the plan without what is refused.
+
+        Raises GuardError where a guard or a person refuses.
+        """
+        from partner_tools.procedure.planning import heed_limits
+        from partner_tools.procedure.precaution import refuse_held
+
+        approved_by = self._approved(plan)
+        plan = refuse_held(self.ledger, plan, held(self.config), now())
+        plan = heed_limits(place, plan, limits(self.config, self.wishes.max_devices))
+        plan = self._look_before(place, plan)
+        self._confirm(place, plan, approved_by)
+        return plan
 
     def _look_before(self, place: Workplace, plan: Plan) -> Plan:
         """Keep what the customer's tenant shows, name the risks; the plan without what is refused.

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from partner_tools.config import Config
+from partner_tools.engine.cancelling import Sign
 from partner_tools.errors import AuthError, GuardError, PartnerToolsError, Rejected, ServiceError
 from partner_tools.events import State
 from partner_tools.model import GONE, Outcome, RunId
 from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, GRAPH_URL, graph_tokens
-from partner_tools.workspace.stopping import StopSign
 from partner_tools.workspace.surroundings import new_id, now
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def is_configured(config: Config) -> bool:
 
 
 @contextmanager
-def lookout(config: Config, ledger: Ledger, stop: StopSign, tenant: str) -> Iterator[Lookout]:
+def lookout(config: Config, ledger: Ledger, stop: Sign, tenant: str) -> Iterator[Lookout]:
     """The way to one tenant, at its own pace. Raises AuthError where there is none."""
     from partner_tools.clients.graph import Graph
     from partner_tools.clients.transport import Transport
@@ -63,7 +63,7 @@ class Watch:
 
     config: Config
     ledger: Ledger
-    stop: StopSign
+    stop: Sign
     run: RunId
     tell: Callable[[str], None]
 

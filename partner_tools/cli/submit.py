@@ -1,0 +1,131 @@
+"""`submit`: hands a batch to the fleet."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from partner_tools.cli.batch import load_batch
+from partner_tools.cli.interruption import asking
+from partner_tools.cli.options import batch_options, guard_options, output_options
+from partner_tools.cli.output import counted, print_json, print_line, tell
+from partner_tools.cli.program import Call, command
+from partner_tools.cli.wiring import opened
+from partner_tools.errors import GuardError
+from partner_tools.workspace.conduct import Wishes
+
+if TYPE_CHECKING:
+    from partner_tools.model import Batch, ChannelName
+
+MOMENTS = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+
+
+@command("submit")
+@click.argument("batch", metavar="BATCH")
+@batch_options
+@guard_options
+@click.option(
+    "--priority",
+    type=click.IntRange(-10, 10),
+    default=0,
+    show_default=True,
+    help="More urgent is higher: it goes first, and each step doubles its share of the rate.",
+)
+@click.option(
+    "--not-before",
+    type=click.DateTime(MOMENTS),
+    metavar="TIME",
+    help="Begin then (UTC) at the earliest.",
+)
+@click.option("--depot", help="Who hands it in. [default: fleet.depot of the profile]")
+@click.option(
+    "--settle",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Look so long until nothing removed is listed any more.",
+)
+@click.option("--again", is_flag=True, help="Submit a batch again that was submitted before.")
+@output_options
+def submit(
+    call: Call,
+    batch: str,
+    yes: bool,
+    max_devices: int | None,
+    settle: float,
+    priority: int,
+    not_before: datetime | None,
+    depot: str | None,
+    again: bool,
+    **said: Any,
+) -> int:
+    """Queue a batch for the workers on the shared ledger, and print its run.
+
+    It is validated and stored with its job in one transaction. The same batch again prints the
+    run that it has; its id with another content is refused.
+
+    \b
+    Example:
+      partner-tools submit returns.csv --via oem-direct --batch-id RMA-17 --yes --priority 5
+    """
+    loaded = load_batch(batch, **said)
+    with opened(call) as workspace:
+        from partner_tools.fleet.submission import (
+            DEFAULT_DEPOT,
+            Handing,
+            check_size,
+            document,
+            fleet_address,
+        )
+        from partner_tools.fleet.submission import submit as hand_in
+
+        fleet_address(workspace.ledger)
+        loaded, channel = workspace.addressed(loaded, said["via"], said["customer"])
+        check_size(workspace, loaded, max_devices)
+        if not yes:
+            _ask(loaded, channel)
+        submitted = hand_in(
+            workspace,
+            loaded,
+            channel,
+            Wishes(yes=True, max_devices=max_devices, settle=settle),
+            Handing(
+                depot=depot or workspace.config.text("fleet", "depot") or DEFAULT_DEPOT,
+                priority=priority,
+                not_before=None if not_before is None else not_before.replace(tzinfo=UTC),
+                again=again,
+            ),
+        )
+    told = document(submitted)
+    if call.output == "text":
+        click.echo(submitted.run.run)
+        if not submitted.new:
+            tell(f"it was submitted before, and is {told['state']}; --again insists")
+    else:
+        (print_json if call.output == "json" else print_line)(told)
+    return 0
+
+
+def _ask(batch: Batch, channel: ChannelName) -> None:
+    """Have a person confirm what workers will do. Raises GuardError where nobody can."""
+    devices = counted(len(batch.devices), "device")
+    if not sys.stdin.isatty():
+        raise GuardError(
+            f"{devices} would be removed by workers and nobody can be asked",
+            rule="not-confirmed",
+            remedy="pass --yes to confirm, or look at `partner-tools plan` first",
+        )
+    with asking():
+        agreed = click.confirm(
+            f"Workers will remove up to {devices} through {channel}. Submit?", err=True
+        )
+    if not agreed:
+        raise GuardError(
+            "not confirmed: nothing was submitted",
+            rule="not-confirmed",
+            remedy="submit it again when you are sure",
+        )

@@ -1,0 +1,154 @@
+"""What monitoring sees of a worker: `/health`, and `/metrics` for Prometheus."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from partner_tools.engine.governor import Snapshot
+
+Metric = CounterMetricFamily | GaugeMetricFamily
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits in the whole fleet. Ages are in seconds; 0 where nothing waits."""
+
+    jobs: int
+    oldest: float
+    in_doubt: int
+
+
+@dataclass
+class Health:
+    """What one worker knows of itself. Thread-safe.
+
+    `paces` gives how each limit scope stands, by service and scope; `backlog` asks the database,
+    and raises where that cannot be asked.
+    """
+
+    paces: Callable[[], Mapping[tuple[str, str], Snapshot]]
+    backlog: Callable[[], Backlog]
+    registry: CollectorRegistry = field(default_factory=lambda: CollectorRegistry())
+
+    def __post_init__(self) -> None:
+        self._devices = Counter(
+            "partner_tools_devices",
+            "Devices whose outcome this worker recorded.",
+            ["channel", "outcome"],
+            registry=self.registry,
+        )
+        self._portions = Counter(
+            "partner_tools_portions",
+            "Portions of runs that this worker carried out, by what came next.",
+            ["channel", "next"],
+            registry=self.registry,
+        )
+        self.registry.register(_Looking(self))
+
+    def settled(self, channel: str, outcome: str) -> None:
+        """A device has its outcome."""
+        self._devices.labels(channel, outcome).inc()
+
+    def carried(self, channel: str, following: str) -> None:
+        """A portion ended."""
+        self._portions.labels(channel, following).inc()
+
+
+class _Looking(Collector):
+    """The figures that are looked up when somebody asks."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._rates()
+        yield from self._waiting()
+
+    def _rates(self) -> Iterator[Metric]:
+        labels = ["service", "scope"]
+        rate = GaugeMetricFamily(
+            "partner_tools_rate_per_second", "Permits per second, for all who share.", labels=labels
+        )
+        paused = GaugeMetricFamily(
+            "partner_tools_paused_seconds", "How long nobody gets a permit.", labels=labels
+        )
+        throttled = CounterMetricFamily(
+            "partner_tools_throttled", "429s that this worker was answered.", labels=labels
+        )
+        answered = CounterMetricFamily(
+            "partner_tools_answered", "Other answers that this worker had.", labels=labels
+        )
+        for scope, pace in self._health.paces().items():
+            rate.add_metric(scope, pace.rate)
+            paused.add_metric(scope, pace.paused)
+            throttled.add_metric(scope, pace.throttled)
+            answered.add_metric(scope, pace.answered)
+        yield from (rate, paused, throttled, answered)
+
+    def _waiting(self) -> Iterator[Metric]:
+        backlog = self._health.backlog()
+        for name, text, value in (
+            ("queue_jobs", "Jobs that wait and are due.", backlog.jobs),
+            ("queue_oldest_seconds", "Age of the job that waits longest.", backlog.oldest),
+            ("devices_in_doubt", "Devices whose answer never came.", backlog.in_doubt),
+        ):
+            yield GaugeMetricFamily(f"partner_tools_{name}", text, value=value)
+
+
+@contextmanager
+def served(health: Health, host: str, port: int) -> Iterator[int]:
+    """Serve both while the block lasts, at this port or (0) at any; the port."""
+    server = make_server(
+        host, port, _application(health), server_class=_Server, handler_class=_Quiet
+    )
+    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as it is inherited
+        """Say nothing: whoever scrapes comes every few seconds."""
+
+
+def _application(health: Health) -> Callable[..., Iterable[bytes]]:
+    metrics = make_wsgi_app(health.registry)
+
+    def answer(environ: Mapping[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/metrics":
+            answered: Iterable[bytes] = metrics(environ, start_response)
+            return answered
+        if environ["PATH_INFO"] != "/health":
+            return _json(start_response, "404 Not Found", {"paths": ["/health", "/metrics"]})
+        try:
+            backlog = health.backlog()
+        except Exception as error:  # noqa: BLE001 - whatever it is, this worker cannot work
+            return _json(
+                start_response, "503 Service Unavailable", {"healthy": False, "error": str(error)}
+            )
+        return _json(start_response, "200 OK", {"healthy": True, "queue": backlog.jobs})
+
+    return answer
+
+
+def _json(start_response: Any, status: str, document: Mapping[str, Any]) -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "application/json")])
+    return [json.dumps(document).encode()]

@@ -1,0 +1,232 @@
+"""The queue of the fleet: Procrastinate's jobs, in the database of the ledger.
+
+https://procrastinate.readthedocs.io, 3.10 read 2026-11. A run has at most one job that waits and
+one that is worked on (`queueing_lock`, `lock`). A run that goes on gets a new job, which goes
+behind those that wait at its priority: so runs take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from procrastinate import App, JobContext, PsycopgConnector, SyncPsycopgConnector
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+from procrastinate.jobs import Status
+
+from partner_tools.model import ChannelName, RunId
+
+TASK = "carry-on"
+REVERIFY = "reverify"
+
+
+_BACKLOG = """
+SELECT count(*) AS jobs,
+       coalesce(extract(epoch FROM now() - min(coalesce(job.scheduled_at, event.at))), 0) AS oldest
+  FROM procrastinate_jobs job
+  JOIN procrastinate_events event ON event.job_id = job.id AND event.type = 'deferred'
+ WHERE job.status = 'todo' AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a worker is asked to do next: go on with a run behind the device with index `after`.
+
+    `failures` counts the attempts in a row that a service or a sign-in refused. The job waits
+    until `not_before`, where that is given.
+    """
+
+    run: RunId
+    channel: ChannelName
+    priority: int = 0
+    after: int = -1
+    failures: int = 0
+    not_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A job as the queue shows it."""
+
+    id: int
+    run: RunId | None
+    status: str
+    priority: int
+    not_before: datetime | None
+
+
+def enqueue(connection: Any, job: Job) -> None:
+    """Put a job into the queue in the transaction of this psycopg connection."""
+    _defer(App(connector=SyncPsycopgConnector()), job, connection)
+
+
+class Queue:
+    """The queue as the threads of a worker use it, through connections of its own."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def put(self, job: Job) -> None:
+        """Put a job into the queue; durable on return. Nothing is done where the run has one."""
+        with suppress(AlreadyEnqueued):
+            _defer(self._app, job)
+
+    def jobs(self) -> list[Waiting]:
+        """The jobs that wait or are worked on, in the order in which they were put in."""
+        found = [
+            *self._app.job_manager.list_jobs(status=Status.TODO.value),
+            *self._app.job_manager.list_jobs(status=Status.DOING.value),
+        ]
+        return [
+            Waiting(
+                id=each.id or 0,
+                run=each.task_kwargs.get("run"),  # type: ignore[arg-type]  # as `_defer` put it
+                status=each.status or "",
+                priority=each.priority,
+                not_before=each.scheduled_at,
+            )
+            for each in found
+        ]
+
+    def backlog(self) -> tuple[int, float]:
+        """How many jobs wait and are due, and the age of the oldest in seconds."""
+        row = self._app.connector.get_sync_connector().execute_query_one(_BACKLOG)
+        return int(row["jobs"]), float(row["oldest"])
+
+
+@contextmanager
+def open_queue(conninfo: str) -> Iterator[Queue]:
+    """The queue, closed at the end."""
+    app = App(connector=SyncPsycopgConnector(conninfo=conninfo, min_size=1, max_size=4))
+    with app.open():
+        yield Queue(app)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """How workers notice one that died, in seconds.
+
+    Each shows that it lives every `heartbeat`; one that has not for `stalled` is taken for dead,
+    and every worker looks for such ones every `look`.
+    """
+
+    heartbeat: float = 5.0
+    stalled: float = 15.0
+    look: float = 5.0
+
+    @classmethod
+    def within(cls, seconds: float) -> Beat:
+        """So that a dead worker's work is taken over within so many seconds."""
+        return cls(heartbeat=seconds / 6, stalled=seconds / 2, look=seconds / 6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """How one worker works. `look` is called, in a thread, each time that dead ones are sought."""
+
+    conninfo: str
+    channels: Sequence[ChannelName]
+    concurrency: int
+    beat: Beat
+    work: Callable[[Job], None]
+    look: Callable[[], None]
+    reverify: Callable[[], None]
+    reverify_cron: str | None
+
+
+async def serve(shift: Shift, stopped: Callable[[], Awaitable[object]]) -> None:
+    """Carry out jobs until stopped; those that were begun are finished first.
+
+    Raises ConnectorException where the database was lost.
+    """
+    connector = PsycopgConnector(
+        conninfo=shift.conninfo, min_size=1, max_size=shift.concurrency + 4
+    )
+    app = App(connector=connector)
+    _add_tasks(app, shift)
+    # A portion is a thread: the loop has as many as there may be, and some for looking.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(shift.concurrency + 2))
+    async with app.open_async():
+        working = asyncio.create_task(
+            app.run_worker_async(
+                queues=[*(channel.value for channel in shift.channels), REVERIFY],
+                concurrency=shift.concurrency,
+                fetch_job_polling_interval=1.0,
+                install_signal_handlers=False,  # they belong to the program
+                delete_jobs="always",  # the ledger is the record
+                update_heartbeat_interval=shift.beat.heartbeat,
+                stalled_worker_timeout=shift.beat.stalled,
+            )
+        )
+        looking = asyncio.create_task(_keep_looking(app, shift))
+        stopping = asyncio.ensure_future(stopped())
+        try:
+            await asyncio.wait({working, looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (looking, stopping, working):
+                task.cancel()  # for the worker that means: finish what was begun
+            ended = await asyncio.gather(working, looking, return_exceptions=True)
+    for end in ended:
+        if isinstance(end, Exception):
+            raise end
+
+
+def _add_tasks(app: App, shift: Shift) -> None:
+    def carry_on(context: JobContext, /, **arguments: Any) -> None:
+        shift.work(_job(arguments, context.job.priority))
+
+    def reverify(timestamp: int) -> None:
+        shift.reverify()
+
+    app.task(name=TASK, pass_context=True)(carry_on)
+    task = app.task(name=REVERIFY, queue=REVERIFY, queueing_lock=REVERIFY)(reverify)
+    if shift.reverify_cron is not None:
+        app.periodic(cron=shift.reverify_cron)(task)
+
+
+async def _keep_looking(app: App, shift: Shift) -> None:
+    """Take back the jobs of dead workers, and let the ledger say which jobs are missing."""
+    while True:
+        await asyncio.sleep(shift.beat.look)
+        for job in await app.job_manager.get_stalled_jobs(
+            seconds_since_heartbeat=shift.beat.stalled
+        ):
+            await _take_back(app, job)
+        await asyncio.to_thread(shift.look)
+
+
+async def _take_back(app: App, job: Any) -> None:
+    """Let another worker have the job; where the run has a newer one, that is enough."""
+    try:
+        await app.job_manager.retry_job(job)
+    except ConnectorException:  # another worker took it back, or the run has a job that waits
+        with suppress(ConnectorException):
+            await app.job_manager.finish_job(job, status=Status.ABORTED, delete_job=True)
+
+
+def _defer(app: App, job: Job, connection: Any = None) -> None:
+    app.configure_task(
+        TASK,
+        queue=job.channel.value,
+        lock=job.run,
+        queueing_lock=job.run,
+        priority=job.priority,
+        schedule_at=job.not_before,
+        connection=connection,
+    ).defer(run=job.run, channel=job.channel.value, after=job.after, failures=job.failures)
+
+
+def _job(arguments: dict[str, Any], priority: int) -> Job:
+    return Job(
+        run=RunId(arguments["run"]),
+        channel=ChannelName(arguments["channel"]),
+        priority=priority,
+        after=arguments["after"],
+        failures=arguments["failures"],
+    )

@@ -1,0 +1,115 @@
+"""Hands a batch to the fleet: a run and its first job, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from partner_tools.errors import GuardError, InputError
+from partner_tools.fleet.queue import Job, enqueue
+from partner_tools.fleet.tables import bring_up_to_date
+from partner_tools.ledger import Ledger, RunRecord, new_run_id
+from partner_tools.model import Batch, ChannelName, RunState
+from partner_tools.procedure.begin import start_of
+from partner_tools.workspace.batches import with_hashes_read
+from partner_tools.workspace.conduct import Wishes, actor
+from partner_tools.workspace.surroundings import now, randomness
+from partner_tools.workspace.workspace import Workspace
+
+DEFAULT_DEPOT = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handing:
+    """How a batch is handed in: by which depot, how urgently, and from when on."""
+
+    depot: str = DEFAULT_DEPOT
+    priority: int = 0
+    not_before: datetime | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """The run of a batch that was handed in; `new` where it was not handed in before."""
+
+    run: RunRecord
+    new: bool
+
+
+def fleet_address(ledger: Ledger) -> str:
+    """Where the queue is. Raises InputError for a ledger that several machines cannot share."""
+    if ledger.conninfo is None:
+        raise InputError(
+            "the fleet needs a ledger on PostgreSQL, and this one is a SQLite file",
+            rule="fleet-ledger",
+            remedy="set PARTNER_TOOLS_LEDGER to postgresql+psycopg://USER@HOST/DATABASE",
+        )
+    return ledger.conninfo
+
+
+def check_size(workspace: Workspace, batch: Batch, max_devices: int | None) -> None:
+    """Refuse a batch that no worker would carry out. Raises GuardError."""
+    allowed = workspace.most_devices(max_devices)
+    if len(batch.devices) > allowed:
+        raise GuardError(
+            f"{len(batch.devices)} devices may be removed, more than the limit of {allowed}",
+            rule="limit",
+            remedy=f"if that is right, submit it again with --max-devices {len(batch.devices)}",
+        )
+
+
+def submit(
+    workspace: Workspace,
+    batch: Batch,
+    channel: ChannelName,
+    wishes: Wishes,
+    handing: Handing,
+) -> Submitted:
+    """Store the batch as a run that waits for a worker; durable on return, or nothing was done.
+
+    The same batch again gives the run that it has. Raises InputError where its id was used for
+    another content, or the ledger is not on PostgreSQL.
+    """
+    bring_up_to_date(fleet_address(workspace.ledger))
+    batch = with_hashes_read(batch) if channel is ChannelName.OEM_DIRECT else batch
+    start = start_of(
+        new_run_id(now(), randomness()),
+        batch,
+        channel=channel,
+        settings={**wishes.stored(), "priority": handing.priority},
+        actor=actor(),
+        now=now(),
+        depot=handing.depot,
+    )
+    job = Job(
+        run=start.run, channel=channel, priority=handing.priority, not_before=handing.not_before
+    )
+    earlier = workspace.ledger.submit_run(
+        start, batch.devices, lambda connection: enqueue(connection, job), again=handing.again
+    )
+    if earlier is None:
+        return Submitted(run=workspace.ledger.run(start.run), new=True)
+    if earlier.batch_digest != batch.digest:
+        raise InputError(
+            f"the batch id {batch.batch_id!r} was used for another content by run {earlier.run}",
+            rule="batch-id-reused",
+            remedy="give the new batch an id of its own, or insist with --again",
+        )
+    return Submitted(run=earlier, new=False)
+
+
+def document(submitted: Submitted) -> dict[str, object]:
+    """What `submit --output json` prints."""
+    run = submitted.run
+    state = run.state if run.state is not RunState.PLANNING else RunState.QUEUED
+    return {
+        "schemaVersion": "1",
+        "run": run.run,
+        "state": state.value,
+        "new": submitted.new,
+        "channel": run.channel.value,
+        "batchId": run.batch_id,
+        "depot": run.depot,
+        "devices": run.devices,
+    }

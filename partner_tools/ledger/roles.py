@@ -1,0 +1,121 @@
+"""Who may do what in a PostgreSQL ledger, as roles of the server; nothing of this is on SQLite.
+
+A login gets a role by `GRANT partner_tools_worker TO name`. The three are made where whoever
+brings the tables up to date may make roles; otherwise the server's administrator makes them, and
+`ledger roles` grants what they need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, delete, select
+
+from partner_tools.ledger.database import insert_new
+from partner_tools.ledger.tables import depot_logins
+
+SUBMIT, WORKER, AUDITOR = "partner_tools_submit", "partner_tools_worker", "partner_tools_auditor"
+ROLES = (SUBMIT, WORKER, AUDITOR)
+
+_READ: Sequence[str] = (
+    "ledger_version",
+    "runs",
+    "plans",
+    "run_customers",
+    "devices",
+    "events",
+    "rates",
+    "paces",
+    "depot_logins",
+)
+_MOVED = "state, started_at, finished_at, plan_digest, devices, counts, head_n, head_hash"
+"""The columns of `runs` that events move."""
+
+GRANTS: Mapping[str, Sequence[str]] = {
+    SUBMIT: (
+        *(f"SELECT ON {table}" for table in _READ),
+        "INSERT ON runs",
+        "INSERT ON devices",
+        "INSERT ON events",
+        f"UPDATE ({_MOVED}) ON runs",
+    ),
+    WORKER: (
+        *(f"SELECT ON {table}" for table in _READ),
+        "INSERT ON events",  # never more: what was recorded stays
+        f"UPDATE ({_MOVED}) ON runs",
+        "UPDATE ON devices",
+        *(f"INSERT, UPDATE ON {table}" for table in ("plans", "run_customers", "rates", "paces")),
+    ),
+    AUDITOR: tuple(f"SELECT ON {table}" for table in _READ),
+}
+
+_MAKE = """
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
+        CREATE ROLE {role} NOLOGIN;
+    END IF;
+EXCEPTION
+    WHEN insufficient_privilege THEN RAISE NOTICE 'the role {role} cannot be made';
+    WHEN duplicate_object OR unique_violation THEN NULL;
+END $$
+"""
+_GRANT = """
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
+        {grants}
+    END IF;
+END $$
+"""
+
+_DEPOTS = """
+CREATE OR REPLACE FUNCTION ledger_depots() RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
+    AS $$ SELECT array_agg(depot::text) FROM depot_logins WHERE login = session_user $$
+"""
+"""The depots that the login may see; NULL where it may see all. `SET ROLE` does not change it."""
+
+_OWN = "(SELECT ledger_depots()) IS NULL OR depot = ANY ((SELECT ledger_depots())::text[])"
+_OF_OWN = "(SELECT ledger_depots()) IS NULL OR run IN (SELECT run FROM runs)"
+_POLICIES = {
+    "runs": _OWN,
+    **dict.fromkeys(("plans", "run_customers", "devices", "events"), _OF_OWN),
+}
+
+
+def statements(grants: Mapping[str, Sequence[str]]) -> list[str]:
+    """What gives these privileges to those of the roles that exist; may be repeated."""
+    return [
+        _GRANT.format(role=role, grants=" ".join(f"GRANT {each} TO {role};" for each in granted))
+        for role, granted in grants.items()
+    ]
+
+
+def set_up(connection: Connection) -> None:
+    """Make the roles where that is allowed, grant, and keep depots apart; may be repeated."""
+    if connection.dialect.name != "postgresql":
+        return
+    for role in ROLES:
+        connection.exec_driver_sql(_MAKE.format(role=role))
+    for statement in statements(GRANTS):
+        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql(_DEPOTS)
+    for table, condition in _POLICIES.items():
+        connection.exec_driver_sql(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        connection.exec_driver_sql(f"DROP POLICY IF EXISTS by_depot ON {table}")
+        connection.exec_driver_sql(f"CREATE POLICY by_depot ON {table} USING ({condition})")
+
+
+def bind(connection: Connection, login: str, depots: Sequence[str]) -> None:
+    """Let a login see these depots only; with none, all."""
+    connection.execute(delete(depot_logins).where(depot_logins.c.login == login))
+    if depots:
+        rows = [{"login": login, "depot": depot} for depot in dict.fromkeys(depots)]
+        insert_new(connection, depot_logins, rows, replace=False)
+
+
+def bound(connection: Connection) -> list[tuple[str, str]]:
+    """Which logins see which depots only."""
+    query = select(depot_logins.c.login, depot_logins.c.depot).order_by(
+        depot_logins.c.login, depot_logins.c.depot
+    )
+    return [(login, depot) for login, depot in connection.execute(query)]

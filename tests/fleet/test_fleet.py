@@ -1,0 +1,109 @@
+"""What is submitted is carried out once, whoever does it and whatever becomes of the queue."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+
+import psycopg
+
+from partner_tools.fleet.queue import open_queue
+from partner_tools.fleet.worker import LOOKS_PER_SWEEP, Duty, Worker
+from partner_tools.ledger import Ledger
+from partner_tools.workspace.surroundings import now
+from tests.fleet.conftest import SERIALS, VIA, Fleet
+
+
+def test_a_batch_is_submitted_once_and_carried_out_in_portions(fleet: Fleet) -> None:
+    serials = SERIALS[:60]
+    run = fleet.submit(serials, "--depot", "leipzig", "--batch-id", "RMA-1")
+    again = fleet.program.json(
+        "submit", fleet.program.serials(*serials), *VIA, "--yes", "--batch-id", "RMA-1"
+    )
+    assert (again["run"], again["new"], again["state"]) == (run, False, "queued")
+    other = fleet.program(
+        "submit", fleet.program.serials(*serials[:3]), *VIA, "--yes", "--batch-id", "RMA-1"
+    )
+    assert other.exit_code == 3
+    assert "used for another content" in other.output
+    with fleet.worker(least=20) as told:
+        done = fleet.wait_for(run, "finished", "stopped")
+        address = next(line for line in told if line.startswith("health")).split()[-1]
+        with urllib.request.urlopen(f"{address}/metrics") as answer:  # noqa: S310 - loopback
+            metrics = answer.read().decode()
+        with urllib.request.urlopen(f"{address}/health") as answer:  # noqa: S310 - loopback
+            assert json.load(answer) == {"healthy": True, "queue": 0}
+    assert done["counts"] == {"removed": 60}
+    assert done["depot"] == "leipzig"
+    assert 'partner_tools_devices_total{channel="partner-center",outcome="removed"} 60.0' in metrics
+    assert "partner_tools_rate_per_second" in metrics
+    with Ledger.open(fleet.ledger_url) as ledger:
+        kinds = [each.event.kind.value for each in ledger.events()]
+        assert ledger.verify() == []
+    assert kinds.count("started") >= 3
+    assert kinds.count("intended") - kinds.count("withdrawn") == 60
+    assert fleet.program.json("runs", "--depot", "lyon")["runs"] == []
+
+
+def test_what_nobody_may_submit(fleet: Fleet, tmp_path: Path) -> None:
+    batch = fleet.program.serials(*SERIALS[:3])
+    unconfirmed = fleet.program("submit", batch, *VIA)
+    assert unconfirmed.exit_code == 8
+    assert "--yes" in unconfirmed.output
+    many = fleet.program("submit", batch, *VIA, "--yes", "--max-devices", "2")
+    assert many.exit_code == 8
+    assert "--max-devices 3" in many.output
+    alone = fleet.program("submit", batch, *VIA, "--yes", "--ledger", str(tmp_path / "one.db"))
+    assert alone.exit_code == 3
+    assert "PostgreSQL" in alone.output
+    assert fleet.program.json("runs")["runs"] == []
+
+
+def test_a_guard_of_the_worker_stops_the_run_and_says_why(fleet: Fleet) -> None:
+    fleet.program.folder.joinpath("partner-tools.toml").write_text(
+        "[default.guards]\nmax_estate_share = 0.0001\n", encoding="utf-8"
+    )
+    run = fleet.submit(SERIALS[60:63])
+    with fleet.worker():
+        stopped = fleet.wait_for(run, "finished", "stopped")
+    assert stopped["state"] == "stopped"
+    assert stopped["counts"] == {"pending": 3}
+
+
+def test_a_lost_job_is_made_again_from_the_ledger(fleet: Fleet) -> None:
+    run = fleet.submit(SERIALS[70:75])
+    with psycopg.connect(fleet.ledger_url) as connection:
+        connection.execute("DELETE FROM procrastinate_jobs")
+    with open_queue(fleet.ledger_url) as queue, Ledger.open(fleet.ledger_url) as ledger:
+        worker = Worker(None, queue, ledger, Duty(), stop=None, now=now)  # type: ignore[arg-type]
+        for _ in range(2 * LOOKS_PER_SWEEP):
+            assert queue.jobs() == []
+            worker.look()
+        assert [each.run for each in queue.jobs()] == [run]
+    with fleet.worker():
+        assert fleet.wait_for(run, "finished")["counts"] == {"removed": 5}
+
+
+def test_a_queued_run_is_cancelled_and_nothing_leaves(fleet: Fleet) -> None:
+    run = fleet.submit(SERIALS[80:85], "--not-before", "2126-01-01")
+    before = len(fleet.sandbox.log.of("delete-device"))
+    cancelled = fleet.program("runs", "cancel", run)
+    assert cancelled.exit_code == 0, cancelled.output
+    assert fleet.state(run)["state"] == "cancelled"
+    with psycopg.connect(fleet.ledger_url) as connection:
+        connection.execute("UPDATE procrastinate_jobs SET scheduled_at = NULL")
+    rush = fleet.submit(SERIALS[85:90])
+    with fleet.worker(concurrency=1):
+        fleet.wait_for(rush, "finished")
+    assert len(fleet.sandbox.log.of("delete-device")) == before + 5
+    assert fleet.state(run)["counts"] == {"pending": 5}
+    assert fleet.program("runs", "cancel", rush).exit_code == 3
+
+
+def test_the_more_urgent_run_goes_first(fleet: Fleet) -> None:
+    usual = fleet.submit(SERIALS[100:160])
+    rush = fleet.submit(SERIALS[160:170], "--priority", "5")
+    with fleet.worker(concurrency=1, least=10):
+        fleet.wait_for(usual, "finished", seconds=90.0)
+    assert fleet.state(rush)["finishedAt"] < fleet.state(usual)["finishedAt"]

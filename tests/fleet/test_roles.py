@@ -1,0 +1,116 @@
+"""Three logins on a real server: each may do its part, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.errors import InsufficientPrivilege
+
+from partner_tools.events import Event, Kind
+from partner_tools.ledger import Ledger
+from partner_tools.model import RunId
+from partner_tools.workspace.surroundings import now
+from tests.fleet.conftest import SERIALS, VIA, Fleet
+
+
+@pytest.fixture
+def login(fleet: Fleet) -> Iterator[Callable[..., str]]:
+    """Makes a login with a role, and gives its ledger URL; the server forgets it afterwards."""
+    made: list[str] = []
+
+    def make(role: str, *depots: str) -> str:
+        name = f"login_{uuid4().hex[:12]}"
+        with psycopg.connect(fleet.ledger_url) as connection:
+            for statement in ("CREATE ROLE {0} LOGIN", "GRANT {1} TO {0}"):
+                connection.execute(
+                    sql.SQL(statement).format(
+                        sql.Identifier(name), sql.Identifier(f"partner_tools_{role}")
+                    )
+                )
+        made.append(name)
+        if depots:
+            bound = [f"--bind={name}={depot}" for depot in depots]
+            assert fleet.program("ledger", "roles", *bound).exit_code == 0
+        return fleet.ledger_url.replace("postgres:@", f"{name}:@")
+
+    assert fleet.program("ledger", "roles").exit_code == 0
+    yield make
+    with psycopg.connect(fleet.ledger_url) as connection:
+        for name in made:
+            for statement in ("DROP OWNED BY {}", "DROP ROLE {}"):
+                connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+
+
+@contextmanager
+def refused(url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(url) as connection, pytest.raises(InsufficientPrivilege):
+        yield connection
+
+
+def submit(fleet: Fleet, url: str, serials: list[str], depot: str) -> str:
+    batch = fleet.program.serials(*serials)
+    document = fleet.program.json("submit", batch, *VIA, "--yes", "--depot", depot, "--ledger", url)
+    run: str = document["run"]
+    return run
+
+
+def test_each_role_does_its_part_and_no_more(fleet: Fleet, login: Callable[..., str]) -> None:
+    station, worker, auditor = login("submit"), login("worker"), login("auditor")
+    run = submit(fleet, station, SERIALS[180:184], "leipzig")
+    with refused(station) as connection:
+        connection.execute("UPDATE devices SET outcome = 'removed'")
+    with refused(station) as connection:
+        connection.execute("DELETE FROM procrastinate_jobs")
+    as_worker = Fleet(fleet.program, fleet.sandbox, worker)
+    program = fleet.program
+    object.__setattr__(
+        as_worker,
+        "program",
+        type(program)(program.folder, {**program.environment, "PARTNER_TOOLS_LEDGER": worker}),
+    )
+    with as_worker.worker():
+        assert as_worker.wait_for(run, "finished", "stopped")["counts"] == {"removed": 4}
+    for statement in ("UPDATE events SET payload = NULL", "DELETE FROM events", "DROP TABLE runs"):
+        with refused(worker) as connection:
+            connection.execute(statement)
+    with Ledger.open(auditor) as ledger:
+        assert ledger.verify() == []
+        assert len(list(ledger.export(run=RunId(run)))) > 8
+    for statement in ("INSERT INTO events SELECT * FROM events", "DELETE FROM runs"):
+        with refused(auditor) as connection:
+            connection.execute(statement)
+
+
+def test_a_depot_sees_its_own_runs_only(fleet: Fleet, login: Callable[..., str]) -> None:
+    leipzig, anybody = login("submit", "leipzig"), login("auditor")
+    own = submit(fleet, leipzig, SERIALS[190:192], "leipzig")
+    other = fleet.submit(SERIALS[192:194], "--depot", "lyon")
+    with Ledger.open(leipzig) as ledger:
+        assert [each.run for each in ledger.runs()] == [own]
+        assert list(ledger.devices(RunId(other))) == []
+        assert {each.event.run for each in ledger.events()} == {own}
+        cancelled = Event(run=RunId(other), kind=Kind.CANCELLED, at=now(), payload={})
+        with pytest.raises(LookupError):
+            ledger.record([cancelled])
+    foreign = fleet.program(
+        "submit",
+        fleet.program.serials(*SERIALS[194:196]),
+        *VIA,
+        "--yes",
+        "--depot",
+        "lyon",
+        "--ledger",
+        leipzig,
+    )
+    assert foreign.exit_code == 6, foreign.output
+    with Ledger.open(anybody) as ledger:
+        assert {each.run for each in ledger.runs()} == {own, other}
+    name = leipzig.split("//")[1].split(":")[0]
+    assert fleet.program("ledger", "roles", "--unbind", name).exit_code == 0
+    with Ledger.open(leipzig) as ledger:
+        assert len(ledger.runs()) == 2
