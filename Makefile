@@ -4,7 +4,7 @@ PYTHON ?= .venv/bin/python
 
 BENCHMARKS = goodput goodput_http ledger_events validate_rows hash_decode report_formats transport_cpu sandbox_requests
 
-.PHONY: check static format test docs wheel crash fuzz bench
+.PHONY: check static format test docs wheel crash faults fuzz bench
 
 check: static test
 
@@ -32,6 +32,9 @@ wheel:
 crash:
 	$(PYTHON) -m tests.crash.crash_points
 	$(PYTHON) -m tests.crash.ledgers
+
+faults:
+	$(PYTHON) -m tests.faults.matrix
 
 fuzz:
 	$(PYTHON) -m tests.fuzz.hash_mutations --count 1000000

@@ -31,6 +31,7 @@ from partner_tools.events import RUN_STATES, TRANSITIONS, Event, History, Kind, 
 from partner_tools.intake import limits
 from partner_tools.model import GONE, Outcome, RunId, RunState
 from partner_tools.workspace import reading
+from tests.faults import table as fault_table
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -47,6 +48,7 @@ def pages() -> Mapping[str, str]:
         "exit-codes.md": exit_codes_page(),
         "outcomes.md": outcomes_page(),
         "lifecycle.md": lifecycle_page(),
+        "faults.md": faults_page(),
         "configuration.md": configuration_page(_read_json(SCHEMAS / "config.schema.json")),
         "layers.md": layers_page(_contracts()),
         "limits.md": limits_page(),
@@ -243,6 +245,51 @@ def outcomes_page() -> str:
             "How a device comes to its outcome: [life of a device](lifecycle.md).",
         ]
     )
+
+
+# --- Faults -----------------------------------------------------------------------------------
+
+
+def faults_page() -> str:
+    """What each fault leads to, from the table that the tests compare with what happens."""
+    return "\n\n".join(
+        [
+            "# What a fault leads to",
+            "Each cell is tried against the sandbox, over real sockets: `make faults` tries all of "
+            "them, the tests a sample. "
+            "A command meets the fault once, unless it says *each time* or has no end; then all is "
+            "well again, and the command that goes on is run: `resume`, or the same command where "
+            "there is no run to resume. Two devices are listed, one more is registered and not "
+            "listed. It is never touched.",
+            "A cell gives the [exit code](exit-codes.md) and the [outcomes](outcomes.md), and "
+            "behind *then* those of the command that went on. "
+            "Where there is no *then*, nothing was left to do, and going on says the same again.",
+            _LEGEND,
+            *(f"## {title}\n\n{table(heads, rows)}" for title, heads, rows in fault_table.tables()),
+        ]
+    )
+
+
+_LEGEND = table(
+    ("a cell says", "what may be concluded"),
+    [
+        ("`removed`", "the service confirmed it, and the lists do not show it any more"),
+        (
+            "`absent`",
+            "the service says that it is gone: where an answer of ours was lost before, it may "
+            "have been us, and the detail says so",
+        ),
+        ("`pending`", "nothing was done with it; this is true of the sandbox in every such cell"),
+        ("`unknown`", "it may or may not be gone; going on finds out, and never by guessing"),
+        ("`refused`, `not-owned`", "the service said no to this device; others went on"),
+        ("`n back`", "so many devices are registered again, and the service said so of each"),
+        (
+            "`not-verified`",
+            "nothing is known of the device on that plane, whatever was seen before; "
+            "`outstanding` and `clear` were really seen",
+        ),
+    ],
+)
 
 
 # --- Life of a device -------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 from alembic import command
@@ -19,6 +20,9 @@ from partner_tools.ledger.database import Database, advisory_key
 from partner_tools.ledger.version import read_version
 
 _MIGRATION_LOCK = 0
+_one_at_a_time = threading.Lock()
+"""Alembic keeps the migration under way in module globals, which the threads of a process share
+(https://alembic.sqlalchemy.org/en/latest/api/runtime.html, read 2026-11)."""
 
 
 def upgrade(database: Database, migrations: Path) -> None:
@@ -28,7 +32,7 @@ def upgrade(database: Database, migrations: Path) -> None:
     version that these migrations do not know; nothing was changed then.
     """
     config = _config(migrations)
-    with database.write() as connection:
+    with _one_at_a_time, database.write() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(
                 "SELECT pg_advisory_xact_lock(%s, %s)", advisory_key(_MIGRATION_LOCK)

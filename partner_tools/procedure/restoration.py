@@ -164,36 +164,29 @@ def _register_group(bench: Bench, tenant: str, batch_id: str, group: tuple[Resto
 
 
 def _upload(bench: Bench, tenant: str, batch_id: str, group: tuple[Restorable, ...]) -> JobId:
-    """Add to the batch that they were in; a batch that is gone is made again (app+user only)."""
-    try:
-        return _post(bench, bench.client.append, tenant, batch_id, group)
-    except Rejected as rejection:
-        if rejection.status != 404:
-            raise
-    return _post(bench, bench.client.create_batch, tenant, batch_id, group)
+    """Add to the batch that they were in; a batch that is gone is made again (app+user only).
 
-
-def _post(
-    bench: Bench,
-    operation: Callable[[str, str, Sequence[Identity], str], JobId],
-    tenant: str,
-    batch_id: str,
-    group: tuple[Restorable, ...],
-) -> JobId:
-    """Make the intent durable, then send it as often as it takes.
-
-    Under the same request id until an answer comes, under a new one after any.
+    Each request has its intent durable before it leaves, and its id as long as no answer came. An
+    attempt begins with adding, because one before it may have made the batch.
     """
     identities = [each.identity for each in group]
-    unanswered: list[str] = []
+    unanswered: dict[str, str] = {}
 
-    def attempt() -> JobId:
-        request_id = unanswered.pop() if unanswered else _intend(bench, batch_id, group)
+    def send(name: str, operation: Callable[..., JobId]) -> JobId:
+        request_id = unanswered.pop(name, None) or _intend(bench, batch_id, group)
         try:
             return operation(tenant, batch_id, identities, request_id)
         except (Unanswered, Unsent):
-            unanswered.append(request_id)
+            unanswered[name] = request_id
             raise
+
+    def attempt() -> JobId:
+        try:
+            return send("add", bench.client.append)
+        except Rejected as rejection:
+            if rejection.status != 404:
+                raise
+        return send("create", bench.client.create_batch)
 
     return bench.line.ask(attempt)
 

@@ -14,7 +14,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,14 @@ def try_point(scenario: str, point: int, *, again_at: int | None = None) -> Tria
 
     With `again_at` the first command that is to finish it is killed as well.
     """
+    try:
+        wrong = tuple(_kill(scenario, point, again_at))
+    except TimeoutError as error:
+        wrong = (str(error),)
+    return Trial(scenario=scenario, point=point, again_at=again_at, wrong=wrong)
+
+
+def _kill(scenario: str, point: int, again_at: int | None) -> Iterator[str]:
     chosen = SCENARIOS[scenario]
     with tempfile.TemporaryDirectory() as folder, opened(chosen, Path(folder)) as world:
         done = world.program(*chosen.command(world), kill_at=point)
@@ -61,8 +69,7 @@ def try_point(scenario: str, point: int, *, again_at: int | None = None) -> Tria
                 break
             kill_at = kills[attempt] if attempt < len(kills) else None
             done = world.program(*chosen.finish(world), kill_at=kill_at)
-        wrong = tuple(_wrong(scenario, world, done))
-    return Trial(scenario=scenario, point=point, again_at=again_at, wrong=wrong)
+        yield from _wrong(scenario, world, done)
 
 
 def _wrong(scenario: str, world: World, done: Done) -> Iterable[str]:

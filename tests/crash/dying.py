@@ -11,9 +11,12 @@ a fork, not a start.
 
 from __future__ import annotations
 
+import gc
 import http.client
+import importlib
 import itertools
 import os
+import pkgutil
 import signal
 import sys
 import threading
@@ -24,25 +27,29 @@ from pathlib import Path
 from typing import Any
 
 import alembic.command  # noqa: F401 - loaded once, for all
-import jsonschema_rs  # noqa: F401
-import requests  # noqa: F401
+import platformdirs  # noqa: F401
 from sqlalchemy import Engine, event
 
-import partner_tools.channels.oem_direct
-import partner_tools.channels.partner_center
-import partner_tools.clients.auth
-import partner_tools.clients.graph
-import partner_tools.ledger.migrate
-import partner_tools.procedure.observation
-import partner_tools.procedure.removal
-import partner_tools.procedure.restoration  # noqa: F401
+import partner_tools
 from partner_tools.cli import main
-from partner_tools.cli.commands import SUMMARIES, load
 from partner_tools.cli.program import Call
+from partner_tools.intake.schema import checker
 from partner_tools.workspace.stopping import StopSign
 
-for _name in SUMMARIES:
-    load(_name)
+NOT_NEEDED = ("partner_tools.__main__", "partner_tools.ledger.migrations", "partner_tools.sandbox")
+
+
+def _load_everything() -> None:
+    """Load every module and schema of the program, and keep them out of the collector's way."""
+    for found in pkgutil.walk_packages(partner_tools.__path__, "partner_tools."):
+        if not found.name.startswith(NOT_NEEDED):
+            importlib.import_module(found.name)
+    for schema in ("config", "plan", "event", "handoff", "result"):
+        checker(schema)
+    gc.freeze()
+
+
+_load_everything()
 
 HASTE = 25.0
 """How much faster than real time passes for whoever waits in a trial."""

@@ -214,10 +214,11 @@ def _verify(*more: str) -> Callable[[World], tuple[str, ...]]:
 
 def _seen(world_: World, done: Done) -> Iterator[str]:
     yield from _removed(world_, done)
-    reported = world_.folder / "handoff"
-    told = world_.program("report", world_.run, "-o", str(reported), "--format", "json")
-    if told.exit_code != 0:
-        yield f"report: {told.stderr}"
+    with world_.ledger() as ledger:
+        run = ledger.run(world_.run).run
+        blind = [each.index for each in ledger.devices(run) if not each.history.evidence]
+    if blind:
+        yield f"nothing is known of {blind}"
 
 
 def _after_removal(

@@ -136,6 +136,25 @@ def test_many_may_open_a_new_ledger_at_once(new_url: str) -> None:
     assert failures == []
 
 
+def test_threads_may_open_new_ledgers_of_their_own_at_once(tmp_path: Path) -> None:
+    """Alembic's context is one for the whole process."""
+    made: list[Path] = []
+
+    def open_it(path: Path) -> None:
+        Ledger.open(sqlite_url(path)).close()
+        made.append(path)
+
+    threads = [
+        threading.Thread(target=open_it, args=(tmp_path / f"{number}.db",)) for number in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({tables_of(path) for path in made}) == 1
+    assert len(made) == len(threads)
+
+
 @pytest.mark.parametrize(
     "url",
     [
