@@ -93,8 +93,7 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; every failure that a user can act on ends here."""
-        call = Call()
-        ctx.obj = call
+        call = ctx.ensure_object(Call)
         print_whatever_comes()
         try:
             return super().invoke(ctx)
