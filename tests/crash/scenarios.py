@@ -25,6 +25,7 @@ WIRES: Mapping[str, str] = {
     f'{POLL}list_path = "/acks"\ndetail_path = "/acks/{{id}}"\n',
 }
 QUIRKS = {"jobQueued": 0.0, "jobProcessing": 0.02}
+AT_ONCE = {"autopilotDelete": 0}
 
 
 @dataclass(slots=True)
@@ -79,7 +80,7 @@ def opened(scenario: Scenario, folder: Path) -> Iterator[World]:
     _write_batch(folder)
     with Sandbox(
         seed_from(_seed()),
-        faults_from({"schemaVersion": "1", "quirks": QUIRKS}),
+        faults_from({"schemaVersion": "1", "quirks": QUIRKS, "graph": AT_ONCE}),
         oem_profile=profile_of(text),
     ) as sandbox:
         place = World(sandbox, folder)
