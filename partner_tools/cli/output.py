@@ -139,7 +139,8 @@ def without_password(url: str) -> str:
     """A ledger's URL as it may be shown."""
     import re
 
-    return re.sub(r"(?<=://)([^:/@]*):[^@/]*@", r"\1:***@", url)
+    hidden = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", url, flags=re.DOTALL)
+    return re.sub(r"(?i)([?&][^=&]*password=)[^&]*", r"\1***", hidden)
 
 
 def styled(text: str, colour: str) -> str:

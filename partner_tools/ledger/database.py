@@ -27,6 +27,12 @@ _CHECKPOINT_PAGES = 4000
 _LOCK_CLASS = 0x7061727  # marks advisory locks of this program in a shared database
 
 
+def _shown(url: URL) -> str:
+    """The address without its password, which libpq also takes from the query."""
+    hidden = {name: "***" for name in url.query if name.lower().endswith("password")}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
 def sqlite_url(path: Path) -> str:
     """The URL of a SQLite ledger at this path."""
     return f"sqlite:///{path}"
@@ -38,7 +44,7 @@ class Database:
     def __init__(self, url: URL, *, patience: float) -> None:
         self.url = url
         self.path = Path(url.database).absolute() if _is_sqlite(url) and url.database else None
-        self.place = str(self.path or url.render_as_string(hide_password=True))
+        self.place = str(self.path or _shown(url))
         self.held: set[str] = set()
         self._turn = threading.Lock()
         self._writing: Connection | None = None
@@ -158,6 +164,8 @@ def _parsed(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError as error:
         raise _bad_url("the ledger's address is not a database URL") from error
+    if "@" in (parsed.host or ""):  # its end would be taken, and shown, for a part of the host
+        raise _bad_url("the password in the ledger's address has an `@` or `/` that is not escaped")
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername != "postgresql+psycopg":

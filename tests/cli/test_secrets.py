@@ -1,0 +1,295 @@
+"""Marked secrets through every command that touches one, at the highest verbosity: none comes out.
+
+What is looked through: stdout, stderr (logs, errors, crashes), and every file that a command left:
+ledger, plans, reports, restore file, temporary files. Who may hold one is named: the token cache
+holds refresh tokens, the restore kit hardware hashes.
+"""
+
+from __future__ import annotations
+
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import Result
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    load_pem_private_key,
+    pkcs12,
+)
+from cryptography.x509 import load_pem_x509_certificates
+
+from docs.generate import commands
+from partner_tools.cli import main
+from partner_tools.clients.transport import Transport
+from partner_tools.config import SECRETS
+from partner_tools.sandbox import Sandbox, seed_from
+from tests.cli.program import CONTOSO, Program, customer, program_for, world
+from tests.clients.oem_profiles import profile_of
+from tests.intake.hash_encoder import machine
+
+DOMAIN = "contoso.onmicrosoft.com"
+LOUD = ("-vv", "--log-format", "json")
+PASSPHRASE = "MARKED passphrase of a key"
+MARKS = {
+    "PARTNER_TOOLS_CLIENT_SECRET": "MARKED.client~secret",
+    "PARTNER_TOOLS_CERTIFICATE_PASSWORD": "MARKED certificate password",
+    "PARTNER_TOOLS_SIGNING_PASSPHRASE": PASSPHRASE,
+    "PARTNER_TOOLS_ACCESS_TOKEN": "MARKED.access.token",
+    "PARTNER_TOOLS_GRAPH_TOKEN": "MARKED.graph.token",
+    "PARTNER_TOOLS_REFRESH_TOKEN": "MARKED-refresh-token",
+    "DEPOT_PASSWORD": "MARKED depot password",
+}
+HASH = machine(1).encode()
+
+
+@dataclass(slots=True)
+class Watch:
+    """Runs commands, and remembers what must not come out of them, and all that came."""
+
+    program: Program
+    marks: dict[str, str] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    exits: set[int] = field(default_factory=set)
+
+    def run(self, *arguments: str | Path, **environment: str) -> Result:
+        """Run a command, whatever becomes of it."""
+        for name, text in environment.items():
+            if text and name in (*SECRETS, "DEPOT_PASSWORD"):
+                self.marks[f"{name}: {text[-12:]}"] = text
+        program = Program(
+            self.program.folder, {**self.program.environment, "TMPDIR": "", **environment}
+        )
+        result = program(*arguments, *LOUD)
+        self.exits.add(result.exit_code)
+        self.said += [result.stdout, result.stderr]
+        return result
+
+    def run_all(self, calls: Sequence[tuple[str | Path, ...]], **environment: str) -> None:
+        """Run several commands alike."""
+        for call in calls:
+            self.run(*call, **environment)
+
+    def told(self, allowed: Callable[[Path, str], bool]) -> list[str]:
+        """Where a secret came out: `name in file`."""
+        texts = {"what was said": "\n".join(self.said).encode()}
+        for path in self.program.folder.rglob("*"):
+            if path.is_file():
+                texts[str(path.relative_to(self.program.folder))] = path.read_bytes()
+        return [
+            f"{name} in {place}"
+            for name, mark in self.marks.items()
+            for place, content in texts.items()
+            for form in (mark.encode(), mark.encode("utf-16-le"))
+            if form in content and not allowed(Path(place), name)
+        ]
+
+
+def allowed(path: Path, name: str) -> bool:
+    """Where a secret may rest: in what the user brought, the token cache, the restore kit."""
+    if "brought" in path.parts:
+        return True
+    if name.startswith("hash"):
+        return "kits" in path.parts or path.name.startswith("restore")
+    return name.startswith("PARTNER_TOOLS_REFRESH_TOKEN") and path.name.startswith("tokens-")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    devices = [
+        {"serialNumber": f"SN-{number}", "hardwareHash": machine(number).encode()}
+        for number in range(6)
+    ]
+    registered = [{"serialNumber": "OEM-1", "oemManufacturerName": "Fabrikam", "modelName": "Book"}]
+    seed = seed_from(world(customer({"B": devices, "O": registered}, graph={"machines": []})))
+    with Sandbox(seed, oem_profile=profile_of(f"[oem]\n{DEPOT}")) as running:
+        yield running
+
+
+DEPOT = '[oem.auth]\nclient_cert = "depot.pfx"\nkey_password_env = "DEPOT_PASSWORD"\n'
+
+
+@pytest.fixture
+def watch(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watch:
+    (tmp_path / "brought").mkdir()
+    (tmp_path / "temp").mkdir()
+    (tmp_path / "user").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
+    folder = str(tmp_path / "user")
+    variables = {"XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder, "HOME": folder}
+    (tmp_path / "partner-tools.toml").write_text(
+        "[default.auth]\nallow_plaintext_cache = true\n", encoding="utf-8"
+    )
+    return Watch(program_for(sandbox, tmp_path, **variables))
+
+
+def pack(sandbox: Sandbox, file: Path, password: str) -> None:
+    """The sandbox's client certificate as a PFX file."""
+    pem = sandbox.client_certificate.read_bytes()
+    found, *chain = load_pem_x509_certificates(pem)
+    content = pkcs12.serialize_key_and_certificates(
+        b"depot",
+        load_pem_private_key(pem, None),  # type: ignore[arg-type]
+        found,
+        chain,
+        BestAvailableEncryption(password.encode()),
+    )
+    file.write_bytes(content)
+
+
+def removal(watch: Watch, serial: str, name: str = "batch.csv") -> tuple[str | Path, ...]:
+    batch = watch.program.folder / "brought" / name
+    batch.write_text(f"Serial,Hardware Hash\n{serial},{HASH}\n", encoding="utf-8")
+    return (
+        *("deregister", batch, "--via", "partner-center", "--customer", CONTOSO, "--yes"),
+        *("--settle", "0"),
+    )
+
+
+def test_no_secret_comes_out_of_anything(
+    sandbox: Sandbox, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every way to sign in, good and bad; every command that has a secret at hand; a crash."""
+    folder = watch.program.folder
+    brought, (app, *_) = folder / "brought", sandbox.announce()["applications"]
+    watch.marks |= {f"hash {number}": machine(number).encode() for number in range(6)}
+    batch = removal(watch, "SN-1")
+    (brought / "plain.csv").write_text("Serial\nSN-2\nSN-9\n", encoding="utf-8")
+    plan = folder / "plan.json"
+    planning = ("plan", brought / "plain.csv", "--via", "partner-center", "--customer", CONTOSO)
+
+    good = {"PARTNER_TOOLS_ACCESS_TOKEN": sandbox.tokens["app"]}
+    graph = {"PARTNER_TOOLS_GRAPH_TOKEN": sandbox.tokens[f"graph:{DOMAIN}"]}
+    key = folder / "key.pfx"
+    signing = {"PARTNER_TOOLS_SIGNING_PASSPHRASE": PASSPHRASE}
+    watch.run("approve", "--init", "--key", key, **signing)
+    watch.run_all([(*planning, "-o", plan), batch], **good, **graph)
+    watch.run("approve", plan, "--key", key, "--yes", **signing)
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    watch.run("approve", plan, "--key", key, "--yes", **signing)
+    watch.run("approve", plan, "--key", key, "--yes", PARTNER_TOOLS_SIGNING_PASSPHRASE="MARKED no")
+    watch.run("deregister", "--plan", plan, "--yes", "--report", folder / "out", **good, **graph)
+    run = watch.program.json("runs")["runs"][0]["run"]
+    offline: list[tuple[str | Path, ...]] = [
+        ("runs", run),
+        ("report", run, "-o", folder / "out"),
+        ("restore", run, "-o", folder / "restore.csv"),
+        ("trace", "SN-2"),
+        ("ledger", "export"),
+        ("ledger", "verify"),
+        ("validate", brought / "batch.csv"),
+        ("config", "show"),
+        ("schema",),
+    ]
+    watch.run_all(offline, **{**MARKS, **good, **graph})
+    online: list[tuple[str | Path, ...]] = [
+        ("auth", "status"),
+        ("doctor", "--customer", CONTOSO),
+        ("verify", run, "--graph"),
+        ("resume", run),
+    ]
+    named = {
+        "PARTNER_TOOLS_TENANT": sandbox.seed.partner.tenant_id,
+        "PARTNER_TOOLS_CLIENT_ID": app["clientId"],
+        "PARTNER_TOOLS_ACCESS_TOKEN": "",
+    }
+    ways: list[dict[str, str]] = [
+        {**good, **graph},
+        {"PARTNER_TOOLS_ACCESS_TOKEN": sandbox.tokens["expired"]},
+        {"PARTNER_TOOLS_ACCESS_TOKEN": MARKS["PARTNER_TOOLS_ACCESS_TOKEN"]},
+        {"PARTNER_TOOLS_ACCESS_TOKEN": "MARKED\x07bell"},
+        {**good, "PARTNER_TOOLS_GRAPH_TOKEN": MARKS["PARTNER_TOOLS_GRAPH_TOKEN"]},
+        {**named, "PARTNER_TOOLS_CLIENT_SECRET": app["secret"]},
+        {**named, "PARTNER_TOOLS_CLIENT_SECRET": MARKS["PARTNER_TOOLS_CLIENT_SECRET"]},
+        {
+            **named,
+            "PARTNER_TOOLS_CLIENT_SECRET": app["secret"],
+            "PARTNER_TOOLS_REFRESH_TOKEN": sandbox.tokens["refresh"],
+        },
+        {
+            **named,
+            "PARTNER_TOOLS_CLIENT_SECRET": app["secret"],
+            "PARTNER_TOOLS_REFRESH_TOKEN": MARKS["PARTNER_TOOLS_REFRESH_TOKEN"],
+        },
+    ]
+    for way in ways:
+        watch.run_all(online[:2] if way is not ways[0] else online, **way)
+    watch.run("auth", "logout")
+
+    pack(sandbox, brought / "app.pfx", MARKS["PARTNER_TOOLS_CERTIFICATE_PASSWORD"])
+    config = brought / "certificate.toml"
+    config.write_text('[default.auth]\ncertificate = "app.pfx"\n', encoding="utf-8")
+    for password in (MARKS["PARTNER_TOOLS_CERTIFICATE_PASSWORD"], "MARKED wrong"):
+        chosen = {**named, "PARTNER_TOOLS_CERTIFICATE_PASSWORD": password}
+        watch.run("auth", "status", "--config", config, **chosen)
+
+    pack(sandbox, brought / "depot.pfx", MARKS["DEPOT_PASSWORD"])
+    profile = brought / "oem.toml"
+    profile.write_text(f"[oem]\n{DEPOT}", encoding="utf-8")
+    (brought / "oem.csv").write_text(
+        "Serial,Manufacturer,Model\nOEM-1,Fabrikam,Book\n", encoding="utf-8"
+    )
+    for password in (MARKS["DEPOT_PASSWORD"], "MARKED wrong too"):
+        watch.run(
+            *("deregister", brought / "oem.csv", "--via", "oem-direct", "--yes", "--again"),
+            PARTNER_TOOLS_OEM_PROFILE=str(profile),
+            DEPOT_PASSWORD=password,
+        )
+
+    for url in (
+        "postgresql+psycopg://me:MARKEDdb@127.0.0.1:1/x",
+        "postgresql+psycopg://me:MARKEDdb%40x@127.0.0.1:1/x",
+        "postgresql+psycopg://127.0.0.1:1/x?user=me&password=MARKEDdb",
+        "mysql://me:MARKEDdb@127.0.0.1/x",
+        "://me:MARKEDdb@127.0.0.1/x",
+        "postgresql+psycopg://me:MARKED/db@MARKEDdb@127.0.0.1:1/x",
+    ):
+        watch.marks["database password"] = "MARKEDdb"
+        watch.run_all([("runs",), ("config", "show"), ("doctor",)], PARTNER_TOOLS_LEDGER=url)
+
+    def crash(*_arguments: object, **_named: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Transport, "send", crash)
+    for way in ways:
+        watch.run("doctor", **way)
+
+    assert {0, 1, 3, 4, 6, 7, 8} <= watch.exits
+    assert watch.told(allowed) == []
+    assert any("a bug" in said for said in watch.said)
+    assert list((folder / "temp").iterdir()) == []
+    if sys.platform != "win32":
+        assert _open_to_others(folder) == []
+
+
+def _open_to_others(folder: Path) -> list[str]:
+    """What a command wrote and others may read."""
+    ours = [
+        path
+        for path in folder.rglob("*")
+        if "brought" not in path.parts and path.name not in ("partner-tools.toml", "temp", "user")
+    ]
+    wrong = [each for each in ours if stat.S_IMODE(each.stat().st_mode) & 0o077]
+    assert {each.name for each in ours} >= {"ledger.db", "plan.json", "kits", "out", "key.pfx"}
+    return [f"{each.relative_to(folder)} {stat.S_IMODE(each.stat().st_mode):o}" for each in wrong]
+
+
+def test_no_option_takes_a_secret() -> None:
+    """Other users of the machine see arguments: what is secret comes by environment or file."""
+    words = ("secret", "password", "token", "passphrase")
+    found = []
+    for path in commands(main):
+        command: click.Command | None = main
+        for word in path[1:]:
+            assert isinstance(command, click.Group)
+            command = command.get_command(click.Context(main), word)
+        assert command is not None
+        names = [name for each in command.params for name in each.opts]
+        found += [name for name in names if any(word in name for word in words)]
+
+    assert found == []
