@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from procrastinate import App, JobContext, PsycopgConnector, SyncPsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
 
 from partner_tools.model import ChannelName, RunId
@@ -203,10 +203,10 @@ async def _keep_looking(app: App, shift: Shift) -> None:
 
 async def _take_back(app: App, job: Any) -> None:
     """Let another worker have the job; where the run has a newer one, that is enough."""
-    try:
-        await app.job_manager.retry_job(job)
-    except ConnectorException:  # another worker took it back, or the run has a job that waits
-        with suppress(ConnectorException):
+    with suppress(ConnectorException):  # another worker was faster
+        try:
+            await app.job_manager.retry_job(job)
+        except UniqueViolation:  # the run has a job that waits, and this one holds it up
             await app.job_manager.finish_job(job, status=Status.ABORTED, delete_job=True)
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from procrastinate.exceptions import ConnectorException
-
 from partner_tools.engine.cancelling import CancelSign, Sign
 from partner_tools.errors import LedgerError, PartnerToolsError, UnknownRunError
 from partner_tools.fleet.portion import Next, Step, Terms, carry_on
@@ -104,9 +102,9 @@ class Worker:
                 # Psycopg needs a selector loop, which is not what Windows has by itself.
                 with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
                     runner.run(serve(self._shift(), self._stopped))
-            except (ConnectorException, LedgerError) as error:
+            except Exception as error:  # noqa: BLE001 - a lost database shows in many ways
                 self._station.tell(
-                    f"the database is away, trying again: {error or error.__cause__}"
+                    f"no queue, trying again: {type(error).__name__}: {error or error.__cause__}"
                 )
             rest = 1.0 if time.monotonic() - began > LONGEST_REST else min(rest * 2, LONGEST_REST)
             self._stop.wait(rest)

