@@ -22,6 +22,7 @@ from partner_tools.sharing import Party, Told
 
 T = TypeVar("T")
 
+CLOCK_GRAIN: Final = 0.001
 SHORTEST_WAIT: Final = 0.02
 """Nobody asks more often than so for a permit that is not due."""
 STALE_SECONDS: Final = 0.25
@@ -76,6 +77,7 @@ class SharedGovernor:
         self._ready: defaultdict[Party, deque[Permit]] = defaultdict(deque)
         self._told: list[Told] = []
         self._mine = threading.local()
+        self._ask_at = clock()
         self._answered = 0
         self._throttled = 0
         _, server = exchange(lambda text: (text or "", None))
@@ -177,13 +179,20 @@ class SharedGovernor:
         with self._asking:
             if party is not None and self._ready[party]:
                 return 0.0
-            with self._state:
-                wishes = {each: n for each, n in self._waiting.items() if n > 0}
-            self._pace = self._ask(wishes)
+            if party is None or self._clock() >= self._ask_at:
+                with self._state:
+                    wishes = {each: n for each, n in self._waiting.items() if n > 0}
+                self._pace = self._ask(wishes)
+                self._ask_at = self._clock() + self._until_due()
             if party is not None and self._ready[party]:
                 return 0.0
-            due = pacing.due(self._pace, self._now()) - self._now() - sharing.HORIZON
-            return min(max(due, SHORTEST_WAIT), GLANCE_SECONDS)
+            return max(self._ask_at - self._clock(), 0.0) + CLOCK_GRAIN
+
+    def _until_due(self) -> float:
+        """How long it makes no sense to ask again: nothing is due, or it is others' turn."""
+        due = pacing.due(self._pace, self._now()) - self._now()
+        ahead = due - sharing.HORIZON if due > sharing.HORIZON else due
+        return min(max(ahead, SHORTEST_WAIT), GLANCE_SECONDS)
 
     def _ask(self, wishes: dict[Party, int]) -> Pace:
         with self._state:

