@@ -17,6 +17,14 @@ EXIT_INCOMPLETE = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """What ended a run early, and what to do before it is resumed."""
+
+    detail: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceResult:
     """One line of a result."""
 
@@ -24,6 +32,8 @@ class DeviceResult:
     history: History
     account: Mapping[str, Any] = field(default_factory=dict)
     """Of a cleanup: what its line says besides, step by step."""
+    stop: Stop | None = None
+    """What ended the run before this device was attempted."""
 
 
 def result_document(
@@ -59,8 +69,8 @@ def device_line(each: DeviceResult, state: RunState = RunState.RUNNING) -> dict[
         "serialNumber": each.device.identity.serial_number,
         "customer": history.customer,
         "outcome": history.outcome.value,
-        "detail": detail(history),
-        "remedy": None if _is_planned(history, state) else remedy(history),
+        "detail": detail(history, each.stop),
+        "remedy": None if _is_planned(history, state) else remedy(history, each.stop),
         "requestId": history.answered_request_id or history.request_id,
         "correlationId": history.correlation_id,
     }
@@ -74,9 +84,11 @@ def _is_planned(history: History, state: RunState) -> bool:
     return state is RunState.PLANNED and history.outcome is Outcome.PENDING
 
 
-def detail(history: History) -> str | None:
+def detail(history: History, stop: Stop | None = None) -> str | None:
     """Why a device has its outcome, and whether it is still listed all the same."""
     said = history.detail
+    if history.outcome is Outcome.PENDING and stop and not said:
+        said = f"the run stopped before it: {stop.detail}"
     if history.state is State.ACCEPTED and not said:
         said = "the service accepted the work and has not said what became of it"
     elif history.outcome is Outcome.UNKNOWN and not said:
@@ -86,12 +98,14 @@ def detail(history: History) -> str | None:
     return said
 
 
-def remedy(history: History) -> str | None:
+def remedy(history: History, stop: Stop | None = None) -> str | None:
     """What to do next about one device."""
     if history.remedy or history.outcome not in (Outcome.UNKNOWN, Outcome.PENDING, *GONE):
         return history.remedy
     if history.outcome in GONE:
         return "verify the run again later" if still_listed(history) else None
+    if history.outcome is Outcome.PENDING and stop and stop.remedy:
+        return f"{stop.remedy} Then resume the run."
     return "resume the run"
 
 

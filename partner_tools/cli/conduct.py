@@ -36,7 +36,9 @@ def ask(plan: Plan) -> bool:
     with asking():
         if expected is None:
             return click.confirm("Remove them?", err=True)
-        answer = click.prompt(f"Type {clean(expected)} to remove them", err=True, default="")
+        answer = click.prompt(
+            f"Type {clean(expected)} to remove them", err=True, default="", show_default=False
+        )
         return str(answer).strip().casefold() == expected.casefold()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from partner_tools.cli.interruption import asking
-from partner_tools.cli.options import output_options
+from partner_tools.cli.options import OutputFile, output_options
 from partner_tools.cli.output import clean, print_json, tell, without_password
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import ledger_url, load_config
@@ -63,7 +63,7 @@ def show(call: Call) -> int:
 @click.option(
     "-o",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(),
     help="Where to write it. [default: the user's configuration folder]",
 )
 def init(call: Call, file: Path | None) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from partner_tools.cli.batch import open_batch, refusal, sentence
-from partner_tools.cli.options import output_options
+from partner_tools.cli.options import OutputFile, output_options
 from partner_tools.cli.output import clean, counted, print_json, print_line, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.errors import InputError
@@ -67,7 +67,7 @@ def decode(call: Call, file: str) -> int:
 @click.argument("batch", metavar="BATCH")
 @click.option(
     "--repaired",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(),
     help="Write a copy in which damaged hashes that can be made whole are repaired.",
 )
 @output_options

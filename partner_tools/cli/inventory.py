@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from partner_tools.cli.options import output_options
+from partner_tools.cli.options import OutputFile, output_options
 from partner_tools.cli.output import print_json, print_line, print_table, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import opened
@@ -35,7 +35,7 @@ COLUMNS = (
 @click.option(
     "-o",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(),
     help="Write a CSV file instead of printing.",
 )
 @output_options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -14,6 +15,26 @@ OUTPUTS = ("text", "json", "jsonl")
 FORMATS = ("html", "xlsx", "csv", "json", "md", "ps1")
 """The default report formats; a test compares them with the report's, which load too much."""
 FORMAT_CHOICES = (*FORMATS, "checklist")
+
+
+class OutputFile(click.Path):
+    """A file to write. `-` is none: what is printed has a form of its own."""
+
+    def __init__(self) -> None:
+        from pathlib import Path
+
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        """The path, or a usage error."""
+        if str(value) == "-":
+            self.fail("'-' is no file to write; name one.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +134,9 @@ def output_options(command: Command) -> Command:
 
 def result_options(command: Command) -> Command:
     """Add how a run's result is printed, and written for a build server."""
-    from pathlib import Path
-
     junit = click.option(
         "--junit",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=OutputFile(),
         help="Also write the result as JUnit XML.",
     )
     return output_options(junit(command))

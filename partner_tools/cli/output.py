@@ -14,6 +14,8 @@ from partner_tools.errors import PartnerToolsError
 STEPS_SHOWN = 200
 ROWS_SHOWN = 40
 """A text result lists this many devices that need attention; the rest is counted."""
+WHOLE = frozenset({"row", "run"})
+"""Columns whose cells are short and copied, and therefore never folded."""
 
 
 def print_whatever_comes() -> None:
@@ -62,7 +64,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str | None]]) ->
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in headers:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in WHOLE)
     for row in rows:
         table.add_row(*(Text(clean(cell or "")) for cell in row))
     console = Console(file=sys.stdout, soft_wrap=False)
@@ -72,14 +74,20 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str | None]]) ->
 
 
 def print_result(document: Mapping[str, Any]) -> None:
-    """A run's result for a person: the counts, and every device that needs attention."""
-    counts = ", ".join(f"{number} {outcome}" for outcome, number in document["counts"].items())
+    """A run's result for a person: the counts, and every device that needs attention.
+
+    What goes as planned, or has only to be waited for, comes last: it must not push out the rest.
+    """
+    counts = tallied(document["counts"])
     click.echo(f"run {document['run']}  {document['state']}  {counts or 'no devices'}")
-    open_ones = [
-        device
-        for device in document["devices"]
-        if device["outcome"] not in ("removed", "absent") or device["detail"]
-    ]
+    open_ones = sorted(
+        (
+            device
+            for device in document["devices"]
+            if device["outcome"] not in ("removed", "absent") or device["detail"]
+        ),
+        key=lambda device: device["outcome"] == "pending",
+    )
     if not open_ones:
         return
     print_table(
@@ -114,6 +122,11 @@ def _step_rows(device: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         yield (*named, step["id"], step["record"] or "", step["status"])
     for left in device.get("untouched", ()):
         yield (*named, "not touched", " ".join((left["plane"], *left["records"])), left["why"])
+
+
+def tallied(counts: Mapping[str, int]) -> str:
+    """`2 removed, 1 duplicate`."""
+    return ", ".join(f"{number} {name}" for name, number in counts.items())
 
 
 def counted(number: int, noun: str) -> str:

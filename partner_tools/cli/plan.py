@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from partner_tools.cli.deregister import deregister_batch
-from partner_tools.cli.options import batch_options, result_options
+from partner_tools.cli.options import OutputFile, batch_options, result_options
 from partner_tools.cli.program import Call, command
 from partner_tools.workspace.conduct import Wishes
 
@@ -18,7 +18,7 @@ from partner_tools.workspace.conduct import Wishes
 @click.option(
     "-o",
     "plan_to",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(),
     required=True,
     help="Where to write the plan.",
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from partner_tools.cli.interruption import asking
-from partner_tools.cli.options import guard_options
+from partner_tools.cli.options import OutputFile, guard_options
 from partner_tools.cli.output import clean, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import opened
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(),
     required=True,
     help="Where to write the file for Partner Center's upload.",
 )

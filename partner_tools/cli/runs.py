@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.options import output_options
-from partner_tools.cli.output import print_json, print_line, print_table, tell, without_password
+from partner_tools.cli.output import (
+    print_json,
+    print_line,
+    print_table,
+    tallied,
+    tell,
+    without_password,
+)
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.showing import Showing
 from partner_tools.cli.wiring import ledger_url, load_config, open_ledger, opened
@@ -136,7 +143,7 @@ def _print(output: str, records: list[RunRecord]) -> None:
                     each["depot"],
                     _short(each["batchId"]),
                     str(record.devices),
-                    ", ".join(f"{number} {name}" for name, number in each["counts"].items()),
+                    tallied(each["counts"]),
                 )
                 for each, record in zip(documents, records, strict=True)
             ],

@@ -15,13 +15,15 @@ from partner_tools.cli.output import (
     print_line,
     print_result,
     print_steps,
+    tallied,
     tell,
 )
 from partner_tools.cli.progress import Progress
 from partner_tools.errors import Interrupted, PartnerToolsError
 from partner_tools.events import History, State
 from partner_tools.guards import count_removals, question
-from partner_tools.model import Device, Plan, RunId, RunState
+from partner_tools.model import Device, Outcome, Plan, RunId, RunState
+from partner_tools.plan import counts
 from partner_tools.result import DeviceResult, device_line
 from partner_tools.workspace.onlooker import Onlooker
 from partner_tools.workspace.results import RunResult, read_result
@@ -64,8 +66,7 @@ class Showing(Onlooker):
             if self.call.output == "jsonl" and each.history.state is State.SETTLED:
                 self._print_line(each.index, each.history)
         if plan.customers and not self.call.common.quiet:
-            tell(f"{counted(count_removals(plan.devices), 'device')} can be removed:")
-            tell(question(plan.customers))
+            _tell_removals(plan)
         for note in plan.notes:
             tell(f"note: {note}")
 
@@ -122,3 +123,15 @@ class Showing(Onlooker):
         for index, each in enumerate(result.devices):
             if index not in self._printed:
                 print_line(device_line(each, result.state))
+
+
+def _tell_removals(plan: Plan) -> None:
+    """How many devices can be removed, of whose estate, and how many rows stay and why."""
+    removals = count_removals(plan.devices)
+    if removals:
+        tell(f"{counted(removals, 'device')} can be removed:\n{question(plan.customers)}")
+    else:
+        tell("no device can be removed")
+    staying = counts(each.outcome for each in plan.devices if each.outcome is not Outcome.PENDING)
+    if staying:
+        tell(f"not to be removed: {tallied(staying)}")

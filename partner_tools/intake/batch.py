@@ -217,7 +217,7 @@ def _key(values: Values, tenant: str) -> tuple[str, str, str] | None:
 
 
 def _duplicate(first: int) -> Finding:
-    return finding(rules.DUPLICATE, f"the same device stands in row {first} already")
+    return finding(rules.DUPLICATE, f"row {first} names this device already")
 
 
 def _halted(source: Source, halt: HaltError) -> Problem:

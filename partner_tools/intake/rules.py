@@ -161,7 +161,10 @@ IDENTIFIERS_MISSING = _error(
 )
 UNKNOWN_PROPERTY = _error("unknown-property", "remove it, correct its name or move it to `extra`")
 PROPERTY_NAME = _error("property-name", "name it in one line of plain text, 256 characters at most")
-DUPLICATE = _warning("duplicate-device", "nothing: the later row becomes the outcome `duplicate`")
+DUPLICATE = _warning(
+    "duplicate-device",
+    "nothing: where both rows name one registration, the later one becomes `duplicate`",
+)
 
 # The field
 WRONG_TYPE = _error("wrong-type", "write the value as its schema says: identifiers are text")

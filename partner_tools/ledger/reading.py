@@ -7,7 +7,7 @@ because a service is slow must not keep SQLite from folding its write-ahead log.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -173,6 +173,13 @@ def stored_events(database: Database, run: RunId | None = None) -> Iterator[Stor
     if run is not None:
         query = query.where(events.c.run == run)
     return map(codec.event_from, in_pages(database, query, events.c.run, events.c.n))
+
+
+def last_payload(connection: Connection, run: RunId, kind: Kind) -> Mapping[str, Any]:
+    """The payload of the run's last event of a kind; empty where there is none any more."""
+    query = select(events).where(events.c.run == run, events.c.kind == kind.value)
+    row = connection.execute(query.order_by(events.c.n.desc()).limit(1)).mappings().first()
+    return {} if row is None else codec.event_from(row).event.payload or {}
 
 
 def in_pages(

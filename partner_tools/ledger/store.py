@@ -311,6 +311,11 @@ class Ledger:
         """The events of one run or of all, run by run, each run's in their order."""
         return reading.stored_events(self._database, run)
 
+    def last_stop(self, run: RunId) -> Mapping[str, Any]:
+        """What the last `stopped` event of the run says; empty where there is none, or no more."""
+        with self._database.read() as connection:
+            return reading.last_payload(connection, run, Kind.STOPPED)
+
     def remembered_rate(self, service: str, scope: str) -> RememberedRate | None:
         """What the service granted within this scope of its limit when it was last asked."""
         with self._database.read() as connection:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from partner_tools.errors import AuthError, ServiceError
 from partner_tools.model import GONE, ChannelName, Outcome, RunId, RunState
-from partner_tools.result import DeviceResult, exit_code, result_document, shown_state
+from partner_tools.result import DeviceResult, Stop, exit_code, result_document, shown_state
 from partner_tools.workspace.surroundings import now
 
 if TYPE_CHECKING:
@@ -60,15 +60,31 @@ def read_result(ledger: Ledger, run: str) -> RunResult:
     """The result of the run with this id or its beginning. Raises UnknownRunError."""
     record = ledger.run(run)
     told = _accounts(ledger, record)
+    stop = _stop(ledger, record)
     return RunResult(
         run=record.run,
         channel=record.channel,
         state=record.state,
         devices=tuple(
-            DeviceResult(device=each.device, history=each.history, account=told.get(each.index, {}))
+            DeviceResult(
+                device=each.device,
+                history=each.history,
+                account=told.get(each.index, {}),
+                stop=stop,
+            )
             for each in ledger.devices(record.run)
         ),
     )
+
+
+def _stop(ledger: Ledger, record: RunRecord) -> Stop | None:
+    """What stopped the run last; None where it goes on, was never stopped, or that was purged."""
+    if record.state is not RunState.STOPPED:
+        return None
+    payload = ledger.last_stop(record.run)
+    if not payload.get("detail"):
+        return None
+    return Stop(detail=payload["detail"], remedy=payload.get("remedy") or None)
 
 
 def _accounts(ledger: Ledger, record: RunRecord) -> Mapping[int, Mapping[str, Any]]:

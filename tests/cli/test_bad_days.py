@@ -97,6 +97,20 @@ def test_a_token_that_is_refused_ends_with_what_to_do(
     assert deletes(sandbox) == 0
 
 
+def test_a_run_that_stopped_says_why_for_every_device_that_waits(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    tokens = sandbox.tokens
+    program = program_for(sandbox, tmp_path, PARTNER_TOOLS_ACCESS_TOKEN=tokens["userNoMfa"])
+
+    document = program.json(*DEREGISTER, program.serials("SN-1", "SN-2"), exit_code=4)
+
+    assert [each["outcome"] for each in document["devices"]] == ["pending", "pending"]
+    for each in document["devices"]:
+        assert "multifactor" in each["detail"]
+        assert each["remedy"].endswith("Then resume the run.")
+
+
 def test_without_a_token_nothing_is_sent(sandbox: Sandbox, tmp_path: Path) -> None:
     program = program_for(sandbox, tmp_path, PARTNER_TOOLS_ACCESS_TOKEN="")
 

@@ -10,6 +10,7 @@ from xml.etree.ElementTree import parse
 import pytest
 
 from partner_tools.cli.options import FORMAT_CHOICES, FORMATS
+from partner_tools.cli.output import print_table
 from partner_tools.intake.schema import checker
 from partner_tools.report.write import FORMATS as REPORT_FORMATS
 from partner_tools.report.write import ON_REQUEST
@@ -56,6 +57,38 @@ def test_text_names_what_needs_attention_and_the_next_command(program: Program) 
     assert "GHOST" in result.stdout
     assert "SN-1" not in result.stdout
     assert "partner-tools report" in result.stderr
+
+
+def test_what_stays_stands_before_what_goes(program: Program) -> None:
+    """A reviewer of a long plan sees the exceptions first."""
+    plan = program.folder / "plan.json"
+    batch = program.serials("SN-1", "SN-2", "GHOST")
+
+    result = program("plan", batch, "--via", "partner-center", "--customer", CONTOSO, "-o", plan)
+
+    told = [line.split()[1] for line in result.stdout.splitlines() if line[:1].isdigit()]
+    assert told == ["GHOST", "SN-1", "SN-2"]
+    assert "not to be removed: 1 not-found" in result.stderr
+
+
+def test_an_id_is_never_folded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is there to be copied, on a narrow terminal too."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+
+    print_table(("run", "outcomes"), [("20260417-101530-4f2a9c", "1 removed, " * 20)])
+
+    assert "20260417-101530-4f2a9c" in capsys.readouterr().out
+
+
+def test_standard_output_is_no_file_to_write(program: Program) -> None:
+    run = program.json("deregister", program.serials("SN-1"), *OPTIONS, "--dry-run")["run"]
+
+    for arguments in (("restore", run, "-o", "-"), ("inventory", "--customer", CONTOSO, "-o", "-")):
+        assert program(*arguments).exit_code == 2
+    assert not Path("-").exists()
 
 
 def test_runs_are_listed_by_schema_and_can_be_filtered(program: Program) -> None:
