@@ -6,6 +6,7 @@ sent, but says all of these of its machine. What is incomplete or contradicts it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
@@ -164,13 +165,12 @@ def _completing(profile: Profile) -> str:
 def _unsendable(identity: Identity) -> str | None:
     """Which text no XML or JSON body can carry as it is."""
     for name, label in _NAMES.items():
-        text = getattr(identity, name) or ""
-        if any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 or ord(c) in _NO_XML for c in text):
+        if _UNSENDABLE.search(getattr(identity, name) or ""):
             return label
     return None
 
 
-_NO_XML = frozenset({0x7F, 0xFFFE, 0xFFFF})
+_UNSENDABLE = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff\\ufffe\\uffff]")
 
 
 def _how(device: Device, profile: Profile) -> str | None:

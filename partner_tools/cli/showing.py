@@ -61,10 +61,11 @@ class Showing(Onlooker):
 
     def planned(self, plan: Plan) -> None:
         """Say what can be removed; with `jsonl` show what settled by the plan."""
-        for each in self.ledger.devices(plan.run):
-            self._devices[each.index] = each.device
-            if self.call.output == "jsonl" and each.history.state is State.SETTLED:
-                self._print_line(each.index, each.history)
+        if self.call.output == "jsonl":
+            for each in self.ledger.devices(plan.run):
+                self._devices[each.index] = each.device
+                if each.history.state is State.SETTLED:
+                    self._print_line(each.index, each.history)
         if plan.customers and not self.call.common.quiet:
             _tell_removals(plan)
         for note in plan.notes:
@@ -85,10 +86,10 @@ class Showing(Onlooker):
             if self.call.output == "jsonl":
                 self._print_line(index, history)
 
-    def ended(self, run: RunId) -> None:
+    def ended(self, result: RunResult) -> None:
         """Print the run's result."""
         self.call.breaking_off = self.call.going_on = None
-        self.show(read_result(self.ledger, run))
+        self.show(result)
 
     def show(self, result: RunResult) -> None:
         """Print the result in the form that was asked for, and write it for a build server."""

@@ -224,7 +224,7 @@ def found_columns(device: str, payload: Mapping[str, Any]) -> dict[str, Any]:
 def run_device_from(columns: Columns) -> RunDevice:
     """A row of the table `devices`."""
     named = json.loads(columns["device"])
-    shown = json.loads(columns["found"] or "null")
+    shown = None if columns["found"] is None else json.loads(columns["found"])
     target = None if columns["target"] is None else target_from(json.loads(columns["target"]))
     return RunDevice(
         run=RunId(columns["run"]),

@@ -83,6 +83,8 @@ def heed_limits(place: Workplace, plan: Plan, limits: Limits) -> Plan:
         for each in plan.customers
     }
     refused = check(limits, plan.devices, plan.customers, removed_today)
+    if not refused:
+        return plan
     ready = {each.index for each in place.ledger.devices(plan.run, states={State.READY})}
     refusals = [
         replace(

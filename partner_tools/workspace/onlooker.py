@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from partner_tools.events import History
 from partner_tools.model import Plan, RunId
+from partner_tools.workspace.results import RunResult
 
 
 class Onlooker:
@@ -35,8 +36,8 @@ class Onlooker:
         Called by the engine's workers, one at a time.
         """
 
-    def ended(self, run: RunId) -> None:
-        """Nothing more is done with the run but its report."""
+    def ended(self, result: RunResult) -> None:
+        """The run came to this; nothing more is done with it but its report."""
 
 
 NOBODY = Onlooker()

@@ -461,8 +461,8 @@ class Workspace:
 
     def _finish(self, conduct: Conduct) -> RunResult:
         """Tell that the run is over, and write the handoffs where they were asked for."""
-        conduct.onlooker.ended(conduct.run)
         result = read_result(self.ledger, conduct.run)
+        conduct.onlooker.ended(result)
         wishes = conduct.wishes
         if wishes.report is None:
             return result
