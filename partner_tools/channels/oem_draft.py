@@ -268,9 +268,8 @@ def _notes(profile: Profile, planned: Iterable[PlannedDevice]) -> tuple[str, ...
         )
     derived = sum(each.outcome is Outcome.PENDING and bool(each.device.derived) for each in planned)
     if derived:
-        notes.append(
-            f"{derived} devices are named by what their hardware hash says; no hash is sent"
-        )
+        named = "1 device is" if derived == 1 else f"{derived} devices are"
+        notes.append(f"{named} named by what the hardware hash says; no hash is sent")
     notes.append(
         "this channel has no listing: what is registered, and to whom, cannot be seen beforehand"
     )

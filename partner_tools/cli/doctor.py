@@ -26,6 +26,10 @@ WHO_MAY = (
     "reseller may not use it: upload and remove devices in Partner Center's pages, or ask your "
     "indirect provider to run this tool."
 )
+WHICH_OEM = (
+    "The OEM Direct API is for OEMs that Microsoft calls eligible, in practice those of the "
+    "highest volume; the others remove devices through Partner Center."
+)
 """https://learn.microsoft.com/autopilot/registration-auth (read 2026-11)."""
 
 
@@ -61,12 +65,13 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
         if call.output == "text":
             _print(finding)
     failed = [finding for finding in findings if not finding.good]
+    who_may = WHICH_OEM if via == ChannelName.OEM_DIRECT else WHO_MAY
     if call.output != "text":
         print_json(
             {
                 "schemaVersion": "1",
                 "good": not failed,
-                "note": WHO_MAY,
+                "note": who_may,
                 "checks": [
                     {
                         "name": each.name,
@@ -79,7 +84,7 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
             }
         )
     elif not failed:
-        click.echo(f"{styled('Everything is in order.', 'green')}\n{WHO_MAY}")
+        click.echo(f"{styled('Everything is in order.', 'green')}\n{who_may}")
         click.echo(f"next: {_next(call, via, customer)}")
     return failed[0].exit_code if failed else 0
 

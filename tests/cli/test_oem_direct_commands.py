@@ -117,7 +117,7 @@ def test_a_file_of_hashes_alone(tmp_path: Path) -> None:
         document, said = deregister(program, text)
     assert document["counts"] == {"removed": 3}
     assert document["devices"][0]["serialNumber"] == machines[0].serial_number
-    assert "3 devices are named by what their hardware hash says" in said
+    assert "3 devices are named by what the hardware hash says" in said
 
 
 def test_a_row_that_its_hash_contradicts_stays(tmp_path: Path) -> None:
@@ -234,6 +234,7 @@ def test_the_doctor_explains_what_is_assumed(tmp_path: Path) -> None:
         assert told.exit_code == 0
         assert "not public" in told.output
         assert "never a hardware hash" in told.output
+        assert "indirect reseller" not in told.output
         confirmed = f"[oem]\nprofile_confirmed = true\n{OPEN}"
         (tmp_path / "oem.toml").write_text(confirmed, encoding="utf-8")
         assert "assumed" not in program("doctor", "--via", "oem-direct").output
