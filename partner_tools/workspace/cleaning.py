@@ -128,8 +128,7 @@ def resume(
     if not wishes.apply:
         cleaning.onlooker.told("it was only looked at; run cleanup again with --apply")
     if not wishes.apply or record.state in (RunState.CANCELLED, RunState.FINISHED):
-        cleaning.onlooker.ended(cleaning.run)
-        return read_result(cleaning.ledger, cleaning.run)
+        return _ended(cleaning)
     with cleaning.ledger.hold(record.run):
         cleaning.onlooker.began(record.run)
         _go_on(cleaning, wishes)
@@ -196,13 +195,18 @@ def _go_on(cleaning: Cleaning, wishes: CleanupWishes) -> None:
 
 def _finish(cleaning: Cleaning, wishes: CleanupWishes) -> RunResult:
     """Tell that the run is over, and write the handoff anew where something may have changed."""
-    cleaning.onlooker.ended(cleaning.run)
-    result = read_result(cleaning.ledger, cleaning.run)
+    result = _ended(cleaning)
     if not wishes.apply or wishes.report is None:
         return result
     reports = cleaning.report(cleaning.run, wishes.report, wishes.formats)
     cleaning.onlooker.told(f"{len(reports)} files of the updated handoff are in {wishes.report}")
     return replace(result, reports=reports)
+
+
+def _ended(cleaning: Cleaning) -> RunResult:
+    result = read_result(cleaning.ledger, cleaning.run)
+    cleaning.onlooker.ended(result)
+    return result
 
 
 def _assignment(cleaning: Cleaning, record: RunRecord) -> Assignment:
