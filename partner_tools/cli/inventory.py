@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.options import OutputFile, output_options
-from partner_tools.cli.output import print_json, print_line, print_table, tell
+from partner_tools.cli.output import counted, print_json, print_line, print_table, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import opened
+from partner_tools.estate_filter import EstateFilter, narrowed
 from partner_tools.plan_file import found_document, target_document
 
 if TYPE_CHECKING:
@@ -38,8 +39,19 @@ COLUMNS = (
     type=OutputFile(),
     help="Write a CSV file instead of printing.",
 )
+@click.option("--serial", multiple=True, help="Only this serial number; may be repeated.")
+@click.option("--batch", help="Only devices of this batch of Partner Center.")
+@click.option("--model", help="Only models in which this stands, whatever the case.")
+@click.option("--manufacturer", help="Only makers in which this stands, whatever the case.")
+@click.option("--uploaded-since", type=click.DateTime(), help="Only devices uploaded since (UTC).")
+@click.option("--uploaded-until", type=click.DateTime(), help="Only devices uploaded before (UTC).")
+@click.option(
+    "--removable/--not-removable",
+    default=None,
+    help="Only devices that Partner Center lets you remove, or only the others.",
+)
 @output_options
-def inventory(call: Call, customer: str | None, file: Path | None) -> int:
+def inventory(call: Call, customer: str | None, file: Path | None, **filters: Any) -> int:
     """List every device of a customer that Partner Center shows: all batches, all pages.
 
     Devices that the customer or another partner registered are not shown by Partner Center.
@@ -47,9 +59,14 @@ def inventory(call: Call, customer: str | None, file: Path | None) -> int:
     \b
     Example:
       partner-tools inventory --customer contoso.onmicrosoft.com -o contoso.csv
+      partner-tools inventory --customer contoso.onmicrosoft.com --model latitude
     """
     with opened(call) as workspace:
         estate = workspace.inventory(customer)
+    whole = len(estate.registrations)
+    estate = narrowed(estate, EstateFilter(**filters))
+    if len(estate.registrations) < whole:
+        tell(f"{len(estate.registrations)} of {counted(whole, 'device')}")
     if file is not None:
         from partner_tools.private_file import write_private
 

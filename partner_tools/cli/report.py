@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,7 +15,7 @@ from partner_tools.cli.wiring import opened
 
 
 @command("report")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="[RUN]", required=False)
 @click.option(
     "-o",
     "folder",
@@ -28,7 +30,21 @@ from partner_tools.cli.wiring import opened
     multiple=True,
     help="Format; may be repeated. [default: all]",
 )
-def report(call: Call, run: str, folder: Path, formats: tuple[str, ...]) -> int:
+@click.option(
+    "--summary",
+    is_flag=True,
+    help="Write a page over many runs instead, with charts, for your own use.",
+)
+@click.option(
+    "--since", type=click.DateTime(), help="With --summary: only runs that began since (UTC)."
+)
+@click.option(
+    "--until", type=click.DateTime(), help="With --summary: only runs that began before (UTC)."
+)
+@click.option("--customer", help="With --summary: only this customer, by tenant id or domain.")
+def report(
+    call: Call, run: str | None, folder: Path, formats: tuple[str, ...], **summary: Any
+) -> int:
     """Write one handoff per customer: what was done, and what is still the customer's to do.
 
     Without evidence from the customer's tenant every step there is shown as not verified.
@@ -36,10 +52,37 @@ def report(call: Call, run: str, folder: Path, formats: tuple[str, ...]) -> int:
     \b
     Example:
       partner-tools report 20260417-101530-4f2a9c -o handoff --format html --format xlsx
+      partner-tools report --summary -o summary --since 2026-01-01
     """
+    if summary["summary"] == (run is not None):
+        raise click.UsageError("name a run, or many with --summary")
+    if run is None:
+        return _summarize(call, folder, **summary)
+    if summary["since"] or summary["until"] or summary["customer"]:
+        raise click.UsageError("--since, --until and --customer go with --summary")
     with opened(call) as workspace:
         paths = workspace.report(run, folder, formats)
     tell(f"{len(paths)} files of the handoff are in {folder}")
     for path in paths:
         click.echo(path)
+    return 0
+
+
+def _summarize(
+    call: Call,
+    folder: Path,
+    *,
+    summary: bool,
+    since: datetime | None,
+    until: datetime | None,
+    customer: str | None,
+) -> int:
+    with opened(call) as workspace:
+        path = workspace.summary(
+            folder,
+            since=since.replace(tzinfo=UTC) if since else None,
+            until=until.replace(tzinfo=UTC) if until else None,
+            customer=customer,
+        )
+    click.echo(path)
     return 0

@@ -323,6 +323,23 @@ class Workspace:
             for path in write_handoff(document, folder, formats or FORMATS)
         )
 
+    def summary(
+        self,
+        folder: Path,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        customer: str | None = None,
+    ) -> Path:
+        """Write the partner's own page over many runs, with charts; where it is.
+
+        `since` (inclusive) and `until` (exclusive) speak of when runs began.
+        """
+        from partner_tools.workspace.summing import write
+
+        tenant = None if customer is None else self.tenant_of(customer)
+        return write(self.ledger, folder, now(), since=since, until=until, customer=tenant)
+
     def restorable(self, run: str) -> tuple[Restorable, ...]:
         """Every device that a run removed, and what it can be registered with again."""
         from partner_tools.procedure.restoration import restorable

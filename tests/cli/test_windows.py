@@ -1,0 +1,70 @@
+"""What is different on Windows, simulated elsewhere: names, paths, and missing signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import PureWindowsPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from partner_tools.cli import interruption
+from partner_tools.cli.interruption import heeding
+from partner_tools.report.write import file_name, harmless
+from partner_tools.workspace.stopping import StopSign
+
+FORBIDDEN = set('<>:"/\\|?*')
+RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{name}{n}" for name in ("com", "lpt") for n in "0123456789"),
+}
+"""https://learn.microsoft.com/windows/win32/fileio/naming-a-file, read 2026-11."""
+
+
+def document(customer: str) -> dict[str, dict[str, str | None]]:
+    named = {"domain": customer, "tenantId": None, "name": None}
+    return {"customer": named, "run": {"id": "20260417-101530-4f2a9c"}}
+
+
+@given(customer=st.text(max_size=400))
+def test_a_reports_name_is_one_that_windows_takes(customer: str) -> None:
+    name = f"{file_name(document(customer))}.checklist.html"
+
+    assert not FORBIDDEN & set(name)
+    assert name.isascii() and name.isprintable()
+    assert len(name) < 150
+    assert name.rstrip(". ") == name
+    assert name.partition(".")[0].casefold() not in RESERVED
+
+
+@pytest.mark.parametrize("name", ["CON", "nul", "com1", "LPT9.txt", "a.", "a "])
+def test_a_reminders_name_never_begins_with_a_device(name: str) -> None:
+    made = f"reminder-{harmless(name.casefold())}-20260417.eml"
+
+    assert PureWindowsPath(made).name == made
+    assert not PureWindowsPath(made).is_reserved()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGTERM"), reason="nothing to leave out")
+def test_stopping_works_with_the_signals_that_there_are() -> None:
+    stop = StopSign()
+    before = signal.getsignal(signal.SIGINT)
+
+    with heeding(stop):
+        assert not stop.is_set()
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_control_break_stops_where_there_is_one() -> None:
+    names = {each.name for each in interruption._signals()}
+
+    assert {"SIGINT", "SIGTERM"} <= names
+    assert ("SIGBREAK" in names) == (os.name == "nt")
