@@ -53,6 +53,8 @@ SECTIONS: Final = {
     ),
     "What was done": ("runs", "trace", "ledger"),
     "What is there": ("inventory", "hash"),
+    "At the customer": ("cleanup",),
+    "A depot's fleet": ("submit", "worker"),
     "Getting ready": ("demo", "config", "auth", "doctor", "completion"),
 }
 """Where `--help` lists a command; what is not named here stands under `More`."""
