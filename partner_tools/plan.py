@@ -23,6 +23,9 @@ from partner_tools.model import (
     TenantId,
 )
 
+NOTED = 20
+"""So many rows a note names; the plan has them all."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
@@ -294,6 +297,24 @@ def _removable(blank: PlannedDevice, found: Registration) -> PlannedDevice:
             remedy="ask who registered it, or open a Partner Center support request",
         )
     return replace(planned, detail=_trimming_note(blank.device.identity, found))
+
+
+def notes_on(planned: Iterable[PlannedDevice]) -> tuple[str, ...]:
+    """What a reviewer has to know of the removals: which match only after trimming."""
+    rows = [
+        str(each.device.row)
+        for each in planned
+        if each.outcome is Outcome.PENDING
+        and each.found is not None
+        and _trimming_note(each.device.identity, each.found)
+    ]
+    if not rows:
+        return ()
+    more = f" and {len(rows) - NOTED} more" if len(rows) > NOTED else ""
+    return (
+        "blanks stand around serial numbers in Partner Center, so that rows match only after "
+        f"trimming: {', '.join(rows[:NOTED])}{more}",
+    )
 
 
 def _trimming_note(identity: Identity, found: Registration) -> str | None:

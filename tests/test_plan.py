@@ -19,7 +19,7 @@ from partner_tools.model import (
     Target,
     TenantId,
 )
-from partner_tools.plan import Unserved, changed, counts, customers_of, index, resolve
+from partner_tools.plan import Unserved, changed, counts, customers_of, index, notes_on, resolve
 
 TENANT = TenantId("8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21")
 CONTOSO = Customer(tenant_id=TENANT, domain="contoso.onmicrosoft.com")
@@ -105,10 +105,11 @@ def test_one_row_is_resolved_exactly_or_named(
 
 
 def test_a_match_that_only_trimming_makes_is_said() -> None:
-    (planned,) = plan([row(serial_number="PADDED")], *ESTATE)
+    (planned,) = plan([row(2, serial_number="PADDED")], *ESTATE)
 
     assert planned.detail is not None
     assert "trimming" in planned.detail
+    assert ["only after trimming: 2" in note for note in notes_on([planned])] == [True]
 
 
 def test_another_letter_case_is_not_a_match_but_is_hinted_at() -> None:

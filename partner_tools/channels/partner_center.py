@@ -48,6 +48,7 @@ from partner_tools.plan import (
     customers_of,
     index,
     match,
+    notes_on,
     resolve,
 )
 
@@ -108,6 +109,7 @@ class PartnerCenterChannel:
         return Draft(
             devices=planned,
             customers=customers_of(planned, seen.estates.values()),
+            notes=notes_on(planned),
             kit=_kit(planned, seen.estates.values()),
         )
 

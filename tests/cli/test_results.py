@@ -71,6 +71,17 @@ def test_what_stays_stands_before_what_goes(program: Program) -> None:
     assert "not to be removed: 1 not-found" in result.stderr
 
 
+def test_a_match_that_only_trimming_makes_is_a_warning(tmp_path: Path) -> None:
+    """Also where nobody looked at the plan, and the device is gone afterwards."""
+    with Sandbox(seed_from(world(customer({"B": [{"serialNumber": " SN-9 "}]})))) as sandbox:
+        program = program_for(sandbox, tmp_path)
+
+        result = program("deregister", program.serials("SN-9"), *OPTIONS)
+
+    assert result.exit_code == 0
+    assert "match only after trimming: 2" in result.stderr
+
+
 def test_an_id_is_never_folded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
