@@ -25,16 +25,18 @@ WIRES: Mapping[str, str] = {
     f'{POLL}list_path = "/acks"\ndetail_path = "/acks/{{id}}"\n',
 }
 QUIRKS = {"jobQueued": 0.0, "jobProcessing": 0.02}
-AT_ONCE = {"autopilotDelete": 0}
+AT_ONCE = {"autopilotDelete": 0, "sync": 0, "checkIn": 0}
 
 
 @dataclass(slots=True)
 class World:
-    """One trial's sandbox and folder. `run` is the run that is there before the trial."""
+    """One trial's sandbox and folder. `run` is the run that is there before the trial, `handoff`
+    what it handed over."""
 
     sandbox: Sandbox
     folder: Path
     run: str = ""
+    handoff: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, *arguments: str, **how: Any) -> Started:
@@ -47,7 +49,7 @@ class World:
 
     def ledger(self) -> Ledger:
         """The ledger of the commands."""
-        return Ledger.open(sqlite_url(self.folder / "ledger.db"))
+        return Ledger.open(sqlite_url(Path(self.environment["PARTNER_TOOLS_LEDGER"])))
 
     @property
     def registered(self) -> set[str]:
@@ -101,7 +103,8 @@ def _seed() -> dict[str, Any]:
         for serial in (*LISTED, *UNLISTED)
     ]
     machines = [
-        {"serialNumber": serial, "join": "entra-joined", "managedDevice": {}} for serial in LISTED
+        {"serialNumber": serial, "join": "entra-joined", "managedDevice": {}}
+        for serial in (*LISTED, *UNLISTED)
     ]
     batches = {"one / #1": devices[::2], "two %2F": devices[1::2]}
     return world(customer(batches, graph={"machines": machines}))
@@ -229,6 +232,49 @@ def _after_removal(
     return Scenario(command=command, finish=command, wrong=wrong, prepare=_have_removed)
 
 
+# --- The customer's side ----------------------------------------------------------------------
+
+
+def _have_handed_over(world_: World) -> None:
+    """The partner's part is done; from here on it is the customer's ledger and token."""
+    _have_removed(world_)
+    sent = world_.folder / "sent"
+    assert world_.program("verify", world_.run, "--graph").exit_code == 0
+    assert world_.program("report", world_.run, "-o", str(sent), "--format", "json").exit_code == 0
+    (file,) = sent.glob("*.json")
+    world_.handoff = str(file)
+    world_.environment = {
+        **world_.environment,
+        "PARTNER_TOOLS_LEDGER": str(world_.folder / "customer.db"),
+        "PARTNER_TOOLS_GRAPH_TOKEN": world_.sandbox.tokens["graph:contoso.onmicrosoft.com"],
+    }
+
+
+def _clean_up(world_: World) -> tuple[str, ...]:
+    flags = ("--apply", "--yes", "--keys-saved", "--format", "json")
+    return ("cleanup", world_.handoff, *flags, *JSON)
+
+
+def _cleaned_up(world_: World, done: Done) -> Iterator[str]:
+    with world_.sandbox.state.lock:
+        truth: dict[str, Any] = world_.sandbox.graph.estates.of(CONTOSO).truth()
+    managed = {each["serialNumber"] for each in truth["managedDevices"]}
+    if managed != {*UNLISTED}:
+        yield f"left in Intune: {sorted(managed)}"
+    outcomes = {device["outcome"] for device in done.document["devices"]}
+    if not outcomes <= {"removed", "absent"}:
+        yield f"outcomes: {sorted(outcomes)}"
+    changed = Counter(
+        (each.operation, each.serial)
+        for each in world_.sandbox.log.of("delete-managed-device")
+        if each.status in (200, 202, 204)
+    )
+    if any(count > 1 for count in changed.values()):
+        yield f"deleted twice: {changed.most_common(1)}"
+    with world_.ledger() as ledger:
+        yield from (each.message for each in ledger.verify())
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "partner-center": _PARTNER_CENTER,
     "oem-sync": _depot("sync"),
@@ -237,5 +283,11 @@ SCENARIOS: Mapping[str, Scenario] = {
     "restore": _after_removal(_restore, _restored),
     "verify": _after_removal(_verify(), _seen),
     "verify-graph": _after_removal(_verify("--graph"), _seen),
+    "cleanup": Scenario(
+        command=_clean_up,
+        finish=_resume(_clean_up),
+        wrong=_cleaned_up,
+        prepare=_have_handed_over,
+    ),
 }
 """By name. A further command is one more entry."""
