@@ -2,7 +2,7 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-BENCHMARKS = goodput goodput_http ledger_events validate_rows hash_decode report_formats transport_cpu sandbox_requests
+BENCHMARKS = fleet goodput goodput_http ledger_events validate_rows hash_decode report_formats transport_cpu sandbox_requests
 
 .PHONY: check static format test docs wheel crash faults fuzz bench
 
@@ -39,6 +39,9 @@ faults:
 fuzz:
 	$(PYTHON) -m tests.fuzz.hash_mutations --count 1000000
 	$(PYTHON) -m tests.fuzz.readers --count 20000
+
+chaos:
+	$(PYTHON) -m tests.fleet.chaos
 
 bench:
 	for each in $(BENCHMARKS); do echo "== $$each"; $(PYTHON) -m tests.bench.$$each || exit 1; done

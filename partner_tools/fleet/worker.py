@@ -110,7 +110,7 @@ class Worker:
             self._stop.wait(rest)
 
     def work(self, job: Job) -> None:
-        """Carry out one portion, and put the next one into the queue."""
+        """Carry out portions until others have their turn, and put the next one into the queue."""
         try:
             with self._station.open_ledger() as ledger:
                 step = self._carry_on(ledger, job)
@@ -120,7 +120,6 @@ class Worker:
         except LedgerError as error:
             self._station.tell(f"run {job.run}: {error}")
             step = Step(next=Next.LATER, after=job.after, failures=job.failures, delay=5.0)
-        self._station.carried(job.channel.value, step.next.value)
         if step.next is not Next.OVER:
             self._queue.put(self._following(job, step))
 
@@ -143,13 +142,27 @@ class Worker:
         sign = CancelSign(self._stop, lambda: ledger.is_cancelled(job.run))
         try:
             with self._station.open_place(ledger, record, sign) as place:
-                terms = self._station.terms(record, place, sign)
-                return carry_on(place, job.run, terms, after=job.after, failures=job.failures)
+                step = self._portion(place, record, sign, job.after, job.failures)
+                while step.next is Next.MORE and self._may_go_on():
+                    step = self._portion(place, record, sign, step.after, step.failures)
+                return step
         except LedgerError:
             raise
         except PartnerToolsError as error:  # there is no way to the service from here
             self._station.tell(f"run {job.run}: {error}")
             return Step(next=Next.LATER, after=job.after, failures=job.failures + 1, delay=60.0)
+
+    def _portion(
+        self, place: Workplace, record: RunRecord, sign: CancelSign, after: int, failures: int
+    ) -> Step:
+        terms = self._station.terms(record, place, sign)
+        step = carry_on(place, record.run, terms, after=after, failures=failures)
+        self._station.carried(record.channel.value, step.next.value)
+        return step
+
+    def _may_go_on(self) -> bool:
+        """Whether the next portion may follow at once: nobody else waits for a turn."""
+        return not self._stop.is_set() and self._queue.backlog()[0] == 0
 
     def _following(self, job: Job, step: Step) -> Job:
         later = None

@@ -121,3 +121,40 @@ def test_a_run_is_executed_by_one_process_at_a_time(program: Program, sandbox: S
 def _runs(program: Program) -> list[dict[str, str]]:
     runs: list[dict[str, str]] = program.json("runs")["runs"]
     return runs
+
+
+def test_a_run_that_another_process_executes_is_cancelled(
+    program: Program, sandbox: Sandbox
+) -> None:
+    running = deregister(program)
+    wait_for_deletes(sandbox, 3)
+    run = program.json("runs")["runs"][0]["run"]
+    cancelled = program("runs", "cancel", run)
+    assert cancelled.exit_code == 0, cancelled.output
+    sent = len(sandbox.log.of("delete-device"))
+    running.communicate(timeout=60)
+    assert running.returncode == 7
+    listed = program.json("runs")["runs"][0]
+    assert listed["state"] == "cancelled"
+    assert listed["counts"]["removed"] == len(sandbox.log.of("delete-device")) == sent
+    assert "unknown" not in listed["counts"]
+    assert program("resume", run).exit_code == 7
+    assert len(sandbox.log.of("delete-device")) == sent
+
+
+def test_a_run_that_died_is_cancelled_and_what_had_left_is_settled(
+    program: Program, sandbox: Sandbox
+) -> None:
+    running = deregister(program)
+    wait_for_deletes(sandbox, 3)
+    running.kill()
+    running.communicate(timeout=60)
+    listed = program.json("runs")["runs"][0]
+    assert listed["state"] == "interrupted"
+    time.sleep(1.0)  # what was in flight reaches the service and is answered to nobody
+    sent = len(sandbox.log.of("delete-device"))
+    assert program("runs", "cancel", listed["run"]).exit_code == 0
+    counts = program.json("runs")["runs"][0]["counts"]
+    assert "unknown" not in counts
+    assert counts["pending"] == len(SERIALS) - sent
+    assert len(sandbox.log.of("delete-device")) == sent
