@@ -105,12 +105,17 @@ def hear(shared: Shared, told: Sequence[Told]) -> Shared:
 
 
 def lease(
-    shared: Shared, process: str, wishes: Mapping[Party, int], now: float
+    shared: Shared,
+    process: str,
+    wishes: Mapping[Party, int],
+    now: float,
+    horizon: float = HORIZON,
 ) -> tuple[Shared, tuple[tuple[Party, Permit], ...]]:
     """Hand out the permits that are due soon to the parties of one process.
 
-    `wishes` is how many permits it wants for each of its parties. What is due to a party of
-    another process is left to it until its moment has come; then whoever asks may have it.
+    `wishes` is how many permits it wants for each of its parties, `horizon` how far ahead. What is
+    due to a party of another process is left to it until its moment has come; then whoever asks
+    may have it.
     """
     turns = _wished(shared.turns, process, wishes, now)
     had = {party: turn.had for party, turn in turns.items() if turn.wishes}
@@ -119,7 +124,7 @@ def lease(
     while mine and len(granted) < SLICE:
         at = pacing.due(pace, now)
         next_party = min(had, key=lambda party: (had[party], party))
-        if at > now + HORIZON or (next_party not in mine and at > now):
+        if at > now + horizon or (next_party not in mine and at > now):
             break
         if next_party not in mine:
             next_party = min(mine, key=lambda party: (had[party], party))

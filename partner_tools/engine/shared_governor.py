@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
@@ -27,6 +27,8 @@ SHORTEST_WAIT: Final = 0.02
 """Nobody asks more often than so for a permit that is not due."""
 STALE_SECONDS: Final = 0.25
 """A permit that nobody took for so long is not caught up."""
+LONGEST_HORIZON: Final = 1.0
+"""Where the database answers slowly, permits are leased further ahead, but no more than so."""
 DRIFT: Final = 0.0005
 """So many seconds a clock may lose against the server's between two exchanges."""
 
@@ -78,6 +80,7 @@ class SharedGovernor:
         self._told: list[Told] = []
         self._mine = threading.local()
         self._ask_at = clock()
+        self._took, self._horizon = 0.0, sharing.HORIZON
         self._answered = 0
         self._throttled = 0
         _, server = exchange(lambda text: (text or "", None))
@@ -148,7 +151,10 @@ class SharedGovernor:
             permit = self._take(party)
             if permit is None:
                 self._wait(stop, self._lease(party))
-            elif self._reached(permit, stop):
+                continue
+            if self._waiting[party] > 1 and not self._ready[party]:
+                self._lease(party, in_hand=1)  # while this one's moment comes
+            if self._reached(permit, stop):
                 self._mine.permit = permit
                 return True
         return False
@@ -174,14 +180,14 @@ class SharedGovernor:
         pace = self._pace
         return permit.number <= pace.paused_after and permit.at < pace.paused_until
 
-    def _lease(self, party: Party | None = None) -> float:
+    def _lease(self, party: Party | None = None, *, in_hand: int = 0) -> float:
         """Lease for all parties that wait; how long to wait before asking again, in seconds."""
         with self._asking:
             if party is not None and self._ready[party]:
                 return 0.0
             if party is None or self._clock() >= self._ask_at:
                 with self._state:
-                    wishes = {each: n for each, n in self._waiting.items() if n > 0}
+                    wishes = self._waiting - Counter({party: in_hand} if party else {})
                 self._pace = self._ask(wishes)
                 self._ask_at = self._clock() + self._until_due()
             if party is not None and self._ready[party]:
@@ -191,12 +197,13 @@ class SharedGovernor:
     def _until_due(self) -> float:
         """How long it makes no sense to ask again: nothing is due, or it is others' turn."""
         due = pacing.due(self._pace, self._now()) - self._now()
-        ahead = due - sharing.HORIZON if due > sharing.HORIZON else due
+        ahead = due - self._horizon if due > self._horizon else due
         return min(max(ahead, SHORTEST_WAIT), GLANCE_SECONDS)
 
-    def _ask(self, wishes: dict[Party, int]) -> Pace:
+    def _ask(self, wishes: Mapping[Party, int]) -> Pace:
         with self._state:
             told, self._told = self._told, []
+        asked = self._clock()
         try:
             (granted, pace), server = self._exchange(lambda text: self._changed(text, told, wishes))
         except BaseException:
@@ -204,13 +211,15 @@ class SharedGovernor:
                 self._told = [*told, *self._told]
             raise
         self._offset = max(server - self._clock(), self._offset - DRIFT)
+        self._took += (self._clock() - asked - self._took) / 4
+        self._horizon = min(max(sharing.HORIZON, self._took * 3), LONGEST_HORIZON)
         with self._state:
             for party, permit in granted:
                 self._ready[party].append(permit)
         return pace
 
     def _changed(
-        self, text: str | None, told: Sequence[Told], wishes: dict[Party, int]
+        self, text: str | None, told: Sequence[Told], wishes: Mapping[Party, int]
     ) -> tuple[str, tuple[_Grants, Pace]]:
         now, start = self._now(), self._start
         shared = sharing.begin(
@@ -220,7 +229,9 @@ class SharedGovernor:
             age=start.age,
             max_rate=start.max_rate,
         )
-        shared, granted = sharing.lease(sharing.hear(shared, told), self._process, wishes, now)
+        shared, granted = sharing.lease(
+            sharing.hear(shared, told), self._process, wishes, now, self._horizon
+        )
         return sharing.to_text(shared), (granted, shared.pace)
 
     def _tell(
