@@ -8,19 +8,25 @@ from typing import Any
 
 from partner_tools.canonical import digest
 from partner_tools.errors import GuardError, InputError
+from partner_tools.json_forms import (
+    found_document,
+    identity_document,
+    read_found,
+    read_identity,
+    read_target,
+    stated,
+    target_document,
+)
 from partner_tools.model import (
     ChannelName,
     Customer,
     Device,
-    Identity,
     Outcome,
     Plan,
     PlannedCustomer,
     PlannedDevice,
     Reason,
-    Registration,
     RunId,
-    Target,
     TenantId,
 )
 from partner_tools.plan import counts
@@ -36,7 +42,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "run": plan.run,
         "channel": plan.channel.value,
         "createdAt": plan.created_at.isoformat(),
-        **_stated(plannedBy=plan.planned_by),
+        **stated(plannedBy=plan.planned_by),
         "batchId": plan.batch_id,
         "batchDigest": plan.batch_digest,
         "reason": plan.reason.value,
@@ -68,26 +74,6 @@ def read_plan(document: Mapping[str, Any]) -> Plan:
         ) from error
 
 
-def identity_document(identity: Identity) -> dict[str, str]:
-    """An identity as JSON, without its hardware hash."""
-    return _stated(
-        serialNumber=identity.serial_number,
-        manufacturer=identity.manufacturer,
-        model=identity.model,
-        productKeyId=identity.product_key_id,
-    )
-
-
-def read_identity(document: Mapping[str, Any]) -> Identity:
-    """The identity that `identity_document` wrote."""
-    return Identity(
-        serial_number=document.get("serialNumber"),
-        manufacturer=document.get("manufacturer"),
-        model=document.get("model"),
-        product_key_id=document.get("productKeyId"),
-    )
-
-
 def _digest(content: Mapping[str, Any]) -> str:
     try:
         return digest(content)
@@ -117,7 +103,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
 def _customer(planned: PlannedCustomer) -> dict[str, Any]:
     customer = planned.customer
     return {
-        **_stated(tenantId=customer.tenant_id, domain=customer.domain, name=customer.name),
+        **stated(tenantId=customer.tenant_id, domain=customer.domain, name=customer.name),
         "estate": planned.estate,
         "removals": planned.removals,
     }
@@ -141,7 +127,7 @@ def _device(planned: PlannedDevice) -> dict[str, Any]:
         "row": device.row,
         **identity_document(device.identity),
         "outcome": planned.outcome.value,
-        **_stated(
+        **stated(
             customer=planned.customer,
             customerGiven=device.customer,
             reference=device.reference,
@@ -164,14 +150,15 @@ def _device(planned: PlannedDevice) -> dict[str, Any]:
 
 
 def _read_device(position: int, document: Mapping[str, Any]) -> PlannedDevice:
-    target, customer = document.get("target"), document.get("customer")
+    shown, found, customer = (document.get(name) for name in ("target", "found", "customer"))
+    target = None if shown is None else read_target(shown)
     return PlannedDevice(
         index=position,
         device=_read_named(document),
         customer=None if customer is None else TenantId(customer),
         outcome=Outcome(document["outcome"]),
-        target=None if target is None else read_target(target),
-        found=_read_found(document.get("found"), target),
+        target=target,
+        found=None if found is None or target is None else read_found(found, target),
         candidates=tuple(read_target(each) for each in document.get("candidates", ())),
         rule=document.get("rule"),
         detail=document.get("detail"),
@@ -189,48 +176,3 @@ def _read_named(document: Mapping[str, Any]) -> Device:
         replacement=None if replacement is None else read_identity(replacement),
         extra=tuple(document.get("extra", {}).items()),
     )
-
-
-def target_document(target: Target) -> dict[str, str]:
-    """A target as JSON."""
-    return {"batchId": target.batch_id, "deviceId": target.device_id}
-
-
-def read_target(document: Mapping[str, Any]) -> Target:
-    """The target that `target_document` wrote."""
-    return Target(batch_id=document["batchId"], device_id=document["deviceId"])
-
-
-def found_document(found: Registration) -> dict[str, Any]:
-    """What the service showed, as JSON, without target and hardware hash."""
-    document: dict[str, Any] = _stated(
-        serialNumber=found.serial_number,
-        manufacturer=found.manufacturer,
-        model=found.model,
-        productKeyId=found.product_key_id,
-        uploadedAt=found.uploaded_at,
-    )
-    if found.allowed_operations is not None:
-        document["allowedOperations"] = list(found.allowed_operations)
-    return document
-
-
-def _read_found(
-    document: Mapping[str, Any] | None, target: Mapping[str, Any] | None
-) -> Registration | None:
-    if document is None or target is None:
-        return None
-    operations = document.get("allowedOperations")
-    return Registration(
-        target=read_target(target),
-        serial_number=document.get("serialNumber"),
-        manufacturer=document.get("manufacturer"),
-        model=document.get("model"),
-        product_key_id=document.get("productKeyId"),
-        uploaded_at=document.get("uploadedAt"),
-        allowed_operations=None if operations is None else tuple(operations),
-    )
-
-
-def _stated(**facts: str | None) -> dict[str, str]:
-    return {name: value for name, value in facts.items() if value is not None}

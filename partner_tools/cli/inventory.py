@@ -14,7 +14,7 @@ from partner_tools.cli.output import counted, print_json, print_line, print_tabl
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import opened
 from partner_tools.estate_filter import EstateFilter, narrowed
-from partner_tools.plan_file import found_document, target_document
+from partner_tools.json_forms import found_document, target_document
 
 if TYPE_CHECKING:
     from partner_tools.model import Estate, Registration

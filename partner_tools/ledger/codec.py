@@ -8,11 +8,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from partner_tools.canonical import digest_of_bytes
 from partner_tools.events import Event, History, Kind, State
+from partner_tools.json_forms import (
+    found_document,
+    identity_document,
+    read_found,
+    read_identity,
+    read_target,
+    stated,
+    target_document,
+)
 from partner_tools.ledger.records import (
     RunDevice,
     RunHead,
@@ -36,12 +46,6 @@ Columns = Mapping[Any, Any]
 """A row of a table by the names of its columns."""
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False)
-_IDENTITY = {
-    "serialNumber": "serial_number",
-    "manufacturer": "manufacturer",
-    "model": "model",
-    "productKeyId": "product_key_id",
-}
 _IN_COLUMNS = ("state", "outcome", "settled_at", "customer")
 HISTORY_COLUMNS = (*_IN_COLUMNS, "history")
 _HISTORY_DEFAULTS = {
@@ -116,49 +120,29 @@ def device_from(named: Mapping[str, Any]) -> Device:
     replacement = named.get("replacement")
     return Device(
         row=named["row"],
-        identity=_identity_from(named),
+        identity=read_identity(named),
         customer=named.get("customer"),
         reference=named.get("reference"),
-        replacement=None if replacement is None else _identity_from(replacement),
+        replacement=None if replacement is None else read_identity(replacement),
         extra=tuple((key, value) for key, value in named.get("extra", ())),
         derived=tuple(named.get("derived", ())),
         contradictions=tuple(named.get("contradictions", ())),
     )
 
 
-def target_json(target: Target) -> dict[str, Any]:
-    """The two parts that Partner Center needs to delete a registration."""
-    return {"batchId": target.batch_id, "deviceId": target.device_id}
-
-
-def target_from(stored: Mapping[str, Any]) -> Target:
-    """The target that `target_json` described."""
-    return Target(batch_id=stored["batchId"], device_id=stored["deviceId"])
-
-
 def registration_from(stored: Mapping[str, Any], target: Target) -> Registration:
     """What a service showed of a device, as a `resolved` event holds it under `found`."""
-    operations = stored.get("allowedOperations")
-    return Registration(
-        target=target,
-        **{name: stored.get(key) for key, name in _IDENTITY.items()},
-        hardware_hash=stored.get("hardwareHash"),
-        uploaded_at=stored.get("uploadedAt"),
-        allowed_operations=None if operations is None else tuple(operations),
-    )
+    found, full_hash = read_found(stored, target), stored.get("hardwareHash")
+    return found if full_hash is None else replace(found, hardware_hash=full_hash)
 
 
 def registration_json(registration: Registration) -> dict[str, Any]:
     """A registration with its target and its full hash: for the restore kit alone."""
-    operations = registration.allowed_operations
-    shown = {
-        **target_json(registration.target),
-        **{key: getattr(registration, name) for key, name in _IDENTITY.items()},
-        "hardwareHash": registration.hardware_hash,
-        "uploadedAt": registration.uploaded_at,
-        "allowedOperations": None if operations is None else list(operations),
+    return {
+        **target_document(registration.target),
+        **found_document(registration),
+        **stated(hardwareHash=registration.hardware_hash),
     }
-    return {key: value for key, value in shown.items() if value is not None}
 
 
 def new_device_columns(index: int, device: Device) -> dict[str, Any]:
@@ -225,7 +209,7 @@ def run_device_from(columns: Columns) -> RunDevice:
     """A row of the table `devices`."""
     named = json.loads(columns["device"])
     shown = None if columns["found"] is None else json.loads(columns["found"])
-    target = None if columns["target"] is None else target_from(json.loads(columns["target"]))
+    target = None if columns["target"] is None else read_target(json.loads(columns["target"]))
     return RunDevice(
         run=RunId(columns["run"]),
         index=columns["idx"],
@@ -291,11 +275,7 @@ def event_from(columns: Columns) -> StoredEvent:
 
 
 def _identity_json(identity: Identity) -> dict[str, Any]:
-    named = {key: getattr(identity, name) for key, name in _IDENTITY.items()}
+    named = identity_document(identity)
     if identity.hardware_hash:
         named["hardwareHashDigest"] = hash_digest(identity.hardware_hash)
-    return {key: value for key, value in named.items() if value is not None}
-
-
-def _identity_from(named: Mapping[str, Any]) -> Identity:
-    return Identity(**{name: named.get(key) for key, name in _IDENTITY.items()})
+    return named

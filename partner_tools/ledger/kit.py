@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from partner_tools.errors import LedgerError
-from partner_tools.ledger.codec import json_text, registration_from, registration_json, target_from
+from partner_tools.json_forms import read_target
+from partner_tools.ledger.codec import json_text, registration_from, registration_json
 from partner_tools.ledger.database import make_private_folder
 from partner_tools.ledger.run_id import is_run_id
 from partner_tools.model import Registration, RunId
@@ -75,7 +76,7 @@ def _path(folder: Path, run: RunId) -> Path:
 
 def _registration(line: str) -> Registration:
     stored = json.loads(line)
-    return registration_from(stored, target_from(stored))
+    return registration_from(stored, read_target(stored))
 
 
 def _replace(path: Path, text: str) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 from partner_tools.events import Event, Kind, State
 from partner_tools.guards import LIMIT, Limits, check
+from partner_tools.json_forms import found_document, target_document
 from partner_tools.ledger import RunRecord, read_kit, write_kit
 from partner_tools.model import Outcome, Plan, PlannedDevice, RunId
 from partner_tools.plan import Draft, counts
-from partner_tools.plan_file import found_document, plan_document, read_plan, target_document
+from partner_tools.plan_file import plan_document, read_plan
 from partner_tools.procedure.workplace import PLAN_GOOD_FOR, Workplace, noting_end
 
 

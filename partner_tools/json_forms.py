@@ -1,0 +1,74 @@
+"""The nouns as JSON objects, and back: one spelling in plans, in the ledger and on stdout. Pure.
+
+What is not known is left out. A hardware hash never comes through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from partner_tools.model import Identity, Registration, Target
+
+
+def identity_document(identity: Identity) -> dict[str, str]:
+    """An identity as JSON, without its hardware hash."""
+    return stated(
+        serialNumber=identity.serial_number,
+        manufacturer=identity.manufacturer,
+        model=identity.model,
+        productKeyId=identity.product_key_id,
+    )
+
+
+def read_identity(document: Mapping[str, Any]) -> Identity:
+    """The identity that `identity_document` wrote."""
+    return Identity(
+        serial_number=document.get("serialNumber"),
+        manufacturer=document.get("manufacturer"),
+        model=document.get("model"),
+        product_key_id=document.get("productKeyId"),
+    )
+
+
+def target_document(target: Target) -> dict[str, str]:
+    """The two parts that Partner Center needs to delete a registration."""
+    return {"batchId": target.batch_id, "deviceId": target.device_id}
+
+
+def read_target(document: Mapping[str, Any]) -> Target:
+    """The target that `target_document` wrote."""
+    return Target(batch_id=document["batchId"], device_id=document["deviceId"])
+
+
+def found_document(found: Registration) -> dict[str, Any]:
+    """What the service showed, as JSON, without target and hardware hash."""
+    document: dict[str, Any] = stated(
+        serialNumber=found.serial_number,
+        manufacturer=found.manufacturer,
+        model=found.model,
+        productKeyId=found.product_key_id,
+        uploadedAt=found.uploaded_at,
+    )
+    if found.allowed_operations is not None:
+        document["allowedOperations"] = list(found.allowed_operations)
+    return document
+
+
+def read_found(document: Mapping[str, Any], target: Target) -> Registration:
+    """What the service showed of this target, as `found_document` wrote it."""
+    operations = document.get("allowedOperations")
+    return Registration(
+        target=target,
+        serial_number=document.get("serialNumber"),
+        manufacturer=document.get("manufacturer"),
+        model=document.get("model"),
+        product_key_id=document.get("productKeyId"),
+        uploaded_at=document.get("uploadedAt"),
+        allowed_operations=None if operations is None else tuple(operations),
+    )
+
+
+def stated(**facts: str | None) -> dict[str, str]:
+    """The facts that are known."""
+    return {name: value for name, value in facts.items() if value is not None}
