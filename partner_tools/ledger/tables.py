@@ -133,6 +133,7 @@ events = Table(
     Column("hash", BYTES, nullable=False),
     PrimaryKeyConstraint("run", "n"),
     ForeignKeyConstraint(["run"], ["runs.run"]),
+    Index(None, "run", "device", "n"),
 )
 """Append-only. A purge sets `payload` to NULL; nothing else ever changes a row."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from partner_tools.ledger import Ledger, sqlite_url
+from partner_tools.ledger import Ledger, reading, sqlite_url
 from partner_tools.model import ChannelName, RunId, RunState
 
 AT = datetime(2026, 4, 17, 10, 16, tzinfo=UTC)
@@ -67,6 +67,12 @@ def test_no_question_reads_a_whole_table(opened: Ledger, question: str) -> None:
     whole = [step for step in taken if step.startswith("SCAN") and "USING" not in step]
     assert whole == []
     assert [step for step in taken if "TEMP B-TREE" in step and question == "all runs"] == []
+
+
+def test_the_events_of_a_device_are_found_without_those_of_its_run(opened: Ledger) -> None:
+    with opened._database.read() as connection:
+        taken = steps(opened, lambda _: reading.device_events(connection, RUN, 3))
+    assert taken == ["SEARCH events USING INDEX ix_events_run_device_n (run=? AND device=?)"]
 
 
 def test_a_step_that_reads_a_whole_table_would_be_seen(opened: Ledger) -> None:

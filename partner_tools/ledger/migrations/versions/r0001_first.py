@@ -119,3 +119,4 @@ def _make_events() -> None:
         sa.PrimaryKeyConstraint("run", "n", name="pk_events"),
         sa.ForeignKeyConstraint(["run"], ["runs.run"], name="fk_events_runs"),
     )
+    op.create_index("ix_events_run_device_n", "events", ["run", "device", "n"])
