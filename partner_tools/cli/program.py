@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import update_wrapper
 from typing import Any, NoReturn
@@ -116,27 +117,33 @@ class Program(click.Group):
             _report_bug(ctx)
 
 
-def command(name: str) -> Callable[[Callable[..., int | None]], click.Command]:
+def command(
+    name: str, *, logs: bool = True
+) -> Callable[[Callable[..., int | None]], click.Command]:
     """Make a function a command, called with `Call` before its own arguments.
 
-    What it returns is the exit code.
+    What it returns is the exit code. A command that has nothing to log need not load what logs.
     """
 
     def made(function: Callable[..., int | None]) -> click.Command:
         def body(**given: Any) -> None:
-            from partner_tools.cli.logs import logging_to_stderr
-
             context = click.get_current_context()
             call: Call = context.obj
             call.common = call.common.overlaid(take_common(given))
             call.output = given.pop("output", "text")
-            with logging_to_stderr(call.common):
+            with _logging(call.common) if logs else nullcontext():
                 code = function(call, **given) or 0
             context.exit(code)
 
         return click.command(name)(common(update_wrapper(body, function)))
 
     return made
+
+
+def _logging(common: Common) -> AbstractContextManager[None]:
+    from partner_tools.cli.logs import logging_to_stderr
+
+    return logging_to_stderr(common)
 
 
 def _end(call: Call, error: PartnerToolsError) -> None:

@@ -12,7 +12,7 @@ from partner_tools.model import PARTNER_CHANNELS, Problem, Severity
 from partner_tools.workspace import batches as batches_
 
 
-@command("validate")
+@command("validate", logs=False)
 @click.argument("batches", nargs=-1, required=True, metavar="BATCH...")
 @click.option(
     "--via",
