@@ -2,9 +2,7 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-BENCHMARKS = fleet goodput goodput_http ledger_events validate_rows hash_decode report_formats transport_cpu sandbox_requests
-
-.PHONY: check static format test docs wheel crash faults fuzz bench
+.PHONY: check static format test docs wheel crash faults fuzz chaos bench bench-fleet bench-quick
 
 check: static test
 
@@ -43,5 +41,14 @@ fuzz:
 chaos:
 	$(PYTHON) -m tests.fleet.chaos
 
+# All benchmarks, some 20 minutes on a quiet machine; writes docs/benchmarks.json and docs/benchmarks.md.
 bench:
-	for each in $(BENCHMARKS); do echo "== $$each"; $(PYTHON) -m tests.bench.$$each || exit 1; done
+	$(PYTHON) -m tests.bench
+
+# The fleet's, which need PostgreSQL.
+bench-fleet:
+	$(PYTHON) -m tests.bench.fleet
+
+# Their mechanism only: counts and correctness, never time. `make test` runs it too.
+bench-quick:
+	$(PYTHON) -m pytest -n 2 tests/bench

@@ -1,7 +1,7 @@
 """Statements that are compiled once and run on the driver's own cursor.
 
 SQLAlchemy's own part of an execution takes about ten times as long as SQLite takes for a row by
-its key (`tests/bench/ledger_events.py` prints both). Recording takes five statements, many times
+its key (`tests/bench/ledger_events.py` measures both). Recording takes five statements, many times
 a second; everything else in the ledger goes the ordinary way.
 """
 

@@ -1,9 +1,8 @@
 """How much of a hidden limit the whole program gets: the command, the ledger, real HTTP.
 
-`python -m tests.bench.goodput [--devices 1500] [--rate 60] [--latency 0.1]` removes two fleets with
-one ledger, so that the second run begins with what the first one learned. Baselines of the same run
-and the same sandbox: one request at a time, and 5 in parallel that each obey their own Retry-After,
-as Microsoft's bulk sample does
+Two fleets are removed with one ledger, so that the second run begins with what the first one
+learned. Baselines of the same run and the same sandbox: one request at a time, and 5 in parallel
+that each obey their own Retry-After, as Microsoft's bulk sample does
 (https://github.com/microsoft/Partner-Center-DotNet-Samples, nce-bulk-migration-tool, read 2026-11).
 
 Goodput is the number of removals that were answered other than by 429, as a share of what the limit
@@ -13,7 +12,6 @@ the requests and the 429s, and are too few to fill the limit.
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
@@ -22,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,72 +28,87 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
+from tests.bench.figures import Figure, Goal, Part
+
 PARTNER = {"schemaVersion": "1", "partner": {"domain": "partner.example"}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """What one run came to. `goodput` and `throttled` are shares."""
+class World:
+    """A fleet, and the hidden limit that it meets. `burst` is in requests."""
 
-    name: str
-    requests: int
+    devices: int = 1_500
+    baseline_devices: int = 300
+    rate: float = 60.0
+    burst: float = 60.0
+    latency: float = 0.1
+    runs: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one run came to. Both are shares."""
+
     goodput: float
     throttled: float
-    seconds: float
 
 
-def main() -> None:
-    """Measure and print."""
-    given = _arguments()
-    tenants = [_tenant(number) for number in range(given.runs + 3)]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with _sandbox(folder, tenants, given) as said:
-            for number in range(given.runs + 1):
-                label = "cold" if number == 0 else "remembered"
-                _show(_program(folder, said, tenants[number], given, label))
-            for tenant, workers in ((tenants[-2], 5), (tenants[-1], 1)):
-                _show(_baseline(said, tenant, given, workers))
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--devices", type=int, default=1500)
-    parser.add_argument("--baseline-devices", type=int, default=300)
-    parser.add_argument("--rate", type=float, default=60.0)
-    parser.add_argument("--burst", type=float, default=60.0)
-    parser.add_argument("--latency", type=float, default=0.1)
-    parser.add_argument(
-        "--lockout",
-        type=float,
-        nargs=2,
-        metavar=("FROM", "TO"),
-        help="seconds that an overflow locks everybody out; without it it costs only itself",
+def measure(*, quick: bool) -> Iterator[Part]:
+    """One limit without a lock-out: the grid of limits is `goodput_simulated`'s."""
+    world = World(devices=40, baseline_devices=20, runs=1) if quick else World()
+    tenants = [_tenant(number) for number in range(world.runs + 3)]
+    with tempfile.TemporaryDirectory() as name, _sandbox(Path(name), tenants, world) as said:
+        runs = [_program(Path(name), said, tenant, world) for tenant in tenants[: world.runs + 1]]
+        five, one = (
+            _baseline(said, tenant, world, workers)
+            for tenant, workers in ((tenants[-2], 5), (tenants[-1], 1))
+        )
+    yield Part(
+        title="Goodput of the whole program",
+        how=f"`deregister` of {world.devices:,} devices against a bucket of {world.rate:g}/s, "
+        f"{world.latency:g} s, over real HTTP; the baselines on {world.baseline_devices} devices.",
+        figures=[
+            *_figures("first run", runs[:1], five, "five workers, each its own Retry-After", 85.0),
+            *_figures("remembered", runs[1:], one, "one request at a time", 93.0),
+        ],
     )
-    parser.add_argument("--runs", type=int, default=1, help="runs after the first one")
-    return parser.parse_args()
+
+
+def _figures(
+    name: str, runs: Sequence[Run], baseline: Run, called: str, bound: float
+) -> Iterator[Figure]:
+    yield Figure(
+        what=f"goodput, {name}",
+        unit="%",
+        values=[100 * each.goodput for each in runs],
+        baseline=called,
+        against=[100 * baseline.goodput],
+        goal=Goal(bound=bound, of_ratio=False),
+    )
+    yield Figure(
+        what=f"429s among the requests, {name}",
+        unit="%",
+        values=[100 * each.throttled for each in runs],
+        goal=Goal(bound=1.5, at_most=True, of_ratio=False),
+    )
 
 
 @contextmanager
-def _sandbox(
-    folder: Path, tenants: list[str], given: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
+def _sandbox(folder: Path, tenants: list[str], world: World) -> Iterator[dict[str, Any]]:
     """A sandbox in a process of its own, with the hidden limit and the latency."""
     customers = [
         {
             "tenantId": tenant,
             "domain": f"fleet{number}.example",
-            "fleets": [{"count": given.devices, "batches": 4, "serialPrefix": f"F{number}-"}],
+            "fleets": [{"count": world.devices, "batches": 4, "serialPrefix": f"F{number}-"}],
         }
         for number, tenant in enumerate(tenants)
     ]
-    limit: dict[str, Any] = {"rate": given.rate, "burst": given.burst, "scope": "partner"}
-    if given.lockout:
-        limit["lockout"] = given.lockout
+    limit: dict[str, Any] = {"rate": world.rate, "burst": world.burst, "scope": "partner"}
     faults = {
         "schemaVersion": "1",
         "limits": [limit],
-        "latency": [{"seconds": given.latency}],
+        "latency": [{"seconds": world.latency}],
     }
     seed_file, faults_file = folder / "seed.json", folder / "faults.json"
     seed_file.write_text(json.dumps({**PARTNER, "customers": customers}), encoding="utf-8")
@@ -110,9 +123,7 @@ def _sandbox(
             server.terminate()
 
 
-def _program(
-    folder: Path, said: dict[str, Any], tenant: str, given: argparse.Namespace, label: str
-) -> Figures:
+def _program(folder: Path, said: dict[str, Any], tenant: str, world: World) -> Run:
     """One run of the command."""
     serials = [each["serialNumber"] for each in _devices(said, tenant)]
     batch = folder / "batch.csv"
@@ -126,7 +137,7 @@ def _program(
         "PARTNER_TOOLS_CONFIG": str(folder / "none.toml"),
     }
     arguments = ["deregister", str(batch), "--via", "partner-center", "--customer", tenant]
-    arguments += ["--yes", "--max-devices", str(given.devices), "--quiet", "--settle", "0"]
+    arguments += ["--yes", "--max-devices", str(world.devices), "--quiet", "--settle", "0"]
     done = subprocess.run(
         [sys.executable, "-m", "partner_tools", *arguments],
         env=environment,
@@ -136,14 +147,12 @@ def _program(
     )
     if done.returncode != 0:
         raise RuntimeError(done.stderr[-2000:])
-    return _figures(f"partner-tools, {label}", said, given)
+    return _run(said, world)
 
 
-def _baseline(
-    said: dict[str, Any], tenant: str, given: argparse.Namespace, workers: int
-) -> Figures:
+def _baseline(said: dict[str, Any], tenant: str, world: World, workers: int) -> Run:
     """Plain clients that each obey their own Retry-After, on a part of the fleet."""
-    devices = iter(_devices(said, tenant)[: given.baseline_devices])
+    devices = iter(_devices(said, tenant)[: world.baseline_devices])
     _clear(said)
     lock = threading.Lock()
     address = urlsplit(said["urls"]["partnerCenter"])
@@ -155,6 +164,7 @@ def _baseline(
             with lock:
                 device = next(devices, None)
             if device is None:
+                connection.close()
                 return
             place = f"/v1/customers/{tenant}/deviceBatches/{quote(device['batchId'], safe='')}"
             while True:
@@ -174,29 +184,18 @@ def _baseline(
         thread.start()
     for thread in threads:
         thread.join()
-    return _figures(f"{workers} at a time, each its own Retry-After", said, given)
+    return _run(said, world)
 
 
-def _figures(name: str, said: dict[str, Any], given: argparse.Namespace) -> Figures:
+def _run(said: dict[str, Any], world: World) -> Run:
     entries = _control(said, "GET", "/log")["requests"]
     removals = [entry for entry in entries if entry["method"] == "DELETE"]
     answered = [entry for entry in removals if entry["status"] != 429]
     throttled = sum(entry["status"] == 429 for entry in entries)
     seconds = max(entry["at"] for entry in removals) - min(entry["at"] for entry in removals)
-    return Figures(
-        name=name,
-        requests=len(entries),
-        goodput=len(answered) / (given.rate * seconds),
+    return Run(
+        goodput=len(answered) / (world.rate * seconds),
         throttled=throttled / len(entries),
-        seconds=seconds,
-    )
-
-
-def _show(figures: Figures) -> None:
-    print(
-        f"{figures.name:45} {figures.requests:6} requests {figures.seconds:7.1f} s"
-        f"  goodput {figures.goodput:6.1%}  429s {figures.throttled:6.2%}",
-        flush=True,
     )
 
 
@@ -218,7 +217,3 @@ def _control(said: dict[str, Any], method: str, path: str) -> dict[str, Any]:
 
 def _tenant(number: int) -> str:
     return f"2a7c9e14-5b3d-4e88-b6f1-90d4c2e7a6{number:02}"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,36 +1,33 @@
 """Goodput over real HTTP: the governor and 32 threads against a sandbox with a hidden limit.
 
-    python tests/bench/goodput_http.py --rate 60 --requests 1500 --runs 3
-
 The sandbox is a process of its own on loopback, anew for each run. Each run is made cold and then
-again with what it learned. Prints goodput as a share of min(limit, threads / latency), the share
-of 429s, the rate learned, and the client's seconds of CPU per 1,000 requests.
+again with what it learned, and the same world is simulated: what the grid of the simulator says is
+worth as much as these points agree with it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import queue
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from partner_tools import pacing
 from partner_tools.clients.partner_center import build_customers
 from partner_tools.clients.transport import Request, Transport
 from partner_tools.engine.governor import Governor
 from partner_tools.pacing import parse_retry_after
-
-THREADS = 32
+from tests.bench.figures import Figure, Goal, Part
+from tests.bench.goodput_simulated import CONCURRENCY, KINDS, LOCKOUT, World, paced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,35 +37,32 @@ class Result:
     goodput: float
     refusals: float
     learned: float | None
-    cpu: float
 
 
 @contextmanager
-def sandbox(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+def sandbox(world: World) -> Iterator[tuple[str, str]]:
     """A sandbox behind a hidden limit: the address of Partner Center, and a token."""
     limit = {
-        "rate": options.rate,
-        "burst": max(1.0, options.rate * options.burst),
-        **({"lockout": options.lockout} if options.lockout else {}),
-        **({"retryAfter": "none"} if options.silent else {}),
+        "rate": world.rate,
+        "burst": world.limit.burst,
+        **({"lockout": LOCKOUT} if KINDS[world.kind].lockout else {}),
     }
     faults = {
         "schemaVersion": "1",
         "limits": [limit],
-        "latency": [{"seconds": options.latency}],
+        "latency": [{"seconds": world.latency}],
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "faults.json"
         path.write_text(json.dumps(faults), encoding="utf-8")
         command = [sys.executable, "-m", "partner_tools.sandbox", "--faults", str(path)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        try:
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            said: dict[str, Any] = json.loads(process.stdout.readline())
-            yield said["urls"]["partnerCenter"], said["tokens"]["app"]
-        finally:
-            process.terminate()
-            process.wait(10.0)
+            try:
+                said: dict[str, Any] = json.loads(process.stdout.readline())
+                yield said["urls"]["partnerCenter"], said["tokens"]["app"]
+            finally:
+                process.terminate()
 
 
 class FixedToken:
@@ -84,20 +78,20 @@ class FixedToken:
         """There is no other."""
 
 
-def measure(options: argparse.Namespace, known: float | None) -> Result:
+def carried_out(world: World, known: float | None) -> Result:
     """One run against a new sandbox."""
     with (
-        sandbox(options) as (url, token),
-        Transport(url, tokens=FixedToken(token), pool_size=THREADS) as transport,
+        sandbox(world) as (url, token),
+        Transport(url, tokens=FixedToken(token), pool_size=CONCURRENCY) as transport,
     ):
         governor = Governor.started(known=known)
         work: queue.SimpleQueue[Request] = queue.SimpleQueue()
-        for _ in range(options.requests):
+        for _ in range(world.requests):
             work.put(build_customers())
-        began, cpu = time.monotonic(), time.process_time()
+        began = time.monotonic()
         threads = [
-            threading.Thread(target=carry_out, args=(governor, transport, work, options.requests))
-            for _ in range(THREADS)
+            threading.Thread(target=carry_out, args=(governor, transport, work, world.requests))
+            for _ in range(CONCURRENCY)
         ]
         for thread in threads:
             thread.start()
@@ -106,10 +100,9 @@ def measure(options: argparse.Namespace, known: float | None) -> Result:
         seconds = time.monotonic() - began
         after = governor.snapshot()
         return Result(
-            goodput=options.requests / seconds / min(options.rate, THREADS / options.latency),
+            goodput=world.requests / seconds / world.goal,
             refusals=after.throttled / after.permits,
             learned=governor.learned(),
-            cpu=(time.process_time() - cpu) / options.requests * 1000,
         )
 
 
@@ -134,43 +127,62 @@ def carry_out(
             governor.succeeded()
 
 
-def row(name: str, results: Sequence[Result]) -> str:
-    """Medians with the lowest and highest goodput."""
-    shares = [100 * result.goodput for result in results]
-    learned = [result.learned or 0.0 for result in results]
-    return (
-        f"| {name} | **{statistics.median(shares):.0f}** ({min(shares):.0f}-{max(shares):.0f}) "
-        f"| {100 * statistics.median(result.refusals for result in results):.1f} "
-        f"| {statistics.median(learned):.1f} "
-        f"| {statistics.median(result.cpu for result in results):.2f} |"
+WORLDS = (
+    World(kind="no-lock-out", rate=60.0, burst=1.0, latency=0.1, requests=1_500),
+    World(kind="lock-out", rate=60.0, burst=1.0, latency=0.1, requests=1_500),
+    World(kind="no-lock-out", rate=200.0, burst=1.0, latency=0.1, requests=1_500),
+)
+ROUNDS = 2
+SIMULATED = 9
+"""Runs in virtual time for each point, as they cost little."""
+
+
+def measure(*, quick: bool) -> Iterator[Part]:
+    """A few points of the grid, carried out and simulated."""
+    worlds = [replace(WORLDS[0], requests=150)] if quick else WORLDS
+    figures = [figure for world in worlds for figure in _point(world, 1 if quick else ROUNDS)]
+    yield Part(
+        title="Goodput, over real HTTP",
+        how=f"{CONCURRENCY} threads, the governor and the transport against the sandbox in a "
+        "process of its own. The ratio is that to the simulator's median for the same limit.",
+        figures=figures,
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rate", type=float, default=60.0, help="hidden, requests per second")
-    parser.add_argument("--burst", type=float, default=1.0, help="of the bucket, in seconds")
-    parser.add_argument("--latency", type=float, default=0.1, help="in seconds")
-    parser.add_argument("--lockout", type=float, nargs=2, help="range in seconds")
-    parser.add_argument("--silent", action="store_true", help="429 without Retry-After")
-    parser.add_argument("--requests", type=int, default=1_500)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one short run, for the mechanism")
-    options = parser.parse_args(arguments)
-    if options.quick:
-        options.requests, options.runs = 200, 1
+def _point(world: World, rounds: int) -> Iterator[Figure]:
     cold, warm = [], []
-    for _ in range(options.runs):
-        cold.append(measure(options, None))
-        warm.append(measure(options, cold[-1].learned))
-    sys.stdout.write(
-        f"{options.requests:,} requests, hidden rate {options.rate:g}/s, bucket {options.burst:g} "
-        f"s, latency {options.latency:g} s, lock-out {options.lockout or 'none'}\n\n"
-        "| run | goodput % (spread) | 429s % | learned /s | CPU s per 1,000 |\n"
-        "|---|---|---|---|---|\n"
-        f"{row('cold', cold)}\n{row('remembered', warm)}\n"
-    )
+    for _ in range(rounds):
+        cold.append(carried_out(world, None))
+        warm.append(carried_out(world, cold[-1].learned))
+    forms = {"first run": (cold, 88.0), "remembered": (warm, 93.0)}
+    simulated = dict(zip(forms, _simulated(world), strict=True))
+    where = f"{world.requests:,} requests, {world.kind}, {world.rate:g}/s, {world.latency:g} s"
+    for name, (results, bound) in forms.items():
+        yield Figure(
+            what=f"{where}, {name}",
+            unit="%",
+            values=[100 * each.goodput for each in results],
+            baseline="the simulator",
+            against=simulated[name],
+            goal=Goal(
+                bound=bound if world.kind != "no-lock-out" or bound > 90 else 85.0,
+                of_ratio=False,
+                why=f"two refusals leave {100 * world.bound(2):.0f} %",
+            ),
+        )
+        yield Figure(
+            what=f"{where}, {name}, 429s among the requests",
+            unit="%",
+            values=[100 * each.refusals for each in results],
+            goal=Goal(bound=1.5, at_most=True, of_ratio=False),
+        )
 
 
-if __name__ == "__main__":
-    main()
+def _simulated(world: World) -> tuple[list[float], list[float]]:
+    cold, warm = [], []
+    for seed in map(str, range(SIMULATED)):
+        first = paced(world, pacing.cold(0.0), seed)
+        cold.append(100 * first.goodput)
+        known = pacing.cold(0.0) if first.learned is None else pacing.remembered(first.learned, 0.0)
+        warm.append(100 * paced(world, known, f"{seed} again").goodput)
+    return cold, warm

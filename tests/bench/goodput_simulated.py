@@ -1,8 +1,5 @@
 """Goodput against hidden limits, in virtual time: how much of what a service allows is used.
 
-    python tests/bench/goodput_simulated.py            every limit, rate, bucket and latency
-    python tests/bench/goodput_simulated.py --quick    a few of each, for the mechanism
-
 *Goodput* is the served requests as a share of min(limit, concurrency / latency). Compared, on the
 same limits and seeds: one request at a time; five workers and 32 workers that each obey their own
 Retry-After; the governor's pace, cold and then with what it had learned. The constants of
@@ -18,14 +15,12 @@ large bucket and a low one.
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import math
 import random
 import statistics
-import sys
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,6 +30,7 @@ from typing import Final
 from partner_tools import pacing
 from partner_tools.pacing import Pace, Permit, parse_retry_after
 from partner_tools.sandbox.rates import Limit, LimitKind, RetryAfter, admit, full, rate_at
+from tests.bench.figures import Figure, Goal, Part, Table
 
 CONCURRENCY: Final = 32
 JITTER: Final = 0.1
@@ -267,7 +263,7 @@ class Cell:
     each: float
 
 
-def measure(job: tuple[World, int]) -> Cell:
+def compare(job: tuple[World, int]) -> Cell:
     """One world by all controls, over its seeds."""
     world, seeds = job
     cold, warm, one, five, each = [], [], [], [], []
@@ -330,39 +326,166 @@ def settling(job: tuple[str, float, float, float, int]) -> tuple[float, ...]:
     return tuple(found)
 
 
-# --- Tables ------------------------------------------------------------------------------------
+# --- What is told -----------------------------------------------------------------------------
+
+RATES: Final = (10.0, 60.0, 200.0)
+BURSTS: Final = (0.2, 1.0, 5.0)
+LATENCIES: Final = (0.05, 0.3, 2.0)
+SEEDS: Final = 3
+LONG_LATENCIES: Final = (0.3,)
+CHANGES: Final = ((60.0, 30.0), (200.0, 60.0), (30.0, 45.0), (30.0, 60.0))
+PROCESSES: Final = 2
 
 
-def say(*lines: str) -> None:
-    """Print a part of the result as soon as it is there."""
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+def measure(*, quick: bool) -> Iterator[Part]:
+    """The whole grid at 1,500 requests, a part of it at 3,000 and 30,000; changes of the rate."""
+    with ProcessPoolExecutor(1 if quick else PROCESSES) as pool:
+        if quick:
+            chosen = worlds(("lock-out", "no-lock-out"), (30.0,), (1.0,), (0.1,), 300)
+            yield _grid(list(pool.map(compare, [(world, 1) for world in chosen])), 300)
+            return
+        for requests in (1_500, 3_000, 30_000):
+            latencies = LATENCIES if requests == 1_500 else LONG_LATENCIES
+            seeds = 1 if requests == 30_000 else SEEDS
+            chosen = worlds(KINDS, RATES, BURSTS, latencies, requests)
+            jobs = [(world, seeds) for world in chosen]
+            yield _grid(list(pool.map(compare, jobs)), requests)
+        kinds = [kind for kind in KINDS if not KINDS[kind].window]
+        changes = [
+            (kind, before, after, burst, SEEDS)
+            for kind in kinds
+            for before, after in CHANGES
+            for burst in BURSTS
+        ]
+        yield _changes(changes, list(pool.map(settling, changes)))
 
 
-def percent(share: float, digits: int = 0) -> str:
-    return f"{100 * share:.{digits}f}"
-
-
-def seconds(value: float) -> str:
-    return "never" if math.isinf(value) else f"{value:.0f}"
-
-
-HEAD: Final = (
-    "| limit | rate | bucket s | latency s | bounds | cold (spread) | 429s | first good rate s "
-    "| remembered | 429s | one at a time | five workers | 32 workers |"
+HOW: Final = (
+    "The real `pacing` in virtual time; 32 requests in flight at most; lock-outs of 2 to 10 s. "
+    "*Goodput* is what was served as a share of min(limit, concurrency / latency); "
+    "medians over the seeds, then over the cells, with the lowest and the highest cell. *Bounds* "
+    "are what a control reaches at most that learns the limit by one refusal, or by two, and "
+    "knows it exactly from then on. None of these limits is one that the constants of `pacing` "
+    "were chosen on."
 )
 
 
-def row(cell: Cell) -> str:
-    world = cell.world
+def _grid(cells: Sequence[Cell], requests: int) -> Part:
+    locked = [cell for cell in cells if KINDS[cell.world.kind].lockout]
+    free = [cell for cell in cells if not KINDS[cell.world.kind].lockout]
+    cold = 0.92 if requests >= 30_000 else 0.88
     figures = [
+        *_goodput("a lock-out", locked, cold),
+        *_goodput("no lock-out", free, 0.85),
+        *_refusals(cells, 1.0 if requests >= 3_000 else 1.5),
+    ]
+    return Part(
+        title=f"Goodput, simulated, {requests:,} requests",
+        how=HOW,
+        figures=figures,
+        tables=[_reached(locked, free, cold), Table(title="Cells", heads=HEADS, rows=_rows(cells))],
+    )
+
+
+def _goodput(where: str, cells: Sequence[Cell], goal: float) -> Iterator[Figure]:
+    peers = [100 * max(cell.one, cell.five, cell.each) for cell in cells]
+    cold = [100 * cell.cold for cell in cells]
+    warm = [100 * cell.warm for cell in cells]
+    best = "the best of the three peers in the same cell"
+    two = statistics.median(100 * min(cell.world.bound(2), 1.0) for cell in cells)
+    why = f"two refusals leave {two:.0f} %"
+    for name, values, bound in (("first run", cold, goal), ("remembered", warm, 0.93)):
+        yield Figure(
+            what=f"{where}, {name}",
+            unit="%",
+            values=values,
+            baseline=best,
+            against=peers,
+            goal=Goal(bound=100 * bound, of_ratio=False, why=why),
+        )
+
+
+def _refusals(cells: Sequence[Cell], bound: float) -> Iterator[Figure]:
+    for name, values in (
+        ("first run", [100 * cell.refusals for cell in cells]),
+        ("remembered", [100 * cell.warm_refusals for cell in cells]),
+    ):
+        yield Figure(
+            what=f"429s among the requests, {name}",
+            unit="%",
+            values=values,
+            goal=Goal(bound=bound, at_most=True, of_ratio=False),
+        )
+
+
+def _reached(locked: Sequence[Cell], free: Sequence[Cell], cold: float) -> Table:
+    """How many cells reach what is aimed at, one by one, and how many could."""
+    every = [*locked, *free]
+
+    def count(cells: Sequence[Cell], reaches: Callable[[Cell], bool]) -> str:
+        return f"{sum(map(reaches, cells))} of {len(cells)}"
+
+    def beats(reached: float, cell: Cell) -> bool:
+        return reached > max(cell.one, cell.five, cell.each)
+
+    return Table(
+        title="How many cells reach it",
+        heads=("aim", "cells", "possible with one refusal", "with two"),
+        rows=[
+            (
+                f"first run ≥ {percent(cold)} % where there is a lock-out",
+                count(locked, lambda cell: cell.cold >= cold),
+                count(locked, lambda cell: cell.world.bound(1) >= cold),
+                count(locked, lambda cell: cell.world.bound(2) >= cold),
+            ),
+            ("first run ≥ 85 % elsewhere", count(free, lambda cell: cell.cold >= 0.85), "", ""),
+            ("remembered ≥ 93 %", count(every, lambda cell: cell.warm >= 0.93), "", ""),
+            (
+                "first run better than all three peers where there is a lock-out",
+                count(locked, lambda cell: beats(cell.cold, cell)),
+                "",
+                "",
+            ),
+            (
+                "remembered better than all three peers where there is a lock-out",
+                count(locked, lambda cell: beats(cell.warm, cell)),
+                "",
+                "",
+            ),
+        ],
+    )
+
+
+HEADS: Final = (
+    "limit",
+    "rate /s",
+    "bucket s",
+    "latency s",
+    "bounds %",
+    "first run % (spread)",
+    "429s %",
+    "first good rate s",
+    "remembered %",
+    "429s %",
+    "one at a time %",
+    "five workers %",
+    "32 workers %",
+)
+
+
+def _rows(cells: Iterable[Cell]) -> list[tuple[str, ...]]:
+    return [_row(cell) for cell in cells]
+
+
+def _row(cell: Cell) -> tuple[str, ...]:
+    world = cell.world
+    window = KINDS[world.kind].window
+    return (
         world.kind,
         f"{world.rate:g}",
-        "-" if KINDS[world.kind].window else f"{world.burst:g}",
+        "-" if window else f"{world.burst:g}",
         f"{world.latency:g}",
-        "-"
-        if KINDS[world.kind].window
-        else f"{percent(world.bound(1))}, {percent(world.bound(2))}",
+        "-" if window else f"{percent(world.bound(1))}, {percent(world.bound(2))}",
         f"**{percent(cell.cold)}** ({percent(cell.lowest)}-{percent(cell.highest)})",
         percent(cell.refusals, 1),
         seconds(cell.first_good),
@@ -371,85 +494,53 @@ def row(cell: Cell) -> str:
         percent(cell.one),
         percent(cell.five),
         percent(cell.each),
-    ]
-    return "| " + " | ".join(figures) + " |"
+    )
 
 
-def verdict(cells: Sequence[Cell], requests: int) -> list[str]:
-    """How many cells reach what is aimed at, and how many could."""
-    cold_goal, refusals = (0.92, 0.01) if requests >= 30_000 else (0.88, 0.015)
-    if 3_000 <= requests < 30_000:
-        refusals = 0.01
-    locked = [cell for cell in cells if KINDS[cell.world.kind].lockout]
-    free = [cell for cell in cells if not KINDS[cell.world.kind].lockout]
-    peers = [cell for cell in locked if cell.cold > max(cell.one, cell.five, cell.each)]
-    best = [cell for cell in locked if cell.warm > max(cell.one, cell.five, cell.each)]
-    return [
-        f"- cold >= {percent(cold_goal)} % with lock-out: "
-        f"{sum(cell.cold >= cold_goal for cell in locked)} of {len(locked)}; with one refusal "
-        f"possible in {sum(cell.world.bound(1) >= cold_goal for cell in locked)}, with two in "
-        f"{sum(cell.world.bound(2) >= cold_goal for cell in locked)}",
-        f"- cold >= 85 % without: {sum(cell.cold >= 0.85 for cell in free)} of {len(free)}",
-        f"- remembered >= 93 %: {sum(cell.warm >= 0.93 for cell in cells)} of {len(cells)}",
-        f"- 429s <= {percent(refusals, 1)} %: cold "
-        f"{sum(cell.refusals <= refusals for cell in cells)}, remembered "
-        f"{sum(cell.warm_refusals <= refusals for cell in cells)} of {len(cells)}",
-        f"- better than all three peers where there is a lock-out: cold {len(peers)}, remembered "
-        f"{len(best)} of {len(locked)}",
-        f"- medians over all cells: cold {percent(statistics.median(c.cold for c in cells))}, "
-        f"remembered {percent(statistics.median(c.warm for c in cells))}, one at a time "
-        f"{percent(statistics.median(c.one for c in cells))}, five workers "
-        f"{percent(statistics.median(c.five for c in cells))}, 32 workers "
-        f"{percent(statistics.median(c.each for c in cells))}",
-    ]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="few worlds, one seed")
-    parser.add_argument("--requests", type=int, nargs="*", default=[1_500, 3_000, 30_000])
-    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
-    parser.add_argument("--rates", type=float, nargs="*", default=[10, 30, 60, 200])
-    parser.add_argument("--bursts", type=float, nargs="*", default=[0.2, 1.0, 5.0])
-    parser.add_argument("--latencies", type=float, nargs="*", default=[0.05, 0.1, 0.3, 2.0])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--processes", type=int, default=1)
-    options = parser.parse_args(arguments)
-    if options.quick:
-        options.requests, options.rates, options.seeds = [1_500], [30], 1
-        options.bursts, options.latencies = [1.0], [0.1]
-    with ProcessPoolExecutor(options.processes) as pool:
-        for requests in options.requests:
-            say("", f"## {requests:,} requests", "", HEAD, "|---" * 13 + "|")
-            chosen = worlds(
-                options.kinds, options.rates, options.bursts, options.latencies, requests
+def _changes(
+    jobs: Sequence[tuple[str, float, float, float, int]], found: Sequence[tuple[float, ...]]
+) -> Part:
+    """How soon a new rate is used within 10 %."""
+    worst = [min(max(times), 500.0) for times in found]
+    return Part(
+        title="Goodput, simulated, where the hidden rate changes during the run",
+        how="Latency 0.1 s; the rate changes between the first and the second minute; seconds "
+        "until ten seconds are served within 10 % of the new rate, the worst seed of each cell.",
+        figures=[
+            Figure(
+                what="seconds after a change until within 10 %",
+                unit="s",
+                values=worst,
+                goal=Goal(bound=60.0, at_most=True, of_ratio=False),
+            ),
+            Figure(
+                what="cells in which the worst seed needs under 60 s",
+                unit="%",
+                values=[100 * sum(each < 60.0 for each in worst) / len(worst)],
+            ),
+        ],
+        tables=[
+            Table(
+                title="Cells",
+                heads=("limit", "from /s", "to /s", "bucket s", "seconds, by seed"),
+                rows=[
+                    (
+                        kind,
+                        f"{before:g}",
+                        f"{after:g}",
+                        f"{burst:g}",
+                        ", ".join(seconds(value) for value in sorted(times)),
+                    )
+                    for (kind, before, after, burst, _), times in zip(jobs, found, strict=True)
+                ],
             )
-            cells = []
-            for cell in pool.map(measure, [(world, options.seeds) for world in chosen]):
-                cells.append(cell)
-                say(row(cell))
-            say("", *verdict(cells, requests))
-        if options.quick:
-            return
-        say("", "## The hidden rate changes during the run, latency 0.1 s", "")
-        say(
-            "| limit | from | to | bucket s | seconds until within 10 %, by seed |",
-            "|---" * 5 + "|",
-        )
-        kinds = [kind for kind in options.kinds if not KINDS[kind].window]
-        jobs = [
-            (kind, before, after, burst, options.seeds)
-            for kind in kinds
-            for before, after in CHANGES
-            for burst in options.bursts
-        ]
-        for job, found in zip(jobs, pool.map(settling, jobs), strict=True):
-            kind, before, after, burst, _ = job
-            times = ", ".join(seconds(value) for value in sorted(found))
-            say(f"| {kind} | {before:g} | {after:g} | {burst:g} | {times} |")
+        ],
+    )
 
 
-CHANGES: Final = [(60.0, 30.0), (200.0, 60.0), (30.0, 45.0), (30.0, 60.0)]
+def percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f}"
 
-if __name__ == "__main__":
-    main()
+
+def seconds(value: float) -> str:
+    return "never" if math.isinf(value) else f"{value:.0f}"

@@ -1,19 +1,16 @@
 """What looking for many devices in a tenant costs: requests, time, and against one by one.
 
-    python -m tests.bench.graph_probing [--devices 10000] [--estate 10000]
-
-`--estate` is how many devices the tenant holds; where it is much larger than what is looked for,
-asking in batches takes the place of reading lists.
+Where the tenant holds many more devices than are looked for, asking in batches takes the place of
+reading lists.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +27,7 @@ from partner_tools.pacing import Policy
 from partner_tools.procedure.observation import Lookout, observe
 from partner_tools.procedure.tenant import LIMIT
 from partner_tools.sandbox import Sandbox, seed_from
+from tests.bench.figures import Figure, Goal, Part
 
 DOMAIN = "fleet.onmicrosoft.com"
 TENANT = "2a7c9e14-5b3d-4e88-b6f1-90d4c2e7a635"
@@ -82,7 +80,7 @@ def settled(index: int) -> RunDevice:
     )
 
 
-def measure(devices: int, estate: int) -> dict[str, Any]:
+def looked(devices: int, estate: int) -> dict[str, Any]:
     """Look for the devices once; what it cost."""
     recorded: list[Event] = []
     with (
@@ -140,14 +138,26 @@ def _summary(
     }
 
 
-def main() -> None:
-    """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--devices", type=int, default=10_000)
-    parser.add_argument("--estate", type=int, default=10_000)
-    given = parser.parse_args()
-    print(json.dumps(measure(given.devices, given.estate), indent=2))
+def measure(*, quick: bool) -> Iterator[Part]:
+    """As many devices as the tenant holds, and a few of many."""
+    sizes = [(40, 40)] if quick else [(10_000, 10_000), (500, 20_000)]
+    yield Part(
+        title="Looking into a tenant",
+        how="Three planes, over HTTP to a sandbox in the same process.",
+        figures=[
+            figure for devices, estate in sizes for figure in _figures(looked(devices, estate))
+        ],
+    )
 
 
-if __name__ == "__main__":
-    main()
+def _figures(found: dict[str, Any]) -> Iterator[Figure]:
+    where = f"{found['devices']:,} devices in an estate of {found['estate']:,}"
+    yield Figure(
+        what=f"requests for {where}",
+        unit="requests",
+        values=[found["requests"]],
+        baseline="one by one",
+        against=[found["oneByOne"]],
+        goal=Goal(bound=ALLOWED / BATCH, at_most=True),
+    )
+    yield Figure(what=f"seconds for {where}", unit="s", values=[found["seconds"]])

@@ -1,24 +1,19 @@
 """Events per second that the ledger makes durable, against one commit per event in the same run.
 
-    python -m tests.bench.ledger_events [--url URL] [--devices N] [--repeats N]
-
-Every figure is a median of the repeats, with the lowest and highest. Full durability throughout:
-SQLite in WAL with synchronous FULL, PostgreSQL with synchronous_commit.
+Full durability throughout: SQLite in WAL with synchronous FULL. `BENCH_LEDGER_URL` names another
+ledger, such as a PostgreSQL database.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import platform
 import sqlite3
-import statistics
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +25,7 @@ from partner_tools.ledger import Ledger, RunStart, new_run_id, sqlite_url
 from partner_tools.ledger.prepared import Prepared
 from partner_tools.ledger.tables import runs
 from partner_tools.model import ChannelName, Device, Identity, RunId
+from tests.bench.figures import Figure, Goal, Part, in_turns, pairs, seconds
 
 AT = datetime(2026, 4, 17, 10, 15, 30, tzinfo=UTC)
 REQUEST_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
@@ -137,116 +133,148 @@ def paced(record: Callable[[Sequence[Event]], None], run: RunId, requests: int) 
         return time.perf_counter() - began
 
 
-def bare(folder: Path, events: int) -> Iterator[tuple[str, float]]:
-    """What the disk grants to plain SQLite with rows of the same size, at the same durability."""
-    with sqlite3.connect(folder / "bare.db", isolation_level=None) as connection:
+def bare(folder: Path, size: int, count: int) -> float:
+    """Rows per second that plain SQLite makes durable, of the same size and durability."""
+    with closing(sqlite3.connect(folder / "bare.db", isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("CREATE TABLE events (run TEXT, n INTEGER, content TEXT)")
-        for size in (1, GROUP):
-            count = events if size > 1 else max(events // GROUP, 50)
-            began = time.perf_counter()
-            for first in range(0, count, size):
-                connection.execute("BEGIN IMMEDIATE")
-                rows = [("run", first + n, "x" * 450) for n in range(size)]
-                connection.executemany("INSERT INTO events VALUES (?, ?, ?)", rows)
-                connection.execute("COMMIT")
-            yield f"bare SQLite, {size} per commit", count / (time.perf_counter() - began)
-    connection.close()
+        connection.execute("CREATE TABLE IF NOT EXISTS events (run TEXT, n INTEGER, content TEXT)")
+        began = time.perf_counter()
+        for first in range(0, count, size):
+            connection.execute("BEGIN IMMEDIATE")
+            rows = [("run", first + n, "x" * 450) for n in range(size)]
+            connection.executemany("INSERT INTO events VALUES (?, ?, ?)", rows)
+            connection.execute("COMMIT")
+        return count / (time.perf_counter() - began)
 
 
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+ROUNDS = 3
+FIRST = "one commit per event"
 
 
-def tell(name: str, figures: Sequence[float], unit: str) -> None:
-    low, middle, high = min(figures), statistics.median(figures), max(figures)
-    say(f"{name:<48} {middle:>10,.1f} {unit}  ({low:,.1f} to {high:,.1f})")
+def measure(*, quick: bool) -> Iterator[Part]:
+    """Throughput, one row by its key, the share of a run's time, size and proof."""
+    devices, rounds = (200, 1) if quick else (5_000, ROUNDS)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        url = os.environ.get("BENCH_LEDGER_URL") or sqlite_url(folder / "ledger.db")
+        with Ledger.open(url) as ledger:
+            bench = Bench(ledger, devices, [0])
+            yield _throughput(bench, rounds, folder)
+            yield _statement(bench, rounds, 20 if quick else 2_000)
+            yield _share(bench, rounds, int(RATE * (0.2 if quick else 4)))
+        with Ledger.open(url) as ledger:
+            yield _whole(ledger, folder)
 
 
-def measure(bench: Bench, repeats: int, folder: Path) -> None:
+def _throughput(bench: Bench, rounds: int, folder: Path) -> Part:
     few = max(bench.devices // GROUP, 50)
-    names: dict[str, Callable[[], float]] = {
-        "one commit per event": lambda: grouped(bench, 1, few),
-        f"groups of {GROUP}": lambda: grouped(bench, GROUP, bench.devices),
-        f"{THREADS} threads, one event a call": lambda: threaded(bench, bench.devices),
-    }
-    figures: dict[str, list[float]] = {}
-    for _ in range(repeats):
-        for name, take in names.items():
-            figures.setdefault(name, []).append(take())
-        for name, figure in bare(Path(tempfile.mkdtemp(dir=folder)), 2 * bench.devices):
-            figures.setdefault(name, []).append(figure)
-    for name, values in figures.items():
-        tell(name, values, "events/s")
-    base = statistics.median(figures["one commit per event"])
-    ratio = statistics.median(figures[f"groups of {GROUP}"]) / base
-    say(f"{'groups against one commit per event':<48} {ratio:>10,.1f} times")
+    found = in_turns(
+        {
+            FIRST: lambda: grouped(bench, 1, few),
+            f"groups of {GROUP}": lambda: grouped(bench, GROUP, bench.devices),
+            f"{THREADS} threads, one event a call": lambda: threaded(bench, bench.devices),
+            "bare SQLite, one row a commit": lambda: bare(folder, 1, max(few, 50)),
+            f"bare SQLite, {GROUP} rows a commit": lambda: bare(folder, GROUP, 2 * bench.devices),
+        },
+        rounds,
+    )
+    return Part(
+        title="Ledger: events made durable",
+        how="Each event in a hash chain, with what it amounts to; synchronous FULL.",
+        figures=[
+            Figure(
+                what=f"events a second, {name}",
+                unit="events/s",
+                values=values,
+                baseline=FIRST,
+                against=found[FIRST],
+                ratios=pairs(values, found[FIRST]),
+            )
+            for name, values in found.items()
+        ],
+    )
 
 
-def measure_statement(bench: Bench, repeats: int) -> None:
+def _statement(bench: Bench, rounds: int, times: int) -> Part:
     """What one row by its key costs, asked for in both ways."""
     run = bench.new_run(1)
     statement = select(runs.c.state).where(runs.c.run == bindparam("of"))
     with bench.ledger._database.read() as connection:
         prepared = Prepared(statement, connection.dialect)
-        ways: dict[str, Callable[[], object]] = {
-            "one row by its key, SQLAlchemy": lambda: connection.execute(
-                statement, {"of": run}
-            ).all(),
-            "one row by its key, prepared": lambda: prepared.rows(connection, {"of": run}),
-        }
-        for name, ask in ways.items():
-            tell(name, [_microseconds(ask) for _ in range(repeats)], "µs of processor")
+        found = in_turns(
+            {
+                "prepared": lambda: _microseconds(
+                    lambda: prepared.rows(connection, {"of": run}), times
+                ),
+                "SQLAlchemy": lambda: _microseconds(
+                    lambda: connection.execute(statement, {"of": run}).all(), times
+                ),
+            },
+            rounds,
+        )
+    return Part(
+        title="Ledger: one statement",
+        how=f"One row by its key, {times:,} times; CPU time of each.",
+        figures=[
+            Figure(
+                what="one row by its key, prepared",
+                unit="µs of CPU",
+                values=found["prepared"],
+                baseline="by SQLAlchemy",
+                against=found["SQLAlchemy"],
+                ratios=pairs(found["prepared"], found["SQLAlchemy"]),
+            )
+        ],
+    )
 
 
-def _microseconds(ask: Callable[[], object], times: int = 2000) -> float:
+def _microseconds(ask: Callable[[], object], times: int) -> float:
     used = time.thread_time()
     for _ in range(times):
         ask()
     return (time.thread_time() - used) / times * 1e6
 
 
-def measure_share(bench: Bench, repeats: int) -> None:
-    requests = int(RATE * 4)
-    shares, processor = [], []
-    for _ in range(repeats):
+def _share(bench: Bench, rounds: int, requests: int) -> Part:
+    """A run of requests at a fixed rate, each with two events, with the ledger and without."""
+    found: dict[str, list[float]] = {"without": [], "with": [], "cpu": []}
+    for _ in range(rounds):
         run = bench.new_run(requests)
-        without = paced(lambda events: None, run, requests)
+        found["without"].append(paced(lambda events: None, run, requests))
         used = time.process_time()
-        with_ledger = paced(bench.ledger.record, run, requests)
-        processor.append((time.process_time() - used) / with_ledger * 100)
-        shares.append((with_ledger / without - 1) * 100)
-    tell(f"run time added at {RATE:.0f} requests/s", shares, "%")
-    tell("processor used meanwhile, whole process", processor, "% of a core")
+        found["with"].append(paced(bench.ledger.record, run, requests))
+        found["cpu"].append((time.process_time() - used) / found["with"][-1] * 100)
+    return Part(
+        title=f"Ledger: its share of a run at {RATE:.0f} requests a second",
+        how=f"{requests} requests of {LATENCY:g} s by {THREADS} threads, two events each.",
+        figures=[
+            Figure(
+                what="seconds of the run",
+                unit="s",
+                values=found["with"],
+                baseline="the same without a ledger",
+                against=found["without"],
+                ratios=pairs(found["with"], found["without"]),
+                goal=Goal(bound=1.03, at_most=True),
+            ),
+            Figure(what="processor meanwhile", unit="% of a core", values=found["cpu"]),
+        ],
+    )
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--url")
-    parser.add_argument("--devices", type=int, default=5000)
-    parser.add_argument("--repeats", type=int, default=3)
-    wanted = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        url = wanted.url or sqlite_url(folder / "ledger.db")
-        say(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
-        with Ledger.open(url) as ledger:
-            bench = Bench(ledger, wanted.devices, [0])
-            measure(bench, wanted.repeats, folder)
-            measure_statement(bench, wanted.repeats)
-            measure_share(bench, wanted.repeats)
-        size = sum(each.stat().st_size for each in folder.glob("ledger.db*") if each.is_file())
-        with Ledger.open(url) as ledger:
-            devices = sum(run.devices for run in ledger.runs())
-            if wanted.url is None:
-                say(f"{'size per device, all its events':<48} {size / devices:>10,.0f} bytes")
-            began = time.perf_counter()
-            found = ledger.verify()
-            seconds = time.perf_counter() - began
-            events = sum(head.n for head in ledger.heads())
-            say(f"{'verify':<48} {events / seconds:>10,.0f} events/s, {len(found)} findings")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _whole(ledger: Ledger, folder: Path) -> Part:
+    events = sum(head.n for head in ledger.heads())
+    devices = sum(run.devices for run in ledger.runs())
+    findings: list[object] = []
+    taken = seconds(lambda: findings.extend(ledger.verify()))
+    assert not findings
+    size = sum(each.stat().st_size for each in folder.glob("ledger.db*") if each.is_file())
+    return Part(
+        title="Ledger: size and proof",
+        how=f"{devices:,} devices and {events:,} events.",
+        figures=[
+            Figure(what="size per device, all its events", unit="bytes", values=[size / devices]),
+            Figure(what="events a second, verify", unit="events/s", values=[events / taken]),
+        ],
+    )

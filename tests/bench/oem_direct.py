@@ -1,14 +1,13 @@
 """Devices per second through OEM Direct, end to end, and what share of the time is ours.
 
-`python -m tests.bench.oem_direct [--devices 20000] [--latency 0.1]` runs the command against the
-sandbox, both as processes of their own, over mutual TLS: start, reading the batch, planning, the
-calls, the ledger, the result. What is not ours is the time from a request's first byte to its
-answer's last, as the command's own log says it: the latency, and the sandbox's work.
+The command runs against the sandbox, both as processes of their own, over mutual TLS: start,
+reading the batch, planning, the calls, the ledger, the result. What is not ours is the time from a
+request's first byte to its answer's last, as the command's own log says it: the latency, and the
+sandbox's work.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -22,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.figures import Figure, Part
+
 TENANT = "8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21"
 WIRES = {
     "sync": "",
@@ -30,6 +31,8 @@ WIRES = {
     "location": '[oem.response]\nmode = "location"\n[oem.poll]\n'
     "interval_s = 0.1\nmax_interval_s = 0.2\n",
 }
+MEDIA = ("json", "xml")
+LATENCY = 0.1
 _TOOK = re.compile(r"-> \d+ in (\d+) ms")
 
 
@@ -45,18 +48,28 @@ class Figures:
     waited: float
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--devices", type=int, default=20_000)
-    parser.add_argument("--latency", type=float, default=0.1)
-    given = parser.parse_args()
-    for wire in WIRES:
-        for media in ("json", "xml"):
-            _show(measure(wire, media, given.devices, given.latency))
+def measure(*, quick: bool) -> Iterator[Part]:
+    """Each way in which a depot's service may answer, in both media types."""
+    devices = 20 if quick else 20_000
+    ways = [("sync", "json")] if quick else [(wire, form) for wire in WIRES for form in MEDIA]
+    yield Part(
+        title="OEM Direct",
+        how=f"`deregister --via oem-direct` of {devices:,} devices, {LATENCY:g} s an answer.",
+        figures=[_figure(removed(wire, media, devices, LATENCY)) for wire, media in ways],
+    )
 
 
-def measure(wire: str, media: str, devices: int, latency: float) -> Figures:
+def _figure(figures: Figures) -> Figure:
+    return Figure(
+        what=f"{figures.wire}, {figures.media}: seconds, {figures.requests} requests",
+        unit="s",
+        values=[figures.seconds],
+        baseline="waiting for the service",
+        against=[figures.waited],
+    )
+
+
+def removed(wire: str, media: str, devices: int, latency: float) -> Figures:
     """Run the command once on so many devices."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -135,17 +148,3 @@ def _sandbox(folder: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(process.stdout.readline())
         finally:
             process.terminate()
-
-
-def _show(figures: Figures) -> None:
-    ours = figures.seconds - figures.waited
-    sys.stdout.write(
-        f"{figures.wire:8} {figures.media:4}  {figures.devices:,} devices "
-        f"in {figures.seconds:.1f} s: {figures.devices / figures.seconds:,.0f} a second; "
-        f"{figures.requests} requests took {figures.waited:.1f} s, "
-        f"ours is {ours:.1f} s ({ours / figures.seconds:.0%})\n"
-    )
-
-
-if __name__ == "__main__":
-    main()

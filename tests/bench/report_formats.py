@@ -1,34 +1,34 @@
 """Time, memory and size of every report format, and of what it would cost another way.
 
-    python tests/bench/report_formats.py [--devices 10000 100000] [--rounds 3] [--browser]
-        [--formats document html …]
-
 The handoff of a mixed fleet is built once and kept as a file; each measurement is a process of its
 own that reads it and writes one format. Seconds (wall and CPU) and megabytes are of the writing
 alone; `document` is the building of it. The baselines write the same rows the usual way:
-`xlsx-pandas` by `DataFrame.to_excel`, `html-markup` all devices as markup. `--browser` opens the
-page in Chromium and measures opening and filtering.
+`xlsx-pandas` by `DataFrame.to_excel`, `html-markup` all devices as markup. Chromium opens the page
+and filters it.
+
+    python -m tests.bench.report_formats FORMAT FILE
+
+is one such process; it prints JSON.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from partner_tools.report.handoff import Document
 from partner_tools.report.tables import STEP_COLUMNS, step_rows
 from partner_tools.report.write import FORMATS
+from tests.bench.figures import Figure, Goal, Part, Table, run_python
 from tests.report import fleet
 
 FILTER = """
@@ -105,7 +105,7 @@ def build(count: int) -> dict[str, float]:
     return _timed(lambda: len(fleet.handoff(devices)["devices"]) * 0)
 
 
-def measure(name: str, path: Path) -> dict[str, float]:
+def written(name: str, path: Path) -> dict[str, float]:
     """Write one format, in this process."""
     document = load(path)
 
@@ -128,21 +128,89 @@ def _timed(work: Callable[[], int]) -> dict[str, float]:
     }
 
 
-def measured(name: str, what: str, rounds: int) -> dict[str, float]:
-    """The medians of several processes; `what` is the file, or the count for `document`."""
-    runs = [_run(name, what) for _ in range(rounds)]
-    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+BASELINES = {"xlsx": "xlsx-pandas", "html": "html-markup"}
+ROUNDS = 3
+ROUNDS_OF_LARGE = 1
+KEYSTROKE_MS = 200.0
+
+
+def measure(*, quick: bool) -> Iterator[Part]:
+    """10,000 and 100,000 devices; the page of 10,000 in a browser."""
+    sizes = {200: 1} if quick else {10_000: ROUNDS, 100_000: ROUNDS_OF_LARGE}
+    with tempfile.TemporaryDirectory() as folder:
+        for count, rounds in sizes.items():
+            path = Path(folder) / f"{count}.json"
+            with path.open("wb") as stream:
+                FORMATS["json"].write(fleet.handoff(fleet.large(count)), stream)
+            yield _formats(path, count, rounds, ("html", "html-markup") if quick else WRITERS)
+            if count == 10_000:
+                yield _browser(path, count)
+
+
+def _formats(path: Path, count: int, rounds: int, names: Collection[str]) -> Part:
+    takes = {
+        name: partial(_run, name, str(count) if name == "document" else str(path))
+        for name in ("document", *names)
+    }
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in takes}
+    for _ in range(rounds):
+        for name, take in takes.items():
+            found[name].append(take())
+    return Part(
+        title=f"Reports of {count:,} devices",
+        how="Each format in a process of its own; CPU time of the writing alone.",
+        figures=[_figure(name, found) for name in found],
+        tables=[
+            Table(
+                title=f"Memory and size, {count:,} devices",
+                heads=("format", "seconds", "MB of memory more", "MB of file"),
+                rows=[_row(name, runs) for name, runs in found.items()],
+            )
+        ],
+    )
+
+
+def _figure(name: str, found: dict[str, list[dict[str, float]]]) -> Figure:
+    baseline = BASELINES.get(name)
+    return Figure(
+        what=name,
+        unit="s of CPU",
+        values=[run["cpu"] for run in found[name]],
+        baseline=baseline,
+        against=[] if baseline is None else [run["cpu"] for run in found[baseline]],
+    )
+
+
+def _row(name: str, runs: list[dict[str, float]]) -> tuple[str, ...]:
+    middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+    return (
+        name,
+        f"{middle['seconds']:.2f}",
+        f"{middle['megabytes']:.0f}",
+        f"{middle['size']:.1f}",
+    )
+
+
+def _browser(path: Path, count: int) -> Part:
+    it = in_browser(path)
+    return Part(
+        title=f"The page of {count:,} devices in Chromium",
+        how="Headless, no graphics processor; a keystroke is an `input` event and the new layout.",
+        figures=[
+            Figure(what="opening", unit="s", values=[it["open"]]),
+            Figure(
+                what="a keystroke in the search",
+                unit="ms",
+                values=it["keys"],
+                goal=Goal(bound=KEYSTROKE_MS, at_most=True, of_ratio=False),
+            ),
+            Figure(what="heap of the page", unit="MB", values=[it["heap"]]),
+        ],
+    )
 
 
 def _run(name: str, what: str) -> dict[str, float]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.report_formats", "--one", name, what],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-    )
-    found: dict[str, float] = json.loads(done.stdout)
+    found: dict[str, float] = json.loads(run_python("-m", "tests.bench.report_formats", name, what))
     return found
 
 
@@ -168,53 +236,14 @@ def in_browser(document: Path) -> dict[str, Any]:
             heap = driver.execute_script("return performance.memory.usedJSHeapSize / 1e6")
         finally:
             driver.quit()
-    return {"open": opened, "key": statistics.median(keys), "worst": max(keys), "heap": heap}
+    return {"open": opened, "keys": keys, "heap": heap}
 
 
 def main() -> None:
-    """Print a table of everything measured."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--devices", type=int, nargs="+", default=[10_000, 100_000])
-    arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--formats", nargs="+", default=["document", *WRITERS])
-    arguments.add_argument("--browser", action="store_true")
-    arguments.add_argument("--one", nargs=2, metavar=("FORMAT", "WHAT"))
-    chosen = arguments.parse_args()
-    if chosen.one:
-        name, what = chosen.one
-        one = build(int(what)) if name == "document" else measure(name, Path(what))
-        sys.stdout.write(json.dumps(one))
-        return
-    sys.stdout.write("| format | devices | seconds | CPU s | MB more | file, MB |\n")
-    sys.stdout.write("|---|---|---|---|---|---|\n")
-    with tempfile.TemporaryDirectory() as folder:
-        for count in chosen.devices:
-            path = Path(folder) / f"{count}.json"
-            with path.open("wb") as stream:
-                FORMATS["json"].write(fleet.handoff(fleet.large(count)), stream)
-            report(path, count, chosen)
-            if chosen.browser:
-                report_browser(path, count)
-
-
-def report(path: Path, count: int, chosen: argparse.Namespace) -> None:
-    """Print a line for every format."""
-    for name in chosen.formats:
-        it = measured(name, str(count) if name == "document" else str(path), chosen.rounds)
-        sys.stdout.write(
-            f"| {name} | {count:,} | {it['seconds']:.2f} | {it['cpu']:.2f} |"
-            f" {it['megabytes']:.0f} | {it['size']:.1f} |\n"
-        )
-        sys.stdout.flush()
-
-
-def report_browser(path: Path, count: int) -> None:
-    """Print what the page does in Chromium."""
-    it = in_browser(path)
-    sys.stdout.write(
-        f"Chromium, {count:,} devices: open {it['open']:.1f} s, per keystroke"
-        f" {it['key']:.0f} ms (worst {it['worst']:.0f}), heap {it['heap']:.0f} MB\n"
-    )
+    """Write one format, and print what it took."""
+    _, name, what = sys.argv
+    found = build(int(what)) if name == "document" else written(name, Path(what))
+    sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":

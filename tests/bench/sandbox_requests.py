@@ -1,43 +1,58 @@
 """How many requests a second the sandbox serves in a process of its own (one core: the GIL).
 
-`python tests/bench/sandbox_requests.py [--devices 20000] [--clients 8] [--tls]` lists the fleet's
-devices and removes them all, over kept-alive connections, and prints requests per second.
+Lists a fleet's devices and removes them all, over kept-alive connections of 8 clients. What is
+measured here bounds every other benchmark that talks to the sandbox.
 """
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import ssl
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import local
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from tests.bench.figures import Figure, Part, seconds
+
 TENANT = "2a7c9e14-5b3d-4e88-b6f1-90d4c2e7a635"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--devices", type=int, default=20_000)
-    parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--tls", action="store_true")
-    given = parser.parse_args()
+CLIENTS = 8
+
+
+def measure(*, quick: bool) -> Iterator[Part]:
+    """Plain and over TLS."""
+    devices = 40 if quick else 10_000
+    figures = [
+        Figure(what=f"{what}, {'TLS' if tls else 'plain'}", unit="requests/s", values=[rate])
+        for tls in (False, True)
+        for what, rate in _served(devices, tls=tls)
+    ]
+    yield Part(title="The sandbox", how=f"{CLIENTS} clients, {devices:,} devices.", figures=figures)
+
+
+def _served(devices: int, *, tls: bool) -> Iterator[tuple[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         seed = Path(folder) / "seed.json"
-        seed.write_text(json.dumps(fleet(given.devices)), encoding="utf-8")
+        seed.write_text(json.dumps(fleet(devices)), encoding="utf-8")
         command = [sys.executable, "-m", "partner_tools.sandbox", "--seed", str(seed)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
-            measure(json.loads(server.stdout.readline()), given.clients, tls=given.tls)
-            server.terminate()
+            try:
+                with ExitStack() as open_ones:
+                    said = json.loads(server.stdout.readline())
+                    yield from requests_served(said, open_ones, devices, tls=tls)
+            finally:
+                server.terminate()
 
 
 def fleet(devices: int) -> dict[str, Any]:
@@ -53,21 +68,22 @@ def fleet(devices: int) -> dict[str, Any]:
     }
 
 
-def measure(said: dict[str, Any], clients: int, *, tls: bool) -> None:
-    ask = asker(said, tls=tls)
+def requests_served(
+    said: dict[str, Any], open_ones: ExitStack, devices: int, *, tls: bool
+) -> Iterator[tuple[str, float]]:
+    ask = asker(said, open_ones, tls=tls)
     batches = [path(item["id"]) for item in ask("GET", f"/v1/customers/{TENANT}/deviceBatches")]
-    with ThreadPoolExecutor(clients) as pool:
-        simple = [f"/v1/customers/{TENANT}"] * 4_000
-        timed("get-customer", len(simple), lambda: list(pool.map(lambda p: ask("GET", p), simple)))
-        found: list[str] = []
-        pages = timed(
-            "list-devices", 0, lambda: list(pool.map(lambda b: pages_of(ask, b), batches))
-        )
-        for batch, ids in zip(batches, pages, strict=True):
-            found += [f"{batch}/{one}" for one in ids]
-        timed(
-            "delete-device", len(found), lambda: list(pool.map(lambda p: ask("DELETE", p), found))
-        )
+    with ThreadPoolExecutor(CLIENTS) as pool:
+
+        def rate(do: Callable[[str], object], wheres: list[str]) -> float:
+            return len(wheres) / seconds(lambda: deque(pool.map(do, wheres), maxlen=0))
+
+        simple = [f"/v1/customers/{TENANT}"] * (devices // 4)
+        yield "get customer", rate(lambda where: ask("GET", where), simple)
+        pages = list(pool.map(lambda batch: pages_of(ask, batch), batches))
+        found = [f"{batch}/{one}" for batch, ids in zip(batches, pages, strict=True) for one in ids]
+        assert len(found) == devices
+        yield "remove device", rate(lambda where: ask("DELETE", where), found)
 
 
 def path(batch: str) -> str:
@@ -85,7 +101,7 @@ def pages_of(ask: Callable[..., Any], batch: str) -> list[str]:
             return ids
 
 
-def asker(said: dict[str, Any], *, tls: bool) -> Callable[..., Any]:
+def asker(said: dict[str, Any], open_ones: ExitStack, *, tls: bool) -> Callable[..., Any]:
     """Asks over one kept-alive connection per thread."""
     address = urlsplit(said["tlsUrls" if tls else "urls"]["partnerCenter"])
     context = ssl.create_default_context(cafile=said["caFile"])
@@ -99,6 +115,7 @@ def asker(said: dict[str, Any], *, tls: bool) -> Callable[..., Any]:
                 if tls
                 else http.client.HTTPConnection(host, port)
             )
+            open_ones.callback(mine.connection.close)
         found: http.client.HTTPConnection = mine.connection
         return found
 
@@ -114,16 +131,3 @@ def asker(said: dict[str, Any], *, tls: bool) -> Callable[..., Any]:
         return read if whole else read.get("items")
 
     return ask
-
-
-def timed(what: str, count: int, work: Callable[[], Any]) -> Any:
-    start = time.perf_counter()
-    done = work()
-    seconds = time.perf_counter() - start
-    number = count or sum(len(ids) // 100 + 1 for ids in done)
-    sys.stdout.write(f"{what}: {number} requests in {seconds:.2f} s = {number / seconds:.0f}/s\n")
-    return done
-
-
-if __name__ == "__main__":
-    main()

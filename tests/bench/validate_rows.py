@@ -1,30 +1,24 @@
 """Rows per second of `validate` against a plain jsonschema loop over the same rows.
 
-    python tests/bench/validate_rows.py [--rows 200000] [--hash-rows 20000] [--rounds 5]
-
 The baseline is the kindest there is: one reused `Draft202012Validator` that says yes or no to
 dictionaries which are in memory already. Against it stand the schema step alone (jsonschema_rs
 accepts, jsonschema explains) and the whole of `check_batch` in a process of its own: start,
-decoding, splitting, schema, field rules, hashes, duplicates. Every round measures all of them in
-turn; medians are printed, and the memory and the growth of the whole.
+decoding, splitting, schema, field rules, hashes, duplicates.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import subprocess
-import sys
+import json
 import tempfile
-import time
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from struct import pack
 from typing import Any
 
 from partner_tools.intake.schema import Checker, load_schema, part
+from tests.bench.figures import Figure, Goal, Part, in_turns, pairs, run_python, seconds
 
 Rows = list[dict[str, object]]
 
@@ -78,19 +72,22 @@ def write_csv(path: Path, rows: Rows) -> None:
         file.writelines(",".join(str(row[name]) for name in names) + "\r\n" for row in rows)
 
 
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+def write_json_lines(path: Path, rows: Rows) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def run_whole(path: Path) -> tuple[str, int]:
-    """The counts that a process of its own prints, and its peak memory in MiB (Linux; else 0)."""
-    done = subprocess.run(
-        [sys.executable, "-c", WHOLE, str(path)], check=True, capture_output=True, text=True
-    )
-    counts, memory = done.stdout.splitlines()
-    return counts, int(memory) // 1024
+FORMS: Mapping[str, Callable[[Path, Rows], None]] = {
+    "CSV": write_csv,
+    "JSON Lines": write_json_lines,
+}
+
+
+def run_whole(path: Path, rows: int) -> int:
+    """Check a file in a process of its own; its peak memory in bytes (Linux; else 0)."""
+    counts, memory = run_python("-c", WHOLE, str(path)).splitlines()
+    assert counts == f"{rows} 0 0", counts
+    return int(memory) * 1024
 
 
 def plain_loop(schema: dict[str, Any], rows: Sequence[dict[str, object]]) -> None:
@@ -105,56 +102,91 @@ def fast_step(schema: dict[str, Any], rows: Sequence[dict[str, object]]) -> None
     assert all(map(checker.accepts_fast, rows))
 
 
-def compare(title: str, rows: Rows, folder: Path, rounds: int) -> None:
+ROUNDS = 5
+MILLION = 1_000_000
+
+
+def measure(*, quick: bool) -> Iterator[Part]:
+    """Without and with hashes; then how time and memory grow."""
+    plain, hashed, million, rounds = (
+        (300, 50, 3_000, 1) if quick else (200_000, 20_000, MILLION, ROUNDS)
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        yield _compared(folder, made_rows(plain, hashes=False), "without hashes", rounds, (80, 12))
+        yield _compared(folder, made_rows(hashed, hashes=True), "with hashes", rounds, (14, 3))
+        yield Part(
+            title="Validation of a million rows",
+            how="Each file in a process of its own. Memory is what the larger file takes more than "
+            "the smaller one, by row: the index of duplicates.",
+            figures=[
+                figure
+                for form in FORMS
+                for figure in _growth(folder, form, million, min(rounds, 3))
+            ],
+        )
+
+
+def _compared(folder: Path, rows: Rows, title: str, rounds: int, goals: tuple[int, int]) -> Part:
     schema = part(load_schema("batch"), "device")
     path = folder / "batch.csv"
     write_csv(path, rows)
     sample = rows[: max(1_000, len(rows) // 20)]
-    plain, step, whole = [], [], []
-    for _ in range(rounds):
-        plain.append(len(sample) / seconds(lambda: plain_loop(schema, sample)))
-        step.append(len(rows) / seconds(lambda: fast_step(schema, rows)))
-        whole.append(len(rows) / seconds(lambda: run_whole(path)))
-    counts, memory = run_whole(path)
-    assert counts == f"{len(rows)} 0 0", counts
-    base = statistics.median(plain)
-    print(f"{title}: {len(rows):,} rows, medians of {rounds} rounds (lowest to highest)")
-    for name, found in (("plain loop", plain), ("step alone", step), ("whole process", whole)):
-        rate = statistics.median(found)
-        print(
-            f"  {name:14} {rate:>11,.0f} rows/s ({min(found):,.0f} to {max(found):,.0f})"
-            f"  {rate / base:6.1f}x"
-        )
-    print(f"  peak memory of the whole process: {memory} MiB")
+    found = in_turns(
+        {
+            "plain": lambda: len(sample) / seconds(lambda: plain_loop(schema, sample)),
+            "step": lambda: len(rows) / seconds(lambda: fast_step(schema, rows)),
+            "whole": lambda: len(rows) / seconds(lambda: run_whole(path, len(rows))),
+        },
+        rounds,
+    )
+    names = {"step": "the schema step alone", "whole": "the whole process"}
+    return Part(
+        title=f"Validation {title}",
+        how=f"{len(rows):,} valid rows; the plain loop on {len(sample):,} of them.",
+        figures=[
+            Figure(
+                what=f"rows a second, {names[name]}",
+                unit="rows/s",
+                values=found[name],
+                baseline="a plain jsonschema loop",
+                against=found["plain"],
+                ratios=pairs(found[name], found["plain"]),
+                goal=Goal(bound=goal),
+            )
+            for name, goal in zip(names, goals, strict=True)
+        ],
+    )
 
 
-def grow(rows: int, folder: Path) -> None:
+def _growth(folder: Path, form: str, rows: int, rounds: int) -> Iterator[Figure]:
     """Ten times the rows: how much longer, and how much more memory."""
-    small, large = folder / "small.csv", folder / "large.csv"
-    write_csv(small, made_rows(rows, hashes=False))
-    write_csv(large, made_rows(rows * 10, hashes=False))
-    times = [seconds(lambda path=path: run_whole(path)) for path in (small, large)]  # type: ignore[misc]
-    memory = [run_whole(path)[1] for path in (small, large)]
-    extra = (memory[1] - memory[0]) * 1024 * 1024 / (rows * 9)
-    print(f"growth: {rows:,} rows {times[0]:.2f} s, {memory[0]} MiB; ", end="")
-    print(f"{rows * 10:,} rows {times[1]:.2f} s, {memory[1]} MiB: ", end="")
-    print(f"{times[1] / times[0]:.1f}x the time, {extra:.0f} bytes a row")
+    small, large = folder / "small", folder / "large"
+    FORMS[form](small, made_rows(rows // 10, hashes=False))
+    FORMS[form](large, made_rows(rows, hashes=False))
+    memory = {small: 0, large: 0}
 
+    def take(path: Path, count: int) -> float:
+        def run() -> None:
+            memory[path] = run_whole(path, count)
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--hash-rows", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        rows = made_rows(options.rows, hashes=False)
-        compare("without hashes", rows, folder, options.rounds)
-        hashed = made_rows(options.hash_rows, hashes=True)
-        compare("with hashes", hashed, folder, options.rounds)
-        grow(options.rows // 2, folder)
+        return seconds(run)
 
-
-if __name__ == "__main__":
-    main()
+    found = in_turns(
+        {"small": lambda: take(small, rows // 10), "large": lambda: take(large, rows)}, rounds
+    )
+    yield Figure(
+        what=f"{rows:,} rows of {form}",
+        unit="s",
+        values=found["large"],
+        baseline=f"{rows // 10:,} rows",
+        against=found["small"],
+        ratios=pairs(found["large"], found["small"]),
+        goal=Goal(bound=10.5, at_most=True),
+    )
+    yield Figure(
+        what=f"memory a row of {form}",
+        unit="bytes",
+        values=[(memory[large] - memory[small]) / (rows - rows // 10)],
+        goal=Goal(bound=40.0, at_most=True, of_ratio=False),
+    )
