@@ -42,7 +42,8 @@ class World:
     rate: float = 60.0
     burst: float = 60.0
     latency: float = 0.1
-    runs: int = 2
+    runs: int = 1
+    """After the first one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
