@@ -12,6 +12,7 @@ static:
 	$(PYTHON) -m mypy
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 	$(PYTHON) -m docs.generate --check
+	$(PYTHON) -m sphinx -q -n -W --keep-going -b html docs docs/_site
 	$(PYTHON) -m pytest -n 0 tests/test_packaging.py
 
 format:
@@ -23,6 +24,7 @@ test:
 
 docs:
 	$(PYTHON) -m docs.generate
+	$(PYTHON) -m sphinx -q -n -W --keep-going -b html docs docs/_site
 
 wheel:
 	$(PYTHON) -m build --wheel

@@ -21,6 +21,7 @@ release = importlib.metadata.version("partner-tools")
 extensions = ["myst_parser"]
 myst_heading_anchors = 4
 nitpicky = True
+exclude_patterns = ["_site"]
 
 html_theme = "furo"
 html_title = f"partner-tools {release}"
