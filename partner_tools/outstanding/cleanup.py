@@ -357,7 +357,10 @@ _LEFTOVERS = {
 def _why_entra(decision: Decision) -> str:
     if decision.join_type is JoinType.HYBRID_JOINED:
         return "never deleted here: it goes by itself when the computer object on premises is gone"
-    return "never deleted here: the service should remove it by itself; look again after a day"
+    return (
+        "never deleted here: once Intune and Windows Autopilot have let go of the device, the "
+        "service should remove it by itself"
+    )
 
 
 def _is_here(decision: Decision, plane: Plane) -> bool:

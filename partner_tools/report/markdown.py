@@ -19,6 +19,7 @@ from partner_tools.report.words import (
     PLANES,
     REASONS,
     STATUSES,
+    cleaned_up,
     counted,
     visible,
 )
@@ -50,6 +51,9 @@ def _lines(document: Document) -> Iterator[str]:
     yield ""
     yield f"{STATEMENT} {EVIDENCE[summary['evidence']['graph']]}"
     yield ""
+    if said := cleaned_up(document):
+        yield f"{code(said)}"
+        yield ""
     yield from _facts(document)
     yield ""
     yield from _table(

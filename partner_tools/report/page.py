@@ -26,6 +26,7 @@ from partner_tools.report.words import (
     PLANES,
     REASONS,
     STATUSES,
+    cleaned_up,
     counted,
     visible,
 )
@@ -164,6 +165,7 @@ class View:
     complete: bool
     titles: Mapping[str, str]
     numbers: Mapping[str, int]
+    cleaned_up: str | None
 
 
 def view(document: Document) -> View:
@@ -196,6 +198,7 @@ def view(document: Document) -> View:
         complete=complete,
         titles={chapter["id"]: chapter["title"] for chapter in document["guide"]},
         numbers={chapter["id"]: chapter["order"] for chapter in document["guide"]},
+        cleaned_up=cleaned_up(document),
     )
 
 

@@ -23,6 +23,7 @@ from partner_tools.report.words import (
     PLANES,
     REASONS,
     STATUSES,
+    cleaned_up,
 )
 
 if TYPE_CHECKING:
@@ -324,6 +325,8 @@ def _summary_lines(document: Document, styles: _Styles) -> Iterator[tuple[Format
     yield styles.text, []
     yield styles.text, [STATEMENT]
     yield styles.text, [EVIDENCE[document["summary"]["evidence"]["graph"]]]
+    if said := cleaned_up(document):
+        yield styles.text, [said]
     yield styles.text, []
     yield styles.strong, ["Customer", customer["domain"], customer["tenantId"]]
     yield styles.strong, ["Partner", partner["name"], partner["contact"]]

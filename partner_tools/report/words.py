@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 OWNERS: Mapping[str, str] = {
     "partner": "Partner",
@@ -71,6 +72,22 @@ _INVISIBLE = re.compile(
     "\u2028-\u202f\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e0fff]"
 )
+
+
+def cleaned_up(document: Mapping[str, Any]) -> str | None:
+    """What the customer's own cleanup did, in a sentence; None where there was none."""
+    cleanup = document.get("cleanup")
+    if cleanup is None:
+        return None
+    outcomes = cleanup["outcomes"]
+    others = sum(outcomes.values()) - outcomes.get("removed", 0) - outcomes.get("absent", 0)
+    told = (
+        (outcomes.get("removed", 0), "cleared from Intune and Windows Autopilot"),
+        (outcomes.get("absent", 0), "with nothing left there"),
+        (others, "not finished or not touched, for the reason that its row gives"),
+    )
+    parts = ", ".join(f"{counted(number, 'device')} {what}" for number, what in told if number)
+    return f"Cleanup in your own tenant (run {cleanup['id']}): {parts or 'no devices'}"
 
 
 def visible(text: str) -> str:

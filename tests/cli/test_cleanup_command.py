@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +167,8 @@ def test_without_apply_everything_is_shown_and_nothing_changed(
     assert not list((tmp_path / "sent").glob("*.html"))
 
 
-def truth(sandbox: Sandbox) -> dict[str, Any]:
-    with sandbox.state.lock:
-        told: dict[str, Any] = sandbox.graph.estates.of(CONTOSO).truth()
-    return told
+def truth(sandbox: Sandbox) -> Mapping[str, Any]:
+    return sandbox.graph.truth(CONTOSO)
 
 
 def test_a_mixed_fleet_is_cleaned_up_in_order_and_the_rest_left_alone(
@@ -201,6 +199,11 @@ def test_a_mixed_fleet_is_cleaned_up_in_order_and_the_rest_left_alone(
     written = sorted(file.suffix for file in (tmp_path / "sent").iterdir())
     assert written == [".csv", ".html", ".json", ".json", ".md", ".ps1", ".xlsx"]
     assert sent.exists()
+    for suffix in ("html", "md"):
+        (page,) = (tmp_path / "sent").glob(f"*.{suffix}")
+        text = page.read_text(encoding="utf-8")
+        assert f"run {done['run']}): 7 devices cleared from Intune" in text
+        assert "Nothing was changed in Intune" not in text
 
 
 RANK = {"delete-managed-device": 0, "unassign-user": 1, "delete-autopilot-identity": 2}

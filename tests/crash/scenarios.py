@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from partner_tools.ledger import Ledger, sqlite_url
+from partner_tools.model import ChannelName
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, customer, world
 from tests.clients.oem_profiles import profile_of
 from tests.crash.processes import Done, Started
 
 LISTED = tuple(f"SN-{number:02}" for number in range(6))
+OWN = ("OWN-1", "OWN-2", "OWN-3")
+"""Registered by the customer itself, with a user."""
 UNLISTED = tuple(f"SN-{number:02}" for number in range(6, 10))
 POLL = "[oem.poll]\ninterval_s = 1\nmax_interval_s = 2\ndeadline_s = 600\n"
 WIRES: Mapping[str, str] = {
@@ -24,6 +27,7 @@ WIRES: Mapping[str, str] = {
     "ack_list": '[oem.response]\nmode = "ack_list"\n'
     f'{POLL}list_path = "/acks"\ndetail_path = "/acks/{{id}}"\n',
 }
+SOON = {"autopilotDelete": 0.3, "sync": 0.1, "checkIn": 0.1}
 QUIRKS = {"jobQueued": 0.0, "jobProcessing": 0.02}
 AT_ONCE = {"autopilotDelete": 0, "sync": 0, "checkIn": 0}
 
@@ -71,6 +75,7 @@ class Scenario:
     prepare: Callable[[World], None] = lambda _world: None
     wire: str = "sync"
     finished: int = 0
+    graph: Mapping[str, float] = field(default_factory=lambda: AT_ONCE)
 
 
 @contextmanager
@@ -82,7 +87,7 @@ def opened(scenario: Scenario, folder: Path) -> Iterator[World]:
     _write_batch(folder)
     with Sandbox(
         seed_from(_seed()),
-        faults_from({"schemaVersion": "1", "quirks": QUIRKS, "graph": AT_ONCE}),
+        faults_from({"schemaVersion": "1", "quirks": QUIRKS, "graph": scenario.graph}),
         oem_profile=profile_of(text),
     ) as sandbox:
         place = World(sandbox, folder)
@@ -105,6 +110,16 @@ def _seed() -> dict[str, Any]:
     machines = [
         {"serialNumber": serial, "join": "entra-joined", "managedDevice": {}}
         for serial in (*LISTED, *UNLISTED)
+    ]
+    assigned = {"userPrincipalName": "adele@contoso.com"}
+    machines += [
+        {
+            "serialNumber": serial,
+            "join": "entra-joined",
+            "managedDevice": {},
+            "windowsAutopilotDeviceIdentity": assigned,
+        }
+        for serial in OWN
     ]
     batches = {"one / #1": devices[::2], "two %2F": devices[1::2]}
     return world(customer(batches, graph={"machines": machines}))
@@ -267,7 +282,7 @@ def _cleaned_up(world_: World, done: Done) -> Iterator[str]:
     with world_.sandbox.state.lock:
         truth: dict[str, Any] = world_.sandbox.graph.estates.of(CONTOSO).truth()
     managed = {each["serialNumber"] for each in truth["managedDevices"]}
-    if managed != {*UNLISTED}:
+    if managed != {*UNLISTED, *OWN}:
         yield f"left in Intune: {sorted(managed)}"
     outcomes = {device["outcome"] for device in done.document["devices"]}
     if not outcomes <= {"removed", "absent"}:
@@ -283,6 +298,70 @@ def _cleaned_up(world_: World, done: Done) -> Iterator[str]:
         yield from (each.message for each in ledger.verify())
 
 
+def _have_handoff(world_: World) -> None:
+    """The partner removed two devices, and does not find three that are the customer's own."""
+    named = world_.folder / "some.csv"
+    named.write_text("\n".join(["Serial", *LISTED[:2], *OWN, ""]), encoding="utf-8")
+    via = ("--via", "partner-center", "--customer", CONTOSO)
+    done = world_.program("deregister", str(named), *via, "--yes", "--settle", "0", *JSON)
+    sent = str(world_.folder / "sent")
+    told = world_.program("report", done.document["run"], "-o", sent, "--format", "json")
+    assert told.exit_code == 0, told.stderr
+    token = world_.sandbox.tokens["graph:contoso.onmicrosoft.com"]
+    world_.environment = {**world_.environment, "PARTNER_TOOLS_GRAPH_TOKEN": token}
+
+
+def _cleanup(world_: World) -> tuple[str, ...]:
+    (handoff,) = (world_.folder / "sent").glob("*.json")
+    written = ("--report", str(world_.folder / "updated"), "--format", "json")
+    return ("cleanup", str(handoff), "--apply", "--yes", *written, *JSON)
+
+
+def _resume_cleanup(world_: World) -> tuple[str, ...]:
+    with world_.ledger() as ledger:
+        runs = ledger.runs(channel=ChannelName.MICROSOFT_GRAPH)
+    # Killed before the handoff was stored: then nothing was sent, and the user starts it again.
+    begun = [each for each in runs if each.plan_digest is not None]
+    return ("resume", begun[0].run, *JSON) if begun else _cleanup(world_)
+
+
+_RANKS = {"delete-managed-device": 0, "unassign-user": 1, "delete-autopilot-identity": 2}
+
+
+def _cleaned(world_: World, done: Done) -> Iterator[str]:
+    """What is wrong in the tenant, by its truth and by the sandbox's own log."""
+    outcomes = {each["serialNumber"]: each["outcome"] for each in done.document["devices"]}
+    if outcomes != dict.fromkeys((*LISTED[:2], *OWN), "removed"):
+        yield f"outcomes: {outcomes}"
+    truth = world_.sandbox.graph.truth(CONTOSO)
+    managed = {each["serialNumber"] for each in truth["managedDevices"]}
+    identities = {each["serialNumber"] for each in truth["windowsAutopilotDeviceIdentities"]}
+    if managed != {*LISTED[2:], *UNLISTED} or identities != {*LISTED[2:], *UNLISTED}:
+        yield f"left: {sorted(managed)}, {sorted(identities)}"
+    yield from _order_of_cleanup(world_)
+    with world_.ledger() as ledger:
+        yield from (each.message for each in ledger.verify())
+
+
+def _order_of_cleanup(world_: World) -> Iterator[str]:
+    """What is wrong by the sandbox's own log: a step out of order, twice, or of another kind."""
+    log = [one for one in world_.sandbox.log.entries if one.service == "graph"]
+    changed = [one for one in log if one.method in {"DELETE", "POST"} and one.operation != "batch"]
+    if strangers := {one.operation for one in changed} - {*_RANKS, "sync-autopilot"}:
+        yield f"never to be asked for: {strangers}"
+    steps: dict[str | None, list[int]] = {}
+    for one in changed:
+        if one.operation in _RANKS and one.status == 204:
+            steps.setdefault(one.serial, []).append(_RANKS[one.operation])
+    for serial, ranks in steps.items():
+        # Unassigning twice changes nothing; a deletion that was confirmed is never repeated.
+        if ranks != sorted(ranks) or ranks.count(0) > 1 or ranks.count(2) > 1:
+            yield f"{serial}: {ranks}"
+    syncs = [one.status for one in changed if one.operation == "sync-autopilot"]
+    if len(syncs) > 1:
+        yield f"synced {len(syncs)} times within ten minutes: {syncs}"
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "partner-center": _PARTNER_CENTER,
     "oem-sync": _depot("sync"),
@@ -296,6 +375,9 @@ SCENARIOS: Mapping[str, Scenario] = {
         finish=_go_on_cleaning,
         wrong=_cleaned_up,
         prepare=_have_handed_over,
+    ),
+    "cleanup-in-steps": Scenario(
+        command=_cleanup, finish=_resume_cleanup, wrong=_cleaned, prepare=_have_handoff, graph=SOON
     ),
 }
 """By name. A further command is one more entry."""

@@ -6,6 +6,7 @@ import random
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from partner_tools.sandbox.faults import Fault, GraphQuirks
 from partner_tools.sandbox.graph import autopilot, batch, directory, door, intune
@@ -101,6 +102,11 @@ class Graph:
             return None
         with self._state.lock:
             return door.answer(request, self.estates.of(parts[1]), self._clock())
+
+    def truth(self, tenant: str) -> Mapping[str, Any]:
+        """Everything in a tenant as it is, whatever the services show of it."""
+        with self._state.lock:
+            return self.estates.of(tenant).truth()
 
     def _act(self, request: Request, target: Target, fault: Fault | None) -> Response:
         ids = self._ids(request)
