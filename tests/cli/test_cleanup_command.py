@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
+from partner_tools.cli.program import Call
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, Program, customer, outcomes, program_for, world
+from tests.crash.processes import Started
+from tests.faults.hurry import Hurry
 
 DOMAIN = "contoso.onmicrosoft.com"
 HERE: dict[str, Any] = {"managedDevice": {}}
@@ -78,9 +84,17 @@ def seed(**habits: Any) -> dict[str, Any]:
     return world(customer({"b": devices}, graph={"machines": MACHINES, **habits}))
 
 
-def served(faults: dict[str, Any] | None = None, **habits: Any) -> Sandbox:
-    how = {"graph": {**QUICK, **(faults or {}).pop("graph", {})}, **(faults or {})}
-    return Sandbox(seed_from(seed(**habits)), faults_from(how))
+def served(
+    *rules: dict[str, Any],
+    graph: dict[str, Any] | None = None,
+    hurry: Hurry | None = None,
+    **habits: Any,
+) -> Sandbox:
+    """The fleet's sandbox. `graph` are habits of Graph, `habits` those of the tenant."""
+    faults = faults_from({"rules": list(rules), "graph": {**QUICK, **(graph or {})}})
+    if hurry is None:
+        return Sandbox(seed_from(seed(**habits)), faults)
+    return Sandbox(seed_from(seed(**habits)), faults, clock=hurry.wall, sleep=hurry.skip)
 
 
 @pytest.fixture
@@ -219,3 +233,268 @@ def assert_right_order(log: Sequence[Any]) -> None:
     for serial, ranks in done.items():
         assert ranks == sorted(set(ranks)), (serial, ranks)
         assert EXPECTED[serial] == "removed"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is not there")
+@pytest.mark.parametrize("points", [(330, 90), (520, 160)])
+def test_a_mixed_fleet_is_cleaned_up_although_it_is_killed_twice(
+    points: tuple[int, int], tmp_path: Path
+) -> None:
+    with served(graph={"autopilotDelete": 0.2, "sync": 0.1}) as sandbox:
+        sent = handed_over(sandbox, tmp_path, *FLEET)
+        run = customers(sandbox, tmp_path)
+        before = len(sandbox.log.entries)
+        order = ("cleanup", str(sent), "--apply", "--yes", "--keys-saved", "--format", "json")
+        first = Started(order, run.environment, kill_at=points[0]).wait()
+        (begun,) = run.json("runs")["runs"]
+        again = ("resume", begun["run"], "--output", "json")
+        second = Started(again, run.environment, kill_at=points[1]).wait()
+        assert (first.exit_code, second.exit_code) == (-signal.SIGKILL, -signal.SIGKILL)
+        done = Started(again, run.environment).wait()
+        assert done.exit_code == 7, done.stderr
+        assert outcomes(done.document) == EXPECTED
+        assert_right_order(changes(sandbox, before))
+        assert run("ledger", "verify").exit_code == 0
+
+
+OWN = ("OWN1", "OWN2")
+APPLY = ("--apply", "--yes", "--keys-saved", "--format", "json")
+
+
+def door(sandbox: Sandbox, method: str, path: str) -> int:
+    answer = requests.request(method, f"{sandbox.control_url}{path}", timeout=10)
+    return answer.status_code
+
+
+def test_a_second_administrator_is_asked_and_the_run_goes_on_when_approved(tmp_path: Path) -> None:
+    with served(multiAdminApproval=True) as sandbox:
+        sent = handed_over(sandbox, tmp_path, "MANAGED1", "OWN1")
+        run = customers(sandbox, tmp_path)
+        waiting = run.json("cleanup", sent, *APPLY, exit_code=5)
+        lines = {each["serialNumber"]: each for each in waiting["devices"]}
+        assert waiting["state"] == "stopped"
+        assert (lines["MANAGED1"]["outcome"], lines["OWN1"]["outcome"]) == ("pending", "removed")
+        (request,) = truth(sandbox)["approvals"]
+        assert request["code"] in lines["MANAGED1"]["detail"]
+        assert "Multi Admin Approval" in lines["MANAGED1"]["remedy"]
+        assert [step["status"] for step in lines["MANAGED1"]["steps"]] == ["waiting"]
+        handed = {each["serialNumber"]: each for each in updated(tmp_path)["devices"]}
+        assert request["code"] in handed["MANAGED1"]["detail"]
+        again = run.json("resume", waiting["run"], exit_code=5)
+        assert outcomes(again)["MANAGED1"] == "pending"
+        assert len(truth(sandbox)["approvals"]) == 1
+        assert approve(sandbox, request["code"], "approved") == 204
+        done = run.json("resume", waiting["run"])
+        assert outcomes(done) == {"MANAGED1": "removed", "OWN1": "removed"}
+
+
+def approve(sandbox: Sandbox, code: str, decision: str) -> int:
+    return door(sandbox, "POST", f"/graph/{DOMAIN}/approvals/{code}/{decision}")
+
+
+def test_what_another_administrator_turned_down_is_refused(tmp_path: Path) -> None:
+    with served(multiAdminApproval=True) as sandbox:
+        sent = handed_over(sandbox, tmp_path, "MANAGED1")
+        run = customers(sandbox, tmp_path)
+        waiting = run.json("cleanup", sent, *APPLY, exit_code=5)
+        (request,) = truth(sandbox)["approvals"]
+        assert approve(sandbox, request["code"], "rejected") == 204
+        done = run.json("resume", waiting["run"], exit_code=7)
+        assert outcomes(done) == {"MANAGED1": "refused"}
+        assert "MANAGED1" in {one["serialNumber"] for one in truth(sandbox)["managedDevices"]}
+
+
+LOSSES: list[dict[str, Any]] = [
+    {"kind": "lose-answer"},
+    {"kind": "reset-after"},
+    {"kind": "status", "status": 503, "processed": True},
+    {"kind": "status", "status": 429, "retryAfter": 1},
+    {"kind": "status", "status": 502, "body": "html"},
+]
+
+
+@pytest.mark.parametrize("fault", LOSSES, ids=lambda one: f"{one['kind']}-{one.get('status', '')}")
+def test_lost_and_throttled_answers_change_nothing_in_the_end(
+    fault: dict[str, Any], tmp_path: Path
+) -> None:
+    hurry = Hurry()
+    operations = [*RANK, "sync-autopilot"]
+    match = {"service": "graph", "operation": operations, "perTarget": True, "nth": 1}
+    rule = {"match": match, "fault": fault}
+    with served(rule, hurry=hurry) as sandbox:
+        sent = handed_over(sandbox, tmp_path, *OWN)
+        run = customers(sandbox, tmp_path)
+        before = len(sandbox.log.entries)
+        call = Call(stop_sign=hurry.stop_sign)
+        done = run("cleanup", sent, *APPLY, "--output", "json", obj=call)
+        assert done.exit_code == 0, done.output
+        left = truth(sandbox)["windowsAutopilotDeviceIdentities"]
+        assert not {*OWN} & {one["serialNumber"] for one in left}
+        assert any(one.status != 204 for one in changes(sandbox, before))
+
+
+def test_an_accepted_deletion_is_waited_for_and_synced_once_in_ten_minutes(tmp_path: Path) -> None:
+    hurry = Hurry()
+    with served(hurry=hurry, graph={"autopilotDelete": 86_000, "sync": 20}) as sandbox:
+        sent = handed_over(sandbox, tmp_path, "OWN1")
+        run = customers(sandbox, tmp_path)
+        call = Call(stop_sign=hurry.stop_sign)
+        cut = run("cleanup", sent, *APPLY, "--settle", "5", "--output", "json", obj=call)
+        assert cut.exit_code == 5, cut.output
+        (line,) = json.loads(cut.stdout)["devices"]
+        assert line["steps"][-1] == {**line["steps"][-1], "status": "waiting"}
+        done = run("resume", json.loads(cut.stdout)["run"], obj=Call(stop_sign=hurry.stop_sign))
+        assert done.exit_code == 5, "it waits five seconds more"
+        hurry.skip(20)
+        again = json.loads(cut.stdout)["run"]
+        assert run("resume", again, obj=Call(stop_sign=hurry.stop_sign)).exit_code == 0
+        assert [one.status for one in sandbox.log.of("sync-autopilot")] == [204]
+        assert len(sandbox.log.of("delete-autopilot-identity")) == 1
+
+
+def test_a_plane_that_answers_403_keeps_the_device_from_being_touched(tmp_path: Path) -> None:
+    with served() as sandbox:
+        sent = handed_over(sandbox, tmp_path, *OWN)
+        run = customers(sandbox, tmp_path, "graphNoIntune")
+        before = len(sandbox.log.entries)
+        done = run.json("cleanup", sent, *APPLY, exit_code=7)
+        assert set(outcomes(done).values()) == {"refused"}
+        assert "ReadWrite.All" in done["devices"][0]["remedy"]
+        assert changes(sandbox, before) == []
+        planes = {each["serialNumber"]: each["planes"] for each in updated(tmp_path)["devices"]}
+        assert planes["OWN2"]["intune"]["status"] == "not-verified"
+
+
+def test_a_sign_in_that_may_only_read_ends_with_4_and_changes_nothing(tmp_path: Path) -> None:
+    with served() as sandbox:
+        sent = handed_over(sandbox, tmp_path, *OWN)
+        run = customers(sandbox, tmp_path, "graphRead")
+        assert run("cleanup", sent, "--keys-saved").exit_code == 0
+        said = run("cleanup", sent, *APPLY)
+        assert said.exit_code == 4
+        assert "DeviceManagement" in said.stderr
+        assert "resume" in said.stderr
+        assert len(truth(sandbox)["managedDevices"]) == len(
+            [one for one in MACHINES if "managedDevice" in one]
+        )
+
+
+def test_without_the_keys_saved_what_has_keys_is_refused(tmp_path: Path) -> None:
+    with served() as sandbox:
+        sent = handed_over(sandbox, tmp_path, "KEYS1", "MANAGED1")
+        run = customers(sandbox, tmp_path)
+        done = run.json("cleanup", sent, "--apply", "--yes", "--format", "json", exit_code=7)
+        assert outcomes(done) == {"KEYS1": "refused", "MANAGED1": "removed"}
+
+
+def edited(sent: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    document = json.loads(sent.read_text(encoding="utf-8"))
+    change(document)
+    sent.write_text(json.dumps(document), encoding="utf-8")
+    return sent
+
+
+def _other_id(document: dict[str, Any]) -> None:
+    document["devices"][0]["planes"]["intune"]["ids"]["id"] = (
+        "0" * 8 + "-1111-4111-8111-" + "1" * 12
+    )
+
+
+def _others_record(document: dict[str, Any]) -> None:
+    """The ids of another device, under the name of the first: as a forger would have it."""
+    first, second = document["devices"]
+    first["planes"]["intune"] = second["planes"]["intune"]
+
+
+@pytest.mark.parametrize("forged", [_other_id, _others_record])
+def test_a_handoff_that_names_another_record_touches_none(
+    forged: Callable[[dict[str, Any]], object], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sent = edited(handed_over(sandbox, tmp_path, "MANAGED1", "OWN2"), forged)
+    run = customers(sandbox, tmp_path)
+    before = len(sandbox.log.entries)
+    done = run.json("cleanup", sent, *APPLY, exit_code=7)
+    assert outcomes(done)["MANAGED1"] in {"refused", "ambiguous"}
+    assert "MANAGED1" not in {one.serial for one in changes(sandbox, before)}
+
+
+def _nobodys(document: dict[str, Any]) -> None:
+    document["customer"]["tenantId"] = None
+
+
+def _of_others(document: dict[str, Any]) -> None:
+    document["customer"]["tenantId"] = "2c1d9a55-6b51-4a2e-8f7d-91c0a4b3e017"
+
+
+def _is_none(document: dict[str, Any]) -> None:
+    del document["devices"][0]["planes"]
+
+
+@pytest.mark.parametrize(
+    ("forged", "exit_code", "said"),
+    [(_nobodys, 3, "tenant"), (_of_others, 4, "tenant"), (_is_none, 3, "planes")],
+)
+def test_what_is_no_handoff_of_this_tenant_ends_before_anything_is_sent(
+    forged: Callable[[dict[str, Any]], object],
+    exit_code: int,
+    said: str,
+    sandbox: Sandbox,
+    tmp_path: Path,
+) -> None:
+    sent = edited(handed_over(sandbox, tmp_path, "OWN1"), forged)
+    run = customers(sandbox, tmp_path)
+    before = len(sandbox.log.entries)
+    done = run("cleanup", sent, *APPLY)
+    assert done.exit_code == exit_code, done.output
+    assert said in done.stderr
+    assert "Traceback" not in done.output
+    assert not sandbox.log.entries[before:]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff\xfe", b"[]", b"Serial\nA\n"])
+def test_a_file_that_is_no_handoff_is_said_to_be_none(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "handoff.json"
+    if content is not None:
+        file.write_bytes(content)
+    environment = {"PARTNER_TOOLS_LEDGER": str(tmp_path / "ledger.db")}
+    done = Program(tmp_path, environment)("cleanup", file, "--output", "json")
+    assert done.exit_code == 3, done.output
+    assert json.loads(done.stdout)["error"]["remedy"]
+
+
+def test_guards_hold_before_anything_is_changed(sandbox: Sandbox, tmp_path: Path) -> None:
+    sent = handed_over(sandbox, tmp_path, *OWN)
+    run = customers(sandbox, tmp_path)
+    before = len(sandbox.log.entries)
+    unasked = run("cleanup", sent, "--apply", "--keys-saved")
+    assert (unasked.exit_code, "--yes" in unasked.stderr) == (8, True)
+    many = run("cleanup", sent, *APPLY, "--max-devices", "1")
+    assert (many.exit_code, "--max-devices 2" in many.stderr) == (8, True)
+    hold = tmp_path / "hold.txt"
+    hold.write_text("OWN1\n", encoding="utf-8")
+    (run.folder / "partner-tools.toml").write_text(
+        f"[default.guards]\nhold_list = '{hold.as_posix()}'\n", encoding="utf-8"
+    )
+    assert changes(sandbox, before) == []
+    held = run.json("cleanup", sent, *APPLY, exit_code=7)
+    assert outcomes(held) == {"OWN1": "refused", "OWN2": "removed"}
+
+
+def test_a_cleanup_is_a_run_like_others(sandbox: Sandbox, tmp_path: Path) -> None:
+    sent = handed_over(sandbox, tmp_path, "OWN1")
+    run = customers(sandbox, tmp_path)
+    done = run.json("cleanup", sent, *APPLY)
+    (listed,) = run.json("runs", "--via", "microsoft-graph")["runs"]
+    assert (listed["run"], listed["state"]) == (done["run"], "finished")
+    assert run.json("runs", done["run"]) == done
+    assert run.json("resume", done["run"]) == done
+    before = len(sandbox.log.entries)
+    assert run("verify", done["run"], "--wait", "1").exit_code == 0
+    assert changes(sandbox, before) == []
+    assert run("report", done["run"], "-o", tmp_path / "later", "--format", "md").exit_code == 0
+    assert run("restore", done["run"], "-o", tmp_path / "back.csv").exit_code == 3
+    told = run("trace", "OWN1").stdout
+    assert "step=deregister-from-autopilot" in told
+    assert run("ledger", "verify").exit_code == 0
