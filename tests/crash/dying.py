@@ -4,19 +4,13 @@ A point is a moment at which something durable or visible may be half done: befo
 the database, before a commit, before and after a file takes its place, before a request, in the
 middle of its bytes, after it left and after its answer came. Only libraries below the product are
 touched, and only in the process that is to die.
-
-What is imported here is loaded once by the process that all others are forked from: a trial costs
-a fork, not a start.
 """
 
 from __future__ import annotations
 
-import gc
 import http.client
-import importlib
 import itertools
 import os
-import pkgutil
 import signal
 import sys
 import threading
@@ -26,30 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import alembic.command  # noqa: F401 - loaded once, for all
-import platformdirs  # noqa: F401
 from sqlalchemy import Engine, event
 
-import partner_tools
 from partner_tools.cli import main
 from partner_tools.cli.program import Call
-from partner_tools.intake.schema import checker
 from partner_tools.workspace.stopping import StopSign
-
-NOT_NEEDED = ("partner_tools.__main__", "partner_tools.ledger.migrations", "partner_tools.sandbox")
-
-
-def _load_everything() -> None:
-    """Load every module and schema of the program, and keep them out of the collector's way."""
-    for found in pkgutil.walk_packages(partner_tools.__path__, "partner_tools."):
-        if not found.name.startswith(NOT_NEEDED):
-            importlib.import_module(found.name)
-    for schema in ("config", "plan", "event", "handoff", "result"):
-        checker(schema)
-    gc.freeze()
-
-
-_load_everything()
 
 HASTE = 25.0
 """How much faster than real time passes for whoever waits in a trial."""

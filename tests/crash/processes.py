@@ -39,7 +39,7 @@ def _make_context() -> Any:
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.crash.dying"])
+    context.set_forkserver_preload(["tests.crash.preloaded"])
     return context
 
 
