@@ -2,9 +2,9 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check static format test docs wheel crash faults fuzz chaos bench bench-fleet bench-quick
+.PHONY: check static audit format test docs wheel sbom hashes crash faults fuzz chaos bench bench-fleet bench-quick
 
-check: static test
+check: static audit test
 
 static:
 	$(PYTHON) -m ruff format --check .
@@ -14,6 +14,11 @@ static:
 	$(PYTHON) -m docs.generate --check
 	$(PYTHON) -m sphinx -q -n -W --keep-going -b html docs docs/_site
 	$(PYTHON) -m pytest -n 0 tests/test_packaging.py
+
+# The list of known vulnerabilities is on the network: without one it says that nothing was looked
+# at, and fails only where AUDIT_REQUIRED is set, as it is where releases are made.
+audit:
+	$(PYTHON) -m tests.supply.audit
 
 format:
 	$(PYTHON) -m ruff format .
@@ -28,6 +33,16 @@ docs:
 
 wheel:
 	$(PYTHON) -m build --wheel
+
+# What an installation brings, as CycloneDX, beside the wheel.
+sbom:
+	mkdir -p dist
+	$(PYTHON) -m tests.supply.closure > dist/runtime.txt
+	$(PYTHON) -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible -o dist/sbom.cdx.json dist/runtime.txt
+
+# After constraints.txt was changed; needs uv (https://docs.astral.sh/uv/).
+hashes:
+	uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url --universal --python-version 3.11 --extra dev -c constraints.txt pyproject.toml -o hashes.txt
 
 crash:
 	$(PYTHON) -m tests.crash.crash_points

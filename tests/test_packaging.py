@@ -29,6 +29,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+def test_the_wheel_is_the_same_bytes_whoever_builds_it(wheel: Path, tmp_path: Path) -> None:
+    """At another time, from another place: anybody can check a release by building it."""
+    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    _run(Path(sys.executable), build, cwd=tmp_path)
+    (again,) = tmp_path.glob("*.whl")
+
+    assert again.read_bytes() == wheel.read_bytes()
+    with zipfile.ZipFile(again) as archive:
+        assert {each.date_time[0] for each in archive.infolist()} == {2020}
+
+
 @pytest.fixture(scope="session")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter where the wheel is installed, and its dependencies are those of this one."""
