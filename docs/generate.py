@@ -488,6 +488,7 @@ def _file_limits() -> list[tuple[str, tuple[int, str]]]:
         ("a file for `hash decode`", (hash_command.TEXT_LIMIT_BYTES, "bytes")),
         ("a plan", (reading.PLAN_BYTES, "bytes")),
         ("a file of signatures", (reading.SIGNATURES_BYTES, "bytes")),
+        ("an exported audit trail", (reading.EXPORT_BYTES, "bytes")),
         ("a hold list", (reading.HOLD_LIST_BYTES, "bytes")),
         ("a configuration or a wire profile", (foreign.TOML_CHARACTERS, "characters")),
         ("objects and lists within each other in all of these", (foreign.DEPTH, "")),

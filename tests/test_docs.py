@@ -377,3 +377,21 @@ def _environment(tmp_path: Path) -> dict[str, str]:
         "HOME": str(tmp_path),
         "PYTHONPATH": str(ROOT),
     }
+
+
+# --- The threat model -------------------------------------------------------------------------
+
+
+def test_every_row_of_the_threat_model_names_a_test_that_exists() -> None:
+    """A threat without a test is not answered, and a test that was renamed proves nothing."""
+    page = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    answers = page.split("## Threats and answers")[1].split("## What is not answered")[0]
+    rows = [line for line in answers.splitlines() if re.match(r"\| (?!threat|-)", line)]
+
+    assert len(rows) > 30
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row.split(" | ")[-1])
+        assert named, row
+        for file, test in named:
+            text = (ROOT / file).read_text(encoding="utf-8")
+            assert re.search(rf"^def {test or 'test_'}", text, re.MULTILINE), (file, test)

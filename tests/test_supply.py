@@ -83,7 +83,7 @@ def test_every_dependency_has_a_licence_that_we_may_ship(name: str) -> None:
 def test_every_dependency_is_pinned_once() -> None:
     """`constraints.txt` names everything that an installation brings, each in one version."""
     pins = re.findall(r"^([\w.-]+)==(\S+)$", _constraints(), re.MULTILINE)
-    pinned = {canonicalize_name(name): version for name, version in pins}
+    pinned: dict[str, str] = {canonicalize_name(name): version for name, version in pins}
 
     assert len(pinned) == len(pins) == len(_constraints().splitlines())
     for name in dependencies():
@@ -107,7 +107,7 @@ def test_the_hashes_are_those_of_the_pins() -> None:
     assert "://" not in text
     assert dependencies() <= names
     for name, version, _ in entries:
-        assert name in UNPINNED or pinned.get(name) == version, name
+        assert name in UNPINNED or pinned.get(canonicalize_name(name)) == version, name
 
 
 def test_every_declared_dependency_is_in_the_closure() -> None:

@@ -18,6 +18,7 @@ from partner_tools.model import PARTNER_CHANNELS, ChannelName
 from partner_tools.workspace.wiring import partner_center
 
 if TYPE_CHECKING:
+    from partner_tools.clients.auth import TokenFacts
     from partner_tools.config import Config
     from partner_tools.ledger import Ledger
 
@@ -42,6 +43,7 @@ class Finding:
     message: str
     remedy: str = ""
     exit_code: int = 0
+    warning: bool = False
 
 
 @command("doctor")
@@ -76,6 +78,7 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
                     {
                         "name": each.name,
                         "good": each.good,
+                        "warning": each.warning,
                         "message": each.message,
                         "remedy": each.remedy,
                     }
@@ -101,6 +104,7 @@ def _next(call: Call, via: str | None, customer: str | None) -> str:
 
 def _print(finding: Finding) -> None:
     mark = styled("ok  ", "green") if finding.good else styled("FAIL", "red")
+    mark = styled("warn", "yellow") if finding.warning else mark
     click.echo(f"{mark}  {clean(f'{finding.name}: {finding.message}')}")
     if finding.remedy:
         click.echo(clean(f"      next: {finding.remedy}"))
@@ -133,12 +137,16 @@ def _examine_partner_center(
 ) -> Iterator[Finding]:
     from partner_tools.channels.partner_center import PartnerCenterChannel
     from partner_tools.clients.auth import describe_token
-    from partner_tools.workspace.sign_in import channel_tokens
+    from partner_tools.workspace.permissions import GRAPH_READ, PARTNER_CENTER
+    from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, channel_tokens
     from partner_tools.workspace.surroundings import now
 
     facts = describe_token(channel_tokens(config).token())
     who = facts.who or ("the app itself" if facts.app_only else "somebody")
     yield _ok("sign-in", f"a token for {who}, tenant {facts.tenant or 'unknown'}")
+    yield from _too_much(facts, PARTNER_CENTER, "the token for Partner Center")
+    if graph := config.secrets.get(GRAPH_HANDED_IN):
+        yield from _too_much(describe_token(graph), GRAPH_READ, f"the token in {GRAPH_HANDED_IN}")
     with (
         heeding(stop := call.stop_sign()),
         partner_center(config, ledger, stop) as (client, line, _),
@@ -153,6 +161,22 @@ def _examine_partner_center(
             yield _ok(
                 "customer", f"{found.domain or found.tenant_id}, {len(batches.items)} batches"
             )
+
+
+def _too_much(facts: TokenFacts, needed: frozenset[str], what: str) -> Iterator[Finding]:
+    """Warn of what a token allows and nothing here needs; it fails nothing."""
+    from partner_tools.workspace.permissions import surplus
+
+    beyond = surplus(facts.permissions, needed)
+    if beyond:
+        yield Finding(
+            name="least privilege",
+            good=True,
+            warning=True,
+            message=f"{what} allows more than is needed: {', '.join(beyond)}",
+            remedy="take these permissions from the app registration; `cleanup --apply` alone "
+            "needs any that write, in the customer's tenant",
+        )
 
 
 def _examine_oem_direct(config: Config) -> Iterator[Finding]:

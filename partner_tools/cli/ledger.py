@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from partner_tools.canonical import digest_of_bytes
 from partner_tools.cli.options import output_options
 from partner_tools.cli.output import clean, print_json, tell
 from partner_tools.cli.program import Call, command
+from partner_tools.cli.signing import (
+    default_key_file,
+    require_terminal,
+    signature_file,
+    unlock_key,
+)
 from partner_tools.cli.wiring import load_config, open_ledger
 from partner_tools.errors import InputError, LedgerError
+from partner_tools.foreign import ForeignError
+from partner_tools.signatures import Purpose, is_valid, read_signatures
+from partner_tools.workspace.approvals import add_signature, approval_rule, load_signatures
+from partner_tools.workspace.conduct import actor
 from partner_tools.workspace.surroundings import now
 
 
@@ -31,9 +44,23 @@ def ledger() -> None:
 
 @command("verify")
 @click.option("--head", "expected", help="The head digest that an earlier export or verify gave.")
+@click.option(
+    "--export",
+    "exported",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Check this exported file instead, with the signatures beside it; needs no ledger.",
+)
+@click.option(
+    "--signed-by", metavar="KEY", multiple=True, help="Public key whose signature counts."
+)
 @output_options
-def verify(call: Call, expected: str | None) -> int:
+def verify(
+    call: Call, expected: str | None, exported: Path | None, signed_by: tuple[str, ...]
+) -> int:
     """Prove that the hash chain of every run is whole. Exits with 6 when it is not.
+
+    With --export it proves the same of an exported audit trail, and that somebody signed it: one
+    of --signed-by, or else an approver of the profile.
 
     The chain alone cannot show that the end of a run was cut off: keep the head digest that this
     prints elsewhere, and pass it with --head the next time.
@@ -42,6 +69,8 @@ def verify(call: Call, expected: str | None) -> int:
     Example:
       partner-tools ledger verify --head sha256:…
     """
+    if exported is not None:
+        return verify_export(call, exported, signed_by)
     with open_ledger(call.common, load_config(call.common)) as record:
         findings = record.verify(expected)
         head = record.head()
@@ -70,8 +99,24 @@ def verify(call: Call, expected: str | None) -> int:
 @click.option("--since", type=click.DateTime(), help="Only events since then (UTC).")
 @click.option("--until", type=click.DateTime(), help="Only events before then (UTC).")
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl")
+@click.option(
+    "-o",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it into this file, private to you, instead of printing it.",
+)
+@click.option("--sign", is_flag=True, help="Sign the file with the key of `approve --init`.")
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of your signing key. [default: in the user's data folder]",
+)
 def export(
     call: Call,
+    file: Path | None,
+    sign: bool,
+    key_file: Path | None,
     run: str | None,
     customer: str | None,
     since: datetime | None,
@@ -84,7 +129,10 @@ def export(
     Example:
       partner-tools ledger export --customer 7c9e6679-7425-40de-944b-e07fc1f90ae7 > audit.jsonl
     """
-    with open_ledger(call.common, load_config(call.common)) as record:
+    if sign and file is None:
+        raise click.UsageError("--sign needs a file to sign: name one with -o")
+    config = load_config(call.common)
+    with open_ledger(call.common, config) as record, _sink(file) as put:
         rows = record.export(
             run=None if run is None else record.run(run).run,
             customer=customer,
@@ -92,8 +140,12 @@ def export(
             until=_utc(until),
         )
         for number, row in enumerate(rows):
-            _print_event(form, number, row)
+            put(_event_text(form, number, row))
         tell(f"head {record.head()}")
+    if sign and file is not None:
+        key = unlock_key(key_file or default_key_file(), config)
+        digest = digest_of_bytes(file.read_bytes())
+        add_signature(signature_file(file), Purpose.EXPORT, digest, key, actor())
     return 0
 
 
@@ -110,6 +162,7 @@ def purge(call: Call, before: datetime, yes: bool) -> int:
       partner-tools ledger purge --before 2026-01-01 --yes
     """
     if not yes:
+        require_terminal("old payloads would be purged for good", "pass --yes to confirm")
         click.confirm(f"Purge runs that ended before {before:%Y-%m-%d}?", abort=True, err=True)
     with open_ledger(call.common, load_config(call.common)) as record:
         count = record.purge(before.replace(tzinfo=UTC), now())
@@ -186,21 +239,77 @@ def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=UTC)
 
 
-def _print_event(form: str, number: int, row: Any) -> None:
-    if form == "jsonl":
-        click.echo(json.dumps(row, ensure_ascii=True))
+@contextmanager
+def _sink(file: Path | None) -> Iterator[Callable[[str], object]]:
+    """Where an export goes: a private file, whole or not at all; else stdout."""
+    if file is None:
+        yield lambda text: click.echo(text, nl=False)
         return
+    from partner_tools.private_file import writing
+
+    with writing(file) as stream:
+        yield lambda text: stream.write(text.encode("utf-8", "backslashreplace"))
+
+
+def _event_text(form: str, number: int, row: Mapping[str, Any]) -> str:
+    """An event as a line of the export; the first of a CSV comes with the header."""
+    if form == "jsonl":
+        return f"{json.dumps(row, ensure_ascii=True)}\n"
     from partner_tools.report.tables import inert
 
+    payload = row["payload"] or {}
+    facts = {**row, **{name: payload.get(name) for name in ("requestId", "correlationId")}}
     cells = {
         name: value if isinstance(value, str | int) else json.dumps(value, ensure_ascii=True)
-        for name, value in row.items()
+        for name, value in facts.items()
         if value is not None
     }
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     if number == 0:
         writer.writerow(EXPORTED)
     writer.writerow([inert(str(cells.get(name, ""))) for name in EXPORTED])
+    return text.getvalue()
 
 
-EXPORTED = ("run", "n", "at", "kind", "device", "payload", "payloadDigest", "previous", "hash")
+EXPORTED = (
+    *("run", "n", "at", "actor", "kind", "channel", "batchId", "customer", "device", "row"),
+    *("serialNumber", "productKeyId", "requestId", "correlationId"),
+    *("payload", "payloadDigest", "previous", "hash"),
+)
+
+
+def verify_export(call: Call, file: Path, signed_by: tuple[str, ...]) -> int:
+    """Check an exported file and its signatures; the exit code."""
+    from partner_tools.ledger.exported import check_exported
+    from partner_tools.workspace.reading import EXPORT_BYTES, read_bytes
+
+    try:
+        content = read_bytes(file, EXPORT_BYTES)
+    except (OSError, ForeignError) as error:
+        raise InputError(
+            f"the export {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}",
+            rule="export-unreadable",
+            remedy="name a file that `partner-tools ledger export -o` wrote",
+        ) from error
+    rule = approval_rule(load_config(call.common))
+    trusted = {key: key for key in signed_by} or {each.key: each.name for each in rule.approvers}
+    document = load_signatures(signature_file(file), Purpose.EXPORT)
+    names = [
+        trusted[each.key]
+        for each in (read_signatures(document) if document else ())
+        if each.key in trusted and is_valid(each, Purpose.EXPORT, digest_of_bytes(content))
+    ]
+    lines = content.splitlines() if content.startswith(b"{") else []
+    found = [each.message for each in check_exported(lines) if each is not None]
+    if document is not None and not names:
+        found.append("no signature beside the file is a valid one of somebody trusted")
+    if call.output == "json":
+        signed = {"signed": document is not None, "signedBy": names}
+        print_json({"schemaVersion": "1", "whole": not found, **signed, "findings": found})
+        return LedgerError.exit_code if found else 0
+    for each in found:
+        click.echo(clean(each))
+    by = f"signed by {', '.join(names)}" if names else "no signature was checked"
+    click.echo(clean(f"{'NOT whole' if found else 'whole'}, {len(lines)} events, {by}"))
+    return LedgerError.exit_code if found else 0

@@ -13,6 +13,8 @@ PLAN_BYTES: Final = 512 * MIB
 """A plan: about 800 bytes a device."""
 SIGNATURES_BYTES: Final = 65_536
 """A file of signatures: twenty of them have 6,000 bytes."""
+EXPORT_BYTES: Final = 1024 * MIB
+"""An exported audit trail: about a kilobyte an event."""
 HOLD_LIST_BYTES: Final = 64 * MIB
 """A hold list: some four million serial numbers."""
 

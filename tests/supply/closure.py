@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -61,7 +62,7 @@ def dependencies() -> frozenset[str]:
 
 def licence_of(name: str) -> set[str]:
     """The licences that a distribution names, as `ALLOWED` spells them; empty for none known."""
-    about = metadata.metadata(name)
+    about: Any = metadata.metadata(name)
     told = [about.get("License-Expression") or "", (about.get("License") or "")[:80]]
     told += [each for each in about.get_all("Classifier") or () if each.startswith("License")]
     return {
