@@ -6,9 +6,10 @@ It is imported by name, as `Any`: it has some fifteen thousand modules, too many
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -85,9 +86,12 @@ def client(start: Start, contoso: Seed, monkeypatch: pytest.MonkeyPatch) -> Call
     sdk, adapters = import_module("msgraph"), import_module("msgraph.graph_request_adapter")
 
     def use(
-        work: Callable[[Client], Awaitable[None]], kind: str = "graph", **options: Any
+        work: Callable[[Client], Awaitable[None]],
+        kind: str = "graph",
+        world: Seed | None = None,
+        **options: Any,
     ) -> Sandbox:
-        sandbox = start(seed=contoso, **options)
+        sandbox = start(seed=world or contoso, **options)
         token = sandbox.tokens[f"{kind}:{DOMAIN}"]
 
         class Holder(kiota.AccessTokenProvider):  # type: ignore[name-defined,misc]
@@ -275,3 +279,44 @@ def test_it_is_told_what_its_token_may_not(client: Callable[..., Any]) -> None:
         assert failure.value.error.code == "Authorization_RequestDenied"
 
     client(work, kind="graphNoIntune")
+
+
+def test_it_is_told_that_a_second_administrator_has_to_approve(
+    client: Callable[..., Any], contoso: Seed
+) -> None:
+    """What a cleanup does: ask with a justification, be refused with a code, come back with it."""
+    header = "x-msft-approval-"
+
+    async def work(use: Client) -> None:
+        (first, *_) = (await use.managed.get()).value
+        record = use.managed.by_managed_device_id(first.id)
+        base = import_module("kiota_abstractions.base_request_configuration")
+        headers = import_module("kiota_abstractions.headers_collection")
+
+        def saying(**said: str) -> Any:
+            collected = headers.HeadersCollection()
+            for name, value in said.items():
+                collected.add(f"{header}{name}", value)
+            return base.RequestConfiguration(headers=collected)
+
+        with pytest.raises(refusal()) as unasked:
+            await record.delete()
+        assert f"{header}justification" in unasked.value.error.message
+        reason = base64.b64encode(b"leaves the company").decode()
+        with pytest.raises(refusal()) as asked:
+            await record.delete(saying(justification=reason))
+        (code,) = [
+            value
+            for name, value in dict(asked.value.response_headers).items()
+            if name.lower() == f"{header}code"
+        ]
+        approvals = use.sandbox.graph.estates.of(DOMAIN).approvals
+        approvals[str(code)].status = "approved"
+        await record.delete(saying(code=str(code)))
+        with pytest.raises(refusal()) as gone:
+            await record.get()
+        assert gone.value.response_status_code == 404
+
+    (customer, *others) = contoso.customers
+    guarded = replace(customer, tenant=replace(customer.tenant, multi_admin_approval=True))
+    client(work, world=replace(contoso, customers=(guarded, *others)))
