@@ -36,9 +36,7 @@ wheel:
 
 # What an installation brings, as CycloneDX, beside the wheel.
 sbom:
-	mkdir -p dist
-	$(PYTHON) -m tests.supply.closure > dist/runtime.txt
-	$(PYTHON) -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible -o dist/sbom.cdx.json dist/runtime.txt
+	$(PYTHON) -m tests.supply.bom dist/sbom.cdx.json
 
 # After constraints.txt was changed; needs uv (https://docs.astral.sh/uv/).
 hashes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.supply.audit import audit
+from tests.supply.bom import bill_of_materials
 from tests.supply.closure import ALLOWED, dependencies, licence_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,3 +141,14 @@ def test_an_audit_that_could_not_ask_says_so(
 
     assert audit(lambda _arguments: said, environment, heard.append) == code
     assert told in heard[0]
+
+
+def test_the_bill_of_materials_names_everything_once() -> None:
+    """CycloneDX with a package address for each dependency; the same bytes each time."""
+    content = bill_of_materials()
+    document = json.loads(content)
+
+    assert document["bomFormat"] == "CycloneDX"
+    assert sorted(each["name"] for each in document["components"]) == sorted(dependencies())
+    assert all(each["purl"].startswith("pkg:pypi/") for each in document["components"])
+    assert bill_of_materials() == content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from partner_tools.config import Config
 from partner_tools.errors import GuardError, InputError
 from partner_tools.events import Kind
+from partner_tools.foreign import ForeignError, read_json
 from partner_tools.guards import check_number
 from partner_tools.model import (
     Batch,
@@ -28,6 +28,7 @@ from partner_tools.model import (
 )
 from partner_tools.workspace.conduct import Confirm, actor
 from partner_tools.workspace.onlooker import Onlooker
+from partner_tools.workspace.reading import read_bytes
 from partner_tools.workspace.results import RunResult, read_result
 from partner_tools.workspace.stopping import StopSign
 from partner_tools.workspace.surroundings import new_id, now
@@ -317,13 +318,9 @@ def read_handoff(path: Path) -> dict[str, Any]:
     from partner_tools.intake.schema import checker
 
     try:
-        large = path.stat().st_size > LARGEST_HANDOFF
-        document: Any = None if large else json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        document = read_json(read_bytes(path, LARGEST_HANDOFF))
+    except (OSError, ForeignError) as error:
         raise _no_handoff(path, "handoff-unreadable", f"cannot be read: {error}") from error
-    if large:
-        limit = LARGEST_HANDOFF // 1024 // 1024
-        raise _no_handoff(path, "handoff-unreadable", f"has more than {limit} MiB")
     faults = checker("handoff").violations(document)
     if faults:
         where = "/".join(map(str, faults[0].path)) or "the whole file"

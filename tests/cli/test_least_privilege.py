@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from partner_tools.cli.commands import SUMMARIES
 from partner_tools.clients.graph.addresses import PERMISSIONS
 from partner_tools.sandbox import Sandbox, seed_from
 from partner_tools.workspace.permissions import GRAPH_READ, PARTNER_CENTER, surplus
@@ -55,3 +56,12 @@ def test_the_doctor_warns_and_goes_on(tmp_path: Path) -> None:
     assert "ReadWrite" in warned["graph"][0]["message"]
     assert warned["graph"][0]["remedy"]
     assert warned["graphRead"] == []
+
+
+def test_the_page_says_of_every_command_what_access_is_enough() -> None:
+    """One table, in which no command is left out."""
+    page = (PAGE.parent / "app-registration.md").read_text("utf-8")
+    table = page.split("| command | access that is enough")[1].split("\n\n")[0]
+    named = {word for cell in re.findall(r"`([^`]+)`", table) for word in cell.split()[:1]}
+
+    assert set(SUMMARIES) - named == set()

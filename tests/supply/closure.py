@@ -1,14 +1,8 @@
-"""What an installation of partner-tools brings along, and under which licences.
-
-    python -m tests.supply.closure > runtime.txt
-
-prints it as pinned requirements, from which `make sbom` makes the bill of materials.
-"""
+"""What an installation of partner-tools brings along, and under which licences."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
@@ -78,8 +72,3 @@ def _needed(by: Requirement) -> Iterator[Requirement]:
         environments = [{"extra": extra} for extra in by.extras or {""}]
         if wanted.marker is None or any(wanted.marker.evaluate(each) for each in environments):
             yield wanted
-
-
-if __name__ == "__main__":
-    for one in sorted(dependencies()):
-        sys.stdout.write(f"{one}=={metadata.version(one)}\n")
