@@ -279,6 +279,24 @@ def _open_to_others(folder: Path) -> list[str]:
     return [f"{each.relative_to(folder)} {stat.S_IMODE(each.stat().st_mode):o}" for each in wrong]
 
 
+def test_without_its_kit_a_restore_names_what_it_cannot_write(
+    sandbox: Sandbox, watch: Watch
+) -> None:
+    """The kit may be deleted at any time; what went by its hash alone cannot come back."""
+    program, folder = watch.program, watch.program.folder
+    assert program(*removal(watch, "SN-1")).exit_code == 0
+    run = program.json("runs")["runs"][0]["run"]
+    (kit,) = (folder / "kits").iterdir()
+    whole = program("restore", run, "-o", folder / "with.csv")
+    assert HASH in (folder / "with.csv").read_text(encoding="utf-8")
+
+    kit.unlink()
+    without = program("restore", run, "-o", folder / "without.csv")
+
+    assert (whole.exit_code, without.exit_code) == (0, 7)
+    assert "SN-1" in without.stdout + without.stderr
+
+
 def test_no_option_takes_a_secret() -> None:
     """Other users of the machine see arguments: what is secret comes by environment or file."""
     words = ("secret", "password", "token", "passphrase")
