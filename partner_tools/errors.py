@@ -8,6 +8,7 @@
     │   └── Unauthorized                     4   one 401: a fresh token may help, once
     ├── ServiceError                         5   a service is unavailable or refuses to go on
     │   ├── Unsent                           5   no byte of the request left this machine
+    │   │   └── Untrusted                    5   its certificate is not trusted: waiting won't help
     │   ├── Unanswered                       5   it left, and no whole answer came
     │   ├── Throttled                        5   429: not now
     │   ├── Unavailable                      5   408 or 5xx: it may or may not have been done
@@ -122,6 +123,12 @@ class Unsent(ServiceError):
     """No byte of the request left this machine: name resolution, refused connection, TLS."""
 
     default_rule = "host-unreachable"
+
+
+class Untrusted(Unsent):
+    """The service's TLS certificate is not trusted; no byte of the request left this machine."""
+
+    default_rule = "certificate-not-trusted"
 
 
 class Unanswered(ServiceError):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from partner_tools.errors import GuardError
-from partner_tools.model import Outcome, PlannedCustomer, PlannedDevice, TenantId
+from partner_tools.model import Customer, Outcome, PlannedCustomer, PlannedDevice, TenantId
 
 DEFAULT_MAX_DEVICES = 500
 LIMIT = "limit"
@@ -46,7 +47,8 @@ def check(
     devices are more than one run may remove.
     """
     refused = {
-        each.customer.tenant_id: _refusals(limits, each, removed_today) for each in customers
+        each.customer.tenant_id: _refusals(limits, each, removed_today)
+        for each in counted(planned, customers)
     }
     refused = {tenant: refusals for tenant, refusals in refused.items() if refusals}
     left = sum(each.outcome is Outcome.PENDING and each.customer not in refused for each in planned)
@@ -54,6 +56,22 @@ def check(
     if overall or (refused and not left):
         raise _joined([*overall, *(one for each in refused.values() for one in each)])
     return {tenant: _one(refusals) for tenant, refusals in refused.items()}
+
+
+def counted(
+    planned: Iterable[PlannedDevice], customers: Iterable[PlannedCustomer]
+) -> tuple[PlannedCustomer, ...]:
+    """The customers with the removals that the devices come to, those too that are not listed."""
+    removals = Counter(
+        each.customer
+        for each in planned
+        if each.outcome is Outcome.PENDING and each.customer is not None
+    )
+    listed = {each.customer.tenant_id: each for each in customers}
+    for tenant in removals:
+        unseen = PlannedCustomer(customer=Customer(tenant_id=tenant), estate=0, removals=0)
+        listed.setdefault(tenant, unseen)
+    return tuple(replace(each, removals=removals[tenant]) for tenant, each in listed.items())
 
 
 def _refusals(

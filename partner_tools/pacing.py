@@ -18,7 +18,14 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 
-from partner_tools.errors import ServiceError, Throttled, Unanswered, Unavailable, Unsent
+from partner_tools.errors import (
+    ServiceError,
+    Throttled,
+    Unanswered,
+    Unavailable,
+    Unsent,
+    Untrusted,
+)
 
 # --- What a 429 says --------------------------------------------------------------------------
 
@@ -108,7 +115,8 @@ def decide(
     "all requests accrue against your usage limits"
     (https://learn.microsoft.com/partner-center/developer/api-throttling-guidance, read 2026-11).
     """
-    if not isinstance(failure, Unsent | Unanswered | Throttled | Unavailable):
+    passing = isinstance(failure, Unsent | Unanswered | Throttled | Unavailable)
+    if not passing or isinstance(failure, Untrusted):
         return GiveUp(reason=GivenUp.FINAL)
     asked = failure.retry_after
     if asked is not None and asked > policy.patience:

@@ -30,6 +30,7 @@ from partner_tools.model import (
     TenantId,
 )
 from partner_tools.plan import counts
+from partner_tools.plan_check import disagreements
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -57,7 +58,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 def read_plan(document: Mapping[str, Any]) -> Plan:
     """The plan of a document that its schema accepts.
 
-    Raises GuardError where the document is not what its digest was taken of.
+    Raises GuardError where the document is not what its digest was taken of, InputError where its
+    parts contradict each other.
     """
     content = {name: value for name, value in document.items() if name != "digest"}
     if _digest(content) != document["digest"]:
@@ -67,11 +69,18 @@ def read_plan(document: Mapping[str, Any]) -> Plan:
             remedy="make a new plan; a plan must not be edited after it was reviewed",
         )
     try:
-        return _plan(content)
+        plan = _plan(content)
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"the plan cannot be read: {error}", rule="plan", remedy="make a new plan"
         ) from error
+    for disagreement in disagreements(plan, document["counts"]):
+        raise InputError(
+            f"the plan contradicts itself: {disagreement}",
+            rule="plan-contradiction",
+            remedy="make a new plan; a plan is not written by hand",
+        )
+    return plan
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -61,6 +61,15 @@ def test_a_plan_above_a_limit_is_refused(
         check(limits, planned(removals, 3), [contoso(removals, 1000)], {TENANT: today})
 
 
+def test_what_the_plan_says_of_a_customer_is_not_what_is_counted() -> None:
+    """The devices are: a plan that lists no customer, or too few removals, evades no limit."""
+    for customers in ([], [contoso(0, 1000)]):
+        with pytest.raises(GuardError, match="above the daily limit of 10"):
+            check(Limits(max_devices_per_day=10), planned(5), customers, {TENANT: 6})
+    with pytest.raises(GuardError, match="5 of the 9 devices"):
+        check(Limits(max_estate_share=0.5), planned(5), [contoso(1, 9)], {})
+
+
 def test_a_limit_of_one_customer_leaves_the_others() -> None:
     small = Customer(tenant_id=TenantId("fabrikam"), domain="fabrikam.example")
     customers = [

@@ -24,6 +24,7 @@ from partner_tools.errors import (
     Unavailable,
     Unreadable,
     Unsent,
+    Untrusted,
 )
 from partner_tools.pacing import (
     FIRST_RATE,
@@ -162,6 +163,7 @@ POLICY = Policy(base=0.5, cap=8.0, budget=60.0, reach=20.0, endurance=300.0, pat
             0.0,
             GiveUp(reason=GivenUp.BUDGET, resume_after=57.0),
         ),
+        (Untrusted("x"), 1, 0.0, 0.0, GiveUp(reason=GivenUp.FINAL)),
         (Rejected("x"), 1, 0.0, 0.0, GiveUp(reason=GivenUp.FINAL)),
         (Redirected("x"), 1, 0.0, 0.0, GiveUp(reason=GivenUp.FINAL)),
         (Unreadable("x"), 1, 0.0, 0.0, GiveUp(reason=GivenUp.FINAL)),

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from urllib.parse import unquote
 
 from partner_tools.errors import GuardError
+from partner_tools.lookalikes import as_latin
 
 _NO_LETTER = re.compile(r"[\W_]+")
 _DECODINGS = 3
@@ -21,14 +22,12 @@ _GUID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(-?)(?:[0-9a-f]{4}\1){3}[0-9a-f]{12
 
 
 def normalized(name: str) -> str:
-    r"""A name without case, width, separators and marks.
+    r"""A name without case, width, separators and marks, with letters as they look.
 
-    >>> normalized("x-Tenant_ID"), normalized("tenant\u200bdomain")
-    ('xtenantid', 'tenantdomain')
+    >>> normalized("x-Tenant_ID"), normalized("tenant\u200bdomain"), normalized("\u0422enantId")
+    ('xtenantid', 'tenantdomain', 'tenantid')
     """
-    wide = unicodedata.normalize("NFKC", name)
-    visible = "".join(c for c in wide if unicodedata.category(c) not in ("Cf", "Cc", "Mn"))
-    return _NO_LETTER.sub("", visible.casefold())
+    return _NO_LETTER.sub("", as_latin(name))
 
 
 def mentions_tenant(name: str, own: Collection[str] = ()) -> bool:

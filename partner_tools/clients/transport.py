@@ -40,6 +40,7 @@ from partner_tools.errors import (
     Unanswered,
     Unreadable,
     Unsent,
+    Untrusted,
 )
 
 log = logging.getLogger(__name__)
@@ -220,7 +221,8 @@ class Transport:
             raise
         except ServiceError as error:
             # Whatever became of asking for a token, this request has not left.
-            raise Unsent(
+            kind = Untrusted if isinstance(error, Untrusted) else Unsent
+            raise kind(
                 f"no token could be had for {self.host}: {error.message}",
                 remedy=error.remedy,
                 rule=error.rule,
@@ -379,10 +381,11 @@ _MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[ServiceError]], ...
 
 def classify(error: BaseException) -> type[ServiceError]:
     """What a foreign error means; in doubt that the request may have been processed."""
-    for cause in _causes(error):
-        # `_connect` makes every failure before the first byte of a request one of these.
-        if isinstance(cause, urllib3.exceptions.NewConnectionError):
-            return Unsent
+    causes = tuple(_causes(error))
+    # `_Connecting` makes every failure before the first byte of a request one of these.
+    if any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in causes):
+        untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
+        return Untrusted if untrusted else Unsent
     for kinds, meaning in _MEANINGS:
         if isinstance(error, kinds):
             return meaning
@@ -395,6 +398,7 @@ def make_error(error: Exception, request: Request, host: str) -> ServiceError:
     reason, remedy = _describe(error)
     happened = {
         Unsent: f"{host} could not be reached",
+        Untrusted: f"{host} could not be reached",
         Unanswered: f"{host} gave no whole answer to {request.method}",
     }.get(kind, f"{host} could not be understood")
     return kind(f"{happened}: {reason}", remedy=remedy, request_id=request_id_of(request))

@@ -6,13 +6,13 @@ Headers are compared without regard to case, blanks, `_`, `-`, quotes and byte o
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from partner_tools.intake import rules
 from partner_tools.intake.rules import Finding, finding, shown
+from partner_tools.lookalikes import as_latin
 from partner_tools.model import ChannelName
 
 SPELLINGS: Mapping[str, tuple[str, ...]] = {
@@ -86,8 +86,7 @@ def is_tenant(header: str) -> bool:
     >>> is_tenant("AAD tenant (id)"), is_tenant("Customer")
     (True, False)
     """
-    letters = filter(str.isalpha, unicodedata.normalize("NFKC", header).casefold())
-    return "tenant" in "".join(letters)
+    return "tenant" in "".join(filter(str.isalpha, as_latin(header)))
 
 
 def property_of(header: str, channel: ChannelName | None) -> str | None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from partner_tools.events import Event, Kind, State
-from partner_tools.guards import LIMIT, Limits, check
+from partner_tools.guards import LIMIT, Limits, check, counted
 from partner_tools.json_forms import found_document, target_document
 from partner_tools.ledger import RunRecord, read_kit, write_kit
 from partner_tools.model import Outcome, Plan, PlannedDevice, RunId
@@ -81,7 +81,7 @@ def heed_limits(place: Workplace, plan: Plan, limits: Limits) -> Plan:
     midnight = place.now().replace(hour=0, minute=0, second=0, microsecond=0)
     removed_today = {
         str(each.customer.tenant_id): place.ledger.removed_since(each.customer.tenant_id, midnight)
-        for each in plan.customers
+        for each in counted(plan.devices, plan.customers)
     }
     refused = check(limits, plan.devices, plan.customers, removed_today)
     if not refused:
@@ -109,11 +109,7 @@ def without(plan: Plan, refused: frozenset[int]) -> Plan:
         replace(each, outcome=Outcome.REFUSED) if each.index in refused else each
         for each in plan.devices
     )
-    removals = [each.customer for each in devices if each.outcome is Outcome.PENDING]
-    customers = tuple(
-        replace(each, removals=removals.count(each.customer.tenant_id)) for each in plan.customers
-    )
-    return replace(plan, devices=devices, customers=customers)
+    return replace(plan, devices=devices, customers=counted(devices, plan.customers))
 
 
 def refuse_changed(place: Workplace, plan: Plan) -> int:

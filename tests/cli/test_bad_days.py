@@ -7,12 +7,13 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from partner_tools.canonical import digest
 from partner_tools.intake.schema import checker
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, outcomes, program_for, world
@@ -310,6 +311,70 @@ def test_a_plan_that_was_edited_is_refused(program: Program, sandbox: Sandbox) -
     result = program("deregister", "--plan", plan, "--yes")
 
     assert result.exit_code == 8
+    assert deletes(sandbox) == 0
+
+
+def no_customers(document: dict[str, Any]) -> None:
+    document["customers"] = []
+
+
+def fewer_removals(document: dict[str, Any]) -> None:
+    document["customers"][0]["removals"] = 1
+
+
+def customer_twice(document: dict[str, Any]) -> None:
+    document["customers"] *= 2
+
+
+def small_estate(document: dict[str, Any]) -> None:
+    document["customers"][0]["estate"] = 1
+
+
+def other_counts(document: dict[str, Any]) -> None:
+    document["counts"] = {"pending": 1}
+
+
+def another_device(document: dict[str, Any]) -> None:
+    document["devices"][0]["serialNumber"] = "SN-4"
+
+
+def one_target_twice(document: dict[str, Any]) -> None:
+    document["devices"][1] |= {"target": document["devices"][0]["target"]}
+    document["devices"][1] |= {"serialNumber": "SN-1", "found": document["devices"][0]["found"]}
+
+
+def no_target(document: dict[str, Any]) -> None:
+    del document["devices"][0]["target"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        no_customers,
+        fewer_removals,
+        customer_twice,
+        small_estate,
+        other_counts,
+        another_device,
+        one_target_twice,
+        no_target,
+    ],
+)
+def test_a_plan_that_was_sealed_anew_must_agree_with_itself(
+    program: Program, sandbox: Sandbox, edit: Callable[[dict[str, Any]], None]
+) -> None:
+    """Whoever edits a plan can seal it: limits and people must read what would be removed."""
+    plan = program.folder / "plan.json"
+    arguments = ("--via", "partner-center", "--customer", CONTOSO, "-o", plan)
+    assert program("plan", program.serials("SN-1", "SN-2"), *arguments).exit_code == 0
+    document = json.loads(plan.read_text(encoding="utf-8"))
+    edit(document)
+    del document["digest"]
+    plan.write_text(json.dumps({**document, "digest": digest(document)}), encoding="utf-8")
+
+    error = program.json("deregister", "--plan", plan, "--yes", exit_code=3)["error"]
+
+    assert error["rule"] == "plan-contradiction"
     assert deletes(sandbox) == 0
 
 

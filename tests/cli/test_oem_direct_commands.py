@@ -190,6 +190,13 @@ def test_801_stops_the_run(tmp_path: Path) -> None:
     [
         ("Serial,TenantID\nS1,f8cdef31\n", 8),
         ("Serial,Tenant Domain\nS1,contoso.com\n", 8),
+        ("Serial,\u0422enant ID\nS1,f8cdef31\n", 8),
+        ("Serial,T\u0435n\u0430\u03b7tDomain\nS1,contoso.com\n", 8),
+        ("Serial,T\u200be\u00adn\u0301ant\nS1,contoso.com\n", 8),
+        (
+            '{"schemaVersion":"1","devices":[{"serialNumber":"S1","extra":{"\u0442enantId":"x"}}]}',
+            8,
+        ),
         ('{"schemaVersion":"1","devices":[{"serialNumber":"S1","TenantID":"x"}]}', 8),
     ],
 )
@@ -207,6 +214,7 @@ def test_a_batch_with_a_tenant_is_refused(tmp_path: Path, text: str, exit_code: 
         (f"{OPEN}[oem.body]\nstatic_fields = {{ TenantID = 'x' }}", 8),
         (f"path = '/tenant/x'\n{OPEN}", 8),
         (f"extra_headers = {{ X-Tenant = 'x' }}\n{OPEN}", 8),
+        (f"{OPEN}[oem.body]\nstatic_fields = {{ '\u0422\u0435nantID' = 'x' }}", 8),
         (f"{OPEN}[oem.response]\nok_values = ['']", 3),
         (f"colour = 'blue'\n{OPEN}", 3),
     ],

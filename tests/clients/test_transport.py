@@ -400,7 +400,7 @@ def test_an_authority_that_nobody_knows_is_unsent(authority: trustme.CA) -> None
     service = serve_tls(authority)
     with (
         Transport(service.url, tokens=Tokens()) as transport,
-        pytest.raises(errors.Unsent, match="certificate is not trusted") as raised,
+        pytest.raises(errors.Untrusted, match="certificate is not trusted") as raised,
     ):
         transport.send(DELETE)
     assert "PARTNER_TOOLS_CA_BUNDLE" in raised.value.remedy
@@ -412,7 +412,7 @@ def test_a_certificate_of_another_host_is_unsent(authority: trustme.CA, bundle: 
     service = serve_tls(authority, "other.example")
     with (
         Transport(service.url, ca_bundle=bundle) as transport,
-        pytest.raises(errors.Unsent, match="certificate is not trusted"),
+        pytest.raises(errors.Untrusted, match="certificate is not trusted"),
     ):
         transport.send(DELETE)
     service.stop()

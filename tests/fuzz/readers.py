@@ -270,7 +270,16 @@ def _sealed_plan() -> bytes:
         "customers": [{"tenantId": TENANT, "estate": 1, "removals": 1}],
         "counts": {"pending": 1},
         "notes": [],
-        "devices": [{"row": 1, "serialNumber": "S1", "outcome": "pending", "customer": TENANT}],
+        "devices": [
+            {
+                "row": 1,
+                "serialNumber": "S1",
+                "outcome": "pending",
+                "customer": TENANT,
+                "target": {"batchId": "B", "deviceId": "d1"},
+                "found": {"serialNumber": "S1"},
+            }
+        ],
     }
     return _json({**plan, "digest": digest(plan)})
 
