@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from partner_tools.approval import refuse_without_plan
 from partner_tools.errors import GuardError, InputError
 from partner_tools.fleet.queue import Job, enqueue
 from partner_tools.fleet.tables import bring_up_to_date
 from partner_tools.ledger import Ledger, RunRecord, new_run_id
 from partner_tools.model import Batch, ChannelName, RunState
 from partner_tools.procedure.begin import start_of
+from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.batches import with_hashes_read
 from partner_tools.workspace.conduct import Wishes, actor
 from partner_tools.workspace.surroundings import now, randomness
@@ -69,8 +71,10 @@ def submit(
     """Store the batch as a run that waits for a worker; durable on return, or nothing was done.
 
     The same batch again gives the run that it has. Raises InputError where its id was used for
-    another content, or the ledger is not on PostgreSQL.
+    another content, or the ledger is not on PostgreSQL; GuardError where the profile demands that
+    a second person approves, which only a plan file can have.
     """
+    refuse_without_plan(approval_rule(workspace.config))
     bring_up_to_date(fleet_address(workspace.ledger))
     batch = with_hashes_read(batch) if channel is ChannelName.OEM_DIRECT else batch
     start = start_of(

@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from partner_tools.fleet.queue import open_queue
 from partner_tools.fleet.worker import LOOKS_PER_SWEEP, Duty, Worker
@@ -54,17 +55,24 @@ def test_what_nobody_may_submit(fleet: Fleet, tmp_path: Path) -> None:
     many = fleet.program("submit", batch, *VIA, "--yes", "--max-devices", "2")
     assert many.exit_code == 8
     assert "--max-devices 3" in many.output
+    fleet.program.folder.joinpath("partner-tools.toml").write_text(
+        "[default.guards]\nrequire_approval = true\n", encoding="utf-8"
+    )
+    unapproved = fleet.program("submit", batch, *VIA, "--yes")
+    assert unapproved.exit_code == 8
+    assert "second person" in unapproved.output
     alone = fleet.program("submit", batch, *VIA, "--yes", "--ledger", str(tmp_path / "one.db"))
     assert alone.exit_code == 3
     assert "PostgreSQL" in alone.output
     assert fleet.program.json("runs")["runs"] == []
 
 
-def test_a_guard_of_the_worker_stops_the_run_and_says_why(fleet: Fleet) -> None:
-    fleet.program.folder.joinpath("partner-tools.toml").write_text(
-        "[default.guards]\nmax_estate_share = 0.0001\n", encoding="utf-8"
-    )
+@pytest.mark.parametrize("guard", ["max_estate_share = 0.0001", "require_approval = true"])
+def test_a_guard_of_the_worker_stops_the_run_and_says_why(fleet: Fleet, guard: str) -> None:
     run = fleet.submit(SERIALS[60:63])
+    fleet.program.folder.joinpath("partner-tools.toml").write_text(
+        f"[default.guards]\n{guard}\n", encoding="utf-8"
+    )
     with fleet.worker():
         stopped = fleet.wait_for(run, "finished", "stopped")
     assert stopped["state"] == "stopped"
