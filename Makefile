@@ -40,7 +40,7 @@ sbom:
 
 # After constraints.txt was changed; needs uv (https://docs.astral.sh/uv/).
 hashes:
-	uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url --universal --python-version 3.11.5 --extra dev -c constraints.txt pyproject.toml -o hashes.txt
+	uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url --universal --python-version 3.11 --extra dev -c constraints.txt pyproject.toml -o hashes.txt
 
 crash:
 	$(PYTHON) -m tests.crash.crash_points
