@@ -41,7 +41,14 @@ PAYLOADS: dict[Kind, st.SearchStrategy[dict[str, Any]]] = {
             "found": st.fixed_dictionaries({"serialNumber": DETAIL, "hardwareHash": DETAIL}),
         },
     ),
-    Kind.INTENDED: st.fixed_dictionaries({"requestId": ANYTHING, "correlationId": DETAIL}),
+    Kind.INTENDED: st.fixed_dictionaries(
+        {"requestId": ANYTHING, "correlationId": DETAIL},
+        optional={"step": ANYTHING, "record": ANYTHING},
+    ),
+    Kind.PASSED: st.fixed_dictionaries({"step": ANYTHING}, optional={"requestId": DETAIL}),
+    Kind.PARKED: st.fixed_dictionaries(
+        {"step": ANYTHING, "approval": ANYTHING}, optional={"detail": DETAIL}
+    ),
     Kind.WITHDRAWN: st.fixed_dictionaries({}, optional={"detail": DETAIL}),
     Kind.DEFERRED: st.fixed_dictionaries({}, optional={"detail": DETAIL, "code": DETAIL}),
     Kind.DOUBTED: st.fixed_dictionaries({"answered": st.booleans(), "detail": DETAIL}),
@@ -161,6 +168,10 @@ def test_a_history_survives_whatever_field_it_gets() -> None:
         attempts=4,
         silent=True,
         handle="h",
+        step="s",
+        record="o",
+        passed=("a", "b"),
+        approval="p",
         restored="done",
         settled_at=datetime(2026, 4, 17, tzinfo=UTC),
         evidence=({"plane": "autopilot", "ids": {"a": [1]}},),

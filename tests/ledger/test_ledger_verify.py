@@ -207,6 +207,7 @@ RUN_EDITS = {
     "reference": "another",
     "customer": "another",
     "actor": "another",
+    "depot": "another",
     "settings": "{}",
     "devices": 4,
     "counts": '{"removed":3}',
