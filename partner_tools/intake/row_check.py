@@ -87,13 +87,14 @@ class RowCheck:
         return found
 
     def _identity(self, identity: Values, prefix: str) -> Iterator[Finding]:
+        serial = identity.get("serialNumber")
+        is_none = isinstance(serial, str) and serial.casefold() in self._placeholders
+        if is_none:
+            yield from _at(prefix, [fields.explain_serial_number(str(serial))])
         for name in fields.COMPARED:
             text = identity.get(name)
-            if isinstance(text, str) and text:
+            if isinstance(text, str) and text and not (is_none and name == "serialNumber"):
                 yield from _at(prefix, fields.oddities(name, text))
-        serial = identity.get("serialNumber")
-        if isinstance(serial, str) and serial.casefold() in self._placeholders:
-            yield from _at(prefix, [fields.explain_serial_number(serial)])
         text = identity.get(HASH)
         if isinstance(text, str) and text:
             yield from check_hash(text, prefix + HASH)

@@ -131,6 +131,12 @@ class Workspace:
                     f"batch {read.batch_id} was completed by run {before}; --again insists"
                 )
                 return self._finish(self._conduct(wishes, onlooker, confirm, before))
+        if channel is ChannelName.OEM_DIRECT and not (again or wishes.dry_run):
+            for begun in unfinished_runs(self.ledger, read):
+                onlooker.told(
+                    f"batch {read.batch_id} was begun by run {begun.run}, which is {begun.state}: "
+                    f"`partner-tools resume {begun.run}` finishes that one; this is a new run"
+                )
         conduct = self._conduct(wishes, onlooker, confirm)
         with self.ledger.hold(conduct.run), conduct.place(channel) as place:
             conduct.begin(read, channel)
@@ -188,7 +194,7 @@ class Workspace:
         wishes = replace(stored, yes=yes or stored.yes, max_devices=limit)
         conduct = self._conduct(wishes, onlooker, confirm, record.run)
         if self._is_over(conduct, record):
-            return self._finish(conduct)
+            return self._show_again(conduct)
         with self.ledger.hold(record.run), conduct.place(record.channel) as place:
             onlooker.began(record.run)
             _go_on(conduct, place, self.ledger.run(record.run))
@@ -476,6 +482,17 @@ class Workspace:
         histories = (each.history for each in self.ledger.devices(record.run))
         return record.state is RunState.FINISHED and not unfinished(histories)
 
+    def _show_again(self, conduct: Conduct) -> RunResult:
+        """Tell what a run came to that was over before; nothing is written again."""
+        result = read_result(self.ledger, conduct.run)
+        conduct.onlooker.ended(result)
+        if conduct.wishes.report is not None:
+            conduct.onlooker.told(
+                "the run is over: the handoff is not written again; "
+                f"`partner-tools report {conduct.run} -o DIR` does"
+            )
+        return result
+
     def _finish(self, conduct: Conduct) -> RunResult:
         """Tell that the run is over, and write the handoffs where they were asked for."""
         result = read_result(self.ledger, conduct.run)
@@ -504,6 +521,12 @@ def completed_run(ledger: Ledger, batch: Batch) -> RunId | None:
                 remedy="give the new batch an id of its own, or insist with --again",
             )
     return finished[0].run if finished else None
+
+
+def unfinished_runs(ledger: Ledger, batch: Batch) -> list[RunRecord]:
+    """The runs on OEM Direct that began this batch and can be resumed, newest first."""
+    begun = ledger.runs(batch_id=batch.batch_id, channel=ChannelName.OEM_DIRECT)
+    return [each for each in begun if each.state in (RunState.STOPPED, RunState.INTERRUPTED)]
 
 
 def _require_customers(batch: Batch, default: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -298,6 +299,24 @@ def test_a_stopped_run_is_finished_by_resume(program: Program, sandbox: Sandbox)
     assert finished["counts"] == {"removed": 3}
     assert again == finished
     assert deletes(sandbox) >= 4
+
+
+def test_resume_of_a_finished_run_shows_it_and_writes_nothing(program: Program) -> None:
+    folder = program.folder / "handoff"
+    done = program.json(*DEREGISTER, program.serials("SN-1"), "--report", folder)
+    shutil.rmtree(folder)
+
+    again = program("resume", done["run"], "--output", "json")
+
+    assert json.loads(again.stdout) == done
+    assert f"partner-tools report {done['run']} -o DIR" in again.stderr
+    assert not folder.exists()
+
+
+def test_a_placeholder_has_one_problem_with_one_remedy(program: Program) -> None:
+    result = program.json("validate", program.serials("Default string"), exit_code=3)
+
+    assert [each["rule"] for each in result["problems"]] == ["placeholder-serial"]
 
 
 def test_a_plan_that_was_edited_is_refused(program: Program, sandbox: Sandbox) -> None:

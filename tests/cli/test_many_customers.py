@@ -83,6 +83,30 @@ def test_what_befalls_one_customer_stops_no_other(tmp_path: Path) -> None:
     assert {"handoff-contoso.onmicrosoft.com", "handoff-fabrikam.example"} <= reports
 
 
+def test_what_cannot_be_verified_of_one_customer_hides_no_other(tmp_path: Path) -> None:
+    """The second one is looked at, and what was not looked at is said and not called gone."""
+    seed = world(
+        customer(estate("L", 5), tenant=LOOPING, domain="looping.example"), customer(estate("C", 5))
+    )
+    rows = "Serial number,Customer\nL-0,looping.example\nC-0,contoso.onmicrosoft.com\n"
+    with Sandbox(seed_from(seed), faults_from({"quirks": {"devicesPageSize": 2}})) as sandbox:
+        program = program_for(sandbox, tmp_path)
+        done = program.json(
+            "deregister", program.batch(rows), "--via", "partner-center", "--yes", "--settle", "0"
+        )
+        before = len(list(program("trace", "C-0").output.splitlines()))
+        unseen = len(list(program("trace", "L-0").output.splitlines()))
+        sandbox.behave(faults_from(LOOP))
+
+        result = program("verify", done["run"])
+
+        assert result.exit_code == 5
+        assert LOOPING in result.stderr
+        assert CONTOSO not in result.stderr
+        assert len(list(program("trace", "C-0").output.splitlines())) == before + 1
+        assert len(list(program("trace", "L-0").output.splitlines())) == unseen
+
+
 def test_a_list_that_leads_in_a_circle_ends_the_run_of_its_only_customer(tmp_path: Path) -> None:
     with Sandbox(seed_from(everybody()), faults_from(LOOP)) as sandbox:
         program = program_for(sandbox, tmp_path)

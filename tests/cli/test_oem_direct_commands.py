@@ -181,8 +181,11 @@ def test_801_stops_the_run(tmp_path: Path) -> None:
     ):
         document, _ = deregister(program, batch("S1", "S2"), exit_code=5)
         assert len(sandbox.log.of("deregister")) == 1
+        sandbox.behave(faults_from({"schemaVersion": "1"}))
+        _, said = deregister(program, batch("S1", "S2"))
     assert document["counts"] == {"refused": 1, "pending": 1}
     assert document["state"] == "stopped"
+    assert f"`partner-tools resume {document['run']}` finishes that one" in said
 
 
 @pytest.mark.parametrize(
