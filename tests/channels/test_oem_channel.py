@@ -125,6 +125,28 @@ def test_a_large_batch_goes_in_calls_of_a_thousand(bench: Open, mode: str, media
         assert_blank(request)
 
 
+@pytest.mark.parametrize(
+    ("mode", "media", "step"), [("sync", "xml", 4), ("ack_list", "json", 4), ("location", "xml", 6)]
+)
+def test_a_large_batch_that_dies_halfway_is_finished(
+    bench: Open, mode: str, media: str, step: int
+) -> None:
+    """Whole calls are in doubt or under way: none is lost, none is sent a third time."""
+    api, depot = bench(machines(2_300), mode=mode, media=media, work_seconds=0.01)
+    depot.records, depot.crash_at = 0, (step, "before")
+    with pytest.raises(Crashed):
+        depot.carry()
+    depot.crash_at = None
+    depot.carry()
+    done = depot.outcomes()
+    assert done["removed"] + done.get("absent", 0) == 2_300
+    assert (api.left, api.service.trips) == (0, ())
+    assert max(sizes(api)) <= 1_000
+    assert sum(sizes(api)) <= 2 * 2_300
+    for request in api.calls:
+        assert_blank(request)
+
+
 def test_without_a_client_certificate_nothing_is_heard(
     bench: Open, certificates: Certificates
 ) -> None:
