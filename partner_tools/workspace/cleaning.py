@@ -320,7 +320,8 @@ def read_handoff(path: Path) -> dict[str, Any]:
     try:
         document = read_json(read_bytes(path, LARGEST_HANDOFF))
     except (OSError, ForeignError) as error:
-        raise _no_handoff(path, "handoff-unreadable", f"cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise _no_handoff(path, "handoff-unreadable", f"cannot be read: {why}") from error
     faults = checker("handoff").violations(document)
     if faults:
         where = "/".join(map(str, faults[0].path)) or "the whole file"
