@@ -23,21 +23,26 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from partner_tools.clients.transport import origin
 from partner_tools.ledger import Ledger
 from partner_tools.model import RunId, RunState
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from partner_tools.sandbox.log import Entry
 from tests.cli.program import Program, customer, program_for, world
+from tests.fleet.losses import Answer, Losses, Sample, losses, sampled
 
 OVER = {RunState.FINISHED, RunState.STOPPED, RunState.CANCELLED}
 ROOT = Path(__file__).parents[2]
 SETTLED_SECONDS = 10.0
 """So long after a restart of the database the fleet may need until it works at its rate again."""
+START_SECONDS = 6.0
+"""A worker that is younger is taken to be starting where nobody asks for permits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,7 @@ class Plan:
     rush: int
     seed: int
     seconds: float
+    known: float | None = None
 
 
 @dataclass(slots=True)
@@ -64,8 +70,10 @@ class Seen:
     rush: tuple[float, float] | None = None
     wrong: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    goodput: float = 0.0
+    samples: list[Sample] = field(default_factory=list)
+    losses: Losses = field(default_factory=lambda: Losses(allowed=0.0, answered=0, causes={}))
     throttled: int = 0
+    processor: float = 0.0
     seconds: float = 0.0
 
 
@@ -99,13 +107,18 @@ class Workers:
     def __init__(self, program: Program, number: int) -> None:
         self._environment = {**os.environ, **program.environment}
         self._running = [self._start() for _ in range(number)]
+        self._begun = [time.time()] * number
+
+    def starting(self) -> int:
+        """How many are too young to have worked yet."""
+        return sum(began > time.time() - START_SECONDS for began in self._begun)
 
     def kill_one(self, chance: random.Random) -> None:
         """SIGKILL a worker, and start another in its place."""
         victim = chance.randrange(len(self._running))
         self._running[victim].kill()
         self._running[victim].wait()
-        self._running[victim] = self._start()
+        self._running[victim], self._begun[victim] = self._start(), time.time()
 
     def stop(self) -> None:
         """Ask them all to stop."""
@@ -141,9 +154,13 @@ def endure(plan: Plan) -> Seen:
         url = server.get_uri()
         program = program_for(sandbox, folder, PARTNER_TOOLS_LEDGER=url)
         runs = _submit(program, plan, names[: plan.devices])
+        ledger = stack.enter_context(Ledger.open(url))
+        if plan.known is not None:
+            host = origin(sandbox.announce()["urls"]["partnerCenter"])
+            ledger.remember_rate("partner-center", f"{host}|", plan.known, datetime.now(UTC))
         workers = Workers(program, plan.workers)
         stack.callback(workers.stop)
-        ledger = stack.enter_context(Ledger.open(url))
+        stack.enter_context(sampled(url, workers.starting, seen.samples))
         rush = _disturb(plan, seen, program, server, workers, ledger, names, runs)
         _judge(plan, seen, sandbox, ledger, [*runs, rush], names)
     return seen
@@ -182,7 +199,7 @@ def _disturb(
 ) -> str:
     """Kill, restart, and hand the rush batch in until all is over; the rush batch's run."""
     chance = random.Random(plan.seed)  # noqa: S311 - a repeatable choice of victims
-    began = time.time()
+    began, busy_before = time.time(), _processor_times()
     kills_at, rush = began + plan.kill_every, ""
     while time.time() < began + plan.seconds:
         time.sleep(0.5)
@@ -205,7 +222,21 @@ def _disturb(
         if over and rush and len(over) == len(runs) + 1:
             break
     seen.seconds = time.time() - began
+    seen.processor = _busy(busy_before, _processor_times())
     return rush
+
+
+def _processor_times() -> tuple[float, float]:
+    """Seconds that the machine's processors were idle, and all; zeros where nobody says."""
+    with suppress(OSError):
+        times = [float(each) for each in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+        return times[3] + times[4], sum(times)
+    return 0.0, 0.0
+
+
+def _busy(before: tuple[float, float], after: tuple[float, float]) -> float:
+    every = after[1] - before[1]
+    return 1.0 - (after[0] - before[0]) / every if every else 0.0
 
 
 def _over(ledger: Ledger, runs: list[str]) -> list[str]:
@@ -249,7 +280,8 @@ def _judge(
     if still_there:
         seen.wrong.append(f"{len(still_there)} devices are still there")
     seen.throttled = sum(entry.status == 429 for entry in sandbox.log.entries)
-    seen.goodput = _goodput(plan, seen, sandbox.log.entries, deletes)
+    answers = [Answer(each.at, each.status == 429) for each in sandbox.log.entries]
+    seen.losses = losses(plan.rate, answers, seen.samples, _spans(seen, deletes))
 
 
 def _sent_twice(deletes: Iterable[Entry]) -> Iterator[str]:
@@ -262,21 +294,15 @@ def _sent_twice(deletes: Iterable[Entry]) -> Iterator[str]:
             gone.add(name)
 
 
-def _goodput(
-    plan: Plan, seen: Seen, entries: tuple[Entry, ...], deletes: tuple[Entry, ...]
-) -> float:
-    """The share of the limit that was answered, from the first removal to the last but a hundred.
+def _spans(seen: Seen, deletes: tuple[Entry, ...]) -> list[tuple[float, float]]:
+    """From the first removal to the last but a hundred, without the restart of the database.
 
-    At the end too little is left to use the whole rate; the restart of the database is left out.
+    At the end too little is left to use the whole rate.
     """
     first, last = deletes[0].at, deletes[max(0, len(deletes) - 100)].at
-    out = seen.restarted or (last, last)
-    used = sum(
-        first <= each.at <= last and not out[0] <= each.at <= out[1] and each.status != 429
-        for each in entries
-    )
-    seconds = last - first - max(0.0, min(out[1], last) - max(out[0], first))
-    return used / (plan.rate * seconds) if seconds > 0 else 0.0
+    if seen.restarted is None:
+        return [(first, last)]
+    return [(first, seen.restarted[0]), (seen.restarted[1], last)]
 
 
 def report(plan: Plan, seen: Seen) -> str:
@@ -289,7 +315,13 @@ def report(plan: Plan, seen: Seen) -> str:
             f"{plan.rate:g} requests/s: {seen.seconds:.0f} s",
             f"  workers killed: {seen.kills}; database restarted: {seen.restarted is not None}",
             f"  outcomes: {dict(seen.counts)}; answers 429: {seen.throttled}",
-            f"  goodput outside the restart: {seen.goodput:.1%} of the limit",
+            f"  processors busy: {seen.processor:.0%}",
+            f"  goodput outside the restart: {seen.losses.goodput:.1%} of the limit, "
+            f"{seen.losses.of_asked:.1%} of what was asked for",
+            *(
+                f"    lost to: {cause}: {lost / (seen.losses.allowed or 1.0):.1%}"
+                for cause, lost in sorted(seen.losses.causes.items(), key=lambda item: -item[1])
+            ),
             f"  rush batch of {plan.rush} took {rush} ({alone:.1f} s at the whole rate)",
             *(f"  WRONG: {each}" for each in seen.wrong[:20]),
         )
@@ -307,11 +339,12 @@ def main() -> int:
     parser.add_argument("--no-restart", dest="restart", action="store_false")
     parser.add_argument("--rush", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--known", type=float, help="The rate that an earlier run learned.")
     parser.add_argument("--seconds", type=float, default=3600.0)
     plan = Plan(**vars(parser.parse_args()))
     seen = endure(plan)
     print(report(plan, seen))
-    return 1 if seen.wrong or seen.goodput < 0.9 else 0
+    return 1 if seen.wrong or seen.losses.goodput < 0.9 else 0
 
 
 if __name__ == "__main__":
