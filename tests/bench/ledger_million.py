@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from partner_tools.ledger import Ledger, sqlite_url
@@ -66,8 +67,8 @@ def _asked(folder: Path, small: Path, large: Path, devices: int, rounds: int) ->
     for what, words in questions.items():
         found = in_turns(
             {
-                "small": lambda words=words: asks(small, *words),  # type: ignore[misc]
-                "large": lambda words=words: asks(large, *words),  # type: ignore[misc]
+                "small": partial(asks, small, *words),
+                "large": partial(asks, large, *words),
             },
             rounds,
         )
