@@ -19,8 +19,9 @@ class _Meaning:
     remedy: str
 
 
+LOCKED_RULE = "ledger-locked"
 _LOCKED = _Meaning(
-    "ledger-locked",
+    LOCKED_RULE,
     "is locked by another process",
     "wait until the other command has ended, then try again; see it with `partner-tools runs`",
 )

@@ -17,10 +17,13 @@ from sqlalchemy import Connection, text
 
 from partner_tools.errors import LedgerError
 from partner_tools.ledger.database import Database, advisory_key, make_private_folder
+from partner_tools.ledger.failures import LOCKED_RULE
 from partner_tools.model import RunId
 
 _GRACE_SECONDS = 0.5
 """`is_held` takes the lock for a moment, which `hold` has to outlast."""
+_SERVER_GRACE_SECONDS = 2.0
+"""PostgreSQL ends the session of a killed process only once it has noticed."""
 
 
 @contextmanager
@@ -89,21 +92,28 @@ def _file_is_locked(path: Path) -> bool:
 @contextmanager
 def _advisory_lock(database: Database, run: RunId) -> Iterator[None]:
     """A lock of the session that writes: who loses it cannot write either."""
-    with database.write() as connection:
-        # The session could take its own lock again.
-        if run in database.held or not _asked(connection, "pg_try_advisory_lock", run):
-            raise _held_elsewhere(run)
-        database.held.add(run)
+    _take_advisory_lock(database, run)
     try:
         yield
     finally:
         with suppress(LedgerError), database.write() as connection:  # lost with its session
-            _asked(connection, "pg_advisory_unlock", run)
+            connection.execute(text("SELECT pg_advisory_unlock(:kind, :number)"), _key(run))
         database.held.discard(run)
 
 
-def _asked(connection: Connection, function: str, run: RunId) -> bool:
-    return bool(connection.execute(text(f"SELECT {function}(:kind, :number)"), _key(run)).scalar())
+def _take_advisory_lock(database: Database, run: RunId) -> None:
+    try:
+        with database.write() as connection:
+            if run in database.held:  # the session could take its own lock again
+                raise _held_elsewhere(run)
+            grace = int(_SERVER_GRACE_SECONDS * 1000)
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {grace}")
+            connection.execute(text("SELECT pg_advisory_lock(:kind, :number)"), _key(run))
+            database.held.add(run)
+    except LedgerError as error:
+        if error.rule == LOCKED_RULE:
+            raise _held_elsewhere(run) from None
+        raise
 
 
 def _advisory_lock_exists(connection: Connection, run: RunId) -> bool:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -203,6 +204,28 @@ def test_who_loses_the_session_that_holds_a_run_writes_nothing_more(
         assert other.run(run).head.n == 2
         lost.remember_rate("s", "s", 1.0, AT)
         assert lost.run(run).head.n == 2
+
+
+def test_a_session_that_ends_late_is_waited_for(postgresql_ledger: str, start: RunStart) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    run = RunId("20260419-101530-000008")
+    waits = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+
+    def end_once_awaited(holder: ExitStack) -> None:
+        with psycopg.connect(postgresql_ledger, autocommit=True) as connection:
+            for _ in range(3000):
+                if connection.execute(waits).fetchone()[0]:
+                    break
+                time.sleep(0.01)
+        holder.close()
+
+    with Ledger.open(postgresql_ledger) as ledger, ExitStack() as holder:
+        ledger.create_run(replace(start, run=run), plain(1))
+        holder.enter_context(holder.enter_context(Ledger.open(postgresql_ledger)).hold(run))
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(end_once_awaited, holder)
+            with ledger.hold(run):
+                ended.result()
 
 
 FILL = """
