@@ -84,7 +84,7 @@ def commands(program: click.Group) -> Iterator[tuple[str, ...]]:
 
 
 def _contexts(program: click.Group) -> Iterator[tuple[tuple[str, ...], click.Context]]:
-    root = click.Context(
+    root = program.context_class(
         program,
         info_name="partner-tools",
         terminal_width=HELP_WIDTH,
@@ -103,7 +103,7 @@ def _below(
         for name in group.commands:
             command = group.get_command(context, name)
             if command is not None:
-                yield from _below((*path, name), click.Context(command, context, name))
+                yield from _below((*path, name), command.context_class(command, context, name))
 
 
 # --- Exit codes and outcomes ------------------------------------------------------------------

@@ -14,6 +14,8 @@ from partner_tools.plan import counts
 
 EXIT_DONE = 0
 EXIT_INCOMPLETE = 7
+OF_THE_BATCH = frozenset({"no-such-customer", "ambiguous-customer"})
+"""Rules that end a run because of what its batch says, and end it again whenever it is resumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,12 @@ class Stop:
 
     detail: str
     remedy: str | None = None
+    rule: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the batch has to be corrected, for a new run: resuming would end the same."""
+        return self.rule in OF_THE_BATCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +113,7 @@ def remedy(history: History, stop: Stop | None = None) -> str | None:
     if history.outcome in GONE:
         return "verify the run again later" if still_listed(history) else None
     if history.outcome is Outcome.PENDING and stop and stop.remedy:
-        return f"{stop.remedy} Then resume the run."
+        return stop.remedy if stop.is_final else f"{stop.remedy.rstrip('.')}. Then resume the run."
     return "resume the run"
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
+from partner_tools.cli.help import Whole
 from partner_tools.cli.options import output_options
 from partner_tools.cli.output import clean, print_json, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import load_config
 
 if TYPE_CHECKING:
-    from partner_tools.clients.auth import DeviceCode
+    from partner_tools.clients.auth import DeviceCode, TokenFacts
 
 
-@click.group("auth")
+@click.group("auth", cls=Whole)
 def auth() -> None:
     """Sign in as a user, and see what tokens there are.
 
@@ -43,6 +45,7 @@ def login(call: Call) -> int:
         read_app(config), door=open_door(config), store=token_store(config), prompt=_show_code
     )
     click.echo(clean(f"signed in as {facts.who or 'a user'}, tenant {facts.tenant or 'unknown'}"))
+    tell(f"next: {call.again('doctor')}")
     return 0
 
 
@@ -73,8 +76,8 @@ def status(call: Call) -> int:
     if call.output == "json":
         print_json({"schemaVersion": "1", **shown})
     else:
-        for name, value in shown.items():
-            click.echo(clean(f"{name}: {'unknown' if value is None else value}"))
+        for name, value in _lines(config.profile, facts):
+            click.echo(clean(f"{f'{name}:':<15} {value}"))
     return 0
 
 
@@ -98,6 +101,20 @@ def logout(call: Call) -> int:
 
 for _command in (login, status, logout):
     auth.add_command(_command)
+
+
+def _lines(profile: str, facts: TokenFacts) -> Iterator[tuple[str, str]]:
+    """What a token says of itself, in words."""
+    unknown = "the token does not say"
+    yes_no = {None: unknown, True: "yes", False: "no"}
+    yield "profile", profile
+    yield "token for", facts.who or unknown
+    yield "tenant", facts.tenant or unknown
+    yield "audience", facts.audience or unknown
+    yield "good until", unknown if facts.expires_at is None else f"{facts.expires_at:%F %T %Z}"
+    yield "app only", yes_no[facts.app_only]
+    yield "second factor", "not for an app" if facts.app_only else yes_no[facts.mfa]
+    yield "permissions", ", ".join(facts.permissions) or "none in the token"
 
 
 def _show_code(code: DeviceCode) -> None:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from partner_tools.cli.output import tell
-from partner_tools.errors import GuardError, InputError
+from partner_tools.errors import InputError
 from partner_tools.model import Batch, Problem, Severity
 from partner_tools.workspace import batches
 
@@ -52,12 +52,6 @@ def open_batch(path: str) -> Source:
     if path == "-":
         return read_stream(sys.stdin.buffer)
     return source_at(path)
-
-
-def refusal(path: str, problems: tuple[Problem, ...]) -> InputError | GuardError:
-    """Why this batch cannot be used; its errors are told."""
-    show_problems([problem for problem in problems if problem.severity is Severity.ERROR])
-    return batches.refusal(path, problems)
 
 
 def show_problems(shown: tuple[Problem, ...] | list[Problem]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from partner_tools.cli.help import Whole
 from partner_tools.cli.interruption import asking
 from partner_tools.cli.options import OutputFile, output_options
 from partner_tools.cli.output import clean, print_json, tell, without_password
@@ -17,7 +18,7 @@ from partner_tools.errors import GuardError, InputError
 from partner_tools.workspace.surroundings import user_config_folder
 
 
-@click.group("config")
+@click.group("config", cls=Whole)
 def config() -> None:
     """Write and show the configuration. Secrets never stand in it.
 

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import click
 
-from partner_tools.cli.deregister import deregister_batch
+from partner_tools.cli.batch import show_problems
 from partner_tools.cli.options import FORMATS
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.sandbox import load_sandbox
+from partner_tools.cli.showing import Showing
+from partner_tools.cli.wiring import opened
+from partner_tools.intake.source import Source
+from partner_tools.workspace.batches import read_batch
 from partner_tools.workspace.conduct import Wishes
+from partner_tools.workspace.results import RunResult
 
 SAMPLE = "retired.csv"
 CUSTOMER = "contoso.onmicrosoft.com"
@@ -46,25 +51,34 @@ def demo(call: Call, folder: Path) -> int:
         sandboxes.Sandbox(sandboxes.shipped_seed()) as sandbox,
         _environment(sandbox.announce()["environment"], Path(private)),
     ):
-        sample = _sample()
         tell(
             f"$ partner-tools deregister {SAMPLE} --via partner-center --customer {CUSTOMER} --yes"
         )
-        code = deregister_batch(
-            call,
-            str(sample),
-            Wishes(yes=True, report=folder, formats=FORMATS),
+        result = _deregister(call, folder)
+    for path in result.reports:
+        click.echo(path)
+    tell("nothing of yours was touched; open the HTML file, it is what a customer gets")
+    tell(f"next: {call.again('doctor')}")
+    # Some devices of the sample cannot be removed, and the demo shows that they are named.
+    return 0 if result.exit_code in (0, 7) else result.exit_code
+
+
+def _deregister(call: Call, folder: Path) -> RunResult:
+    batch = read_batch(
+        Source(name=SAMPLE, path=_sample()),
+        via="partner-center",
+        customer=CUSTOMER,
+        reason="end-of-life",
+        warn=show_problems,
+    )
+    with opened(call) as workspace:
+        return workspace.deregister(
+            batch,
             via="partner-center",
             customer=CUSTOMER,
-            junit=None,
-            batch_id=None,
-            reason="end-of-life",
-            reference=None,
+            wishes=Wishes(yes=True, report=folder, formats=FORMATS),
+            onlooker=Showing(call=call, ledger=workspace.ledger),
         )
-    for path in sorted(folder.glob("handoff-*")):
-        click.echo(path)
-    # Some devices of the sample cannot be removed, and the demo shows that they are named.
-    return 0 if code in (0, 7) else code
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import click
 
 from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import output_options
-from partner_tools.cli.output import clean, print_json, styled
+from partner_tools.cli.output import clean, fitted, print_json, say, styled
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import load_config, open_ledger
 from partner_tools.errors import PartnerToolsError
@@ -87,7 +88,8 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
             }
         )
     elif not failed:
-        click.echo(f"{styled('Everything is in order.', 'green')}\n{who_may}")
+        click.echo(styled("Everything is in order.", "green"))
+        say(who_may, indent=0)
         click.echo(f"next: {_next(call, via, customer)}")
     return failed[0].exit_code if failed else 0
 
@@ -105,9 +107,10 @@ def _next(call: Call, via: str | None, customer: str | None) -> str:
 def _print(finding: Finding) -> None:
     mark = styled("ok  ", "green") if finding.good else styled("FAIL", "red")
     mark = styled("warn", "yellow") if finding.warning else mark
-    click.echo(f"{mark}  {clean(f'{finding.name}: {finding.message}')}")
+    lines = fitted(clean(f"      {finding.name}: {finding.message}"), sys.stdout)
+    click.echo(f"{mark}  {lines.lstrip()}")
     if finding.remedy:
-        click.echo(clean(f"      next: {finding.remedy}"))
+        say(f"      next: {finding.remedy}")
 
 
 def _examine(call: Call, via: str | None, customer: str | None) -> Iterator[Finding]:

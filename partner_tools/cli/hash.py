@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from partner_tools.cli.batch import open_batch, refusal, sentence
+from partner_tools.cli.batch import open_batch, sentence, show_problems
+from partner_tools.cli.help import Whole
 from partner_tools.cli.options import OutputFile, output_options
-from partner_tools.cli.output import clean, counted, print_json, print_line, tell
+from partner_tools.cli.output import clean, counted, print_json, print_line, say, tell
 from partner_tools.cli.program import Call, command
+from partner_tools.cli.shell import pasteable
 from partner_tools.errors import InputError
-from partner_tools.model import Device, Problem, Severity
+from partner_tools.model import Severity
 from partner_tools.result import problem_document
 
 if TYPE_CHECKING:
-    from partner_tools.intake.batch_hashes import HashProblem
+    from partner_tools.intake.hardware_hash import HardwareHash
+    from partner_tools.workspace.hashes import HashCheck
 
 TEXT_LIMIT_BYTES = 1 << 20
 """A file of this size holds some 250 hashes; whole fleets are for `hash check`."""
 
 
-@click.group("hash")
+@click.group("hash", cls=Whole)
 def hash_() -> None:
     """Decode and check 4K hardware hashes. Offline.
 
@@ -46,11 +48,10 @@ def decode(call: Call, file: str) -> int:
     Example:
       partner-tools hash decode hash.txt --output json
     """
-    from partner_tools.intake.hardware_hash import decode as read
     from partner_tools.intake.hash_description import describe, lines
 
-    for number, text in enumerate(_texts(file), 1):
-        machine = read(text)
+    for number, (row, text) in enumerate(_texts(file), 1):
+        machine = _decoded(file, row, text)
         if call.output == "json":
             print_json(describe(machine))
         elif call.output == "jsonl":
@@ -81,75 +82,67 @@ def check(call: Call, batch: str, repaired: Path | None) -> int:
     Example:
       partner-tools hash check returned.csv --repaired whole.csv
     """
-    from partner_tools.intake.batch import read_batch, validation_document
-    from partner_tools.intake.batch_hashes import check as judge
-    from partner_tools.intake.head import IntakeOptions
-    from partner_tools.intake.source import hold
+    from partner_tools.workspace.hashes import check_hashes
 
-    source = hold(open_batch(batch))
-    intake = read_batch(source, IntakeOptions(judge_hashes=False))
-    if intake.batch is None:
-        raise refusal(batch, intake.problems)
-    found = list(judge(intake.batch.devices, file=batch, placeholders=_placeholders()))
-    problems = [each.problem for each in found]
-    if call.output == "json":
-        print_json(validation_document(problems, intake.count))
-    else:
-        _print_problems(call.output, problems, intake.count)
+    try:
+        found = check_hashes(open_batch(batch))
+    except InputError as error:
+        show_problems([each for each in error.problems if each.severity is Severity.ERROR])
+        raise
+    _print_problems(call.output, found)
     if repaired is not None:
-        _write_repaired(source.content or b"", intake.batch.devices, found, repaired)
-    return 3 if any(problem.severity is Severity.ERROR for problem in problems) else 0
+        from partner_tools.private_file import write_private
+
+        write_private(repaired, found.whole)
+        hashes = "hash" if found.repaired == 1 else "hashes"
+        tell(f"{found.repaired} {hashes} repaired in {repaired}")
+    return found.exit_code
 
 
 for _command in (decode, check):
     hash_.add_command(_command)
 
 
-def _placeholders() -> list[str]:
-    from partner_tools.intake.schema import load_schema
+def _print_problems(output: str, found: HashCheck) -> None:
+    if output == "json":
+        from partner_tools.intake.batch import validation_document
 
-    listed: list[str] = load_schema("batch")["$defs"]["placeholderSerial"]["enum"]
-    return listed
-
-
-def _print_problems(output: str, problems: list[Problem], devices: int) -> None:
-    for problem in problems:
+        print_json(validation_document(found.problems, found.devices))
+    for problem in found.problems if output != "json" else ():
         if output == "jsonl":
             print_line(problem_document(problem))
         else:
-            click.echo(clean(sentence(problem)))
+            say(sentence(problem))
     if output == "text":
-        errors = sum(problem.severity is Severity.ERROR for problem in problems)
-        numbers = {"device": devices, "error": errors, "warning": len(problems) - errors}
+        errors = sum(problem.severity is Severity.ERROR for problem in found.problems)
+        warnings = len(found.problems) - errors
+        numbers = {"device": found.devices, "error": errors, "warning": warnings}
         click.echo(", ".join(counted(number, noun) for noun, number in numbers.items()))
 
 
-def _write_repaired(
-    content: bytes, devices: Sequence[Device], found: Sequence[HashProblem], file: Path
-) -> None:
-    """The batch byte for byte, but for the hashes that could be made whole."""
-    from partner_tools.private_file import write_private
+def _decoded(file: str, line: int, text: str) -> HardwareHash:
+    """The machine of a hash. Raises InputError that says in which line it stands."""
+    from partner_tools.intake.hardware_hash import decode as read
 
-    damaged = {device.row: device.identity.hardware_hash for device in devices}
-    encoding = "utf-16-le" if content[:2] == b"\xff\xfe" else "ascii"
-    done = 0
-    for each in found:
-        before = damaged.get(each.problem.row or 0)
-        if each.repaired is None or before is None or each.problem.column != "hardwareHash":
-            continue
-        old, new = before.encode(encoding), each.repaired.encode(encoding)
-        done += content.count(old)
-        content = content.replace(old, new)
-    write_private(file, content)
-    tell(f"{counted(done, 'hash') if done == 1 else f'{done} hashes'} repaired in {file}")
+    place = f"standard input:{line}" if file == "-" else f"{file}:{line}"
+    if any(separator in text for separator in ",;\t"):
+        raise InputError(
+            f"{place} is a row of a table, and no hash alone",
+            rule="hash-table",
+            remedy=f"`{pasteable('partner-tools', 'hash', 'check', file)}` reads whole batches",
+        )
+    try:
+        return read(text)
+    except InputError as error:
+        raise InputError(f"{place}: {error}", rule=error.rule, remedy=error.remedy) from error
 
 
-def _texts(file: str) -> list[str]:
-    """The hashes of a file, one a line. Raises InputError where there is none."""
+def _texts(file: str) -> list[tuple[int, str]]:
+    """The hashes of a file with their lines, from 1. Raises InputError where there is none."""
     content = _read(file)
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    texts = [line.strip() for line in content.decode(encoding, "replace").splitlines()]
-    found = [text for text in texts if text]
+    lines = content.decode(encoding, "replace").splitlines()
+    found = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not found:
         raise InputError(
             f"{file!r} holds no hash",
@@ -170,7 +163,7 @@ def _read(file: str) -> bytes:
         raise InputError(
             f"{file!r} cannot be read: {error.strerror or error}",
             rule="unreadable-file",
-            remedy="name a file that is there",
+            remedy="check the path and your permission to read it",
         ) from error
     if len(content) > TEXT_LIMIT_BYTES:
         raise InputError(

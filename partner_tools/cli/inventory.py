@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from partner_tools.cli.options import OutputFile, output_options
+from partner_tools.cli.options import Moment, OutputFile, output_options
 from partner_tools.cli.output import counted, print_json, print_line, print_table, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import opened
@@ -43,8 +43,8 @@ COLUMNS = (
 @click.option("--batch", help="Only devices of this batch of Partner Center.")
 @click.option("--model", help="Only models in which this stands, whatever the case.")
 @click.option("--manufacturer", help="Only makers in which this stands, whatever the case.")
-@click.option("--uploaded-since", type=click.DateTime(), help="Only devices uploaded since (UTC).")
-@click.option("--uploaded-until", type=click.DateTime(), help="Only devices uploaded before (UTC).")
+@click.option("--uploaded-since", type=Moment(), help="Only devices uploaded since (UTC).")
+@click.option("--uploaded-until", type=Moment(), help="Only devices uploaded before (UTC).")
 @click.option(
     "--removable/--not-removable",
     default=None,
@@ -64,9 +64,12 @@ def inventory(call: Call, customer: str | None, file: Path | None, **filters: An
     with opened(call) as workspace:
         estate = workspace.inventory(customer)
     whole = len(estate.registrations)
+    if not whole:
+        tell("Partner Center shows no device of this customer")
     estate = narrowed(estate, EstateFilter(**filters))
-    if len(estate.registrations) < whole:
-        tell(f"{len(estate.registrations)} of {counted(whole, 'device')}")
+    left = len(estate.registrations)
+    if left < whole:
+        tell(f"{left} of {counted(whole, 'device')}{'' if left else '; leave out a filter'}")
     if file is not None:
         from partner_tools.private_file import write_private
 
@@ -96,7 +99,7 @@ def _print(output: str, estate: Estate) -> None:
     elif output == "jsonl":
         for row in rows:
             print_line(row)
-    else:
+    elif rows:
         print_table(
             ("serial number", "maker", "model", "batch", "uploaded"),
             [

@@ -7,15 +7,16 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from partner_tools.canonical import digest_of_bytes
-from partner_tools.cli.options import output_options
-from partner_tools.cli.output import clean, print_json, tell
+from partner_tools.cli.help import Whole
+from partner_tools.cli.options import Moment, output_options
+from partner_tools.cli.output import clean, counted, print_json, tell, without_password
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.signing import (
     default_key_file,
@@ -23,7 +24,7 @@ from partner_tools.cli.signing import (
     signature_file,
     unlock_key,
 )
-from partner_tools.cli.wiring import load_config, open_ledger
+from partner_tools.cli.wiring import ledger_url, load_config, open_ledger
 from partner_tools.errors import InputError, LedgerError
 from partner_tools.foreign import ForeignError
 from partner_tools.signatures import Purpose, is_valid, read_signatures
@@ -32,7 +33,7 @@ from partner_tools.workspace.conduct import actor
 from partner_tools.workspace.surroundings import now
 
 
-@click.group("ledger")
+@click.group("ledger", cls=Whole)
 def ledger() -> None:
     """Prove, export, purge and move the durable record.
 
@@ -71,9 +72,10 @@ def verify(
     """
     if exported is not None:
         return verify_export(call, exported, signed_by)
-    with open_ledger(call.common, load_config(call.common)) as record:
+    config = load_config(call.common)
+    with open_ledger(call.common, config) as record:
         findings = record.verify(expected)
-        head = record.head()
+        head, runs = record.head(), len(record.heads())
     if call.output == "json":
         print_json(
             {
@@ -89,15 +91,20 @@ def verify(
     else:
         for each in findings:
             click.echo(clean(f"{each.run or 'ledger'}: {each.message}"))
-        click.echo(f"{'whole' if not findings else 'NOT whole'}, head {head}")
+        click.echo(
+            f"{'whole' if not findings else 'NOT whole'}, {counted(runs, 'run')}, head {head}"
+        )
+        if not runs:
+            where = without_password(ledger_url(call.common, config))
+            tell(f"{where} is empty: there is nothing to prove; --ledger names another ledger")
     return LedgerError.exit_code if findings else 0
 
 
 @command("export")
 @click.option("--run", help="Only this run.")
-@click.option("--customer", help="Only this customer (tenant id).")
-@click.option("--since", type=click.DateTime(), help="Only events since then (UTC).")
-@click.option("--until", type=click.DateTime(), help="Only events before then (UTC).")
+@click.option("--customer", help="Only this customer: tenant id or domain.")
+@click.option("--since", type=Moment(), help="Only events since then (UTC).")
+@click.option("--until", type=Moment(), help="Only events before then (UTC).")
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl")
 @click.option(
     "-o",
@@ -127,17 +134,19 @@ def export(
 
     \b
     Example:
-      partner-tools ledger export --customer 7c9e6679-7425-40de-944b-e07fc1f90ae7 > audit.jsonl
+      partner-tools ledger export --customer contoso.onmicrosoft.com -o audit.jsonl
     """
     if sign and file is None:
         raise click.UsageError("--sign needs a file to sign: name one with -o")
+    from partner_tools.procedure.known_customers import tenant_of
+
     config = load_config(call.common)
     with open_ledger(call.common, config) as record, _sink(file) as put:
         rows = record.export(
             run=None if run is None else record.run(run).run,
-            customer=customer,
-            since=_utc(since),
-            until=_utc(until),
+            customer=None if customer is None else tenant_of(record, customer),
+            since=since,
+            until=until,
         )
         for number, row in enumerate(rows):
             put(_event_text(form, number, row))
@@ -150,9 +159,7 @@ def export(
 
 
 @command("purge")
-@click.option(
-    "--before", type=click.DateTime(), required=True, help="Runs that ended before then (UTC)."
-)
+@click.option("--before", type=Moment(), required=True, help="Runs that ended before then (UTC).")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(call: Call, before: datetime, yes: bool) -> int:
     """Replace the payloads of old runs by their digests; the chains still verify.
@@ -165,8 +172,8 @@ def purge(call: Call, before: datetime, yes: bool) -> int:
         require_terminal("old payloads would be purged for good", "pass --yes to confirm")
         click.confirm(f"Purge runs that ended before {before:%Y-%m-%d}?", abort=True, err=True)
     with open_ledger(call.common, load_config(call.common)) as record:
-        count = record.purge(before.replace(tzinfo=UTC), now())
-    click.echo(f"{count} runs purged")
+        count = record.purge(before, now())
+    click.echo(f"{counted(count, 'run')} purged")
     return 0
 
 
@@ -233,10 +240,6 @@ def roles(call: Call, bind: tuple[str, ...], unbind: tuple[str, ...]) -> None:
 
 for _command in (verify, export, purge, migrate, roles):
     ledger.add_command(_command)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -15,6 +16,7 @@ OUTPUTS = ("text", "json", "jsonl")
 FORMATS = ("html", "xlsx", "csv", "json", "md", "ps1")
 """The default report formats; a test compares them with the report's, which load too much."""
 FORMAT_CHOICES = (*FORMATS, "checklist")
+MOMENTS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S")
 
 
 class OutputFile(click.Path):
@@ -35,6 +37,27 @@ class OutputFile(click.Path):
         if str(value) == "-":
             self.fail("'-' is no file to write; name one.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Moment(click.DateTime):
+    """A date, or a moment: UTC, as everything that is shown."""
+
+    def __init__(self) -> None:
+        super().__init__(MOMENTS)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """What `--help` calls it; click would print the formats."""
+        return "DATE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """The moment in UTC, or a usage error that shows how one is written."""
+        try:
+            moment: datetime = super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is no date; write 2026-04-17 or 2026-04-17T10:15.", param, ctx)
+        return moment.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +109,10 @@ def common(command: Command) -> Command:
 
 def take_common(given: dict[str, Any]) -> Common:
     """Take the common options out of a command's arguments."""
-    return Common(**{name: given.pop(name) for name in _COMMON_NAMES})
+    return Common(**{name: given.pop(name) for name in COMMON_NAMES})
 
 
-_COMMON_NAMES = ("config", "profile", "ledger", "log_format", "verbose", "quiet")
+COMMON_NAMES = ("config", "profile", "ledger", "log_format", "verbose", "quiet")
 
 
 def batch_options(command: Command) -> Command:
@@ -150,6 +173,7 @@ def guard_options(command: Command) -> Command:
             click.option(
                 "--max-devices",
                 type=click.IntRange(min=0),
+                metavar="N",
                 help="Most devices that may be removed. [default: 500]",
             ),
         ),

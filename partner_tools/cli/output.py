@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -14,8 +16,14 @@ from partner_tools.errors import PartnerToolsError
 STEPS_SHOWN = 200
 ROWS_SHOWN = 40
 """A text result lists this many devices that need attention; the rest is counted."""
-WHOLE = frozenset({"row", "run"})
-"""Columns whose cells are short and copied, and therefore never folded."""
+WHOLE = frozenset({"row", "run", "state", "via", "devices", "outcome"})
+"""Columns whose cells are short, and therefore never folded."""
+LONGEST_WORD = 16
+"""A column has room for its longest word up to this, before others get more than that."""
+_PIECES = re.compile(r"(?:`[^`]*`|\S)+")
+"""What a line is broken between: words, and commands in backticks as a whole."""
+_TYPED = re.compile(r"\s*(?:next: |\$ )?partner-tools\s")
+"""Lines that are a command to paste: those are broken by nobody but the terminal."""
 
 
 def print_whatever_comes() -> None:
@@ -45,7 +53,35 @@ def print_line(document: Mapping[str, Any]) -> None:
 
 def tell(message: str) -> None:
     """Say something that is not the result."""
-    click.echo(clean(message), err=True)
+    click.echo(fitted(clean(message), sys.stderr), err=True)
+
+
+def say(sentence: str, *, indent: int = 2) -> None:
+    """Print a sentence of the result; what does not fit the terminal goes on further in."""
+    click.echo(fitted(clean(sentence), sys.stdout, indent))
+
+
+def fitted(text: str, stream: TextIO, indent: int = 2) -> str:
+    """The text, on a terminal with its sentences broken between words instead of anywhere."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(broken(line, width, indent) for line in text.split("\n"))
+
+
+def broken(line: str, width: int, indent: int = 2) -> str:
+    """A line as several of this width, but for a command to paste, which stays one."""
+    if len(line) <= width or _TYPED.match(line):
+        return line
+    margin = line[: len(line) - len(line.lstrip())]
+    first, *pieces = _PIECES.findall(line)
+    lines = [f"{margin}{first}"]
+    for piece in pieces:
+        if len(lines[-1]) + 1 + len(piece) <= width:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(f"{margin}{' ' * indent}{piece}")
+    return "\n".join(lines)
 
 
 def print_error(error: PartnerToolsError) -> None:
@@ -62,15 +98,27 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str | None]]) ->
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in headers:
-        table.add_column(name, overflow="fold", no_wrap=name in WHOLE)
-    for row in rows:
-        table.add_row(*(Text(clean(cell or "")) for cell in row))
+    shown = [tuple(clean(cell or "") for cell in row) for row in rows]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for name, *cells in zip(headers, *shown, strict=True):
+        longest = max(len(word) for cell in (name, *cells) for word in cell.split())
+        table.add_column(
+            name, overflow="fold", no_wrap=name in WHOLE, min_width=min(longest, LONGEST_WORD)
+        )
+    for row in shown:
+        table.add_row(*map(Text, row))
     console = Console(file=sys.stdout, soft_wrap=False)
     if not console.is_terminal:
         console = Console(file=sys.stdout, width=200)
     console.print(table)
+
+
+def print_filled_columns(headers: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
+    """A table without the columns in which nothing stands."""
+    filled = [number for number in range(len(headers)) if any(row[number] for row in rows)]
+    print_table(
+        [headers[number] for number in filled], [[row[number] for number in filled] for row in rows]
+    )
 
 
 def print_result(document: Mapping[str, Any]) -> None:
@@ -90,21 +138,29 @@ def print_result(document: Mapping[str, Any]) -> None:
     )
     if not open_ones:
         return
-    print_table(
-        ("row", "serial number", "outcome", "why", "next"),
-        [
-            (
-                str(device["row"] or ""),
-                device["serialNumber"] or device.get("productKeyId"),
-                _shown_outcome(document, device),
-                device["detail"],
-                device["remedy"],
-            )
-            for device in open_ones[:ROWS_SHOWN]
-        ],
-    )
-    if len(open_ones) > ROWS_SHOWN:
-        click.echo(f"… and {len(open_ones) - ROWS_SHOWN} more; --output json lists them all")
+    rows = list(_result_rows(document, open_ones))
+    print_table(("row", "serial number", "outcome", "why", "next"), rows[:ROWS_SHOWN])
+    if len(rows) > ROWS_SHOWN:
+        click.echo(f"… and {len(rows) - ROWS_SHOWN} more; --output json lists them all")
+
+
+def _result_rows(
+    document: Mapping[str, Any], devices: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, ...]]:
+    """A row for each device; one for all that a stop kept waiting, which says it once."""
+    waiting = [each for each in devices if each["outcome"] == "pending" and each["detail"]]
+    together = len(waiting) > 1 and len({each["detail"] for each in waiting}) == 1
+    for each in devices:
+        if together and each is waiting[0]:
+            yield ("", f"{len(waiting)} devices", *_why(document, each))
+        elif not (together and each["outcome"] == "pending"):
+            name = each["serialNumber"] or each.get("productKeyId") or ""
+            yield (str(each["row"] or ""), name, *_why(document, each))
+
+
+def _why(document: Mapping[str, Any], device: Mapping[str, Any]) -> tuple[str, str, str]:
+    shown = _shown_outcome(document, device)
+    return shown, device["detail"] or "", device["remedy"] or ""
 
 
 def print_steps(document: Mapping[str, Any]) -> None:
@@ -150,8 +206,6 @@ def _shown_outcome(document: Mapping[str, Any], device: Mapping[str, Any]) -> st
 
 def without_password(url: str) -> str:
     """A ledger's URL as it may be shown."""
-    import re
-
     hidden = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(r"(?i)([?&][^=&]*password=)[^&]*", r"\1***", hidden)
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from partner_tools.cli.commands import load, sections
+from partner_tools.cli.help import OwnFirst, Whole
 from partner_tools.cli.options import Common, common, take_common
 from partner_tools.cli.output import print_error, print_json, print_whatever_comes, tell
 from partner_tools.errors import (
@@ -58,39 +59,18 @@ class Call:
         return pasteable("partner-tools", *words, *given)
 
 
-class Program(click.Group):
-    """The group of all commands, each loaded when it is called; `commands` holds summaries.
-
-    Suggests what a misspelt command may have meant.
-    """
+class Program(Whole):
+    """The group of all commands, each loaded when it is called; `commands` holds summaries."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load the command of this name."""
         return load(cmd_name) if cmd_name in self.commands else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the summaries in the order of the work; click would load every command for its own.
-
-        They are wrapped and not cut off: the end of a sentence is what tells two commands apart.
-        """
+        """List the summaries in the order of the work, without loading a command."""
         for title, rows in sections().items():
             with formatter.section(title):
                 formatter.write_dl(rows)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which one is near."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            if near:
-                hint = f"{error.message} Did you mean {near[0]!r}?"
-                raise click.UsageError(hint, ctx) from error
-            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; every failure that a user can act on ends here."""
@@ -98,8 +78,6 @@ class Program(click.Group):
         print_whatever_comes()
         try:
             return super().invoke(ctx)
-        except UnsaidError as error:
-            raise click.UsageError(str(error), ctx) from error
         except PartnerToolsError as error:
             _end(call, error)
             ctx.exit(error.exit_code)
@@ -131,11 +109,14 @@ def command(
             call: Call = context.obj
             call.common = call.common.overlaid(take_common(given))
             call.output = given.pop("output", "text")
-            with _logging(call.common) if logs else nullcontext():
-                code = function(call, **given) or 0
+            try:
+                with _logging(call.common) if logs else nullcontext():
+                    code = function(call, **given) or 0
+            except UnsaidError as error:
+                raise click.UsageError(str(error), context) from error
             context.exit(code)
 
-        return click.command(name)(common(update_wrapper(body, function)))
+        return click.command(name, cls=OwnFirst)(common(update_wrapper(body, function)))
 
     return made
 

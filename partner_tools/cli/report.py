@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from partner_tools.cli.options import FORMAT_CHOICES
+from partner_tools.cli.options import FORMAT_CHOICES, Moment
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import opened
@@ -35,12 +35,8 @@ from partner_tools.cli.wiring import opened
     is_flag=True,
     help="Write a page over many runs instead, with charts, for your own use.",
 )
-@click.option(
-    "--since", type=click.DateTime(), help="With --summary: only runs that began since (UTC)."
-)
-@click.option(
-    "--until", type=click.DateTime(), help="With --summary: only runs that began before (UTC)."
-)
+@click.option("--since", type=Moment(), help="With --summary: only runs that began since (UTC).")
+@click.option("--until", type=Moment(), help="With --summary: only runs that began before (UTC).")
 @click.option("--customer", help="With --summary: only this customer, by tenant id or domain.")
 def report(
     call: Call, run: str | None, folder: Path, formats: tuple[str, ...], **summary: Any
@@ -80,8 +76,8 @@ def _summarize(
     with opened(call) as workspace:
         path = workspace.summary(
             folder,
-            since=since.replace(tzinfo=UTC) if since else None,
-            until=until.replace(tzinfo=UTC) if until else None,
+            since=since,
+            until=until,
             customer=customer,
         )
     click.echo(path)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from partner_tools.cli.options import output_options
+from partner_tools.cli.options import Moment, output_options
 from partner_tools.cli.output import (
+    print_filled_columns,
     print_json,
     print_line,
-    print_table,
     tallied,
     tell,
     without_password,
@@ -35,13 +35,28 @@ WATCH_SECONDS = 2.0
 @command("runs")
 @click.argument("words", metavar="[RUN | cancel RUN]", nargs=-1)
 @click.option("--customer", help="Only runs of this customer: tenant id or domain.")
-@click.option("--state", type=click.Choice([state.value for state in RunState]))
-@click.option("--via", type=click.Choice([name.value for name in ChannelName]))
-@click.option("--since", type=click.DateTime(), help="Only runs that began since then (UTC).")
-@click.option("--until", type=click.DateTime(), help="Only runs that began before then (UTC).")
+@click.option(
+    "--state",
+    type=click.Choice([state.value for state in RunState]),
+    help="Only runs in this state.",
+)
+@click.option(
+    "--via",
+    type=click.Choice([name.value for name in ChannelName]),
+    help="Only runs through this channel.",
+)
+@click.option("--since", type=Moment(), help="Only runs that began since then (UTC).")
+@click.option("--until", type=Moment(), help="Only runs that began before then (UTC).")
 @click.option("--depot", help="Only runs that this depot handed to the fleet.")
 @click.option("--serial", help="Only runs that name this serial number.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="So many runs at most.",
+)
 @click.option("--watch", is_flag=True, help="List them again every two seconds until Ctrl-C.")
 @output_options
 def runs(call: Call, words: tuple[str, ...], watch: bool, **filters: Any) -> int:
@@ -58,7 +73,7 @@ def runs(call: Call, words: tuple[str, ...], watch: bool, **filters: Any) -> int
     """
     if len(words) == 2 and words[0] == "cancel":
         return _cancel(call, words[1])
-    if len(words) > 1:
+    if len(words) > 1 or words == ("cancel",):
         raise click.UsageError("name one run, or `cancel` and one run")
     config = load_config(call.common)
     with open_ledger(call.common, config) as ledger:
@@ -111,8 +126,6 @@ def _filters(
     until: datetime | None,
     **same: Any,
 ) -> dict[str, Any]:
-    from datetime import UTC
-
     from partner_tools.procedure.known_customers import tenant_of
 
     return {
@@ -120,8 +133,8 @@ def _filters(
         "customer": None if customer is None else tenant_of(ledger, customer),
         "state": None if state is None else RunState(state),
         "channel": None if via is None else ChannelName(via),
-        "since": None if since is None else since.replace(tzinfo=UTC),
-        "until": None if until is None else until.replace(tzinfo=UTC),
+        "since": since,
+        "until": until,
     }
 
 
@@ -133,7 +146,7 @@ def _print(output: str, records: list[RunRecord]) -> None:
         for document in documents:
             print_line(document)
     elif records:
-        print_table(
+        print_filled_columns(
             ("run", "state", "via", "depot", "batch", "devices", "outcomes"),
             [
                 (
@@ -141,7 +154,7 @@ def _print(output: str, records: list[RunRecord]) -> None:
                     each["state"],
                     each["channel"],
                     each["depot"],
-                    _short(each["batchId"]),
+                    _said(each["batchId"]),
                     str(record.devices),
                     tallied(each["counts"]),
                 )
@@ -165,5 +178,6 @@ def run_document(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _short(batch_id: str) -> str:
-    return batch_id[:19] + "…" if batch_id.startswith("sha256:") else batch_id
+def _said(batch_id: str) -> str:
+    """The id that a person gave the batch; one made of its content tells nobody anything."""
+    return "" if batch_id.startswith("sha256:") else batch_id

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 @command("sandbox")
-@click.option("--port", type=click.IntRange(0, 65500), default=0, help="First port; 0: any free.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65500),
+    default=0,
+    metavar="PORT",
+    help="First port; 0: any free.",
+)
 @click.option(
     "--seed",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),

@@ -25,7 +25,9 @@ def schema(_call: Call, name: str | None) -> None:
             click.echo(each)
         return
     if name not in schema_names():
-        raise click.UsageError(
-            f"there is no schema {name!r}; there are {', '.join(schema_names())}"
-        )
+        import difflib
+
+        near = difflib.get_close_matches(name, schema_names(), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(schema_names())}"
+        raise click.UsageError(f"there is no schema {name!r}; {hint}")
     click.echo(json.dumps(load_schema(name), indent=2, ensure_ascii=False))

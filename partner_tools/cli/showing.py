@@ -24,7 +24,7 @@ from partner_tools.events import History, State
 from partner_tools.guards import count_removals, question
 from partner_tools.model import Device, Outcome, Plan, RunId, RunState
 from partner_tools.plan import counts
-from partner_tools.result import DeviceResult, device_line
+from partner_tools.result import OF_THE_BATCH, DeviceResult, device_line
 from partner_tools.workspace.onlooker import Onlooker
 from partner_tools.workspace.results import RunResult, read_result
 
@@ -112,6 +112,8 @@ class Showing(Onlooker):
             return None
         result = read_result(self.ledger, self._run)
         self.show(result)
+        if error.rule in OF_THE_BATCH:
+            return None
         resumable = isinstance(error, Interrupted) or result.state in RESUMABLE
         return self.call.again("resume", self._run) if resumable else None
 

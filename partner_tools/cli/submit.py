@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from partner_tools.cli.batch import load_batch
 from partner_tools.cli.interruption import asking
-from partner_tools.cli.options import batch_options, guard_options, output_options
+from partner_tools.cli.options import (
+    Moment,
+    batch_options,
+    guard_options,
+    output_options,
+)
 from partner_tools.cli.output import counted, print_json, print_line, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import opened
@@ -20,8 +25,6 @@ from partner_tools.workspace.conduct import Wishes
 if TYPE_CHECKING:
     from partner_tools.model import Batch, ChannelName
 
-MOMENTS = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
-
 
 @command("submit")
 @click.argument("batch", metavar="BATCH")
@@ -30,14 +33,14 @@ MOMENTS = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 @click.option(
     "--priority",
     type=click.IntRange(-10, 10),
+    metavar="N",
     default=0,
     show_default=True,
     help="More urgent is higher: it goes first, and each step doubles its share of the rate.",
 )
 @click.option(
     "--not-before",
-    type=click.DateTime(MOMENTS),
-    metavar="TIME",
+    type=Moment(),
     help="Begin then (UTC) at the earliest.",
 )
 @click.option("--depot", help="Who hands it in. [default: fleet.depot of the profile]")
@@ -96,7 +99,7 @@ def submit(
             Handing(
                 depot=depot or workspace.config.text("fleet", "depot") or DEFAULT_DEPOT,
                 priority=priority,
-                not_before=None if not_before is None else not_before.replace(tzinfo=UTC),
+                not_before=not_before,
                 again=again,
             ),
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.options import output_options
-from partner_tools.cli.output import clean, print_json
+from partner_tools.cli.output import clean, print_json, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import load_config, open_ledger
 
@@ -32,6 +32,8 @@ def trace(call: Call, serial: str) -> int:
         return 0
     if not found:
         click.echo(f"no run of this ledger names {clean(serial)!r}")
+        tell("next: look for its spelling in what you listed; identifiers are compared exactly")
+        tell(f"  {call.again('runs')}")
     for each in found:
         history = each.device.history
         click.echo(f"run {each.run.run} ({each.run.channel}): {history.outcome}")

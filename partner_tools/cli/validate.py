@@ -6,7 +6,7 @@ import click
 
 from partner_tools.cli.batch import open_batch, sentence
 from partner_tools.cli.options import output_options
-from partner_tools.cli.output import clean, counted, print_json, print_line
+from partner_tools.cli.output import counted, print_json, print_line, say
 from partner_tools.cli.program import Call, command
 from partner_tools.model import PARTNER_CHANNELS, Problem, Severity
 from partner_tools.workspace import batches as batches_
@@ -43,7 +43,7 @@ def validate(call: Call, batches: tuple[str, ...], via: str | None, customer: st
 
 def _show(output: str, problem: Problem) -> None:
     if output == "text":
-        click.echo(clean(sentence(problem)))
+        say(sentence(problem))
     elif output == "jsonl":
         from partner_tools.result import problem_document
 

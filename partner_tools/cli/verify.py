@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
 
-from partner_tools.cli.options import result_options
+from partner_tools.cli.options import Moment, result_options
 from partner_tools.cli.program import Call, command
 
 
@@ -31,7 +31,7 @@ from partner_tools.cli.program import Call, command
     help="Look again at every run with something open, and list the customers to chase.",
 )
 @click.option(
-    "--since", type=click.DateTime(), help="With --outstanding: only runs that began since (UTC)."
+    "--since", type=Moment(), help="With --outstanding: only runs that began since (UTC)."
 )
 @click.option("--customer", help="With --outstanding: only this customer, by tenant id or domain.")
 @click.option(
@@ -68,8 +68,7 @@ def verify(
     if run is None:
         from partner_tools.cli.chasing import chase
 
-        began = since.replace(tzinfo=UTC) if since else None
-        return chase(call, since=began, customer=customer, remind=remind)
+        return chase(call, since=since, customer=customer, remind=remind)
     return _verify_run(call, run, wait=wait, graph=graph, junit=junit)
 
 

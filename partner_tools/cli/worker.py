@@ -23,6 +23,7 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 32),
+    metavar="N",
     default=4,
     show_default=True,
     help="Runs that are worked on at the same time.",
@@ -38,6 +39,7 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
 @click.option(
     "--portion",
     type=click.IntRange(min=1),
+    metavar="N",
     default=50,
     show_default=True,
     help="Devices that are worked on before others get a turn, at least.",
@@ -47,7 +49,12 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     metavar="CRON",
     help="When to look again for what is outstanding, as five cron fields (UTC).",
 )
-@click.option("--health-port", type=int, help="Serve /health and /metrics at this port.")
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve /health and /metrics at this port.",
+)
 @click.option(
     "--health-host", default="127.0.0.1", show_default=True, help="Address to serve them at."
 )

@@ -82,7 +82,7 @@ def read_batch(source: Source, options: IntakeOptions) -> Intake:
     try:
         held = hold(source)
     except HaltError as halt:
-        return Intake(batch=None, problems=(_halted(source, halt),), count=0)
+        return Intake(batch=None, problems=(halted(source, halt),), count=0)
     reading = _Reading(held, options, problems.append, rows.append)
     head = reading.run()
     batch = None
@@ -100,7 +100,7 @@ def check_batch(source: Source, options: IntakeOptions, report: Report) -> Count
     try:
         source = hold_pipe(source)
     except HaltError as halt:
-        report(_halted(source, halt))
+        report(halted(source, halt))
         return Count(devices=0, errors=1, warnings=0)
     reading = _Reading(source, options, report, None)
     reading.run()
@@ -155,9 +155,9 @@ class _Reading:
                 self._all(opened.problems)
                 self._rows(opened, head)
             except HaltError as halt:
-                self._one(_halted(self._source, halt))
+                self._one(halted(self._source, halt))
             except OSError as error:
-                self._one(_halted(self._source, unreadable(error)))
+                self._one(halted(self._source, unreadable(error)))
             except UnicodeError:
                 changed = finding(rules.ENCODING, "the file changed while it was read")
                 self._tell(None, [changed])
@@ -220,7 +220,7 @@ def _duplicate(first: int) -> Finding:
     return finding(rules.DUPLICATE, f"row {first} names this device already")
 
 
-def _halted(source: Source, halt: HaltError) -> Problem:
+def halted(source: Source, halt: HaltError) -> Problem:
     return problem(source.name, halt.row, halt.finding)
 
 

@@ -61,7 +61,7 @@ def validate(
         found(problem)
 
     for batch in batches:
-        devices += check_batch(_source(batch), options, report).devices
+        devices += check_batch(source_of(batch), options, report).devices
     return Validation(devices=devices, problems=tuple(problems))
 
 
@@ -91,7 +91,7 @@ def read_batch(
         reason=None if reason is None else Reason(reason),
         reference=reference,
     )
-    source = _source(batch)
+    source = source_of(batch)
     intake = read(source, options)
     warn(tuple(each for each in intake.problems if each.severity is Severity.WARNING))
     if intake.batch is None:
@@ -168,7 +168,8 @@ def with_hashes_read(batch: Batch) -> Batch:
     return replace(batch, devices=devices)
 
 
-def _source(batch: ByName | Source) -> Source:
+def source_of(batch: ByName | Source) -> Source:
+    """Where the bytes of a batch come from; it is opened later."""
     from partner_tools.intake.source import Source, source_at
 
     return batch if isinstance(batch, Source) else source_at(str(batch))

@@ -109,9 +109,12 @@ class Cleaning:
 
 def begin(cleaning: Cleaning, handoff: Path, wishes: CleanupWishes) -> RunResult:
     """Begin a cleanup with a handoff and take it to its end. See `Workspace.cleanup`."""
+    from partner_tools.workspace.sign_in import graph_tokens
+
     document = read_handoff(handoff)
     received = received_from(document, handoff)
     wishes = replace(wishes, report=wishes.report or handoff.parent)
+    graph_tokens(cleaning.config, _tenant_of(received))  # a run needs somebody to sign in
     with cleaning.ledger.hold(cleaning.run):
         _store(cleaning, document, received, handoff, wishes)
         cleaning.onlooker.began(cleaning.run)

@@ -84,7 +84,11 @@ def _stop(ledger: Ledger, record: RunRecord) -> Stop | None:
     payload = ledger.last_stop(record.run)
     if not payload.get("detail"):
         return None
-    return Stop(detail=payload["detail"], remedy=payload.get("remedy") or None)
+    return Stop(
+        detail=payload["detail"],
+        remedy=payload.get("remedy") or None,
+        rule=payload.get("rule") or "",
+    )
 
 
 def _accounts(ledger: Ledger, record: RunRecord) -> Mapping[int, Mapping[str, Any]]:

@@ -55,7 +55,7 @@ def channel_tokens(config: Config) -> TokenSource:
             rule="no-token",
             remedy=f"set {HANDED_IN}, or choose another auth.mode",
         )
-    return _tokens_of(config, read_app(config), mode)
+    return _tokens_of(config, read_app(config, instead_of=HANDED_IN), mode)
 
 
 def graph_tokens(config: Config, tenant: str) -> TokenSource:
@@ -77,7 +77,7 @@ def graph_tokens(config: Config, tenant: str) -> TokenSource:
                 rule="other-tenant",
                 remedy=f"mint a token in the tenant {tenant}, or set graph.access in the profile",
             )
-    app = read_app(config)
+    app = read_app(config, instead_of=GRAPH_HANDED_IN)
     audience = graph_audience(config.text("urls", "graph"))
     mode = config.text("graph", "access") or config.text("auth", "mode") or "app"
     return _tokens_of(config, replace(app, tenant=tenant, audience=audience), mode)
@@ -99,12 +99,17 @@ def _tokens_of(config: Config, app: App, mode: str) -> TokenSource:
     return user_signed_in(app, door=door, store=store)
 
 
-def read_app(config: Config) -> App:
-    """The app registration. Raises AuthError where the profile does not name it."""
+def read_app(config: Config, *, instead_of: str | None = None) -> App:
+    """The app registration. Raises AuthError where the profile does not name it.
+
+    `instead_of` is the variable whose token would do as well.
+    """
     tenant, client_id = config.text("auth", "tenant"), config.text("auth", "client_id")
     if tenant is None or client_id is None:
         raise AuthError(
-            "there is no token: neither PARTNER_TOOLS_ACCESS_TOKEN nor an app registration is set",
+            f"there is no token: neither {instead_of} nor an app registration is set"
+            if instead_of
+            else "no app registration is set, and only by one can somebody sign in",
             rule="no-token",
             remedy="run `partner-tools config init`, or set PARTNER_TOOLS_TENANT, "
             "PARTNER_TOOLS_CLIENT_ID and PARTNER_TOOLS_CLIENT_SECRET",

@@ -1,0 +1,77 @@
+"""The help pages: a command's own options before those that all have, and nothing cut off."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Final
+
+import click
+
+from partner_tools.cli.options import COMMON_NAMES
+
+UNBROKEN_HYPHEN: Final = "\u2011"
+"""Stands for a hyphen while lines are broken: `partner-center` and `--max-devices` stay whole."""
+
+
+class Page(click.HelpFormatter):
+    """Breaks lines at blanks only; click breaks them at hyphens as well."""
+
+    def write_text(self, text: str) -> None:
+        """Write a paragraph."""
+        super().write_text(_held_together(text))
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        """Write names with what they mean."""
+        held = [(first, _held_together(second)) for first, second in rows]
+        super().write_dl(held, col_max, col_spacing)
+
+    def getvalue(self) -> str:
+        """The page."""
+        return super().getvalue().replace(UNBROKEN_HYPHEN, "-")
+
+
+class PageContext(click.Context):
+    """A context whose help is a `Page`."""
+
+    formatter_class = Page
+
+
+class OwnFirst(click.Command):
+    """A command whose help lists its own options before those of every command."""
+
+    context_class = PageContext
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the options in their two sections."""
+        listed = [
+            (each.name in COMMON_NAMES, record)
+            for each in self.get_params(ctx)
+            if isinstance(each, click.Option) and (record := each.get_help_record(ctx)) is not None
+        ]
+        for title, common in (("Options", False), ("Options of every command", True)):
+            if rows := [record for is_common, record in listed if is_common is common]:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+class Whole(click.Group):
+    """A group whose help gives the first paragraph of each command whole; click cuts it off."""
+
+    context_class = PageContext
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands in the order in which they were added."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary(each)) for name, each in self.commands.items()])
+
+
+def summary(command: click.Command) -> str:
+    """The first paragraph of a command's help, in one line."""
+    return " ".join(inspect.cleandoc(command.help or "").split("\n\n")[0].split())
+
+
+def _held_together(text: str) -> str:
+    return text.replace("-", UNBROKEN_HYPHEN)

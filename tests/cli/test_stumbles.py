@@ -1,0 +1,146 @@
+"""What a user stumbles on once: each answered with what happened and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from partner_tools.cli.output import broken, fitted
+from partner_tools.sandbox import Sandbox, seed_from
+from tests.cli.program import Program, customer, program_for, world
+
+DOMAIN = "contoso.onmicrosoft.com"
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    seed = world(customer({"B": [{"serialNumber": f"SN-{number}"} for number in range(4)]}))
+    with Sandbox(seed_from(seed)) as running:
+        yield running
+
+
+@pytest.fixture
+def program(sandbox: Sandbox, tmp_path: Path) -> Program:
+    return program_for(sandbox, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("short", "short"),
+        ("one two three four", "one two\n  three\n  four"),
+        ("  next: run `a b c d e` now", "  next:\n    run\n    `a b c d e`\n    now"),
+        ("next: partner-tools resume 20260417", "next: partner-tools resume 20260417"),
+        ("https://example.test/long", "https://example.test/long"),
+    ],
+)
+def test_a_line_is_broken_between_words_and_no_command_is(line: str, expected: str) -> None:
+    assert broken(line, 9) == expected
+
+
+def test_in_a_pipe_no_line_is_broken() -> None:
+    assert fitted("word " * 100, StringIO()) == "word " * 100
+
+
+def test_what_is_not_said_is_asked_for_with_the_usage_of_its_command(program: Program) -> None:
+    result = program("inventory")
+
+    assert result.exit_code == 2
+    assert "partner-tools inventory [OPTIONS]" in result.stderr
+    assert "--customer" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "hint"),
+    [
+        (("runs", "cancel"), 2, "one run"),
+        (("runs", "--since", "yesterday"), 2, "write 2026-04-17"),
+        (("schema", "btach"), 2, "did you mean 'batch'?"),
+        (("auth", "stauts"), 2, "Did you mean 'status'?"),
+        (("trace", "GHOST"), 0, "next: "),
+        (("auth", "login"), 4, "no app registration is set"),
+        (("hash", "check", "missing.csv"), 3, "No such file"),
+        (("ledger", "verify"), 0, "is empty: there is nothing to prove"),
+        (("ledger", "export", "--customer", "nobody.example"), 3, "has a customer 'nobody"),
+        (("inventory", "--customer", DOMAIN, "--serial", "GHOST"), 0, "leave out a filter"),
+    ],
+)
+def test_a_stumble_is_followed_by_what_to_do(
+    arguments: tuple[str, ...], exit_code: int, hint: str, program: Program
+) -> None:
+    result = program(*arguments)
+
+    assert (result.exit_code, hint in result.stderr) == (exit_code, True), result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_table_is_no_hash_and_a_bad_hash_is_named_by_its_line(program: Program) -> None:
+    table = program("hash", "decode", program.batch("Serial,Hardware Hash\nSN-1,abc\n"))
+    junk = program("hash", "decode", "-", stdin="\nabc\n")
+
+    assert "hash check" in table.stderr
+    assert "standard input:2: the hardware hash has 3 characters" in junk.stderr
+
+
+def test_whose_token_it_is_stands_there_in_words(program: Program) -> None:
+    said = program("auth", "status").stdout
+
+    assert "app only:       yes" in said
+    assert "True" not in said and "None" not in said and "[]" not in said
+
+
+def test_a_run_that_its_batch_stopped_names_the_devices_once_and_offers_no_resume(
+    program: Program,
+) -> None:
+    result = program(
+        *("deregister", program.serials("SN-0", "SN-1", "SN-2"), "--via", "partner-center"),
+        *("--customer", "contosso.onmicrosoft.com", "--yes"),
+    )
+
+    assert result.exit_code == 3
+    assert result.stdout.count("the run stopped before it") == 1
+    assert "3 devices" in result.stdout
+    assert "resume" not in result.output
+
+
+def test_a_list_of_runs_leaves_out_what_none_of_them_has(program: Program) -> None:
+    options = ("--via", "partner-center", "--customer", DOMAIN, "--dry-run")
+    program("deregister", program.serials("SN-0"), *options)
+    bare = program("runs").stdout
+    program("deregister", program.serials("SN-0"), *options, "--batch-id", "RMA-1")
+
+    assert "batch" not in bare and "depot" not in bare
+    assert "RMA-1" in program("runs").stdout
+
+
+def test_a_cleanup_that_nobody_can_sign_in_for_leaves_no_run(
+    program: Program, tmp_path: Path
+) -> None:
+    done = program(
+        *("deregister", program.serials("SN-3"), "--via", "partner-center", "--customer", DOMAIN),
+        *("--yes", "--settle", "0", "--report", tmp_path / "handoff", "--format", "json"),
+    )
+    assert done.exit_code == 0, done.output
+    (handoff,) = (tmp_path / "handoff").glob("*.json")
+    own = Program(tmp_path, {**program.environment, "PARTNER_TOOLS_LEDGER": str(tmp_path / "o.db")})
+
+    result = own("cleanup", handoff)
+
+    assert (result.exit_code, "PARTNER_TOOLS_GRAPH_TOKEN" in result.stderr) == (4, True)
+    assert own.json("runs")["runs"] == []
+
+
+def test_the_demo_names_its_own_files_and_what_comes_after_it(tmp_path: Path) -> None:
+    folder = tmp_path / "handoff"
+    folder.mkdir()
+    (folder / "handoff-of-yesterday.html").write_text("", encoding="utf-8")
+
+    result = Program(tmp_path)("demo", "-o", folder)
+
+    assert result.exit_code == 0, result.output
+    assert "yesterday" not in result.stdout
+    assert "next: partner-tools doctor" in result.stderr
+    assert "verify --outstanding" not in result.stderr
