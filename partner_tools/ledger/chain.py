@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from partner_tools.canonical import digest_of_bytes
 from partner_tools.ledger.records import RunHead
@@ -37,6 +38,19 @@ def link(
     """
     content = _ENCODER.encode([previous, run, n, at, kind, device, payload])
     return digest_of_bytes(content.encode("ascii"))
+
+
+def rehash(event: Mapping[Any, Any], payload: str) -> str:
+    """The hash that an event has by its content, stored or exported; `payload` as for `link`."""
+    return link(
+        previous=event["previous"],
+        run=event["run"],
+        n=event["n"],
+        at=event["at"],
+        kind=event["kind"],
+        device=event["device"],
+        payload=payload,
+    )
 
 
 def digest_of_heads(heads: Iterable[RunHead]) -> str:

@@ -30,7 +30,7 @@ def _edit(event: Any, heads: dict[str, tuple[int, str]]) -> Finding | None:
     run, n, payload = event["run"], event["n"], event["payload"]
     before, heads[run] = heads.get(run), (n, event["hash"])
     wrong = None
-    if _rehash(event) != event["hash"]:
+    if chain.rehash(event, event["payloadDigest"]) != event["hash"]:
         wrong = "altered-event", "its hash is not that of its content"
     elif payload is not None and _digest(payload) != event["payloadDigest"]:
         wrong = "altered-payload", "its payload is not the one that was stored"
@@ -41,18 +41,6 @@ def _edit(event: Any, heads: dict[str, tuple[int, str]]) -> Finding | None:
     if wrong is None:
         return None
     return Finding(rule=wrong[0], run=RunId(run), n=n, message=f"run {run}, event {n}: {wrong[1]}")
-
-
-def _rehash(event: Any) -> str:
-    return chain.link(
-        previous=event["previous"],
-        run=event["run"],
-        n=event["n"],
-        at=event["at"],
-        kind=event["kind"],
-        device=event["device"],
-        payload=event["payloadDigest"],
-    )
 
 
 def _digest(payload: Any) -> str:

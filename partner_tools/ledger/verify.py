@@ -105,7 +105,7 @@ def _link_edits(
         yield "missing-event", f"the one before it is {before.head_n}"
     elif event["previous"] != before.head_hash:
         yield "broken-chain", "it does not follow the one before it"
-    if not _agrees(lambda: _rehash(event), event["hash"]):
+    if not _agrees(lambda: chain.rehash(event, event["payload_digest"]), event["hash"]):
         yield "altered-event", "its hash is not that of its content"
     if event["payload"] is None:
         if purged_at is None:
@@ -119,18 +119,6 @@ def _agrees(compute: Callable[[], str], stored: object) -> bool:
         return compute() == stored
     except _UNREADABLE:
         return False
-
-
-def _rehash(event: RowMapping) -> str:
-    return chain.link(
-        previous=event["previous"],
-        run=event["run"],
-        n=event["n"],
-        at=event["at"],
-        kind=event["kind"],
-        device=event["device"],
-        payload=event["payload_digest"],
-    )
 
 
 def _walk_over(walk: _Walk, event: RowMapping) -> None:
