@@ -56,14 +56,15 @@ def read_json(text: str, file: str) -> JsonBatch:
 
 def json_lines_rows(lines: Iterator[str], file: str) -> Iterator[Item]:
     """Every device of JSON Lines, and every problem of a line's form. Blank lines are none."""
+    cursor = _Cursor("", 0)
     for number, line in enumerate(lines, start=1):
         text = line.strip(" \t\n\r")
         if text:
-            yield from _line(text, number, file)
+            yield from _line(cursor, text, number, file)
 
 
-def _line(text: str, number: int, file: str) -> Iterator[Item]:
-    cursor = _Cursor(text, 0)
+def _line(cursor: _Cursor, text: str, number: int, file: str) -> Iterator[Item]:
+    cursor.begin(text)
     try:
         value = cursor.value()
         cursor.finish()
@@ -91,11 +92,14 @@ def _items(value: object, row: int, file: str, twice: list[str]) -> Iterator[Ite
     yield Row(row, None)
 
 
+_NESTING = (dict, list)
+
+
 def _is_deep(value: object, left: int) -> bool:
-    if not isinstance(value, dict | list):
+    if not isinstance(value, _NESTING):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return not left or any(_is_deep(one, left - 1) for one in inner)
+    return not left or any(_is_deep(one, left - 1) for one in inner if isinstance(one, _NESTING))
 
 
 def _read_batch(cursor: _Cursor, file: str) -> JsonBatch:
@@ -143,6 +147,11 @@ class _Cursor:
         self._decode = json.JSONDecoder(
             object_pairs_hook=self._object, parse_constant=_refuse_constant
         ).raw_decode
+
+    def begin(self, text: str) -> None:
+        """Go to the start of another text, with nothing remembered of the last one."""
+        self.text, self.place = text, 0
+        self._twice.clear()
 
     def peek(self) -> str:
         """The next character that is no blank; nothing at the end."""

@@ -174,6 +174,18 @@ def test_nul_in_utf16_is_told_with_its_line() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes with a path")
+def test_one_line_of_json_tells_nothing_of_the_next() -> None:
+    twice = '{"serialNumber": "5CG1", "serialNumber": "5CG2"'
+    lines = ['{"serialNumber": "5CG3"}', twice, '{"serialNumber": "5CG4"}', twice + "}"]
+
+    intake = read("\n".join(lines).encode())
+
+    assert [(one.row, one.rule) for one in intake.problems] == [
+        (2, "json-syntax"),
+        (4, "duplicate-key"),
+    ]
+
+
 def test_pipe_with_a_path_is_read_once() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"Serial\nA1\n")
