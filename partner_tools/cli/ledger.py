@@ -304,8 +304,12 @@ def verify_export(call: Call, file: Path, signed_by: tuple[str, ...]) -> int:
         if each.key in trusted and is_valid(each, Purpose.EXPORT, digest_of_bytes(content))
     ]
     lines = content.splitlines() if content.startswith(b"{") else []
+    if not lines and document is None:
+        raise _unprovable(file)
     found = [each.message for each in check_exported(lines) if each is not None]
-    if document is not None and not names:
+    if signed_by and document is None:
+        found.append("no signature stands beside the file")
+    elif document is not None and not names:
         found.append("no signature beside the file is a valid one of somebody trusted")
     if call.output == "json":
         signed = {"signed": document is not None, "signedBy": names}
@@ -316,3 +320,12 @@ def verify_export(call: Call, file: Path, signed_by: tuple[str, ...]) -> int:
     by = f"signed by {', '.join(names)}" if names else "no signature was checked"
     click.echo(clean(f"{'NOT whole' if found else 'whole'}, {len(lines)} events, {by}"))
     return LedgerError.exit_code if found else 0
+
+
+def _unprovable(file: Path) -> InputError:
+    return InputError(
+        f"{str(file)!r} has no events in JSON Lines, whose hashes would prove them, "
+        "and no signature stands beside it",
+        rule="export-unprovable",
+        remedy="name a file that `partner-tools ledger export -o` wrote; a CSV has to be signed",
+    )

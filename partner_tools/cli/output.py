@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import errno
 import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import click
@@ -26,14 +27,19 @@ _TYPED = re.compile(r"\s*(?:next: |\$ )?partner-tools\s")
 """Lines that are a command to paste: those are broken by nobody but the terminal."""
 
 
-def print_whatever_comes() -> None:
-    """Print foreign text on a console that lacks its letters as escapes, instead of failing.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk is full where standard output or a temporary file goes: no bug."""
 
-    A Windows console or pipe may speak code page 1252 or 437; stderr escapes by itself.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
+
+@contextmanager
+def telling_of_no_room() -> Iterator[None]:
+    """Say where there is no room for the result, instead of failing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        tell(f"the result cannot be written: {error.strerror}")
 
 
 def print_json(document: Mapping[str, Any]) -> None:

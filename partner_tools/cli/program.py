@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -14,7 +13,14 @@ import click
 from partner_tools.cli.commands import load, sections
 from partner_tools.cli.help import OwnFirst, Whole
 from partner_tools.cli.options import Common, common, take_common
-from partner_tools.cli.output import print_error, print_json, print_whatever_comes, tell
+from partner_tools.cli.output import (
+    NO_ROOM,
+    print_error,
+    print_json,
+    tell,
+    telling_of_no_room,
+)
+from partner_tools.cli.streams import print_whatever_comes
 from partner_tools.errors import (
     InputError,
     Interrupted,
@@ -25,8 +31,7 @@ from partner_tools.errors import (
 from partner_tools.workspace.stopping import StopSign
 
 EXIT_BUG = 1
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""A disk is full where standard output or a temporary file goes: no bug."""
+NO_ROOM_RULE = "no-room"
 WITHOUT_DOCUMENT = (Interrupted, UnknownRunError)
 """An unknown run is a misuse of the command line, and those print nothing on stdout."""
 
@@ -84,13 +89,14 @@ class Program(Whole):
         except (click.Abort, KeyboardInterrupt):
             _end(call, Interrupted("interrupted"))
             ctx.exit(Interrupted.exit_code)
-        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+        except (click.ClickException, click.exceptions.Exit):
             raise
         except OSError as error:
             if error.errno not in NO_ROOM:
                 _report_bug(ctx)
-            _end(call, _without_room(error))
-            ctx.exit(InputError.exit_code)
+            without_room = _without_room(call, error)
+            _end(call, without_room)
+            ctx.exit(without_room.exit_code)
         except Exception:  # noqa: BLE001 - the one place where a bug is reported as such
             _report_bug(ctx)
 
@@ -130,15 +136,6 @@ def _logging(common: Common) -> AbstractContextManager[None]:
 def _end(call: Call, error: PartnerToolsError) -> None:
     """Print what there is to print: the run's result, or the error as JSON; then what to do."""
     print_error(error)
-    try:
-        _print_end(call, error)
-    except OSError as unwritable:
-        if unwritable.errno not in NO_ROOM:
-            raise
-        tell(f"the result cannot be written: {unwritable.strerror}")
-
-
-def _print_end(call: Call, error: PartnerToolsError) -> None:
     if call.breaking_off is not None:
         last_words = call.breaking_off(error)
         if last_words:
@@ -146,7 +143,8 @@ def _print_end(call: Call, error: PartnerToolsError) -> None:
     elif call.output == "json" and not isinstance(error, WITHOUT_DOCUMENT):
         from partner_tools.result import error_document
 
-        print_json(error_document(error))
+        with telling_of_no_room():
+            print_json(error_document(error))
 
 
 def _report_bug(ctx: click.Context) -> NoReturn:
@@ -156,10 +154,10 @@ def _report_bug(ctx: click.Context) -> NoReturn:
     ctx.exit(EXIT_BUG)
 
 
-def _without_room(error: OSError) -> InputError:
-    return InputError(
-        f"the output cannot be written: {error.strerror}",
-        rule="no-room",
-        remedy="make room, or write it elsewhere; what was done is in the ledger: "
-        "`partner-tools runs`",
-    )
+def _without_room(call: Call, error: OSError) -> PartnerToolsError:
+    """A run that began is no invalid input: its removals are in the ledger, and `resume` tells."""
+    message = f"the output cannot be written: {error.strerror}"
+    if call.breaking_off is None:
+        return InputError(message, rule=NO_ROOM_RULE, remedy="make room, or write it elsewhere")
+    remedy = "make room, or write it elsewhere; what was done is in the ledger, and resuming the "
+    return Interrupted(message, rule=NO_ROOM_RULE, remedy=f"{remedy}run prints its result")

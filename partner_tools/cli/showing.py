@@ -17,6 +17,7 @@ from partner_tools.cli.output import (
     print_steps,
     tallied,
     tell,
+    telling_of_no_room,
 )
 from partner_tools.cli.progress import Progress
 from partner_tools.errors import Interrupted, PartnerToolsError
@@ -88,8 +89,8 @@ class Showing(Onlooker):
 
     def ended(self, result: RunResult) -> None:
         """Print the run's result."""
-        self.call.breaking_off = self.call.going_on = None
         self.show(result)
+        self.call.breaking_off = self.call.going_on = None
 
     def show(self, result: RunResult) -> None:
         """Print the result in the form that was asked for, and write it for a build server."""
@@ -111,7 +112,8 @@ class Showing(Onlooker):
         if self._run is None:
             return None
         result = read_result(self.ledger, self._run)
-        self.show(result)
+        with telling_of_no_room():
+            self.show(result)
         if error.rule in OF_THE_BATCH:
             return None
         resumable = isinstance(error, Interrupted) or result.state in RESUMABLE

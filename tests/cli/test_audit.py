@@ -109,6 +109,45 @@ def test_every_edit_of_an_export_is_found(
     assert unsigned.exit_code == (0 if edit is _drop else 6), unsigned.output
 
 
+def test_a_missing_signature_is_found_where_one_is_asked_for(
+    program: Program, signed: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Whoever takes lines out of the file would take its signature away too."""
+    file, public = signed
+    kept = file.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]
+    (tmp_path / "audit.jsonl").write_text("".join(kept), encoding="utf-8")
+
+    found = check(program, tmp_path / "audit.jsonl", public, exit_code=6)
+
+    assert found["findings"] == ["no signature stands beside the file"]
+
+
+@pytest.mark.parametrize("content", [b"", b"Serial number\nSN-1\n", "{}\n".encode("utf-16")])
+def test_a_file_that_is_no_export_is_never_called_whole(
+    program: Program, tmp_path: Path, content: bytes
+) -> None:
+    """A batch, an empty file, what an old PowerShell redirects: nothing in them proves anything."""
+    (tmp_path / "audit.jsonl").write_bytes(content)
+
+    result = program("ledger", "verify", "--export", tmp_path / "audit.jsonl")
+
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "ledger export -o" in result.stderr
+
+
+def test_a_csv_is_proved_by_its_signature_alone(
+    program: Program, signed: tuple[Path, str], tmp_path: Path
+) -> None:
+    _, public = signed
+    file, key = tmp_path / "audit.csv", program.folder / "key.pfx"
+    program("ledger", "export", "--format", "csv", "-o", file, "--sign", "--key", key)
+    assert check(program, file, public)["whole"]
+
+    file.write_bytes(file.read_bytes().replace(b"removed", b"absent"))
+
+    assert not check(program, file, public, exit_code=6)["whole"]
+
+
 def test_a_signature_of_nobody_trusted_counts_for_nothing(
     program: Program, signed: tuple[Path, str]
 ) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -34,12 +35,14 @@ def program(sandbox: Sandbox, tmp_path: Path) -> Program:
     return program_for(sandbox, tmp_path)
 
 
-def start(program: Program, *arguments: str) -> subprocess.Popen[str]:
+def start(
+    program: Program, *arguments: str, stdout: IO[str] | int = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """Start the program as a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "partner_tools", *arguments],
         env={**os.environ, **program.environment},
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],
@@ -158,3 +161,44 @@ def test_a_run_that_died_is_cancelled_and_what_had_left_is_settled(
     assert "unknown" not in counts
     assert counts["pending"] == len(SERIALS) - sent
     assert len(sandbox.log.of("delete-device")) == sent
+
+
+def removing(program: Program, *serials: str) -> tuple[str, ...]:
+    """The command that removes these devices and prints a line for each."""
+    named = ("--via", "partner-center", "--customer", CONTOSO, "--yes", "--settle", "0")
+    return ("deregister", str(program.serials(*serials)), *named, "--output", "jsonl")
+
+
+def test_a_reader_who_leaves_ends_no_run(program: Program, sandbox: Sandbox) -> None:
+    """`| head -1`: the rest is not printed, everything else is as it would have been."""
+    process = start(program, *removing(program, *SERIALS[:6], "SN-NOWHERE"), "--max-rate", "5")
+    assert process.stdout is not None
+    assert process.stderr is not None
+
+    first = json.loads(process.stdout.readline())
+    process.stdout.close()
+
+    assert process.wait(timeout=60) == 7
+    assert first["outcome"] == "not-found"
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+    assert len(sandbox.log.of("delete-device")) == 6
+    assert program.json("runs")["runs"][0]["state"] == "finished"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the full device is Linux's")
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_a_full_disk_behind_stdout_leaves_a_run_whose_result_resume_prints(
+    program: Program, form: str
+) -> None:
+    """Something was removed, so 3 would be wrong; where nothing else failed, all of it was."""
+    arguments = (*removing(program, *SERIALS[:4])[:-1], form)
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ended = start(program, *arguments, stdout=full)
+        _, stderr = ended.communicate(timeout=60)
+    run = program.json("runs")["runs"][0]["run"]
+
+    assert ended.returncode == 130
+    assert "No space left" in stderr
+    assert stderr.splitlines()[-1] == f"partner-tools resume {run}"
+    assert program.json("resume", run)["counts"] == {"removed": 4}
