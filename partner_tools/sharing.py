@@ -22,6 +22,11 @@ SLICE: Final = 64
 """Permits handed out at once, at most."""
 ABSENT: Final = 2.0
 """Who has not asked for so long waits no more: its process may be dead."""
+LATE: Final = 0.5
+"""Who has not asked for so long is not waited for; its turns are kept."""
+LEAD: Final = 0.5
+"""The share of what is handed out ahead by which a party may go before others' turns: who asks
+late, or never again, does not leave permits unused meanwhile, and has its turns afterwards."""
 FORGOTTEN: Final = 900.0
 """A pace that nobody used for so long begins anew from what it learned."""
 WEIGHT_PER_PRIORITY: Final = 2.0
@@ -113,21 +118,24 @@ def lease(
 ) -> tuple[Shared, tuple[tuple[Party, Permit], ...]]:
     """Hand out the permits that are due soon to the parties of one process.
 
-    `wishes` is how many permits it wants for each of its parties, `horizon` how far ahead. What is
-    due to a party of another process is left to it until its moment has come; then whoever asks
-    may have it.
+    `wishes` is how many permits it wants for each of its parties, `horizon` how far ahead. Its
+    parties may go before those of other processes by what is handed out ahead, because these may
+    be slow to ask or dead; then what is due to another party is left to it until its moment has
+    come, when whoever asks may have it.
     """
     turns = _wished(shared.turns, process, wishes, now)
     had = {party: turn.had for party, turn in turns.items() if turn.wishes}
     mine = {party: count for party, count in wishes.items() if count > 0}
+    awaited = [party for party, turn in turns.items() if _is_awaited(turn, process, now)]
     pace, granted = shared.pace, list[tuple[Party, Permit]]()
+    lead = pace.rate * horizon * LEAD
     while mine and len(granted) < SLICE:
         at = pacing.due(pace, now)
-        next_party = min(had, key=lambda party: (had[party], party))
-        if at > now + horizon or (next_party not in mine and at > now):
+        next_party = min(mine, key=lambda party: (had[party], party))
+        least = min((had[party] for party in awaited), default=had[next_party])
+        too_far = (had[next_party] - least) * next_party.weight > lead
+        if at > now + horizon or (at > now and too_far):
             break
-        if next_party not in mine:
-            next_party = min(mine, key=lambda party: (had[party], party))
         pace, permit = pacing.reserve(pace, now)
         granted.append((next_party, permit))
         had[next_party] += 1.0 / next_party.weight
@@ -189,6 +197,11 @@ def _wished(
         if seen > now - ABSENT:
             after[party] = replace(turn, wishes=asked, seen=seen)
     return _levelled(turns, after)
+
+
+def _is_awaited(turn: Turn, process: str, now: float) -> bool:
+    """Whether another process asked for the party so lately that it will take what is left."""
+    return any(name != process and asked > now - LATE for name, (_, asked) in turn.wishes.items())
 
 
 def _levelled(before: Mapping[Party, Turn], after: dict[Party, Turn]) -> dict[Party, Turn]:

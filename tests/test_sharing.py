@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,6 +82,33 @@ def test_a_process_that_died_holds_nobody_up() -> None:
     assert set(shared.turns) == {LEIPZIG, LYON}
     shared, _ = sharing.lease(shared, "a", {LEIPZIG: 1}, 5.0)
     assert set(shared.turns) == {LEIPZIG}
+
+
+@pytest.mark.parametrize("rate", [20.0, 60.0, 150.0])
+@pytest.mark.parametrize("kill_every", [8.0, None], ids=["killed", "alive"])
+def test_processes_that_ask_slowly_or_die_leave_no_permits_unused(
+    rate: float, kill_every: float | None
+) -> None:
+    """Three workers of four depots each ask every 30 to 120 ms; each replacement takes 4 s."""
+    parties = [Party(depot=f"d{number}") for number in range(12)]
+    chance = random.Random(1)  # noqa: S311 - a repeatable course
+    asks = {f"p{number}": chance.uniform(0.0, 0.1) for number in range(3)}
+    depots = {name: parties[4 * n : 4 * n + 4] for n, name in enumerate(asks)}
+    shared, got, kill_at = known(rate), Counter[Party](), kill_every or math.inf
+    while (at := min(asks.values())) < 25.0:
+        name = min(asks, key=asks.__getitem__)
+        del asks[name]
+        if at > kill_at:
+            kill_at += kill_every or math.inf
+            successor = f"after {name}"
+            depots[successor], asks[successor] = depots[name], at + 4.0
+            continue
+        shared, granted = sharing.lease(shared, name, dict.fromkeys(depots[name], 8), at)
+        got.update(party for party, _ in granted)
+        asks[name] = at + chance.uniform(0.03, 0.12)
+    assert got.total() >= 0.98 * rate * 25.0
+    if kill_every is None:
+        assert min(got.values()) >= 0.95 * max(got.values())
 
 
 def test_a_429_seen_by_one_stops_all() -> None:
