@@ -2,7 +2,7 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check static audit format test docs wheel sbom hashes crash faults fuzz chaos bench bench-fleet bench-quick
+.PHONY: check static audit format test docs wheel sbom hashes crash faults fuzz chaos bench bench-quick
 
 check: static audit test
 
@@ -56,13 +56,9 @@ fuzz:
 chaos:
 	$(PYTHON) -m tests.fleet.chaos
 
-# All benchmarks, some 20 minutes on a quiet machine; writes docs/benchmarks.json and docs/benchmarks.md.
+# All benchmarks, some 30 minutes on a quiet machine; writes docs/benchmarks.json and docs/benchmarks.md.
 bench:
 	$(PYTHON) -m tests.bench
-
-# The fleet's, which need PostgreSQL.
-bench-fleet:
-	$(PYTHON) -m tests.bench.fleet
 
 # Their mechanism only: counts and correctness, never time. `make test` runs it too.
 bench-quick:

@@ -37,6 +37,7 @@ BENCHES = (
     "oem_direct",
     "graph_probing",
     "sandbox_requests",
+    "fleet",
 )
 
 

@@ -102,10 +102,11 @@ def restart(server: Any) -> None:
 
 
 class Workers:
-    """Worker processes; a dead one is replaced at once, as systemd would."""
+    """Worker processes with these options; a dead one is replaced at once, as systemd would."""
 
-    def __init__(self, program: Program, number: int) -> None:
+    def __init__(self, program: Program, number: int, *options: str) -> None:
         self._environment = {**os.environ, **program.environment}
+        self._options = options
         self._running = [self._start() for _ in range(number)]
         self._begun = [time.time()] * number
 
@@ -132,7 +133,7 @@ class Workers:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "partner_tools", "worker", "--takeover", "6"],
+            [sys.executable, "-m", "partner_tools", "worker", *self._options],
             env=self._environment,
             cwd=ROOT,
             stderr=subprocess.DEVNULL,
@@ -158,7 +159,7 @@ def endure(plan: Plan) -> Seen:
         if plan.known is not None:
             host = origin(sandbox.announce()["urls"]["partnerCenter"])
             ledger.remember_rate("partner-center", f"{host}|", plan.known, datetime.now(UTC))
-        workers = Workers(program, plan.workers)
+        workers = Workers(program, plan.workers, "--takeover", "6")
         stack.callback(workers.stop)
         stack.enter_context(sampled(url, workers.starting, seen.samples))
         rush = _disturb(plan, seen, program, server, workers, ledger, names, runs)
