@@ -162,7 +162,7 @@ def measure(*, quick: bool) -> Iterator[Part]:
             bench = Bench(ledger, devices, [0])
             yield _throughput(bench, rounds, folder)
             yield _statement(bench, rounds, 20 if quick else 2_000)
-            yield _share(bench, rounds, int(RATE * (0.2 if quick else 4)))
+            yield _share(bench, rounds, int(RATE * (0.2 if quick else 8)))
         with Ledger.open(url) as ledger:
             yield _whole(ledger, folder)
 
