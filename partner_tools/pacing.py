@@ -1,10 +1,10 @@
 """When to send, and when to try again: decisions over values, nothing here waits.
 
-The services publish no rate, so the rate is learned. A `Pace` starts low and doubles until the
-first 429, which pauses everybody. What had been sent by then tells how fast the service's bucket
-is refilled, for each size that the bucket may have; two overshoots settle which size it is. From
-then on everybody goes just below the rate, and looks above it rarely. All times are seconds of
-one monotonic clock, which the caller reads.
+The services publish no rate, so the rate is learned. A `Pace` starts low and doubles, gently once
+much is under way, until the first 429, which pauses everybody. What had been sent by then tells
+how fast the service's bucket is refilled, for each size that the bucket may have; two overshoots
+settle which size it is. From then on everybody goes just below the rate, and looks above it
+rarely. All times are seconds of one monotonic clock, which the caller reads.
 """
 
 from __future__ import annotations
@@ -154,7 +154,11 @@ FORGOTTEN: Final = 60 * 86_400.0
 """The age in seconds at which a remembered rate is worth nothing."""
 
 RAMP_FACTOR: Final = 2.0
-RAMP_SECONDS: Final = 0.6
+GENTLE_RAMP_FACTOR: Final = 1.4
+RAMP_RISK: Final = 20
+"""The factor is the gentle one from where the other would put more requests than that under way
+at once: all of them are refused when one of them is too many."""
+RAMP_SECONDS: Final = 0.4
 RAMP_PERMITS: Final = 3.0
 """A step of the ramp lasts at least so long, and until an answer tells of a third of it."""
 SATURATED: Final = 0.85
@@ -276,6 +280,8 @@ class Pace:
     """Pauses in a row after which none did."""
     scout: Permit | None = None
     scouting: bool = False
+    granted: float | None = None
+    """The highest rate of the ramp that was tried without a 429."""
     ceiling: float | None = None
     guesses: tuple[Guess, ...] = ()
     """What each of the last two overshoots told."""
@@ -288,6 +294,15 @@ class Pace:
     step: float = LOOK_STEP
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What a run learned, in requests per second: the limit where the service `refused` more,
+    else a rate that it granted, above which nobody has been."""
+
+    per_second: float
+    refused: bool = True
+
+
 def cold(now: float, *, max_rate: float | None = None) -> Pace:
     """The pace of a run that knows nothing of the service's rate."""
     limit = _limit(max_rate)
@@ -296,17 +311,25 @@ def cold(now: float, *, max_rate: float | None = None) -> Pace:
     )
 
 
-def remembered(rate: float, now: float, *, age: float = 0.0, max_rate: float | None = None) -> Pace:
+def remembered(
+    known: Learned, now: float, *, age: float = 0.0, max_rate: float | None = None
+) -> Pace:
     """The pace of a run that begins with what an earlier one learned, `age` seconds ago.
 
-    The older the memory, the further below it the run starts and the sooner it looks above.
+    The older the memory, the further below it the run starts and the sooner it looks above. What
+    was never refused is where doubling goes on.
     """
+    rate = known.per_second
     if not (math.isfinite(rate) and rate > 0.0) or age >= FORGOTTEN:
         return cold(now, max_rate=max_rate)
     freshness = 1.0 - max(age, 0.0) / FORGOTTEN
     limit = _limit(max_rate)
+    begun = _within(rate * REMEMBERED_MARGIN * (0.5 + freshness / 2), limit)
+    if not known.refused:
+        unbound = cold(now, max_rate=max_rate)
+        return replace(unbound, rate=max(begun, unbound.rate), granted=_within(rate, limit))
     return Pace(
-        rate=_within(rate * REMEMBERED_MARGIN * (0.5 + freshness / 2), limit),
+        rate=begun,
         max_rate=limit,
         phase=Phase.CALM,
         next_at=now,
@@ -397,11 +420,25 @@ def throttled(pace: Pace, permit: Permit, now: float, retry_after: float | None)
     )
 
 
-def learned(pace: Pace) -> float | None:
-    """The rate worth remembering: None before the service or saturation showed one."""
+def learned(pace: Pace) -> Learned | None:
+    """What is worth remembering: None before any rate was tried.
+
+    A climb spends what the bucket gathered during the pause, so that its rate proves nothing by
+    itself: of a climb that was not finished, no more is remembered than its mean since the pause.
+    """
     if pace.ceiling is not None:
-        return pace.ceiling
-    return pace.rate if pace.phase is not Phase.RAMP else None
+        return Learned(per_second=min(pace.ceiling, _climbed(pace)))
+    if pace.granted is not None:
+        return Learned(per_second=pace.granted, refused=False)
+    return None
+
+
+def _climbed(pace: Pace) -> float:
+    """The mean rate since the pause, while the climb after it lasts."""
+    if pace.phase is not Phase.CLIMB or not pace.marks:
+        return math.inf
+    began = pace.marks[0]
+    return (pace.issued - began.issued) / max(pace.next_at - began.at, SLACK)
 
 
 def _limit(max_rate: float | None) -> float:
@@ -466,7 +503,9 @@ def _ramp(pace: Pace, permit: Permit, now: float) -> Pace:
         return pace
     if not _tried(pace, now):
         return replace(pace, since=now, idle=0.0)
-    return _step(pace, now, pace.rate * RAMP_FACTOR, Phase.RAMP)
+    risk = RAMP_FACTOR * (pace.issued - permit.number)
+    factor = RAMP_FACTOR if risk <= RAMP_RISK else GENTLE_RAMP_FACTOR
+    return _step(replace(pace, granted=pace.rate), now, pace.rate * factor, Phase.RAMP)
 
 
 def _climb(pace: Pace, permit: Permit, now: float) -> Pace:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from partner_tools import pacing
-from partner_tools.pacing import Guess, Mark, Pace, Permit, Phase
+from partner_tools.pacing import Guess, Learned, Mark, Pace, Permit, Phase
 
 HORIZON: Final = 0.1
 """So far ahead permits are handed out. What 429 voids of them may leave before it is known."""
@@ -76,7 +76,7 @@ class Told:
 
 
 def begin(
-    shared: Shared | None, now: float, *, known: float | None, age: float, max_rate: float | None
+    shared: Shared | None, now: float, *, known: Learned | None, age: float, max_rate: float | None
 ) -> Shared:
     """What is shared, or a beginning with the rate that an earlier run learned `age` seconds ago.
 
@@ -86,10 +86,8 @@ def begin(
         return Shared(pace=_started(known, age, now, max_rate), at=now)
     idle = now - shared.at
     if idle > FORGOTTEN:
-        learned = pacing.learned(shared.pace)
-        return Shared(
-            pace=_started(known if learned is None else learned, idle, now, max_rate), at=now
-        )
+        learned = pacing.learned(shared.pace) or known
+        return Shared(pace=_started(learned, idle, now, max_rate), at=now)
     if max_rate is None or max_rate == shared.pace.max_rate:
         return shared
     bounded = replace(shared.pace, max_rate=max_rate, rate=min(shared.pace.rate, max_rate))
@@ -173,7 +171,7 @@ def from_text(text: str | None) -> Shared | None:
         return None
 
 
-def _started(known: float | None, age: float, now: float, max_rate: float | None) -> Pace:
+def _started(known: Learned | None, age: float, now: float, max_rate: float | None) -> Pace:
     if known is None:
         return pacing.cold(now, max_rate=max_rate)
     return pacing.remembered(known, now, age=age, max_rate=max_rate)

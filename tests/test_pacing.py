@@ -29,10 +29,13 @@ from partner_tools.errors import (
 from partner_tools.pacing import (
     FIRST_RATE,
     FORGOTTEN,
+    GENTLE_RAMP_FACTOR,
     MIN_RATE,
     SCOUT_SECONDS,
     GivenUp,
     GiveUp,
+    Learned,
+    Mark,
     Pace,
     Permit,
     Phase,
@@ -248,10 +251,23 @@ def unlimited() -> Service:
     return Service(rate=1e9, size=1.0)
 
 
+def limited(per_second: float) -> Learned:
+    """What is remembered of a service that refused more."""
+    return Learned(per_second=per_second)
+
+
+def limit(pace: Pace) -> float:
+    """The limit that a pace learned."""
+    known = learned(pace)
+    assert known is not None
+    assert known.refused
+    return known.per_second
+
+
 def test_a_cold_pace_starts_low_and_doubles_while_nothing_is_refused() -> None:
-    rates = [cold(0.0).rate, drive(cold(0.0), unlimited(), 0.7)[0].rate]
+    rates = [cold(0.0).rate, drive(cold(0.0), unlimited(), 0.5)[0].rate]
     assert [FIRST_RATE, 2 * FIRST_RATE] == rates
-    pace, _, refused = drive(cold(0.0), unlimited(), 2.6)
+    pace, _, refused = drive(cold(0.0), unlimited(), 1.9)
     assert (Phase.RAMP, 16 * FIRST_RATE, 0) == (pace.phase, pace.rate, refused)
 
 
@@ -259,22 +275,35 @@ def test_the_rate_does_not_run_away_from_what_is_asked_for() -> None:
     """With 20 requests a second asked for, 32 are never tried, so 64 is never promised."""
     pace, served, _ = drive(cold(0.0), unlimited(), 60.0, asks=1 / 20)
     assert 32.0 == pace.rate
-    assert learned(pace) is None
+    assert learned(pace) == Learned(per_second=16.0, refused=False)
     assert len(served) == pytest.approx(20 * 60, rel=0.05)
+
+
+def test_the_ramp_is_gentle_where_much_is_under_way() -> None:
+    """What is under way is refused together, so that it is not doubled."""
+    rates = []
+    for under_way in (10, 11):
+        pace, permits = replace(cold(0.0), rate=100.0), []
+        for _ in range(100):
+            pace, permit = reserve(pace, 0.0)
+            permits.append(permit)
+        answered = permits[-1 - under_way]
+        rates.append(succeeded(pace, answered, answered.at + under_way / 100.0).rate)
+    assert rates == [200.0, pytest.approx(GENTLE_RAMP_FACTOR * 100.0)]
 
 
 @pytest.mark.parametrize("rate", [5.0, 10.0, 30.0, 60.0, 200.0])
 @pytest.mark.parametrize("size", [0.2, 1.0, 5.0])
 def test_the_hidden_rate_of_a_bucket_of_unknown_size_is_found(rate: float, size: float) -> None:
     pace, _, _ = drive(cold(0.0), Service(rate=rate, size=size), 120.0)
-    assert learned(pace) == pytest.approx(rate, rel=max(0.07, 0.2 / (rate * size)))
+    assert limit(pace) == pytest.approx(rate, rel=max(0.07, 0.2 / (rate * size)))
     assert pace.rate < rate
 
 
 @pytest.mark.parametrize("rate", [10.0, 60.0])
 def test_it_is_found_without_retry_after_too(rate: float) -> None:
     pace, _, _ = drive(cold(0.0), Service(rate=rate, size=1.0), 120.0, answers=lambda _: None)
-    assert learned(pace) == pytest.approx(rate, rel=0.07)
+    assert limit(pace) == pytest.approx(rate, rel=0.07)
 
 
 def test_a_rate_that_fell_is_followed() -> None:
@@ -282,14 +311,16 @@ def test_a_rate_that_fell_is_followed() -> None:
     pace, _, _ = drive(cold(0.0), service, 100.0)
     service.rate, service.at = 20.0, 0.0
     service.level, service.locked_until = 20.0, 0.0
-    shifted = replace(remembered(learned(pace) or 0.0, 0.0), guesses=pace.guesses, burst=pace.burst)
+    shifted = replace(remembered(limited(limit(pace)), 0.0), guesses=pace.guesses, burst=pace.burst)
     pace, _, _ = drive(shifted, service, 60.0)
     assert pace.rate == pytest.approx(20.0, rel=0.1)
 
 
 def test_a_rate_that_rose_is_looked_for() -> None:
     """What a look costs is the pause; where that is short, looks are frequent."""
-    pace, _, _ = drive(remembered(30.0, 0.0, age=FORGOTTEN / 2), Service(rate=60.0, size=1.0), 90.0)
+    pace, _, _ = drive(
+        remembered(limited(30.0), 0.0, age=FORGOTTEN / 2), Service(rate=60.0, size=1.0), 90.0
+    )
     assert pace.rate == pytest.approx(60.0, rel=0.1)
 
 
@@ -393,15 +424,36 @@ def test_a_refusal_of_the_very_first_request_teaches_nothing_but_patience() -> N
 def test_a_remembered_rate_is_begun_with_just_below_it(
     known: float, age: float, rate: float
 ) -> None:
-    assert rate == pytest.approx(remembered(known, 0.0, age=age).rate)
+    assert rate == pytest.approx(remembered(limited(known), 0.0, age=age).rate)
 
 
 def test_an_old_memory_is_looked_above_sooner() -> None:
-    fresh, old = remembered(50.0, 0.0), remembered(50.0, 0.0, age=FORGOTTEN / 4)
+    fresh, old = remembered(limited(50.0), 0.0), remembered(limited(50.0), 0.0, age=FORGOTTEN / 4)
     assert fresh.calm > 3 * old.calm
 
 
-@pytest.mark.parametrize("pace", [cold(0.0, max_rate=3.0), remembered(60.0, 0.0, max_rate=3.0)])
+def test_what_was_never_refused_is_where_the_next_run_goes_on_to_double() -> None:
+    pace, _, _ = drive(cold(0.0), unlimited(), 1.9)
+    known = learned(pace)
+    assert known == Learned(per_second=pace.rate / 2, refused=False)
+    again = remembered(known, 0.0)
+    assert (Phase.RAMP, known) == (again.phase, learned(again))
+    assert again.rate == pytest.approx(0.96 * known.per_second)
+    assert remembered(replace(known, per_second=1.0), 0.0).rate == FIRST_RATE
+
+
+def test_a_climb_that_was_not_finished_is_remembered_by_what_it_got() -> None:
+    """The pause filled the bucket, so that the climb's own rate promises too much."""
+    began = Mark(at=10.0, issued=100)
+    climb = replace(cold(0.0), phase=Phase.CLIMB, marks=(began,), issued=150, ceiling=40.0)
+    assert limit(replace(climb, next_at=12.0)) == 25.0
+    assert limit(replace(climb, next_at=11.0)) == 40.0
+    assert limit(replace(climb, next_at=12.0, phase=Phase.CALM)) == 40.0
+
+
+@pytest.mark.parametrize(
+    "pace", [cold(0.0, max_rate=3.0), remembered(limited(60.0), 0.0, max_rate=3.0)]
+)
 def test_the_users_own_bound_is_kept(pace: Pace) -> None:
     pace, served, _ = drive(pace, unlimited(), 100.0)
     assert 3.0 == pace.rate
@@ -465,7 +517,9 @@ def test_no_permit_falls_into_a_pause_and_permits_never_go_back(
     moves: list[tuple[str, float, int, float | None]], max_rate: float | None, known: float | None
 ) -> None:
     pace = (
-        cold(0.0, max_rate=max_rate) if known is None else remembered(known, 0.0, max_rate=max_rate)
+        cold(0.0, max_rate=max_rate)
+        if known is None
+        else remembered(limited(known), 0.0, max_rate=max_rate)
     )
     permits = play(pace, moves)
     for before, permit in permits:

@@ -19,7 +19,8 @@ RUSH = Party(depot="lyon", priority=3)
 
 def known(rate: float) -> Shared:
     """A pace that stays at this rate."""
-    pace = pacing.remembered(rate / pacing.REMEMBERED_MARGIN, 0.0, max_rate=rate)
+    limit = pacing.Learned(per_second=rate / pacing.REMEMBERED_MARGIN)
+    pace = pacing.remembered(limit, 0.0, max_rate=rate)
     return Shared(pace=pace, at=0.0)
 
 

@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from partner_tools import pacing
 from partner_tools.engine.line import Stop
-from partner_tools.pacing import Pace, Permit
+from partner_tools.pacing import Learned, Pace, Permit
 
 GLANCE_SECONDS: Final = 0.25
 """A long wait is cut into pieces: a pause may end early, a turn may come from another thread."""
@@ -61,15 +61,15 @@ class Governor:
     def started(
         cls,
         *,
-        known: float | None = None,
+        known: Learned | None = None,
         age: float = 0.0,
         max_rate: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> Self:
         """A governor for a run that begins now.
 
-        `known` is the rate that an earlier run learned, `age` seconds ago; `max_rate` the user's
-        own bound. Both in requests per second.
+        `known` is what an earlier run learned, `age` seconds ago; `max_rate` the user's own bound
+        in requests per second.
         """
         now = clock()
         if known is None:
@@ -111,8 +111,8 @@ class Governor:
     def close(self) -> None:
         """Nothing is left to do: nobody else takes part."""
 
-    def learned(self) -> float | None:
-        """The rate worth remembering, in requests per second; None when nothing was learned."""
+    def learned(self) -> Learned | None:
+        """What is worth remembering of the rate; None when nothing was learned."""
         with self._state:
             return pacing.learned(self._pace)
 

@@ -17,7 +17,7 @@ from typing import Final, Protocol, TypeVar
 from partner_tools import pacing, sharing
 from partner_tools.engine.governor import GLANCE_SECONDS, Snapshot
 from partner_tools.engine.line import Stop
-from partner_tools.pacing import Pace, Permit
+from partner_tools.pacing import Learned, Pace, Permit
 from partner_tools.sharing import Party, Told
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Exchange(Protocol):
 class Start:
     """What a pace begins with where nobody shares one yet; see `sharing.begin`."""
 
-    known: float | None = None
+    known: Learned | None = None
     age: float = 0.0
     max_rate: float | None = None
 
@@ -126,8 +126,8 @@ class SharedGovernor:
         with self._asking:
             self._ask({})
 
-    def learned(self) -> float | None:
-        """The rate worth remembering, in requests per second; None when nothing was learned."""
+    def learned(self) -> Learned | None:
+        """What is worth remembering of the rate; None when nothing was learned."""
         return pacing.learned(self._pace)
 
     def snapshot(self) -> Snapshot:
@@ -278,6 +278,6 @@ class PartyPace:
         """How things stand for all who share."""
         return self.governor.snapshot()
 
-    def learned(self) -> float | None:
+    def learned(self) -> Learned | None:
         """The rate worth remembering, in requests per second."""
         return self.governor.learned()

@@ -250,7 +250,9 @@ def remembered_rate(connection: Connection, service: str, scope: str) -> Remembe
     if row is None:
         return None
     return RememberedRate(
-        per_second=row["per_second"], learned_at=datetime.fromisoformat(row["learned_at"])
+        per_second=row["per_second"],
+        refused=row["refused"],
+        learned_at=datetime.fromisoformat(row["learned_at"]),
     )
 
 

@@ -138,10 +138,14 @@ class DeviceTrace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RememberedRate:
-    """What a service granted when it was last asked: requests per second, and when."""
+    """What a service granted when it was last asked: requests per second, and when.
+
+    `refused` says whether it refused more, so that this is its limit.
+    """
 
     per_second: float
     learned_at: datetime
+    refused: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,13 +181,19 @@ class Ledger:
         if events:
             self._writer.write([make_draft(event) for event in events])
 
-    def remember_rate(self, service: str, scope: str, per_second: float, at: datetime) -> None:
-        """Remember what a service granted within this scope of its limit."""
+    def remember_rate(
+        self, service: str, scope: str, per_second: float, at: datetime, *, refused: bool = True
+    ) -> None:
+        """Remember what a service granted within this scope of its limit, and if it refused more.
+
+        Durable on return.
+        """
         row = {
             "service": service,
             "scope": scope,
             "per_second": per_second,
             "learned_at": codec.moment_text(at),
+            "refused": refused,
         }
         with self._database.write() as connection:
             insert_new(connection, rates, [row], replace=True)

@@ -8,6 +8,7 @@ The migrations make these tables; a test holds both equal.
 from __future__ import annotations
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    true,
 )
 
 VERSION_TABLE = "ledger_version"
@@ -144,6 +146,7 @@ rates = Table(
     Column("scope", BYTES, nullable=False),
     Column("per_second", Float, nullable=False),
     Column("learned_at", BYTES, nullable=False),
+    Column("refused", Boolean, nullable=False, server_default=true()),
     PrimaryKeyConstraint("service", "scope"),
 )
 

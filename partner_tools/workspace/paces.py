@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from partner_tools.engine.line import Pace
+from partner_tools.pacing import Learned
 from partner_tools.sharing import Party
 from partner_tools.workspace.surroundings import new_id, now
 
@@ -25,8 +26,8 @@ class Governed(Pace, Protocol):
     def snapshot(self) -> Snapshot:
         """How things stand now."""
 
-    def learned(self) -> float | None:
-        """The rate worth remembering, in requests per second."""
+    def learned(self) -> Learned | None:
+        """What is worth remembering of the rate."""
 
 
 class Paces:
@@ -65,7 +66,8 @@ class Paces:
         for (service, scope), governor in self._open.items():
             learned = governor.learned()
             if learned is not None:
-                self._ledger.remember_rate(service, scope, learned, now())
+                rate, refused = learned.per_second, learned.refused
+                self._ledger.remember_rate(service, scope, rate, now(), refused=refused)
         for governor in self._open.values():
             governor.close()
 
@@ -75,9 +77,7 @@ class Paces:
         from partner_tools.engine.governor import Governor
         from partner_tools.engine.shared_governor import SharedGovernor, Start
 
-        remembered = self._ledger.remembered_rate(service, scope)
-        known = None if remembered is None else remembered.per_second
-        age = 0.0 if remembered is None else (now() - remembered.learned_at).total_seconds()
+        known, age = self._known(service, scope)
         if self._ledger.conninfo is None:
             return Governor.started(known=known, age=age, max_rate=max_rate, clock=self._clock)
         return SharedGovernor(
@@ -86,6 +86,14 @@ class Paces:
             start=Start(known=known, age=age, max_rate=max_rate),
             clock=self._clock,
         )
+
+    def _known(self, service: str, scope: str) -> tuple[Learned | None, float]:
+        """What an earlier run learned, and how many seconds ago."""
+        rate = self._ledger.remembered_rate(service, scope)
+        if rate is None:
+            return None, 0.0
+        known = Learned(per_second=rate.per_second, refused=rate.refused)
+        return known, (now() - rate.learned_at).total_seconds()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from partner_tools import pacing
 from partner_tools.clients.partner_center import build_customers
 from partner_tools.clients.transport import Request, Transport
 from partner_tools.engine.governor import Governor
-from partner_tools.pacing import parse_retry_after
+from partner_tools.pacing import Learned, parse_retry_after
 from tests.bench.figures import Figure, Goal, Part
 from tests.bench.goodput_simulated import CONCURRENCY, KINDS, LOCKOUT, World, paced
 
@@ -36,7 +36,7 @@ class Result:
 
     goodput: float
     refusals: float
-    learned: float | None
+    learned: Learned | None
 
 
 @contextmanager
@@ -78,7 +78,7 @@ class FixedToken:
         """There is no other."""
 
 
-def carried_out(world: World, known: float | None) -> Result:
+def carried_out(world: World, known: Learned | None) -> Result:
     """One run against a new sandbox."""
     with (
         sandbox(world) as (url, token),

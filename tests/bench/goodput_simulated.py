@@ -28,7 +28,7 @@ from itertools import product
 from typing import Final
 
 from partner_tools import pacing
-from partner_tools.pacing import Pace, Permit, parse_retry_after
+from partner_tools.pacing import Learned, Pace, Permit, parse_retry_after
 from partner_tools.sandbox.rates import Limit, LimitKind, RetryAfter, admit, full, rate_at
 from tests.bench.figures import Figure, Goal, Part, Table
 
@@ -142,7 +142,7 @@ class Run:
     ended_at: float = 0.0
     sent: int = 0
     refused: int = 0
-    learned: float | None = None
+    learned: Learned | None = None
 
     @property
     def goodput(self) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 from partner_tools.engine.governor import GLANCE_SECONDS, Governor
 from partner_tools.engine.line import Stop
-from partner_tools.pacing import FIRST_RATE, cold, remembered
+from partner_tools.pacing import FIRST_RATE, Learned, cold, remembered
 
 
 class VirtualTime:
@@ -80,7 +80,7 @@ def test_the_snapshot_says_how_things_stand() -> None:
     assert (5, 4, 1, 1) == (after.permits, after.answered, after.throttled, after.pauses)
     assert after.ceiling is not None
     assert after.rate < after.ceiling <= FIRST_RATE
-    assert governor.learned() == after.ceiling
+    assert governor.learned() == Learned(per_second=after.ceiling)
 
 
 def test_nothing_is_learned_from_nothing() -> None:
@@ -88,9 +88,12 @@ def test_nothing_is_learned_from_nothing() -> None:
 
 
 def test_a_run_begins_with_what_is_known() -> None:
-    assert remembered(50.0, 0.0).rate == Governor.started(known=50.0).snapshot().rate
-    assert 20.0 == Governor.started(known=50.0, max_rate=20.0).snapshot().rate
-    assert FIRST_RATE == Governor.started(known=50.0, age=1e9).snapshot().rate
+    assert (
+        remembered(Learned(per_second=50.0), 0.0).rate
+        == Governor.started(known=Learned(per_second=50.0)).snapshot().rate
+    )
+    assert 20.0 == Governor.started(known=Learned(per_second=50.0), max_rate=20.0).snapshot().rate
+    assert FIRST_RATE == Governor.started(known=Learned(per_second=50.0), age=1e9).snapshot().rate
     assert 2.0 == Governor.started(max_rate=2.0).snapshot().rate
 
 
@@ -134,7 +137,11 @@ def join(threads: list[threading.Thread]) -> None:
 
 def test_threads_share_one_rate() -> None:
     """Sixteen threads get no more than one rate's worth, and each its own outcome told."""
-    governor, stop, times = Governor.started(known=300.0, max_rate=200.0), threading.Event(), []
+    governor, stop, times = (
+        Governor.started(known=Learned(per_second=300.0), max_rate=200.0),
+        threading.Event(),
+        [],
+    )
 
     def work() -> None:
         while governor.acquire(stop):
@@ -151,7 +158,7 @@ def test_threads_share_one_rate() -> None:
 
 
 def test_one_lock_out_seen_by_many_threads_is_one_pause() -> None:
-    governor, stop = Governor.started(known=400.0), threading.Event()
+    governor, stop = Governor.started(known=Learned(per_second=400.0)), threading.Event()
     all_sent = threading.Barrier(8)
     governor.acquire(stop)
     governor.succeeded()

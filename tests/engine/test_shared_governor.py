@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from partner_tools.engine.shared_governor import SharedGovernor, Start
+from partner_tools.pacing import Learned
 from partner_tools.sharing import Party
 
 PARTY = Party(depot="leipzig")
@@ -27,7 +28,7 @@ class Row:
 
 
 def governors(rate: float) -> tuple[SharedGovernor, SharedGovernor]:
-    row, start = Row(), Start(known=rate, max_rate=rate)
+    row, start = Row(), Start(known=Learned(per_second=rate), max_rate=rate)
     first, second = (
         SharedGovernor(row.exchange, process=name, start=start) for name in ("one", "other")
     )

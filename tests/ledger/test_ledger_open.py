@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "9999"
-down_revision = "0002"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -56,7 +56,7 @@ def tables_of(path: Path) -> str:
 
 
 def test_names_of_modules_and_revisions_agree() -> None:
-    assert newest_version(MIGRATIONS) == "0002"
+    assert newest_version(MIGRATIONS) == "0003"
 
 
 @posix_only
@@ -301,7 +301,7 @@ def test_an_older_ledger_is_copied_and_brought_up_to_date(
     with Ledger.open(file_url, migrations=newer) as ledger:
         assert ledger.verify(head) == []
     path = path_of(file_url)
-    copy = path.with_name("ledger.db.version-0002.1.bak")
+    copy = path.with_name("ledger.db.version-0003.1.bak")
     assert "station" in tables_of(path)
     assert "station" not in tables_of(copy)
     if os.name != "nt":

@@ -380,7 +380,11 @@ def test_a_rate_is_remembered_by_service_and_scope(ledger: Ledger) -> None:
         ledger.remember_rate("partner-center", "tenant", per_second, AT)
     known = ledger.remembered_rate("partner-center", "tenant")
     assert known is not None
-    assert (known.per_second, known.learned_at) == (57.25, AT)
+    assert (known.per_second, known.refused, known.learned_at) == (57.25, True, AT)
+    ledger.remember_rate("partner-center", "tenant", 9.0, AT, refused=False)
+    granted = ledger.remembered_rate("partner-center", "tenant")
+    assert granted is not None
+    assert not granted.refused
     assert ledger.remembered_rate("partner-center", "other") is None
 
 
