@@ -27,8 +27,12 @@ if TYPE_CHECKING:
         UnknownRunError,
         UnsaidError,
     )
+    from partner_tools.fleet.station import work_until_stopped
+    from partner_tools.fleet.submission import Handing, Submitted
+    from partner_tools.fleet.submission import hand_in as submit
+    from partner_tools.fleet.worker import Duty
     from partner_tools.intake.hardware_hash import decode as decode_hash
-    from partner_tools.intake.schema import load_schema
+    from partner_tools.intake.schema import load_schema, schema_names
     from partner_tools.model import (
         Batch,
         ChannelName,
@@ -42,9 +46,13 @@ if TYPE_CHECKING:
         RunState,
         Severity,
     )
+    from partner_tools.workspace.approvals import make_signing_key, open_signing_key
     from partner_tools.workspace.batches import Validation, load_plan, read_batch, validate
     from partner_tools.workspace.cleaning import CleanupWishes
     from partner_tools.workspace.conduct import Wishes
+    from partner_tools.workspace.examination import Finding, examine
+    from partner_tools.workspace.exports import ExportCheck, check_export
+    from partner_tools.workspace.hashes import HashCheck, check_hashes
     from partner_tools.workspace.onlooker import Onlooker
     from partner_tools.workspace.results import RunResult
     from partner_tools.workspace.stopping import StopSign
@@ -64,7 +72,10 @@ _HOMES = {
         "UnsaidError",
     ),
     "intake.hardware_hash": ("decode",),
-    "intake.schema": ("load_schema",),
+    "fleet.station": ("work_until_stopped",),
+    "fleet.submission": ("Handing", "Submitted", "hand_in"),
+    "fleet.worker": ("Duty",),
+    "intake.schema": ("load_schema", "schema_names"),
     "model": (
         "Batch",
         "ChannelName",
@@ -78,16 +89,20 @@ _HOMES = {
         "RunState",
         "Severity",
     ),
+    "workspace.approvals": ("make_signing_key", "open_signing_key"),
     "workspace.batches": ("Validation", "load_plan", "read_batch", "validate"),
     "workspace.cleaning": ("CleanupWishes",),
     "workspace.conduct": ("Wishes",),
+    "workspace.examination": ("Finding", "examine"),
+    "workspace.exports": ("ExportCheck", "check_export"),
+    "workspace.hashes": ("HashCheck", "check_hashes"),
     "workspace.onlooker": ("Onlooker",),
     "workspace.results": ("RunResult",),
     "workspace.stopping": ("StopSign",),
     "workspace.verification": ("Verification",),
     "workspace.workspace": ("Workspace", "open_workspace"),
 }
-_OTHER_NAMES = {"decode": "decode_hash"}
+_OTHER_NAMES = {"decode": "decode_hash", "hand_in": "submit"}
 _HOME_OF = {
     _OTHER_NAMES.get(name, name): (module, name)
     for module, names in _HOMES.items()
@@ -100,8 +115,13 @@ __all__ = [
     "ChannelName",
     "CleanupWishes",
     "Device",
+    "Duty",
     "Estate",
+    "ExportCheck",
+    "Finding",
     "GuardError",
+    "Handing",
+    "HashCheck",
     "Identity",
     "InputError",
     "Interrupted",
@@ -117,18 +137,27 @@ __all__ = [
     "ServiceError",
     "Severity",
     "StopSign",
+    "Submitted",
     "UnknownRunError",
     "UnsaidError",
     "Validation",
     "Verification",
     "Wishes",
     "Workspace",
+    "check_export",
+    "check_hashes",
     "decode_hash",
+    "examine",
     "load_plan",
     "load_schema",
+    "make_signing_key",
+    "open_signing_key",
     "open_workspace",
     "read_batch",
+    "schema_names",
+    "submit",
     "validate",
+    "work_until_stopped",
 ]
 
 

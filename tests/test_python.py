@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -12,12 +13,14 @@ import pytest
 import partner_tools
 from docs import generate
 from partner_tools.cli import main
+from partner_tools.ledger import Ledger
 from partner_tools.sandbox import Sandbox, shipped_seed
+from partner_tools.workspace.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8")
-NOT_FOR_PROGRAMS = {"config", "demo", "doctor"}
-"""Commands that are for a person at a terminal."""
+FOR_PEOPLE = {"config init", "completion"}
+"""Commands that ask a person, or write for a shell."""
 
 
 def test_the_page_runs_from_top_to_bottom(
@@ -39,14 +42,55 @@ def test_the_page_runs_from_top_to_bottom(
     assert "gone" in said
     assert "can be registered again" in said
     assert len(list(Path("handoff").glob("*.html"))) == 1
+    assert "ok customer contoso.onmicrosoft.com" in said
+    assert "second.json.approval.json" in said
+    assert "1 in the file []" in said
+    assert "() ('kim',)" in said
+    assert "the fleet needs a ledger on PostgreSQL" in said
 
 
-def test_every_command_is_in_the_table_of_the_page() -> None:
-    table = PAGE[PAGE.index("## Which command is which") :]
-    named = set(re.findall(r"[a-z]+", " ".join(re.findall(r"^\| (.*?) \|", table, re.MULTILINE))))
+def table() -> list[tuple[set[str], set[str]]]:
+    """The rows of the page's table: the commands, and what they are in Python."""
+    lines = PAGE[PAGE.index("## Which command is which") :].splitlines()
+    rows = [line.split("|")[1:3] for line in lines if line.startswith("| `")]
+    return [(set(quoted(left)), set(quoted(right))) for left, right in rows]
 
-    commands = {path[1] for path in generate.commands(main) if len(path) > 1}
-    assert commands - named - NOT_FOR_PROGRAMS == set()
+
+def quoted(cell: str) -> list[str]:
+    """What stands in backticks, options and their commands left out."""
+    return [name for name in re.findall(r"`([^`]+)`", cell) if not name.startswith("-")]
+
+
+def test_the_table_of_the_page_has_every_command_once_and_no_other() -> None:
+    paths = [path[1:] for path in generate.commands(main) if len(path) > 1]
+    groups = {path[:-1] for path in paths}
+    commands = sorted(" ".join(path) for path in paths if path not in groups)
+
+    assert sorted(name for row in table() for name in row[0]) == commands
+
+
+@pytest.mark.parametrize(("commands", "names"), table(), ids=lambda names: " ".join(sorted(names)))
+def test_what_a_command_does_is_in_the_library(commands: set[str], names: set[str]) -> None:
+    if commands == FOR_PEOPLE:
+        return
+    named = names - {"runs cancel"}
+    assert named
+    for name in named:
+        assert found(name) is not None, name
+
+
+def found(name: str) -> object:
+    """What a name of the table stands for: of the package, of a class, or of a module."""
+    first, *rest = name.split(".")
+    if first == "Ledger":
+        return getattr(Ledger, rest[0]).__doc__
+    if first == "Workspace":
+        return getattr(Workspace, rest[0]).__doc__ or rest[0] in Workspace.__annotations__
+    if first[0].islower() and rest:
+        module = importlib.import_module(f"partner_tools.{'.'.join((first, *rest[:-1]))}")
+        return getattr(module, rest[-1]).__doc__
+    assert first in partner_tools.__all__
+    return getattr(partner_tools, first).__doc__
 
 
 @pytest.mark.parametrize("name", partner_tools.__all__)

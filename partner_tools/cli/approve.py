@@ -19,8 +19,8 @@ from partner_tools.cli.wiring import load_config
 from partner_tools.errors import GuardError
 from partner_tools.guards import count_removals, question
 from partner_tools.model import Plan
-from partner_tools.signatures import Purpose
-from partner_tools.workspace.approvals import add_signature, approval_file
+from partner_tools.workspace.approvals import approve as sign
+from partner_tools.workspace.approvals import refuse_own
 from partner_tools.workspace.batches import load_plan
 from partner_tools.workspace.conduct import actor
 
@@ -59,22 +59,12 @@ def approve(call: Call, plan: Path | None, init: bool, key_file: Path | None, ye
         click.echo(public)
         return 0
     read, document = load_plan(plan)
-    _refuse_own(read)
+    refuse_own(read, actor())
     _confirm(read, document["digest"], yes)
-    signed = approval_file(plan)
-    add_signature(signed, Purpose.APPROVAL, document["digest"], unlock_key(file, config), actor())
+    signed = sign(plan, unlock_key(file, config), actor())
     tell(f"signed {document['digest']}: {signed}")
+    tell(f"next: {call.again('deregister', '--plan', str(plan))}, on the account that planned it")
     return 0
-
-
-def _refuse_own(plan: Plan) -> None:
-    own = actor()
-    if own is not None and plan.planned_by is not None and own == plan.planned_by:
-        raise GuardError(
-            f"{own} planned this, and cannot approve it",
-            rule="own-plan",
-            remedy="send it to a second person, who approves on an account of their own",
-        )
 
 
 def _confirm(plan: Plan, digest: str, yes: bool) -> None:

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
-from partner_tools.canonical import digest_of_bytes
 from partner_tools.cli.help import Whole
 from partner_tools.cli.options import Moment, output_options
-from partner_tools.cli.output import clean, counted, print_json, tell, without_password
+from partner_tools.cli.output import clean, counted, print_json, say, tell, without_password
 from partner_tools.cli.program import Call, command
-from partner_tools.cli.signing import (
-    default_key_file,
-    require_terminal,
-    signature_file,
-    unlock_key,
-)
+from partner_tools.cli.signing import default_key_file, require_terminal, unlock_key
 from partner_tools.cli.wiring import ledger_url, load_config, open_ledger
 from partner_tools.errors import InputError, LedgerError
-from partner_tools.foreign import ForeignError
-from partner_tools.signatures import Purpose, is_valid, read_signatures
-from partner_tools.workspace.approvals import add_signature, approval_rule, load_signatures
-from partner_tools.workspace.conduct import actor
+from partner_tools.workspace.approvals import approval_rule
+from partner_tools.workspace.exports import (
+    FORMS,
+    check_export,
+    lines_of,
+    sign_export,
+    write_export,
+)
 from partner_tools.workspace.surroundings import now
 
 
@@ -105,7 +97,14 @@ def verify(
 @click.option("--customer", help="Only this customer: tenant id or domain.")
 @click.option("--since", type=Moment(), help="Only events since then (UTC).")
 @click.option("--until", type=Moment(), help="Only events before then (UTC).")
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    default="jsonl",
+    show_default=True,
+    help="Form of the events.",
+)
 @click.option(
     "-o",
     "file",
@@ -141,20 +140,21 @@ def export(
     from partner_tools.procedure.known_customers import tenant_of
 
     config = load_config(call.common)
-    with open_ledger(call.common, config) as record, _sink(file) as put:
-        rows = record.export(
+    with open_ledger(call.common, config) as record:
+        events = record.export(
             run=None if run is None else record.run(run).run,
             customer=None if customer is None else tenant_of(record, customer),
             since=since,
             until=until,
         )
-        for number, row in enumerate(rows):
-            put(_event_text(form, number, row))
+        if file is not None:
+            write_export(events, form, file)
+        else:
+            for line in lines_of(events, form):
+                click.echo(line, nl=False)
         tell(f"head {record.head()}")
     if sign and file is not None:
-        key = unlock_key(key_file or default_key_file(), config)
-        digest = digest_of_bytes(file.read_bytes())
-        add_signature(signature_file(file), Purpose.EXPORT, digest, key, actor())
+        tell(f"signed: {sign_export(file, unlock_key(key_file or default_key_file(), config))}")
     return 0
 
 
@@ -226,13 +226,9 @@ def roles(call: Call, bind: tuple[str, ...], unbind: tuple[str, ...]) -> None:
             raise click.UsageError(f"--bind takes LOGIN=DEPOT, not {pair!r}")
         bindings.setdefault(login, []).append(depot)
     with open_ledger(call.common, load_config(call.common)) as record:
-        from partner_tools.fleet.submission import fleet_address
-        from partner_tools.fleet.tables import bring_up_to_date, grant
+        from partner_tools.fleet.submission import set_up
 
-        conninfo = fleet_address(record)
-        bound = record.set_up_roles(bindings)
-        bring_up_to_date(conninfo)
-        grant(conninfo)
+        bound = set_up(record, bindings)
     for login, depot in bound:
         click.echo(f"{clean(login)} sees {clean(depot)}")
     tell("grant partner_tools_submit, partner_tools_worker or partner_tools_auditor to each login")
@@ -242,90 +238,19 @@ for _command in (verify, export, purge, migrate, roles):
     ledger.add_command(_command)
 
 
-@contextmanager
-def _sink(file: Path | None) -> Iterator[Callable[[str], object]]:
-    """Where an export goes: a private file, whole or not at all; else stdout."""
-    if file is None:
-        yield lambda text: click.echo(text, nl=False)
-        return
-    from partner_tools.private_file import writing
-
-    with writing(file) as stream:
-        yield lambda text: stream.write(text.encode("utf-8", "backslashreplace"))
-
-
-def _event_text(form: str, number: int, row: Mapping[str, Any]) -> str:
-    """An event as a line of the export; the first of a CSV comes with the header."""
-    if form == "jsonl":
-        return f"{json.dumps(row, ensure_ascii=True)}\n"
-    from partner_tools.report.tables import inert
-
-    payload = row["payload"] or {}
-    facts = {**row, **{name: payload.get(name) for name in ("requestId", "correlationId")}}
-    cells = {
-        name: value if isinstance(value, str | int) else json.dumps(value, ensure_ascii=True)
-        for name, value in facts.items()
-        if value is not None
-    }
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if number == 0:
-        writer.writerow(EXPORTED)
-    writer.writerow([inert(str(cells.get(name, ""))) for name in EXPORTED])
-    return text.getvalue()
-
-
-EXPORTED = (
-    *("run", "n", "at", "actor", "kind", "channel", "batchId", "customer", "device", "row"),
-    *("serialNumber", "productKeyId", "requestId", "correlationId"),
-    *("payload", "payloadDigest", "previous", "hash"),
-)
-
-
 def verify_export(call: Call, file: Path, signed_by: tuple[str, ...]) -> int:
     """Check an exported file and its signatures; the exit code."""
-    from partner_tools.ledger.exported import check_exported
-    from partner_tools.workspace.reading import EXPORT_BYTES, read_bytes
-
-    try:
-        content = read_bytes(file, EXPORT_BYTES)
-    except (OSError, ForeignError) as error:
-        raise InputError(
-            f"the export {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}",
-            rule="export-unreadable",
-            remedy="name a file that `partner-tools ledger export -o` wrote",
-        ) from error
     rule = approval_rule(load_config(call.common))
     trusted = {key: key for key in signed_by} or {each.key: each.name for each in rule.approvers}
-    document = load_signatures(signature_file(file), Purpose.EXPORT)
-    names = [
-        trusted[each.key]
-        for each in (read_signatures(document) if document else ())
-        if each.key in trusted and is_valid(each, Purpose.EXPORT, digest_of_bytes(content))
-    ]
-    lines = content.splitlines() if content.startswith(b"{") else []
-    if not lines and document is None:
-        raise _unprovable(file)
-    found = [each.message for each in check_exported(lines) if each is not None]
-    if signed_by and document is None:
-        found.append("no signature stands beside the file")
-    elif document is not None and not names:
-        found.append("no signature beside the file is a valid one of somebody trusted")
+    found = check_export(file, trusted, has_to_be_signed=bool(signed_by))
     if call.output == "json":
-        signed = {"signed": document is not None, "signedBy": names}
-        print_json({"schemaVersion": "1", "whole": not found, **signed, "findings": found})
-        return LedgerError.exit_code if found else 0
-    for each in found:
-        click.echo(clean(each))
-    by = f"signed by {', '.join(names)}" if names else "no signature was checked"
-    click.echo(clean(f"{'NOT whole' if found else 'whole'}, {len(lines)} events, {by}"))
-    return LedgerError.exit_code if found else 0
-
-
-def _unprovable(file: Path) -> InputError:
-    return InputError(
-        f"{str(file)!r} has no events in JSON Lines, whose hashes would prove them, "
-        "and no signature stands beside it",
-        rule="export-unprovable",
-        remedy="name a file that `partner-tools ledger export -o` wrote; a CSV has to be signed",
+        print_json(found.document)
+        return found.exit_code
+    for each in found.findings:
+        say(each)
+    by = (
+        f"signed by {', '.join(found.signed_by)}" if found.signed_by else "no signature was checked"
     )
+    whole = "NOT whole" if found.findings else "whole"
+    say(f"{whole}, {counted(found.events, 'event')}, {by}")
+    return found.exit_code

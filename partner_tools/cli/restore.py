@@ -44,13 +44,9 @@ def restore(
     Example:
       partner-tools restore 20260417-101530-4f2a9c -o restore.csv
     """
-    from partner_tools.private_file import write_private
-    from partner_tools.procedure.restoration import upload_file
-
     with opened(call) as workspace:
         devices = workspace.restorable(run)
-        text, left_out = upload_file(devices)
-        write_private(file, text.encode("cp1252"))
+        left_out = workspace.restore_file(devices, file)
         tell(f"{len(devices) - len(left_out)} of {len(devices)} removed devices written to {file}")
         for each in left_out:
             tell(clean(f"  row {each.device.device.row} {_name(each)}: {_why(each)}"))

@@ -77,31 +77,21 @@ def submit(
     """
     loaded = load_batch(batch, **said)
     with opened(call) as workspace:
-        from partner_tools.fleet.submission import (
-            DEFAULT_DEPOT,
-            Handing,
-            check_size,
-            document,
-            fleet_address,
-        )
-        from partner_tools.fleet.submission import submit as hand_in
+        from partner_tools.fleet.submission import DEFAULT_DEPOT, Handing, document, hand_in
 
-        fleet_address(workspace.ledger)
-        loaded, channel = workspace.addressed(loaded, said["via"], said["customer"])
-        check_size(workspace, loaded, max_devices)
-        if not yes:
-            _ask(loaded, channel)
         submitted = hand_in(
             workspace,
             loaded,
-            channel,
-            Wishes(yes=True, max_devices=max_devices, settle=settle),
-            Handing(
+            via=said["via"],
+            customer=said["customer"],
+            wishes=Wishes(yes=yes, max_devices=max_devices, settle=settle),
+            handing=Handing(
                 depot=depot or workspace.config.text("fleet", "depot") or DEFAULT_DEPOT,
                 priority=priority,
                 not_before=not_before,
                 again=again,
             ),
+            confirm=_ask,
         )
     told = document(submitted)
     if call.output == "text":
@@ -113,7 +103,7 @@ def submit(
     return 0
 
 
-def _ask(batch: Batch, channel: ChannelName) -> None:
+def _ask(batch: Batch, channel: ChannelName) -> bool:
     """Have a person confirm what workers will do. Raises GuardError where nobody can."""
     devices = counted(len(batch.devices), "device")
     if not sys.stdin.isatty():
@@ -123,12 +113,6 @@ def _ask(batch: Batch, channel: ChannelName) -> None:
             remedy="pass --yes to confirm, or look at `partner-tools plan` first",
         )
     with asking():
-        agreed = click.confirm(
+        return click.confirm(
             f"Workers will remove up to {devices} through {channel}. Submit?", err=True
-        )
-    if not agreed:
-        raise GuardError(
-            "not confirmed: nothing was submitted",
-            rule="not-confirmed",
-            remedy="submit it again when you are sure",
         )

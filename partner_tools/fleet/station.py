@@ -23,6 +23,7 @@ from partner_tools.workspace.paces import Paces, Shares, open_paces
 from partner_tools.workspace.sign_in import channel_tokens
 from partner_tools.workspace.surroundings import now
 from partner_tools.workspace.wiring import held, workplace
+from partner_tools.workspace.wiring import open_ledger as open_configured
 from partner_tools.workspace.workspace import Workspace
 
 
@@ -107,18 +108,21 @@ class WorkspaceStation:
 
 def work_until_stopped(
     workspace: Workspace,
-    duty: Duty,
+    duty: Duty | None = None,
     *,
-    portions: Portions,
-    open_ledger: Callable[[], AbstractContextManager[Ledger]],
-    health_at: tuple[str, int] | None,
-    tell: Callable[[str], None],
+    portions: Portions | None = None,
+    open_ledger: Callable[[], AbstractContextManager[Ledger]] | None = None,
+    health_at: tuple[str, int] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Be a worker until the workspace's stop is set; what was begun is finished first.
 
-    `open_ledger` opens the workspace's ledger once more; `health_at` is the address and port of
-    `/health` and `/metrics`. Raises InputError where the ledger is not on PostgreSQL.
+    `open_ledger` opens the workspace's ledger once more, by itself that of the configuration;
+    `health_at` is the address and port of `/health` and `/metrics`. Raises InputError where the
+    ledger is not on PostgreSQL.
     """
+    duty, portions = duty or Duty(), portions or Portions()
+    open_ledger = open_ledger or (lambda: open_configured(None, workspace.config))
     conninfo = fleet_address(workspace.ledger)
     bring_up_to_date(conninfo)
     with ExitStack() as stack:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from partner_tools.approval import refuse_without_plan
 from partner_tools.errors import GuardError, InputError
 from partner_tools.fleet.queue import Job, enqueue
-from partner_tools.fleet.tables import bring_up_to_date
+from partner_tools.fleet.tables import bring_up_to_date, grant
 from partner_tools.ledger import Ledger, RunRecord, new_run_id
 from partner_tools.model import Batch, ChannelName, RunState
 from partner_tools.procedure.begin import start_of
 from partner_tools.workspace.approvals import approval_rule
-from partner_tools.workspace.batches import with_hashes_read
+from partner_tools.workspace.batches import ByName, read_batch, with_hashes_read
 from partner_tools.workspace.conduct import Wishes, actor
 from partner_tools.workspace.surroundings import now, randomness
 from partner_tools.workspace.workspace import Workspace
@@ -101,6 +102,50 @@ def submit(
             remedy="give the new batch an id of its own, or insist with --again",
         )
     return Submitted(run=earlier, new=False)
+
+
+def hand_in(
+    workspace: Workspace,
+    batch: Batch | ByName,
+    *,
+    via: str | None = None,
+    customer: str | None = None,
+    wishes: Wishes | None = None,
+    handing: Handing | None = None,
+    confirm: Callable[[Batch, ChannelName], bool] = lambda _batch, _channel: False,
+) -> Submitted:
+    """Queue a batch for the workers on the shared ledger; durable on return.
+
+    Nobody sees the plan before workers carry it out: the wishes say `yes`, or `confirm` agrees.
+    Raises GuardError where nobody did, for a batch beyond the limit, and where the profile demands
+    approval; else as `submit`.
+    """
+    wishes = wishes or Wishes()
+    fleet_address(workspace.ledger)
+    read = batch if isinstance(batch, Batch) else read_batch(batch, via=via, customer=customer)
+    read, channel = workspace.addressed(read, via, customer)
+    check_size(workspace, read, wishes.max_devices)
+    if not wishes.yes and not confirm(read, channel):
+        raise GuardError(
+            "not confirmed: nothing was submitted",
+            rule="not-confirmed",
+            remedy="submit it again when you are sure",
+        )
+    own = handing or Handing(depot=workspace.config.text("fleet", "depot") or DEFAULT_DEPOT)
+    return submit(workspace, read, channel, replace(wishes, yes=True), own)
+
+
+def set_up(ledger: Ledger, bindings: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """Set up the queue's tables and the roles; which login sees which depot afterwards.
+
+    A login bound to no depot sees all of them again. Raises InputError for a ledger that is not
+    on PostgreSQL.
+    """
+    conninfo = fleet_address(ledger)
+    bound = ledger.set_up_roles(bindings)
+    bring_up_to_date(conninfo)
+    grant(conninfo)
+    return list(bound)
 
 
 def document(submitted: Submitted) -> dict[str, object]:

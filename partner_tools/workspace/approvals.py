@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from partner_tools.approval import ApprovalRule, Approver
 from partner_tools.config import Config
-from partner_tools.errors import InputError
+from partner_tools.errors import GuardError, InputError
+from partner_tools.model import Plan
 from partner_tools.signatures import (
     Purpose,
     Signature,
@@ -16,6 +17,7 @@ from partner_tools.signatures import (
     sign,
     signatures_document,
 )
+from partner_tools.workspace.batches import load_plan
 from partner_tools.workspace.reading import SIGNATURES_BYTES, read_document
 from partner_tools.workspace.surroundings import now
 
@@ -82,6 +84,73 @@ def add_signature(
     made = sign(purpose, digest, key=key, account=account, at=now())
     document = signatures_document(purpose, digest, (*kept, made))
     write_private(path, f"{json.dumps(document, ensure_ascii=True, indent=2)}\n".encode())
+
+
+def approve(plan_file: Path, key: SigningKey, account: str | None) -> Path:
+    """Sign a plan as a second person; the file of its approvals, durable on return.
+
+    `account` is who signs. Raises InputError for what is no plan, GuardError where the plan was
+    changed, or planned by this account.
+    """
+    plan, document = load_plan(plan_file)
+    refuse_own(plan, account)
+    signed = approval_file(plan_file)
+    add_signature(signed, Purpose.APPROVAL, document["digest"], key, account)
+    return signed
+
+
+def refuse_own(plan: Plan, account: str | None) -> None:
+    """Raise GuardError where somebody would approve what they planned themselves."""
+    if account is not None and plan.planned_by is not None and account == plan.planned_by:
+        raise GuardError(
+            f"{account} planned this, and cannot approve it",
+            rule="own-plan",
+            remedy="send it to a second person, who approves on an account of their own",
+        )
+
+
+def make_signing_key(file: Path, passphrase: str) -> str:
+    """Make a key and write its file, private to the user; its public half, for the profiles.
+
+    Raises InputError where a file is there already or cannot be written.
+    """
+    from partner_tools.ed25519 import make_key
+    from partner_tools.private_file import write_private
+
+    refuse_existing_key(file)
+    content, public = make_key(passphrase)
+    write_private(file, content)
+    return public
+
+
+def open_signing_key(file: Path, passphrase: str) -> SigningKey:
+    """The key of a file. Raises InputError where there is none or it does not open."""
+    from partner_tools.ed25519 import open_key
+
+    return open_key(read_signing_key(file), passphrase)
+
+
+def refuse_existing_key(file: Path) -> None:
+    """Raise InputError where a new key would take an old one's place."""
+    if file.exists():
+        raise InputError(
+            f"{str(file)!r} is there already",
+            rule="key-exists",
+            remedy="name another file with --key; deleting a key makes its signatures no less "
+            "valid, taking it out of the profiles does",
+        )
+
+
+def read_signing_key(file: Path) -> bytes:
+    """The content of a key's file, still locked. Raises InputError where there is none."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"the signing key {str(file)!r} cannot be read: {error.strerror or error}",
+            rule="signing-key",
+            remedy="make one with `partner-tools approve --init`, or name its file with --key",
+        ) from error
 
 
 def _no_signatures(path: Path, why: str) -> InputError:

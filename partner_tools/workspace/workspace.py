@@ -38,6 +38,7 @@ from partner_tools.workspace.wiring import (
 
 if TYPE_CHECKING:
     from partner_tools.clients.auth import DeviceCode, TokenFacts
+    from partner_tools.ed25519 import SigningKey
     from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
     from partner_tools.procedure.restoration import Restorable
     from partner_tools.procedure.workplace import Workplace
@@ -358,6 +359,59 @@ class Workspace:
                 remedy="name the partner's run, whose registrations Partner Center can take back",
             )
         return restorable(self.ledger, record.run, private_folder(self.ledger))
+
+    def restore_file(self, devices: tuple[Restorable, ...], file: Path) -> tuple[Restorable, ...]:
+        """Write the file for Partner Center's upload of these; those that it cannot hold.
+
+        Private to the user, whole or not at all. `why_not` is None where only the form of the
+        upload is in the way: `register_again` can register that device.
+        """
+        from partner_tools.private_file import write_private
+        from partner_tools.procedure.restoration import upload_file
+
+        text, left_out = upload_file(devices)
+        write_private(file, text.encode("cp1252"))
+        return left_out
+
+    def approve(self, plan_file: Path, key: SigningKey, *, account: str | None = None) -> Path:
+        """Sign a plan as a second person; the file of its approvals, durable on return.
+
+        `account` is who signs, else who the operating system says. Raises InputError for what is
+        no plan, GuardError where it was changed or this account planned it.
+        """
+        from partner_tools.workspace.approvals import approve
+        from partner_tools.workspace.conduct import actor
+
+        return approve(plan_file, key, account or actor())
+
+    def export(
+        self,
+        file: Path,
+        *,
+        form: str = "jsonl",
+        run: str | None = None,
+        customer: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        key: SigningKey | None = None,
+    ) -> str:
+        """Write the audit trail, `jsonl` or `csv`, private to the user; the ledger's head digest.
+
+        `customer` is a tenant id or a domain; `since` (inclusive) and `until` (exclusive) speak of
+        the events. With a key it is signed, in a file beside it.
+        """
+        from partner_tools.workspace.exports import sign_export, write_export
+
+        events = self.ledger.export(
+            run=None if run is None else self.ledger.run(run).run,
+            customer=None if customer is None else self.tenant_of(customer),
+            since=since,
+            until=until,
+        )
+        write_export(events, form, file)
+        if key is not None:
+            sign_export(file, key)
+        return self.ledger.head()
 
     def register_again(self, devices: tuple[Restorable, ...]) -> int:
         """Register devices again through Partner Center (app+user); how many are back."""

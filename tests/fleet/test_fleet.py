@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 import urllib.request
 from pathlib import Path
 
 import psycopg
 import pytest
 
+import partner_tools
+from partner_tools import GuardError, Outcome, StopSign, Wishes, Workspace, open_workspace
 from partner_tools.fleet.queue import open_queue
 from partner_tools.fleet.worker import LOOKS_PER_SWEEP, Duty, Worker
 from partner_tools.ledger import Ledger
@@ -115,3 +118,38 @@ def test_the_more_urgent_run_goes_first(fleet: Fleet) -> None:
     with fleet.worker(concurrency=1, least=10):
         fleet.wait_for(usual, "finished", seconds=90.0)
     assert fleet.state(rush)["finishedAt"] < fleet.state(usual)["finishedAt"]
+
+
+def test_python_hands_in_works_and_calls_off(fleet: Fleet) -> None:
+    environment = fleet.program.environment
+    with open_workspace(environment=environment) as workspace:
+        with pytest.raises(GuardError, match="not confirmed"):
+            hand_in(workspace, fleet, SERIALS[-3:], Wishes())
+        late = hand_in(workspace, fleet, ["S00100"], Wishes(yes=True))
+        called_off = workspace.cancel(late.run.run)
+        handed = hand_in(workspace, fleet, SERIALS[-3:], Wishes(yes=True, settle=0))
+        again = hand_in(workspace, fleet, SERIALS[-3:], Wishes(yes=True))
+    with open_workspace(environment=environment, stop=(stop := StopSign())) as workspace:
+        worker = threading.Thread(target=partner_tools.work_until_stopped, args=(workspace,))
+        worker.start()
+        try:
+            done = fleet.wait_for(handed.run.run, "finished")
+        finally:
+            stop.set()
+            worker.join(60)
+
+    assert (handed.new, again.new, again.run.run) == (True, False, handed.run.run)
+    assert done["counts"] == {"removed": 3}
+    assert called_off.counts == {Outcome.PENDING: 1}
+
+
+def hand_in(
+    workspace: Workspace, fleet: Fleet, serials: list[str], wishes: Wishes
+) -> partner_tools.Submitted:
+    return partner_tools.submit(
+        workspace,
+        fleet.program.serials(*serials),
+        via="partner-center",
+        customer="contoso.onmicrosoft.com",
+        wishes=wishes,
+    )

@@ -1,0 +1,126 @@
+"""Examines access step by step, and says what to fix next: what `doctor` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from partner_tools.errors import PartnerToolsError
+from partner_tools.model import ChannelName
+from partner_tools.workspace.stopping import StopSign
+from partner_tools.workspace.wiring import load_config, open_ledger, partner_center
+
+if TYPE_CHECKING:
+    from partner_tools.clients.auth import TokenFacts
+    from partner_tools.config import Config
+    from partner_tools.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One step of the examination: what was checked, how it went, what to do where it failed."""
+
+    name: str
+    good: bool
+    message: str
+    remedy: str = ""
+    exit_code: int = 0
+    warning: bool = False
+
+
+def examine(
+    *,
+    config: Path | str | None = None,
+    profile: str | None = None,
+    ledger: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    via: str | None = None,
+    customer: str | None = None,
+    stop: StopSign | None = None,
+) -> Iterator[Finding]:
+    """Check configuration, ledger, sign-in and access in this order, up to the first that fails.
+
+    Reads only. What is given is as for `open_workspace`; `via` is the channel, else the profile's,
+    else Partner Center; of a `customer` it is checked that this partner may act for it.
+    """
+    try:
+        read = load_config(config, profile, environment)
+        yield _ok("configuration", f"profile {read.profile}, {read.file or 'no file'}")
+        with open_ledger(ledger, read) as opened:
+            yield _ok("ledger", "has runs" if opened.runs(limit=1) else "is empty")
+            named = via or read.text("via") or ChannelName.PARTNER_CENTER.value
+            if ChannelName(named) is ChannelName.PARTNER_CENTER:
+                yield from _examine_partner_center(read, opened, customer, stop or StopSign())
+            else:
+                yield from _examine_oem_direct(read)
+    except PartnerToolsError as error:
+        yield Finding(
+            name=error.rule,
+            good=False,
+            message=str(error),
+            remedy=error.remedy,
+            exit_code=error.exit_code,
+        )
+
+
+def _examine_partner_center(
+    config: Config, ledger: Ledger, customer: str | None, stop: StopSign
+) -> Iterator[Finding]:
+    from partner_tools.channels.partner_center import PartnerCenterChannel
+    from partner_tools.clients.auth import describe_token
+    from partner_tools.workspace.permissions import GRAPH_READ, PARTNER_CENTER
+    from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, channel_tokens
+    from partner_tools.workspace.surroundings import now
+
+    facts = describe_token(channel_tokens(config).token())
+    who = facts.who or ("the app itself" if facts.app_only else "somebody")
+    yield _ok("sign-in", f"a token for {who}, tenant {facts.tenant or 'unknown'}")
+    yield from _too_much(facts, PARTNER_CENTER, "the token for Partner Center")
+    if graph := config.secrets.get(GRAPH_HANDED_IN):
+        yield from _too_much(describe_token(graph), GRAPH_READ, f"the token in {GRAPH_HANDED_IN}")
+    with partner_center(config, ledger, stop) as (client, line, _):
+        page = line.ask(client.customers)
+        yield _ok("Partner Center", f"answers, and shows {len(page.items)} customers or more")
+        named = customer or config.text("customer")
+        if named is not None:
+            channel = PartnerCenterChannel(client=client, line=line, now=now)
+            found = channel.customer(named)
+            batches = line.ask(lambda: client.batches(found.tenant_id))
+            yield _ok(
+                "customer", f"{found.domain or found.tenant_id}, {len(batches.items)} batches"
+            )
+
+
+def _too_much(facts: TokenFacts, needed: frozenset[str], what: str) -> Iterator[Finding]:
+    """Warn of what a token allows and nothing here needs; it fails nothing."""
+    from partner_tools.workspace.permissions import surplus
+
+    beyond = surplus(facts.permissions, needed)
+    if beyond:
+        yield Finding(
+            name="least privilege",
+            good=True,
+            warning=True,
+            message=f"{what} allows more than is needed: {', '.join(beyond)}",
+            remedy="take these permissions from the app registration; `cleanup --apply` alone "
+            "needs any that write, in the customer's tenant",
+        )
+
+
+def _examine_oem_direct(config: Config) -> Iterator[Finding]:
+    """The wire profile, its certificate and token, and what is still assumed of the wire."""
+    from partner_tools.channels.oem_direct import explain_assumptions
+    from partner_tools.workspace.oem import open_oem, profile_path, read_wire_profile
+
+    profile = read_wire_profile(config)
+    yield _ok("wire profile", str(profile_path(config)))
+    with open_oem(config, profile) as (_, transport):
+        yield _ok("OEM Direct", f"{transport.base_url}; nothing was sent")
+    for assumption in explain_assumptions(profile):
+        yield _ok("assumed", assumption)
+
+
+def _ok(name: str, message: str) -> Finding:
+    return Finding(name=name, good=True, message=message)
