@@ -84,7 +84,7 @@ class Program(Whole):
         try:
             return super().invoke(ctx)
         except PartnerToolsError as error:
-            _end(call, error)
+            _end(call, _as_of(call, error))
             ctx.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
             _end(call, Interrupted("interrupted"))
@@ -145,6 +145,13 @@ def _end(call: Call, error: PartnerToolsError) -> None:
 
         with telling_of_no_room():
             print_json(error_document(error))
+
+
+def _as_of(call: Call, error: PartnerToolsError) -> PartnerToolsError:
+    """An interruption of a command that began no run, as `verify`, leaves nothing to resume."""
+    if isinstance(error, Interrupted) and call.breaking_off is None:
+        return Interrupted(str(error), rule=error.rule, remedy="run the command again")
+    return error
 
 
 def _report_bug(ctx: click.Context) -> NoReturn:

@@ -12,7 +12,7 @@ from partner_tools.procedure.workplace import Workplace, noting_end, todos
 
 
 def remove(place: Workplace, run: RunId) -> RunState:
-    """Bring every device of a confirmed run to an outcome; the state that the run ends in.
+    """Bring every device of a confirmed run to an outcome; the state that `finish` ends it in.
 
     What an earlier process left in doubt is settled first. Where the run is cancelled meanwhile,
     what has left is settled, and what has not stays. Raises what ended it early, after that is
@@ -27,11 +27,30 @@ def remove(place: Workplace, run: RunId) -> RunState:
             raise
         settle_doubts(place, run)
         return RunState.CANCELLED
-    if any(todo.history.state is State.READY for todo in carried):
+    given_up = any(todo.history.state is State.READY for todo in carried)
+    return RunState.STOPPED if given_up else RunState.FINISHED
+
+
+def finish(place: Workplace, run: RunId, state: RunState, *, wait_seconds: float) -> None:
+    """Look whether what is gone is gone, and let the run end as `remove` said.
+
+    It ends after the look: who is interrupted while looking has a run that `resume` looks at
+    again, instead of one that passes for done.
+    """
+    if state is RunState.CANCELLED:
+        verify_removal(place, run, wait_seconds=wait_seconds)
+        return
+    try:
+        with noting_end(place, run):
+            verify_removal(place, run, wait_seconds=wait_seconds)
+    except Interrupted:
+        if not heed(place.line.stop):
+            raise
+        return
+    if state is RunState.STOPPED:
         place.note(run, Kind.STOPPED, detail="some devices were given up for now")
-        return RunState.STOPPED
-    place.note(run, Kind.FINISHED)
-    return RunState.FINISHED
+    else:
+        place.note(run, Kind.FINISHED)
 
 
 def settle_doubts(place: Workplace, run: RunId) -> None:

@@ -151,7 +151,7 @@ class Conduct:
         if self.wishes.dry_run:
             return
         from partner_tools.procedure.planning import refuse_changed
-        from partner_tools.procedure.removal import remove, verify_removal
+        from partner_tools.procedure.removal import finish, remove
 
         plan = self.approve(place, plan)
         changed = refuse_changed(place, plan)
@@ -160,8 +160,8 @@ class Conduct:
                 f"{changed} devices are not what they were when they were planned: refused"
             )
         with self.onlooker.removing(count_removals(plan.devices), place.throttle):
-            remove(place, self.run)
-        verify_removal(place, self.run, wait_seconds=self.wishes.settle)
+            state = remove(place, self.run)
+        finish(place, self.run, state, wait_seconds=self.wishes.settle)
 
     def approve(self, place: Workplace, plan: Plan) -> Plan:
         """Check approvals and guards, look into the tenants, ask; the plan without what is refused.

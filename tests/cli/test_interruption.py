@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -22,11 +23,27 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 SERIALS = [f"SN-{number}" for number in range(60)]
 
 
+@dataclass(slots=True)
+class Clock:
+    """The sandbox's time, which a test may put forward."""
+
+    ahead: float = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sandbox(clock: Clock) -> Iterator[Sandbox]:
     seed = seed_from(world(customer({"B": [{"serialNumber": serial} for serial in SERIALS]})))
     slow = {"operation": "delete-device", "seconds": 0.4}
-    with Sandbox(seed, faults_from({"schemaVersion": "1", "latency": [slow]})) as running:
+    faults = faults_from({"schemaVersion": "1", "latency": [slow]})
+    with Sandbox(seed, faults, clock=clock) as running:
         yield running
 
 
@@ -70,7 +87,7 @@ def test_a_signal_lets_answers_arrive_and_leaves_a_resumable_run(
     wait_for_deletes(sandbox, 5)
 
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=60)
 
     document = json.loads(stdout)
     assert (process.returncode, document["state"]) == (130, "interrupted")
@@ -88,21 +105,21 @@ def test_a_second_signal_ends_at_once_and_stays_resumable(
     slow = {"operation": "delete-device", "seconds": 20}
     sandbox.behave(faults_from({"schemaVersion": "1", "latency": [slow]}))
     process = deregister(program)
-    time.sleep(0.1)
     deadline = time.monotonic() + 60
     while not _runs(program) or _runs(program)[0]["state"] != "running":
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    time.sleep(0.5)
+    assert process.stderr is not None
 
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    while not process.stderr.readline().startswith("Stopping"):
+        assert process.poll() is None
     process.send_signal(signal.SIGINT)
     begun = time.monotonic()
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=60)
 
     assert process.returncode == 130
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 9  # the first alone waits ten seconds for answers
     assert stderr.splitlines()[-1] == f"partner-tools resume {_runs(program)[0]['run']}"
     sandbox.behave(faults_from({"schemaVersion": "1"}))
     finished = program.json("resume", _runs(program)[0]["run"])
@@ -118,7 +135,17 @@ def test_a_run_is_executed_by_one_process_at_a_time(program: Program, sandbox: S
     assert result.exit_code == 6
     assert "another process" in result.stderr
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
+
+
+def _sent_at_last(sandbox: Sandbox) -> int:
+    """How many removals reached the service once it has dealt with all, answered to nobody."""
+    counted, deadline = [-1], time.monotonic() + 60
+    while len(set(counted[-5:])) > 1 or len(counted) < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+        counted.append(len(sandbox.log.of("delete-device")))
+    return counted[-1]
 
 
 def _runs(program: Program) -> list[dict[str, str]]:
@@ -154,8 +181,7 @@ def test_a_run_that_died_is_cancelled_and_what_had_left_is_settled(
     running.communicate(timeout=60)
     listed = program.json("runs")["runs"][0]
     assert listed["state"] == "interrupted"
-    time.sleep(1.0)  # what was in flight reaches the service and is answered to nobody
-    sent = len(sandbox.log.of("delete-device"))
+    sent = _sent_at_last(sandbox)
     assert program("runs", "cancel", listed["run"]).exit_code == 0
     counts = program.json("runs")["runs"][0]["counts"]
     assert "unknown" not in counts
@@ -202,3 +228,68 @@ def test_a_full_disk_behind_stdout_leaves_a_run_whose_result_resume_prints(
     assert "No space left" in stderr
     assert stderr.splitlines()[-1] == f"partner-tools resume {run}"
     assert program.json("resume", run)["counts"] == {"removed": 4}
+
+
+def lingering(sandbox: Sandbox) -> None:
+    """What is removed stays in the lists for an hour."""
+    sandbox.behave(faults_from({"schemaVersion": "1", "quirks": {"listLag": 3600}}))
+
+
+def wait_for_lists(sandbox: Sandbox, count: int) -> None:
+    """Until the devices were listed so often after the last removal."""
+    deadline = time.monotonic() + 60
+    while _lists_after_the_removals(sandbox) < count:
+        assert time.monotonic() < deadline, "the run did not look"
+        time.sleep(0.02)
+
+
+def _lists_after_the_removals(sandbox: Sandbox) -> int:
+    operations = [entry.operation for entry in sandbox.log.entries]
+    if "delete-device" not in operations:
+        return 0
+    after = operations[::-1][: operations[::-1].index("delete-device")]
+    return after.count("list-devices")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_ends_while_it_looks_is_not_over(
+    program: Program, sandbox: Sandbox, clock: Clock, number: signal.Signals
+) -> None:
+    """`resume` looks again: nobody has seen yet that what was removed is gone."""
+    lingering(sandbox)
+    named = ("--via", "partner-center", "--customer", CONTOSO, "--yes", "--settle", "600")
+    arguments = ("deregister", str(program.serials("SN-1", "SN-2")), *named, "--output", "json")
+    process = start(program, *arguments)
+    wait_for_lists(sandbox, 2)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+
+    (listed,) = program.json("runs")["runs"]
+    assert listed["state"] != "finished"
+    if number is signal.SIGTERM:
+        document = json.loads(stdout)
+        assert (process.returncode, document["state"]) == (130, "interrupted")
+        assert stderr.strip().splitlines()[-1] == f"partner-tools resume {listed['run']}"
+
+    assert program.json("verify", listed["run"], exit_code=7)["state"] != "finished"
+    clock.ahead = 2 * 3600.0
+    done = program.json("resume", listed["run"])
+
+    assert (done["state"], done["counts"]) == ("finished", {"removed": 2})
+    assert len(sandbox.log.of("delete-device")) == 2
+
+
+def test_an_interrupted_verification_has_no_run_to_resume(
+    program: Program, sandbox: Sandbox
+) -> None:
+    lingering(sandbox)
+    program(*removing(program, "SN-1"))
+    (listed,) = program.json("runs")["runs"]
+    process = start(program, "verify", listed["run"], "--wait", "600")
+    wait_for_lists(sandbox, 3)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "next: run the command again" in stderr
+    assert "resume" not in stderr
