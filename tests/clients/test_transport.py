@@ -69,7 +69,7 @@ def service() -> Iterator[WireService]:
 
 @pytest.fixture
 def transport(service: WireService) -> Iterator[Transport]:
-    with Transport(service.url, timeout=(2.0, 0.5), tokens=Tokens()) as opened:
+    with Transport(service.url, timeout=(30.0, 30.0), tokens=Tokens()) as opened:
         yield opened
 
 
@@ -318,10 +318,13 @@ def test_a_reset_of_a_kept_connection_is_unanswered_and_not_repeated(
     assert [asked.method for asked in service.asked] == ["GET", "DELETE"]
 
 
-def test_a_slow_answer_is_unanswered(service: WireService, transport: Transport) -> None:
+def test_a_slow_answer_is_unanswered(service: WireService) -> None:
     released = threading.Event()
     service.script = [in_silence(released)]
-    with pytest.raises(errors.Unanswered, match="in time"):
+    with (
+        Transport(service.url, timeout=(30.0, 0.5), tokens=Tokens()) as transport,
+        pytest.raises(errors.Unanswered, match="in time"),
+    ):
         transport.send(DELETE)
     released.set()
 

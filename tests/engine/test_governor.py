@@ -131,7 +131,7 @@ def in_threads(count: int, work: Callable[[], None]) -> list[threading.Thread]:
 
 def join(threads: list[threading.Thread]) -> None:
     for thread in threads:
-        thread.join(10.0)
+        thread.join(60.0)
         assert not thread.is_alive()
 
 
@@ -148,12 +148,12 @@ def test_threads_share_one_rate() -> None:
             times.append(time.monotonic())
             governor.succeeded()
 
+    began = time.monotonic()
     threads = in_threads(16, work)
     stop.wait(0.5)
     stop.set()
     join(threads)
-    times.sort()
-    assert len(times) <= 200 * (times[-1] - times[0]) + 8
+    assert len(times) <= 200 * (max(times) - began) + 8
     assert len(times) == governor.snapshot().answered
 
 
@@ -165,14 +165,14 @@ def test_one_lock_out_seen_by_many_threads_is_one_pause() -> None:
 
     def work() -> None:
         assert governor.acquire(stop)
-        all_sent.wait(10.0)
-        governor.throttled(3.0)
+        all_sent.wait(60.0)
+        governor.throttled(60.0)
 
     join(in_threads(8, work))
     after = governor.snapshot()
     assert (8, 1) == (after.throttled, after.pauses)
     assert after.ceiling is not None
-    assert 2.0 < after.paused <= 3.0
+    assert 30.0 < after.paused <= 60.0
 
 
 def test_everybody_who_waits_is_freed_by_a_stop() -> None:

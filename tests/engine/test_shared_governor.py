@@ -69,8 +69,8 @@ def test_a_429_seen_by_one_process_pauses_the_other() -> None:
         assert governor.of(PARTY).acquire(stop)
         governor.answered()
     assert one.of(PARTY).acquire(stop)
-    one.throttled(0.6)
     paused = time.monotonic()
+    one.throttled(0.6)
     assert one.snapshot().throttled == 1
     while other.of(PARTY).acquire(stop) and time.monotonic() < paused + 0.3:
         other.answered()  # what was leased before, a tenth of a second at most

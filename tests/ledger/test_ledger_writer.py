@@ -51,7 +51,7 @@ class Slow:
 
     def __call__(self, calls: Sequence[Sequence[Draft]]) -> Sequence[Exception | None]:
         self.groups.append(len(calls))
-        self.open.wait(5)
+        self.open.wait(60)
         if self.failure is not None:
             raise self.failure
         return [None for _ in calls]
@@ -127,7 +127,7 @@ def test_an_illegal_call_fails_alone(ledger: Ledger, start: RunStart) -> None:
     def resolve(device: int) -> str:
         event = happened(Kind.RESOLVED, device, outcome="pending")
         spoiled = [event, happened(Kind.ACCEPTED, device, handle="h")]
-        together.wait(5)
+        together.wait(60)
         try:
             ledger.record(spoiled if device % 2 else [event])
         except IllegalEventError:

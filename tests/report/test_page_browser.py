@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,16 @@ def serials(driver: Driver) -> list[str]:
     return found
 
 
+def until(shown: Callable[[], bool]) -> bool:
+    """Whether the page shows it, at once or within twenty seconds."""
+    deadline = time.monotonic() + 20
+    while not shown():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def choose(driver: Driver, control: str, value: str) -> None:
     """Choose in one of the filters, as a reader would."""
     from selenium.webdriver.support.ui import Select
@@ -217,8 +227,7 @@ def test_filters(
         choose(driver, control, value)
     assert expected_serials(MIXED, wanted) == serials(driver)
     driver.find_element("id", "show-all").click()
-    time.sleep(0.05)
-    assert len(serials(driver)) == 17
+    assert until(lambda: len(serials(driver)) == 17)
 
 
 def test_columns_sort_both_ways_and_say_so(visit: Callable[..., Driver]) -> None:
@@ -241,8 +250,8 @@ def test_the_guide_leads_to_the_devices_of_a_step(visit: Callable[..., Driver]) 
     driver = visit()
     button = driver.find_element("css selector", '.show[data-step="delete-computer-object"]')
     driver.execute_script("arguments[0].click()", button)
-    time.sleep(0.1)
-    assert expected_serials(MIXED, has_step("delete-computer-object")) == serials(driver)
+    wanted = expected_serials(MIXED, has_step("delete-computer-object"))
+    assert until(lambda: wanted == serials(driver))
     assert driver.switch_to.active_element.get_attribute("id") == "devices"
 
 
@@ -276,6 +285,10 @@ def test_details_open_with_the_keyboard_and_give_the_focus_back(
     )
 
 
+def _says_copied(button: Any) -> bool:
+    return bool(button.text == "Copied")
+
+
 def test_a_command_is_copied_exactly(visit: Callable[..., Driver]) -> None:
     driver = visit()
     driver.execute_cdp_cmd(
@@ -288,8 +301,7 @@ def test_a_command_is_copied_exactly(visit: Callable[..., Driver]) -> None:
     assert len(copies) == len(wanted)
     for button, text in zip(copies, wanted, strict=True):
         button.click()
-        time.sleep(0.05)
-        assert button.text == "Copied"
+        assert until(partial(_says_copied, button))
         read = driver.execute_async_script(
             "navigator.clipboard.readText().then(arguments[0], it => arguments[0](String(it)))"
         )
@@ -377,19 +389,24 @@ def test_an_accessibility_checker_finds_nothing(
     assert len(results["passes"]) > 20
 
 
+def rows_alive(driver: Driver) -> list[int]:
+    """Which rows of the table the document holds, by their place in it."""
+    found: list[int] = driver.execute_script(
+        "return [...document.querySelectorAll('#table tbody tr[data-at]')]"
+        ".map(it => Number(it.dataset.at))"
+    )
+    return found
+
+
 def test_many_devices_open_filter_and_keep_few_rows_alive(visit: Callable[..., Driver]) -> None:
     driver = visit("many")
     assert found_line(driver) == f"{MANY:,} devices"
     alive = "return document.querySelectorAll('#table tbody tr[data-at]').length"
     assert 0 < driver.execute_script(alive) < 120
     driver.execute_script("window.scrollTo(0, document.documentElement.scrollHeight * .7)")
-    time.sleep(0.2)
-    rows = driver.execute_script(
-        "return [...document.querySelectorAll('#table tbody tr[data-at]')]"
-        ".map(it => Number(it.dataset.at))"
-    )
+    assert until(lambda: rows_alive(driver)[0] > 1_000)
+    rows = rows_alive(driver)
     assert rows == list(range(rows[0], rows[0] + len(rows)))
-    assert rows[0] > 1_000
     assert len(rows) < 120
     last = many_devices()["devices"][-1]["serialNumber"]
     box = driver.find_element("id", "query")

@@ -227,14 +227,14 @@ def test_it_serves_as_a_process_until_it_is_told_to_end(end: signal.Signals) -> 
         url = f"{said['urls']['login']}/common/.well-known/openid-configuration"
         assert requests.get(url, timeout=10, verify=said["caFile"]).status_code == 200
         running.send_signal(end)
-        assert running.wait(10) == 0
+        assert running.wait(60) == 0
         assert running.stdout.read() == ""
         assert not Path(said["caFile"]).exists()
 
 
 def test_a_bad_file_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
     with process("--seed", str(write(tmp_path, {}))) as running:
-        out, err = running.communicate(timeout=10)
+        out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (3, "")
     assert "sandbox-seed" in err
     assert "Traceback" not in err
