@@ -65,7 +65,8 @@ NO_POLLING = Polling()
 class PartnerCenterChannel:
     """Implements `engine.channel.Channel`, and lists estates for planning and verification.
 
-    `concurrency` is the number of batches listed at a time.
+    `concurrency` is the number of batches listed at a time. `listed` is told of each page of
+    devices: whose, and how many; by several threads at a time.
     """
 
     client: PartnerCenter
@@ -76,6 +77,7 @@ class PartnerCenterChannel:
     observable: bool = True
     repeats: bool = True
     polling: Polling = NO_POLLING
+    listed: Callable[[str, int], None] = lambda _tenant, _devices: None
 
     @property
     def name(self) -> ChannelName:
@@ -215,11 +217,13 @@ class PartnerCenterChannel:
         return [batch_id for batch_id in batch_ids if batch_id in listed]
 
     def _batch(self, tenant: TenantId, batch_id: str) -> Iterator[Registration]:
+        def read(cursor: Cursor | None) -> Page[Registration]:
+            page = self.client.devices(tenant, batch_id, cursor)
+            self.listed(tenant, len(page.items))
+            return page
+
         return self._all(
-            tenant,
-            f"devices in batch {batch_id!r}",
-            lambda found: found.target.device_id,
-            lambda cursor: self.client.devices(tenant, batch_id, cursor),
+            tenant, f"devices in batch {batch_id!r}", lambda found: found.target.device_id, read
         )
 
     def _all(

@@ -12,6 +12,7 @@ import click
 from partner_tools.cli.options import Moment, OutputFile, output_options
 from partner_tools.cli.output import counted, print_json, print_line, print_table, tell
 from partner_tools.cli.program import Call, command
+from partner_tools.cli.showing import Showing
 from partner_tools.cli.wiring import opened
 from partner_tools.estate_filter import EstateFilter, narrowed
 from partner_tools.json_forms import found_document, target_document
@@ -62,7 +63,9 @@ def inventory(call: Call, customer: str | None, file: Path | None, **filters: An
       partner-tools inventory --customer contoso.onmicrosoft.com --model latitude
     """
     with opened(call) as workspace:
-        estate = workspace.inventory(customer)
+        showing = Showing(call=call, ledger=workspace.ledger)
+        estate = workspace.inventory(customer, onlooker=showing)
+        showing.still()
     whole = len(estate.registrations)
     if not whole:
         tell("Partner Center shows no device of this customer")

@@ -42,7 +42,8 @@ class Call:
 
     `breaking_off` is set while a run goes on: where the command ends early it prints the run's
     result, and gives the command that goes on with it; where it ends at once, `going_on` is that
-    command. `stop_sign` makes what a command is stopped by, and waits with.
+    command. `stop_sign` makes what a command is stopped by, and waits with; `at_end` takes away
+    what is written over on the screen, however the command ends.
     """
 
     common: Common = field(default_factory=Common)
@@ -50,6 +51,7 @@ class Call:
     breaking_off: Callable[[PartnerToolsError], str | None] | None = None
     going_on: str | None = None
     stop_sign: Callable[[], StopSign] = StopSign
+    at_end: Callable[[], None] = lambda: None
 
     def again(self, *words: str) -> str:
         """A further command on the same ledger and configuration, to paste."""
@@ -120,6 +122,8 @@ def command(
                     code = function(call, **given) or 0
             except UnsaidError as error:
                 raise click.UsageError(str(error), context) from error
+            finally:
+                call.at_end()
             context.exit(code)
 
         return click.command(name, cls=OwnFirst)(common(update_wrapper(body, function)))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from partner_tools.cli.output import tell
+from partner_tools.cli.output import clean, counted, tell
 from partner_tools.model import Outcome
 
 LINE_EVERY_SECONDS = 10.0
+NOTE_SECONDS = 0.5
+"""So old may be what stands beside the bar."""
 
 
 class Progress:
@@ -40,7 +43,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self._total and not self._quiet and sys.stderr.isatty():
-            self._bar = _open_bar(self._total)
+            self._bar = _open_bar(self._total, self._note)
         return self
 
     def __exit__(
@@ -56,10 +59,7 @@ class Progress:
         """One more device has an outcome."""
         self._counts[outcome] += 1
         if self._bar is not None:
-            task = self._bar.task_ids[0]
-            rate = f"{self._rate():.1f}/s"
-            note = "  ".join(filter(None, (rate, self._counted(), self._throttle())))
-            self._bar.update(task, advance=1, description=note)
+            self._bar.advance(self._bar.task_ids[0])
         elif not self._quiet and self._clock() - self._last_line >= LINE_EVERY_SECONDS:
             self._last_line = self._clock()
             tell(self.line())
@@ -78,6 +78,11 @@ class Progress:
         ]
         return ", ".join(part for part in parts if part)
 
+    def _note(self) -> str:
+        """What stands beside the bar, read anew while nothing settles: a pause is seen as one."""
+        rate = f"{self._rate():.1f}/s"
+        return "  ".join(filter(None, (rate, self._counted(), self._throttle())))
+
     def _rate(self) -> float:
         """Devices a second so far."""
         return self._counts.total() / max(self._clock() - self._started, 1e-6)
@@ -86,15 +91,100 @@ class Progress:
         return " ".join(f"{number} {outcome}" for outcome, number in self._counts.items())
 
 
-def _open_bar(total: int) -> Any:
+class Reading:
+    """How much was read of what the services list, and what a read waits for. Thread-safe.
+
+    On a terminal one line that is written over, elsewhere a line every few seconds, and one for
+    each wait; nothing if quiet.
+    """
+
+    def __init__(self, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._quiet = quiet
+        self._clock = clock
+        self._last_line = clock()
+        self._lock = threading.Lock()
+        self._customers: set[str] = set()
+        self._pages = 0
+        self._devices = 0
+        self._wait = ""
+        self._until = clock()
+        self._status: Any = None
+
+    def listed(self, tenant: str, devices: int) -> None:
+        """One more page of this customer's devices."""
+        with self._lock:
+            self._customers.add(tenant)
+            self._pages += 1
+            self._devices += devices
+            self._show(self.line())
+
+    def waiting(self, what: str, seconds: float) -> None:
+        """A read is tried again in so many seconds."""
+        with self._lock:
+            self._wait = f"{what}; trying again in {max(seconds, 1):.0f} s"
+            self._until = self._clock() + seconds
+            if sys.stderr.isatty():
+                self._show(self.line())
+            elif not self._quiet:
+                tell(self._wait)
+
+    def line(self) -> str:
+        """How far the reading has come, and what it waits for just now."""
+        devices, pages = counted(self._devices, "device"), counted(self._pages, "page")
+        read = f"reading: {devices} on {pages} of {counted(len(self._customers), 'customer')}"
+        waits = self._clock() < self._until
+        return f"{read if self._pages else 'reading'} ({self._wait})" if waits else read
+
+    def stop(self) -> None:
+        """Take the line away."""
+        with self._lock:
+            if self._status is not None:
+                self._status.stop()
+                self._status = None
+
+    def _show(self, line: str) -> None:
+        if self._quiet:
+            return
+        if sys.stderr.isatty():
+            if self._status is None:
+                self._status = _open_status()
+            self._status.update(escaped(line))
+        elif self._clock() - self._last_line >= LINE_EVERY_SECONDS:
+            self._last_line = self._clock()
+            tell(line)
+
+
+def escaped(line: str) -> str:
+    """A line in which no foreign text is markup, or moves the cursor."""
+    from rich.markup import escape
+
+    return escape(clean(line))
+
+
+def _open_status() -> Any:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    status = Console(stderr=True).status("reading")
+    status.start()
+    return status
+
+
+def _open_bar(total: int, note: Callable[[], str]) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
+    from rich.text import Text
+
+    class NoteColumn(ProgressColumn):
+        max_refresh = NOTE_SECONDS
+
+        def render(self, task: Any) -> Text:
+            return Text(note())
 
     bar = Bar(
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.description}"),
+        NoteColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

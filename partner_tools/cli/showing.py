@@ -19,8 +19,8 @@ from partner_tools.cli.output import (
     tell,
     telling_of_no_room,
 )
-from partner_tools.cli.progress import Progress
-from partner_tools.errors import Interrupted, PartnerToolsError
+from partner_tools.cli.progress import Progress, Reading
+from partner_tools.errors import Interrupted, PartnerToolsError, ServiceError
 from partner_tools.events import History, State
 from partner_tools.guards import count_removals, question
 from partner_tools.model import Device, Outcome, Plan, RunId, RunState
@@ -45,6 +45,7 @@ class Showing(Onlooker):
     junit: Path | None = None
     _run: RunId | None = None
     _progress: Progress | None = None
+    _reading: Reading | None = None
     _devices: dict[int, Device] = field(default_factory=dict)
     _printed: set[int] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -60,8 +61,32 @@ class Showing(Onlooker):
         self.call.going_on = self.call.again("resume", run)
         tell(f"run {run}")
 
+    def listed(self, tenant: str, devices: int) -> None:
+        """Show how far the reading has come, unless the removal's progress is shown."""
+        if self._progress is None:
+            self._now_reading().listed(tenant, devices)
+
+    def waiting(self, error: ServiceError, seconds: float) -> None:
+        """Show what a read waits for."""
+        if self._progress is None:
+            self._now_reading().waiting(error.message, seconds)
+
+    def still(self) -> None:
+        """Nothing is read any more."""
+        if self._reading is not None:
+            self._reading.stop()
+            self._reading = None
+
+    def _now_reading(self) -> Reading:
+        with self._lock:
+            if self._reading is None:
+                self._reading = Reading(quiet=self.call.common.quiet)
+                self.call.at_end = self.still
+            return self._reading
+
     def planned(self, plan: Plan) -> None:
         """Say what can be removed; with `jsonl` show what settled by the plan."""
+        self.still()
         if self.call.output == "jsonl":
             for each in self.ledger.devices(plan.run):
                 self._devices[each.index] = each.device
@@ -77,7 +102,10 @@ class Showing(Onlooker):
         """Show the progress while the block lasts."""
         with Progress(removals, quiet=self.call.common.quiet, throttle=throttle) as progress:
             self._progress = progress
-            yield
+            try:
+                yield
+            finally:
+                self._progress = None
 
     def settled(self, index: int, history: History) -> None:
         """Show one more device with its outcome."""
@@ -94,6 +122,7 @@ class Showing(Onlooker):
 
     def show(self, result: RunResult) -> None:
         """Print the result in the form that was asked for, and write it for a build server."""
+        self.still()
         document = result.document
         if self.call.output == "json":
             print_json(document)

@@ -66,6 +66,8 @@ class Line:
     jitter: Callable[[], float]
     renew: Callable[[], None]
     nap: Nap = threading.Event.wait
+    waiting: Callable[[ServiceError, float], None] = lambda _error, _seconds: None
+    """Is told of a read that is tried again, and in how many seconds; by any thread."""
 
     def ask(self, attempt: Callable[[], T]) -> T:
         """The answer of a read, after as many attempts as the policy allows.
@@ -120,6 +122,7 @@ class Line:
         step = decide(self.policy, error, tries, elapsed, self.jitter())
         if isinstance(step, GiveUp):
             raise error
+        self.waiting(error, step.seconds)
         if self.stop.wait(step.seconds):
             raise interruption() from error
 

@@ -66,12 +66,14 @@ class WorkspaceStation:
     ) -> Iterator[Workplace]:
         """The way to the service for one portion of a run."""
 
-        def settled(_index: int, history: History) -> None:
-            self._health.settled(record.channel.value, history.outcome.value)
-
         shares = Shares(paces=self._paces, party=party_of(record), tokens=self._tokens)
         with workplace(
-            record.channel, self._workspace.config, ledger, sign, settled=settled, shares=shares
+            record.channel,
+            self._workspace.config,
+            ledger,
+            sign,
+            onlooker=_Counting(self._health, record),
+            shares=shares,
         ) as place:
             yield place
 
@@ -142,6 +144,18 @@ def work_until_stopped(
 def _backlog(queue: Queue, ledger: Ledger) -> Backlog:
     jobs, oldest = queue.backlog()
     return Backlog(jobs=jobs, oldest=oldest, in_doubt=ledger.in_doubt())
+
+
+class _Counting(Onlooker):
+    """Counts outcomes for the metrics."""
+
+    def __init__(self, health: Health, record: RunRecord) -> None:
+        self._health = health
+        self._channel = record.channel.value
+
+    def settled(self, index: int, history: History) -> None:
+        """The device at this index of the batch has its outcome, durably."""
+        self._health.settled(self._channel, history.outcome.value)
 
 
 class _Teller(Onlooker):

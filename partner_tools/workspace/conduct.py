@@ -122,7 +122,7 @@ class Conduct:
             self.config,
             self.ledger,
             CancelSign(self.stop, lambda: self.ledger.is_cancelled(self.run)),
-            settled=self.onlooker.settled,
+            onlooker=self.onlooker,
             max_rate=self.wishes.max_rate,
         ) as opened:
             yield opened

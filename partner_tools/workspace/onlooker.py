@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from partner_tools.errors import ServiceError
 from partner_tools.events import History
 from partner_tools.model import Plan, RunId
 from partner_tools.workspace.results import RunResult
@@ -18,6 +19,15 @@ class Onlooker:
 
     def began(self, run: RunId) -> None:
         """The run exists, durably, and nothing was sent yet."""
+
+    def listed(self, tenant: str, devices: int) -> None:
+        """One more page of this customer's devices was read, with so many on it.
+
+        Called while a run is planned and while removals are verified, by several threads at a time.
+        """
+
+    def waiting(self, error: ServiceError, seconds: float) -> None:
+        """A read failed in passing, and is tried again in so many seconds; by any thread."""
 
     def planned(self, plan: Plan) -> None:
         """The run has a plan, durably: what cannot be removed has its outcome."""

@@ -75,7 +75,7 @@ def _look_at_channel(
     """Look whether the channel still lists what was removed; False where it shows nobody."""
     from partner_tools.procedure.removal import verify_removal
 
-    with workplace(record.channel, config, ledger, stop, settled=onlooker.settled) as place:
+    with workplace(record.channel, config, ledger, stop, onlooker=onlooker) as place:
         if not place.channel.observable:
             onlooker.told(f"{record.channel} cannot be observed: nothing was looked for")
             return False

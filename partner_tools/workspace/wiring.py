@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from partner_tools.config import Config, read_config
 from partner_tools.engine.cancelling import Sign
 from partner_tools.errors import InputError
-from partner_tools.events import History
 from partner_tools.foreign import ForeignError
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
 from partner_tools.model import ChannelName
+from partner_tools.workspace.onlooker import NOBODY, Onlooker
 from partner_tools.workspace.paces import Governed, Shares, open_paces
 from partner_tools.workspace.reading import HOLD_LIST_BYTES, read_bytes
 from partner_tools.workspace.surroundings import new_id, now, user_config_folder, user_data_folder
@@ -101,6 +101,7 @@ def partner_center(
     *,
     max_rate: float | None = None,
     shares: Shares | None = None,
+    onlooker: Onlooker = NOBODY,
 ) -> Iterator[tuple[PartnerCenter, Line, Governed]]:
     """Partner Center's client, the line to it and its pace; remembers the rate that was learned."""
     from partner_tools.clients.partner_center import PartnerCenter
@@ -119,7 +120,7 @@ def partner_center(
         limit = max_rate or config.get("limits", "max_rate")
         with _paced(ledger, stop, ChannelName.PARTNER_CENTER, scope, limit, shares) as governor:
             client = PartnerCenter(transport, ids=new_id, correlation_id=new_id(), now=now)
-            yield client, _line(governor, stop, client.renew_token), governor
+            yield client, _line(governor, stop, client.renew_token, onlooker), governor
 
 
 @contextmanager
@@ -147,7 +148,7 @@ def _throttle(governor: Governed) -> str:
     return f"at most {now_.rate:.1f} requests/s" if now_.throttled else ""
 
 
-def _line(governor: Governed, stop: Sign, renew: Callable[[], None]) -> Line:
+def _line(governor: Governed, stop: Sign, renew: Callable[[], None], onlooker: Onlooker) -> Line:
     from partner_tools.engine.line import Line
     from partner_tools.pacing import Policy
 
@@ -159,6 +160,7 @@ def _line(governor: Governed, stop: Sign, renew: Callable[[], None]) -> Line:
         nap=stop.nap,
         jitter=random.random,
         renew=renew,
+        waiting=onlooker.waiting,
     )
 
 
@@ -207,15 +209,15 @@ def workplace(
     ledger: Ledger,
     stop: Sign,
     *,
-    settled: Callable[[int, History], None],
+    onlooker: Onlooker,
     max_rate: float | None = None,
     shares: Shares | None = None,
 ) -> Iterator[Workplace]:
     """Everything a step needs to work through one channel; remembers the learned rate."""
     if channel is ChannelName.OEM_DIRECT:
-        opened = _oem_direct(config, ledger, stop, settled, max_rate, shares)
+        opened = _oem_direct(config, ledger, stop, onlooker, max_rate, shares)
     else:
-        opened = _by_partner_center(config, ledger, stop, settled, max_rate, shares)
+        opened = _by_partner_center(config, ledger, stop, onlooker, max_rate, shares)
     with opened as place:
         yield place
 
@@ -225,26 +227,24 @@ def _by_partner_center(
     config: Config,
     ledger: Ledger,
     stop: Sign,
-    settled: Callable[[int, History], None],
+    onlooker: Onlooker,
     max_rate: float | None,
     shares: Shares | None,
 ) -> Iterator[Workplace]:
     from partner_tools.channels.partner_center import PartnerCenterChannel
     from partner_tools.procedure.workplace import Workplace
 
-    with partner_center(config, ledger, stop, max_rate=max_rate, shares=shares) as (
-        client,
-        line,
-        governor,
-    ):
+    with partner_center(
+        config, ledger, stop, max_rate=max_rate, shares=shares, onlooker=onlooker
+    ) as (client, line, governor):
         yield Workplace(
             ledger=ledger,
-            channel=PartnerCenterChannel(client=client, line=line, now=now),
+            channel=PartnerCenterChannel(client=client, line=line, now=now, listed=onlooker.listed),
             private_folder=private_folder(ledger),
             line=line,
             now=now,
             new_id=new_id,
-            settled=settled,
+            settled=onlooker.settled,
             concurrency=config.concurrency,
             throttle=lambda: _throttle(governor),
         )
@@ -260,7 +260,7 @@ def _oem_direct(
     config: Config,
     ledger: Ledger,
     stop: Sign,
-    settled: Callable[[int, History], None],
+    onlooker: Onlooker,
     max_rate: float | None,
     shares: Shares | None,
 ) -> Iterator[Workplace]:
@@ -278,10 +278,10 @@ def _oem_direct(
             ledger=ledger,
             channel=OemDirectChannel(client, profile),
             private_folder=private_folder(ledger),
-            line=_line(governor, stop, transport.renew_token),
+            line=_line(governor, stop, transport.renew_token, onlooker),
             now=now,
             new_id=new_id,
-            settled=settled,
+            settled=onlooker.settled,
             concurrency=OEM_CALLS_AT_A_TIME,
             throttle=lambda: _throttle(governor),
         )

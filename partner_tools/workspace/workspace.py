@@ -425,7 +425,7 @@ class Workspace:
         """How many devices one run may take: what is given, else the profile's, else 500."""
         return limits(self.config, max_devices).max_devices
 
-    def inventory(self, customer: str | None = None) -> Estate:
+    def inventory(self, customer: str | None = None, *, onlooker: Onlooker = NOBODY) -> Estate:
         """Every device of a customer that Partner Center shows: all batches, all pages."""
         from partner_tools.channels.partner_center import PartnerCenterChannel
 
@@ -434,9 +434,14 @@ class Workspace:
             raise UnsaidError(
                 "name the customer: --customer with a tenant id or a domain", rule="no-customer"
             )
-        with partner_center(self.config, self.ledger, self.stop) as (client, line, _):
+        with partner_center(self.config, self.ledger, self.stop, onlooker=onlooker) as opened:
+            client, line, _ = opened
             channel = PartnerCenterChannel(
-                client=client, line=line, now=now, concurrency=self.config.concurrency
+                client=client,
+                line=line,
+                now=now,
+                concurrency=self.config.concurrency,
+                listed=onlooker.listed,
             )
             return channel.estate(channel.customer(named))
 
@@ -468,9 +473,7 @@ class Workspace:
     @contextmanager
     def place(self, channel: ChannelName, onlooker: Onlooker = NOBODY) -> Iterator[Workplace]:
         """The way to a service, for steps of `partner_tools.procedure` that are called directly."""
-        with workplace(
-            channel, self.config, self.ledger, self.stop, settled=onlooker.settled
-        ) as opened:
+        with workplace(channel, self.config, self.ledger, self.stop, onlooker=onlooker) as opened:
             yield opened
 
     def addressed(

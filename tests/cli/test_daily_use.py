@@ -12,12 +12,13 @@ from pathlib import Path, PureWindowsPath
 import pytest
 from click.testing import CliRunner
 
+from partner_tools import Onlooker, ServiceError, open_workspace
 from partner_tools.cli import main
 from partner_tools.cli.commands import SUMMARIES, sections
-from partner_tools.cli.progress import Progress
+from partner_tools.cli.progress import Progress, Reading
 from partner_tools.cli.shell import pasteable
 from partner_tools.model import Outcome
-from partner_tools.sandbox import Sandbox, seed_from
+from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, program_for, world
 
 DOMAIN = "contoso.onmicrosoft.com"
@@ -116,6 +117,57 @@ def test_progress_says_rate_counts_throttle_and_what_is_left() -> None:
     assert line.startswith("2 of 10, 1 removed 1 absent, ")
     assert "/s, about" in line
     assert line.endswith("at most 2.0 requests/s")
+
+
+def test_reading_says_how_much_was_read_and_what_it_waits_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    moment = [0.0]
+    reading = Reading(quiet=False, clock=lambda: moment[0])
+    reading.listed(CONTOSO, 100)
+    reading.waiting("the service is busy", 4.0)
+    waits = reading.line()
+    moment[0] = 11.0
+    reading.listed(CONTOSO, 1)
+
+    assert waits == (
+        "reading: 100 devices on 1 page of 1 customer (the service is busy; trying again in 4 s)"
+    )
+    assert capsys.readouterr().err.splitlines() == [
+        "the service is busy; trying again in 4 s",
+        "reading: 101 devices on 2 pages of 1 customer",
+    ]
+
+
+def test_an_onlooker_is_told_of_pages_and_of_reads_that_are_tried_again(tmp_path: Path) -> None:
+    class Watcher(Onlooker):
+        def __init__(self) -> None:
+            self.pages: list[tuple[str, int]] = []
+            self.waits: list[float] = []
+
+        def listed(self, tenant: str, devices: int) -> None:
+            self.pages.append((tenant, devices))
+
+        def waiting(self, error: ServiceError, seconds: float) -> None:
+            assert error.exit_code == 5
+            self.waits.append(seconds)
+
+    seed = world(customer({"B": [{"serialNumber": f"SN-{number}"} for number in range(3)]}))
+    rule = {
+        "match": {"operation": "list-devices", "nth": 1},
+        "fault": {"kind": "status", "status": 429, "retryAfter": 1},
+    }
+    faults = faults_from({"schemaVersion": "1", "rules": [rule]})
+    with Sandbox(seed_from(seed), faults) as sandbox:
+        program = program_for(sandbox, tmp_path)
+        watcher = Watcher()
+        with open_workspace(environment=program.environment) as workspace:
+            workspace.inventory(DOMAIN, onlooker=watcher)
+        said = program("inventory", "--customer", DOMAIN).stderr
+
+    assert watcher.pages == [(CONTOSO, 3)]
+    assert [1.0 <= each < 2.0 for each in watcher.waits] == [True]
+    assert said == ""
 
 
 # --- near names -------------------------------------------------------------------------------
