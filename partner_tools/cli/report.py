@@ -58,7 +58,7 @@ def report(
         raise click.UsageError("--since, --until and --customer go with --summary")
     with opened(call) as workspace:
         paths = workspace.report(run, folder, formats)
-    tell(f"{len(paths)} files of the handoff are in {folder}")
+    tell(f"files of the handoff in {folder}: {len(paths)}")
     for path in paths:
         click.echo(path)
     return 0

@@ -24,7 +24,7 @@ from partner_tools.events import Kind, State
 from partner_tools.ledger import RunRecord
 from partner_tools.model import Plan, RunId, RunState
 from partner_tools.procedure.planning import make_plan, refuse_changed, stored_plan
-from partner_tools.procedure.removal import settle_doubts, verify_removal
+from partner_tools.procedure.removal import given_up, settle_doubts, verify_removal
 from partner_tools.procedure.workplace import Workplace, noting_end, todos
 
 UNSETTLED = frozenset(State) - {State.SETTLED, State.NEW}
@@ -147,9 +147,9 @@ def _more(place: Workplace, run: RunId, after: int) -> bool:
 
 def _end(place: Workplace, run: RunId, terms: Terms, failures: int) -> Step:
     """Nothing is left behind the last device; what was given up on the way gets another turn."""
-    given_up = next(place.ledger.devices(run, states={State.READY}), None)
-    if given_up is not None and not place.ledger.is_cancelled(run):
-        error = ServiceError("some devices were given up for now")
+    waiting = next(place.ledger.devices(run, states={State.READY}), None)
+    if waiting is not None and not place.ledger.is_cancelled(run):
+        error = ServiceError(given_up(place, run))
         return _put_off(place, run, error, after=-1, failures=failures)
     with noting_end(place, run):
         verify_removal(place, run, wait_seconds=terms.settle)

@@ -175,9 +175,10 @@ def stored_events(database: Database, run: RunId | None = None) -> Iterator[Stor
     return map(codec.event_from, in_pages(database, query, events.c.run, events.c.n))
 
 
-def last_payload(connection: Connection, run: RunId, kind: Kind) -> Mapping[str, Any]:
-    """The payload of the run's last event of a kind; empty where there is none any more."""
-    query = select(events).where(events.c.run == run, events.c.kind == kind.value)
+def last_payload(connection: Connection, run: RunId, *kinds: Kind) -> Mapping[str, Any]:
+    """The payload of the run's last event of these kinds; empty where there is none any more."""
+    named = [kind.value for kind in kinds]
+    query = select(events).where(events.c.run == run, events.c.kind.in_(named))
     row = connection.execute(query.order_by(events.c.n.desc()).limit(1)).mappings().first()
     return {} if row is None else codec.event_from(row).event.payload or {}
 

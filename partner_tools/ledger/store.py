@@ -322,6 +322,12 @@ class Ledger:
         with self._database.read() as connection:
             return reading.last_payload(connection, run, Kind.STOPPED)
 
+    def last_setback(self, run: RunId) -> str | None:
+        """Why a device of the run was put off the last time; None where none was, or no more."""
+        with self._database.read() as connection:
+            said = reading.last_payload(connection, run, Kind.WITHDRAWN, Kind.DEFERRED)
+        return said.get("detail")
+
     def remembered_rate(self, service: str, scope: str) -> RememberedRate | None:
         """What the service granted within this scope of its limit when it was last asked."""
         with self._database.read() as connection:

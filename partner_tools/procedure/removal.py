@@ -48,9 +48,15 @@ def finish(place: Workplace, run: RunId, state: RunState, *, wait_seconds: float
             raise
         return
     if state is RunState.STOPPED:
-        place.note(run, Kind.STOPPED, detail="some devices were given up for now")
+        place.note(run, Kind.STOPPED, detail=given_up(place, run))
     else:
         place.note(run, Kind.FINISHED)
+
+
+def given_up(place: Workplace, run: RunId) -> str:
+    """Why devices of a run wait for a resume although nothing ended it."""
+    said, reason = "some devices were given up for now", place.ledger.last_setback(run)
+    return f"{said}; last, {reason}" if reason else said
 
 
 def settle_doubts(place: Workplace, run: RunId) -> None:

@@ -83,6 +83,12 @@ def _faults(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(".".join(map(str, fault.path)), fault.message) for fault in found]
 
 
+MINTED = (
+    f"set {HANDED_IN}, or say in the wire profile how to get one: oem.auth.entra_tenant, "
+    "entra_client_id, entra_scope and entra_credential_env"
+)
+
+
 def _tokens(config: Config, auth: Auth) -> TokenSource | None:
     if not auth.needs_token:
         return None
@@ -94,7 +100,7 @@ def _tokens(config: Config, auth: Auth) -> TokenSource | None:
         raise AuthError(
             f"the wire profile wants a token and {named} is not set",
             rule="no-credential",
-            remedy=f"set {named}",
+            remedy=f"set {named}" if auth.entra_credential_env else MINTED,
         )
     app = App(
         tenant=auth.entra_tenant,

@@ -558,7 +558,7 @@ class Workspace:
         if wishes.report is None:
             return result
         reports = self.report(conduct.run, wishes.report, wishes.formats)
-        conduct.onlooker.told(f"{len(reports)} files of the handoff are in {wishes.report}")
+        conduct.onlooker.told(f"files of the handoff in {wishes.report}: {len(reports)}")
         return replace(result, reports=reports)
 
 

@@ -16,10 +16,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_pem_x509_certificates
 
+from partner_tools.cli.program import Call
 from partner_tools.intake.schema import checker
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import Program, customer, program_for, world
 from tests.clients.oem_profiles import profile_of
+from tests.faults.hurry import Hurry
 from tests.intake.hash_encoder import machine
 
 MTLS = '[oem.auth]\nmode = "mtls"\nclient_cert = "depot.pem"\n'
@@ -63,11 +65,11 @@ def batch(*serials: str) -> str:
 
 
 def deregister(
-    program: Program, stdin: str, *more: str, exit_code: int = 0
+    program: Program, stdin: str, *more: str, exit_code: int = 0, obj: Call | None = None
 ) -> tuple[dict[str, Any], str]:
     """`deregister -` as a pipeline runs it: its document and what it said on stderr."""
     arguments = ("deregister", "-", "--via", "oem-direct", "--yes", "--output", "json", *more)
-    result = program(*arguments, stdin=stdin)
+    result = program(*arguments, stdin=stdin, obj=obj)
     assert result.exit_code == exit_code, result.output
     document: dict[str, Any] = json.loads(result.stdout)
     assert "error" in document or not checker("result").violations(document)
@@ -169,6 +171,21 @@ def test_a_lost_answer_is_unknown_until_resume(tmp_path: Path) -> None:
     assert resumed["counts"] == {"absent": 1}
     assert "earlier request of ours" in resumed["devices"][0]["detail"]
     assert first.correlation_id == second.correlation_id
+
+
+def test_an_address_where_nobody_listens_is_named_for_every_device(tmp_path: Path) -> None:
+    """Nothing left, so nothing is in doubt; why it waits stands beside each device."""
+    with depot(tmp_path, *registered("S1", "S2")) as (sandbox, program):
+        sandbox.refuse("oemDirect")
+        soon = Call(stop_sign=Hurry().stop_sign)
+        document, _ = deregister(program, batch("S1", "S2"), exit_code=5, obj=soon)
+        sandbox.listen("oemDirect")
+        resumed = program.json("resume", document["run"])
+    assert (document["state"], document["counts"]) == ("stopped", {"pending": 2})
+    for device in document["devices"]:
+        assert "could not be reached" in device["detail"]
+        assert device["remedy"] == "resume the run"
+    assert resumed["counts"] == {"removed": 2}
 
 
 def test_801_stops_the_run(tmp_path: Path) -> None:
