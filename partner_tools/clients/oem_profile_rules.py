@@ -159,6 +159,15 @@ def _check_auth(auth: Auth) -> None:
             f"auth mode {auth.mode.value!r} needs oem.auth.client_cert",
             "name the PEM or PFX file with the certificate and its private key",
         )
+    if auth.needs_token and auth.entra_credential_env:
+        named = ("entra_tenant", "entra_client_id", "entra_scope")
+        missing = [f"oem.auth.{name}" for name in named if not getattr(auth, name)]
+        if missing:
+            raise invalid(
+                f"auth mode {auth.mode.value!r} with entra_credential_env needs "
+                f"{' and '.join(missing)}",
+                "name your tenant, the app registration, and the scope that your whitepaper gives",
+            )
 
 
 def at_base_url(profile: Profile, override: str | None) -> Profile:

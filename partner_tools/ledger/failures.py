@@ -38,12 +38,12 @@ _READ_ONLY = _Meaning(
 _FULL = _Meaning(
     "ledger-full",
     "cannot grow: the disk is full",
-    "free space on that disk, then go on with `partner-tools resume RUN`",
+    "free space on that disk; a run that had begun goes on with `partner-tools resume RUN`",
 )
 _FAULTY = _Meaning(
     "ledger-io",
     "could not be read or written by the operating system",
-    "check the disk that holds it, then go on with `partner-tools resume RUN`",
+    "check the disk that holds it; a run that had begun goes on with `partner-tools resume RUN`",
 )
 _MISSING = _Meaning(
     "ledger-unreachable",

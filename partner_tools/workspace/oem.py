@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from partner_tools.clients.auth import App, HandedInToken, TokenSource, app_only
+from partner_tools.clients.auth import (
+    GLOBAL_LOGIN_URL,
+    App,
+    HandedInToken,
+    TokenSource,
+    app_only,
+)
 from partner_tools.clients.certificate import Certificate, unpack_pfx
 from partner_tools.clients.oem_direct import OemDirect
 from partner_tools.clients.oem_profile import Auth, Profile
@@ -105,6 +111,7 @@ def _tokens(config: Config, auth: Auth) -> TokenSource | None:
     app = App(
         tenant=auth.entra_tenant,
         client_id=auth.entra_client_id,
+        login_url=config.text("urls", "login") or GLOBAL_LOGIN_URL,
         audience=auth.entra_scope.removesuffix("/.default"),
     )
     return app_only(app, Secret(secret), door=open_door(config))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,14 @@ def depot(
     *devices: dict[str, Any],
     profile: str = OPEN,
     faults: dict[str, Any] | None = None,
+    applications: Sequence[dict[str, Any]] = (),
     **more: str,
 ) -> Iterator[tuple[Sandbox, Program]]:
     """A sandbox that speaks the profile, and the program beside it."""
     text = f"[oem]\n{profile}"
     (folder / "oem.toml").write_text(text, encoding="utf-8")
-    seed = seed_from(world(customer({"b": list(devices)})))
+    apps = {"applications": list(applications)} if applications else {}
+    seed = seed_from({**world(customer({"b": list(devices)})), **apps})
     behaviour = faults_from({"schemaVersion": "1", **(faults or {})})
     with Sandbox(seed, behaviour, oem_profile=profile_of(text)) as sandbox:
         certificate = sandbox.client_certificate.read_bytes()
@@ -86,6 +88,35 @@ def test_a_pipeline_over_mutual_tls(tmp_path: Path) -> None:
     assert document["counts"] == {"removed": 20}
     assert document["state"] == "finished"
     assert "assumed-v0" in said
+
+
+SIGN_IN = """[oem.auth]
+mode = "entra"
+entra_tenant = "partner.example"
+entra_client_id = "5d0b7f2e-93c1-4f6a-8e1d-2b6c9a4f0e33"
+entra_scope = "https://api.partnercenter.microsoft.com/.default"
+entra_credential_env = "DEPOT_SECRET"
+"""
+
+
+@pytest.mark.parametrize(("secret", "exit_code"), [("sandbox-secret", 0), ("mistyped", 4)])
+def test_a_token_is_minted_at_the_login_that_is_configured(
+    tmp_path: Path, secret: str, exit_code: int
+) -> None:
+    """Not at Microsoft's global one: another cloud, or a sandbox, has a login of its own."""
+    app = {"clientId": "5d0b7f2e-93c1-4f6a-8e1d-2b6c9a4f0e33", "secret": "sandbox-secret"}
+    with depot(
+        tmp_path, *registered("S1"), profile=SIGN_IN, applications=[app], DEPOT_SECRET=secret
+    ) as (sandbox, program):
+        environment = dict(program.environment)
+        del environment["PARTNER_TOOLS_ACCESS_TOKEN"]
+        document, said = deregister(
+            Program(tmp_path, environment), batch("S1"), exit_code=exit_code
+        )
+        sent = len(sandbox.log.of("deregister"))
+    assert document["counts"] == ({"removed": 1} if exit_code == 0 else {"pending": 1})
+    assert sent == (1 if exit_code == 0 else 0)
+    assert secret not in said
 
 
 def test_a_certificate_may_be_a_pfx_file(tmp_path: Path) -> None:

@@ -224,6 +224,16 @@ def test_an_address_of_the_environment_is_checked_too(url: str, kind: type[Excep
         at_base_url(plain_profile(), url)
 
 
+def test_what_a_token_is_minted_with_is_named_wholly() -> None:
+    """A credential without a scope would be sent to ask for a token for nothing."""
+    with pytest.raises(InputError, match="entra_scope"):
+        profile_of(
+            '[oem.auth]\nmode = "entra"\nentra_tenant = "partner.example"\n'
+            'entra_client_id = "5d0b7f2e"\nentra_credential_env = "DEPOT_SECRET"\n'
+        )
+    assert profile_of('[oem.auth]\nmode = "entra"\n').auth.needs_token  # one is handed in
+
+
 def test_a_broken_file_says_where() -> None:
     """The line is named."""
     with pytest.raises(InputError, match="line 2"):
