@@ -2,7 +2,7 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check static audit format test docs wheel sbom hashes crash faults fuzz chaos bench bench-quick
+.PHONY: check static audit format test docs screenshots wheel sbom hashes crash faults fuzz chaos bench bench-quick
 
 check: static audit test
 
@@ -30,6 +30,10 @@ test:
 docs:
 	$(PYTHON) -m docs.generate
 	$(PYTHON) -m sphinx -q -n -W --keep-going -b html docs docs/_site
+
+# The pictures of the pages in docs/images, anew; needs Chromium and its driver.
+screenshots:
+	$(PYTHON) -m docs.screenshots
 
 wheel:
 	$(PYTHON) -m build --wheel

@@ -1,4 +1,4 @@
-"""Makes `docs/images/` anew: `python -m docs.screenshots`. Needs Chromium and its driver.
+"""Makes `docs/images/` anew: `make screenshots`. Needs Chromium and its driver.
 
 The demo removes the sample's devices from a sandbox in its own process and writes the report and
 the summary that are shown; nothing in the pictures is drawn by hand. What the pictures show of

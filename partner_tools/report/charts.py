@@ -27,6 +27,8 @@ INCHES_WIDE = 7.2
 MEASURED = 13
 """Points that room is left for; the page writes smaller, in a font that is not known here."""
 LABELS_AT_MOST = 6
+LEAST_COLUMNS = 9
+"""A chart of fewer days leaves room beside them: one day is a bar, and no wall."""
 _KEPT = frozenset(
     {"fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "text-anchor", "fill-opacity"}
 )
@@ -46,6 +48,8 @@ def columns(bars: Bars) -> str:
     """Upright bars, for days: labels are thinned out so that they do not touch."""
     figure, axes = _canvas(2.6)
     _stack(axes.bar, bars, "bottom")
+    aside = max(0, LEAST_COLUMNS - len(bars.labels)) / 2
+    axes.set_xlim(-0.6 - aside, len(bars.labels) - 0.4 + aside)
     step = -(-len(bars.labels) // LABELS_AT_MOST)
     axes.set_xticks(range(0, len(bars.labels), step), bars.labels[::step])
     axes.yaxis.get_major_locator().set_params(integer=True)
