@@ -242,11 +242,10 @@ class Transport:
         refused = answer.status_code >= 300
         limit = REFUSAL_LIMIT_BYTES if refused else self._answer_limit
         parts, size = [], 0
-        for part in answer.iter_content(_CHUNK_BYTES):
+        # read1 returns what has come; iter_content waits for a whole part, however slowly it comes.
+        while size <= limit and (part := answer.raw.read1(_CHUNK_BYTES, decode_content=True)):
             parts.append(part)
             size += len(part)
-            if size > limit:
-                break
             if self._clock() - started > sum(self._timeout):
                 raise TimeoutError("the answer did not end in time")
         if size > limit and not refused:

@@ -10,6 +10,7 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -329,11 +330,22 @@ def test_a_slow_answer_is_unanswered(service: WireService) -> None:
     released.set()
 
 
-def test_an_answer_that_drips_for_ever_is_unanswered(service: WireService) -> None:
+@pytest.mark.parametrize(
+    ("framing", "drop"),
+    [
+        (b"Transfer-Encoding: chunked", b"1\r\nx\r\n"),
+        (b"Content-Length: 60000", b"x"),  # shorter than one part that is read
+        (b"Connection: close", b"x"),
+    ],
+)
+def test_an_answer_that_drips_for_ever_is_unanswered(
+    service: WireService, framing: bytes, drop: bytes
+) -> None:
     def drip(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n")
         while True:
-            connection.sendall(b"1\r\nx\r\n")
+            connection.sendall(drop)
+            time.sleep(0.01)
 
     ticks = iter(range(0, 10_000, 100))
     service.script = [drip]
