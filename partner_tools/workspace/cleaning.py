@@ -134,9 +134,29 @@ def resume(
     if not wishes.apply or record.state in (RunState.CANCELLED, RunState.FINISHED):
         return _ended(cleaning)
     with cleaning.ledger.hold(record.run):
+        _adopt_again(cleaning, cleaning.ledger.run(record.run))
         cleaning.onlooker.began(record.run)
         _go_on(cleaning, wishes)
     return _finish(cleaning, wishes)
+
+
+def _adopt_again(cleaning: Cleaning, record: RunRecord) -> None:
+    """Store the handoff of a run that ended before it was stored. Raises InputError where the
+    file is no longer the one that the run was begun with."""
+    from partner_tools.canonical import digest_of_bytes
+    from partner_tools.procedure.cleaning import adopt
+
+    if record.plan_digest is not None:
+        return
+    path = Path(record.file)
+    if not path.is_file() or digest_of_bytes(path.read_bytes()) != record.batch_digest:
+        raise InputError(
+            f"run {record.run} ended before its handoff was stored, and {record.file!r} is not "
+            "the file that it was begun with any more",
+            rule="no-handoff",
+            remedy="run cleanup again with the handoff; nothing was changed",
+        )
+    adopt(cleaning.ledger, record.run, read_handoff(path), str(record.customer), now())
 
 
 def _store(
@@ -153,7 +173,7 @@ def _store(
 
     batch = Batch(
         batch_id=received.run.batch_id,
-        file=str(path),
+        file=str(path.absolute()),
         digest=digest_of_bytes(path.read_bytes()),
         devices=tuple(each.device for each in received.devices),
         reason=received.run.reason,
@@ -220,7 +240,7 @@ def _assignment(cleaning: Cleaning, record: RunRecord) -> Assignment:
     given = stored_assignment(cleaning.ledger, cleaning.run, record.settings, hold_list)
     if given is None:
         raise InputError(
-            f"run {cleaning.run} has no handoff to go on with: it ended before that was stored",
+            f"run {cleaning.run} has no handoff to go on with: it was purged",
             rule="no-handoff",
             remedy="run cleanup again with the handoff; nothing was changed",
         )
@@ -303,7 +323,7 @@ def _site(cleaning: Cleaning, given: Assignment, tenant: str) -> Iterator[Site]:
             now=now,
             new_id=new_id,
             settled=cleaning.onlooker.settled,
-            concurrency=AT_A_TIME,
+            concurrency=min(AT_A_TIME, config.concurrency),
         )
         yield Site(
             ledger=cleaning.ledger,

@@ -6,14 +6,20 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from partner_tools.canonical import digest_of_bytes
 from partner_tools.cli.program import Call
+from partner_tools.ledger import Ledger, sqlite_url
+from partner_tools.model import Batch, ChannelName, RunId
+from partner_tools.procedure.begin import begin
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
+from partner_tools.workspace.cleaning import CleanupWishes, read_handoff, received_from
 from tests.cli.program import CONTOSO, Program, customer, outcomes, program_for, world
 from tests.crash.processes import Started
 from tests.faults.hurry import Hurry
@@ -255,6 +261,61 @@ def test_a_mixed_fleet_is_cleaned_up_although_it_is_killed_twice(
         assert outcomes(done.document) == EXPECTED
         assert_right_order(changes(sandbox, before))
         assert run("ledger", "verify").exit_code == 0
+
+
+def died_before_storing(run: Program, handoff: Path) -> str:
+    """A cleanup as a process leaves it that is killed before it has stored the handoff."""
+    document = read_handoff(handoff)
+    devices = received_from(document, handoff).devices
+    batch = Batch(
+        batch_id="b",
+        file=str(handoff),
+        digest=digest_of_bytes(handoff.read_bytes()),
+        devices=tuple(each.device for each in devices),
+        customer=CONTOSO,
+    )
+    wishes = CleanupWishes(apply=True, yes=True, keys_saved=True, report=handoff.parent)
+    with Ledger.open(sqlite_url(run.folder / "ledger.db")) as ledger:
+        begin(
+            ledger,
+            RunId("20260417-101530-4f2a9c"),
+            batch,
+            channel=ChannelName.MICROSOFT_GRAPH,
+            settings=wishes.stored(),
+            actor=None,
+            now=datetime.now(UTC),
+        )
+    return "20260417-101530-4f2a9c"
+
+
+def test_a_cleanup_that_died_before_it_stored_its_handoff_is_resumed(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sent = handed_over(sandbox, tmp_path, "MANAGED1")
+    run = customers(sandbox, tmp_path)
+    begun = died_before_storing(run, sent)
+
+    assert outcomes(run.json("resume", begun)) == {"MANAGED1": "removed"}
+    assert run("ledger", "verify").exit_code == 0
+
+
+@pytest.mark.parametrize("become", ["edited", "gone"])
+def test_what_is_no_longer_that_handoff_is_begun_again(
+    become: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sent = handed_over(sandbox, tmp_path, "MANAGED1")
+    run = customers(sandbox, tmp_path)
+    begun = died_before_storing(run, sent)
+    text = sent.read_bytes()
+    sent.unlink() if become == "gone" else sent.write_bytes(text + b"\n")
+    before = len(sandbox.log.entries)
+
+    refused = run("resume", begun)
+    assert refused.exit_code == 3
+    assert "run cleanup again with the handoff" in refused.stderr
+    assert changes(sandbox, before) == []
+    sent.write_bytes(text)
+    assert outcomes(run.json("cleanup", sent, *APPLY)) == {"MANAGED1": "removed"}
 
 
 OWN = ("OWN1", "OWN2")

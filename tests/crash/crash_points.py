@@ -1,6 +1,6 @@
 """Kills commands at points spread over their whole life, finishes them, and judges what became.
 
-    python -m tests.crash.crash_points [--every N] [--only NAME …] [--seed N]
+    python -m tests.crash.crash_points [--every N] [--only NAME …] [--seed N] [--workers N]
 
 is a part of `make crash`; the tests run a seeded sample. Every trial has a fresh sandbox, so that
 its log is the whole truth: which devices are gone, how often each was asked for, and that nothing
@@ -86,14 +86,16 @@ def choose(total: int, every: int, generator: random.Random) -> Sequence[int]:
     return [min(total, start + generator.randrange(every)) for start in starts]
 
 
-def run_trials(scenario: str, points: Iterable[int], total: int, seed: int) -> list[Trial]:
-    """Every trial, a third of them with a second kill while it is finished; two at a time."""
+def run_trials(
+    scenario: str, points: Iterable[int], total: int, seed: int, workers: int = 2
+) -> Iterator[Trial]:
+    """Every trial in order, a third of them with a second kill while it is finished."""
     generator = random.Random(seed)  # noqa: S311 - chooses test cases
     cases = [
         (point, generator.choice([None, None, generator.randint(1, total)])) for point in points
     ]
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda case: try_point(scenario, case[0], again_at=case[1]), cases))
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(lambda case: try_point(scenario, case[0], again_at=case[1]), cases)
 
 
 def main() -> None:
@@ -102,26 +104,33 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="one point of so many")
     parser.add_argument("--only", nargs="*", choices=sorted(SCENARIOS), default=list(SCENARIOS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="so many trials at a time")
     given = parser.parse_args()
-    failed = 0
-    for scenario in given.only:
-        began, total = time.monotonic(), len(points_of(scenario))
-        generator = random.Random(given.seed)  # noqa: S311 - chooses test cases
-        points = choose(total, given.every, generator)
-        trials = run_trials(scenario, points, total, given.seed)
-        bad = [trial for trial in trials if trial.wrong]
-        failed += len(bad)
-        for trial in bad:
-            print(
-                f"{scenario}, point {trial.point}, then {trial.again_at}: {'; '.join(trial.wrong)}"
-            )
-        seconds = time.monotonic() - began
-        print(
-            f"{scenario}: {len(trials)} kills among {total} points, {len(bad)} did not converge "
-            f"({seconds:.0f} s, {seconds / len(trials):.2f} s a trial)",
-            flush=True,
-        )
+    failed = sum(
+        _run_scenario(scenario, given.every, given.seed, given.workers) for scenario in given.only
+    )
     sys.exit(1 if failed else 0)
+
+
+def _run_scenario(scenario: str, every: int, seed: int, workers: int) -> int:
+    """Print what did not converge, as it is found, and the sum; the number of those."""
+    began, total = time.monotonic(), len(points_of(scenario))
+    points = choose(total, every, random.Random(seed))  # noqa: S311 - chooses test cases
+    bad = 0
+    for trial in run_trials(scenario, points, total, seed, workers):
+        if trial.wrong:
+            bad += 1
+            wrong = "; ".join(trial.wrong)
+            print(f"{scenario}, point {trial.point}, then {trial.again_at}: {wrong}", flush=True)
+        if trial.point % 50 == 0:
+            print(f"{scenario}: at point {trial.point} of {total}", file=sys.stderr, flush=True)
+    seconds = time.monotonic() - began
+    print(
+        f"{scenario}: {len(points)} kills among {total} points, {bad} did not converge "
+        f"({seconds:.0f} s, {seconds / len(points):.2f} s a trial)",
+        flush=True,
+    )
+    return bad
 
 
 if __name__ == "__main__":

@@ -270,14 +270,6 @@ def _clean_up(world_: World) -> tuple[str, ...]:
     return ("cleanup", world_.handoff, *flags, *JSON)
 
 
-def _go_on_cleaning(world_: World) -> tuple[str, ...]:
-    """Resume; where the run ended before the handoff was stored, it says to begin again."""
-    with world_.ledger() as ledger:
-        runs = ledger.runs()
-        planned = bool(runs) and ledger.plan(runs[0].run) is not None
-    return ("resume", runs[0].run, *JSON) if planned else _clean_up(world_)
-
-
 def _cleaned_up(world_: World, done: Done) -> Iterator[str]:
     with world_.sandbox.state.lock:
         truth: dict[str, Any] = world_.sandbox.graph.estates.of(CONTOSO).truth()
@@ -320,9 +312,7 @@ def _cleanup(world_: World) -> tuple[str, ...]:
 def _resume_cleanup(world_: World) -> tuple[str, ...]:
     with world_.ledger() as ledger:
         runs = ledger.runs(channel=ChannelName.MICROSOFT_GRAPH)
-    # Killed before the handoff was stored: then nothing was sent, and the user starts it again.
-    begun = [each for each in runs if each.plan_digest is not None]
-    return ("resume", begun[0].run, *JSON) if begun else _cleanup(world_)
+    return ("resume", runs[0].run, *JSON) if runs else _cleanup(world_)
 
 
 _RANKS = {"delete-managed-device": 0, "unassign-user": 1, "delete-autopilot-identity": 2}
@@ -372,7 +362,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "verify-graph": _after_removal(_verify("--graph"), _seen),
     "cleanup": Scenario(
         command=_clean_up,
-        finish=_go_on_cleaning,
+        finish=_resume(_clean_up),
         wrong=_cleaned_up,
         prepare=_have_handed_over,
     ),

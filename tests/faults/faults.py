@@ -9,6 +9,8 @@ from typing import Any
 PATIENCE = 60.0
 HARDLY_ANY = 0.6
 """Seconds that the program waits for an answer in trials, and in those where one is slow."""
+DRIPPING = 6
+"""A body comes in ten parts: each well within the patience, all of them far beyond twice of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,11 @@ FAULTS: Mapping[str, Fault] = {
     "slow": Fault(
         words="an answer after our patience has ended",
         says={"kind": "slow-answer", "seconds": 4 * HARDLY_ANY},
+        patience=HARDLY_ANY,
+    ),
+    "slow-body": Fault(
+        words="an answer whose body drips in after our patience has ended",
+        says={"kind": "slow-body", "seconds": DRIPPING * HARDLY_ANY},
         patience=HARDLY_ANY,
     ),
     "cut": _plain("truncate", "an answer that is cut short"),

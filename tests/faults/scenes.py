@@ -26,6 +26,9 @@ from tests.faults.hurry import Hurry
 DOMAIN = "contoso.onmicrosoft.com"
 LISTED = ("SN-1", "SN-2")
 UNLISTED = ("SN-3",)
+OWN = ("OWN-1", "OWN-2")
+OWN_UNLISTED = "OWN-3"
+"""Registered by the customer itself, with a user; for `cleanup`."""
 MACHINE: Mapping[str, Any] = {"join": "entra-joined", "managedDevice": {}, "recoveryKeys": 1}
 QUIRKS = {"devicesPageSize": 2, "customersPageSize": 1, "emptyBatchesVanish": True}
 POLL = "[oem.poll]\ninterval_s = 1\nmax_interval_s = 2\ndeadline_s = 30\n"
@@ -136,7 +139,12 @@ def _world() -> dict[str, Any]:
         {"serialNumber": serial, "oemManufacturerName": "Fabrikam", "modelName": "Book"}
         for serial in (*LISTED, *UNLISTED)
     ]
+    assigned = {"userPrincipalName": "adele@contoso.com"}
     machines = [{"serialNumber": serial, **MACHINE} for serial in LISTED]
+    machines += [
+        {"serialNumber": serial, **MACHINE, "windowsAutopilotDeviceIdentity": assigned}
+        for serial in (*OWN, OWN_UNLISTED)
+    ]
     contoso = customer({"b / 1": devices}, graph={"machines": machines})
     other = customer({}, tenant="2c1d9a55-6b51-4a2e-8f7d-91c0a4b3e017", domain=f"{DOMAIN}.example")
     return world(contoso, other)
@@ -191,6 +199,22 @@ def _verify_graph(stage: Stage) -> Result:
     return stage.call("verify", stage.run, "--graph")
 
 
+def _hand_over(stage: Stage) -> None:
+    """The partner finds no device of the list, and hands over what it knows."""
+    batch = stage.program.serials(*OWN)
+    options = ("--via", "partner-center", "--customer", CONTOSO, "--yes", "--output", "json")
+    run = json.loads(stage.call("deregister", batch, *options).stdout)["run"]
+    told = stage.call("report", run, "-o", stage.program.folder / "sent", "--format", "json")
+    assert told.exit_code == 0, told.output
+
+
+def _clean_up(stage: Stage) -> Result:
+    (handoff,) = (stage.program.folder / "sent").glob("*.json")
+    written = ("--report", stage.program.folder / "updated", "--format", "json")
+    flags = ("--apply", "--yes", "--keys-saved", "--output", "json")
+    return stage.call("cleanup", handoff, *flags, *written)
+
+
 # --- What became of it ------------------------------------------------------------------------
 
 
@@ -213,6 +237,22 @@ def _check_truth(stage: Stage, device: Mapping[str, Any]) -> None:
     if outcome in GONE and registered:
         # Only the service itself can have said so; then the list says otherwise, and so do we.
         assert "still listed" in device["detail"], f"{told}, and it is registered"
+
+
+def _cleaned(stage: Stage, result: Result) -> str:
+    """The outcomes of a cleanup; checked against what the tenant truly has."""
+    truth = stage.sandbox.graph.truth(CONTOSO)
+    left = [
+        {each["serialNumber"] for each in truth[name]}
+        for name in ("managedDevices", "windowsAutopilotDeviceIdentities")
+    ]
+    assert all(OWN_UNLISTED in each for each in left), "a device was changed that was not listed"
+    document = json.loads(result.stdout) if result.stdout else {}
+    devices = document.get("devices", ())
+    for each in devices:
+        here = any(each["serialNumber"] in one for one in left)
+        assert not (here and Outcome(each["outcome"]) in GONE), f"{each} is still there"
+    return "+".join(dict.fromkeys(sorted(each["outcome"] for each in devices))) or "nothing"
 
 
 def _came_back(stage: Stage, result: Result) -> str:
@@ -261,6 +301,20 @@ _LOOKING = replace(
     act=_verify_graph,
     again=_verify_graph,
 )
+
+def _cleaning(title: str, operation: str, *, after: int, **match: Any) -> Scene:
+    """A request of `cleanup`. `after` is which `$batch` (from 1) is answered just before it."""
+    return replace(
+        _BY_ID,
+        title=f"cleanup: {title}",
+        service="graph",
+        match={"operation": operation, **match},
+        before={"operation": "batch", "nth": [after]},
+        prepare=_hand_over,
+        act=_clean_up,
+        become=_cleaned,
+    )
+
 
 SCENES: Mapping[str, Scene] = {
     "discovery": replace(
@@ -363,5 +417,12 @@ SCENES: Mapping[str, Scene] = {
         match={"operation": "list-managed-devices"},
         become=_seen(Plane.INTUNE),
     ),
+    "cleanup-look": _cleaning("look right before a change", "batch", after=4, first=5),
+    "cleanup-intune": _cleaning("delete from Intune", "delete-managed-device", after=5),
+    "cleanup-user": _cleaning("unassign the user", "unassign-user", after=8),
+    "cleanup-autopilot": _cleaning(
+        "delete from Autopilot", "delete-autopilot-identity", after=11
+    ),
+    "cleanup-sync": _cleaning("sync", "sync-autopilot", after=13),
 }
 """By the name that the table uses."""
