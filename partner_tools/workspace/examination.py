@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partner_tools.errors import PartnerToolsError
-from partner_tools.model import ChannelName
+from partner_tools.model import ChannelName, Customer
 from partner_tools.workspace.stopping import StopSign
 from partner_tools.workspace.wiring import load_config, open_ledger, partner_center
 
 if TYPE_CHECKING:
     from partner_tools.clients.auth import TokenFacts
+    from partner_tools.clients.oem_profile import Auth
     from partner_tools.config import Config
     from partner_tools.ledger import Ledger
 
@@ -70,16 +71,14 @@ def _examine_partner_center(
 ) -> Iterator[Finding]:
     from partner_tools.channels.partner_center import PartnerCenterChannel
     from partner_tools.clients.auth import describe_token
-    from partner_tools.workspace.permissions import GRAPH_READ, PARTNER_CENTER
-    from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, channel_tokens
+    from partner_tools.workspace.permissions import PARTNER_CENTER
+    from partner_tools.workspace.sign_in import channel_tokens
     from partner_tools.workspace.surroundings import now
 
     facts = describe_token(channel_tokens(config).token())
-    who = facts.who or ("the app itself" if facts.app_only else "somebody")
-    yield _ok("sign-in", f"a token for {who}, tenant {facts.tenant or 'unknown'}")
+    yield _signed_in(facts)
     yield from _too_much(facts, PARTNER_CENTER, "the token for Partner Center")
-    if graph := config.secrets.get(GRAPH_HANDED_IN):
-        yield from _too_much(describe_token(graph), GRAPH_READ, f"the token in {GRAPH_HANDED_IN}")
+    yield from _examine_handed_in(config)
     with partner_center(config, ledger, stop) as (client, line, _):
         page = line.ask(client.customers)
         yield _ok("Partner Center", f"answers, and shows {len(page.items)} customers or more")
@@ -91,6 +90,41 @@ def _examine_partner_center(
             yield _ok(
                 "customer", f"{found.domain or found.tenant_id}, {len(batches.items)} batches"
             )
+            yield from _examine_graph(config, found)
+
+
+def _examine_handed_in(config: Config) -> Iterator[Finding]:
+    """What the environment's token for the customer's tenant allows."""
+    from partner_tools.clients.auth import describe_token
+    from partner_tools.workspace.permissions import GRAPH_READ
+    from partner_tools.workspace.sign_in import GRAPH_HANDED_IN
+
+    if graph := config.secrets.get(GRAPH_HANDED_IN):
+        yield from _too_much(describe_token(graph), GRAPH_READ, f"the token in {GRAPH_HANDED_IN}")
+
+
+def _examine_graph(config: Config, customer: Customer) -> Iterator[Finding]:
+    """The sign-in to the customer's tenant, where the profile has one, and what it allows."""
+    from partner_tools.clients.auth import describe_token
+    from partner_tools.workspace.permissions import GRAPH_READ
+    from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, graph_tokens
+
+    if config.text("graph", "access") is None:
+        return
+    token = graph_tokens(config, customer.tenant_id).token()
+    name = customer.domain or customer.tenant_id
+    facts = describe_token(token)
+    yield _ok("Microsoft Graph", f"a token for {_who(facts)} in the tenant of {name}")
+    if token != config.secrets.get(GRAPH_HANDED_IN):
+        yield from _too_much(facts, GRAPH_READ, f"the token for Microsoft Graph at {name}")
+
+
+def _signed_in(facts: TokenFacts) -> Finding:
+    return _ok("sign-in", f"a token for {_who(facts)}, tenant {facts.tenant or 'unknown'}")
+
+
+def _who(facts: TokenFacts) -> str:
+    return facts.who or ("the app itself" if facts.app_only else "somebody")
 
 
 def _too_much(facts: TokenFacts, needed: frozenset[str], what: str) -> Iterator[Finding]:
@@ -112,14 +146,46 @@ def _too_much(facts: TokenFacts, needed: frozenset[str], what: str) -> Iterator[
 def _examine_oem_direct(config: Config) -> Iterator[Finding]:
     """The wire profile, its certificate and token, and what is still assumed of the wire."""
     from partner_tools.channels.oem_direct import explain_assumptions
-    from partner_tools.workspace.oem import open_oem, profile_path, read_wire_profile
+    from partner_tools.clients.auth import describe_token
+    from partner_tools.workspace.oem import (
+        oem_tokens,
+        open_oem,
+        profile_path,
+        read_wire_profile,
+    )
 
     profile = read_wire_profile(config)
     yield _ok("wire profile", str(profile_path(config)))
     with open_oem(config, profile) as (_, transport):
+        tokens = oem_tokens(config, profile.auth)
         yield _ok("OEM Direct", f"{transport.base_url}; nothing was sent")
+    if tokens is not None:
+        yield from _examine_oem_token(describe_token(tokens.token()), profile.auth)
     for assumption in explain_assumptions(profile):
         yield _ok("assumed", assumption)
+
+
+def _examine_oem_token(facts: TokenFacts, auth: Auth) -> Iterator[Finding]:
+    """For whom the token is. Which permissions the OEM's API needs is not public, so what it holds
+    of them is shown and not judged; that it opens another service is too much in any case."""
+    from partner_tools.workspace.permissions import other_service
+
+    yield _signed_in(facts)
+    if facts.permissions:
+        yield _ok(
+            "least privilege",
+            f"the token allows {', '.join(facts.permissions)}; ask the OEM which of these are "
+            "needed: that is not public",
+        )
+    if service := other_service(facts.audience, auth.entra_scope):
+        yield Finding(
+            name="least privilege",
+            good=True,
+            warning=True,
+            message=f"the token is for {service}, which is not the OEM's API: whoever receives it "
+            "can use it there",
+            remedy="mint a token for the audience that the OEM names (entra_scope of the profile)",
+        )
 
 
 def _ok(name: str, message: str) -> Finding:

@@ -72,7 +72,7 @@ def open_oem(config: Config, profile: Profile) -> Iterator[tuple[OemDirect, Tran
         _client_certificate(profile.auth, folder) as certificate,
         Transport(
             base_url,
-            tokens=_tokens(config, profile.auth),
+            tokens=oem_tokens(config, profile.auth),
             ca_bundle=_beside(profile.auth.ca_bundle, folder) or config.path("ca_bundle"),
             client_cert=certificate,
             pool_size=config.concurrency,
@@ -95,7 +95,8 @@ MINTED = (
 )
 
 
-def _tokens(config: Config, auth: Auth) -> TokenSource | None:
+def oem_tokens(config: Config, auth: Auth) -> TokenSource | None:
+    """The tokens that go with the calls; None where none does. Raises AuthError without any."""
     if not auth.needs_token:
         return None
     if HANDED_IN in config.secrets:

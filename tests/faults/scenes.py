@@ -302,6 +302,7 @@ _LOOKING = replace(
     again=_verify_graph,
 )
 
+
 def _cleaning(title: str, operation: str, *, after: int, **match: Any) -> Scene:
     """A request of `cleanup`. `after` is which `$batch` (from 1) is answered just before it."""
     return replace(
@@ -420,9 +421,7 @@ SCENES: Mapping[str, Scene] = {
     "cleanup-look": _cleaning("look right before a change", "batch", after=4, first=5),
     "cleanup-intune": _cleaning("delete from Intune", "delete-managed-device", after=5),
     "cleanup-user": _cleaning("unassign the user", "unassign-user", after=8),
-    "cleanup-autopilot": _cleaning(
-        "delete from Autopilot", "delete-autopilot-identity", after=11
-    ),
+    "cleanup-autopilot": _cleaning("delete from Autopilot", "delete-autopilot-identity", after=11),
     "cleanup-sync": _cleaning("sync", "sync-autopilot", after=13),
 }
 """By the name that the table uses."""
