@@ -21,6 +21,9 @@ GRAPH_READ: Final = frozenset(
 """For `verify --graph` and the look before a removal; a test compares them with the client's."""
 _SERVICES: Final[Mapping[str, str]] = {
     "graph.microsoft.com": "Microsoft Graph",
+    "graph.microsoft.us": "Microsoft Graph",
+    "dod-graph.microsoft.us": "Microsoft Graph",
+    "microsoftgraph.chinacloudapi.cn": "Microsoft Graph",
     "00000003-0000-0000-c000-000000000000": "Microsoft Graph",
     "graph.windows.net": "Azure AD Graph",
     "00000002-0000-0000-c000-000000000000": "Azure AD Graph",
@@ -31,8 +34,8 @@ _SERVICES: Final[Mapping[str, str]] = {
     "797f4846-ba00-4fd7-ba43-dac1f8f63013": "Azure",
 }
 """By the audience of a token, as host or as the id of the application
-(https://learn.microsoft.com/troubleshoot/entra/entra-id/governance/verify-first-party-apps-sign-in,
-read 2026-11)."""
+(https://docs.cloudblue.com/connect/connectors/Azure/4.4/Azure_Distributor_Portal/Granting%20Permissions.htm
+names address and id of three of them, read 2026-11)."""
 _OF_EVERY_SIGN_IN: Final = frozenset(
     {"openid", "profile", "email", "offline_access", "User.Read", "Organization.Read.All"}
 )
