@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from partner_tools.cli.help import Whole
-from partner_tools.cli.options import Moment, output_options
+from partner_tools.cli.options import LedgerAddress, Moment, output_options
 from partner_tools.cli.output import clean, counted, print_json, say, tell, without_password
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.signing import default_key_file, require_terminal, unlock_key
@@ -178,7 +178,7 @@ def purge(call: Call, before: datetime, yes: bool) -> int:
 
 
 @command("migrate")
-@click.argument("target", metavar="URL")
+@click.argument("target", metavar="URL", type=LedgerAddress())
 def migrate(call: Call, target: str) -> int:
     """Copy the ledger into another, empty one: SQLite to PostgreSQL or back.
 

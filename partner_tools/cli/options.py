@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -60,6 +61,26 @@ class Moment(click.DateTime):
         return moment.replace(tzinfo=UTC)
 
 
+class LedgerAddress(click.types.StringParamType):
+    """Where a ledger is. Not its password: other users of the machine see arguments."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The address, or a usage error that does not repeat it."""
+        address = str(value)
+        if _PASSWORD_IN_URL.search(address):
+            self.fail(
+                "it holds a password, which everybody on this machine could read in the list of "
+                "processes. Set PARTNER_TOOLS_LEDGER to the whole address, or leave the password "
+                "to PGPASSWORD or a .pgpass file.",
+                param,
+                ctx,
+            )
+        return address
+
+
+_PASSWORD_IN_URL = re.compile(r"://[^:/@]*:.+@|[?&][^=&]*password=[^&]", re.DOTALL | re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
     """What may stand before the subcommand as well as after it."""
@@ -92,7 +113,10 @@ _COMMON = (
     ),
     click.option("--profile", help="Profile of the configuration file to use."),
     click.option(
-        "--ledger", help="Ledger: a path of a SQLite file, or an SQLAlchemy URL.", metavar="URL"
+        "--ledger",
+        type=LedgerAddress(),
+        help="Ledger: a path of a SQLite file, or an SQLAlchemy URL.",
+        metavar="URL",
     ),
     click.option(
         "--log-format", type=click.Choice(["text", "json"]), help="Form of log lines on stderr."

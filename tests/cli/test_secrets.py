@@ -1,15 +1,19 @@
 """Marked secrets through every command that touches one, at the highest verbosity: none comes out.
 
-What is looked through: stdout, stderr (logs, errors, crashes), and every file that a command left:
-ledger, plans, reports, restore file, temporary files. Who may hold one is named: the token cache
-holds refresh tokens, the restore kit hardware hashes.
+What is looked through: stdout, stderr (logs, errors, crashes), the arguments of every process that
+a command starts, and every file that a command left: ledger, plans, reports, restore file,
+temporary files. Who may hold one is named: the token cache holds refresh tokens, the restore kit
+hardware hashes.
 """
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +32,7 @@ from docs.generate import commands
 from partner_tools.cli import main
 from partner_tools.clients.transport import Transport
 from partner_tools.config import SECRETS
-from partner_tools.sandbox import Sandbox, seed_from
+from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
 from tests.clients.oem_profiles import profile_of
 from tests.intake.hash_encoder import machine
@@ -45,7 +49,18 @@ MARKS = {
     "PARTNER_TOOLS_REFRESH_TOKEN": "MARKED-refresh-token",
     "DEPOT_PASSWORD": "MARKED depot password",
 }
+SECRET = "PARTNER_TOOLS_ACCESS_TOKEN"
 HASH = machine(1).encode()
+STARTED: list[str] = []
+"""The arguments of every process that this one started: what the list of processes shows."""
+
+
+def _note_start(event: str, arguments: tuple[object, ...]) -> None:
+    if event in ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system"):
+        STARTED.append(f"{event} {arguments[:2]}")
+
+
+sys.addaudithook(_note_start)
 
 
 @dataclass(slots=True)
@@ -60,7 +75,7 @@ class Watch:
     def run(self, *arguments: str | Path, **environment: str) -> Result:
         """Run a command, whatever becomes of it."""
         for name, text in environment.items():
-            if text and name in (*SECRETS, "DEPOT_PASSWORD"):
+            if text and name in (*SECRETS, "DEPOT_PASSWORD", "DEPOT_SECRET"):
                 self.marks[f"{name}: {text[-12:]}"] = text
         program = Program(
             self.program.folder, {**self.program.environment, "TMPDIR": "", **environment}
@@ -77,7 +92,10 @@ class Watch:
 
     def told(self, allowed: Callable[[Path, str], bool]) -> list[str]:
         """Where a secret came out: `name in file`."""
-        texts = {"what was said": "\n".join(self.said).encode()}
+        texts = {
+            "what was said": "\n".join(self.said).encode(),
+            "arguments of processes": "\n".join(STARTED).encode(),
+        }
         for path in self.program.folder.rglob("*"):
             if path.is_file():
                 texts[str(path.relative_to(self.program.folder))] = path.read_bytes()
@@ -111,6 +129,13 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
+BEARER = """[oem.auth]
+mode = "entra"
+entra_tenant = "{tenant}"
+entra_client_id = "{app}"
+entra_scope = "https://api.partnercenter.microsoft.com/.default"
+entra_credential_env = "DEPOT_SECRET"
+"""
 DEPOT = '[oem.auth]\nclient_cert = "depot.pfx"\nkey_password_env = "DEPOT_PASSWORD"\n'
 
 
@@ -251,6 +276,9 @@ def test_no_secret_comes_out_of_anything(
     ):
         watch.marks["database password"] = "MARKEDdb"
         watch.run_all([("runs",), ("config", "show"), ("doctor",)], PARTNER_TOOLS_LEDGER=url)
+        watch.run_all([("runs", "--ledger", url), ("ledger", "migrate", url)])
+        watch.run("submit", brought / "plain.csv", "--yes", PARTNER_TOOLS_LEDGER=url, **good)
+        watch.run("worker", PARTNER_TOOLS_LEDGER=url, **good)
 
     def crash(*_arguments: object, **_named: object) -> None:
         raise RuntimeError("a bug")
@@ -259,12 +287,74 @@ def test_no_secret_comes_out_of_anything(
     for way in ways:
         watch.run("doctor", **way)
 
-    assert {0, 1, 3, 4, 6, 7, 8} <= watch.exits
+    assert {0, 1, 2, 3, 4, 6, 7, 8} <= watch.exits
     assert watch.told(allowed) == []
     assert any("a bug" in said for said in watch.said)
     assert list((folder / "temp").iterdir()) == []
     if sys.platform != "win32":
         assert _open_to_others(folder) == []
+
+
+def test_no_secret_comes_out_of_what_goes_elsewhere(sandbox: Sandbox, watch: Watch) -> None:
+    """A sign-in by a person, a registration, the customer's cleanup."""
+    folder = watch.program.folder
+    watch.marks |= {f"hash {number}": machine(number).encode() for number in range(6)}
+    good = {SECRET: sandbox.tokens["app"]}
+    bad = {SECRET: MARKS[SECRET]}
+    graph = {"PARTNER_TOOLS_GRAPH_TOKEN": sandbox.tokens[f"graph:{DOMAIN}"]}
+    run_all = watch.run_all
+
+    run_all([(*removal(watch, "SN-1"), "--report", folder / "out")], **good, **graph)
+    run = watch.program.json("runs")["runs"][0]["run"]
+    (handoff,) = (folder / "out").glob("*.json")
+    cleaning = ("cleanup", handoff, "--keys-saved", "--settle", "0")
+    back = ("restore", run, "-o", folder / "restore.csv", "--apply", "--yes")
+    by_person = {
+        "PARTNER_TOOLS_TENANT": sandbox.seed.partner.tenant_id,
+        "PARTNER_TOOLS_CLIENT_ID": sandbox.announce()["applications"][1]["clientId"],
+        SECRET: "",
+    }
+    ill = [watch.run(*back, **bad)]
+    well = [
+        watch.run(*cleaning, "--apply", "--yes", **graph),
+        watch.run(*back, **good),
+        watch.run("auth", "login", **by_person),
+    ]
+    watch.run("auth", "status", **by_person)
+    ill.append(watch.run(*cleaning, "--apply", "--yes", PARTNER_TOOLS_GRAPH_TOKEN="MARKED.graph"))
+
+    assert [each.exit_code for each in well] == [0] * len(well)
+    assert [each.exit_code for each in ill] == [4] * len(ill)
+    assert watch.told(allowed) == []
+    assert list((folder / "user").rglob("tokens-*"))
+    assert list((folder / "temp").iterdir()) == []
+
+
+def test_no_secret_comes_out_of_a_depot_that_signs_in(tmp_path: Path) -> None:
+    """A wire profile that wants a bearer token: handed in, or got by the app's secret."""
+    devices = [{"serialNumber": "OEM-1", "oemManufacturerName": "Fabrikam", "modelName": "Book"}]
+    seed = seed_from(world(customer({"O": devices})))
+    text = f"[oem]\n{BEARER.format(tenant=seed.partner.tenant_id, app='an-app')}"
+    (tmp_path / "brought").mkdir()
+    (tmp_path / "brought" / "bearer.toml").write_text(text, encoding="utf-8")
+    batch = tmp_path / "brought" / "oem.csv"
+    batch.write_text("Serial,Manufacturer,Model\nOEM-1,Fabrikam,Book\n", encoding="utf-8")
+    order = ("deregister", batch, "--via", "oem-direct", "--yes", "--again")
+    judged = ("doctor", "--via", "oem-direct")
+    with Sandbox(seed, oem_profile=profile_of(text)) as sandbox:
+        profile = {"PARTNER_TOOLS_OEM_PROFILE": str(tmp_path / "brought" / "bearer.toml")}
+        watch = Watch(program_for(sandbox, tmp_path, **profile))
+        good = {SECRET: sandbox.tokens["app"]}
+        by_secret = {SECRET: "", "DEPOT_SECRET": "MARKED depot secret"}
+        well = [watch.run(*judged, **good), watch.run(*order, **good)]
+        ill = [
+            watch.run(*each, **way) for each in (judged, order) for way in (by_secret, {SECRET: ""})
+        ]
+        ill += [watch.run(*order, **{SECRET: bad}) for bad in (MARKS[SECRET], "MARKED\x07bell")]
+
+    assert {each.exit_code for each in well} == {0}
+    assert {each.exit_code for each in ill} == {4}
+    assert watch.told(allowed) == []
 
 
 def _open_to_others(folder: Path) -> list[str]:
@@ -311,3 +401,59 @@ def test_no_option_takes_a_secret() -> None:
         found += [name for name in names if any(word in name for word in words)]
 
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://me:MARKED@db/x",
+        "postgresql://:MARKED@db/x",
+        "postgresql://me:MARKED/with@signs@db/x",
+        "postgresql+psycopg://db/x?user=me&password=MARKED",
+        "postgresql+psycopg://db/x?sslPassword=MARKED",
+    ],
+)
+def test_no_address_of_a_ledger_takes_a_password(url: str, watch: Watch) -> None:
+    """What the environment may hold, an argument may not."""
+    before = watch.program("--ledger", url, "runs")
+    after = watch.program("runs", "--ledger", url)
+    target = watch.program("ledger", "migrate", url)
+
+    for refused in (before, after, target):
+        assert refused.exit_code == 2
+        assert "PARTNER_TOOLS_LEDGER" in refused.stderr
+        assert "MARKED" not in refused.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_list_of_processes_shows_no_secret(sandbox: Sandbox, watch: Watch) -> None:
+    """The real program, looked at from outside while it works, with all that it started."""
+    sandbox.behave(faults_from({"latency": [{"operation": "list-batches", "seconds": 0.5}]}))
+    token = sandbox.tokens["app"]
+    environment = {**os.environ, **watch.program.environment, **MARKS, SECRET: token}
+    arguments = map(str, removal(watch, "SN-1"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "partner_tools", *arguments, *LOUD],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        shown = []
+        while process.poll() is None:
+            shown += _command_lines(process.pid)
+            time.sleep(0.05)
+
+    assert process.returncode == 0
+    assert any("deregister" in each for each in shown)
+    assert [each for each in shown if "MARKED" in each or token in each] == []
+
+
+def _command_lines(process: int) -> list[str]:
+    """The arguments of a process and of all that it started."""
+    folder = Path("/proc") / str(process)
+    try:
+        own = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        children = (folder / "task" / str(process) / "children").read_text().split()
+    except OSError:
+        return []
+    return [own, *(line for child in children for line in _command_lines(int(child)))]
