@@ -128,7 +128,8 @@ def clean(site: Site, *, settle_seconds: float) -> RunState:
     with noting_end(site, site.run):
         _clear_doubts(site)
         _Rounds(site, settle_seconds).go()
-        _look_and_decide(site, site.open_devices(), briefly=False)
+        courses = _look_and_decide(site, site.open_devices(), briefly=False)
+        _give_up_contradictions(site, courses)
         _keep_evidence(site)
     if waiting := site.open_devices():
         parked = sum(each.history.approval is not None for each in waiting)
@@ -245,6 +246,37 @@ def _look_and_decide(
     courses = {each.index: site.assignment.course(each, at) for each in site.open_devices()}
     _conclude(site, {index: one.ruling for index, one in courses.items() if one.ruling}, at)
     return {index: one for index, one in courses.items() if one.ruling is None}
+
+
+def _give_up_contradictions(site: Site, courses: Mapping[int, Course]) -> None:
+    """Refuse what the service did not take and shows still, at the end of all patience.
+
+    Such a step has passed on the word that its record is gone, or going: it is never sent again by
+    this run, and waiting for it has been in vain.
+    """
+    awaited = {(at, move.step.value) for at, one in courses.items() for move in one.awaited}
+    passed = (
+        (each.event.device, each.event.payload)
+        for each in (site.ledger.events(site.run) if awaited else ())
+        if each.event.kind is Kind.PASSED
+    )
+    untaken = {
+        index
+        for index, payload in passed
+        if index is not None
+        and (index, payload["step"]) in awaited
+        and payload.get("status") in _UNTAKEN
+    }
+    _conclude(site, dict.fromkeys(untaken, _STILL_THERE), site.desk.now())
+
+
+_UNTAKEN = frozenset({400, 404})
+_STILL_THERE = Ruling(
+    outcome=Outcome.REFUSED,
+    rule="still-there",
+    detail="the service did not take the deletion, as if it were done already, and shows it still",
+    remedy="look at it in the portal, and run cleanup again later: it asks anew",
+)
 
 
 def _conclude(site: Site, rulings: Mapping[int, Ruling], at: datetime) -> None:

@@ -76,7 +76,7 @@ def open_oem(config: Config, profile: Profile) -> Iterator[tuple[OemDirect, Tran
             ca_bundle=_beside(profile.auth.ca_bundle, folder) or config.path("ca_bundle"),
             client_cert=certificate,
             pool_size=config.concurrency,
-            timeout=(10.0, profile.timeout_s),
+            timeout=(min(10.0, profile.timeout_s), profile.timeout_s),
         ) as transport,
     ):
         yield OemDirect(transport, profile, now=now), transport

@@ -365,6 +365,37 @@ def test_what_another_administrator_turned_down_is_refused(tmp_path: Path) -> No
         assert "MANAGED1" in {one["serialNumber"] for one in truth(sandbox)["managedDevices"]}
 
 
+@pytest.mark.parametrize(
+    ("operation", "status"),
+    [
+        ("delete-managed-device", 404),
+        ("delete-autopilot-identity", 404),
+        ("delete-autopilot-identity", 400),
+    ],
+)
+def test_what_is_called_gone_and_is_still_there_is_refused_and_asked_for_anew(
+    operation: str, status: int, tmp_path: Path
+) -> None:
+    """A run never sends a step again that has passed: so it has to say that it was in vain."""
+    hurry = Hurry()
+    rule = {
+        "match": {"service": "graph", "operation": operation, "times": 1},
+        "fault": {"kind": "status", "status": status},
+    }
+    with served(rule, hurry=hurry) as sandbox:
+        sent = handed_over(sandbox, tmp_path, "OWN2")
+        run = customers(sandbox, tmp_path)
+        call = Call(stop_sign=hurry.stop_sign)
+        done = run("cleanup", sent, *APPLY, "--output", "json", obj=call)
+        (line,) = json.loads(done.stdout)["devices"]
+        anew = run("cleanup", sent, *APPLY, "--output", "json", obj=Call(stop_sign=hurry.stop_sign))
+
+    assert (done.exit_code, line["outcome"]) == (7, "refused")
+    assert "shows it still" in line["detail"]
+    assert "run cleanup again" in line["remedy"]
+    assert outcomes(json.loads(anew.stdout)) == {"OWN2": "removed"}
+
+
 LOSSES: list[dict[str, Any]] = [
     {"kind": "lose-answer"},
     {"kind": "reset-after"},

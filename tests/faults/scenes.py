@@ -43,12 +43,13 @@ WIRES = {
 
 @dataclass(slots=True)
 class Stage:
-    """One trial's sandbox and program. `run` is the run that the program made before, `removed`
-    what it removed."""
+    """One trial's sandbox and program. `graph` are habits of Microsoft Graph, `run` is the run that
+    the program made before, `removed` what it removed."""
 
     sandbox: Sandbox
     program: Program
     hurry: Hurry
+    graph: Mapping[str, float] = field(default_factory=dict)
     run: str = ""
     removed: frozenset[str] = frozenset()
 
@@ -58,8 +59,7 @@ class Stage:
 
     def behave(self, *rules: Mapping[str, Any]) -> None:
         """Go on under these rules."""
-        document = {"schemaVersion": "1", "rules": list(rules), "quirks": QUIRKS}
-        self.sandbox.behave(faults_from(document))
+        self.sandbox.behave(faults_from({**_habits(self.graph), "rules": list(rules)}))
 
     def ledger(self) -> Ledger:
         """The ledger of the program."""
@@ -91,6 +91,7 @@ class Scene:
     wire: str = "sync"
     token: str = "user"
     variables: Mapping[str, str] = field(default_factory=dict)
+    graph: Mapping[str, float] = field(default_factory=dict)
     paged: bool = False
 
 
@@ -106,12 +107,16 @@ def staged(scene: Scene, fault: Fault, folder: Path) -> Iterator[Stage]:
     (folder / "partner-tools.toml").write_text(limits, encoding="utf-8")
     with Sandbox(
         seed_from(_world()),
-        faults_from({"schemaVersion": "1", "quirks": QUIRKS}),
+        faults_from(_habits(scene.graph)),
         clock=hurry.wall,
         later=hurry.later,
         oem_profile=profile_of(profile_text),
     ) as sandbox:
-        yield Stage(sandbox, _program(scene, sandbox, folder, tls=fault.tls), hurry)
+        yield Stage(sandbox, _program(scene, sandbox, folder, tls=fault.tls), hurry, scene.graph)
+
+
+def _habits(graph: Mapping[str, float]) -> dict[str, Any]:
+    return {"schemaVersion": "1", "quirks": QUIRKS, "graph": dict(graph)}
 
 
 def _program(scene: Scene, sandbox: Sandbox, folder: Path, *, tls: bool) -> Program:
@@ -314,6 +319,7 @@ def _cleaning(title: str, operation: str, *, after: int, **match: Any) -> Scene:
         prepare=_hand_over,
         act=_clean_up,
         become=_cleaned,
+        graph={"autopilotDelete": 600},  # long enough that a sync is worth asking for
     )
 
 

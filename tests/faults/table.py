@@ -23,14 +23,22 @@ GROUPS: Mapping[str, Sequence[str]] = {
     ),
     "Removing and registering again on Partner Center": ("delete", "append", "create", "job"),
     "OEM Direct": ("oem", "preflight", "submit", "poll", "acks"),
-    "Microsoft Graph": ("graph-list", "graph-batch", "graph-inner"),
+    "Looking with Microsoft Graph": ("graph-list", "graph-batch", "graph-inner"),
+    "Cleaning up with Microsoft Graph": (
+        "cleanup-look",
+        "cleanup-intune",
+        "cleanup-user",
+        "cleanup-autopilot",
+        "cleanup-sync",
+    ),
 }
 """The requests by what they are for, as the document shows them."""
 
 EXPECTED: Mapping[str, Mapping[str, str]] = {
     "refused-1s": {
         "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks",
+        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
+        "cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -38,7 +46,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "refused": {
         "5 pending > 0 removed": "discovery token customer customers batches devices page delete "
-        "oem preflight submit",
+        "oem preflight submit cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
+        "cleanup-sync",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 unknown > 0 removed": "poll acks",
@@ -47,7 +56,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "tls-1s": {
         "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks",
+        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
+        "cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -55,7 +65,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "tls": {
         "5 pending > 0 removed": "discovery token customer customers batches devices page delete "
-        "oem preflight submit",
+        "oem preflight submit cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
+        "cleanup-sync",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 unknown > 0 removed": "poll acks",
@@ -64,7 +75,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "reset-before": {
         "0 removed": "discovery token customer customers batches devices page delete preflight "
-        "poll acks",
+        "poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "7 unknown > 0 removed": "oem submit",
@@ -73,7 +84,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "reset-after": {
         "0 removed": "discovery token customer customers batches devices page delete preflight "
-        "poll acks",
+        "poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "7 unknown > 0 absent": "oem submit",
@@ -82,7 +93,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "lost-request": {
         "0 removed": "discovery token customer customers batches devices page delete preflight "
-        "poll acks",
+        "poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "7 unknown > 0 removed": "oem submit",
@@ -91,7 +102,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "lost-answer": {
         "0 removed": "discovery token customer customers batches devices page delete preflight "
-        "poll acks",
+        "poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "7 unknown > 0 absent": "oem submit",
@@ -100,7 +111,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "lost-answer-ever": {
         "5 pending > 0 removed": "discovery token customer customers batches devices page "
-        "preflight",
+        "preflight cleanup-look",
         "0 absent": "delete",
         "5 0 back > 0 2 back": "append job",
         "0 3 back": "create",
@@ -108,19 +119,29 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "5 unknown > 0 removed": "poll acks",
         "5 not-verified > 0 clear": "graph-list",
         "5 not-verified > 0 outstanding": "graph-batch",
+        "0 removed": "cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
     },
     "slow": {
         "0 removed": "discovery token customer customers batches devices page delete preflight "
-        "poll acks",
+        "poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "7 unknown > 0 absent": "oem submit",
         "0 clear": "graph-list",
         "0 outstanding": "graph-batch",
     },
+    "slow-body": {
+        "0 removed": "discovery token customer customers batches devices page delete preflight "
+        "submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
+        "0 2 back": "append job",
+        "0 3 back": "create",
+        "7 unknown > 0 absent": "oem",
+        "0 clear": "graph-list",
+        "0 outstanding": "graph-batch",
+    },
     "cut": {
         "0 removed": "discovery token customer customers batches devices page delete preflight "
-        "poll acks",
+        "poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "7 unknown > 0 absent": "oem submit",
@@ -128,8 +149,9 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "0 outstanding": "graph-batch",
     },
     "not-json": {
-        "0 removed": "discovery token preflight",
-        "5 pending > 0 removed": "customer customers batches devices page",
+        "0 removed": "discovery token preflight cleanup-intune cleanup-user cleanup-autopilot "
+        "cleanup-sync",
+        "5 pending > 0 removed": "customer customers batches devices page cleanup-look",
         "5 pending+unknown > 0 absent+removed": "delete",
         "0 2 back": "append",
         "0 3 back": "create",
@@ -141,8 +163,9 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "5 not-verified+outstanding > 0 outstanding": "graph-inner",
     },
     "no-body": {
-        "0 removed": "discovery token delete preflight submit poll acks",
-        "5 pending > 0 removed": "customer customers batches devices page",
+        "0 removed": "discovery token delete preflight submit poll acks cleanup-intune "
+        "cleanup-user cleanup-autopilot cleanup-sync",
+        "5 pending > 0 removed": "customer customers batches devices page cleanup-look",
         "0 2 back": "append",
         "0 3 back": "create",
         "5 0 back > 0 2 back": "job",
@@ -153,7 +176,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "other-type": {
         "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks",
+        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
+        "cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -162,8 +186,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     "400": {
         "4 pending > 0 removed": "discovery token",
         "5 pending > 0 removed": "customer customers batches devices",
-        "0 removed": "page",
-        "7 refused+removed": "delete",
+        "0 removed": "page cleanup-look cleanup-sync",
+        "7 refused+removed": "delete cleanup-intune cleanup-user cleanup-autopilot",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 refused > 7 refused": "oem preflight submit",
@@ -173,7 +197,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "401-once": {
         "4 pending > 0 removed": "discovery token customer customers batches devices page",
-        "0 removed": "delete oem preflight submit poll acks",
+        "0 removed": "delete oem preflight submit poll acks cleanup-look cleanup-intune "
+        "cleanup-user cleanup-autopilot cleanup-sync",
         "4 0 back > 0 2 back": "append job",
         "4 0 back > 0 3 back": "create",
         "0 clear": "graph-list",
@@ -181,12 +206,13 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "401": {
         "4 pending > 0 removed": "discovery token customer customers batches devices page delete "
-        "oem preflight submit",
+        "oem preflight submit cleanup-look cleanup-intune cleanup-user cleanup-autopilot",
         "4 0 back > 0 2 back": "append job",
         "4 0 back > 0 3 back": "create",
         "4 unknown > 0 removed": "poll acks",
         "4 not-verified > 0 clear": "graph-list",
         "4 not-verified > 0 outstanding": "graph-batch graph-inner",
+        "0 removed": "cleanup-sync",
     },
     "403-partner": {
         "4 pending > 0 removed": "discovery token customer customers batches devices page delete",
@@ -197,6 +223,9 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "0 not-verified > 0 clear": "graph-list",
         "0 not-verified > 0 outstanding": "graph-batch",
         "0 not-verified+outstanding > 0 outstanding": "graph-inner",
+        "7 refused": "cleanup-look",
+        "7 refused+removed": "cleanup-intune cleanup-user cleanup-autopilot",
+        "0 removed": "cleanup-sync",
     },
     "403-customer": {
         "4 pending > 0 removed": "discovery token",
@@ -208,6 +237,9 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "0 not-verified > 0 clear": "graph-list",
         "0 not-verified > 0 outstanding": "graph-batch",
         "0 not-verified+outstanding > 0 outstanding": "graph-inner",
+        "7 refused": "cleanup-look",
+        "7 refused+removed": "cleanup-intune cleanup-user cleanup-autopilot",
+        "0 removed": "cleanup-sync",
     },
     "403-device": {
         "4 pending > 0 removed": "discovery token customer customers batches devices page",
@@ -219,12 +251,15 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "0 not-verified > 0 clear": "graph-list",
         "0 not-verified > 0 outstanding": "graph-batch",
         "0 not-verified+outstanding > 0 outstanding": "graph-inner",
+        "7 refused": "cleanup-look",
+        "7 refused+removed": "cleanup-intune cleanup-user cleanup-autopilot",
+        "0 removed": "cleanup-sync",
     },
     "404": {
         "4 pending > 0 removed": "discovery token",
         "3 pending > 0 removed": "customer",
         "5 pending > 0 removed": "customers batches devices",
-        "0 removed": "page",
+        "0 removed": "page cleanup-user cleanup-sync",
         "7 absent+removed": "delete",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
@@ -234,10 +269,12 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "0 not-verified > 0 clear": "graph-list",
         "0 not-verified > 0 outstanding": "graph-batch",
         "0 not-verified+outstanding > 0 outstanding": "graph-inner",
+        "7 refused": "cleanup-look",
+        "7 refused+removed": "cleanup-intune cleanup-autopilot",
     },
     "408": {
         "0 removed": "discovery token customer customers batches devices page delete preflight "
-        "poll acks",
+        "poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "7 unknown > 0 removed": "oem submit",
@@ -247,7 +284,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     "409": {
         "4 pending > 0 removed": "discovery token",
         "5 pending > 0 removed": "customer customers batches devices page",
-        "7 refused+removed": "delete",
+        "7 refused+removed": "delete cleanup-intune cleanup-user cleanup-autopilot",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 refused > 7 refused": "oem preflight submit",
@@ -255,10 +292,13 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "0 not-verified > 0 clear": "graph-list",
         "0 not-verified > 0 outstanding": "graph-batch",
         "0 not-verified+outstanding > 0 outstanding": "graph-inner",
+        "7 refused": "cleanup-look",
+        "0 removed": "cleanup-sync",
     },
     "429-seconds": {
         "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks",
+        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
+        "cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -266,7 +306,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "429-date": {
         "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks",
+        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
+        "cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -274,7 +315,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "429-fraction": {
         "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks",
+        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
+        "cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -282,7 +324,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "429-nonsense": {
         "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks",
+        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
+        "cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -290,7 +333,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "429-bare": {
         "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks",
+        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
+        "cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -298,26 +342,28 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "429-10min": {
         "5 pending > 0 removed": "discovery token customer customers batches devices page delete "
-        "oem preflight submit",
+        "oem preflight submit cleanup-look cleanup-intune cleanup-user cleanup-autopilot",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 unknown > 0 removed": "poll acks",
         "5 not-verified > 0 clear": "graph-list",
         "5 not-verified > 0 outstanding": "graph-batch",
         "5 not-verified+outstanding > 0 outstanding": "graph-inner",
+        "0 removed": "cleanup-sync",
     },
     "429-ever": {
         "5 pending > 0 removed": "discovery token customer customers batches devices page delete "
-        "oem preflight submit",
+        "oem preflight submit cleanup-look cleanup-intune cleanup-user cleanup-autopilot",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 unknown > 0 removed": "poll acks",
         "5 not-verified > 0 clear": "graph-list",
         "5 not-verified > 0 outstanding": "graph-batch graph-inner",
+        "0 removed": "cleanup-sync",
     },
     "500": {
         "0 removed": "discovery token customer customers batches devices page delete preflight "
-        "poll acks",
+        "poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "7 unknown > 0 removed": "oem submit",
@@ -325,7 +371,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "0 outstanding": "graph-batch graph-inner",
     },
     "500-done": {
-        "0 removed": "discovery token customer customers batches devices page preflight poll acks",
+        "0 removed": "discovery token customer customers batches devices page preflight poll "
+        "acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 absent+removed": "delete",
         "0 2 back": "append job",
         "0 3 back": "create",
@@ -335,7 +382,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "502": {
         "0 removed": "discovery token customer customers batches devices page delete preflight "
-        "poll acks",
+        "poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "7 unknown > 0 removed": "oem submit",
@@ -344,7 +391,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "503": {
         "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks",
+        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
+        "cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -352,17 +400,18 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "503-ever": {
         "5 pending > 0 removed": "discovery token customer customers batches devices page delete "
-        "oem preflight submit",
+        "oem preflight submit cleanup-look cleanup-intune cleanup-user cleanup-autopilot",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 unknown > 0 removed": "poll acks",
         "5 not-verified > 0 clear": "graph-list",
         "5 not-verified > 0 outstanding": "graph-batch graph-inner",
+        "0 removed": "cleanup-sync",
     },
     "redirect": {
-        "0 removed": "discovery token preflight",
-        "5 pending > 0 removed": "customer customers batches devices page",
-        "5 pending+unknown > 0 removed": "delete",
+        "0 removed": "discovery token preflight cleanup-sync",
+        "5 pending > 0 removed": "customer customers batches devices page cleanup-look",
+        "5 pending+unknown > 0 removed": "delete cleanup-intune cleanup-user cleanup-autopilot",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 unknown > 0 removed": "oem submit poll acks",
