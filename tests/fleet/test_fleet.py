@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -80,6 +82,30 @@ def test_a_guard_of_the_worker_stops_the_run_and_says_why(fleet: Fleet, guard: s
         stopped = fleet.wait_for(run, "finished", "stopped")
     assert stopped["state"] == "stopped"
     assert stopped["counts"] == {"pending": 3}
+
+
+def test_no_secret_comes_out_of_a_worker(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither of `submit` nor of a worker, at the highest verbosity, nor into the database."""
+    caplog.set_level(logging.DEBUG)
+    marks = {"PARTNER_TOOLS_GRAPH_TOKEN": "MARKED.graph.token"}
+    program = replace(fleet.program, environment={**fleet.program.environment, **marks})
+    watched = replace(fleet, program=program)
+    batch = program.serials(*SERIALS[170:173])
+    handed_in = program("submit", batch, *VIA, "--yes", "-vv", "--log-format", "json")
+    run = handed_in.stdout.strip()
+    with watched.worker() as told:
+        done = watched.wait_for(run, "finished", "stopped")
+    with psycopg.connect(fleet.ledger_url) as connection:
+        stored = [
+            str(row)
+            for table in ("runs", "plans", "events", "procrastinate_jobs", "procrastinate_events")
+            for row in connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - our own names
+        ]
+    assert done["counts"] == {"removed": 3}
+    assert any(run in row for row in stored)
+    secrets = (program.environment["PARTNER_TOOLS_ACCESS_TOKEN"], *marks.values())
+    said = "\n".join([handed_in.output, caplog.text, *told, *stored])
+    assert [secret for secret in secrets if secret in said] == []
 
 
 def test_a_lost_job_is_made_again_from_the_ledger(fleet: Fleet) -> None:
