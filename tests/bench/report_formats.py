@@ -129,7 +129,7 @@ def _timed(work: Callable[[], int]) -> dict[str, float]:
 
 
 BASELINES = {"xlsx": "xlsx-pandas", "html": "html-markup"}
-ROUNDS = 2
+ROUNDS = 1
 ROUNDS_OF_LARGE = 1
 KEYSTROKE_MS = 200.0
 

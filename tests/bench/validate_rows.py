@@ -141,7 +141,7 @@ def fast_step(schema: dict[str, Any], rows: Sequence[dict[str, object]]) -> None
     assert all(map(checker.accepts_fast, rows))
 
 
-ROUNDS = 5
+ROUNDS = 3
 MILLION = 1_000_000
 
 
