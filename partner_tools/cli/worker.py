@@ -79,10 +79,12 @@ def worker(
     """
     config = load_config(call.common)
     with opened(call) as workspace:
-        from partner_tools.fleet.queue import Beat
+        from partner_tools.fleet.queue import Beat, is_cron
         from partner_tools.fleet.station import Portions, work_until_stopped
         from partner_tools.fleet.worker import Duty
 
+        if reverify is not None and not is_cron(reverify):
+            raise click.UsageError("--reverify takes five cron fields, such as '15 4 * * *'")
         work_until_stopped(
             workspace,
             Duty(

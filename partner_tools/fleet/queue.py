@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from croniter import croniter  # type: ignore[import-untyped]  # Procrastinate reads with it
 from procrastinate import App, JobContext, PsycopgConnector, SyncPsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
@@ -138,6 +139,11 @@ class Shift:
     look: Callable[[], None]
     reverify: Callable[[], None]
     reverify_cron: str | None
+
+
+def is_cron(text: str) -> bool:
+    """Whether this is when something happens again and again, in five fields."""
+    return len(text.split()) == 5 and bool(croniter.is_valid(text))
 
 
 async def serve(shift: Shift, stopped: Callable[[], Awaitable[object]]) -> None:

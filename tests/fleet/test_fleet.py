@@ -72,6 +72,13 @@ def test_what_nobody_may_submit(fleet: Fleet, tmp_path: Path) -> None:
     assert fleet.program.json("runs")["runs"] == []
 
 
+@pytest.mark.parametrize("when", ["nonsense", "61 * * * *", "* * * * * *", ""])
+def test_a_time_that_never_comes_is_a_wrong_option(fleet: Fleet, when: str) -> None:
+    wrong = fleet.program("worker", "--reverify", when)
+    assert wrong.exit_code == 2
+    assert "five cron fields" in wrong.output
+
+
 @pytest.mark.parametrize("guard", ["max_estate_share = 0.0001", "require_approval = true"])
 def test_a_guard_of_the_worker_stops_the_run_and_says_why(fleet: Fleet, guard: str) -> None:
     run = fleet.submit(SERIALS[60:63])

@@ -1,0 +1,216 @@
+"""Workers that are processes of their own: killed, sharing one rate, looking again by the clock."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from partner_tools.clients.transport import origin
+from partner_tools.ledger import Ledger
+from partner_tools.model import RunId
+from partner_tools.sandbox import Sandbox, faults_from, seed_from
+from partner_tools.workspace.surroundings import now
+from tests.cli.program import customer, program_for, world
+from tests.clients.oem_profiles import profile_of
+from tests.fleet.conftest import Fleet
+
+ROOT = Path(__file__).parents[2]
+TAKEOVER = 6.0
+BUSY = 30.0
+"""What a machine that has more to do may need besides."""
+OEM = '[oem]\nbatch_limit = 5\n[oem.auth]\nmode = "none"\n'
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="workers are not for Windows")
+
+
+@pytest.fixture
+def running() -> Iterator[Sandbox]:
+    """A sandbox of each test's own, which takes its time and speaks both channels."""
+    devices = [
+        {"serialNumber": name, "oemManufacturerName": "Fabrikam", "modelName": "Book"}
+        for name in names(120)
+    ]
+    estate = seed_from(world(customer({"Estate": devices})))
+    with Sandbox(estate, faults_from(behaving()), oem_profile=profile_of(OEM)) as sandbox:
+        yield sandbox
+
+
+def names(number: int) -> list[str]:
+    return [f"W{each:05}" for each in range(number)]
+
+
+def behaving(**more: Any) -> dict[str, Any]:
+    return {"schemaVersion": "1", "latency": [{"seconds": 0.1}], **more}
+
+
+@contextmanager
+def started(fleet: Fleet, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process while the block lasts; it is asked to stop at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "partner_tools", "worker", *options],
+        env={**os.environ, **fleet.program.environment},
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(over: Callable[[], Any], seconds: float = 90.0) -> None:
+    last = time.monotonic() + seconds
+    while not over():
+        assert time.monotonic() < last
+        time.sleep(0.05)
+
+
+def bounded(fleet: Fleet, rate: float) -> None:
+    """Let the profile bound the rate, and the ledger know that the service grants more."""
+    text = f"[default.limits]\nmax_rate = {rate}\n"
+    (fleet.program.folder / "partner-tools.toml").write_text(text, encoding="utf-8")
+    scope = f"{origin(fleet.sandbox.announce()['urls']['partnerCenter'])}|"
+    with Ledger.open(fleet.ledger_url) as ledger:
+        ledger.remember_rate("partner-center", scope, rate * 2, now())
+
+
+def test_a_killed_worker_is_replaced_within_the_stated_time(fleet: Fleet) -> None:
+    bounded(fleet, 20.0)
+    run = fleet.submit(names(120), "--settle", "0")
+    deletes = fleet.sandbox.log
+    with ExitStack() as stack:
+        first = stack.enter_context(started(fleet, "--takeover", str(TAKEOVER)))
+        until(lambda: len(deletes.of("delete-device")) >= 10)
+        stack.enter_context(started(fleet, "--takeover", str(TAKEOVER)))
+        until(lambda: len(deletes.of("delete-device")) >= 20)
+        first.kill()
+        first.wait()
+        killed = time.time()
+        done = fleet.wait_for(run, "finished", "stopped", seconds=120.0)
+    assert sum(done["counts"].values()) == 120
+    assert set(done["counts"]) <= {"removed", "absent"}
+    later = [entry for entry in deletes.entries if entry.at > killed + 0.5]
+    taken_over = next(entry for entry in later if entry.operation != "delete-device")
+    assert taken_over.at - killed < TAKEOVER + BUSY
+    first_removal = next(entry for entry in later if entry.operation == "delete-device")
+    assert taken_over.number < first_removal.number, "what was in doubt is looked at first"
+    gone = [entry.serial for entry in deletes.of("delete-device") if entry.status == 204]
+    assert len(gone) == len(set(gone)) == 120
+
+
+def test_two_processes_keep_one_rate_and_one_pause(fleet: Fleet) -> None:
+    rate, pause = 20.0, 3.0
+    bounded(fleet, rate)
+    refusal = {"kind": "status", "status": 429, "retryAfter": pause}
+    once = {"match": {"operation": "delete-device", "nth": 40}, "fault": refusal}
+    fleet.sandbox.behave(faults_from(behaving(rules=[once])))
+    halves = {"leipzig": names(120)[:60], "lyon": names(120)[60:]}
+    runs = [
+        fleet.submit(serials, "--depot", depot, "--settle", "0")
+        for depot, serials in halves.items()
+    ]
+    with started(fleet, "--concurrency", "1"), started(fleet, "--concurrency", "1"):
+        for run in runs:
+            assert fleet.wait_for(run, "finished", "stopped")["counts"] == {"removed": 60}
+    entries = sorted(fleet.sandbox.log.of("delete-device"), key=lambda entry: entry.at)
+    (refused,) = [entry for entry in entries if entry.status == 429]
+    before = [entry for entry in entries if refused.at - 1.0 < entry.at < refused.at]
+    for serials in halves.values():
+        assert any(entry.serial in serials for entry in before), "both are at work"
+    pausing = (refused.at + 1.0, refused.at + pause)  # what was leased before may still leave
+    assert not [each for each in fleet.sandbox.log.entries if pausing[0] < each.at < pausing[1]]
+    span = entries[-1].at - entries[0].at - pause
+    assert len(entries) <= rate * (span + 1.5), "each by itself would be twice as fast"
+
+
+def test_what_is_open_is_looked_at_again_by_one_of_the_workers(fleet: Fleet) -> None:
+    run = fleet.submit(names(3), "--settle", "0")
+    with fleet.worker():
+        fleet.wait_for(run, "finished")
+
+    def looks() -> int:
+        with Ledger.open(fleet.ledger_url) as ledger:
+            kinds = [each.event.kind.value for each in ledger.events(run=RunId(run))]
+        return kinds.count("observed")
+
+    before, began = looks(), time.time()
+    every_minute = ("--reverify", "* * * * *")
+    with started(fleet, *every_minute), started(fleet, *every_minute):
+        until(lambda: looks() > before)
+        time.sleep(2.0)
+    each = 3
+    minutes = int(time.time() // 60) - int(began // 60) + 1
+    assert each <= looks() - before <= each * minutes, "once a time, not once a worker"
+
+
+def test_a_batch_for_oem_direct_outlives_its_worker(fleet: Fleet) -> None:
+    (fleet.program.folder / "oem.toml").write_text(OEM, encoding="utf-8")
+    profile = str(fleet.program.folder / "oem.toml")
+    program = program_for(
+        fleet.sandbox,
+        fleet.program.folder,
+        PARTNER_TOOLS_LEDGER=fleet.ledger_url,
+        PARTNER_TOOLS_OEM_PROFILE=profile,
+    )
+    fleet = Fleet(program, fleet.sandbox, fleet.ledger_url)
+    fleet.sandbox.behave(faults_from(behaving(latency=[{"seconds": 0.5}])))
+    rows = "\n".join(f"{name},Fabrikam,Book" for name in names(100))
+    batch = program.batch(f"Serial,Manufacturer,Model\n{rows}\n")
+    submitted = program.json("submit", batch, "--via", "oem-direct", "--yes", "--batch-id", "R-1")
+    run, calls = submitted["run"], fleet.sandbox.log
+    channel = ("--channels", "oem-direct", "--takeover", str(TAKEOVER))
+    with started(fleet, *channel) as first:
+        until(lambda: calls.of("deregister"))
+        first.kill()
+        first.wait()
+    died = len(calls.of("deregister"))
+    with started(fleet, *channel):
+        done = fleet.wait_for(run, "finished", "stopped")
+    assert sum(done["counts"].values()) == 100
+    assert set(done["counts"]) <= {"removed", "absent"}, done
+    assert fleet.sandbox.oem_direct.trips == ()
+    again = [entry.correlation_id for entry in calls.of("deregister")]
+    assert len(again) - len(set(again)) <= died, "only what was in doubt is sent once more"
+    assert max(map(again.count, again)) <= 2
+    whole = program.json("runs", run)
+    assert {each["serialNumber"] for each in whole["devices"]} == set(names(100))
+
+
+def test_runs_are_watched_until_somebody_has_seen_enough(fleet: Fleet) -> None:
+    run = fleet.submit(names(2), "--not-before", "2126-01-01", "--depot", "leipzig")
+    words = ("runs", "--watch", "--depot", "leipzig", "--output", "jsonl")
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "partner_tools", *words],
+        env={**os.environ, **fleet.program.environment},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["state"] == "queued"
+        assert fleet.program("runs", "cancel", run).exit_code == 0
+        shown = [json.loads(watching.stdout.readline()) for _ in range(2)]
+        while shown[-1]["state"] == "queued":
+            shown.append(json.loads(watching.stdout.readline()))
+        assert (shown[-1]["run"], shown[-1]["state"]) == (run, "cancelled")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 0
+    finally:
+        watching.kill()
+        watching.wait()
+        if watching.stdout is not None:
+            watching.stdout.close()
