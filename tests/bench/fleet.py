@@ -218,12 +218,13 @@ def _asks(url: str, rounds: int) -> Mapping[str, list[float]]:
     found: dict[str, list[float]] = {}
     with Ledger.open(url) as ledger:
         for _ in range(rounds + 1):  # the first warms up
-            for what, act in _acts(ledger).items():
+            for what, act in acts(ledger).items():
                 found.setdefault(what, []).append(1000.0 * seconds(act))
     return {what: values[1:] for what, values in found.items()}
 
 
-def _acts(ledger: Ledger) -> Mapping[str, Callable[[], object]]:
+def acts(ledger: Ledger) -> Mapping[str, Callable[[], object]]:
+    """What each measurement does, by its name; all of one new run, in this order."""
     start = _start(new_run_id(now(), randomness()), "bench")
     batch = [Device(row=n, identity=Identity(serial_number=f"B{n}")) for n in range(500)]
 

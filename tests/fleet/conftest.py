@@ -28,6 +28,14 @@ SERIALS = [f"S{number:05}" for number in range(240)]
 VIA = ("--via", "partner-center", "--customer", "contoso.onmicrosoft.com")
 
 
+def until(over: Callable[[], Any], seconds: float = 90.0) -> None:
+    """Wait until it is over, with patience for a busy machine."""
+    last = time.monotonic() + seconds
+    while not over():
+        assert time.monotonic() < last
+        time.sleep(0.05)
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """The program on a shared ledger, and the service that it works against."""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from partner_tools.workspace.surroundings import now
 from tests.cli.program import customer, program_for, world
 from tests.clients.oem_profiles import profile_of
-from tests.fleet.conftest import Fleet
+from tests.fleet.conftest import Fleet, until
 
 ROOT = Path(__file__).parents[2]
 TAKEOVER = 6.0
@@ -69,13 +69,6 @@ def started(fleet: Fleet, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
-
-
-def until(over: Callable[[], Any], seconds: float = 90.0) -> None:
-    last = time.monotonic() + seconds
-    while not over():
-        assert time.monotonic() < last
-        time.sleep(0.05)
 
 
 def bounded(fleet: Fleet, rate: float) -> None:
