@@ -72,5 +72,5 @@ def cleanup(call: Call, handoff: Path, junit: Path | None, **given: Any) -> int:
         if not wishes.apply:
             tell("nothing was changed; --apply carries it out")
         elif result.state is not RunState.FINISHED:
-            tell(f"next: partner-tools resume {result.run}")
+            tell(f"next: {call.again('resume', result.run)}")
     return result.exit_code

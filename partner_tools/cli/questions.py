@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from partner_tools.cli.output import tell
+from partner_tools.cli.output import fitted, tell
 from partner_tools.config import Config
 from partner_tools.errors import InputError, PartnerToolsError
 from partner_tools.workspace.wiring import load_config
@@ -46,8 +47,10 @@ def as_toml(settings: Settings) -> str:
 
 
 def _channel() -> str:
-    tell("Channel: `partner-center` for a CSP (direct-bill partner or indirect provider),")
-    tell("`oem-direct` for an OEM and its repair depots.")
+    explain(
+        "Channel: `partner-center` for a CSP (direct-bill partner or indirect provider), "
+        "`oem-direct` for an OEM and its repair depots."
+    )
     return str(
         _prompt(
             "channel", type=click.Choice(["partner-center", "oem-direct"]), default="partner-center"
@@ -56,8 +59,10 @@ def _channel() -> str:
 
 
 def _wire_profile() -> str:
-    tell("\nWire profile: the file that says how your OEM's service is spoken to;")
-    tell("samples/ has three to start from.")
+    explain(
+        "\nWire profile: the file that says how your OEM's service is spoken to; "
+        "samples/ has three to start from."
+    )
 
     def test(path: str) -> str:
         from partner_tools.workspace.oem import read_wire_profile
@@ -70,14 +75,18 @@ def _wire_profile() -> str:
 
 def _auth(target: Path) -> dict[str, str]:
     base = load_config()
-    tell("\nTenant: your own partner tenant, by its id or its default domain;")
-    tell("not a customer's. Partner Center shows it as Account ID under App management.")
+    explain(
+        "\nTenant: your own partner tenant, by its id or its default domain; "
+        "not a customer's. Partner Center shows it as Account ID under App management."
+    )
     tenant = _tested("tenant", lambda answer: _find_tenant(base, answer))
-    tell("\nClient id: of the app that App management of Partner Center lists;")
-    tell("docs/how-to/app-registration.md says how to make one with the least permissions.")
+    explain(
+        "\nClient id: of the app that App management of Partner Center lists; "
+        "docs/how-to/app-registration.md says how to make one with the least permissions."
+    )
     client_id = _tested("client id", _is_client_id)
-    tell("\nMode: `app` signs in by itself with a certificate or secret, which is enough for")
-    tell(
+    explain(
+        "\nMode: `app` signs in by itself with a certificate or secret, which is enough for "
         "everything but `restore --apply` into a batch that is gone; `app+user` signs in a person."
     )
     mode = str(_prompt("mode", type=click.Choice(["app", "app+user"]), default="app"))
@@ -92,9 +101,11 @@ def _auth(target: Path) -> dict[str, str]:
 
 def _certificate(base: Config, auth: Mapping[str, str], target: Path) -> str:
     """The path of the certificate, empty where a secret of the environment is used."""
-    tell("\nCertificate: a PEM or PFX file with key and certificate, which no log can give away.")
-    tell("Left blank, the secret in PARTNER_TOOLS_CLIENT_SECRET is used. The app has its public")
-    tell(f"half under Certificates & secrets: {APPS}")
+    explain(
+        "\nCertificate: a PEM or PFX file with key and certificate, which no log can give away. "
+        "Left blank, the secret in PARTNER_TOOLS_CLIENT_SECRET is used. The app has its public "
+        f"half under Certificates & secrets: {APPS}"
+    )
 
     def test(path: str) -> str:
         from partner_tools.workspace.sign_in import channel_tokens
@@ -160,6 +171,11 @@ def _tested(name: str, test: Callable[[str], str], **more: Any) -> str:
             return answer
         if click.confirm("  Keep it all the same?", default=False, err=True):
             return answer
+
+
+def explain(paragraph: str) -> None:
+    """Say what a question is about."""
+    click.echo(fitted(paragraph, sys.stderr, indent=0), err=True)
 
 
 def _prompt(name: str, **more: Any) -> Any:

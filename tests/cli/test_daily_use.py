@@ -265,7 +265,7 @@ def test_every_shell_completes_commands_options_and_choices(shell: str) -> None:
 # --- consoles ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "cp932", "ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "cp932", "cp65001", "ascii", "utf-8"])
 def test_foreign_letters_never_end_the_program(
     encoding: str, program: Program, tmp_path: Path
 ) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partner_tools.cli import interruption
@@ -31,6 +32,7 @@ def document(customer: str) -> dict[str, dict[str, str | None]]:
     return {"customer": named, "run": {"id": "20260417-101530-4f2a9c"}}
 
 
+@settings(deadline=None)  # how long one example takes is the machine's business
 @given(customer=st.text(max_size=400))
 def test_a_reports_name_is_one_that_windows_takes(customer: str) -> None:
     name = f"{file_name(document(customer))}.checklist.html"
@@ -68,3 +70,12 @@ def test_control_break_stops_where_there_is_one() -> None:
 
     assert {"SIGINT", "SIGTERM"} <= names
     assert ("SIGBREAK" in names) == (os.name == "nt")
+
+
+def test_every_printed_command_with_a_value_goes_through_the_quoting() -> None:
+    """By `pasteable`, which knows PowerShell; what is written here by hand would know no shell."""
+    commands = re.compile(r'f"[^"]*partner-tools [^"]*\{([^}]*)\}')
+    sources = (Path(__file__).parents[2] / "partner_tools" / "cli").glob("*.py")
+    by_hand = {found for each in sources for found in commands.findall(each.read_text("utf-8"))}
+
+    assert by_hand == {"CUSTOMER"}, "the demo alone shows a command of constants"
