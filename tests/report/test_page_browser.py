@@ -449,3 +449,8 @@ def test_it_prints_clean(visit: Callable[..., Driver], tmp_path: Path) -> None:
     )
     assert heads == "table-header-group"
     assert (tmp_path / "page.pdf").stat().st_size > 20_000
+    below = driver.execute_script(
+        "return ['.first', '.guide', '.guide .step:last-child']"
+        ".map(it => getComputedStyle(document.querySelector(it)).paddingBottom)"
+    )
+    assert below == ["0px"] * 3  # else a last step that fills its page is followed by a blank one
