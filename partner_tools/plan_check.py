@@ -27,16 +27,16 @@ def _about_customers(plan: Plan) -> Iterator[str]:
     removals = Counter(each.customer for each in _removals(plan) if each.customer is not None)
     for tenant in listed:
         if listed[tenant] > 1:
-            yield f"it lists the customer {tenant} more than once"
+            yield f"it lists the customer {tenant!r} more than once"
     for tenant in removals:
         if tenant not in listed:
-            yield f"it removes devices of {tenant}, which is not among its customers"
+            yield f"it removes devices of {tenant!r}, which is not among its customers"
     for each in plan.customers:
         tenant = each.customer.tenant_id
         if each.removals != removals[tenant]:
-            yield f"it says {each.removals} removals for {tenant}, and names {removals[tenant]}"
+            yield f"it says {each.removals} removals for {tenant!r}, and names {removals[tenant]}"
         if plan.channel is ChannelName.PARTNER_CENTER and each.estate < removals[tenant]:
-            yield f"it removes more devices of {tenant} than that customer has"
+            yield f"it removes more devices of {tenant!r} than that customer has"
 
 
 def _about_targets(plan: Plan) -> Iterator[str]:
