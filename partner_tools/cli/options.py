@@ -17,7 +17,15 @@ OUTPUTS = ("text", "json", "jsonl")
 FORMATS = ("html", "xlsx", "csv", "json", "md", "ps1")
 """The default report formats; a test compares them with the report's, which load too much."""
 FORMAT_CHOICES = (*FORMATS, "checklist")
-MOMENTS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S")
+MOMENTS = (
+    "%Y-%m-%d",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M%z",
+    "%Y-%m-%dT%H:%M:%S%z",
+)
 
 
 class OutputFile(click.Path):
@@ -41,7 +49,7 @@ class OutputFile(click.Path):
 
 
 class Moment(click.DateTime):
-    """A date, or a moment: UTC, as everything that is shown."""
+    """A date, or a moment: UTC, as everything that is shown, unless it ends with an offset."""
 
     def __init__(self) -> None:
         super().__init__(MOMENTS)
@@ -58,7 +66,7 @@ class Moment(click.DateTime):
             moment: datetime = super().convert(value, param, ctx)
         except click.BadParameter:
             self.fail(f"{value!r} is no date; write 2026-04-17 or 2026-04-17T10:15.", param, ctx)
-        return moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class LedgerAddress(click.types.StringParamType):

@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from partner_tools.engine.governor import Snapshot
+from partner_tools.errors import InputError
 
 Metric = CounterMetricFamily | GaugeMetricFamily
 
@@ -97,7 +98,15 @@ class _Looking(Collector):
         yield from (rate, paused, throttled, answered)
 
     def _waiting(self) -> Iterator[Metric]:
-        backlog = self._health.backlog()
+        up = GaugeMetricFamily("partner_tools_database_up", "1 while the database answers.")
+        try:
+            backlog = self._health.backlog()
+        except Exception:  # noqa: BLE001 - whatever it is, the other figures are still right
+            up.add_metric([], 0.0)
+            yield up
+            return
+        up.add_metric([], 1.0)
+        yield up
         for name, text, value in (
             ("queue_jobs", "Jobs that wait and are due.", backlog.jobs),
             ("queue_oldest_seconds", "Age of the job that waits longest.", backlog.oldest),
@@ -108,10 +117,21 @@ class _Looking(Collector):
 
 @contextmanager
 def served(health: Health, host: str, port: int) -> Iterator[int]:
-    """Serve both while the block lasts, at this port or (0) at any; the port."""
-    server = make_server(
-        host, port, _application(health), server_class=_Server, handler_class=_Quiet
-    )
+    """Serve both while the block lasts, at this port or (0) at any; the port.
+
+    Raises InputError where nobody can listen there.
+    """
+    try:
+        server = make_server(
+            host, port, _application(health), server_class=_Server, handler_class=_Quiet
+        )
+    except OSError as error:
+        raise InputError(
+            f"cannot listen at {host}:{port} ({error.strerror or error})",
+            rule="health-port",
+            remedy="give --health-port a port that is free and --health-host an address of this "
+            "machine",
+        ) from error
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     try:
         yield server.server_port
@@ -142,11 +162,19 @@ def _application(health: Health) -> Callable[..., Iterable[bytes]]:
             backlog = health.backlog()
         except Exception as error:  # noqa: BLE001 - whatever it is, this worker cannot work
             return _json(
-                start_response, "503 Service Unavailable", {"healthy": False, "error": str(error)}
+                start_response,
+                "503 Service Unavailable",
+                {"healthy": False, "error": _told(error)},
             )
         return _json(start_response, "200 OK", {"healthy": True, "queue": backlog.jobs})
 
     return answer
+
+
+def _told(error: Exception) -> str:
+    """What is wrong, in one line; Procrastinate says it in the cause."""
+    said = str(error.__cause__ or error).split("\n")
+    return next(filter(None, map(str.strip, said)), type(error).__name__)
 
 
 def _json(start_response: Any, status: str, document: Mapping[str, Any]) -> Iterable[bytes]:

@@ -102,9 +102,16 @@ class Queue:
 
 
 @contextmanager
-def open_queue(conninfo: str) -> Iterator[Queue]:
-    """The queue, closed at the end."""
-    app = App(connector=SyncPsycopgConnector(conninfo=conninfo, min_size=1, max_size=4))
+def open_queue(conninfo: str, *, patience: float = 30.0, most: int = 4) -> Iterator[Queue]:
+    """The queue, closed at the end; a lost database is waited for for so many seconds.
+
+    At most so many threads use it at the same time.
+    """
+    app = App(
+        connector=SyncPsycopgConnector(
+            conninfo=conninfo, min_size=1, max_size=most, timeout=patience
+        )
+    )
     with app.open():
         yield Queue(app)
 

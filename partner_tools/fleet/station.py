@@ -26,6 +26,9 @@ from partner_tools.workspace.wiring import held, workplace
 from partner_tools.workspace.wiring import open_ledger as open_configured
 from partner_tools.workspace.workspace import Workspace
 
+GLIMPSE_SECONDS = 3.0
+"""Who asks for the health of a worker gets an answer soon, also where the database gives none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Portions:
@@ -130,7 +133,8 @@ def work_until_stopped(
     with ExitStack() as stack:
         queue = stack.enter_context(open_queue(conninfo))
         paces = stack.enter_context(open_paces(workspace.ledger, workspace.stop.clock))
-        health = Health(paces=paces.snapshots, backlog=lambda: _backlog(queue, workspace.ledger))
+        watched = stack.enter_context(open_queue(conninfo, patience=GLIMPSE_SECONDS, most=1))
+        health = Health(paces=paces.snapshots, backlog=lambda: _backlog(watched, workspace.ledger))
         if health_at is not None:
             port = stack.enter_context(served(health, *health_at))
             tell(f"health and metrics at http://{health_at[0]}:{port}")

@@ -115,7 +115,10 @@ def _why_not(device: RunDevice, identity: Identity) -> str | None:
     if identity.hardware_hash or identity.product_key_id or tuple_is_whole:
         return None
     if device.found_hash_digest:
-        return "it was registered by its hardware hash, and the run's restore kit is gone"
+        return (
+            "it was registered by its hardware hash, and no restore kit of the run is on this "
+            "machine: it lies where the run was planned, unless it was deleted"
+        )
     return "Partner Center showed neither hardware hash, product key id, nor maker and model"
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import urllib.error
 import urllib.request
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -14,6 +16,8 @@ import pytest
 
 import partner_tools
 from partner_tools import GuardError, Outcome, StopSign, Wishes, Workspace, open_workspace
+from partner_tools.errors import InputError
+from partner_tools.fleet.health import Backlog, Health, served
 from partner_tools.fleet.queue import open_queue
 from partner_tools.fleet.worker import LOOKS_PER_SWEEP, Duty, Worker
 from partner_tools.ledger import Ledger
@@ -70,6 +74,39 @@ def test_what_nobody_may_submit(fleet: Fleet, tmp_path: Path) -> None:
     assert alone.exit_code == 3
     assert "PostgreSQL" in alone.output
     assert fleet.program.json("runs")["runs"] == []
+
+
+def test_health_tells_of_a_lost_database_and_of_a_port_that_is_taken() -> None:
+    def lost() -> Backlog:
+        raise ConnectionError("\n  Database error.\n") from OSError("no server there\nat all")
+
+    health = Health(paces=dict, backlog=lost)
+    with served(health, "127.0.0.1", 0) as port:
+        address = f"http://127.0.0.1:{port}"
+        with urllib.request.urlopen(f"{address}/metrics") as answer:  # noqa: S310 - loopback
+            assert "partner_tools_database_up 0.0" in answer.read().decode()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{address}/health")  # noqa: S310 - loopback
+        with refused.value as said:
+            assert json.load(said) == {"healthy": False, "error": "no server there"}
+        with pytest.raises(InputError, match=str(port)), served(health, "127.0.0.1", port):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("2126-01-01", "2126-01-01T00:00:00+00:00"),
+        ("2126-01-01T06:30Z", "2126-01-01T06:30:00+00:00"),
+        ("2126-01-01T06:30:10+02:00", "2126-01-01T04:30:10+00:00"),
+    ],
+)
+def test_nobody_begins_before_the_time_that_was_said(fleet: Fleet, said: str, meant: str) -> None:
+    run = fleet.submit(SERIALS[:2], "--not-before", said)
+    with open_queue(fleet.ledger_url) as queue:
+        (job,) = queue.jobs()
+    assert job.run == run
+    assert job.not_before == datetime.fromisoformat(meant)
 
 
 @pytest.mark.parametrize("when", ["nonsense", "61 * * * *", "* * * * * *", ""])
