@@ -68,12 +68,13 @@ class Appender:
         group = self._standings.lock(connection, {event.run for event in wanted})
         self._forget_overtaken(group)
         missing: defaultdict[RunId, set[int]] = defaultdict(set)
+        resolved = {(each.run, each.device) for each in wanted if each.kind is Kind.RESOLVED}
         for event in wanted:
             if event.device is None or event.run not in group.runs:
                 continue
             known = self._in_flight.get(event.run)
             history = known.histories.get(event.device) if known else None
-            if history is None:
+            if history is None or (event.run, event.device) in resolved:
                 missing[event.run].add(event.device)
             else:
                 group.histories[event.run, event.device] = history

@@ -153,6 +153,19 @@ def test_devices_are_stored_as_their_events_fold(
     assert [each.event for each in ledger.events(run)][1:] == told
 
 
+def test_a_device_in_flight_is_resolved_anew_in_one_call(ledger: Ledger, start: RunStart) -> None:
+    ledger.create_run(start, [Device(row=0, identity=Identity(serial_number="S0"))])
+
+    def happened(kind: Kind, **payload: Any) -> Event:
+        return event(start.run, (0, kind, start.at, payload))
+
+    ledger.record([happened(Kind.RESOLVED, outcome="pending", found={"serialNumber": "X"})])
+    ledger.record([happened(Kind.INTENDED, requestId="1")])
+    again = happened(Kind.RESOLVED, outcome="absent", found={"serialNumber": "S0"})
+    ledger.record([happened(Kind.WITHDRAWN), again])
+    assert [device.history.outcome for device in ledger.devices(start.run)] == [Outcome.ABSENT]
+
+
 def test_a_history_survives_whatever_field_it_gets() -> None:
     """Every field but those with columns of their own is kept, new ones too."""
     history = History(
