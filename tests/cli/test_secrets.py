@@ -307,7 +307,7 @@ def test_no_secret_comes_out_of_what_goes_elsewhere(sandbox: Sandbox, watch: Wat
     run_all([(*removal(watch, "SN-1"), "--report", folder / "out")], **good, **graph)
     run = watch.program.json("runs")["runs"][0]["run"]
     (handoff,) = (folder / "out").glob("*.json")
-    cleaning = ("cleanup", handoff, "--keys-saved", "--settle", "0")
+    cleaning = ("cleanup", handoff, "--keys-saved", "--settle", "30")
     back = ("restore", run, "-o", folder / "restore.csv", "--apply", "--yes")
     by_person = {
         "PARTNER_TOOLS_TENANT": sandbox.seed.partner.tenant_id,
