@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,6 +70,8 @@ def fitted(text: str, stream: TextIO, indent: int = 2) -> str:
     """The text, on a terminal with its sentences broken between words instead of anywhere."""
     if not stream.isatty():
         return text
+    import shutil  # loads three ways of compressing
+
     width = shutil.get_terminal_size().columns
     return "\n".join(broken(line, width, indent) for line in text.split("\n"))
 
