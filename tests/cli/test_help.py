@@ -24,7 +24,9 @@ def found(path: tuple[str, ...], width: int = 80) -> tuple[click.Command, str]:
         inner = command.get_command(PageContext(command), name)
         assert inner is not None
         command = inner
-    context = PageContext(command, info_name=" ".join(path), terminal_width=width)
+    context = PageContext(
+        command, info_name=" ".join(path), terminal_width=width, **main.context_settings
+    )
     return command, context.get_help()
 
 
@@ -40,7 +42,8 @@ def test_every_help_has_an_example_that_this_command_takes(path: tuple[str, ...]
         return
     for line in lines:
         words = re.split(r"[|>)]", line[line.index(typed) + len(typed) :])[0]
-        command.make_parser(PageContext(command)).parse_args(shlex.split(words))
+        context = PageContext(command, **main.context_settings)
+        command.make_parser(context).parse_args(shlex.split(words))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
