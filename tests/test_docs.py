@@ -237,7 +237,7 @@ def _text_of(node: ast.AST) -> str:
 @pytest.mark.parametrize("call", [*_shown_calls(), *_called_in_messages()], ids=" ".join)
 def test_every_call_named_is_one_that_the_program_takes(call: list[str]) -> None:
     """The command exists, and so do its options and the words that they take."""
-    context = click.Context(main, info_name="partner-tools")
+    context = click.Context(main, info_name="partner-tools", **main.context_settings)
     command: click.Command = main
     rest = call
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
