@@ -251,7 +251,7 @@ class Pace:
     """All that a limit scope knows of its rate; a value, so that it can be one row of a table.
 
     `rate` and `max_rate` are permits per second. `ceiling` is what the service is believed to
-    allow, None before the first 429 of a run that remembered nothing.
+    allow, None before the first 429 of a run that remembered none.
     """
 
     rate: float
@@ -312,15 +312,15 @@ def cold(now: float, *, max_rate: float | None = None) -> Pace:
 
 
 def remembered(
-    known: Learned, now: float, *, age: float = 0.0, max_rate: float | None = None
+    known: Learned | None, now: float, *, age: float = 0.0, max_rate: float | None = None
 ) -> Pace:
-    """The pace of a run that begins with what an earlier one learned, `age` seconds ago.
+    """The pace of a run that begins with what an earlier one learned, `age` seconds ago, if any.
 
     The older the memory, the further below it the run starts and the sooner it looks above. What
     was never refused is where doubling goes on.
     """
-    rate = known.per_second
-    if not (math.isfinite(rate) and rate > 0.0) or age >= FORGOTTEN:
+    rate = known.per_second if known else 0.0
+    if known is None or not (math.isfinite(rate) and rate > 0.0) or age >= FORGOTTEN:
         return cold(now, max_rate=max_rate)
     freshness = 1.0 - max(age, 0.0) / FORGOTTEN
     limit = _limit(max_rate)

@@ -83,11 +83,11 @@ def begin(
     What lay unused begins anew. A `max_rate` that is given bounds all who share.
     """
     if shared is None:
-        return Shared(pace=_started(known, age, now, max_rate), at=now)
+        return Shared(pace=pacing.remembered(known, now, age=age, max_rate=max_rate), at=now)
     idle = now - shared.at
     if idle > FORGOTTEN:
         learned = pacing.learned(shared.pace) or known
-        return Shared(pace=_started(learned, idle, now, max_rate), at=now)
+        return Shared(pace=pacing.remembered(learned, now, age=idle, max_rate=max_rate), at=now)
     if max_rate is None or max_rate == shared.pace.max_rate:
         return shared
     bounded = replace(shared.pace, max_rate=max_rate, rate=min(shared.pace.rate, max_rate))
@@ -169,12 +169,6 @@ def from_text(text: str | None) -> Shared | None:
         return Shared(pace=_pace(document["pace"]), turns=turns, at=document["at"])
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _started(known: Learned | None, age: float, now: float, max_rate: float | None) -> Pace:
-    if known is None:
-        return pacing.cold(now, max_rate=max_rate)
-    return pacing.remembered(known, now, age=age, max_rate=max_rate)
 
 
 def _wished(

@@ -71,10 +71,7 @@ class Governor:
         `known` is what an earlier run learned, `age` seconds ago; `max_rate` the user's own bound
         in requests per second.
         """
-        now = clock()
-        if known is None:
-            return cls(pacing.cold(now, max_rate=max_rate), clock=clock)
-        return cls(pacing.remembered(known, now, age=age, max_rate=max_rate), clock=clock)
+        return cls(pacing.remembered(known, clock(), age=age, max_rate=max_rate), clock=clock)
 
     def acquire(self, stop: Stop) -> bool:
         """Wait for the next permit; False when stopped instead."""

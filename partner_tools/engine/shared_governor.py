@@ -279,5 +279,5 @@ class PartyPace:
         return self.governor.snapshot()
 
     def learned(self) -> Learned | None:
-        """The rate worth remembering, in requests per second."""
+        """What is worth remembering of the rate; None when nothing was learned."""
         return self.governor.learned()

@@ -151,28 +151,16 @@ def _workers(number: int) -> str:
 
 
 def _growth(where: str, found: Work, first: Work, baseline: str) -> list[Figure]:
+    measured = (
+        ("removals a second", "devices/s", found.per_second, first.per_second),
+        ("transactions of the database per device", "", found.transactions, first.transactions),
+        ("the database's sessions at work per device", "ms", found.active, first.active),
+    )
     return [
         Figure(
-            what=f"removals a second, {where}",
-            unit="devices/s",
-            values=[found.per_second],
-            baseline=baseline,
-            against=[first.per_second],
-        ),
-        Figure(
-            what=f"transactions of the database per device, {where}",
-            unit="",
-            values=[found.transactions],
-            baseline=baseline,
-            against=[first.transactions],
-        ),
-        Figure(
-            what=f"the database's sessions at work per device, {where}",
-            unit="ms",
-            values=[found.active],
-            baseline=baseline,
-            against=[first.active],
-        ),
+            what=f"{what}, {where}", unit=unit, values=[now], baseline=baseline, against=[before]
+        )
+        for what, unit, now, before in measured
     ]
 
 

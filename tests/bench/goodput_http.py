@@ -182,6 +182,6 @@ def _simulated(world: World) -> tuple[list[float], list[float]]:
     for seed in map(str, range(SIMULATED)):
         first = paced(world, pacing.cold(0.0), seed)
         cold.append(100 * first.goodput)
-        known = pacing.cold(0.0) if first.learned is None else pacing.remembered(first.learned, 0.0)
+        known = pacing.remembered(first.learned, 0.0)
         warm.append(100 * paced(world, known, f"{seed} again").goodput)
     return cold, warm

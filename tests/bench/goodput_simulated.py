@@ -272,9 +272,7 @@ def compare(job: tuple[World, int]) -> Cell:
         seed = f"{world}{number}"
         first = paced(world, pacing.cold(0.0), seed)
         cold.append(first)
-        known = pacing.cold(0.0)
-        if first.learned is not None:
-            known = pacing.remembered(first.learned, 0.0)
+        known = pacing.remembered(first.learned, 0.0)
         warm.append(paced(world, known, seed + "again"))
         one.append(alone(world, 1, seed).goodput)
         five.append(alone(world, 5, seed).goodput)
