@@ -84,7 +84,7 @@ def _auth(target: Path) -> dict[str, str]:
         "\nClient id: of the app that App management of Partner Center lists; "
         "docs/how-to/app-registration.md says how to make one with the least permissions."
     )
-    client_id = _tested("client id", _is_client_id)
+    client_id = _tested("client id", lambda answer: _find_app(base, tenant, answer))
     explain(
         "\nMode: `app` signs in by itself with a certificate or secret, which is enough for "
         "everything but `restore --apply` into a batch that is gone; `app+user` signs in a person."
@@ -148,12 +148,17 @@ def _find_tenant(base: Config, tenant: str) -> str:
     return "there is such a tenant"
 
 
-def _is_client_id(text: str) -> str:
+def _find_app(base: Config, tenant: str, client_id: str) -> str:
     from partner_tools.channels.partner_center import is_guid
+    from partner_tools.clients.auth import check_app
+    from partner_tools.workspace.sign_in import open_door, read_app
 
-    if not is_guid(text):
+    if not is_guid(client_id):
         raise InputError("a client id looks like 9cb2a3f4-6f2a-4f5e-8f0b-2f4f7a0a7d10")
-    return "it has the form of one"
+    named = {"auth": {"tenant": tenant, "client_id": client_id}}
+    profile = replace(base, settings={**base.settings, **named})
+    check_app(read_app(profile), door=open_door(base))
+    return "the tenant knows the app, as far as it says without a secret"
 
 
 def _tested(name: str, test: Callable[[str], str], **more: Any) -> str:

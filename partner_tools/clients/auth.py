@@ -61,6 +61,7 @@ __all__ = [
     "TokenSource",
     "TokenStore",
     "app_only",
+    "check_app",
     "describe_token",
     "sign_in_by_device_code",
     "user_by_refresh_token",
@@ -73,6 +74,7 @@ PARTNER_CENTER_AUDIENCE = "https://api.partnercenter.microsoft.com"
 (https://learn.microsoft.com/partner-center/developer/partner-center-authentication, 2026-11)."""
 
 MARGIN_SECONDS = 60.0
+UNKNOWN_APP = "sign-in-700016"
 _PENDING = frozenset({"authorization_pending", "slow_down"})
 
 
@@ -494,6 +496,26 @@ def sign_in_by_device_code(
 
     token, _ = _within_words(sign_in)(True)
     return describe_token(token.reveal())
+
+
+def check_app(app: App, *, door: SignInDoor) -> None:
+    """Raise AuthError where the tenant does not know the app (AADSTS700016); no secret is needed.
+
+    Begins a sign-in by device code, which nobody ends and which therefore comes to nothing. Any
+    other refusal means that the app was found. Microsoft documents the number, but not which
+    request gives it (https://learn.microsoft.com/entra/identity-platform/reference-error-codes,
+    read 2026-11): that this one does is an assumption. Where it does not, every app passes.
+    """
+
+    def begin(_fresh: bool) -> tuple[Secret, float]:
+        client = _open_client(app, door, None, None)
+        answer = client.initiate_device_flow(scopes=[app.scope])
+        refusal = sign_in_failure(answer, skew_seconds=door.skew_seconds)
+        if "user_code" not in answer and refusal.rule == UNKNOWN_APP:
+            raise refusal
+        return Secret(""), 0.0
+
+    _within_words(begin)(True)
 
 
 def describe_token(token: str) -> TokenFacts:

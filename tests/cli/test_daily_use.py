@@ -311,7 +311,7 @@ def test_init_asks_tests_each_answer_and_writes_a_valid_profile(
         "PARTNER_TOOLS_CLIENT_SECRET": announced.get("PARTNER_TOOLS_CLIENT_SECRET", "wrong"),
     }
     target = tmp_path / "made.toml"
-    tenant = sandbox.seed.partner.domain
+    tenant, app = sandbox.seed.partner.domain, sandbox.seed.applications[0].client_id
 
     code, screen = at_a_terminal(
         ["config", "init", "-o", str(target)],
@@ -322,6 +322,8 @@ def test_init_asks_tests_each_answer_and_writes_a_valid_profile(
             "client id:": "nonsense",
             "Keep it all the same?": "n",
             "client id: ": "9cb2a3f4-6f2a-4f5e-8f0b-2f4f7a0a7d10",
+            "Keep it all the same? ": "n",
+            "client id:  ": app,
             "mode": "app+user",
             "company": "Northwind",
             "contact": "help@northwind.example",
@@ -333,4 +335,5 @@ def test_init_asks_tests_each_answer_and_writes_a_valid_profile(
     assert profile["auth"]["tenant"] == tenant
     assert "ok: there is such a tenant" in screen
     assert "a client id looks like" in screen
-    assert "adminconsent?client_id=9cb2a3f4" in screen
+    assert "the tenant does not know the app" in screen
+    assert f"adminconsent?client_id={app}" in screen

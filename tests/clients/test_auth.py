@@ -38,6 +38,7 @@ from partner_tools.clients.auth import (
     TokenFacts,
     TokenStore,
     app_only,
+    check_app,
     describe_token,
     sign_in_by_device_code,
     user_by_refresh_token,
@@ -697,6 +698,29 @@ def test_an_unknown_code_keeps_the_services_first_line(login: Login) -> None:
     login.refuse(99999, "strange")
     with pytest.raises(errors.AuthError, match=r"\(AADSTS99999\): It is so\."):
         app_only(login.app(), Secret("hush-secret"), door=login.door()).token()
+
+
+def test_an_app_that_the_tenant_does_not_know_is_found_without_a_secret(login: Login) -> None:
+    refusal = {"error": "unauthorized_client", "error_description": "AADSTS700016: Not found"}
+    login.replies["/devicecode"] = [answer(400, json.dumps(refusal).encode())]
+
+    with pytest.raises(errors.AuthError, match="the tenant does not know the app"):
+        check_app(login.app(), door=login.door())
+
+    assert login.forms() == []
+
+
+@pytest.mark.parametrize("number", [None, 7000218, 65001])
+def test_an_app_that_is_refused_for_something_else_is_known(
+    login: Login, number: int | None
+) -> None:
+    if number is not None:
+        refusal = {"error": "invalid_client", "error_description": f"AADSTS{number}: So it is"}
+        login.replies["/devicecode"] = [answer(401, json.dumps(refusal).encode())]
+
+    check_app(login.app(), door=login.door())
+
+    assert [each.target for each in login.service.asked][-1].endswith("devicecode")
 
 
 @given(
