@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from partner_tools.cli.output import print_line, tell
 from partner_tools.cli.program import Call, command
+from partner_tools.cli.shell import assigned, pasteable
 from partner_tools.cli.wiring import load_config
 from partner_tools.errors import InputError
 
@@ -46,10 +49,21 @@ def sandbox(call: Call, port: int, seed: Path | None, faults: Path | None) -> No
       partner-tools sandbox --faults slow.json
     """
     config = load_config(call.common)
-    if config.path("oem", "profile") is None:
-        load_sandbox().serve(seed, faults, port, sys.stdout)
-    else:
-        load_sandbox().serve(seed, faults, port, sys.stdout, _wire_profile(config))
+    spoken = [] if config.path("oem", "profile") is None else [_wire_profile(config)]
+    load_sandbox().serve(seed, faults, port, _announce, *spoken)
+
+
+def _announce(told: Mapping[str, Any]) -> None:
+    """Print the line for programs; to somebody who looks at it also what to do with it."""
+    print_line(told)
+    if not sys.stdout.isatty():
+        return
+    tell("\nserving until Ctrl-C. In another shell, these let the commands come here:")
+    for name, text in told["environment"].items():
+        click.echo(f"  {assigned(name, text)}", err=True)
+    customers = [kind.partition(":")[2] for kind in told["tokens"] if ":" in kind]
+    for customer in customers[:1]:
+        tell(f"then: {pasteable('partner-tools', 'inventory', '--customer', customer)}")
 
 
 def _wire_profile(config: Config) -> Profile:

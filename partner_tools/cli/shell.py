@@ -15,6 +15,13 @@ def pasteable(*words: str, windows: bool = os.name == "nt") -> str:
     return " ".join(map(_for_powershell, words)) if windows else shlex.join(words)
 
 
+def assigned(name: str, value: str, *, windows: bool = os.name == "nt") -> str:
+    """The line that sets an environment variable for what is started from the shell afterwards."""
+    if windows:
+        return f"$env:{name} = '{_doubled(value)}'"
+    return f"export {name}={shlex.quote(value)}"
+
+
 def _for_powershell(word: str) -> str:
     """The word as PowerShell's single quotes hold it: nothing in them means anything but `'`.
 
@@ -24,4 +31,8 @@ def _for_powershell(word: str) -> str:
     """
     if _PLAIN.fullmatch(word):
         return word
-    return "'" + re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", word) + "'"
+    return f"'{_doubled(word)}'"
+
+
+def _doubled(text: str) -> str:
+    return re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", text)

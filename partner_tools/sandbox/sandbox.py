@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import ssl
@@ -15,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from partner_tools.clients.oem_profile import Auth, AuthMode, Profile
 from partner_tools.sandbox.control import Control
@@ -289,10 +288,10 @@ def serve(
     seed_path: Path | None,
     faults_path: Path | None,
     port: int,
-    stdout: TextIO,
+    announce: Callable[[Mapping[str, Any]], None],
     oem_profile: Profile = OEM_PROFILE,
 ) -> None:
-    """Run a sandbox until Ctrl-C or SIGTERM, after one line of JSON that says where it is.
+    """Run a sandbox until Ctrl-C or SIGTERM; `announce` is told where it is once it listens.
 
     Without a seed it is the shipped sample. Raises InputError for a file that is not what its
     schema says, and for a port that is taken.
@@ -304,8 +303,7 @@ def serve(
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda _number, _frame: stop.set())
     with Sandbox(seed, faults, port=port, oem_profile=oem_profile) as sandbox:
-        stdout.write(json.dumps(sandbox.announce()) + "\n")
-        stdout.flush()
+        announce(sandbox.announce())
         while not stop.wait(0.5):  # in slices: Windows cannot interrupt a wait without an end
             pass
 

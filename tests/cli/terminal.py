@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,11 +14,15 @@ SECONDS = 90
 
 
 def at_a_terminal(
-    arguments: Sequence[str], environment: Mapping[str, str], answers: Mapping[str, str]
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    answers: Mapping[str, str],
+    interrupted_at: str | None = None,
 ) -> tuple[int, str]:
     """Run a command, and type each answer once its question shows; exit code and screen.
 
     The questions come in the order of `answers`; a blank at their end tells equal ones apart.
+    Once `interrupted_at` is on the screen, the command is interrupted.
     """
     import pty
 
@@ -44,5 +49,8 @@ def at_a_terminal(
         if waiting and waiting[0][0].strip() in screen[asked_at:].rpartition("\n")[2]:
             os.write(ours, f"{waiting.pop(0)[1]}\n".encode())
             asked_at = len(screen)
+        if interrupted_at is not None and interrupted_at in screen:
+            interrupted_at = None
+            process.send_signal(signal.SIGINT)
     os.close(ours)
     return process.wait(timeout=SECONDS), screen

@@ -16,7 +16,7 @@ from partner_tools import Onlooker, ServiceError, open_workspace
 from partner_tools.cli import main
 from partner_tools.cli.commands import SUMMARIES, sections
 from partner_tools.cli.progress import Progress, Reading
-from partner_tools.cli.shell import pasteable
+from partner_tools.cli.shell import assigned, pasteable
 from partner_tools.model import Outcome
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, program_for, world
@@ -68,6 +68,18 @@ def test_a_command_is_quoted_for_the_shell(word: str, posix: str, powershell: st
     assert pasteable("x", word, windows=False) == f"x {posix}"
     assert pasteable("x", word, windows=True) == f"x {powershell}"
     assert shlex.split(pasteable("x", word, windows=False)) == ["x", word]
+
+
+@pytest.mark.parametrize(
+    ("value", "posix", "powershell"),
+    [
+        ("plain", "export N=plain", "$env:N = 'plain'"),
+        ("a'b $c", "export N='a'\"'\"'b $c'", "$env:N = 'a''b $c'"),
+    ],
+)
+def test_a_variable_is_set_as_the_shell_wants_it(value: str, posix: str, powershell: str) -> None:
+    assert assigned("N", value, windows=False) == posix
+    assert assigned("N", value, windows=True) == powershell
 
 
 def test_a_windows_path_with_a_blank_survives() -> None:

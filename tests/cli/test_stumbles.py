@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import sys
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -144,3 +147,17 @@ def test_the_demo_names_its_own_files_and_what_comes_after_it(tmp_path: Path) ->
     assert "yesterday" not in result.stdout
     assert "next: partner-tools doctor" in result.stderr
     assert "verify --outstanding" not in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
+def test_who_starts_a_sandbox_at_a_terminal_reads_how_to_come_there() -> None:
+    from tests.cli.terminal import at_a_terminal
+
+    code, screen = at_a_terminal(["sandbox"], {}, {}, interrupted_at="then:")
+
+    first, _, rest = screen.partition("\n")
+    environment = json.loads(first)["environment"]
+    assert code == 0, screen
+    shown = dict(re.findall(r"export (\w+)=(\S+)", rest))
+    assert shown == environment
+    assert "then: partner-tools inventory --customer contoso.onmicrosoft.com" in rest
