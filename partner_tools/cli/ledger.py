@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -147,11 +148,15 @@ def export(
             since=since,
             until=until,
         )
+        first = next(events, None)
+        found = () if first is None else chain((first,), events)
         if file is not None:
-            write_export(events, form, file)
+            write_export(found, form, file)
         else:
-            for line in lines_of(events, form):
+            for line in lines_of(found, form):
                 click.echo(line, nl=False)
+        if first is None:
+            tell("no event is like that; `partner-tools runs` lists the runs that there are")
         tell(f"head {record.head()}")
     if sign and file is not None:
         tell(f"signed: {sign_export(file, unlock_key(key_file or default_key_file(), config))}")

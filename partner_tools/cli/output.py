@@ -7,11 +7,14 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from partner_tools.errors import PartnerToolsError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 STEPS_SHOWN = 200
 ROWS_SHOWN = 40
@@ -99,25 +102,48 @@ def print_error(error: PartnerToolsError) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
-    """A table that fits the terminal; plain columns in a pipe."""
-    from rich.box import SIMPLE_HEAD
+    """A table that fits the terminal; in a pipe a line for each row, however long it is."""
     from rich.console import Console
+
+    shown = [tuple(clean(cell or "").replace("\n", " ") for cell in row) for row in rows]
+    console = Console(file=sys.stdout, soft_wrap=False)
+    if console.is_terminal:
+        console.print(_table(headers, shown))
+    else:
+        click.echo("\n".join(_aligned(headers, shown)))
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    shown = [tuple(clean(cell or "") for cell in row) for row in rows]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for name, *cells in zip(headers, *shown, strict=True):
+    for name, *cells in zip(headers, *rows, strict=True):
         longest = max(len(word) for cell in (name, *cells) for word in cell.split())
         table.add_column(
             name, overflow="fold", no_wrap=name in WHOLE, min_width=min(longest, LONGEST_WORD)
         )
-    for row in shown:
+    for row in rows:
         table.add_row(*map(Text, row))
-    console = Console(file=sys.stdout, soft_wrap=False)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, width=200)
-    console.print(table)
+    return table
+
+
+def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table whose columns are as wide as they have to be."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(headers, *rows, strict=True)]
+    rule = "\u2500" if (sys.stdout.encoding or "").lower().startswith("utf") else "-"
+
+    def line(row: Sequence[str]) -> str:
+        padded = zip(row, widths, strict=True)
+        cells = (cell + " " * (width - cell_len(cell)) for cell, width in padded)
+        return "  ".join(cells).rstrip()
+
+    yield line(headers)
+    yield rule * len("  ".join(" " * width for width in widths))
+    yield from map(line, rows)
 
 
 def print_filled_columns(headers: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:

@@ -158,6 +158,9 @@ def test_a_signature_of_nobody_trusted_counts_for_nothing(
     assert not check(program, file, stranger, exit_code=6)["whole"]
     assert program("ledger", "verify", "--export", file.with_name("none")).exit_code == 3
     assert program("ledger", "export", "--sign").exit_code == 2
+    nothing = program("ledger", "export", "--until", "2020-01-01")
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "no event is like that" in nothing.stderr
     assert public != stranger
 
 

@@ -94,6 +94,21 @@ def test_an_id_is_never_folded(
     assert "20260417-101530-4f2a9c" in capsys.readouterr().out
 
 
+def test_in_a_pipe_a_row_is_a_line_without_blanks_at_its_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """So that grep and diff see rows, and widths are counted as they are seen."""
+    rows = [("\u65e5\u672c", "why " * 80, None), ("SN-1", "two\nlines", "x")]
+
+    print_table(("serial", "why", "next"), rows)
+
+    head, rule, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["serial", "why", "next"]
+    assert set(rule) <= {"\u2500", "-"} and len(rule) == len(head)
+    assert first == "\u65e5\u672c    " + "why " * 79 + "why"
+    assert second == "SN-1    two lines" + " " * 313 + "x"
+
+
 def test_standard_output_is_no_file_to_write(program: Program) -> None:
     run = program.json("deregister", program.serials("SN-1"), *OPTIONS, "--dry-run")["run"]
 
