@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from partner_tools.errors import PartnerToolsError
 from partner_tools.model import ChannelName, Customer
 from partner_tools.workspace.stopping import StopSign
-from partner_tools.workspace.wiring import load_config, open_ledger, partner_center
+from partner_tools.workspace.wiring import ledger_url, load_config, open_ledger, partner_center
 
 if TYPE_CHECKING:
     from partner_tools.clients.auth import TokenFacts
@@ -51,6 +51,7 @@ def examine(
         yield _ok("configuration", f"profile {read.profile}, {read.file or 'no file'}")
         with open_ledger(ledger, read) as opened:
             yield _ok("ledger", "has runs" if opened.runs(limit=1) else "is empty")
+            yield from _examine_place(ledger_url(ledger, read))
             named = via or read.text("via") or ChannelName.PARTNER_CENTER.value
             if ChannelName(named) is ChannelName.PARTNER_CENTER:
                 yield from _examine_partner_center(read, opened, customer, stop or StopSign())
@@ -64,6 +65,28 @@ def examine(
             remedy=error.remedy,
             exit_code=error.exit_code,
         )
+
+
+def _examine_place(url: str) -> Iterator[Finding]:
+    """Warn where SQLite's file is not for several machines (https://sqlite.org/wal.html: the
+    write-ahead log "does not work over a network filesystem", read 2026-11)."""
+    kind, _, path = url.partition(":///")
+    if kind.startswith("sqlite") and is_share(Path(path)):
+        yield Finding(
+            name="ledger",
+            good=True,
+            warning=True,
+            message=f"{path} is on a network share, where SQLite can lose what it was told",
+            remedy="keep it on a disk of this computer, or share one on PostgreSQL",
+        )
+
+
+def is_share(path: PurePath) -> bool:
+    """Whether it is a UNC path, as Windows writes shares; elsewhere no name tells."""
+    drive = path.drive.upper()
+    if drive.startswith(("\\\\?\\", "\\\\.\\")):
+        return drive.startswith("\\\\?\\UNC\\")
+    return drive.startswith("\\\\")
 
 
 def _examine_partner_center(

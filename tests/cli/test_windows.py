@@ -10,10 +10,13 @@ from pathlib import Path, PureWindowsPath
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import make_url
 
 from partner_tools.cli import interruption
 from partner_tools.cli.interruption import heeding
+from partner_tools.ledger import sqlite_url
 from partner_tools.report.write import file_name, harmless
+from partner_tools.workspace.examination import is_share
 from partner_tools.workspace.stopping import StopSign
 
 FORBIDDEN = set('<>:"/\\|?*')
@@ -50,6 +53,29 @@ def test_a_reminders_name_never_begins_with_a_device(name: str) -> None:
 
     assert PureWindowsPath(made).name == made
     assert not PureWindowsPath(made).is_reserved()
+
+
+@pytest.mark.parametrize(
+    ("path", "shared"),
+    [
+        (r"\\depot\ledgers\a.db", True),
+        ("//depot/ledgers/a.db", True),
+        (r"\\?\UNC\depot\ledgers\a.db", True),
+        (r"\\?\C:\ledgers\a.db", False),
+        (r"C:\ledgers\a.db", False),
+        ("a.db", False),
+    ],
+)
+def test_a_ledger_on_a_share_is_known_by_its_path(path: str, shared: bool) -> None:
+    assert is_share(PureWindowsPath(path)) is shared
+
+
+def test_a_path_of_a_share_outlives_the_ledgers_address() -> None:
+    path = PureWindowsPath(r"\\depot\our ledgers\a.db")
+
+    named = make_url(sqlite_url(Path(path.as_posix()))).database
+
+    assert PureWindowsPath(named or "") == path
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGTERM"), reason="nothing to leave out")
