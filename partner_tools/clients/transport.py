@@ -8,6 +8,7 @@ again, follows nothing, and hands the token to the one host that it is for.
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import logging
 import os
@@ -46,8 +47,9 @@ from partner_tools.errors import (
 log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = (10.0, 180.0)
-"""Seconds to connect, and to wait for the next byte: Microsoft's own SDK waits three minutes,
-"increased to contend with server latency" (Partner-Center-PowerShell change log, 3.0.10)."""
+"""Seconds to connect, and to wait for the first byte of an answer, and then for the rest of it:
+Microsoft's own SDK waits three minutes, "increased to contend with server latency"
+(Partner-Center-PowerShell change log, 3.0.10)."""
 
 ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
 REFUSAL_LIMIT_BYTES = 64 * 1024
@@ -201,7 +203,7 @@ class Transport:
                 prepared, stream=True, timeout=self._timeout, proxies=dict(self._proxies)
             )
             with answer:
-                body = self._read_body(request, answer, started)
+                body = self._read_body(request, answer)
                 _check_end(answer, body)
         except FOREIGN_ERRORS as error:
             raise make_error(error, request, self.host) from error
@@ -238,7 +240,7 @@ class Transport:
         self._sent.token = token
         return token
 
-    def _read_body(self, request: Request, answer: requests.Response, started: float) -> bytes:
+    def _read_body(self, request: Request, answer: requests.Response) -> bytes:
         refused = answer.status_code >= 300
         limit = REFUSAL_LIMIT_BYTES if refused else self._answer_limit
         parts, size = [], 0
@@ -246,8 +248,6 @@ class Transport:
         while size <= limit and (part := answer.raw.read1(_CHUNK_BYTES, decode_content=True)):
             parts.append(part)
             size += len(part)
-            if self._clock() - started > sum(self._timeout):
-                raise TimeoutError("the answer did not end in time")
         if size > limit and not refused:
             raise _too_large(request, answer.status_code, limit)
         return b"".join(parts)[:limit]
@@ -403,6 +403,44 @@ def make_error(error: Exception, request: Request, host: str) -> ServiceError:
     return kind(f"{happened}: {reason}", remedy=remedy, request_id=request_id_of(request))
 
 
+class _Bounded(io.RawIOBase):
+    """Bytes of a socket, of which the last has to come within `patience` seconds of the first.
+
+    The socket's own timeout begins anew with every byte.
+    """
+
+    def __init__(self, raw: io.RawIOBase, patience: float) -> None:
+        self._raw = raw
+        self._patience = patience
+        self._end: float | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count: int | None = self._raw.readinto(buffer)
+        moment = time.monotonic()
+        if self._end is None:
+            self._end = moment + self._patience
+        elif moment > self._end:
+            raise TimeoutError("the answer did not end in time")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Punctual(http.client.HTTPResponse):
+    """An answer that ends in time, head and body."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        patience = sock.gettimeout()
+        if patience is not None:
+            self.fp = io.BufferedReader(_Bounded(self.fp.detach(), patience))
+
+
 class _Connecting:
     """What both kinds of connection do here: a failure to connect is always told as one.
 
@@ -420,11 +458,11 @@ class _Connecting:
 
 
 class _Connection(_Connecting, HTTPConnection):
-    pass
+    response_class = _Punctual
 
 
 class _SecureConnection(_Connecting, HTTPSConnection):
-    pass
+    response_class = _Punctual
 
 
 class _Pool(HTTPConnectionPool):
