@@ -50,6 +50,12 @@ _MISSING = _Meaning(
     "cannot be opened",
     "check the folder or the server that --ledger or PARTNER_TOOLS_LEDGER names",
 )
+_UNREACHABLE = _Meaning(
+    "ledger-unreachable",
+    "cannot be reached",
+    "check the server that PARTNER_TOOLS_LEDGER names and the way to it; "
+    "a run that had begun goes on with `partner-tools resume RUN`",
+)
 _DENIED = _Meaning(
     "ledger-denied",
     "does not let this user in",
@@ -82,9 +88,9 @@ _BY_SQL_STATE = {
     "42501": _DENIED,
     "28": _DENIED,
     "3D": _MISSING,
-    "08": _MISSING,
-    "53": _MISSING,
-    "57": _MISSING,
+    "08": _UNREACHABLE,
+    "53": _UNREACHABLE,
+    "57": _UNREACHABLE,
     "58": _FAULTY,
     "XX": _DAMAGED,
 }
@@ -119,4 +125,4 @@ def _meaning(cause: BaseException) -> _Meaning:
     state = getattr(cause, "sqlstate", None)
     if state:
         return _BY_SQL_STATE.get(state) or _BY_SQL_STATE.get(state[:2], _OTHER)
-    return _MISSING if type(cause).__name__ == "OperationalError" else _OTHER
+    return _UNREACHABLE if type(cause).__name__ == "OperationalError" else _OTHER
