@@ -19,10 +19,8 @@ from partner_tools.cli.output import (
     without_password,
 )
 from partner_tools.cli.program import Call, command
-from partner_tools.cli.showing import Showing
 from partner_tools.cli.wiring import ledger_url, load_config, open_ledger, opened
 from partner_tools.model import ChannelName, RunState
-from partner_tools.workspace.results import read_result
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -78,14 +76,21 @@ def runs(call: Call, words: tuple[str, ...], watch: bool, **filters: Any) -> int
     config = load_config(call.common)
     with open_ledger(call.common, config) as ledger:
         if words:
-            Showing(call=call, ledger=ledger).show(read_result(ledger, words[0]))
-            return 0
+            return _show(call, ledger, words[0])
         records = ledger.runs(**_filters(ledger, **filters))
         _print(call.output, records)
         if watch:
             _watch(call, lambda: _print(call.output, ledger.runs(**_filters(ledger, **filters))))
     if not records and call.output == "text":
         _tell_none(call, filtered=any(filters[name] for name in filters if name != "limit"))
+    return 0
+
+
+def _show(call: Call, ledger: Ledger, run: str) -> int:
+    from partner_tools.cli.showing import Showing
+    from partner_tools.workspace.results import read_result
+
+    Showing(call=call, ledger=ledger).show(read_result(ledger, run))
     return 0
 
 
@@ -99,6 +104,8 @@ def _tell_none(call: Call, *, filtered: bool) -> None:
 
 
 def _cancel(call: Call, run: str) -> int:
+    from partner_tools.cli.showing import Showing
+
     with opened(call) as workspace:
         onlooker = Showing(call=call, ledger=workspace.ledger)
         result = workspace.cancel(run, onlooker=onlooker)
@@ -126,16 +133,20 @@ def _filters(
     until: datetime | None,
     **same: Any,
 ) -> dict[str, Any]:
-    from partner_tools.procedure.known_customers import tenant_of
-
     return {
         **same,
-        "customer": None if customer is None else tenant_of(ledger, customer),
+        "customer": None if customer is None else _tenant_of(ledger, customer),
         "state": None if state is None else RunState(state),
         "channel": None if via is None else ChannelName(via),
         "since": since,
         "until": until,
     }
+
+
+def _tenant_of(ledger: Ledger, customer: str) -> str:
+    from partner_tools.procedure.known_customers import tenant_of
+
+    return tenant_of(ledger, customer)
 
 
 def _print(output: str, records: list[RunRecord]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError
 
 from partner_tools.errors import InputError, LedgerError
@@ -122,12 +122,19 @@ def connect(url: str, *, patience: float) -> Database:
     return Database(parsed, patience=patience)
 
 
+def _insert(connection: Connection) -> Any:
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert
+    from sqlalchemy.dialects import postgresql  # a tenth of the time that a command starts in
+
+    return postgresql.insert
+
+
 def insert_new(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, replace: bool
 ) -> None:
     """Insert rows; where the key is taken, replace the other columns or leave the row alone."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(table)
+    statement = _insert(connection)(table)
     keys = [column.name for column in table.primary_key]
     if replace:
         rest = {c.name: statement.excluded[c.name] for c in table.c if c.name not in keys}

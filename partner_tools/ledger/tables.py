@@ -109,17 +109,7 @@ devices = Table(
 )
 """What the events of each device amount to, so that nothing has to be replayed to go on."""
 
-Index(
-    "ix_devices_removed",
-    devices.c.customer,
-    devices.c.settled_at,
-    sqlite_where=devices.c.outcome == "removed",
-    postgresql_where=devices.c.outcome == "removed",
-)
-
 is_in_doubt = devices.c.state.in_(["sent", "doubt", "resent"])
-
-Index("ix_devices_in_doubt", devices.c.run, sqlite_where=is_in_doubt, postgresql_where=is_in_doubt)
 
 events = Table(
     "events",

@@ -337,7 +337,8 @@ def test_the_migrations_make_the_tables_that_the_program_uses(new_url: str) -> N
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from partner_tools.ledger.tables import VERSION_TABLE, metadata
+    from partner_tools.ledger.partial_indexes import metadata
+    from partner_tools.ledger.tables import VERSION_TABLE
 
     with Ledger.open(new_url) as ledger, ledger._database.read() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})

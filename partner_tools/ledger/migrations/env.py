@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from partner_tools.ledger.tables import VERSION_TABLE, metadata
+from partner_tools.ledger.partial_indexes import metadata
+from partner_tools.ledger.tables import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],
