@@ -2,17 +2,25 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check static audit format test docs screenshots wheel sbom hashes crash faults fuzz chaos bench bench-quick
+.PHONY: check static lint types pages package audit format test docs screenshots wheel sbom hashes crash faults fuzz chaos bench bench-quick
 
 check: static audit test
 
-static:
+static: lint types pages package
+
+lint:
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
-	$(PYTHON) -m mypy
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
+
+types:
+	$(PYTHON) -m mypy
+
+pages:
 	$(PYTHON) -m docs.generate --check
 	$(PYTHON) -m sphinx -q -n -W --keep-going -b html docs docs/_site
+
+package:
 	$(PYTHON) -m pytest -n 0 tests/test_packaging.py
 
 # The list of known vulnerabilities is on the network: without one it says that nothing was looked

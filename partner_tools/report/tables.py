@@ -329,7 +329,8 @@ def _summary_lines(document: Document, styles: _Styles) -> Iterator[tuple[Format
         yield styles.text, [said]
     yield styles.text, []
     yield styles.strong, ["Customer", customer["domain"], customer["tenantId"]]
-    yield styles.strong, ["Partner", partner["name"], partner["contact"]]
+    if partner["name"] or partner["contact"]:
+        yield styles.strong, ["Partner", partner["name"], partner["contact"]]
     yield styles.strong, ["Written at (UTC)", _time(document["generatedAt"])]
     yield styles.strong, ["Run", run["id"]]
     yield styles.strong, ["Channel", CHANNELS[run["channel"]]]
