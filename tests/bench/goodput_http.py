@@ -173,7 +173,13 @@ def _point(world: World, rounds: int) -> Iterator[Figure]:
             what=f"{where}, {name}, 429s among the requests",
             unit="%",
             values=[100 * each.refusals for each in results],
-            goal=Goal(bound=1.5, at_most=True, of_ratio=False),
+            goal=Goal(
+                bound=1.5,
+                at_most=True,
+                of_ratio=False,
+                why="whoever goes above the limit is refused all that is under way, "
+                f"{world.rate * world.latency:.0f} requests or more each time",
+            ),
         )
 
 
