@@ -2,10 +2,12 @@
 
     python -m tests.fleet.chaos --devices 20000 --depots 10 --workers 3 --rate 60 --kill-every 8
 
-A PostgreSQL server of its own, a sandbox with a hidden limit, workers that are processes. Batches
-of all depots are handed in, a rush batch in the middle. Prints what became of the devices, whether
-one was sent again after an answer, the share of the limit that was used outside the restart of the
-database, and how long the rush batch took; exits with 1 where a device or a share is not right.
+A PostgreSQL server of its own, a sandbox with a hidden limit, workers that are processes. Every
+depot hands in the devices of a customer, a rush batch comes in the middle. Prints what became of
+the devices, whether one was sent again after an answer, the share of the limit that was used
+outside the restart of the database, how much of that were removals (the rest looks whether devices
+are there, and all the more as somebody dies), and how long the rush batch took; exits with 1 where
+a device or a share is not right.
 """
 
 from __future__ import annotations
@@ -38,9 +40,12 @@ from tests.cli.program import Program, customer, program_for, world
 from tests.fleet.losses import Answer, Losses, Sample, losses, sampled
 
 OVER = {RunState.FINISHED, RunState.STOPPED, RunState.CANCELLED}
+RUSH = "rush"
 ROOT = Path(__file__).parents[2]
 SETTLED_SECONDS = 10.0
 """So long after a restart of the database the fleet may need until it works at its rate again."""
+SHELF = 200
+"""So many devices a batch of Partner Center has."""
 START_SECONDS = 6.0
 """A worker that is younger is taken to be starting where nobody asks for permits."""
 
@@ -73,6 +78,7 @@ class Seen:
     samples: list[Sample] = field(default_factory=list)
     losses: Losses = field(default_factory=lambda: Losses(allowed=0.0, answered=0, causes={}))
     throttled: int = 0
+    removals: float = 0.0
     processor: float = 0.0
     seconds: float = 0.0
 
@@ -143,18 +149,17 @@ class Workers:
 def endure(plan: Plan) -> Seen:
     """Carry the plan out, and judge what became of every device."""
     names = [f"D{number:06}" for number in range(plan.devices + plan.rush)]
-    known = [{"serialNumber": name, "manufacturer": "Contoso", "model": "X1"} for name in names]
     limit = {"rate": plan.rate, "burst": max(5.0, plan.rate / 4), "lockout": [2, 4]}
     faults = {"schemaVersion": "1", "limits": [limit], "latency": [{"seconds": 0.1}]}
     seen = Seen()
     with ExitStack() as stack:
         server = stack.enter_context(database())
-        estate = seed_from(world(customer({"Estate": known})))
+        estate = seed_from(world(*_customers(plan, names)))
         sandbox = stack.enter_context(Sandbox(estate, faults_from(faults)))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = server.get_uri()
         program = program_for(sandbox, folder, PARTNER_TOOLS_LEDGER=url)
-        runs = _submit(program, plan, names[: plan.devices])
+        runs = _submit(program, plan, names)
         ledger = stack.enter_context(Ledger.open(url))
         if plan.known is not None:
             host = origin(sandbox.announce()["urls"]["partnerCenter"])
@@ -167,20 +172,42 @@ def endure(plan: Plan) -> Seen:
     return seen
 
 
+def _customers(plan: Plan, names: list[str]) -> Iterator[dict[str, Any]]:
+    """Each depot's customer, and that of the rush batch."""
+    for number, (depot, share) in enumerate(_shares(plan, names).items()):
+        devices = [{"serialNumber": n, "manufacturer": "Contoso", "model": "X1"} for n in share]
+        shelves = {
+            f"{depot}-{at // SHELF}": devices[at : at + SHELF]
+            for at in range(0, len(devices), SHELF)
+        }
+        tenant = f"{number:08x}-0000-4000-8000-000000000000"
+        yield customer(shelves, tenant=tenant, domain=_domain(depot))
+
+
+def _shares(plan: Plan, names: list[str]) -> dict[str, list[str]]:
+    share = -(-plan.devices // plan.depots)
+    ordinary = names[: plan.devices]
+    depots = {
+        f"depot-{at // share}": ordinary[at : at + share] for at in range(0, plan.devices, share)
+    }
+    return {**depots, RUSH: names[plan.devices :]}
+
+
+def _domain(depot: str) -> str:
+    return f"{depot}.onmicrosoft.com"
+
+
 def _submit(program: Program, plan: Plan, names: list[str]) -> list[str]:
     """Every depot hands in its share."""
-    share = -(-len(names) // plan.depots)
-    return [
-        _hand_in(program, names[at : at + share], f"depot-{at // share}", 0)
-        for at in range(0, len(names), share)
-    ]
+    shares = _shares(plan, names)
+    return [_hand_in(program, shares[depot], depot, 0) for depot in shares if depot != RUSH]
 
 
 def _hand_in(program: Program, names: list[str], depot: str, priority: int) -> str:
     document = program.json(
         "submit",
         program.serials(*names),
-        *("--via", "partner-center", "--customer", "contoso.onmicrosoft.com", "--yes"),
+        *("--via", "partner-center", "--customer", _domain(depot), "--yes"),
         *("--depot", depot, "--priority", str(priority)),
         *("--max-devices", str(len(names)), "--settle", "0"),
     )
@@ -212,7 +239,7 @@ def _disturb(
             kills_at = time.time() + plan.kill_every
         if not rush and removed > plan.devices / 3:
             handed_in = time.time()
-            rush = _hand_in(program, names[plan.devices :], "rush", 6)
+            rush = _hand_in(program, names[plan.devices :], RUSH, 6)
             threading.Thread(
                 target=_time_rush, args=(seen, ledger, rush, handed_in), daemon=True
             ).start()
@@ -281,6 +308,7 @@ def _judge(
     if still_there:
         seen.wrong.append(f"{len(still_there)} devices are still there")
     seen.throttled = sum(entry.status == 429 for entry in sandbox.log.entries)
+    seen.removals = len(deletes) / len(sandbox.log.entries)
     answers = [Answer(each.at, each.status == 429) for each in sandbox.log.entries]
     seen.losses = losses(plan.rate, answers, seen.samples, _spans(seen, deletes))
 
@@ -318,7 +346,8 @@ def report(plan: Plan, seen: Seen) -> str:
             f"  outcomes: {dict(seen.counts)}; answers 429: {seen.throttled}",
             f"  processors busy: {seen.processor:.0%}",
             f"  goodput outside the restart: {seen.losses.goodput:.1%} of the limit, "
-            f"{seen.losses.of_asked:.1%} of what was asked for",
+            f"{seen.losses.of_asked:.1%} of what was asked for; "
+            f"{seen.removals:.1%} of the requests were removals",
             *(
                 f"    lost to: {cause}: {lost / (seen.losses.allowed or 1.0):.1%}"
                 for cause, lost in sorted(seen.losses.causes.items(), key=lambda item: -item[1])
