@@ -14,7 +14,7 @@ import click
 from partner_tools.cli.output import fitted, tell
 from partner_tools.config import Config
 from partner_tools.errors import InputError, PartnerToolsError
-from partner_tools.workspace.wiring import load_config
+from partner_tools.workspace.opening import load_config
 
 Settings = dict[str, dict[str, str]]
 """The tables of the default profile: its own values under an empty name."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import Common
 from partner_tools.config import Config
-from partner_tools.workspace import wiring
+from partner_tools.workspace import opening
 
 if TYPE_CHECKING:
     from partner_tools.cli.program import Call
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 def load_config(common: Common) -> Config:
     """The configuration that flags, environment and file amount to."""
-    return wiring.load_config(common.config, common.profile)
+    return opening.load_config(common.config, common.profile)
 
 
 def ledger_url(common: Common, config: Config) -> str:
     """The ledger's SQLAlchemy URL."""
-    return wiring.ledger_url(common.ledger, config)
+    return opening.ledger_url(common.ledger, config)
 
 
 def open_ledger(common: Common, config: Config) -> AbstractContextManager[Ledger]:
     """The ledger, closed at the end."""
-    return wiring.open_ledger(common.ledger, config)
+    return opening.open_ledger(common.ledger, config)
 
 
 @contextmanager

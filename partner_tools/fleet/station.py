@@ -19,11 +19,11 @@ from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.procedure.workplace import Workplace
 from partner_tools.workspace.conduct import Conduct, Wishes, ask_nobody
 from partner_tools.workspace.onlooker import Onlooker
+from partner_tools.workspace.opening import open_ledger as open_configured
 from partner_tools.workspace.paces import Paces, Shares, open_paces
 from partner_tools.workspace.sign_in import channel_tokens
 from partner_tools.workspace.surroundings import now
 from partner_tools.workspace.wiring import held, workplace
-from partner_tools.workspace.wiring import open_ledger as open_configured
 from partner_tools.workspace.workspace import Workspace
 
 GLIMPSE_SECONDS = 3.0

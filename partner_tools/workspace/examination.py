@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from partner_tools.errors import PartnerToolsError
 from partner_tools.model import ChannelName, Customer
+from partner_tools.workspace.opening import ledger_url, load_config, open_ledger
 from partner_tools.workspace.stopping import StopSign
-from partner_tools.workspace.wiring import ledger_url, load_config, open_ledger, partner_center
+from partner_tools.workspace.wiring import partner_center
 
 if TYPE_CHECKING:
     from partner_tools.clients.auth import TokenFacts

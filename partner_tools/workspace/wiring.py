@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from partner_tools.config import Config, read_config
+from partner_tools.config import Config
 from partner_tools.engine.cancelling import Sign
 from partner_tools.errors import InputError
 from partner_tools.foreign import ForeignError
@@ -19,7 +17,7 @@ from partner_tools.model import ChannelName
 from partner_tools.workspace.onlooker import NOBODY, Onlooker
 from partner_tools.workspace.paces import Governed, Shares, open_paces
 from partner_tools.workspace.reading import HOLD_LIST_BYTES, read_bytes
-from partner_tools.workspace.surroundings import new_id, now, user_config_folder, user_data_folder
+from partner_tools.workspace.surroundings import new_id, now, user_data_folder
 
 if TYPE_CHECKING:
     from partner_tools.clients.partner_center import PartnerCenter
@@ -31,38 +29,6 @@ PARTNER_CENTER_URL = "https://api.partnercenter.microsoft.com"
 
 OEM_CALLS_AT_A_TIME = 1
 """One after the other: what says that the request itself is wrong (801) has to stop the next."""
-
-
-def load_config(
-    named: Path | str | None = None,
-    profile: str | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Config:
-    """The configuration that a named file and profile, environment and file amount to."""
-    return read_config(
-        named=None if named is None else Path(named),
-        profile=profile,
-        environment=os.environ if environment is None else environment,
-        user_folder=user_config_folder(),
-        validate=_config_faults,
-    )
-
-
-def ledger_url(given: str | None, config: Config) -> str:
-    """The ledger's SQLAlchemy URL; a plain path means a SQLite file."""
-    named = given or config.text("ledger")
-    if named is None:
-        return _sqlite_url(user_data_folder() / "ledger.db")
-    return named if "://" in named else _sqlite_url(Path(named))
-
-
-@contextmanager
-def open_ledger(given: str | None, config: Config) -> Iterator[Ledger]:
-    """The ledger at a path or URL, else the configuration's; closed at the end."""
-    from partner_tools.ledger import Ledger
-
-    with Ledger.open(ledger_url(given, config)) as ledger:
-        yield ledger
 
 
 def limits(config: Config, max_devices: int | None) -> Limits:
@@ -162,44 +128,6 @@ def _line(governor: Governed, stop: Sign, renew: Callable[[], None], onlooker: O
         renew=renew,
         waiting=onlooker.waiting,
     )
-
-
-def _config_faults(profiles: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from partner_tools.intake.schema import checker, load_schema
-
-    known = set(_property_names(load_schema("config")))
-    return [
-        (".".join(map(str, fault.path)), fault.message + _unknown(profiles, fault.path, known))
-        for fault in checker("config").violations(dict(profiles))
-    ]
-
-
-def _unknown(profiles: Mapping[str, Any], path: Sequence[str | int], known: set[str]) -> str:
-    """The keys of the table at this path that no table has, each with the name that is near."""
-    table: Any = profiles
-    for name in path:
-        table = table[name]
-    if not path or not isinstance(table, Mapping):
-        return ""
-    strangers = [name for name in table if name not in known]
-    named = [f"{name}{_near(name, known)}" for name in strangers]
-    return f" ({', '.join(named)})" if named else ""
-
-
-def _near(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {near[0]}?" if near else ""
-
-
-def _property_names(schema: Any) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        yield from schema.get("properties", {})
-        for part in schema.values():
-            yield from _property_names(part)
-
-
-def _sqlite_url(path: Path) -> str:
-    return f"sqlite:///{path.expanduser().absolute().as_posix()}"
 
 
 @contextmanager

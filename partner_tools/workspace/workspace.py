@@ -24,13 +24,12 @@ from partner_tools.workspace.batches import (
 )
 from partner_tools.workspace.conduct import Conduct, Confirm, Wishes, ask_nobody
 from partner_tools.workspace.onlooker import NOBODY, Onlooker
+from partner_tools.workspace.opening import load_config, open_ledger
 from partner_tools.workspace.results import RunResult, read_result
 from partner_tools.workspace.stopping import StopSign
 from partner_tools.workspace.surroundings import new_id, now, randomness
 from partner_tools.workspace.wiring import (
     limits,
-    load_config,
-    open_ledger,
     partner_center,
     private_folder,
     workplace,
