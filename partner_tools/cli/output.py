@@ -111,7 +111,8 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str | None]]) ->
 
         Console(file=sys.stdout, soft_wrap=False).print(_table(headers, shown))
     else:
-        click.echo("\n".join(_aligned(headers, shown)))
+        # Not by click, which takes a pipe in ASCII for a mistake and writes UTF-8 into it.
+        sys.stdout.writelines(f"{line}\n" for line in _aligned(headers, shown))
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
