@@ -17,7 +17,7 @@
     │   └── Unreadable                       5   a success whose body is not what was promised
     ├── LedgerError                          6   locked, damaged or of another version
     ├── GuardError                           8   a guard refused
-    └── Interrupted                        130   Ctrl-C or SIGTERM; resumable
+    └── Interrupted                        130   Ctrl-C, SIGTERM, SIGHUP; resumable
 
 `str(error)` says what happened and carries the request id; `remedy` says what to do next.
 What becomes of one device is a value (`model.Outcome`), never an exception.
@@ -189,7 +189,7 @@ class GuardError(PartnerToolsError):
 
 
 class Interrupted(PartnerToolsError):
-    """Ctrl-C or SIGTERM. What was in flight is recorded; the run is resumable."""
+    """Ctrl-C, SIGTERM or SIGHUP. What was in flight is recorded; the run is resumable."""
 
     exit_code = 130
     default_rule = "interrupted"

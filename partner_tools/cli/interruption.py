@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first lets answers in flight arrive, the second ends at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first lets answers arrive, a second ends at once."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from partner_tools.workspace.stopping import StopSign
 
 EXIT_INTERRUPTED = 130
 STDERR = 2
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""The terminal was closed, or the connection to it was lost; Windows has no such signal."""
 
 
 @contextmanager
 def heeding(stop: StopSign, last_words: Callable[[], str | None] = lambda: None) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into `stop` while the block lasts.
-
+    """Turn Ctrl-C, SIGTERM and the end of the terminal into `stop` while the block lasts.
     `last_words` is what the second one, which ends at once, leaves on stderr: how to go on.
     """
     before = {name: signal.getsignal(name) for name in _signals()}
     for name in before:
-        signal.signal(name, lambda _number, _frame: _heed(stop, last_words))
+        signal.signal(name, lambda number, _frame: _heed(number, stop, last_words))
     try:
         yield
     finally:
@@ -41,15 +42,19 @@ def asking() -> Iterator[None]:
 
 
 def _signals() -> list[signal.Signals]:
-    """SIGINT and SIGTERM, and on Windows Ctrl-Break."""
+    """SIGINT and SIGTERM; Ctrl-Break on Windows, elsewhere SIGHUP, which `nohup` has ignored."""
     names = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGBREAK"):
         names.append(signal.SIGBREAK)
+    if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
+        names.append(HANGUP)
     return names
 
 
-def _heed(stop: StopSign, last_words: Callable[[], str | None]) -> None:
+def _heed(number: int, stop: StopSign, last_words: Callable[[], str | None]) -> None:
     if stop.is_set():
+        if number == HANGUP:  # a closed terminal says it twice: the shell, then the kernel
+            return
         _write(last_words())
         os._exit(EXIT_INTERRUPTED)
     stop.set()

@@ -9,11 +9,15 @@ import sys
 
 
 class Patient(io.TextIOWrapper):
-    """Standard output that does not mind when nobody reads it any more.
+    """A standard stream that does not mind when nobody reads it any more.
 
-    `| head` leaves a pipe without a reader. That ends no run and changes no exit code: what would
-    have been printed is dropped, as a run's result is in the ledger.
+    `| head` leaves a pipe without a reader, and a closed window a terminal without one. That
+    changes no exit code: what would have been printed is dropped, as a run's result is in the
+    ledger.
     """
+
+    is_terminal = False
+    """Whether it was one at first: a terminal that was closed says that it is none."""
 
     def write(self, text: str, /) -> int:
         """Write the text, or drop it."""
@@ -32,7 +36,7 @@ class Patient(io.TextIOWrapper):
 
     def _drop(self, error: OSError) -> None:
         """From here on write into nothing; what the buffers still hold goes there too."""
-        if not _is_reader_gone(error):
+        if not (_is_reader_gone(error) or (self.is_terminal and error.errno == errno.EIO)):
             raise error
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, self.fileno())
@@ -62,10 +66,13 @@ def print_whatever_comes() -> None:
 
 
 def _patient(stream: io.TextIOWrapper) -> io.TextIOWrapper:
-    if isinstance(stream, Patient) or stream.isatty():
+    is_terminal = stream.isatty()
+    if isinstance(stream, Patient) or (is_terminal and os.name == "nt"):  # no file there
         return stream
     how = {name: getattr(stream, name) for name in ("encoding", "errors", *_BUFFERING)}
-    return Patient(stream.detach(), **how)
+    patient = Patient(stream.detach(), **how)
+    patient.is_terminal = is_terminal
+    return patient
 
 
 _BUFFERING = ("line_buffering", "write_through")

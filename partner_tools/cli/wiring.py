@@ -34,7 +34,7 @@ def open_ledger(common: Common, config: Config) -> AbstractContextManager[Ledger
 
 @contextmanager
 def opened(call: Call) -> Iterator[Workspace]:
-    """The workspace, which Ctrl-C and SIGTERM stop resumably while the block lasts."""
+    """The workspace, which Ctrl-C, SIGTERM and SIGHUP stop resumably while the block lasts."""
     from partner_tools.workspace.workspace import open_workspace
 
     common = call.common

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -97,6 +98,33 @@ def test_a_signal_lets_answers_arrive_and_leaves_a_resumable_run(
     finished = program.json("resume", document["run"])
     assert finished["counts"] == {"removed": len(SERIALS)}
     assert len(sandbox.log.of("delete-device")) == len(SERIALS)
+
+
+def test_a_closed_terminal_lets_answers_arrive_and_leaves_a_resumable_run(
+    program: Program, sandbox: Sandbox
+) -> None:
+    """Nothing can be printed any more; the shell's own SIGHUP on top of the kernel's ends nothing."""
+    import pty
+
+    batch = program.serials(*SERIALS)
+    named = ("--via", "partner-center", "--customer", CONTOSO, "--yes", "--max-rate", "10")
+    child, terminal = pty.fork()
+    if not child:  # pragma: no cover - another process
+        command = [sys.executable, "-m", "partner_tools", "deregister", str(batch), *named]
+        os.chdir(Path(__file__).parents[2])
+        os.execve(sys.executable, command, {**os.environ, **program.environment})
+    while len(sandbox.log.of("delete-device")) < 5:
+        if select.select([terminal], [], [], 60)[0]:
+            assert os.read(terminal, 4096)
+    os.kill(child, signal.SIGHUP)
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 130
+    (listed,) = program.json("runs")["runs"]
+    assert listed["state"] == "interrupted"
+    assert set(listed["counts"]) == {"removed", "pending"}
+    assert listed["counts"]["removed"] == len(sandbox.log.of("delete-device"))
 
 
 def test_a_second_signal_ends_at_once_and_stays_resumable(
