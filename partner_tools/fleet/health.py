@@ -110,7 +110,7 @@ class _Looking(Collector):
         for name, text, value in (
             ("queue_jobs", "Jobs that wait and are due.", backlog.jobs),
             ("queue_oldest_seconds", "Age of the job that waits longest.", backlog.oldest),
-            ("devices_in_doubt", "Devices whose answer never came.", backlog.in_doubt),
+            ("devices_in_doubt", "Devices whose answer nobody awaits.", backlog.in_doubt),
         ):
             yield GaugeMetricFamily(f"partner_tools_{name}", text, value=value)
 

@@ -113,10 +113,10 @@ def submitted_unfinished() -> Select[Any]:
     )
 
 
-def count_in_doubt(connection: Connection) -> int:
-    """How many devices of all runs have a request whose answer is not known."""
-    query = select(func.count()).select_from(devices).where(is_in_doubt)
-    return int(connection.execute(query).scalar_one())
+def count_in_doubt(connection: Connection) -> dict[RunId, int]:
+    """How many devices of each run have a request whose answer is not known."""
+    query = select(devices.c.run, func.count()).where(is_in_doubt).group_by(devices.c.run)
+    return {RunId(run): count for run, count in connection.execute(query)}
 
 
 def submitted_run(connection: Connection, start: RunStart) -> str | None:

@@ -281,9 +281,13 @@ class Ledger:
         return [self._record(row, {}) for row in rows]
 
     def in_doubt(self) -> int:
-        """How many devices of all runs have a request whose answer is not known."""
+        """How many devices have a request whose answer is not known, and no process awaits.
+
+        What is in flight in a run that some process holds is not counted.
+        """
         with self._database.read() as connection:
-            return reading.count_in_doubt(connection)
+            counted = reading.count_in_doubt(connection)
+        return sum(count for run, count in counted.items() if not self.is_held(run))
 
     def devices(
         self,

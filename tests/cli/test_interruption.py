@@ -103,7 +103,7 @@ def test_a_signal_lets_answers_arrive_and_leaves_a_resumable_run(
 def test_a_closed_terminal_lets_answers_arrive_and_leaves_a_resumable_run(
     program: Program, sandbox: Sandbox
 ) -> None:
-    """Nothing can be printed any more; the shell's own SIGHUP on top of the kernel's ends nothing."""
+    """Nothing can be printed any more, and the shell's SIGHUP besides the kernel's ends nothing."""
     import pty
 
     batch = program.serials(*SERIALS)
@@ -112,7 +112,7 @@ def test_a_closed_terminal_lets_answers_arrive_and_leaves_a_resumable_run(
     if not child:  # pragma: no cover - another process
         command = [sys.executable, "-m", "partner_tools", "deregister", str(batch), *named]
         os.chdir(Path(__file__).parents[2])
-        os.execve(sys.executable, command, {**os.environ, **program.environment})
+        os.execve(sys.executable, command, {**os.environ, **program.environment})  # noqa: S606 - forked
     while len(sandbox.log.of("delete-device")) < 5:
         if select.select([terminal], [], [], 60)[0]:
             assert os.read(terminal, 4096)
