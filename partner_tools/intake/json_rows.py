@@ -112,9 +112,6 @@ def _read_batch(cursor: _Cursor, file: str) -> JsonBatch:
     problems: list[Problem] = []
     for key in cursor.members():
         is_list = key == "devices" and cursor.peek() == "["
-        if key in seen:
-            cursor.note(key)
-        seen.add(key)
         if is_list:
             devices = cursor.place
             cursor.pass_list()
@@ -122,6 +119,9 @@ def _read_batch(cursor: _Cursor, file: str) -> JsonBatch:
             properties[key] = cursor.value()
             if _is_deep(properties[key], limits.JSON_DEPTH):
                 raise HaltError(_TOO_DEEP)
+        if key in seen:  # after its value: passing over a list forgets what stood twice in it
+            cursor.note(key)
+        seen.add(key)
         problems += (problem(file, None, _stands_twice(twice)) for twice in cursor.take_twice())
     cursor.finish()
     return JsonBatch(

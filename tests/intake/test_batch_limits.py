@@ -173,7 +173,6 @@ def test_nul_in_utf16_is_told_with_its_line() -> None:
     assert [(3, "nul-character")] == told(read(content))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes with a path")
 def test_one_line_of_json_tells_nothing_of_the_next() -> None:
     twice = '{"serialNumber": "5CG1", "serialNumber": "5CG2"'
     lines = ['{"serialNumber": "5CG3"}', twice, '{"serialNumber": "5CG4"}', twice + "}"]
@@ -186,6 +185,16 @@ def test_one_line_of_json_tells_nothing_of_the_next() -> None:
     ]
 
 
+def test_two_lists_of_devices_are_not_one_that_wins() -> None:
+    """A reviewer who reads the first would see other devices than are removed."""
+    first, second = '"devices": [{"serialNumber": "A1"}]', '"devices": [{"serialNumber": "B1"}]'
+
+    intake = read(f'{{"schemaVersion": "1", {first}, {second}}}'.encode())
+
+    assert [(one.rule, one.column) for one in intake.problems] == [("duplicate-key", "devices")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes with a path")
 def test_pipe_with_a_path_is_read_once() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"Serial\nA1\n")
