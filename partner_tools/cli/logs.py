@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import sys
@@ -10,19 +11,44 @@ from contextlib import ExitStack, contextmanager
 
 from partner_tools.cli.options import Common
 
-LIBRARIES = ("urllib3", "msal", "msal_extensions", "alembic", "sqlalchemy", "filelock")
+LIBRARIES = (
+    *("urllib3", "msal", "msal_extensions", "alembic", "sqlalchemy", "filelock"),
+    "psycopg.pool",  # several lines a second while a database is away, which a worker says itself
+)
 """Their own lines may carry what ours leave out (URLs with queries), so only errors are heard."""
+LOST = "ConnectorException"
+"""What the fleet's queue logs, with all that led there, while the database is away: no bug."""
+
+
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(_without_trace(record))
 
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
+        record = _without_trace(record)
         line = {
             "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=True)
+
+
+def _without_trace(record: logging.LogRecord) -> logging.LogRecord:
+    """The record, with what led to a lost database as words on its line."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None or type(error).__name__ != LOST:
+        return record
+    said = copy.copy(record)
+    reason = " ".join(str(error.__cause__ or error).split())
+    said.msg, said.args = f"{record.getMessage()} ({reason})", ()
+    said.exc_info = said.exc_text = None
+    return said
 
 
 @contextmanager
@@ -32,7 +58,7 @@ def logging_to_stderr(common: Common) -> Iterator[None]:
     handler.setFormatter(
         _JsonLines()
         if common.log_format == "json"
-        else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+        else _Lines("%(asctime)s %(levelname)s %(message)s")
     )
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     with _at_level("", levels[min(common.verbose, 2)]), ExitStack() as quieted:

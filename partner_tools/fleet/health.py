@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from partner_tools.engine.governor import Snapshot
 from partner_tools.errors import InputError
+from partner_tools.fleet.queue import told
 
 Metric = CounterMetricFamily | GaugeMetricFamily
 
@@ -164,17 +165,11 @@ def _application(health: Health) -> Callable[..., Iterable[bytes]]:
             return _json(
                 start_response,
                 "503 Service Unavailable",
-                {"healthy": False, "error": _told(error)},
+                {"healthy": False, "error": told(error)},
             )
         return _json(start_response, "200 OK", {"healthy": True, "queue": backlog.jobs})
 
     return answer
-
-
-def _told(error: Exception) -> str:
-    """What is wrong, in one line; Procrastinate says it in the cause."""
-    said = str(error.__cause__ or error).split("\n")
-    return next(filter(None, map(str.strip, said)), type(error).__name__)
 
 
 def _json(start_response: Any, status: str, document: Mapping[str, Any]) -> Iterable[bytes]:

@@ -20,6 +20,7 @@ from procrastinate import App, JobContext, PsycopgConnector, SyncPsycopgConnecto
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
 
+from partner_tools.errors import LedgerError
 from partner_tools.model import ChannelName, RunId
 
 TASK = "carry-on"
@@ -67,23 +68,44 @@ def enqueue(connection: Any, job: Job) -> None:
     _defer(App(connector=SyncPsycopgConnector()), job, connection)
 
 
+@contextmanager
+def _reached() -> Iterator[None]:
+    """A database that is away is one sentence, of the driver: Procrastinate's says nothing."""
+    try:
+        yield
+    except ConnectorException as error:
+        raise LedgerError(
+            f"the queue cannot be reached ({told(error)})", rule="queue-unreachable"
+        ) from (error.__cause__ or error)
+
+
+def told(error: BaseException) -> str:
+    """What is wrong, in one line; Procrastinate says it in the cause."""
+    said = str(error.__cause__ or error).split("\n")
+    return next(filter(None, map(str.strip, said)), type(error).__name__)
+
+
 class Queue:
-    """The queue as the threads of a worker use it, through connections of its own."""
+    """The queue as the threads of a worker use it, through connections of its own.
+
+    All of it raises LedgerError where the database cannot be reached.
+    """
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     def put(self, job: Job) -> None:
         """Put a job into the queue; durable on return. Nothing is done where the run has one."""
-        with suppress(AlreadyEnqueued):
+        with suppress(AlreadyEnqueued), _reached():
             _defer(self._app, job)
 
     def jobs(self) -> list[Waiting]:
         """The jobs that wait or are worked on, in the order in which they were put in."""
-        found = [
-            *self._app.job_manager.list_jobs(status=Status.TODO.value),
-            *self._app.job_manager.list_jobs(status=Status.DOING.value),
-        ]
+        with _reached():
+            found = [
+                *self._app.job_manager.list_jobs(status=Status.TODO.value),
+                *self._app.job_manager.list_jobs(status=Status.DOING.value),
+            ]
         return [
             Waiting(
                 id=each.id or 0,
@@ -97,7 +119,8 @@ class Queue:
 
     def backlog(self) -> tuple[int, float]:
         """How many jobs wait and are due, and the age of the oldest in seconds."""
-        row = self._app.connector.get_sync_connector().execute_query_one(_BACKLOG)
+        with _reached():
+            row = self._app.connector.get_sync_connector().execute_query_one(_BACKLOG)
         return int(row["jobs"]), float(row["oldest"])
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from partner_tools.engine.cancelling import CancelSign, Sign
 from partner_tools.errors import LedgerError, PartnerToolsError, UnknownRunError
 from partner_tools.fleet.portion import Next, Step, Terms, carry_on
-from partner_tools.fleet.queue import Beat, Job, Queue, Shift, serve
+from partner_tools.fleet.queue import Beat, Job, Queue, Shift, serve, told
 from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import ChannelName, RunId
 from partner_tools.procedure.workplace import Workplace
@@ -103,9 +103,7 @@ class Worker:
                 with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
                     runner.run(serve(self._shift(), self._stopped))
             except Exception as error:  # noqa: BLE001 - a lost database shows in many ways
-                self._station.tell(
-                    f"no queue, trying again: {type(error).__name__}: {error or error.__cause__}"
-                )
+                self._station.tell(f"no queue, trying again: {told(error)}")
             rest = 1.0 if time.monotonic() - began > LONGEST_REST else min(rest * 2, LONGEST_REST)
             self._stop.wait(rest)
 
@@ -121,7 +119,13 @@ class Worker:
             self._station.tell(f"run {job.run}: {error}")
             step = Step(next=Next.LATER, after=job.after, failures=job.failures, delay=5.0)
         if step.next is not Next.OVER:
-            self._queue.put(self._following(job, step))
+            self._put(self._following(job, step))
+
+    def _put(self, job: Job) -> None:
+        try:
+            self._queue.put(job)
+        except LedgerError as error:
+            self._station.tell(f"run {job.run}: {error}: its next job is made from the ledger")
 
     def look(self) -> None:
         """Put those runs into the queue again that lost their job. Called every few seconds."""

@@ -7,20 +7,29 @@ import logging
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import psycopg
 import pytest
+from procrastinate.exceptions import ConnectorException
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import partner_tools
 from partner_tools import GuardError, Outcome, StopSign, Wishes, Workspace, open_workspace
-from partner_tools.errors import InputError
+from partner_tools.cli.logs import logging_to_stderr
+from partner_tools.cli.options import Common
+from partner_tools.errors import InputError, LedgerError
 from partner_tools.fleet.health import Backlog, Health, served
-from partner_tools.fleet.queue import open_queue
+from partner_tools.fleet.queue import Job, open_queue
+from partner_tools.fleet.tables import bring_up_to_date
 from partner_tools.fleet.worker import LOOKS_PER_SWEEP, Duty, Worker
 from partner_tools.ledger import Ledger
+from partner_tools.model import ChannelName, RunId
 from partner_tools.workspace.surroundings import now
 from tests.fleet.conftest import SERIALS, VIA, Fleet
 
@@ -74,6 +83,38 @@ def test_what_nobody_may_submit(fleet: Fleet, tmp_path: Path) -> None:
     assert alone.exit_code == 3
     assert "PostgreSQL" in alone.output
     assert fleet.program.json("runs")["runs"] == []
+
+
+def test_a_queue_that_is_away_is_told_in_the_words_of_the_driver(
+    new_postgresql: Callable[[], str],
+) -> None:
+    url = new_postgresql()
+    bring_up_to_date(url)
+    name = sql.Identifier(str(conninfo_to_dict(url)["dbname"]))
+    with open_queue(url, patience=0.5, most=1) as queue:
+        assert queue.backlog() == (0, 0.0)
+        with psycopg.connect(make_conninfo(url, dbname="postgres"), autocommit=True) as server:
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        job = Job(run=RunId("r"), channel=ChannelName.OEM_DIRECT)
+        for act in (queue.backlog, queue.jobs, lambda: queue.put(job)):
+            with pytest.raises(LedgerError, match="the queue cannot be reached") as away:
+                act()
+            assert "Database error" not in str(away.value)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_lost_database_leaves_no_trace_in_the_log_and_a_bug_does(
+    capsys: pytest.CaptureFixture[str], form: Literal["text", "json"]
+) -> None:
+    log = logging.getLogger("procrastinate.worker")
+    for error in (ConnectorException(), RuntimeError("a bug")):
+        with logging_to_stderr(Common(log_format=form)):
+            error.__cause__ = OSError("no server there")
+            log.error("a job ended", exc_info=error)
+        said = capsys.readouterr().err
+        assert "no server there" in said
+        assert ("RuntimeError: a bug" in said) == isinstance(error, RuntimeError)
+        assert "Database error" not in said
 
 
 def test_health_tells_of_a_lost_database_and_of_a_port_that_is_taken() -> None:
@@ -171,6 +212,7 @@ def test_a_queued_run_is_cancelled_and_nothing_leaves(fleet: Fleet) -> None:
     before = len(fleet.sandbox.log.of("delete-device"))
     cancelled = fleet.program("runs", "cancel", run)
     assert cancelled.exit_code == 0, cancelled.output
+    assert "hand it in again" in cancelled.output
     assert fleet.state(run)["state"] == "cancelled"
     with psycopg.connect(fleet.ledger_url) as connection:
         connection.execute("UPDATE procrastinate_jobs SET scheduled_at = NULL")
