@@ -78,7 +78,7 @@ def device_line(each: DeviceResult, state: RunState = RunState.RUNNING) -> dict[
         "customer": history.customer,
         "outcome": history.outcome.value,
         "detail": detail(history, each.stop),
-        "remedy": None if _is_planned(history, state) else remedy(history, each.stop),
+        "remedy": _remedy(each, state),
         "requestId": history.answered_request_id or history.request_id,
         "correlationId": history.correlation_id,
     }
@@ -88,8 +88,18 @@ def device_line(each: DeviceResult, state: RunState = RunState.RUNNING) -> dict[
     return {**line, **each.account}
 
 
-def _is_planned(history: History, state: RunState) -> bool:
-    return state is RunState.PLANNED and history.outcome is Outcome.PENDING
+def _remedy(each: DeviceResult, state: RunState) -> str | None:
+    if each.history.outcome is Outcome.PENDING and state in _WAITING:
+        return _WAITING[state]
+    return remedy(each.history, each.stop)
+
+
+_WAITING: Mapping[RunState, str | None] = {
+    RunState.PLANNED: None,
+    RunState.QUEUED: "wait for a worker, which carries the run out",
+    RunState.CANCELLED: "if it is to be removed after all, hand it in again",
+}
+"""What to do about a device that was not attempted, where resuming is not the way."""
 
 
 def detail(history: History, stop: Stop | None = None) -> str | None:

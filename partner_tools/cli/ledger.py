@@ -233,9 +233,11 @@ def roles(call: Call, bind: tuple[str, ...], unbind: tuple[str, ...]) -> None:
     with open_ledger(call.common, load_config(call.common)) as record:
         from partner_tools.fleet.submission import set_up
 
-        bound = set_up(record, bindings)
+        bound, strangers = set_up(record, bindings), record.bound_strangers()
     for login, depot in bound:
         click.echo(f"{clean(login)} sees {clean(depot)}")
+    for login in strangers:
+        tell(f"note: the server has no login {login}: misspelt, or not made yet")
     tell("grant partner_tools_submit, partner_tools_worker or partner_tools_auditor to each login")
 
 

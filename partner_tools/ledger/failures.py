@@ -59,7 +59,13 @@ _UNREACHABLE = _Meaning(
 _DENIED = _Meaning(
     "ledger-denied",
     "does not let this user in",
-    "check user, password and grants of the database that PARTNER_TOOLS_LEDGER names",
+    "check user and password of the database that PARTNER_TOOLS_LEDGER names",
+)
+_FORBIDDEN = _Meaning(
+    "ledger-denied",
+    "does not let this user do that",
+    "use a login whose role may (`partner-tools ledger roles`); one that is bound to a depot hands "
+    "in for that one, with --depot or fleet.depot in the profile",
 )
 _OTHER = _Meaning(
     "ledger",
@@ -85,7 +91,7 @@ _BY_SQL_STATE = {
     "40P01": _LOCKED,
     "53100": _FULL,
     "25006": _READ_ONLY,
-    "42501": _DENIED,
+    "42501": _FORBIDDEN,
     "28": _DENIED,
     "3D": _MISSING,
     "08": _UNREACHABLE,

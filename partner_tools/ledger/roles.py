@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, text
 
 from partner_tools.ledger.database import insert_new
 from partner_tools.ledger.tables import depot_logins
@@ -119,3 +119,10 @@ def bound(connection: Connection) -> list[tuple[str, str]]:
         depot_logins.c.login, depot_logins.c.depot
     )
     return [(login, depot) for login, depot in connection.execute(query)]
+
+
+def strangers(connection: Connection) -> list[str]:
+    """The bound logins that the server does not have: misspelt, or made later."""
+    query = select(depot_logins.c.login).distinct().order_by(depot_logins.c.login)
+    there = set(connection.execute(text("SELECT rolname FROM pg_roles")).scalars())
+    return [login for login in connection.execute(query).scalars() if login not in there]

@@ -118,6 +118,11 @@ class Ledger:
                 roles.bind(connection, login, depots)
             return roles.bound(connection)
 
+    def bound_strangers(self) -> list[str]:
+        """The bound logins that the PostgreSQL server does not have."""
+        with self._database.read() as connection:
+            return roles.strangers(connection)
+
     def exchange(
         self, service: str, scope: str, change: Callable[[str | None], tuple[str, T]]
     ) -> tuple[T, float]:

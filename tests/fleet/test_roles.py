@@ -108,8 +108,13 @@ def test_a_depot_sees_its_own_runs_only(fleet: Fleet, login: Callable[..., str])
         leipzig,
     )
     assert foreign.exit_code == 6, foreign.output
+    assert "does not let this user do that" in foreign.stderr
+    assert "--depot" in foreign.stderr
     with Ledger.open(anybody) as ledger:
         assert {each.run for each in ledger.runs()} == {own, other}
+    bound = fleet.program("ledger", "roles", "--bind", "leipzig_typo=leipzig")
+    assert bound.exit_code == 0
+    assert "no login leipzig_typo" in bound.stderr
     name = leipzig.split("//")[1].split(":")[0]
     assert fleet.program("ledger", "roles", "--unbind", name).exit_code == 0
     with Ledger.open(leipzig) as ledger:

@@ -64,7 +64,10 @@ def test_a_run_goes_to_who_holds_it_now(url: str, paused: Ledger, start: RunStar
             other.record([intended(run, 2)])
             in_doubt = [each.index for each in other.devices(run, states={State.SENT})]
             assert in_doubt == [0, 2]
+            assert other.in_doubt() == 0  # its holder awaits the answers
             assert other.verify() == []
+        with Ledger.open(url) as other:
+            assert other.in_doubt() == 2
 
 
 def test_who_holds_nothing_goes_on(url: str, paused: Ledger, start: RunStart) -> None:
