@@ -28,8 +28,14 @@ class Stop:
 
     @property
     def is_final(self) -> bool:
-        """Whether the batch has to be corrected, for a new run: resuming would end the same."""
-        return self.rule in OF_THE_BATCH
+        """Whether only a new run can go on: the batch is at fault, or this run was cancelled."""
+        return self.rule in OF_THE_BATCH or self is CANCELLED
+
+
+CANCELLED = Stop(
+    detail="it was cancelled", remedy="list it in a new run if it is to leave after all"
+)
+"""Nobody resumes a run that was cancelled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,8 @@ def _next(call: Call, result: RunResult, saved: Path | None) -> Iterator[str]:
     histories = [each.history for each in result.devices]
     if result.state is RunState.PLANNED:
         yield _after_plan(call, result, saved)
+    elif result.state is RunState.CANCELLED:
+        yield "next: nothing; a cancelled run is not resumed, and what it left takes a new run"
     elif result.state in (RunState.STOPPED, RunState.INTERRUPTED) or unfinished(histories):
         yield f"next: {call.again('resume', result.run)}"
     else:

@@ -22,7 +22,7 @@ from partner_tools.workspace.conduct import Wishes
 
 
 @command("deregister")
-@click.argument("batch", required=False, metavar="BATCH")
+@click.argument("batch", required=False, metavar="[BATCH]")
 @click.option(
     "--plan",
     "plan_file",

@@ -77,7 +77,7 @@ def inventory(call: Call, customer: str | None, file: Path | None, **filters: An
         from partner_tools.private_file import write_private
 
         write_private(file, _csv(estate).encode("utf-8-sig"))
-        tell(f"{len(estate.registrations)} devices written to {file}")
+        tell(f"{counted(left, 'device')} written to {file}")
     else:
         _print(call.output, estate)
     return 0
@@ -107,7 +107,7 @@ def _print(output: str, estate: Estate) -> None:
             ("serial number", "maker", "model", "batch", "uploaded"),
             [
                 (
-                    row.get("serialNumber"),
+                    row.get("serialNumber") or row.get("productKeyId") or row["deviceId"],
                     row.get("manufacturer"),
                     row.get("model"),
                     row["batchId"],

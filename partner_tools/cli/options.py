@@ -197,8 +197,8 @@ def result_options(command: Command) -> Command:
     return output_options(junit(command))
 
 
-def guard_options(command: Command) -> Command:
-    """Add what has to be said before something is removed."""
+def guard_options(command: Command, done: str = "removed") -> Command:
+    """Add what has to be said before something is `done` to devices."""
     return _applied(
         (
             click.option("--yes", is_flag=True, help="Do not ask; needed without a terminal."),
@@ -206,7 +206,7 @@ def guard_options(command: Command) -> Command:
                 "--max-devices",
                 type=click.IntRange(min=0),
                 metavar="N",
-                help="Most devices that may be removed. [default: 500]",
+                help=f"Most devices that may be {done}. [default: 500]",
             ),
         ),
         command,

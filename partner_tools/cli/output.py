@@ -162,7 +162,7 @@ def print_result(document: Mapping[str, Any]) -> None:
     What goes as planned, or has only to be waited for, comes last: it must not push out the rest.
     """
     counts = tallied(document["counts"])
-    click.echo(f"run {document['run']}  {document['state']}  {counts or 'no devices'}")
+    say(f"run {document['run']}  {document['state']}  {counts or 'no devices'}")
     open_ones = sorted(
         (
             device
@@ -174,7 +174,7 @@ def print_result(document: Mapping[str, Any]) -> None:
     if not open_ones:
         return
     rows = list(_result_rows(document, open_ones))
-    print_table(("row", "serial number", "outcome", "why", "next"), rows[:ROWS_SHOWN])
+    print_filled_columns(("row", "serial number", "outcome", "why", "next"), rows[:ROWS_SHOWN])
     if len(rows) > ROWS_SHOWN:
         click.echo(f"… and {len(rows) - ROWS_SHOWN} more; --output json lists them all")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 
 from partner_tools.cli.interruption import asking
 from partner_tools.cli.options import OutputFile, guard_options
-from partner_tools.cli.output import clean, tell
+from partner_tools.cli.output import clean, counted, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import opened
 from partner_tools.errors import GuardError
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     help="Where to write the file for Partner Center's upload.",
 )
 @click.option("--apply", is_flag=True, help="Register the devices again now (app+user).")
-@guard_options
+@partial(guard_options, done="registered again")
 def restore(
     call: Call, run: str, file: Path, apply: bool, yes: bool, max_devices: int | None
 ) -> int:
@@ -68,7 +69,7 @@ def _apply(
     allowed = workspace.most_devices(max_devices)
     if able > allowed:
         raise GuardError(
-            f"{able} devices would be registered, more than the limit of {allowed}",
+            f"{counted(able, 'device')} would be registered, more than the limit of {allowed}",
             rule="limit",
             remedy=f"if that is right, run it again with --max-devices {able}",
         )
@@ -82,12 +83,12 @@ def _apply(
 def _confirm(able: int) -> None:
     if not sys.stdin.isatty():
         raise GuardError(
-            f"{able} devices would be registered and nobody can be asked",
+            f"{counted(able, 'device')} would be registered and nobody can be asked",
             rule="not-confirmed",
             remedy="pass --yes to confirm",
         )
     with asking():
-        click.confirm(f"Register {able} devices again?", abort=True, err=True)
+        click.confirm(f"Register {counted(able, 'device')} again?", abort=True, err=True)
 
 
 def _name(each: Restorable) -> str:

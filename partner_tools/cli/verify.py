@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from partner_tools.cli.options import Moment, result_options
+from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
+from partner_tools.model import GONE
+from partner_tools.result import still_listed
+
+if TYPE_CHECKING:
+    from partner_tools.workspace.verification import Verification
 
 
 @command("verify")
@@ -65,6 +72,8 @@ def verify(
         raise click.UsageError("name a run, or all that have something open with --outstanding")
     if not outstanding and (since or customer or remind):
         raise click.UsageError("--since, --customer and --remind go with --outstanding")
+    if outstanding and (wait or junit):
+        raise click.UsageError("--wait and --junit go with one run: name it")
     if run is None:
         from partner_tools.cli.chasing import chase
 
@@ -80,4 +89,17 @@ def _verify_run(call: Call, run: str, *, wait: float, graph: bool, junit: Path |
         showing = Showing(call=call, ledger=workspace.ledger, junit=junit)
         seen = workspace.verify(run, wait=wait, graph=graph, onlooker=showing)
         showing.show(seen.result)
+    if call.output == "text":
+        _conclude(call, seen, graph=graph)
     return seen.exit_code
+
+
+def _conclude(call: Call, seen: Verification, *, graph: bool) -> None:
+    """Say what the look came to, and how it comes into the handoff."""
+    gone = [each.history for each in seen.result.devices if each.history.outcome in GONE]
+    if any(map(still_listed, gone)):
+        tell(f"next: {call.again('verify', seen.result.run, '--wait', '300')}")
+    elif gone and seen.observable:
+        tell("nothing that this run removed is listed any more")
+    if graph and not seen.unseen:
+        tell(f"next: {call.again('report', seen.result.run, '-o', 'handoff')}")

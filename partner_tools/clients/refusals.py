@@ -49,7 +49,7 @@ _PERMISSIONS = (
     "their indirect provider removes the device, or they do in Partner Center's own pages."
 )
 _AUDIENCE = "https://api.partnercenter.microsoft.com"
-_SIGN_IN = "Run `partner-tools auth login` and try again."
+_SIGN_IN = "Sign in again: `partner-tools auth login`, or hand in a fresh token."
 
 FAULTS: Mapping[str, Fault] = {
     # https://learn.microsoft.com/partner-center/developer/error-codes, read 2026-11
@@ -215,7 +215,7 @@ _DEFAULT_WORDS: Mapping[type[ServiceError], str] = {
 }
 
 _DEFAULT_REMEDIES: Mapping[type[ServiceError], str] = {
-    Unauthorized: "Sign in again: `partner-tools auth login`, or hand in a fresh token.",
+    Unauthorized: _SIGN_IN,
     Throttled: "Resume later; the pause that the service asks for is kept.",
     Unavailable: "Resume later; nothing is lost.",
 }

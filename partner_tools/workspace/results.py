@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from partner_tools.errors import AuthError, ServiceError
 from partner_tools.model import GONE, ChannelName, Outcome, RunId, RunState
-from partner_tools.result import DeviceResult, Stop, exit_code, result_document, shown_state
+from partner_tools.result import (
+    CANCELLED,
+    DeviceResult,
+    Stop,
+    exit_code,
+    result_document,
+    shown_state,
+)
 from partner_tools.workspace.surroundings import now
 
 if TYPE_CHECKING:
@@ -79,6 +86,8 @@ def read_result(ledger: Ledger, run: str) -> RunResult:
 
 def _stop(ledger: Ledger, record: RunRecord) -> Stop | None:
     """What stopped the run last; None where it goes on, was never stopped, or that was purged."""
+    if record.state is RunState.CANCELLED:
+        return CANCELLED
     if record.state is not RunState.STOPPED:
         return None
     payload = ledger.last_stop(record.run)

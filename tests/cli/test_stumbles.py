@@ -161,3 +161,64 @@ def test_who_starts_a_sandbox_at_a_terminal_reads_how_to_come_there() -> None:
     shown = dict(re.findall(r"export (\w+)=(\S+)", rest))
     assert shown == environment
     assert "then: partner-tools inventory --customer contoso.onmicrosoft.com" in rest
+
+
+def test_a_cancelled_run_is_not_said_to_be_resumable(program: Program) -> None:
+    batch = program.serials("SN-0", "SN-1")
+    asked = ("--via", "partner-center", "--customer", DOMAIN)
+    run = program.json("deregister", batch, *asked, exit_code=8)["run"]
+    cancelled = program("runs", "cancel", run)
+    resumed = program("resume", run)
+
+    assert cancelled.exit_code == 0, cancelled.output
+    assert "2 devices" in cancelled.stdout
+    assert "it was cancelled" in cancelled.stdout
+    assert "takes a new run" in resumed.stderr
+    assert "next: partner-tools resume" not in cancelled.output + resumed.output
+    assert "resume the run" not in cancelled.output + resumed.output
+
+
+def test_a_refused_token_may_be_one_that_was_handed_in(program: Program) -> None:
+    refused = Program(program.folder, {**program.environment, "PARTNER_TOOLS_ACCESS_TOKEN": "x"})
+
+    result = refused("inventory", "--customer", DOMAIN)
+
+    assert result.exit_code == 4
+    assert "or hand in a fresh token" in result.stderr
+
+
+def test_a_look_says_what_it_came_to(tmp_path: Path) -> None:
+    with Sandbox(seed_from(world(customer({"B": [{"serialNumber": "SN-9"}]})))) as sandbox:
+        program = program_for(sandbox, tmp_path)
+        asked = ("--via", "partner-center", "--customer", DOMAIN, "--yes")
+        run = program.json("deregister", program.serials("SN-9"), *asked)["run"]
+        looked = program("verify", run)
+
+    assert "nothing that this run removed is listed any more" in looked.stderr
+    assert program("verify", "--outstanding", "--wait", "5").exit_code == 2
+
+
+def test_a_result_has_no_column_in_which_nothing_stands(program: Program) -> None:
+    planned = program(
+        *("deregister", program.serials("SN-0"), "--dry-run"),
+        *("--via", "partner-center", "--customer", DOMAIN),
+    )
+
+    assert planned.stdout.splitlines()[1].split() == ["row", "serial", "number", "outcome"]
+
+
+def test_a_device_without_a_serial_number_is_listed_by_what_it_has(tmp_path: Path) -> None:
+    nameless = [{"productKey": "3305679240999"}, {}]
+    with Sandbox(seed_from(world(customer({"B": nameless})))) as sandbox:
+        program = program_for(sandbox, tmp_path)
+        listed = program("inventory", "--customer", DOMAIN).stdout.splitlines()[2:]
+        found = program.json("inventory", "--customer", DOMAIN)["devices"]
+
+    assert [line.split()[0] for line in listed] == [
+        each.get("productKeyId", each["deviceId"]) for each in found
+    ]
+    assert "3305679240999" in {line.split()[0] for line in listed}
+
+
+def test_restoring_is_limited_in_words_of_its_own(program: Program) -> None:
+    assert "may be registered again" in program("restore", "--help").stdout
