@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from partner_tools.sandbox import Sandbox, seed_from
-from tests.cli.program import CONTOSO, Program, customer, program_for, world
+from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, program_for, world
 
 LONG = "correct horse battery"
 
@@ -86,7 +86,43 @@ def _postdate(lines: list[dict[str, Any]]) -> None:
     lines[1]["at"] = "2027-01-01T00:00:00+00:00"
 
 
-@pytest.mark.parametrize("edit", [_drop, _swap, _rewrite, _postdate])
+def _of_a_device(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(each for each in lines if each["kind"] == "answered")
+
+
+def _blame(lines: list[dict[str, Any]]) -> None:
+    _of_a_device(lines)["actor"] = "somebody"
+
+
+def _blame_in_all(lines: list[dict[str, Any]]) -> None:
+    for each in lines:
+        each["actor"] = "somebody"
+
+
+def _rename(lines: list[dict[str, Any]]) -> None:
+    _of_a_device(lines)["serialNumber"] = "SN-OTHER"
+
+
+def _rename_in_all(lines: list[dict[str, Any]]) -> None:
+    device = _of_a_device(lines)["device"]
+    for each in lines:
+        if each["device"] == device:
+            each["serialNumber"] = "SN-OTHER"
+
+
+def _give_away(lines: list[dict[str, Any]]) -> None:
+    for each in lines:
+        each["customer"] = each["customer"] and FABRIKAM
+
+
+def _annotate(lines: list[dict[str, Any]]) -> None:
+    lines[1]["note"] = "asked for by the customer"
+
+
+EDITS = [_drop, _swap, _rewrite, _postdate, _blame, _blame_in_all, _rename, _rename_in_all]
+
+
+@pytest.mark.parametrize("edit", [*EDITS, _give_away, _annotate])
 def test_every_edit_of_an_export_is_found(
     program: Program,
     signed: tuple[Path, str],
@@ -107,6 +143,19 @@ def test_every_edit_of_an_export_is_found(
 
     assert "no signature beside the file is a valid one of somebody trusted" in found["findings"]
     assert unsigned.exit_code == (0 if edit is _drop else 6), unsigned.output
+
+
+def test_an_export_is_read_as_an_editor_shows_it(
+    program: Program, signed: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Of two properties of one name a person may see the other one than is hashed."""
+    edited = tmp_path / "audit.jsonl"
+    text = signed[0].read_text(encoding="utf-8")
+    edited.write_text(text.replace("{", '{"actor": "somebody", ', 1), encoding="utf-8")
+
+    document = program.json("ledger", "verify", "--export", edited, exit_code=6)
+
+    assert "stands in it twice" in document["findings"][0]
 
 
 def test_a_missing_signature_is_found_where_one_is_asked_for(
