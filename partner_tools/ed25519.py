@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 PREFIX = "ed25519:"
+KEY_BYTES = 32
 ROUNDS = 600_000
 PASSPHRASE_CHARACTERS = 12
 """Fewer are refused: whoever copies the file has all the time there is."""
@@ -78,6 +79,14 @@ def open_key(content: bytes, passphrase: str) -> SigningKey:
             remedy="type the passphrase again; `partner-tools approve --init` makes another key",
         )
     return SigningKey(public=_text(key.public_key().public_bytes_raw()), _private=key)
+
+
+def is_public(text: str) -> bool:
+    """Whether the text is the public half of a key, as `make_key` gives it."""
+    try:
+        return text.startswith(PREFIX) and len(_bytes(text)) == KEY_BYTES
+    except ValueError:
+        return False
 
 
 def is_signature(public: str, signature: str, content: bytes) -> bool:

@@ -108,15 +108,19 @@ def count_removals(planned: Iterable[PlannedDevice]) -> int:
 def question(customers: Iterable[PlannedCustomer]) -> str:
     """What a person has to see before saying yes: how much of whose estate goes."""
     return "\n".join(
-        f"  {display_name(each)}: {each.removals} {_of_estate(each)}devices"
-        for each in customers
-        if each.removals
+        f"  {display_name(each)}: {_of_estate(each)}" for each in customers if each.removals
     )
 
 
 def _of_estate(planned: PlannedCustomer) -> str:
     """OEM Direct has no listing: there the size of an estate is not known, and 0."""
-    return f"of this customer's {planned.estate} " if planned.estate else ""
+    if not planned.estate:
+        return _devices(planned.removals)
+    return f"{planned.removals} of this customer's {_devices(planned.estate)}"
+
+
+def _devices(number: int) -> str:
+    return f"{number} device" if number == 1 else f"{number} devices"
 
 
 def expected_answer(customers: Sequence[PlannedCustomer]) -> str | None:
@@ -131,7 +135,8 @@ def expected_answer(customers: Sequence[PlannedCustomer]) -> str | None:
 def display_name(planned: PlannedCustomer) -> str:
     """The customer as a person knows it."""
     customer = planned.customer
-    named = " · ".join(part for part in (customer.name, customer.domain) if part)
+    known = dict.fromkeys(part for part in (customer.name, customer.domain) if part)
+    named = " · ".join(part for part in known if part != customer.tenant_id)
     return f"{named} ({customer.tenant_id})" if named else str(customer.tenant_id)
 
 
@@ -140,7 +145,7 @@ def _too_many(limits: Limits, removals: int) -> list[Refusal]:
         return []
     return [
         Refusal(
-            message=f"{removals} devices would be removed, more than the limit of "
+            message=f"{_devices(removals)} would be removed, more than the limit of "
             f"{limits.max_devices}",
             remedy=f"if that is right, run it again with --max-devices {removals}",
         )
@@ -153,8 +158,8 @@ def _too_large_a_share(limits: Limits, each: PlannedCustomer) -> list[Refusal]:
         return []
     return [
         Refusal(
-            message=f"{each.removals} of the {each.estate} devices of {display_name(each)} would "
-            f"be removed, more than the share of {limits.max_estate_share:.0%}",
+            message=f"{each.removals} of the {_devices(each.estate)} of {display_name(each)} would "
+            f"be removed, more than the share of {limits.max_estate_share * 100:g}%",
             remedy="raise guards.max_estate_share in the profile if that is right",
         )
     ]
@@ -169,7 +174,7 @@ def _too_many_today(
         return []
     return [
         Refusal(
-            message=f"{display_name(each)} lost {before} devices today and would lose "
+            message=f"{display_name(each)} lost {_devices(before)} today and would lose "
             f"{each.removals} more, above the daily limit of {allowed}",
             remedy="wait until tomorrow (UTC), or raise limits.max_devices_per_day in the profile",
         )

@@ -45,11 +45,12 @@ def contoso(removals: int, estate: int) -> PlannedCustomer:
     [
         (Limits(), 500, 0, None),
         (Limits(), 501, 0, "501 devices would be removed, more than the limit of 500"),
-        (Limits(max_devices=0), 1, 0, "more than the limit of 0"),
+        (Limits(max_devices=0), 1, 0, "1 device would be removed, more than the limit of 0"),
         (Limits(max_devices_per_day=10), 4, 6, None),
         (Limits(max_devices_per_day=10), 5, 6, "above the daily limit of 10"),
         (Limits(max_estate_share=0.5), 500, 0, None),
         (Limits(max_estate_share=0.4), 500, 0, "500 of the 1000 devices"),
+        (Limits(max_estate_share=0.005), 6, 0, "6 of the 1000 .* the share of 0.5%"),
     ],
 )
 def test_a_plan_above_a_limit_is_refused(

@@ -14,6 +14,7 @@ from partner_tools.cli.output import clean, counted, print_json, say, tell, with
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.signing import default_key_file, require_terminal, unlock_key
 from partner_tools.cli.wiring import ledger_url, load_config, open_ledger
+from partner_tools.ed25519 import is_public
 from partner_tools.errors import InputError, LedgerError
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.exports import (
@@ -63,6 +64,10 @@ def verify(
     Example:
       partner-tools ledger verify --head sha256:…
     """
+    if unlike := next((key for key in signed_by if not is_public(key)), None):
+        raise click.UsageError(
+            f"--signed-by takes a public key as `approve --init` prints it, not {unlike!r}"
+        )
     if exported is not None:
         return verify_export(call, exported, signed_by)
     config = load_config(call.common)
@@ -255,6 +260,8 @@ def verify_export(call: Call, file: Path, signed_by: tuple[str, ...]) -> int:
         return found.exit_code
     for each in found.findings:
         say(each)
+    if found.findings and not trusted:
+        tell("next: name the signer's public key with --signed-by, or in approval.approvers")
     by = (
         f"signed by {', '.join(found.signed_by)}" if found.signed_by else "no signature was checked"
     )

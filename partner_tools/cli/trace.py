@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.options import output_options
-from partner_tools.cli.output import clean, print_json, tell
+from partner_tools.cli.output import clean, print_json, say, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import load_config, open_ledger
 
@@ -38,7 +38,7 @@ def trace(call: Call, serial: str) -> int:
         history = each.device.history
         click.echo(f"run {each.run.run} ({each.run.channel}): {history.outcome}")
         for event in each.events:
-            click.echo(clean(f"  {event.event.at.isoformat()}  {event.event.kind}{_facts(event)}"))
+            say(f"  {event.event.at.isoformat()}  {event.event.kind}{_facts(event)}")
     return 0
 
 
@@ -68,6 +68,8 @@ def _facts(event: StoredEvent) -> str:
     shown = (
         "step",
         "record",
+        "plane",
+        "source",
         "approval",
         "outcome",
         "status",

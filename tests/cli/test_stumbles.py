@@ -67,6 +67,7 @@ def test_what_is_not_said_is_asked_for_with_the_usage_of_its_command(program: Pr
         (("auth", "login"), 4, "no app registration is set"),
         (("hash", "check", "missing.csv"), 3, "No such file"),
         (("ledger", "verify"), 0, "is empty: there is nothing to prove"),
+        (("ledger", "verify", "--export", "x", "--signed-by", "me"), 2, "a public key"),
         (("ledger", "export", "--customer", "nobody.example"), 3, "has a customer 'nobody"),
         (("inventory", "--customer", DOMAIN, "--serial", "GHOST"), 0, "leave out a filter"),
     ],
