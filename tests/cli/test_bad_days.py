@@ -333,6 +333,20 @@ def test_a_plan_that_was_edited_is_refused(program: Program, sandbox: Sandbox) -
     assert deletes(sandbox) == 0
 
 
+@pytest.mark.parametrize("command", [("deregister", "--yes", "--plan"), ("cleanup",)])
+def test_a_file_with_a_property_twice_is_refused(
+    program: Program, command: tuple[str, ...]
+) -> None:
+    """A plan or a handoff: a person may have read the other one of the two."""
+    file = program.folder / "twice.json"
+    file.write_text('{"schemaVersion": "1", "devices": [1], "devices": []}', encoding="utf-8")
+
+    result = program(*command, file)
+
+    assert result.exit_code == 3
+    assert "a property stands in it twice" in result.stderr
+
+
 def no_customers(document: dict[str, Any]) -> None:
     document["customers"] = []
 
