@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from partner_tools.cli.interruption import asking
+from partner_tools.cli.interruption import agree
 from partner_tools.cli.output import clean, counted, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.signing import (
@@ -16,7 +16,6 @@ from partner_tools.cli.signing import (
     unlock_key,
 )
 from partner_tools.cli.wiring import load_config
-from partner_tools.errors import GuardError
 from partner_tools.guards import count_removals, question
 from partner_tools.model import Plan
 from partner_tools.workspace.approvals import approve as sign
@@ -77,7 +76,4 @@ def _confirm(plan: Plan, digest: str, yes: bool) -> None:
     if yes:
         return
     require_terminal("the plan has to be looked at", "pass --yes to sign it unasked")
-    with asking():
-        agreed = click.confirm("Approve it?", err=True)
-    if not agreed:
-        raise GuardError("nothing was signed", rule="not-confirmed", remedy="run it again")
+    agree("Approve it?", "nothing was signed")

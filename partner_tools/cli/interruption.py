@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+import click
+
+from partner_tools.errors import GuardError
 from partner_tools.workspace.stopping import StopSign
 
 EXIT_INTERRUPTED = 130
@@ -39,6 +42,14 @@ def asking() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def agree(question: str, otherwise: str) -> None:
+    """Ask a person. Raises GuardError, which says what was not done, unless the answer is yes."""
+    with asking():
+        agreed = click.confirm(question, err=True)
+    if not agreed:
+        raise GuardError(otherwise, rule="not-confirmed", remedy="run it again when you are sure")
 
 
 def _signals() -> list[signal.Signals]:

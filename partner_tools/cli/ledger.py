@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from partner_tools.cli.help import Whole
+from partner_tools.cli.interruption import agree
 from partner_tools.cli.options import LedgerAddress, Moment, output_options
 from partner_tools.cli.output import clean, counted, print_json, say, tell, without_password
 from partner_tools.cli.program import Call, command
@@ -88,10 +89,8 @@ def verify(
         )
     else:
         for each in findings:
-            click.echo(clean(f"{each.run or 'ledger'}: {each.message}"))
-        click.echo(
-            f"{'whole' if not findings else 'NOT whole'}, {counted(runs, 'run')}, head {head}"
-        )
+            say(f"{each.run or 'ledger'}: {each.message}")
+        say(f"{'whole' if not findings else 'NOT whole'}, {counted(runs, 'run')}, head {head}")
         if not runs:
             where = without_password(ledger_url(call.common, config))
             tell(f"{where} is empty: there is nothing to prove; --ledger names another ledger")
@@ -180,7 +179,7 @@ def purge(call: Call, before: datetime, yes: bool) -> int:
     """
     if not yes:
         require_terminal("old payloads would be purged for good", "pass --yes to confirm")
-        click.confirm(f"Purge runs that ended before {before:%Y-%m-%d}?", abort=True, err=True)
+        agree(f"Purge runs that ended before {before:%Y-%m-%d}?", "nothing was purged")
     with open_ledger(call.common, load_config(call.common)) as record:
         count = record.purge(before, now())
     click.echo(f"{counted(count, 'run')} purged")

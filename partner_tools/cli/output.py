@@ -102,17 +102,22 @@ def print_error(error: PartnerToolsError) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
-    """A table that fits the terminal; in a pipe a line for each row, however long it is."""
+    """A table that fits the terminal; in a pipe a line for each row, however long it is.
+
+    So it is on a terminal that is too narrow for the columns: what is cut off would be lost.
+    """
     import os
 
     shown = [tuple(clean(cell or "").replace("\n", " ") for cell in row) for row in rows]
     if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
         from rich.console import Console  # a tenth of the time that `runs` takes
 
-        Console(file=sys.stdout, soft_wrap=False).print(_table(headers, shown))
-    else:
-        # Not by click, which takes a pipe in ASCII for a mistake and writes UTF-8 into it.
-        sys.stdout.writelines(f"{line}\n" for line in _aligned(headers, shown))
+        console = Console(file=sys.stdout, soft_wrap=False)
+        if _least_width(headers, shown) <= console.width:
+            console.print(_table(headers, shown))
+            return
+    # Not by click, which takes a pipe in ASCII for a mistake and writes UTF-8 into it.
+    sys.stdout.writelines(f"{line}\n" for line in _aligned(headers, shown))
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -122,13 +127,28 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for name, *cells in zip(headers, *rows, strict=True):
-        longest = max(len(word) for cell in (name, *cells) for word in cell.split())
-        table.add_column(
-            name, overflow="fold", no_wrap=name in WHOLE, min_width=min(longest, LONGEST_WORD)
-        )
+        least = _least(name, cells)
+        table.add_column(name, overflow="fold", no_wrap=name in WHOLE, min_width=least)
     for row in rows:
         table.add_row(*map(Text, row))
     return table
+
+
+def _least(name: str, cells: Sequence[str]) -> int:
+    """How wide a column has to be at least."""
+    from rich.cells import cell_len
+
+    if name in WHOLE:
+        return max(map(cell_len, (name, *cells)))
+    return min(
+        LONGEST_WORD, max(cell_len(word) for cell in (name, *cells) for word in cell.split())
+    )
+
+
+def _least_width(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """How wide the table has to be at least, two blanks between its columns."""
+    columns = zip(headers, *rows, strict=True)
+    return sum(_least(name, cells) + 2 for name, *cells in columns) - 2
 
 
 def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from partner_tools.cli.interruption import asking
+from partner_tools.cli.interruption import agree
 from partner_tools.cli.options import OutputFile, guard_options
 from partner_tools.cli.output import clean, counted, tell
 from partner_tools.cli.program import Call, command
@@ -87,8 +87,7 @@ def _confirm(able: int) -> None:
             rule="not-confirmed",
             remedy="pass --yes to confirm",
         )
-    with asking():
-        click.confirm(f"Register {counted(able, 'device')} again?", abort=True, err=True)
+    agree(f"Register {counted(able, 'device')} again?", "nothing was registered again")
 
 
 def _name(each: Restorable) -> str:

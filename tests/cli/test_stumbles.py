@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
+import click
 import pytest
 
-from partner_tools.cli.output import broken, fitted
+from partner_tools.cli.output import broken, fitted, print_table
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import Program, customer, program_for, world
 
@@ -223,3 +224,30 @@ def test_a_device_without_a_serial_number_is_listed_by_what_it_has(tmp_path: Pat
 
 def test_restoring_is_limited_in_words_of_its_own(program: Program) -> None:
     assert "may be registered again" in program("restore", "--help").stdout
+
+
+@pytest.mark.parametrize("width", [60, 80, 90, 120])
+def test_no_width_of_a_terminal_cuts_a_cell_off(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    cells = ["20260417-101530-4f2a9c", "finished", "partner-center", "default", "RMA-17", "4"]
+
+    print_table(
+        ("run", "state", "via", "depot", "batch", "devices", "outcomes"),
+        [[*cells, "1 removed, 3 not-found"]],
+    )
+
+    words = click.unstyle(capsys.readouterr().out).split()
+    assert {*cells, "outcomes", "removed,", "not-found"} <= set(words)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
+def test_who_says_no_reads_what_was_not_done(program: Program) -> None:
+    from tests.cli.terminal import at_a_terminal
+
+    purge = ("ledger", "purge", "--before", "2026-01-01")
+    code, screen = at_a_terminal(purge, program.environment, {"[y/N]": "n"})
+
+    assert (code, "nothing was purged" in screen) == (8, True), screen
