@@ -49,6 +49,8 @@ def restore(
         devices = workspace.restorable(run)
         left_out = workspace.restore_file(devices, file)
         tell(f"{len(devices) - len(left_out)} of {len(devices)} removed devices written to {file}")
+        if not devices:
+            tell("this run removed no device: there is nothing to restore")
         for each in left_out:
             tell(clean(f"  row {each.device.device.row} {_name(each)}: {_why(each)}"))
         if not apply:

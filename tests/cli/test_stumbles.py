@@ -176,6 +176,7 @@ def test_a_cancelled_run_is_not_said_to_be_resumable(program: Program) -> None:
     assert "2 devices" in cancelled.stdout
     assert "it was cancelled" in cancelled.stdout
     assert "takes a new run" in resumed.stderr
+    assert "nothing to restore" in program("restore", run, "-o", batch.with_name("r.csv")).stderr
     assert "next: partner-tools resume" not in cancelled.output + resumed.output
     assert "resume the run" not in cancelled.output + resumed.output
 
