@@ -1,5 +1,6 @@
 """The durable record: append-only events in a hash chain, and what they amount to, by index."""
 
+from partner_tools.ledger.codec import hash_digest
 from partner_tools.ledger.database import sqlite_url
 from partner_tools.ledger.kit import delete_kit, read_kit, write_kit
 from partner_tools.ledger.records import (
@@ -29,6 +30,7 @@ __all__ = [
     "StoredEvent",
     "UnknownRunError",
     "delete_kit",
+    "hash_digest",
     "is_run_id",
     "new_run_id",
     "read_kit",

@@ -17,7 +17,7 @@ from partner_tools.clients.partner_center import Job, JobDevice, JobId, JobStatu
 from partner_tools.engine.line import Line, interruption
 from partner_tools.errors import Rejected, Unanswered, Unsent
 from partner_tools.events import Event, Kind
-from partner_tools.ledger import Ledger, RunDevice, read_kit
+from partner_tools.ledger import Ledger, RunDevice, hash_digest, read_kit
 from partner_tools.model import Identity, Outcome, RunId
 
 HEADER = (
@@ -32,6 +32,10 @@ HEADER = (
 
 POLL_SECONDS = 5.0
 POLL_FOR_SECONDS = 600.0
+EDITED = (
+    "the run's restore kit holds another hardware hash than the one that was removed: it was "
+    "changed since, and would register another machine"
+)
 ALREADY_THERE = "806"
 """ZtdDeviceAlreadyAssigned: registered to this very customer, which is what was wanted."""
 
@@ -100,14 +104,22 @@ def _is_back(each: Restorable) -> bool:
 
 def _restorable(device: RunDevice, hardware_hash: str | None) -> Restorable:
     found, named = device.found, device.device.identity
+    is_edited = bool(hardware_hash) and not _is_recorded(device, hardware_hash)
     identity = Identity(
         serial_number=(found and found.serial_number) or named.serial_number,
         manufacturer=(found and found.manufacturer) or named.manufacturer,
         model=(found and found.model) or named.model,
         product_key_id=(found and found.product_key_id) or named.product_key_id,
-        hardware_hash=hardware_hash,
+        hardware_hash=None if is_edited else hardware_hash,
     )
-    return Restorable(device=device, identity=identity, why_not=_why_not(device, identity))
+    why_not = EDITED if is_edited else _why_not(device, identity)
+    return Restorable(device=device, identity=identity, why_not=why_not)
+
+
+def _is_recorded(device: RunDevice, hardware_hash: str | None) -> bool:
+    """Whether it is a hash that the ledger has the digest of: of the service, or of the batch."""
+    recorded = {device.found_hash_digest, device.hardware_hash_digest} - {None}
+    return not recorded or hash_digest(hardware_hash or "") in recorded
 
 
 def _why_not(device: RunDevice, identity: Identity) -> str | None:

@@ -380,6 +380,13 @@ def test_without_its_kit_a_restore_names_what_it_cannot_write(
     whole = program("restore", run, "-o", folder / "with.csv")
     assert HASH in (folder / "with.csv").read_text(encoding="utf-8")
 
+    text = kit.read_text(encoding="utf-8")
+    kit.write_text(text.replace(HASH, f"{HASH[:-8]}AAAAAAA="), encoding="utf-8")
+    edited = program("restore", run, "-o", folder / "edited.csv")
+    assert edited.exit_code == 7
+    assert "would register another machine" in edited.output
+    assert HASH[:16] not in (folder / "edited.csv").read_text(encoding="utf-8")
+
     kit.unlink()
     without = program("restore", run, "-o", folder / "without.csv")
 
