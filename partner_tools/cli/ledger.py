@@ -145,6 +145,7 @@ def export(
     from partner_tools.procedure.known_customers import tenant_of
 
     config = load_config(call.common)
+    key = unlock_key(key_file or default_key_file(), config) if sign else None
     with open_ledger(call.common, config) as record:
         events = record.export(
             run=None if run is None else record.run(run).run,
@@ -162,8 +163,8 @@ def export(
         if first is None:
             tell("no event is like that; `partner-tools runs` lists the runs that there are")
         tell(f"head {record.head()}")
-    if sign and file is not None:
-        tell(f"signed: {sign_export(file, unlock_key(key_file or default_key_file(), config))}")
+    if key is not None and file is not None:
+        tell(f"signed: {sign_export(file, key)}")
     return 0
 
 

@@ -197,6 +197,16 @@ def test_a_csv_is_proved_by_its_signature_alone(
     assert not check(program, file, public, exit_code=6)["whole"]
 
 
+def test_without_its_key_a_signed_export_is_not_begun(program: Program, tmp_path: Path) -> None:
+    """An export that lies there unsigned passes for what was asked for."""
+    file = tmp_path / "unsigned.jsonl"
+
+    result = program("ledger", "export", "-o", file, "--sign", "--key", tmp_path / "none.pfx")
+
+    assert result.exit_code != 0
+    assert not file.exists()
+
+
 def test_a_signature_of_nobody_trusted_counts_for_nothing(
     program: Program, signed: tuple[Path, str]
 ) -> None:
