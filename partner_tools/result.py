@@ -95,9 +95,18 @@ def device_line(each: DeviceResult, state: RunState = RunState.RUNNING) -> dict[
 
 
 def _remedy(each: DeviceResult, state: RunState) -> str | None:
-    if each.history.outcome is Outcome.PENDING and state in _WAITING:
+    history = each.history
+    if history.outcome is Outcome.PENDING and state in _WAITING:
         return _WAITING[state]
-    return remedy(each.history, each.stop)
+    if history.outcome is Outcome.UNKNOWN and state is RunState.CANCELLED and not history.remedy:
+        return _UNSETTLED
+    return remedy(history, each.stop)
+
+
+_UNSETTLED = (
+    "cancel the run again, which looks what became of it; where the channel cannot look, "
+    "hand it in again"
+)
 
 
 _WAITING: Mapping[RunState, str | None] = {
