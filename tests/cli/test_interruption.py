@@ -114,7 +114,7 @@ def test_a_closed_terminal_lets_answers_arrive_and_leaves_a_resumable_run(
         os.chdir(Path(__file__).parents[2])
         os.execve(sys.executable, command, {**os.environ, **program.environment})  # noqa: S606 - forked
     while len(sandbox.log.of("delete-device")) < 5:
-        if select.select([terminal], [], [], 60)[0]:
+        if select.select([terminal], [], [], 0.05)[0]:
             assert os.read(terminal, 4096)
     os.kill(child, signal.SIGHUP)
     os.close(terminal)
