@@ -63,7 +63,7 @@ faults:
 
 fuzz:
 	$(PYTHON) -m tests.fuzz.hash_mutations --count 1000000
-	$(PYTHON) -m tests.fuzz.readers --count 2000
+	$(PYTHON) -m tests.fuzz.readers --count 20000
 
 chaos:
 	$(PYTHON) -m tests.fleet.chaos

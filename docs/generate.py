@@ -126,7 +126,7 @@ _EXIT_CODES: Mapping[int, str] = {
     errors.GuardError.exit_code: "A guard refused: too many devices, no confirmation, a digest "
     "that does not match, a tenant field that is not blank.",
     errors.Interrupted.exit_code: "Interrupted by Ctrl-C, SIGTERM, a closed terminal "
-    "(SIGHUP), or by a full disk behind standard output. The run can be resumed.",
+    "(SIGHUP), or by a result, handoff or JUnit file that cannot be written. The run can be resumed.",
 }
 
 _EXIT_BY_COMMAND: Sequence[tuple[str, str]] = (

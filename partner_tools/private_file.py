@@ -25,10 +25,24 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     Replaces an existing file; makes missing folders, private to the user. The file's mode is 0600
     where the system has modes. Raises InputError where it cannot be written.
     """
-    try:
+    with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _renamed_at_the_end(path) as stream:
             yield stream
+
+
+def require_folder(folder: Path) -> None:
+    """See that files can be made in a folder, which is made where it is not there: before
+    something is begun of which they are to tell. Raises InputError as `writing` does."""
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        tempfile.TemporaryFile(dir=folder).close()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(
             f"{str(path)!r} cannot be written: {error.strerror or error}",

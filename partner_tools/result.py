@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from partner_tools.errors import InputError, PartnerToolsError
+from partner_tools.errors import InputError, Interrupted, PartnerToolsError
 from partner_tools.events import History, State
 from partner_tools.model import GONE, Device, Outcome, Problem, RunState
 from partner_tools.plan import counts
@@ -16,6 +16,7 @@ EXIT_DONE = 0
 EXIT_INCOMPLETE = 7
 OF_THE_BATCH = frozenset({"no-such-customer", "ambiguous-customer"})
 """Rules that end a run because of what its batch says, and end it again whenever it is resumed."""
+_FINAL = OF_THE_BATCH | {"cancelled"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +30,13 @@ class Stop:
     @property
     def is_final(self) -> bool:
         """Whether only a new run can go on: the batch is at fault, or this run was cancelled."""
-        return self.rule in OF_THE_BATCH or self is CANCELLED
+        return self.rule in _FINAL
 
 
 CANCELLED = Stop(
-    detail="it was cancelled", remedy="list it in a new run if it is to leave after all"
+    rule="cancelled",
+    detail="it was cancelled",
+    remedy="hand it in again if it is to leave after all",
 )
 """Nobody resumes a run that was cancelled."""
 
@@ -98,21 +101,18 @@ def _remedy(each: DeviceResult, state: RunState) -> str | None:
     history = each.history
     if history.outcome is Outcome.PENDING and state in _WAITING:
         return _WAITING[state]
-    if history.outcome is Outcome.UNKNOWN and state is RunState.CANCELLED and not history.remedy:
-        return _UNSETTLED
+    if history.outcome is Outcome.UNKNOWN and state is RunState.CANCELLED:
+        return history.remedy or _LOOK_AGAIN
     return remedy(history, each.stop)
 
 
-_UNSETTLED = (
+_LOOK_AGAIN = (
     "cancel the run again, which looks what became of it; where the channel cannot look, "
     "hand it in again"
 )
-
-
 _WAITING: Mapping[RunState, str | None] = {
     RunState.PLANNED: None,
     RunState.QUEUED: "wait for a worker, which carries the run out",
-    RunState.CANCELLED: "if it is to be removed after all, hand it in again",
 }
 """What to do about a device that was not attempted, where resuming is not the way."""
 
@@ -140,6 +140,16 @@ def remedy(history: History, stop: Stop | None = None) -> str | None:
     if history.outcome is Outcome.PENDING and stop and stop.remedy:
         return stop.remedy if stop.is_final else f"{stop.remedy.rstrip('.')}. Then resume the run."
     return "resume the run"
+
+
+def undelivered(error: InputError, next_step: str) -> Interrupted:
+    """Of a run that is over, a file that cannot be written: no invalid input, as devices are gone.
+
+    `next_step` is how the file is written after all.
+    """
+    return Interrupted(
+        error.message, rule=error.rule, remedy=f"what was done is in the ledger; {next_step}"
+    )
 
 
 def still_listed(history: History) -> bool:

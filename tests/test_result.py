@@ -6,7 +6,7 @@ import pytest
 
 from partner_tools.events import History, State
 from partner_tools.model import Device, Identity, Outcome, RunState
-from partner_tools.result import DeviceResult, device_line
+from partner_tools.result import CANCELLED, DeviceResult, device_line
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,9 @@ def test_nobody_is_told_to_resume_what_cannot_be_resumed(
     state = State.DOUBT if outcome is Outcome.UNKNOWN else State.READY
     history = History(state=state, outcome=outcome)
     device = DeviceResult(
-        device=Device(row=1, identity=Identity(serial_number="S")), history=history
+        device=Device(row=1, identity=Identity(serial_number="S")),
+        history=history,
+        stop=CANCELLED if run is RunState.CANCELLED else None,
     )
 
     remedy = device_line(device, run)["remedy"]

@@ -22,6 +22,7 @@ HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 @contextmanager
 def heeding(stop: StopSign, last_words: Callable[[], str | None] = lambda: None) -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and the end of the terminal into `stop` while the block lasts.
+
     `last_words` is what the second one, which ends at once, leaves on stderr: how to go on.
     """
     before = {name: signal.getsignal(name) for name in _signals()}

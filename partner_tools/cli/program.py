@@ -159,8 +159,8 @@ def _end(call: Call, error: PartnerToolsError) -> None:
 
 def _as_of(call: Call, error: PartnerToolsError) -> PartnerToolsError:
     """An interruption of a command that began no run, as `verify`, leaves nothing to resume."""
-    if isinstance(error, Interrupted) and call.breaking_off is None:
-        return Interrupted(str(error), rule=error.rule, remedy="run the command again")
+    if error.rule == Interrupted.default_rule and call.breaking_off is None:
+        return Interrupted(str(error), remedy="run the command again")
     return error
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from partner_tools.cli.output import (
     counted,
+    print_error,
     print_json,
     print_line,
     print_result,
@@ -20,12 +21,12 @@ from partner_tools.cli.output import (
     telling_of_no_room,
 )
 from partner_tools.cli.progress import Progress, Reading
-from partner_tools.errors import Interrupted, PartnerToolsError, ServiceError
+from partner_tools.errors import InputError, Interrupted, PartnerToolsError, ServiceError
 from partner_tools.events import History, State
 from partner_tools.guards import count_removals, question
 from partner_tools.model import Device, Outcome, Plan, RunId, RunState
 from partner_tools.plan import counts
-from partner_tools.result import OF_THE_BATCH, DeviceResult, device_line
+from partner_tools.result import OF_THE_BATCH, DeviceResult, device_line, undelivered
 from partner_tools.workspace.onlooker import Onlooker
 from partner_tools.workspace.results import RunResult, read_result
 
@@ -116,12 +117,21 @@ class Showing(Onlooker):
                 self._print_line(index, history)
 
     def ended(self, result: RunResult) -> None:
-        """Print the run's result."""
-        self.show(result)
+        """Print the run's result, and write it for a build server."""
+        self._print(result)
         self.call.breaking_off = self.call.going_on = None
+        try:
+            self._write_junit(result)
+        except InputError as error:
+            again = f"`partner-tools resume {result.run} --junit FILE` writes it elsewhere"
+            raise undelivered(error, again) from error
 
     def show(self, result: RunResult) -> None:
         """Print the result in the form that was asked for, and write it for a build server."""
+        self._print(result)
+        self._write_junit(result)
+
+    def _print(self, result: RunResult) -> None:
         self.still()
         document = result.document
         if self.call.output == "json":
@@ -131,10 +141,12 @@ class Showing(Onlooker):
             print_steps(document)
         else:
             self._print_rest(result)
+
+    def _write_junit(self, result: RunResult) -> None:
         if self.junit is not None:
             from partner_tools.report.junit import write_junit
 
-            write_junit(document, self.junit)
+            write_junit(result.document, self.junit)
 
     def _break_off(self, error: PartnerToolsError) -> str | None:
         """Print what the run came to before the error; the command that goes on, if one does."""
@@ -142,7 +154,11 @@ class Showing(Onlooker):
             return None
         result = read_result(self.ledger, self._run)
         with telling_of_no_room():
-            self.show(result)
+            self._print(result)
+        try:
+            self._write_junit(result)
+        except InputError as unwritable:  # beside what ended the run, which is told already
+            print_error(unwritable)
         if error.rule in OF_THE_BATCH:
             return None
         resumable = isinstance(error, Interrupted) or result.state in RESUMABLE

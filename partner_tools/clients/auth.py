@@ -506,16 +506,12 @@ def check_app(app: App, *, door: SignInDoor) -> None:
     request gives it (https://learn.microsoft.com/entra/identity-platform/reference-error-codes,
     read 2026-11): that this one does is an assumption. Where it does not, every app passes.
     """
-
-    def begin(_fresh: bool) -> tuple[Secret, float]:
+    with _telling("it cannot be asked whether the tenant knows the app", _TENANT_REMEDY):
         client = _open_client(app, door, None, None)
         answer = client.initiate_device_flow(scopes=[app.scope])
-        refusal = sign_in_failure(answer, skew_seconds=door.skew_seconds)
-        if "user_code" not in answer and refusal.rule == UNKNOWN_APP:
-            raise refusal
-        return Secret(""), 0.0
-
-    _within_words(begin)(True)
+    refusal = sign_in_failure(answer, skew_seconds=door.skew_seconds)
+    if "user_code" not in answer and refusal.rule == UNKNOWN_APP:
+        raise refusal
 
 
 def describe_token(token: str) -> TokenFacts:
@@ -576,6 +572,7 @@ _CACHE_REMEDY = (
     "Check that the file can be written and that you are its owner; to begin anew run "
     "`partner-tools auth logout` and `partner-tools auth login`."
 )
+_TENANT_REMEDY = "Check the tenant and the login URL."
 _NO_STORE_REMEDY = (
     "On Linux install libsecret (Debian, Ubuntu: python3-gi and gir1.2-secret-1) and unlock a "
     "keyring; or use app-only access, which stores nothing; or set auth.allow_plaintext_cache = "

@@ -125,7 +125,7 @@ def connect(url: str, *, patience: float) -> Database:
 def _insert(connection: Connection) -> Any:
     if connection.dialect.name == "sqlite":
         return sqlite.insert
-    from sqlalchemy.dialects import postgresql  # a tenth of the time that a command starts in
+    from sqlalchemy.dialects import postgresql  # 73 ms of processor that SQLite does without
 
     return postgresql.insert
 

@@ -104,7 +104,7 @@ def _is_back(each: Restorable) -> bool:
 
 def _restorable(device: RunDevice, hardware_hash: str | None) -> Restorable:
     found, named = device.found, device.device.identity
-    is_edited = bool(hardware_hash) and not _is_recorded(device, hardware_hash)
+    is_edited = bool(hardware_hash) and not _is_recorded(device, hardware_hash or "")
     identity = Identity(
         serial_number=(found and found.serial_number) or named.serial_number,
         manufacturer=(found and found.manufacturer) or named.manufacturer,
@@ -116,10 +116,9 @@ def _restorable(device: RunDevice, hardware_hash: str | None) -> Restorable:
     return Restorable(device=device, identity=identity, why_not=why_not)
 
 
-def _is_recorded(device: RunDevice, hardware_hash: str | None) -> bool:
+def _is_recorded(device: RunDevice, hardware_hash: str) -> bool:
     """Whether it is a hash that the ledger has the digest of: of the service, or of the batch."""
-    recorded = {device.found_hash_digest, device.hardware_hash_digest} - {None}
-    return not recorded or hash_digest(hardware_hash or "") in recorded
+    return hash_digest(hardware_hash) in {device.found_hash_digest, device.hardware_hash_digest}
 
 
 def _why_not(device: RunDevice, identity: Identity) -> str | None:

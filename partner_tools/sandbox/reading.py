@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from partner_tools.errors import InputError
+from partner_tools.foreign import ForeignError, read_json
 from partner_tools.intake.schema import checker
 from partner_tools.model import Problem, Severity
 from partner_tools.sandbox.faults import (
@@ -124,8 +124,8 @@ def _item(row: Object) -> ItemFault:
 
 def _read(path: Path, schema: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(path.read_bytes())
+    except (OSError, ForeignError) as error:
         raise InputError(
             f'cannot read "{path}": {error}',
             remedy=f"give a JSON file; `partner-tools schema {schema}` says what may stand in it",

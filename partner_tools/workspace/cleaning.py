@@ -26,6 +26,7 @@ from partner_tools.model import (
     RunState,
     TenantId,
 )
+from partner_tools.private_file import require_folder
 from partner_tools.workspace.conduct import Confirm, actor
 from partner_tools.workspace.onlooker import Onlooker
 from partner_tools.workspace.reading import read_bytes
@@ -115,6 +116,8 @@ def begin(cleaning: Cleaning, handoff: Path, wishes: CleanupWishes) -> RunResult
     received = received_from(document, handoff)
     wishes = replace(wishes, report=wishes.report or handoff.parent)
     graph_tokens(cleaning.config, _tenant_of(received))  # a run needs somebody to sign in
+    if wishes.apply:
+        require_folder(wishes.report or handoff.parent)
     with cleaning.ledger.hold(cleaning.run):
         _store(cleaning, document, received, handoff, wishes)
         cleaning.onlooker.began(cleaning.run)

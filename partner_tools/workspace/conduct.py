@@ -99,10 +99,16 @@ class Conduct:
     confirm: Confirm
 
     def begin(self, batch: Batch, channel: ChannelName) -> None:
-        """Store the batch as a new run; it exists on return."""
+        """Store the batch as a new run; it exists on return.
+
+        Raises InputError where the handoffs could not be written, before anything is stored.
+        """
+        from partner_tools.private_file import require_folder
         from partner_tools.procedure.begin import begin
         from partner_tools.workspace.batches import with_hashes_read
 
+        if self.wishes.report is not None and not self.wishes.dry_run:
+            require_folder(self.wishes.report)
         begin(
             self.ledger,
             self.run,

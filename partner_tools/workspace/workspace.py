@@ -13,7 +13,7 @@ from partner_tools.approval import check_approval, refuse_without_plan
 from partner_tools.config import Config
 from partner_tools.errors import InputError, UnsaidError
 from partner_tools.model import Batch, ChannelName, Estate, RunId, RunState
-from partner_tools.result import unfinished
+from partner_tools.result import undelivered, unfinished
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import (
     ByName,
@@ -523,8 +523,16 @@ class Workspace:
             run=run or new_run_id(now(), randomness()),
             onlooker=onlooker,
             confirm=confirm,
-            report=self.report,
+            report=self._hand_over,
         )
+
+    def _hand_over(self, run: str, folder: Path, formats: tuple[str, ...]) -> tuple[Path, ...]:
+        """Write the handoffs of a run that is over. Raises Interrupted where that cannot be."""
+        try:
+            return self.report(run, folder, formats)
+        except InputError as error:
+            again = f"`partner-tools report {run} -o DIR` writes the handoff elsewhere"
+            raise undelivered(error, again) from error
 
     def _is_over(self, conduct: Conduct, record: RunRecord) -> bool:
         """Whether there is nothing to go on with."""
@@ -556,7 +564,7 @@ class Workspace:
         wishes = conduct.wishes
         if wishes.report is None:
             return result
-        reports = self.report(conduct.run, wishes.report, wishes.formats)
+        reports = self._hand_over(conduct.run, wishes.report, wishes.formats)
         conduct.onlooker.told(f"files of the handoff in {wishes.report}: {len(reports)}")
         return replace(result, reports=reports)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from partner_tools import Interrupted, Onlooker, RunResult, Wishes, open_workspace
 from partner_tools.canonical import digest
 from partner_tools.intake.schema import checker
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
@@ -331,6 +332,58 @@ def test_a_plan_that_was_edited_is_refused(program: Program, sandbox: Sandbox) -
 
     assert result.exit_code == 8
     assert deletes(sandbox) == 0
+
+
+class Spoiler(Onlooker):
+    """Somebody who puts a file where the folder of the handoff was, once the run is over."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def ended(self, result: RunResult) -> None:
+        shutil.rmtree(self.folder)
+        self.folder.write_text("", encoding="utf-8")
+
+
+def test_a_handoff_that_cannot_be_written_after_the_removals_is_no_invalid_input(
+    program: Program, sandbox: Sandbox
+) -> None:
+    """Exit 3 would say that nothing was sent."""
+    wishes = Wishes(yes=True, settle=0.0, report=program.folder / "handoff")
+    with (
+        open_workspace(environment=program.environment) as workspace,
+        pytest.raises(Interrupted, match="cannot be written") as undelivered,
+    ):
+        workspace.deregister(
+            program.serials("SN-1"),
+            via="partner-center",
+            customer=CONTOSO,
+            wishes=wishes,
+            onlooker=Spoiler(program.folder / "handoff"),
+        )
+
+    (run,) = program.json("runs")["runs"]
+    assert (run["state"], run["counts"]) == ("finished", {"removed": 1})
+    assert f"partner-tools report {run['run']} -o DIR" in undelivered.value.remedy
+    assert deletes(sandbox) == 1
+
+
+def test_a_file_for_a_build_server_that_cannot_be_written_leaves_one_result(
+    program: Program, sandbox: Sandbox
+) -> None:
+    in_the_way = program.folder / "file"
+    in_the_way.write_text("", encoding="utf-8")
+
+    result = program(
+        *(*DEREGISTER, "--output", "json", "--junit", in_the_way / "x.xml"),
+        program.serials("SN-1"),
+    )
+
+    assert result.exit_code == 130, result.output
+    document = json.loads(result.stdout)
+    assert (document["state"], document["counts"]) == ("finished", {"removed": 1})
+    assert f"partner-tools resume {document['run']} --junit FILE" in result.stderr
+    assert deletes(sandbox) == 1
 
 
 @pytest.mark.parametrize("command", [("deregister", "--yes", "--plan"), ("cleanup",)])

@@ -108,19 +108,23 @@ def test_a_closed_terminal_lets_answers_arrive_and_leaves_a_resumable_run(
 
     batch = program.serials(*SERIALS)
     named = ("--via", "partner-center", "--customer", CONTOSO, "--yes", "--max-rate", "10")
-    child, terminal = pty.fork()
-    if not child:  # pragma: no cover - another process
-        command = [sys.executable, "-m", "partner_tools", "deregister", str(batch), *named]
-        os.chdir(Path(__file__).parents[2])
-        os.execve(sys.executable, command, {**os.environ, **program.environment})  # noqa: S606 - forked
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "partner_tools", "deregister", str(batch), *named],
+        env={**os.environ, **program.environment},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=Path(__file__).parents[2],
+    )
+    os.close(theirs)
     while len(sandbox.log.of("delete-device")) < 5:
-        if select.select([terminal], [], [], 0.05)[0]:
-            assert os.read(terminal, 4096)
-    os.kill(child, signal.SIGHUP)
-    os.close(terminal)
-    _, status = os.waitpid(child, 0)
+        if select.select([ours], [], [], 0.05)[0]:
+            assert os.read(ours, 4096)
+    child.send_signal(signal.SIGHUP)
+    os.close(ours)
 
-    assert os.waitstatus_to_exitcode(status) == 130
+    assert child.wait(60) == 130
     (listed,) = program.json("runs")["runs"]
     assert listed["state"] == "interrupted"
     assert set(listed["counts"]) == {"removed", "pending"}

@@ -205,6 +205,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(program: Program) -> No
 
     assert result.exit_code == 3
     assert "Traceback" not in result.output
+    assert program.json("runs")["runs"] == [], "nothing is begun that could not be told of"
 
 
 def test_the_checklist_names_old_and_new_identity_and_every_step(program: Program) -> None:

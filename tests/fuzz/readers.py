@@ -1,6 +1,6 @@
 """Hostile files and answers: every reader takes them, or refuses them in words, quickly.
 
-    python -m tests.fuzz.readers --count 2000 --seed 7 [--reader plan]
+    python -m tests.fuzz.readers --count 20000 --seed 7 [--reader plan]
 
 prints for each reader how many inputs it took and refused, and ends with 1 at the first one that
 it neither took nor refused; Hypothesis makes that input small first. Inputs are valid files and
@@ -495,7 +495,7 @@ def fuzz(name: str, *, count: int, number: int) -> Counter[str]:
 def main() -> int:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--count", type=int, default=2_000, help="inputs for each reader")
+    parser.add_argument("--count", type=int, default=20_000, help="inputs for each reader")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--reader", choices=list(READERS), action="append")
     given_ = parser.parse_args()

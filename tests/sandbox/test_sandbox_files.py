@@ -90,6 +90,24 @@ def test_a_seed_that_breaks_its_schema_says_where(
 
 
 @pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"schemaVersion": "1", "partner": {"domain": "\\ud800p.example"}}', "not UTF-8"),
+        ('{"schemaVersion": "1", "partner": {"domain": "a"}, "partner": {"domain": "b"}}', "twice"),
+        ("[" * 5000, "deep"),
+    ],
+)
+def test_a_seed_that_is_no_plain_json_is_refused_in_words(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    path = tmp_path / "seed.json"
+    path.write_text(text, encoding="utf-8")
+
+    with pytest.raises(InputError, match=why):
+        read_seed(path)
+
+
+@pytest.mark.parametrize(
     "document",
     [
         {"rules": [{"fault": {"kind": "fire"}}]},
