@@ -125,8 +125,8 @@ _EXIT_CODES: Mapping[int, str] = {
     "or a removed one is still listed.",
     errors.GuardError.exit_code: "A guard refused: too many devices, no confirmation, a digest "
     "that does not match, a tenant field that is not blank.",
-    errors.Interrupted.exit_code: "Interrupted by Ctrl-C, SIGTERM, a closed terminal "
-    "(SIGHUP), or by a result, handoff or JUnit file that cannot be written. The run can be resumed.",
+    errors.Interrupted.exit_code: "Interrupted by Ctrl-C, SIGTERM, a closed terminal (SIGHUP), "
+    "or by a result, handoff or JUnit file that cannot be written. The run can be resumed.",
 }
 
 _EXIT_BY_COMMAND: Sequence[tuple[str, str]] = (

@@ -123,8 +123,8 @@ class Showing(Onlooker):
         try:
             self._write_junit(result)
         except InputError as error:
-            again = f"`partner-tools resume {result.run} --junit FILE` writes it elsewhere"
-            raise undelivered(error, again) from error
+            again = self.call.again("resume", result.run, "--junit", "FILE")
+            raise undelivered(error, f"this writes it elsewhere: {again}") from error
 
     def show(self, result: RunResult) -> None:
         """Print the result in the form that was asked for, and write it for a build server."""

@@ -40,6 +40,13 @@ class Violation:
     expected: Any
     message: str
 
+    def place(self, separator: str) -> str:
+        """Where that is, in printable text: names of properties are foreign. Empty: the whole."""
+        from partner_tools.foreign import shown_plainly
+
+        steps = (shown_plainly(str(step)).replace("\n", r"\n") for step in self.path)
+        return separator.join(steps)
+
 
 class Checker:
     """One schema, compiled once and used for many values."""

@@ -138,7 +138,7 @@ def _checked(document: Any, schema: str, name: str) -> Object:
         Problem(
             file=name,
             row=None,
-            column="/".join(map(str, violation.path)) or None,
+            column=violation.place("/") or None,
             rule=f"schema-{violation.keyword}",
             severity=Severity.ERROR,
             message=violation.message,

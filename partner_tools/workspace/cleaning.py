@@ -350,7 +350,7 @@ def read_handoff(path: Path) -> dict[str, Any]:
         raise _no_handoff(path, "handoff-unreadable", f"cannot be read: {why}") from error
     faults = checker("handoff").violations(document)
     if faults:
-        where = "/".join(map(str, faults[0].path)) or "the whole file"
+        where = faults[0].place("/") or "the whole file"
         raise _no_handoff(path, "handoff-invalid", f"is no handoff: {where}: {faults[0].message}")
     kept: dict[str, Any] = document
     return kept

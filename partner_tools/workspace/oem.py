@@ -86,7 +86,7 @@ def _faults(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     from partner_tools.intake.schema import checker
 
     found = checker("oem-profile").violations(dict(document))
-    return [(".".join(map(str, fault.path)), fault.message) for fault in found]
+    return [(fault.place("."), fault.message) for fault in found]
 
 
 MINTED = (

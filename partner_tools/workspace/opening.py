@@ -53,7 +53,7 @@ def _config_faults(profiles: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     known = set(_property_names(load_schema("config")))
     return [
-        (".".join(map(str, fault.path)), fault.message + _unknown(profiles, fault.path, known))
+        (fault.place("."), fault.message + _unknown(profiles, fault.path, known))
         for fault in checker("config").violations(dict(profiles))
     ]
 

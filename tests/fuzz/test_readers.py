@@ -8,6 +8,7 @@ import pytest
 
 from partner_tools.canonical import digest
 from partner_tools.errors import InputError
+from partner_tools.intake.schema import Checker
 from partner_tools.plan_file import read_plan
 from tests.fuzz.readers import READERS, fuzz
 
@@ -51,3 +52,13 @@ def test_a_plan_that_contradicts_itself_is_told_without_its_control_characters()
         read_plan({**content, "digest": digest(content)})
 
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a\x1bb", "a\nb", "a\u202eb"])
+def test_the_name_of_a_property_moves_nothing_where_it_is_shown(name: str) -> None:
+    """A handoff, a profile, a seed: what is wrong in them is told by names that they chose."""
+    (violation,) = Checker({"additionalProperties": {"type": "string"}}).violations({name: None})
+
+    assert violation.path == (name,)
+    assert violation.place("/").isprintable()
+    assert violation.place("/").startswith("a\\")
