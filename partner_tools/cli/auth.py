@@ -9,7 +9,7 @@ import click
 
 from partner_tools.cli.help import Whole
 from partner_tools.cli.options import output_options
-from partner_tools.cli.output import clean, print_json, tell
+from partner_tools.cli.output import clean, print_document, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import load_config
 
@@ -73,8 +73,8 @@ def status(call: Call) -> int:
         "mfa": facts.mfa,
         "permissions": list(facts.permissions),
     }
-    if call.output == "json":
-        print_json({"schemaVersion": "1", **shown})
+    if call.output != "text":
+        print_document(call.output, {"schemaVersion": "1", **shown})
     else:
         for name, value in _lines(config.profile, facts):
             click.echo(clean(f"{f'{name}:':<15} {value}"))

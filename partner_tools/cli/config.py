@@ -10,7 +10,7 @@ import click
 from partner_tools.cli.help import Whole
 from partner_tools.cli.interruption import asking
 from partner_tools.cli.options import OutputFile, output_options
-from partner_tools.cli.output import clean, print_json, tell, without_password
+from partner_tools.cli.output import clean, print_document, tell, without_password
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import ledger_url, load_config
 from partner_tools.config import FILE_NAME, SECRETS
@@ -46,8 +46,8 @@ def show(call: Call) -> int:
         "settings": {**found.settings, **_ledger_setting(found.text("ledger"))},
         "secrets": secrets,
     }
-    if call.output == "json":
-        print_json({"schemaVersion": "1", **document})
+    if call.output != "text":
+        print_document(call.output, {"schemaVersion": "1", **document})
         return 0
     click.echo(f"profile: {document['profile']}")
     click.echo(clean(f"file: {document['file'] or 'none'}"))

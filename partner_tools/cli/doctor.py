@@ -8,7 +8,7 @@ import click
 
 from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import output_options
-from partner_tools.cli.output import clean, fitted, print_json, say, styled
+from partner_tools.cli.output import clean, fitted, print_json, print_line, say, styled
 from partner_tools.cli.program import Call, command
 from partner_tools.model import PARTNER_CHANNELS, ChannelName
 from partner_tools.workspace.examination import Finding, examine
@@ -53,27 +53,14 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
             findings.append(finding)
             if call.output == "text":
                 _print(finding)
+            elif call.output == "jsonl":
+                print_line(_document(finding))
     failed = [finding for finding in findings if not finding.good]
     who_may = WHICH_OEM if via == ChannelName.OEM_DIRECT else WHO_MAY
-    if call.output != "text":
-        print_json(
-            {
-                "schemaVersion": "1",
-                "good": not failed,
-                "note": who_may,
-                "checks": [
-                    {
-                        "name": each.name,
-                        "good": each.good,
-                        "warning": each.warning,
-                        "message": each.message,
-                        "remedy": each.remedy,
-                    }
-                    for each in findings
-                ],
-            }
-        )
-    elif not failed:
+    if call.output == "json":
+        checks = [_document(each) for each in findings]
+        print_json({"schemaVersion": "1", "good": not failed, "note": who_may, "checks": checks})
+    elif call.output == "text" and not failed:
         click.echo(styled("Everything is in order.", "green"))
         say(who_may, indent=0)
         click.echo(f"next: {_next(call, via, customer)}")
@@ -88,6 +75,16 @@ def _next(call: Call, via: str | None, customer: str | None) -> str:
         return call.again("doctor", "--customer", "contoso.onmicrosoft.com")
     words = ("--via", "partner-center", "--customer", customer, "--dry-run")
     return call.again("deregister", "retired.csv", *words)
+
+
+def _document(finding: Finding) -> dict[str, str | bool]:
+    return {
+        "name": finding.name,
+        "good": finding.good,
+        "warning": finding.warning,
+        "message": finding.message,
+        "remedy": finding.remedy,
+    }
 
 
 def _print(finding: Finding) -> None:

@@ -50,7 +50,13 @@ def decode(call: Call, file: str) -> int:
     """
     from partner_tools.intake.hash_description import describe, lines
 
-    for number, (row, text) in enumerate(_texts(file), 1):
+    texts = _texts(file)
+    if call.output == "json" and len(texts) > 1:
+        raise click.UsageError(
+            f"{file!r} holds {len(texts)} hashes, and --output json prints one document; "
+            "--output jsonl prints a line for each"
+        )
+    for number, (row, text) in enumerate(texts, 1):
         machine = _decoded(file, row, text)
         if call.output == "json":
             print_json(describe(machine))

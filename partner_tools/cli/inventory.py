@@ -62,6 +62,10 @@ def inventory(call: Call, customer: str | None, file: Path | None, **filters: An
       partner-tools inventory --customer contoso.onmicrosoft.com -o contoso.csv
       partner-tools inventory --customer contoso.onmicrosoft.com --model latitude
     """
+    if file is not None and call.output != "text":
+        raise click.UsageError(
+            "-o writes CSV, --output says what is printed; leave one of them out"
+        )
     with opened(call) as workspace:
         showing = Showing(call=call, ledger=workspace.ledger)
         estate = workspace.inventory(customer, onlooker=showing)

@@ -11,7 +11,7 @@ import click
 from partner_tools.cli.help import Whole
 from partner_tools.cli.interruption import agree
 from partner_tools.cli.options import LedgerAddress, Moment, output_options
-from partner_tools.cli.output import clean, counted, print_json, say, tell, without_password
+from partner_tools.cli.output import clean, counted, print_document, say, tell, without_password
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.signing import default_key_file, require_terminal, unlock_key
 from partner_tools.cli.wiring import ledger_url, load_config, open_ledger
@@ -75,18 +75,13 @@ def verify(
     with open_ledger(call.common, config) as record:
         findings = record.verify(expected)
         head, runs = record.head(), len(record.heads())
-    if call.output == "json":
-        print_json(
-            {
-                "schemaVersion": "1",
-                "whole": not findings,
-                "head": head,
-                "findings": [
-                    {"rule": each.rule, "message": each.message, "run": each.run, "event": each.n}
-                    for each in findings
-                ],
-            }
-        )
+    if call.output != "text":
+        told = [
+            {"rule": each.rule, "message": each.message, "run": each.run, "event": each.n}
+            for each in findings
+        ]
+        whole = {"schemaVersion": "1", "whole": not findings, "head": head}
+        print_document(call.output, {**whole, "findings": told})
     else:
         for each in findings:
             say(f"{each.run or 'ledger'}: {each.message}")
@@ -255,8 +250,8 @@ def verify_export(call: Call, file: Path, signed_by: tuple[str, ...]) -> int:
     rule = approval_rule(load_config(call.common))
     trusted = {key: key for key in signed_by} or {each.key: each.name for each in rule.approvers}
     found = check_export(file, trusted, has_to_be_signed=bool(signed_by))
-    if call.output == "json":
-        print_json(found.document)
+    if call.output != "text":
+        print_document(call.output, found.document)
         return found.exit_code
     for each in found.findings:
         say(each)

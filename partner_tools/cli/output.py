@@ -59,6 +59,11 @@ def print_line(document: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def print_document(form: str, document: Mapping[str, Any]) -> None:
+    """A document that is no list: indented as `json`, on a line of its own as `jsonl`."""
+    (print_line if form == "jsonl" else print_json)(document)
+
+
 def tell(message: str) -> None:
     """Say something that is not the result."""
     click.echo(fitted(clean(message), sys.stderr), err=True)

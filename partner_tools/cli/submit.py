@@ -16,7 +16,7 @@ from partner_tools.cli.options import (
     guard_options,
     output_options,
 )
-from partner_tools.cli.output import counted, print_json, print_line, tell
+from partner_tools.cli.output import counted, print_document, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import opened
 from partner_tools.errors import GuardError
@@ -99,7 +99,7 @@ def submit(
         if not submitted.new:
             tell(f"it was submitted before, and is {told['state']}; --again insists")
     else:
-        (print_json if call.output == "json" else print_line)(told)
+        print_document(call.output, told)
     return 0
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from partner_tools.cli.options import output_options
-from partner_tools.cli.output import clean, print_json, say, tell
+from partner_tools.cli.output import clean, print_json, print_line, say, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import load_config, open_ledger
 
@@ -27,9 +28,17 @@ def trace(call: Call, serial: str) -> int:
     """
     with open_ledger(call.common, load_config(call.common)) as ledger:
         found = ledger.trace(serial)
-    if call.output != "text":
+    if call.output == "text":
+        _show(call, serial, found)
+    elif call.output == "json":
         print_json({"schemaVersion": "1", "serial": serial, "runs": [_document(t) for t in found]})
-        return 0
+    else:
+        for each in found:
+            print_line(_document(each))
+    return 0
+
+
+def _show(call: Call, serial: str, found: Sequence[DeviceTrace]) -> None:
     if not found:
         click.echo(f"no run of this ledger names {clean(serial)!r}")
         tell("next: look for its spelling in what you listed; identifiers are compared exactly")
@@ -39,7 +48,6 @@ def trace(call: Call, serial: str) -> int:
         click.echo(f"run {each.run.run} ({each.run.channel}): {history.outcome}")
         for event in each.events:
             say(f"  {event.event.at.isoformat()}  {event.event.kind}{_facts(event)}")
-    return 0
 
 
 def _document(each: DeviceTrace) -> dict[str, Any]:

@@ -580,6 +580,7 @@ def test_a_cleanup_is_a_run_like_others(sandbox: Sandbox, tmp_path: Path) -> Non
     run = customers(sandbox, tmp_path)
     done = run.json("cleanup", sent, *APPLY)
     document = run.json("runs", "--via", "microsoft-graph")
+    assert not checker("result").violations(done)
     assert not checker("runs").violations(document)
     (listed,) = document["runs"]
     assert (listed["run"], listed["state"]) == (done["run"], "finished")

@@ -34,6 +34,18 @@ def test_a_hash_is_shown_as_text_and_as_json(program: Program) -> None:
     assert not checker("hardware-hash").violations(document)
 
 
+def test_several_hashes_are_lines_and_no_document(program: Program) -> None:
+    """JSON is one document, and one that is a list only sometimes would surprise its reader."""
+    file = program.batch(f"{a_hash('SN-1')}\n{a_hash('SN-2')}\n", "hash.txt")
+
+    document = program("hash", "decode", file, "--output", "json")
+    lines = program("hash", "decode", file, "--output", "jsonl").stdout.splitlines()
+
+    assert (document.exit_code, document.stdout) == (2, "")
+    assert "jsonl" in document.stderr
+    assert [json.loads(line)["serialNumber"] for line in lines] == ["SN-1", "SN-2"]
+
+
 def test_junk_is_one_sentence(program: Program) -> None:
     result = program("hash", "decode", program.batch("not a hash", "hash.txt"))
 

@@ -117,6 +117,15 @@ def test_standard_output_is_no_file_to_write(program: Program) -> None:
     assert not Path("-").exists()
 
 
+def test_an_inventory_is_written_as_csv_and_printed_as_asked_never_both(program: Program) -> None:
+    file = program.folder / "contoso.csv"
+
+    result = program("inventory", "--customer", CONTOSO, "-o", file, "--output", "json")
+
+    assert (result.exit_code, file.exists()) == (2, False)
+    assert "-o writes CSV" in result.stderr
+
+
 def test_runs_are_listed_by_schema_and_can_be_filtered(program: Program) -> None:
     program("deregister", program.serials("SN-1"), *OPTIONS)
     program("deregister", program.serials("SN-2"), *OPTIONS, "--dry-run")

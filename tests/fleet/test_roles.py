@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
 from partner_tools.events import Event, Kind
+from partner_tools.intake.schema import checker
 from partner_tools.ledger import Ledger
 from partner_tools.model import RunId
 from partner_tools.workspace.surroundings import now
@@ -55,6 +56,7 @@ def refused(url: str) -> Iterator[psycopg.Connection]:
 def submit(fleet: Fleet, url: str, serials: list[str], depot: str) -> str:
     batch = fleet.program.serials(*serials)
     document = fleet.program.json("submit", batch, *VIA, "--yes", "--depot", depot, "--ledger", url)
+    assert not checker("submission").violations(document)
     run: str = document["run"]
     return run
 
