@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from partner_tools.model import Identity, Registration, Target
+from partner_tools.model import Customer, Identity, Registration, Target, TenantId
 
 
 def identity_document(identity: Identity) -> dict[str, str]:
@@ -39,6 +39,20 @@ def target_document(target: Target) -> dict[str, str]:
 def read_target(document: Mapping[str, Any]) -> Target:
     """The target that `target_document` wrote."""
     return Target(batch_id=document["batchId"], device_id=document["deviceId"])
+
+
+def customer_document(customer: Customer) -> dict[str, str]:
+    """A customer as JSON."""
+    return stated(tenantId=customer.tenant_id, domain=customer.domain, name=customer.name)
+
+
+def read_customer(document: Mapping[str, Any]) -> Customer:
+    """The customer that `customer_document` wrote, whatever else stands beside it."""
+    return Customer(
+        tenant_id=TenantId(document["tenantId"]),
+        domain=document.get("domain"),
+        name=document.get("name"),
+    )
 
 
 def found_document(found: Registration) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from typing import Any
 from partner_tools.canonical import digest
 from partner_tools.errors import GuardError, InputError
 from partner_tools.json_forms import (
+    customer_document,
     found_document,
     identity_document,
+    read_customer,
     read_found,
     read_identity,
     read_target,
@@ -19,7 +21,6 @@ from partner_tools.json_forms import (
 )
 from partner_tools.model import (
     ChannelName,
-    Customer,
     Device,
     Outcome,
     Plan,
@@ -110,9 +111,8 @@ def _plan(document: Mapping[str, Any]) -> Plan:
 
 
 def _customer(planned: PlannedCustomer) -> dict[str, Any]:
-    customer = planned.customer
     return {
-        **stated(tenantId=customer.tenant_id, domain=customer.domain, name=customer.name),
+        **customer_document(planned.customer),
         "estate": planned.estate,
         "removals": planned.removals,
     }
@@ -120,11 +120,7 @@ def _customer(planned: PlannedCustomer) -> dict[str, Any]:
 
 def _read_customer(document: Mapping[str, Any]) -> PlannedCustomer:
     return PlannedCustomer(
-        customer=Customer(
-            tenant_id=TenantId(document["tenantId"]),
-            domain=document.get("domain"),
-            name=document.get("name"),
-        ),
+        customer=read_customer(document),
         estate=document["estate"],
         removals=document["removals"],
     )

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from partner_tools.cli.conduct import ask
 from partner_tools.cli.options import FORMAT_CHOICES, guard_options, result_options
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
@@ -62,11 +61,12 @@ def cleanup(call: Call, handoff: Path, junit: Path | None, **given: Any) -> int:
     """
     wishes = CleanupWishes(**given)
     with opened(call) as workspace:
+        onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
         result = workspace.cleanup(
             handoff,
             wishes=wishes,
-            confirm=ask,
-            onlooker=Showing(call=call, ledger=workspace.ledger, junit=junit),
+            confirm=onlooker.ask,
+            onlooker=onlooker,
         )
     if call.output == "text":
         if not wishes.apply:

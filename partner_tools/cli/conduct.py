@@ -21,8 +21,11 @@ _PLACES = {False: "Windows Autopilot", True: "Intune and Windows Autopilot"}
 _LOOK_ONLY = {False: "--dry-run", True: "leave out --apply"}
 
 
-def ask(plan: Plan) -> bool:
-    """Have a person confirm the removal. Raises GuardError where nobody can."""
+def ask(plan: Plan, above: str = "") -> bool:
+    """Have a person confirm the removal. Raises GuardError where nobody can.
+
+    `above` is what was said last: where that is what the plan takes, it is not said again.
+    """
     removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
     if not sys.stdin.isatty():
         raise GuardError(
@@ -30,8 +33,8 @@ def ask(plan: Plan) -> bool:
             rule="not-confirmed",
             remedy=f"pass --yes to confirm, or {_LOOK_ONLY[own]} to see the plan only",
         )
-    tell(f"{counted(removals, 'device')} will be removed from {_PLACES[own]}:")
-    tell(question(plan.customers))
+    if above != (takes := what_it_takes(plan)):
+        tell(takes)
     expected = expected_answer(plan.customers)
     with asking():
         if expected is None:
@@ -40,6 +43,13 @@ def ask(plan: Plan) -> bool:
             f"Type {clean(expected)} to remove them", err=True, default="", show_default=False
         )
         return str(answer).strip().casefold() == expected.casefold()
+
+
+def what_it_takes(plan: Plan) -> str:
+    """How many devices the plan removes from where, and of whose estate how much."""
+    removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
+    subject = f"{counted(removals, 'device')} to be removed from {_PLACES[own]}"
+    return f"{subject}:\n{question(plan.customers)}"
 
 
 def conclude(call: Call, result: RunResult, *, saved: Path | None = None) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from partner_tools.cli.batch import load_batch
-from partner_tools.cli.conduct import ask, conclude
+from partner_tools.cli.conduct import conclude
 from partner_tools.cli.options import (
     batch_options,
     guard_options,
@@ -86,15 +86,16 @@ def deregister_batch(
     """
     batch = load_batch(path, via=via, customer=customer, **said)
     with opened(call) as workspace:
+        onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
         result = workspace.deregister(
             batch,
             via=via,
             customer=customer,
             wishes=wishes,
-            confirm=ask,
+            confirm=onlooker.ask,
             again=again,
             save_as=plan_to,
-            onlooker=Showing(call=call, ledger=workspace.ledger, junit=junit),
+            onlooker=onlooker,
         )
     return conclude(call, result, saved=plan_to)
 
@@ -102,10 +103,11 @@ def deregister_batch(
 def deregister_plan(call: Call, path: Path, wishes: Wishes, *, junit: Path | None) -> int:
     """Execute a plan that somebody reviewed; the exit code. A dry run shows it only."""
     with opened(call) as workspace:
+        onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
         result = workspace.deregister_plan(
             path,
             wishes=wishes,
-            confirm=ask,
-            onlooker=Showing(call=call, ledger=workspace.ledger, junit=junit),
+            confirm=onlooker.ask,
+            onlooker=onlooker,
         )
     return conclude(call, result)

@@ -22,7 +22,7 @@ ROWS_SHOWN = 40
 WHOLE = frozenset({"row", "run", "state", "via", "devices", "outcome"})
 """Columns whose cells are short, and therefore never folded."""
 LONGEST_WORD = 16
-"""A column has room for its longest word up to this, before others get more than that."""
+"""Where not every word fits, a column has room for its longest up to this."""
 _PIECES = re.compile(r"(?:`[^`]*`|\S)+")
 """What a line is broken between: words, and commands in backticks as a whole."""
 _TYPED = re.compile(r"\s*(?:next: |\$ )?partner-tools\s")
@@ -107,52 +107,84 @@ def print_error(error: PartnerToolsError) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
-    """A table that fits the terminal; in a pipe a line for each row, however long it is.
+    """A table that fits the terminal, or a line for each cell where it is too narrow for one.
 
-    So it is on a terminal that is too narrow for the columns: what is cut off would be lost.
+    In a pipe a line for each row, however long it is. Nothing is ever cut off.
     """
     import os
 
     shown = [tuple(clean(cell or "").replace("\n", " ") for cell in row) for row in rows]
     if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
+        from rich.cells import cell_len
         from rich.console import Console  # 66 of the 980 ms of processor that `runs` takes
 
         console = Console(file=sys.stdout, soft_wrap=False)
-        least = [_least(name, cells) for name, *cells in zip(headers, *shown, strict=True)]
-        if _width(least) <= console.width:
-            console.print(_table(headers, shown, least))
-            return
+        columns = list(zip(headers, *shown, strict=True))
+        for longest in (console.width, LONGEST_WORD):
+            least = [_least(name, cells, longest) for name, *cells in columns]
+            room = console.width - 2 * (len(headers) - 1)
+            if sum(least) <= room:
+                widths = shared(room, least, [max(map(cell_len, column)) for column in columns])
+                console.print(_table(headers, shown, widths))
+                return
+        sys.stdout.writelines(f"{line}\n" for line in _blocks(headers, shown, console.width))
+        return
     # Not by click, which takes a pipe in ASCII for a mistake and writes UTF-8 into it.
     sys.stdout.writelines(f"{line}\n" for line in _aligned(headers, shown))
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], least: Sequence[int]) -> Table:
+def shared(room: int, least: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """How wide columns are: at least so much each, and the rest to who would be highest without.
+
+    Not as rich does it, which makes a table wider than the terminal, and cuts it off, where
+    columns have a least width.
+    """
+    widths = list(least)
+    while sum(widths) < room:
+        tallest = max(range(len(widths)), key=lambda each: wanted[each] / widths[each])
+        if widths[tallest] >= wanted[tallest]:
+            break
+        widths[tallest] += 1
+    return widths
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for name, width in zip(headers, least, strict=True):
-        table.add_column(name, overflow="fold", no_wrap=name in WHOLE, min_width=width)
+    for name, width in zip(headers, widths, strict=True):
+        table.add_column(name, overflow="fold", no_wrap=name in WHOLE, width=width)
     for row in rows:
         table.add_row(*map(Text, row))
     return table
 
 
-def _least(name: str, cells: Sequence[str]) -> int:
-    """How wide a column has to be at least."""
+def _least(name: str, cells: Sequence[str], longest: int) -> int:
+    """How wide a column has to be at least, if words up to the `longest` stay whole."""
     from rich.cells import cell_len
 
     if name in WHOLE:
         return max(map(cell_len, (name, *cells)))
-    return min(
-        LONGEST_WORD, max(cell_len(word) for cell in (name, *cells) for word in cell.split())
-    )
+    return min(longest, max(cell_len(word) for cell in (name, *cells) for word in cell.split()))
 
 
 def _width(columns: Sequence[int]) -> int:
     """How wide a table of such columns is, two blanks between them."""
     return sum(columns) + 2 * (len(columns) - 1)
+
+
+def _blocks(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """Each row as a block, a line for each of its cells in which something stands."""
+    indent = max(map(len, headers)) + 2
+    for number, row in enumerate(rows):
+        if number:
+            yield ""
+        for name, cell in zip(headers, row, strict=True):
+            if cell:
+                shown = broken(cell, width - indent, 0).replace("\n", f"\n{'':{indent}}")
+                yield f"{name:<{indent}}{shown}"
 
 
 def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from partner_tools.cli.conduct import ask, conclude
+from partner_tools.cli.conduct import conclude
 from partner_tools.cli.options import guard_options, result_options
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.showing import Showing
@@ -28,11 +28,12 @@ def resume(call: Call, run: str, yes: bool, max_devices: int | None, junit: Path
       partner-tools resume 20260417-101530-4f2a9c
     """
     with opened(call) as workspace:
+        onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
         result = workspace.resume(
             run,
             yes=yes,
             max_devices=max_devices,
-            confirm=ask,
-            onlooker=Showing(call=call, ledger=workspace.ledger, junit=junit),
+            confirm=onlooker.ask,
+            onlooker=onlooker,
         )
     return conclude(call, result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from partner_tools.ledger import Ledger, RunRecord
+    from partner_tools.model import Customer
 
 WATCH_SECONDS = 2.0
 
@@ -77,10 +78,14 @@ def runs(call: Call, words: tuple[str, ...], watch: bool, **filters: Any) -> int
     with open_ledger(call.common, config) as ledger:
         if words:
             return _show(call, ledger, words[0])
-        records = ledger.runs(**_filters(ledger, **filters))
-        _print(call.output, records)
+        wanted = _filters(ledger, **filters)
+        records = ledger.runs(**wanted)
+        _print(call.output, ledger, records, wanted["customer"])
         if watch:
-            _watch(call, lambda: _print(call.output, ledger.runs(**_filters(ledger, **filters))))
+            _watch(
+                call,
+                lambda: _print(call.output, ledger, ledger.runs(**wanted), wanted["customer"]),
+            )
     if not records and call.output == "text":
         _tell_none(call, filtered=any(filters[name] for name in filters if name != "limit"))
     return 0
@@ -149,29 +154,46 @@ def _tenant_of(ledger: Ledger, customer: str) -> str:
     return tenant_of(ledger, customer)
 
 
-def _print(output: str, records: list[RunRecord]) -> None:
-    documents = [run_document(record) for record in records]
+def _print(output: str, ledger: Ledger, records: list[RunRecord], tenant: str | None) -> None:
     if output == "json":
-        print_json({"schemaVersion": "1", "runs": documents})
+        print_json({"schemaVersion": "1", "runs": [run_document(each) for each in records]})
     elif output == "jsonl":
-        for document in documents:
-            print_line(document)
+        for each in records:
+            print_line(run_document(each))
     elif records:
-        print_filled_columns(
-            ("run", "state", "via", "depot", "batch", "devices", "outcomes"),
-            [
-                (
-                    each["run"],
-                    each["state"],
-                    each["channel"],
-                    each["depot"],
-                    _said(each["batchId"]),
-                    str(record.devices),
-                    tallied(each["counts"]),
-                )
-                for each, record in zip(documents, records, strict=True)
-            ],
-        )
+        _print_table(ledger, records, tenant)
+
+
+def _print_table(ledger: Ledger, records: list[RunRecord], tenant: str | None) -> None:
+    """The runs with what tells them apart; of their customers the `tenant` asked for first."""
+    from partner_tools.procedure.known_customers import customers_by_run
+
+    customers = customers_by_run(ledger, records)
+    # Where all came the same way, a column that says so would cost the room that names have.
+    several_ways = len({each.channel for each in records}) > 1
+    print_filled_columns(
+        ("run", "state", "via", "depot", "customer", "batch", "outcomes"),
+        [
+            (
+                each.run,
+                each.state.value,
+                each.channel.value if several_ways else "",
+                each.depot,
+                _called(each, sorted(customers[each.run], key=lambda one: one.tenant_id != tenant)),
+                _said(each.batch_id),
+                tallied(run_document(each)["counts"]),
+            )
+            for each in records
+        ],
+    )
+
+
+def _called(record: RunRecord, customers: Sequence[Customer]) -> str:
+    """The first customer and how many more; as the user named it where the run found none."""
+    if not customers:
+        return record.customer or ""
+    first, more = customers[0], len(customers) - 1
+    return f"{first.domain or first.tenant_id}{f' +{more}' if more else ''}"
 
 
 def run_document(record: RunRecord) -> dict[str, Any]:

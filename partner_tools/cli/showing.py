@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from partner_tools.cli.conduct import ask, what_it_takes
 from partner_tools.cli.output import (
-    counted,
     print_error,
     print_json,
     print_line,
@@ -23,7 +23,7 @@ from partner_tools.cli.output import (
 from partner_tools.cli.progress import Progress, Reading
 from partner_tools.errors import InputError, Interrupted, PartnerToolsError, ServiceError
 from partner_tools.events import History, State
-from partner_tools.guards import count_removals, question
+from partner_tools.guards import count_removals
 from partner_tools.model import Device, Outcome, Plan, RunId, RunState
 from partner_tools.plan import counts
 from partner_tools.result import OF_THE_BATCH, DeviceResult, device_line, undelivered
@@ -50,10 +50,15 @@ class Showing(Onlooker):
     _devices: dict[int, Device] = field(default_factory=dict)
     _printed: set[int] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _said_last: str = ""
 
     def told(self, message: str) -> None:
         """Say it."""
-        tell(message)
+        self._say(message)
+
+    def ask(self, plan: Plan) -> bool:
+        """Have a person confirm the plan, under what it takes. Raises GuardError."""
+        return ask(plan, self._said_last)
 
     def began(self, run: RunId) -> None:
         """Say the run's id, and from here on print its result however the command ends."""
@@ -93,10 +98,15 @@ class Showing(Onlooker):
                 self._devices[each.index] = each.device
                 if each.history.state is State.SETTLED:
                     self._print_line(each.index, each.history)
-        if plan.customers and not self.call.common.quiet:
-            _tell_removals(plan)
         for note in plan.notes:
-            tell(f"note: {note}")
+            self._say(f"note: {note}")
+        if plan.customers and not self.call.common.quiet:
+            for line in _what_can_be_removed(plan):
+                self._say(line)
+
+    def _say(self, message: str) -> None:
+        self._said_last = message
+        tell(message)
 
     @contextmanager
     def removing(self, removals: int, throttle: Callable[[], str]) -> Iterator[None]:
@@ -175,13 +185,9 @@ class Showing(Onlooker):
                 print_line(device_line(each, result.state))
 
 
-def _tell_removals(plan: Plan) -> None:
-    """How many devices can be removed, of whose estate, and how many rows stay and why."""
-    removals = count_removals(plan.devices)
-    if removals:
-        tell(f"{counted(removals, 'device')} can be removed:\n{question(plan.customers)}")
-    else:
-        tell("no device can be removed")
+def _what_can_be_removed(plan: Plan) -> Iterator[str]:
+    """How many rows stay and why; at the end what goes, which is what a question is about."""
     staying = counts(each.outcome for each in plan.devices if each.outcome is not Outcome.PENDING)
     if staying:
-        tell(f"not to be removed: {tallied(staying)}")
+        yield f"not to be removed: {tallied(staying)}"
+    yield what_it_takes(plan) if count_removals(plan.devices) else "no device can be removed"

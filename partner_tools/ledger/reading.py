@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from partner_tools.events import Kind, State
+from partner_tools.json_forms import read_customer
 from partner_tools.ledger import codec
 from partner_tools.ledger.database import Database
 from partner_tools.ledger.records import (
@@ -43,7 +44,7 @@ from partner_tools.ledger.tables import (
     run_customers,
     runs,
 )
-from partner_tools.model import ChannelName, Outcome, RunId, RunState, TenantId
+from partner_tools.model import ChannelName, Customer, Outcome, RunId, RunState, TenantId
 
 _PAGE = 1000
 _NAMED_AT_MOST = 5
@@ -140,6 +141,24 @@ def customers_of(connection: Connection, wanted: Sequence[str]) -> dict[str, tup
         ):
             found[run].append(TenantId(customer))
     return {run: tuple(sorted(tenants)) for run, tenants in found.items()}
+
+
+def planned_customers(
+    connection: Connection, wanted: Sequence[RunId]
+) -> dict[RunId, tuple[Customer, ...]]:
+    """The customers that the last plan of each run names, in its order."""
+    found: dict[RunId, tuple[Customer, ...]] = {}
+    for start in range(0, len(wanted), _PAGE):
+        query = select(events).where(
+            events.c.run.in_(wanted[start : start + _PAGE]),
+            events.c.device.is_(None),
+            events.c.kind == Kind.PLANNED.value,
+        )
+        for row in connection.execute(query.order_by(events.c.run, events.c.n)).mappings():
+            payload = codec.event_from(row).event.payload or {}
+            named = payload.get("customers", ())
+            found[RunId(row["run"])] = tuple(map(read_customer, named))
+    return found
 
 
 def run_devices(

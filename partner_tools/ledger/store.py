@@ -36,7 +36,7 @@ from partner_tools.ledger.transfer import copy_tables
 from partner_tools.ledger.verify import find_edits
 from partner_tools.ledger.version import MIGRATIONS, newest_version, read_version
 from partner_tools.ledger.writer import Writer
-from partner_tools.model import ChannelName, Device, Outcome, RunId, RunState, TenantId
+from partner_tools.model import ChannelName, Customer, Device, Outcome, RunId, RunState, TenantId
 
 T = TypeVar("T")
 
@@ -273,6 +273,14 @@ class Ledger:
             customers = reading.customers_of(connection, [row["run"] for row in rows])
         found = [self._record(row, customers) for row in rows]
         return [record for record in found if state in {None, record.state}][:limit]
+
+    def planned_customers(self, runs: Collection[RunId]) -> Mapping[RunId, tuple[Customer, ...]]:
+        """The customers that each run's plan names, in its order, answered by index.
+
+        Without runs that have no plan, and empty where it was purged.
+        """
+        with self._database.read() as connection:
+            return reading.planned_customers(connection, tuple(runs))
 
     def is_cancelled(self, run: RunId) -> bool:
         """Whether somebody called the run off: no further request of it may leave."""

@@ -22,8 +22,9 @@ from partner_tools.engine.line import Line, interruption
 from partner_tools.engine.settle import ROUNDS, carry_through, settle
 from partner_tools.errors import Rejected, ServiceError
 from partner_tools.events import Event, Kind, State
+from partner_tools.json_forms import customer_document
 from partner_tools.ledger import Ledger, RunDevice
-from partner_tools.model import Outcome, RunId, RunState
+from partner_tools.model import Customer, Outcome, RunId, RunState
 from partner_tools.outstanding import StepId
 from partner_tools.outstanding.cleanup import Course, Move, Ruling
 from partner_tools.procedure.assignment import Assignment, plan_document
@@ -86,7 +87,7 @@ class Site:
 
 
 def adopt(
-    ledger: Ledger, run: RunId, handoff: Mapping[str, Any], tenant: str, at: datetime
+    ledger: Ledger, run: RunId, handoff: Mapping[str, Any], customer: Customer, at: datetime
 ) -> None:
     """Make the handoff the plan of the run; durable on return."""
     document = plan_document(handoff)
@@ -97,11 +98,15 @@ def adopt(
             kind=Kind.RESOLVED,
             at=at,
             device=each.index,
-            payload={"outcome": Outcome.PENDING.value, "customer": tenant},
+            payload={"outcome": Outcome.PENDING.value, "customer": customer.tenant_id},
         )
         for each in devices
     ]
-    planned = {"digest": document["digest"], "counts": {Outcome.PENDING.value: len(devices)}}
+    planned = {
+        "digest": document["digest"],
+        "counts": {Outcome.PENDING.value: len(devices)},
+        "customers": [customer_document(customer)],
+    }
     events = [*resolved, Event(run=run, kind=Kind.PLANNED, at=at, payload=planned)]
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     ledger.save_plan(run, text, document["digest"], events)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
 
+from partner_tools.json_forms import read_customer
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import GONE, ChannelName, Customer, RunId, TenantId
 from partner_tools.procedure.assignment import stored_assignment
@@ -83,12 +84,7 @@ def _head(record: RunRecord) -> str:
 def customers_of(ledger: Ledger, record: RunRecord) -> Mapping[str, Customer]:
     """The customers as the plan knows them; none where the plan was purged."""
     document = json.loads(ledger.plan(record.run) or "{}")
-    return {
-        each["tenantId"]: Customer(
-            tenant_id=TenantId(each["tenantId"]), domain=each.get("domain"), name=each.get("name")
-        )
-        for each in document.get("customers", ())
-    }
+    return {each["tenantId"]: read_customer(each) for each in document.get("customers", ())}
 
 
 def _customer(

@@ -1,13 +1,25 @@
-"""Which customers the ledger knows, so that a filter may name one by its domain."""
+"""Which customers the ledger knows: what they are called, and which a filter means."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator, Mapping, Sequence
 
 from partner_tools.errors import InputError
-from partner_tools.ledger import Ledger
-from partner_tools.model import Customer
+from partner_tools.ledger import Ledger, RunRecord
+from partner_tools.model import Customer, RunId
 from partner_tools.procedure.handing_over import customers_of
+
+
+def customers_by_run(
+    ledger: Ledger, records: Sequence[RunRecord]
+) -> Mapping[RunId, tuple[Customer, ...]]:
+    """The customers of each run in the order of its plan, answered by index.
+
+    A tenant that the plan does not name, or not any more, has its id alone.
+    """
+    planned = ledger.planned_customers([record.run for record in records])
+    return {record.run: _all_of(record, planned.get(record.run, ())) for record in records}
 
 
 def tenant_of(ledger: Ledger, named: str) -> str:
@@ -16,19 +28,33 @@ def tenant_of(ledger: Ledger, named: str) -> str:
     Raises InputError where no run has such a customer, with what is near.
     """
     wanted = named.casefold()
-    known: dict[str, Customer] = {}
-    for record in ledger.runs():
-        if wanted in {tenant.casefold() for tenant in record.customers}:
+    known = set(_known(ledger))
+    for customer in known:
+        if wanted == customer.tenant_id.casefold():
             return wanted
-        for tenant, customer in customers_of(ledger, record).items():
-            known.setdefault(tenant, customer)
-            if (customer.domain or "").casefold() == wanted:
-                return tenant
-    names = [name for one in known.values() for name in (one.domain, one.tenant_id) if name]
+        if wanted == (customer.domain or "").casefold():
+            return customer.tenant_id
+    names = sorted({name for one in known for name in (one.domain, one.tenant_id) if name})
     near = difflib.get_close_matches(wanted, names, n=3)
     raise InputError(
         f"no run of this ledger has a customer {named!r}"
         + (f"; did you mean {', '.join(near)}?" if near else ""),
         rule="no-such-customer",
-        remedy="name a tenant id or a domain that `partner-tools runs --output json` shows",
+        remedy="name a tenant id or a domain that `partner-tools runs` shows",
     )
+
+
+def _known(ledger: Ledger) -> Iterator[Customer]:
+    """Every customer of every run; by its plan where the event of that did not name it yet."""
+    records = ledger.runs()
+    by_run = customers_by_run(ledger, records)
+    for record in records:
+        yield from by_run[record.run]
+        if not any(each.domain for each in by_run[record.run]):
+            yield from customers_of(ledger, record).values()
+
+
+def _all_of(record: RunRecord, planned: Sequence[Customer]) -> tuple[Customer, ...]:
+    named = {each.tenant_id for each in planned}
+    rest = (Customer(tenant_id=each) for each in record.customers if each not in named)
+    return (*planned, *rest)

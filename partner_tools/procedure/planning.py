@@ -10,7 +10,7 @@ from typing import Any
 
 from partner_tools.events import Event, Kind, State
 from partner_tools.guards import LIMIT, Limits, check, counted
-from partner_tools.json_forms import found_document, target_document
+from partner_tools.json_forms import customer_document, found_document, target_document
 from partner_tools.ledger import RunRecord, read_kit, write_kit
 from partner_tools.model import Outcome, Plan, PlannedDevice, RunId
 from partner_tools.plan import Draft, counts
@@ -50,6 +50,7 @@ def store_plan(
         payload={
             "digest": document["digest"],
             "counts": counts(each.outcome for each in plan.devices),
+            "customers": [customer_document(each.customer) for each in plan.customers],
         },
     )
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))

@@ -159,7 +159,9 @@ def _adopt_again(cleaning: Cleaning, record: RunRecord) -> None:
             rule="no-handoff",
             remedy="run cleanup again with the handoff; nothing was changed",
         )
-    adopt(cleaning.ledger, record.run, read_handoff(path), str(record.customer), now())
+    document = read_handoff(path)
+    customer = _customer_of(received_from(document, path))
+    adopt(cleaning.ledger, record.run, document, customer, now())
 
 
 def _store(
@@ -191,7 +193,7 @@ def _store(
         actor=actor(),
         now=now(),
     )
-    adopt(cleaning.ledger, cleaning.run, document, _tenant_of(received), now())
+    adopt(cleaning.ledger, cleaning.run, document, _customer_of(received), now())
 
 
 def _go_on(cleaning: Cleaning, wishes: CleanupWishes) -> None:
@@ -364,19 +366,23 @@ def received_from(document: Mapping[str, Any], path: Path) -> Received:
         received = read_received(document)
     except ValueError as error:
         raise _no_handoff(path, "handoff-invalid", f"is no handoff: {error}") from error
-    _tenant_of(received)
+    _customer_of(received)
     return received
 
 
 def _tenant_of(received: Received) -> str:
-    tenant = received.customer.tenant_id if received.customer else ""
-    if not _TENANT.fullmatch(tenant):
+    return _customer_of(received).tenant_id
+
+
+def _customer_of(received: Received) -> Customer:
+    customer = received.customer
+    if customer is None or not _TENANT.fullmatch(customer.tenant_id):
         raise InputError(
             "the handoff does not say whose it is: it names no tenant id",
             rule="no-tenant",
             remedy="ask the partner for a handoff that is assigned to your tenant",
         )
-    return tenant
+    return customer
 
 
 def _no_handoff(path: Path, rule: str, why: str) -> InputError:

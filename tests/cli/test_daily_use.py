@@ -232,6 +232,21 @@ def test_runs_are_found_by_customer_serial_state_and_date(program: Program) -> N
     assert "no run matches" in program("runs", "--serial", "GHOST").stderr
 
 
+def test_runs_are_told_apart_by_their_customers(program: Program) -> None:
+    both = program.batch(f"Serial number,Customer\nSN-0,{DOMAIN}\nF-0,fabrikam.example\n")
+    program("deregister", both, "--via", "partner-center", "--yes", "--settle", "0")
+    remove(program, "SN-1", of="contosso.onmicrosoft.com")
+    lost, found = program("runs").stdout.splitlines()[2:]
+    asked = program("runs", "--customer", "FABRIKAM.example").stdout
+    forgotten = program("ledger", "purge", "--before", "2100-01-01", "--yes")
+
+    assert " contosso.onmicrosoft.com " in lost
+    assert f" {DOMAIN} +1 " in found
+    assert " fabrikam.example +1 " in asked
+    assert forgotten.exit_code == 0, forgotten.output
+    assert f" {min(CONTOSO, FABRIKAM)} +1 " in program("runs").stdout
+
+
 def test_an_empty_ledger_says_so_and_not_an_empty_table(program: Program) -> None:
     result = program("runs")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from partner_tools.cli.output import broken, fitted, print_table
+from partner_tools.cli.output import broken, fitted, print_table, shared
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import Program, customer, program_for, world
 
@@ -242,6 +242,27 @@ def test_no_width_of_a_terminal_cuts_a_cell_off(
 
     words = click.unstyle(capsys.readouterr().out).split()
     assert {*cells, "outcomes", "removed,", "not-found"} <= set(words)
+
+
+@pytest.mark.parametrize("width", range(36, 108, 4))
+def test_at_no_width_a_line_is_longer_than_the_terminal_or_a_letter_lost(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    cells = ["20260417-101530-4f2a9c", "contoso.onmicrosoft.com +2", "4 removed, 1 not-found"]
+
+    print_table(("run", "customer", "outcomes"), [cells, cells])
+
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    letters = re.sub(r"\W", "", "".join(lines))
+    assert max(map(len, lines)) <= width
+    assert letters.count("d") == 4, lines  # `removed` and `not-found`, twice
+
+
+def test_room_goes_to_the_column_that_would_be_highest() -> None:
+    assert shared(20, [5, 5], [6, 30]) == [5, 15]
+    assert shared(100, [5, 5], [6, 30]) == [6, 30]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")

@@ -34,6 +34,7 @@ QUESTIONS = {
     "removed": lambda ledger: ledger.removed_since("c", AT),
     "events": lambda ledger: list(ledger.events(RUN)),
     "plan": lambda ledger: ledger.plan(RUN),
+    "customers": lambda ledger: ledger.planned_customers([RUN]),
     "rate": lambda ledger: ledger.remembered_rate("s", "s"),
 }
 
