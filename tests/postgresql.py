@@ -29,12 +29,12 @@ def postgresql_server() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def new_database(server: str, name: str) -> str:
+def new_database(server: str, name: str, options: str = "") -> str:
     """Make a database on the server, and give its URL."""
     import psycopg
 
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}" {options}')
     return server.replace("/postgres?", f"/{name}?")
 
 

@@ -249,10 +249,18 @@ def _sqlite_engine(path: Path, patience: float) -> Engine:
     return engine
 
 
+def in_unicode(url: URL) -> URL:
+    """The address of a session that speaks UTF-8, whatever PGCLIENTENCODING or the server want."""
+    return url.update_query_dict({"client_encoding": "utf8"})
+
+
 def _postgresql_engine(url: URL, patience: float) -> Engine:
     try:
         engine = create_engine(
-            url, connect_args={"connect_timeout": 10}, max_overflow=-1, pool_pre_ping=True
+            in_unicode(url),
+            connect_args={"connect_timeout": 10},
+            max_overflow=-1,
+            pool_pre_ping=True,
         )
     except ModuleNotFoundError as error:
         raise InputError(
@@ -262,6 +270,7 @@ def _postgresql_engine(url: URL, patience: float) -> Engine:
         ) from error
 
     def set_up(connection: Any, _record: Any) -> None:
+        _require_unicode(connection.info.parameter_status("server_encoding"), _shown(url))
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = {int(patience * 1000)}")
             # A machine that lost its power keeps its locks until the server misses it.
@@ -276,3 +285,18 @@ def _postgresql_engine(url: URL, patience: float) -> Engine:
 
     event.listen(engine, "connect", set_up)
     return engine
+
+
+def _require_unicode(encoding: str | None, place: str) -> None:
+    """Refuse a database that could not keep every serial number: a run would fail at the first.
+
+    `createdb` takes the cluster's encoding, which without a locale is SQL_ASCII
+    (https://www.postgresql.org/docs/18/multibyte.html, read 2026-11).
+    """
+    if encoding != "UTF8":
+        raise LedgerError(
+            f"the ledger {place} keeps texts as {encoding}, not as UTF8",
+            remedy="make a database for it: "
+            "createdb --encoding=UTF8 --locale=C --template=template0 NAME",
+            rule="ledger-encoding",
+        )

@@ -15,7 +15,7 @@ from partner_tools.events import Event, Kind, State
 from partner_tools.ledger import chain, codec, reading, roles
 from partner_tools.ledger.append import Appender
 from partner_tools.ledger.creation import append_all, insert_run, store_plan
-from partner_tools.ledger.database import Database, connect, insert_new, take_turns
+from partner_tools.ledger.database import Database, connect, in_unicode, insert_new, take_turns
 from partner_tools.ledger.draft import Draft, make_draft
 from partner_tools.ledger.exchange import exchange
 from partner_tools.ledger.export import exported_events
@@ -102,7 +102,8 @@ class Ledger:
         """The server's address for other libraries, with its password; None beside a file."""
         if self._database.path is not None:
             return None
-        return self._database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        url = in_unicode(self._database.url).set(drivername="postgresql")
+        return url.render_as_string(hide_password=False)
 
     def set_up_roles(
         self, bindings: Mapping[str, Sequence[str]] | None = None

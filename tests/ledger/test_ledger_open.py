@@ -9,15 +9,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from partner_tools.errors import InputError, LedgerError
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.ledger.version import MIGRATIONS, newest_version
+from tests.postgresql import new_database
 
 NEXT_REVISION = """
 import sqlalchemy as sa
@@ -232,6 +235,35 @@ def test_a_locked_ledger_is_said_to_be_locked(file_url: str, start: RunStart) ->
         other.execute("ROLLBACK")
     assert caught.value.rule == "ledger-locked"
     assert "another process" in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_keep_every_text_is_refused(
+    postgresql_server: str, encoding: str
+) -> None:
+    """A cluster made without a locale is SQL_ASCII; a run would end at the first foreign serial."""
+    import psycopg
+
+    name = f"t{uuid4().hex}"
+    url = new_database(
+        postgresql_server, name, f"ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+    )
+    with pytest.raises(LedgerError, match=encoding) as refused:
+        Ledger.open(url)
+    assert "createdb --encoding=UTF8" in refused.value.remedy
+    with psycopg.connect(url) as connection:
+        made = connection.execute("SELECT 1 FROM pg_tables WHERE schemaname = 'public'")
+    assert made.rowcount == 0
+
+
+def test_the_encoding_of_the_surroundings_changes_nothing(
+    new_postgresql: Callable[[], str], start: RunStart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with Ledger.open(new_postgresql()) as ledger:
+        ledger.create_run(replace(start, batch_id="\u65e5\u672c"), ())
+        assert ledger.run(start.run).batch_id == "\u65e5\u672c"
+        assert "client_encoding=utf8" in (ledger.conninfo or "")
 
 
 def test_a_locked_row_of_postgresql_is_said_to_be_locked(
