@@ -7,6 +7,7 @@ again, follows nothing, and hands the token to the one host that it is for.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import io
 import json
@@ -18,6 +19,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +61,7 @@ _CHUNK_BYTES = 64 * 1024
 _REQUEST_ID_HEADERS = ("MS-RequestId", "client-request-id")
 _PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 _URL_CHARACTERS = re.compile(r"[!-~]*")
 _UNPRINTABLE = re.compile(r"[^!-~]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -518,16 +521,43 @@ def _open_tls_context(
 def _trust(context: ssl.SSLContext, path: Path) -> None:
     try:
         if path.is_dir():
-            context.load_verify_locations(capath=path)
+            _trust_folder(context, path)
         else:
-            context.load_verify_locations(cafile=path)
+            _trust_file(context, path)
     except OSError as error:
         raise InputError(
             f"the certificate authorities in {str(path)!r} cannot be read: {_reason_of(error)}",
             rule="ca-bundle",
             remedy="Point PARTNER_TOOLS_CA_BUNDLE (or REQUESTS_CA_BUNDLE) at a PEM file that "
-            "exists and holds certificates, or unset it.",
+            "exists and holds certificates, or at a folder of them that `openssl rehash` has "
+            "named; or unset it.",
         ) from error
+
+
+def _trust_folder(context: ssl.SSLContext, folder: Path) -> None:
+    """OpenSSL opens a certificate of a folder when it needs it, by the hash that is its name.
+
+    So that one without any is noticed here (names as `openssl rehash` gives them:
+    https://docs.openssl.org/3.0/man3/SSL_CTX_load_verify_locations/, read 2026-11).
+    """
+    hashed = (each for each in folder.iterdir() if _HASHED.fullmatch(each.name))
+    if not any(map(_holds_certificate, hashed)):
+        raise OSError(errno.EINVAL, "no certificate in it is named by its hash")
+    context.load_verify_locations(capath=folder)
+
+
+def _trust_file(context: ssl.SSLContext, file: Path) -> None:
+    """OpenSSL fails where it finds nothing; a list of revoked certificates is something."""
+    context.load_verify_locations(cafile=file)
+    if context.cert_store_stats()["crl"] and not _holds_certificate(file):
+        raise OSError(errno.EINVAL, "it holds no certificate")
+
+
+def _holds_certificate(file: Path) -> bool:
+    alone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with suppress(OSError):
+        alone.load_verify_locations(cafile=file)
+    return alone.cert_store_stats()["x509"] > 0
 
 
 def _present(context: ssl.SSLContext, client: ClientCertificate) -> None:

@@ -30,6 +30,12 @@ _DAMAGED = _Meaning(
     "is damaged, or is not a ledger",
     "keep the file as it is, put back a copy of it, or begin a new ledger with --ledger",
 )
+_INCOMPLETE = _Meaning(
+    "ledger-damaged",
+    "is damaged: a part of its tables is missing",
+    "keep it as it is and put back a backup of it, or begin a new ledger with --ledger; what was "
+    "exported of it before still says what was done",
+)
 _READ_ONLY = _Meaning(
     "ledger-read-only",
     "cannot be written",
@@ -73,6 +79,9 @@ _OTHER = _Meaning(
     "run `partner-tools ledger verify`; if it finds nothing, report this as a bug",
 )
 
+_MISSING_IN_SQLITE = ("no such table", "no such column")
+"""SQLite has one code for these and for what is wrong with a statement."""
+
 _BY_SQLITE_CODE = {
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
@@ -94,6 +103,8 @@ _BY_SQL_STATE = {
     "42501": _FORBIDDEN,
     "28": _DENIED,
     "3D": _MISSING,
+    "42P01": _INCOMPLETE,
+    "42703": _INCOMPLETE,
     "08": _UNREACHABLE,
     "53": _UNREACHABLE,
     "57": _UNREACHABLE,
@@ -116,8 +127,15 @@ def explained(place: str, driver: type[Exception] = sqlite3.Error) -> Iterator[N
 def explain(error: Exception, place: str) -> LedgerError:
     """Say what a database error means for the ledger at `place`."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    meaning = _meaning(cause)
-    said = " ".join(str(cause).split())
+    return _failure(_meaning(cause), place, " ".join(str(cause).split()))
+
+
+def incomplete(place: str, missing: str) -> LedgerError:
+    """The ledger at `place` has lost a table."""
+    return _failure(_INCOMPLETE, place, missing)
+
+
+def _failure(meaning: _Meaning, place: str, said: str) -> LedgerError:
     return LedgerError(
         f"the ledger {place} {meaning.what} ({said})", remedy=meaning.remedy, rule=meaning.rule
     )
@@ -126,6 +144,8 @@ def explain(error: Exception, place: str) -> LedgerError:
 def _meaning(cause: BaseException) -> _Meaning:
     if isinstance(cause, sqlite3.Error):
         # The low byte is the primary code: https://sqlite.org/rescode.html, read 2026-11.
+        if str(cause).startswith(_MISSING_IN_SQLITE):
+            return _INCOMPLETE
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         return _BY_SQLITE_CODE.get(code, _OTHER)
     state = getattr(cause, "sqlstate", None)

@@ -34,7 +34,7 @@ from partner_tools.ledger.records import (
 from partner_tools.ledger.tables import plans, rates
 from partner_tools.ledger.transfer import copy_tables
 from partner_tools.ledger.verify import find_edits
-from partner_tools.ledger.version import MIGRATIONS, newest_version, read_version
+from partner_tools.ledger.version import MIGRATIONS, newest_version, read_version, require_tables
 from partner_tools.ledger.writer import Writer
 from partner_tools.model import ChannelName, Customer, Device, Outcome, RunId, RunState, TenantId
 
@@ -422,9 +422,12 @@ class Ledger:
 
 
 def _bring_up_to_date(database: Database, migrations: Path) -> None:
+    newest = newest_version(migrations)
     with database.read() as connection:
         version = read_version(connection, database.place)
-    if version != newest_version(migrations):
+        if version == newest:
+            require_tables(connection, database.place)
+    if version != newest:
         from partner_tools.ledger.migrate import upgrade
 
         upgrade(database, migrations)

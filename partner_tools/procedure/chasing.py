@@ -16,7 +16,7 @@ from partner_tools.events import State
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import PARTNER_CHANNELS, Customer, RunId, RunState, TenantId
 from partner_tools.outstanding import Owner, Status, Step, StepId
-from partner_tools.procedure.handing_over import customers_of
+from partner_tools.procedure.known_customers import customers_of
 from partner_tools.procedure.observation import decision
 from partner_tools.report.handoff import HOLD_RULE
 from partner_tools.result import still_listed

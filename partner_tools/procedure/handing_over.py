@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
 
-from partner_tools.json_forms import read_customer
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import GONE, ChannelName, Customer, RunId, TenantId
 from partner_tools.procedure.assignment import stored_assignment
+from partner_tools.procedure.known_customers import customers_of
 from partner_tools.report.handoff import (
     CleanupFacts,
     Document,
@@ -79,12 +78,6 @@ def _generator() -> Generator:
 
 def _head(record: RunRecord) -> str:
     return f"sha256:{record.head.hash.removeprefix('sha256:')}"
-
-
-def customers_of(ledger: Ledger, record: RunRecord) -> Mapping[str, Customer]:
-    """The customers as the plan knows them; none where the plan was purged."""
-    document = json.loads(ledger.plan(record.run) or "{}")
-    return {each["tenantId"]: read_customer(each) for each in document.get("customers", ())}
 
 
 def _customer(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from partner_tools.errors import InputError
+from partner_tools.json_forms import read_customer
 from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import Customer, RunId
-from partner_tools.procedure.handing_over import customers_of
 
 
 def customers_by_run(
@@ -42,6 +43,12 @@ def tenant_of(ledger: Ledger, named: str) -> str:
         rule="no-such-customer",
         remedy="name a tenant id or a domain that `partner-tools runs` shows",
     )
+
+
+def customers_of(ledger: Ledger, record: RunRecord) -> Mapping[str, Customer]:
+    """The customers as the plan knows them; none where the plan was purged."""
+    document = json.loads(ledger.plan(record.run) or "{}")
+    return {each["tenantId"]: read_customer(each) for each in document.get("customers", ())}
 
 
 def _known(ledger: Ledger) -> Iterator[Customer]:

@@ -377,6 +377,16 @@ def test_a_name_that_nobody_knows_is_unsent() -> None:
 # TLS and proxies
 
 
+REVOKED = b"""\
+-----BEGIN X509 CRL-----
+MIGCMDYCAQEwBQYDK2VwMAwxCjAIBgNVBAMMAWEXDTI2MDEwMTAwMDAwMFoXDTI3
+MDEwMTAwMDAwMFowBQYDK2VwA0EADav71Hrk0nP+PNF25xGUJOWOl8lZuoowNCyh
+CVBbvIs9TOgC0WSof0mywZaRvRevGajnio3LKvUuZ60fuRG7AA==
+-----END X509 CRL-----
+"""
+"""A list of revoked certificates, itself none."""
+
+
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
@@ -402,6 +412,23 @@ def test_a_bundle_is_trusted_besides_the_systems(authority: trustme.CA, bundle: 
         context = transport.session.get_adapter(service.url)._context  # type: ignore[attr-defined]
         assert len(context.get_ca_certs()) > 50
     service.stop()
+
+
+@pytest.mark.parametrize("name", [None, "ca.pem", "0123abcd.0"])
+def test_a_folder_has_to_hold_a_certificate_that_openssl_finds(
+    authority: trustme.CA, tmp_path: Path, name: str | None
+) -> None:
+    folder = tmp_path / "authorities"
+    folder.mkdir()
+    (folder / "00000000.0").write_text("no certificate", encoding="ascii")
+    if name:
+        authority.cert_pem.write_to_path(str(folder / name))
+    if name == "0123abcd.0":
+        Transport(BASE, ca_bundle=folder).close()
+    else:
+        with pytest.raises(errors.InputError, match=r"authorities.*named by its hash") as raised:
+            Transport(BASE, ca_bundle=folder)
+        assert "openssl rehash" in raised.value.remedy
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -483,6 +510,13 @@ def test_a_client_certificate_is_presented(
     ):
         transport.send(GET)
     service.stop()
+
+
+def test_a_list_of_revoked_certificates_trusts_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "revoked.pem"
+    path.write_bytes(REVOKED)
+    with pytest.raises(errors.InputError, match="it holds no certificate"):
+        Transport(BASE, ca_bundle=path)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])

@@ -19,7 +19,9 @@ import pytest
 
 from partner_tools.errors import InputError, LedgerError
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
+from partner_tools.ledger.tables import VERSION_TABLE, metadata
 from partner_tools.ledger.version import MIGRATIONS, newest_version
+from partner_tools.model import Device
 from tests.postgresql import new_database
 
 NEXT_REVISION = """
@@ -222,6 +224,33 @@ def test_a_ledger_with_torn_pages_is_said_to_be_damaged(file_url: str, start: Ru
         ledger.runs()
     assert caught.value.rule == "ledger-damaged"
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("table", [*metadata.tables, VERSION_TABLE])
+def test_a_ledger_without_one_of_its_tables_is_said_to_be_damaged(
+    file_url: str, start: RunStart, batch: tuple[Device, ...], table: str
+) -> None:
+    with Ledger.open(file_url) as ledger:
+        ledger.create_run(start, batch)
+    with closing(sqlite3.connect(path_of(file_url))) as connection:
+        connection.execute(f"DROP TABLE {table}")
+    before = tables_of(path_of(file_url))
+
+    with pytest.raises(LedgerError, match="a part of its tables is missing") as caught:
+        Ledger.open(file_url)
+
+    assert (caught.value.exit_code, caught.value.rule) == (6, "ledger-damaged")
+    assert table in str(caught.value)
+    assert "backup" in caught.value.remedy
+    assert tables_of(path_of(file_url)) == before
+
+
+def test_a_table_that_goes_away_meanwhile_is_damage_too(new_url: str, start: RunStart) -> None:
+    with Ledger.open(new_url) as ledger, pytest.raises(LedgerError) as caught:
+        with ledger._database.write() as connection:
+            connection.exec_driver_sql("DROP TABLE rates")
+        ledger.remembered_rate("service", "scope")
+    assert (caught.value.exit_code, caught.value.rule) == (6, "ledger-damaged")
 
 
 def test_a_locked_ledger_is_said_to_be_locked(file_url: str, start: RunStart) -> None:
