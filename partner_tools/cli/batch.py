@@ -57,7 +57,7 @@ def open_batch(path: str) -> Source:
 def show_problems(shown: tuple[Problem, ...] | list[Problem]) -> None:
     """Problems on stderr, a line each."""
     for problem in shown[:PROBLEMS_SHOWN]:
-        tell(sentence(problem))
+        tell(sentence(problem), problem.severity.value)
     if len(shown) > PROBLEMS_SHOWN:
         tell(f"… and {len(shown) - PROBLEMS_SHOWN} more; `partner-tools validate` lists them all")
 

@@ -10,6 +10,7 @@ from types import FrameType
 
 import click
 
+from partner_tools.cli.output import as_told
 from partner_tools.errors import GuardError
 from partner_tools.workspace.stopping import StopSign
 
@@ -77,7 +78,7 @@ def _write(line: str | None) -> None:
     """A line on stderr past its buffer, which the interrupted code may be writing to just now."""
     if line:
         with suppress(OSError):
-            os.write(STDERR, f"{line}\n".encode())
+            os.write(STDERR, f"{as_told(line)}\n".encode())
 
 
 def _end_prompt(_number: int, _frame: FrameType | None) -> None:

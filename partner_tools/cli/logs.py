@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from partner_tools.cli.options import Common
+from partner_tools.cli.output import json_line
 
 LIBRARIES = (
     *("urllib3", "msal", "msal_extensions", "alembic", "sqlalchemy", "filelock"),
@@ -28,15 +28,13 @@ class _Lines(logging.Formatter):
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record = _without_trace(record)
-        line = {
-            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=True)
+        return json_line(
+            record.created,
+            record.levelname.lower(),
+            record.name,
+            record.getMessage(),
+            error=self.formatException(record.exc_info) if record.exc_info else None,
+        )
 
 
 def _without_trace(record: logging.LogRecord) -> logging.LogRecord:

@@ -127,7 +127,9 @@ _COMMON = (
         metavar="URL",
     ),
     click.option(
-        "--log-format", type=click.Choice(["text", "json"]), help="Form of log lines on stderr."
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        help="Form of every line on stderr; json: an object each.",
     ),
     click.option("-v", "--verbose", count=True, help="Log requests (-v) and details (-vv)."),
     click.option("-q", "--quiet", is_flag=True, help="No progress, only the result and errors."),

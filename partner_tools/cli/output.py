@@ -7,7 +7,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
@@ -64,9 +65,47 @@ def print_document(form: str, document: Mapping[str, Any]) -> None:
     (print_line if form == "jsonl" else print_json)(document)
 
 
-def tell(message: str) -> None:
-    """Say something that is not the result."""
-    click.echo(fitted(clean(message), sys.stderr), err=True)
+@dataclass(slots=True)
+class Form:
+    """How everything that is not the result is written: for people, or as JSON Lines."""
+
+    is_json: bool = False
+
+
+FORM: Final = Form()
+"""Of this process; a command sets it by `--log-format`, and it is as before when it ends."""
+OWN_LINES = "partner_tools.cli"
+"""The `logger` of a line that is no log line."""
+
+
+def tell(message: str, level: str = "info", **facts: str | int | None) -> None:
+    """Say something that is not the result. The facts are for a program that reads it."""
+    click.echo(as_told(message, level, **facts), err=True)
+
+
+def as_told(message: str, level: str = "info", **facts: str | int | None) -> str:
+    """What `tell` writes."""
+    if not FORM.is_json:
+        return fitted(clean(message), sys.stderr)
+    import time
+
+    return json_line(time.time(), level, OWN_LINES, message.strip(), **facts)
+
+
+def json_line(at: float, level: str, logger: str, message: str, **facts: str | int | None) -> str:
+    """A line of a log for programs. `at` is in seconds since 1970; facts that are None are not."""
+    import json
+    import time
+
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(at))
+    line = {"at": moment, "level": level, "logger": logger, "message": message}
+    stated = {name: fact for name, fact in facts.items() if fact is not None}
+    return json.dumps({**line, **stated}, ensure_ascii=True)
+
+
+def is_screen() -> bool:
+    """Whether standard error is somebody's screen, where a line may be written over."""
+    return sys.stderr.isatty() and not FORM.is_json
 
 
 def say(sentence: str, *, indent: int = 2) -> None:
@@ -101,6 +140,10 @@ def broken(line: str, width: int, indent: int = 2) -> str:
 
 def print_error(error: PartnerToolsError) -> None:
     """What happened, and what to do next."""
+    if FORM.is_json:
+        remedy = error.remedy or None
+        tell(str(error), "error", exit=error.exit_code, rule=error.rule, remedy=remedy)
+        return
     tell(f"error: {error}")
     if error.remedy:
         tell(f"  next: {error.remedy}")

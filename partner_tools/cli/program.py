@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import update_wrapper
+from itertools import zip_longest
 from typing import Any, NoReturn
 
 import click
@@ -15,6 +17,7 @@ from partner_tools.cli.commands import load, sections
 from partner_tools.cli.help import OwnFirst, Whole
 from partner_tools.cli.options import Common, common, take_common
 from partner_tools.cli.output import (
+    FORM,
     NO_ROOM,
     print_error,
     print_json,
@@ -84,6 +87,22 @@ class Program(Whole):
             with formatter.section(title):
                 formatter.write_dl(rows)
 
+    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
+        """Run the program; from its first line on, standard error has the form asked for."""
+        before = FORM.is_json
+        FORM.is_json = _asks_for_json(sys.argv[1:] if args is None else args)
+        try:
+            return super().main(args, *more, **extra)
+        finally:
+            FORM.is_json = before
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read what stands before the subcommand."""
+        try:
+            return super().make_context(*args, **extra)
+        except click.ClickException as error:
+            raise _told(error) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; every failure that a user can act on ends here."""
         call = ctx.ensure_object(Call)
@@ -97,7 +116,9 @@ class Program(Whole):
         except (click.Abort, KeyboardInterrupt):
             _end(call, Interrupted("interrupted"))
             ctx.exit(Interrupted.exit_code)
-        except (click.ClickException, click.exceptions.Exit):
+        except click.ClickException as error:
+            raise _told(error) from error
+        except click.exceptions.Exit:
             raise
         except OSError as error:
             if error.errno not in NO_ROOM:
@@ -137,6 +158,26 @@ def command(
     return made
 
 
+def _told(error: click.ClickException) -> Exception:
+    """What click has to say of a command line, told where that takes a line of JSON."""
+    if not FORM.is_json:
+        return error
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    remedy = f"see `{context.command_path} --help`" if context else None
+    tell(error.format_message(), "error", exit=error.exit_code, remedy=remedy)
+    return click.exceptions.Exit(error.exit_code)
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether `--log-format json` stands there, wherever: before anything is said of the rest."""
+    forms = [
+        each.partition("=")[2] or following
+        for each, following in zip_longest(arguments, arguments[1:], fillvalue="")
+        if each.partition("=")[0] == "--log-format"
+    ]
+    return forms[-1:] == ["json"]
+
+
 def _logging(common: Common) -> AbstractContextManager[None]:
     from partner_tools.cli.logs import logging_to_stderr
 
@@ -167,7 +208,8 @@ def _as_of(call: Call, error: PartnerToolsError) -> PartnerToolsError:
 def _report_bug(ctx: click.Context) -> NoReturn:
     import traceback
 
-    tell(f"{traceback.format_exc()}\nThis is a bug in partner-tools; please report it.")
+    found = f"{traceback.format_exc()}\nThis is a bug in partner-tools; please report it."
+    tell(found, "error", exit=EXIT_BUG)
     ctx.exit(EXIT_BUG)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import Counter
@@ -10,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from partner_tools.cli.output import clean, counted, tell
+from partner_tools.cli.output import clean, counted, is_screen, tell
 from partner_tools.model import Outcome
 
 LINE_EVERY_SECONDS = 10.0
@@ -42,7 +41,7 @@ class Progress:
         self._bar: Any = None
 
     def __enter__(self) -> Self:
-        if self._total and not self._quiet and sys.stderr.isatty():
+        if self._total and not self._quiet and is_screen():
             self._bar = _open_bar(self._total, self._note)
         return self
 
@@ -123,7 +122,7 @@ class Reading:
         with self._lock:
             self._wait = f"{what}; trying again in {max(seconds, 1):.0f} s"
             self._until = self._clock() + seconds
-            if sys.stderr.isatty():
+            if is_screen():
                 self._show(self.line())
             elif not self._quiet:
                 tell(self._wait)
@@ -145,7 +144,7 @@ class Reading:
     def _show(self, line: str) -> None:
         if self._quiet:
             return
-        if sys.stderr.isatty():
+        if is_screen():
             if self._status is None:
                 self._status = _open_status()
             self._status.update(escaped(line))

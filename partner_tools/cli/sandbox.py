@@ -60,7 +60,7 @@ def _announce(told: Mapping[str, Any]) -> None:
         return
     tell("\nserving until Ctrl-C. In another shell, these let the commands come here:")
     for name, text in told["environment"].items():
-        click.echo(f"  {assigned(name, text)}", err=True)
+        tell(f"  {assigned(name, text)}")
     customers = [kind.partition(":")[2] for kind in told["tokens"] if ":" in kind]
     for customer in customers[:1]:
         tell(f"then: {pasteable('partner-tools', 'inventory', '--customer', customer)}")

@@ -65,7 +65,7 @@ class Showing(Onlooker):
         self._run = run
         self.call.breaking_off = self._break_off
         self.call.going_on = self.call.again("resume", run)
-        tell(f"run {run}")
+        tell(f"run {run}", run=run)
 
     def listed(self, tenant: str, devices: int) -> None:
         """Show how far the reading has come, unless the removal's progress is shown."""
