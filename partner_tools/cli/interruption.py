@@ -16,6 +16,8 @@ from partner_tools.workspace.stopping import StopSign
 
 EXIT_INTERRUPTED = 130
 STDERR = 2
+SHOW_CURSOR = "\x1b[?25h"
+"""DECTCEM: a progress bar hides the cursor, and whoever ends at once does not take it away."""
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 """The terminal was closed, or the connection to it was lost; Windows has no such signal."""
 
@@ -65,21 +67,39 @@ def _signals() -> list[signal.Signals]:
 
 
 def _heed(number: int, stop: StopSign, last_words: Callable[[], str | None]) -> None:
+    if stop.is_set() and number == HANGUP:  # a closed terminal says it twice: shell, then kernel
+        return
+    _leave_line()
     if stop.is_set():
-        if number == HANGUP:  # a closed terminal says it twice: the shell, then the kernel
-            return
-        _write(last_words())
+        if _understands_escapes():
+            _write(SHOW_CURSOR)
+        if words := last_words():
+            _say(words)
         os._exit(EXIT_INTERRUPTED)
     stop.set()
-    _write("Stopping: answers in flight are awaited; Ctrl-C again ends at once.")
+    _say("Stopping: answers in flight are awaited; Ctrl-C again ends at once.")
 
 
-def _write(line: str | None) -> None:
-    """A line on stderr past its buffer, which the interrupted code may be writing to just now."""
-    if line:
-        with suppress(OSError):
-            os.write(STDERR, f"{as_told(line)}\n".encode())
+def _say(line: str) -> None:
+    _write(f"{as_told(line)}\n")
+
+
+def _write(text: str) -> None:
+    """On stderr past its buffer, which the interrupted code may be writing to just now."""
+    with suppress(OSError):
+        os.write(STDERR, text.encode())
+
+
+def _leave_line() -> None:
+    """Go on below what stands on a terminal's line: a bar or a question, and `^C` behind it."""
+    if os.isatty(STDERR):
+        _write("\n")
+
+
+def _understands_escapes() -> bool:
+    return os.isatty(STDERR) and os.environ.get("TERM") != "dumb"
 
 
 def _end_prompt(_number: int, _frame: FrameType | None) -> None:
+    _leave_line()
     raise KeyboardInterrupt

@@ -24,7 +24,7 @@ from partner_tools.cli.progress import Progress, Reading
 from partner_tools.errors import InputError, Interrupted, PartnerToolsError, ServiceError
 from partner_tools.events import History, State
 from partner_tools.guards import count_removals
-from partner_tools.model import Device, Outcome, Plan, RunId, RunState
+from partner_tools.model import GONE, Device, Outcome, Plan, RunId, RunState
 from partner_tools.plan import counts
 from partner_tools.result import OF_THE_BATCH, DeviceResult, device_line, undelivered
 from partner_tools.workspace.onlooker import Onlooker
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from partner_tools.ledger import Ledger
 
 RESUMABLE = frozenset({RunState.PLANNING, RunState.INTERRUPTED, RunState.STOPPED})
+NOT_STAYING = GONE | {Outcome.PENDING}
 
 
 @dataclass(slots=True)
@@ -186,8 +187,14 @@ class Showing(Onlooker):
 
 
 def _what_can_be_removed(plan: Plan) -> Iterator[str]:
-    """How many rows stay and why; at the end what goes, which is what a question is about."""
-    staying = counts(each.outcome for each in plan.devices if each.outcome is not Outcome.PENDING)
+    """What went before, how many rows stay and why; at the end what goes, and is asked about."""
+    gone = counts(each.outcome for each in plan.devices if each.outcome in GONE)
+    staying = counts(each.outcome for each in plan.devices if each.outcome not in NOT_STAYING)
+    if gone:
+        yield f"done before: {tallied(gone)}"
     if staying:
         yield f"not to be removed: {tallied(staying)}"
-    yield what_it_takes(plan) if count_removals(plan.devices) else "no device can be removed"
+    if count_removals(plan.devices):
+        yield what_it_takes(plan)
+    else:
+        yield "nothing is left to remove" if gone else "no device can be removed"

@@ -68,9 +68,24 @@ def adopt_plan(place: Workplace, plan: Plan, document: Mapping[str, Any], run: R
 
 
 def stored_plan(place: Workplace, run: RunRecord) -> Plan | None:
-    """The plan of a run, None where the run ended before it had one."""
+    """What the plan of a run has left to remove; None where the run ended before it had a plan.
+
+    What is settled by now has its outcome in place of a removal: no limit counts it twice, and
+    nobody is asked for it again.
+    """
     text = place.ledger.plan(run.run)
-    return None if text is None else replace(read_plan(json.loads(text)), run=run.run)
+    if text is None:
+        return None
+    plan = read_plan(json.loads(text))
+    settled = {
+        each.index: each.history.outcome
+        for each in place.ledger.devices(run.run, states={State.SETTLED})
+    }
+    devices = tuple(
+        replace(each, outcome=settled.get(each.index, each.outcome)) for each in plan.devices
+    )
+    customers = counted(devices, plan.customers)
+    return replace(plan, run=run.run, devices=devices, customers=customers)
 
 
 def heed_limits(place: Workplace, plan: Plan, limits: Limits) -> Plan:

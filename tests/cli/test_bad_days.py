@@ -302,6 +302,23 @@ def test_a_stopped_run_is_finished_by_resume(program: Program, sandbox: Sandbox)
     assert deletes(sandbox) >= 4
 
 
+def test_resume_counts_and_asks_for_what_is_left(program: Program, sandbox: Sandbox) -> None:
+    (program.folder / "partner-tools.toml").write_text(
+        "[default.limits]\nmax_devices_per_day = 3\n", encoding="utf-8"
+    )
+    match = {"operation": "delete-device", "serials": ["SN-2", "SN-3"]}
+    refusal = {"kind": "status", "status": 403, "code": 900150}
+    sandbox.behave(with_faults({"match": match, "fault": refusal}))
+    stopped = program.json(*DEREGISTER, program.serials("SN-1", "SN-2", "SN-3"), exit_code=4)
+    sandbox.behave(with_faults())
+
+    resumed = program("resume", stopped["run"])
+
+    assert stopped["counts"] == {"removed": 1, "pending": 2}
+    assert resumed.exit_code == 0, resumed.output
+    assert "done before: 1 removed\n2 devices to be removed" in resumed.stderr
+
+
 def test_resume_of_a_finished_run_shows_it_and_writes_nothing(program: Program) -> None:
     folder = program.folder / "handoff"
     done = program.json(*DEREGISTER, program.serials("SN-1"), "--report", folder)

@@ -158,6 +158,38 @@ def test_a_second_signal_ends_at_once_and_stays_resumable(
     assert set(finished["counts"]) <= {"removed", "absent"}
 
 
+TWICE = """
+import os, signal
+from partner_tools.cli.interruption import heeding
+from partner_tools.workspace.stopping import StopSign
+with heeding(StopSign(), lambda: "go on"):
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("xterm", "\x1b[?25hgo on"), ("dumb", "go on")])
+def test_at_a_terminal_words_begin_a_line_and_the_cursor_comes_back(kind: str, shown: str) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    ended = subprocess.run(
+        [sys.executable, "-c", TWICE],
+        env={**os.environ, "TERM": kind},
+        stderr=theirs,
+        cwd=Path(__file__).parents[2],
+        timeout=60,
+        check=False,
+    )
+    os.close(theirs)
+    lines = os.read(ours, 4096).decode().split("\r\n")
+    os.close(ours)
+
+    assert ended.returncode == 130
+    assert [line[:8] for line in lines[:3]] == ["", "Stopping", ""]
+    assert lines[3:] == [shown, ""]
+
+
 def test_a_run_is_executed_by_one_process_at_a_time(program: Program, sandbox: Sandbox) -> None:
     process = deregister(program)
     wait_for_deletes(sandbox, 2)
