@@ -554,7 +554,7 @@ def _telling(what: str, remedy: str) -> Iterator[None]:
         yield
     except PartnerToolsError:
         raise
-    except (OSError, ValueError, TypeError, msal_extensions.LockError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, msal_extensions.LockError) as error:
         raise AuthError(f"{what} ({type(error).__name__})", remedy=remedy) from error
 
 

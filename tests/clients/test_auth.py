@@ -424,6 +424,16 @@ def test_sign_in_by_device_code_and_what_rests_afterwards(login: Login, store: T
     assert "auth login" in raised.value.remedy
 
 
+@pytest.mark.parametrize("life", ["1e400", '"soon"', "[]", "{}"])
+def test_a_life_that_is_no_number_of_seconds_is_told_in_words(login: Login, life: str) -> None:
+    """msal makes an integer of whatever it is."""
+    body = f'{{"access_token": "a.b.c", "token_type": "Bearer", "expires_in": {life}}}'
+    login.replies["/token"] = [answer(200, body.encode())]
+
+    with pytest.raises(errors.AuthError, match="no token could be had"):
+        app_only(login.app(), Secret("hush"), door=login.door()).token()
+
+
 @needs_no_store
 def test_polling_slows_down_when_it_is_told_to(login: Login, store: TokenStore) -> None:
     slow_down = answer(400, b'{"error": "slow_down"}')
