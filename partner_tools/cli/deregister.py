@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from partner_tools.cli import completing
 from partner_tools.cli.batch import load_batch
 from partner_tools.cli.conduct import conclude
 from partner_tools.cli.options import (
@@ -22,7 +23,7 @@ from partner_tools.workspace.conduct import Wishes
 
 
 @command("deregister")
-@click.argument("batch", required=False, metavar="[BATCH]")
+@click.argument("batch", required=False, metavar="[BATCH]", shell_complete=completing.files)
 @click.option(
     "--plan",
     "plan_file",

@@ -7,7 +7,7 @@ import sys
 import click
 
 from partner_tools.cli.interruption import heeding
-from partner_tools.cli.options import output_options
+from partner_tools.cli.options import customer_option, output_options
 from partner_tools.cli.output import clean, fitted, print_json, print_line, say, styled
 from partner_tools.cli.program import Call, command
 from partner_tools.model import PARTNER_CHANNELS, ChannelName
@@ -31,7 +31,7 @@ WHICH_OEM = (
     type=click.Choice([name.value for name in PARTNER_CHANNELS]),
     help="Channel to check. [default: the profile's, else partner-center]",
 )
-@click.option("--customer", help="Also check access to this customer.")
+@customer_option("Also check access to this customer.")
 @output_options
 def doctor(call: Call, via: str | None, customer: str | None) -> int:
     """Check configuration, ledger, sign-in and access, and say the one next step.

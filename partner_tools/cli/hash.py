@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from partner_tools.cli import completing
 from partner_tools.cli.batch import open_batch, sentence, show_problems
 from partner_tools.cli.help import Whole
 from partner_tools.cli.options import OutputFile, output_options
@@ -37,7 +38,7 @@ def hash_() -> None:
 
 
 @command("decode")
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", shell_complete=completing.files)
 @output_options
 def decode(call: Call, file: str) -> int:
     """Show what a hardware hash says of its machine: FILE holds one a line, - is standard input.
@@ -71,7 +72,7 @@ def decode(call: Call, file: str) -> int:
 
 
 @command("check")
-@click.argument("batch", metavar="BATCH")
+@click.argument("batch", metavar="BATCH", shell_complete=completing.files)
 @click.option(
     "--repaired",
     type=OutputFile(),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from partner_tools.cli.options import Moment, OutputFile, output_options
+from partner_tools.cli.options import Moment, OutputFile, customer_option, output_options
 from partner_tools.cli.output import counted, print_json, print_line, print_table, tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.showing import Showing
@@ -33,7 +34,7 @@ COLUMNS = (
 
 
 @command("inventory")
-@click.option("--customer", help="Customer: tenant id or default domain.")
+@customer_option("Customer: tenant id or default domain.")
 @click.option(
     "-o",
     "file",
@@ -73,10 +74,12 @@ def inventory(call: Call, customer: str | None, file: Path | None, **filters: An
     whole = len(estate.registrations)
     if not whole:
         tell("Partner Center shows no device of this customer")
+    batches = {each.target.batch_id for each in estate.registrations}
     estate = narrowed(estate, EstateFilter(**filters))
     left = len(estate.registrations)
     if left < whole:
-        tell(f"{left} of {counted(whole, 'device')}{'' if left else '; leave out a filter'}")
+        hint = "" if left else f"; {_other_filter(filters['batch'], batches)}"
+        tell(f"{left} of {counted(whole, 'device')}{hint}")
     if file is not None:
         from partner_tools.private_file import write_private
 
@@ -85,6 +88,14 @@ def inventory(call: Call, customer: str | None, file: Path | None, **filters: An
     else:
         _print(call.output, estate)
     return 0
+
+
+def _other_filter(batch: str | None, batches: Iterable[str]) -> str:
+    """What to do where the filters left no device."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(batch, batches, n=1) if batch and batch not in batches else []
+    return f"did you mean the batch {near[0]!r}?" if near else "leave out a filter"
 
 
 def _print(output: str, estate: Estate) -> None:

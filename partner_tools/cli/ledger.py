@@ -10,7 +10,7 @@ import click
 
 from partner_tools.cli.help import Whole
 from partner_tools.cli.interruption import agree
-from partner_tools.cli.options import LedgerAddress, Moment, output_options
+from partner_tools.cli.options import LedgerAddress, Moment, customer_option, output_options
 from partner_tools.cli.output import clean, counted, print_document, say, tell, without_password
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.signing import default_key_file, require_terminal, unlock_key
@@ -94,7 +94,7 @@ def verify(
 
 @command("export")
 @click.option("--run", help="Only this run.")
-@click.option("--customer", help="Only this customer: tenant id or domain.")
+@customer_option("Only this customer: tenant id or domain.")
 @click.option("--since", type=Moment(), help="Only events since then (UTC).")
 @click.option("--until", type=Moment(), help="Only events before then (UTC).")
 @click.option(

@@ -149,6 +149,13 @@ def take_common(given: dict[str, Any]) -> Common:
 COMMON_NAMES = ("config", "profile", "ledger", "log_format", "verbose", "quiet")
 
 
+def customer_option(about: str) -> Callable[[Command], Command]:
+    """`--customer`, which a shell completes with the domains that the ledger knows."""
+    from partner_tools.cli.completing import customers
+
+    return click.option("--customer", help=about, shell_complete=customers)
+
+
 def batch_options(command: Command) -> Command:
     """Add what names the batch, its channel and its customer."""
     from partner_tools.model import PARTNER_CHANNELS, Reason
@@ -160,7 +167,7 @@ def batch_options(command: Command) -> Command:
                 type=click.Choice([name.value for name in PARTNER_CHANNELS]),
                 help="Channel to use.",
             ),
-            click.option("--customer", help="Customer: tenant id or default domain."),
+            customer_option("Customer: tenant id or default domain."),
             click.option("--batch-id", help="The batch's own id, for files that cannot say it."),
             click.option(
                 "--reason",

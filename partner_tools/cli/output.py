@@ -26,7 +26,7 @@ LONGEST_WORD = 16
 """Where not every word fits, a column has room for its longest up to this."""
 _PIECES = re.compile(r"(?:`[^`]*`|\S)+")
 """What a line is broken between: words, and commands in backticks as a whole."""
-_TYPED = re.compile(r"\s*(?:next: |\$ )?partner-tools\s")
+_TYPED = re.compile(r"\s*(?:(?:next: |\$ )?partner-tools\s|export \w+=|\$env:\w)")
 """Lines that are a command to paste: those are broken by nobody but the terminal."""
 
 
@@ -158,22 +158,38 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str | None]]) ->
 
     shown = [tuple(clean(cell or "").replace("\n", " ") for cell in row) for row in rows]
     if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
-        from rich.cells import cell_len
         from rich.console import Console  # 66 of the 980 ms of processor that `runs` takes
 
         console = Console(file=sys.stdout, soft_wrap=False)
-        columns = list(zip(headers, *shown, strict=True))
-        for longest in (console.width, LONGEST_WORD):
-            least = [_least(name, cells, longest) for name, *cells in columns]
-            room = console.width - 2 * (len(headers) - 1)
-            if sum(least) <= room:
-                widths = shared(room, least, [max(map(cell_len, column)) for column in columns])
-                console.print(_table(headers, shown, widths))
-                return
-        sys.stdout.writelines(f"{line}\n" for line in _blocks(headers, shown, console.width))
+        widths = _widths(list(zip(headers, *shown, strict=True)), console.width)
+        if widths is None:
+            sys.stdout.writelines(f"{line}\n" for line in _blocks(headers, shown, console.width))
+        else:
+            console.print(_table(headers, shown, widths))
         return
     # Not by click, which takes a pipe in ASCII for a mistake and writes UTF-8 into it.
     sys.stdout.writelines(f"{line}\n" for line in _aligned(headers, shown))
+
+
+def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int] | None:
+    """The widths of the lowest table: with all words whole, or without. None: none fits."""
+    from rich.cells import cell_len
+
+    wanted = [max(map(cell_len, column)) for column in columns]
+    room = width - 2 * (len(columns) - 1)
+    leasts = (
+        [_least(name, cells, most) for name, *cells in columns] for most in (width, LONGEST_WORD)
+    )
+    found = [shared(room, least, wanted) for least in leasts if sum(least) <= room]
+
+    def height(widths: Sequence[int]) -> int:
+        rows = zip(*columns, strict=True)
+        return sum(
+            max(-(-cell_len(cell) // each) for cell, each in zip(row, widths, strict=True))
+            for row in rows
+        )
+
+    return min(found, key=height, default=None)
 
 
 def shared(room: int, least: Sequence[int], wanted: Sequence[int]) -> list[int]:

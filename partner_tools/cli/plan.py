@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from partner_tools.cli import completing
 from partner_tools.cli.deregister import deregister_batch
 from partner_tools.cli.options import OutputFile, batch_options, result_options
 from partner_tools.cli.program import Call, command
@@ -14,7 +15,7 @@ from partner_tools.workspace.conduct import Wishes
 
 
 @command("plan")
-@click.argument("batch", metavar="BATCH")
+@click.argument("batch", metavar="BATCH", shell_complete=completing.files)
 @click.option(
     "-o",
     "plan_to",

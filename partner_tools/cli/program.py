@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import update_wrapper
 from itertools import zip_longest
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from partner_tools.cli.commands import load, sections
+from partner_tools.cli.commands import SUMMARIES, load, sections
 from partner_tools.cli.help import OwnFirst, Whole
 from partner_tools.cli.options import Common, common, take_common
 from partner_tools.cli.output import (
@@ -33,6 +33,9 @@ from partner_tools.errors import (
     UnsaidError,
 )
 from partner_tools.workspace.stopping import StopSign
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 EXIT_BUG = 1
 NO_ROOM_RULE = "no-room"
@@ -80,6 +83,14 @@ class Program(Whole):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load the command of this name."""
         return load(cmd_name) if cmd_name in self.commands else None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands with their whole summaries, without loading one."""
+        from click.shell_completion import CompletionItem
+
+        named = (name for name in self.commands if name.startswith(incomplete))
+        offered = [CompletionItem(name, help=SUMMARIES[name]) for name in named]
+        return [*offered, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the summaries in the order of the work, without loading a command."""

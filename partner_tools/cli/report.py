@@ -8,14 +8,15 @@ from typing import Any
 
 import click
 
-from partner_tools.cli.options import FORMAT_CHOICES, Moment
+from partner_tools.cli import completing
+from partner_tools.cli.options import FORMAT_CHOICES, Moment, customer_option
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.wiring import opened
 
 
 @command("report")
-@click.argument("run", metavar="[RUN]", required=False)
+@click.argument("run", metavar="[RUN]", required=False, shell_complete=completing.runs)
 @click.option(
     "-o",
     "folder",
@@ -37,7 +38,7 @@ from partner_tools.cli.wiring import opened
 )
 @click.option("--since", type=Moment(), help="With --summary: only runs that began since (UTC).")
 @click.option("--until", type=Moment(), help="With --summary: only runs that began before (UTC).")
-@click.option("--customer", help="With --summary: only this customer, by tenant id or domain.")
+@customer_option("With --summary: only this customer, by tenant id or domain.")
 def report(
     call: Call, run: str | None, folder: Path, formats: tuple[str, ...], **summary: Any
 ) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from partner_tools.cli import completing
 from partner_tools.cli.interruption import agree
 from partner_tools.cli.options import OutputFile, guard_options
 from partner_tools.cli.output import clean, counted, tell
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @command("restore")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=completing.runs)
 @click.option(
     "-o",
     "file",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from partner_tools.cli import completing
 from partner_tools.cli.conduct import conclude
 from partner_tools.cli.options import guard_options, result_options
 from partner_tools.cli.program import Call, command
@@ -14,7 +15,7 @@ from partner_tools.cli.wiring import opened
 
 
 @command("resume")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=completing.runs)
 @guard_options
 @result_options
 def resume(call: Call, run: str, yes: bool, max_devices: int | None, junit: Path | None) -> int:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from partner_tools.cli.options import Moment, output_options
+from partner_tools.cli import completing
+from partner_tools.cli.options import Moment, customer_option, output_options
 from partner_tools.cli.output import (
     print_filled_columns,
     print_json,
@@ -32,8 +33,8 @@ WATCH_SECONDS = 2.0
 
 
 @command("runs")
-@click.argument("words", metavar="[RUN | cancel RUN]", nargs=-1)
-@click.option("--customer", help="Only runs of this customer: tenant id or domain.")
+@click.argument("words", metavar="[RUN | cancel RUN]", nargs=-1, shell_complete=completing.runs)
+@customer_option("Only runs of this customer: tenant id or domain.")
 @click.option(
     "--state",
     type=click.Choice([state.value for state in RunState]),

@@ -6,11 +6,12 @@ import json
 
 import click
 
+from partner_tools.cli import completing
 from partner_tools.cli.program import Call, command
 
 
 @command("schema")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completing.schemas)
 def schema(_call: Call, name: str | None) -> None:
     """List the JSON Schemas, or print one.
 

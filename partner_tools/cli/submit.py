@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from partner_tools.cli import completing
 from partner_tools.cli.batch import load_batch
 from partner_tools.cli.interruption import asking
 from partner_tools.cli.options import (
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @command("submit")
-@click.argument("batch", metavar="BATCH")
+@click.argument("batch", metavar="BATCH", shell_complete=completing.files)
 @batch_options
 @guard_options
 @click.option(

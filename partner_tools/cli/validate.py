@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from partner_tools.cli import completing
 from partner_tools.cli.batch import open_batch, sentence
-from partner_tools.cli.options import output_options
+from partner_tools.cli.options import customer_option, output_options
 from partner_tools.cli.output import counted, print_json, print_line, say
 from partner_tools.cli.program import Call, command
 from partner_tools.model import PARTNER_CHANNELS, Problem, Severity
@@ -13,13 +14,15 @@ from partner_tools.workspace import batches as batches_
 
 
 @command("validate", logs=False)
-@click.argument("batches", nargs=-1, required=True, metavar="BATCH...")
+@click.argument(
+    "batches", nargs=-1, required=True, metavar="BATCH...", shell_complete=completing.files
+)
 @click.option(
     "--via",
     type=click.Choice([name.value for name in PARTNER_CHANNELS]),
     help="Check what this channel needs besides.",
 )
-@click.option("--customer", help="Customer where the files name none.")
+@customer_option("Customer where the files name none.")
 @output_options
 def validate(call: Call, batches: tuple[str, ...], via: str | None, customer: str | None) -> int:
     """Check batches against the schemas and the field rules; nothing is sent.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from partner_tools.cli.options import Moment, result_options
+from partner_tools.cli import completing
+from partner_tools.cli.options import Moment, customer_option, result_options
 from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
 from partner_tools.model import GONE
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @command("verify")
-@click.argument("run", metavar="[RUN]", required=False)
+@click.argument("run", metavar="[RUN]", required=False, shell_complete=completing.runs)
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--since", type=Moment(), help="With --outstanding: only runs that began since (UTC)."
 )
-@click.option("--customer", help="With --outstanding: only this customer, by tenant id or domain.")
+@customer_option("With --outstanding: only this customer, by tenant id or domain.")
 @click.option(
     "--remind",
     type=click.Path(path_type=Path, file_okay=False),

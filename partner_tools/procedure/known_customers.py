@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from partner_tools.errors import InputError
 from partner_tools.json_forms import read_customer
@@ -35,8 +35,7 @@ def tenant_of(ledger: Ledger, named: str) -> str:
             return wanted
         if wanted == (customer.domain or "").casefold():
             return customer.tenant_id
-    names = sorted({name for one in known for name in (one.domain, one.tenant_id) if name})
-    near = difflib.get_close_matches(wanted, names, n=3)
+    near = _near(wanted, known)
     raise InputError(
         f"no run of this ledger has a customer {named!r}"
         + (f"; did you mean {', '.join(near)}?" if near else ""),
@@ -59,6 +58,21 @@ def _known(ledger: Ledger) -> Iterator[Customer]:
         yield from by_run[record.run]
         if not any(each.domain for each in by_run[record.run]):
             yield from customers_of(ledger, record).values()
+
+
+def _near(wanted: str, known: Iterable[Customer]) -> list[str]:
+    """The domains, or tenant ids, of customers that are nearly called so; three at most.
+
+    What all tenants of Microsoft end with makes no two of them alike.
+    """
+    called = {
+        text.casefold().partition(".")[0]: one.domain or one.tenant_id
+        for one in known
+        for text in (one.tenant_id, one.name, one.domain)
+        if text
+    }
+    near = difflib.get_close_matches(wanted.partition(".")[0], called, n=3)
+    return list(dict.fromkeys(called[each] for each in near))
 
 
 def _all_of(record: RunRecord, planned: Sequence[Customer]) -> tuple[Customer, ...]:

@@ -247,6 +247,16 @@ def test_runs_are_told_apart_by_their_customers(program: Program) -> None:
     assert f" {min(CONTOSO, FABRIKAM)} +1 " in program("runs").stdout
 
 
+@pytest.mark.parametrize("slip", ["contosso.onmicrosoft.com", "Contosos", "contoso"])
+def test_a_customer_of_runs_that_is_nearly_there_is_suggested(program: Program, slip: str) -> None:
+    remove(program, "SN-0")
+    remove(program, "F-0", of="fabrikam.example")
+
+    result = program("runs", "--customer", slip)
+
+    assert (result.exit_code, f"did you mean {DOMAIN}?" in result.stderr) == (3, True)
+
+
 def test_an_empty_ledger_says_so_and_not_an_empty_table(program: Program) -> None:
     result = program("runs")
 
@@ -262,6 +272,28 @@ def test_help_lists_every_command_once_and_cuts_nothing_off() -> None:
     listed = [name for rows in sections().values() for name, _ in rows]
     assert sorted(listed) == sorted(SUMMARIES)
     assert "..." not in result.stdout.split("The work:")[1]
+
+
+def completed(program: Program, typed: str) -> list[str]:
+    """What bash is offered for the last word."""
+    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split(" ")) - 1)}
+    environment = {**program.environment, **asked, "_PARTNER_TOOLS_COMPLETE": "bash_complete"}
+    return Program(program.folder, environment)().stdout.split()
+
+
+def test_runs_customers_schemas_and_files_are_completed(program: Program) -> None:
+    absent = program.folder / "absent.db"
+    assert completed(program, "partner-tools runs ") == []
+    remove(program, "SN-0")
+    (run,) = (each["run"] for each in program.json("runs")["runs"])
+
+    assert completed(program, "partner-tools resume 20") == [f"plain,{run}"]
+    assert completed(program, "partner-tools runs --customer CON") == [f"plain,{DOMAIN}"]
+    assert completed(program, "partner-tools schema han") == ["plain,handoff"]
+    assert completed(program, "partner-tools deregister ./re") == ["file,./re"]
+    assert completed(program, f"partner-tools runs --ledger {absent} 20") == []
+    assert completed(program, "partner-tools --config absent.toml runs 20") == []
+    assert not absent.exists()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])

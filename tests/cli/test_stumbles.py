@@ -21,7 +21,7 @@ DOMAIN = "contoso.onmicrosoft.com"
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    seed = world(customer({"B": [{"serialNumber": f"SN-{number}"} for number in range(4)]}))
+    seed = world(customer({"Batch": [{"serialNumber": f"SN-{number}"} for number in range(4)]}))
     with Sandbox(seed_from(seed)) as running:
         yield running
 
@@ -71,6 +71,11 @@ def test_what_is_not_said_is_asked_for_with_the_usage_of_its_command(program: Pr
         (("ledger", "verify", "--export", "x", "--signed-by", "me"), 2, "a public key"),
         (("ledger", "export", "--customer", "nobody.example"), 3, "has a customer 'nobody"),
         (("inventory", "--customer", DOMAIN, "--serial", "GHOST"), 0, "leave out a filter"),
+        (
+            ("inventory", "--customer", DOMAIN, "--batch", "Bath"),
+            0,
+            "did you mean the batch 'Batch'",
+        ),
     ],
 )
 def test_a_stumble_is_followed_by_what_to_do(
