@@ -14,8 +14,9 @@ from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 
 from partner_tools.model import Customer
-from partner_tools.outstanding import HOMES, Owner, Status, StepId
+from partner_tools.outstanding import HOMES, Status, StepId
 from partner_tools.report.guide import GUIDE
+from partner_tools.report.words import OWNERS
 
 ATTACHED_AT_MOST = 10
 """Handoffs of one e-mail: mail servers refuse what is larger than some 20 MB."""
@@ -96,8 +97,7 @@ def name_of(customer: Customer | None) -> str:
 
 
 def _who(step: StepId) -> str:
-    owner: Owner = HOMES[step][1]
-    return owner.value.replace("-", " ")
+    return OWNERS[HOMES[step][1].value]
 
 
 def _address(reminder: Reminder) -> Address | None:
