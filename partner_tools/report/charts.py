@@ -23,10 +23,25 @@ INK = "#000001"
 SERIES = ("#000011", "#000012", "#000013", "#000014")
 """Stand-ins: `templates/summary.css` has a rule for each."""
 
-INCHES_WIDE = 7.2
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How wide a drawing is, in inches, and what fits: letters of a name, and labels below."""
+
+    name: str
+    inches: float
+    letters: int
+    labels: int
+
+
+SIZES = (
+    Size(name="wide", inches=7.2, letters=28, labels=6),
+    Size(name="narrow", inches=4.4, letters=16, labels=4),
+)
+"""Each chart is drawn for a desk and for a phone, and the page's style sheet shows one of them: a
+drawing that is squeezed cannot be read, and one that has to be moved shows two bars as alike."""
 MEASURED = 13
 """Points that room is left for; the page writes smaller, in a font that is not known here."""
-LABELS_AT_MOST = 6
 LEAST_COLUMNS = 9
 """A chart of fewer days leaves room beside them: one day is a bar, and no wall."""
 _KEPT = frozenset(
@@ -46,21 +61,29 @@ class Bars:
 
 def columns(bars: Bars) -> str:
     """Upright bars, for days: labels are thinned out so that they do not touch."""
-    figure, axes = _canvas(2.6)
-    _stack(axes.bar, bars, "bottom")
-    aside = max(0, LEAST_COLUMNS - len(bars.labels)) / 2
-    axes.set_xlim(-0.6 - aside, len(bars.labels) - 0.4 + aside)
-    step = -(-len(bars.labels) // LABELS_AT_MOST)
-    axes.set_xticks(range(0, len(bars.labels), step), bars.labels[::step])
-    axes.yaxis.get_major_locator().set_params(integer=True)
-    return _svg(figure, bars.title)
+    return "".join(_columns(bars, size) for size in SIZES)
 
 
 def rows(bars: Bars) -> str:
     """Bars that lie, for names, the first one on top, each with its sum at its end."""
-    figure, axes = _canvas(0.7 + 0.36 * len(bars.labels))
+    return "".join(_rows(bars, size) for size in SIZES)
+
+
+def _columns(bars: Bars, size: Size) -> str:
+    figure, axes = _canvas(size, 2.6)
+    _stack(axes.bar, bars, "bottom")
+    aside = max(0, LEAST_COLUMNS - len(bars.labels)) / 2
+    axes.set_xlim(-0.6 - aside, len(bars.labels) - 0.4 + aside)
+    step = -(-len(bars.labels) // size.labels)
+    axes.set_xticks(range(0, len(bars.labels), step), bars.labels[::step])
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    return _svg(figure, bars.title, size)
+
+
+def _rows(bars: Bars, size: Size) -> str:
+    figure, axes = _canvas(size, 0.7 + 0.36 * len(bars.labels))
     _stack(axes.barh, bars, "left")
-    names = [_short(visible(label)) for label in bars.labels]
+    names = [_short(visible(label), size.letters) for label in bars.labels]
     # A name with two dollar signs is a name and no formula.
     axes.set_yticks(range(len(bars.labels)), names, parse_math=False)
     axes.invert_yaxis()
@@ -74,10 +97,10 @@ def rows(bars: Bars) -> str:
             va="center",
             fontsize=MEASURED,
         )
-    return _svg(figure, bars.title)
+    return _svg(figure, bars.title, size)
 
 
-def _canvas(inches_high: float) -> tuple[Figure, Any]:
+def _canvas(size: Size, inches_high: float) -> tuple[Figure, Any]:
     try:
         from matplotlib.figure import Figure as Canvas
     except ImportError as error:
@@ -86,7 +109,7 @@ def _canvas(inches_high: float) -> tuple[Figure, Any]:
             rule="no-charts",
             remedy="pip install 'partner-tools[charts]'",
         ) from error
-    figure = Canvas(figsize=(INCHES_WIDE, inches_high), layout="constrained")
+    figure = Canvas(figsize=(size.inches, inches_high), layout="constrained")
     axes = figure.add_subplot()
     figure.patch.set_visible(False)
     axes.patch.set_visible(False)
@@ -103,7 +126,7 @@ def _stack(draw: Any, bars: Bars, edge: str) -> None:
         before = [sum(pair) for pair in zip(before, values, strict=True)]
 
 
-def _svg(figure: Figure, title: str) -> str:
+def _svg(figure: Figure, title: str, size: Size) -> str:
     """The drawing as an element for a page, named for those who do not see it."""
     import matplotlib as mpl
 
@@ -118,8 +141,9 @@ def _svg(figure: Figure, title: str) -> str:
     body = re.sub(r' id="[\w.]+_[0-9]+"', "", body)  # several drawings share a page
     box = re.search(r'viewBox="([^"]*)"', text)
     named = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    size = box[1] if box else "0 0 1 1"
-    return f'<svg role="img" aria-label="{named}" viewBox="{size}">{body}</svg>'
+    seen = box[1] if box else "0 0 1 1"
+    opening = f'<svg role="img" class="{size.name}" aria-label="{named}" viewBox="{seen}">'
+    return f"{opening}{body}</svg>"
 
 
 def _attributes(style: str) -> str:
@@ -130,5 +154,5 @@ def _attributes(style: str) -> str:
     )
 
 
-def _short(label: str) -> str:
-    return label if len(label) <= 28 else f"{label[:27]}…"
+def _short(label: str, letters: int) -> str:
+    return label if len(label) <= letters else f"{label[: letters - 1]}…"

@@ -77,7 +77,8 @@ def test_the_page_loads_nothing_and_runs_nothing(ledger: Ledger, tmp_path: Path)
     assert " style=" not in page  # the content security policy would drop it
     assert "@import" not in page and "url(http" not in page
     assert not re.findall(r'\b(?:src|href)="(?!#)', page)
-    assert page.count('<svg role="img"') == 3
+    assert page.count('<svg role="img" class="wide"') == 3
+    assert page.count('<svg role="img" class="narrow"') == 3
     assert "Contoso $a$" in page
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
