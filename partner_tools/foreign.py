@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
+from collections.abc import Iterator
 from typing import Any, Final
+from unicodedata import category
 
 DEPTH: Final = 32
 """Objects and lists within each other; a handoff, the deepest of our documents, has nine."""
 TOML_CHARACTERS: Final = 1_048_576
 """A configuration or a wire profile. Those of ours have 2,000."""
+_BREAKS: Final = re.compile(r"[\n\r\t]")
 
 
 class ForeignError(ValueError):
@@ -41,6 +45,20 @@ def read_json(content: bytes) -> Any:
     return value
 
 
+def read_shown_json(content: bytes) -> Any:
+    """The value of a JSON text that an editor shows as it is: what `shown_plainly` wrote.
+
+    Raises ForeignError as `read_json` does, and where a character hides or turns its neighbours.
+    """
+    value = read_json(content)
+    hidden = next(_hidden(content.decode("utf-8-sig")), None)
+    if hidden is not None:
+        raise ForeignError(
+            f"it holds the character U+{ord(hidden):04X}, which an editor does not show as it is"
+        )
+    return value
+
+
 def read_toml(text: str) -> dict[str, Any]:
     """The tables of a TOML text.
 
@@ -62,10 +80,19 @@ def shown_plainly(text: str) -> str:
     What cannot be printed stands as its escape: bidirectional marks, zero-width characters, and
     what is not Unicode. The value that is read from it is the same.
     """
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() or character == "\n" else _escaped(character)
         for character in text
     )
+
+
+def _hidden(text: str) -> Iterator[str]:
+    """What neither leaves a mark nor room where it stands; wide and narrow spaces do."""
+    for piece in _BREAKS.split(text):
+        if not piece.isprintable():
+            yield from (each for each in piece if not each.isprintable() and category(each) != "Zs")
 
 
 def _escaped(character: str) -> str:

@@ -227,3 +227,5 @@ class Plan:
     """The account that planned, as the operating system knew it."""
     notes: tuple[str, ...] = field(default=())
     """What a reviewer has to know besides: identifiers that were derived, assumptions of a wire."""
+    is_foreign: bool = False
+    """It came in a file that the ledger at hand did not make: its age is its own word."""

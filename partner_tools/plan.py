@@ -149,20 +149,50 @@ def contradictions(identity: Identity, found: Registration) -> tuple[str, ...]:
     )
 
 
-def changed(planned: PlannedDevice, now: Index) -> str | None:
-    """Why a device of an old plan is not what it was, or None where it still is.
+def is_named(identity: Identity, found: Registration) -> bool:
+    """Whether this is the registration that the row names, as far as both say."""
+    if contradictions(identity, found):
+        return False
+    if identity.serial_number:
+        return found.serial_number is not None
+    return bool(identity.product_key_id and found.product_key_id)
+
+
+def changes(devices: Iterable[PlannedDevice], now: Mapping[TenantId, Index]) -> Mapping[int, str]:
+    """Why devices of a plan are not what it says, by index; only those that are not."""
+    spelled = {
+        tenant: {_spelling(found.target): found for found in known.estate.registrations}
+        for tenant, known in now.items()
+    }
+    reasons = {
+        each.index: _changed(each, now[each.customer], spelled[each.customer])
+        for each in devices
+        if each.customer is not None
+    }
+    return {position: why for position, why in reasons.items() if why is not None}
+
+
+def _changed(planned: PlannedDevice, now: Index, spelled: Mapping[str, Registration]) -> str | None:
+    """Why a device of a plan is not what the plan says, or None where it is.
 
     A registration that is simply gone has not changed: its removal will be answered with `absent`.
+    One whose id is listed in another spelling is not gone.
     """
     if planned.target is None or planned.found is None:
         return None
     same_place = now.by_target.get(planned.target)
     if same_place:
-        return _difference(planned.found, same_place)
+        return _difference(planned, same_place)
     elsewhere = match(planned.device.identity, now)
-    if elsewhere:
-        return f"it is registered under another id now: {_places([elsewhere[0].target])}"
-    return None
+    respelled = spelled.get(_spelling(planned.target))
+    other = elsewhere[0] if elsewhere else respelled
+    return f"it is registered under another id now: {_places([other.target])}" if other else None
+
+
+def _spelling(target: Target) -> str:
+    """What is left of an id in every form in which .NET reads a GUID
+    (https://learn.microsoft.com/dotnet/api/system.guid.parse, read 2026-11)."""
+    return "".join(filter(str.isalnum, target.device_id)).casefold()
 
 
 def is_held(planned: PlannedDevice, held: Collection[str]) -> bool:
@@ -188,13 +218,16 @@ def held_back(planned: PlannedDevice) -> PlannedDevice:
     )
 
 
-def _difference(before: Registration, now: Registration) -> str | None:
-    if before.serial_number == now.serial_number:
-        return None
-    return (
-        f"its serial number was {before.serial_number!r} in the plan "
-        f"and is {now.serial_number!r} now"
-    )
+def _difference(planned: PlannedDevice, now: Registration) -> str | None:
+    before = planned.found
+    if before is not None and before.serial_number != now.serial_number:
+        return (
+            f"its serial number was {before.serial_number!r} in the plan "
+            f"and is {now.serial_number!r} now"
+        )
+    if not is_named(planned.device.identity, now):
+        return "what is registered there now is not what the row names"
+    return None
 
 
 def _grouped(

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from partner_tools.model import ChannelName, Identity, Outcome, Plan, PlannedDevice, Registration
-from partner_tools.plan import contradictions, counts
+from partner_tools.model import ChannelName, Outcome, Plan, PlannedDevice
+from partner_tools.plan import counts, is_named
 
 
 def disagreements(plan: Plan, said: Mapping[str, int]) -> Iterator[str]:
@@ -46,7 +46,7 @@ def _about_targets(plan: Plan) -> Iterator[str]:
         if each.customer is None or each.target is None or each.found is None:
             yield f"row {row} does not say which registration would be removed"
             continue
-        if not _is_named(each.device.identity, each.found):
+        if not is_named(each.device.identity, each.found):
             yield f"row {row} names another device than the one that would be removed"
         first = rows.setdefault((each.customer, each.target), row)
         if first != row:
@@ -55,11 +55,3 @@ def _about_targets(plan: Plan) -> Iterator[str]:
 
 def _removals(plan: Plan) -> Iterator[PlannedDevice]:
     return (each for each in plan.devices if each.outcome is Outcome.PENDING)
-
-
-def _is_named(identity: Identity, found: Registration) -> bool:
-    if contradictions(identity, found):
-        return False
-    if identity.serial_number:
-        return found.serial_number is not None
-    return bool(identity.product_key_id and found.product_key_id)

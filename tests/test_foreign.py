@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_tools.foreign import DEPTH, ForeignError, read_json, read_toml, shown_plainly
+from partner_tools.foreign import (
+    DEPTH,
+    ForeignError,
+    read_json,
+    read_shown_json,
+    read_toml,
+    shown_plainly,
+)
 
 HIDDEN = "\u202e\u2066\u200b\u2028\ufeff\x1b"
 
@@ -23,7 +30,21 @@ def test_what_an_editor_shows_is_what_is_read() -> None:
 
     assert "B\u00fcro" in shown
     assert not set(HIDDEN) & set(shown)
-    assert read_json(shown.encode()) == json.loads(text)
+    assert read_json(shown.encode()) == read_shown_json(shown.encode()) == json.loads(text)
+    for hidden in HIDDEN.rstrip("\x1b"):  # which JSON never holds as it is
+        with pytest.raises(ForeignError):
+            read_shown_json(
+                json.dumps({"name": f"B\u00fcro {hidden}"}, ensure_ascii=False).encode()
+            )
+    with pytest.raises(ForeignError, match="U\\+202E"):
+        read_shown_json('["a\u202eb"]'.encode())
+
+
+def test_layout_and_wide_spaces_hide_nothing() -> None:
+    """Somebody may have formatted a plan, which leaves its digest as it was."""
+    assert read_shown_json('\ufeff{\r\n\t"name": "a\u00a0\u3000b"\r\n}'.encode()) == {
+        "name": "a\u00a0\u3000b"
+    }
 
 
 @given(st.dictionaries(st.text(), st.text(), max_size=4))

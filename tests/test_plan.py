@@ -19,7 +19,7 @@ from partner_tools.model import (
     Target,
     TenantId,
 )
-from partner_tools.plan import Unserved, changed, counts, customers_of, index, notes_on, resolve
+from partner_tools.plan import Unserved, changes, counts, customers_of, index, notes_on, resolve
 
 TENANT = TenantId("8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21")
 CONTOSO = Customer(tenant_id=TENANT, domain="contoso.onmicrosoft.com")
@@ -194,16 +194,19 @@ def test_counts_and_customers_say_how_much_goes() -> None:
         ((), None),
         ((found("d1", "OTHER"),), "serial number was 'PF1ABC'"),
         ((found("d9", "PF1ABC", batch="B7"),), "another id"),
+        ((found("D-1", "OTHER"),), "another id"),
+        ((found("d1", "PF1ABC", product_key_id="3305670000021"),), "not what the row names"),
     ],
 )
-def test_a_device_of_an_old_plan_that_changed_is_told(
+def test_a_device_of_a_plan_that_is_not_what_it_says_is_told(
     now: tuple[Registration, ...], reason: str | None
 ) -> None:
-    (planned,) = plan([row(serial_number="PF1ABC")], *ESTATE)
+    named = row(serial_number="PF1ABC", product_key_id="3305670000007")
+    (planned,) = plan([named], *ESTATE)
 
-    why = changed(planned, index(estate(*now)))
+    told = changes([planned], {TENANT: index(estate(*now))})
 
-    assert (why is None) if reason is None else (why is not None and reason in why)
+    assert not told if reason is None else reason in told[0]
 
 
 serials = st.text(alphabet="AaBb01 ", min_size=1, max_size=3)

@@ -43,7 +43,7 @@ from partner_tools.model import (
 from partner_tools.plan import (
     Draft,
     Index,
-    changed,
+    changes,
     contradictions,
     customers_of,
     index,
@@ -116,13 +116,12 @@ class PartnerCenterChannel:
         )
 
     def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
-        """Why devices of an old plan are not what they were, by index; only those that changed."""
+        """Why devices of a plan are not what it says, by index; only those that are not."""
         tenants = dict.fromkeys(each.customer for each in devices if each.customer)
-        known = {tenant: index(self.estate(Customer(tenant_id=tenant))) for tenant in tenants}
-        reasons = {
-            each.index: changed(each, known[each.customer]) for each in devices if each.customer
-        }
-        return {position: why for position, why in reasons.items() if why is not None}
+        return changes(
+            devices,
+            {tenant: index(self.estate(Customer(tenant_id=tenant))) for tenant in tenants},
+        )
 
     def customer(self, named: str) -> Customer:
         """The customer that a tenant GUID or a domain names.

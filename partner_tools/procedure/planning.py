@@ -11,7 +11,7 @@ from typing import Any
 from partner_tools.events import Event, Kind, State
 from partner_tools.guards import LIMIT, Limits, check, counted
 from partner_tools.json_forms import customer_document, found_document, target_document
-from partner_tools.ledger import RunRecord, read_kit, write_kit
+from partner_tools.ledger import RunRecord, UnknownRunError, is_run_id, read_kit, write_kit
 from partner_tools.model import Outcome, Plan, PlannedDevice, RunId
 from partner_tools.plan import Draft, counts
 from partner_tools.plan_file import plan_document, read_plan
@@ -62,9 +62,21 @@ def adopt_plan(place: Workplace, plan: Plan, document: Mapping[str, Any], run: R
 
     Its restore kit comes along where it was planned with this ledger.
     """
+    is_foreign = _is_foreign(place, plan, document["digest"])
     store_plan(place, replace(plan, run=run), document)
-    write_kit(place.private_folder, run, read_kit(place.private_folder, plan.run))
-    return replace(plan, run=run)
+    kit = () if is_foreign else read_kit(place.private_folder, plan.run)
+    write_kit(place.private_folder, run, kit)
+    return replace(plan, run=run, is_foreign=is_foreign)
+
+
+def _is_foreign(place: Workplace, plan: Plan, digest: str | None) -> bool:
+    """Whether this ledger did not make the plan: whoever made a file can say any time and run."""
+    if not is_run_id(plan.run):
+        return True
+    try:
+        return place.ledger.run(plan.run).plan_digest != digest
+    except UnknownRunError:
+        return True
 
 
 def stored_plan(place: Workplace, run: RunRecord) -> Plan | None:
@@ -84,8 +96,13 @@ def stored_plan(place: Workplace, run: RunRecord) -> Plan | None:
     devices = tuple(
         replace(each, outcome=settled.get(each.index, each.outcome)) for each in plan.devices
     )
-    customers = counted(devices, plan.customers)
-    return replace(plan, run=run.run, devices=devices, customers=customers)
+    return replace(
+        plan,
+        run=run.run,
+        devices=devices,
+        customers=counted(devices, plan.customers),
+        is_foreign=_is_foreign(place, plan, run.plan_digest),
+    )
 
 
 def heed_limits(place: Workplace, plan: Plan, limits: Limits) -> Plan:
@@ -129,12 +146,13 @@ def without(plan: Plan, refused: frozenset[int]) -> Plan:
 
 
 def refuse_changed(place: Workplace, plan: Plan) -> int:
-    """Compare an old plan with the service; the number of devices refused because they changed.
+    """Compare a plan with the service, unless this ledger made it just now; how many are refused.
 
     Only devices of which nothing has been sent are compared. A plan from the future is as good as
     an old one: one of the two clocks is wrong.
     """
-    if timedelta(0) <= place.now() - plan.created_at <= PLAN_GOOD_FOR:
+    is_fresh = timedelta(0) <= place.now() - plan.created_at <= PLAN_GOOD_FOR
+    if is_fresh and not plan.is_foreign:
         return 0
     ready = {
         each.index for each in place.ledger.devices(plan.run) if each.history.state is State.READY

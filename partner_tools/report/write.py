@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from partner_tools.foreign import shown_plainly
 from partner_tools.private_file import writing
 from partner_tools.report.checklist import write_checklist
 from partner_tools.report.handoff import Document
@@ -57,7 +58,7 @@ def _write_list(values: Iterable[object], stream: BinaryIO) -> None:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return shown_plainly(json.dumps(value, ensure_ascii=False)).encode()
 
 
 FORMATS: Mapping[str, Format] = {

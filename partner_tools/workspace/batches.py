@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.errors import GuardError, InputError
-from partner_tools.foreign import shown_plainly
+from partner_tools.foreign import read_shown_json, shown_plainly
 from partner_tools.model import Batch, ChannelName, Device, Plan, Problem, Reason, Severity
 from partner_tools.workspace.reading import PLAN_BYTES, read_document
 
@@ -124,7 +124,12 @@ def load_plan(path: Path) -> tuple[Plan, dict[str, Any]]:
 
     remedy = "name a file that `partner-tools plan -o` wrote"
     document = read_document(
-        path, PLAN_BYTES, what="the plan", rule="plan-unreadable", remedy=remedy
+        path,
+        PLAN_BYTES,
+        what="the plan",
+        rule="plan-unreadable",
+        remedy=remedy,
+        read=read_shown_json,
     )
     faults = checker("plan").violations(document)
     if faults:

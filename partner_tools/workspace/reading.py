@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,10 +29,18 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return content
 
 
-def read_document(path: Path, limit: int, *, what: str, rule: str, remedy: str) -> Any:
+def read_document(
+    path: Path,
+    limit: int,
+    *,
+    what: str,
+    rule: str,
+    remedy: str,
+    read: Callable[[bytes], Any] = read_json,
+) -> Any:
     """The JSON of a file. Raises InputError where it is none, is larger, or cannot be read."""
     try:
-        return read_json(read_bytes(path, limit))
+        return read(read_bytes(path, limit))
     except (OSError, ForeignError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -277,14 +278,20 @@ def test_a_device_that_stays_listed_makes_exit_7_and_says_so(
     assert "still listed" in device["detail"]
 
 
-def test_an_incomplete_inventory_removes_nothing(program: Program, sandbox: Sandbox) -> None:
-    match = {"operation": "list-devices"}
-    sandbox.behave(with_faults({"match": match, "fault": {"kind": "not-json"}}))
+@pytest.mark.parametrize("unread", [{"continued": True}, {"path": "/deviceBatches/C/"}], ids=str)
+def test_an_incomplete_inventory_removes_nothing(tmp_path: Path, unread: dict[str, Any]) -> None:
+    """What was read shows the device once; what was not read might show it again."""
+    hundred_and_five = [{"serialNumber": f"SN-{number}"} for number in range(105)]
+    contoso = customer({"B": hundred_and_five, "C": [{"serialNumber": "SN-1"}]})
+    rule = {"match": {"operation": "list-devices", **unread}, "fault": {"kind": "not-json"}}
+    with Sandbox(seed_from(world(contoso)), with_faults(rule)) as sandbox:
+        program = program_for(sandbox, tmp_path)
 
-    result = program(*DEREGISTER, program.serials("SN-1"))
+        result = program(*DEREGISTER, program.serials("SN-1", "SN-2"))
 
-    assert result.exit_code == 5, result.output
-    assert deletes(sandbox) == 0
+        assert result.exit_code == 5, result.output
+        assert sum(entry.operation == "list-devices" for entry in sandbox.log.entries) > 1
+        assert deletes(sandbox) == 0
 
 
 def test_a_stopped_run_is_finished_by_resume(program: Program, sandbox: Sandbox) -> None:
@@ -345,9 +352,9 @@ def test_a_plan_that_was_edited_is_refused(program: Program, sandbox: Sandbox) -
     document["devices"][0]["target"]["deviceId"] = "another"
     plan.write_text(json.dumps(document), encoding="utf-8")
 
-    result = program("deregister", "--plan", plan, "--yes")
+    error = program.json("deregister", "--plan", plan, "--yes", exit_code=8)["error"]
 
-    assert result.exit_code == 8
+    assert error["rule"] == "plan-digest"
     assert deletes(sandbox) == 0
 
 
@@ -417,6 +424,25 @@ def test_a_file_with_a_property_twice_is_refused(
     assert "a property stands in it twice" in result.stderr
 
 
+def test_a_plan_shows_in_an_editor_what_is_removed(tmp_path: Path) -> None:
+    """Escaped where it is written; refused where somebody put the characters themselves."""
+    device = {"serialNumber": "SN-1", "modelName": "T14 \u202e2-NS"}
+    plan = tmp_path / "plan.json"
+    arguments = ("--via", "partner-center", "--customer", CONTOSO, "-o", plan)
+    with Sandbox(seed_from(world(customer({"B": [device]})))) as sandbox:
+        program = program_for(sandbox, tmp_path)
+        assert program("plan", program.serials("SN-1"), *arguments).exit_code == 0
+        text = plan.read_text(encoding="utf-8")
+        assert "\\u202e2-NS" in text
+        plan.write_text(text.replace("\\u202e", "\u202e"), encoding="utf-8")
+
+        for command in (("approve", plan), ("deregister", "--plan", plan)):
+            refused = program(*command, "--yes")
+            assert refused.exit_code == 3
+            assert "U+202E" in refused.stderr
+        assert deletes(sandbox) == 0
+
+
 def no_customers(document: dict[str, Any]) -> None:
     document["customers"] = []
 
@@ -478,6 +504,47 @@ def test_a_plan_that_was_sealed_anew_must_agree_with_itself(
     error = program.json("deregister", "--plan", plan, "--yes", exit_code=3)["error"]
 
     assert error["rule"] == "plan-contradiction"
+    assert deletes(sandbox) == 0
+
+
+def aims_elsewhere(document: dict[str, Any], other: dict[str, Any]) -> None:
+    document["devices"][0]["target"] = other["target"]
+
+
+def respells_its_aim(document: dict[str, Any], other: dict[str, Any]) -> None:
+    """Not listed as it stands there, and still that device to whoever reads GUIDs."""
+    spelled = {"deviceId": other["target"]["deviceId"].upper()}
+    document["devices"][0]["target"] = other["target"] | spelled
+
+
+def claims_another_run(document: dict[str, Any], other: dict[str, Any]) -> None:
+    aims_elsewhere(document, other)
+    document["run"] = "../../kit"
+
+
+@pytest.mark.parametrize("edit", [aims_elsewhere, respells_its_aim, claims_another_run])
+def test_a_plan_that_was_made_up_just_now_is_compared_with_the_service(
+    program: Program, sandbox: Sandbox, edit: Callable[[dict[str, Any], dict[str, Any]], None]
+) -> None:
+    """Its age is its own word: it names SN-1 throughout, and would remove SN-2."""
+    plan = program.folder / "plan.json"
+    arguments = ("--via", "partner-center", "--customer", CONTOSO, "-o", plan)
+    assert program("plan", program.serials("SN-1", "SN-2"), *arguments).exit_code == 0
+    document = json.loads(plan.read_text(encoding="utf-8"))
+    edit(document, document["devices"].pop())
+    document["counts"] = {"pending": 1}
+    document["customers"][0]["removals"] = 1
+    del document["digest"]
+    plan.write_text(json.dumps({**document, "digest": digest(document)}), encoding="utf-8")
+    asked = ("deregister", "--plan", plan, "--settle", "0")
+    assert program(*asked).exit_code == 8  # nobody confirmed
+    (run, _) = (each["run"] for each in program.json("runs")["runs"])
+
+    told = [program.json(*each, "--yes", exit_code=7) for each in (asked, ("resume", run))]
+
+    assert [each["counts"] for each in told] == [{"refused": 1}] * 2
+    for each in told:
+        assert re.search("is 'SN-2' now|under another id", each["devices"][0]["detail"])
     assert deletes(sandbox) == 0
 
 
