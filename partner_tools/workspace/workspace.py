@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from partner_tools.approval import check_approval, refuse_without_plan
 from partner_tools.config import Config
 from partner_tools.errors import InputError, UnsaidError
-from partner_tools.model import Batch, ChannelName, Estate, RunId, RunState
+from partner_tools.model import Batch, ChannelName, Customer, Estate, RunId, RunState
 from partner_tools.result import undelivered, unfinished
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import (
@@ -233,9 +233,47 @@ class Workspace:
         """What a run came to, as the ledger has it."""
         return read_result(self.ledger, run)
 
-    def runs(self, **filters: Any) -> list[RunRecord]:
-        """The runs, newest first; `ledger.Ledger.runs` says by what they can be filtered."""
-        return self.ledger.runs(**filters)
+    def runs(
+        self,
+        *,
+        customer: str | None = None,
+        state: RunState | None = None,
+        channel: ChannelName | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        serial: str | None = None,
+        depot: str | None = None,
+        batch_id: str | None = None,
+        limit: int | None = None,
+    ) -> list[RunRecord]:
+        """The runs that match, newest first.
+
+        `customer` is a tenant id or a domain; InputError where no run served it. `since`
+        (inclusive) and `until` (exclusive), moments with a time zone, speak of when a run was
+        created. `serial` is exactly a serial number or product key id of one of its devices.
+        """
+        return self.ledger.runs(
+            customer=None if customer is None else self.tenant_of(customer),
+            state=state,
+            channel=channel,
+            since=since,
+            until=until,
+            serial=serial,
+            depot=depot,
+            batch_id=batch_id,
+            limit=limit,
+        )
+
+    def customers_by_run(
+        self, records: Sequence[RunRecord]
+    ) -> Mapping[RunId, tuple[Customer, ...]]:
+        """What the customers of these runs are called, in the order of each run's plan.
+
+        A tenant that the plan does not name, or not any more, has its id alone.
+        """
+        from partner_tools.procedure.known_customers import customers_by_run
+
+        return customers_by_run(self.ledger, records)
 
     def trace(self, serial: str) -> tuple[DeviceTrace, ...]:
         """What every run did with exactly this serial number or product key id."""
