@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from partner_tools.cli.options import Common
-from partner_tools.cli.output import json_line
+from partner_tools.cli.output import json_line, write_line
 
 LIBRARIES = (
     *("urllib3", "msal", "msal_extensions", "alembic", "sqlalchemy", "filelock"),
@@ -18,6 +17,14 @@ LIBRARIES = (
 """Their own lines may carry what ours leave out (URLs with queries), so only errors are heard."""
 LOST = "ConnectorException"
 """What the fleet's queue logs, with all that led there, while the database is away: no bug."""
+
+
+class _Stderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            write_line(self.format(record))
+        except Exception:  # noqa: BLE001 - what cannot be logged ends nothing, as everywhere
+            self.handleError(record)
 
 
 class _Lines(logging.Formatter):
@@ -52,7 +59,7 @@ def _without_trace(record: logging.LogRecord) -> logging.LogRecord:
 @contextmanager
 def logging_to_stderr(common: Common) -> Iterator[None]:
     """Send log lines to stderr, as loudly as asked for, while the block lasts."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(
         _JsonLines()
         if common.log_format == "json"

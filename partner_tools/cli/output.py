@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 STEPS_SHOWN = 200
+NAMED = 20
+"""So many devices are named in one cell; the rest is counted."""
 ROWS_SHOWN = 40
 """A text result lists this many devices that need attention; the rest is counted."""
 WHOLE = frozenset({"row", "run", "state", "via", "devices", "outcome"})
@@ -67,9 +69,13 @@ def print_document(form: str, document: Mapping[str, Any]) -> None:
 
 @dataclass(slots=True)
 class Form:
-    """How everything that is not the result is written: for people, or as JSON Lines."""
+    """How everything that is not the result is written: for people, or as JSON Lines.
+
+    `above` writes above a line of the screen that is written over, while there is one.
+    """
 
     is_json: bool = False
+    above: Callable[[str], None] | None = None
 
 
 FORM: Final = Form()
@@ -80,7 +86,15 @@ OWN_LINES = "partner_tools.cli"
 
 def tell(message: str, level: str = "info", **facts: str | int | None) -> None:
     """Say something that is not the result. The facts are for a program that reads it."""
-    click.echo(as_told(message, level, **facts), err=True)
+    write_line(as_told(message, level, **facts))
+
+
+def write_line(line: str) -> None:
+    """A line on stderr, above what is written over there."""
+    if FORM.above is not None:
+        FORM.above(line)
+    else:
+        click.echo(line, err=True)
 
 
 def as_told(message: str, level: str = "info", **facts: str | int | None) -> str:
@@ -304,8 +318,7 @@ def _result_rows(
         if together and each is waiting[0]:
             yield ("", f"{len(waiting)} devices", *_why(document, each))
         elif not (together and each["outcome"] == "pending"):
-            name = each["serialNumber"] or each.get("productKeyId") or ""
-            yield (str(each["row"] or ""), name, *_why(document, each))
+            yield (str(each["row"] or ""), _name_of(each), *_why(document, each))
 
 
 def _why(document: Mapping[str, Any], device: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -317,17 +330,37 @@ def print_steps(document: Mapping[str, Any]) -> None:
     """Of a cleanup: which objects by id, and which step of which device; and what is left alone."""
     rows = [row for device in document["devices"] for row in _step_rows(device)]
     if rows:
+        click.echo()
         print_table(("row", "serial number", "step", "object", "status"), rows[:STEPS_SHOWN])
     if len(rows) > STEPS_SHOWN:
         click.echo(f"… and {len(rows) - STEPS_SHOWN} more; --output json lists them all")
+    if left := list(_untouched_rows(document["devices"])):
+        click.echo()
+        print_filled_columns(("not touched", "why", "devices", "objects"), left)
 
 
 def _step_rows(device: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    named = (str(device["row"] or ""), device["serialNumber"] or device.get("productKeyId") or "")
+    named = (str(device["row"] or ""), _name_of(device))
     for step in device.get("steps", ()):
         yield (*named, step["id"], step["record"] or "", step["status"])
-    for left in device.get("untouched", ()):
-        yield (*named, "not touched", " ".join((left["plane"], *left["records"])), left["why"])
+
+
+def _untouched_rows(devices: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """What is left alone for one reason in one row; with its objects where it is one device's."""
+    groups: dict[tuple[str, str], list[tuple[str, Sequence[str]]]] = {}
+    for device in devices:
+        for left in device.get("untouched", ()):
+            found = groups.setdefault((left["plane"], left["why"]), [])
+            found.append((_name_of(device), left["records"]))
+    for (plane, why), found in groups.items():
+        names = [name for name, _ in found]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        objects = " ".join(found[0][1]) if len(found) == 1 else ""
+        yield plane, why, f"{', '.join(names[:NAMED])}{more}", objects
+
+
+def _name_of(device: Mapping[str, Any]) -> str:
+    return str(device["serialNumber"] or device.get("productKeyId") or "")
 
 
 def tallied(counts: Mapping[str, int]) -> str:

@@ -6,10 +6,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from partner_tools.cli.output import clean, counted, is_screen, tell
+from partner_tools.cli.output import FORM, clean, counted, is_screen, tell
 from partner_tools.model import Outcome
 
 LINE_EVERY_SECONDS = 10.0
@@ -43,6 +44,7 @@ class Progress:
     def __enter__(self) -> Self:
         if self._total and not self._quiet and is_screen():
             self._bar = _open_bar(self._total, self._note)
+            FORM.above = _above(self._bar.console)
         return self
 
     def __exit__(
@@ -52,6 +54,7 @@ class Progress:
         traceback: TracebackType | None,
     ) -> None:
         if self._bar is not None:
+            FORM.above = None
             self._bar.stop()
 
     def settled(self, outcome: Outcome) -> None:
@@ -138,6 +141,7 @@ class Reading:
         """Take the line away."""
         with self._lock:
             if self._status is not None:
+                FORM.above = None
                 self._status.stop()
                 self._status = None
 
@@ -147,6 +151,7 @@ class Reading:
         if is_screen():
             if self._status is None:
                 self._status = _open_status()
+                FORM.above = _above(self._status.console)
             self._status.update(escaped(line))
         elif self._clock() - self._last_line >= LINE_EVERY_SECONDS:
             self._last_line = self._clock()
@@ -158,6 +163,11 @@ def escaped(line: str) -> str:
     from rich.markup import escape
 
     return escape(clean(line))
+
+
+def _above(console: Any) -> Callable[[str], None]:
+    """Write a line above what is drawn there; click would write it into the midst of that."""
+    return partial(console.print, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _open_status() -> Any:

@@ -1,9 +1,10 @@
-"""With `--log-format json` a program can read every line of standard error."""
+"""Standard error: every line JSON where that is asked for, and none in the midst of a bar."""
 
 from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from partner_tools.cli.interruption import heeding
-from partner_tools.cli.output import FORM, is_screen
+from partner_tools.cli.output import FORM, is_screen, tell
 from partner_tools.cli.progress import Progress
 from partner_tools.model import Outcome
 from partner_tools.sandbox import Sandbox, seed_from
@@ -123,3 +124,18 @@ def test_what_a_signal_says_is_a_line(
     assert stop.is_set()
     (line,) = lines(capfd.readouterr().err)
     assert "Ctrl-C again" in line["message"]
+
+
+def test_what_is_told_meanwhile_stands_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with Progress(2, quiet=False) as bar:
+        bar.settled(Outcome.REMOVED)
+        tell("waiting for [three] :smile: devices")
+    tell("done")
+
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).replace("\r", "\n")
+    assert "waiting for [three] :smile: devices" in shown.splitlines()
+    assert shown.endswith("done\n")
+    assert FORM.above is None
