@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from partner_tools.cli.options import Common
 from partner_tools.cli.output import tell
+from partner_tools.cli.wiring import load_config
 from partner_tools.errors import InputError
 from partner_tools.model import Batch, Problem, Severity
 from partner_tools.workspace import batches
@@ -17,6 +19,7 @@ PROBLEMS_SHOWN = 50
 
 
 def load_batch(
+    common: Common,
     path: str,
     *,
     via: str | None,
@@ -26,6 +29,8 @@ def load_batch(
     reference: str | None,
 ) -> Batch:
     """The batch at a path or on standard input (`-`), checked; warnings go to stderr.
+
+    It is checked for the channel that the options say, else the batch, else the profile.
 
     Raises InputError with every problem, after they are told; GuardError where a tenant is given
     on OEM Direct.
@@ -38,6 +43,7 @@ def load_batch(
             batch_id=batch_id,
             reason=reason,
             reference=reference,
+            default_via=None if via else load_config(common).text("via"),
             warn=show_problems,
         )
     except InputError as error:

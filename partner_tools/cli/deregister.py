@@ -85,7 +85,7 @@ def deregister_batch(
 
     With `plan_to` or a dry run it ends with the plan.
     """
-    batch = load_batch(path, via=via, customer=customer, **said)
+    batch = load_batch(call.common, path, via=via, customer=customer, **said)
     with opened(call) as workspace:
         onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
         result = workspace.deregister(

@@ -76,7 +76,7 @@ def submit(
     Example:
       partner-tools submit returns.csv --via oem-direct --batch-id RMA-17 --yes --priority 5
     """
-    loaded = load_batch(batch, **said)
+    loaded = load_batch(call.common, batch, **said)
     with opened(call) as workspace:
         from partner_tools.fleet.submission import DEFAULT_DEPOT, Handing, document, hand_in
 

@@ -9,6 +9,7 @@ from partner_tools.cli.batch import open_batch, sentence
 from partner_tools.cli.options import customer_option, output_options
 from partner_tools.cli.output import counted, print_json, print_line, say
 from partner_tools.cli.program import Call, command
+from partner_tools.cli.wiring import load_config
 from partner_tools.model import PARTNER_CHANNELS, Problem, Severity
 from partner_tools.workspace import batches as batches_
 
@@ -38,6 +39,7 @@ def validate(call: Call, batches: tuple[str, ...], via: str | None, customer: st
         *map(open_batch, batches),
         via=via,
         customer=customer,
+        default_via=None if via else load_config(call.common).text("via"),
         found=lambda problem: _show(call.output, problem),
     )
     _conclude(call.output, seen.devices, list(seen.problems))

@@ -14,7 +14,7 @@ from partner_tools.ledger import Ledger, RunRecord, new_run_id
 from partner_tools.model import Batch, ChannelName, RunState
 from partner_tools.procedure.begin import start_of
 from partner_tools.workspace.approvals import approval_rule
-from partner_tools.workspace.batches import ByName, read_batch, with_hashes_read
+from partner_tools.workspace.batches import ByName, with_hashes_read
 from partner_tools.workspace.conduct import Wishes, actor
 from partner_tools.workspace.surroundings import now, randomness
 from partner_tools.workspace.workspace import Workspace
@@ -122,8 +122,7 @@ def hand_in(
     """
     wishes = wishes or Wishes()
     fleet_address(workspace.ledger)
-    read = batch if isinstance(batch, Batch) else read_batch(batch, via=via, customer=customer)
-    read, channel = workspace.addressed(read, via, customer)
+    read, channel = workspace.addressed(batch, via, customer)
     check_size(workspace, read, wishes.max_devices)
     if not wishes.yes and not confirm(read, channel):
         raise GuardError(

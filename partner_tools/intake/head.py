@@ -18,10 +18,12 @@ from partner_tools.model import PARTNER_CHANNELS, ChannelName, Reason
 class IntakeOptions:
     """What the command line says about a batch; None where it says nothing.
 
-    Without `judge_hashes` the hardware hashes are taken as they are.
+    `default_channel` is the profile's, for a batch of which nothing else says one. Without
+    `judge_hashes` the hardware hashes are taken as they are.
     """
 
     channel: ChannelName | None = None
+    default_channel: ChannelName | None = None
     batch_id: str | None = None
     reason: Reason | None = None
     reference: str | None = None
@@ -64,11 +66,13 @@ def read_head(document: Mapping[str, object] | None, options: IntakeOptions) -> 
     """
     told, found = _checked(_as_document(options), is_direct=False)
     own: Mapping[str, object] = {}
+    default = options.default_channel
+    otherwise = {} if default is None else {"channel": default.value}
     if document is not None:
-        is_direct = _channel(told, document) is ChannelName.OEM_DIRECT
+        is_direct = _channel(told, document, otherwise) is ChannelName.OEM_DIRECT
         own, wrong = _checked(document, is_direct=is_direct)
         found += [*wrong, *_conflicts(told, own)]
-    return ReadHead(head=_head({**own, **told}), findings=tuple(dict.fromkeys(found)))
+    return ReadHead(head=_head({**otherwise, **own, **told}), findings=tuple(dict.fromkeys(found)))
 
 
 def _as_document(options: IntakeOptions) -> dict[str, object]:

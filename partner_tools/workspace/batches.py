@@ -42,17 +42,22 @@ def validate(
     *batches: ByName | Source,
     via: str | None = None,
     customer: str | None = None,
+    default_via: str | None = None,
     found: Callable[[Problem], None] = lambda _: None,
 ) -> Validation:
     """Check batches against the schemas and the field rules, offline; nothing is sent.
 
-    `found` is told of each problem as it is met, in the order of rows. Never raises for what a
-    file holds.
+    `default_via` gives way to what a JSON batch says. `found` is told of each problem as it is
+    met, in the order of rows. Never raises for what a file holds.
     """
     from partner_tools.intake.batch import check_batch
     from partner_tools.intake.head import IntakeOptions
 
-    options = IntakeOptions(channel=None if via is None else ChannelName(via), customer=customer)
+    options = IntakeOptions(
+        channel=None if via is None else ChannelName(via),
+        default_channel=None if default_via is None else ChannelName(default_via),
+        customer=customer,
+    )
     problems: list[Problem] = []
     devices = 0
 
@@ -73,11 +78,13 @@ def read_batch(
     batch_id: str | None = None,
     reason: str | None = None,
     reference: str | None = None,
+    default_via: str | None = None,
     warn: Callable[[tuple[Problem, ...]], None] = lambda _: None,
 ) -> Batch:
     """A batch, checked: CSV, XLSX, JSON or JSON Lines, told apart by content.
 
-    What is said here is for files that cannot say it themselves. `warn` is told the warnings.
+    What is said here is for files that cannot say it themselves; `default_via` gives way to what a
+    JSON batch says. `warn` is told the warnings.
     Raises InputError with every problem of the file; GuardError where a tenant is given on OEM
     Direct.
     """
@@ -86,6 +93,7 @@ def read_batch(
 
     options = IntakeOptions(
         channel=None if via is None else ChannelName(via),
+        default_channel=None if default_via is None else ChannelName(default_via),
         customer=customer,
         batch_id=batch_id,
         reason=None if reason is None else Reason(reason),
@@ -104,7 +112,10 @@ def refusal(name: str, problems: tuple[Problem, ...]) -> InputError | GuardError
     errors = _errors(problems)
     tenants = [problem for problem in errors if problem.rule == _tenant_given()]
     if tenants:
-        return GuardError(tenants[0].message, rule=tenants[0].rule, remedy=tenants[0].remedy)
+        first = tenants[0]
+        return GuardError(
+            f"{first.file}:{first.row}: {first.message}", rule=first.rule, remedy=first.remedy
+        )
     return InputError(
         f"the batch {name!r} has {len(errors)} error{'s' if len(errors) != 1 else ''}; "
         "nothing was sent",

@@ -122,8 +122,7 @@ class Workspace:
         wishes = wishes or Wishes()
         if not wishes.dry_run:
             refuse_without_plan(approval_rule(self.config))
-        read = batch if isinstance(batch, Batch) else read_batch(batch, via=via, customer=customer)
-        read, channel = self.addressed(read, via, customer)
+        read, channel = self.addressed(batch, via, customer)
         if channel is ChannelName.OEM_DIRECT and not (again or wishes.dry_run):
             before = completed_run(self.ledger, read)
             if before is not None:
@@ -514,18 +513,24 @@ class Workspace:
             yield opened
 
     def addressed(
-        self, batch: Batch, via: str | None, customer: str | None
+        self, batch: Batch | ByName, via: str | None, customer: str | None
     ) -> tuple[Batch, ChannelName]:
-        """The batch with its channel and customer. Raises UnsaidError where nothing says them."""
-        named = via or batch.channel or self.config.text("via")
+        """The batch, read where it is named, with its channel and customer.
+
+        Raises UnsaidError where nothing says them, else as `read_batch`.
+        """
+        default = self.config.text("via")
+        if not isinstance(batch, Batch):
+            batch = read_batch(batch, via=via, customer=customer, default_via=default)
+        named = via or batch.channel or default
         if named is None:
             raise UnsaidError(
                 "name the channel: --via partner-center or --via oem-direct", rule="no-channel"
             )
-        default = batch.customer or customer or self.config.text("customer")
+        recipient = batch.customer or customer or self.config.text("customer")
         if ChannelName(named) is ChannelName.PARTNER_CENTER:
-            _require_customers(batch, default)
-        return replace(batch, customer=default), ChannelName(named)
+            _require_customers(batch, recipient)
+        return replace(batch, customer=recipient), ChannelName(named)
 
     def _look_again(self, record: RunRecord, graph: bool, onlooker: Onlooker) -> None:
         onlooker.told(f"run {record.run}")

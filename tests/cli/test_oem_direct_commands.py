@@ -259,6 +259,17 @@ def test_a_batch_with_a_tenant_is_refused(tmp_path: Path, text: str, exit_code: 
     assert document["error"]["exit"] == 8
 
 
+def test_the_channel_of_the_profile_refuses_a_tenant_too(tmp_path: Path) -> None:
+    with depot(tmp_path, *registered("S1")) as (sandbox, program):
+        (tmp_path / "partner-tools.toml").write_text('[default]\nvia = "oem-direct"\n', "utf-8")
+        units = program.batch("Serial,Manufacturer,Model,TenantID\nS1,Fabrikam,Book,f8cdef31\n")
+        commands = (("validate",), ("deregister", "--yes"), ("plan", "-o", str(tmp_path / "p")))
+        ended = [program(name, units, *more) for name, *more in commands]
+        assert sandbox.log.entries == ()
+    assert [each.exit_code for each in ended] == [8, 8, 8]
+    assert ":2: the column" in ended[1].stderr
+
+
 @pytest.mark.parametrize(
     ("profile", "exit_code"),
     [
