@@ -62,7 +62,8 @@ def approve(call: Call, plan: Path | None, init: bool, key_file: Path | None, ye
     _confirm(read, document["digest"], yes)
     signed = sign(plan, unlock_key(file, config), actor())
     tell(f"signed {document['digest']}: {signed}")
-    tell(f"next: {call.again('deregister', '--plan', str(plan))}, on the account that planned it")
+    tell("next: whoever executes it needs both files, side by side:")
+    tell(f"  {call.again('deregister', '--plan', str(plan))}")
     return 0
 
 
