@@ -272,7 +272,8 @@ def _choose(blank: PlannedDevice, matched: tuple[Registration, ...], known: Inde
     identity = blank.device.identity
     agreeing = tuple(found for found in matched if not contradictions(identity, found))
     if len(agreeing) == 1:
-        return _removable(blank, agreeing[0])
+        other = _under_its_product_key(identity, agreeing[0], known)
+        return _removable(blank, agreeing[0]) if other is None else _two_devices(blank, other)
     candidates = tuple(found.target for found in agreeing or matched)
     if agreeing:
         return _settled(
@@ -288,6 +289,31 @@ def _choose(blank: PlannedDevice, matched: tuple[Registration, ...], known: Inde
         Outcome.AMBIGUOUS,
         rule="contradiction",
         detail="; ".join(contradictions(identity, matched[0])),
+        remedy="correct the row, or leave out the column that is not certain",
+    )
+
+
+def _under_its_product_key(
+    identity: Identity, found: Registration, known: Index
+) -> Registration | None:
+    """A registration that the row's product key id names and its serial denies.
+
+    None where the one that was found shows a product key id itself: it was compared.
+    """
+    key = (identity.product_key_id or "").strip()
+    if found.product_key_id:
+        return None
+    named = known.by_product_key.get(key, ())
+    return next((each for each in named if contradictions(identity, each)), None)
+
+
+def _two_devices(blank: PlannedDevice, other: Registration) -> PlannedDevice:
+    return _settled(
+        replace(blank, candidates=(other.target,)),
+        Outcome.AMBIGUOUS,
+        rule="contradiction",
+        detail=f"Partner Center shows the row's product key id {other.product_key_id!r} at another "
+        f"device: {'; '.join(contradictions(blank.device.identity, other))}",
         remedy="correct the row, or leave out the column that is not certain",
     )
 

@@ -92,6 +92,18 @@ ESTATE = (
             None,
             "contradiction",
         ),
+        (
+            {"serial_number": "PF1ABC", "product_key_id": "3305670000021"},
+            Outcome.AMBIGUOUS,
+            None,
+            "contradiction",
+        ),
+        (
+            {"serial_number": "PF1ABC", "product_key_id": "3305670000014"},
+            Outcome.PENDING,
+            "d1",
+            None,
+        ),
         ({"hardware_hash": "T0E="}, Outcome.NOT_FOUND, None, "not-listed"),
     ],
 )
