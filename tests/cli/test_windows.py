@@ -19,6 +19,7 @@ from partner_tools.report.write import file_name, harmless
 from partner_tools.workspace.examination import is_share
 from partner_tools.workspace.stopping import StopSign
 
+ROOT = Path(__file__).resolve().parents[2]
 FORBIDDEN = set('<>:"/\\|?*')
 RESERVED = {
     "con",
@@ -33,6 +34,16 @@ RESERVED = {
 def document(customer: str) -> dict[str, dict[str, str | None]]:
     named = {"domain": customer, "tenantId": None, "name": None}
     return {"customer": named, "run": {"id": "20260417-101530-4f2a9c"}}
+
+
+def test_every_file_here_has_a_name_that_windows_takes() -> None:
+    """A checkout ends at the first one that it does not, and a device is read instead."""
+    folders = ("docs", "partner_tools", "schemas", "samples", "tests", "deploy")
+    names = {each.name for folder in folders for each in (ROOT / folder).rglob("*")}
+    bad = [n for n in names if n.partition(".")[0].casefold() in RESERVED or FORBIDDEN & set(n)]
+
+    assert len(names) > 500
+    assert bad == []
 
 
 @settings(deadline=None)  # how long one example takes is the machine's business
