@@ -55,8 +55,8 @@ def cleanup(call: Call, handoff: Path, junit: Path | None, **given: Any) -> int:
 
     \b
     Example:
-      partner-tools cleanup handoff-contoso.onmicrosoft.com-20260417-101530-4f2a9c.json
-      partner-tools cleanup handoff-contoso.onmicrosoft.com-20260417-101530-4f2a9c.json \\
+      partner-tools cleanup handoff-contoso.com-20260417-101530-4f2a9c.json
+      partner-tools cleanup handoff-contoso.com-20260417-101530-4f2a9c.json \\
           --apply --keys-saved
     """
     wishes = CleanupWishes(**given)

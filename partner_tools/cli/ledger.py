@@ -133,7 +133,7 @@ def export(
 
     \b
     Example:
-      partner-tools ledger export --customer contoso.onmicrosoft.com -o audit.jsonl
+      partner-tools ledger export --customer contoso.com -o audit.jsonl
     """
     if sign and file is None:
         raise click.UsageError("--sign needs a file to sign: name one with -o")

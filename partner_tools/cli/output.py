@@ -311,9 +311,10 @@ def print_result(document: Mapping[str, Any]) -> None:
 def _result_rows(
     document: Mapping[str, Any], devices: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[str, ...]]:
-    """A row for each device; one for all that a stop kept waiting, which says it once."""
-    waiting = [each for each in devices if each["outcome"] == "pending" and each["detail"]]
-    together = len(waiting) > 1 and len({each["detail"] for each in waiting}) == 1
+    """A row for each device; one for all that wait for the same thing, which is said once."""
+    waiting = [each for each in devices if each["outcome"] == "pending"]
+    awaited = {(each["detail"], each["remedy"]) for each in waiting}
+    together = len(waiting) > 1 and len(awaited) == 1 and awaited != {(None, None)}
     for each in devices:
         if together and each is waiting[0]:
             yield ("", f"{len(waiting)} devices", *_why(document, each))

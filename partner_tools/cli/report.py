@@ -48,7 +48,8 @@ def report(
 
     \b
     Example:
-      partner-tools report 20260417-101530-4f2a9c -o handoff --format html --format xlsx
+      partner-tools report 20260417-101530-4f2a9c -o handoff \\
+          --format html --format xlsx
       partner-tools report --summary -o summary --since 2026-01-01
     """
     if summary["summary"] == (run is not None):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from partner_tools.model import Customer
 
 WATCH_SECONDS = 2.0
+STATES = [state.value for state in RunState]
 
 
 @command("runs")
@@ -37,8 +38,9 @@ WATCH_SECONDS = 2.0
 @customer_option("Only runs of this customer: tenant id or domain.")
 @click.option(
     "--state",
-    type=click.Choice([state.value for state in RunState]),
-    help="Only runs in this state.",
+    type=click.Choice(STATES),
+    metavar="STATE",
+    help=f"Only runs in this state: {', '.join(STATES)}.",
 )
 @click.option(
     "--via",

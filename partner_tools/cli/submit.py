@@ -74,7 +74,8 @@ def submit(
 
     \b
     Example:
-      partner-tools submit returns.csv --via oem-direct --batch-id RMA-17 --yes --priority 5
+      partner-tools submit returns.csv --via oem-direct --batch-id RMA-17 \\
+          --yes --priority 5
     """
     loaded = load_batch(call.common, batch, **said)
     with opened(call) as workspace:

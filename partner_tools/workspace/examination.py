@@ -110,10 +110,9 @@ def _examine_partner_center(
         if named is not None:
             channel = PartnerCenterChannel(client=client, line=line, now=now)
             found = channel.customer(named)
-            batches = line.ask(lambda: client.batches(found.tenant_id))
-            yield _ok(
-                "customer", f"{found.domain or found.tenant_id}, {len(batches.items)} batches"
-            )
+            batches = len(line.ask(lambda: client.batches(found.tenant_id)).items)
+            many = f"{batches} batch" if batches == 1 else f"{batches} batches"
+            yield _ok("customer", f"{found.domain or found.tenant_id}, {many}")
             yield from _examine_graph(config, found)
 
 

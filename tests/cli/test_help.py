@@ -47,6 +47,12 @@ def test_every_help_has_an_example_that_this_command_takes(path: tuple[str, ...]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
+def test_no_line_of_a_help_is_wider_than_the_terminal(path: tuple[str, ...]) -> None:
+    _, text = found(path)
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("path", PATHS, ids=" ".join)
 def test_no_help_cuts_off_or_breaks_a_name(path: tuple[str, ...]) -> None:
     _, text = found(path, 60)
 

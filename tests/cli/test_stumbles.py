@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from partner_tools.cli.output import broken, fitted, print_table, shared
+from partner_tools.cli.output import broken, fitted, print_result, print_table, shared
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import Program, customer, program_for, world
 
@@ -114,6 +114,18 @@ def test_a_run_that_its_batch_stopped_names_the_devices_once_and_offers_no_resum
     assert result.stdout.count("the run stopped before it") == 1
     assert "3 devices" in result.stdout
     assert "resume" not in result.output
+
+
+def test_devices_that_wait_for_the_same_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = {"outcome": "pending", "detail": None, "remedy": "resume the run"}
+    devices = [{"row": row, "serialNumber": f"SN-{row}", **waiting} for row in range(2, 30)]
+
+    print_result(
+        {"run": "r", "state": "interrupted", "counts": {"pending": 28}, "devices": devices}
+    )
+
+    shown = capsys.readouterr().out
+    assert (shown.count("resume the run"), "28 devices" in shown) == (1, True)
 
 
 def test_a_list_of_runs_leaves_out_what_none_of_them_has(program: Program) -> None:
