@@ -12,7 +12,7 @@ from partner_tools.cli.output import tell
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.showing import Showing
 from partner_tools.cli.wiring import opened
-from partner_tools.model import RunState
+from partner_tools.model import Outcome, RunState
 from partner_tools.workspace.cleaning import CleanupWishes
 
 
@@ -70,7 +70,9 @@ def cleanup(call: Call, handoff: Path, junit: Path | None, **given: Any) -> int:
         )
     if call.output == "text":
         if not wishes.apply:
-            tell("nothing was changed; --apply carries it out")
+            left = result.counts.get(Outcome.PENDING)
+            what = "--apply carries it out" if left else "there is nothing that --apply would do"
+            tell(f"nothing was changed; {what}")
         elif result.state is not RunState.FINISHED:
             tell(f"next: {call.again('resume', result.run)}")
     return result.exit_code

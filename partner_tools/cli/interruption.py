@@ -40,10 +40,13 @@ def heeding(stop: StopSign, last_words: Callable[[], str | None] = lambda: None)
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Let Ctrl-C end a prompt, as everywhere else, while the block lasts."""
+    """Let Ctrl-C end a prompt, as everywhere else, while the block lasts. Raises click.Abort."""
     before = signal.signal(signal.SIGINT, _end_prompt)
     try:
         yield
+    except click.Abort:  # Ctrl-C, or Ctrl-D, behind the question
+        _leave_line()
+        raise
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -101,5 +104,4 @@ def _understands_escapes() -> bool:
 
 
 def _end_prompt(_number: int, _frame: FrameType | None) -> None:
-    _leave_line()
     raise KeyboardInterrupt

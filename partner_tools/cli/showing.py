@@ -191,7 +191,7 @@ def _what_can_be_removed(plan: Plan) -> Iterator[str]:
     gone = counts(each.outcome for each in plan.devices if each.outcome in GONE)
     staying = counts(each.outcome for each in plan.devices if each.outcome not in NOT_STAYING)
     if gone:
-        yield f"done before: {tallied(gone)}"
+        yield f"gone already: {tallied(gone)}"
     if staying:
         yield f"not to be removed: {tallied(staying)}"
     if count_removals(plan.devices):

@@ -323,7 +323,7 @@ def test_resume_counts_and_asks_for_what_is_left(program: Program, sandbox: Sand
 
     assert stopped["counts"] == {"removed": 1, "pending": 2}
     assert resumed.exit_code == 0, resumed.output
-    assert "done before: 1 removed\n2 devices to be removed" in resumed.stderr
+    assert "gone already: 1 removed\n2 devices to be removed" in resumed.stderr
 
 
 def test_resume_of_a_finished_run_shows_it_and_writes_nothing(program: Program) -> None:

@@ -115,3 +115,4 @@ def test_ctrl_c_at_the_question_removes_nothing(program: Program, sandbox: Sandb
     code, screen = at_a_terminal(program, program.serials(*SERIALS[:2]), None)
 
     assert (code, len(sandbox.state.devices(CONTOSO))) == (130, 60), screen
+    assert "\nerror: interrupted" in screen.replace("\r", "")
