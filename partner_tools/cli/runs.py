@@ -129,6 +129,8 @@ def _watch(call: Call, show: Callable[[], None]) -> None:
             if sys.stdout.isatty():
                 click.clear()
             show()
+    if sys.stdout.isatty():
+        click.echo()  # the terminal wrote ^C
 
 
 def _filters(

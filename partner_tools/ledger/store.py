@@ -405,7 +405,8 @@ class Ledger:
     ) -> Iterator[Mapping[str, Any]]:
         """The audit trail as JSON objects by `schemas/event.schema.json`, run by run.
 
-        With a customer: the events of that tenant's devices, and of the runs that have any.
+        With a customer: the events of that tenant's devices, and of the runs that have any,
+        without payloads that name other customers.
         `since` (inclusive) and `until` (exclusive) speak of the events.
         """
         return exported_events(self._database, run=run, customer=customer, since=since, until=until)

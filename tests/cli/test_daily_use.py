@@ -247,6 +247,21 @@ def test_runs_are_told_apart_by_their_customers(program: Program) -> None:
     assert f" {min(CONTOSO, FABRIKAM)} +1 " in program("runs").stdout
 
 
+def test_what_a_customer_is_given_of_a_common_run_names_no_other(program: Program) -> None:
+    both = program.batch(f"Serial number,Customer\nSN-0,{DOMAIN}\nF-0,fabrikam.example\n")
+    program("deregister", both, "--via", "partner-center", "--yes", "--settle", "0")
+    audit = program.folder / "audit.jsonl"
+    for name, others in ((DOMAIN, ("fabrikam", FABRIKAM)), ("fabrikam.example", (DOMAIN, CONTOSO))):
+        assert program("ledger", "export", "--customer", name, "-o", audit).exit_code == 0
+
+        given = audit.read_text(encoding="utf-8").casefold()
+        assert [other for other in others if other in given] == []
+        assert program("ledger", "verify", "--export", audit).exit_code == 0
+    remove(program, "SN-1")
+    program("ledger", "export", "--customer", DOMAIN, "-o", audit)
+    assert f'"domain": "{DOMAIN}"' in audit.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("slip", ["contosso.onmicrosoft.com", "Contosos", "contoso"])
 def test_a_customer_of_runs_that_is_nearly_there_is_suggested(program: Program, slip: str) -> None:
     remove(program, "SN-0")
