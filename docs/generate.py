@@ -403,6 +403,9 @@ def configuration_page(schema: Mapping[str, Any]) -> str:
             f"`PARTNER_TOOLS_CONFIG`, else `{config.FILE_NAME}` in the working directory, else in "
             "the user's configuration folder. A flag wins over the environment, the environment "
             "over the file, the file over the default. An unknown key is an error.",
+            "A file in the working directory is refused where everybody may write into that "
+            "folder, as into `/tmp`, and the file is neither yours nor the administrator's: it "
+            "says where secrets go. `--config` takes it all the same.",
             "`partner-tools config init` writes the file by asking, `config show` shows the "
             "settings in force, and `doctor` checks them.",
             f"```toml\n{_sample_profile()}\n```",

@@ -6,6 +6,7 @@ environment or the operating system's credential store.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from partner_tools.errors import InputError
 from partner_tools.foreign import ForeignError, read_toml
 
 FILE_NAME = "partner-tools.toml"
+ROOT = 0
+"""Of the administrator, who need not plant anything."""
 DEFAULT_PROFILE = "default"
 DEFAULT_CONCURRENCY = 32
 DEFAULT_TIMEOUT_SECONDS = 180.0
@@ -98,14 +101,16 @@ def read_config(
     environment: Mapping[str, str],
     user_folder: Path,
     validate: Validate,
+    user: int | None = None,
 ) -> Config:
     """Read the configuration file, if there is one, and what the environment says over it.
 
     `named` is `--config`; else `PARTNER_TOOLS_CONFIG`, else `partner-tools.toml` in the working
-    directory, else in `user_folder`. Raises InputError for a file or profile that is not there or
-    not valid.
+    directory, else in `user_folder`. `user` is the id of who runs this, where systems have one.
+    Raises InputError for a file or profile that is not there or not valid, and for a file in the
+    working directory that somebody else has put there.
     """
-    file = _find(named, environment, user_folder)
+    file = _find(named, environment, user_folder, user)
     profiles = _read(file, validate) if file else {}
     wanted = profile or environment.get("PARTNER_TOOLS_PROFILE")
     settings = _profile(profiles, wanted, file)
@@ -117,7 +122,9 @@ def read_config(
     )
 
 
-def _find(named: Path | None, environment: Mapping[str, str], user_folder: Path) -> Path | None:
+def _find(
+    named: Path | None, environment: Mapping[str, str], user_folder: Path, user: int | None
+) -> Path | None:
     given = named or _path(environment.get("PARTNER_TOOLS_CONFIG"))
     if given is not None:
         if not given.is_file():
@@ -127,10 +134,27 @@ def _find(named: Path | None, environment: Mapping[str, str], user_folder: Path)
                 remedy="correct --config or PARTNER_TOOLS_CONFIG; `config init` writes one",
             )
         return given
-    for candidate in (Path(FILE_NAME), user_folder / FILE_NAME):
-        if candidate.is_file():
-            return candidate
-    return None
+    here = Path(FILE_NAME)
+    if here.is_file():
+        _refuse_planted(here, user)
+        return here
+    return user_folder / FILE_NAME if (user_folder / FILE_NAME).is_file() else None
+
+
+def _refuse_planted(file: Path, user: int | None) -> None:
+    """Raise InputError where somebody else may have put the file there for this user to find.
+
+    It says where secrets go. In `/tmp` anybody can make one, a link to a file of the user's too.
+    """
+    is_open = bool(file.absolute().parent.stat().st_mode & stat.S_IWOTH)
+    if user is not None and is_open and file.lstat().st_uid not in (user, ROOT):
+        raise InputError(
+            f"the configuration {FILE_NAME} in this folder is somebody else's, and everybody may "
+            "write here",
+            rule="config-planted",
+            remedy="work in a folder of your own; or, if you trust this file, name it with "
+            f"--config {FILE_NAME}",
+        )
 
 
 def _path(text: str | None) -> Path | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from partner_tools.errors import InputError
+from partner_tools.private_folder import make_private_folder
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -26,7 +27,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     where the system has modes. Raises InputError where it cannot be written.
     """
     with _told(path):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(path.parent)
         with _renamed_at_the_end(path) as stream:
             yield stream
 
@@ -35,7 +36,7 @@ def require_folder(folder: Path) -> None:
     """See that files can be made in a folder, which is made where it is not there: before
     something is begun of which they are to tell. Raises InputError as `writing` does."""
     with _told(folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(folder)
         tempfile.TemporaryFile(dir=folder).close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import stat
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -121,6 +124,20 @@ def test_a_key_opens_with_its_passphrase_only() -> None:
     assert "rivate" not in repr(open_key(content, LONG)).replace("_private", "")
 
 
+def test_a_passphrase_is_tried_once_in_six_hundred_thousand_rounds() -> None:
+    """There is no cheaper way to try one: the whole of the key's file is what they lead to."""
+    content, public = make_key(LONG)
+    first, salt, locked = content.split()
+
+    stretched = hashlib.pbkdf2_hmac("sha256", LONG.encode(), base64.b64decode(salt), 600_000)
+    private = Fernet(base64.urlsafe_b64encode(stretched)).decrypt(locked)
+
+    assert first == b"partner-tools-signing-key-1"
+    raw = Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+    assert _text(raw) == public
+    assert make_key(LONG)[0].split()[1] != salt
+
+
 # --- As users do it -----------------------------------------------------------------------------
 
 
@@ -155,7 +172,7 @@ def demand(program: Program, *approvers: str, extra: str = "") -> None:
     (program.folder / "partner-tools.toml").write_text(text, encoding="utf-8")
 
 
-def init(program: Program, name: str = "key.pfx") -> tuple[Path, str]:
+def init(program: Program, name: str = "key.locked") -> tuple[Path, str]:
     file = program.folder / name
     made = program("approve", "--init", "--key", file)
     assert made.exit_code == 0, made.output
@@ -275,7 +292,7 @@ def test_a_key_is_not_overwritten(program: Program) -> None:
     file, _ = init(program)
 
     again = program("approve", "--init", "--key", file)
-    missing = program("approve", plan(program), "--key", program.folder / "no.pfx", "--yes")
+    missing = program("approve", plan(program), "--key", program.folder / "no.locked", "--yes")
 
     assert again.exit_code == 3
     assert "--key" in again.stderr

@@ -23,7 +23,7 @@ PASSPHRASE = "PARTNER_TOOLS_SIGNING_PASSPHRASE"  # noqa: S105 - a name of a vari
 
 def default_key_file() -> Path:
     """Where a person's signing key rests where `--key` names no other place."""
-    return user_data_folder() / "signing-key.pfx"
+    return user_data_folder() / "signing-key.locked"
 
 
 def create_key(file: Path, config: Config) -> str:

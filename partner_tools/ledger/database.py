@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError
 
 from partner_tools.errors import InputError, LedgerError
 from partner_tools.ledger.failures import explained
+from partner_tools.private_folder import make_private_folder
 
 _SQLITE = re.compile(r"sqlite(\+pysqlite)?:///(?P<path>[^?]+)", re.DOTALL)
 _CHECKPOINT_PAGES = 4000
@@ -155,13 +156,6 @@ def take_turns(connection: Connection, subject: str) -> None:
 def advisory_key(number: int) -> tuple[int, int]:
     """The two 32-bit parts of a PostgreSQL advisory lock of this program."""
     return _LOCK_CLASS, number
-
-
-def make_private_folder(folder: Path) -> None:
-    """Create the folder for this user alone; one that exists stays as its owner made it."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)
 
 
 def _parsed(url: str) -> URL:

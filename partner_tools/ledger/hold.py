@@ -16,9 +16,10 @@ from filelock import FileLock, Timeout
 from sqlalchemy import Connection, text
 
 from partner_tools.errors import LedgerError
-from partner_tools.ledger.database import Database, advisory_key, make_private_folder
+from partner_tools.ledger.database import Database, advisory_key
 from partner_tools.ledger.failures import LOCKED_RULE
 from partner_tools.model import RunId
+from partner_tools.private_folder import make_private_folder
 
 _GRACE_SECONDS = 0.5
 """`is_held` takes the lock for a moment, which `hold` has to outlast."""

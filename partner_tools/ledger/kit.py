@@ -16,9 +16,9 @@ from pathlib import Path
 from partner_tools.errors import LedgerError
 from partner_tools.json_forms import read_target
 from partner_tools.ledger.codec import json_text, registration_from, registration_json
-from partner_tools.ledger.database import make_private_folder
 from partner_tools.ledger.run_id import is_run_id
 from partner_tools.model import Registration, RunId
+from partner_tools.private_folder import make_private_folder
 
 
 def write_kit(folder: Path, run: RunId, registrations: Iterable[Registration]) -> Path | None:

@@ -44,13 +44,9 @@ def _case(suite: Element, device: Mapping[str, Any], run: str) -> None:
 
 
 def _legal(text: str) -> str:
-    """The text without what XML 1.0 cannot hold (https://www.w3.org/TR/xml/#charsets)."""
+    """The text without what would reorder its line, and without what XML 1.0 cannot hold
+    (https://www.w3.org/TR/xml/#charsets): none of that can be printed."""
     return "".join(
-        character
-        if character in "\t\n\r"
-        or " " <= character < "\ud800"
-        or "\ue000" <= character <= "\ufffd"
-        or character >= "\U00010000"
-        else "\ufffd"
+        character if character.isprintable() or character in "\t\n\r" else "\ufffd"
         for character in text
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ def load_config(
         environment=os.environ if environment is None else environment,
         user_folder=user_config_folder(),
         validate=_config_faults,
+        user=os.geteuid() if sys.platform != "win32" else None,
     )
 
 

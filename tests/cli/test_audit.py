@@ -32,7 +32,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 @pytest.fixture(scope="module")
 def signed(program: Program) -> tuple[Path, str]:
     """A signed export, and the public key of who signed."""
-    key, file = program.folder / "key.pfx", program.folder / "audit.jsonl"
+    key, file = program.folder / "key.locked", program.folder / "audit.jsonl"
     public = program("approve", "--init", "--key", key).stdout.strip()
     made = program("ledger", "export", "--customer", CONTOSO, "-o", file, "--sign", "--key", key)
     assert made.exit_code == 0, made.output
@@ -188,7 +188,7 @@ def test_a_csv_is_proved_by_its_signature_alone(
     program: Program, signed: tuple[Path, str], tmp_path: Path
 ) -> None:
     _, public = signed
-    file, key = tmp_path / "audit.csv", program.folder / "key.pfx"
+    file, key = tmp_path / "audit.csv", program.folder / "key.locked"
     program("ledger", "export", "--format", "csv", "-o", file, "--sign", "--key", key)
     assert check(program, file, public)["whole"]
 

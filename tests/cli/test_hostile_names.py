@@ -9,7 +9,7 @@ from xml.etree.ElementTree import parse
 import pytest
 
 from partner_tools.sandbox import Sandbox, seed_from
-from tests.cli.program import CONTOSO, customer, program_for, world
+from tests.cli.program import CONTOSO, FABRIKAM, customer, program_for, world
 
 SERIALS = [
     "=cmd|' /C calc'!A0",
@@ -58,3 +58,28 @@ def test_hostile_names_stay_names(domain: str, tmp_path: Path) -> None:
     assert all(path.name.startswith("handoff-") for path in written)
     assert set(tmp_path.parent.iterdir()) == before
     assert len(parse(junit).findall(".//testcase")) == 4  # noqa: S314 - our own file
+
+
+def test_the_name_of_a_customer_moves_nothing_wherever_it_is_shown(tmp_path: Path) -> None:
+    """In questions, refusals, tables, the trace, and the XML of a build server."""
+    one = {"B": [{"serialNumber": "SN-1"}]}
+    two = {"B": [{"serialNumber": "SN-2"}, {"serialNumber": "SN-3"}]}
+    calm = customer(two, tenant=FABRIKAM, domain="fabrikam.example")
+    (tmp_path / "partner-tools.toml").write_text(
+        "[default.guards]\nmax_estate_share = 0.5\n", encoding="utf-8"
+    )
+    with Sandbox(seed_from(world(customer(one, name=MODEL), calm))) as sandbox:
+        program = program_for(sandbox, tmp_path)
+        order = ("--via", "partner-center", "--yes", "--settle", "0")
+        alone = program("deregister", program.serials("SN-1"), *order, "--customer", CONTOSO)
+        both = program.batch(f"Serial,Customer\nSN-1,{CONTOSO}\nSN-2,{FABRIKAM}\n", "both.csv")
+        done = program("deregister", both, *order, "--junit", tmp_path / "junit.xml")
+        trace = program("trace", "SN-1")
+    junit = parse(tmp_path / "junit.xml")  # noqa: S314 - our own file
+    (failure,) = junit.findall(".//failure")
+
+    assert [alone.exit_code, done.exit_code] == [8, 7], done.output
+    places = [alone.stderr, done.stderr, done.stdout, trace.stdout, failure.attrib["message"]]
+    for text in places:
+        assert "gpj.exe\ufffd[2J\ufffd" in text
+        assert not {"\u202e", "\x1b", "\x07"} & set(text)

@@ -190,7 +190,7 @@ def test_no_secret_comes_out_of_anything(
 
     good = {"PARTNER_TOOLS_ACCESS_TOKEN": sandbox.tokens["app"]}
     graph = {"PARTNER_TOOLS_GRAPH_TOKEN": sandbox.tokens[f"graph:{DOMAIN}"]}
-    key = folder / "key.pfx"
+    key = folder / "key.locked"
     signing = {"PARTNER_TOOLS_SIGNING_PASSPHRASE": PASSPHRASE}
     watch.run("approve", "--init", "--key", key, **signing)
     watch.run_all([(*planning, "-o", plan), batch], **good, **graph)
@@ -365,7 +365,7 @@ def _open_to_others(folder: Path) -> list[str]:
         if "brought" not in path.parts and path.name not in ("partner-tools.toml", "temp", "user")
     ]
     wrong = [each for each in ours if stat.S_IMODE(each.stat().st_mode) & 0o077]
-    assert {each.name for each in ours} >= {"ledger.db", "plan.json", "kits", "out", "key.pfx"}
+    assert {each.name for each in ours} >= {"ledger.db", "plan.json", "kits", "out", "key.locked"}
     return [f"{each.relative_to(folder)} {stat.S_IMODE(each.stat().st_mode):o}" for each in wrong]
 
 

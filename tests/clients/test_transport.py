@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -118,6 +119,25 @@ def test_connections_are_kept_and_cookies_are_not(
         transport.send(GET)
     assert service.connections == 1
     assert not any("cookie" in asked.headers for asked in service.asked)
+
+
+def test_no_credentials_of_the_environment_are_sent(
+    service: WireService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libraries look for a host's password in `.netrc`, and put it in the place of a token."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password hush\n", encoding="utf-8")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    service.script = [answer(200, b"{}")]
+    for tokens in (None, Tokens()):
+        with Transport(service.url, tokens=tokens) as transport:
+            transport.send(GET)
+
+    assert [asked.headers.get("authorization") for asked in service.asked] == [
+        None,
+        "Bearer token-1",
+    ]
 
 
 def test_many_threads_share_one_transport(service: WireService) -> None:
@@ -229,14 +249,39 @@ def test_a_compressed_body_is_unpacked(service: WireService, transport: Transpor
     assert service.asked[0].headers["accept-encoding"] == "gzip"
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_an_answer_beyond_the_limit_is_unreadable(service: WireService, packed: bool) -> None:
-    body = b"x" * 300_000
-    service.script = [
-        answer(200, gzip.compress(body), Content_Encoding="gzip") if packed else answer(200, body)
-    ]
+def without_end(packed: bool) -> Step:
+    """An answer that goes on as long as somebody reads."""
+
+    def pour(connection: socket.socket) -> None:
+        packer = zlib.compressobj(wbits=31)
+        encoding = b"Content-Encoding: gzip\r\n" if packed else b""
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + encoding + b"\r\n"
+        )
+        while True:
+            part = b"x" * 50_000
+            if packed:
+                part = packer.compress(part) + packer.flush(zlib.Z_SYNC_FLUSH)
+            connection.sendall(b"%x\r\n%b\r\n" % (len(part), part))
+
+    return pour
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        answer(200, b"x" * 300_000),
+        answer(200, gzip.compress(b"x" * 300_000), Content_Encoding="gzip"),
+        without_end(packed=False),
+        without_end(packed=True),
+    ],
+    ids=["plain", "packed", "plain without end", "packed without end"],
+)
+def test_an_answer_beyond_the_limit_is_unreadable(service: WireService, beyond: Step) -> None:
+    """No more of it is read than the limit, else that without an end would be one that drips."""
+    service.script = [beyond]
     with (
-        Transport(service.url, answer_limit_bytes=200_000) as transport,
+        Transport(service.url, answer_limit_bytes=200_000, timeout=(30.0, 30.0)) as transport,
         pytest.raises(errors.Unreadable, match="larger than 200,000 bytes"),
     ):
         transport.send(GET)

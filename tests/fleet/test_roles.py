@@ -64,10 +64,15 @@ def submit(fleet: Fleet, url: str, serials: list[str], depot: str) -> str:
 def test_each_role_does_its_part_and_no_more(fleet: Fleet, login: Callable[..., str]) -> None:
     station, worker, auditor = login("submit"), login("worker"), login("auditor")
     run = submit(fleet, station, SERIALS[180:184], "leipzig")
-    with refused(station) as connection:
-        connection.execute("UPDATE devices SET outcome = 'removed'")
-    with refused(station) as connection:
-        connection.execute("DELETE FROM procrastinate_jobs")
+    for statement in (
+        "UPDATE devices SET outcome = 'removed'",
+        "INSERT INTO plans (run, text) VALUES ('r', '{}')",
+        "UPDATE runs SET settings = '{}'",
+        "DELETE FROM events",
+        "DELETE FROM procrastinate_jobs",
+    ):
+        with refused(station) as connection:
+            connection.execute(statement)
     as_worker = Fleet(fleet.program, fleet.sandbox, worker)
     program = fleet.program
     object.__setattr__(
@@ -83,15 +88,32 @@ def test_each_role_does_its_part_and_no_more(fleet: Fleet, login: Callable[..., 
     with Ledger.open(auditor) as ledger:
         assert ledger.verify() == []
         assert len(list(ledger.export(run=RunId(run)))) > 8
-    for statement in ("INSERT INTO events SELECT * FROM events", "DELETE FROM runs"):
-        with refused(auditor) as connection:
-            connection.execute(statement)
+    with psycopg.connect(fleet.ledger_url) as connection:
+        found = connection.execute(
+            "SELECT table_name, privilege_type FROM information_schema.role_table_grants"
+            " WHERE grantee = 'partner_tools_auditor'"
+        ).fetchall()
+        (tables,) = connection.execute(
+            "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+        ).fetchone() or (0,)
+    assert {privilege for _, privilege in found} == {"SELECT"}
+    assert len(found) <= tables
+    with refused(auditor) as connection:
+        connection.execute("DELETE FROM runs")
 
 
 def test_a_depot_sees_its_own_runs_only(fleet: Fleet, login: Callable[..., str]) -> None:
     leipzig, anybody = login("submit", "leipzig"), login("auditor")
     own = submit(fleet, leipzig, SERIALS[190:192], "leipzig")
     other = fleet.submit(SERIALS[192:194], "--depot", "lyon")
+    with psycopg.connect(fleet.ledger_url) as connection:
+        for run in (own, other):
+            connection.execute("INSERT INTO plans (run, text) VALUES (%s, '{}')", [run])
+            connection.execute("INSERT INTO run_customers (run, customer) VALUES (%s, 'c')", [run])
+    with psycopg.connect(leipzig) as connection:
+        for table in ("runs", "plans", "run_customers", "devices", "events"):
+            seen = connection.execute(f"SELECT DISTINCT run FROM {table}").fetchall()  # noqa: S608 - our own names
+            assert seen == [(own,)], table
     with Ledger.open(leipzig) as ledger:
         assert [each.run for each in ledger.runs()] == [own]
         assert list(ledger.devices(RunId(other))) == []
