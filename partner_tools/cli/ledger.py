@@ -152,6 +152,7 @@ def export(
         found = () if first is None else chain((first,), events)
         if file is not None:
             write_export(found, form, file)
+            tell(f"written to {file}")
         else:
             for line in lines_of(found, form):
                 click.echo(line, nl=False)
@@ -204,6 +205,7 @@ def migrate(call: Call, target: str) -> int:
                 remedy="nothing else may write while a ledger is copied; copy it again",
             )
         click.echo(f"copied, head {copy.head()}")
+        tell("next: name the copy with --ledger, PARTNER_TOOLS_LEDGER or `ledger` in the profile")
     return 0
 
 
