@@ -237,6 +237,9 @@ def test_runs_are_told_apart_by_their_customers(program: Program) -> None:
     program("deregister", both, "--via", "partner-center", "--yes", "--settle", "0")
     remove(program, "SN-1", of="contosso.onmicrosoft.com")
     lost, found = program("runs").stdout.splitlines()[2:]
+    for slip in ("contosso.onmicrosoft.com", "Contosos", "contoso"):
+        result = program("runs", "--customer", slip)
+        assert (result.exit_code, f"did you mean {DOMAIN}?" in result.stderr) == (3, True)
     asked = program("runs", "--customer", "FABRIKAM.example").stdout
     forgotten = program("ledger", "purge", "--before", "2100-01-01", "--yes")
 
@@ -249,7 +252,7 @@ def test_runs_are_told_apart_by_their_customers(program: Program) -> None:
 
 def test_what_a_customer_is_given_of_a_common_run_names_no_other(program: Program) -> None:
     both = program.batch(f"Serial number,Customer\nSN-0,{DOMAIN}\nF-0,fabrikam.example\n")
-    program("deregister", both, "--via", "partner-center", "--yes", "--settle", "0")
+    program("deregister", both, "--via", "partner-center", "--dry-run")
     audit = program.folder / "audit.jsonl"
     for name, others in ((DOMAIN, ("fabrikam", FABRIKAM)), ("fabrikam.example", (DOMAIN, CONTOSO))):
         assert program("ledger", "export", "--customer", name, "-o", audit).exit_code == 0
@@ -257,19 +260,8 @@ def test_what_a_customer_is_given_of_a_common_run_names_no_other(program: Progra
         given = audit.read_text(encoding="utf-8").casefold()
         assert [other for other in others if other in given] == []
         assert program("ledger", "verify", "--export", audit).exit_code == 0
-    remove(program, "SN-1")
-    program("ledger", "export", "--customer", DOMAIN, "-o", audit)
+    program("ledger", "export", "-o", audit)
     assert f'"domain": "{DOMAIN}"' in audit.read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("slip", ["contosso.onmicrosoft.com", "Contosos", "contoso"])
-def test_a_customer_of_runs_that_is_nearly_there_is_suggested(program: Program, slip: str) -> None:
-    remove(program, "SN-0")
-    remove(program, "F-0", of="fabrikam.example")
-
-    result = program("runs", "--customer", slip)
-
-    assert (result.exit_code, f"did you mean {DOMAIN}?" in result.stderr) == (3, True)
 
 
 def test_an_empty_ledger_says_so_and_not_an_empty_table(program: Program) -> None:
