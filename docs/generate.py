@@ -140,7 +140,8 @@ _EXIT_BY_COMMAND: Sequence[tuple[str, str]] = (
     (
         "`verify`",
         "7 while anything that the run removed is still listed; 4 where no tenant let us look, "
-        "5 where a service was not available; else 0",
+        "5 where a service was not available; else 0. On OEM Direct, where nothing can be looked "
+        "for, `verify RUN` is 7 while a device is `unknown`",
     ),
     ("`report`", "0 when the files are written"),
     ("`restore`", "7 when a removed device cannot be written or registered again, else 0"),

@@ -59,6 +59,14 @@ def read_shown_json(content: bytes) -> Any:
     return value
 
 
+def read_text(content: bytes) -> str:
+    """UTF-8, with or without a byte order mark. Raises ForeignError for anything else."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ForeignError(_reason(error)) from error
+
+
 def read_toml(text: str) -> dict[str, Any]:
     """The tables of a TOML text.
 

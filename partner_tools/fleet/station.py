@@ -108,7 +108,9 @@ class WorkspaceStation:
     def reverify(self) -> None:
         """Look again at every run that has something open; what is seen is durable on return."""
         outstanding = self._workspace.verify_outstanding()
-        self.tell(f"looked again: {len(outstanding.chases)} customers have something open")
+        number = len(outstanding.chases)
+        what = "1 customer has" if number == 1 else f"{number} customers have"
+        self.tell(f"looked again: {what} something open")
 
 
 def work_until_stopped(

@@ -24,6 +24,8 @@ from partner_tools.clients.secret import Secret
 from partner_tools.clients.transport import ClientCertificate, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, InputError
+from partner_tools.foreign import read_text
+from partner_tools.workspace.reading import PROFILE_BYTES, read_document
 from partner_tools.workspace.sign_in import open_door
 from partner_tools.workspace.surroundings import now
 
@@ -32,15 +34,14 @@ HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"
 
 def read_wire_profile(config: Config) -> Profile:
     """The wire profile that configuration or environment names. Raises InputError without one."""
-    path = profile_path(config)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the wire profile {str(path)!r} cannot be read: {error}",
-            rule="profile-unreadable",
-            remedy="correct PARTNER_TOOLS_OEM_PROFILE or oem.profile",
-        ) from error
+    text: str = read_document(
+        profile_path(config),
+        PROFILE_BYTES,
+        what="the wire profile",
+        rule="profile-unreadable",
+        remedy="correct PARTNER_TOOLS_OEM_PROFILE or oem.profile",
+        read=read_text,
+    )
     return read_profile(text, _faults)
 
 

@@ -16,6 +16,8 @@ SIGNATURES_BYTES: Final = 65_536
 """A file of signatures: twenty of them have 6,000 bytes."""
 EXPORT_BYTES: Final = 1024 * MIB
 """An exported audit trail: about a kilobyte an event."""
+PROFILE_BYTES: Final = 4 * MIB
+"""A wire profile: its characters are counted when it is parsed."""
 HOLD_LIST_BYTES: Final = 64 * MIB
 """A hold list: some four million serial numbers."""
 
@@ -38,7 +40,10 @@ def read_document(
     remedy: str,
     read: Callable[[bytes], Any] = read_json,
 ) -> Any:
-    """The JSON of a file. Raises InputError where it is none, is larger, or cannot be read."""
+    """The JSON of a file, or what `read` makes of it.
+
+    Raises InputError where it is none, is larger, or cannot be read.
+    """
     try:
         return read(read_bytes(path, limit))
     except (OSError, ForeignError) as error:

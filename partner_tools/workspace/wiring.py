@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from partner_tools.config import Config
 from partner_tools.engine.cancelling import Sign
-from partner_tools.errors import InputError
-from partner_tools.foreign import ForeignError
+from partner_tools.foreign import read_text
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
 from partner_tools.model import ChannelName
 from partner_tools.workspace.onlooker import NOBODY, Onlooker
 from partner_tools.workspace.paces import Governed, Shares, open_paces
-from partner_tools.workspace.reading import HOLD_LIST_BYTES, read_bytes
+from partner_tools.workspace.reading import HOLD_LIST_BYTES, read_document
 from partner_tools.workspace.surroundings import new_id, now, user_data_folder
 
 if TYPE_CHECKING:
@@ -48,15 +47,15 @@ def held(config: Config) -> frozenset[str]:
     file = config.path("guards", "hold_list")
     if file is None:
         return frozenset()
-    try:
-        lines = read_bytes(file, HOLD_LIST_BYTES).decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError, ForeignError) as error:
-        raise InputError(
-            f"the hold list {str(file)!r} cannot be read: {error}",
-            rule="hold-list-unreadable",
-            remedy="correct guards.hold_list in the profile; nothing is removed without it",
-        ) from error
-    return frozenset(line.strip() for line in lines if line.strip())
+    text: str = read_document(
+        file,
+        HOLD_LIST_BYTES,
+        what="the hold list",
+        rule="hold-list-unreadable",
+        remedy="correct guards.hold_list in the profile; nothing is removed without it",
+        read=read_text,
+    )
+    return frozenset(line.strip() for line in text.splitlines() if line.strip())
 
 
 @contextmanager

@@ -618,6 +618,21 @@ def test_the_hold_list_keeps_a_device(program: Program, sandbox: Sandbox) -> Non
     assert outcomes(document) == {"SN-1": "refused", "SN-2": "removed"}
 
 
+def test_a_hold_list_that_cannot_be_read_removes_nothing(
+    program: Program, sandbox: Sandbox
+) -> None:
+    (program.folder / "partner-tools.toml").write_text(
+        '[default.guards]\nhold_list = "hold.txt"\n', encoding="utf-8"
+    )
+    missing = program(*DEREGISTER, program.serials("SN-1"))
+    (program.folder / "hold.txt").write_text("SN-1\n", encoding="utf-16")
+    other = program(*DEREGISTER, program.serials("SN-1"))
+
+    assert (missing.exit_code, other.exit_code, deletes(sandbox)) == (3, 3, 0)
+    assert "hold.txt' cannot be read: No such file or directory\n" in missing.stderr
+    assert "hold.txt' cannot be read: it is not UTF-8\n" in other.stderr
+
+
 def test_the_hold_list_keeps_what_an_older_plan_would_remove(
     program: Program, sandbox: Sandbox
 ) -> None:
