@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from partner_tools.clients.auth import (
     GLOBAL_LOGIN_URL,
@@ -25,6 +24,7 @@ from partner_tools.clients.transport import ClientCertificate, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, InputError
 from partner_tools.foreign import read_text
+from partner_tools.workspace.opening import named_faults
 from partner_tools.workspace.reading import PROFILE_BYTES, read_document
 from partner_tools.workspace.sign_in import open_door
 from partner_tools.workspace.surroundings import now
@@ -42,7 +42,7 @@ def read_wire_profile(config: Config) -> Profile:
         remedy="correct PARTNER_TOOLS_OEM_PROFILE or oem.profile",
         read=read_text,
     )
-    return read_profile(text, _faults)
+    return read_profile(text, lambda document: named_faults("oem-profile", document))
 
 
 def profile_path(config: Config) -> Path:
@@ -81,13 +81,6 @@ def open_oem(config: Config, profile: Profile) -> Iterator[tuple[OemDirect, Tran
         ) as transport,
     ):
         yield OemDirect(transport, profile, now=now), transport
-
-
-def _faults(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from partner_tools.intake.schema import checker
-
-    found = checker("oem-profile").violations(dict(document))
-    return [(fault.place("."), fault.message) for fault in found]
 
 
 MINTED = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from partner_tools.config import Config, read_config
 from partner_tools.workspace.surroundings import user_config_folder, user_data_folder
 
 if TYPE_CHECKING:
+    from partner_tools.intake.schema import Violation
     from partner_tools.ledger import Ledger
 
 
@@ -28,7 +29,7 @@ def load_config(
         profile=profile,
         environment=os.environ if environment is None else environment,
         user_folder=user_config_folder(),
-        validate=_config_faults,
+        validate=lambda profiles: named_faults("config", profiles),
         user=os.geteuid() if sys.platform != "win32" else None,
     )
 
@@ -50,22 +51,23 @@ def open_ledger(given: str | None, config: Config) -> Iterator[Ledger]:
         yield ledger
 
 
-def _config_faults(profiles: Mapping[str, Any]) -> list[tuple[str, str]]:
+def named_faults(schema: str, document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where a document breaks a shipped schema, and how, with the names that it does not know."""
     from partner_tools.intake.schema import checker, load_schema
 
-    known = set(_property_names(load_schema("config")))
+    known = set(_property_names(load_schema(schema)))
     return [
-        (fault.place("."), fault.message + _unknown(profiles, fault.path, known))
-        for fault in checker("config").violations(dict(profiles))
+        (fault.place("."), fault.message + _unknown(document, fault, known))
+        for fault in checker(schema).violations(dict(document))
     ]
 
 
-def _unknown(profiles: Mapping[str, Any], path: Sequence[str | int], known: set[str]) -> str:
-    """The keys of the table at this path that no table has, each with the name that is near."""
-    table: Any = profiles
-    for name in path:
+def _unknown(document: Mapping[str, Any], fault: Violation, known: set[str]) -> str:
+    """The keys of the faulty table that no table has, each with the name that is near."""
+    table: Any = document
+    for name in fault.path:
         table = table[name]
-    if not path or not isinstance(table, Mapping):
+    if not fault.path or fault.keyword != "additionalProperties":
         return ""
     strangers = [name for name in table if name not in known]
     named = [f"{name}{_near(name, known)}" for name in strangers]

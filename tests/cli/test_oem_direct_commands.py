@@ -290,6 +290,13 @@ def test_a_profile_that_is_unsafe_is_refused(tmp_path: Path, profile: str, exit_
     assert document["error"]["remedy"]
 
 
+def test_an_unknown_key_of_a_profile_is_named_with_what_is_near(tmp_path: Path) -> None:
+    with depot(tmp_path, *registered("S1")) as (_, program):
+        (tmp_path / "oem.toml").write_text(f"[oem]\nbatch_limt = 3\n{OPEN}", encoding="utf-8")
+        document, _ = deregister(program, batch("S1"), exit_code=3)
+    assert "(batch_limt, did you mean batch_limit?)" in document["error"]["message"]
+
+
 def test_without_an_address_nothing_runs(tmp_path: Path) -> None:
     """There is no default."""
     with depot(tmp_path, PARTNER_TOOLS_OEM_DIRECT_URL="") as (_, program):
