@@ -230,7 +230,7 @@ def _by_code(said: Said, result: Result, code: Code, removal: Removal) -> Verdic
     if code.meaning is CodeMeaning.UNKNOWN:
         return _doubt(said, f"{code.shown}: {code.detail}")
     answer = _answer(said, result, _OUTCOMES[code.meaning], code)
-    if answer.outcome is Outcome.ABSENT and removal.doubted:
+    if answer.outcome is Outcome.ABSENT and (removal.doubted or removal.silent):
         answer = replace(
             answer,
             detail=f"{answer.detail}; an earlier request of ours may have removed it",

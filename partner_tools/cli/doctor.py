@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import click
 
@@ -10,6 +11,8 @@ from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import customer_option, output_options
 from partner_tools.cli.output import clean, fitted, print_json, print_line, say, styled
 from partner_tools.cli.program import Call, command
+from partner_tools.cli.wiring import load_config
+from partner_tools.errors import PartnerToolsError
 from partner_tools.model import PARTNER_CHANNELS, ChannelName
 from partner_tools.workspace.examination import Finding, examine
 
@@ -56,6 +59,7 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
             elif call.output == "jsonl":
                 print_line(_document(finding))
     failed = [finding for finding in findings if not finding.good]
+    via = via or _channel_of_profile(call)
     who_may = WHICH_OEM if via == ChannelName.OEM_DIRECT else WHO_MAY
     if call.output == "json":
         checks = [_document(each) for each in findings]
@@ -65,6 +69,13 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
         say(who_may, indent=0)
         click.echo(f"next: {_next(call, via, customer)}")
     return failed[0].exit_code if failed else 0
+
+
+def _channel_of_profile(call: Call) -> str | None:
+    """The channel that the profile names, where there is one that can be read."""
+    with suppress(PartnerToolsError):
+        return load_config(call.common).text("via")
+    return None
 
 
 def _next(call: Call, via: str | None, customer: str | None) -> str:

@@ -18,7 +18,7 @@ from tests.clients.oem_profiles import plain_profile
 PROFILE = plain_profile(tables="[oem.codes]\nOemLater = 'retry'\nOemShrug = 'unknown'")
 
 
-def removal(index: int = 0, *, doubted: bool = False) -> Removal:
+def removal(index: int = 0, *, doubted: bool = False, silent: bool = False) -> Removal:
     return Removal(
         index=index,
         identity=Identity(product_key_id=f"330567000000{index}"),
@@ -27,15 +27,22 @@ def removal(index: int = 0, *, doubted: bool = False) -> Removal:
         request_id="r",
         correlation_id="c",
         doubted=doubted,
+        silent=silent,
     )
 
 
-def verdict(result: Result | None, *, handle: str | None = None, doubted: bool = False) -> Verdict:
+def verdict(
+    result: Result | None,
+    *,
+    handle: str | None = None,
+    doubted: bool = False,
+    silent: bool = False,
+) -> Verdict:
     reader = Reader(profile=PROFILE, codes=code_table(PROFILE.codes))
     said = Said(
         status=200, request_id="r", correlation_id="c", results={"1": result}, handle=handle
     )
-    return reader.verdicts(said, [removal(doubted=doubted)])[0]
+    return reader.verdicts(said, [removal(doubted=doubted, silent=silent)])[0]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +98,16 @@ def test_only_801_bars_the_run() -> None:
         assert isinstance(found, Answer)
         assert not found.bars_run
         assert ("earlier request of ours" in (found.detail or "")) == (number == "807")
+
+
+@pytest.mark.parametrize(
+    ("doubted", "silent"), [(True, False), (False, True), (True, True), (False, False)]
+)
+def test_absent_after_an_unanswered_request_says_so(doubted: bool, silent: bool) -> None:
+    """Also where the work was accepted since, and its outcome is polled for."""
+    found = verdict(Result(status="Failed", code="807"), doubted=doubted, silent=silent)
+    assert isinstance(found, Answer)
+    assert ("earlier request of ours" in (found.detail or "")) == (doubted or silent)
 
 
 @pytest.mark.parametrize(

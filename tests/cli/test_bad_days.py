@@ -313,7 +313,7 @@ def test_resume_counts_and_asks_for_what_is_left(program: Program, sandbox: Sand
     (program.folder / "partner-tools.toml").write_text(
         "[default.limits]\nmax_devices_per_day = 3\n", encoding="utf-8"
     )
-    match = {"operation": "delete-device", "serials": ["SN-2", "SN-3"]}
+    match = {"operation": "delete-device", "first": 2}
     refusal = {"kind": "status", "status": 403, "code": 900150}
     sandbox.behave(with_faults({"match": match, "fault": refusal}))
     stopped = program.json(*DEREGISTER, program.serials("SN-1", "SN-2", "SN-3"), exit_code=4)

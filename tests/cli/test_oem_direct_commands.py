@@ -315,3 +315,7 @@ def test_the_doctor_explains_what_is_assumed(tmp_path: Path) -> None:
         confirmed = f"[oem]\nprofile_confirmed = true\n{OPEN}"
         (tmp_path / "oem.toml").write_text(confirmed, encoding="utf-8")
         assert "assumed" not in program("doctor", "--via", "oem-direct").output
+        (tmp_path / "partner-tools.toml").write_text('[default]\nvia = "oem-direct"\n', "utf-8")
+        by_profile = program("doctor").output
+        assert "indirect reseller" not in by_profile
+        assert "next: partner-tools deregister repairs.csv" in by_profile
