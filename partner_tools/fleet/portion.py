@@ -22,7 +22,7 @@ from partner_tools.errors import (
 )
 from partner_tools.events import Kind, State
 from partner_tools.ledger import RunRecord
-from partner_tools.model import Plan, RunId, RunState
+from partner_tools.model import GONE, Plan, RunId, RunState
 from partner_tools.procedure.planning import make_plan, refuse_changed, stored_plan
 from partner_tools.procedure.removal import given_up, settle_doubts, verify_removal
 from partner_tools.procedure.workplace import Workplace, noting_end, todos
@@ -126,15 +126,23 @@ def _portion(
 
 
 def _begin(place: Workplace, record: RunRecord, terms: Terms) -> None:
-    """Plan the run and have the plan approved, where that was not done before."""
+    """Plan the run and have the plan approved, where that was not done before.
+
+    That it was is shown by what a worker removed. The run's row, and its events, can be written by
+    those who submit: on their word alone the guards are asked again.
+    """
     plan = stored_plan(place, record)
-    if plan is not None and record.started_at is not None:
+    if plan is not None and record.started_at is not None and _has_removed(plan):
         return
     if plan is None:
         plan, _ = make_plan(place, record, held=terms.held)
     with noting_end(place, record.run):
         plan = terms.approve(place, plan)
     refuse_changed(place, plan)
+
+
+def _has_removed(plan: Plan) -> bool:
+    return any(each.outcome in GONE for each in plan.devices)
 
 
 def _devices(place: Workplace, run: RunId, after: int, size: int) -> tuple[Todo, ...]:

@@ -10,8 +10,10 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
+from psycopg.types.json import Jsonb
 
 from partner_tools.events import Event, Kind
+from partner_tools.fleet.queue import TASK
 from partner_tools.intake.schema import checker
 from partner_tools.ledger import Ledger
 from partner_tools.model import RunId
@@ -100,6 +102,34 @@ def test_each_role_does_its_part_and_no_more(fleet: Fleet, login: Callable[..., 
     assert len(found) <= tables
     with refused(auditor) as connection:
         connection.execute("DELETE FROM runs")
+
+
+def test_who_submits_cannot_call_a_run_begun_that_a_guard_refused(
+    fleet: Fleet, login: Callable[..., str]
+) -> None:
+    """The row of a run is theirs to write, and so is its job: what was removed is not."""
+    station = login("submit")
+    run = submit(fleet, station, SERIALS[186:189], "leipzig")
+    (fleet.program.folder / "partner-tools.toml").write_text(
+        "[default.guards]\nmax_estate_share = 0.0001\n", encoding="utf-8"
+    )
+    with fleet.worker():
+        assert fleet.wait_for(run, "stopped")["counts"] == {"pending": 3}
+    job = {"after": -1, "failures": 0}
+    with psycopg.connect(station) as connection:
+        connection.execute(
+            "UPDATE runs SET state = 'queued', started_at = created_at WHERE run = %s", [run]
+        )
+        connection.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args)"
+            " VALUES ('partner-center', %s, %s, %s, %s)",
+            [TASK, run, run, Jsonb({**job, "run": run, "channel": "partner-center"})],
+        )
+
+    with fleet.worker():
+        again = fleet.wait_for(run, "stopped", "finished")
+
+    assert (again["state"], again["counts"]) == ("stopped", {"pending": 3})
 
 
 def test_a_depot_sees_its_own_runs_only(fleet: Fleet, login: Callable[..., str]) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partner_tools.model import Customer, TenantId
+from partner_tools.report.checklist import write_checklist
 from partner_tools.report.handoff import Document, Partner
 from partner_tools.report.page import (
     STATIC_DEVICES,
@@ -182,15 +183,25 @@ def test_the_policy_allows_this_style_and_this_script_alone() -> None:
     assert "unsafe" not in policy
 
 
-def enemy_page(name: str) -> Reader:
-    """A page in which everything foreign is this name."""
-    return read(
-        fleet.handoff(
-            fleet.hostile([name]),
-            customer=Customer(tenant_id=TenantId(name), domain=name, name=name),
-            partner=Partner(tenant_id=name, name=name, contact=name),
-        )
+def enemy_document(name: str) -> Document:
+    """A handoff in which everything foreign is this name."""
+    return fleet.handoff(
+        fleet.hostile([name]),
+        customer=Customer(tenant_id=TenantId(name), domain=name, name=name),
+        partner=Partner(tenant_id=name, name=name, contact=name),
     )
+
+
+def enemy_page(name: str) -> Reader:
+    """Its page."""
+    return read(enemy_document(name))
+
+
+def enemy_checklist(name: str) -> Reader:
+    """Its page for a repair depot."""
+    stream = io.BytesIO()
+    write_checklist(enemy_document(name), stream)
+    return Reader(stream.getvalue().decode("utf-8"))
 
 
 def skeleton(reader: Reader) -> list[tuple[str, tuple[str, ...]]]:
@@ -203,6 +214,12 @@ def test_foreign_text_never_makes_an_element(enemy: str) -> None:
     reader = enemy_page(enemy)
     assert skeleton(enemy_page("A1")) == skeleton(reader)
     assert data_of(reader)["devices"][0][1] == enemy
+
+
+def test_foreign_text_never_makes_an_element_of_the_checklist() -> None:
+    harmless = skeleton(enemy_checklist("A1"))
+    for enemy in fleet.HOSTILE:
+        assert skeleton(enemy_checklist(enemy)) == harmless
 
 
 @settings(max_examples=12, deadline=None)
