@@ -298,3 +298,18 @@ def test_a_key_is_not_overwritten(program: Program) -> None:
     assert "--key" in again.stderr
     assert missing.exit_code == 8 if actor() == "avery" else 3
     assert program("approve").exit_code == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
+def test_the_passphrase_is_asked_for_by_name(program: Program) -> None:
+    from tests.cli.terminal import at_a_terminal
+
+    file, said = program.folder / "asked.pfx", "a passphrase at a terminal"
+    code, screen = at_a_terminal(
+        ["approve", "--init", "--key", str(file)],
+        program.environment,
+        {"passphrase of the new signing key:": said, "Repeat": said},
+    )
+
+    assert (code, file.exists()) == (0, True), screen
+    assert said not in screen

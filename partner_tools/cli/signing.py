@@ -54,6 +54,11 @@ def _passphrase(config: Config, *, twice: bool) -> str:
     require_terminal("the signing key needs its passphrase", f"set {PASSPHRASE}")
     with asking():
         answer = click.prompt(
-            "passphrase", err=True, hide_input=True, confirmation_prompt=twice, default=""
+            "passphrase of the new signing key" if twice else "passphrase of the signing key",
+            err=True,
+            hide_input=True,
+            confirmation_prompt=twice,
+            default="",
+            show_default=False,
         )
     return str(answer)
