@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from partner_tools.errors import InputError
 from partner_tools.foreign import ForeignError, read_json
-from partner_tools.intake.schema import checker
+from partner_tools.intake.schema import checker, load_schema
+from partner_tools.intake.strangers import strangers
 from partner_tools.model import Problem, Severity
 from partner_tools.sandbox.faults import (
     BodyForm,
@@ -141,7 +142,7 @@ def _checked(document: Any, schema: str, name: str) -> Object:
             column=violation.place("/") or None,
             rule=f"schema-{violation.keyword}",
             severity=Severity.ERROR,
-            message=violation.message,
+            message=violation.message + strangers(document, violation, load_schema(schema)),
             remedy=f"see `partner-tools schema {schema}`",
         )
         for violation in checker(schema).violations(document)

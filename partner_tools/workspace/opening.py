@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,6 @@ from partner_tools.config import Config, read_config
 from partner_tools.workspace.surroundings import user_config_folder, user_data_folder
 
 if TYPE_CHECKING:
-    from partner_tools.intake.schema import Violation
     from partner_tools.ledger import Ledger
 
 
@@ -54,36 +52,12 @@ def open_ledger(given: str | None, config: Config) -> Iterator[Ledger]:
 def named_faults(schema: str, document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where a document breaks a shipped schema, and how, with the names that it does not know."""
     from partner_tools.intake.schema import checker, load_schema
+    from partner_tools.intake.strangers import strangers
 
-    known = set(_property_names(load_schema(schema)))
     return [
-        (fault.place("."), fault.message + _unknown(document, fault, known))
+        (fault.place("."), fault.message + strangers(document, fault, load_schema(schema)))
         for fault in checker(schema).violations(dict(document))
     ]
-
-
-def _unknown(document: Mapping[str, Any], fault: Violation, known: set[str]) -> str:
-    """The keys of the faulty table that no table has, each with the name that is near."""
-    table: Any = document
-    for name in fault.path:
-        table = table[name]
-    if not fault.path or fault.keyword != "additionalProperties":
-        return ""
-    strangers = [name for name in table if name not in known]
-    named = [f"{name}{_near(name, known)}" for name in strangers]
-    return f" ({', '.join(named)})" if named else ""
-
-
-def _near(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {near[0]}?" if near else ""
-
-
-def _property_names(schema: Any) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        yield from schema.get("properties", {})
-        for part in schema.values():
-            yield from _property_names(part)
 
 
 def _sqlite_url(path: Path) -> str:

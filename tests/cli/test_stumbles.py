@@ -240,6 +240,15 @@ def test_a_device_without_a_serial_number_is_listed_by_what_it_has(tmp_path: Pat
     assert "3305679240999" in {line.split()[0] for line in listed}
 
 
+def test_a_property_that_a_seed_does_not_have_is_named_with_what_is_near(program: Program) -> None:
+    seed = world(customer({"B": [{"serialNumber": "SN-1", "modelNam": "x", "colour": "red"}]}))
+
+    result = program("sandbox", "--seed", program.batch(json.dumps(seed), "seed.json"))
+
+    assert result.exit_code == 3
+    assert "modelNam, did you mean modelName?, colour)" in result.stderr
+
+
 def test_restoring_is_limited_in_words_of_its_own(program: Program) -> None:
     assert "may be registered again" in program("restore", "--help").stdout
 
