@@ -105,11 +105,15 @@ def count_removals(planned: Iterable[PlannedDevice]) -> int:
     return sum(device.outcome is Outcome.PENDING for device in planned)
 
 
-def question(customers: Iterable[PlannedCustomer]) -> str:
+def count_nobodys(planned: Iterable[PlannedDevice]) -> int:
+    """How many devices of no customer the plan would remove; OEM Direct alone has such."""
+    return sum(each.outcome is Outcome.PENDING and each.customer is None for each in planned)
+
+
+def question(customers: Iterable[PlannedCustomer], nobodys: int = 0) -> str:
     """What a person has to see before saying yes: how much of whose estate goes."""
-    return "\n".join(
-        f"  {display_name(each)}: {_of_estate(each)}" for each in customers if each.removals
-    )
+    lines = [f"  {display_name(each)}: {_of_estate(each)}" for each in customers if each.removals]
+    return "\n".join([*lines, *([f"  no customer named: {_devices(nobodys)}"] if nobodys else [])])
 
 
 def _of_estate(planned: PlannedCustomer) -> str:
@@ -123,10 +127,14 @@ def _devices(number: int) -> str:
     return f"{number} device" if number == 1 else f"{number} devices"
 
 
-def expected_answer(customers: Sequence[PlannedCustomer]) -> str | None:
-    """What has to be typed where a y is too little; None where a y is enough."""
+def expected_answer(customers: Sequence[PlannedCustomer], nobodys: int = 0) -> str | None:
+    """What has to be typed where a y is too little; None where a y is enough.
+
+    Or where there is nothing to type: of the `nobodys` that go no customer is known.
+    """
     concerned = [each for each in customers if each.removals]
-    if sum(each.removals for each in concerned) <= TYPED_CONFIRMATION_ABOVE or not concerned:
+    removals = nobodys + sum(each.removals for each in concerned)
+    if removals <= TYPED_CONFIRMATION_ABOVE or not concerned:
         return None
     largest = max(concerned, key=lambda each: each.removals)
     return largest.customer.domain or str(largest.customer.tenant_id)

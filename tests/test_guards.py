@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from partner_tools.errors import GuardError
-from partner_tools.guards import Limits, check, expected_answer, question
+from partner_tools.guards import Limits, check, count_nobodys, expected_answer, question
 from partner_tools.model import (
     Customer,
     Device,
@@ -98,3 +98,12 @@ def test_the_question_says_how_much_of_whose_estate_goes() -> None:
 @pytest.mark.parametrize(("removals", "answer"), [(50, None), (51, "contoso.onmicrosoft.com")])
 def test_more_than_fifty_removals_want_the_domain_typed(removals: int, answer: str | None) -> None:
     assert answer == expected_answer([contoso(removals, 1000)])
+
+
+def test_devices_of_no_customer_are_asked_about_too() -> None:
+    """On OEM Direct, where a customer need not be named."""
+    assert count_nobodys([*planned(2), replace(planned(1)[0], customer=None)]) == 1
+    assert question([], nobodys=1) == "  no customer named: 1 device"
+    assert question([contoso(2, 0)], 3).endswith("2 devices\n  no customer named: 3 devices")
+    assert expected_answer([contoso(40, 0)], nobodys=11) == "contoso.onmicrosoft.com"
+    assert expected_answer([], nobodys=51) is None

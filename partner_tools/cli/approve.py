@@ -16,7 +16,7 @@ from partner_tools.cli.signing import (
     unlock_key,
 )
 from partner_tools.cli.wiring import load_config
-from partner_tools.guards import count_removals, question
+from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import Plan
 from partner_tools.workspace.approvals import approve as sign
 from partner_tools.workspace.approvals import refuse_own
@@ -72,7 +72,7 @@ def _confirm(plan: Plan, digest: str, yes: bool) -> None:
     removals = count_removals(plan.devices)
     tell(clean(f"planned by {plan.planned_by or 'nobody it names'} at {plan.created_at:%F %T %Z}"))
     tell(f"{counted(removals, 'device')} would be removed through {plan.channel}:")
-    tell(clean(question(plan.customers)))
+    tell(clean(question(plan.customers, count_nobodys(plan.devices))))
     tell(digest)
     if yes:
         return

@@ -12,7 +12,7 @@ from partner_tools.cli.interruption import asking
 from partner_tools.cli.output import clean, counted, tell
 from partner_tools.cli.program import Call
 from partner_tools.errors import GuardError
-from partner_tools.guards import count_removals, expected_answer, question
+from partner_tools.guards import count_nobodys, count_removals, expected_answer, question
 from partner_tools.model import ChannelName, Outcome, Plan, RunState
 from partner_tools.result import still_listed, unfinished
 from partner_tools.workspace.results import RunResult
@@ -35,7 +35,7 @@ def ask(plan: Plan, above: str = "") -> bool:
         )
     if above != (takes := what_it_takes(plan)):
         tell(takes)
-    expected = expected_answer(plan.customers)
+    expected = expected_answer(plan.customers, count_nobodys(plan.devices))
     with asking():
         if expected is None:
             return click.confirm("Remove them?", err=True)
@@ -49,7 +49,7 @@ def what_it_takes(plan: Plan) -> str:
     """How many devices the plan removes from where, and of whose estate how much."""
     removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
     subject = f"{counted(removals, 'device')} to be removed from {_PLACES[own]}"
-    return f"{subject}:\n{question(plan.customers)}"
+    return f"{subject}:\n{question(plan.customers, count_nobodys(plan.devices))}"
 
 
 def conclude(call: Call, result: RunResult, *, saved: Path | None = None) -> int:

@@ -14,7 +14,7 @@ from partner_tools.config import Config
 from partner_tools.engine.cancelling import CancelSign, Sign
 from partner_tools.errors import GuardError
 from partner_tools.events import Kind
-from partner_tools.guards import count_removals, question
+from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import Batch, ChannelName, Plan, RunId
 from partner_tools.signatures import Signature, read_signatures, signature_entries
 from partner_tools.workspace.approvals import approval_rule
@@ -245,7 +245,7 @@ def ask_nobody(plan: Plan) -> bool:
     """Refuse for want of somebody to ask. Raises GuardError that says what to pass."""
     raise GuardError(
         f"{count_removals(plan.devices)} devices would be removed and nobody confirmed it:\n"
-        f"{question(plan.customers)}",
+        f"{question(plan.customers, count_nobodys(plan.devices))}",
         rule="not-confirmed",
         remedy="pass Wishes(yes=True), or a `confirm` that agrees",
     )
