@@ -44,6 +44,7 @@ from partner_tools.errors import (
     Unreadable,
 )
 from partner_tools.pacing import parse_retry_after
+from partner_tools.private_folder import make_private_folder
 
 if TYPE_CHECKING:
     import msal  # type: ignore[import-untyped]
@@ -324,7 +325,7 @@ class TokenStore:
 
         path = self.location.with_name(self.location.name + (f"-{owner}" if owner else ""))
         with _telling(f"the token cache {str(path)!r} cannot be used", _CACHE_REMEDY):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(path.parent)
             persistence = self._open_persistence(path)
             _check_kept(persistence)
             return msal_extensions.PersistedTokenCache(persistence)

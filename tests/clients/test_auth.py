@@ -821,8 +821,16 @@ def test_no_secret_goes_to_another_host(login: Login, host: str) -> None:
             }
         )
     ]
+    connected: list[str] = []
+
+    def connect(url: str) -> Transport:
+        connected.append(url)
+        return Transport(url, ca_bundle=login.bundle, timeout=(2, 2))
+
+    door = SignInDoor(login.url, connect=connect)
     with pytest.raises(errors.AuthError):
-        app_only(login.app(), Secret("hush-secret"), door=login.door()).token()
+        app_only(login.app(), Secret("hush-secret"), door=door).token()
+    assert connected == [login.url]
     assert login.forms() == []
 
 
