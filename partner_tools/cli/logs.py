@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from partner_tools.cli.options import Common
-from partner_tools.cli.output import json_line, write_line
+from partner_tools.cli.output import clean, json_line, write_line
 
 LIBRARIES = (
     *("urllib3", "msal", "msal_extensions", "alembic", "sqlalchemy", "filelock"),
@@ -29,7 +29,7 @@ class _Stderr(logging.Handler):
 
 class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(_without_trace(record))
+        return clean(super().format(_without_trace(record)))
 
 
 class _JsonLines(logging.Formatter):

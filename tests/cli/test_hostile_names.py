@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from xml.etree.ElementTree import parse
 
 import pytest
 
+from partner_tools.cli.logs import logging_to_stderr
+from partner_tools.cli.options import Common
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, customer, program_for, world
 
@@ -83,3 +86,14 @@ def test_the_name_of_a_customer_moves_nothing_wherever_it_is_shown(tmp_path: Pat
     for text in places:
         assert "gpj.exe\ufffd[2J\ufffd" in text
         assert not {"\u202e", "\x1b", "\x07"} & set(text)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_line_of_a_log_moves_anything(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Libraries log what they were answered; ours log no foreign text."""
+    with logging_to_stderr(Common(verbose=2, log_format=form)):
+        logging.getLogger("a.library").error("answered %s", MODEL)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "answered" in line
+    assert line.isprintable()
