@@ -63,7 +63,7 @@ def deregister(
     if plan_file is not None:
         if batch is not None or any(value is not None for value in said.values()):
             raise click.UsageError("--plan says everything: give neither a batch nor its options")
-        return deregister_plan(call, plan_file, wishes, junit=junit)
+        return deregister_plan(call, plan_file, wishes, junit=junit, again=again)
     if batch is None:
         raise click.UsageError("name a batch, or a plan with --plan")
     return deregister_batch(call, batch, wishes, junit=junit, again=again, **said)
@@ -101,7 +101,9 @@ def deregister_batch(
     return conclude(call, result, saved=plan_to)
 
 
-def deregister_plan(call: Call, path: Path, wishes: Wishes, *, junit: Path | None) -> int:
+def deregister_plan(
+    call: Call, path: Path, wishes: Wishes, *, junit: Path | None, again: bool
+) -> int:
     """Execute a plan that somebody reviewed; the exit code. A dry run shows it only."""
     with opened(call) as workspace:
         onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
@@ -109,6 +111,7 @@ def deregister_plan(call: Call, path: Path, wishes: Wishes, *, junit: Path | Non
             path,
             wishes=wishes,
             confirm=onlooker.ask,
+            again=again,
             onlooker=onlooker,
         )
     return conclude(call, result)

@@ -123,19 +123,10 @@ class Workspace:
         if not wishes.dry_run:
             refuse_without_plan(approval_rule(self.config))
         read, channel = self.addressed(batch, via, customer)
-        if channel is ChannelName.OEM_DIRECT and not (again or wishes.dry_run):
-            before = completed_run(self.ledger, read)
+        if not (again or wishes.dry_run):
+            before = self._completed_before(read, channel, onlooker)
             if before is not None:
-                onlooker.told(
-                    f"batch {read.batch_id} was completed by run {before}; --again insists"
-                )
                 return self._finish(self._conduct(wishes, onlooker, confirm, before))
-        if channel is ChannelName.OEM_DIRECT and not (again or wishes.dry_run):
-            for begun in unfinished_runs(self.ledger, read):
-                onlooker.told(
-                    f"batch {read.batch_id} was begun by run {begun.run}, which is {begun.state}: "
-                    f"`partner-tools resume {begun.run}` finishes that one; this is a new run"
-                )
         conduct = self._conduct(wishes, onlooker, confirm)
         with self.ledger.hold(conduct.run), conduct.place(channel) as place:
             conduct.begin(read, channel)
@@ -152,20 +143,28 @@ class Workspace:
         *,
         wishes: Wishes | None = None,
         confirm: Confirm = ask_nobody,
+        again: bool = False,
         onlooker: Onlooker = NOBODY,
     ) -> RunResult:
         """Execute a plan that somebody reviewed. A dry run shows it only.
 
-        Raises GuardError where it was changed since, or not approved as the profile demands.
+        On OEM Direct a batch that was completed before is not sent again unless `again` insists:
+        its result comes back. Raises GuardError where the plan was changed since, or not approved
+        as the profile demands.
         """
         plan, document = load_plan(plan_file)
         wishes = replace(wishes or Wishes(), approvals=approvals_of(plan_file))
         if not wishes.dry_run:
             rule = approval_rule(self.config)
             check_approval(rule, document["digest"], plan.planned_by, wishes.approvals)
+        batch = batch_of(plan, plan_file)
+        if not (again or wishes.dry_run):
+            before = self._completed_before(batch, plan.channel, onlooker)
+            if before is not None:
+                return self._finish(self._conduct(wishes, onlooker, confirm, before))
         conduct = self._conduct(wishes, onlooker, confirm)
         with self.ledger.hold(conduct.run), conduct.place(plan.channel) as place:
-            conduct.begin(batch_of(plan, plan_file), plan.channel)
+            conduct.begin(batch, plan.channel)
             conduct.execute(place, conduct.adopt(place, plan, document))
         return self._finish(conduct)
 
@@ -535,6 +534,23 @@ class Workspace:
     def _look_again(self, record: RunRecord, graph: bool, onlooker: Onlooker) -> None:
         onlooker.told(f"run {record.run}")
         self.verify(record.run, graph=graph, onlooker=onlooker)
+
+    def _completed_before(
+        self, batch: Batch, channel: ChannelName, onlooker: Onlooker
+    ) -> RunId | None:
+        """The run that completed this batch on OEM Direct; tells of it, or of those begun."""
+        if channel is not ChannelName.OEM_DIRECT:
+            return None
+        before = completed_run(self.ledger, batch)
+        if before is not None:
+            onlooker.told(f"batch {batch.batch_id} was completed by run {before}; --again insists")
+            return before
+        for begun in unfinished_runs(self.ledger, batch):
+            onlooker.told(
+                f"batch {batch.batch_id} was begun by run {begun.run}, which is {begun.state}: "
+                f"`partner-tools resume {begun.run}` finishes that one; this is a new run"
+            )
+        return None
 
     def _conduct(
         self,

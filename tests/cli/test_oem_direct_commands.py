@@ -187,6 +187,20 @@ def test_a_completed_batch_is_not_repeated(tmp_path: Path) -> None:
     assert "misspelling is possible" in third["devices"][0]["detail"]
 
 
+def test_the_plan_of_a_completed_batch_is_not_repeated(tmp_path: Path) -> None:
+    with depot(tmp_path, *registered("S1")) as (sandbox, program):
+        plan = tmp_path / "plan.json"
+        units = program.batch(batch("S1"))
+        assert program("plan", units, "--via", "oem-direct", "-o", plan).exit_code == 0
+        first = program.json("deregister", "--plan", plan, "--yes")
+        second = program("deregister", "--plan", plan, "--yes", "--output", "json")
+        assert json.loads(second.stdout) == first
+        assert "--again insists" in second.stderr
+        assert len(sandbox.log.of("deregister")) == 1
+        third = program.json("deregister", "--plan", plan, "--yes", "--again")
+    assert (first["counts"], third["counts"]) == ({"removed": 1}, {"absent": 1})
+
+
 def test_a_lost_answer_is_unknown_until_resume(tmp_path: Path) -> None:
     """Exit 7 first; `resume` sends the same blank body once more."""
     rule = {
