@@ -315,9 +315,9 @@ def _lists_after_the_removals(sandbox: Sandbox) -> int:
     return after.count("list-devices")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
 def test_a_run_that_ends_while_it_looks_is_not_over(
-    program: Program, sandbox: Sandbox, clock: Clock, number: signal.Signals
+    program: Program, sandbox: Sandbox, clock: Clock, name: str
 ) -> None:
     """`resume` looks again: nobody has seen yet that what was removed is gone."""
     lingering(sandbox)
@@ -325,12 +325,12 @@ def test_a_run_that_ends_while_it_looks_is_not_over(
     arguments = ("deregister", str(program.serials("SN-1", "SN-2")), *named, "--output", "json")
     process = start(program, *arguments)
     wait_for_lists(sandbox, 2)
-    process.send_signal(number)
+    process.send_signal(getattr(signal, name))
     stdout, stderr = process.communicate(timeout=60)
 
     (listed,) = program.json("runs")["runs"]
     assert listed["state"] != "finished"
-    if number is signal.SIGTERM:
+    if name == "SIGTERM":
         document = json.loads(stdout)
         assert (process.returncode, document["state"]) == (130, "interrupted")
         assert stderr.strip().splitlines()[-1] == f"partner-tools resume {listed['run']}"

@@ -63,7 +63,7 @@ def test_a_reminders_name_never_begins_with_a_device(name: str) -> None:
     made = f"reminder-{harmless(name.casefold())}-20260417.eml"
 
     assert PureWindowsPath(made).name == made
-    assert not PureWindowsPath(made).is_reserved()
+    assert made.partition(".")[0].casefold() not in RESERVED
 
 
 @pytest.mark.parametrize(

@@ -608,7 +608,7 @@ def test_proxies_of_the_environment_are_read_once_and_never_for_loopback(
     service.script = [answer(407)]
     outside, inside = Transport(BASE), Transport("http://127.0.0.1:9")
     for name in ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"):
-        monkeypatch.delenv(name)
+        monkeypatch.delenv(name, raising=False)  # one name on Windows
     with pytest.raises(errors.Unsent, match="proxy"):
         outside.send(DELETE)
     with pytest.raises(errors.Unsent, match="refused"):

@@ -94,7 +94,7 @@ def test_a_seed_that_breaks_its_schema_says_where(
     [
         ('{"schemaVersion": "1", "partner": {"domain": "\\ud800p.example"}}', "not UTF-8"),
         ('{"schemaVersion": "1", "partner": {"domain": "a"}, "partner": {"domain": "b"}}', "twice"),
-        ("[" * 5000, "deep"),
+        ("[" * 5000 + "]" * 5000, "deep"),
     ],
 )
 def test_a_seed_that_is_no_plain_json_is_refused_in_words(
