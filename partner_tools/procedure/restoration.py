@@ -73,7 +73,8 @@ def upload_file(devices: Iterable[Restorable]) -> tuple[str, tuple[Restorable, .
     """The file for Partner Center's upload, and the devices that it cannot hold.
 
     The upload knows no quoting, so that a value with a comma, a quotation mark or a letter
-    outside Windows-1252 can only go through the API.
+    outside Windows-1252 can only go through the API; so does one that a spreadsheet would
+    calculate when somebody opens the file.
     """
     lines, left_out = [",".join(HEADER)], []
     for each in devices:
@@ -144,6 +145,10 @@ def _cells(identity: Identity) -> tuple[str, ...]:
 
 
 def _is_plain(cell: str) -> bool:
+    from partner_tools.report.tables import inert
+
+    if inert(cell) != cell:
+        return False
     try:
         cell.encode("cp1252")
     except UnicodeEncodeError:

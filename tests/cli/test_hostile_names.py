@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 from pathlib import Path
@@ -21,6 +22,10 @@ SERIALS = [
 ]
 MODEL = "\u202egpj.exe\x1b[2J\x07"
 BATCH = "..\\..\\../evil|$(x)"
+
+
+ACTIVE = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""With the wide forms, which some languages take for the others."""
 
 
 @pytest.mark.parametrize("domain", ["..", "../../evil.example", "con.example"])
@@ -61,6 +66,30 @@ def test_hostile_names_stay_names(domain: str, tmp_path: Path) -> None:
     assert all(path.name.startswith("handoff-") for path in written)
     assert set(tmp_path.parent.iterdir()) == before
     assert len(parse(junit).findall(".//testcase")) == 4  # noqa: S314 - our own file
+
+
+def test_no_file_of_registrations_is_calculated(tmp_path: Path) -> None:
+    """The inventory has them quoted; the file of `restore`, which knows no quoting, without."""
+    made = {"oemManufacturerName": "Fabrikam", "modelName": "Book"}
+    serials = ["SN-1", *(f"{sign}1+1" for sign in ("=", "+", "-", "@", "\uff1d"))]
+    estate = [{"serialNumber": each, **made} for each in serials]
+    with Sandbox(seed_from(world(customer({"B": estate})))) as sandbox:
+        program = program_for(sandbox, tmp_path)
+        program("inventory", "--customer", CONTOSO, "-o", tmp_path / "inventory.csv")
+        order = ("--via", "partner-center", "--customer", CONTOSO, "--yes", "--settle", "0")
+        done = program("deregister", program.serials(*serials), *order)
+        run = program.json("runs")["runs"][0]["run"]
+        restored = program("restore", run, "-o", tmp_path / "restore.csv")
+    shown = {}
+    for table, encoding in (("inventory", "utf-8-sig"), ("restore", "cp1252")):
+        with (tmp_path / f"{table}.csv").open(encoding=encoding, newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert not [cell for cell in cells if cell.startswith(ACTIVE)], table
+        shown[table] = {cell.lstrip("'") for cell in cells} & set(serials)
+
+    assert (done.exit_code, restored.exit_code) == (0, 7), done.output
+    assert shown == {"inventory": set(serials), "restore": {"SN-1"}}
+    assert all(each in restored.stderr for each in serials[1:])
 
 
 def test_the_name_of_a_customer_moves_nothing_wherever_it_is_shown(tmp_path: Path) -> None:
