@@ -34,6 +34,7 @@ MOVED = {
     "](CHANGELOG.md": "](changelog.md",
     "](SECURITY.md": "](security.md",
     "](../README.md": "](index.md",
+    "](../SECURITY.md": "](security.md",
 }
 # Files that are no pages: here they are named without a link.
 FILES = re.compile(r"\[([^\]]+)\]\((?:(?:\.\./)+deploy/[^)]*|LICENSE)\)")
