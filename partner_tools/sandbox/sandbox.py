@@ -298,14 +298,14 @@ def serve(
     """
     seed = read_seed(seed_path) if seed_path else shipped_seed()
     faults = read_faults(faults_path) if faults_path else None
-    stop = threading.Event()
+    stops: list[int] = []  # no event: its lock may be held by whoever a signal interrupts
     # Both by name: a shell starts what it puts into the background with Ctrl-C ignored.
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda _number, _frame: stop.set())
+        signal.signal(name, lambda number, _frame: stops.append(number))
     with Sandbox(seed, faults, port=port, oem_profile=oem_profile) as sandbox:
         announce(sandbox.announce())
-        while not stop.wait(0.5):  # in slices: Windows cannot interrupt a wait without an end
-            pass
+        while not stops:  # in slices: a sleep goes on after a signal
+            time.sleep(0.1)
 
 
 def _first(users: Iterable[User], wanted: Callable[[User], bool]) -> User | None:

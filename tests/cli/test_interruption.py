@@ -190,6 +190,34 @@ def test_at_a_terminal_words_begin_a_line_and_the_cursor_comes_back(kind: str, s
     assert lines[3:] == [shown, ""]
 
 
+BEGINS_TO_WAIT = """
+import os, signal
+from partner_tools.cli.interruption import heeding
+from partner_tools.workspace.stopping import StopSign
+class Interrupted(StopSign):
+    def nap(self, event, timeout=None):
+        with event._cond:  # as Event.wait begins
+            os.kill(os.getpid(), signal.SIGINT)
+        return event.wait(timeout)
+with heeding(stop := Interrupted()):
+    print(stop.wait(50), stop.is_set())
+"""
+
+
+def test_a_signal_does_not_wait_for_what_it_interrupted() -> None:
+    """The thread that a signal interrupts may hold the lock of the event that it waits for."""
+    ended = subprocess.run(
+        [sys.executable, "-c", BEGINS_TO_WAIT],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.stdout.split() == ["True", "True"]
+
+
 def test_a_run_is_executed_by_one_process_at_a_time(program: Program, sandbox: Sandbox) -> None:
     process = deregister(program)
     wait_for_deletes(sandbox, 2)
