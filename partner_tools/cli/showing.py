@@ -163,7 +163,8 @@ class Showing(Onlooker):
         """Print what the run came to before the error; the command that goes on, if one does."""
         if self._run is None:
             return None
-        result = read_result(self.ledger, self._run)
+        with self.ledger:  # which the command had closed when it broke off
+            result = read_result(self.ledger, self._run)
         with telling_of_no_room():
             self._print(result)
         try:
