@@ -94,6 +94,11 @@ class Problem:
     message: str
     remedy: str
 
+    @property
+    def place(self) -> str:
+        """`file:row`, or the file alone for a problem of the whole of it."""
+        return self.file if self.row is None else f"{self.file}:{self.row}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:

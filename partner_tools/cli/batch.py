@@ -70,6 +70,5 @@ def show_problems(shown: tuple[Problem, ...] | list[Problem]) -> None:
 
 def sentence(problem: Problem) -> str:
     """A problem as one line: where, what, what to do."""
-    place = problem.file if problem.row is None else f"{problem.file}:{problem.row}"
     column = f" {problem.column}:" if problem.column else ""
-    return f"{place}:{column} {problem.severity}: {problem.message} ({problem.remedy})"
+    return f"{problem.place}:{column} {problem.severity}: {problem.message} ({problem.remedy})"

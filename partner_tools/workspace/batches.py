@@ -113,9 +113,7 @@ def refusal(name: str, problems: tuple[Problem, ...]) -> InputError | GuardError
     tenants = [problem for problem in errors if problem.rule == _tenant_given()]
     if tenants:
         first = tenants[0]
-        return GuardError(
-            f"{first.file}:{first.row}: {first.message}", rule=first.rule, remedy=first.remedy
-        )
+        return GuardError(f"{first.place}: {first.message}", rule=first.rule, remedy=first.remedy)
     return InputError(
         f"the batch {name!r} has {len(errors)} error{'s' if len(errors) != 1 else ''}; "
         "nothing was sent",

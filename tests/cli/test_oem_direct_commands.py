@@ -263,6 +263,7 @@ def test_801_stops_the_run(tmp_path: Path) -> None:
             8,
         ),
         ('{"schemaVersion":"1","devices":[{"serialNumber":"S1","TenantID":"x"}]}', 8),
+        ('{"schemaVersion":"1","TenantID":"x","devices":[{"serialNumber":"S1"}]}', 8),
     ],
 )
 def test_a_batch_with_a_tenant_is_refused(tmp_path: Path, text: str, exit_code: int) -> None:
@@ -271,6 +272,7 @@ def test_a_batch_with_a_tenant_is_refused(tmp_path: Path, text: str, exit_code: 
         document, _ = deregister(program, text, exit_code=exit_code)
         assert sandbox.log.entries == ()
     assert document["error"]["exit"] == 8
+    assert ":None" not in document["error"]["message"]
 
 
 def test_the_channel_of_the_profile_refuses_a_tenant_too(tmp_path: Path) -> None:
