@@ -8,6 +8,7 @@ replaces by its own colours for light and dark.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -131,7 +132,12 @@ def _svg(figure: Figure, title: str, size: Size) -> str:
     import matplotlib as mpl
 
     drawn = StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "text.color": INK}):
+    with (
+        warnings.catch_warnings(),
+        mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "text.color": INK}),
+    ):
+        # The page writes with fonts of its own, whatever the one measured with here lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
     text = drawn.getvalue()
     body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]

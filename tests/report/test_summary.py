@@ -111,3 +111,9 @@ def test_long_times_are_put_together(days: int, unit: str, bars: int) -> None:
     said, counted = spans(removed)
 
     assert (said, len(counted), sum(number for _, number in counted)) == (unit, bars, 5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_name_in_another_script_is_drawn_in_silence() -> None:
+    """The font that measures lacks it; a warning would stand among the lines of standard error."""
+    assert "株式会社" in rows(Bars(title="t", labels=["株式会社"], series=[[1]]))
