@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from partner_tools.model import GONE
@@ -45,8 +46,10 @@ def _case(suite: Element, device: Mapping[str, Any], run: str) -> None:
 
 def _legal(text: str) -> str:
     """The text without what would reorder its line, and without what XML 1.0 cannot hold
-    (https://www.w3.org/TR/xml/#charsets): none of that can be printed."""
+    (https://www.w3.org/TR/xml/#charsets): none of that can be printed, nor is it a space."""
     return "".join(
-        character if character.isprintable() or character in "\t\n\r" else "\ufffd"
+        character
+        if character.isprintable() or character in "\t\n\r" or category(character) == "Zs"
+        else "\ufffd"
         for character in text
     )

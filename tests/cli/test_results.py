@@ -12,6 +12,7 @@ import pytest
 from partner_tools.cli.options import FORMAT_CHOICES, FORMATS
 from partner_tools.cli.output import print_table
 from partner_tools.intake.schema import checker
+from partner_tools.report.junit import build_junit
 from partner_tools.report.write import FORMATS as REPORT_FORMATS
 from partner_tools.report.write import ON_REQUEST
 from partner_tools.sandbox import Sandbox, seed_from
@@ -48,6 +49,18 @@ def test_junit_has_a_case_for_every_device(program: Program) -> None:
     suite = parse(file).getroot()  # noqa: S314 - our own file
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     assert [case.get("name") for case in suite] == ["2: SN-1", "3: GHOST"]
+
+
+def test_junit_keeps_wide_and_narrow_spaces() -> None:
+    device = {"row": 2, "serialNumber": "S\u202e1", "outcome": "refused", "remedy": None}
+    detail = "\u682a\u5f0f\u4f1a\u793e\u3000A\u00a0B"
+
+    built = build_junit(
+        {"run": "r", "channel": "oem-direct", "devices": [{**device, "detail": detail}]}
+    ).decode()
+
+    assert detail in built
+    assert "\u202e" not in built
 
 
 def test_text_names_what_needs_attention_and_the_next_command(program: Program) -> None:
