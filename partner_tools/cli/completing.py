@@ -1,7 +1,7 @@
 """What a shell completes besides commands, options and choices: files, runs, customers, schemas.
 
-Nothing here may fail or ask a service: somebody pressed the Tab key. A ledger is asked where it is
-a file that is there.
+Nothing here may fail, change anything or ask a service: somebody pressed the Tab key. A ledger is
+asked where it is a file that is there, of this version, and not busy.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 NEWEST = 200
 """So many runs are offered, and asked for their customers."""
+
+PATIENCE_SECONDS = 0.5
+"""Nobody waits longer for the Tab key."""
 
 Offers = dict[str, str]
 """What a word may become, and what it is."""
@@ -75,16 +78,18 @@ def _asked(context: click.Context, question: Callable[[Ledger], Offers]) -> Offe
     """What the ledger has to offer that the words before name."""
     from pathlib import Path
 
-    from partner_tools.workspace.opening import ledger_url, load_config, open_ledger
+    from partner_tools.ledger import Ledger
+    from partner_tools.workspace.opening import ledger_url, load_config
 
     named = _named(context, "ledger")
     try:
         config = load_config(_named(context, "config"), _named(context, "profile"))
-        scheme, _, path = ledger_url(named, config).partition(":///")
+        url = ledger_url(named, config)
+        scheme, _, path = url.partition(":///")
         if scheme == "sqlite" and Path(path).is_file():
-            with open_ledger(named, config) as ledger:
+            with Ledger.open(url, patience=PATIENCE_SECONDS, as_it_is=True) as ledger:
                 return question(ledger)
-    except PartnerToolsError:
+    except (PartnerToolsError, OSError):
         pass
     return {}
 

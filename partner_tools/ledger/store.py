@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from sqlalchemy import RowMapping, select
 
+from partner_tools.errors import LedgerError
 from partner_tools.events import Event, Kind, State
 from partner_tools.ledger import chain, codec, reading, roles
 from partner_tools.ledger.append import Appender
@@ -59,17 +60,23 @@ class Ledger:
 
     @classmethod
     def open(
-        cls, url: str, *, patience: float = PATIENCE_SECONDS, migrations: Path = MIGRATIONS
+        cls,
+        url: str,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        migrations: Path = MIGRATIONS,
+        as_it_is: bool = False,
     ) -> Self:
         """Open the ledger at a SQLAlchemy URL, and bring its tables to this version.
 
         A SQLite file and its folder are created for this user alone where they do not exist; a
         file of an older version is copied beside itself before it is changed. `patience` is in
-        seconds. Raises LedgerError, and InputError for a URL that cannot be a ledger.
+        seconds. `as_it_is` changes no table: another version is refused. Raises LedgerError, and
+        InputError for a URL that cannot be a ledger.
         """
         database = connect(url, patience=patience)
         try:
-            _bring_up_to_date(database, migrations)
+            _bring_up_to_date(database, migrations, as_it_is=as_it_is)
         except BaseException:
             database.close()
             raise
@@ -422,13 +429,19 @@ class Ledger:
         return codec.run_from(row, customers.get(row["run"], ()), state)
 
 
-def _bring_up_to_date(database: Database, migrations: Path) -> None:
+def _bring_up_to_date(database: Database, migrations: Path, *, as_it_is: bool) -> None:
     newest = newest_version(migrations)
     with database.read() as connection:
         version = read_version(connection, database.place)
         if version == newest:
             require_tables(connection, database.place)
     if version != newest:
+        if as_it_is:
+            raise LedgerError(
+                f"the ledger {database.place} is of another version",
+                remedy="run any command that opens it, which brings it up to date",
+                rule="ledger-version",
+            )
         from partner_tools.ledger.migrate import upgrade
 
         upgrade(database, migrations)

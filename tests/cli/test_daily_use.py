@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sqlite3
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -301,6 +302,15 @@ def test_runs_customers_schemas_and_files_are_completed(program: Program) -> Non
     assert completed(program, f"partner-tools runs --ledger {absent} 20") == []
     assert completed(program, "partner-tools --config absent.toml runs 20") == []
     assert not absent.exists()
+
+
+def test_completing_changes_no_file(program: Program) -> None:
+    """A file without tables would become a ledger, and an old ledger one of this version."""
+    empty = program.folder / "empty.db"
+    empty.touch()
+    assert completed(program, f"partner-tools runs --ledger {empty} 20") == []
+    with sqlite3.connect(empty) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
