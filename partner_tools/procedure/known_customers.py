@@ -29,12 +29,13 @@ def tenant_of(ledger: Ledger, named: str) -> str:
     Raises InputError where no run has such a customer, with what is near.
     """
     wanted = named.casefold()
-    known = set(_known(ledger))
-    for customer in known:
+    known: dict[Customer, None] = {}
+    for customer in _known(ledger):
         if wanted == customer.tenant_id.casefold():
             return wanted
         if wanted == (customer.domain or "").casefold():
             return customer.tenant_id
+        known[customer] = None
     near = _near(wanted, known)
     raise InputError(
         f"no run of this ledger has a customer {named!r}"
@@ -51,12 +52,16 @@ def customers_of(ledger: Ledger, record: RunRecord) -> Mapping[str, Customer]:
 
 
 def _known(ledger: Ledger) -> Iterator[Customer]:
-    """Every customer of every run; by its plan where the event of that did not name it yet."""
+    """Every customer of every run, newest first; last by the plans whose event did not name it.
+
+    A plan is read as a whole, which takes long, and says nothing of a run that served nobody.
+    """
     records = ledger.runs()
     by_run = customers_by_run(ledger, records)
     for record in records:
         yield from by_run[record.run]
-        if not any(each.domain for each in by_run[record.run]):
+    for record in records:
+        if record.customers and not any(each.domain for each in by_run[record.run]):
             yield from customers_of(ledger, record).values()
 
 
