@@ -131,9 +131,9 @@ def _begin(place: Workplace, record: RunRecord, terms: Terms) -> None:
     That it was is shown by what a worker removed. The run's row, and its events, can be written by
     those who submit: on their word alone the guards are asked again.
     """
-    plan = stored_plan(place, record)
-    if plan is not None and record.started_at is not None and _has_removed(plan):
+    if record.started_at is not None and _has_removed(place, record.run):
         return
+    plan = stored_plan(place, record)
     if plan is None:
         plan, _ = make_plan(place, record, held=terms.held)
     with noting_end(place, record.run):
@@ -141,8 +141,8 @@ def _begin(place: Workplace, record: RunRecord, terms: Terms) -> None:
     refuse_changed(place, plan)
 
 
-def _has_removed(plan: Plan) -> bool:
-    return any(each.outcome in GONE for each in plan.devices)
+def _has_removed(place: Workplace, run: RunId) -> bool:
+    return next(place.ledger.devices(run, outcomes=GONE), None) is not None
 
 
 def _devices(place: Workplace, run: RunId, after: int, size: int) -> tuple[Todo, ...]:
