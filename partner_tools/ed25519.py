@@ -14,6 +14,7 @@ import binascii
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from partner_tools.errors import InputError
 
@@ -95,9 +96,10 @@ def _lock(passphrase: str, salt: bytes) -> Fernet:
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
+    typed = normalize("NFC", passphrase)  # keyboards of macOS and others differ in accents
     stretched = PBKDF2HMAC(algorithm=SHA256(), length=32, salt=salt, iterations=ROUNDS)
     return Fernet(
-        base64.urlsafe_b64encode(stretched.derive(passphrase.encode("utf-8", "surrogatepass")))
+        base64.urlsafe_b64encode(stretched.derive(typed.encode("utf-8", "surrogatepass")))
     )
 
 

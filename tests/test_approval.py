@@ -124,6 +124,13 @@ def test_a_key_opens_with_its_passphrase_only() -> None:
     assert "rivate" not in repr(open_key(content, LONG)).replace("_private", "")
 
 
+def test_a_passphrase_with_accents_opens_the_key_however_they_are_typed() -> None:
+    """macOS composes them otherwise than Windows and Linux do."""
+    content, public = make_key("Schl\u00fcssel ohne Ende")
+
+    assert open_key(content, "Schlu\u0308ssel ohne Ende").public == public
+
+
 def test_a_passphrase_is_tried_once_in_six_hundred_thousand_rounds() -> None:
     """There is no cheaper way to try one: the whole of the key's file is what they lead to."""
     content, public = make_key(LONG)
