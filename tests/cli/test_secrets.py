@@ -326,7 +326,8 @@ def test_no_secret_comes_out_of_what_goes_elsewhere(sandbox: Sandbox, watch: Wat
     assert [each.exit_code for each in well] == [0] * len(well)
     assert [each.exit_code for each in ill] == [4] * len(ill)
     assert watch.told(allowed) == []
-    assert list((folder / "user").rglob("tokens-*"))
+    if os.name != "nt":  # whose folders no environment moves
+        assert list((folder / "user").rglob("tokens-*"))
     assert list((folder / "temp").iterdir()) == []
 
 
