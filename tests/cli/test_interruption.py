@@ -109,6 +109,7 @@ def test_a_closed_terminal_lets_answers_arrive_and_leaves_a_resumable_run(
     batch = program.serials(*SERIALS)
     named = ("--via", "partner-center", "--customer", CONTOSO, "--yes", "--max-rate", "10")
     ours, theirs = pty.openpty()
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a child of `nohup` has it ignored
     child = subprocess.Popen(
         [sys.executable, "-m", "partner_tools", "deregister", str(batch), *named],
         env={**os.environ, **program.environment},
@@ -117,6 +118,7 @@ def test_a_closed_terminal_lets_answers_arrive_and_leaves_a_resumable_run(
         stderr=theirs,
         cwd=Path(__file__).parents[2],
     )
+    signal.signal(signal.SIGHUP, before)
     os.close(theirs)
     while len(sandbox.log.of("delete-device")) < 5:
         if select.select([ours], [], [], 0.05)[0]:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ import pytest
 
 from partner_tools.errors import InputError, LedgerError
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
+from partner_tools.ledger.database import _write_ahead
 from partner_tools.ledger.tables import VERSION_TABLE, metadata
 from partner_tools.ledger.version import MIGRATIONS, newest_version
 from partner_tools.model import Device
@@ -122,6 +124,27 @@ def test_a_ledger_is_opened_again_as_it_was(new_url: str, start: RunStart) -> No
         head = ledger.head()
     with Ledger.open(new_url) as ledger:
         assert ledger.verify(head) == []
+
+
+def test_many_may_switch_a_new_file_to_the_write_ahead_log_at_once(tmp_path: Path) -> None:
+    """SQLite itself tells one in a hundred that the file is locked, without waiting."""
+    failures: list[Exception] = []
+
+    def switch(path: Path) -> None:
+        with closing(sqlite3.connect(path, timeout=10, check_same_thread=False)) as connection:
+            try:
+                _write_ahead(connection, 10)
+            except sqlite3.Error as error:
+                failures.append(error)
+
+    for number in range(100):
+        each = partial(switch, tmp_path / f"{number}.db")
+        threads = [threading.Thread(target=each) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
 
 
 def test_many_may_open_a_new_ledger_at_once(new_url: str) -> None:
