@@ -12,7 +12,15 @@ from partner_tools.cli import completing
 from partner_tools.cli.batch import open_batch, sentence, show_problems
 from partner_tools.cli.help import Whole
 from partner_tools.cli.options import OutputFile, output_options
-from partner_tools.cli.output import clean, counted, print_json, print_line, say, tell
+from partner_tools.cli.output import (
+    clean,
+    counted,
+    print_document,
+    print_json,
+    print_line,
+    say,
+    tell,
+)
 from partner_tools.cli.program import Call, command
 from partner_tools.cli.shell import pasteable
 from partner_tools.errors import InputError
@@ -59,10 +67,8 @@ def decode(call: Call, file: str) -> int:
         )
     for number, (row, text) in enumerate(texts, 1):
         machine = _decoded(file, row, text)
-        if call.output == "json":
-            print_json(describe(machine))
-        elif call.output == "jsonl":
-            print_line(describe(machine))
+        if call.output != "text":
+            print_document(call.output, describe(machine))
         else:
             if number > 1:
                 click.echo()

@@ -121,7 +121,7 @@ def test_the_name_of_a_customer_moves_nothing_wherever_it_is_shown(tmp_path: Pat
 def test_no_line_of_a_log_moves_anything(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Libraries log what they were answered; ours log no foreign text."""
     with logging_to_stderr(Common(verbose=2, log_format=form)):
-        logging.getLogger("a.library").error("answered %s", MODEL)
+        logging.getLogger("urllib3").error("answered %s", MODEL)
 
     (line,) = capsys.readouterr().err.splitlines()
     assert "answered" in line

@@ -126,6 +126,14 @@ def test_a_ledger_is_opened_again_as_it_was(new_url: str, start: RunStart) -> No
         assert ledger.verify(head) == []
 
 
+def six_at_once(deed: Callable[[], None]) -> None:
+    threads = [threading.Thread(target=deed) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def test_many_may_switch_a_new_file_to_the_write_ahead_log_at_once(tmp_path: Path) -> None:
     """SQLite itself tells one in a hundred that the file is locked, without waiting."""
     failures: list[Exception] = []
@@ -138,12 +146,7 @@ def test_many_may_switch_a_new_file_to_the_write_ahead_log_at_once(tmp_path: Pat
                 failures.append(error)
 
     for number in range(100):
-        each = partial(switch, tmp_path / f"{number}.db")
-        threads = [threading.Thread(target=each) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        six_at_once(partial(switch, tmp_path / f"{number}.db"))
     assert failures == []
 
 
@@ -156,11 +159,7 @@ def test_many_may_open_a_new_ledger_at_once(new_url: str) -> None:
         except LedgerError as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=open_it) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    six_at_once(open_it)
     assert failures == []
 
 
