@@ -8,6 +8,7 @@ An inventory is complete or it is an error.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,13 +19,8 @@ from functools import partial
 from typing import TypeVar
 
 from partner_tools.channels.survey import BarredError, survey
-from partner_tools.clients.partner_center import (
-    Cursor,
-    DeviceBatch,
-    Page,
-    PageGuard,
-    PartnerCenter,
-)
+from partner_tools.clients.answers import ListGuard
+from partner_tools.clients.partner_center import Cursor, DeviceBatch, Page, PartnerCenter
 from partner_tools.clients.refusals import Subject, subject_of
 from partner_tools.engine.channel import Answer, Polling, Removal, Verdict
 from partner_tools.engine.line import Line
@@ -41,6 +37,7 @@ from partner_tools.model import (
     TenantId,
 )
 from partner_tools.plan import (
+    NOTED,
     Draft,
     Index,
     changes,
@@ -111,7 +108,7 @@ class PartnerCenterChannel:
         return Draft(
             devices=planned,
             customers=customers_of(planned, seen.estates.values()),
-            notes=notes_on(planned),
+            notes=(*notes_on(planned), *_notes_of(seen.estates.values())),
             kit=_kit(planned, seen.estates.values()),
         )
 
@@ -145,7 +142,12 @@ class PartnerCenterChannel:
         found = self.list_batches(
             tenant, [batch.batch_id for batch in batches], keep_hash=keep_hash
         )
-        return Estate(customer=customer, registrations=tuple(found), observed_at=self.now())
+        return Estate(
+            customer=customer,
+            registrations=tuple(found),
+            observed_at=self.now(),
+            notes=_differing_counts(batches, found),
+        )
 
     def list_batches(
         self,
@@ -237,7 +239,7 @@ class PartnerCenterChannel:
         `named` is the customer that it is about; `key` identifies an item: one that comes twice
         is given once.
         """
-        guard, seen = PageGuard(collection), set[str]()
+        guard, seen = ListGuard(collection), set[str]()
         cursor: Cursor | None = None
         while True:
             with barred(named):
@@ -306,11 +308,14 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
     Autopilot codes 807 and 811 surface here is an assumption: they are read by name and by number.
     """
     said = f"{rejection.code or ''} {rejection.description or ''}"
-    if rejection.status == 404 or "ZtdDeviceIsNotRegistered" in said or rejection.code == "807":
+    subject = subject_of(rejection)
+    gone = rejection.status == 404 and subject is Subject.DEVICE
+    if gone or "ZtdDeviceIsNotRegistered" in said or rejection.code == "807":
         return _answer(rejection, Outcome.ABSENT, rule="gone", detail=_gone(silent=silent))
+    if rejection.status == 404 and subject is Subject.CUSTOMER:
+        return replace(_refused(rejection), bars_customer=True)
     if rejection.status != 403:
         return _refused(rejection)
-    subject = subject_of(rejection)
     if subject is Subject.DEVICE:
         return _answer(
             rejection,
@@ -422,6 +427,26 @@ def _sighting(removal: Removal, known: Index) -> Target | None:
         return removal.target
     found = match(removal.identity, known)
     return next((each.target for each in found if not contradictions(removal.identity, each)), None)
+
+
+def _differing_counts(
+    batches: Iterable[DeviceBatch], found: Iterable[Registration]
+) -> tuple[str, ...]:
+    """The batches that state another number of devices than they list: the number may be stale."""
+    listed = Counter(each.target.batch_id for each in found)
+    return tuple(
+        f"batch {each.batch_id!r} states {each.devices_count} devices and lists "
+        f"{listed[each.batch_id]}: the number may be out of date"
+        for each in batches
+        if each.devices_count not in (None, listed[each.batch_id])
+    )
+
+
+def _notes_of(estates: Iterable[Estate]) -> list[str]:
+    """What a reviewer has to know of lists: at most NOTED sentences."""
+    notes = [note for estate in estates for note in estate.notes]
+    more = [f"{len(notes) - NOTED} more batches state another number of devices than they list"]
+    return notes[:NOTED] + (more if len(notes) > NOTED else [])
 
 
 def _wanted(devices: Iterable[Device]) -> frozenset[str]:

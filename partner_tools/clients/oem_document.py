@@ -15,6 +15,7 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from partner_tools import foreign
+from partner_tools.clients.transport import JSON_VALUES_LIMIT
 
 MAX_DEPTH = foreign.DEPTH
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -48,7 +49,7 @@ class Element:
 def read_json(body: bytes) -> Any:
     """The value of a JSON text. Raises DocumentError where `foreign.read_json` refuses it."""
     try:
-        return foreign.read_json(body)
+        return foreign.read_json(body, values=JSON_VALUES_LIMIT)
     except foreign.ForeignError as error:
         raise DocumentError(str(error)) from error
 
@@ -120,11 +121,15 @@ class _Builder:
 
     def __init__(self) -> None:
         self._open: list[Element] = []
+        self._count = 0
         self.root = Element(name="")
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         if len(self._open) >= MAX_DEPTH:
             raise DocumentError("it is nested too deep")
+        self._count += 1 + len(attributes)
+        if self._count > JSON_VALUES_LIMIT:
+            raise DocumentError(f"it has more than {JSON_VALUES_LIMIT:,} values")
         element = Element(name=name.rpartition(" ")[2], attributes=tuple(attributes.items()))
         if self._open:
             self._open[-1].children.append(element)

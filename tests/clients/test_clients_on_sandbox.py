@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from partner_tools import errors
+from partner_tools.clients.answers import ListGuard
 from partner_tools.clients.auth import (
     App,
     CachedTokens,
@@ -29,7 +30,7 @@ from partner_tools.clients.auth import (
     user_by_refresh_token,
     user_signed_in,
 )
-from partner_tools.clients.partner_center import Cursor, Job, Page, PageGuard, PartnerCenter
+from partner_tools.clients.partner_center import Cursor, Job, Page, PartnerCenter
 from partner_tools.clients.refusals import Subject, subject_of
 from partner_tools.clients.transport import TokenSource, Transport
 from partner_tools.model import Identity, Registration
@@ -155,7 +156,7 @@ def start() -> Iterator[Start]:
 
 def every(read: Callable[[Cursor | None], Page[T]], key: Callable[[T], str]) -> list[T]:
     """All pages, under the guard."""
-    guard, cursor, found = PageGuard("things"), None, list[T]()
+    guard, cursor, found = ListGuard("things"), None, list[T]()
     while True:
         page = read(cursor)
         guard.check([key(item) for item in page.items], page.cursor)

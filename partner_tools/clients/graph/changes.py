@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
-from partner_tools.clients.graph.client import body_of, request_id_of
+from partner_tools.clients.graph.client import body_of, own_request_id
 from partner_tools.clients.graph.refusal import read_fault, refusal
 from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.errors import InputError
@@ -117,7 +117,7 @@ class Changes:
         signed = {"Accept": "application/json", "client-request-id": request_id, **headers}
         request = Request(method=method, url=path, headers=signed, body=None)
         reply = self._transport.send(request)
-        own_id = request_id_of(reply, request)
+        own_id = own_request_id(reply, request)
         if reply.status in (200, 202, 204):
             return Done(status=reply.status, request_id=own_id)
         body = body_of(reply)
