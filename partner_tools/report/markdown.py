@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from partner_tools.report.handoff import Document
 from partner_tools.report.tables import EVIDENCE, STATEMENT
-from partner_tools.report.words import (
+from partner_tools.report.guide import (
     CHANNELS,
     OUTCOMES,
     OWNERS,

@@ -18,7 +18,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from partner_tools.report.handoff import Document
-from partner_tools.report.words import (
+from partner_tools.report.guide import (
     CHANNELS,
     JOIN_TYPES,
     OUTCOMES,

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from partner_tools.report.handoff import Document
-from partner_tools.report.words import (
+from partner_tools.report.guide import (
     CHANNELS,
     JOIN_TYPES,
     OUTCOMES,
