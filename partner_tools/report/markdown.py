@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from partner_tools.report.handoff import Document
-from partner_tools.report.tables import EVIDENCE, STATEMENT
 from partner_tools.report.guide import (
     CHANNELS,
     OUTCOMES,
@@ -23,6 +21,8 @@ from partner_tools.report.guide import (
     counted,
     visible,
 )
+from partner_tools.report.handoff import Document
+from partner_tools.report.tables import EVIDENCE, STATEMENT
 
 NAMED = 20
 """How many serial numbers a step names before it refers to the tables."""
