@@ -278,7 +278,7 @@ def _is_uuid(value: object) -> bool:
 _FORMAT_CHECKS = {"date-time": _is_moment, "uuid": _is_uuid}
 
 
-def strangers(document: Any, fault: Violation, schema: Mapping[str, Any]) -> str:
+def unknown_properties(document: Any, fault: Violation, schema: Mapping[str, Any]) -> str:
     """The properties that make the fault because the schema has them nowhere, in parentheses.
 
     Empty where it is another fault.
