@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from partner_tools.cli import interruption
-from partner_tools.cli.interruption import heeding
+from partner_tools.cli import signals as interruption
+from partner_tools.cli.signals import heeding
 from partner_tools.ledger import sqlite_url
 from partner_tools.report.write import file_name, harmless
-from partner_tools.workspace.examination import is_share
+from partner_tools.workspace.diagnostics import is_share
 from partner_tools.workspace.stopping import StopSign
 
 ROOT = Path(__file__).resolve().parents[2]
