@@ -57,7 +57,7 @@ def decode(call: Call, file: str) -> int:
     Example:
       partner-tools hash decode hash.txt --output json
     """
-    from partner_tools.intake.hash_description import describe, lines
+    from partner_tools.intake.hardware_hash import describe, lines
 
     texts = _texts(file)
     if call.output == "json" and len(texts) > 1:

@@ -51,7 +51,7 @@ def validate(
     met, in the order of rows. Never raises for what a file holds.
     """
     from partner_tools.intake.batch import check_batch
-    from partner_tools.intake.head import IntakeOptions
+    from partner_tools.intake.batch_metadata import IntakeOptions
 
     options = IntakeOptions(
         channel=None if via is None else ChannelName(via),
@@ -89,7 +89,7 @@ def read_batch(
     Direct.
     """
     from partner_tools.intake.batch import read_batch as read
-    from partner_tools.intake.head import IntakeOptions
+    from partner_tools.intake.batch_metadata import IntakeOptions
 
     options = IntakeOptions(
         channel=None if via is None else ChannelName(via),

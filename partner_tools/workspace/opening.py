@@ -51,11 +51,10 @@ def open_ledger(given: str | None, config: Config) -> Iterator[Ledger]:
 
 def named_faults(schema: str, document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where a document breaks a shipped schema, and how, with the names that it does not know."""
-    from partner_tools.intake.schema import checker, load_schema
-    from partner_tools.intake.strangers import strangers
+    from partner_tools.intake.schema import checker, load_schema, unknown_properties
 
     return [
-        (fault.place("."), fault.message + strangers(document, fault, load_schema(schema)))
+        (fault.place("."), fault.message + unknown_properties(document, fault, load_schema(schema)))
         for fault in checker(schema).violations(dict(document))
     ]
 

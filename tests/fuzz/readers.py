@@ -39,7 +39,7 @@ from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.config import Config, read_config
 from partner_tools.errors import PartnerToolsError
 from partner_tools.intake.batch import read_batch
-from partner_tools.intake.head import IntakeOptions
+from partner_tools.intake.batch_metadata import IntakeOptions
 from partner_tools.intake.source import Source
 from partner_tools.model import Identity
 from partner_tools.outstanding.search import By, Collection, Question

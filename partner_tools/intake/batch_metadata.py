@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from partner_tools.intake import rules
-from partner_tools.intake.explain import explain
-from partner_tools.intake.row_check import surrogates, trim, trimmings, without_tenant
+from partner_tools.intake.row_check import explain, surrogates, trim, trimmings, without_tenant
 from partner_tools.intake.rules import Finding, finding, shown
 from partner_tools.intake.schema import Checker, load_schema
 from partner_tools.model import PARTNER_CHANNELS, ChannelName, Reason
@@ -32,7 +31,7 @@ class IntakeOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class BatchMetadata:
     """The whole batch, as one of its two sources or both say the same."""
 
     channel: ChannelName | None
@@ -43,10 +42,10 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadHead:
-    """A head and what is wrong with it. Where there is an error the head is what was legible."""
+class ReadMetadata:
+    """The metadata and what is wrong with it: what was legible, where there is an error."""
 
-    head: Head
+    metadata: BatchMetadata
     findings: tuple[Finding, ...]
 
 
@@ -59,7 +58,7 @@ _OPTIONS = {
 }
 
 
-def read_head(document: Mapping[str, object] | None, options: IntakeOptions) -> ReadHead:
+def read_metadata(document: Mapping[str, object] | None, options: IntakeOptions) -> ReadMetadata:
     """Join what the command line and a JSON batch say; `document` is None for other formats.
 
     `devices` of the document is only looked at for being a list.
@@ -72,7 +71,9 @@ def read_head(document: Mapping[str, object] | None, options: IntakeOptions) -> 
         is_direct = _channel(told, document, otherwise) is ChannelName.OEM_DIRECT
         own, wrong = _checked(document, is_direct=is_direct)
         found += [*wrong, *_conflicts(told, own)]
-    return ReadHead(head=_head({**otherwise, **own, **told}), findings=tuple(dict.fromkeys(found)))
+    return ReadMetadata(
+        metadata=_metadata({**otherwise, **own, **told}), findings=tuple(dict.fromkeys(found))
+    )
 
 
 def _as_document(options: IntakeOptions) -> dict[str, object]:
@@ -96,13 +97,13 @@ def _checked(
     broken = list(surrogates(trimmed))
     if broken:
         return {}, found + broken
-    schema = _head_schema()
+    schema = _batch_schema()
     known = frozenset(schema["properties"])
     found += explain(Checker(schema).violations(trimmed), trimmed, known)
     return trimmed, found
 
 
-def _head_schema() -> dict[str, Any]:
+def _batch_schema() -> dict[str, Any]:
     """The batch schema without what it says of the devices, which are checked one by one."""
     schema = load_schema("batch")
     properties = {**schema["properties"], "devices": {"type": "array"}}
@@ -128,10 +129,10 @@ def _conflicts(told: Mapping[str, object], own: Mapping[str, object]) -> Iterato
             yield finding(rules.CONFLICT, message, column=name)
 
 
-def _head(values: Mapping[str, object]) -> Head:
+def _metadata(values: Mapping[str, object]) -> BatchMetadata:
     texts = {name: value for name, value in values.items() if isinstance(value, str)}
     reason = texts.get("reason")
-    return Head(
+    return BatchMetadata(
         channel=_channel(values),
         batch_id=texts.get("batchId"),
         reason=Reason(reason) if reason in tuple(Reason) else Reason.OTHER,

@@ -16,7 +16,7 @@ _GROWTH = 1.7
 _MARK = 0xFFFF_FFFF_FFFF_FFFF
 
 
-class Seen:
+class DuplicateIndex:
     """The first line of every key, in hash tables with open addressing; 0 marks a free place.
 
     There are several, so that only one of them stands in memory twice while it grows.
