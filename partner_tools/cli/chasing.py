@@ -54,7 +54,7 @@ def _print(output: str, found: Outstanding) -> None:
 
 def _row(found: Outstanding, number: int) -> tuple[str, ...]:
     from partner_tools.outstanding import Status
-    from partner_tools.report.reminder import name_of
+    from partner_tools.report.mail import name_of
 
     each = found.chases[number]
     statuses = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)

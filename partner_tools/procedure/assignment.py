@@ -24,7 +24,7 @@ from partner_tools.outstanding import (
 )
 from partner_tools.outstanding.cleanup import Course, course
 from partner_tools.report.handoff import HandoffDevice, facts_of
-from partner_tools.report.received import Received, read_received
+from partner_tools.report.results import Received, read_received
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

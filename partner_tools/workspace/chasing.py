@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from partner_tools.report.reminder import Reminder, email, name_of, subject, text
+from partner_tools.report.mail import Reminder, email, name_of, subject, text
 from partner_tools.report.write import file_name, harmless
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunRecord
     from partner_tools.procedure.assignment import Assignment
     from partner_tools.procedure.cleaning import Site
-    from partner_tools.report.received import Received
+    from partner_tools.report.results import Received
 
 _TENANT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LARGEST_HANDOFF: Final = 256 * 1024 * 1024
@@ -360,7 +360,7 @@ def read_handoff(path: Path) -> dict[str, Any]:
 
 def received_from(document: Mapping[str, Any], path: Path) -> Received:
     """What the handoff says. Raises InputError where it is nobody's or holds no real moments."""
-    from partner_tools.report.received import read_received
+    from partner_tools.report.results import read_received
 
     try:
         received = read_received(document)

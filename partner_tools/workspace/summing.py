@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partner_tools.procedure.summarizing import AGES, Summary, summarize
-from partner_tools.report.reminder import name_of
+from partner_tools.report.mail import name_of
 from partner_tools.report.summary import Left, SummaryFacts, write_summary
 
 if TYPE_CHECKING:

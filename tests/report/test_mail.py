@@ -10,7 +10,7 @@ import pytest
 
 from partner_tools.model import Customer, TenantId
 from partner_tools.outstanding import Status
-from partner_tools.report.reminder import Reminder, email
+from partner_tools.report.mail import Reminder, email
 from tests.report.fleet import HOSTILE
 
 AT = datetime(2026, 11, 23, tzinfo=UTC)

@@ -15,8 +15,7 @@ from email.utils import format_datetime, parseaddr
 
 from partner_tools.model import Customer
 from partner_tools.outstanding import HOMES, Status, StepId
-from partner_tools.report.guide import GUIDE
-from partner_tools.report.words import OWNERS
+from partner_tools.report.guide import GUIDE, OWNERS
 
 ATTACHED_AT_MOST = 10
 """Handoffs of one e-mail: mail servers refuse what is larger than some 20 MB."""
