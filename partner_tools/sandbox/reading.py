@@ -23,11 +23,14 @@ from partner_tools.sandbox.faults import (
     ItemKind,
     LastPage,
     Latency,
+    Limit,
+    LimitKind,
     Match,
     Quirks,
+    RetryAfter,
     Rule,
+    Scope,
 )
-from partner_tools.sandbox.rates import Limit, LimitKind, RetryAfter, Scope
 from partner_tools.sandbox.seed import (
     APPLICATIONS,
     GRAPH_PERMISSIONS,

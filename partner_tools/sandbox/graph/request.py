@@ -1,7 +1,10 @@
-"""What a request asks of Microsoft Graph: the table of operations, and the reading of paths.
+"""Reads a request to Microsoft Graph, and writes refusals: the table of operations, paths, errors.
 
-Paths, permissions and which version has what: https://learn.microsoft.com/graph/api and the
-metadata of 2026-08-20 (https://github.com/microsoftgraph/msgraph-metadata).
+Paths, permissions and the versions that have them: https://learn.microsoft.com/graph/api and the
+metadata of 2026-08-20 (https://github.com/microsoftgraph/msgraph-metadata). Errors differ between
+Intune's services, the directory and the web server in front of them:
+https://learn.microsoft.com/graph/errors, microsoftgraph/msgraph-sdk-powershell#2464 and
+ugurkocde/DeviceOffboardingManager issues 52, 69 and 70 (2025-09, 2026-07).
 """
 
 from __future__ import annotations
@@ -15,10 +18,9 @@ from typing import Any
 from uuid import UUID
 
 from partner_tools.sandbox.faults import Fault, FaultKind, GraphQuirks
-from partner_tools.sandbox.graph.estate import Estate
-from partner_tools.sandbox.graph.table import Row, Table
-from partner_tools.sandbox.tokens import Claims
-from partner_tools.sandbox.wire import Request
+from partner_tools.sandbox.graph.estate import NO_ID, Estate, Row, Table, stamp
+from partner_tools.sandbox.login import Claims
+from partner_tools.sandbox.wire import Request, Response, json_response, text_response
 
 VERSIONS = ("v1.0", "beta")
 
@@ -213,7 +215,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ParsedRequest:
     """A request that was understood and is permitted, and the tenant that it is about."""
 
     request: Request
@@ -247,14 +249,14 @@ class Asked:
         """Whether the advanced query capabilities of the directory are asked for."""
         return (self.request.header("ConsistencyLevel") or "").lower() == "eventual"
 
-    def bent(self, kind: FaultKind) -> bool:
+    def has_fault(self, kind: FaultKind) -> bool:
         """Whether the list that it gets is to be wrong in this way."""
         return self.fault is not None and self.fault.kind is kind
 
     @property
     def since(self) -> float | None:
         """From when on what went is still in the list that it gets; None: it is up to date."""
-        stale = self.fault if self.bent(FaultKind.STALE_LIST) else None
+        stale = self.fault if self.has_fault(FaultKind.STALE_LIST) else None
         return self.now - stale.seconds if stale else None
 
     def body(self) -> Mapping[str, Any]:
@@ -269,11 +271,11 @@ class Asked:
         return body
 
 
-def found_row(asked: Asked, table: Table) -> Row:
+def found_row(parsed: ParsedRequest, table: Table) -> Row:
     """The row that the path names, of one of Intune's tables. Raises Refusal."""
-    if not is_guid(asked.name):
+    if not is_guid(parsed.name):
         raise Refusal(400, "BadRequest", "The id is not valid")
-    row = table.get(asked.name)
+    row = table.get(parsed.name)
     if row is None:
         raise Refusal(404, "ResourceNotFound", "The device was not found")
     return row
@@ -333,3 +335,114 @@ def _match(pattern: tuple[str, ...], path: tuple[str, ...]) -> str | None:
         elif wanted != given.lower():
             return None
     return name
+
+
+JSON_TYPE = (
+    "application/json;odata.metadata=minimal;odata.streaming=true;"
+    "IEEE754Compatible=false;charset=utf-8"
+)
+INTUNE_URL = "https://fef.msub01.manage.microsoft.com/DeviceEnrollmentFE/StatelessService/"
+BAD_URL = (
+    '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN""http://www.w3.org/TR/html4/strict.dtd">\r\n'
+    "<HTML><HEAD><TITLE>Bad Request</TITLE>\r\n"
+    '<META HTTP-EQUIV="Content-Type" Content="text/html; charset=us-ascii"></HEAD>\r\n'
+    "<BODY><h2>Bad Request - Invalid URL</h2>\r\n"
+    "<hr><p>HTTP Error 400. The request URL is invalid.</p>\r\n</BODY></HTML>\r\n"
+)
+LONGEST_SEGMENT = 260
+LONGEST_URL = 16_384
+FORBIDDEN = frozenset("<>*&\\")
+"""What the web server in front allows in no path, decoded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ids:
+    """The ids that an answer carries, in its headers and in the body of an error."""
+
+    request_id: str
+    client_request_id: str
+    at: float
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        return (("request-id", self.request_id), ("client-request-id", self.client_request_id))
+
+
+def answer(body: Any, status: int = 200) -> Response:
+    """JSON as Graph sends it."""
+    response = json_response(status, body)
+    headers = (("Content-Type", JSON_TYPE), ("OData-Version", "4.0"))
+    return Response(status=status, headers=headers, body=response.body)
+
+
+def refused(refusal: Refusal, family: Family, ids: Ids) -> Response:
+    """A refusal as its family words it."""
+    if refusal.html:
+        response = text_response(refusal.status, refusal.message, "text/html")
+    else:
+        response = _enveloped(refusal, family, ids)
+    return response.with_headers(*refusal.headers, *ids.headers())
+
+
+def throttled(message: str, ids: Ids) -> Response:
+    """The 429 of the gateway (https://learn.microsoft.com/graph/throttling)."""
+    inner = {
+        "code": "429",
+        "date": stamp(ids.at).rstrip("Z"),
+        "message": "Please retry after",
+        "request-id": ids.request_id,
+        "status": "429",
+    }
+    error = {"code": "TooManyRequests", "innerError": inner, "message": message}
+    return answer({"error": error}, 429)
+
+
+def check_url(request: Request) -> None:
+    """Refuse what the web server in front lets no service see. Raises Refusal."""
+    if len(request.target) > LONGEST_URL:
+        page = BAD_URL.replace("Invalid URL", "Request Too Long").replace("400", "414")
+        raise Refusal(414, "", page, html=True)
+    for segment in request.segments[1:]:
+        if len(segment) > LONGEST_SEGMENT or not FORBIDDEN.isdisjoint(segment):
+            raise Refusal(400, "", BAD_URL, html=True)
+
+
+def not_found(target: Target, request: Request) -> Refusal:
+    """What is said of a path that is none, or of a verb that it does not have."""
+    if target.version not in {"v1.0", "beta"}:
+        return Refusal(400, "BadRequest", "Invalid version.", family=Family.GRAPH)
+    if target.wrong_method and request.method != "POST":
+        text = "Specified HTTP method is not allowed for the request target."
+        return Refusal(405, "Request_BadRequest", text, family=Family.GRAPH)
+    segment = target.path[-1] if target.path else ""
+    text = f"Resource not found for the segment '{segment}'."
+    return Refusal(400, "BadRequest", text, family=Family.GRAPH)
+
+
+def _enveloped(refusal: Refusal, family: Family, ids: Ids) -> Response:
+    text = refusal.message
+    inner = {
+        "date": stamp(ids.at).rstrip("Z"),
+        "request-id": ids.request_id,
+        "client-request-id": ids.client_request_id,
+    }
+    if family is Family.INTUNE:
+        text = _intune_message(refusal.message, ids)
+    error = {"code": refusal.code, "message": text, "innerError": inner}
+    return answer({"error": error}, refusal.status)
+
+
+def _intune_message(text: str, ids: Ids) -> str:
+    """The message of Intune's services: JSON in a string."""
+    message = (
+        f"{text} - Operation ID (for customer support): {NO_ID} - "
+        f"Activity ID: {ids.request_id} - Url: {INTUNE_URL}"
+    )
+    inner = {
+        "_version": 3,
+        "Message": message,
+        "CustomApiErrorPhrase": "",
+        "RetryAfter": None,
+        "ErrorSourceService": "",
+        "HttpHeaders": "{}",
+    }
+    return json.dumps(inner, indent=2).replace("\n", "\r\n")

@@ -11,8 +11,7 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import partial
 
-from partner_tools.sandbox.graph.estate import NO_ID, Estate, Machine, stamp
-from partner_tools.sandbox.graph.table import Row
+from partner_tools.sandbox.graph.estate import NO_ID, Estate, Machine, Row, stamp
 from partner_tools.sandbox.seed import derived_id
 
 IN_USE = frozenset({"managed", "unhealthy", "discovered", "retireFailed", "wipeFailed"})
@@ -22,7 +21,7 @@ RECYCLED = frozenset({"azuread", "workplace"})
 THIRTY_DAYS = 30 * 86_400.0
 
 
-class Parting(StrEnum):
+class RemovalStart(StrEnum):
     """What became of the wish to remove an identity."""
 
     ACCEPTED = "accepted"
@@ -31,26 +30,26 @@ class Parting(StrEnum):
     ENROLLED = "enrolled"
 
 
-def part_with_identity(estate: Estate, name: str, now: float) -> Parting:
+def remove_identity(estate: Estate, name: str, now: float) -> RemovalStart:
     """Begin to remove an Autopilot identity, as the customer's own wish."""
     identity = estate.identities.get(name)
     if identity is None:
-        return Parting.UNKNOWN
+        return RemovalStart.UNKNOWN
     if identity["id"] in estate.going:
-        return Parting.UNDER_WAY
+        return RemovalStart.UNDER_WAY
     if estate.quirks().refuse_enrolled and _in_use(estate, identity["serialNumber"]):
-        return Parting.ENROLLED
-    begin_parting(estate, identity["id"], now)
-    return Parting.ACCEPTED
+        return RemovalStart.ENROLLED
+    begin_removal(estate, identity["id"], now)
+    return RemovalStart.ACCEPTED
 
 
-def begin_parting(estate: Estate, name: str, now: float) -> None:
+def begin_removal(estate: Estate, name: str, now: float) -> None:
     """Remove an identity when its time has come, or with the next sync."""
     if estate.identities.get(name) is None or name in estate.going:
         return
     estate.going.add(name)
     wait = estate.drawn(estate.quirks().autopilot_delete, name)
-    estate.later(now + wait, partial(_finish_parting, estate, name))
+    estate.later(now + wait, partial(_finish_removal, estate, name))
 
 
 def sync(estate: Estate, now: float) -> None:
@@ -97,7 +96,7 @@ def check_in(estate: Estate, machine: Machine, now: float) -> None:
         _drop_managed(estate, machine.managed, now)
     device = estate.device_of(machine.entra) if machine.entra else None
     if device is not None:
-        _let_go(estate, device, now)
+        _remove_if_unheld(estate, device, now)
 
 
 def delete_device(estate: Estate, device: Row, now: float) -> None:
@@ -145,10 +144,10 @@ def _in_use(estate: Estate, serial: str) -> bool:
 
 def _finish_sync(estate: Estate, names: list[str], now: float) -> None:
     for name in names:
-        _finish_parting(estate, name, now)
+        _finish_removal(estate, name, now)
 
 
-def _finish_parting(estate: Estate, name: str, now: float) -> None:
+def _finish_removal(estate: Estate, name: str, now: float) -> None:
     if name not in estate.going:
         return
     estate.going.remove(name)
@@ -157,7 +156,7 @@ def _finish_parting(estate: Estate, name: str, now: float) -> None:
     if registration is not None:
         estate.withdraw(registration.batch_id, registration.device_id, now)
     for device in estate.devices.having("physicalIds", [f"[ZTDID]:{name}"]):
-        _let_go(estate, device, now)
+        _remove_if_unheld(estate, device, now)
 
 
 def _expect(estate: Estate, machine: Machine, now: float) -> None:
@@ -191,7 +190,7 @@ def _show_sign_of_life(estate: Estate, machine: Machine, now: float) -> None:
         estate.devices.change(device["id"], approximateLastSignInDateTime=stamp(now))
 
 
-def _let_go(estate: Estate, device: Row, now: float) -> None:
+def _remove_if_unheld(estate: Estate, device: Row, now: float) -> None:
     """Remove an object if nothing holds it: an identity, Intune, a retirement, or a directory."""
     machine = estate.machine_of_entra(device["deviceId"])
     held = machine is not None and (machine.managed is not None or machine.leaving)

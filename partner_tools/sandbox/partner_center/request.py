@@ -1,4 +1,4 @@
-"""What a request asks of Partner Center: the table of operations, and the reading of paths."""
+"""Reads a request to Partner Center: the table of operations, and paths."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ParsedRequest:
     """A request that was understood: the operation, the names in its path, and who asks."""
 
     request: Request
