@@ -123,7 +123,7 @@ def test_control_break_stops_where_there_is_one() -> None:
 def test_every_printed_command_with_a_value_goes_through_the_quoting() -> None:
     """By `pasteable`, which knows PowerShell; what is written here by hand would know no shell."""
     commands = re.compile(r'f"[^"]*partner-tools [^"]*\{([^}]*)\}')
-    sources = (Path(__file__).parents[2] / "partner_tools" / "cli").glob("*.py")
+    sources = (Path(__file__).parents[2] / "partner_tools" / "cli").rglob("*.py")
     by_hand = {found for each in sources for found in commands.findall(each.read_text("utf-8"))}
 
     assert by_hand == {"CUSTOMER"}, "the demo alone shows a command of constants"
