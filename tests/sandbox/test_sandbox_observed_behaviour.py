@@ -205,7 +205,7 @@ def token(start: Start) -> Callable[..., requests.Response]:
 
     def post(form: dict[str, str], version: str = "/v2.0", **options: Any) -> requests.Response:
         url = f"{sandbox.urls['login']}/{sandbox.seed.partner.tenant_id}/oauth2{version}/token"
-        return requests.post(url, data=form, verify=sandbox.ca_file, timeout=10, **options)
+        return requests.post(url, data=form, verify=str(sandbox.ca_file), timeout=10, **options)
 
     post.sandbox = sandbox  # type: ignore[attr-defined]
     return post
@@ -265,5 +265,5 @@ def test_a_secret_comes_by_http_basic_too(token: Callable[..., requests.Response
     assert (wrong.status_code, wrong.json()["error_codes"]) == (401, [7000215])
     assert token(form, headers={"Authorization": "Basic !"}).json()["error_codes"] == [900144]
     url = f"{sandbox.urls['login']}/common/v2.0/.well-known/openid-configuration"
-    known = requests.get(url, verify=sandbox.ca_file, timeout=10).json()
+    known = requests.get(url, verify=str(sandbox.ca_file), timeout=10).json()
     assert "client_secret_basic" in known["token_endpoint_auth_methods_supported"]
