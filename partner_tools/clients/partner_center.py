@@ -43,7 +43,7 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page(Generic[T]):
+class ResourcePage(Generic[T]):
     """One page of a collection. `cursor` is None on the last one."""
 
     items: tuple[T, ...]
@@ -94,7 +94,7 @@ class JobDevice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class ServiceJob:
     """An upload. A job can be `finished` while devices of it failed: look at each of them."""
 
     job_id: JobId
@@ -139,7 +139,7 @@ class PartnerCenter:
 
     def customers(
         self, *, domain_prefix: str | None = None, cursor: Cursor | None = None
-    ) -> Page[Customer]:
+    ) -> ResourcePage[Customer]:
         """A page of the partner's customers, at most 500.
 
         The service's filter is a prefix of the default domain: compare the result exactly.
@@ -148,17 +148,17 @@ class PartnerCenter:
             reply = self._read(build_customers(domain_prefix=domain_prefix, cursor=cursor))
         except Rejected as rejection:
             if cursor and (rejection.status, rejection.code) == (400, END_OF_CUSTOMERS):
-                return Page(items=())
+                return ResourcePage(items=())
             raise
         return parse_customers(reply, self._transport.base_url)
 
-    def batches(self, tenant_id: str, cursor: Cursor | None = None) -> Page[DeviceBatch]:
+    def batches(self, tenant_id: str, cursor: Cursor | None = None) -> ResourcePage[DeviceBatch]:
         """The customer's batches. Documented as one page; a token is followed all the same."""
         return parse_batches(self._read(build_batches(tenant_id, cursor)), tenant_id)
 
     def devices(
         self, tenant_id: str, batch_id: str, cursor: Cursor | None = None
-    ) -> Page[Registration]:
+    ) -> ResourcePage[Registration]:
         """A page of a batch's devices, at most 100."""
         reply = self._read(build_devices(tenant_id, batch_id, cursor))
         return parse_devices(reply, tenant_id, batch_id)
@@ -200,13 +200,13 @@ class PartnerCenter:
         """Register devices in an existing batch. Accepted is not done: ask `job`."""
         return self._upload(build_append(tenant_id, batch_id, devices), request_id)
 
-    def job(self, tenant_id: str, job_id: JobId) -> Job:
+    def job(self, tenant_id: str, job_id: JobId) -> ServiceJob:
         """How far an upload has come."""
         return parse_job(self._read(build_job(tenant_id, job_id)), job_id)
 
     def audit_records(
         self, start: date, end: date | None = None, cursor: Cursor | None = None
-    ) -> Page[Mapping[str, Any]]:
+    ) -> ResourcePage[Mapping[str, Any]]:
         """A page of the account's audit records about devices, as the service wrote them.
 
         The service keeps 90 days, and refuses an earlier start.
@@ -392,22 +392,22 @@ def parse_customer(reply: Reply, tenant_id: str) -> Customer:
     return customer
 
 
-def parse_customers(reply: Reply, base_url: str) -> Page[Customer]:
+def parse_customers(reply: Reply, base_url: str) -> ResourcePage[Customer]:
     """A page of customers, and the link or token to the next."""
     content = _object(parse_json(reply), reply)
     items = tuple(_read_customer(item, reply) for item in _items(content, reply))
-    return Page(items=items, cursor=_linked_cursor(content, reply, base_url, "/customers"))
+    return ResourcePage(items=items, cursor=_linked_cursor(content, reply, base_url, "/customers"))
 
 
-def parse_batches(reply: Reply, tenant_id: str) -> Page[DeviceBatch]:
+def parse_batches(reply: Reply, tenant_id: str) -> ResourcePage[DeviceBatch]:
     """A page of this customer's batches."""
     content = _object(parse_json(reply), reply)
     _check_links(content, reply, tenant_id)
     items = tuple(_read_batch(item, tenant_id, reply) for item in _counted_items(content, reply))
-    return Page(items=items, cursor=_token_cursor(content, reply))
+    return ResourcePage(items=items, cursor=_token_cursor(content, reply))
 
 
-def parse_devices(reply: Reply, tenant_id: str, batch_id: str) -> Page[Registration]:
+def parse_devices(reply: Reply, tenant_id: str, batch_id: str) -> ResourcePage[Registration]:
     """A page of the devices of this customer's batch."""
     content = _object(parse_json(reply), reply)
     _check_links(content, reply, tenant_id, batch_id)
@@ -415,7 +415,7 @@ def parse_devices(reply: Reply, tenant_id: str, batch_id: str) -> Page[Registrat
     for item in _counted_items(content, reply):
         _check_links(item, reply, tenant_id, batch_id)
         items.append(_read_registration(item, batch_id, reply))
-    return Page(items=tuple(items), cursor=_token_cursor(content, reply))
+    return ResourcePage(items=tuple(items), cursor=_token_cursor(content, reply))
 
 
 def parse_delete(reply: Reply, request: Request) -> Receipt:
@@ -444,7 +444,7 @@ def parse_accepted(reply: Reply, base_url: str) -> JobId:
     return JobId(named)
 
 
-def parse_job(reply: Reply, job_id: JobId) -> Job:
+def parse_job(reply: Reply, job_id: JobId) -> ServiceJob:
     """The state of an upload and of each of its devices."""
     content = _object(parse_json(reply), reply)
     devices = content.get("devicesStatus")
@@ -454,7 +454,7 @@ def parse_job(reply: Reply, job_id: JobId) -> Job:
         raise _unreadable(reply, "its devicesStatus is no list")
     if not is_same(job_id, _text(content, "batchTrackingId", reply)):
         raise _unreadable(reply, "it is about another job")
-    return Job(
+    return ServiceJob(
         job_id=job_id,
         status=_read_status(content.get("status")),
         devices=tuple(_read_job_device(_object(item, reply), reply) for item in devices),
@@ -463,10 +463,10 @@ def parse_job(reply: Reply, job_id: JobId) -> Job:
     )
 
 
-def parse_audit_records(reply: Reply, base_url: str) -> Page[Mapping[str, Any]]:
+def parse_audit_records(reply: Reply, base_url: str) -> ResourcePage[Mapping[str, Any]]:
     """A page of audit records, as they are."""
     content = _object(parse_json(reply), reply)
-    return Page(
+    return ResourcePage(
         items=tuple(_items(content, reply)),
         cursor=_linked_cursor(content, reply, base_url, "/auditrecords"),
     )
