@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from partner_tools.cli.output import counted, print_json, print_line, print_table, tell
-from partner_tools.cli.program import Call
-from partner_tools.cli.showing import Showing
+from partner_tools.cli.app import Call
+from partner_tools.cli.console import counted, print_json, print_line, print_table, tell
+from partner_tools.cli.reporter import Showing
 from partner_tools.cli.wiring import opened
 
 if TYPE_CHECKING:

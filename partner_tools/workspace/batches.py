@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from partner_tools.errors import GuardError, InputError
 from partner_tools.foreign import read_shown_json, shown_plainly
 from partner_tools.model import Batch, ChannelName, Device, Plan, Problem, Reason, Severity
-from partner_tools.workspace.reading import PLAN_BYTES, read_document
+from partner_tools.workspace.user_files import PLAN_BYTES, read_document
 
 if TYPE_CHECKING:
     from partner_tools.intake.source import Source

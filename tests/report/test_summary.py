@@ -11,8 +11,8 @@ import pytest
 from partner_tools.ledger import Ledger, sqlite_url
 from partner_tools.model import Outcome
 from partner_tools.outstanding import Status
-from partner_tools.procedure.summarizing import summarize
 from partner_tools.report.summary import spans
+from partner_tools.runs.totals import summarize
 from partner_tools.workspace.summing import write
 from tests.report.many_runs import TENANT, fill, run
 
