@@ -10,6 +10,8 @@ $newerParameters = @{
     'Read-Host' = @('MaskInput'); 'Join-Path' = @('AdditionalChildPath'); 'Split-Path' = @('LeafBase', 'Extension')
     'Test-Json' = @('Json'); 'ConvertTo-Json' = @('AsArray', 'EnumsAsStrings', 'EscapeHandling'); 'Get-Error' = @(''); 'Sort-Object' = @('Stable')
 }
+Import-Module Microsoft.PowerShell.Utility, Microsoft.PowerShell.Management, Microsoft.PowerShell.Security
+$PSModuleAutoLoadingPreference = 'None'  # a name that is nobody's would be looked for in every module
 $commands = @{}
 $found = foreach ($each in @(Get-Content -LiteralPath $InputPath -Raw | ConvertFrom-Json)) {
     $tokens = $null; $errors = $null

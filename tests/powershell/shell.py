@@ -45,7 +45,11 @@ def start(
     stdin: str = "",
 ) -> Done:
     """Run `pwsh` with these arguments, without a profile."""
-    settings = {"POWERSHELL_TELEMETRY_OPTOUT": "1", "NO_COLOR": "1", "POWERSHELL_UPDATECHECK": "Off"}
+    settings = {
+        "POWERSHELL_TELEMETRY_OPTOUT": "1",
+        "NO_COLOR": "1",
+        "POWERSHELL_UPDATECHECK": "Off",
+    }
     done = subprocess.run(
         [powershell(), "-NoProfile", *map(str, arguments)],
         cwd=cwd,

@@ -107,8 +107,12 @@ def test_commands_are_the_same_bytes_in_every_format(document: Document) -> None
     page = files["html"].decode()
     shown = {html.unescape(one) for one in re.findall(r"<code[^>]*>(.*?)</code>", page, re.S)}
     book = load_workbook(io.BytesIO(files["xlsx"]))
-    cells = {str(cell) for sheet in book for row in sheet.iter_rows(values_only=True) for cell in row}
-    rows = {cell for row in csv.reader(io.StringIO(files["csv"].decode("utf-8-sig"))) for cell in row}
+    cells = {
+        str(cell) for sheet in book for row in sheet.iter_rows(values_only=True) for cell in row
+    }
+    rows = {
+        cell for row in csv.reader(io.StringIO(files["csv"].decode("utf-8-sig"))) for cell in row
+    }
     markdown = files["md"].decode()
     read = json.loads(files["json"])
 
