@@ -356,8 +356,8 @@ GUIDE: Mapping[StepId, Chapter] = {
         title="Hybrid joined devices: delete the computer object in Active Directory",
         about=(
             "Delete the computer object on premises, together with the recovery keys below it, and"
-            " let Microsoft Entra Connect take its cloud object away. The object's GUID on premises is"
-            " the device id in Microsoft Entra ID. Devices that are not hybrid joined have no such"
+            " let Microsoft Entra Connect take its cloud object away. The object's GUID on premises"
+            " is the device id in Microsoft Entra ID. Devices that are not hybrid joined have no such"
             " object."
         ),
         caution=(
