@@ -357,8 +357,8 @@ GUIDE: Mapping[StepId, Chapter] = {
         about=(
             "Delete the computer object on premises, together with the recovery keys below it, and"
             " let Microsoft Entra Connect take its cloud object away. The object's GUID on premises"
-            " is the device id in Microsoft Entra ID. Devices that are not hybrid joined have no such"
-            " object."
+            " is the device id in Microsoft Entra ID. Devices that are not hybrid joined have no"
+            " such object."
         ),
         caution=(
             "Never delete only the cloud object: synchronization brings it back as pending. Save"
