@@ -18,6 +18,7 @@ from partner_tools.outstanding import (
     STEP_ORDER,
     Decision,
     DeviceFacts,
+    EvidenceSource,
     Flag,
     Found,
     JoinType,
@@ -25,7 +26,6 @@ from partner_tools.outstanding import (
     Patience,
     Plane,
     PlaneStatus,
-    Source,
     Status,
     Step,
     StepId,
@@ -269,7 +269,9 @@ def _idle(planes: Json) -> bool:
 
 
 def _graph_answered(planes: Json) -> bool:
-    return any(it.get("source") == Source.GRAPH and "error" not in it for it in planes.values())
+    return any(
+        it.get("source") == EvidenceSource.GRAPH and "error" not in it for it in planes.values()
+    )
 
 
 def _verified(planes: Json) -> bool:
