@@ -526,11 +526,12 @@ def body_of(reply: Reply) -> object:
 def own_request_id(reply: Reply, request: Request) -> str:
     """The service's id of the request, else ours.
 
-    Raises Unreadable where the answer says that it is to another request: `client-request-id` is
-    given back as it was sent (https://learn.microsoft.com/graph/errors, read 2026-11).
+    Raises Unreadable where a success says that it is one of another request: `client-request-id`
+    is given back as it was sent (https://learn.microsoft.com/graph/errors, read 2026-11). A gateway
+    that refuses in the service's place may have an id of its own.
     """
     sent, answered = request.headers["client-request-id"], reply.header("client-request-id")
-    if not is_same(sent, answered):
+    if reply.status < 300 and not is_same(sent, answered):
         raise _unreadable(f"it answers another request than {sent}", answered or sent)
     return reply.header("request-id") or sent
 
