@@ -29,9 +29,9 @@ from partner_tools.cli.streams import prepare_streams
 from partner_tools.errors import (
     InputError,
     Interrupted,
+    MissingValueError,
     PartnerToolsError,
     UnknownRunError,
-    UnsaidError,
 )
 from partner_tools.workspace.stopping import StopSign
 
@@ -167,7 +167,7 @@ def command(
             try:
                 with _logging(call.common) if logs else nullcontext():
                     code = function(call, **given) or 0
-            except UnsaidError as error:
+            except MissingValueError as error:
                 raise click.UsageError(str(error), context) from error
             finally:
                 call.at_end()
