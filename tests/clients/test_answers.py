@@ -21,7 +21,7 @@ from partner_tools.clients.partner_center import (
 )
 from partner_tools.clients.transport import Reply, parse_json
 from partner_tools.outstanding.search import By, Collection, Question
-from tests.clients.test_oem_direct import (
+from tests.clients.oem.test_client import (
     ACKS,
     DONE,
     ENTRIES,
