@@ -21,6 +21,7 @@ from partner_tools.outstanding.nouns import (
     Plane,
     PlaneStatus,
     Probe,
+    Report,
     Result,
     Source,
     Status,
@@ -29,6 +30,7 @@ from partner_tools.outstanding.nouns import (
     Subject,
 )
 from partner_tools.outstanding.planes import nothing_to_do, planes
+from partner_tools.outstanding.reported import overlay
 from partner_tools.outstanding.sight import ALL_ZERO, Case
 from partner_tools.outstanding.steps import (
     ENTRA_DELETES,
@@ -53,6 +55,7 @@ __all__ = [
     "Plane",
     "PlaneStatus",
     "Probe",
+    "Report",
     "Result",
     "Source",
     "Status",
@@ -76,4 +79,5 @@ def decide(facts: DeviceFacts) -> Decision:
         return nothing_to_do("The partner holds this device back: leave it as it is.")
     case = Case.of(facts)
     steps = [step for rule in RULES for step in rule(case)]
-    return Decision(join_type=case.join_type, planes=planes(case), steps=ordered(steps))
+    decision = Decision(join_type=case.join_type, planes=planes(case), steps=ordered(steps))
+    return overlay(facts, decision)

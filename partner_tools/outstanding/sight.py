@@ -104,8 +104,17 @@ class Case:
 
 
 def probes(facts: DeviceFacts, plane: Plane, subject: Subject = Subject.DEVICE) -> list[Probe]:
-    """The probes of one question, oldest first."""
-    chosen = [probe for probe in facts.probes if probe.plane is plane and probe.subject is subject]
+    """The probes of one question, oldest first.
+
+    The customer's own word that something is gone is left out: `reported.overlay` judges it.
+    """
+    chosen = [
+        probe
+        for probe in facts.probes
+        if probe.plane is plane
+        and probe.subject is subject
+        and (probe.source is not Source.CUSTOMER or probe.result is Result.FOUND)
+    ]
     return sorted(chosen, key=lambda probe: probe.observed_at)
 
 
