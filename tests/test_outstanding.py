@@ -19,15 +19,15 @@ from partner_tools.outstanding import (
     STEP_ORDER,
     Decision,
     DeviceFacts,
+    EvidenceSource,
     Flag,
     Found,
     JoinType,
     Owner,
     Plane,
     Probe,
+    ProbeResult,
     Report,
-    Result,
-    Source,
     Status,
     StepId,
     Subject,
@@ -35,7 +35,7 @@ from partner_tools.outstanding import (
     evidence_from,
     probe_from,
 )
-from partner_tools.outstanding.steps import HOMES, PREREQUISITES
+from partner_tools.outstanding.decision import HOMES, PREREQUISITES
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REMOVED = NOW - timedelta(hours=3)
@@ -47,28 +47,28 @@ Listing = tuple[StepId, Status]
 
 def absent(plane: Plane, at: datetime = NOW, **more: Any) -> Probe:
     """A probe that ran and found nothing."""
-    return Probe(plane=plane, result=Result.ABSENT, observed_at=at, **more)
+    return Probe(plane=plane, result=ProbeResult.ABSENT, observed_at=at, **more)
 
 
 def found(plane: Plane, at: datetime = NOW, **attributes: Any) -> Probe:
     """A Graph probe that found one object."""
     one = Found(ids={"id": INTUNE_ID}, attributes=attributes)
-    return Probe(plane=plane, result=Result.FOUND, observed_at=at, found=(one,))
+    return Probe(plane=plane, result=ProbeResult.FOUND, observed_at=at, found=(one,))
 
 
 def failed(plane: Plane, at: datetime = NOW, **more: Any) -> Probe:
     """A probe that was answered 403."""
-    return Probe(plane=plane, result=Result.FAILED, observed_at=at, error="403", **more)
+    return Probe(plane=plane, result=ProbeResult.FAILED, observed_at=at, error="403", **more)
 
 
-def side(plane: Plane, subject: Subject, result: Result = Result.FOUND) -> Probe:
+def side(plane: Plane, subject: Subject, result: ProbeResult = ProbeResult.FOUND) -> Probe:
     """A probe of a question beside the device itself."""
     return Probe(plane=plane, result=result, observed_at=NOW, subject=subject)
 
 
 KEYS_ABSENT = (
-    side(Plane.ENTRA, Subject.RECOVERY_KEYS, Result.ABSENT),
-    side(Plane.ENTRA, Subject.LOCAL_PASSWORD, Result.ABSENT),
+    side(Plane.ENTRA, Subject.RECOVERY_KEYS, ProbeResult.ABSENT),
+    side(Plane.ENTRA, Subject.LOCAL_PASSWORD, ProbeResult.ABSENT),
 )
 NO_AUTOPILOT = absent(Plane.AUTOPILOT)
 NO_INTUNE = absent(Plane.INTUNE)
@@ -122,7 +122,7 @@ class Row:
 
 DUPLICATED = Probe(
     plane=Plane.INTUNE,
-    result=Result.FOUND,
+    result=ProbeResult.FOUND,
     observed_at=NOW,
     found=(
         Found(ids={"id": "a"}, attributes={"serialNumber": SERIAL}),
@@ -131,7 +131,7 @@ DUPLICATED = Probe(
 )
 PAIR = Probe(
     plane=Plane.ENTRA,
-    result=Result.FOUND,
+    result=ProbeResult.FOUND,
     observed_at=NOW,
     found=(
         Found(ids={"id": "a"}, attributes={"trustType": "AzureAd", "registrationDateTime": None}),
@@ -181,7 +181,7 @@ ROWS = (
             NO_AUTOPILOT,
             NO_ENTRA,
             side(Plane.ENTRA, Subject.RECOVERY_KEYS),
-            side(Plane.ENTRA, Subject.LOCAL_PASSWORD, Result.ABSENT),
+            side(Plane.ENTRA, Subject.LOCAL_PASSWORD, ProbeResult.ABSENT),
         ),
         steps=[(StepId.BACK_UP_KEYS, OPEN), DELETE_INTUNE],
         source="MicrosoftDocs/memdocs remote-actions/device-delete.md (10/27/2025)",
@@ -540,32 +540,34 @@ PLANES = (
     ("clean", facts(*CLEAN), [Status.CLEAR] * 3 + [Status.NOT_APPLICABLE]),
     (
         "the channel no longer lists what it removed",
-        facts(absent(Plane.AUTOPILOT, source=Source.CHANNEL)),
+        facts(absent(Plane.AUTOPILOT, source=EvidenceSource.CHANNEL)),
         [Status.CLEAR, UNSEEN, UNSEEN, UNSEEN],
     ),
     (
         "the channel never listed it, which proves nothing",
-        facts(absent(Plane.AUTOPILOT, source=Source.CHANNEL), outcome=Outcome.NOT_FOUND),
+        facts(absent(Plane.AUTOPILOT, source=EvidenceSource.CHANNEL), outcome=Outcome.NOT_FOUND),
         [UNSEEN, UNSEEN, UNSEEN, UNSEEN],
     ),
     (
         "Graph refused, whatever the channel says",
         facts(
             failed(Plane.AUTOPILOT),
-            absent(Plane.AUTOPILOT, NOW + timedelta(minutes=1), source=Source.CHANNEL),
+            absent(Plane.AUTOPILOT, NOW + timedelta(minutes=1), source=EvidenceSource.CHANNEL),
         ),
         [UNSEEN, UNSEEN, UNSEEN, UNSEEN],
     ),
     (
         "the channel still lists it",
-        facts(replace(found(Plane.AUTOPILOT), source=Source.CHANNEL)),
+        facts(replace(found(Plane.AUTOPILOT), source=EvidenceSource.CHANNEL)),
         [OPEN, UNSEEN, UNSEEN, UNSEEN],
     ),
     (
         "registered anew after Graph saw it gone",
         facts(
             NO_AUTOPILOT,
-            replace(found(Plane.AUTOPILOT, NOW + timedelta(minutes=1)), source=Source.CHANNEL),
+            replace(
+                found(Plane.AUTOPILOT, NOW + timedelta(minutes=1)), source=EvidenceSource.CHANNEL
+            ),
         ),
         [OPEN, UNSEEN, UNSEEN, UNSEEN],
     ),
@@ -711,9 +713,9 @@ TIMES = st.integers(-240, 2).map(lambda hours: NOW + timedelta(hours=hours))
 PROBES = st.builds(
     Probe,
     plane=st.sampled_from(Plane),
-    result=st.sampled_from(Result),
+    result=st.sampled_from(ProbeResult),
     observed_at=TIMES,
-    source=st.sampled_from(Source),
+    source=st.sampled_from(EvidenceSource),
     subject=st.sampled_from(Subject),
     found=st.lists(
         st.builds(Found, ids=st.just({"id": INTUNE_ID}), attributes=ATTRIBUTES), max_size=2
@@ -734,7 +736,7 @@ FACTS = st.builds(
 BLIND = FACTS.map(
     lambda one: replace(
         one,
-        probes=tuple(probe for probe in one.probes if probe.result is Result.FAILED),
+        probes=tuple(probe for probe in one.probes if probe.result is ProbeResult.FAILED),
     )
 )
 
@@ -759,7 +761,7 @@ def test_clear_always_rests_on_a_probe_of_that_plane_that_found_nothing(
                 for probe in device.probes
                 if probe.plane is plane
                 and probe.subject is Subject.DEVICE
-                and probe.result is Result.ABSENT
+                and probe.result is ProbeResult.ABSENT
                 and probe.observed_at == standing.observed_at
             ]
             assert ran
@@ -816,12 +818,12 @@ def test_a_probe_survives_the_ledger(probe: Probe) -> None:
 
 def test_an_observation_without_a_source_proves_as_little_as_a_channel_does() -> None:
     evidence = {"plane": "autopilot", "status": "clear", "observedAt": NOW.isoformat()}
-    assert Source.CHANNEL is probe_from(evidence).source
+    assert EvidenceSource.CHANNEL is probe_from(evidence).source
 
 
 def test_an_observation_with_a_status_that_nobody_knows_failed() -> None:
     evidence = {"plane": "intune", "status": "perhaps", "observedAt": NOW.isoformat()}
-    assert Result.FAILED is probe_from(evidence).result
+    assert ProbeResult.FAILED is probe_from(evidence).result
 
 
 def test_join_types_are_read_from_the_directory_or_from_intune() -> None:
@@ -838,13 +840,13 @@ def test_join_types_are_read_from_the_directory_or_from_intune() -> None:
 # --- what the customer reports ------------------------------------------------------------------
 
 
-def reported(plane: Plane, result: Result, *, hours: float = 0, **more: Any) -> Probe:
+def reported(plane: Plane, result: ProbeResult, *, hours: float = 0, **more: Any) -> Probe:
     at = NOW + timedelta(hours=hours)
     return Probe(
         plane=plane,
         result=result,
         observed_at=at,
-        source=Source.CUSTOMER,
+        source=EvidenceSource.CUSTOMER,
         report=Report(at=at, file=at, **more),
     )
 
@@ -868,7 +870,7 @@ def decided(*probes: Probe) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def test_a_report_closes_its_plane_and_its_steps_but_clears_nothing() -> None:
-    planes, steps = decided(reported(Plane.INTUNE, Result.ABSENT))
+    planes, steps = decided(reported(Plane.INTUNE, ProbeResult.ABSENT))
 
     assert planes["intune"] == "reported"
     assert steps["delete-from-intune"] == "reported"
@@ -877,7 +879,7 @@ def test_a_report_closes_its_plane_and_its_steps_but_clears_nothing() -> None:
 
 
 def test_a_done_step_closes_only_itself() -> None:
-    done = reported(Plane.ENTRA, Result.ABSENT, step=StepId.BACK_UP_KEYS)
+    done = reported(Plane.ENTRA, ProbeResult.ABSENT, step=StepId.BACK_UP_KEYS)
     planes, steps = decided(done)
 
     assert (planes["entra"], steps["back-up-keys"]) == ("not-verified", "reported")
@@ -885,49 +887,52 @@ def test_a_done_step_closes_only_itself() -> None:
 
 
 def test_what_the_customer_still_sees_is_outstanding() -> None:
-    gone, back = reported(Plane.INTUNE, Result.ABSENT), reported(Plane.INTUNE, Result.FOUND)
+    gone, back = (
+        reported(Plane.INTUNE, ProbeResult.ABSENT),
+        reported(Plane.INTUNE, ProbeResult.FOUND),
+    )
     planes, steps = decided(gone, replace(back, observed_at=NOW + timedelta(hours=1)))
 
     assert (planes["intune"], steps["delete-from-intune"]) == ("outstanding", "outstanding")
 
 
 @pytest.mark.parametrize(
-    ("look", "status"), [(Result.FOUND, "outstanding"), (Result.ABSENT, "clear")]
+    ("look", "status"), [(ProbeResult.FOUND, "outstanding"), (ProbeResult.ABSENT, "clear")]
 )
-def test_a_later_look_of_our_own_outweighs_a_report(look: Result, status: str) -> None:
+def test_a_later_look_of_our_own_outweighs_a_report(look: ProbeResult, status: str) -> None:
     own = Probe(plane=Plane.INTUNE, result=look, observed_at=NOW + timedelta(hours=1))
-    planes, steps = decided(reported(Plane.INTUNE, Result.ABSENT), own)
+    planes, steps = decided(reported(Plane.INTUNE, ProbeResult.ABSENT), own)
 
     assert planes["intune"] == status
-    assert steps.get("delete-from-intune") == (status if look is Result.FOUND else None)
+    assert steps.get("delete-from-intune") == (status if look is ProbeResult.FOUND else None)
 
 
-@pytest.mark.parametrize("look", [Result.FOUND, Result.FAILED])
-def test_a_report_outweighs_an_earlier_look_and_one_that_failed(look: Result) -> None:
-    hours = -1 if look is Result.FOUND else 1
+@pytest.mark.parametrize("look", [ProbeResult.FOUND, ProbeResult.FAILED])
+def test_a_report_outweighs_an_earlier_look_and_one_that_failed(look: ProbeResult) -> None:
+    hours = -1 if look is ProbeResult.FOUND else 1
     own = Probe(plane=Plane.INTUNE, result=look, observed_at=NOW + timedelta(hours=hours))
 
-    assert decided(own, reported(Plane.INTUNE, Result.ABSENT))[0]["intune"] == "reported"
+    assert decided(own, reported(Plane.INTUNE, ProbeResult.ABSENT))[0]["intune"] == "reported"
 
 
 def test_a_check_of_active_directory_or_the_way_it_was_joined_closes_that_step() -> None:
     for report in (
-        reported(Plane.ACTIVE_DIRECTORY, Result.ABSENT),
-        reported(Plane.INTUNE, Result.ABSENT, joined=JoinType.ENTRA_JOINED),
+        reported(Plane.ACTIVE_DIRECTORY, ProbeResult.ABSENT),
+        reported(Plane.INTUNE, ProbeResult.ABSENT, joined=JoinType.ENTRA_JOINED),
     ):
         planes, steps = decided(report)
         assert planes["active-directory"] == "reported"
         assert steps["delete-computer-object"] == "reported"
-    _, steps = decided(reported(Plane.INTUNE, Result.ABSENT, joined=JoinType.HYBRID_JOINED))
+    _, steps = decided(reported(Plane.INTUNE, ProbeResult.ABSENT, joined=JoinType.HYBRID_JOINED))
     assert steps["delete-computer-object"] == "not-verified"
 
 
 def test_a_record_of_configuration_manager_that_is_reported_shows_up() -> None:
     assert (
-        decided(reported(Plane.CONFIGURATION_MANAGER, Result.FOUND))[1][
+        decided(reported(Plane.CONFIGURATION_MANAGER, ProbeResult.FOUND))[1][
             "delete-from-configuration-manager"
         ]
         == "outstanding"
     )
-    planes, _ = decided(reported(Plane.CONFIGURATION_MANAGER, Result.ABSENT))
+    planes, _ = decided(reported(Plane.CONFIGURATION_MANAGER, ProbeResult.ABSENT))
     assert planes["configuration-manager"] == "reported"

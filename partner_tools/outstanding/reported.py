@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from partner_tools.outstanding.nouns import (
+from partner_tools.outstanding.types import (
     Decision,
     DeviceFacts,
+    EvidenceSource,
     JoinType,
     Plane,
     PlaneStatus,
     Probe,
-    Result,
-    Source,
+    ProbeResult,
     Status,
     Step,
     StepId,
@@ -61,7 +61,9 @@ _NOT_IN_DIRECTORY = frozenset({JoinType.ENTRA_JOINED, JoinType.REGISTERED, JoinT
 
 def overlay(facts: DeviceFacts, decision: Decision) -> Decision:
     """The decision with every plane and step that the customer reports done as `reported`."""
-    reports = sorted((one for one in facts.probes if one.source is Source.CUSTOMER), key=_order)
+    reports = sorted(
+        (one for one in facts.probes if one.source is EvidenceSource.CUSTOMER), key=_order
+    )
     if not reports:
         return decision
     planes, steps = _reported(facts, reports)
@@ -87,7 +89,7 @@ def overlay(facts: DeviceFacts, decision: Decision) -> Decision:
 def _order(probe: Probe) -> tuple[object, ...]:
     """As they were taken in; within one file what is still there has the last word."""
     step = probe.report.step if probe.report else None
-    return probe.observed_at, probe.result is Result.FOUND, probe.plane, step or ""
+    return probe.observed_at, probe.result is ProbeResult.FOUND, probe.plane, step or ""
 
 
 def _reported(
@@ -100,7 +102,7 @@ def _reported(
         closes = CLOSED_BY.get(probe.plane, frozenset())
         if probe.report is not None and probe.report.step is not None:
             steps[probe.report.step] = probe
-        elif probe.result is Result.ABSENT:
+        elif probe.result is ProbeResult.ABSENT:
             planes[probe.plane] = probe
             steps |= dict.fromkeys(closes, probe)
         else:
@@ -141,9 +143,9 @@ def _seen_since(
     return any(
         probe.plane is plane
         and probe.subject is Subject.DEVICE
-        and probe.source is not Source.CUSTOMER
-        and probe.result is not Result.FAILED
-        and (probe.source is not Source.CHANNEL or probe.result is Result.FOUND)
+        and probe.source is not EvidenceSource.CUSTOMER
+        and probe.result is not ProbeResult.FAILED
+        and (probe.source is not EvidenceSource.CHANNEL or probe.result is ProbeResult.FOUND)
         and probe.observed_at > newest
         for probe in facts.probes
     )
@@ -159,7 +161,7 @@ def _plane(known: PlaneStatus | None, probe: Probe) -> PlaneStatus:
         before,
         status=Status.REPORTED,
         observed_at=probe.report.at if probe.report else probe.observed_at,
-        source=Source.CUSTOMER,
+        source=EvidenceSource.CUSTOMER,
         note=_note(probe),
         error=None,
         request_id=None,

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from partner_tools.canonical import digest
 from partner_tools.events import Event, Kind
+from partner_tools.json_forms import digest
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     GONE,
@@ -22,12 +22,12 @@ from partner_tools.model import (
 )
 from partner_tools.outstanding import (
     HOMES,
+    EvidenceSource,
     JoinType,
     Patience,
     Plane,
     Probe,
-    Result,
-    Source,
+    ProbeResult,
     StepId,
     Subject,
     decide,
@@ -141,7 +141,7 @@ def _device_result(
     looks = [
         probe
         for probe in map(probe_from, history.evidence)
-        if probe.source is Source.GRAPH and probe.subject is Subject.DEVICE
+        if probe.source is EvidenceSource.GRAPH and probe.subject is Subject.DEVICE
     ]
     newest = {probe.plane: probe for probe in looks if probe.plane in _SHOWN}
     updated = facts_of(given.updated(device), given.received.run, now, Patience())
@@ -188,7 +188,9 @@ _RULES = frozenset(
 
 def _is_there(newest: Mapping[Plane, Probe], step: StepId) -> bool:
     look = newest.get(HOMES[step][0])
-    return look is not None and look.result is Result.FOUND and step is not StepId.UNASSIGN_USER
+    return (
+        look is not None and look.result is ProbeResult.FOUND and step is not StepId.UNASSIGN_USER
+    )
 
 
 def _look(probe: Probe) -> dict[str, Any]:

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 from partner_tools.errors import InputError, UnknownRunError
 from partner_tools.events import TRANSITIONS, Event, Kind
 from partner_tools.model import RunId
-from partner_tools.outstanding import Owner, Probe, Source, StepId, evidence_from, probe_from
+from partner_tools.outstanding import (
+    EvidenceSource,
+    Owner,
+    Probe,
+    StepId,
+    evidence_from,
+    probe_from,
+)
 from partner_tools.workspace.user_files import read_document
 
 if TYPE_CHECKING:
@@ -158,7 +165,10 @@ def _require_newer(devices: Iterable[RunDevice], result: Mapping[str, Any], at: 
         )
     for device in devices:
         for probe in map(probe_from, device.history.evidence):
-            own = probe.source in (Source.GRAPH, Source.DIRECTORY) and probe.observed_at > written
+            own = (
+                probe.source in (EvidenceSource.GRAPH, EvidenceSource.DIRECTORY)
+                and probe.observed_at > written
+            )
             if own or _is_from_a_newer_file(probe, written):
                 what = "a look of our own" if own else "a results file that was taken in already"
                 raise InputError(
