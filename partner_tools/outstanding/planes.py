@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from enum import StrEnum
 
 from partner_tools.model import Outcome, Reason
 from partner_tools.outstanding.nouns import (
@@ -33,16 +35,21 @@ INTUNE_APPS = frozenset(
 def nothing_to_do(note: str) -> Decision:
     """The decision for a device that nobody has to act on."""
     idle = PlaneStatus(status=Status.NOT_APPLICABLE)
-    others = dict.fromkeys((Plane.INTUNE, Plane.ENTRA, Plane.ACTIVE_DIRECTORY), idle)
+    others = dict.fromkeys(
+        (Plane.INTUNE, Plane.DEVICE_ASSOCIATION, Plane.ENTRA, Plane.ACTIVE_DIRECTORY), idle
+    )
     told = {Plane.AUTOPILOT: replace(idle, note=note)}
     return Decision(join_type=JoinType.UNKNOWN, planes=told | others, steps=())
 
 
 def planes(case: Case) -> dict[Plane, PlaneStatus]:
-    """The four planes that every device has, and those that evidence brings in."""
+    """The five planes that every device has, and those that evidence brings in."""
     standing = {
         Plane.AUTOPILOT: _plane(case.autopilot, _autopilot_status(case), _autopilot_note(case)),
         Plane.INTUNE: _plane(case.intune, _intune_status(case)),
+        Plane.DEVICE_ASSOCIATION: _plane(
+            case.association, _ASSOCIATION_STATUS[association_of(case)], _association_note(case)
+        ),
         Plane.ENTRA: _plane(case.entra, _entra_status(case), _entra_note(case)),
         Plane.ACTIVE_DIRECTORY: _plane(case.directory, directory_status(case)),
     }
@@ -54,8 +61,6 @@ def planes(case: Case) -> dict[Plane, PlaneStatus]:
         )
     if firmware_managed(case):
         standing[Plane.DEVICE_FIRMWARE] = PlaneStatus(status=Status.OUTSTANDING)
-    elif Flag.DEVICE_ASSOCIATION in case.facts.flags:
-        standing[Plane.DEVICE_FIRMWARE] = PlaneStatus(status=Status.NOT_VERIFIED)
     return standing
 
 
@@ -131,6 +136,92 @@ def in_configuration_manager(case: Case) -> bool:
     return known is True or (known is None and (co_managed or only_configuration_manager(case)))
 
 
+class Association(StrEnum):
+    """How a tenant binds a device through its firmware, as far as that is known."""
+
+    CLEAR = "clear"
+    PRE_ASSOCIATED = "pre-associated"
+    """A record of the tenant alone: deleting it is enough."""
+    ASSOCIATED = "associated"
+    """Also written into the firmware, where it survives a reset and the record's deletion."""
+    PENDING_REMOVAL = "pending-removal"
+    RECORD_GONE = "record-gone"
+    """The tenant has no record any more of a device that was associated; its firmware may be."""
+    NOT_VERIFIED = "not-verified"
+
+
+_ASSOCIATIONS = {
+    "preassociated": Association.PRE_ASSOCIATED,
+    "associated": Association.ASSOCIATED,
+    "pendingremoval": Association.PENDING_REMOVAL,
+}
+"""The states that the service has been seen to name. Any other is not understood."""
+_ASSOCIATION_STATUS = {
+    Association.CLEAR: Status.CLEAR,
+    Association.PRE_ASSOCIATED: Status.OUTSTANDING,
+    Association.ASSOCIATED: Status.OUTSTANDING,
+    Association.PENDING_REMOVAL: Status.EXPECTED,
+    Association.RECORD_GONE: Status.NOT_VERIFIED,
+    Association.NOT_VERIFIED: Status.NOT_VERIFIED,
+}
+UNDOCUMENTED = "Read through an undocumented beta interface of Microsoft Graph (as of 2026-11)."
+
+
+def association_of(case: Case) -> Association:
+    """How the device is bound, by the newest look at the tenant and by what was seen on it."""
+    if Flag.DEVICE_ASSOCIATION in case.facts.flags:
+        return Association.ASSOCIATED
+    if case.association.present is None:
+        return Association.NOT_VERIFIED
+    if case.association.present:
+        return _association_in(case.association.seen)
+    before = [one.found for one in probes(case.facts, Plane.DEVICE_ASSOCIATION) if one.found]
+    was = _association_in(before[-1]) if before else Association.CLEAR
+    # A pending removal ends when the service has reached the device, and then it is cleared.
+    in_firmware = was in (Association.ASSOCIATED, Association.NOT_VERIFIED)
+    if in_firmware and not firmware_checked(case):
+        return Association.RECORD_GONE
+    return Association.CLEAR
+
+
+def _association_in(records: Sequence[Found]) -> Association:
+    """The state that weighs most. One that is missing or not known proves nothing."""
+    states = {
+        _ASSOCIATIONS.get(text(one, "associationState"), Association.NOT_VERIFIED)
+        for one in records
+    }
+    by_weight = (
+        Association.ASSOCIATED,
+        Association.NOT_VERIFIED,
+        Association.PRE_ASSOCIATED,
+        Association.PENDING_REMOVAL,
+    )
+    return next((one for one in by_weight if one in states), Association.NOT_VERIFIED)
+
+
+def firmware_checked(case: Case) -> bool:
+    """Whether the association was looked for on the device itself, and is not there."""
+    return Flag.NO_DEVICE_ASSOCIATION in case.facts.flags
+
+
+_SEEN_ON_DEVICE = "Associated: its variables were seen in the device's firmware."
+
+
+def _association_note(case: Case) -> str | None:
+    if Flag.DEVICE_ASSOCIATION in case.facts.flags:
+        return _SEEN_ON_DEVICE
+    if case.association.probe is None:
+        return None
+    state = association_of(case)
+    words = {
+        Association.PRE_ASSOCIATED: "Pre-associated. ",
+        Association.ASSOCIATED: "Associated. ",
+        Association.PENDING_REMOVAL: "Removal pending. ",
+        Association.RECORD_GONE: "It was associated; the record is gone, the firmware not checked. ",
+    }
+    return words.get(state, "") + UNDOCUMENTED
+
+
 def other_mdm(case: Case) -> bool:
     """Whether another service than Intune manages the device, by what the directory says."""
     return bool(case.entra.values("mdmAppId") - INTUNE_APPS)
@@ -138,6 +229,8 @@ def other_mdm(case: Case) -> bool:
 
 def firmware_managed(case: Case) -> bool:
     """Whether it was ever seen with managed firmware: its record going does not unlock it."""
+    if Flag.FIRMWARE_OPEN in case.facts.flags:
+        return False
     return any(
         is_true(one, "deviceFirmwareConfigurationInterfaceManaged")
         for probe in probes(case.facts, Plane.INTUNE)

@@ -62,6 +62,7 @@ class Case:
     facts: DeviceFacts
     autopilot: Sight
     intune: Sight
+    association: Sight
     entra: Sight
     directory: Sight
     configuration_manager: Sight
@@ -78,6 +79,7 @@ class Case:
             facts=facts,
             autopilot=autopilot,
             intune=intune,
+            association=sight(facts, Plane.DEVICE_ASSOCIATION),
             entra=entra,
             directory=sight(facts, Plane.ACTIVE_DIRECTORY),
             configuration_manager=sight(facts, Plane.CONFIGURATION_MANAGER),

@@ -19,8 +19,11 @@ from partner_tools.outstanding.nouns import (
 from partner_tools.outstanding.planes import (
     FAILED,
     WAITING,
+    Association,
+    association_of,
     directory_status,
     entra_lingers,
+    firmware_checked,
     firmware_managed,
     in_configuration_manager,
     intune_states,
@@ -63,8 +66,12 @@ HOMES: Mapping[StepId, tuple[Plane, Owner]] = {
     StepId.DECIDE_ON_RESIDUAL_OBJECT: (Plane.ENTRA, Owner.ENTRA_ADMINISTRATOR),
     StepId.REBUILD_REGISTRATION: (Plane.AUTOPILOT, Owner.INTUNE_ADMINISTRATOR),
     StepId.REGISTER_AGAIN: (Plane.AUTOPILOT, Owner.PARTNER),
-    StepId.REMOVE_DEVICE_ASSOCIATION: (Plane.DEVICE_FIRMWARE, Owner.DEVICE_HOLDER),
+    StepId.REMOVE_DEVICE_ASSOCIATION: (Plane.DEVICE_ASSOCIATION, Owner.DEVICE_HOLDER),
+    StepId.DELETE_ASSOCIATION_RECORD: (Plane.DEVICE_ASSOCIATION, Owner.INTUNE_ADMINISTRATOR),
     StepId.RESET_DEVICE: (Plane.DEVICE_FIRMWARE, Owner.DEVICE_HOLDER),
+    StepId.CHECK_FIRMWARE_LOCKS: (Plane.DEVICE_FIRMWARE, Owner.DEVICE_HOLDER),
+    StepId.OFFBOARD_FROM_DEFENDER: (Plane.INTUNE, Owner.INTUNE_ADMINISTRATOR),
+    StepId.REMOVE_FROM_AUTOPATCH: (Plane.INTUNE, Owner.INTUNE_ADMINISTRATOR),
 }
 """The plane that a step works on, and who can usually do it."""
 
@@ -137,6 +144,11 @@ PREREQUISITES: Mapping[StepId, tuple[StepId, ...]] = {
     StepId.REBUILD_REGISTRATION: (*_INTUNE_WORK, StepId.DEREGISTER_FROM_AUTOPILOT),
     StepId.REGISTER_AGAIN: (StepId.DEREGISTER_FROM_AUTOPILOT, StepId.CONFIRM_AUTOPILOT_REMOVAL),
     StepId.REMOVE_DEVICE_ASSOCIATION: _INTUNE_WORK,
+    StepId.DELETE_ASSOCIATION_RECORD: (
+        StepId.RESOLVE_AMBIGUITY,
+        *_INTUNE_WORK,
+        StepId.REMOVE_DEVICE_ASSOCIATION,
+    ),
 }
 """What has to be finished before a step, where the device has it to do at all."""
 
@@ -363,10 +375,26 @@ def _rule_leftovers(case: Case) -> Iterator[Step]:
 
 
 def _rule_association(case: Case) -> Iterator[Step]:
-    """Row 25: no service shows it, so it can only be looked for at the device."""
-    if Flag.DEVICE_ASSOCIATION in case.facts.flags:
-        why = "This tenant binds devices in their firmware, which no deregistration undoes."
-        yield _step(StepId.REMOVE_DEVICE_ASSOCIATION, Status.NOT_VERIFIED, 25, why)
+    """Row 25. The firmware comes before the record, which tells whether it is bound at all."""
+    match association_of(case):
+        case Association.PRE_ASSOCIATED:
+            why = "It would bind the device to this tenant at its next setup with a network."
+            yield _step(StepId.DELETE_ASSOCIATION_RECORD, Status.OUTSTANDING, 25, why)
+        case Association.ASSOCIATED:
+            if not firmware_checked(case):
+                why = "Its firmware binds it to this tenant, which a reset does not change."
+                yield _step(StepId.REMOVE_DEVICE_ASSOCIATION, Status.OUTSTANDING, 25, why)
+            why = "Deleting the record alone may leave the association in the firmware."
+            yield _step(StepId.DELETE_ASSOCIATION_RECORD, Status.OUTSTANDING, 25, why)
+        case Association.PENDING_REMOVAL:
+            why = "Its record was deleted; the removal waits until the device is reached."
+            yield _step(StepId.REMOVE_DEVICE_ASSOCIATION, Status.EXPECTED, 25, why)
+        case Association.RECORD_GONE:
+            why = "Its record is gone, but whether its firmware was cleared was not verified."
+            yield _step(StepId.REMOVE_DEVICE_ASSOCIATION, Status.NOT_VERIFIED, 25, why)
+        case Association.NOT_VERIFIED:
+            why = "Whether this tenant binds the device through its firmware was not verified."
+            yield _step(StepId.DELETE_ASSOCIATION_RECORD, Status.NOT_VERIFIED, 25, why)
 
 
 RULES = (

@@ -64,6 +64,10 @@ _BY_OWN_ID: Mapping[StepId, str] = {
         "Get-MgDeviceManagementWindowsAutopilotDeviceIdentity"
         " -WindowsAutopilotDeviceIdentityId '{}'"
     ),
+    StepId.DELETE_ASSOCIATION_RECORD: (
+        "Invoke-MgGraphRequest -Method DELETE -Uri"
+        " 'beta/deviceManagement/tenantAssociatedDevices/{}'"
+    ),
     StepId.DECIDE_ON_ENTRA_OBJECT: "Update-MgDevice -DeviceId '{}' -AccountEnabled:$false",
     StepId.DECIDE_ON_RESIDUAL_OBJECT: "Update-MgDevice -DeviceId '{}' -AccountEnabled:$false",
 }

@@ -21,6 +21,7 @@ PLANES: Mapping[str, str] = {
     "entra": "Entra ID",
     "active-directory": "Active Directory",
     "configuration-manager": "Configuration Manager",
+    "device-association": "Device association",
     "device-firmware": "Device firmware",
 }
 

@@ -14,6 +14,7 @@ from partner_tools.outstanding.search import CONTAINS, By, Collection, Question
 
 VERSIONS: Mapping[Collection, str] = {
     Collection.AUTOPILOT: "/beta",
+    Collection.ASSOCIATIONS: "/beta",
     Collection.INTUNE: "/beta",
     Collection.ENTRA: "/v1.0",
     Collection.RECOVERY_KEYS: "/v1.0",
@@ -25,6 +26,7 @@ VERSIONS: Mapping[Collection, str] = {
 
 PATHS: Mapping[Collection, str] = {
     Collection.AUTOPILOT: "/deviceManagement/windowsAutopilotDeviceIdentities",
+    Collection.ASSOCIATIONS: "/deviceManagement/tenantAssociatedDevices",
     Collection.INTUNE: "/deviceManagement/managedDevices",
     Collection.ENTRA: "/devices",
     Collection.RECOVERY_KEYS: "/informationProtection/bitlocker/recoveryKeys",
@@ -36,6 +38,8 @@ PATHS: Mapping[Collection, str] = {
 
 PERMISSIONS: Mapping[Collection, str] = {
     Collection.AUTOPILOT: "DeviceManagementServiceConfig.Read.All",
+    # Seen to work; no published table names it (Get-AutopilotDeviceAssociation, read 2026-11).
+    Collection.ASSOCIATIONS: "DeviceManagementServiceConfig.Read.All",
     Collection.INTUNE: "DeviceManagementManagedDevices.Read.All",
     Collection.ENTRA: "Device.Read.All",
     Collection.RECOVERY_KEYS: "BitlockerKey.ReadBasic.All",

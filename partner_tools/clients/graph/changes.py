@@ -25,12 +25,15 @@ from partner_tools.outstanding.nouns import StepId
 
 _MANAGED: Final = "/v1.0/deviceManagement/managedDevices/{}"
 _IDENTITY: Final = "/v1.0/deviceManagement/windowsAutopilotDeviceIdentities/{}"
+_ASSOCIATION: Final = "/beta/deviceManagement/tenantAssociatedDevices/{}"
+"""Undocumented: DELETE seen to answer 204 by the portal and by WindowsDeviceLink (2026-09)."""
 _CONFIG_WRITE: Final = "DeviceManagementServiceConfig.ReadWrite.All"
 
 ADDRESSES: Mapping[StepId, tuple[str, str]] = {
     StepId.DELETE_FROM_INTUNE: ("DELETE", _MANAGED),
     StepId.UNASSIGN_USER: ("POST", f"{_IDENTITY}/unassignUserFromDevice"),
     StepId.DEREGISTER_FROM_AUTOPILOT: ("DELETE", _IDENTITY),
+    StepId.DELETE_ASSOCIATION_RECORD: ("DELETE", _ASSOCIATION),
 }
 SYNC: Final = ("POST", "/beta/deviceManagement/windowsAutopilotSettings/sync")
 
@@ -38,6 +41,7 @@ PERMISSIONS: Mapping[StepId, str] = {
     StepId.DELETE_FROM_INTUNE: "DeviceManagementManagedDevices.ReadWrite.All",
     StepId.UNASSIGN_USER: _CONFIG_WRITE,
     StepId.DEREGISTER_FROM_AUTOPILOT: _CONFIG_WRITE,
+    StepId.DELETE_ASSOCIATION_RECORD: _CONFIG_WRITE,
 }
 """The least permission for each step."""
 

@@ -23,6 +23,7 @@ _AUTOPILOT = (
 )
 _IDS: Mapping[Collection, tuple[str, ...]] = {
     Collection.AUTOPILOT: ("id", "azureActiveDirectoryDeviceId", "managedDeviceId"),
+    Collection.ASSOCIATIONS: ("id", "managedDeviceId"),
     Collection.INTUNE: ("id", "azureADDeviceId"),
     Collection.ENTRA: ("id", "deviceId"),
     Collection.RECOVERY_KEYS: ("id", "deviceId"),
@@ -33,6 +34,15 @@ _IDS: Mapping[Collection, tuple[str, ...]] = {
 }
 _ATTRIBUTES: Mapping[Collection, tuple[str, ...]] = {
     Collection.AUTOPILOT: _AUTOPILOT,
+    Collection.ASSOCIATIONS: (
+        "serialNumber",
+        "smbiosUuid",
+        "associationState",
+        "devicePreparationPolicyId",
+        "preAssociationDateTime",
+        "associationDateTime",
+        "assignedToUserPrincipalName",
+    ),
     Collection.DELETED: ("displayName", "deletedDateTime", "trustType"),
     Collection.IMPORT_RECORDS: ("serialNumber", "groupTag", "importId"),
     Collection.CORPORATE_IDENTIFIERS: (

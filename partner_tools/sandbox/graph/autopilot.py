@@ -1,4 +1,4 @@
-"""Operations on Autopilot identities, their sync, and the remnants of imports."""
+"""Operations on Autopilot identities and their sync, on imports, and on device associations."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from operator import attrgetter
 
 from partner_tools.sandbox.graph.asked import Asked, Refusal, found_row
 from partner_tools.sandbox.graph.estate import NEVER, Estate, stamp
-from partner_tools.sandbox.graph.leaving import Parting, part_with_identity, sync, syncing
+from partner_tools.sandbox.graph.leaving import (
+    Parting,
+    delete_association,
+    part_with_identity,
+    sync,
+    syncing,
+)
 from partner_tools.sandbox.graph.pages import answer, by_serial, in_order, one, top
-from partner_tools.sandbox.graph.searching import autopilot_identities, imported_identities
+from partner_tools.sandbox.graph.searching import (
+    associations,
+    autopilot_identities,
+    imported_identities,
+)
 from partner_tools.sandbox.graph.shapes import (
+    ASSOCIATION,
     IDENTITY,
     IMPORTED_AUTOPILOT,
     IMPORTED_IDENTITY,
@@ -24,6 +35,7 @@ IDENTITIES = "deviceManagement/windowsAutopilotDeviceIdentities"
 SETTINGS = "deviceManagement/windowsAutopilotSettings/$entity"
 IMPORTED = "deviceManagement/importedWindowsAutopilotDeviceIdentities"
 CORPORATE = "deviceManagement/importedDeviceIdentities"
+ASSOCIATED = "deviceManagement/tenantAssociatedDevices"
 
 PARTINGS: Mapping[Parting, tuple[int, str, str]] = {
     Parting.UNKNOWN: (404, "ResourceNotFound", "The device was not found"),
@@ -125,6 +137,18 @@ def list_corporate(asked: Asked) -> Response:
     return in_order(asked, table, IMPORTED_IDENTITY, CORPORATE, table.rows(asked.since), 1000)
 
 
+def list_associations(asked: Asked) -> Response:
+    table = asked.estate.associated
+    rows = associations(asked, table)
+    size = asked.quirks.autopilot_page_size
+    return in_order(asked, table, ASSOCIATION, ASSOCIATED, rows, size)
+
+
+def delete_one_association(asked: Asked) -> Response:
+    delete_association(asked.estate, found_row(asked, asked.estate.associated), asked.now)
+    return Response(status=204)
+
+
 def _deleted(asked: Asked, serial: str) -> list[Row]:
     """What becomes of every identity with this serial; one that failed where there is none."""
     found = [row["id"] for row in asked.estate.identities.rows() if row["serialNumber"] == serial]
@@ -168,6 +192,7 @@ def _delete(asked: Asked, table: Callable[[Estate], Table]) -> Response:
 
 
 _IMPORTS: Callable[[Estate], Table] = attrgetter("imported_autopilot")
+_ASSOCIATED: Callable[[Estate], Table] = attrgetter("associated")
 _CORPORATE: Callable[[Estate], Table] = attrgetter("imported_identities")
 
 HANDLERS: Mapping[str, Callable[[Asked], Response]] = {
@@ -189,5 +214,8 @@ HANDLERS: Mapping[str, Callable[[Asked], Response]] = {
         _get, table=_CORPORATE, shape=IMPORTED_IDENTITY, context=CORPORATE
     ),
     "delete-imported-identity": partial(_delete, table=_CORPORATE),
+    "list-associations": list_associations,
+    "get-association": partial(_get, table=_ASSOCIATED, shape=ASSOCIATION, context=ASSOCIATED),
+    "delete-association": delete_one_association,
 }
 """What each operation does."""

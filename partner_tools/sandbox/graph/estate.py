@@ -85,6 +85,7 @@ class Estate:
     local_credentials: Table = field(default_factory=Table)
     imported_autopilot: Table = field(default_factory=Table)
     imported_identities: Table = field(default_factory=Table)
+    associated: Table = field(default_factory=lambda: Table("serialNumber"))
     machines: list[Machine] = field(default_factory=list)
     registrations: dict[str, Registration] = field(default_factory=dict)
     """By the id of the identity; none for what the customer registered."""
@@ -151,6 +152,7 @@ class Estate:
             "managedDevices": list(self.managed.rows()),
             "devices": list(self.devices.rows()),
             "deletedDevices": list(self.deleted.rows()),
+            "tenantAssociatedDevices": list(self.associated.rows()),
             "machines": [
                 {
                     "serialNumber": one.serial_number,

@@ -281,6 +281,8 @@ def _fill(estate: Estate) -> None:
         estate.imported_autopilot.add(_with_id(estate, "imported autopilot", number, given))
     for number, given in enumerate(habits.imported_identities):
         estate.imported_identities.add(_with_id(estate, "imported identity", number, given))
+    for number, given in enumerate(habits.associated):
+        estate.associated.add(_with_id(estate, "association", number, given))
 
 
 def _with_id(estate: Estate, what: str, number: int, given: Properties) -> dict[str, Any]:

@@ -119,6 +119,17 @@ def imported_identities(asked: Asked, table: Table) -> Iterable[Row]:
     return autopilot_identities(asked, table)
 
 
+def associations(asked: Asked, table: Table) -> Iterable[Row]:
+    """Device associations: `contains` on the serial finds them, `eq` finds none that are there
+    (WindowsDeviceLink issue 1, read 2026-11). Under quirks a filter is ignored, or refused."""
+    tree = _tree(asked, None)
+    if tree is None or asked.quirks.association_filter == "ignored":
+        return table.rows(asked.since)
+    if asked.quirks.association_filter == "refused" or not isinstance(tree, Leaf):
+        raise Refusal(400, "BadRequest", "An error has occurred")
+    return _slowly(asked, table, tree, holds) if tree.operator == "contains" else ()
+
+
 def directory_devices(asked: Asked, table: Table) -> Iterable[Row]:
     """The objects that the directory finds, or its refusal of what it does not support."""
     tree = _tree(asked, DEVICE)
