@@ -276,8 +276,8 @@ def _changed(facts: DeviceFacts, passed: Collection[str]) -> Ruling | None:
         if len(ids) > 1 or again:
             return _refused(
                 "changed-since-handoff",
-                f"the record in {_NAMES[plane]} is not the one that the handoff or an earlier look names: "
-                "it may have been enrolled or registered again",
+                f"the record in {_NAMES[plane]} is not the one that the handoff or an earlier "
+                "look names: it may have been enrolled or registered again",
                 "have a new handoff made, and look at the device before anything is deleted",
             )
     return None

@@ -217,7 +217,7 @@ def _association_note(case: Case) -> str | None:
         Association.PRE_ASSOCIATED: "Pre-associated. ",
         Association.ASSOCIATED: "Associated. ",
         Association.PENDING_REMOVAL: "Removal pending. ",
-        Association.RECORD_GONE: "It was associated; the record is gone, the firmware not checked. ",
+        Association.RECORD_GONE: "It was associated: record gone, firmware not checked. ",
     }
     return words.get(state, "") + UNDOCUMENTED
 
