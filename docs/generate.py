@@ -23,14 +23,15 @@ import click
 
 from docs.schema_tables import code, render_schema, table
 from partner_tools import config, errors, foreign, result
-from partner_tools.cli import hash as hash_command
 from partner_tools.cli import main
-from partner_tools.cli.program import EXIT_BUG
+from partner_tools.cli.app import EXIT_BUG
+from partner_tools.cli.commands import hash as hash_command
 from partner_tools.clients import transport
 from partner_tools.events import RUN_STATES, TRANSITIONS, Event, History, Kind, State, advance
 from partner_tools.intake import limits
 from partner_tools.model import GONE, Outcome, RunId, RunState
-from partner_tools.workspace import cleaning, reading
+from partner_tools.workspace import cleaning
+from partner_tools.workspace import user_files as reading
 from tests.faults import table as fault_table
 
 ROOT = Path(__file__).resolve().parents[1]

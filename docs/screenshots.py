@@ -21,7 +21,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from partner_tools.cli import main
-from partner_tools.cli.demo import CUSTOMER, SAMPLE
+from partner_tools.cli.commands.demo import CUSTOMER, SAMPLE
 from partner_tools.sandbox import Sandbox, shipped_seed
 
 IMAGES = Path(__file__).resolve().parent / "images"

@@ -47,11 +47,11 @@ if TYPE_CHECKING:
         Severity,
     )
     from partner_tools.workspace.approvals import make_signing_key, open_signing_key
+    from partner_tools.workspace.audit_export import ExportCheck, check_export
     from partner_tools.workspace.batches import Validation, load_plan, read_batch, validate
     from partner_tools.workspace.cleaning import CleanupWishes
     from partner_tools.workspace.conduct import Wishes
-    from partner_tools.workspace.examination import Finding, examine
-    from partner_tools.workspace.exports import ExportCheck, check_export
+    from partner_tools.workspace.diagnostics import Finding, examine
     from partner_tools.workspace.hashes import HashCheck, check_hashes
     from partner_tools.workspace.onlooker import Onlooker
     from partner_tools.workspace.results import RunResult
@@ -93,8 +93,8 @@ _HOMES = {
     "workspace.batches": ("Validation", "load_plan", "read_batch", "validate"),
     "workspace.cleaning": ("CleanupWishes",),
     "workspace.conduct": ("Wishes",),
-    "workspace.examination": ("Finding", "examine"),
-    "workspace.exports": ("ExportCheck", "check_export"),
+    "workspace.diagnostics": ("Finding", "examine"),
+    "workspace.audit_export": ("ExportCheck", "check_export"),
     "workspace.hashes": ("HashCheck", "check_hashes"),
     "workspace.onlooker": ("Onlooker",),
     "workspace.results": ("RunResult",),

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from partner_tools.cli.main import main
+from partner_tools.cli.app import main
 
 __all__ = ["main"]

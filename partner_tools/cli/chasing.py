@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from partner_tools.cli.output import counted, print_json, print_line, print_table, tell
-from partner_tools.cli.program import Call
-from partner_tools.cli.showing import Showing
+from partner_tools.cli.app import Call
+from partner_tools.cli.console import counted, print_json, print_line, print_table, tell
+from partner_tools.cli.reporter import Showing
 from partner_tools.cli.wiring import opened
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _print(output: str, found: Outstanding) -> None:
 
 def _row(found: Outstanding, number: int) -> tuple[str, ...]:
     from partner_tools.outstanding import Status
-    from partner_tools.report.reminder import name_of
+    from partner_tools.report.mail import name_of
 
     each = found.chases[number]
     statuses = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from partner_tools.cli.console import clean, json_line, write_line
 from partner_tools.cli.options import Common
-from partner_tools.cli.output import clean, json_line, write_line
 
 LIBRARIES = (
     *("urllib3", "msal", "msal_extensions", "alembic", "sqlalchemy", "filelock"),

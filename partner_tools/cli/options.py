@@ -151,7 +151,7 @@ COMMON_NAMES = ("config", "profile", "ledger", "log_format", "verbose", "quiet")
 
 def customer_option(about: str) -> Callable[[Command], Command]:
     """`--customer`, which a shell completes with the domains that the ledger knows."""
-    from partner_tools.cli.completing import customers
+    from partner_tools.cli.completers import customers
 
     return click.option("--customer", help=about, shell_complete=customers)
 

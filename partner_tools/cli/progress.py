@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from partner_tools.cli.output import FORM, clean, counted, is_screen, tell
+from partner_tools.cli.console import FORM, clean, counted, is_screen, tell
 from partner_tools.model import Outcome
 
 LINE_EVERY_SECONDS = 10.0

@@ -6,30 +6,30 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from partner_tools.cli.interruption import heeding
 from partner_tools.cli.options import Common
+from partner_tools.cli.signals import heeding
 from partner_tools.config import Config
-from partner_tools.workspace import opening
+from partner_tools.workspace import settings
 
 if TYPE_CHECKING:
-    from partner_tools.cli.program import Call
+    from partner_tools.cli.app import Call
     from partner_tools.ledger import Ledger
     from partner_tools.workspace.workspace import Workspace
 
 
 def load_config(common: Common) -> Config:
     """The configuration that flags, environment and file amount to."""
-    return opening.load_config(common.config, common.profile)
+    return settings.load_config(common.config, common.profile)
 
 
 def ledger_url(common: Common, config: Config) -> str:
     """The ledger's SQLAlchemy URL."""
-    return opening.ledger_url(common.ledger, config)
+    return settings.ledger_url(common.ledger, config)
 
 
 def open_ledger(common: Common, config: Config) -> AbstractContextManager[Ledger]:
     """The ledger, closed at the end."""
-    return opening.open_ledger(common.ledger, config)
+    return settings.open_ledger(common.ledger, config)
 
 
 @contextmanager

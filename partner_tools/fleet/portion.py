@@ -23,9 +23,9 @@ from partner_tools.errors import (
 from partner_tools.events import Kind, State
 from partner_tools.ledger import RunRecord
 from partner_tools.model import GONE, Plan, RunId, RunState
-from partner_tools.procedure.planning import make_plan, refuse_changed, stored_plan
-from partner_tools.procedure.removal import given_up, settle_doubts, verify_removal
-from partner_tools.procedure.workplace import Workplace, noting_end, todos
+from partner_tools.runs.context import Workplace, noting_end, todos
+from partner_tools.runs.planning import make_plan, refuse_changed, stored_plan
+from partner_tools.runs.removal import given_up, settle_doubts, verify_removal
 
 UNSETTLED = frozenset(State) - {State.SETTLED, State.NEW}
 """Where a device may stand that a portion takes along."""

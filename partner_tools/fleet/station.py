@@ -16,13 +16,13 @@ from partner_tools.fleet.submission import fleet_address
 from partner_tools.fleet.tables import bring_up_to_date
 from partner_tools.fleet.worker import Duty, Worker, party_of
 from partner_tools.ledger import Ledger, RunRecord
-from partner_tools.procedure.workplace import Workplace
+from partner_tools.runs.context import Workplace
 from partner_tools.workspace.conduct import Conduct, Wishes, ask_nobody
+from partner_tools.workspace.environment import now
 from partner_tools.workspace.onlooker import Onlooker
-from partner_tools.workspace.opening import open_ledger as open_configured
-from partner_tools.workspace.paces import Paces, Shares, open_paces
+from partner_tools.workspace.rate_limiters import Paces, Shares, open_paces
+from partner_tools.workspace.settings import open_ledger as open_configured
 from partner_tools.workspace.sign_in import channel_tokens
-from partner_tools.workspace.surroundings import now
 from partner_tools.workspace.wiring import held, workplace
 from partner_tools.workspace.workspace import Workspace
 

@@ -12,11 +12,11 @@ from partner_tools.fleet.queue import Job, enqueue
 from partner_tools.fleet.tables import bring_up_to_date, grant
 from partner_tools.ledger import Ledger, RunRecord, new_run_id
 from partner_tools.model import Batch, ChannelName, RunState
-from partner_tools.procedure.begin import start_of
+from partner_tools.runs.begin import start_of
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.batches import ByName, with_hashes_read
 from partner_tools.workspace.conduct import Wishes, actor
-from partner_tools.workspace.surroundings import now, randomness
+from partner_tools.workspace.environment import now, randomness
 from partner_tools.workspace.workspace import Workspace
 
 DEFAULT_DEPOT = "default"

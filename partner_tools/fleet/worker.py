@@ -16,7 +16,7 @@ from partner_tools.fleet.portion import Next, Step, Terms, carry_on
 from partner_tools.fleet.queue import Beat, Job, Queue, Shift, serve, told
 from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import ChannelName, RunId
-from partner_tools.procedure.workplace import Workplace
+from partner_tools.runs.context import Workplace
 from partner_tools.sharing import Party
 
 LOOKS_PER_SWEEP = 12

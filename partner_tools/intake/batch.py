@@ -7,33 +7,41 @@ Nothing is corrected without being said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import TextIOWrapper
 
 from partner_tools.intake import limits, rules
-from partner_tools.intake.csv_rows import csv_rows
-from partner_tools.intake.devices import device_of
-from partner_tools.intake.encoding import Encoding, find_encoding, read_lines
-from partner_tools.intake.head import Head, IntakeOptions, ReadHead, read_head
-from partner_tools.intake.headers import IDENTIFIERS
-from partner_tools.intake.json_rows import json_lines_rows, read_json
+from partner_tools.intake.batch_metadata import (
+    BatchMetadata,
+    IntakeOptions,
+    ReadMetadata,
+    read_metadata,
+)
+from partner_tools.intake.columns import IDENTIFIERS
+from partner_tools.intake.duplicate_index import DuplicateIndex
+from partner_tools.intake.json_batch import json_lines_rows, read_json
 from partner_tools.intake.row_check import RowCheck, Values
 from partner_tools.intake.rules import Finding, HaltError, finding, problem
-from partner_tools.intake.seen import Seen
-from partner_tools.intake.sniff import Format, format_of_text, is_zip, refuse_binary
 from partner_tools.intake.source import (
+    Encoding,
+    Format,
     Source,
+    find_encoding,
+    format_of_text,
     hold,
     hold_pipe,
+    is_zip,
     open_source,
+    read_lines,
     read_some,
     read_whole,
+    refuse_binary,
     unreadable,
 )
-from partner_tools.intake.table import Item, Row
-from partner_tools.model import Batch, Problem, Severity
+from partner_tools.intake.table import Item, Row, csv_rows
+from partner_tools.model import Batch, Device, Identity, Problem, Severity
 
 Report = Callable[[Problem], None]
 Keep = Callable[[Row], None]
@@ -65,7 +73,7 @@ class Count:
 class _Opened:
     """A batch whose rows can be read, once."""
 
-    head: ReadHead
+    metadata: ReadMetadata
     rows: Iterable[Item]
     is_table: bool
     problems: tuple[Problem, ...] = ()
@@ -84,10 +92,10 @@ def read_batch(source: Source, options: IntakeOptions) -> Intake:
     except HaltError as halt:
         return Intake(batch=None, problems=(halted(source, halt),), count=0)
     reading = _Reading(held, options, problems.append, rows.append)
-    head = reading.run()
+    metadata = reading.run()
     batch = None
-    if head is not None and not reading.errors:
-        batch = _batch(held, head, rows)
+    if metadata is not None and not reading.errors:
+        batch = _batch(held, metadata, rows)
     in_order = sorted(problems, key=lambda one: one.row or 0)
     return Intake(batch=batch, problems=tuple(in_order), count=reading.devices)
 
@@ -116,19 +124,19 @@ def validation_document(problems: Iterable[Problem], devices: int) -> dict[str, 
     return {"schemaVersion": "1", "valid": valid, "devices": devices, "problems": listed}
 
 
-def _batch(source: Source, head: Head, rows: Iterable[Row]) -> Batch:
+def _batch(source: Source, metadata: BatchMetadata, rows: Iterable[Row]) -> Batch:
     from partner_tools.canonical import digest_of_bytes
 
     digest = digest_of_bytes(source.content or b"")
     return Batch(
-        batch_id=head.batch_id or digest,
+        batch_id=metadata.batch_id or digest,
         file=source.name,
         digest=digest,
         devices=tuple(map(device_of, rows)),
-        reason=head.reason,
-        channel=head.channel,
-        customer=head.customer,
-        reference=head.reference,
+        reason=metadata.reason,
+        channel=metadata.channel,
+        customer=metadata.customer,
+        reference=metadata.reference,
     )
 
 
@@ -144,16 +152,16 @@ class _Reading:
         self._keep = keep
         self.devices = self.errors = self.warnings = 0
 
-    def run(self) -> Head | None:
+    def run(self) -> BatchMetadata | None:
         """Read to the end, or to where nothing more can be read. None where nothing was."""
-        head = None
+        metadata = None
         with ExitStack() as resources:
             try:
                 opened = _open(self._source, self._options, resources)
-                head = opened.head.head
-                self._tell(None, opened.head.findings)
+                metadata = opened.metadata.metadata
+                self._tell(None, opened.metadata.findings)
                 self._all(opened.problems)
-                self._rows(opened, head)
+                self._rows(opened, metadata)
             except HaltError as halt:
                 self._one(halted(self._source, halt))
             except OSError as error:
@@ -163,16 +171,16 @@ class _Reading:
                 self._tell(None, [changed])
         if not self.devices and not self.errors:
             self._tell(None, [finding(rules.NO_DEVICES, "the file names no device")])
-        return head
+        return metadata
 
-    def _rows(self, opened: _Opened, head: Head) -> None:
+    def _rows(self, opened: _Opened, metadata: BatchMetadata) -> None:
         check = RowCheck(
-            head.channel,
+            metadata.channel,
             blank_is_absent=opened.is_table,
             judge_hashes=self._options.judge_hashes,
         )
-        seen = Seen()
-        tenant = str(head.customer).casefold()
+        seen = DuplicateIndex()
+        tenant = str(metadata.customer).casefold()
         for item in opened.rows:
             if isinstance(item, Problem):
                 self._one(item)
@@ -231,12 +239,12 @@ def _open(source: Source, options: IntakeOptions, resources: ExitStack) -> _Open
         raise HaltError(finding(rules.EMPTY_FILE, "the file is empty"))
     refuse_binary(start)
     if is_zip(start):
-        from partner_tools.intake.xlsx_rows import xlsx_rows
+        from partner_tools.intake.xlsx import xlsx_rows
 
         content = read_whole(source, limits.XLSX_BYTES, "the workbook")
-        head = read_head(None, options)
-        rows = xlsx_rows(content, source.name, head.head.channel)
-        return _Opened(head=head, rows=rows, is_table=True)
+        metadata = read_metadata(None, options)
+        rows = xlsx_rows(content, source.name, metadata.metadata.channel)
+        return _Opened(metadata=metadata, rows=rows, is_table=True)
     encoding = find_encoding(source)
     return _open_text(source, options, encoding, resources)
 
@@ -253,19 +261,19 @@ def _open_text(
             if batch.devices is not None:
                 document["devices"] = []
             return _Opened(
-                head=read_head(document, options),
+                metadata=read_metadata(document, options),
                 rows=batch.rows(),
                 is_table=False,
                 problems=(*guessed, *batch.problems),
             )
         case Format.JSON_LINES:
-            head, is_table = read_head(None, options), False
+            metadata, is_table = read_metadata(None, options), False
             rows = json_lines_rows(_lines(source, encoding, resources), source.name)
         case _:
-            head, is_table = read_head(None, options), True
+            metadata, is_table = read_metadata(None, options), True
             lines = _lines(source, encoding, resources)
-            rows = csv_rows(lines, source.name, head.head.channel)
-    return _Opened(head=head, rows=rows, is_table=is_table, problems=guessed)
+            rows = csv_rows(lines, source.name, metadata.metadata.channel)
+    return _Opened(metadata=metadata, rows=rows, is_table=is_table, problems=guessed)
 
 
 def _guess(encoding: Encoding) -> Iterator[Finding]:
@@ -288,3 +296,38 @@ def _lines(source: Source, encoding: Encoding, resources: ExitStack) -> Iterator
     stream = resources.enter_context(open_source(source))
     text = resources.enter_context(TextIOWrapper(stream, encoding=encoding.codec))
     return read_lines(text)
+
+
+def device_of(row: Row) -> Device:
+    """The device of a row whose values keep the batch schema."""
+    values = row.values or {}
+    replacement = values.get("replacement")
+    return Device(
+        row=row.line,
+        identity=_identity(values),
+        customer=_text(values, "customer"),
+        reference=_text(values, "reference"),
+        replacement=_identity(replacement) if isinstance(replacement, dict) else None,
+        extra=(*row.extra, *_extra(values.get("extra"))),
+    )
+
+
+def _identity(values: Mapping[str, object]) -> Identity:
+    return Identity(
+        serial_number=_text(values, "serialNumber"),
+        manufacturer=_text(values, "manufacturer"),
+        model=_text(values, "model"),
+        product_key_id=_text(values, "productKeyId"),
+        hardware_hash=_text(values, "hardwareHash"),
+    )
+
+
+def _text(values: Mapping[str, object], name: str) -> str | None:
+    value = values.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _extra(values: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(values, dict):
+        return ()
+    return tuple((str(name), str(text)) for name, text in values.items())

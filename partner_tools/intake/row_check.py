@@ -1,23 +1,274 @@
-"""One row against the schema, the field rules and its hash: all that is wrong with it, at once.
+"""Check one row against the schema, the field rules and its hash, and report every problem at once.
 
 Nearly every row of a real file is plain: printable ASCII with nothing remarkable in it, which the
-schema accepts. `RowCheck.is_good` tells those apart for a tenth of the price; `examine` decides.
+schema accepts. `RowCheck.check` tells those apart for a tenth of the price; `examine` decides.
+Texts stay as they are but for blanks around them, whose removal is reported. Messages are ours
+and quote at most a short text; jsonschema's own embed the whole row.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from partner_tools.intake import fields, rules
-from partner_tools.intake.explain import explain
-from partner_tools.intake.hash_check import check_hash
-from partner_tools.intake.headers import is_tenant
-from partner_tools.intake.rules import Finding, finding, shown
-from partner_tools.intake.schema import Checker, load_schema, part
+from partner_tools.intake import rules
+from partner_tools.intake.columns import is_tenant
+from partner_tools.intake.rules import PRODUCT_KEY_TEXT, Finding, finding, shown
+from partner_tools.intake.schema import Checker, Violation, kind_of, load_schema, part
 from partner_tools.model import ChannelName, Severity
+
+COMPARED = ("serialNumber", "manufacturer", "model")
+"""The texts that firmware holds and that are compared character by character."""
+
+LABELS = {
+    "serialNumber": "serial number",
+    "productKeyId": "product key id",
+    "hardwareHash": "hardware hash",
+    "batchId": "batch id",
+    "schemaVersion": "schema version",
+}
+
+CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]")
+"""Control characters, and those that turn the direction of writing: as in the schema."""
+
+_HIDDEN = re.compile("[\\xa0\\xad\\u1680\\u2000-\\u200d\\u202f\\u205f\\u2060\\u3000\\ufeff]")
+_SMART_QUOTES = re.compile("[\\u2018-\\u201f\\u2032\\u2033]")
+_SCIENTIFIC = re.compile(r"[+-]?[0-9]([.,][0-9]+)?[eE]\+[0-9]{2,3}")
+_THOUSANDS = re.compile("[0-9]{1,3}([.,'\\u2019 \\xa0\\u202f][0-9]{3})+")
+_THOUSANDS_OF_SERIAL = re.compile("[0-9]{1,3}(,[0-9]{3})+")
+_DECIMAL = re.compile(r"[0-9]+[.,]0+")
+_FORMULA = re.compile(r'=\s*".*"')
+_DIGITS = re.compile(r"[0-9]+")
+_QUOTED = re.compile(r"""(["']).*\1|'.*""")
+
+
+def label(column: str) -> str:
+    """How a sentence calls a property.
+
+    >>> label("replacement.serialNumber")
+    "replacement's serial number"
+    """
+    whole, _, name = column.rpartition(".")
+    spoken = LABELS.get(name, name)
+    return f"{whole}'s {spoken}" if whole else spoken
+
+
+def explain_product_key_id(text: str) -> Finding:
+    """Why a text is no product key id: 13 digits, not all of them zero."""
+    column = "productKeyId"
+    if PRODUCT_KEY_TEXT.search(text):
+        return _product_key(column)
+    damage = _damage(text, _THOUSANDS)
+    if damage:
+        return _damaged(column, text, damage)
+    if _DIGITS.fullmatch(text):
+        return _wrong_digits(text)
+    message = f"the product key id {shown(text)} is not made of 13 digits"
+    return finding(rules.PRODUCT_KEY_ID, message, column=column)
+
+
+def _wrong_digits(text: str) -> Finding:
+    column = "productKeyId"
+    if not text.strip("0"):
+        message = "the product key id is made of zeros only"
+        return finding(rules.PRODUCT_KEY_ID, message, column=column)
+    if len(text) < 13:
+        message = f"has {len(text)} digits instead of 13: a spreadsheet takes off leading zeros"
+        return finding(
+            rules.SPREADSHEET_DAMAGE, f"the product key id {shown(text)} {message}", column=column
+        )
+    message = f"the product key id has {len(text)} digits instead of 13"
+    return finding(rules.PRODUCT_KEY_ID, message, column=column)
+
+
+def explain_serial_number(text: str) -> Finding:
+    """Why a text is no serial number: a placeholder or the blank of a form."""
+    message = f"{shown(text)} is a placeholder and no serial number"
+    return finding(rules.PLACEHOLDER_SERIAL, message, column="serialNumber")
+
+
+def explain_text(column: str, text: str) -> Finding | None:
+    """Why a text cannot stand in any field; None where it can."""
+    if PRODUCT_KEY_TEXT.search(text):
+        return _product_key(column)
+    bad = CONTROL.search(text)
+    if bad:
+        code = f"U+{ord(bad.group()):04X}"
+        message = f"the {label(column)} {shown(text)} holds the control character {code}"
+        return finding(rules.CONTROL_CHARACTER, message, column=column)
+    return None
+
+
+def _product_key(column: str) -> Finding:
+    message = f"the {label(column)} holds a product key, which is a secret (not shown)"
+    return finding(rules.PRODUCT_KEY, message, column=column)
+
+
+def oddities(column: str, text: str) -> Iterator[Finding]:
+    """What the schema lets pass in a serial number, manufacturer or model, and is odd."""
+    if column == "serialNumber":
+        yield from _odd_serial(text)
+    if _QUOTED.fullmatch(text):
+        message = f"the {label(column)} {shown(text)} stands in quotation marks"
+        yield finding(rules.STRAY_QUOTES, message, column=column)
+    for pattern, rule, what in _ODD:
+        if pattern.search(text):
+            message = f"the {label(column)} {shown(text)} holds {what}"
+            yield finding(rule, message, column=column)
+
+
+_ODD = (
+    (_HIDDEN, rules.HIDDEN_CHARACTER, "a blank or a character that cannot be seen"),
+    (_SMART_QUOTES, rules.SMART_QUOTE, "a typographic quotation mark"),
+    (re.compile("  "), rules.DOUBLE_BLANK, "two blanks in a row"),
+)
+
+
+def _odd_serial(text: str) -> Iterator[Finding]:
+    column = "serialNumber"
+    damage = _damage(text, _THOUSANDS_OF_SERIAL)
+    if damage:
+        yield _damaged(column, text, damage)
+    if not text.isascii():
+        message = f"the serial number {shown(text)} holds characters beyond ASCII"
+        yield finding(rules.NON_ASCII_SERIAL, message, column=column)
+    if " " in text and not any(map(str.isdigit, text)):
+        message = f"the serial number {shown(text)} has blanks and no digit"
+        yield finding(rules.LOOKS_LIKE_TEXT, message, column=column)
+
+
+def _damage(text: str, thousands: re.Pattern[str]) -> str | None:
+    if _SCIENTIFIC.fullmatch(text):
+        return "a rounded number"
+    if thousands.fullmatch(text):
+        return "a number with separators"
+    if _DECIMAL.fullmatch(text):
+        return "a number with decimals"
+    return "a formula" if _FORMULA.fullmatch(text) else None
+
+
+def _damaged(column: str, text: str, damage: str) -> Finding:
+    message = f"the {label(column)} {shown(text)} was turned into {damage} by a spreadsheet"
+    return finding(rules.SPREADSHEET_DAMAGE, message, column=column)
+
+
+_TUPLE = ("serialNumber", "manufacturer", "model")
+_IDENTIFIERS = ("serialNumber", "productKeyId", "hardwareHash")
+
+
+def explain(
+    violations: Sequence[Violation], document: Mapping[str, object], known: frozenset[str]
+) -> Iterator[Finding]:
+    """What a document's violations amount to. `known` are the properties of the document.
+
+    A value of the wrong type breaks other keywords as well, of which nothing more is said.
+    """
+    mistyped = {one.path for one in violations if one.keyword == "type"}
+    for one in violations:
+        if one.keyword == "type" or one.path not in mistyped:
+            yield from _explain(one, document, known)
+
+
+def _explain(
+    violation: Violation, document: Mapping[str, object], known: frozenset[str]
+) -> tuple[Finding, ...]:
+    column = ".".join(map(str, violation.path)) or None
+    value = _value_at(document, violation.path)
+    if violation.keyword == "required":
+        return (_missing(violation, value, column),)
+    if violation.keyword == "additionalProperties":
+        return _unknown(value, column, known)
+    if isinstance(value, str) and column:
+        return (_text(violation, column, value),)
+    return (_other(violation, column, value),)
+
+
+def _value_at(document: object, path: tuple[str | int, ...]) -> object:
+    value = document
+    for step in path:
+        value = value[step]  # type: ignore[index]
+    return value
+
+
+def _missing(violation: Violation, value: object, column: str | None) -> Finding:
+    if not isinstance(value, Mapping) or "schemaVersion" in violation.expected:
+        return finding(rules.JSON_SHAPE, f"the batch {violation.message}", column=column)
+    if not any(name in value for name in _IDENTIFIERS):
+        message = "the row names no serial number, product key id or hardware hash"
+        return finding(rules.IDENTIFIERS_MISSING, message)
+    lacks = " and ".join(name for name in _TUPLE if name not in value)
+    message = (
+        "OEM Direct needs a product key id, or serial number, manufacturer and model together; "
+        f"the row lacks {lacks}"
+    )
+    return finding(rules.IDENTIFIERS_MISSING, message)
+
+
+_REPLACEMENT = frozenset(_IDENTIFIERS)
+
+
+def _unknown(value: object, column: str | None, known: frozenset[str]) -> tuple[Finding, ...]:
+    names = _REPLACEMENT if column else known
+    unknown = [name for name in value if name not in names] if isinstance(value, Mapping) else []
+    return tuple(
+        finding(
+            rules.UNKNOWN_PROPERTY,
+            f"the property {shown(name)} is not known",
+            column=f"{column}.{name}" if column else name,
+        )
+        for name in unknown
+    )
+
+
+def _text(violation: Violation, column: str, text: str) -> Finding:
+    name = column.rpartition(".")[2]
+    if not text:
+        return finding(rules.BLANK, f"the {label(name)} is blank", column=column)
+    if name == "productKeyId":
+        return replace(explain_product_key_id(text), column=column)
+    if violation.keyword == "maxLength":
+        message = f"the {label(name)} has {len(text):,} characters"
+        return finding(
+            rules.TOO_LONG, f"{message}, at most {violation.expected:,} are read", column=column
+        )
+    return _refused_text(violation, column, name, text)
+
+
+def _refused_text(violation: Violation, column: str, name: str, text: str) -> Finding:
+    if violation.keyword in ("enum", "const"):
+        message = f"the {label(name)} {shown(text)} {violation.message}"
+        return finding(rules.CHOICE, message, column=column)
+    bad = explain_text(column, text)
+    if bad:
+        return bad
+    if name == "customer":
+        message = f"{shown(text)} is neither a tenant GUID nor a domain"
+        return finding(rules.CUSTOMER, message, column=column)
+    if name == "serialNumber":
+        return replace(explain_serial_number(text), column=column)
+    message = f"the {label(name)} {violation.message}"
+    return finding(rules.SCHEMA, message, column=column)
+
+
+def _other(violation: Violation, column: str | None, value: object) -> Finding:
+    called = f"the {label(column)}" if column else "the row"
+    if violation.keyword == "type":
+        remedy = None
+        if kind_of(value) == "a number":
+            remedy = "write it in quotes: a number loses leading zeros and long digits"
+        message = f"{called} {violation.message}"
+        return finding(rules.WRONG_TYPE, message, column=column, remedy=remedy)
+    rule = {
+        "minProperties": rules.BLANK,
+        "maxProperties": rules.TOO_LONG,
+        "propertyNames": rules.PROPERTY_NAME,
+        "const": rules.CHOICE,
+        "enum": rules.CHOICE,
+    }.get(violation.keyword, rules.SCHEMA)
+    return finding(rule, f"{called} {violation.message}", column=column)
+
 
 Values = dict[str, object]
 Extra = tuple[tuple[str, str], ...]
@@ -90,11 +341,11 @@ class RowCheck:
         serial = identity.get("serialNumber")
         is_none = isinstance(serial, str) and serial.casefold() in self._placeholders
         if is_none:
-            yield from _at(prefix, [fields.explain_serial_number(str(serial))])
-        for name in fields.COMPARED:
+            yield from _at(prefix, [explain_serial_number(str(serial))])
+        for name in COMPARED:
             text = identity.get(name)
             if isinstance(text, str) and text and not (is_none and name == "serialNumber"):
-                yield from _at(prefix, fields.oddities(name, text))
+                yield from _at(prefix, oddities(name, text))
         text = identity.get(HASH)
         if isinstance(text, str) and text:
             yield from check_hash(text, prefix + HASH)
@@ -172,7 +423,7 @@ def trimmings(before: Values, after: Values, prefix: str = "") -> Iterator[Findi
         if isinstance(value, dict) and isinstance(old, dict):
             yield from trimmings(old, value, f"{name}.")
         elif value != old and value != "":
-            message = f"the {fields.label(name)} has blanks around it, which were taken off"
+            message = f"the {label(name)} has blanks around it, which were taken off"
             yield finding(rules.TRIMMED, message, column=prefix + name)
 
 
@@ -212,6 +463,33 @@ def secrets(values: Iterable[tuple[str, object]], prefix: str = "") -> Iterator[
         if isinstance(value, dict):
             yield from secrets(value.items(), f"{prefix}{name}.")
         elif isinstance(value, str) and name != HASH:
-            found = fields.explain_text(prefix + name, value)
+            found = explain_text(prefix + name, value)
             if found and found.rule == rules.PRODUCT_KEY.name:
                 yield found
+
+
+def check_hash(text: str, column: str = "hardwareHash") -> tuple[Finding, ...]:
+    """What is wrong with a hardware hash: an error, or warnings, or nothing."""
+    from partner_tools.intake import hash_frame  # most batches have no hash to decode
+
+    try:
+        notes = hash_frame.verify(text)
+    except hash_frame.HashError as error:
+        found = Finding(
+            rule=error.rule,
+            severity=Severity.ERROR,
+            message=error.message,
+            remedy=error.remedy,
+            column=column,
+        )
+        return (found,)
+    return tuple(
+        Finding(
+            rule=note.rule,
+            severity=Severity.WARNING,
+            message=note.message,
+            remedy=note.remedy,
+            column=column,
+        )
+        for note in notes
+    )

@@ -1,13 +1,25 @@
-"""Where a batch comes from: a path, or bytes that came through standard input."""
+"""Open a batch, tell its format and its encoding: all that is known before a row is read.
+
+The format is told by the content; the suffix is not looked at. UTF-8 with or without a byte order
+mark and UTF-16 with one are read strictly. Other text is read as Windows-1252, which is a guess
+and reported as one; text that mixes both is refused, because one of the two readings would be
+silently wrong.
+"""
 
 from __future__ import annotations
 
+import codecs
+import json
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from partner_tools.intake import limits, rules
+from partner_tools.intake.rules import HaltError, finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +99,210 @@ def unreadable(error: OSError | ValueError) -> rules.HaltError:
     """The end of a file that the operating system does not hand out."""
     reason = getattr(error, "strerror", None) or "no file can have this name"
     return rules.HaltError(rules.finding(rules.UNREADABLE_FILE, f"cannot read the file: {reason}"))
+
+
+class Format(StrEnum):
+    """The formats of a batch."""
+
+    CSV = "csv"
+    JSON = "json"
+    JSON_LINES = "jsonl"
+    XLSX = "xlsx"
+
+
+_BINARIES = {
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook (.xls), or one with a password",
+    b"%PDF": "a PDF document",
+    b"\x1f\x8b": "packed with gzip",
+    b"7z\xbc\xaf": "packed with 7-Zip",
+    b"Rar!": "packed with RAR",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"SQLite format 3": "a database",
+}
+_MARKUP = re.compile(r"\s*<[!?a-zA-Z]")
+_OBJECT = re.compile(r'\s*\{\s*("|\}|$)')
+_ARRAY = re.compile(r'\s*\[\s*([\[{"\]]|$)')
+
+
+def is_zip(start: bytes) -> bool:
+    """Whether the first bytes are those of a ZIP, which an XLSX is."""
+    return start.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def refuse_binary(start: bytes) -> None:
+    """Raise HaltError where the first bytes are those of a known format that is no batch."""
+    for mark, what in _BINARIES.items():
+        if start.startswith(mark):
+            raise HaltError(finding(rules.UNKNOWN_FORMAT, f"the file is {what}"))
+
+
+def format_of_text(lines: Sequence[str]) -> Format:
+    """The format of a text, told by its first lines that are not blank.
+
+    Raises HaltError for markup.
+    """
+    first = lines[0] if lines else ""
+    if _MARKUP.match(first):
+        message = "the file is HTML or XML, perhaps a saved web page or an OA3 report"
+        raise HaltError(finding(rules.UNKNOWN_FORMAT, message))
+    if _ARRAY.match(first):
+        return Format.JSON
+    if not _OBJECT.match(first):
+        return Format.CSV
+    return _json_or_lines(first, lines[1:])
+
+
+def _json_or_lines(first: str, others: Sequence[str]) -> Format:
+    """A first line that is a whole object is a device, unless it is a whole batch."""
+    try:
+        value = json.loads(first)
+    except (ValueError, RecursionError):
+        looks = first.rstrip().endswith("}") and bool(others) and _OBJECT.match(others[0])
+        return Format.JSON_LINES if looks else Format.JSON
+    is_batch = not others and bool({"schemaVersion", "devices"}.intersection(value))
+    return Format.JSON if is_batch or value == {} else Format.JSON_LINES
+
+
+_UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+"""The bytes that Windows-1252 leaves open."""
+
+_UTF8_SEQUENCE = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+)
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+
+_NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "utf-16": "UTF-16"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """The codec, and the line of the first byte that was only guessed to be Windows-1252."""
+
+    codec: str
+    guessed_at: int | None = None
+
+
+def find_encoding(source: Source) -> Encoding:
+    """Read the whole content once and tell its encoding.
+
+    Raises HaltError where no encoding reads it without a fault, or it holds NUL.
+    """
+    with open_source(source) as stream:
+        codec = codec_of(read_some(stream, 4))
+    fault = _first_fault(source, codec)
+    if fault is None:
+        return Encoding(codec=codec)
+    if codec != "utf-8":
+        message = f"the file says that it is {_NAMES[codec]}, and holds what is not"
+        raise HaltError(finding(rules.ENCODING, message), _line_at(source, fault, codec))
+    return _windows(source, fault)
+
+
+def read_lines(text: TextIO) -> Iterator[str]:
+    """The lines of a text without their ends, of which universal newlines make one kind.
+
+    Raises HaltError at a line that does not end. Splitting pieces costs a third of `readline`.
+    """
+    number, rest = 0, ""
+    while piece := text.read(limits.TEXT_CHARACTERS):
+        lines = (rest + piece).split("\n")
+        rest = lines.pop()
+        yield from lines
+        number += len(lines)
+        if len(rest) > limits.RECORD_CHARACTERS:
+            raise limits.record_too_long(number + 1)
+    if rest:
+        yield rest
+
+
+def codec_of(start: bytes) -> str:
+    """The codec that the first four bytes announce; UTF-8 where they announce none.
+
+    Raises HaltError for UTF-32, and for UTF-16 without a byte order mark.
+    """
+    if start in (codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE):
+        raise HaltError(finding(rules.ENCODING, "the file is UTF-32, which is not read"))
+    if start.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(start) == 4 and (start[::2] == b"\0\0") != (start[1::2] == b"\0\0"):
+        message = "the file looks like UTF-16 without a byte order mark"
+        raise HaltError(finding(rules.ENCODING, message))
+    return "utf-8"
+
+
+def _first_fault(source: Source, codec: str) -> int | None:
+    """Where, in bytes from 0, the codec fails; None where it reads everything."""
+    decoder = codecs.getincrementaldecoder(codec)()
+    start, pending = 0, True
+    for piece in _pieces(source):
+        if pending or not piece.isascii():
+            try:
+                text = decoder.decode(piece)
+            except UnicodeDecodeError as error:
+                return start + len(piece) - len(error.object) + error.start
+            pending = codec == "utf-16" or bool(decoder.getstate()[0])
+        if codec != "utf-16":
+            _refuse_nul(source, codec, start, piece.find(b"\0"))
+        elif "\0" in text:
+            _refuse_nul(source, codec, start, len(text[: text.index("\0")].encode("utf-16-le")))
+        start += len(piece)
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        return start - len(error.object) + error.start
+    return None
+
+
+def _refuse_nul(source: Source, codec: str, start: int, place: int) -> None:
+    if place >= 0:
+        line = _line_at(source, start + place, codec)
+        raise HaltError(finding(rules.NUL_CHARACTER, "the file holds a NUL character"), line)
+
+
+def _windows(source: Source, fault: int) -> Encoding:
+    """Windows-1252, unless something says that it is a damaged file of another encoding."""
+    line = _line_at(source, fault, "utf-8")
+    tail = b""
+    for piece in _pieces(source):
+        _refuse_other(tail + piece, line)
+        tail = piece[-3:]
+    return Encoding(codec="cp1252", guessed_at=line)
+
+
+def _refuse_other(piece: bytes, line: int) -> None:
+    if _SURROGATE.search(piece):
+        message = "the file holds lone surrogates, which are half a character"
+    elif _UTF8_SEQUENCE.search(piece):
+        message = "the file mixes UTF-8 with bytes of another encoding"
+    elif _UNDEFINED.search(piece):
+        message = "the file is neither UTF-8 nor Windows-1252"
+    else:
+        return
+    raise HaltError(finding(rules.ENCODING, message), line)
+
+
+def _line_at(source: Source, offset: int, codec: str) -> int:
+    """The line, from 1, on which the byte at `offset` stands."""
+    decoder = codecs.getincrementaldecoder(codec)("replace")
+    lines, rest, last = 1, offset, ""
+    for piece in _pieces(source):
+        text = last + decoder.decode(piece[:rest])
+        last = "\r" if text.endswith("\r") else ""
+        lines += _lines_in(text.removesuffix("\r"))
+        rest = max(0, rest - len(piece))
+        if not rest:
+            break
+    return lines + _lines_in(last)
+
+
+def _lines_in(text: str) -> int:
+    return text.count("\n") + text.count("\r") - text.count("\r\n")
+
+
+def _pieces(source: Source) -> Iterator[bytes]:
+    with open_source(source) as stream:
+        while piece := read_some(stream, limits.PIECE_BYTES):
+            yield piece

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from partner_tools.report.guide import OUTCOMES
 from partner_tools.report.handoff import Document
 from partner_tools.report.page import environment, policy, text
-from partner_tools.report.words import OUTCOMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from partner_tools.report.handoff import Document
-from partner_tools.report.tables import EVIDENCE, STATEMENT
-from partner_tools.report.words import (
+from partner_tools.report.guide import (
     CHANNELS,
     OUTCOMES,
     OWNERS,
@@ -23,6 +21,8 @@ from partner_tools.report.words import (
     counted,
     visible,
 )
+from partner_tools.report.handoff import Document
+from partner_tools.report.tables import EVIDENCE, STATEMENT
 
 NAMED = 20
 """How many serial numbers a step names before it refers to the tables."""

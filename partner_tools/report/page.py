@@ -17,8 +17,7 @@ from datetime import datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from partner_tools.report.handoff import Document
-from partner_tools.report.words import (
+from partner_tools.report.guide import (
     CHANNELS,
     JOIN_TYPES,
     OUTCOMES,
@@ -30,6 +29,7 @@ from partner_tools.report.words import (
     counted,
     visible,
 )
+from partner_tools.report.handoff import Document
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -11,9 +11,9 @@ from importlib.resources import files
 from typing import Any, BinaryIO
 
 from partner_tools.outstanding import StepId
+from partner_tools.report.guide import visible
 from partner_tools.report.handoff import Document
 from partner_tools.report.powershell import is_guid, literal
-from partner_tools.report.words import visible
 
 _INTUNE = frozenset({StepId.DELETE_FROM_INTUNE, StepId.RETRY_INTUNE_ACTION})
 _AUTOPILOT = frozenset({StepId.DEREGISTER_FROM_AUTOPILOT})

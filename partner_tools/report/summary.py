@@ -1,6 +1,7 @@
 """The partner's own page over many runs: numbers, three charts, and the tables behind them.
 
-Self-contained: no network, no script. What the charts show stands in a table below each.
+Self-contained: no network, no script. The template draws the bars as inline SVG in percentages of
+the space that there is, and a table below each chart holds its numbers.
 """
 
 from __future__ import annotations
@@ -8,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from partner_tools.model import Outcome
-from partner_tools.report.charts import SERIES, Bars, columns, rows
 from partner_tools.report.page import environment, policy, text
 
 CUSTOMERS_DRAWN = 12
 SPANS = ((92, 1, "day"), (730, 7, "week"), (36_500, 30, "30 days"))
-"""Up to so many days apart, so many days make one bar."""
+"""The longest time in days that is drawn with bars of so many days each, and their name."""
+LEAST_COLUMNS = 9
+"""A chart of fewer days leaves room beside them: one day is a bar, not a wall."""
+LABELLED_COLUMNS = 5
+"""Dates written below the bars: more would touch on a phone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,7 @@ class SummaryFacts:
 
 
 def write_summary(facts: SummaryFacts, stream: BinaryIO) -> None:
-    """The page, in UTF-8. Raises InputError where matplotlib is not installed."""
+    """The page, in UTF-8."""
     style = text("summary.css")
     unit, removed = spans(facts.removed)
     page = environment().get_template("summary.html")
@@ -59,8 +63,10 @@ def write_summary(facts: SummaryFacts, stream: BinaryIO) -> None:
         ],
         steps=sum(sum(each.by_age) for each in facts.left),
         oldest=_oldest(facts),
-        charts=_charts(facts, unit, removed),
-        swatches=list(zip(SERIES, facts.ages, strict=True)),
+        columns=_columns(unit, removed),
+        most=max(facts.outcomes.values(), default=0),
+        most_left=max((sum(each.by_age) for each in facts.left), default=0),
+        drawn=facts.left[:CUSTOMERS_DRAWN],
         style=style,
         policy=policy(style),
     )
@@ -82,43 +88,24 @@ def spans(removed: Mapping[date, int]) -> tuple[str, list[tuple[date, int]]]:
     return unit, counted
 
 
-def _charts(
-    facts: SummaryFacts, unit: str, removed: Sequence[tuple[date, int]]
-) -> dict[str, str | None]:
-    outcomes = [outcome for outcome in Outcome if facts.outcomes.get(outcome)]
-    left = facts.left[:CUSTOMERS_DRAWN]
-    return {
-        "removed": columns(
-            Bars(
-                title=f"Devices removed per {unit}",
-                labels=[
-                    f"{day:%d %b}" if unit == "day" else f"{day:%d %b %y}" for day, _ in removed
-                ],
-                series=[[number for _, number in removed]],
-            )
-        )
-        if removed
-        else None,
-        "outcomes": rows(
-            Bars(
-                title="Devices by outcome",
-                labels=[outcome.value for outcome in outcomes],
-                series=[[facts.outcomes[outcome] for outcome in outcomes]],
-            )
-        )
-        if outcomes
-        else None,
-        "left": rows(
-            Bars(
-                title="Steps left to do, by customer and age",
-                labels=[each.name for each in left],
-                series=[[each.by_age[age] for each in left] for age in range(len(facts.ages))],
-                names=list(facts.ages),
-            )
-        )
-        if left
-        else None,
-    }
+def _columns(unit: str, removed: Sequence[tuple[date, int]]) -> list[dict[str, Any]]:
+    """Where each bar of the days is drawn, in percent of the chart; some carry their date."""
+    width = 100 / max(LEAST_COLUMNS, len(removed))
+    aside = (100 - width * len(removed)) / 2
+    highest = max((number for _, number in removed), default=1)
+    step = -(-len(removed) // LABELLED_COLUMNS)
+    return [
+        {
+            "x": aside + place * width,
+            "width": width,
+            "height": 100 * number / highest,
+            "number": number if number == highest or len(removed) <= LEAST_COLUMNS else None,
+            "label": (f"{day:%d %b}" if unit == "day" else f"{day:%d %b %y}")
+            if place % step == 0
+            else None,
+        }
+        for place, (day, number) in enumerate(removed)
+    ]
 
 
 def _oldest(facts: SummaryFacts) -> str | None:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from partner_tools.report.handoff import Document
-from partner_tools.report.words import (
+from partner_tools.report.guide import (
     CHANNELS,
     JOIN_TYPES,
     OUTCOMES,
@@ -25,6 +24,7 @@ from partner_tools.report.words import (
     STATUSES,
     cleaned_up,
 )
+from partner_tools.report.handoff import Document
 
 if TYPE_CHECKING:
     from xlsxwriter.format import Format  # type: ignore[import-untyped]

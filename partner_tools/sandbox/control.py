@@ -1,24 +1,37 @@
-"""The sandbox's own door, for a pipeline in another process: look into it, and change its faults.
+"""The control API, for a pipeline in another process: inspect a sandbox, and change its faults.
 
-`GET /log` every request · `GET /counts` how often what was answered · `DELETE /log` forget them ·
-`GET /devices/{tenant or domain}` what is registered in truth · `PUT /faults` go on under another
-faults file · `/graph/{tenant or domain}…` the customer's own side, see `graph.door`. Nothing here
-is logged, and no fault meets it. It asks for no token: it is on loopback.
+`GET /log` every request · `GET /counts` how often each answer was given · `DELETE /log` clear it ·
+`GET /devices/{tenant or domain}` what is registered in truth · `PUT /faults` replace the faults
+file. Requests to it are neither logged nor met by faults. It needs no token: it is on loopback.
+
+The rest does what no service of Microsoft Graph does in a customer's tenant. Below
+`/graph/{tenant or domain}`: `GET` the truth · `POST …/check-in` every machine ·
+`POST …/machines/{serial or deviceId}/check-in` one of them · `DELETE …/computers/{serial or
+deviceId}` its computer object in Active Directory · `POST …/connect` a cycle of Entra Connect ·
+`POST …/approvals/{code}/{approved or rejected or cancelled}` the other administrator.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from partner_tools.errors import InputError
+from partner_tools.sandbox.core import Log
 from partner_tools.sandbox.faults import Faults
-from partner_tools.sandbox.log import Log
+from partner_tools.sandbox.graph.deletion import check_in, connect, delete_computer
+from partner_tools.sandbox.graph.estate import Estate, Machine
+from partner_tools.sandbox.graph.operations import status_of
+from partner_tools.sandbox.graph.service import Estates
 from partner_tools.sandbox.partner_center.shapes import device_item
 from partner_tools.sandbox.reading import checked_faults
 from partner_tools.sandbox.state import State
 from partner_tools.sandbox.wire import Delivery, Request, Response, json_response
+
+DECISIONS = frozenset({"approved", "rejected", "cancelled"})
+DONE = Response(status=204)
+NOTHING = json_response(404, {"error": "there is nothing here"})
 
 
 class Control:
@@ -29,12 +42,14 @@ class Control:
         state: State,
         log: Log,
         behave: Callable[[Faults], None],
-        graph: Callable[[Request], Response | None],
+        estates: Estates,
+        clock: Callable[[], float],
     ) -> None:
         self._state = state
         self._log = log
         self._behave = behave
-        self._graph = graph
+        self._estates = estates
+        self._clock = clock
 
     def serve(self, request: Request) -> Delivery:
         return Delivery(response=self._answer(request))
@@ -53,7 +68,11 @@ class Control:
                 return json_response(200, {"devices": self._devices(customer)})
             case "PUT", ("faults",):
                 return self._change(request.body)
-        return self._graph(request) or json_response(404, {"error": "there is nothing here"})
+            case _, ("graph", tenant, *_) if self._state.customer(tenant):
+                with self._state.lock:
+                    estate, now = self._estates.of(tenant), self._clock()
+                    return _answer_tenant(request, estate, now) or NOTHING
+        return NOTHING
 
     def _devices(self, customer: str) -> list[dict[str, object]]:
         return [
@@ -67,3 +86,41 @@ class Control:
         except (ValueError, RecursionError, InputError) as error:
             return json_response(400, {"error": str(error)})
         return Response(status=204)
+
+
+def _answer_tenant(request: Request, estate: Estate, now: float) -> Response | None:
+    """What is asked of one tenant; None where there is nothing of that name."""
+    match request.method, request.segments[2:]:
+        case "GET", ():
+            return json_response(200, estate.truth())
+        case "POST", ("check-in",):
+            return _each(estate.machines, lambda one: check_in(estate, one, now))
+        case "POST", ("machines", name, "check-in"):
+            machines = estate.machines_named(name)
+            return _each(machines, lambda one: check_in(estate, one, now))
+        case "DELETE", ("computers", name):
+            computers = [one for one in estate.machines_named(name) if one.computer is not None]
+            return _each(computers, lambda one: delete_computer(estate, one, now))
+        case "POST", ("connect",):
+            connect(estate, now)
+            return DONE
+        case "POST", ("approvals", code, decision) if decision in DECISIONS:
+            return _decide(estate, code, decision, now)
+    return None
+
+
+def _each(machines: Sequence[Machine], act: Callable[[Machine], None]) -> Response | None:
+    for machine in tuple(machines):
+        act(machine)
+    return DONE if machines else None
+
+
+def _decide(estate: Estate, code: str, decision: str, now: float) -> Response | None:
+    approval = estate.approvals.get(code.lower())
+    if approval is None:
+        return None
+    status = status_of(approval, now)
+    if status != "needsApproval":
+        return json_response(409, {"error": f"the request is {status}"})
+    approval.status = decision
+    return DONE

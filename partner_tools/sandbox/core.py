@@ -1,4 +1,4 @@
-"""The way of one request through the sandbox: read, meet a fault, wait, be counted, act, be logged.
+"""Carries one request through the sandbox: read, meet a fault, wait, be counted, act, be logged.
 
 Services know nothing of faults, and faults nothing of services; this is where they meet.
 """
@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from math import ceil
 
 from partner_tools.sandbox.faults import (
     BodyForm,
+    Bucket,
     Facts,
     Fault,
     FaultKind,
     Faults,
+    Limit,
+    RetryAfter,
+    Scope,
     Script,
+    admit,
+    full,
     latency_of,
+    rate_at,
 )
-from partner_tools.sandbox.log import Entry, Log
-from partner_tools.sandbox.rates import Bucket, Limit, RetryAfter, Scope, admit, full, rate_at
 from partner_tools.sandbox.service import Answer, Call, Problem, Service
 from partner_tools.sandbox.wire import (
     Delivery,
@@ -33,6 +39,79 @@ from partner_tools.sandbox.wire import (
     reason_phrase,
     text_response,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One request. `at` is the sandbox's time at arrival; ids are the ones that the client sent."""
+
+    number: int
+    at: float
+    service: str
+    method: str
+    path: str
+    operation: str
+    request_id: str | None = None
+    correlation_id: str | None = None
+    partner: str | None = None
+    customer: str | None = None
+    batch: str | None = None
+    serial: str | None = None
+    status: int | None = None
+    """Of the answer that was sent; None where a fault kept every byte of it back."""
+    fault: str | None = None
+    processed: bool = False
+    """Whether the service acted on it, whatever the client was told."""
+    replayed: bool = False
+    """Whether an earlier request with this id had its outcome, which was given again."""
+    inner: bool = False
+    """Whether it came inside a `$batch`, whose own entry counts the request on the wire."""
+
+
+class Log:
+    """Every request of a sandbox; safe to read from any thread at any time.
+
+    An entry appears when the request was processed and before its answer leaves.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: list[Entry] = []
+        self._arrived = 0
+
+    def arrive(self) -> int:
+        """The number of a request that came in just now, from 1."""
+        with self._lock:
+            self._arrived += 1
+            return self._arrived
+
+    def add(self, entry: Entry) -> None:
+        with self._lock:
+            self._entries.append(entry)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Everything so far, by arrival."""
+        with self._lock:
+            return tuple(sorted(self._entries, key=lambda entry: entry.number))
+
+    def of(self, operation: str) -> tuple[Entry, ...]:
+        """The requests for one operation, by arrival."""
+        return tuple(entry for entry in self.entries if entry.operation == operation)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How often each operation was answered with each status; by the fault's name if not."""
+        counted: dict[str, Counter[str]] = {}
+        for entry in self.entries:
+            outcome = str(entry.fault) if entry.status is None else str(entry.status)
+            counted.setdefault(entry.operation, Counter())[outcome] += 1
+        return {operation: dict(sorted(c.items())) for operation, c in sorted(counted.items())}
+
+    def clear(self) -> None:
+        """Forgets everything so far; numbers go on."""
+        with self._lock:
+            self._entries.clear()
+
 
 MANNERS = {
     FaultKind.REFUSE: Manner.RESET,

@@ -5,22 +5,200 @@ begin with the AADSTS numbers of
 https://learn.microsoft.com/entra/identity-platform/reference-error-codes (2025-11). Assumed here:
 a device code is approved by the seed's first user after a set number of polls, and every customer
 tenant gives tokens to the partner's applications.
+
+Tokens decode like those of Microsoft Entra ID and are worth nothing outside: the signature is an
+HMAC under a key of this sandbox alone. They are verified by that key; none is remembered.
 """
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import count
 from typing import Any
+from urllib.parse import unquote_plus
 
 from partner_tools.sandbox.faults import Fault, Quirks
 from partner_tools.sandbox.seed import Application, Seed, User, derived_id
 from partner_tools.sandbox.service import Answer, Call, Problem
-from partner_tools.sandbox.tokens import GRAPH, PARTNER_CENTER, Claims, Tokens, client_info
 from partner_tools.sandbox.wire import Request, Response, json_response, reason_phrase
+
+PARTNER_CENTER = "https://api.partnercenter.microsoft.com"
+GRAPH = "https://graph.microsoft.com"
+REFRESH_LIFETIME = 90 * 86_400
+
+Claims = Mapping[str, Any]
+
+
+class Mint:
+    """Makes and checks tokens. `clock` is in seconds since the epoch."""
+
+    def __init__(self, key: bytes, clock: Callable[[], float]) -> None:
+        self._key = key
+        self._clock = clock
+        self._read = lru_cache(maxsize=1024)(self._read_uncached)
+
+    def now(self) -> int:
+        return int(self._clock())
+
+    def mint(self, claims: Claims, *, lifetime: int) -> str:
+        """A token with these claims that is good for so many seconds from now."""
+        now = self.now()
+        body = {"iat": now, "nbf": now, "exp": now + lifetime, **claims}
+        head = _encoded({"typ": "JWT", "alg": "HS256"})
+        signed = f"{head}.{_encoded(body)}"
+        return f"{signed}.{self._signature(signed)}"
+
+    def read(self, token: str) -> Claims | None:
+        """The claims of a token of this mint, expired or not; None for anything else."""
+        return self._read(token)
+
+    def expired(self, claims: Claims) -> bool:
+        return self._clock() >= int(claims["exp"])
+
+    def _read_uncached(self, token: str) -> Claims | None:
+        signed, _, signature = token.rpartition(".")
+        if not hmac.compare_digest(signature.encode(), self._signature(signed).encode()):
+            return None
+        claims: Claims = json.loads(_decoded(signed.partition(".")[2]))
+        return claims
+
+    def _signature(self, signed: str) -> str:
+        return _base64url(hmac.digest(self._key, signed.encode(), "sha256"))
+
+
+class Tokens:
+    """Mints what is given out in the name of Microsoft Entra ID. Lifetimes are in seconds."""
+
+    def __init__(self, mint: Mint) -> None:
+        self._mint = mint
+        self._count = count(1)
+
+    def for_app(
+        self,
+        app_id: str,
+        tenant: str,
+        audience: str,
+        *,
+        lifetime: int,
+        permissions: tuple[str, ...] = (),
+    ) -> str:
+        """An app-only access token; `permissions` become its `roles`."""
+        claims = {
+            **_issued(app_id, tenant, audience, subject=derived_id(tenant, app_id)),
+            "idtyp": "app",
+            **({"roles": list(permissions)} if permissions else {}),
+        }
+        return self._mint.mint(claims, lifetime=lifetime)
+
+    def for_user(
+        self,
+        user: User,
+        app_id: str,
+        tenant: str,
+        audience: str,
+        *,
+        lifetime: int,
+        permissions: tuple[str, ...] = (),
+    ) -> str:
+        """An access token for an app and a user together; `amr` says how the user signed in.
+
+        `permissions` become its scopes.
+        """
+        claims = {
+            **_issued(app_id, tenant, audience, subject=derived_id(tenant, user.name)),
+            "upn": user.name,
+            "name": user.name,
+            "amr": ["pwd", "mfa"] if user.mfa else ["pwd"],
+            "scp": " ".join(permissions) or "user_impersonation",
+            "idtyp": "user",
+            "roles": list(user.roles),
+        }
+        return self._mint.mint(claims, lifetime=lifetime)
+
+    def to_refresh(
+        self,
+        user: User,
+        app_id: str,
+        tenant: str,
+        resource: str = PARTNER_CENTER,
+        *,
+        lifetime: int = REFRESH_LIFETIME,
+    ) -> str:
+        """A refresh token, for this resource where the exchange names none; no two are equal."""
+        return self._ticket("refresh", app_id, tenant, lifetime, resource=resource, upn=user.name)
+
+    def to_poll(self, app_id: str, tenant: str, resource: str, *, lifetime: int) -> str:
+        """A device code, for the resource that was asked for with it; no two are equal."""
+        return self._ticket("device-code", app_id, tenant, lifetime, resource=resource)
+
+    def to_identify(self, user: User, app_id: str, tenant: str, issuer: str) -> str:
+        """An id token, which msal checks against the application that asked."""
+        subject = derived_id(tenant, user.name)
+        claims = {
+            "iss": issuer,
+            "aud": app_id,
+            "tid": tenant,
+            "oid": subject,
+            "sub": subject,
+            "preferred_username": user.name,
+            "name": user.name,
+            "ver": "2.0",
+        }
+        return self._mint.mint(claims, lifetime=3_600)
+
+    def read(self, token: str, kind: str) -> Claims | None:
+        """The claims of a refresh token or device code, expired or not."""
+        claims = self._mint.read(token)
+        return claims if claims and claims.get("typ") == kind else None
+
+    def expired(self, claims: Claims) -> bool:
+        return self._mint.expired(claims)
+
+    def _ticket(self, kind: str, app_id: str, tenant: str, lifetime: int, **more: str) -> str:
+        claims = {"typ": kind, "tid": tenant, "appid": app_id, "jti": next(self._count), **more}
+        return self._mint.mint(claims, lifetime=lifetime)
+
+
+def _issued(app_id: str, tenant: str, audience: str, *, subject: str) -> dict[str, str]:
+    """What every access token for Microsoft's own services says: they take version 1.0
+    (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference, 2025).
+    """
+    return {
+        "aud": audience,
+        "iss": f"https://sts.windows.net/{tenant}/",
+        "tid": tenant,
+        "appid": app_id,
+        "app_displayname": "Sandbox application",
+        "oid": subject,
+        "sub": subject,
+        "ver": "1.0",
+    }
+
+
+def client_info(user: User, tenant: str) -> str:
+    """`client_info`, by which msal names the account."""
+    return _encoded({"uid": derived_id(tenant, user.name), "utid": tenant})
+
+
+def _encoded(value: Any) -> str:
+    return _base64url(json.dumps(value, separators=(",", ":")).encode("utf-8"))
+
+
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _base64url(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode("ascii")
+
 
 AUDIENCES = frozenset(
     {
@@ -51,7 +229,7 @@ class LoginError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class TokenRequest:
     """A request at one of a tenant's endpoints."""
 
     tenant: str
@@ -63,6 +241,14 @@ class Asked:
     @property
     def issuer(self) -> str:
         return f"{self.base_url}/{self.tenant}/v2.0"
+
+    def needed(self, name: str) -> str:
+        """A parameter of the body. Raises LoginError if it is missing."""
+        value = self.form.get(name)
+        if not value:
+            text = f"The request body must contain the following parameter: '{name}'."
+            raise LoginError("invalid_request", 900144, text)
+        return value
 
     @property
     def resource(self) -> str | None:
@@ -94,6 +280,7 @@ class Login:
         self._users = {user.name.lower(): user for user in seed.users}
         self._lock = threading.Lock()
         self._polls: Counter[int] = Counter()
+        self._numbers = count(1)
         self._grants = {
             "client_credentials": self._for_app,
             "refresh_token": self._for_refresh,
@@ -107,7 +294,7 @@ class Login:
             try:
                 return Answer(response=json_response(200, handler(self._asked(request))))
             except LoginError as error:
-                return Answer(response=self._refused(error))
+                return Answer(response=self._refused(error, request))
 
         return Call(operation=operation, act=act)
 
@@ -115,19 +302,25 @@ class Login:
         error = "temporarily_unavailable" if problem.status >= 429 else "invalid_request"
         text = problem.description or reason_phrase(problem.status)
         number = problem.code if isinstance(problem.code, int) else 90033
-        return self._refused(LoginError(error, number, text, status=problem.status))
-
-    def expired(self) -> Response:
-        return self._refused(_stale_refresh_token())
-
-    def stamp(self, request: Request, response: Response) -> Response:
-        return response.with_headers(
-            ("Cache-Control", "no-store, no-cache"),
-            ("x-ms-request-id", derived_id(str(self._clock()))),
-            ("client-request-id", request.header("client-request-id") or "none"),
+        return self._refused(
+            LoginError(error, number, text, status=problem.status), problem.request
         )
 
-    def _route(self, request: Request) -> tuple[str, Callable[[Asked], dict[str, Any]]]:
+    def expired(self) -> Response:
+        return self._refused(_stale_refresh_token(), None)
+
+    def stamp(self, request: Request, response: Response) -> Response:
+        carried = any(name == "x-ms-request-id" for name, _ in response.headers)
+        ids = () if carried else self._ids(request)
+        return response.with_headers(("Cache-Control", "no-store, no-cache"), *ids)
+
+    def _ids(self, request: Request | None) -> tuple[tuple[str, str], ...]:
+        """The ids of one answer: its own, and the client's, or one in its place."""
+        sent = request.header("client-request-id") if request else None
+        own = derived_id("request", str(next(self._numbers)))
+        return (("x-ms-request-id", own), ("client-request-id", sent or derived_id(own)))
+
+    def _route(self, request: Request) -> tuple[str, Callable[[TokenRequest], dict[str, Any]]]:
         tail = tuple(part.lower() for part in request.segments[1:])
         match request.method, tail:
             case "GET", (*_, ".well-known", "openid-configuration"):
@@ -140,81 +333,85 @@ class Login:
                 return "keys", lambda _asked: {"keys": []}
         return "unknown", self._no_such_page
 
-    def _asked(self, request: Request) -> Asked:
+    def _asked(self, request: Request) -> TokenRequest:
         named = request.segments[0].lower() if request.segments else ""
         tenant = self._seed.partner.tenant_id if named in ANY_TENANT else self._tenants.get(named)
         if tenant is None:
             text = f"Tenant '{named}' not found. Check to make sure you have the correct tenant ID."
             raise LoginError("invalid_tenant", 90002, text)
-        return Asked(
+        return TokenRequest(
             tenant=tenant,
             version=2 if "v2.0" in (part.lower() for part in request.segments) else 1,
-            form=request.form,
+            form={**_basic(request), **request.form},
             base_url=request.base_url,
             token_url=f"{request.base_url}{request.path}",
         )
 
-    def _describe(self, asked: Asked) -> dict[str, Any]:
-        root = f"{asked.base_url}/{asked.tenant}"
+    def _describe(self, parsed: TokenRequest) -> dict[str, Any]:
+        root = f"{parsed.base_url}/{parsed.tenant}"
         return {
             "token_endpoint": f"{root}/oauth2/v2.0/token",
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
+            "token_endpoint_auth_methods_supported": [
+                "client_secret_post",
+                "private_key_jwt",
+                "client_secret_basic",
+            ],
             "jwks_uri": f"{root}/discovery/v2.0/keys",
             "response_modes_supported": ["query", "fragment", "form_post"],
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],
             "response_types_supported": ["code", "id_token", "token"],
             "scopes_supported": ["openid", "profile", "email", "offline_access"],
-            "issuer": asked.issuer,
+            "issuer": parsed.issuer,
             "device_authorization_endpoint": f"{root}/oauth2/v2.0/devicecode",
             "authorization_endpoint": f"{root}/oauth2/v2.0/authorize",
             "tenant_region_scope": "EU",
         }
 
-    def _device_code(self, asked: Asked) -> dict[str, Any]:
-        application = self._application(asked)
-        resource = _known(asked.resource or GRAPH)
+    def _device_code(self, parsed: TokenRequest) -> dict[str, Any]:
+        application = self._application(parsed)
+        resource = _known(parsed.resource or GRAPH)
         code = self._tokens.to_poll(
-            application.client_id, asked.tenant, resource, lifetime=DEVICE_CODE_LIFETIME
+            application.client_id, parsed.tenant, resource, lifetime=DEVICE_CODE_LIFETIME
         )
         user_code = derived_id(code)[:8].upper()
         return {
             "user_code": user_code,
             "device_code": code,
-            "verification_uri": f"{asked.base_url}/device",
+            "verification_uri": f"{parsed.base_url}/device",
             "expires_in": DEVICE_CODE_LIFETIME,
             "interval": self._quirks().device_code_interval,
-            "message": f"To sign in, open {asked.base_url}/device and enter {user_code}. "
+            "message": f"To sign in, open {parsed.base_url}/device and enter {user_code}. "
             "(The sandbox approves by itself.)",
         }
 
-    def _grant(self, asked: Asked) -> dict[str, Any]:
-        grant = self._grants.get(asked.form.get("grant_type", ""))
+    def _grant(self, parsed: TokenRequest) -> dict[str, Any]:
+        grant = self._grants.get(parsed.needed("grant_type"))
         if grant is None:
             text = "The app requested an unsupported grant type."
             raise LoginError("unsupported_grant_type", 70003, text)
-        application = self._application(asked)
-        _check_credential(application, asked)
-        return grant(asked, application)
+        application = self._application(parsed)
+        _check_credential(application, parsed)
+        return grant(parsed, application)
 
-    def _for_app(self, asked: Asked, application: Application) -> dict[str, Any]:
+    def _for_app(self, parsed: TokenRequest, application: Application) -> dict[str, Any]:
         if application.secret is None and application.certificate is None:
             raise _no_credential()
-        if asked.version == 2 and not asked.form.get("scope", "").endswith("/.default"):
+        if parsed.version == 2 and not parsed.needed("scope").endswith("/.default"):
             text = "Client credential flows must have a scope value with /.default suffixed."
             raise LoginError("invalid_scope", 1002012, text)
-        audience = _known(asked.resource or GRAPH)
+        audience = _known(parsed.resource or GRAPH)
         token = self._tokens.for_app(
             application.client_id,
-            asked.tenant,
+            parsed.tenant,
             audience,
             lifetime=self._quirks().token_lifetime,
-            permissions=self._consented(asked, application, audience),
+            permissions=self._consented(parsed, application, audience),
         )
-        return self._granted(asked, token, audience)
+        return self._granted(parsed, token, audience)
 
-    def _for_refresh(self, asked: Asked, application: Application) -> dict[str, Any]:
-        claims = self._tokens.read(asked.form.get("refresh_token", ""), "refresh")
+    def _for_refresh(self, parsed: TokenRequest, application: Application) -> dict[str, Any]:
+        claims = self._tokens.read(parsed.needed("refresh_token"), "refresh")
         if claims is None or claims["appid"] != application.client_id:
             raise LoginError("invalid_grant", 9002313, "Invalid request. Request is malformed.")
         if self._tokens.expired(claims):
@@ -227,10 +424,10 @@ class Login:
                 f"'{claims['resource']}'."
             )
             raise LoginError("invalid_grant", 50076, text)
-        return self._for_user(asked, application, user, asked.resource or claims["resource"])
+        return self._for_user(parsed, application, user, parsed.resource or claims["resource"])
 
-    def _for_device_code(self, asked: Asked, application: Application) -> dict[str, Any]:
-        code = asked.form.get("device_code") or asked.form.get("code", "")
+    def _for_device_code(self, parsed: TokenRequest, application: Application) -> dict[str, Any]:
+        code = parsed.form.get("code") or parsed.needed("device_code")
         claims = self._tokens.read(code, "device-code")
         if claims is None:
             raise LoginError("invalid_grant", 70000, "The device code is not valid.")
@@ -242,46 +439,48 @@ class Login:
         if pending:
             text = "Authorization is pending. Continue polling."
             raise LoginError("authorization_pending", 70016, text)
-        return self._for_user(asked, application, self._seed.users[0], claims["resource"])
+        return self._for_user(parsed, application, self._seed.users[0], claims["resource"])
 
     def _for_user(
-        self, asked: Asked, application: Application, user: User, resource: str
+        self, parsed: TokenRequest, application: Application, user: User, resource: str
     ) -> dict[str, Any]:
         audience, client = _known(resource), application.client_id
-        scopes = self._consented(asked, application, audience)
+        scopes = self._consented(parsed, application, audience)
         token = self._tokens.for_user(
             user,
             client,
-            asked.tenant,
+            parsed.tenant,
             audience,
             lifetime=self._quirks().token_lifetime,
             permissions=scopes,
         )
-        prefix = "" if asked.version == 1 else f"{audience}/"
+        prefix = "" if parsed.version == 1 else f"{audience}/"
         return {
-            **self._granted(asked, token, audience),
+            **self._granted(parsed, token, audience),
             "scope": " ".join(f"{prefix}{scope}" for scope in scopes or ("user_impersonation",)),
-            "refresh_token": self._tokens.to_refresh(user, client, asked.tenant, audience),
-            "id_token": self._tokens.to_identify(user, client, asked.tenant, asked.issuer),
-            "client_info": client_info(user, asked.tenant),
+            "refresh_token": self._tokens.to_refresh(user, client, parsed.tenant, audience),
+            "id_token": self._tokens.to_identify(user, client, parsed.tenant, parsed.issuer),
+            "client_info": client_info(user, parsed.tenant),
         }
 
-    def _consented(self, asked: Asked, application: Application, audience: str) -> tuple[str, ...]:
+    def _consented(
+        self, parsed: TokenRequest, application: Application, audience: str
+    ) -> tuple[str, ...]:
         """The permissions for Microsoft Graph that this tenant gave; none for anything else."""
         if audience != GRAPH:
             return ()
-        if asked.tenant in self._unconsented:
+        if parsed.tenant in self._unconsented:
             text = (
                 f"The client application {application.client_id} is missing service principal "
-                f"in the tenant {asked.tenant}."
+                f"in the tenant {parsed.tenant}."
             )
             raise LoginError("unauthorized_client", 7000229, text)
         return application.graph_permissions
 
-    def _granted(self, asked: Asked, token: str, audience: str) -> dict[str, Any]:
+    def _granted(self, parsed: TokenRequest, token: str, audience: str) -> dict[str, Any]:
         lifetime = self._quirks().token_lifetime
         answer = {"token_type": "Bearer", "access_token": token}
-        if asked.version == 2:
+        if parsed.version == 2:
             return {**answer, "expires_in": lifetime, "ext_expires_in": lifetime}
         expires_on = int(self._clock()) + lifetime
         return {
@@ -293,8 +492,8 @@ class Login:
             "resource": audience,
         }
 
-    def _application(self, asked: Asked) -> Application:
-        client_id = asked.form.get("client_id", "")
+    def _application(self, parsed: TokenRequest) -> Application:
+        client_id = parsed.needed("client_id")
         application = self._applications.get(client_id.lower())
         if application is None:
             text = f"Application with identifier '{client_id}' was not found in the directory."
@@ -308,25 +507,44 @@ class Login:
             raise LoginError("invalid_grant", 50034, text)
         return user
 
-    def _no_such_page(self, _asked: Asked) -> dict[str, Any]:
+    def _no_such_page(self, _asked: TokenRequest) -> dict[str, Any]:
         raise LoginError("invalid_request", 900144, "There is no such endpoint.", status=404)
 
-    def _refused(self, error: LoginError) -> Response:
+    def _refused(self, error: LoginError, request: Request | None) -> Response:
+        """An error: its body names the same ids as its headers."""
         moment = datetime.fromtimestamp(self._clock(), UTC)
-        trace = derived_id("trace", str(self._clock()))
+        ids = self._ids(request)
+        (_, trace), (_, correlation) = ids
         stamp = f"{moment:%Y-%m-%d %H:%M:%S}Z"
         body = {
             "error": error.error,
             "error_description": f"AADSTS{error.number}: {error.text} Trace ID: {trace} "
-            f"Correlation ID: {trace} Timestamp: {stamp}",
+            f"Correlation ID: {correlation} Timestamp: {stamp}",
             "error_codes": [error.number],
             "timestamp": stamp,
             "trace_id": trace,
-            "correlation_id": trace,
+            "correlation_id": correlation,
+            "error_uri": f"https://login.microsoftonline.com/error?code={error.number}",
         }
         if error.number == 50076:
             body["suberror"] = "basic_action"
-        return json_response(error.status, body)
+        return json_response(error.status, body).with_headers(*ids)
+
+
+def _basic(request: Request) -> dict[str, str]:
+    """Client id and secret from the `Authorization` header (RFC 6749, section 2.3.1).
+
+    Both endpoints take them so
+    (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow, 2025-07).
+    """
+    scheme, _, credentials = (request.header("Authorization") or "").partition(" ")
+    if scheme.lower() != "basic":
+        return {}
+    try:
+        name, _, secret = base64.b64decode(credentials).decode("utf-8").partition(":")
+    except ValueError:
+        return {}
+    return {"client_id": unquote_plus(name), "client_secret": unquote_plus(secret)}
 
 
 def _tenants(seed: Seed) -> dict[str, str]:
@@ -364,13 +582,13 @@ def _no_credential() -> LoginError:
     return LoginError("invalid_client", 7000218, text, status=401)
 
 
-def _check_credential(application: Application, asked: Asked) -> None:
+def _check_credential(application: Application, parsed: TokenRequest) -> None:
     """Let a confidential application pass by its secret or certificate, a public one as it is."""
     if application.secret is None and application.certificate is None:
         return
-    secret, assertion = asked.form.get("client_secret"), asked.form.get("client_assertion")
+    secret, assertion = parsed.form.get("client_secret"), parsed.form.get("client_assertion")
     if assertion is not None:
-        _check_assertion(application, assertion, asked)
+        _check_assertion(application, assertion, parsed)
     elif secret is None:
         raise _no_credential()
     elif secret != application.secret:
@@ -381,7 +599,7 @@ def _check_credential(application: Application, asked: Asked) -> None:
         raise LoginError("invalid_client", 7000222, text, status=401)
 
 
-def _check_assertion(application: Application, assertion: str, asked: Asked) -> None:
+def _check_assertion(application: Application, assertion: str, parsed: TokenRequest) -> None:
     """Verify a client assertion against the certificate that the seed registered."""
     import jwt
     from cryptography.x509 import load_pem_x509_certificate
@@ -395,7 +613,7 @@ def _check_assertion(application: Application, assertion: str, asked: Asked) -> 
             assertion,
             key=certificate.public_key(),  # type: ignore[arg-type]  # RSA by the algorithms below
             algorithms=["RS256", "PS256"],
-            audience=asked.token_url,
+            audience=parsed.token_url,
             issuer=application.client_id,
         )
     except jwt.InvalidTokenError as error:

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 
 from partner_tools.errors import InputError
 from partner_tools.foreign import ForeignError, read_json
-from partner_tools.intake.schema import checker, load_schema
-from partner_tools.intake.strangers import strangers
+from partner_tools.intake.schema import checker, load_schema, unknown_properties
 from partner_tools.model import Problem, Severity
 from partner_tools.sandbox.faults import (
     BodyForm,
@@ -24,11 +23,14 @@ from partner_tools.sandbox.faults import (
     ItemKind,
     LastPage,
     Latency,
+    Limit,
+    LimitKind,
     Match,
     Quirks,
+    RetryAfter,
     Rule,
+    Scope,
 )
-from partner_tools.sandbox.rates import Limit, LimitKind, RetryAfter, Scope
 from partner_tools.sandbox.seed import (
     APPLICATIONS,
     GRAPH_PERMISSIONS,
@@ -142,7 +144,8 @@ def _checked(document: Any, schema: str, name: str) -> Object:
             column=violation.place("/") or None,
             rule=f"schema-{violation.keyword}",
             severity=Severity.ERROR,
-            message=violation.message + strangers(document, violation, load_schema(schema)),
+            message=violation.message
+            + unknown_properties(document, violation, load_schema(schema)),
             remedy=f"see `partner-tools schema {schema}`",
         )
         for violation in checker(schema).violations(document)

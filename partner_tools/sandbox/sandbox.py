@@ -18,19 +18,17 @@ from typing import Any
 
 from partner_tools.clients.oem_profile import Auth, AuthMode, Profile
 from partner_tools.sandbox.control import Control
-from partner_tools.sandbox.core import Core
+from partner_tools.sandbox.core import Core, Log
 from partner_tools.sandbox.faults import Faults, GraphQuirks
 from partner_tools.sandbox.graph import Graph
 from partner_tools.sandbox.listener import HOST, Later, Listener, Serve, after
-from partner_tools.sandbox.log import Log
-from partner_tools.sandbox.login import Login
+from partner_tools.sandbox.login import GRAPH, PARTNER_CENTER, Login, Mint, Tokens
 from partner_tools.sandbox.oem_direct import OemDirect
 from partner_tools.sandbox.partner_center import PartnerCenter
 from partner_tools.sandbox.reading import read_faults, read_seed, shipped_seed
 from partner_tools.sandbox.seed import GRAPH_READ_PERMISSIONS, Seed, User, derived_id
 from partner_tools.sandbox.service import Service
 from partner_tools.sandbox.state import State
-from partner_tools.sandbox.tokens import GRAPH, PARTNER_CENTER, Mint, Tokens
 from partner_tools.sandbox.wire import Request, Response
 
 HOUR = 3_600
@@ -95,7 +93,7 @@ class Sandbox:
             self.oem_direct,
             self.graph,
         )
-        self._control = Control(self.state, self.log, self.behave, self.graph.door)
+        self._control = Control(self.state, self.log, self.behave, self.graph.estates, clock)
         self._port = port
         self._listeners: dict[str, Listener] = {}
         self._folder: Path | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from partner_tools.errors import GuardError, InputError
 from partner_tools.foreign import read_shown_json, shown_plainly
 from partner_tools.model import Batch, ChannelName, Device, Plan, Problem, Reason, Severity
-from partner_tools.workspace.reading import PLAN_BYTES, read_document
+from partner_tools.workspace.user_files import PLAN_BYTES, read_document
 
 if TYPE_CHECKING:
     from partner_tools.intake.source import Source
@@ -51,7 +51,7 @@ def validate(
     met, in the order of rows. Never raises for what a file holds.
     """
     from partner_tools.intake.batch import check_batch
-    from partner_tools.intake.head import IntakeOptions
+    from partner_tools.intake.batch_metadata import IntakeOptions
 
     options = IntakeOptions(
         channel=None if via is None else ChannelName(via),
@@ -89,7 +89,7 @@ def read_batch(
     Direct.
     """
     from partner_tools.intake.batch import read_batch as read
-    from partner_tools.intake.head import IntakeOptions
+    from partner_tools.intake.batch_metadata import IntakeOptions
 
     options = IntakeOptions(
         channel=None if via is None else ChannelName(via),

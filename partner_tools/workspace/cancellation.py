@@ -11,15 +11,15 @@ from partner_tools.engine.execute import LAST_ANSWERS_SECONDS
 from partner_tools.errors import InputError
 from partner_tools.events import IN_DOUBT, Event, Kind
 from partner_tools.model import ChannelName, RunState
+from partner_tools.workspace.environment import now
 from partner_tools.workspace.onlooker import Onlooker
-from partner_tools.workspace.surroundings import now
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from partner_tools.engine.line import Stop
     from partner_tools.ledger import Ledger, RunRecord
-    from partner_tools.procedure.workplace import Workplace
+    from partner_tools.runs.context import Workplace
 
 PATIENCE_SECONDS = LOOK_SECONDS + LAST_ANSWERS_SECONDS + 5.0
 """So long the process that executes the run may take to notice, to hear its answers, to settle."""
@@ -64,7 +64,7 @@ def _in_doubt(ledger: Ledger, record: RunRecord) -> bool:
 
 
 def _settle(ledger: Ledger, record: RunRecord, open_place: OpenPlace, onlooker: Onlooker) -> None:
-    from partner_tools.procedure.removal import settle_doubts
+    from partner_tools.runs.removal import settle_doubts
 
     with ledger.hold(record.run), open_place(record.channel, onlooker) as place:
         settle_doubts(place, record.run)

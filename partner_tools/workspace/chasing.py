@@ -9,12 +9,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from partner_tools.report.reminder import Reminder, email, name_of, subject, text
+from partner_tools.report.mail import Reminder, email, name_of, subject, text
 from partner_tools.report.write import file_name, harmless
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger
-    from partner_tools.procedure.chasing import Chase, Failure
+    from partner_tools.runs.follow_up import Chase, Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +96,8 @@ def write_reminders(ledger: Ledger, found: Outstanding, folder: Path) -> Iterato
 
 
 def _handoffs(ledger: Ledger, found: Outstanding, chase: Chase) -> Iterator[tuple[str, bytes]]:
-    from partner_tools.procedure.handing_over import handoffs
     from partner_tools.report.page import write_page
+    from partner_tools.runs.build_handoffs import handoffs
 
     tenant = None if chase.customer is None else chase.customer.tenant_id
     for run in chase.runs:

@@ -28,18 +28,18 @@ from partner_tools.model import (
 )
 from partner_tools.private_file import require_folder
 from partner_tools.workspace.conduct import Confirm, actor
+from partner_tools.workspace.environment import new_id, now
 from partner_tools.workspace.onlooker import Onlooker
-from partner_tools.workspace.reading import read_bytes
 from partner_tools.workspace.results import RunResult, read_result
 from partner_tools.workspace.stopping import StopSign
-from partner_tools.workspace.surroundings import new_id, now
+from partner_tools.workspace.user_files import read_bytes
 from partner_tools.workspace.wiring import held, limits
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunRecord
-    from partner_tools.procedure.assignment import Assignment
-    from partner_tools.procedure.cleaning import Site
-    from partner_tools.report.received import Received
+    from partner_tools.report.results import Received
+    from partner_tools.runs.cleanup import Site
+    from partner_tools.runs.cleanup_order import Assignment
 
 _TENANT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LARGEST_HANDOFF: Final = 256 * 1024 * 1024
@@ -147,7 +147,7 @@ def _adopt_again(cleaning: Cleaning, record: RunRecord) -> None:
     """Store the handoff of a run that ended before it was stored. Raises InputError where the
     file is no longer the one that the run was begun with."""
     from partner_tools.canonical import digest_of_bytes
-    from partner_tools.procedure.cleaning import adopt
+    from partner_tools.runs.cleanup import adopt
 
     if record.plan_digest is not None:
         return
@@ -173,8 +173,8 @@ def _store(
 ) -> None:
     """Make the handoff a run with its plan; durable on return."""
     from partner_tools.canonical import digest_of_bytes
-    from partner_tools.procedure.begin import begin as begin_run
-    from partner_tools.procedure.cleaning import adopt
+    from partner_tools.runs.begin import begin as begin_run
+    from partner_tools.runs.cleanup import adopt
 
     batch = Batch(
         batch_id=received.run.batch_id,
@@ -198,7 +198,7 @@ def _store(
 
 def _go_on(cleaning: Cleaning, wishes: CleanupWishes) -> None:
     """Look, and where it is wished confirm and carry out."""
-    from partner_tools.procedure.cleaning import clean, survey
+    from partner_tools.runs.cleanup import clean, survey
 
     record = cleaning.ledger.run(cleaning.run)
     given = _assignment(cleaning, record)
@@ -239,7 +239,7 @@ def _ended(cleaning: Cleaning) -> RunResult:
 
 
 def _assignment(cleaning: Cleaning, record: RunRecord) -> Assignment:
-    from partner_tools.procedure.assignment import stored_assignment
+    from partner_tools.runs.cleanup_order import stored_assignment
 
     hold_list = held(cleaning.config)
     given = stored_assignment(cleaning.ledger, cleaning.run, record.settings, hold_list)
@@ -254,7 +254,7 @@ def _assignment(cleaning: Cleaning, record: RunRecord) -> Assignment:
 
 def _plan(site: Site, record: RunRecord, given: Assignment) -> Plan:
     """What will be touched, in the form in which a plan is confirmed and shown."""
-    from partner_tools.procedure.cleaning import count_touched
+    from partner_tools.runs.cleanup import count_touched
 
     tenant = TenantId(site.tenant)
     customer = given.received.customer or Customer(tenant_id=tenant)
@@ -288,7 +288,7 @@ def _site(cleaning: Cleaning, given: Assignment, tenant: str) -> Iterator[Site]:
     from partner_tools.engine.desk import Desk
     from partner_tools.engine.line import Line
     from partner_tools.pacing import Policy
-    from partner_tools.procedure.cleaning import AT_A_TIME, WRITES, Site
+    from partner_tools.runs.cleanup import AT_A_TIME, WRITES, Site
     from partner_tools.workspace.sign_in import GRAPH_URL, graph_tokens
     from partner_tools.workspace.watch import lookout
 
@@ -360,7 +360,7 @@ def read_handoff(path: Path) -> dict[str, Any]:
 
 def received_from(document: Mapping[str, Any], path: Path) -> Received:
     """What the handoff says. Raises InputError where it is nobody's or holds no real moments."""
-    from partner_tools.report.received import read_received
+    from partner_tools.report.results import read_received
 
     try:
         received = read_received(document)

@@ -18,13 +18,13 @@ from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import Batch, ChannelName, Plan, RunId
 from partner_tools.signatures import Signature, read_signatures, signature_entries
 from partner_tools.workspace.approvals import approval_rule
+from partner_tools.workspace.environment import now
 from partner_tools.workspace.onlooker import Onlooker
-from partner_tools.workspace.surroundings import now
 from partner_tools.workspace.wiring import held, limits, workplace
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger
-    from partner_tools.procedure.workplace import Workplace
+    from partner_tools.runs.context import Workplace
 
 Confirm = Callable[[Plan], bool]
 """Has a person, or whoever may, agree to a plan: True removes what it names."""
@@ -104,7 +104,7 @@ class Conduct:
         Raises InputError where the handoffs could not be written, before anything is stored.
         """
         from partner_tools.private_file import require_folder
-        from partner_tools.procedure.begin import begin
+        from partner_tools.runs.begin import begin
         from partner_tools.workspace.batches import with_hashes_read
 
         if self.wishes.report is not None and not self.wishes.dry_run:
@@ -135,7 +135,7 @@ class Conduct:
 
     def plan(self, place: Workplace) -> tuple[Plan, dict[str, Any]]:
         """Read the services and plan the run."""
-        from partner_tools.procedure.planning import make_plan
+        from partner_tools.runs.planning import make_plan
 
         plan, document = make_plan(place, self.ledger.run(self.run), held=held(self.config))
         self.onlooker.planned(plan)
@@ -143,7 +143,7 @@ class Conduct:
 
     def adopt(self, place: Workplace, plan: Plan, document: dict[str, Any]) -> Plan:
         """Make a reviewed plan the plan of this run."""
-        from partner_tools.procedure.planning import adopt_plan
+        from partner_tools.runs.planning import adopt_plan
 
         adopted = adopt_plan(place, plan, document, self.run)
         self.onlooker.planned(adopted)
@@ -156,8 +156,8 @@ class Conduct:
         """
         if self.wishes.dry_run:
             return
-        from partner_tools.procedure.planning import refuse_changed
-        from partner_tools.procedure.removal import finish, remove
+        from partner_tools.runs.planning import refuse_changed
+        from partner_tools.runs.removal import finish, remove
 
         plan = self.approve(place, plan)
         changed = refuse_changed(place, plan)
@@ -174,8 +174,8 @@ class Conduct:
 
         Raises GuardError where a guard or a person refuses.
         """
-        from partner_tools.procedure.planning import heed_limits
-        from partner_tools.procedure.precaution import refuse_held
+        from partner_tools.runs.checks import refuse_held
+        from partner_tools.runs.planning import heed_limits
 
         approved_by = self._approved(plan)
         plan = refuse_held(self.ledger, plan, held(self.config), now())
@@ -195,8 +195,8 @@ class Conduct:
             refuse_blindness(self.config)
         if not (self.wishes.snapshot and is_configured(self.config)):
             return plan
-        from partner_tools.procedure.precaution import refuse_risky
-        from partner_tools.procedure.workplace import noting_end
+        from partner_tools.runs.checks import refuse_risky
+        from partner_tools.runs.context import noting_end
 
         watch = Watch(
             config=self.config,

@@ -11,7 +11,7 @@ from partner_tools.model import Device, Problem, Severity
 from partner_tools.workspace.batches import ByName, refusal, source_of
 
 if TYPE_CHECKING:
-    from partner_tools.intake.batch_hashes import HashProblem
+    from partner_tools.intake.hash_check import HashProblem
     from partner_tools.intake.source import Source
 
 
@@ -40,8 +40,8 @@ def check_hashes(batch: ByName | Source) -> HashCheck:
     Raises InputError for what is no batch: its rows have to be readable, its hashes need not.
     """
     from partner_tools.intake.batch import halted, read_batch
-    from partner_tools.intake.batch_hashes import check
-    from partner_tools.intake.head import IntakeOptions
+    from partner_tools.intake.batch_metadata import IntakeOptions
+    from partner_tools.intake.hash_check import check
     from partner_tools.intake.rules import HaltError
     from partner_tools.intake.source import hold
 

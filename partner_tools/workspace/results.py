@@ -18,7 +18,7 @@ from partner_tools.result import (
     result_document,
     shown_state,
 )
-from partner_tools.workspace.surroundings import now
+from partner_tools.workspace.environment import now
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunRecord
@@ -104,8 +104,8 @@ def _accounts(ledger: Ledger, record: RunRecord) -> Mapping[int, Mapping[str, An
     """What a cleanup says of each device step by step; nothing of any other run."""
     if record.channel is not ChannelName.MICROSOFT_GRAPH:
         return {}
-    from partner_tools.procedure.assignment import stored_assignment
-    from partner_tools.procedure.cleaning import accounts
+    from partner_tools.runs.cleanup import accounts
+    from partner_tools.runs.cleanup_order import stored_assignment
 
     given = stored_assignment(ledger, record.run, record.settings)
     return {} if given is None else accounts(ledger, record.run, given, now())

@@ -22,7 +22,7 @@ from partner_tools.clients.secret import Secret
 from partner_tools.clients.transport import Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError
-from partner_tools.workspace.surroundings import now, user_data_folder
+from partner_tools.workspace.environment import now, user_data_folder
 
 HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"
 GRAPH_HANDED_IN = "PARTNER_TOOLS_GRAPH_TOKEN"

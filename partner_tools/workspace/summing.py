@@ -7,9 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from partner_tools.procedure.summarizing import AGES, Summary, summarize
-from partner_tools.report.reminder import name_of
+from partner_tools.report.mail import name_of
 from partner_tools.report.summary import Left, SummaryFacts, write_summary
+from partner_tools.runs.totals import AGES, Summary, summarize
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger

@@ -73,7 +73,7 @@ def _look_at_channel(
     onlooker: Onlooker,
 ) -> bool:
     """Look whether the channel still lists what was removed; False where it shows nobody."""
-    from partner_tools.procedure.removal import verify_removal
+    from partner_tools.runs.removal import verify_removal
 
     with workplace(record.channel, config, ledger, stop, onlooker=onlooker) as place:
         if not place.channel.observable:

@@ -13,13 +13,13 @@ from partner_tools.engine.cancelling import Sign
 from partner_tools.errors import AuthError, GuardError, PartnerToolsError, Rejected, ServiceError
 from partner_tools.events import State
 from partner_tools.model import GONE, Outcome, RunId
+from partner_tools.workspace.environment import new_id, now
 from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, GRAPH_URL, graph_tokens
-from partner_tools.workspace.surroundings import new_id, now
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunDevice
     from partner_tools.outstanding.risks import Risk
-    from partner_tools.procedure.observation import Lookout
+    from partner_tools.runs.observation import Lookout
 
 
 def is_configured(config: Config) -> bool:
@@ -35,8 +35,8 @@ def lookout(config: Config, ledger: Ledger, stop: Sign, tenant: str) -> Iterator
     from partner_tools.engine.allowance import Allowance
     from partner_tools.engine.line import Line
     from partner_tools.pacing import Policy
-    from partner_tools.procedure.observation import Lookout
-    from partner_tools.procedure.tenant import LIMIT
+    from partner_tools.runs.observation import Lookout
+    from partner_tools.runs.tenant import LIMIT
 
     with Transport(
         config.text("urls", "graph") or GRAPH_URL,
@@ -78,7 +78,7 @@ class Watch:
 
         The exit code: 0, or what kept the first look or the last from seeing everything.
         """
-        from partner_tools.procedure.observation import awaited, keep_looking
+        from partner_tools.runs.observation import awaited, keep_looking
 
         reason = self.ledger.run(self.run).reason
         codes = [self.look(self._devices())]
@@ -107,7 +107,7 @@ class Watch:
     def before_removal(self) -> Mapping[Risk, Sequence[RunDevice]]:
         """Look for what is about to be removed, and name what speaks against removing it."""
         from partner_tools.outstanding.risks import WORDS
-        from partner_tools.procedure.precaution import risks_of
+        from partner_tools.runs.checks import risks_of
 
         self.tell("looking into the customer's tenant before anything is removed")
         self.look(each for each in self._devices() if _wants_snapshot(each))
@@ -128,7 +128,7 @@ class Watch:
         ]
 
     def _look_into(self, tenant: str, devices: Sequence[RunDevice]) -> int:
-        from partner_tools.procedure.observation import observe
+        from partner_tools.runs.observation import observe
 
         try:
             with lookout(self.config, self.ledger, self.stop, tenant) as opened:

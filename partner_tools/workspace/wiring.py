@@ -13,16 +13,16 @@ from partner_tools.engine.cancelling import Sign
 from partner_tools.foreign import read_text
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
 from partner_tools.model import ChannelName
+from partner_tools.workspace.environment import new_id, now, user_data_folder
 from partner_tools.workspace.onlooker import NOBODY, Onlooker
-from partner_tools.workspace.paces import Governed, Shares, open_paces
-from partner_tools.workspace.reading import HOLD_LIST_BYTES, read_document
-from partner_tools.workspace.surroundings import new_id, now, user_data_folder
+from partner_tools.workspace.rate_limiters import Governed, Shares, open_paces
+from partner_tools.workspace.user_files import HOLD_LIST_BYTES, read_document
 
 if TYPE_CHECKING:
     from partner_tools.clients.partner_center import PartnerCenter
     from partner_tools.engine.line import Line
     from partner_tools.ledger import Ledger
-    from partner_tools.procedure.workplace import Workplace
+    from partner_tools.runs.context import Workplace
 
 PARTNER_CENTER_URL = "https://api.partnercenter.microsoft.com"
 
@@ -159,7 +159,7 @@ def _by_partner_center(
     shares: Shares | None,
 ) -> Iterator[Workplace]:
     from partner_tools.channels.partner_center import PartnerCenterChannel
-    from partner_tools.procedure.workplace import Workplace
+    from partner_tools.runs.context import Workplace
 
     with partner_center(
         config, ledger, stop, max_rate=max_rate, shares=shares, onlooker=onlooker
@@ -192,7 +192,7 @@ def _oem_direct(
     shares: Shares | None,
 ) -> Iterator[Workplace]:
     from partner_tools.channels.oem_direct import OemDirectChannel
-    from partner_tools.procedure.workplace import Workplace
+    from partner_tools.runs.context import Workplace
     from partner_tools.workspace.oem import open_oem, read_wire_profile
 
     profile = read_wire_profile(config)

@@ -23,11 +23,11 @@ from partner_tools.workspace.batches import (
     write_plan,
 )
 from partner_tools.workspace.conduct import Conduct, Confirm, Wishes, ask_nobody
+from partner_tools.workspace.environment import new_id, now, randomness
 from partner_tools.workspace.onlooker import NOBODY, Onlooker
-from partner_tools.workspace.opening import load_config, open_ledger
 from partner_tools.workspace.results import RunResult, read_result
+from partner_tools.workspace.settings import load_config, open_ledger
 from partner_tools.workspace.stopping import StopSign
-from partner_tools.workspace.surroundings import new_id, now, randomness
 from partner_tools.workspace.wiring import (
     limits,
     partner_center,
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from partner_tools.clients.auth import DeviceCode, TokenFacts
     from partner_tools.ed25519 import SigningKey
     from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
-    from partner_tools.procedure.restoration import Restorable
-    from partner_tools.procedure.workplace import Workplace
+    from partner_tools.runs.context import Workplace
+    from partner_tools.runs.restoration import Restorable
     from partner_tools.workspace.chasing import Outstanding
     from partner_tools.workspace.cleaning import Cleaning, CleanupWishes
     from partner_tools.workspace.verification import Verification
@@ -269,7 +269,7 @@ class Workspace:
 
         A tenant that the plan does not name, or not any more, has its id alone.
         """
-        from partner_tools.procedure.known_customers import customers_by_run
+        from partner_tools.runs.known_customers import customers_by_run
 
         return customers_by_run(self.ledger, records)
 
@@ -310,7 +310,7 @@ class Workspace:
         began; without `look` the ledger alone is asked. What keeps one run from being looked at
         stops no other, and is among the failures.
         """
-        from partner_tools.procedure.chasing import chases, open_devices, recheck
+        from partner_tools.runs.follow_up import chases, open_devices, recheck
         from partner_tools.workspace.chasing import Outstanding
         from partner_tools.workspace.watch import is_configured
 
@@ -344,14 +344,14 @@ class Workspace:
 
         Raises InputError that names the domains that are near.
         """
-        from partner_tools.procedure.known_customers import tenant_of
+        from partner_tools.runs.known_customers import tenant_of
 
         return tenant_of(self.ledger, customer)
 
     def report(self, run: str, folder: Path, formats: tuple[str, ...] = ()) -> tuple[Path, ...]:
         """Write one handoff for each customer of a run; the paths of the files."""
-        from partner_tools.procedure.handing_over import handoffs
         from partner_tools.report.write import FORMATS, write_handoff
+        from partner_tools.runs.build_handoffs import handoffs
 
         documents = handoffs(
             self.ledger,
@@ -384,7 +384,7 @@ class Workspace:
 
     def restorable(self, run: str) -> tuple[Restorable, ...]:
         """Every device that a run removed, and what it can be registered with again."""
-        from partner_tools.procedure.restoration import restorable
+        from partner_tools.runs.restoration import restorable
 
         record = self.ledger.run(run)
         if record.channel is ChannelName.MICROSOFT_GRAPH:
@@ -402,7 +402,7 @@ class Workspace:
         upload is in the way: `register_again` can register that device.
         """
         from partner_tools.private_file import write_private
-        from partner_tools.procedure.restoration import upload_file
+        from partner_tools.runs.restoration import upload_file
 
         text, left_out = upload_file(devices)
         write_private(file, text.encode("cp1252"))
@@ -435,7 +435,7 @@ class Workspace:
         `customer` is a tenant id or a domain; `since` (inclusive) and `until` (exclusive) speak of
         the events. With a key it is signed, in a file beside it.
         """
-        from partner_tools.workspace.exports import sign_export, write_export
+        from partner_tools.workspace.audit_export import sign_export, write_export
 
         events = self.ledger.export(
             run=None if run is None else self.ledger.run(run).run,
@@ -450,7 +450,7 @@ class Workspace:
 
     def register_again(self, devices: tuple[Restorable, ...]) -> int:
         """Register devices again through Partner Center (app+user); how many are back."""
-        from partner_tools.procedure.restoration import Bench, register
+        from partner_tools.runs.restoration import Bench, register
 
         with partner_center(self.config, self.ledger, self.stop) as (client, line, _):
             bench = Bench(client=client, line=line, ledger=self.ledger, now=now, new_id=new_id)
@@ -507,7 +507,7 @@ class Workspace:
 
     @contextmanager
     def place(self, channel: ChannelName, onlooker: Onlooker = NOBODY) -> Iterator[Workplace]:
-        """The way to a service, for steps of `partner_tools.procedure` that are called directly."""
+        """The way to a service, for steps of `partner_tools.runs` that are called directly."""
         with workplace(channel, self.config, self.ledger, self.stop, onlooker=onlooker) as opened:
             yield opened
 
@@ -663,7 +663,7 @@ def _require_customers(batch: Batch, default: str | None) -> None:
 
 
 def _go_on(conduct: Conduct, place: Workplace, record: RunRecord) -> None:
-    from partner_tools.procedure.planning import stored_plan
+    from partner_tools.runs.planning import stored_plan
 
     plan = stored_plan(place, record)
     if plan is None:

@@ -23,7 +23,7 @@ from partner_tools.events import Event, Kind, State
 from partner_tools.ledger import Ledger, RunStart, new_run_id
 from partner_tools.model import ChannelName, Device, Identity, RunId
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
-from partner_tools.workspace.surroundings import now, randomness
+from partner_tools.workspace.environment import now, randomness
 from tests.bench.figures import Figure, Goal, Part, in_turns, pairs, seconds
 from tests.cli.program import Program, customer, program_for, world
 from tests.fleet.chaos import Workers, database

@@ -30,7 +30,7 @@ from typing import Final
 
 from partner_tools import pacing
 from partner_tools.pacing import Learned, Pace, Permit, parse_retry_after
-from partner_tools.sandbox.rates import Limit, LimitKind, RetryAfter, admit, full, rate_at
+from partner_tools.sandbox.faults import Limit, LimitKind, RetryAfter, admit, full, rate_at
 from tests.bench.figures import Figure, Goal, Part, Table
 
 CONCURRENCY: Final = 32

@@ -27,8 +27,8 @@ from partner_tools.ledger import RunDevice
 from partner_tools.model import Device, Identity, Outcome, RunId, TenantId
 from partner_tools.outstanding.search import ALLOWED, BATCH, Collection, Question
 from partner_tools.pacing import Policy
-from partner_tools.procedure.observation import Lookout, observe
-from partner_tools.procedure.tenant import LIMIT
+from partner_tools.runs.observation import Lookout, observe
+from partner_tools.runs.tenant import LIMIT
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.bench.figures import Figure, Goal, Part, Table
 

@@ -29,7 +29,7 @@ WHOLE = """
 import sys, time
 from pathlib import Path
 from partner_tools.intake.batch import check_batch
-from partner_tools.intake.head import IntakeOptions
+from partner_tools.intake.batch_metadata import IntakeOptions
 from partner_tools.intake.source import Source
 found = []
 count = check_batch(Source(name="b", path=Path(sys.argv[1])), IntakeOptions(), found.append)

@@ -32,10 +32,10 @@ from partner_tools.pacing import Policy
 from partner_tools.sandbox.core import Core
 from partner_tools.sandbox.faults import Faults, ItemFault
 from partner_tools.sandbox.listener import Listener
+from partner_tools.sandbox.login import Mint
 from partner_tools.sandbox.oem_direct import OemDirect
 from partner_tools.sandbox.seed import Partner, Seed, SeedBatch, SeedCustomer, SeedDevice
 from partner_tools.sandbox.state import State
-from partner_tools.sandbox.tokens import Mint
 from partner_tools.sandbox.wire import Delivery, Request
 
 RUN = RunId("20261123-101530-4f2a9c")

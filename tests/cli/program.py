@@ -11,7 +11,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from partner_tools.cli import main
-from partner_tools.cli.program import Call
+from partner_tools.cli.app import Call
 from partner_tools.sandbox import Sandbox
 
 CONTOSO = "8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21"

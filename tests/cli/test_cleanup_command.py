@@ -14,11 +14,11 @@ import pytest
 import requests
 
 from partner_tools.canonical import digest_of_bytes
-from partner_tools.cli.program import Call
+from partner_tools.cli.app import Call
 from partner_tools.intake.schema import checker
 from partner_tools.ledger import Ledger, sqlite_url
 from partner_tools.model import Batch, ChannelName, RunId
-from partner_tools.procedure.begin import begin
+from partner_tools.runs.begin import begin
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from partner_tools.workspace.cleaning import CleanupWishes, read_handoff, received_from
 from tests.cli.program import CONTOSO, Program, customer, outcomes, program_for, world

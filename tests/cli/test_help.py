@@ -10,7 +10,7 @@ import pytest
 
 from docs.generate import commands
 from partner_tools.cli import main
-from partner_tools.cli.help import PageContext
+from partner_tools.cli.help_pages import PageContext
 from partner_tools.cli.options import COMMON_NAMES
 
 PATHS = [path for path in commands(main) if len(path) > 1]

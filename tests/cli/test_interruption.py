@@ -162,7 +162,7 @@ def test_a_second_signal_ends_at_once_and_stays_resumable(
 
 TWICE = """
 import os, signal
-from partner_tools.cli.interruption import heeding
+from partner_tools.cli.signals import heeding
 from partner_tools.workspace.stopping import StopSign
 with heeding(StopSign(), lambda: "go on"):
     for _ in range(2):
@@ -194,7 +194,7 @@ def test_at_a_terminal_words_begin_a_line_and_the_cursor_comes_back(kind: str, s
 
 BEGINS_TO_WAIT = """
 import os, signal
-from partner_tools.cli.interruption import heeding
+from partner_tools.cli.signals import heeding
 from partner_tools.workspace.stopping import StopSign
 class Interrupted(StopSign):
     def nap(self, event, timeout=None):

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from partner_tools.cli.interruption import heeding
-from partner_tools.cli.output import FORM, is_screen, tell
+from partner_tools.cli.console import FORM, is_screen, tell
 from partner_tools.cli.progress import Progress
+from partner_tools.cli.signals import heeding
 from partner_tools.model import Outcome
 from partner_tools.sandbox import Sandbox, seed_from
 from partner_tools.workspace.stopping import StopSign

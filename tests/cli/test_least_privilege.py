@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from partner_tools.cli.commands import SUMMARIES
+from partner_tools.cli.command_index import SUMMARIES
 from partner_tools.clients.graph.addresses import PERMISSIONS
 from partner_tools.sandbox import Sandbox, seed_from
 from partner_tools.workspace.permissions import (

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_pem_x509_certificates
 
-from partner_tools.cli.program import Call
+from partner_tools.cli.app import Call
 from partner_tools.intake.schema import checker
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import Program, customer, program_for, world

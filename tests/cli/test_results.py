@@ -9,8 +9,8 @@ from xml.etree.ElementTree import parse
 
 import pytest
 
+from partner_tools.cli.console import print_table
 from partner_tools.cli.options import FORMAT_CHOICES, FORMATS
-from partner_tools.cli.output import print_table
 from partner_tools.intake.schema import checker
 from partner_tools.report.junit import build_junit
 from partner_tools.report.write import FORMATS as REPORT_FORMATS

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from partner_tools.cli.output import broken, fitted, print_result, print_table, shared
+from partner_tools.cli.console import broken, fitted, print_result, print_table, shared
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import Program, customer, program_for, world
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from partner_tools.cli import interruption
-from partner_tools.cli.interruption import heeding
+from partner_tools.cli import signals as interruption
+from partner_tools.cli.signals import heeding
 from partner_tools.ledger import sqlite_url
 from partner_tools.report.write import file_name, harmless
-from partner_tools.workspace.examination import is_share
+from partner_tools.workspace.diagnostics import is_share
 from partner_tools.workspace.stopping import StopSign
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +123,7 @@ def test_control_break_stops_where_there_is_one() -> None:
 def test_every_printed_command_with_a_value_goes_through_the_quoting() -> None:
     """By `pasteable`, which knows PowerShell; what is written here by hand would know no shell."""
     commands = re.compile(r'f"[^"]*partner-tools [^"]*\{([^}]*)\}')
-    sources = (Path(__file__).parents[2] / "partner_tools" / "cli").glob("*.py")
+    sources = (Path(__file__).parents[2] / "partner_tools" / "cli").rglob("*.py")
     by_hand = {found for each in sources for found in commands.findall(each.read_text("utf-8"))}
 
     assert by_hand == {"CUSTOMER"}, "the demo alone shows a command of constants"

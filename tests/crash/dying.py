@@ -23,7 +23,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from partner_tools.cli import main
-from partner_tools.cli.program import Call
+from partner_tools.cli.app import Call
 from partner_tools.workspace.stopping import StopSign
 
 HASTE = 25.0

@@ -30,7 +30,7 @@ from partner_tools.fleet.tables import bring_up_to_date
 from partner_tools.fleet.worker import LOOKS_PER_SWEEP, Duty, Worker
 from partner_tools.ledger import Ledger
 from partner_tools.model import ChannelName, RunId
-from partner_tools.workspace.surroundings import now
+from partner_tools.workspace.environment import now
 from tests.fleet.conftest import SERIALS, VIA, Fleet
 
 

@@ -19,7 +19,7 @@ from partner_tools.clients.transport import origin
 from partner_tools.ledger import Ledger
 from partner_tools.model import RunId
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
-from partner_tools.workspace.surroundings import now
+from partner_tools.workspace.environment import now
 from tests.cli.program import customer, program_for, world
 from tests.clients.oem_profiles import profile_of
 from tests.fleet.conftest import Fleet, until

@@ -17,7 +17,7 @@ from partner_tools.fleet.queue import TASK
 from partner_tools.intake.schema import checker
 from partner_tools.ledger import Ledger
 from partner_tools.model import RunId
-from partner_tools.workspace.surroundings import now
+from partner_tools.workspace.environment import now
 from tests.fleet.conftest import SERIALS, VIA, Fleet
 
 

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from partner_tools.intake import hardware_hash as hh
-from partner_tools.intake.hash_description import describe, lines
+from partner_tools.intake.hardware_hash import describe, lines
 from partner_tools.model import Identity
 from tests.intake import hash_encoder as enc
 

@@ -39,7 +39,7 @@ from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.config import Config, read_config
 from partner_tools.errors import PartnerToolsError
 from partner_tools.intake.batch import read_batch
-from partner_tools.intake.head import IntakeOptions
+from partner_tools.intake.batch_metadata import IntakeOptions
 from partner_tools.intake.source import Source
 from partner_tools.model import Identity
 from partner_tools.outstanding.search import By, Collection, Question
@@ -49,7 +49,7 @@ from partner_tools.signatures import Purpose
 from partner_tools.workspace.approvals import load_signatures
 from partner_tools.workspace.batches import load_plan
 from partner_tools.workspace.cleaning import read_handoff, received_from
-from partner_tools.workspace.opening import named_faults
+from partner_tools.workspace.settings import named_faults
 from partner_tools.workspace.wiring import held
 from tests.clients.oem_profiles import faults as profile_faults
 from tests.clients.oem_profiles import plain_profile

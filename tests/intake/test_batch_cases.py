@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from partner_tools.intake.batch import check_batch, read_batch, validation_document
-from partner_tools.intake.head import IntakeOptions
+from partner_tools.intake.batch_metadata import IntakeOptions
 from partner_tools.intake.schema import checker
 from partner_tools.intake.source import Source
 from partner_tools.model import Batch, ChannelName, Device, Problem

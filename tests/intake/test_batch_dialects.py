@@ -15,12 +15,11 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from partner_tools.intake.batch import Intake, check_batch, read_batch
-from partner_tools.intake.csv_rows import records
-from partner_tools.intake.encoding import read_lines
-from partner_tools.intake.head import IntakeOptions
-from partner_tools.intake.headers import SPELLINGS
+from partner_tools.intake.batch_metadata import IntakeOptions
+from partner_tools.intake.columns import SPELLINGS
 from partner_tools.intake.row_check import RowCheck
-from partner_tools.intake.source import Source
+from partner_tools.intake.source import Source, read_lines
+from partner_tools.intake.table import records
 from partner_tools.model import ChannelName, Device, Problem
 
 Row = dict[str, str]

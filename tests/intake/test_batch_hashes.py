@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from partner_tools.intake.batch_hashes import HashProblem, check
 from partner_tools.intake.hardware_hash import decode
+from partner_tools.intake.hash_check import HashProblem, check
 from partner_tools.model import Device, Identity, Severity
 from tests.intake import hash_encoder as enc
 

@@ -12,11 +12,10 @@ import pytest
 
 from partner_tools.intake import limits
 from partner_tools.intake.batch import Intake, check_batch, read_batch
-from partner_tools.intake.encoding import find_encoding
-from partner_tools.intake.head import IntakeOptions
+from partner_tools.intake.batch_metadata import IntakeOptions
+from partner_tools.intake.duplicate_index import DuplicateIndex
 from partner_tools.intake.rules import HaltError, shown
-from partner_tools.intake.seen import Seen
-from partner_tools.intake.source import Source, read_stream, source_at
+from partner_tools.intake.source import Source, find_encoding, read_stream, source_at
 from partner_tools.model import ChannelName, Problem, Reason, Severity
 
 LONG = limits.RECORD_CHARACTERS
@@ -249,7 +248,7 @@ def test_command_line_is_checked_as_the_batch_is(
 
 def test_index_of_duplicates_is_small_and_right() -> None:
     """At most forty bytes a row, whatever the number of rows; the first line is the one told."""
-    seen = Seen()
+    seen = DuplicateIndex()
     most = 0.0
     for number in range(60_000):
         assert seen.first(("serial", f"S{number}"), number + 2) is None

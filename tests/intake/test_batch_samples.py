@@ -9,7 +9,7 @@ import pytest
 
 from partner_tools.intake import limits, rules
 from partner_tools.intake.batch import read_batch
-from partner_tools.intake.head import IntakeOptions
+from partner_tools.intake.batch_metadata import IntakeOptions
 from partner_tools.intake.source import source_at
 from partner_tools.model import PARTNER_CHANNELS, ChannelName
 

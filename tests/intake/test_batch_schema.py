@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from partner_tools.intake import headers, rules
+from partner_tools.intake import columns, rules
 from partner_tools.intake.row_check import RowCheck
 from partner_tools.intake.schema import Checker, checker, load_schema, part, schema_names
 from partner_tools.model import (
@@ -222,7 +222,7 @@ def test_properties_are_the_fields_of_the_nouns() -> None:
 def test_properties_are_the_columns() -> None:
     """A table says everything that a JSON device says but `extra` and `replacement`."""
     assert set(BATCH["$defs"]["device"]["properties"]) - {"extra", "replacement"} == set(
-        headers.SPELLINGS
+        columns.SPELLINGS
     )
 
 
@@ -302,7 +302,7 @@ def test_a_valid_file_never_loads_jsonschema(tmp_path: Path) -> None:
     batch.write_text("Serial,Customer\nA1,contoso.com\n", encoding="utf-8")
     code = (
         "import sys; from pathlib import Path; from partner_tools.intake.batch import *;"
-        "from partner_tools.intake.head import IntakeOptions;"
+        "from partner_tools.intake.batch_metadata import IntakeOptions;"
         f"found = read_batch(Source(name='b', path=Path({str(batch)!r})), IntakeOptions());"
         "assert found.batch; print([m for m in ('jsonschema', 'openpyxl') if m in sys.modules])"
     )

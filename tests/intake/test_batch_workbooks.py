@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from partner_tools.intake.batch import Intake, read_batch
-from partner_tools.intake.head import IntakeOptions
+from partner_tools.intake.batch_metadata import IntakeOptions
 from partner_tools.intake.source import Source
 
 SHEET = "xl/worksheets/sheet1.xml"

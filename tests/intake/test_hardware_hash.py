@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from partner_tools.errors import InputError
 from partner_tools.intake import hardware_hash as hh
-from partner_tools.intake.hash_description import describe, lines
+from partner_tools.intake.hardware_hash import describe, lines
 from partner_tools.intake.schema import Checker, load_schema
 from partner_tools.model import Identity
 from tests.fuzz import hash_mutations

@@ -27,8 +27,8 @@ from partner_tools.model import (
 )
 from partner_tools.pacing import Policy
 from partner_tools.plan import Draft
-from partner_tools.procedure.planning import make_plan, refuse_changed
-from partner_tools.procedure.workplace import PLAN_GOOD_FOR, Workplace
+from partner_tools.runs.context import PLAN_GOOD_FOR, Workplace
+from partner_tools.runs.planning import make_plan, refuse_changed
 
 AT = datetime(2026, 4, 17, 10, 15, tzinfo=UTC)
 RUN = RunId("20260417-101500-4f2a9c")

@@ -13,7 +13,7 @@ from partner_tools.errors import Rejected, ServiceError, Throttled, Unauthorized
 from partner_tools.outstanding import Found
 from partner_tools.outstanding.search import Answer, Collection, Question, Sought
 from partner_tools.pacing import Policy
-from partner_tools.procedure.tenant import read_collection
+from partner_tools.runs.tenant import read_collection
 
 INTUNE, AUTOPILOT = Collection.INTUNE, Collection.AUTOPILOT
 DENIED = Rejected("no", status=403)

@@ -28,10 +28,18 @@ from partner_tools.sandbox import (
     serve,
     shipped_seed,
 )
-from partner_tools.sandbox.faults import BodyForm, FaultKind, Faults, LastPage, Quirks
-from partner_tools.sandbox.graph.asked import ROUTES as GRAPH_ROUTES
-from partner_tools.sandbox.partner_center.asked import ROUTES
-from partner_tools.sandbox.rates import LimitKind, RetryAfter, Scope
+from partner_tools.sandbox.faults import (
+    BodyForm,
+    FaultKind,
+    Faults,
+    LastPage,
+    LimitKind,
+    Quirks,
+    RetryAfter,
+    Scope,
+)
+from partner_tools.sandbox.graph.request import ROUTES as GRAPH_ROUTES
+from partner_tools.sandbox.partner_center.request import ROUTES
 from partner_tools.sandbox.seed import Relationship
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"

@@ -13,9 +13,9 @@ import requests
 from partner_tools.intake.schema import checker, load_schema
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from partner_tools.sandbox.faults import Faults, GraphQuirks
-from partner_tools.sandbox.graph.asked import ROUTES, aim
 from partner_tools.sandbox.graph.estate import NEVER, NO_ID
-from partner_tools.sandbox.graph.shapes import DEVICE, IDENTITY, MANAGED
+from partner_tools.sandbox.graph.queries import DEVICE, IDENTITY, MANAGED
+from partner_tools.sandbox.graph.request import ROUTES, aim
 from partner_tools.sandbox.seed import GRAPH_PERMISSIONS, Join, derived_id
 from partner_tools.sandbox.wire import Request
 

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from partner_tools.sandbox import Sandbox, read_faults, seed_from
-from partner_tools.sandbox.graph.asked import ROUTES
+from partner_tools.sandbox.graph.request import ROUTES
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 DOMAIN = "contoso.onmicrosoft.com"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from partner_tools.sandbox.graph.filters import (
+from partner_tools.sandbox.graph.estate import Table
+from partner_tools.sandbox.graph.queries import (
     Chain,
     FilterError,
     Leaf,
@@ -20,7 +21,6 @@ from partner_tools.sandbox.graph.filters import (
     parse,
     predicate_of,
 )
-from partner_tools.sandbox.graph.table import Table
 
 
 @pytest.mark.parametrize(

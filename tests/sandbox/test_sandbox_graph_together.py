@@ -11,9 +11,9 @@ from hypothesis import strategies as some
 
 from partner_tools.sandbox import Sandbox, seed_from
 from partner_tools.sandbox.faults import GraphQuirks
-from partner_tools.sandbox.graph import leaving
+from partner_tools.sandbox.graph import deletion
 from partner_tools.sandbox.graph.estate import NO_ID, Estate
-from partner_tools.sandbox.graph.estates import Estates
+from partner_tools.sandbox.graph.service import Estates
 from partner_tools.sandbox.state import State
 
 DOMAIN = "contoso.onmicrosoft.com"
@@ -70,14 +70,14 @@ class Both:
         actions: dict[str, Callable[[], object]] = {
             "partner": lambda: self._partner(serial),
             "identity": lambda: self._identity(serial),
-            "managed": lambda: self._each("managed", serial, leaving.delete_managed),
+            "managed": lambda: self._each("managed", serial, deletion.delete_managed),
             "retire": lambda: self._retire(serial),
             "entra": lambda: self._entra(serial),
             "restore": self._restore,
-            "computer": lambda: self._machines(serial, leaving.delete_computer),
-            "check-in": lambda: self._machines(serial, leaving.check_in),
-            "connect": lambda: leaving.connect(self.estate, self.now),
-            "sync": lambda: leaving.sync(self.estate, self.now),
+            "computer": lambda: self._machines(serial, deletion.delete_computer),
+            "check-in": lambda: self._machines(serial, deletion.check_in),
+            "connect": lambda: deletion.connect(self.estate, self.now),
+            "sync": lambda: deletion.sync(self.estate, self.now),
             "wait": lambda: setattr(self, "now", self.now + seconds),
         }
         actions[what]()
@@ -89,7 +89,7 @@ class Both:
 
     def _identity(self, serial: str) -> None:
         for row in [one for one in self.estate.identities.rows() if one["serialNumber"] == serial]:
-            leaving.part_with_identity(self.estate, row["id"], self.now)
+            deletion.remove_identity(self.estate, row["id"], self.now)
 
     def _each(self, table: str, serial: str, act: Callable[[Estate, str, float], None]) -> None:
         for row in getattr(self.estate, table).having("serialNumber", [serial]):
@@ -97,15 +97,15 @@ class Both:
 
     def _retire(self, serial: str) -> None:
         for row in self.estate.managed.having("serialNumber", [serial]):
-            leaving.retire(self.estate, row, "retire", self.now)
+            deletion.retire(self.estate, row, "retire", self.now)
 
     def _entra(self, serial: str) -> None:
         for row in self.estate.devices.having("displayName", [f"DESKTOP-{serial}", serial]):
-            leaving.delete_device(self.estate, row, self.now)
+            deletion.delete_device(self.estate, row, self.now)
 
     def _restore(self) -> None:
         for row in list(self.estate.deleted.rows()):
-            leaving.restore(self.estate, row["id"], self.now)
+            deletion.restore(self.estate, row["id"], self.now)
 
     def _machines(self, serial: str, act: Callable[[Estate, Any, float], None]) -> None:
         for machine in self.estate.machines_named(serial):
@@ -132,7 +132,7 @@ class Both:
         for _ in range(3):
             self.now += AGES
             for machine in self.estate.machines:
-                leaving.check_in(self.estate, machine, self.now)
+                deletion.check_in(self.estate, machine, self.now)
 
 
 ACTIONS = (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_tools.sandbox.rates import Limit, LimitKind, admit, full, rate_at
+from partner_tools.sandbox.faults import Limit, LimitKind, admit, full, rate_at
 
 
 def play(limit: Limit, arrivals: list[float], draw: float = 0.0) -> list[float | None]:

@@ -1,21 +1,111 @@
 """The truth of one customer's tenant: Autopilot identities, Intune records, Entra objects.
 
-It follows the registrations of `State` and tells it what the customer removes. What takes time is
-scheduled, and happens when somebody looks after its time has come. Callers hold the state's lock.
+It is derived from the seed: the same seed always gives the same tenant. Every registration is an
+identity, and an object in Entra ID that was made for it beforehand. A machine of the seed adds its
+own records: joined to Entra ID it takes that object over; joined to Active Directory or merely
+registered it has another beside it.
+
+Afterwards it follows the registrations of `State` and reports the customer's removals to it.
+Effects that take time are scheduled, and applied by the first look after they are due. Callers hold
+the state's lock.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 from partner_tools.sandbox.faults import GraphQuirks, chance
-from partner_tools.sandbox.graph.table import Row, Table
-from partner_tools.sandbox.seed import Tenant
+from partner_tools.sandbox.seed import Join, Properties, SeedDevice, Tenant, derived_id
+from partner_tools.sandbox.seed import Machine as SeedMachine
+
+Row = dict[str, Any]
+
+
+class Table:
+    """Rows under the names of Microsoft Graph, with their `id`. Values are compared without case.
+
+    `indexed` names the properties, plain or lists, by which `having` finds rows.
+    """
+
+    def __init__(self, *indexed: str) -> None:
+        self._rows: dict[str, Row] = {}
+        self._positions: dict[str, int] = {}
+        self._numbers = count(1)
+        self._indexes: dict[str, dict[str, dict[str, None]]] = {name: {} for name in indexed}
+        self._removed: list[tuple[float, Row]] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, row: Row) -> None:
+        key = row["id"].lower()
+        self._rows[key] = row
+        self._positions[key] = next(self._numbers)
+        self._enter(key, row)
+
+    def get(self, name: str) -> Row | None:
+        return self._rows.get(name.lower())
+
+    def change(self, name: str, **properties: Any) -> None:
+        """Give a row other values; no row, no change."""
+        key = name.lower()
+        row = self._rows.get(key)
+        if row is not None:
+            self._leave(key, row)
+            row.update(properties)
+            self._enter(key, row)
+
+    def remove(self, name: str, at: float) -> Row | None:
+        """Take a row out; `rows` still shows it to whoever looks at the time before."""
+        key = name.lower()
+        row = self._rows.pop(key, None)
+        if row is not None:
+            self._leave(key, row)
+            self._removed.append((at, row))
+        return row
+
+    def rows(self, since: float | None = None) -> Iterator[Row]:
+        """What is here, and what went after `since`."""
+        yield from self._rows.values()
+        if since is not None:
+            yield from (row for at, row in self._removed if at > since)
+
+    def indexes(self, name: str) -> bool:
+        return name in self._indexes
+
+    def having(self, name: str, values: Iterable[str]) -> list[Row]:
+        """The rows with one of these values in an indexed property, in order."""
+        index = self._indexes[name]
+        keys = {key for value in values for key in index.get(value.lower(), ())}
+        return [self._rows[key] for key in sorted(keys, key=self._positions.__getitem__)]
+
+    def position(self, row: Row) -> int:
+        """Where a row stands, also of one that went: it grows in the order they came."""
+        return self._positions[row["id"].lower()]
+
+    def _enter(self, key: str, row: Row) -> None:
+        for name, index in self._indexes.items():
+            for value in _values(row.get(name)):
+                index.setdefault(value, {})[key] = None
+
+    def _leave(self, key: str, row: Row) -> None:
+        for name, index in self._indexes.items():
+            for value in _values(row.get(name)):
+                index.get(value, {}).pop(key, None)
+
+
+def _values(value: Any) -> set[str]:
+    if value is None:
+        return set()
+    found = value if isinstance(value, list | tuple) else [value]
+    return {str(one).lower() for one in found}
+
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """How Intune says that there is no such id."""
@@ -175,3 +265,325 @@ class Estate:
 def stamp(at: float) -> str:
     """A time as Graph writes it."""
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+TRUST = {
+    Join.ENTRA: "AzureAd",
+    Join.HYBRID: "ServerAd",
+    Join.REGISTERED: "Workplace",
+}
+ENROLLMENT = {
+    Join.NONE: "unknown",
+    Join.ENTRA: "windowsAzureADJoin",
+    Join.HYBRID: "windowsCoManagement",
+    Join.REGISTERED: "windowsAutoEnrollment",
+}
+JOIN_TYPE = {
+    Join.NONE: "unknown",
+    Join.ENTRA: "azureADJoined",
+    Join.HYBRID: "hybridAzureADJoined",
+    Join.REGISTERED: "azureADRegistered",
+}
+ENROLLED_AT = "2026-03-09T07:40:12Z"
+LAST_SEEN = "2026-10-30T06:21:47Z"
+INTUNE = "0000000a-0000-0000-c000-000000000000"
+"""The application id of Intune; assumed."""
+
+
+def seed_estate(estate: Estate, registered: Iterable[tuple[str, SeedDevice]]) -> None:
+    """Fill an empty estate: what is registered, by batch id, and the machines of the seed."""
+    waiting: defaultdict[str, deque[SeedMachine]] = defaultdict(deque)
+    for machine in estate.habits.machines:
+        waiting[machine.serial_number].append(machine)
+    for batch_id, device in registered:
+        register(estate, batch_id, device, _claimed(waiting, device))
+    for left in waiting.values():
+        for machine in left:
+            _settle_unregistered(estate, machine)
+    _fill(estate)
+
+
+def register(
+    estate: Estate, batch_id: str, device: SeedDevice, machine: SeedMachine | None = None
+) -> None:
+    """Let a registration of the partner appear, with the machine that it is of if there is one."""
+    known = machine or SeedMachine(serial_number=device.serial_number or "")
+    ztdid = _ztdid(known, derived_id("ztdid", estate.tenant_id, device.id))
+    known = replace(
+        known,
+        manufacturer=known.manufacturer or device.manufacturer,
+        model_name=known.model_name or device.model_name,
+        identity={"productKey": device.product_key or "", **(known.identity or {})},
+    )
+    if estate.identities.get(ztdid) is None:
+        estate.registrations[ztdid] = Registration(batch_id=batch_id, device_id=device.id)
+        estate.identity_ids[device.id] = ztdid
+        _settle(estate, known, ztdid)
+
+
+def import_device(estate: Estate, given: Row, import_id: str, now: float) -> Row:
+    """Begin an import; when it is done, the device is an identity or has an error.
+
+    It takes as long as a sync (assumed; up to 15 minutes in practice,
+    https://learn.microsoft.com/autopilot/add-devices, 2025-04).
+    """
+    state = {"deviceImportStatus": "pending", "deviceErrorCode": 0, "deviceErrorName": ""}
+    row = {"id": import_id, **given, "state": {**state, "deviceRegistrationId": ""}}
+    estate.imported_autopilot.add(row)
+    estate.later(now + estate.quirks().sync, lambda _at: _finish_import(estate, row))
+    return dict(row)
+
+
+def _finish_import(estate: Estate, row: Row) -> None:
+    serial = row["serialNumber"]
+    if any(known["serialNumber"] == serial for known in estate.identities.rows()):
+        ended = {"deviceImportStatus": "error", "deviceErrorCode": 806}
+        ended["deviceErrorName"] = "ZtdDeviceAlreadyAssigned"
+    else:
+        identity = {"groupTag": row.get("groupTag", ""), "productKey": row.get("productKey", "")}
+        _settle_unregistered(estate, SeedMachine(serial_number=serial, identity=identity))
+        ended = {"deviceImportStatus": "complete"}
+    estate.imported_autopilot.change(row["id"], state={**row["state"], **ended})
+
+
+def _claimed(waiting: dict[str, deque[SeedMachine]], device: SeedDevice) -> SeedMachine | None:
+    """The first machine of this serial that may be the one that was registered."""
+    queue = waiting.get(device.serial_number or "", deque())
+    for machine in queue:
+        if machine.model_name in (None, device.model_name):
+            queue.remove(machine)
+            return machine
+    return None
+
+
+def _settle_unregistered(estate: Estate, machine: SeedMachine) -> None:
+    place = str(len(estate.machines))
+    ztdid = derived_id("ztdid", estate.tenant_id, "customer", machine.serial_number, place)
+    registered = machine.identity is not None
+    _settle(estate, machine, _ztdid(machine, ztdid) if registered else None)
+
+
+def _ztdid(machine: SeedMachine, derived: str) -> str:
+    return str((machine.identity or {}).get("id", derived))
+
+
+def _settle(estate: Estate, machine: SeedMachine, ztdid: str | None) -> None:
+    """Add the rows of one machine, each with the ids of the others."""
+    key = ztdid or derived_id("machine", machine.serial_number, str(len(estate.machines)))
+    placeholder = derived_id("placeholder", estate.tenant_id, key) if ztdid else None
+    own = _own_device_id(estate, machine, key, placeholder)
+    managed = _managed_row(estate, machine, key, own) if machine.managed is not None else None
+    if managed is not None:
+        estate.managed.add(managed)
+    if ztdid is not None:
+        linked = own if machine.join is Join.ENTRA else placeholder
+        identity = _identity_row(machine, ztdid, linked, managed)
+        estate.identities.add(identity)
+        if placeholder is not None and (machine.join is not Join.ENTRA):
+            estate.devices.add(_placeholder_row(identity, placeholder))
+    computer = _add_device(estate, machine, own, ztdid) if own else None
+    if own or managed:
+        estate.house(
+            Machine(
+                serial_number=machine.serial_number,
+                online=machine.online,
+                managed=managed["id"] if managed else None,
+                entra=own,
+                computer=computer,
+                leaving=managed is not None and _is_leaving(managed["managementState"]),
+            )
+        )
+
+
+def _own_device_id(
+    estate: Estate, machine: SeedMachine, key: str, placeholder: str | None
+) -> str | None:
+    """The `deviceId` of a machine that is joined or registered."""
+    if machine.join is Join.NONE:
+        return None
+    given = machine.device.get("deviceId")
+    if given is not None:
+        return str(given)
+    if machine.join is Join.ENTRA and placeholder is not None:
+        return placeholder
+    return derived_id("device", estate.tenant_id, key)
+
+
+def _identity_row(
+    machine: SeedMachine, ztdid: str, device_id: str | None, managed: Row | None
+) -> Row:
+    return {
+        "id": ztdid,
+        "serialNumber": machine.serial_number,
+        "manufacturer": machine.manufacturer or "Contoso",
+        "model": machine.model_name or "Notebook 14",
+        "azureActiveDirectoryDeviceId": device_id or NO_ID,
+        "managedDeviceId": managed["id"] if managed else NO_ID,
+        "enrollmentState": "enrolled" if managed else "notContacted",
+        **({"lastContactedDateTime": LAST_SEEN} if managed else {}),
+        **(machine.identity or {}),
+    }
+
+
+def _managed_row(estate: Estate, machine: SeedMachine, key: str, device_id: str | None) -> Row:
+    given: Properties = machine.managed or {}
+    return {
+        "id": derived_id("managed", estate.tenant_id, key),
+        "deviceName": _name(machine),
+        "serialNumber": machine.serial_number,
+        "azureADDeviceId": device_id or NO_ID,
+        "azureADRegistered": device_id is not None,
+        "managementState": "managed",
+        "managementAgent": "mdm",
+        "deviceEnrollmentType": ENROLLMENT[machine.join],
+        "joinType": JOIN_TYPE[machine.join],
+        "manufacturer": machine.manufacturer or "Contoso",
+        "model": machine.model_name or "Notebook 14",
+        "userPrincipalName": machine.user or "",
+        "emailAddress": machine.user or "",
+        "enrolledDateTime": ENROLLED_AT,
+        "lastSyncDateTime": LAST_SEEN,
+        "isEncrypted": machine.recovery_keys > 0,
+        **given,
+    }
+
+
+def _placeholder_row(identity: Row, device_id: str) -> Row:
+    """The object that a registration makes before any machine was set up."""
+    return {
+        "id": derived_id("object", device_id),
+        "deviceId": device_id,
+        "displayName": identity["serialNumber"],
+        "trustType": "AzureAd",
+        "accountEnabled": True,
+        "operatingSystem": "Windows",
+        "operatingSystemVersion": "10.0",
+        "physicalIds": _physical_ids(identity["id"], device_id, identity.get("groupTag", "")),
+    }
+
+
+def _add_device(
+    estate: Estate, machine: SeedMachine, device_id: str, ztdid: str | None
+) -> Row | None:
+    """Add a machine's object with its keys. Returns the computer object's part, if it has one."""
+    in_cloud = machine.join is Join.ENTRA
+    row: Row = {
+        "id": derived_id("object", device_id),
+        "deviceId": device_id,
+        "displayName": _name(machine),
+        "trustType": TRUST[machine.join],
+        "accountEnabled": True,
+        "operatingSystem": "Windows",
+        "operatingSystemVersion": "10.0.22631.4317",
+        "physicalIds": _physical_ids(
+            ztdid if in_cloud else None, device_id, (machine.identity or {}).get("groupTag", "")
+        ),
+        "registrationDateTime": ENROLLED_AT,
+        "approximateLastSignInDateTime": LAST_SEEN,
+        "deviceOwnership": "Personal" if machine.join is Join.REGISTERED else "Company",
+        "profileType": "RegisteredDevice",
+        **_management(machine),
+        **_synchronized(machine, device_id),
+        **machine.device,
+        "registeredOwners": [machine.user] if machine.user else [],
+    }
+    estate.devices.add(row)
+    _add_keys(estate, machine, device_id)
+    if machine.join is Join.HYBRID and machine.computer:
+        return {**row, **_PENDING}
+    return None
+
+
+_PENDING: Row = {
+    "registrationDateTime": None,
+    "approximateLastSignInDateTime": None,
+    "physicalIds": [],
+    "isManaged": None,
+    "isCompliant": None,
+    "mdmAppId": None,
+    "profileType": None,
+}
+"""What is missing from an object that was synchronized again and not registered yet."""
+
+
+def _management(machine: SeedMachine) -> Properties:
+    if machine.managed is None:
+        return {}
+    return {
+        "isManaged": True,
+        "isCompliant": True,
+        "mdmAppId": INTUNE,
+        "managementType": "MDM",
+        "enrollmentType": "AzureDomainJoined"
+        if machine.join is Join.ENTRA
+        else "OnPremiseCoManaged",
+    }
+
+
+def _synchronized(machine: SeedMachine, device_id: str) -> Properties:
+    if machine.join is not Join.HYBRID:
+        return {}
+    number = int(device_id.replace("-", "")[:8], 16)
+    return {
+        "onPremisesSyncEnabled": machine.computer,
+        "onPremisesLastSyncDateTime": LAST_SEEN,
+        "onPremisesSecurityIdentifier": f"S-1-5-21-1180699209-877415012-3182924384-{number}",
+    }
+
+
+def _add_keys(estate: Estate, machine: SeedMachine, device_id: str) -> None:
+    for number in range(machine.recovery_keys):
+        estate.recovery_keys.add(
+            {
+                "id": derived_id("recovery key", device_id, str(number)),
+                "createdDateTime": ENROLLED_AT,
+                "deviceId": device_id,
+                "volumeType": "fixedDataVolume" if number else "operatingSystemVolume",
+            }
+        )
+    if machine.local_credential:
+        estate.local_credentials.add(
+            {
+                "id": device_id,
+                "deviceName": _name(machine),
+                "lastBackupDateTime": LAST_SEEN,
+                "refreshDateTime": "2026-11-29T06:21:47Z",
+            }
+        )
+
+
+def _fill(estate: Estate) -> None:
+    habits = estate.habits
+    for number, given in enumerate(habits.imported_autopilot):
+        estate.imported_autopilot.add(_with_id(estate, "imported autopilot", number, given))
+    for number, given in enumerate(habits.imported_identities):
+        estate.imported_identities.add(_with_id(estate, "imported identity", number, given))
+    for number, given in enumerate(habits.associated):
+        estate.associated.add(_with_id(estate, "association", number, given))
+
+
+def _with_id(estate: Estate, what: str, number: int, given: Properties) -> dict[str, Any]:
+    return {"id": derived_id(what, estate.tenant_id, str(number)), **given}
+
+
+def _physical_ids(ztdid: str | None, device_id: str, tag: str) -> list[str]:
+    """A group tag is an order id there: https://learn.microsoft.com/autopilot/enrollment-autopilot"""
+    hardware = f"[HWID]:h:{int(device_id.replace('-', '')[:15], 16)}"
+    order = [f"[OrderId]:{tag}"] if tag else []
+    return [hardware, f"[ZTDID]:{ztdid}", *order] if ztdid else [hardware]
+
+
+def tag_devices(estate: Estate, identity: Row) -> None:
+    """Write an identity's group tag into its Entra objects."""
+    order = [f"[OrderId]:{identity['groupTag']}"] if identity.get("groupTag") else []
+    for device in estate.devices.having("physicalIds", [f"[ZTDID]:{identity['id']}"]):
+        kept = [name for name in device["physicalIds"] if not name.startswith("[OrderId]")]
+        estate.devices.change(device["id"], physicalIds=[*kept, *order])
+
+
+def _is_leaving(state: str) -> bool:
+    return state in {"retirePending", "retireIssued", "wipePending", "wipeIssued", "deletePending"}
+
+
+def _name(machine: SeedMachine) -> str:
+    return machine.name or f"DESKTOP-{machine.serial_number[-7:].upper()}"

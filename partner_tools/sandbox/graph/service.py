@@ -1,7 +1,13 @@
-"""Microsoft Graph as a service of the sandbox: reading, permission, headers, errors."""
+"""Microsoft Graph as a service of the sandbox: tenants, permissions, headers, and `$batch`.
+
+`$batch` holds up to twenty requests, answered in any order
+(https://learn.microsoft.com/graph/json-batching, 2025-02).
+"""
 
 from __future__ import annotations
 
+import base64
+import json
 import random
 import re
 import uuid
@@ -9,14 +15,213 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from partner_tools.sandbox.faults import Fault, GraphQuirks
-from partner_tools.sandbox.graph import autopilot, batch, directory, door, intune
-from partner_tools.sandbox.graph.asked import Asked, Family, Refusal, Target, aim, granted
-from partner_tools.sandbox.graph.estates import Estates
-from partner_tools.sandbox.graph.refusals import Ids, check_url, not_found, refused, throttled
+from partner_tools.sandbox.graph.deletion import begin_removal
+from partner_tools.sandbox.graph.estate import Estate, register, seed_estate
+from partner_tools.sandbox.graph.operations import HANDLERS
+from partner_tools.sandbox.graph.request import (
+    Family,
+    Ids,
+    ParsedRequest,
+    Refusal,
+    Target,
+    aim,
+    answer,
+    check_url,
+    granted,
+    not_found,
+    refused,
+    throttled,
+)
+from partner_tools.sandbox.login import GRAPH, Claims, Mint
+from partner_tools.sandbox.seed import SeedCustomer, SeedDevice
 from partner_tools.sandbox.service import Answer, Call, Problem
 from partner_tools.sandbox.state import State
-from partner_tools.sandbox.tokens import GRAPH, Claims, Mint
 from partner_tools.sandbox.wire import Request, Response, reason_phrase
+
+
+class Estates:
+    """Every tenant by its id. Callers hold the state's lock."""
+
+    def __init__(self, state: State, quirks: Callable[[], GraphQuirks]) -> None:
+        self._state = state
+        self._quirks = quirks
+        self._estates: dict[str, Estate] = {}
+        state.follow(self._catch_up)
+
+    def of(self, tenant: str) -> Estate:
+        """The tenant (id or domain) as it is now; an empty one where there is no such customer."""
+        now = self._state.settle()
+        customer = self._state.customer(tenant)
+        key = customer.tenant_id.lower() if customer else tenant.lower()
+        if key not in self._estates:
+            self._estates[key] = self._founded(key, customer)
+        self._follow(self._estates[key], now)
+        return self._estates[key]
+
+    def _founded(self, key: str, customer: SeedCustomer | None) -> Estate:
+        def withdraw(batch_id: str, device_id: str, at: float) -> None:
+            self._state.withdraw(key, batch_id, device_id, at=at)
+
+        if customer is None:
+            customer = SeedCustomer(tenant_id=key, domain=key, name=key)
+        estate = Estate(
+            tenant_id=customer.tenant_id,
+            domain=customer.domain,
+            name=customer.name,
+            habits=customer.tenant,
+            quirks=self._quirks,
+            withdraw=withdraw,
+        )
+        seed_estate(
+            estate,
+            ((batch.id, device) for batch in customer.batches for device in batch.devices),
+        )
+        return estate
+
+    def _catch_up(self, now: float) -> None:
+        for estate in self._estates.values():
+            self._follow(estate, now)
+
+    def _follow(self, estate: Estate, now: float) -> None:
+        if self._state.customer(estate.tenant_id) is not None:
+            for change in self._state.changes(estate.tenant_id, estate.seen):
+                estate.seen += 1
+                self._apply(estate, change.batch_id, change.device, change.at, change.registered)
+        estate.happen(now)
+
+    def _apply(
+        self, estate: Estate, batch_id: str, device: SeedDevice, at: float, registered: bool
+    ) -> None:
+        if registered:
+            register(estate, batch_id, device)
+        elif device.id in estate.identity_ids:
+            begin_removal(estate, estate.identity_ids[device.id], at)
+
+
+MOST = 20
+HOP_BY_HOP = frozenset({"content-length", "content-type", "host", "connection", "accept-encoding"})
+"""Headers of the batch that are not those of what it holds."""
+Carry = Callable[[Request], Response]
+
+
+def check_batch(parsed: ParsedRequest) -> list[Mapping[str, Any]]:
+    """The requests of a batch. Raises Refusal where the batch as a whole is wrong."""
+    requests = parsed.body().get("requests")
+    if not isinstance(requests, list) or not all(isinstance(one, dict) for one in requests):
+        raise _bad("Invalid batch payload format.")
+    if not requests:
+        raise _bad("Invalid batch payload: there are no requests.")
+    if len(requests) > MOST:
+        raise _bad(f"Number of batch request steps exceeds the maximum value of {MOST}.")
+    known: set[str] = set()
+    for one in requests:
+        _check_one(parsed, one, known)
+        known.add(_name(one).lower())
+    return requests
+
+
+def run_batch(parsed: ParsedRequest, carry: Carry, *, in_order: bool) -> Response:
+    """Carry out every request of a batch, and shuffle what came of it."""
+    requests = check_batch(parsed)
+    failed: set[str] = set()
+    responses = []
+    for one in requests:
+        responses.append(_run_one(parsed, one, carry, failed))
+        if responses[-1]["status"] >= 400:
+            failed.add(_name(one).lower())
+    if not in_order:
+        random.Random(parsed.new_id()).shuffle(responses)  # noqa: S311 - an order, not a secret
+    return answer({"responses": responses})
+
+
+def _check_one(parsed: ParsedRequest, one: Mapping[str, Any], known: set[str]) -> None:
+    name, method, url = _name(one), one.get("method"), one.get("url")
+    if not all(isinstance(text, str) and text for text in (name, method, url)):
+        raise _bad("Every request of a batch needs an id, a method and a url.")
+    if str(name).lower() in known:
+        raise _bad(f"Request id '{name}' is not unique in the batch.")
+    if _path(parsed, str(url)) is None:
+        raise _bad(f"The url of request '{name}' must be relative.")
+    headers = one.get("headers") or {}
+    named = {str(header).lower() for header in headers}
+    if one.get("body") is not None and "content-type" not in named:
+        raise _bad(f"Write request id : {name} does not contain Content-Type header or body.")
+    unknown = {str(other).lower() for other in one.get("dependsOn") or ()} - known
+    if unknown:
+        raise _bad(f"Request '{name}' depends on '{sorted(unknown)[0]}', which is not before it.")
+
+
+def _run_one(
+    parsed: ParsedRequest, one: Mapping[str, Any], carry: Carry, failed: set[str]
+) -> dict[str, Any]:
+    if any(str(other).lower() in failed for other in one.get("dependsOn") or ()):
+        return _failed(one, 424, "FailedDependency", "A request that this one needs failed.")
+    request = _request(parsed, one)
+    if "$batch" in (part.lower() for part in request.segments):
+        return _failed(one, 400, "BadRequest", "A batch cannot hold a batch.")
+    return _response(_name(one), carry(request))
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    """The id of an inner request. Clients send numbers too; answers carry them as text."""
+    name = one.get("id")
+    return str(name) if isinstance(name, str | int) and not isinstance(name, bool) else ""
+
+
+def _failed(one: Mapping[str, Any], status: int, code: str, message: str) -> dict[str, Any]:
+    """The answer to a request that is not carried out; with a type, as every body has one."""
+    return {
+        "id": _name(one),
+        "status": status,
+        "headers": {"Content-Type": "application/json"},
+        "body": {"error": {"code": code, "message": message}},
+    }
+
+
+def _request(parsed: ParsedRequest, one: Mapping[str, Any]) -> Request:
+    outer = parsed.request
+    headers = {name: text for name, text in outer.headers.items() if name not in HOP_BY_HOP}
+    given = one.get("headers") or {}
+    headers |= {str(name).lower(): str(text) for name, text in given.items()}
+    body = one.get("body")
+    return Request(
+        method=one["method"].upper(),
+        target=f"/{parsed.target.version}/{_path(parsed, one['url'])}",
+        headers=headers,
+        body=b"" if body is None else json.dumps(body).encode("utf-8"),
+        base_url=outer.base_url,
+    )
+
+
+def _path(parsed: ParsedRequest, url: str) -> str | None:
+    """What an inner url says behind the version. Microsoft's client for Python sends it whole, with
+    the host and the version of the batch; None for any other host.
+    """
+    if "://" not in url.partition("?")[0]:
+        return url.lstrip("/")
+    whole = f"{parsed.request.base_url}/{parsed.target.version}/"
+    return url[len(whole) :] if url.lower().startswith(whole.lower()) else None
+
+
+def _response(name: str, response: Response) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": name, "status": response.status}
+    found["headers"] = dict(response.headers)
+    if response.body:
+        found["body"] = _body(response.body)
+    return found
+
+
+def _body(body: bytes) -> Any:
+    """JSON as it is, anything else in base64."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return base64.b64encode(body).decode("ascii")
+
+
+def _bad(text: str) -> Refusal:
+    return Refusal(400, "BadRequest", text)
+
 
 AUDIENCES = frozenset({GRAPH, "00000003-0000-0000-c000-000000000000"})
 CODES = {400: "BadRequest", 401: "InvalidAuthenticationToken", 403: "Forbidden", 404: "NotFound"}
@@ -24,11 +229,6 @@ CODES = {400: "BadRequest", 401: "InvalidAuthenticationToken", 403: "Forbidden",
 OTHER_CODES = {429: "TooManyRequests", 503: "ServiceUnavailable", 504: "GatewayTimeout"}
 PLAIN = re.compile(r"[!-~][ -~]{0,127}")
 """What may be echoed in a header."""
-HANDLERS: Mapping[str, Callable[[Asked], Response]] = {
-    **autopilot.HANDLERS,
-    **intune.HANDLERS,
-    **directory.HANDLERS,
-}
 
 
 class Graph:
@@ -95,14 +295,6 @@ class Graph:
             ("Cache-Control", "no-cache"), *ids, ("x-ms-ags-diagnostic", diagnostic)
         )
 
-    def door(self, request: Request) -> Response | None:
-        """What the sandbox's own door asks of a tenant; None where there is nothing."""
-        parts = request.segments
-        if len(parts) < 2 or parts[0] != "graph" or self._state.customer(parts[1]) is None:
-            return None
-        with self._state.lock:
-            return door.answer(request, self.estates.of(parts[1]), self._clock())
-
     def truth(self, tenant: str) -> Mapping[str, Any]:
         """Everything in a tenant as it is, whatever the services show of it."""
         with self._state.lock:
@@ -123,7 +315,7 @@ class Graph:
         quirks = self._quirks()
         with self._state.lock:
             estate = self.estates.of(str(claims["tid"]))
-            asked = Asked(
+            parsed = ParsedRequest(
                 request=request,
                 target=target,
                 claims=claims,
@@ -134,8 +326,8 @@ class Graph:
                 fault=fault,
             )
             if target.operation != "batch":
-                return HANDLERS[target.operation](asked)
-        return batch.run(asked, self._carry, in_order=quirks.batch_in_order)
+                return HANDLERS[target.operation](parsed)
+        return run_batch(parsed, self._carry, in_order=quirks.batch_in_order)
 
     def _authorized(self, request: Request, target: Target) -> Claims:
         """The claims of a token that may ask for this. Raises Refusal."""

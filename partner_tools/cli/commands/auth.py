@@ -1,0 +1,123 @@
+"""`auth`: sign in, see who is signed in, sign out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.console import clean, print_document, tell
+from partner_tools.cli.help_pages import Whole
+from partner_tools.cli.options import output_options
+from partner_tools.cli.wiring import load_config
+
+if TYPE_CHECKING:
+    from partner_tools.clients.auth import DeviceCode, TokenFacts
+
+
+@click.group("auth", cls=Whole)
+def auth() -> None:
+    """Sign in as a user, and see what tokens there are.
+
+    \b
+    Example:
+      partner-tools auth status
+    """
+
+
+@command("login")
+def login(call: Call) -> int:
+    """Sign in with a device code; the refresh token rests in the system's credential store.
+
+    App-only access needs no sign-in: it uses the certificate or secret of the app registration.
+
+    \b
+    Example:
+      partner-tools auth login
+    """
+    from partner_tools.clients.auth import sign_in_by_device_code
+    from partner_tools.workspace.sign_in import open_door, read_app, token_store
+
+    config = load_config(call.common)
+    facts = sign_in_by_device_code(
+        read_app(config), door=open_door(config), store=token_store(config), prompt=_show_code
+    )
+    click.echo(clean(f"signed in as {facts.who or 'a user'}, tenant {facts.tenant or 'unknown'}"))
+    tell(f"next: {call.again('doctor')}")
+    return 0
+
+
+@command("status")
+@output_options
+def status(call: Call) -> int:
+    """Say whose token would be used, and until when it is good. Exits with 4 without one.
+
+    \b
+    Example:
+      partner-tools auth status --output json
+    """
+    from partner_tools.clients.auth import describe_token
+    from partner_tools.workspace.sign_in import channel_tokens
+
+    config = load_config(call.common)
+    facts = describe_token(channel_tokens(config).token())
+    shown = {
+        "profile": config.profile,
+        "who": facts.who,
+        "tenant": facts.tenant,
+        "audience": facts.audience,
+        "expiresAt": None if facts.expires_at is None else facts.expires_at.isoformat(),
+        "appOnly": facts.app_only,
+        "mfa": facts.mfa,
+        "permissions": list(facts.permissions),
+    }
+    if call.output != "text":
+        print_document(call.output, {"schemaVersion": "1", **shown})
+    else:
+        for name, value in _lines(config.profile, facts):
+            click.echo(clean(f"{f'{name}:':<15} {value}"))
+    return 0
+
+
+@command("logout")
+def logout(call: Call) -> int:
+    """Forget the tokens of every signed-in user of this profile.
+
+    \b
+    Example:
+      partner-tools auth logout
+    """
+    from partner_tools.workspace.sign_in import token_store
+
+    gone = token_store(load_config(call.common)).clear()
+    for account in gone:
+        click.echo(clean(f"signed out {account.username}"))
+    if not gone:
+        click.echo("nobody was signed in")
+    return 0
+
+
+for _command in (login, status, logout):
+    auth.add_command(_command)
+
+
+def _lines(profile: str, facts: TokenFacts) -> Iterator[tuple[str, str]]:
+    """What a token says of itself, in words."""
+    unknown = "the token does not say"
+    yes_no = {None: unknown, True: "yes", False: "no"}
+    yield "profile", profile
+    yield "token for", facts.who or unknown
+    yield "tenant", facts.tenant or unknown
+    yield "audience", facts.audience or unknown
+    yield "good until", unknown if facts.expires_at is None else f"{facts.expires_at:%F %T %Z}"
+    yield "app only", yes_no[facts.app_only]
+    yield "second factor", "not for an app" if facts.app_only else yes_no[facts.mfa]
+    yield "permissions", ", ".join(facts.permissions) or "none in the token"
+
+
+def _show_code(code: DeviceCode) -> None:
+    tell(
+        f"open {code.url} and type the code {code.code} (good for {code.expires_in // 60} minutes)"
+    )

@@ -1,0 +1,78 @@
+"""`cleanup`: the customer's side of a handoff, in the customer's own tenant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.console import tell
+from partner_tools.cli.options import FORMAT_CHOICES, guard_options, result_options
+from partner_tools.cli.reporter import Showing
+from partner_tools.cli.wiring import opened
+from partner_tools.model import Outcome, RunState
+from partner_tools.workspace.cleaning import CleanupWishes
+
+
+@command("cleanup")
+@click.argument("handoff", metavar="HANDOFF", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--apply", is_flag=True, help="Carry the steps out; without it nothing is changed.")
+@click.option(
+    "--keys-saved",
+    is_flag=True,
+    help="BitLocker keys and local administrator passwords are saved elsewhere.",
+)
+@guard_options
+@click.option(
+    "--settle",
+    type=click.FloatRange(min=0),
+    default=1800.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Wait so long until what was deleted is gone.",
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the updated handoff into this folder instead of beside HANDOFF.",
+)
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FORMAT_CHOICES),
+    multiple=True,
+    help="Format of the updated handoff; may be repeated. [default: all]",
+)
+@result_options
+def cleanup(call: Call, handoff: Path, junit: Path | None, **given: Any) -> int:
+    """Show, and with --apply carry out, the Intune and Autopilot steps of a handoff.
+
+    HANDOFF is the JSON file that the partner sent. It runs in your own tenant with your own
+    sign-in. Per device: delete from Intune, wait until it is gone there, unassign its user, delete
+    from Autopilot, sync, wait until it is gone. Objects of Entra ID are never deleted.
+
+    \b
+    Example:
+      partner-tools cleanup handoff-contoso.com-20260417-101530-4f2a9c.json
+      partner-tools cleanup handoff-contoso.com-20260417-101530-4f2a9c.json \\
+          --apply --keys-saved
+    """
+    wishes = CleanupWishes(**given)
+    with opened(call) as workspace:
+        onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
+        result = workspace.cleanup(
+            handoff,
+            wishes=wishes,
+            confirm=onlooker.ask,
+            onlooker=onlooker,
+        )
+    if call.output == "text":
+        if not wishes.apply:
+            left = result.counts.get(Outcome.PENDING)
+            what = "--apply carries it out" if left else "there is nothing that --apply would do"
+            tell(f"nothing was changed; {what}")
+        elif result.state is not RunState.FINISHED:
+            tell(f"next: {call.again('resume', result.run)}")
+    return result.exit_code

@@ -1,0 +1,37 @@
+"""`completion`: the script that lets a shell complete commands, options and their values."""
+
+from __future__ import annotations
+
+import click
+
+from partner_tools.cli.app import Call, command
+
+VARIABLE = "_PARTNER_TOOLS_COMPLETE"
+"""By which click knows that a shell asks: it derives the name from the program's."""
+
+SHELLS = ("bash", "zsh", "fish", "powershell")
+
+
+@command("completion")
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(call: Call, shell: str) -> int:
+    """Print the script with which a shell completes commands, options and their values.
+
+    Have the shell run it when it starts: add the line for yours to ~/.bashrc, ~/.zshrc,
+    ~/.config/fish/config.fish or, in PowerShell, the file that $PROFILE names.
+
+    \b
+    Example:
+      eval "$(partner-tools completion bash)"
+      eval "$(partner-tools completion zsh)"
+      partner-tools completion fish | source
+      partner-tools completion powershell | Out-String | Invoke-Expression
+    """
+    from click.shell_completion import get_completion_class
+
+    root = click.get_current_context().find_root().command
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.UsageError(f"this version of click does not know {shell}")
+    click.echo(found(root, {}, "partner-tools", VARIABLE).source())
+    return 0

@@ -1,0 +1,117 @@
+"""`deregister`: validate, plan, confirm, remove, verify, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from partner_tools.cli import completers
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.batch_input import load_batch
+from partner_tools.cli.options import (
+    batch_options,
+    guard_options,
+    removal_options,
+    result_options,
+)
+from partner_tools.cli.prompts import conclude
+from partner_tools.cli.reporter import Showing
+from partner_tools.cli.wiring import opened
+from partner_tools.workspace.conduct import Wishes
+
+
+@command("deregister")
+@click.argument("batch", required=False, metavar="[BATCH]", shell_complete=completers.files)
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Execute this reviewed plan instead of a batch.",
+)
+@click.option("--dry-run", is_flag=True, help="Stop after the plan: nothing is removed.")
+@click.option("--again", is_flag=True, help="Run a batch again that was completed before.")
+@batch_options
+@guard_options
+@removal_options
+@result_options
+def deregister(
+    call: Call,
+    batch: str | None,
+    plan_file: Path | None,
+    junit: Path | None,
+    again: bool,
+    **given: Any,
+) -> int:
+    """Remove the devices of a batch from Windows Autopilot.
+
+    BATCH is a CSV, XLSX, JSON or JSON Lines file, or - for standard input. It is validated,
+    planned and confirmed before anything is removed; afterwards it is verified.
+
+    \b
+    Example:
+      partner-tools deregister retired.csv --via partner-center \\
+          --customer contoso.onmicrosoft.com --dry-run
+    """
+    said = {
+        name: given.pop(name) for name in ("via", "customer", "batch_id", "reason", "reference")
+    }
+    wishes = Wishes(**given)
+    if wishes.require_intune_clear and not wishes.snapshot:
+        raise click.UsageError("--require-intune-clear needs the snapshot: leave out --no-snapshot")
+    if plan_file is not None:
+        if batch is not None or any(value is not None for value in said.values()):
+            raise click.UsageError("--plan says everything: give neither a batch nor its options")
+        return deregister_plan(call, plan_file, wishes, junit=junit, again=again)
+    if batch is None:
+        raise click.UsageError("name a batch, or a plan with --plan")
+    return deregister_batch(call, batch, wishes, junit=junit, again=again, **said)
+
+
+def deregister_batch(
+    call: Call,
+    path: str,
+    wishes: Wishes,
+    *,
+    via: str | None,
+    customer: str | None,
+    junit: Path | None,
+    plan_to: Path | None = None,
+    again: bool = False,
+    **said: Any,
+) -> int:
+    """Take a batch from its file to its result; the exit code.
+
+    With `plan_to` or a dry run it ends with the plan.
+    """
+    batch = load_batch(call.common, path, via=via, customer=customer, **said)
+    with opened(call) as workspace:
+        onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
+        result = workspace.deregister(
+            batch,
+            via=via,
+            customer=customer,
+            wishes=wishes,
+            confirm=onlooker.ask,
+            again=again,
+            save_as=plan_to,
+            onlooker=onlooker,
+        )
+    return conclude(call, result, saved=plan_to)
+
+
+def deregister_plan(
+    call: Call, path: Path, wishes: Wishes, *, junit: Path | None, again: bool
+) -> int:
+    """Execute a plan that somebody reviewed; the exit code. A dry run shows it only."""
+    with opened(call) as workspace:
+        onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
+        result = workspace.deregister_plan(
+            path,
+            wishes=wishes,
+            confirm=onlooker.ask,
+            again=again,
+            onlooker=onlooker,
+        )
+    return conclude(call, result)

@@ -1,0 +1,107 @@
+"""`doctor`: checks access step by step, and says what to fix next."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+
+import click
+
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.console import clean, fitted, print_json, print_line, say, styled
+from partner_tools.cli.options import customer_option, output_options
+from partner_tools.cli.signals import heeding
+from partner_tools.cli.wiring import load_config
+from partner_tools.errors import PartnerToolsError
+from partner_tools.model import PARTNER_CHANNELS, ChannelName
+from partner_tools.workspace.diagnostics import Finding, examine
+
+WHO_MAY = (
+    "Partner Center's API is for direct-bill partners and indirect providers. An indirect "
+    "reseller may not use it: upload and remove devices in Partner Center's pages, or ask your "
+    "indirect provider to run this tool."
+)
+WHICH_OEM = (
+    "The OEM Direct API is for OEMs that Microsoft calls eligible, in practice those of the "
+    "highest volume; the others remove devices through Partner Center."
+)
+"""https://learn.microsoft.com/autopilot/registration-auth (read 2026-11)."""
+
+
+@command("doctor")
+@click.option(
+    "--via",
+    type=click.Choice([name.value for name in PARTNER_CHANNELS]),
+    help="Channel to check. [default: the profile's, else partner-center]",
+)
+@customer_option("Also check access to this customer.")
+@output_options
+def doctor(call: Call, via: str | None, customer: str | None) -> int:
+    """Check configuration, ledger, sign-in and access, and say the one next step.
+
+    \b
+    Example:
+      partner-tools doctor --customer contoso.onmicrosoft.com
+    """
+    findings: list[Finding] = []
+    with heeding(stop := call.stop_sign()):
+        for finding in examine(
+            config=call.common.config,
+            profile=call.common.profile,
+            ledger=call.common.ledger,
+            via=via,
+            customer=customer,
+            stop=stop,
+        ):
+            findings.append(finding)
+            if call.output == "text":
+                _print(finding)
+            elif call.output == "jsonl":
+                print_line(_document(finding))
+    failed = [finding for finding in findings if not finding.good]
+    via = via or _channel_of_profile(call)
+    who_may = WHICH_OEM if via == ChannelName.OEM_DIRECT else WHO_MAY
+    if call.output == "json":
+        checks = [_document(each) for each in findings]
+        print_json({"schemaVersion": "1", "good": not failed, "note": who_may, "checks": checks})
+    elif call.output == "text" and not failed:
+        click.echo(styled("Everything is in order.", "green"))
+        say(who_may, indent=0)
+        click.echo(f"next: {_next(call, via, customer)}")
+    return failed[0].exit_code if failed else 0
+
+
+def _channel_of_profile(call: Call) -> str | None:
+    """The channel that the profile names, where there is one that can be read."""
+    with suppress(PartnerToolsError):
+        return load_config(call.common).text("via")
+    return None
+
+
+def _next(call: Call, via: str | None, customer: str | None) -> str:
+    """The command that a person who just got access tries first."""
+    if via == ChannelName.OEM_DIRECT:
+        return call.again("deregister", "repairs.csv", "--via", "oem-direct", "--dry-run")
+    if customer is None:
+        return call.again("doctor", "--customer", "contoso.onmicrosoft.com")
+    words = ("--via", "partner-center", "--customer", customer, "--dry-run")
+    return call.again("deregister", "retired.csv", *words)
+
+
+def _document(finding: Finding) -> dict[str, str | bool]:
+    return {
+        "name": finding.name,
+        "good": finding.good,
+        "warning": finding.warning,
+        "message": finding.message,
+        "remedy": finding.remedy,
+    }
+
+
+def _print(finding: Finding) -> None:
+    mark = styled("ok  ", "green") if finding.good else styled("FAIL", "red")
+    mark = styled("warn", "yellow") if finding.warning else mark
+    lines = fitted(clean(f"      {finding.name}: {finding.message}"), sys.stdout)
+    click.echo(f"{mark}  {lines.lstrip()}")
+    if finding.remedy:
+        say(f"      next: {finding.remedy}")

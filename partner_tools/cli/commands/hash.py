@@ -1,0 +1,187 @@
+"""`hash`: decodes 4K hardware hashes, and checks them against the columns beside them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from partner_tools.cli import completers
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.batch_input import open_batch, sentence, show_problems
+from partner_tools.cli.console import (
+    clean,
+    counted,
+    print_document,
+    print_json,
+    print_line,
+    say,
+    tell,
+)
+from partner_tools.cli.help_pages import Whole
+from partner_tools.cli.options import OutputFile, output_options
+from partner_tools.cli.shell import pasteable
+from partner_tools.errors import InputError
+from partner_tools.model import Severity
+from partner_tools.result import problem_document
+
+if TYPE_CHECKING:
+    from partner_tools.intake.hardware_hash import HardwareHash
+    from partner_tools.workspace.hashes import HashCheck
+
+TEXT_LIMIT_BYTES = 1 << 20
+"""A file of this size holds some 250 hashes; whole fleets are for `hash check`."""
+
+
+@click.group("hash", cls=Whole)
+def hash_() -> None:
+    """Decode and check 4K hardware hashes. Offline.
+
+    \b
+    Example:
+      partner-tools hash decode hash.txt
+    """
+
+
+@command("decode")
+@click.argument("file", metavar="FILE", shell_complete=completers.files)
+@output_options
+def decode(call: Call, file: str) -> int:
+    """Show what a hardware hash says of its machine: FILE holds one a line, - is standard input.
+
+    A hash identifies a machine for life: keep files with hashes private.
+
+    \b
+    Example:
+      partner-tools hash decode hash.txt --output json
+    """
+    from partner_tools.intake.hardware_hash import describe, lines
+
+    texts = _texts(file)
+    if call.output == "json" and len(texts) > 1:
+        raise click.UsageError(
+            f"{file!r} holds {len(texts)} hashes, and --output json prints one document; "
+            "--output jsonl prints a line for each"
+        )
+    for number, (row, text) in enumerate(texts, 1):
+        machine = _decoded(file, row, text)
+        if call.output != "text":
+            print_document(call.output, describe(machine))
+        else:
+            if number > 1:
+                click.echo()
+            for line in lines(machine):
+                click.echo(clean(line))
+    return 0
+
+
+@command("check")
+@click.argument("batch", metavar="BATCH", shell_complete=completers.files)
+@click.option(
+    "--repaired",
+    type=OutputFile(),
+    help="Write a copy in which damaged hashes that can be made whole are repaired.",
+)
+@output_options
+def check(call: Call, batch: str, repaired: Path | None) -> int:
+    """Check the hardware hashes of a batch against the columns beside them.
+
+    Compares serial number, maker, model and product key id, names the BIOS fields that Autopilot
+    needs and a hash lacks, and explains damaged padding. Exits with 3 when there is an error.
+
+    \b
+    Example:
+      partner-tools hash check returned.csv --repaired whole.csv
+    """
+    from partner_tools.workspace.hashes import check_hashes
+
+    try:
+        found = check_hashes(open_batch(batch))
+    except InputError as error:
+        show_problems([each for each in error.problems if each.severity is Severity.ERROR])
+        raise
+    _print_problems(call.output, found)
+    if repaired is not None:
+        from partner_tools.private_file import write_private
+
+        write_private(repaired, found.whole)
+        hashes = "hash" if found.repaired == 1 else "hashes"
+        tell(f"{found.repaired} {hashes} repaired in {repaired}")
+    return found.exit_code
+
+
+for _command in (decode, check):
+    hash_.add_command(_command)
+
+
+def _print_problems(output: str, found: HashCheck) -> None:
+    if output == "json":
+        from partner_tools.intake.batch import validation_document
+
+        print_json(validation_document(found.problems, found.devices))
+    for problem in found.problems if output != "json" else ():
+        if output == "jsonl":
+            print_line(problem_document(problem))
+        else:
+            say(sentence(problem))
+    if output == "text":
+        errors = sum(problem.severity is Severity.ERROR for problem in found.problems)
+        warnings = len(found.problems) - errors
+        numbers = {"device": found.devices, "error": errors, "warning": warnings}
+        click.echo(", ".join(counted(number, noun) for noun, number in numbers.items()))
+
+
+def _decoded(file: str, line: int, text: str) -> HardwareHash:
+    """The machine of a hash. Raises InputError that says in which line it stands."""
+    from partner_tools.intake.hardware_hash import decode as read
+
+    place = f"standard input:{line}" if file == "-" else f"{file}:{line}"
+    if any(separator in text for separator in ",;\t"):
+        raise InputError(
+            f"{place} is a row of a table, and no hash alone",
+            rule="hash-table",
+            remedy=f"`{pasteable('partner-tools', 'hash', 'check', file)}` reads whole batches",
+        )
+    try:
+        return read(text)
+    except InputError as error:
+        raise InputError(f"{place}: {error}", rule=error.rule, remedy=error.remedy) from error
+
+
+def _texts(file: str) -> list[tuple[int, str]]:
+    """The hashes of a file with their lines, from 1. Raises InputError where there is none."""
+    content = _read(file)
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    lines = content.decode(encoding, "replace").splitlines()
+    found = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise InputError(
+            f"{file!r} holds no hash",
+            rule="hash-empty",
+            remedy="name a file with one hash a line",
+        )
+    return found
+
+
+def _read(file: str) -> bytes:
+    try:
+        if file == "-":
+            content = sys.stdin.buffer.read(TEXT_LIMIT_BYTES + 1)
+        else:
+            with Path(file).open("rb") as stream:
+                content = stream.read(TEXT_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise InputError(
+            f"{file!r} cannot be read: {error.strerror or error}",
+            rule="unreadable-file",
+            remedy="check the path and your permission to read it",
+        ) from error
+    if len(content) > TEXT_LIMIT_BYTES:
+        raise InputError(
+            f"{file!r} is larger than {TEXT_LIMIT_BYTES} bytes",
+            rule="file-too-large",
+            remedy="`hash check` reads whole batches",
+        )
+    return content

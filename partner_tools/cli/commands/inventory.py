@@ -1,0 +1,150 @@
+"""`inventory`: every device of a customer that Partner Center shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.console import counted, print_json, print_line, print_table, tell
+from partner_tools.cli.options import Moment, OutputFile, customer_option, output_options
+from partner_tools.cli.reporter import Showing
+from partner_tools.cli.wiring import opened
+from partner_tools.estate_filter import EstateFilter, narrowed
+from partner_tools.json_forms import found_document, target_document
+
+if TYPE_CHECKING:
+    from partner_tools.model import Estate, Registration
+
+COLUMNS = (
+    "serialNumber",
+    "manufacturer",
+    "model",
+    "productKeyId",
+    "batchId",
+    "deviceId",
+    "uploadedAt",
+    "allowedOperations",
+)
+
+
+@command("inventory")
+@customer_option("Customer: tenant id or default domain.")
+@click.option(
+    "-o",
+    "file",
+    type=OutputFile(),
+    help="Write a CSV file instead of printing.",
+)
+@click.option("--serial", multiple=True, help="Only this serial number; may be repeated.")
+@click.option("--batch", help="Only devices of this batch of Partner Center.")
+@click.option("--model", help="Only models in which this stands, whatever the case.")
+@click.option("--manufacturer", help="Only makers in which this stands, whatever the case.")
+@click.option("--uploaded-since", type=Moment(), help="Only devices uploaded since (UTC).")
+@click.option("--uploaded-until", type=Moment(), help="Only devices uploaded before (UTC).")
+@click.option(
+    "--removable/--not-removable",
+    default=None,
+    help="Only devices that Partner Center lets you remove, or only the others.",
+)
+@output_options
+def inventory(call: Call, customer: str | None, file: Path | None, **filters: Any) -> int:
+    """List every device of a customer that Partner Center shows: all batches, all pages.
+
+    Devices that the customer or another partner registered are not shown by Partner Center.
+
+    \b
+    Example:
+      partner-tools inventory --customer contoso.onmicrosoft.com -o contoso.csv
+      partner-tools inventory --customer contoso.onmicrosoft.com --model latitude
+    """
+    if file is not None and call.output != "text":
+        raise click.UsageError(
+            "-o writes CSV, --output says what is printed; leave one of them out"
+        )
+    with opened(call) as workspace:
+        showing = Showing(call=call, ledger=workspace.ledger)
+        estate = workspace.inventory(customer, onlooker=showing)
+        showing.still()
+    whole = len(estate.registrations)
+    if not whole:
+        tell("Partner Center shows no device of this customer")
+    batches = {each.target.batch_id for each in estate.registrations}
+    estate = narrowed(estate, EstateFilter(**filters))
+    left = len(estate.registrations)
+    if left < whole:
+        hint = "" if left else f"; {_other_filter(filters['batch'], batches)}"
+        tell(f"{left} of {counted(whole, 'device')}{hint}")
+    if file is not None:
+        from partner_tools.private_file import write_private
+
+        write_private(file, _csv(estate).encode("utf-8-sig"))
+        tell(f"{counted(left, 'device')} written to {file}")
+    else:
+        _print(call.output, estate)
+    return 0
+
+
+def _other_filter(batch: str | None, batches: Iterable[str]) -> str:
+    """What to do where the filters left no device."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(batch, batches, n=1) if batch and batch not in batches else []
+    return f"did you mean the batch {near[0]!r}?" if near else "leave out a filter"
+
+
+def _print(output: str, estate: Estate) -> None:
+    rows = [_row(found) for found in estate.registrations]
+    if output == "json":
+        customer = estate.customer
+        print_json(
+            {
+                "schemaVersion": "1",
+                "customer": {
+                    "tenantId": customer.tenant_id,
+                    "domain": customer.domain,
+                    "name": customer.name,
+                },
+                "observedAt": estate.observed_at.isoformat(),
+                "devices": rows,
+            }
+        )
+    elif output == "jsonl":
+        for row in rows:
+            print_line(row)
+    elif rows:
+        print_table(
+            ("serial number", "maker", "model", "batch", "uploaded"),
+            [
+                (
+                    row.get("serialNumber") or row.get("productKeyId") or row["deviceId"],
+                    row.get("manufacturer"),
+                    row.get("model"),
+                    row["batchId"],
+                    str(row.get("uploadedAt") or "")[:10],
+                )
+                for row in rows
+            ],
+        )
+
+
+def _row(found: Registration) -> dict[str, Any]:
+    return {**found_document(found), **target_document(found.target)}
+
+
+def _csv(estate: Estate) -> str:
+    """The inventory as CSV in which no cell is a formula."""
+    from partner_tools.report.tables import inert
+
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for found in estate.registrations:
+        row = {**_row(found), "allowedOperations": " ".join(found.allowed_operations or ())}
+        writer.writerow([inert(str(row.get(name) or "")) for name in COLUMNS])
+    return text.getvalue()

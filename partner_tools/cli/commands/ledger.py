@@ -1,0 +1,267 @@
+"""`ledger`: proves that the record is whole, exports it, purges it, moves it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+
+import click
+
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.console import clean, counted, print_document, say, tell, without_password
+from partner_tools.cli.help_pages import Whole
+from partner_tools.cli.options import LedgerAddress, Moment, customer_option, output_options
+from partner_tools.cli.signals import agree
+from partner_tools.cli.signing_key import default_key_file, require_terminal, unlock_key
+from partner_tools.cli.wiring import ledger_url, load_config, open_ledger
+from partner_tools.ed25519 import is_public
+from partner_tools.errors import InputError, LedgerError
+from partner_tools.workspace.approvals import approval_rule
+from partner_tools.workspace.audit_export import (
+    FORMS,
+    check_export,
+    lines_of,
+    sign_export,
+    write_export,
+)
+from partner_tools.workspace.environment import now
+
+
+@click.group("ledger", cls=Whole)
+def ledger() -> None:
+    """Prove, export, purge and move the durable record.
+
+    \b
+    Example:
+      partner-tools ledger verify
+    """
+
+
+@command("verify")
+@click.option("--head", "expected", help="The head digest that an earlier export or verify gave.")
+@click.option(
+    "--export",
+    "exported",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Check this exported file instead, with the signatures beside it; needs no ledger.",
+)
+@click.option(
+    "--signed-by", metavar="KEY", multiple=True, help="Public key whose signature counts."
+)
+@output_options
+def verify(
+    call: Call, expected: str | None, exported: Path | None, signed_by: tuple[str, ...]
+) -> int:
+    """Prove that the hash chain of every run is whole. Exits with 6 when it is not.
+
+    With --export it proves the same of an exported audit trail, and that somebody signed it: one
+    of --signed-by, or else an approver of the profile.
+
+    The chain alone cannot show that the end of a run was cut off: keep the head digest that this
+    prints elsewhere, and pass it with --head the next time.
+
+    \b
+    Example:
+      partner-tools ledger verify --head sha256:…
+    """
+    if unlike := next((key for key in signed_by if not is_public(key)), None):
+        raise click.UsageError(
+            f"--signed-by takes a public key as `approve --init` prints it, not {unlike!r}"
+        )
+    if exported is not None:
+        return verify_export(call, exported, signed_by)
+    config = load_config(call.common)
+    with open_ledger(call.common, config) as record:
+        findings = record.verify(expected)
+        head, runs = record.head(), len(record.heads())
+    if call.output != "text":
+        told = [
+            {"rule": each.rule, "message": each.message, "run": each.run, "event": each.n}
+            for each in findings
+        ]
+        whole = {"schemaVersion": "1", "whole": not findings, "head": head}
+        print_document(call.output, {**whole, "findings": told})
+    else:
+        for each in findings:
+            say(f"{each.run or 'ledger'}: {each.message}")
+        say(f"{'whole' if not findings else 'NOT whole'}, {counted(runs, 'run')}, head {head}")
+        if not runs:
+            where = without_password(ledger_url(call.common, config))
+            tell(f"{where} is empty: there is nothing to prove; --ledger names another ledger")
+    return LedgerError.exit_code if findings else 0
+
+
+@command("export")
+@click.option("--run", help="Only this run.")
+@customer_option("Only this customer: tenant id or domain.")
+@click.option("--since", type=Moment(), help="Only events since then (UTC).")
+@click.option("--until", type=Moment(), help="Only events before then (UTC).")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    default="jsonl",
+    show_default=True,
+    help="Form of the events.",
+)
+@click.option(
+    "-o",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it into this file, private to you, instead of printing it.",
+)
+@click.option("--sign", is_flag=True, help="Sign the file with the key of `approve --init`.")
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of your signing key. [default: in the user's data folder]",
+)
+def export(
+    call: Call,
+    file: Path | None,
+    sign: bool,
+    key_file: Path | None,
+    run: str | None,
+    customer: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    form: str,
+) -> int:
+    """Print the audit trail: who, when, what, with correlation ids.
+
+    \b
+    Example:
+      partner-tools ledger export --customer contoso.com -o audit.jsonl
+    """
+    if sign and file is None:
+        raise click.UsageError("--sign needs a file to sign: name one with -o")
+    from partner_tools.runs.known_customers import tenant_of
+
+    config = load_config(call.common)
+    key = unlock_key(key_file or default_key_file(), config) if sign else None
+    with open_ledger(call.common, config) as record:
+        events = record.export(
+            run=None if run is None else record.run(run).run,
+            customer=None if customer is None else tenant_of(record, customer),
+            since=since,
+            until=until,
+        )
+        first = next(events, None)
+        found = () if first is None else chain((first,), events)
+        if file is not None:
+            write_export(found, form, file)
+            tell(f"written to {file}")
+        else:
+            for line in lines_of(found, form):
+                click.echo(line, nl=False)
+        if first is None:
+            tell("no event is like that; `partner-tools runs` lists the runs that there are")
+        tell(f"head {record.head()}")
+    if key is not None and file is not None:
+        tell(f"signed: {sign_export(file, key)}")
+    return 0
+
+
+@command("purge")
+@click.option("--before", type=Moment(), required=True, help="Runs that ended before then (UTC).")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(call: Call, before: datetime, yes: bool) -> int:
+    """Replace the payloads of old runs by their digests; the chains still verify.
+
+    \b
+    Example:
+      partner-tools ledger purge --before 2026-01-01 --yes
+    """
+    if not yes:
+        require_terminal("old payloads would be purged for good", "pass --yes to confirm")
+        agree(f"Purge runs that ended before {before:%Y-%m-%d}?", "nothing was purged")
+    with open_ledger(call.common, load_config(call.common)) as record:
+        count = record.purge(before, now())
+    click.echo(f"{counted(count, 'run')} purged")
+    return 0
+
+
+@command("migrate")
+@click.argument("target", metavar="URL", type=LedgerAddress())
+def migrate(call: Call, target: str) -> int:
+    """Copy the ledger into another, empty one: SQLite to PostgreSQL or back.
+
+    \b
+    Example:
+      partner-tools ledger migrate postgresql+psycopg://ledger@db/partner_tools
+    """
+    from partner_tools.ledger import Ledger, sqlite_url
+
+    url = target if "://" in target else sqlite_url(Path(target).absolute())
+    config = load_config(call.common)
+    with open_ledger(call.common, config) as source, Ledger.open(url) as copy:
+        source.copy_to(copy)
+        if source.head() != copy.head():
+            raise InputError(
+                "the copy has another head than the original",
+                rule="migrate",
+                remedy="nothing else may write while a ledger is copied; copy it again",
+            )
+        click.echo(f"copied, head {copy.head()}")
+        tell("next: name the copy with --ledger, PARTNER_TOOLS_LEDGER or `ledger` in the profile")
+    return 0
+
+
+@command("roles")
+@click.option(
+    "--bind",
+    multiple=True,
+    metavar="LOGIN=DEPOT",
+    help="Let a login see this depot only; repeat it for several.",
+)
+@click.option("--unbind", multiple=True, metavar="LOGIN", help="Let a login see all depots again.")
+def roles(call: Call, bind: tuple[str, ...], unbind: tuple[str, ...]) -> None:
+    """Set up the fleet's queue and roles in PostgreSQL, and which login sees which depot.
+
+    For the owner of the database. It may be repeated, and has to be after a role was made by hand.
+
+    \b
+    Example:
+      partner-tools ledger roles --bind leipzig_station=leipzig
+    """
+    bindings: dict[str, list[str]] = {login: [] for login in unbind}
+    for pair in bind:
+        login, _, depot = pair.partition("=")
+        if not (login and depot):
+            raise click.UsageError(f"--bind takes LOGIN=DEPOT, not {pair!r}")
+        bindings.setdefault(login, []).append(depot)
+    with open_ledger(call.common, load_config(call.common)) as record:
+        from partner_tools.fleet.submission import set_up
+
+        bound, strangers = set_up(record, bindings), record.bound_strangers()
+    for login, depot in bound:
+        click.echo(f"{clean(login)} sees {clean(depot)}")
+    for login in strangers:
+        tell(f"note: the server has no login {login}: misspelt, or not made yet")
+    tell("grant partner_tools_submit, partner_tools_worker or partner_tools_auditor to each login")
+
+
+for _command in (verify, export, purge, migrate, roles):
+    ledger.add_command(_command)
+
+
+def verify_export(call: Call, file: Path, signed_by: tuple[str, ...]) -> int:
+    """Check an exported file and its signatures; the exit code."""
+    rule = approval_rule(load_config(call.common))
+    trusted = {key: key for key in signed_by} or {each.key: each.name for each in rule.approvers}
+    found = check_export(file, trusted, has_to_be_signed=bool(signed_by))
+    if call.output != "text":
+        print_document(call.output, found.document)
+        return found.exit_code
+    for each in found.findings:
+        say(each)
+    if found.findings and not trusted:
+        tell("next: name the signer's public key with --signed-by, or in approval.approvers")
+    by = (
+        f"signed by {', '.join(found.signed_by)}" if found.signed_by else "no signature was checked"
+    )
+    whole = "NOT whole" if found.findings else "whole"
+    say(f"{whole}, {counted(found.events, 'event')}, {by}")
+    return found.exit_code

@@ -1,0 +1,39 @@
+"""`plan`: reads only; writes what a run would do, for a person to review."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from partner_tools.cli import completers
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.commands.deregister import deregister_batch
+from partner_tools.cli.options import OutputFile, batch_options, result_options
+from partner_tools.workspace.conduct import Wishes
+
+
+@command("plan")
+@click.argument("batch", metavar="BATCH", shell_complete=completers.files)
+@click.option(
+    "-o",
+    "plan_to",
+    type=OutputFile(),
+    required=True,
+    help="Where to write the plan.",
+)
+@batch_options
+@result_options
+def plan(call: Call, batch: str, plan_to: Path, junit: Path | None, **said: Any) -> int:
+    """Plan the removal of a batch: reads only, removes nothing.
+
+    The plan names what will be removed, what will not and why. It is sealed by its digest and
+    executed with `deregister --plan`.
+
+    \b
+    Example:
+      partner-tools plan retired.csv --via partner-center \\
+          --customer contoso.onmicrosoft.com -o plan.json
+    """
+    return deregister_batch(call, batch, Wishes(dry_run=True), junit=junit, plan_to=plan_to, **said)

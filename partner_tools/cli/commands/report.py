@@ -1,0 +1,86 @@
+"""`report`: one handoff per customer of a run, in every format."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from partner_tools.cli import completers
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.console import tell
+from partner_tools.cli.options import FORMAT_CHOICES, Moment, customer_option
+from partner_tools.cli.wiring import opened
+
+
+@command("report")
+@click.argument("run", metavar="[RUN]", required=False, shell_complete=completers.runs)
+@click.option(
+    "-o",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for the files.",
+)
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FORMAT_CHOICES),
+    multiple=True,
+    help="Format; may be repeated. [default: all]",
+)
+@click.option(
+    "--summary",
+    is_flag=True,
+    help="Write a page over many runs instead, with charts, for your own use.",
+)
+@click.option("--since", type=Moment(), help="With --summary: only runs that began since (UTC).")
+@click.option("--until", type=Moment(), help="With --summary: only runs that began before (UTC).")
+@customer_option("With --summary: only this customer, by tenant id or domain.")
+def report(
+    call: Call, run: str | None, folder: Path, formats: tuple[str, ...], **summary: Any
+) -> int:
+    """Write one handoff per customer: what was done, and what is still the customer's to do.
+
+    Without evidence from the customer's tenant every step there is shown as not verified.
+
+    \b
+    Example:
+      partner-tools report 20260417-101530-4f2a9c -o handoff \\
+          --format html --format xlsx
+      partner-tools report --summary -o summary --since 2026-01-01
+    """
+    if summary["summary"] == (run is not None):
+        raise click.UsageError("name a run, or many with --summary")
+    if run is None:
+        return _summarize(call, folder, **summary)
+    if summary["since"] or summary["until"] or summary["customer"]:
+        raise click.UsageError("--since, --until and --customer go with --summary")
+    with opened(call) as workspace:
+        paths = workspace.report(run, folder, formats)
+    tell(f"files of the handoff in {folder}: {len(paths)}")
+    for path in paths:
+        click.echo(path)
+    return 0
+
+
+def _summarize(
+    call: Call,
+    folder: Path,
+    *,
+    summary: bool,
+    since: datetime | None,
+    until: datetime | None,
+    customer: str | None,
+) -> int:
+    with opened(call) as workspace:
+        path = workspace.summary(
+            folder,
+            since=since,
+            until=until,
+            customer=customer,
+        )
+    click.echo(path)
+    return 0

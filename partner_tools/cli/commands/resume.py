@@ -1,0 +1,40 @@
+"""`resume`: finishes an interrupted run, and never repeats what is settled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from partner_tools.cli import completers
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.options import guard_options, result_options
+from partner_tools.cli.prompts import conclude
+from partner_tools.cli.reporter import Showing
+from partner_tools.cli.wiring import opened
+
+
+@command("resume")
+@click.argument("run", metavar="RUN", shell_complete=completers.runs)
+@guard_options
+@result_options
+def resume(call: Call, run: str, yes: bool, max_devices: int | None, junit: Path | None) -> int:
+    """Finish an interrupted run.
+
+    Devices in doubt are looked for first; what is settled is never repeated. A run that ended
+    while it was planned is planned again. A finished run prints its result.
+
+    \b
+    Example:
+      partner-tools resume 20260417-101530-4f2a9c
+    """
+    with opened(call) as workspace:
+        onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
+        result = workspace.resume(
+            run,
+            yes=yes,
+            max_devices=max_devices,
+            confirm=onlooker.ask,
+            onlooker=onlooker,
+        )
+    return conclude(call, result)

@@ -1,0 +1,85 @@
+"""`sandbox`: the services as they behave, on loopback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.console import print_line, tell
+from partner_tools.cli.shell import assigned, pasteable
+from partner_tools.cli.wiring import load_config
+from partner_tools.errors import InputError
+
+if TYPE_CHECKING:
+    from partner_tools.clients.oem_profile import Profile
+    from partner_tools.config import Config
+
+
+@command("sandbox")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65500),
+    default=0,
+    metavar="PORT",
+    help="First port; 0: any free.",
+)
+@click.option(
+    "--seed",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Customers and devices (JSON). [default: a shipped sample]",
+)
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Latency, hidden limits and faults (JSON). [default: none]",
+)
+def sandbox(call: Call, port: int, seed: Path | None, faults: Path | None) -> None:
+    """Serve the services on loopback, with seeded devices and injectable faults.
+
+    The first line on stdout is JSON with the URLs, the CA file and tokens. Ends with Ctrl-C.
+    OEM Direct speaks the wire profile that PARTNER_TOOLS_OEM_PROFILE names, if any.
+
+    \b
+    Example:
+      partner-tools sandbox --faults slow.json
+    """
+    config = load_config(call.common)
+    spoken = [] if config.path("oem", "profile") is None else [_wire_profile(config)]
+    load_sandbox().serve(seed, faults, port, _announce, *spoken)
+
+
+def _announce(told: Mapping[str, Any]) -> None:
+    """Print the line for programs; to somebody who looks at it also what to do with it."""
+    print_line(told)
+    if not sys.stdout.isatty():
+        return
+    tell("\nserving until Ctrl-C. In another shell, these let the commands come here:")
+    for name, text in told["environment"].items():
+        tell(f"  {assigned(name, text)}")
+    customers = [kind.partition(":")[2] for kind in told["tokens"] if ":" in kind]
+    for customer in customers[:1]:
+        tell(f"then: {pasteable('partner-tools', 'inventory', '--customer', customer)}")
+
+
+def _wire_profile(config: Config) -> Profile:
+    from partner_tools.workspace.oem import read_wire_profile
+
+    return read_wire_profile(config)
+
+
+def load_sandbox() -> Any:
+    """The sandbox package. Raises InputError where its extra is not installed."""
+    try:
+        from partner_tools import sandbox
+    except ImportError as error:
+        raise InputError(
+            f"the sandbox is not installed ({error.name} is missing)",
+            rule="extra-missing",
+            remedy="install it with: pip install 'partner-tools[sandbox]'",
+        ) from error
+    return sandbox

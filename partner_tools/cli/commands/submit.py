@@ -1,0 +1,120 @@
+"""`submit`: hands a batch to the fleet."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from partner_tools.cli import completers
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.batch_input import load_batch
+from partner_tools.cli.console import counted, print_document, tell
+from partner_tools.cli.options import (
+    Moment,
+    batch_options,
+    guard_options,
+    output_options,
+)
+from partner_tools.cli.signals import asking
+from partner_tools.cli.wiring import opened
+from partner_tools.errors import GuardError
+from partner_tools.workspace.conduct import Wishes
+
+if TYPE_CHECKING:
+    from partner_tools.model import Batch, ChannelName
+
+
+@command("submit")
+@click.argument("batch", metavar="BATCH", shell_complete=completers.files)
+@batch_options
+@guard_options
+@click.option(
+    "--priority",
+    type=click.IntRange(-10, 10),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="More urgent is higher: it goes first, and each step doubles its share of the rate.",
+)
+@click.option(
+    "--not-before",
+    type=Moment(),
+    help="Begin then (UTC) at the earliest.",
+)
+@click.option("--depot", help="Who hands it in. [default: fleet.depot of the profile]")
+@click.option(
+    "--settle",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Look so long until nothing removed is listed any more.",
+)
+@click.option("--again", is_flag=True, help="Submit a batch again that was submitted before.")
+@output_options
+def submit(
+    call: Call,
+    batch: str,
+    yes: bool,
+    max_devices: int | None,
+    settle: float,
+    priority: int,
+    not_before: datetime | None,
+    depot: str | None,
+    again: bool,
+    **said: Any,
+) -> int:
+    """Queue a batch for the workers on the shared ledger, and print its run.
+
+    It is validated and stored with its job in one transaction. The same batch again prints the
+    run that it has; its id with another content is refused.
+
+    \b
+    Example:
+      partner-tools submit returns.csv --via oem-direct --batch-id RMA-17 \\
+          --yes --priority 5
+    """
+    loaded = load_batch(call.common, batch, **said)
+    with opened(call) as workspace:
+        from partner_tools.fleet.submission import DEFAULT_DEPOT, Handing, document, hand_in
+
+        submitted = hand_in(
+            workspace,
+            loaded,
+            via=said["via"],
+            customer=said["customer"],
+            wishes=Wishes(yes=yes, max_devices=max_devices, settle=settle),
+            handing=Handing(
+                depot=depot or workspace.config.text("fleet", "depot") or DEFAULT_DEPOT,
+                priority=priority,
+                not_before=not_before,
+                again=again,
+            ),
+            confirm=_ask,
+        )
+    told = document(submitted)
+    if call.output == "text":
+        click.echo(submitted.run.run)
+        if not submitted.new:
+            tell(f"it was submitted before, and is {told['state']}; --again insists")
+    else:
+        print_document(call.output, told)
+    return 0
+
+
+def _ask(batch: Batch, channel: ChannelName) -> bool:
+    """Have a person confirm what workers will do. Raises GuardError where nobody can."""
+    devices = counted(len(batch.devices), "device")
+    if not sys.stdin.isatty():
+        raise GuardError(
+            f"{devices} would be removed by workers and nobody can be asked",
+            rule="not-confirmed",
+            remedy="pass --yes to confirm, or look at `partner-tools plan` first",
+        )
+    with asking():
+        return click.confirm(
+            f"Workers will remove up to {devices} through {channel}. Submit?", err=True
+        )

@@ -1,0 +1,66 @@
+"""`validate`: every problem of every file, offline."""
+
+from __future__ import annotations
+
+import click
+
+from partner_tools.cli import completers
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.batch_input import open_batch, sentence
+from partner_tools.cli.console import counted, print_json, print_line, say
+from partner_tools.cli.options import customer_option, output_options
+from partner_tools.cli.wiring import load_config
+from partner_tools.model import PARTNER_CHANNELS, Problem, Severity
+from partner_tools.workspace import batches as batches_
+
+
+@command("validate", logs=False)
+@click.argument(
+    "batches", nargs=-1, required=True, metavar="BATCH...", shell_complete=completers.files
+)
+@click.option(
+    "--via",
+    type=click.Choice([name.value for name in PARTNER_CHANNELS]),
+    help="Check what this channel needs besides.",
+)
+@customer_option("Customer where the files name none.")
+@output_options
+def validate(call: Call, batches: tuple[str, ...], via: str | None, customer: str | None) -> int:
+    """Check batches against the schemas and the field rules; nothing is sent.
+
+    Every problem of every file is listed at once, with its line, its column and what to do.
+    Exits with 3 when there is an error, with 8 when a tenant is given on OEM Direct.
+
+    \b
+    Example:
+      partner-tools validate retired.csv repairs.xlsx
+    """
+    seen = batches_.validate(
+        *map(open_batch, batches),
+        via=via,
+        customer=customer,
+        default_via=None if via else load_config(call.common).text("via"),
+        found=lambda problem: _show(call.output, problem),
+    )
+    _conclude(call.output, seen.devices, list(seen.problems))
+    return seen.exit_code
+
+
+def _show(output: str, problem: Problem) -> None:
+    if output == "text":
+        say(sentence(problem))
+    elif output == "jsonl":
+        from partner_tools.result import problem_document
+
+        print_line(problem_document(problem))
+
+
+def _conclude(output: str, devices: int, problems: list[Problem]) -> None:
+    errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    if output == "json":
+        from partner_tools.intake.batch import validation_document
+
+        print_json(validation_document(problems, devices))
+    elif output == "text":
+        numbers = {"device": devices, "error": errors, "warning": len(problems) - errors}
+        click.echo(", ".join(counted(number, noun) for noun, number in numbers.items()))

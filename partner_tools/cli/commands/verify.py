@@ -1,0 +1,106 @@
+"""`verify`: asks the services again what is still there, and keeps what they say."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from partner_tools.cli import completers
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.console import tell
+from partner_tools.cli.options import Moment, customer_option, result_options
+from partner_tools.model import GONE
+from partner_tools.result import still_listed
+
+if TYPE_CHECKING:
+    from partner_tools.workspace.verification import Verification
+
+
+@command("verify")
+@click.argument("run", metavar="[RUN]", required=False, shell_complete=completers.runs)
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Look so long until nothing removed is listed any more.",
+)
+@click.option(
+    "--graph",
+    is_flag=True,
+    help="Also look into the customer's tenant: Autopilot, Intune, Entra ID, stored keys.",
+)
+@click.option(
+    "--outstanding",
+    is_flag=True,
+    help="Look again at every run with something open, and list the customers to chase.",
+)
+@click.option(
+    "--since", type=Moment(), help="With --outstanding: only runs that began since (UTC)."
+)
+@customer_option("With --outstanding: only this customer, by tenant id or domain.")
+@click.option(
+    "--remind",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="With --outstanding: write an e-mail for each customer, the handoff attached. Not sent.",
+)
+@result_options
+def verify(
+    call: Call,
+    run: str | None,
+    wait: float,
+    graph: bool,
+    outstanding: bool,
+    since: datetime | None,
+    customer: str | None,
+    remind: Path | None,
+    junit: Path | None,
+) -> int:
+    """Look again whether what a run removed is gone; what is seen is kept as evidence.
+
+    With --graph, --wait also waits for what the customer's services do by themselves. Exits with
+    7 while anything that was removed is still listed, with 5 where Graph was not available.
+
+    \b
+    Example:
+      partner-tools verify 20260417-101530-4f2a9c --graph --wait 300
+      partner-tools verify --outstanding --since 2026-01-01 --remind reminders
+    """
+    if outstanding == (run is not None):
+        raise click.UsageError("name a run, or all that have something open with --outstanding")
+    if not outstanding and (since or customer or remind):
+        raise click.UsageError("--since, --customer and --remind go with --outstanding")
+    if outstanding and (wait or junit):
+        raise click.UsageError("--wait and --junit go with one run: name it")
+    if run is None:
+        from partner_tools.cli.chasing import chase
+
+        return chase(call, since=since, customer=customer, remind=remind)
+    return _verify_run(call, run, wait=wait, graph=graph, junit=junit)
+
+
+def _verify_run(call: Call, run: str, *, wait: float, graph: bool, junit: Path | None) -> int:
+    from partner_tools.cli.reporter import Showing
+    from partner_tools.cli.wiring import opened
+
+    with opened(call) as workspace:
+        showing = Showing(call=call, ledger=workspace.ledger, junit=junit)
+        seen = workspace.verify(run, wait=wait, graph=graph, onlooker=showing)
+        showing.show(seen.result)
+    if call.output == "text":
+        _conclude(call, seen, graph=graph)
+    return seen.exit_code
+
+
+def _conclude(call: Call, seen: Verification, *, graph: bool) -> None:
+    """Say what the look came to, and how it comes into the handoff."""
+    gone = [each.history for each in seen.result.devices if each.history.outcome in GONE]
+    if any(map(still_listed, gone)):
+        tell(f"next: {call.again('verify', seen.result.run, '--wait', '300')}")
+    elif gone and seen.observable:
+        tell("nothing that this run removed is listed any more")
+    if graph and not seen.unseen:
+        tell(f"next: {call.again('report', seen.result.run, '-o', 'handoff')}")

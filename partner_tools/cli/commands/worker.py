@@ -1,0 +1,109 @@
+"""`worker`: carries out what was submitted to the fleet."""
+
+from __future__ import annotations
+
+import click
+
+from partner_tools.cli.app import Call, command
+from partner_tools.cli.console import tell
+from partner_tools.cli.wiring import load_config, open_ledger, opened
+from partner_tools.model import ChannelName
+
+CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
+
+
+@command("worker")
+@click.option(
+    "--channels",
+    default=",".join(CHANNELS),
+    show_default=True,
+    metavar="NAME[,NAME]",
+    help="Which channels to work for.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 32),
+    metavar="N",
+    default=4,
+    show_default=True,
+    help="Runs that are worked on at the same time.",
+)
+@click.option(
+    "--takeover",
+    type=click.FloatRange(min=3),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="The work of a worker that died is taken over within this time.",
+)
+@click.option(
+    "--portion",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=50,
+    show_default=True,
+    help="Devices that are worked on before others get a turn, at least.",
+)
+@click.option(
+    "--reverify",
+    metavar="CRON",
+    help="When to look again for what is outstanding, as five cron fields (UTC).",
+)
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve /health and /metrics at this port.",
+)
+@click.option(
+    "--health-host", default="127.0.0.1", show_default=True, help="Address to serve them at."
+)
+def worker(
+    call: Call,
+    channels: str,
+    concurrency: int,
+    takeover: float,
+    portion: int,
+    reverify: str | None,
+    health_port: int | None,
+    health_host: str,
+) -> int:
+    """Carry out queued runs until stopped.
+
+    Any number of workers share one ledger on PostgreSQL, one queue and one rate. Ctrl-C and
+    SIGTERM let answers in flight arrive, and give the work back.
+
+    \b
+    Example:
+      partner-tools worker --channels oem-direct --health-port 9100
+    """
+    config = load_config(call.common)
+    with opened(call) as workspace:
+        from partner_tools.fleet.queue import Beat, is_cron
+        from partner_tools.fleet.station import Portions, work_until_stopped
+        from partner_tools.fleet.worker import Duty
+
+        if reverify is not None and not is_cron(reverify):
+            raise click.UsageError("--reverify takes five cron fields, such as '15 4 * * *'")
+        work_until_stopped(
+            workspace,
+            Duty(
+                channels=_channels(channels),
+                concurrency=concurrency,
+                beat=Beat.within(takeover),
+                reverify_cron=reverify,
+            ),
+            portions=Portions(least=portion),
+            open_ledger=lambda: open_ledger(call.common, config),
+            health_at=None if health_port is None else (health_host, health_port),
+            tell=tell,
+        )
+    return 0
+
+
+def _channels(named: str) -> tuple[ChannelName, ...]:
+    names = [name.strip() for name in named.split(",") if name.strip()]
+    strange = [name for name in names if name not in CHANNELS]
+    if strange or not names:
+        raise click.UsageError(f"--channels takes {' and '.join(CHANNELS)}, with a comma between")
+    return tuple(map(ChannelName, names))

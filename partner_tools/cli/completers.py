@@ -1,0 +1,112 @@
+"""What a shell completes besides commands, options and choices: files, runs, customers, schemas.
+
+Nothing here may fail, change anything or ask a service: somebody pressed the Tab key. A ledger is
+asked where it is a file that is there, of this version, and not busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from partner_tools.errors import PartnerToolsError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from partner_tools.ledger import Ledger, RunRecord
+
+NEWEST = 200
+"""So many runs are offered, and asked for their customers."""
+
+PATIENCE_SECONDS = 0.5
+"""Nobody waits longer for the Tab key."""
+
+Offers = dict[str, str]
+"""What a word may become, and what it is."""
+
+
+def files(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Files, which the shell looks for itself."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(typed, type="file")]
+
+
+def runs(context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Runs of the ledger, newest first, each with what it came to."""
+    return _beginning_with(typed, _asked(context, _runs))
+
+
+def customers(
+    context: click.Context, _parameter: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """Domains of the customers that runs of the ledger served, with their names."""
+    return _beginning_with(typed, _asked(context, _customers))
+
+
+def schemas(
+    _context: click.Context, _parameter: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """The names of the schemas."""
+    from partner_tools.intake.schema import schema_names
+
+    return _beginning_with(typed, dict.fromkeys(schema_names(), ""))
+
+
+def _runs(ledger: Ledger) -> Offers:
+    return {each.run: _summary(each) for each in ledger.runs(limit=NEWEST)}
+
+
+def _summary(run: RunRecord) -> str:
+    """Without a comma, at which fish would end it (click 8.5's script splits its lines there)."""
+    counts = " ".join(f"{number} {outcome.value}" for outcome, number in run.counts.items())
+    return f"{run.state.value}: {counts}"
+
+
+def _customers(ledger: Ledger) -> Offers:
+    from partner_tools.runs.known_customers import customers_by_run
+
+    by_run = customers_by_run(ledger, ledger.runs(limit=NEWEST))
+    served = (each for customers in by_run.values() for each in customers)
+    return {each.domain: each.name or "" for each in served if each.domain}
+
+
+def _asked(context: click.Context, question: Callable[[Ledger], Offers]) -> Offers:
+    """What the ledger has to offer that the words before name."""
+    from pathlib import Path
+
+    from partner_tools.ledger import Ledger
+    from partner_tools.workspace.settings import ledger_url, load_config
+
+    named = _named(context, "ledger")
+    try:
+        config = load_config(_named(context, "config"), _named(context, "profile"))
+        url = ledger_url(named, config)
+        scheme, _, path = url.partition(":///")
+        if scheme == "sqlite" and Path(path).is_file():
+            with Ledger.open(url, patience=PATIENCE_SECONDS, as_it_is=True) as ledger:
+                return question(ledger)
+    except (PartnerToolsError, OSError):
+        pass
+    return {}
+
+
+def _named(context: click.Context | None, option: str) -> str | None:
+    """What an option names that may stand after the subcommand or before it."""
+    if context is None:
+        return None
+    given: str | None = context.params.get(option)
+    return given or _named(context.parent, option)
+
+
+def _beginning_with(typed: str, offers: Offers) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [
+        CompletionItem(word, help=about or None)
+        for word, about in offers.items()
+        if word.casefold().startswith(typed.casefold())
+    ]

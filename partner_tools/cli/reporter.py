@@ -1,0 +1,201 @@
+"""Shows a run: a line per device as it settles, progress on a terminal, the result at the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from partner_tools.cli.console import (
+    print_error,
+    print_json,
+    print_line,
+    print_result,
+    print_steps,
+    tallied,
+    tell,
+    telling_of_no_room,
+)
+from partner_tools.cli.progress import Progress, Reading
+from partner_tools.cli.prompts import ask, what_it_takes
+from partner_tools.errors import InputError, Interrupted, PartnerToolsError, ServiceError
+from partner_tools.events import History, State
+from partner_tools.guards import count_removals
+from partner_tools.model import GONE, Device, Outcome, Plan, RunId, RunState
+from partner_tools.plan import counts
+from partner_tools.result import OF_THE_BATCH, DeviceResult, device_line, undelivered
+from partner_tools.workspace.onlooker import Onlooker
+from partner_tools.workspace.results import RunResult, read_result
+
+if TYPE_CHECKING:
+    from partner_tools.cli.app import Call
+    from partner_tools.ledger import Ledger
+
+RESUMABLE = frozenset({RunState.PLANNING, RunState.INTERRUPTED, RunState.STOPPED})
+NOT_STAYING = GONE | {Outcome.PENDING}
+
+
+@dataclass(slots=True)
+class Showing(Onlooker):
+    """What a user sees of one run while it goes and when it is over."""
+
+    call: Call
+    ledger: Ledger
+    junit: Path | None = None
+    _run: RunId | None = None
+    _progress: Progress | None = None
+    _reading: Reading | None = None
+    _devices: dict[int, Device] = field(default_factory=dict)
+    _printed: set[int] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _said_last: str = ""
+
+    def told(self, message: str) -> None:
+        """Say it."""
+        self._say(message)
+
+    def ask(self, plan: Plan) -> bool:
+        """Have a person confirm the plan, under what it takes. Raises GuardError."""
+        return ask(plan, self._said_last)
+
+    def began(self, run: RunId) -> None:
+        """Say the run's id, and from here on print its result however the command ends."""
+        self._run = run
+        self.call.breaking_off = self._break_off
+        self.call.going_on = self.call.again("resume", run)
+        tell(f"run {run}", run=run)
+
+    def listed(self, tenant: str, devices: int) -> None:
+        """Show how far the reading has come, unless the removal's progress is shown."""
+        if self._progress is None:
+            self._now_reading().listed(tenant, devices)
+
+    def waiting(self, error: ServiceError, seconds: float) -> None:
+        """Show what a read waits for."""
+        if self._progress is None:
+            self._now_reading().waiting(error.message, seconds)
+
+    def still(self) -> None:
+        """Nothing is read any more."""
+        if self._reading is not None:
+            self._reading.stop()
+            self._reading = None
+
+    def _now_reading(self) -> Reading:
+        with self._lock:
+            if self._reading is None:
+                self._reading = Reading(quiet=self.call.common.quiet)
+                self.call.at_end = self.still
+            return self._reading
+
+    def planned(self, plan: Plan) -> None:
+        """Say what can be removed; with `jsonl` show what settled by the plan."""
+        self.still()
+        if self.call.output == "jsonl":
+            for each in self.ledger.devices(plan.run):
+                self._devices[each.index] = each.device
+                if each.history.state is State.SETTLED:
+                    self._print_line(each.index, each.history)
+        for note in plan.notes:
+            self._say(f"note: {note}")
+        if plan.customers and not self.call.common.quiet:
+            for line in _what_can_be_removed(plan):
+                self._say(line)
+
+    def _say(self, message: str) -> None:
+        self._said_last = message
+        tell(message)
+
+    @contextmanager
+    def removing(self, removals: int, throttle: Callable[[], str]) -> Iterator[None]:
+        """Show the progress while the block lasts."""
+        with Progress(removals, quiet=self.call.common.quiet, throttle=throttle) as progress:
+            self._progress = progress
+            try:
+                yield
+            finally:
+                self._progress = None
+
+    def settled(self, index: int, history: History) -> None:
+        """Show one more device with its outcome."""
+        with self._lock:
+            if self._progress is not None:
+                self._progress.settled(history.outcome)
+            if self.call.output == "jsonl":
+                self._print_line(index, history)
+
+    def ended(self, result: RunResult) -> None:
+        """Print the run's result, and write it for a build server."""
+        self._print(result)
+        self.call.breaking_off = self.call.going_on = None
+        try:
+            self._write_junit(result)
+        except InputError as error:
+            again = self.call.again("resume", result.run, "--junit", "FILE")
+            raise undelivered(error, f"this writes it elsewhere: {again}") from error
+
+    def show(self, result: RunResult) -> None:
+        """Print the result in the form that was asked for, and write it for a build server."""
+        self._print(result)
+        self._write_junit(result)
+
+    def _print(self, result: RunResult) -> None:
+        self.still()
+        document = result.document
+        if self.call.output == "json":
+            print_json(document)
+        elif self.call.output == "text":
+            print_result(document)
+            print_steps(document)
+        else:
+            self._print_rest(result)
+
+    def _write_junit(self, result: RunResult) -> None:
+        if self.junit is not None:
+            from partner_tools.report.junit import write_junit
+
+            write_junit(result.document, self.junit)
+
+    def _break_off(self, error: PartnerToolsError) -> str | None:
+        """Print what the run came to before the error; the command that goes on, if one does."""
+        if self._run is None:
+            return None
+        with self.ledger:  # which the command had closed when it broke off
+            result = read_result(self.ledger, self._run)
+        with telling_of_no_room():
+            self._print(result)
+        try:
+            self._write_junit(result)
+        except InputError as unwritable:  # beside what ended the run, which is told already
+            print_error(unwritable)
+        if error.rule in OF_THE_BATCH:
+            return None
+        resumable = isinstance(error, Interrupted) or result.state in RESUMABLE
+        return self.call.again("resume", self._run) if resumable else None
+
+    def _print_line(self, index: int, history: History) -> None:
+        if index not in self._printed and index in self._devices:
+            self._printed.add(index)
+            print_line(device_line(DeviceResult(device=self._devices[index], history=history)))
+
+    def _print_rest(self, result: RunResult) -> None:
+        for index, each in enumerate(result.devices):
+            if index not in self._printed:
+                print_line(device_line(each, result.state))
+
+
+def _what_can_be_removed(plan: Plan) -> Iterator[str]:
+    """What went before, how many rows stay and why; at the end what goes, and is asked about."""
+    gone = counts(each.outcome for each in plan.devices if each.outcome in GONE)
+    staying = counts(each.outcome for each in plan.devices if each.outcome not in NOT_STAYING)
+    if gone:
+        yield f"gone already: {tallied(gone)}"
+    if staying:
+        yield f"not to be removed: {tallied(staying)}"
+    if count_removals(plan.devices):
+        yield what_it_takes(plan)
+    else:
+        yield "nothing is left to remove" if gone else "no device can be removed"

@@ -1,0 +1,107 @@
+"""Ctrl-C, SIGTERM and a closed terminal: the first lets answers arrive, a second ends at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import click
+
+from partner_tools.cli.console import as_told
+from partner_tools.errors import GuardError
+from partner_tools.workspace.stopping import StopSign
+
+EXIT_INTERRUPTED = 130
+STDERR = 2
+SHOW_CURSOR = "\x1b[?25h"
+"""DECTCEM: a progress bar hides the cursor, and whoever ends at once does not take it away."""
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""The terminal was closed, or the connection to it was lost; Windows has no such signal."""
+
+
+@contextmanager
+def heeding(stop: StopSign, last_words: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+    """Turn Ctrl-C, SIGTERM and the end of the terminal into `stop` while the block lasts.
+
+    `last_words` is what the second one, which ends at once, leaves on stderr: how to go on.
+    """
+    before = {name: signal.getsignal(name) for name in _signals()}
+    for name in before:
+        signal.signal(name, lambda number, _frame: _heed(number, stop, last_words))
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Let Ctrl-C end a prompt, as everywhere else, while the block lasts. Raises click.Abort."""
+    before = signal.signal(signal.SIGINT, _end_prompt)
+    try:
+        yield
+    except click.Abort:  # Ctrl-C, or Ctrl-D, behind the question
+        _leave_line()
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def agree(question: str, otherwise: str) -> None:
+    """Ask a person. Raises GuardError, which says what was not done, unless the answer is yes."""
+    with asking():
+        agreed = click.confirm(question, err=True)
+    if not agreed:
+        raise GuardError(otherwise, rule="not-confirmed", remedy="run it again when you are sure")
+
+
+def _signals() -> list[signal.Signals]:
+    """SIGINT and SIGTERM; Ctrl-Break on Windows, elsewhere SIGHUP, which `nohup` has ignored."""
+    names = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGBREAK"):
+        names.append(signal.SIGBREAK)
+    if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
+        names.append(HANGUP)
+    return names
+
+
+def _heed(number: int, stop: StopSign, last_words: Callable[[], str | None]) -> None:
+    if stop.is_set() and number == HANGUP:  # a closed terminal says it twice: shell, then kernel
+        return
+    _leave_line()
+    if stop.is_set():
+        if _understands_escapes():
+            _write(SHOW_CURSOR)
+        if words := last_words():
+            _say(words)
+        os._exit(EXIT_INTERRUPTED)
+    stop.set()
+    _say("Stopping: answers in flight are awaited; Ctrl-C again ends at once.")
+
+
+def _say(line: str) -> None:
+    _write(f"{as_told(line)}\n")
+
+
+def _write(text: str) -> None:
+    """On stderr past its buffer, which the interrupted code may be writing to just now."""
+    with suppress(OSError):
+        os.write(STDERR, text.encode())
+
+
+def _leave_line() -> None:
+    """Go on below what stands on a terminal's line: a bar or a question, and `^C` behind it."""
+    if os.isatty(STDERR):
+        _write("\n")
+
+
+def _understands_escapes() -> bool:
+    return os.isatty(STDERR) and os.environ.get("TERM") != "dumb"
+
+
+def _end_prompt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,64 @@
+"""A person's signing key, and the signatures beside a file: what `approve` and `export` share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from partner_tools.cli.signals import asking
+from partner_tools.config import Config
+from partner_tools.ed25519 import SigningKey, open_key
+from partner_tools.errors import GuardError
+from partner_tools.workspace.approvals import (
+    make_signing_key,
+    read_signing_key,
+    refuse_existing_key,
+)
+from partner_tools.workspace.environment import user_data_folder
+
+PASSPHRASE = "PARTNER_TOOLS_SIGNING_PASSPHRASE"  # noqa: S105 - a name of a variable
+
+
+def default_key_file() -> Path:
+    """Where a person's signing key rests where `--key` names no other place."""
+    return user_data_folder() / "signing-key.locked"
+
+
+def create_key(file: Path, config: Config) -> str:
+    """Make a key and write its file, private to the user; the public half.
+
+    Raises InputError where a file is there already or cannot be written.
+    """
+    refuse_existing_key(file)
+    return make_signing_key(file, _passphrase(config, twice=True))
+
+
+def unlock_key(file: Path, config: Config) -> SigningKey:
+    """The key of a file. Raises InputError where there is none or it does not open."""
+    content = read_signing_key(file)
+    return open_key(content, _passphrase(config, twice=False))
+
+
+def require_terminal(what: str, remedy: str) -> None:
+    """Raise GuardError where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise GuardError(f"{what} and nobody can be asked", rule="no-terminal", remedy=remedy)
+
+
+def _passphrase(config: Config, *, twice: bool) -> str:
+    given = config.secrets.get(PASSPHRASE)
+    if given is not None:
+        return given
+    require_terminal("the signing key needs its passphrase", f"set {PASSPHRASE}")
+    with asking():
+        answer = click.prompt(
+            "passphrase of the new signing key" if twice else "passphrase of the signing key",
+            err=True,
+            hide_input=True,
+            confirmation_prompt=twice,
+            default="",
+            show_default=False,
+        )
+    return str(answer)

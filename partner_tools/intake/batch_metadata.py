@@ -1,0 +1,141 @@
+"""What a batch says of itself as a whole, from the command line and from a JSON batch. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from partner_tools.intake import rules
+from partner_tools.intake.row_check import explain, surrogates, trim, trimmings, without_tenant
+from partner_tools.intake.rules import Finding, finding, shown
+from partner_tools.intake.schema import Checker, load_schema
+from partner_tools.model import PARTNER_CHANNELS, ChannelName, Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeOptions:
+    """What the command line says about a batch; None where it says nothing.
+
+    `default_channel` is the profile's, for a batch of which nothing else says one. Without
+    `judge_hashes` the hardware hashes are taken as they are.
+    """
+
+    channel: ChannelName | None = None
+    default_channel: ChannelName | None = None
+    batch_id: str | None = None
+    reason: Reason | None = None
+    reference: str | None = None
+    customer: str | None = None
+    judge_hashes: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchMetadata:
+    """The whole batch, as one of its two sources or both say the same."""
+
+    channel: ChannelName | None
+    batch_id: str | None
+    reason: Reason
+    reference: str | None
+    customer: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadMetadata:
+    """The metadata and what is wrong with it: what was legible, where there is an error."""
+
+    metadata: BatchMetadata
+    findings: tuple[Finding, ...]
+
+
+_OPTIONS = {
+    "channel": "--via",
+    "batchId": "--batch-id",
+    "reason": "--reason",
+    "reference": "--reference",
+    "customer": "--customer",
+}
+
+
+def read_metadata(document: Mapping[str, object] | None, options: IntakeOptions) -> ReadMetadata:
+    """Join what the command line and a JSON batch say; `document` is None for other formats.
+
+    `devices` of the document is only looked at for being a list.
+    """
+    told, found = _checked(_as_document(options), is_direct=False)
+    own: Mapping[str, object] = {}
+    default = options.default_channel
+    otherwise = {} if default is None else {"channel": default.value}
+    if document is not None:
+        is_direct = _channel(told, document, otherwise) is ChannelName.OEM_DIRECT
+        own, wrong = _checked(document, is_direct=is_direct)
+        found += [*wrong, *_conflicts(told, own)]
+    return ReadMetadata(
+        metadata=_metadata({**otherwise, **own, **told}), findings=tuple(dict.fromkeys(found))
+    )
+
+
+def _as_document(options: IntakeOptions) -> dict[str, object]:
+    told = {
+        "channel": options.channel,
+        "batchId": options.batch_id,
+        "reason": options.reason,
+        "reference": options.reference,
+        "customer": options.customer,
+    }
+    given = {name: str(value) for name, value in told.items() if value is not None}
+    return {"schemaVersion": "1", "devices": [], **given}
+
+
+def _checked(
+    document: Mapping[str, object], *, is_direct: bool
+) -> tuple[dict[str, object], list[Finding]]:
+    values, found = without_tenant(dict(document)) if is_direct else (dict(document), [])
+    trimmed = trim(values, blank_is_absent=False)
+    found += trimmings(values, trimmed)
+    broken = list(surrogates(trimmed))
+    if broken:
+        return {}, found + broken
+    schema = _batch_schema()
+    known = frozenset(schema["properties"])
+    found += explain(Checker(schema).violations(trimmed), trimmed, known)
+    return trimmed, found
+
+
+def _batch_schema() -> dict[str, Any]:
+    """The batch schema without what it says of the devices, which are checked one by one."""
+    schema = load_schema("batch")
+    properties = {**schema["properties"], "devices": {"type": "array"}}
+    kept = {name: value for name, value in schema.items() if name not in ("if", "then")}
+    return {**kept, "properties": properties}
+
+
+def _channel(*documents: Mapping[str, object]) -> ChannelName | None:
+    for document in documents:
+        if document.get("channel") in PARTNER_CHANNELS:
+            return ChannelName(str(document["channel"]))
+    return None
+
+
+def _conflicts(told: Mapping[str, object], own: Mapping[str, object]) -> Iterator[Finding]:
+    for name, option in _OPTIONS.items():
+        ours, theirs = told.get(name), own.get(name)
+        if not isinstance(ours, str) or not isinstance(theirs, str):
+            continue
+        same = ours.casefold() == theirs.casefold() if name == "customer" else ours == theirs
+        if not same:
+            message = f"{option} says {shown(ours)} and the batch says {shown(theirs)}"
+            yield finding(rules.CONFLICT, message, column=name)
+
+
+def _metadata(values: Mapping[str, object]) -> BatchMetadata:
+    texts = {name: value for name, value in values.items() if isinstance(value, str)}
+    reason = texts.get("reason")
+    return BatchMetadata(
+        channel=_channel(values),
+        batch_id=texts.get("batchId"),
+        reason=Reason(reason) if reason in tuple(Reason) else Reason.OTHER,
+        reference=texts.get("reference"),
+        customer=texts.get("customer"),
+    )

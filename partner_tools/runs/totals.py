@@ -1,0 +1,108 @@
+"""Sums up many runs for the partner: the removals, the other outcomes, and what is left to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from partner_tools.ledger import Ledger, RunRecord
+from partner_tools.model import PARTNER_CHANNELS, Outcome
+from partner_tools.outstanding import Status
+from partner_tools.runs.follow_up import Chase, OpenDevice, chases, open_devices
+
+AGES = (7, 30, 90)
+"""Up to how many days steps are open, by which they are put together; older ones stand last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAt:
+    """What one customer has open, in steps: how many in each of the ages."""
+
+    chase: Chase
+    by_age: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Runs of a stretch of time. `removed` counts by UTC day; `outcomes` has those that occur."""
+
+    at: datetime
+    since: datetime | None
+    until: datetime | None
+    runs: int
+    devices: int
+    customers: int
+    removed: Mapping[date, int]
+    outcomes: Mapping[Outcome, int]
+    open: tuple[OpenAt, ...]
+
+
+def summarize(
+    ledger: Ledger,
+    at: datetime,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    customer: str | None = None,
+) -> Summary:
+    """Sum up the runs that began from `since` until before `until`, of one customer or of all."""
+    records = [
+        record
+        for record in ledger.runs(since=since, until=until, customer=customer)
+        if record.channel in PARTNER_CHANNELS
+    ]
+    wanted = {record.run for record in records}
+    devices = [
+        each.history
+        for record in records
+        for each in ledger.devices(record.run)
+        if customer is None or each.history.customer == customer
+    ]
+    left = [
+        each
+        for each in open_devices(ledger, at, since=since, customer=customer)
+        if each.run.run in wanted
+    ]
+    return Summary(
+        at=at,
+        since=since,
+        until=until,
+        runs=len(records),
+        devices=len(devices),
+        customers=_customers(records) if customer is None else 1,
+        removed=Counter(
+            each.settled_at.date()
+            for each in devices
+            if each.outcome is Outcome.REMOVED and each.settled_at is not None
+        ),
+        outcomes=Counter(each.outcome for each in devices),
+        open=_open(ledger, left, at),
+    )
+
+
+def _customers(records: Iterable[RunRecord]) -> int:
+    return len({tenant for record in records for tenant in record.customers})
+
+
+def _open(ledger: Ledger, left: Iterable[OpenDevice], at: datetime) -> tuple[OpenAt, ...]:
+    by_tenant: dict[str | None, list[OpenDevice]] = {}
+    for each in left:
+        by_tenant.setdefault(each.device.history.customer, []).append(each)
+    found = [
+        OpenAt(chase=chase, by_age=_by_age(group, at))
+        for group in by_tenant.values()
+        for chase in chases(ledger, group)
+    ]
+    return tuple(sorted(found, key=lambda one: -sum(one.by_age)))
+
+
+def _by_age(group: Iterable[OpenDevice], at: datetime) -> tuple[int, ...]:
+    """Steps that somebody has to do or to look at, by how long ago their device settled."""
+    counts = [0] * (len(AGES) + 1)
+    for each in group:
+        days = (at - (each.device.history.settled_at or each.run.created_at)).days
+        age = sum(days > limit for limit in AGES)
+        counts[age] += sum(step.status is not Status.EXPECTED for step in each.steps)
+    return tuple(counts)

@@ -1,0 +1,281 @@
+"""How things leave a tenant, step by step, and what goes with them.
+
+Rules: https://learn.microsoft.com/intune/intune-service/remote-actions/device-retire (2025-07) and
+device-delete (2025-10), https://learn.microsoft.com/entra/identity/devices/manage-stale-devices
+(2024-04) and concept-soft-delete-devices (2026-04). `docs/reference/sandbox.md` says what of it is
+assumed. Every function is told the time.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import partial
+
+from partner_tools.sandbox.graph.estate import NO_ID, Estate, Machine, Row, stamp
+from partner_tools.sandbox.seed import derived_id
+
+IN_USE = frozenset({"managed", "unhealthy", "discovered", "retireFailed", "wipeFailed"})
+"""States of a managed device that is enrolled and meant to stay so; cancelled ones too."""
+RECYCLED = frozenset({"azuread", "workplace"})
+"""Trust types whose objects can be restored for thirty days."""
+THIRTY_DAYS = 30 * 86_400.0
+
+
+class RemovalStart(StrEnum):
+    """What became of the wish to remove an identity."""
+
+    ACCEPTED = "accepted"
+    UNKNOWN = "unknown"
+    UNDER_WAY = "under-way"
+    ENROLLED = "enrolled"
+
+
+def remove_identity(estate: Estate, name: str, now: float) -> RemovalStart:
+    """Begin to remove an Autopilot identity, as the customer's own wish."""
+    identity = estate.identities.get(name)
+    if identity is None:
+        return RemovalStart.UNKNOWN
+    if identity["id"] in estate.going:
+        return RemovalStart.UNDER_WAY
+    if estate.quirks().refuse_enrolled and _in_use(estate, identity["serialNumber"]):
+        return RemovalStart.ENROLLED
+    begin_removal(estate, identity["id"], now)
+    return RemovalStart.ACCEPTED
+
+
+def begin_removal(estate: Estate, name: str, now: float) -> None:
+    """Remove an identity when its time has come, or with the next sync."""
+    if estate.identities.get(name) is None or name in estate.going:
+        return
+    estate.going.add(name)
+    wait = estate.drawn(estate.quirks().autopilot_delete, name)
+    estate.later(now + wait, partial(_finish_removal, estate, name))
+
+
+def sync(estate: Estate, now: float) -> None:
+    """Start a sync: at its end, every removal that was under way is done."""
+    estate.synced_at = now
+    estate.later(now + estate.quirks().sync, partial(_finish_sync, estate, sorted(estate.going)))
+
+
+def syncing(estate: Estate, now: float) -> bool:
+    return estate.synced_at is not None and now < estate.synced_at + estate.quirks().sync
+
+
+def delete_managed(estate: Estate, name: str, now: float) -> None:
+    """Take a device out of Intune at once; it retires at its next check-in."""
+    machine = estate.machine_of_managed(name)
+    _drop_managed(estate, name, now)
+    if machine is not None:
+        _expect_retirement(estate, machine, now)
+
+
+def delete_association(estate: Estate, row: Row, now: float) -> None:
+    """Delete a device association: one that no device took yet at once, any other when its device
+    is reached (https://learn.microsoft.com/autopilot/device-preparation/device-association,
+    2026-08)."""
+    if row.get("associationState", "preassociated") == "preassociated":
+        estate.associated.remove(row["id"], now)
+    else:
+        estate.associated.change(row["id"], associationState="pendingRemoval")
+
+
+def _reach_associations(estate: Estate, machine: Machine, now: float) -> None:
+    """A machine is online: while it is enrolled it is associated, again if need be; one that is
+    not loses what waits for its removal."""
+    for row in estate.associated.having("serialNumber", [machine.serial_number]):
+        if machine.managed is not None:
+            links = {"managedDeviceId": machine.managed, "associationDateTime": stamp(now)}
+            estate.associated.change(row["id"], associationState="associated", **links)
+        elif row.get("associationState") == "pendingRemoval":
+            estate.associated.remove(row["id"], now)
+
+
+def retire(estate: Estate, row: Row, action: str, now: float) -> None:
+    """Have a device retire or be wiped at its next check-in; then Intune drops it."""
+    machine = estate.machine_of_managed(row["id"])
+    result = {
+        "actionName": "factoryReset" if action == "wipe" else action,
+        "actionState": "pending",
+        "startDateTime": stamp(now),
+        "lastUpdatedDateTime": stamp(now),
+    }
+    results = [*row.get("deviceActionResults", ()), result]
+    state = f"{action}Pending"
+    estate.managed.change(row["id"], managementState=state, deviceActionResults=results)
+    if machine is not None:
+        _expect_retirement(estate, machine, now)
+
+
+def check_in(estate: Estate, machine: Machine, now: float) -> None:
+    """A machine is online: what it was to do happens now."""
+    if not machine.leaving:
+        _show_sign_of_life(estate, machine, now)
+        _reach_associations(estate, machine, now)
+        return
+    machine.leaving = False
+    if machine.managed is not None:
+        _drop_managed(estate, machine.managed, now)
+    _reach_associations(estate, machine, now)
+    device = estate.device_of(machine.entra) if machine.entra else None
+    if device is not None:
+        _remove_if_unheld(estate, device, now)
+
+
+def delete_device(estate: Estate, device: Row, now: float) -> None:
+    """Delete an object of Entra ID; Entra Connect brings back what Active Directory still has."""
+    machine = estate.machine_of_entra(device["deviceId"])
+    _remove_device(estate, device, now)
+    if machine is not None and machine.computer is not None:
+        cycle = estate.quirks().connect_cycle
+        estate.later(now + cycle, partial(_bring_back, estate, machine))
+
+
+def restore(estate: Estate, name: str, now: float) -> Row | None:
+    """Bring back a deleted object; it is not compliant any more."""
+    deleted = estate.deleted.remove(name, now)
+    if deleted is None:
+        return None
+    row = {**deleted, "deletedDateTime": None, "isCompliant": False}
+    estate.devices.add(row)
+    return row
+
+
+def delete_computer(estate: Estate, machine: Machine, now: float) -> None:
+    """Delete the computer object in Active Directory; its object in Entra ID goes with a cycle."""
+    machine.computer = None
+    cycle = estate.quirks().connect_cycle
+    estate.later(now + cycle, partial(_synchronize_away, estate, machine))
+
+
+def connect(estate: Estate, now: float) -> None:
+    """Let a cycle of Entra Connect happen now."""
+    for machine in estate.machines:
+        if machine.computer is None:
+            _synchronize_away(estate, machine, now)
+        else:
+            _bring_back(estate, machine, now)
+
+
+def _in_use(estate: Estate, serial: str) -> bool:
+    """Whether Intune has a device of this serial that nobody sent away."""
+    return any(
+        row["managementState"] in IN_USE or row["managementState"].endswith("Canceled")
+        for row in estate.managed.having("serialNumber", [serial])
+    )
+
+
+def _finish_sync(estate: Estate, names: list[str], now: float) -> None:
+    for name in names:
+        _finish_removal(estate, name, now)
+
+
+def _finish_removal(estate: Estate, name: str, now: float) -> None:
+    if name not in estate.going:
+        return
+    estate.going.remove(name)
+    estate.identities.remove(name, now)
+    registration = estate.registrations.pop(name, None)
+    if registration is not None:
+        estate.withdraw(registration.batch_id, registration.device_id, now)
+    for device in estate.devices.having("physicalIds", [f"[ZTDID]:{name}"]):
+        _remove_if_unheld(estate, device, now)
+
+
+def _expect_retirement(estate: Estate, machine: Machine, now: float) -> None:
+    machine.leaving = True
+    expect_check_in(estate, machine, now)
+
+
+def expect_check_in(estate: Estate, machine: Machine, now: float) -> None:
+    """Let a machine check in soon, if it is online."""
+    if machine.online:
+        wait = estate.drawn(estate.quirks().check_in, machine.serial_number)
+        estate.later(now + wait, partial(check_in, estate, machine))
+
+
+def _drop_managed(estate: Estate, name: str, now: float) -> None:
+    row = estate.managed.remove(name, now)
+    machine = estate.machine_of_managed(name)
+    if row is None or machine is None:
+        return
+    machine.managed = None
+    for identity in estate.identities.having("managedDeviceId", [row["id"]]):
+        estate.identities.change(
+            identity["id"], managedDeviceId=NO_ID, enrollmentState="notContacted"
+        )
+    device = estate.device_of(machine.entra) if machine.entra else None
+    if device is not None:
+        estate.devices.change(device["id"], isManaged=False, isCompliant=False, mdmAppId=None)
+
+
+def _show_sign_of_life(estate: Estate, machine: Machine, now: float) -> None:
+    if machine.managed is not None:
+        estate.managed.change(machine.managed, lastSyncDateTime=stamp(now))
+    device = estate.device_of(machine.entra) if machine.entra else None
+    if device is not None:
+        estate.devices.change(device["id"], approximateLastSignInDateTime=stamp(now))
+
+
+def _remove_if_unheld(estate: Estate, device: Row, now: float) -> None:
+    """Remove an object if nothing holds it: an identity, Intune, a retirement, or a directory."""
+    machine = estate.machine_of_entra(device["deviceId"])
+    held = machine is not None and (machine.managed is not None or machine.leaving)
+    synchronized = _trust(device) not in RECYCLED
+    if held or synchronized or estate.registered(device["deviceId"]):
+        return
+    quirks = estate.quirks()
+    if quirks.placeholder_removal if machine is None else quirks.auto_removal:
+        _remove_device(estate, device, now)
+
+
+def _remove_device(estate: Estate, device: Row, now: float) -> None:
+    """Take an object out: into the recycle bin with its keys, or for good and without them."""
+    estate.devices.remove(device["id"], now)
+    if estate.quirks().soft_delete and _trust(device) in RECYCLED:
+        deleted = {**device, "deletedDateTime": stamp(now)}
+        estate.deleted.add(deleted)
+        estate.later(now + THIRTY_DAYS, partial(_expire, estate, deleted))
+    else:
+        _forget_keys(estate, device["deviceId"], now)
+
+
+def purge(estate: Estate, name: str, now: float) -> None:
+    """Take an object out of the recycle bin for good, if it is in it."""
+    row = estate.deleted.remove(name, now)
+    if row is not None:
+        _forget_keys(estate, row["deviceId"], now)
+
+
+def _expire(estate: Estate, deleted: Row, now: float) -> None:
+    """Purge this row, unless it was restored since, and maybe deleted again."""
+    if estate.deleted.get(deleted["id"]) is deleted:
+        purge(estate, deleted["id"], now)
+
+
+def _forget_keys(estate: Estate, device_id: str, now: float) -> None:
+    for key in estate.recovery_keys.having("deviceId", [device_id]):
+        estate.recovery_keys.remove(key["id"], now)
+    estate.local_credentials.remove(device_id, now)
+
+
+def _bring_back(estate: Estate, machine: Machine, now: float) -> None:
+    """What Entra Connect does for a computer object without an object in Entra ID: a new one,
+    under the same `deviceId`, that is pending until the machine registers again.
+    """
+    computer, device_id = machine.computer, machine.entra
+    if computer is None or device_id is None or estate.device_of(device_id) is not None:
+        return
+    again = derived_id("object", device_id, stamp(now))
+    synced = stamp(now)
+    estate.devices.add({**computer, "id": again, "onPremisesLastSyncDateTime": synced})
+
+
+def _synchronize_away(estate: Estate, machine: Machine, now: float) -> None:
+    device = estate.device_of(machine.entra) if machine.entra else None
+    if machine.computer is None and device is not None and device.get("onPremisesSyncEnabled"):
+        _remove_device(estate, device, now)
+
+
+def _trust(device: Row) -> str:
+    return str(device.get("trustType") or "").lower()

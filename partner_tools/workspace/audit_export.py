@@ -1,0 +1,151 @@
+"""The audit trail as files: written, signed, and proved without the ledger that it came from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from partner_tools.canonical import digest_of_bytes
+from partner_tools.errors import InputError, LedgerError
+from partner_tools.foreign import ForeignError
+from partner_tools.signatures import Purpose, is_valid, read_signatures
+from partner_tools.workspace.approvals import add_signature, load_signatures
+from partner_tools.workspace.conduct import actor
+from partner_tools.workspace.user_files import EXPORT_BYTES, read_bytes
+
+if TYPE_CHECKING:
+    from partner_tools.ed25519 import SigningKey
+
+FORMS = ("jsonl", "csv")
+COLUMNS = (
+    *("run", "n", "at", "actor", "kind", "channel", "batchId", "customer", "device", "row"),
+    *("serialNumber", "productKeyId", "requestId", "correlationId"),
+    *("payload", "payloadDigest", "previous", "hash"),
+)
+OF_THE_PAYLOAD = frozenset({"requestId", "correlationId"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportCheck:
+    """What an exported file came to: its events, what is wrong, and whose signatures count."""
+
+    events: int
+    findings: tuple[str, ...]
+    is_signed: bool
+    signed_by: tuple[str, ...]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """As `ledger verify --export --output json` prints it."""
+        signed = {"signed": self.is_signed, "signedBy": list(self.signed_by)}
+        findings = list(self.findings)
+        return {"schemaVersion": "1", "whole": not findings, **signed, "findings": findings}
+
+    @property
+    def exit_code(self) -> int:
+        """With what `ledger verify --export` ends: 6 where something is wrong."""
+        return LedgerError.exit_code if self.findings else 0
+
+
+def lines_of(events: Iterable[Mapping[str, Any]], form: str) -> Iterator[str]:
+    """Events as the lines of an export, `jsonl` or `csv`; a CSV begins with its header."""
+    if form == "jsonl":
+        for event in events:
+            yield f"{json.dumps(event, ensure_ascii=True)}\n"
+        return
+    yield _csv_line(COLUMNS)
+    for event in events:
+        yield _csv_line([_cell(event, name) for name in COLUMNS])
+
+
+def write_export(events: Iterable[Mapping[str, Any]], form: str, file: Path) -> None:
+    """Write an export, private to the user, whole or not at all; durable on return."""
+    from partner_tools.private_file import writing
+
+    with writing(file) as stream:
+        for line in lines_of(events, form):
+            stream.write(line.encode("utf-8", "backslashreplace"))
+
+
+def sign_export(file: Path, key: SigningKey) -> Path:
+    """Sign an exported file, beside who signed it before; the file of the signatures."""
+    signed = signature_file(file)
+    add_signature(signed, Purpose.EXPORT, digest_of_bytes(file.read_bytes()), key, actor())
+    return signed
+
+
+def signature_file(exported: Path) -> Path:
+    """The file of an export's signatures."""
+    return exported.with_name(f"{exported.name}.signature.json")
+
+
+def check_export(
+    file: Path, trusted: Mapping[str, str], *, has_to_be_signed: bool = True
+) -> ExportCheck:
+    """Prove an exported file and its signatures. `trusted` names who counts, by public key.
+
+    Only JSON Lines carry the chain: of another file nothing but a signature proves anything.
+    Whoever cuts lines off would take the signature away too: that is found where there has to be
+    one. Raises InputError where there is nothing that could prove the file.
+    """
+    from partner_tools.ledger.exported import check_exported
+
+    content = _read(file)
+    document = load_signatures(signature_file(file), Purpose.EXPORT)
+    lines = content.splitlines() if content.startswith(b"{") else []
+    if document is None and not lines:
+        raise InputError(
+            f"{str(file)!r} has no events in JSON Lines, whose hashes would prove them, "
+            "and no signature stands beside it",
+            rule="export-unprovable",
+            remedy="name a file that `partner-tools ledger export -o` wrote; a CSV has to be "
+            "signed",
+        )
+    names = tuple(
+        trusted[each.key]
+        for each in (read_signatures(document) if document else ())
+        if each.key in trusted and is_valid(each, Purpose.EXPORT, digest_of_bytes(content))
+    )
+    findings = [each.message for each in check_exported(lines) if each is not None]
+    if has_to_be_signed and document is None:
+        findings.append("no signature stands beside the file")
+    elif document is not None and not names:
+        findings.append("no signature beside the file is a valid one of somebody trusted")
+    return ExportCheck(
+        events=len(lines),
+        findings=tuple(findings),
+        is_signed=document is not None,
+        signed_by=names,
+    )
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return read_bytes(file, EXPORT_BYTES)
+    except (OSError, ForeignError) as error:
+        raise InputError(
+            f"the export {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}",
+            rule="export-unreadable",
+            remedy="name a file that `partner-tools ledger export -o` wrote",
+        ) from error
+
+
+def _cell(event: Mapping[str, Any], name: str) -> str:
+    holder = (event["payload"] or {}) if name in OF_THE_PAYLOAD else event
+    value = holder.get(name)
+    if value is None or isinstance(value, str | int):
+        return "" if value is None else str(value)
+    return json.dumps(value, ensure_ascii=True)
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    from partner_tools.report.tables import inert
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(map(inert, cells))
+    return text.getvalue()

@@ -1,0 +1,215 @@
+"""Examines access step by step, and says what to fix next: what `doctor` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from partner_tools.errors import PartnerToolsError
+from partner_tools.model import ChannelName, Customer
+from partner_tools.workspace.settings import ledger_url, load_config, open_ledger
+from partner_tools.workspace.stopping import StopSign
+from partner_tools.workspace.wiring import partner_center
+
+if TYPE_CHECKING:
+    from partner_tools.clients.auth import TokenFacts
+    from partner_tools.clients.oem_profile import Auth
+    from partner_tools.config import Config
+    from partner_tools.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One step of the examination: what was checked, how it went, what to do where it failed."""
+
+    name: str
+    good: bool
+    message: str
+    remedy: str = ""
+    exit_code: int = 0
+    warning: bool = False
+
+
+def examine(
+    *,
+    config: Path | str | None = None,
+    profile: str | None = None,
+    ledger: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    via: str | None = None,
+    customer: str | None = None,
+    stop: StopSign | None = None,
+) -> Iterator[Finding]:
+    """Check configuration, ledger, sign-in and access in this order, up to the first that fails.
+
+    Reads only. What is given is as for `open_workspace`; `via` is the channel, else the profile's,
+    else Partner Center; of a `customer` it is checked that this partner may act for it.
+    """
+    try:
+        read = load_config(config, profile, environment)
+        yield _ok("configuration", f"profile {read.profile}, {read.file or 'no file'}")
+        with open_ledger(ledger, read) as opened:
+            yield _ok("ledger", "has runs" if opened.runs(limit=1) else "is empty")
+            yield from _examine_place(ledger_url(ledger, read))
+            named = via or read.text("via") or ChannelName.PARTNER_CENTER.value
+            if ChannelName(named) is ChannelName.PARTNER_CENTER:
+                yield from _examine_partner_center(read, opened, customer, stop or StopSign())
+            else:
+                yield from _examine_oem_direct(read)
+    except PartnerToolsError as error:
+        yield Finding(
+            name=error.rule,
+            good=False,
+            message=str(error),
+            remedy=error.remedy,
+            exit_code=error.exit_code,
+        )
+
+
+def _examine_place(url: str) -> Iterator[Finding]:
+    """Warn where SQLite's file is not for several machines (https://sqlite.org/wal.html: the
+    write-ahead log "does not work over a network filesystem", read 2026-11)."""
+    kind, _, path = url.partition(":///")
+    if kind.startswith("sqlite") and is_share(Path(path)):
+        yield Finding(
+            name="ledger",
+            good=True,
+            warning=True,
+            message=f"{path} is on a network share, where SQLite can lose what it was told",
+            remedy="keep it on a disk of this computer, or share one on PostgreSQL",
+        )
+
+
+def is_share(path: PurePath) -> bool:
+    """Whether it is a UNC path, as Windows writes shares; elsewhere no name tells."""
+    drive = path.drive.upper()
+    if drive.startswith(("\\\\?\\", "\\\\.\\")):
+        return drive.startswith("\\\\?\\UNC\\")
+    return drive.startswith("\\\\")
+
+
+def _examine_partner_center(
+    config: Config, ledger: Ledger, customer: str | None, stop: StopSign
+) -> Iterator[Finding]:
+    from partner_tools.channels.partner_center import PartnerCenterChannel
+    from partner_tools.clients.auth import describe_token
+    from partner_tools.workspace.environment import now
+    from partner_tools.workspace.permissions import PARTNER_CENTER
+    from partner_tools.workspace.sign_in import channel_tokens
+
+    facts = describe_token(channel_tokens(config).token())
+    yield _signed_in(facts)
+    yield from _too_much(facts, PARTNER_CENTER, "the token for Partner Center")
+    yield from _examine_handed_in(config)
+    with partner_center(config, ledger, stop) as (client, line, _):
+        page = line.ask(client.customers)
+        yield _ok("Partner Center", f"answers, and shows {len(page.items)} customers or more")
+        named = customer or config.text("customer")
+        if named is not None:
+            channel = PartnerCenterChannel(client=client, line=line, now=now)
+            found = channel.customer(named)
+            batches = len(line.ask(lambda: client.batches(found.tenant_id)).items)
+            many = f"{batches} batch" if batches == 1 else f"{batches} batches"
+            yield _ok("customer", f"{found.domain or found.tenant_id}, {many}")
+            yield from _examine_graph(config, found)
+
+
+def _examine_handed_in(config: Config) -> Iterator[Finding]:
+    """What the environment's token for the customer's tenant allows."""
+    from partner_tools.clients.auth import describe_token
+    from partner_tools.workspace.permissions import GRAPH_READ
+    from partner_tools.workspace.sign_in import GRAPH_HANDED_IN
+
+    if graph := config.secrets.get(GRAPH_HANDED_IN):
+        yield from _too_much(describe_token(graph), GRAPH_READ, f"the token in {GRAPH_HANDED_IN}")
+
+
+def _examine_graph(config: Config, customer: Customer) -> Iterator[Finding]:
+    """The sign-in to the customer's tenant, where the profile has one, and what it allows."""
+    from partner_tools.clients.auth import describe_token
+    from partner_tools.workspace.permissions import GRAPH_READ
+    from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, graph_tokens
+
+    if config.text("graph", "access") is None:
+        return
+    token = graph_tokens(config, customer.tenant_id).token()
+    name = customer.domain or customer.tenant_id
+    facts = describe_token(token)
+    yield _ok("Microsoft Graph", f"a token for {_who(facts)} in the tenant of {name}")
+    if token != config.secrets.get(GRAPH_HANDED_IN):
+        yield from _too_much(facts, GRAPH_READ, f"the token for Microsoft Graph at {name}")
+
+
+def _signed_in(facts: TokenFacts) -> Finding:
+    return _ok("sign-in", f"a token for {_who(facts)}, tenant {facts.tenant or 'unknown'}")
+
+
+def _who(facts: TokenFacts) -> str:
+    return facts.who or ("the app itself" if facts.app_only else "somebody")
+
+
+def _too_much(facts: TokenFacts, needed: frozenset[str], what: str) -> Iterator[Finding]:
+    """Warn of what a token allows and nothing here needs; it fails nothing."""
+    from partner_tools.workspace.permissions import surplus
+
+    beyond = surplus(facts.permissions, needed)
+    if beyond:
+        yield Finding(
+            name="least privilege",
+            good=True,
+            warning=True,
+            message=f"{what} allows more than is needed: {', '.join(beyond)}",
+            remedy="take these permissions from the app registration; `cleanup --apply` alone "
+            "needs any that write, in the customer's tenant",
+        )
+
+
+def _examine_oem_direct(config: Config) -> Iterator[Finding]:
+    """The wire profile, its certificate and token, and what is still assumed of the wire."""
+    from partner_tools.channels.oem_direct import explain_assumptions
+    from partner_tools.clients.auth import describe_token
+    from partner_tools.workspace.oem import (
+        oem_tokens,
+        open_oem,
+        profile_path,
+        read_wire_profile,
+    )
+
+    profile = read_wire_profile(config)
+    yield _ok("wire profile", str(profile_path(config)))
+    with open_oem(config, profile) as (_, transport):
+        tokens = oem_tokens(config, profile.auth)
+        yield _ok("OEM Direct", f"{transport.base_url}; nothing was sent")
+    if tokens is not None:
+        yield from _examine_oem_token(describe_token(tokens.token()), profile.auth)
+    for assumption in explain_assumptions(profile):
+        yield _ok("assumed", assumption)
+
+
+def _examine_oem_token(facts: TokenFacts, auth: Auth) -> Iterator[Finding]:
+    """For whom the token is. Which permissions the OEM's API needs is not public, so what it holds
+    of them is shown and not judged; that it opens another service is too much in any case."""
+    from partner_tools.workspace.permissions import other_service
+
+    yield _signed_in(facts)
+    if facts.permissions:
+        yield _ok(
+            "least privilege",
+            f"the token allows {', '.join(facts.permissions)}; ask the OEM which of these are "
+            "needed: that is not public",
+        )
+    if service := other_service(facts.audience, auth.entra_scope):
+        yield Finding(
+            name="least privilege",
+            good=True,
+            warning=True,
+            message=f"the token is for {service}, which is not the OEM's API: whoever receives it "
+            "can use it there",
+            remedy="mint a token for the audience that the OEM names (entra_scope of the profile)",
+        )
+
+
+def _ok(name: str, message: str) -> Finding:
+    return Finding(name=name, good=True, message=message)
