@@ -16,8 +16,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from partner_tools.outstanding.nouns import Found, Plane, Probe, Result, Source, Subject
-from partner_tools.outstanding.sight import ALL_ZERO
+from partner_tools.outstanding.evidence import ALL_ZERO
+from partner_tools.outstanding.types import (
+    EvidenceSource,
+    Found,
+    Plane,
+    Probe,
+    ProbeResult,
+    Subject,
+)
 
 BATCH = 20
 """Questions that one request can carry
@@ -88,7 +95,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class SearchAnswer:
     """What came back: rows, or why none did."""
 
     rows: tuple[Found, ...] = ()
@@ -97,7 +104,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sought:
+class SearchTarget:
     """One device, and every id by which its records are known so far, in lower case."""
 
     index: int
@@ -107,7 +114,7 @@ class Sought:
     managed_ids: frozenset[str] = frozenset()
     device_ids: frozenset[str] = frozenset()
 
-    def linked(self, collection: Collection, rows: Iterable[Found]) -> Sought:
+    def linked(self, collection: Collection, rows: Iterable[Found]) -> SearchTarget:
         """The same device with the ids that its rows in a collection bring."""
         more: dict[str, set[str]] = {}
         for row in rows:
@@ -132,12 +139,12 @@ _LINKS: Mapping[Collection, Mapping[str, str]] = {
 _COLLECTIONS = {place: collection for collection, place in ANSWERS.items()}
 
 
-def sought(index: int, serial: str | None, evidence: Iterable[Probe]) -> Sought:
+def search_target(index: int, serial: str | None, evidence: Iterable[Probe]) -> SearchTarget:
     """A device with what earlier evidence knows: after its removal that is the only link."""
-    device = Sought(index=index, serial=(serial or "").strip() or None)
+    device = SearchTarget(index=index, serial=(serial or "").strip() or None)
     for probe in evidence:
         collection = _COLLECTIONS.get((probe.plane, probe.subject))
-        if collection is not None and probe.source is Source.GRAPH:
+        if collection is not None and probe.source is EvidenceSource.GRAPH:
             device = device.linked(collection, probe.found)
     return device
 
@@ -148,7 +155,7 @@ def real_id(value: object) -> str | None:
     return None if text in {"", ALL_ZERO} else text
 
 
-def questions(collection: Collection, device: Sought) -> tuple[Question, ...]:
+def questions(collection: Collection, device: SearchTarget) -> tuple[Question, ...]:
     """Everything to ask of a collection about one device. Never an empty value."""
     asked = {
         Collection.AUTOPILOT: [
@@ -180,7 +187,7 @@ def _each(by: By, values: Iterable[str]) -> list[tuple[By, str]]:
     return [(by, value) for value in sorted(values) if value]
 
 
-def _serials(device: Sought, *, blanks: bool) -> set[str]:
+def _serials(device: SearchTarget, *, blanks: bool) -> set[str]:
     """The serial number; for Intune, which drops them, also the one without its blanks."""
     if device.serial is None:
         return set()
@@ -198,7 +205,7 @@ class Approach:
     pages: int | None
 
 
-def approach(collection: Collection, devices: Sequence[Sought]) -> Approach:
+def approach(collection: Collection, devices: Sequence[SearchTarget]) -> Approach:
     """The cheapest way to look for all the devices.
 
     How long a list is shows only while it is read. So reading may cost what `ALLOWED` leaves
@@ -249,7 +256,7 @@ def folded(serial: object) -> str:
 
 def answers_from_list(
     asked: Iterable[Question], rows: Iterable[Found], request_id: str | None
-) -> dict[Question, Answer]:
+) -> dict[Question, SearchAnswer]:
     """What a collection that was read completely answers to each question.
 
     To a serial number also rows whose own differs only in form, or is missing: `conclude` says
@@ -262,7 +269,7 @@ def answers_from_list(
             indexed.setdefault(key, []).append(row)
     nameless = tuple(indexed.get((By.SERIAL, ""), ()))
     return {
-        question: Answer(
+        question: SearchAnswer(
             rows=(*indexed.get((By.SERIAL, folded(question.value)), ()), *nameless)
             if question.by is By.SERIAL
             else tuple(indexed.get((question.by, question.value), ())),
@@ -273,7 +280,10 @@ def answers_from_list(
 
 
 def conclude(
-    collection: Collection, device: Sought, answers: Mapping[Question, Answer], at: datetime
+    collection: Collection,
+    device: SearchTarget,
+    answers: Mapping[Question, SearchAnswer],
+    at: datetime,
 ) -> Probe | None:
     """What the answers say of one device; None where a collection has nothing to be asked for.
 
@@ -292,22 +302,22 @@ def conclude(
     )
     if not asked and error is None:
         return None
-    result = Result.FOUND if rows else Result.FAILED if error else Result.ABSENT
+    result = ProbeResult.FOUND if rows else ProbeResult.FAILED if error else ProbeResult.ABSENT
     return Probe(
         plane=plane,
         subject=subject,
         result=result,
         observed_at=at,
         found=rows,
-        error=error if result is Result.FAILED else None,
+        error=error if result is ProbeResult.FAILED else None,
         request_id=next((answer.request_id for answer in told if answer.request_id), None),
     )
 
 
-_UNASKED = Answer(error="it was not asked")
+_UNASKED = SearchAnswer(error="it was not asked")
 
 
-def _matching(asked: Sequence[Question], told: Sequence[Answer]) -> tuple[Found, ...]:
+def _matching(asked: Sequence[Question], told: Sequence[SearchAnswer]) -> tuple[Found, ...]:
     """The rows that carry what they were asked for, each record once."""
     matching = {
         real_id(row.ids.get("id")): row
@@ -318,7 +328,9 @@ def _matching(asked: Sequence[Question], told: Sequence[Answer]) -> tuple[Found,
     return tuple(matching.values())
 
 
-def _resemblance(collection: Collection, device: Sought, told: Sequence[Answer]) -> str | None:
+def _resemblance(
+    collection: Collection, device: SearchTarget, told: Sequence[SearchAnswer]
+) -> str | None:
     """Why rows that do not match keep the device from being called absent."""
     for row in (row for answer in told for row in answer.rows):
         serial = row.attributes.get("serialNumber")

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import requests
 
-from partner_tools.canonical import digest_of_bytes
 from partner_tools.cli.app import Call
 from partner_tools.intake.schema import checker
+from partner_tools.json_forms import digest_of_bytes
 from partner_tools.ledger import Ledger, sqlite_url
 from partner_tools.model import Batch, ChannelName, RunId
 from partner_tools.runs.begin import begin
