@@ -104,6 +104,7 @@ def listed(decision: Decision) -> list[Listing]:
 
 
 OPEN, EXPECTED, UNSEEN = Status.OUTSTANDING, Status.EXPECTED, Status.NOT_VERIFIED
+HYBRID_KEYS = (StepId.BACK_UP_KEYS, UNSEEN)
 VERIFY_ENTRA = (StepId.VERIFY_ENTRA_REMOVAL, EXPECTED)
 DELETE_INTUNE = (StepId.DELETE_FROM_INTUNE, OPEN)
 NO_KEYS_NO_AP = (NO_AUTOPILOT, *KEYS_ABSENT)
@@ -335,7 +336,7 @@ ROWS = (
         facts=facts(
             joined(trust="ServerAd", onPremisesSyncEnabled=True), NO_INTUNE, *NO_KEYS_NO_AP
         ),
-        steps=[(StepId.DELETE_COMPUTER_OBJECT, OPEN), VERIFY_ENTRA],
+        steps=[HYBRID_KEYS, (StepId.DELETE_COMPUTER_OBJECT, OPEN), VERIFY_ENTRA],
         source="MicrosoftDocs/entra-docs manage-stale-devices.md (04/22/2024)",
     ),
     *(
@@ -346,6 +347,7 @@ ROWS = (
                 joined(trust="ServerAD", onPremisesSyncEnabled=value), NO_INTUNE, *NO_KEYS_NO_AP
             ),
             steps=[
+                HYBRID_KEYS,
                 (StepId.DELETE_COMPUTER_OBJECT, UNSEEN),
                 (StepId.DECIDE_ON_RESIDUAL_OBJECT, OPEN),
             ],
@@ -391,7 +393,7 @@ ROWS = (
         number=19,
         name="pre-created-and-hybrid",
         facts=facts(PAIR, NO_INTUNE, *NO_KEYS_NO_AP),
-        steps=[(StepId.DELETE_COMPUTER_OBJECT, OPEN), VERIFY_ENTRA],
+        steps=[HYBRID_KEYS, (StepId.DELETE_COMPUTER_OBJECT, OPEN), VERIFY_ENTRA],
         source="MicrosoftDocs/memdocs autopilot/known-issues.md (01/14/2025)",
     ),
     Row(

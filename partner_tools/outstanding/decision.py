@@ -485,11 +485,19 @@ def _rule_firmware(case: Case) -> Iterator[Step]:
 def _rule_keys(case: Case) -> Iterator[Step]:
     """Row 2: asked for wherever a record of the device, and with it the keys, can still go."""
     at_risk = case.entra.present is not False or case.intune.present is not False
-    if Flag.KEYS_SAVED in case.facts.flags or case.keys.present is False or not at_risk:
+    hybrid = case.join_type is JoinType.HYBRID_JOINED
+    none_anywhere = case.keys.present is False and not hybrid
+    if Flag.KEYS_SAVED in case.facts.flags or none_anywhere or not at_risk:
         return
     if case.keys.present:
         why = "Keys or a local administrator password are stored for this device."
         yield _step(StepId.BACK_UP_KEYS, Status.OUTSTANDING, 2, why)
+    elif case.keys.present is False:
+        why = (
+            "Microsoft Entra ID holds no keys. A hybrid joined device can have them in Active"
+            " Directory or Configuration Manager."
+        )
+        yield _step(StepId.BACK_UP_KEYS, Status.NOT_VERIFIED, 2, why)
     else:
         why = "Whether keys are stored for this device was not verified."
         yield _step(StepId.BACK_UP_KEYS, Status.NOT_VERIFIED, 2, why)

@@ -21,6 +21,7 @@ from partner_tools.outstanding import (
     EvidenceSource,
     Flag,
     Found,
+    JoinType,
     Owner,
     Patience,
     Plane,
@@ -32,7 +33,7 @@ from partner_tools.outstanding import (
     probe_from,
 )
 from partner_tools.report.guide import GUIDE
-from partner_tools.report.powershell import command
+from partner_tools.report.powershell import RECIPES, command
 
 Json = dict[str, Any]
 """A part of a handoff by its schema, as `json.loads` would give it."""
@@ -385,6 +386,7 @@ def _command(step: StepId, decision: Decision, serial: str | None) -> str | None
         own_id=_only_id(decision, _RECORDS.get(step), "id"),
         device_id=_device_id(decision),
         serial=serial,
+        hybrid=decision.join_type is JoinType.HYBRID_JOINED,
     )
 
 
@@ -433,7 +435,7 @@ def _chapter(id_: StepId, number: int, statuses: Mapping[str, int], owner: str |
         "about": chapter.about,
         "caution": chapter.caution,
         "portal": list(chapter.portal),
-        "powershell": chapter.powershell,
+        "powershell": RECIPES[id_].guide if id_ in RECIPES else None,
         "devices": sum(statuses.values()),
         "statuses": dict(statuses),
         "source": str(chapter.source),
