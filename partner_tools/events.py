@@ -172,6 +172,9 @@ class History:
     handle: str | None = None
     settled_at: datetime | None = None
     evidence: tuple[Mapping[str, Any], ...] = ()
+    looked_before: int | None = None
+    """How many pieces of the evidence were recorded before the outcome was: by the order of the
+    ledger, as two machines' clocks differ. None in what an older version recorded."""
     step: str | None = None
     """Of a cleanup: the step that was intended last, of the object `record`."""
     record: str | None = None
@@ -213,11 +216,12 @@ Changes = dict[str, Any]
 
 
 def _resolved(
-    _history: History, payload: Mapping[str, Any], at: datetime, _following: State
+    history: History, payload: Mapping[str, Any], at: datetime, _following: State
 ) -> Changes:
     outcome = Outcome(payload["outcome"])
     settled = outcome is not Outcome.PENDING
     return {
+        "looked_before": len(history.evidence) if settled else None,
         "state": State.SETTLED if settled else State.READY,
         "outcome": outcome,
         "customer": payload.get("customer"),
@@ -281,7 +285,7 @@ def _accepted(
 
 
 def _recalled(
-    _history: History, payload: Mapping[str, Any], at: datetime, _following: State
+    history: History, payload: Mapping[str, Any], at: datetime, _following: State
 ) -> Changes:
     if payload["present"]:
         return {"outcome": Outcome.PENDING, "detail": None, "remedy": None}
@@ -291,6 +295,7 @@ def _recalled(
         "detail": payload.get("detail"),
         "remedy": payload.get("remedy"),
         "settled_at": at,
+        "looked_before": len(history.evidence),
     }
 
 
@@ -306,6 +311,7 @@ def _answered(
         "correlation_id": payload.get("correlationId") or history.correlation_id,
         "request_id": None,
         "settled_at": at,
+        "looked_before": len(history.evidence),
     }
 
 

@@ -175,7 +175,7 @@ def is_named(identity: Identity, found: Registration) -> bool:
 def changes(devices: Iterable[PlannedDevice], now: Mapping[TenantId, Index]) -> Mapping[int, str]:
     """Why devices of a plan are not what it says, by index; only those that are not."""
     spelled = {
-        tenant: {_spelling(found.target): found for found in known.estate.registrations}
+        tenant: {spelling(found.target): found for found in known.estate.registrations}
         for tenant, known in now.items()
     }
     reasons = {
@@ -198,12 +198,12 @@ def _changed(planned: PlannedDevice, now: Index, spelled: Mapping[str, Registrat
     if same_place:
         return _difference(planned, same_place)
     elsewhere = match(planned.device.identity, now)
-    respelled = spelled.get(_spelling(planned.target))
+    respelled = spelled.get(spelling(planned.target))
     other = elsewhere[0] if elsewhere else respelled
     return f"it is registered under another id now: {_places([other.target])}" if other else None
 
 
-def _spelling(target: Target) -> str:
+def spelling(target: Target) -> str:
     """What is left of an id in every form in which .NET reads a GUID
     (https://learn.microsoft.com/dotnet/api/system.guid.parse, read 2026-11)."""
     return "".join(filter(str.isalnum, target.device_id)).casefold()

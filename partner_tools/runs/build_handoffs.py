@@ -245,6 +245,7 @@ def _handed_over(each: RunDevice) -> HandoffDevice:
         detail=history.detail,
         remedy=history.remedy,
         removed_at=history.settled_at if history.outcome in GONE else None,
+        looked_before=history.looked_before,
         request_id=history.answered_request_id or history.request_id,
         correlation_id=history.correlation_id,
         evidence=history.evidence,

@@ -210,6 +210,7 @@ def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
             at=at,
             serial_number=device.device.identity.serial_number,
             removed_at=history.settled_at if history.outcome in GONE else None,
+            looked_before=history.looked_before,
             probes=tuple(map(probe_from, history.evidence)),
         )
     )
