@@ -287,7 +287,11 @@ def _choose(blank: PlannedDevice, matched: tuple[Registration, ...], known: Inde
     agreeing = tuple(found for found in matched if not contradictions(identity, found))
     if len(agreeing) == 1:
         other = _under_its_product_key(identity, agreeing[0], known)
-        return _removable(blank, agreeing[0]) if other is None else _two_devices(blank, other)
+        if other is not None:
+            return _two_devices(blank, other)
+        # Verification must not take a device of the same serial number for this one come back.
+        others = tuple(found.target for found in matched if found is not agreeing[0])
+        return _removable(replace(blank, candidates=others), agreeing[0])
     candidates = tuple(found.target for found in agreeing or matched)
     if agreeing:
         return _settled(

@@ -290,18 +290,19 @@ class PartnerCenterChannel:
         agree, as whoever registers a device again may write them otherwise.
         """
         tenants = dict.fromkeys(TenantId(each.customer) for each in removals if each.customer)
-        listed: dict[tuple[str, str, str], Target] = {}
+        listed: dict[tuple[str, str, str], list[Target]] = {}
         registrations = 0
         for tenant in tenants:
             for found in self.estate(Customer(tenant_id=tenant)).registrations:
                 registrations += 1
                 for kind, name in _identities(found.target, found):
-                    listed.setdefault((tenant, kind, name), found.target)
+                    listed.setdefault((tenant, kind, name), []).append(found.target)
         targets: dict[int, Target | None] = {}
         for each in removals:
             known = _identities(each.target, each.identity, each.found)
-            places = (listed.get((each.customer or "", kind, name)) for kind, name in known)
-            targets[each.index] = next((place for place in places if place is not None), None)
+            keys = ((each.customer or "", kind, name) for kind, name in known)
+            places = (place for key in keys for place in listed.get(key, ()))
+            targets[each.index] = next((it for it in places if it not in each.others), None)
         return Sightings(targets=targets, registrations=registrations)
 
     def _existing(self, tenant: TenantId, batch_ids: Iterable[str]) -> list[str]:

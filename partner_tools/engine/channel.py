@@ -24,8 +24,8 @@ class Removal:
     `request_id` stays the same until an answer came, also over a restart. `silent` says that a
     request of ours went unanswered before, which an `absent` has to mention; `doubted` that an
     earlier request may have removed the device already. `found` is the registration that the plan
-    found. `act` is there where a channel removes in several steps, and `approval` where another
-    administrator was asked for the step.
+    found, `others` are those that it knows to be other devices. `act` is there where a channel
+    removes in several steps, and `approval` where another administrator was asked for the step.
     """
 
     index: int
@@ -37,6 +37,7 @@ class Removal:
     silent: bool = False
     doubted: bool = False
     found: Registration | None = None
+    others: frozenset[Target] = frozenset()
     act: Act | None = None
     approval: str | None = None
 

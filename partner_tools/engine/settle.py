@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from partner_tools.engine.channel import Removal, Sightings
@@ -101,6 +101,18 @@ MANY = 3
 """How many registrations must be missing besides ours before an empty list is no proof."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What the plan of a run saw of its customers' registrations.
+
+    `remaining` is how many each customer should still have; `others` are, by a device's index,
+    those that share a name with it and are known to be other devices.
+    """
+
+    remaining: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[int, frozenset[Target]] = field(default_factory=dict)
+
+
 class Observer(Protocol):
     """A channel that can look for devices by identity."""
 
@@ -117,14 +129,13 @@ def verify(
     todos: Sequence[PendingDevice],
     *,
     wait_seconds: float,
-    remaining: Mapping[str, int] | None = None,
+    baseline: Baseline | None = None,
 ) -> tuple[PendingDevice, ...]:
     """Look for every device that is gone until none is listed, at most `wait_seconds` long.
 
     The devices afterwards, each with one more piece of evidence: `clear` only from two looks in a
     row that did not find it. Customers are independent: what keeps us from looking at one is raised
     when all others have been looked at, and is evidence that nothing is known of its devices.
-    `remaining` is how many registrations each customer should still have.
     """
     blind: dict[str | None, ServiceError] = {}
     listed = [todo for todo in todos if todo.history.outcome in GONE]
@@ -132,7 +143,7 @@ def verify(
     absences: Counter[int] = Counter()
     deadline, pause = desk.line.clock() + wait_seconds, FIRST_PAUSE_SECONDS
     while listed:
-        seen, unseen = _look(observer, listed, remaining or {})
+        seen, unseen = _look(observer, listed, baseline or Baseline())
         blind |= unseen
         judged = [todo for todo in listed if todo.customer in unseen]
         listed = [todo for todo in listed if todo.customer not in unseen]
@@ -156,13 +167,13 @@ def verify(
 
 
 def _look(
-    observer: Observer, todos: Sequence[PendingDevice], remaining: Mapping[str, int]
+    observer: Observer, todos: Sequence[PendingDevice], baseline: Baseline
 ) -> tuple[dict[int, Target | None], dict[str | None, ServiceError]]:
     """What each customer's lists show, and by customer what kept us from reading them."""
     seen: dict[int, Target | None] = {}
     blind: dict[str | None, ServiceError] = {}
     for customer in dict.fromkeys(todo.customer for todo in todos):
-        own = [_removal(todo) for todo in todos if todo.customer == customer]
+        own = [_removal(todo, baseline) for todo in todos if todo.customer == customer]
         try:
             shown = observer.sightings(own)
         except OF_EVERYBODY:
@@ -170,7 +181,7 @@ def _look(
         except ServiceError as error:
             blind[customer] = error
             continue
-        missing = remaining.get(customer or "", 0)
+        missing = baseline.remaining.get(customer or "", 0)
         if shown.registrations == 0 and missing >= MANY:
             blind[customer] = ServiceError(
                 f"the service lists no device of {customer} any more, and {missing} that this "
@@ -227,13 +238,14 @@ def _record_evidence(
     ]
 
 
-def _removal(todo: PendingDevice) -> Removal:
+def _removal(todo: PendingDevice, baseline: Baseline) -> Removal:
     return Removal(
         index=todo.index,
         identity=todo.identity,
         customer=todo.customer,
         target=todo.target,
         found=todo.found,
+        others=baseline.others.get(todo.index, frozenset()),
         request_id="",
         correlation_id="",
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from partner_tools.engine.cancelling import heed
 from partner_tools.engine.desk import PendingDevice
-from partner_tools.engine.settle import carry_through, settle, verify
+from partner_tools.engine.settle import Baseline, carry_through, settle, verify
 from partner_tools.errors import Interrupted
 from partner_tools.events import IN_DOUBT, Kind, State
+from partner_tools.json_forms import read_target
 from partner_tools.model import GONE, Outcome, RunId, RunState
 from partner_tools.runs.context import Workplace, noting_end, todos
 
@@ -78,16 +79,16 @@ def verify_removal(place: Workplace, run: RunId, *, wait_seconds: float) -> None
         return
     gone = [todo for todo in todos(place.ledger.devices(run)) if todo.history.outcome in GONE]
     if gone:
-        remaining = _remaining(place, run, gone)
-        verify(place.desk(run), place.channel, gone, wait_seconds=wait_seconds, remaining=remaining)
+        baseline = _baseline(place, run, gone)
+        verify(place.desk(run), place.channel, gone, wait_seconds=wait_seconds, baseline=baseline)
 
 
-def _remaining(place: Workplace, run: RunId, gone: Sequence[PendingDevice]) -> Mapping[str, int]:
-    """How many registrations each customer had when the run was planned, without those that runs
-    of this ledger removed since; an unanswered request of ours may have removed one as well."""
+def _baseline(place: Workplace, run: RunId, gone: Sequence[PendingDevice]) -> Baseline:
+    """What the plan saw, without what runs of this ledger removed since; an unanswered request of
+    ours may have removed something as well. Empty where the plan was purged."""
     text = place.ledger.plan(run)
     if text is None:
-        return {}
+        return Baseline()
     plan = json.loads(text)
     since = min(datetime.fromisoformat(plan["createdAt"]), place.ledger.run(run).created_at)
     own = Counter(
@@ -95,8 +96,16 @@ def _remaining(place: Workplace, run: RunId, gone: Sequence[PendingDevice]) -> M
         for todo in gone
         if todo.history.outcome is Outcome.REMOVED or todo.history.silent
     )
-    return {
-        tenant: each["estate"] - max(own[tenant], place.ledger.removed_since(tenant, since))
-        for each in plan["customers"]
-        if (tenant := each["tenantId"])
-    }
+    removed = place.ledger.removed_since
+    return Baseline(
+        remaining={
+            tenant: each["estate"] - max(own[tenant], removed(tenant, since))
+            for each in plan["customers"]
+            if (tenant := each["tenantId"])
+        },
+        others={
+            position: frozenset(map(read_target, each["candidates"]))
+            for position, each in enumerate(plan["devices"])
+            if each.get("candidates")
+        },
+    )
