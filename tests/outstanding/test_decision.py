@@ -504,14 +504,14 @@ def test_every_row_of_the_table_is_tested_and_names_its_source() -> None:
     assert all(row.source for row in ROWS)
 
 
-DOCUMENTED = Path(__file__).parents[1] / "docs" / "reference" / "decision-table.md"
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "reference" / "decision-table.md"
 
 PREFACE = """# What is outstanding, by what was observed
 
 One pure function, `partner_tools.outstanding.decide`, turns outcome and evidence into steps. These
 are the rows that it is tested by, each with the source that it rests on; `*` marks what is
 expected to happen by itself, `?` what was not verified. This page is made from the tests:
-`UPDATE_GOLDEN=1 pytest tests/test_outstanding.py`.
+`UPDATE_GOLDEN=1 pytest tests/outstanding/test_decision.py`.
 
 | Row | Observed | Steps, in order | Source |
 |---|---|---|---|

@@ -22,7 +22,7 @@ from partner_tools.outstanding import (
     decide,
 )
 from partner_tools.outstanding.cleanup_plan import CARRIED_OUT, CleanupPlan, plan_cleanup
-from tests.test_outstanding import (
+from tests.outstanding.test_decision import (
     CLEAN,
     DUPLICATED,
     KEYS_ABSENT,
