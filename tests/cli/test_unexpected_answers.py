@@ -30,7 +30,7 @@ def removed_under(
     return document, program, sandbox
 
 
-UNCONFIRMED = {
+UNCONFIRMED: dict[str, dict[str, Any]] = {
     "accepted": {"kind": "status", "status": 202, "body": "empty", "processed": True},
     "null": {"kind": "status", "status": 200, "body": "text", "description": "null"},
     "page": {"kind": "not-json"},
