@@ -507,11 +507,8 @@ def _answer_limits() -> list[tuple[str, tuple[int, str]]]:
     return [
         ("an answer, unpacked", (transport.ANSWER_LIMIT_BYTES, "bytes")),
         ("a refusal; what is longer is cut", (transport.REFUSAL_LIMIT_BYTES, "bytes")),
-        (
-            "objects and lists within each other in an answer",
-            (transport.JSON_DEPTH_LIMIT, ""),
-        ),
-        ("the same in an answer of OEM Direct, JSON or XML", (foreign.DEPTH, "")),
+        ("values in the JSON of an answer", (transport.JSON_VALUES_LIMIT, "")),
+        ("objects and lists within each other in an answer", (foreign.DEPTH, "")),
     ]
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from partner_tools import errors
+from partner_tools.clients.answers import ListGuard
 from partner_tools.clients.oauth import (
     App,
     CachedTokens,
@@ -29,13 +30,7 @@ from partner_tools.clients.oauth import (
     user_by_refresh_token,
     user_signed_in,
 )
-from partner_tools.clients.partner_center import (
-    Cursor,
-    PageGuard,
-    PartnerCenter,
-    ResourcePage,
-    ServiceJob,
-)
+from partner_tools.clients.partner_center import Cursor, PartnerCenter, ResourcePage, ServiceJob
 from partner_tools.clients.refusals import RefusalSubject, subject_of
 from partner_tools.clients.transport import TokenSource, Transport
 from partner_tools.model import Identity, Registration
@@ -161,7 +156,7 @@ def start() -> Iterator[Start]:
 
 def every(read: Callable[[Cursor | None], ResourcePage[T]], key: Callable[[T], str]) -> list[T]:
     """All pages, under the guard."""
-    guard, cursor, found = PageGuard("things"), None, list[T]()
+    guard, cursor, found = ListGuard("things"), None, list[T]()
     while True:
         page = read(cursor)
         guard.check([key(item) for item in page.items], page.cursor)

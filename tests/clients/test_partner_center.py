@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools import errors
+from partner_tools.clients.answers import ListGuard
 from partner_tools.clients.clouds import CLOUDS, warn_of_cloud
 from partner_tools.clients.partner_center import (
     Cursor,
@@ -23,7 +24,6 @@ from partner_tools.clients.partner_center import (
     JobDevice,
     JobId,
     JobStatus,
-    PageGuard,
     PartnerCenter,
     Receipt,
     ResourcePage,
@@ -374,12 +374,12 @@ def test_no_token_is_the_last_page(token: str | None) -> None:
     content: dict[str, Any] = {"items": [{"id": "1"}], "continuationToken": token}
     if token == "absent":
         del content["continuationToken"]
-    assert parse_devices(said(content), "b").cursor is None
+    assert parse_devices(said(content), TENANT, "b").cursor is None
 
 
 def test_a_token_in_the_links_of_devices_is_followed() -> None:
     content = {"items": [{"id": "1"}], "links": linked("/customers/x/deviceBatches/a b/devices")}
-    assert parse_devices(said(content), "b").cursor == Cursor(token="t-1")
+    assert parse_devices(said(content), TENANT, "b").cursor == Cursor(token="t-1")
 
 
 @pytest.mark.parametrize(
@@ -406,12 +406,12 @@ def test_a_token_in_the_links_of_devices_is_followed() -> None:
 )
 def test_a_list_that_is_not_what_it_promises_is_unreadable(content: Any) -> None:
     with pytest.raises(errors.Unreadable) as raised:
-        parse_devices(said(content, **{"MS-RequestId": "r-1"}), "b")
+        parse_devices(said(content, **{"MS-RequestId": "r-1"}), TENANT, "b")
     assert raised.value.request_id == "r-1"
 
 
 def test_an_empty_list_may_omit_its_items() -> None:
-    assert parse_batches(said({"totalCount": 0})) == ResourcePage(items=())
+    assert parse_batches(said({"totalCount": 0}), TENANT) == ResourcePage(items=())
 
 
 JSON = st.recursive(
@@ -439,9 +439,9 @@ def test_any_json_is_read_or_unreadable(content: Any) -> None:
     reply = said(content)
     for parse in (
         partial(parse_customers, base_url=BASE),
-        parse_customer,
-        parse_batches,
-        partial(parse_devices, batch_id="b"),
+        partial(parse_customer, tenant_id=TENANT),
+        partial(parse_batches, tenant_id=TENANT),
+        partial(parse_devices, tenant_id=TENANT, batch_id="b"),
         partial(parse_job, job_id=JobId("j")),
         partial(parse_audit_records, base_url=BASE),
     ):
@@ -720,14 +720,14 @@ def test_a_delete_that_is_refused_names_the_request_that_was_sent(stub: Stub) ->
 
 
 def test_pages_that_lead_on_pass() -> None:
-    guard = PageGuard("devices")
+    guard = ListGuard("devices")
     for number in range(50):
         guard.check([str(number), "always"], Cursor(token=str(number)))
     guard.check(["last"], None)
 
 
 def test_a_sticky_cursor_is_refused() -> None:
-    guard = PageGuard("devices")
+    guard = ListGuard("devices")
     guard.check(["1"], Cursor(token="t"))
     with pytest.raises(errors.Unreadable, match="pointed back"):
         guard.check(["2"], Cursor(token="t"))
@@ -735,14 +735,14 @@ def test_a_sticky_cursor_is_refused() -> None:
 
 @pytest.mark.parametrize("cursor", [None, Cursor(token="u")])
 def test_a_page_that_repeats_is_refused(cursor: Cursor | None) -> None:
-    guard = PageGuard("devices")
+    guard = ListGuard("devices")
     guard.check(["1", "2"], Cursor(token="t"))
     with pytest.raises(errors.Unreadable, match="only what earlier pages"):
         guard.check(["2", "1"], cursor)
 
 
 def test_empty_pages_without_end_are_refused() -> None:
-    guard = PageGuard("devices")
+    guard = ListGuard("devices")
     with pytest.raises(errors.Unreadable, match="in a row were empty"):
         for number in range(100):
             guard.check([], Cursor(token=str(number)))
@@ -750,7 +750,7 @@ def test_empty_pages_without_end_are_refused() -> None:
 
 
 def test_a_collection_may_be_empty() -> None:
-    PageGuard("devices").check([], None)
+    ListGuard("devices").check([], None)
 
 
 # Clouds
