@@ -182,9 +182,9 @@ def subject_of(error: ServiceError) -> RefusalSubject:
 
 
 _SUBJECT_OF_STATUS = {
-    410: RefusalSubject.DEVICE,
     401: RefusalSubject.PARTNER,
     404: RefusalSubject.DEVICE,
+    410: RefusalSubject.DEVICE,
     429: RefusalSubject.SERVICE,
 }
 

@@ -267,16 +267,6 @@ def without_end(packed: bool) -> Step:
     return pour
 
 
-@pytest.mark.parametrize(
-    "beyond",
-    [
-        answer(200, b"x" * 300_000),
-        answer(200, gzip.compress(b"x" * 300_000), Content_Encoding="gzip"),
-        without_end(packed=False),
-        without_end(packed=True),
-    ],
-    ids=["plain", "packed", "plain without end", "packed without end"],
-)
 @pytest.mark.parametrize("status", ["102 Processing", "103 Early Hints"])
 def test_what_comes_before_the_answer_is_no_answer(service: WireService, status: str) -> None:
     """RFC 8297 (2017-12): a proxy may send 103 with headers before any final answer."""
@@ -287,6 +277,16 @@ def test_what_comes_before_the_answer_is_no_answer(service: WireService, status:
     assert (reply.status, reply.header("MS-RequestId"), reply.header("Link")) == (204, "own", None)
 
 
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        answer(200, b"x" * 300_000),
+        answer(200, gzip.compress(b"x" * 300_000), Content_Encoding="gzip"),
+        without_end(packed=False),
+        without_end(packed=True),
+    ],
+    ids=["plain", "packed", "plain without end", "packed without end"],
+)
 def test_an_answer_beyond_the_limit_is_unreadable(service: WireService, beyond: Step) -> None:
     """No more of it is read than the limit, else that without an end would be one that drips."""
     service.script = [beyond]
