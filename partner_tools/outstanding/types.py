@@ -26,6 +26,8 @@ class Status(StrEnum):
     """How a plane or a step stands."""
 
     CLEAR = "clear"
+    REPORTED = "reported"
+    """Reported done by the customer: no look of our own says so."""
     OUTSTANDING = "outstanding"
     EXPECTED = "expected"
     NOT_VERIFIED = "not-verified"
@@ -102,6 +104,8 @@ class EvidenceSource(StrEnum):
     CHANNEL = "channel"
     """The service of the removal itself, which shows a partner only what it may remove."""
     DIRECTORY = "active-directory"
+    CUSTOMER = "customer"
+    """A results file of the customer's. It closes steps as `reported`, never as `clear`."""
 
 
 class ProbeResult(StrEnum):
@@ -136,8 +140,25 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a results file says beside a look: `step` is one that was done, `at` when.
+
+    `file` is when the file was written, `joined` how the device was joined, where that was seen.
+    """
+
+    at: datetime
+    file: datetime
+    step: StepId | None = None
+    account: str | None = None
+    joined: JoinType | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What one look at one plane brought. An empty `found` with `FOUND` means: no ids known."""
+    """What one look at one plane brought. An empty `found` with `FOUND` means: no ids known.
+
+    A probe with a `report` is the customer's; `observed_at` is when its file was taken in.
+    """
 
     plane: Plane
     result: ProbeResult
@@ -147,6 +168,7 @@ class Probe:
     found: tuple[Found, ...] = ()
     error: str | None = None
     request_id: str | None = None
+    report: Report | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ STATUSES: Mapping[str, str] = {
     "outstanding": "Outstanding",
     "not-verified": "Not verified",
     "expected": "Expected",
+    "reported": "Reported done",
     "clear": "Clear",
     "not-applicable": "Does not apply",
 }

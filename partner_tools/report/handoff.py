@@ -40,6 +40,9 @@ Json = dict[str, Any]
 Document = Json
 """A whole handoff."""
 
+OPEN = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
+"""The statuses of a step that is not known to be done."""
+
 HOLD_RULE = "hold-list"
 """The rule by which a plan refuses what the partner's hold list names."""
 
@@ -210,11 +213,11 @@ def _cleanup(run: CleanupFacts) -> Json:
 
 def _summary(devices: Sequence[Json]) -> Json:
     steps = Counter(step["status"] for step in _steps(devices))
-    open_statuses = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
+    shown = (*OPEN, Status.REPORTED)
     return {
         "devices": len(devices),
         "outcomes": dict(Counter(device["outcome"] for device in devices)),
-        "steps": {status.value: steps[status] for status in open_statuses},
+        "steps": {status.value: steps[status] for status in shown},
         "planes": _planes(devices),
         "owners": _owners(devices),
         "evidence": _evidence([device["planes"] for device in devices]),
@@ -235,7 +238,7 @@ def _owners(devices: Iterable[Json]) -> dict[str, dict[str, int]]:
     waiting: Counter[str] = Counter()
     steps: Counter[str] = Counter()
     for device in devices:
-        owners = [step["owner"] for step in device["steps"]]
+        owners = [step["owner"] for step in device["steps"] if step["status"] in OPEN]
         waiting.update(set(owners))
         steps.update(owners)
     return {
@@ -340,7 +343,13 @@ def _found(found: Found) -> Json:
 
 
 def _plain(value: object) -> bool:
-    return isinstance(value, str | bool | int | float) and value != ""
+    """Whether it has a canonical spelling (RFC 8785) and says something."""
+    if isinstance(value, int):
+        return abs(value) <= _LARGEST_INTEGER
+    return isinstance(value, str | float) and value != ""
+
+
+_LARGEST_INTEGER = 2**53 - 1
 
 
 def _step(step: Step, decision: Decision, identity: Identity) -> Json:

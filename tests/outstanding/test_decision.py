@@ -27,6 +27,7 @@ from partner_tools.outstanding import (
     Plane,
     Probe,
     ProbeResult,
+    Report,
     Status,
     StepId,
     Subject,
@@ -797,7 +798,7 @@ def test_steps_stand_in_order_once_each_and_wait_only_for_listed_ones(
     for place, step in enumerate(steps):
         assert set(step.after) <= set(ids[:place])
         assert step.why
-        assert step.status in {OPEN, EXPECTED, UNSEEN}
+        assert step.status in {OPEN, EXPECTED, UNSEEN, Status.REPORTED}
 
 
 @settings(deadline=None)
@@ -836,3 +837,104 @@ def test_join_types_are_read_from_the_directory_or_from_intune() -> None:
     )
     assert JoinType.NONE is decide(facts(*CLEAN)).join_type
     assert JoinType.UNKNOWN is decide(facts()).join_type
+
+
+# --- what the customer reports ------------------------------------------------------------------
+
+
+def reported(plane: Plane, result: ProbeResult, *, hours: float = 0, **more: Any) -> Probe:
+    at = NOW + timedelta(hours=hours)
+    return Probe(
+        plane=plane,
+        result=result,
+        observed_at=at,
+        source=EvidenceSource.CUSTOMER,
+        report=Report(at=at, file=at, **more),
+    )
+
+
+def decided(*probes: Probe) -> tuple[dict[str, str], dict[str, str]]:
+    """Statuses of planes and of steps of a removed device, with these probes."""
+    decision = decide(
+        DeviceFacts(
+            outcome=Outcome.REMOVED,
+            reason=Reason.RESALE,
+            at=NOW + timedelta(hours=9),
+            serial_number="5CD333527Z",
+            removed_at=NOW - timedelta(hours=2),
+            probes=probes,
+        )
+    )
+    return (
+        {plane.value: status.status.value for plane, status in decision.planes.items()},
+        {step.id.value: step.status.value for step in decision.steps},
+    )
+
+
+def test_a_report_closes_its_plane_and_its_steps_but_clears_nothing() -> None:
+    planes, steps = decided(reported(Plane.INTUNE, ProbeResult.ABSENT))
+
+    assert planes["intune"] == "reported"
+    assert steps["delete-from-intune"] == "reported"
+    assert steps["back-up-keys"] == "reported"
+    assert steps["verify-entra-removal"] == "not-verified"
+
+
+def test_a_done_step_closes_only_itself() -> None:
+    done = reported(Plane.ENTRA, ProbeResult.ABSENT, step=StepId.BACK_UP_KEYS)
+    planes, steps = decided(done)
+
+    assert (planes["entra"], steps["back-up-keys"]) == ("not-verified", "reported")
+    assert steps["delete-from-intune"] == "not-verified"
+
+
+def test_what_the_customer_still_sees_is_outstanding() -> None:
+    gone, back = (
+        reported(Plane.INTUNE, ProbeResult.ABSENT),
+        reported(Plane.INTUNE, ProbeResult.FOUND),
+    )
+    planes, steps = decided(gone, replace(back, observed_at=NOW + timedelta(hours=1)))
+
+    assert (planes["intune"], steps["delete-from-intune"]) == ("outstanding", "outstanding")
+
+
+@pytest.mark.parametrize(
+    ("look", "status"), [(ProbeResult.FOUND, "outstanding"), (ProbeResult.ABSENT, "clear")]
+)
+def test_a_later_look_of_our_own_outweighs_a_report(look: ProbeResult, status: str) -> None:
+    own = Probe(plane=Plane.INTUNE, result=look, observed_at=NOW + timedelta(hours=1))
+    planes, steps = decided(reported(Plane.INTUNE, ProbeResult.ABSENT), own)
+
+    assert planes["intune"] == status
+    assert steps.get("delete-from-intune") == (status if look is ProbeResult.FOUND else None)
+
+
+@pytest.mark.parametrize("look", [ProbeResult.FOUND, ProbeResult.FAILED])
+def test_a_report_outweighs_an_earlier_look_and_one_that_failed(look: ProbeResult) -> None:
+    hours = -1 if look is ProbeResult.FOUND else 1
+    own = Probe(plane=Plane.INTUNE, result=look, observed_at=NOW + timedelta(hours=hours))
+
+    assert decided(own, reported(Plane.INTUNE, ProbeResult.ABSENT))[0]["intune"] == "reported"
+
+
+def test_a_check_of_active_directory_or_the_way_it_was_joined_closes_that_step() -> None:
+    for report in (
+        reported(Plane.ACTIVE_DIRECTORY, ProbeResult.ABSENT),
+        reported(Plane.INTUNE, ProbeResult.ABSENT, joined=JoinType.ENTRA_JOINED),
+    ):
+        planes, steps = decided(report)
+        assert planes["active-directory"] == "reported"
+        assert steps["delete-computer-object"] == "reported"
+    _, steps = decided(reported(Plane.INTUNE, ProbeResult.ABSENT, joined=JoinType.HYBRID_JOINED))
+    assert steps["delete-computer-object"] == "not-verified"
+
+
+def test_a_record_of_configuration_manager_that_is_reported_shows_up() -> None:
+    assert (
+        decided(reported(Plane.CONFIGURATION_MANAGER, ProbeResult.FOUND))[1][
+            "delete-from-configuration-manager"
+        ]
+        == "outstanding"
+    )
+    planes, _ = decided(reported(Plane.CONFIGURATION_MANAGER, ProbeResult.ABSENT))
+    assert planes["configuration-manager"] == "reported"
