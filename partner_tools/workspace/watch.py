@@ -65,7 +65,12 @@ def lookout(
             renew=client.renew_token,
         )
         yield TenantReader(
-            client=client, line=line, record=ledger.record, now=now, deadline=deadline
+            client=client,
+            line=line,
+            record=ledger.record,
+            now=now,
+            associations=config.get("graph", "device_association") is not False,
+            deadline=deadline,
         )
 
 
