@@ -7,6 +7,7 @@ it decides by is what `cleanup` reads out of the same document, so that both end
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from importlib.resources import files
@@ -132,14 +133,22 @@ def _filled(template: str, document: Document) -> str:
         "NAME": literal(file_name(document).removeprefix("handoff-")),
         "RUN": literal(visible(run["id"])),
         "GENERATED": literal(document["generatedAt"]),
-        "ANSWERS": literal(digest(document)),
+        "ANSWERS": literal(_digest(document)),
         "VERSION": literal(visible(document["generator"]["version"])),
         "LOST": _flag(run["reason"] == Reason.LOST_OR_STOLEN),
-        "REASONS": "\n".join(f"    {literal(rule)} = {literal(REFUSALS[rule])}" for rule in REFUSALS),
+        "REASONS": "\n".join(
+            f"    {literal(rule)} = {literal(REFUSALS[rule])}" for rule in REFUSALS
+        ),
     }
     for place, value in values.items():
         template = template.replace(f"@@{place}@@", value, 1)
     return template
+
+
+def _digest(document: Document) -> str:
+    """What a results file answers. Half a character pair has no canonical form: replaced."""
+    text = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+    return digest(json.loads(text))
 
 
 def _text(lines: str) -> bytes:

@@ -26,7 +26,12 @@ from partner_tools.json_forms import customer_document
 from partner_tools.ledger import Ledger, RunDevice
 from partner_tools.model import Customer, Outcome, RunId, RunState
 from partner_tools.outstanding import StepId
-from partner_tools.outstanding.cleanup_plan import REFUSALS, CleanupAction, CleanupPlan, FinalOutcome
+from partner_tools.outstanding.cleanup_plan import (
+    REFUSALS,
+    CleanupAction,
+    CleanupPlan,
+    FinalOutcome,
+)
 from partner_tools.runs.cleanup_order import Assignment, plan_document
 from partner_tools.runs.context import noting_end
 from partner_tools.runs.observation import TenantReader, observe

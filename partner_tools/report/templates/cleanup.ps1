@@ -212,10 +212,10 @@ function Get-Problem {
     if ($null -ne $status) { $problem.Status = [int] $status }
     if ($details -match '(?im)^\s*request-id\s*:\s*([0-9A-Za-z-]{1,64})') { $problem.RequestId = $Matches[1] }
     if ($details -match '(?im)^\s*x-msft-approval-code\s*:\s*(\S{1,128})') { $problem.Approval = $Matches[1] }
-    $start = $details.IndexOf('{')
-    if ($start -ge 0) {
+    # Headers come first, and one of them has braces too.
+    if ($details -match '(?s)\{\s*"error"\s*:.*') {
         try {
-            $fault = Get-Value -Object (ConvertFrom-Json -InputObject $details.Substring($start)) -Name 'error'
+            $fault = Get-Value -Object (ConvertFrom-Json -InputObject $Matches[0]) -Name 'error'
             $problem.Code = Get-Plain -Text (Get-Value -Object $fault -Name 'code') -Limit 80
             $problem.Message = [string] (Get-Value -Object $fault -Name 'message')
             # Intune puts JSON into the message.
