@@ -331,7 +331,10 @@ def lifecycle_page() -> str:
             "## States of a run",
             table(
                 ("event", "state that it leaves the run in"),
-                [(code(kind.value), code(state.value)) for kind, state in RUN_STATES.items()],
+                [
+                    (code(kind.value), code(state.value) if state else "the same")
+                    for kind, state in RUN_STATES.items()
+                ],
             ),
             f"A run that is `{RunState.PLANNING}` or `{RunState.RUNNING}` while nobody works on "
             f"it is shown as `{RunState.INTERRUPTED}` in results.",
