@@ -8,6 +8,7 @@ it decides by is what `cleanup` reads out of the same document, so that both end
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from importlib.resources import files
@@ -122,15 +123,14 @@ def _flag(value: bool) -> str:
 
 
 def _filled(template: str, document: Document) -> str:
-    from partner_tools.report.write import file_name  # which lists this module's format
-
     customer, run = document["customer"], document["run"]
     name = customer["name"] or customer["domain"] or customer["tenantId"] or "nobody named"
     tenant = customer["tenantId"] or ""
+    file = f"{customer['domain'] or tenant or 'unassigned'}-{run['id']}".casefold()
     values = {
         "TENANT": literal(tenant if is_guid(tenant) else ""),
         "HANDOFF": literal(visible(f"Handoff for {name}, run {run['id']}")),
-        "NAME": literal(file_name(document).removeprefix("handoff-")),
+        "NAME": literal("-".join(re.findall(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", file))[:120]),
         "RUN": literal(visible(run["id"])),
         "GENERATED": literal(document["generatedAt"]),
         "ANSWERS": literal(_digest(document)),
