@@ -353,7 +353,8 @@ def test_one_refusal_later_leaves_that_device_alone(scenes: Mapping[str, Scene])
     assert scene.told[0]["code"] == 7
     assert left(scene.sandbox) == (["SN3"], ["SN3"])
     (line,) = [one for one in scene.told[0]["lines"] if "serial number SN3" in one]
-    assert "Delete from Intune: 403 Forbidden: no such right (request id " in line
+    assert "Delete from Intune: 403 Forbidden: no such right" in line
+    assert "(request id " in line
     assert "Missing: the permission DeviceManagementManagedDevices.ReadWrite.All" in line
     (entry,) = [one for one in scene.result()["devices"] if one["serialNumber"] == "SN3"]
     assert entry["requestId"]
