@@ -44,6 +44,8 @@ class TenantReader:
     line: RequestExecutor
     record: Callable[[Sequence[Event]], None]
     now: Callable[[], datetime]
+    associations: bool = True
+    """Whether to look for device associations, whose interface is undocumented."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,9 @@ def observe(
     ]
     round_ = _Round(lookout, {each.index: each for each in devices})
     try:
-        for collection in _DEVICES[:2] if briefly else _DEVICES:
+        for collection in _collections(lookout):
+            if briefly and collection is search.Collection.ENTRA:
+                break
             seekers = round_.look(collection, seekers)
         if briefly:
             return round_.outlook()
@@ -84,13 +88,25 @@ def observe(
     except ServiceError:
         raise
     except AuthError as error:
-        round_.record(_blind(seekers, error, lookout.now()))
+        blind = _blind(seekers, _collections(lookout), error, lookout.now())
+        round_.record(blind)
         raise
     return round_.outlook()
 
 
-_DEVICES = (search.Collection.AUTOPILOT, search.Collection.INTUNE, search.Collection.ENTRA)
+_DEVICES = (
+    search.Collection.AUTOPILOT,
+    search.Collection.ASSOCIATIONS,
+    search.Collection.INTUNE,
+    search.Collection.ENTRA,
+)
 _LEFTOVERS = (search.Collection.IMPORT_RECORDS, search.Collection.CORPORATE_IDENTIFIERS)
+
+
+def _collections(lookout: TenantReader) -> Iterator[search.Collection]:
+    for collection in _DEVICES:
+        if lookout.associations or collection is not search.Collection.ASSOCIATIONS:
+            yield collection
 
 
 class _Round:
@@ -163,12 +179,15 @@ def _sought(device: RunDevice, earlier: Iterable[Probe]) -> SearchTarget:
 
 
 def _blind(
-    seekers: Iterable[SearchTarget], error: Exception, at: datetime
+    seekers: Iterable[SearchTarget],
+    collections: Iterable[search.Collection],
+    error: Exception,
+    at: datetime,
 ) -> Iterator[tuple[int, Probe]]:
     """Evidence that nobody could look at all."""
+    places = [search.ANSWERS[collection] for collection in collections]
     for each in seekers:
-        for collection in _DEVICES:
-            plane, subject = search.ANSWERS[collection]
+        for plane, subject in places:
             yield (
                 each.index,
                 Probe(

@@ -54,7 +54,13 @@ def lookout(config: Config, ledger: Ledger, stop: Sign, tenant: str) -> Iterator
             jitter=random.random,
             renew=client.renew_token,
         )
-        yield TenantReader(client=client, line=line, record=ledger.record, now=now)
+        yield TenantReader(
+            client=client,
+            line=line,
+            record=ledger.record,
+            now=now,
+            associations=config.get("graph", "device_association") is not False,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
