@@ -22,10 +22,10 @@ if TYPE_CHECKING:
         InputError,
         Interrupted,
         LedgerError,
+        MissingValueError,
         PartnerToolsError,
         ServiceError,
         UnknownRunError,
-        UnsaidError,
     )
     from partner_tools.fleet.station import work_until_stopped
     from partner_tools.fleet.submission import Handing, Submitted
@@ -69,7 +69,7 @@ _HOMES = {
         "PartnerToolsError",
         "ServiceError",
         "UnknownRunError",
-        "UnsaidError",
+        "MissingValueError",
     ),
     "intake.hardware_hash": ("decode",),
     "fleet.station": ("work_until_stopped",),
@@ -126,6 +126,7 @@ __all__ = [
     "InputError",
     "Interrupted",
     "LedgerError",
+    "MissingValueError",
     "Onlooker",
     "Outcome",
     "PartnerToolsError",
@@ -139,7 +140,6 @@ __all__ = [
     "StopSign",
     "Submitted",
     "UnknownRunError",
-    "UnsaidError",
     "Validation",
     "Verification",
     "Wishes",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-from partner_tools.engine.line import Stop
+from partner_tools.engine.request_executor import Stop
 
 LOOK_SECONDS: Final = 1.0
 """So often the ledger is asked whether the run was cancelled."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from partner_tools.engine.channel import Act, Channel
-from partner_tools.engine.line import Line
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.events import Event, History
 from partner_tools.model import Identity, RunId, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Todo:
+class PendingDevice:
     """One device of a run that is to be removed, and what the ledger knows of it.
 
     `act` is the next step, where the channel removes in several.
@@ -37,7 +37,7 @@ class Desk:
 
     run: RunId
     channel: Channel
-    line: Line
+    line: RequestExecutor
     record: Callable[[Sequence[Event]], None]
     now: Callable[[], datetime]
     new_id: Callable[[], str]

@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import islice
 
 from partner_tools.engine.cancelling import giving_way, heed
-from partner_tools.engine.desk import Todo
+from partner_tools.engine.desk import PendingDevice
 from partner_tools.engine.settle import carry_through
 from partner_tools.errors import (
     AuthError,
@@ -145,7 +145,7 @@ def _has_removed(place: Workplace, run: RunId) -> bool:
     return next(place.ledger.devices(run, outcomes=GONE), None) is not None
 
 
-def _devices(place: Workplace, run: RunId, after: int, size: int) -> tuple[Todo, ...]:
+def _devices(place: Workplace, run: RunId, after: int, size: int) -> tuple[PendingDevice, ...]:
     return todos(islice(place.ledger.devices(run, states=UNSETTLED, after=after), size))
 
 

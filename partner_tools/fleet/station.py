@@ -20,7 +20,7 @@ from partner_tools.runs.context import Workplace
 from partner_tools.workspace.conduct import Conduct, Wishes, ask_nobody
 from partner_tools.workspace.environment import now
 from partner_tools.workspace.onlooker import Onlooker
-from partner_tools.workspace.rate_limiters import Paces, Shares, open_paces
+from partner_tools.workspace.rate_limiters import RateLimiters, Shares, open_paces
 from partner_tools.workspace.settings import open_ledger as open_configured
 from partner_tools.workspace.sign_in import channel_tokens
 from partner_tools.workspace.wiring import held, workplace
@@ -47,7 +47,7 @@ class WorkspaceStation:
     def __init__(
         self,
         workspace: Workspace,
-        paces: Paces,
+        paces: RateLimiters,
         health: Health,
         *,
         portions: Portions,

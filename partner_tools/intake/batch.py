@@ -132,7 +132,7 @@ def validation_document(problems: Iterable[Problem], devices: int) -> dict[str, 
 def _batch(
     source: Source, metadata: BatchMetadata, rows: Iterable[Row], reading: ReadingOptions
 ) -> Batch:
-    from partner_tools.canonical import digest_of_bytes
+    from partner_tools.json_forms import digest_of_bytes
 
     content = source.content or b""
     if reading != ReadingOptions():  # other rows of one file are another batch

@@ -37,6 +37,7 @@ STATUSES: Mapping[str, str] = {
     "outstanding": "Outstanding",
     "not-verified": "Not verified",
     "expected": "Expected",
+    "reported": "Reported done",
     "clear": "Clear",
     "not-applicable": "Does not apply",
 }
@@ -142,7 +143,6 @@ class Chapter:
     source: Source
     caution: str | None = None
     portal: tuple[str, ...] = ()
-    powershell: str | None = None
 
 
 _DEREGISTER = Source(
@@ -240,13 +240,12 @@ GUIDE: Mapping[StepId, Chapter] = {
             "Deleting a device from Intune retires it: at its next check-in the BitLocker key"
             " protectors are removed and encryption is suspended, and nobody can sign in to it"
             " with a Microsoft Entra account any more. Save the BitLocker recovery keys and the"
-            " local administrator password (Windows LAPS) while the directory still shows them."
+            " local administrator password (Windows LAPS) while the directory still shows them. The"
+            " PowerShell file's -SaveKeys does it for all devices and writes a receipt. The keys of"
+            " a hybrid joined device can be in Active Directory or Configuration Manager instead."
         ),
         caution="This comes before every deletion. A hybrid joined device's keys go at once.",
         portal=(*_ENTRA_DEVICE, "BitLocker keys, and Local administrator password recovery"),
-        powershell=(
-            "Get-MgInformationProtectionBitlockerRecoveryKey -Filter \"deviceId eq '<device id>'\""
-        ),
         source=_INTUNE_DELETE,
     ),
     StepId.UNENROLL_OTHER_MDM: Chapter(
@@ -268,7 +267,6 @@ GUIDE: Mapping[StepId, Chapter] = {
         ),
         caution="Compare the serial number. Device names repeat and are never proof.",
         portal=(INTUNE, "Devices", "Windows", "the device", "Delete"),
-        powershell="Remove-MgDeviceManagementManagedDevice -ManagedDeviceId '<id>'",
         source=_INTUNE_DELETE,
     ),
     StepId.RETRY_INTUNE_ACTION: Chapter(
@@ -278,7 +276,6 @@ GUIDE: Mapping[StepId, Chapter] = {
             " device is online, or delete the device."
         ),
         portal=(INTUNE, "Devices", "Windows", "the device", "Retire, Wipe or Delete"),
-        powershell="Remove-MgDeviceManagementManagedDevice -ManagedDeviceId '<id>'",
         source=_INTUNE_RETIRE,
     ),
     StepId.WAIT_FOR_CHECK_IN: Chapter(
@@ -298,7 +295,6 @@ GUIDE: Mapping[StepId, Chapter] = {
             " heartbeat discovery creates the record again."
         ),
         portal=("Configuration Manager console", "Assets and Compliance", "Devices", "Delete"),
-        powershell="Remove-CMDevice -DeviceId <resource id>",
         source=Source(
             title="Microsoft Learn: Remove-CMDevice",
             date="",
@@ -321,10 +317,6 @@ GUIDE: Mapping[StepId, Chapter] = {
             " Where that is greyed out, go on."
         ),
         portal=(*_AUTOPILOT_LIST, "…", "Unassign user"),
-        powershell=(
-            "Invoke-MgGraphRequest -Method POST -Uri"
-            " 'v1.0/deviceManagement/windowsAutopilotDeviceIdentities/<id>/unassignUserFromDevice'"
-        ),
         source=_DEREGISTER,
     ),
     StepId.DEREGISTER_FROM_AUTOPILOT: Chapter(
@@ -338,10 +330,6 @@ GUIDE: Mapping[StepId, Chapter] = {
             " Autopilot, Delete device."
         ),
         portal=(*_AUTOPILOT_LIST, "Delete", "Sync"),
-        powershell=(
-            "Remove-MgDeviceManagementWindowsAutopilotDeviceIdentity"
-            " -WindowsAutopilotDeviceIdentityId '<id>'"
-        ),
         source=_DEREGISTER,
     ),
     StepId.CONFIRM_AUTOPILOT_REMOVAL: Chapter(
@@ -352,10 +340,6 @@ GUIDE: Mapping[StepId, Chapter] = {
             " number. If it stays, delete it there."
         ),
         portal=(*_AUTOPILOT_LIST, "Sync"),
-        powershell=(
-            "Invoke-MgGraphRequest -Method POST -Uri"
-            " 'beta/deviceManagement/windowsAutopilotSettings/sync'"
-        ),
         source=_ADD_DEVICES,
     ),
     StepId.OPEN_SUPPORT_CASE: Chapter(
@@ -372,16 +356,16 @@ GUIDE: Mapping[StepId, Chapter] = {
     StepId.DELETE_COMPUTER_OBJECT: Chapter(
         title="Hybrid joined devices: delete the computer object in Active Directory",
         about=(
-            "Delete the computer object on premises and let Microsoft Entra Connect take its cloud"
-            " object away. The object's GUID on premises is the device id in Microsoft Entra ID."
-            " Devices that are not hybrid joined have no such object."
+            "Delete the computer object on premises, together with the recovery keys below it, and"
+            " let Microsoft Entra Connect take its cloud object away. The object's GUID on premises"
+            " is the device id in Microsoft Entra ID. Devices that are not hybrid joined have no"
+            " such object."
         ),
         caution=(
             "Never delete only the cloud object: synchronization brings it back as pending. Save"
             " the keys first, they go with it."
         ),
         portal=("Active Directory Users and Computers", "the computer", "Delete"),
-        powershell="Get-ADComputer -Identity '<device id>' | Remove-ADComputer -Confirm",
         source=_STALE_DEVICES,
     ),
     StepId.DISCONNECT_WORK_ACCOUNT: Chapter(
@@ -405,10 +389,6 @@ GUIDE: Mapping[StepId, Chapter] = {
     StepId.DELETE_IMPORT_RECORD: Chapter(
         title="Delete the record of the import",
         about="A finished import left a record behind. It binds nothing; delete it for tidiness.",
-        powershell=(
-            "Invoke-MgGraphRequest -Method DELETE -Uri"
-            " 'v1.0/deviceManagement/importedWindowsAutopilotDeviceIdentities/<id>'"
-        ),
         source=_GRAPH_METADATA,
     ),
     StepId.VERIFY_ENTRA_REMOVAL: Chapter(
@@ -425,7 +405,6 @@ GUIDE: Mapping[StepId, Chapter] = {
             " Windows Autopilot the object anchors it, and deleting it makes enrolment fail."
         ),
         portal=_ENTRA_DEVICE,
-        powershell="Get-MgDevice -Filter \"deviceId eq '<device id>'\"",
         source=_DEREGISTER,
     ),
     StepId.DECIDE_ON_ENTRA_OBJECT: Chapter(
@@ -439,7 +418,6 @@ GUIDE: Mapping[StepId, Chapter] = {
         ),
         caution="Save the recovery keys first. Leave the object if the device comes back to you.",
         portal=(*_ENTRA_DEVICE, "Disable, later Delete"),
-        powershell="Update-MgDevice -DeviceId '<object id>' -AccountEnabled:$false",
         source=_DEREGISTER,
     ),
     StepId.DECIDE_ON_RESIDUAL_OBJECT: Chapter(
@@ -451,7 +429,6 @@ GUIDE: Mapping[StepId, Chapter] = {
         ),
         caution="Deleting a hybrid object is final: no deleted items, and its keys go at once.",
         portal=(*_ENTRA_DEVICE, "Disable, later Delete"),
-        powershell="Update-MgDevice -DeviceId '<object id>' -AccountEnabled:$false",
         source=_STALE_DEVICES,
     ),
     StepId.REBUILD_REGISTRATION: Chapter(

@@ -18,13 +18,14 @@ from partner_tools.outstanding import (
     STEP_ORDER,
     Decision,
     DeviceFacts,
+    EvidenceSource,
     Flag,
     Found,
+    JoinType,
     Owner,
     Patience,
     Plane,
     PlaneStatus,
-    Source,
     Status,
     Step,
     StepId,
@@ -32,12 +33,15 @@ from partner_tools.outstanding import (
     probe_from,
 )
 from partner_tools.report.guide import GUIDE
-from partner_tools.report.powershell import command
+from partner_tools.report.powershell import RECIPES, command
 
 Json = dict[str, Any]
 """A part of a handoff by its schema, as `json.loads` would give it."""
 Document = Json
 """A whole handoff."""
+
+OPEN = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
+"""The statuses of a step that is not known to be done."""
 
 HOLD_RULE = "hold-list"
 """The rule by which a plan refuses what the partner's hold list names."""
@@ -209,11 +213,11 @@ def _cleanup(run: CleanupFacts) -> Json:
 
 def _summary(devices: Sequence[Json]) -> Json:
     steps = Counter(step["status"] for step in _steps(devices))
-    open_statuses = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
+    shown = (*OPEN, Status.REPORTED)
     return {
         "devices": len(devices),
         "outcomes": dict(Counter(device["outcome"] for device in devices)),
-        "steps": {status.value: steps[status] for status in open_statuses},
+        "steps": {status.value: steps[status] for status in shown},
         "planes": _planes(devices),
         "owners": _owners(devices),
         "evidence": _evidence([device["planes"] for device in devices]),
@@ -234,7 +238,7 @@ def _owners(devices: Iterable[Json]) -> dict[str, dict[str, int]]:
     waiting: Counter[str] = Counter()
     steps: Counter[str] = Counter()
     for device in devices:
-        owners = [step["owner"] for step in device["steps"]]
+        owners = [step["owner"] for step in device["steps"] if step["status"] in OPEN]
         waiting.update(set(owners))
         steps.update(owners)
     return {
@@ -268,7 +272,9 @@ def _idle(planes: Json) -> bool:
 
 
 def _graph_answered(planes: Json) -> bool:
-    return any(it.get("source") == Source.GRAPH and "error" not in it for it in planes.values())
+    return any(
+        it.get("source") == EvidenceSource.GRAPH and "error" not in it for it in planes.values()
+    )
 
 
 def _verified(planes: Json) -> bool:
@@ -337,7 +343,13 @@ def _found(found: Found) -> Json:
 
 
 def _plain(value: object) -> bool:
-    return isinstance(value, str | bool | int | float) and value != ""
+    """Whether it has a canonical spelling (RFC 8785) and says something."""
+    if isinstance(value, int):
+        return abs(value) <= _LARGEST_INTEGER
+    return isinstance(value, str | float) and value != ""
+
+
+_LARGEST_INTEGER = 2**53 - 1
 
 
 def _step(step: Step, decision: Decision, identity: Identity) -> Json:
@@ -374,6 +386,7 @@ def _command(step: StepId, decision: Decision, serial: str | None) -> str | None
         own_id=_only_id(decision, _RECORDS.get(step), "id"),
         device_id=_device_id(decision),
         serial=serial,
+        hybrid=decision.join_type is JoinType.HYBRID_JOINED,
     )
 
 
@@ -422,7 +435,7 @@ def _chapter(id_: StepId, number: int, statuses: Mapping[str, int], owner: str |
         "about": chapter.about,
         "caution": chapter.caution,
         "portal": list(chapter.portal),
-        "powershell": chapter.powershell,
+        "powershell": RECIPES[id_].guide if id_ in RECIPES else None,
         "devices": sum(statuses.values()),
         "statuses": dict(statuses),
         "source": str(chapter.source),

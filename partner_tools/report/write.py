@@ -12,16 +12,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from partner_tools.foreign import shown_plainly
-from partner_tools.private_file import writing
+from partner_tools.files import writing
 from partner_tools.report.checklist import write_checklist
 from partner_tools.report.handoff import Document
 from partner_tools.report.markdown import write_markdown
 from partner_tools.report.page import write_page
 from partner_tools.report.script import write_script
 from partner_tools.report.tables import write_csv, write_xlsx
+from partner_tools.strict_json import shown_plainly
 
 NAME_LIMIT = 80
 """Characters of a customer's name in a file name: Windows allows 260 for a whole path."""
@@ -90,6 +90,14 @@ def write_handoff(
     return tuple(
         _write(document, folder / f"{name}.{known[one].suffix}", known[one]) for one in formats
     )
+
+
+def write_result(result: Mapping[str, Any], folder: Path) -> Path:
+    """Write a results file, as `handoff-result-<tenant>-<run>.json`; where it is."""
+    path = folder / f"handoff-result-{result['tenantId']}-{harmless(result['handoff']['run'])}.json"
+    with writing(path) as stream:
+        stream.write(shown_plainly(json.dumps(result, ensure_ascii=False, indent=1)).encode())
+    return path
 
 
 def file_name(document: Document) -> str:

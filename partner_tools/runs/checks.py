@@ -9,7 +9,7 @@ from datetime import datetime
 from partner_tools.events import Event, State
 from partner_tools.ledger import Ledger, RunDevice
 from partner_tools.model import Outcome, Plan, RunId
-from partner_tools.outstanding.risks import REFUSING, WORDS, Risk, risks
+from partner_tools.outstanding.decision import REFUSING, WORDS, Risk, risks
 from partner_tools.plan import held_back, is_held
 from partner_tools.runs.observation import decision
 from partner_tools.runs.planning import resolution, without

@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from partner_tools.clients.graph import ApprovalNeeded, Done
-from partner_tools.engine.allowance import Limit
 from partner_tools.engine.channel import Act
-from partner_tools.engine.desk import Desk, Todo
-from partner_tools.engine.line import Line, interruption
+from partner_tools.engine.desk import Desk, PendingDevice
+from partner_tools.engine.rate_limiter import FixedRate
+from partner_tools.engine.request_executor import RequestExecutor, interruption
 from partner_tools.engine.settle import ROUNDS, carry_through, settle
 from partner_tools.errors import Rejected, ServiceError
 from partner_tools.events import Event, Kind, State
@@ -26,12 +26,12 @@ from partner_tools.json_forms import customer_document
 from partner_tools.ledger import Ledger, RunDevice
 from partner_tools.model import Customer, Outcome, RunId, RunState
 from partner_tools.outstanding import StepId
-from partner_tools.outstanding.cleanup import Course, Move, Ruling
+from partner_tools.outstanding.cleanup_plan import CleanupAction, CleanupPlan, FinalOutcome
 from partner_tools.runs.cleanup_order import Assignment, plan_document
 from partner_tools.runs.context import noting_end
-from partner_tools.runs.observation import Lookout, observe
+from partner_tools.runs.observation import TenantReader, observe
 
-WRITES: Final = Limit(requests=100, seconds=20.0)
+WRITES: Final = FixedRate(requests=100, seconds=20.0)
 """The smallest of the limits that Microsoft publishes for what is changed here: Intune's enrollment
 service, per app and tenant; that it counts for Autopilot identities is assumed
 (https://learn.microsoft.com/graph/throttling-limits, read 2026-11)."""
@@ -59,7 +59,7 @@ class Site:
     """One customer's tenant, and one run in it. `tell` says something to the person who waits."""
 
     ledger: Ledger
-    lookout: Lookout
+    lookout: TenantReader
     syncing: Syncing
     desk: Desk
     assignment: Assignment
@@ -72,7 +72,7 @@ class Site:
         return self.desk.run
 
     @property
-    def line(self) -> Line:
+    def line(self) -> RequestExecutor:
         """How requests that change something leave."""
         return self.desk.line
 
@@ -112,7 +112,7 @@ def adopt(
     ledger.save_plan(run, text, document["digest"], events)
 
 
-def survey(site: Site) -> dict[int, Course]:
+def survey(site: Site) -> dict[int, CleanupPlan]:
     """Look for every open device on every plane, and decide; what is decided for good is durable.
 
     The course of each device for which something is left to do. Raises what kept us from looking.
@@ -185,7 +185,7 @@ class _Rounds:
                 raise interruption()
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    def _due(self, courses: Mapping[int, Course]) -> dict[int, Move]:
+    def _due(self, courses: Mapping[int, CleanupPlan]) -> dict[int, CleanupAction]:
         return {
             index: course.due
             for index, course in courses.items()
@@ -194,7 +194,7 @@ class _Rounds:
             and self._tries[index, course.due.step] < ROUNDS
         }
 
-    def _take(self, due: Mapping[int, Move]) -> None:
+    def _take(self, due: Mapping[int, CleanupAction]) -> None:
         """Take one step of each device."""
         devices = {each.index: each for each in self._site.open_devices()}
         todos = [
@@ -234,7 +234,7 @@ class _Rounds:
 
 def _look_and_decide(
     site: Site, devices: Sequence[RunDevice], *, briefly: bool
-) -> dict[int, Course]:
+) -> dict[int, CleanupPlan]:
     """Look for the devices, and give each that is finished or refused its outcome; the others.
 
     What the tenant refuses to show is decided upon as not verified. Raises what only kept us from
@@ -253,7 +253,7 @@ def _look_and_decide(
     return {index: one for index, one in courses.items() if one.ruling is None}
 
 
-def _give_up_contradictions(site: Site, courses: Mapping[int, Course]) -> None:
+def _give_up_contradictions(site: Site, courses: Mapping[int, CleanupPlan]) -> None:
     """Refuse what the service did not take and shows still, at the end of all patience.
 
     Such a step has passed on the word that its record is gone, or going: it is never sent again by
@@ -276,7 +276,7 @@ def _give_up_contradictions(site: Site, courses: Mapping[int, Course]) -> None:
 
 
 _UNTAKEN = frozenset({400, 404})
-_STILL_THERE = Ruling(
+_STILL_THERE = FinalOutcome(
     outcome=Outcome.REFUSED,
     rule="still-there",
     detail="the service did not take the deletion, as if it were done already, and shows it still",
@@ -284,7 +284,7 @@ _STILL_THERE = Ruling(
 )
 
 
-def _conclude(site: Site, rulings: Mapping[int, Ruling], at: datetime) -> None:
+def _conclude(site: Site, rulings: Mapping[int, FinalOutcome], at: datetime) -> None:
     """Make the outcomes durable, then show them."""
     events = [
         Event(run=site.run, kind=Kind.ANSWERED, at=at, device=index, payload=_payload(ruling))
@@ -295,7 +295,7 @@ def _conclude(site: Site, rulings: Mapping[int, Ruling], at: datetime) -> None:
         site.desk.settled(index, site.ledger.device(site.run, index).history)
 
 
-def _payload(ruling: Ruling) -> dict[str, Any]:
+def _payload(ruling: FinalOutcome) -> dict[str, Any]:
     stated = {
         "outcome": ruling.outcome.value,
         "rule": ruling.rule,
@@ -313,8 +313,8 @@ def _keep_evidence(site: Site) -> None:
         observe(site.lookout, gone, earlier=site.assignment.earlier())
 
 
-def _todo(device: RunDevice, act: Act) -> Todo:
-    return Todo(
+def _todo(device: RunDevice, act: Act) -> PendingDevice:
+    return PendingDevice(
         index=device.index,
         identity=device.device.identity,
         customer=device.history.customer,
@@ -324,7 +324,7 @@ def _todo(device: RunDevice, act: Act) -> Todo:
     )
 
 
-def _in_words(awaited: Iterable[Move]) -> str:
+def _in_words(awaited: Iterable[CleanupAction]) -> str:
     counts = Counter(move.step in _SPREADING for move in awaited)
     told = []
     if counts[False]:
@@ -338,7 +338,7 @@ def _devices(number: int) -> str:
     return "1 device has" if number == 1 else f"{number} devices have"
 
 
-def steps_of(device: RunDevice, course: Course | None) -> Iterator[dict[str, Any]]:
+def steps_of(device: RunDevice, course: CleanupPlan | None) -> Iterator[dict[str, Any]]:
     """What was done to which object of a device, and what is still to be done, in order."""
     history = device.history
     open_steps = [*course.awaited, *course.moves] if course else []

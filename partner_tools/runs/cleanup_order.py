@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from partner_tools.canonical import digest
+from partner_tools.json_forms import digest
 from partner_tools.ledger import Ledger, RunDevice
 from partner_tools.model import RunId
 from partner_tools.outstanding import (
@@ -22,7 +22,7 @@ from partner_tools.outstanding import (
     decide,
     probe_from,
 )
-from partner_tools.outstanding.cleanup import Course, course
+from partner_tools.outstanding.cleanup_plan import CleanupPlan, plan_cleanup
 from partner_tools.report.handoff import HandoffDevice, facts_of
 from partner_tools.report.results import Received, read_received
 
@@ -42,10 +42,10 @@ class Assignment:
             for index, each in enumerate(self.received.devices)
         }
 
-    def course(self, device: RunDevice, at: datetime) -> Course:
+    def course(self, device: RunDevice, at: datetime) -> CleanupPlan:
         """What is still to be done with a device, by all evidence there is."""
         known = self._facts(device, at)
-        return course(known, decide(known), device.history.passed)
+        return plan_cleanup(known, decide(known), device.history.passed)
 
     def updated(self, device: RunDevice) -> HandoffDevice:
         """A device of the handoff with what the cleanup saw and did."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from partner_tools.engine.channel import Channel
-from partner_tools.engine.desk import Desk, Todo
-from partner_tools.engine.line import Line
+from partner_tools.engine.desk import Desk, PendingDevice
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError
 from partner_tools.events import Event, History, Kind
 from partner_tools.ledger import Ledger, RunDevice
@@ -21,7 +21,7 @@ from partner_tools.model import (
     RunId,
     Target,
 )
-from partner_tools.plan import Draft
+from partner_tools.plan import PlanProposal
 
 PLAN_GOOD_FOR = timedelta(minutes=10)
 """An older plan is compared with the service before it is executed."""
@@ -32,7 +32,7 @@ class PlanningChannel(Channel, Protocol):
 
     def draft(
         self, devices: Sequence[Device], *, default_customer: str | None, held: frozenset[str]
-    ) -> Draft:
+    ) -> PlanProposal:
         """Read what the service shows and plan every device, in its order."""
 
     def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
@@ -52,7 +52,7 @@ class Workplace:
 
     ledger: Ledger
     channel: PlanningChannel
-    line: Line
+    line: RequestExecutor
     private_folder: Path
     now: Callable[[], datetime]
     new_id: Callable[[], str]
@@ -101,13 +101,13 @@ def noting_end(place: Noting, run: RunId) -> Iterator[None]:
         raise
 
 
-def todos(devices: Iterable[RunDevice]) -> tuple[Todo, ...]:
+def todos(devices: Iterable[RunDevice]) -> tuple[PendingDevice, ...]:
     """The devices of a run as the engine takes them.
 
     Where the plan derived an identity (from a hardware hash), that is the one to act on.
     """
     return tuple(
-        Todo(
+        PendingDevice(
             index=each.index,
             identity=each.device.identity,
             customer=each.history.customer,

@@ -16,15 +16,13 @@ from partner_tools.events import State
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import PARTNER_CHANNELS, Customer, RunId, RunState, TenantId
 from partner_tools.outstanding import Owner, Status, Step, StepId
-from partner_tools.report.handoff import HOLD_RULE
+from partner_tools.report.handoff import HOLD_RULE, OPEN
 from partner_tools.result import still_listed
 from partner_tools.runs.known_customers import customers_of
 from partner_tools.runs.observation import decision
 
 OVER = frozenset({RunState.FINISHED, RunState.STOPPED, RunState.INTERRUPTED})
 """The states in which a run has devices with an outcome."""
-
-OPEN = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

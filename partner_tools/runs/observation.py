@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from datetime import datetime
 
-from partner_tools.engine.line import Line, Stop, interruption
+from partner_tools.engine.request_executor import RequestExecutor, Stop, interruption
 from partner_tools.errors import AuthError, ServiceError
 from partner_tools.events import TRANSITIONS, Event, Kind
 from partner_tools.ledger import RunDevice
@@ -20,7 +20,7 @@ from partner_tools.outstanding import (
     DeviceFacts,
     Plane,
     Probe,
-    Result,
+    ProbeResult,
     Status,
     StepId,
     decide,
@@ -28,7 +28,7 @@ from partner_tools.outstanding import (
     probe_from,
     search,
 )
-from partner_tools.outstanding.search import Sought
+from partner_tools.outstanding.search import SearchTarget
 from partner_tools.runs.tenant import Reader, read_collection
 
 _NO_PROBES: Mapping[int, Sequence[Probe]] = {}
@@ -37,17 +37,17 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lookout:
+class TenantReader:
     """The way to one tenant. `record` makes events durable; `now` is the wall clock in UTC."""
 
     client: Reader
-    line: Line
+    line: RequestExecutor
     record: Callable[[Sequence[Event]], None]
     now: Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class ObservationResult:
     """What became of one round of looking. `failures` is what kept collections from being read."""
 
     probes: Mapping[int, tuple[Probe, ...]]
@@ -55,12 +55,12 @@ class Outlook:
 
 
 def observe(
-    lookout: Lookout,
+    lookout: TenantReader,
     devices: Sequence[RunDevice],
     *,
     earlier: Mapping[int, Sequence[Probe]] = _NO_PROBES,
     briefly: bool = False,
-) -> Outlook:
+) -> ObservationResult:
     """Look for devices of one tenant on every plane that Graph shows; durable on return.
 
     Ids that one plane brings, now or in earlier evidence, are asked for on the next; `earlier` is
@@ -76,9 +76,9 @@ def observe(
             seekers = round_.look(collection, seekers)
         if briefly:
             return round_.outlook()
-        round_.look(search.Collection.RECOVERY_KEYS, round_.without(Result.ABSENT, seekers))
-        round_.look(search.Collection.LOCAL_PASSWORDS, round_.without(Result.ABSENT, seekers))
-        round_.look(search.Collection.DELETED, round_.only(Result.ABSENT, seekers))
+        round_.look(search.Collection.RECOVERY_KEYS, round_.without(ProbeResult.ABSENT, seekers))
+        round_.look(search.Collection.LOCAL_PASSWORDS, round_.without(ProbeResult.ABSENT, seekers))
+        round_.look(search.Collection.DELETED, round_.only(ProbeResult.ABSENT, seekers))
         for collection in _LEFTOVERS:
             round_.look(collection, seekers)
     except ServiceError:
@@ -96,13 +96,15 @@ _LEFTOVERS = (search.Collection.IMPORT_RECORDS, search.Collection.CORPORATE_IDEN
 class _Round:
     """One look at everything, with what it has brought so far."""
 
-    def __init__(self, lookout: Lookout, devices: Mapping[int, RunDevice]) -> None:
+    def __init__(self, lookout: TenantReader, devices: Mapping[int, RunDevice]) -> None:
         self._lookout = lookout
         self._devices = devices
         self._probes: dict[int, list[Probe]] = {}
         self._failures: list[ServiceError] = []
 
-    def look(self, collection: search.Collection, seekers: Sequence[Sought]) -> list[Sought]:
+    def look(
+        self, collection: search.Collection, seekers: Sequence[SearchTarget]
+    ) -> list[SearchTarget]:
         """Look for all in one collection; they come back with the ids that it brought."""
         answers, failure = read_collection(
             self._lookout.client, self._lookout.line, collection, seekers
@@ -131,20 +133,20 @@ class _Round:
         for index, probe in new:
             self._probes.setdefault(index, []).append(probe)
 
-    def only(self, result: Result, seekers: Iterable[Sought]) -> list[Sought]:
+    def only(self, result: ProbeResult, seekers: Iterable[SearchTarget]) -> list[SearchTarget]:
         """Those whose directory object was looked for with this result."""
         return [each for each in seekers if self._in_directory(each) is result]
 
-    def without(self, result: Result, seekers: Iterable[Sought]) -> list[Sought]:
+    def without(self, result: ProbeResult, seekers: Iterable[SearchTarget]) -> list[SearchTarget]:
         """Those whose directory object was looked for with another result, or not at all."""
         return [each for each in seekers if self._in_directory(each) is not result]
 
-    def outlook(self) -> Outlook:
+    def outlook(self) -> ObservationResult:
         """All of it."""
         probes = {index: tuple(probes) for index, probes in self._probes.items()}
-        return Outlook(probes=probes, failures=tuple(self._failures))
+        return ObservationResult(probes=probes, failures=tuple(self._failures))
 
-    def _in_directory(self, device: Sought) -> Result | None:
+    def _in_directory(self, device: SearchTarget) -> ProbeResult | None:
         brought = self._probes.get(device.index, ())
         return next((one.result for one in brought if one.plane is Plane.ENTRA), None)
 
@@ -153,15 +155,15 @@ def _may_be_observed(device: RunDevice) -> bool:
     return (device.history.state, Kind.OBSERVED) in TRANSITIONS
 
 
-def _sought(device: RunDevice, earlier: Iterable[Probe]) -> Sought:
+def _sought(device: RunDevice, earlier: Iterable[Probe]) -> SearchTarget:
     listed = device.found.serial_number if device.found else None
     serial = device.device.identity.serial_number or listed
     known = (*earlier, *map(probe_from, device.history.evidence))
-    return search.sought(device.index, serial, known)
+    return search.search_target(device.index, serial, known)
 
 
 def _blind(
-    seekers: Iterable[Sought], error: Exception, at: datetime
+    seekers: Iterable[SearchTarget], error: Exception, at: datetime
 ) -> Iterator[tuple[int, Probe]]:
     """Evidence that nobody could look at all."""
     for each in seekers:
@@ -172,7 +174,7 @@ def _blind(
                 Probe(
                     plane=plane,
                     subject=subject,
-                    result=Result.FAILED,
+                    result=ProbeResult.FAILED,
                     observed_at=at,
                     error=str(error),
                 ),

@@ -13,8 +13,7 @@ from partner_tools.guards import LIMIT, Limits, check, counted
 from partner_tools.json_forms import customer_document, found_document, target_document
 from partner_tools.ledger import RunRecord, UnknownRunError, is_run_id, read_kit, write_kit
 from partner_tools.model import Outcome, Plan, PlannedDevice, RunId
-from partner_tools.plan import Draft, counts
-from partner_tools.plan_file import plan_document, read_plan
+from partner_tools.plan import PlanProposal, counts, plan_document, read_plan
 from partner_tools.runs.context import PLAN_GOOD_FOR, Workplace, noting_end
 
 
@@ -36,7 +35,7 @@ def make_plan(
 
 
 def store_plan(
-    place: Workplace, plan: Plan, document: Mapping[str, Any], draft: Draft | None = None
+    place: Workplace, plan: Plan, document: Mapping[str, Any], draft: PlanProposal | None = None
 ) -> None:
     """Make a plan and its restore kit durable: the kit first, so that no plan is without it."""
     if draft is not None and draft.kit:
@@ -174,7 +173,7 @@ def refuse_changed(place: Workplace, plan: Plan) -> int:
     return len(changes)
 
 
-def _plan(run: RunRecord, draft: Draft, created_at: datetime) -> Plan:
+def _plan(run: RunRecord, draft: PlanProposal, created_at: datetime) -> Plan:
     return Plan(
         run=run.run,
         channel=run.channel,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from partner_tools.engine.cancelling import heed
-from partner_tools.engine.settle import carry_through, settle
-from partner_tools.engine.verify import verify
+from partner_tools.engine.settle import carry_through, settle, verify
 from partner_tools.errors import Interrupted
 from partner_tools.events import IN_DOUBT, Kind, State
 from partner_tools.model import GONE, RunId, RunState

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.errors import GuardError, InputError
-from partner_tools.foreign import read_shown_json, shown_plainly
 from partner_tools.model import Batch, ChannelName, Device, Plan, Problem, Reason, Severity
+from partner_tools.strict_json import read_shown_json, shown_plainly
 from partner_tools.workspace.user_files import PLAN_BYTES, read_document
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def load_plan(path: Path) -> tuple[Plan, dict[str, Any]]:
     Raises InputError for what is not a plan, GuardError where it does not match its digest.
     """
     from partner_tools.intake.schema import checker
-    from partner_tools.plan_file import read_plan
+    from partner_tools.plan import read_plan
 
     remedy = "name a file that `partner-tools plan -o` wrote"
     document = read_document(
@@ -154,7 +154,7 @@ def write_plan(document: dict[str, Any], path: Path) -> None:
     """Write a plan file, private to the user, whole or not at all."""
     import json
 
-    from partner_tools.private_file import write_private
+    from partner_tools.files import write_private
 
     text = shown_plainly(json.dumps(document, ensure_ascii=False, indent=2))
     write_private(path, f"{text}\n".encode())
@@ -175,7 +175,7 @@ def batch_of(plan: Plan, path: Path) -> Batch:
 
 def with_hashes_read(batch: Batch) -> Batch:
     """The batch with what only hardware hashes say of its devices; the ledger keeps no hash."""
-    from partner_tools.channels.oem_draft import completed
+    from partner_tools.channels.oem_direct import completed
     from partner_tools.intake.hardware_hash import decode, derive
 
     devices = tuple(completed(each, lambda text: derive(decode(text))) for each in batch.devices)

@@ -17,7 +17,7 @@ from partner_tools.workspace.onlooker import Onlooker
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from partner_tools.engine.line import Stop
+    from partner_tools.engine.request_executor import Stop
     from partner_tools.ledger import Ledger, RunRecord
     from partner_tools.runs.context import Workplace
 

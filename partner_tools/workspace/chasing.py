@@ -84,7 +84,7 @@ def write_reminders(ledger: Ledger, found: Outstanding, folder: Path) -> Iterato
     """Write an e-mail for each customer, the handoffs of its open runs attached; where it is."""
     from dataclasses import replace
 
-    from partner_tools.private_file import writing
+    from partner_tools.files import writing
 
     for chase in found.chases:
         named = harmless(name_of(chase.customer).casefold())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from partner_tools.config import Config
 from partner_tools.errors import GuardError, InputError
 from partner_tools.events import Kind
-from partner_tools.foreign import ForeignError, read_json
+from partner_tools.files import require_folder
 from partner_tools.guards import check_number
 from partner_tools.model import (
     Batch,
@@ -26,7 +26,7 @@ from partner_tools.model import (
     RunState,
     TenantId,
 )
-from partner_tools.private_file import require_folder
+from partner_tools.strict_json import InvalidTextError, read_json
 from partner_tools.workspace.conduct import Confirm, actor
 from partner_tools.workspace.environment import new_id, now
 from partner_tools.workspace.onlooker import Onlooker
@@ -146,7 +146,7 @@ def resume(
 def _adopt_again(cleaning: Cleaning, record: RunRecord) -> None:
     """Store the handoff of a run that ended before it was stored. Raises InputError where the
     file is no longer the one that the run was begun with."""
-    from partner_tools.canonical import digest_of_bytes
+    from partner_tools.json_forms import digest_of_bytes
     from partner_tools.runs.cleanup import adopt
 
     if record.plan_digest is not None:
@@ -172,7 +172,7 @@ def _store(
     wishes: CleanupWishes,
 ) -> None:
     """Make the handoff a run with its plan; durable on return."""
-    from partner_tools.canonical import digest_of_bytes
+    from partner_tools.json_forms import digest_of_bytes
     from partner_tools.runs.begin import begin as begin_run
     from partner_tools.runs.cleanup import adopt
 
@@ -284,9 +284,9 @@ def _site(cleaning: Cleaning, given: Assignment, tenant: str) -> Iterator[Site]:
     from partner_tools.channels.customer_tenant import CustomerTenantChannel
     from partner_tools.clients.graph import Changes, Graph
     from partner_tools.clients.transport import Transport
-    from partner_tools.engine.allowance import Allowance
     from partner_tools.engine.desk import Desk
-    from partner_tools.engine.line import Line
+    from partner_tools.engine.rate_limiter import FixedRateLimiter
+    from partner_tools.engine.request_executor import RequestExecutor
     from partner_tools.pacing import Policy
     from partner_tools.runs.cleanup import AT_A_TIME, WRITES, Site
     from partner_tools.workspace.sign_in import GRAPH_URL, graph_tokens
@@ -303,8 +303,8 @@ def _site(cleaning: Cleaning, given: Assignment, tenant: str) -> Iterator[Site]:
         ) as transport,
     ):
         changes = Changes(transport, now=now)
-        line = Line(
-            pace=Allowance(WRITES, clock=stop.clock),
+        line = RequestExecutor(
+            pace=FixedRateLimiter(WRITES, clock=stop.clock),
             policy=Policy(),
             stop=stop,
             clock=stop.clock,
@@ -347,7 +347,7 @@ def read_handoff(path: Path) -> dict[str, Any]:
 
     try:
         document = read_json(read_bytes(path, LARGEST_HANDOFF))
-    except (OSError, ForeignError) as error:
+    except (OSError, InvalidTextError) as error:
         why = getattr(error, "strerror", None) or error
         raise _no_handoff(path, "handoff-unreadable", f"cannot be read: {why}") from error
     faults = checker("handoff").violations(document)

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from partner_tools.approval import check_approval
 from partner_tools.config import Config
 from partner_tools.engine.cancelling import CancelSign, Sign
 from partner_tools.errors import GuardError
 from partner_tools.events import Kind
 from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import Batch, ChannelName, Plan, RunId
-from partner_tools.signatures import Signature, read_signatures, signature_entries
+from partner_tools.signing import Signature, check_approval, read_signatures, signature_entries
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.environment import now
 from partner_tools.workspace.onlooker import Onlooker
@@ -103,7 +102,7 @@ class Conduct:
 
         Raises InputError where the handoffs could not be written, before anything is stored.
         """
-        from partner_tools.private_file import require_folder
+        from partner_tools.files import require_folder
         from partner_tools.runs.begin import begin
         from partner_tools.workspace.batches import with_hashes_read
 
@@ -189,7 +188,7 @@ class Conduct:
 
         Afterwards the ids seen now are the only link to the records that are left.
         """
-        from partner_tools.workspace.watch import Watch, is_configured, refuse_blindness
+        from partner_tools.workspace.watch import TenantCheck, is_configured, refuse_blindness
 
         if self.wishes.require_intune_clear:
             refuse_blindness(self.config)
@@ -198,7 +197,7 @@ class Conduct:
         from partner_tools.runs.checks import refuse_risky
         from partner_tools.runs.context import noting_end
 
-        watch = Watch(
+        watch = TenantCheck(
             config=self.config,
             ledger=self.ledger,
             stop=self.stop,

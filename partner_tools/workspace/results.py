@@ -13,7 +13,7 @@ from partner_tools.model import GONE, ChannelName, Outcome, RunId, RunState
 from partner_tools.result import (
     CANCELLED,
     DeviceResult,
-    Stop,
+    StopReason,
     exit_code,
     result_document,
     shown_state,
@@ -84,7 +84,7 @@ def read_result(ledger: Ledger, run: str) -> RunResult:
     )
 
 
-def _stop(ledger: Ledger, record: RunRecord) -> Stop | None:
+def _stop(ledger: Ledger, record: RunRecord) -> StopReason | None:
     """What stopped the run last; None where it goes on, was never stopped, or that was purged."""
     if record.state is RunState.CANCELLED:
         return CANCELLED
@@ -93,7 +93,7 @@ def _stop(ledger: Ledger, record: RunRecord) -> Stop | None:
     payload = ledger.last_stop(record.run)
     if not payload.get("detail"):
         return None
-    return Stop(
+    return StopReason(
         detail=payload["detail"],
         remedy=payload.get("remedy") or None,
         rule=payload.get("rule") or "",

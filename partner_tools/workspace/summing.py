@@ -31,7 +31,7 @@ def write(
     customer: str | None,
 ) -> Path:
     """Write `summary-<day>.html` into the folder, private to the user; where it is."""
-    from partner_tools.private_file import writing
+    from partner_tools.files import writing
 
     summary = summarize(ledger, at, since=since, until=until, customer=customer)
     path = folder / f"summary-{at:%Y%m%d}.html"

@@ -52,12 +52,12 @@ def verify(
     onlooker: Onlooker,
 ) -> Verification:
     """Look for up to `wait` seconds; see `Workspace.verify`."""
-    from partner_tools.workspace.watch import Watch
+    from partner_tools.workspace.watch import TenantCheck
 
     record, began = ledger.run(run), stop.clock()
     own = record.channel is ChannelName.MICROSOFT_GRAPH
     observable = own or _look_at_channel(config, ledger, stop, record, wait, onlooker)
-    watch = Watch(config=config, ledger=ledger, stop=stop, run=record.run, tell=onlooker.told)
+    watch = TenantCheck(config=config, ledger=ledger, stop=stop, run=record.run, tell=onlooker.told)
     unseen = watch.verify(max(0.0, began + wait - stop.clock())) if graph or own else 0
     return Verification(
         result=read_result(ledger, record.run), observable=observable, unseen=unseen

@@ -18,8 +18,8 @@ from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, GRAPH_URL, graph_to
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunDevice
-    from partner_tools.outstanding.risks import Risk
-    from partner_tools.runs.observation import Lookout
+    from partner_tools.outstanding.decision import Risk
+    from partner_tools.runs.observation import TenantReader
 
 
 def is_configured(config: Config) -> bool:
@@ -28,14 +28,14 @@ def is_configured(config: Config) -> bool:
 
 
 @contextmanager
-def lookout(config: Config, ledger: Ledger, stop: Sign, tenant: str) -> Iterator[Lookout]:
+def lookout(config: Config, ledger: Ledger, stop: Sign, tenant: str) -> Iterator[TenantReader]:
     """The way to one tenant, at its own pace. Raises AuthError where there is none."""
     from partner_tools.clients.graph import Graph
     from partner_tools.clients.transport import Transport
-    from partner_tools.engine.allowance import Allowance
-    from partner_tools.engine.line import Line
+    from partner_tools.engine.rate_limiter import FixedRateLimiter
+    from partner_tools.engine.request_executor import RequestExecutor
     from partner_tools.pacing import Policy
-    from partner_tools.runs.observation import Lookout
+    from partner_tools.runs.observation import TenantReader
     from partner_tools.runs.tenant import LIMIT
 
     with Transport(
@@ -45,8 +45,8 @@ def lookout(config: Config, ledger: Ledger, stop: Sign, tenant: str) -> Iterator
         timeout=config.timeout,
     ) as transport:
         client = Graph(transport, ids=new_id, now=now)
-        line = Line(
-            pace=Allowance(LIMIT, clock=stop.clock),
+        line = RequestExecutor(
+            pace=FixedRateLimiter(LIMIT, clock=stop.clock),
             policy=Policy(),
             stop=stop,
             clock=stop.clock,
@@ -54,11 +54,11 @@ def lookout(config: Config, ledger: Ledger, stop: Sign, tenant: str) -> Iterator
             jitter=random.random,
             renew=client.renew_token,
         )
-        yield Lookout(client=client, line=line, record=ledger.record, now=now)
+        yield TenantReader(client=client, line=line, record=ledger.record, now=now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class TenantCheck:
     """One looking at one run. `tell` is told what is done and what could not be read."""
 
     config: Config
@@ -100,7 +100,7 @@ class Watch:
 
     def before_removal(self) -> Mapping[Risk, Sequence[RunDevice]]:
         """Look for what is about to be removed, and name what speaks against removing it."""
-        from partner_tools.outstanding.risks import WORDS
+        from partner_tools.outstanding.decision import WORDS
         from partner_tools.runs.checks import risks_of
 
         self.tell("looking into the customer's tenant before anything is removed")

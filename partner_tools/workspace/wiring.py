@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from partner_tools.config import Config
 from partner_tools.engine.cancelling import Sign
-from partner_tools.foreign import read_text
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
 from partner_tools.model import ChannelName
+from partner_tools.strict_json import read_text
 from partner_tools.workspace.environment import new_id, now, user_data_folder
 from partner_tools.workspace.onlooker import NOBODY, Onlooker
 from partner_tools.workspace.rate_limiters import Governed, Shares, open_paces
@@ -20,7 +20,7 @@ from partner_tools.workspace.user_files import HOLD_LIST_BYTES, read_document
 
 if TYPE_CHECKING:
     from partner_tools.clients.partner_center import PartnerCenter
-    from partner_tools.engine.line import Line
+    from partner_tools.engine.request_executor import RequestExecutor
     from partner_tools.ledger import Ledger
     from partner_tools.runs.context import Workplace
 
@@ -67,7 +67,7 @@ def partner_center(
     max_rate: float | None = None,
     shares: Shares | None = None,
     onlooker: Onlooker = NOBODY,
-) -> Iterator[tuple[PartnerCenter, Line, Governed]]:
+) -> Iterator[tuple[PartnerCenter, RequestExecutor, Governed]]:
     """Partner Center's client, the line to it and its pace; remembers the rate that was learned."""
     from partner_tools.clients.partner_center import PartnerCenter
     from partner_tools.clients.transport import Transport
@@ -113,11 +113,13 @@ def _throttle(governor: Governed) -> str:
     return f"at most {now_.rate:.1f} requests/s" if now_.throttled else ""
 
 
-def _line(governor: Governed, stop: Sign, renew: Callable[[], None], onlooker: Onlooker) -> Line:
-    from partner_tools.engine.line import Line
+def _line(
+    governor: Governed, stop: Sign, renew: Callable[[], None], onlooker: Onlooker
+) -> RequestExecutor:
+    from partner_tools.engine.request_executor import RequestExecutor
     from partner_tools.pacing import Policy
 
-    return Line(
+    return RequestExecutor(
         pace=governor,
         policy=Policy(),
         stop=stop,

@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from partner_tools.approval import check_approval, refuse_without_plan
 from partner_tools.config import Config
-from partner_tools.errors import InputError, UnsaidError
+from partner_tools.errors import InputError, MissingValueError
 from partner_tools.model import Batch, ChannelName, Customer, Estate, RunId, RunState
 from partner_tools.result import undelivered, unfinished
+from partner_tools.signing import check_approval, refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import (
     ByName,
@@ -36,13 +36,14 @@ from partner_tools.workspace.wiring import (
 )
 
 if TYPE_CHECKING:
-    from partner_tools.clients.auth import DeviceCode, TokenFacts
-    from partner_tools.ed25519 import SigningKey
+    from partner_tools.clients.oauth import DeviceCode, TokenFacts
     from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
     from partner_tools.runs.context import Workplace
     from partner_tools.runs.restoration import Restorable
+    from partner_tools.signing import SigningKey
     from partner_tools.workspace.chasing import Outstanding
     from partner_tools.workspace.cleaning import Cleaning, CleanupWishes
+    from partner_tools.workspace.evidence_import import TakenIn
     from partner_tools.workspace.verification import Verification
 
 
@@ -296,6 +297,16 @@ class Workspace:
             onlooker=onlooker,
         )
 
+    def take_in(self, file: Path, run: str | None = None) -> TakenIn:
+        """Take in a customer's results file as evidence; its steps become `reported`.
+
+        Raises InputError for a file of another tenant, another handoff or an older state, and for
+        one that holds a key or a password.
+        """
+        from partner_tools.workspace.evidence_import import take_in
+
+        return take_in(self.ledger, file, run, now())
+
     def verify_outstanding(
         self,
         *,
@@ -349,21 +360,22 @@ class Workspace:
         return tenant_of(self.ledger, customer)
 
     def report(self, run: str, folder: Path, formats: tuple[str, ...] = ()) -> tuple[Path, ...]:
-        """Write one handoff for each customer of a run; the paths of the files."""
-        from partner_tools.report.write import FORMATS, write_handoff
-        from partner_tools.runs.build_handoffs import handoffs
+        """Write one handoff for each customer of a run; the paths of the files.
 
-        documents = handoffs(
-            self.ledger,
-            self.ledger.run(run).run,
-            partner=dict(self.config.get("partner") or {}),
-            now=now(),
-        )
-        return tuple(
+        Of a cleanup also the results file, which the customer sends back to the partner.
+        """
+        from partner_tools.report.write import FORMATS, write_handoff, write_result
+        from partner_tools.runs.build_handoffs import cleanup_result, handoffs
+
+        record, at = self.ledger.run(run), now()
+        partner = dict(self.config.get("partner") or {})
+        paths = [
             path
-            for document in documents
+            for document in handoffs(self.ledger, record.run, partner=partner, now=at)
             for path in write_handoff(document, folder, formats or FORMATS)
-        )
+        ]
+        result = cleanup_result(self.ledger, record, at)
+        return (*paths, *([] if result is None else [write_result(result, folder)]))
 
     def summary(
         self,
@@ -401,7 +413,7 @@ class Workspace:
         Private to the user, whole or not at all. `why_not` is None where only the form of the
         upload is in the way: `register_again` can register that device.
         """
-        from partner_tools.private_file import write_private
+        from partner_tools.files import write_private
         from partner_tools.runs.restoration import upload_file
 
         text, left_out = upload_file(devices)
@@ -466,7 +478,7 @@ class Workspace:
 
         named = customer or self.config.text("customer")
         if named is None:
-            raise UnsaidError(
+            raise MissingValueError(
                 "name the customer: --customer with a tenant id or a domain", rule="no-customer"
             )
         with partner_center(self.config, self.ledger, self.stop, onlooker=onlooker) as opened:
@@ -482,14 +494,14 @@ class Workspace:
 
     def token(self) -> TokenFacts:
         """Whose token would be used for the channel. Raises AuthError without one."""
-        from partner_tools.clients.auth import describe_token
+        from partner_tools.clients.oauth import describe_token
         from partner_tools.workspace.sign_in import channel_tokens
 
         return describe_token(channel_tokens(self.config).token())
 
     def sign_in(self, prompt: Callable[[DeviceCode], None]) -> TokenFacts:
         """Sign a person in by a device code, which `prompt` shows; the token rests in the store."""
-        from partner_tools.clients.auth import sign_in_by_device_code
+        from partner_tools.clients.oauth import sign_in_by_device_code
         from partner_tools.workspace.sign_in import open_door, read_app, token_store
 
         return sign_in_by_device_code(
@@ -523,7 +535,7 @@ class Workspace:
             batch = read_batch(batch, via=via, customer=customer, default_via=default)
         named = via or batch.channel or default
         if named is None:
-            raise UnsaidError(
+            raise MissingValueError(
                 "name the channel: --via partner-center or --via oem-direct", rule="no-channel"
             )
         recipient = batch.customer or customer or self.config.text("customer")
@@ -655,7 +667,7 @@ def unfinished_runs(ledger: Ledger, batch: Batch) -> list[RunRecord]:
 def _require_customers(batch: Batch, default: str | None) -> None:
     orphan = next((each for each in batch.devices if not (each.customer or default)), None)
     if orphan is not None:
-        raise UnsaidError(
+        raise MissingValueError(
             f"row {orphan.row} names no customer: add --customer with a tenant id or a domain, "
             "or a customer column",
             rule="no-customer",

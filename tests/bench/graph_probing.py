@@ -16,18 +16,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from partner_tools.clients.graph import Graph, Page
-from partner_tools.clients.secret import Secret
-from partner_tools.clients.transport import Transport
-from partner_tools.engine.allowance import Allowance
-from partner_tools.engine.line import Line
+from partner_tools.clients.graph import Graph, GraphPage
+from partner_tools.clients.transport import Secret, Transport
+from partner_tools.engine.rate_limiter import FixedRateLimiter
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import ServiceError
 from partner_tools.events import Event, History, State
 from partner_tools.ledger import RunDevice
 from partner_tools.model import Device, Identity, Outcome, RunId, TenantId
 from partner_tools.outstanding.search import ALLOWED, BATCH, Collection, Question
 from partner_tools.pacing import Policy
-from partner_tools.runs.observation import Lookout, observe
+from partner_tools.runs.observation import TenantReader, observe
 from partner_tools.runs.tenant import LIMIT
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.bench.figures import Figure, Goal, Part, Table
@@ -89,11 +88,11 @@ class Counted:
         self._client = client
         self.requests: Counter[Collection] = Counter()
 
-    def page(self, collection: Collection, link: str | None = None) -> Page:
+    def page(self, collection: Collection, link: str | None = None) -> GraphPage:
         self.requests[collection] += 1
         return self._client.page(collection, link)
 
-    def batch(self, questions: Sequence[Question]) -> Sequence[Page | ServiceError]:
+    def batch(self, questions: Sequence[Question]) -> Sequence[GraphPage | ServiceError]:
         self.requests[questions[0].collection] += 1
         return self._client.batch(questions)
 
@@ -119,8 +118,8 @@ def looked(devices: int, estate: int) -> Look:
         ) as transport,
     ):
         client = Graph(transport, ids=lambda: "bench")
-        line = Line(
-            pace=Allowance(LIMIT),
+        line = RequestExecutor(
+            pace=FixedRateLimiter(LIMIT),
             policy=Policy(),
             stop=threading.Event(),
             clock=time.monotonic,
@@ -128,7 +127,7 @@ def looked(devices: int, estate: int) -> Look:
             renew=lambda: None,
         )
         counted = Counted(client)
-        lookout = Lookout(
+        lookout = TenantReader(
             client=counted, line=line, record=recorded.extend, now=lambda: datetime.now(UTC)
         )
         # The first request has the sandbox make the tenant, which is not what is measured.

@@ -15,14 +15,12 @@ from pathlib import Path
 
 import trustme
 
-from partner_tools.channels.oem_direct import OemDirectChannel
-from partner_tools.channels.oem_draft import completed
-from partner_tools.clients.oem_direct import OemDirect as Client
-from partner_tools.clients.oem_profile import Profile
-from partner_tools.clients.oem_profile_rules import at_base_url
+from partner_tools.channels.oem_direct import OemDirectChannel, completed
+from partner_tools.clients.oem.client import OemDirect as Client
+from partner_tools.clients.oem.profile import Profile, at_base_url
 from partner_tools.clients.transport import ClientCertificate, Transport
-from partner_tools.engine.desk import Desk, Todo
-from partner_tools.engine.line import Line, Stop
+from partner_tools.engine.desk import Desk, PendingDevice
+from partner_tools.engine.request_executor import RequestExecutor, Stop
 from partner_tools.engine.settle import carry_through
 from partner_tools.errors import InputError
 from partner_tools.events import Event, Kind
@@ -273,7 +271,7 @@ class Depot:
         """One process: from what the ledger says to as far as it comes."""
         with self.ledger() as ledger:
             todos = [
-                Todo(
+                PendingDevice(
                     index=each.index,
                     identity=each.device.identity,
                     customer=None,
@@ -301,7 +299,7 @@ class Depot:
         return Desk(
             run=RUN,
             channel=channel,
-            line=Line(
+            line=RequestExecutor(
                 pace=Free(),
                 policy=self.policy,
                 stop=self.stop,

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import requests
 
-from partner_tools.canonical import digest_of_bytes
 from partner_tools.cli.app import Call
 from partner_tools.intake.schema import checker
+from partner_tools.json_forms import digest_of_bytes
 from partner_tools.ledger import Ledger, sqlite_url
 from partner_tools.model import Batch, ChannelName, RunId
 from partner_tools.runs.begin import begin
@@ -120,7 +120,7 @@ def handed_over(sandbox: Sandbox, folder: Path, *serials: str, kind: str = "grap
     done = json.loads(run("deregister", run.serials(*serials), *options, "--output", "json").stdout)
     run("verify", done["run"], "--graph")
     assert run("report", done["run"], "-o", folder / "sent", "--format", "json").exit_code == 0
-    (file,) = (folder / "sent").glob("*.json")
+    (file,) = (folder / "sent").glob("handoff-*.json")
     return file
 
 
@@ -148,7 +148,9 @@ def order_of(sandbox: Sandbox, serial: str) -> list[str]:
 
 def updated(folder: Path) -> dict[str, Any]:
     """The handoff that the cleanup wrote beside the given one."""
-    files = sorted((folder / "sent").glob("*.json"), key=lambda file: file.stat().st_mtime)
+    files = sorted(
+        (folder / "sent").glob("handoff-contoso*.json"), key=lambda file: file.stat().st_mtime
+    )
     document: dict[str, Any] = json.loads(files[-1].read_text(encoding="utf-8"))
     assert "cleanup" in document
     return document
@@ -218,7 +220,7 @@ def test_a_mixed_fleet_is_cleaned_up_in_order_and_the_rest_left_alone(
     assert "delete-computer-object" in steps["HYBRID1"]
     assert "delete-from-configuration-manager" in steps["COMAN1"]
     written = sorted(file.suffix for file in (tmp_path / "sent").iterdir())
-    assert written == [".csv", ".html", ".json", ".json", ".md", ".ps1", ".xlsx"]
+    assert written == [".csv", ".html", ".json", ".json", ".json", ".md", ".ps1", ".xlsx"]
     assert sent.exists()
     for suffix in ("html", "md"):
         (page,) = (tmp_path / "sent").glob(f"*.{suffix}")

@@ -16,18 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools import errors
+from partner_tools.clients.answers import ListGuard
 from partner_tools.clients.clouds import CLOUDS, warn_of_cloud
 from partner_tools.clients.partner_center import (
     Cursor,
     DeviceBatch,
-    Job,
     JobDevice,
     JobId,
     JobStatus,
-    Page,
-    PageGuard,
     PartnerCenter,
     Receipt,
+    ResourcePage,
+    ServiceJob,
     build_append,
     build_customers,
     build_delete,
@@ -198,7 +198,7 @@ def test_both_forms_of_the_next_link_lead_to_the_same_page(stub: Stub, uri: str)
         {"size": ["500"], "seekOperation": ["Next"]},
     )
     assert stub.last.headers["MS-ContinuationToken"] == "t-1"
-    assert last == Page(items=())
+    assert last == ResourcePage(items=())
 
 
 def test_a_token_without_a_link_is_sent_with_the_seek_operation(stub: Stub) -> None:
@@ -259,7 +259,7 @@ def test_a_next_link_that_leads_astray_is_unreadable(links: Any) -> None:
 
 def test_the_page_after_the_last_customer_is_their_end(stub: Stub) -> None:
     stub.answers((400, {"code": 2000, "description": "no more"}, {}))
-    assert stub.client.customers(cursor=Cursor(token="t")) == Page(items=())
+    assert stub.client.customers(cursor=Cursor(token="t")) == ResourcePage(items=())
     with pytest.raises(errors.Rejected):
         stub.client.customers()
 
@@ -295,7 +295,7 @@ def test_batches(stub: Stub) -> None:
             {},
         )
     )
-    assert stub.client.batches(TENANT) == Page(
+    assert stub.client.batches(TENANT) == ResourcePage(
         items=(
             DeviceBatch(
                 batch_id="Test batch",
@@ -364,7 +364,7 @@ def test_a_page_of_devices_and_the_next(stub: Stub) -> None:
         allowed_operations=("GET", "DELETE"),
     )
     assert first.items[1].allowed_operations is None
-    assert second == Page(
+    assert second == ResourcePage(
         items=(Registration(target=Target(batch_id="Repairs 4/2026 #7", device_id="3")),)
     )
 
@@ -374,12 +374,12 @@ def test_no_token_is_the_last_page(token: str | None) -> None:
     content: dict[str, Any] = {"items": [{"id": "1"}], "continuationToken": token}
     if token == "absent":
         del content["continuationToken"]
-    assert parse_devices(said(content), "b").cursor is None
+    assert parse_devices(said(content), TENANT, "b").cursor is None
 
 
 def test_a_token_in_the_links_of_devices_is_followed() -> None:
     content = {"items": [{"id": "1"}], "links": linked("/customers/x/deviceBatches/a b/devices")}
-    assert parse_devices(said(content), "b").cursor == Cursor(token="t-1")
+    assert parse_devices(said(content), TENANT, "b").cursor == Cursor(token="t-1")
 
 
 @pytest.mark.parametrize(
@@ -406,12 +406,12 @@ def test_a_token_in_the_links_of_devices_is_followed() -> None:
 )
 def test_a_list_that_is_not_what_it_promises_is_unreadable(content: Any) -> None:
     with pytest.raises(errors.Unreadable) as raised:
-        parse_devices(said(content, **{"MS-RequestId": "r-1"}), "b")
+        parse_devices(said(content, **{"MS-RequestId": "r-1"}), TENANT, "b")
     assert raised.value.request_id == "r-1"
 
 
 def test_an_empty_list_may_omit_its_items() -> None:
-    assert parse_batches(said({"totalCount": 0})) == Page(items=())
+    assert parse_batches(said({"totalCount": 0}), TENANT) == ResourcePage(items=())
 
 
 JSON = st.recursive(
@@ -439,9 +439,9 @@ def test_any_json_is_read_or_unreadable(content: Any) -> None:
     reply = said(content)
     for parse in (
         partial(parse_customers, base_url=BASE),
-        parse_customer,
-        parse_batches,
-        partial(parse_devices, batch_id="b"),
+        partial(parse_customer, tenant_id=TENANT),
+        partial(parse_batches, tenant_id=TENANT),
+        partial(parse_devices, tenant_id=TENANT, batch_id="b"),
         partial(parse_job, job_id=JobId("j")),
         partial(parse_audit_records, base_url=BASE),
     ):
@@ -633,7 +633,7 @@ def test_a_job_and_each_of_its_devices(stub: Stub) -> None:
     )
     job = stub.client.job(TENANT, JobId("job-1"))
     assert stub.asked() == ("GET", f"{OF_CUSTOMER}/batchJobStatus/job-1", {})
-    assert job == Job(
+    assert job == ServiceJob(
         job_id=JobId("job-1"),
         status=JobStatus.FINISHED,
         started_at="2017-07-25T10:00:00",
@@ -720,14 +720,14 @@ def test_a_delete_that_is_refused_names_the_request_that_was_sent(stub: Stub) ->
 
 
 def test_pages_that_lead_on_pass() -> None:
-    guard = PageGuard("devices")
+    guard = ListGuard("devices")
     for number in range(50):
         guard.check([str(number), "always"], Cursor(token=str(number)))
     guard.check(["last"], None)
 
 
 def test_a_sticky_cursor_is_refused() -> None:
-    guard = PageGuard("devices")
+    guard = ListGuard("devices")
     guard.check(["1"], Cursor(token="t"))
     with pytest.raises(errors.Unreadable, match="pointed back"):
         guard.check(["2"], Cursor(token="t"))
@@ -735,14 +735,14 @@ def test_a_sticky_cursor_is_refused() -> None:
 
 @pytest.mark.parametrize("cursor", [None, Cursor(token="u")])
 def test_a_page_that_repeats_is_refused(cursor: Cursor | None) -> None:
-    guard = PageGuard("devices")
+    guard = ListGuard("devices")
     guard.check(["1", "2"], Cursor(token="t"))
     with pytest.raises(errors.Unreadable, match="only what earlier pages"):
         guard.check(["2", "1"], cursor)
 
 
 def test_empty_pages_without_end_are_refused() -> None:
-    guard = PageGuard("devices")
+    guard = ListGuard("devices")
     with pytest.raises(errors.Unreadable, match="in a row were empty"):
         for number in range(100):
             guard.check([], Cursor(token=str(number)))
@@ -750,7 +750,7 @@ def test_empty_pages_without_end_are_refused() -> None:
 
 
 def test_a_collection_may_be_empty() -> None:
-    PageGuard("devices").check([], None)
+    ListGuard("devices").check([], None)
 
 
 # Clouds

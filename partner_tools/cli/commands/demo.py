@@ -54,7 +54,10 @@ def demo(call: Call, folder: Path) -> int:
         tell(
             f"$ partner-tools deregister {SAMPLE} --via partner-center --customer {CUSTOMER} --yes"
         )
-        result = _deregister(call, folder)
+        try:
+            result = _deregister(call, folder)
+        finally:  # its ledger is deleted: there is no run to show or to resume
+            call.breaking_off = call.going_on = None
     for path in result.reports:
         click.echo(path)
     tell("nothing of yours was touched; open the HTML file, it is what a customer gets")

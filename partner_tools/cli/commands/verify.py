@@ -10,7 +10,7 @@ import click
 
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import tell
+from partner_tools.cli.console import counted, print_json, print_line, tell
 from partner_tools.cli.options import Moment, customer_option, result_options
 from partner_tools.model import GONE
 from partner_tools.result import still_listed
@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     help="Look again at every run with something open, and list the customers to chase.",
 )
 @click.option(
+    "--evidence",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Take in the results file that the customer's script or cleanup wrote.",
+)
+@click.option(
     "--since", type=Moment(), help="With --outstanding: only runs that began since (UTC)."
 )
 @customer_option("With --outstanding: only this customer, by tenant id or domain.")
@@ -54,6 +59,7 @@ def verify(
     wait: float,
     graph: bool,
     outstanding: bool,
+    evidence: Path | None,
     since: datetime | None,
     customer: str | None,
     remind: Path | None,
@@ -64,11 +70,19 @@ def verify(
     With --graph, --wait also waits for what the customer's services do by themselves. Exits with
     7 while anything that was removed is still listed, with 5 where Graph was not available.
 
+    With --evidence nothing is asked of any service: steps that the customer's file reports done
+    become "reported". Exits with 7 while the devices of the file have steps left.
+
     \b
     Example:
       partner-tools verify 20260417-101530-4f2a9c --graph --wait 300
       partner-tools verify --outstanding --since 2026-01-01 --remind reminders
+      partner-tools verify --evidence handoff-result-contoso.com-20260417-101530-4f2a9c.json
     """
+    if evidence is not None:
+        if outstanding or wait or graph or since or customer or remind or junit:
+            raise click.UsageError("--evidence takes a run at most beside it")
+        return _take_in(call, run, evidence)
     if outstanding == (run is not None):
         raise click.UsageError("name a run, or all that have something open with --outstanding")
     if not outstanding and (since or customer or remind):
@@ -104,3 +118,34 @@ def _conclude(call: Call, seen: Verification, *, graph: bool) -> None:
         tell("nothing that this run removed is listed any more")
     if graph and not seen.unseen:
         tell(f"next: {call.again('report', seen.result.run, '-o', 'handoff')}")
+
+
+def _take_in(call: Call, run: str | None, evidence: Path) -> int:
+    from partner_tools.cli.wiring import opened
+    from partner_tools.report.guide import GUIDE
+
+    with opened(call) as workspace:
+        taken = workspace.take_in(evidence, run)
+        document = {
+            "schemaVersion": "1",
+            "run": taken.run,
+            "devices": taken.devices,
+            "done": taken.finished,
+            "reportedAt": taken.at.isoformat(),
+            "reportedBy": taken.by,
+            "left": dict(taken.reasons),
+            "openSteps": {step.value: number for step, number in taken.open_steps.items()},
+        }
+    if call.output in ("json", "jsonl"):
+        (print_json if call.output == "json" else print_line)(document)
+        return taken.exit_code
+    click.echo(
+        f"{counted(taken.devices, 'device')} of run {taken.run} reported on"
+        f" {taken.at:%Y-%m-%d %H:%M} UTC ({taken.by}): {taken.finished} done"
+    )
+    for reason, number in taken.reasons.items():
+        click.echo(f"  {reason}: {counted(number, 'device')}")
+    for step, number in taken.open_steps.items():
+        click.echo(f"  still open: {GUIDE[step].title}: {counted(number, 'device')}")
+    tell(f"next: {call.again('report', taken.run, '-o', 'handoff')}")
+    return taken.exit_code
