@@ -106,7 +106,7 @@ def read_batch(source: Source, options: IntakeOptions) -> Intake:
 
 
 def check_batch(source: Source, options: IntakeOptions, report: Report) -> Count:
-    """Check a whole batch and report each problem as it is found, which is in order of rows.
+    """Check a whole batch and report each problem as it is found: in order of rows, then summaries.
 
     Keeps no device: memory is flat but for some twenty bytes a row.
     """

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 
+from partner_tools.homoglyphs import as_latin
 from partner_tools.intake import rules
 from partner_tools.intake.identifiers import names, plain
 from partner_tools.intake.rules import Finding, HaltError, finding, shown
-from partner_tools.homoglyphs import as_latin
 from partner_tools.model import ChannelName
 
 SERIAL = "serialNumber"

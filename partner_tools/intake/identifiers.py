@@ -185,11 +185,3 @@ def why_no_serial(text: str) -> Finding | None:
         message = f"{shown(text)} is a placeholder, not a serial number"
         return finding(rules.PLACEHOLDER_SERIAL, message, column=column)
     return None
-
-
-def same_manufacturer(one: str, other: str) -> bool:
-    """Whether two spellings mean one manufacturer."""
-    keys = {plain(one), plain(other)}
-    return len(keys) == 1 or any(
-        keys <= {plain(name) for name in group} for group in names()["manufacturers"]["same"]
-    )

@@ -44,6 +44,13 @@ def read_stream(stream: BinaryIO, name: str = "-") -> Source:
     return Source(name=name, content=stream.read(limits.HELD_BYTES + 1))
 
 
+def source_of_serials(serials: Sequence[str]) -> Source:
+    """A batch of serial numbers that were typed, not filed; its rows count from 1."""
+    devices = [{"serialNumber": serial} for serial in serials]
+    content = json.dumps({"schemaVersion": "1", "devices": devices}).encode()
+    return Source(name="--serial", content=content)
+
+
 def hold(source: Source) -> Source:
     """The same batch in memory, so that what is read twice cannot change in between.
 

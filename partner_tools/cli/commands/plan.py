@@ -15,7 +15,7 @@ from partner_tools.workspace.conduct import Wishes
 
 
 @command("plan")
-@click.argument("batch", metavar="BATCH", shell_complete=completers.files)
+@click.argument("batch", required=False, metavar="[BATCH]", shell_complete=completers.files)
 @click.option(
     "-o",
     "plan_to",
@@ -25,7 +25,7 @@ from partner_tools.workspace.conduct import Wishes
 )
 @batch_options
 @result_options
-def plan(call: Call, batch: str, plan_to: Path, junit: Path | None, **said: Any) -> int:
+def plan(call: Call, batch: str | None, plan_to: Path, junit: Path | None, **said: Any) -> int:
     """Plan the removal of a batch: reads only, removes nothing.
 
     The plan names what will be removed, what will not and why. It is sealed by its digest and
