@@ -143,7 +143,7 @@ def several_in(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parts)) if len(parts) > 1 and fit else ()
 
 
-_USUAL = re.compile(r"[0-9A-Za-z]+")
+_MIXED = re.compile(r"[0-9]+[A-Za-z][0-9A-Za-z]*|[A-Za-z]+[0-9][0-9A-Za-z]*")
 _PLAIN = re.compile(r"[0-9A-Za-z/_:#-]+")
 
 
@@ -152,14 +152,11 @@ def is_plain_serial(text: str) -> bool:
 
     What this lets pass, `why_no_serial` lets pass.
     """
-    if not _USUAL.fullmatch(text):
-        return bool(_PLAIN.fullmatch(text)) and why_no_serial(text) is None
-    small = text.lower()
-    if small.isalpha() or small in _placeholders():
-        return why_no_serial(text) is None
-    if small.isdigit():
-        return len(set(small)) > 1 and not is_placeholder(small)
-    return "9a" not in small and "a9" not in small  # such as 0123456789AB
+    if _MIXED.fullmatch(text):
+        small = text.lower()
+        # A counter with letters and digits passes from 9 to A, or back.
+        return small not in _placeholders() and "9a" not in small and "a9" not in small
+    return bool(_PLAIN.fullmatch(text)) and why_no_serial(text) is None
 
 
 def why_no_serial(text: str) -> Finding | None:

@@ -256,7 +256,11 @@ def _without_blank_end(cells: Sequence[str]) -> list[str]:
     return kept
 
 
-_USUAL = re.compile(r"[0-9]{7,}|(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[0-9A-Za-z/_:#-]{5,}")
+_USUAL = re.compile(
+    r"[0-9]{7,}"
+    r"|[A-Za-z/_:#-]*[0-9][0-9/_:#-]*[A-Za-z][0-9A-Za-z/_:#-]*"
+    r"|[0-9/_:#-]*[A-Za-z][A-Za-z/_:#-]*[0-9][0-9A-Za-z/_:#-]*"
+)
 """An identifier of a row that is neither a header nor a total, so that the row is a device's."""
 
 
@@ -264,10 +268,11 @@ def rows_below(
     records: Iterable[Record | Problem], columns: Columns, file: str, reading: ReadingOptions
 ) -> Iterator[Item]:
     """Every device row below a header, and every problem of the records."""
-    names = [name or "" for name in columns.names]
     table = _Table(columns, file, reading)
-    width = -1 if table.needs_every_row else len(names)
-    at = next(place for place, name in enumerate(names) if name in IDENTIFIERS)
+    width = -1 if table.needs_every_row else len(columns.names)
+    named = [(name, place) for place, name in enumerate(columns.names) if name]
+    carried = [(columns.called(place), place) for place in columns.extra]
+    at = next(place for name, place in named if name in IDENTIFIERS)
     is_usual = _USUAL.fullmatch
     for record in records:
         if isinstance(record, Problem):
@@ -275,8 +280,10 @@ def rows_below(
             continue
         line, cells, notes = record
         if len(cells) == width and notes is None and is_usual(cells[at]):
-            values: dict[str, object] = dict(zip(names, cells, strict=True))
-            yield Row(line, _given(values) if "" in cells else values)
+            table.rows += 1
+            values: dict[str, object] = {name: cells[i] for name, i in named if cells[i]}
+            extra = [(name, cells[i]) for name, i in carried if cells[i]] if carried else ()
+            yield Row(line, values, tuple(extra))
         elif not _is_blank(cells):
             yield from table.row(record)
     yield from table.summary()
@@ -298,13 +305,13 @@ class _Table:
         chosen = {*self._only, *self._except}
         self._status = {place: _Stays() for place in columns.status if place not in chosen}
         self._stay = frozenset(map(plain, names()["status"]["stay"])) if self._status else ()
-        self._rows = self._selected = 0
+        self.rows = self._selected = 0
 
     @property
     def needs_every_row(self) -> bool:
-        """Whether there is more to look at in a row than the properties of the schema."""
+        """Whether there is more to look at in a row than what its columns hold."""
         columns = self._columns
-        odd = columns.extra or columns.tenant or len(columns.serials) > 1
+        odd = columns.tenant or len(columns.serials) > 1 or self._status
         return bool(odd or self._only or self._except)
 
     def row(self, record: Record) -> Iterator[Item]:
@@ -317,7 +324,7 @@ class _Table:
             if aside.severity is Severity.ERROR:
                 yield Row(line, None)
             return
-        self._rows += 1
+        self.rows += 1
         if not self._is_selected(cells):
             return
         self._selected += 1
@@ -343,13 +350,13 @@ class _Table:
     def summary(self) -> Iterator[Problem]:
         """What is to be said when all rows were read."""
         for place, stays in self._status.items():
-            if stays.count and stays.count < self._rows:
+            if stays.count and stays.count < self.rows:
                 header = self._columns.headers[place]
                 message = f"the column {shown(header)} says {stays.said()}: these may have to stay"
                 found = finding(rules.STATUS, message, column=header)
                 yield problem(self._file, stays.rows[0], found)
         if self._only or self._except:
-            message = f"{self._selected} of {self._rows} rows are selected"
+            message = f"{self._selected} of {self.rows} rows are selected"
             yield problem(self._file, None, finding(rules.SELECTED, message))
 
     def _repeats(self, place: int, text: str, kind: str | None) -> bool:
@@ -367,7 +374,7 @@ class _Table:
         if texts[0].startswith("#TYPE ") or (len(texts) == 1 and _SEP_LINE.fullmatch(texts[0])):
             return finding(rules.SKIPPED, f"the line {shown(texts[0])} is skipped")
         if all(not text.strip("-=+_ ") for text in texts) and (
-            not self._rows or len(cells) != len(self._forms)
+            not self.rows or len(cells) != len(self._forms)
         ):
             return finding(rules.SKIPPED, "a line that is only drawn is skipped")
         kinds = {place: kind_of_column(text) for place, text in filled.items()}

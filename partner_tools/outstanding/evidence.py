@@ -165,6 +165,7 @@ class Case:
     facts: DeviceFacts
     autopilot: EvidenceSummary
     intune: EvidenceSummary
+    association: EvidenceSummary
     entra: EvidenceSummary
     directory: EvidenceSummary
     configuration_manager: EvidenceSummary
@@ -181,6 +182,7 @@ class Case:
             facts=facts,
             autopilot=autopilot,
             intune=intune,
+            association=summarize(facts, Plane.DEVICE_ASSOCIATION),
             entra=entra,
             directory=summarize(facts, Plane.ACTIVE_DIRECTORY),
             configuration_manager=summarize(facts, Plane.CONFIGURATION_MANAGER),

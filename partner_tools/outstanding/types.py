@@ -17,6 +17,8 @@ class Plane(StrEnum):
     AUTOPILOT = "autopilot"
     INTUNE = "intune"
     ENTRA = "entra"
+    DEVICE_ASSOCIATION = "device-association"
+    """The tenant's own record that it binds the device through its firmware, and the firmware."""
     ACTIVE_DIRECTORY = "active-directory"
     CONFIGURATION_MANAGER = "configuration-manager"
     DEVICE_FIRMWARE = "device-firmware"
@@ -61,9 +63,13 @@ class StepId(StrEnum):
     RESOLVE_AMBIGUITY = "resolve-ambiguity"
     SETTLE_REMOVAL = "settle-removal"
     UNLOCK_FIRMWARE = "unlock-firmware"
+    CHECK_FIRMWARE_LOCKS = "check-firmware-locks"
+    """Never asked of one device, like the three below: no service that is asked here shows it, so
+    the guide says it of every device that leaves."""
     BACK_UP_KEYS = "back-up-keys"
     RESET_DEVICE = "reset-device"
-    """Never asked of one device: the guide says it of every device that leaves."""
+    OFFBOARD_FROM_DEFENDER = "offboard-from-defender"
+    REMOVE_FROM_AUTOPATCH = "remove-from-autopatch"
     UNENROLL_OTHER_MDM = "unenroll-other-mdm"
     DELETE_FROM_INTUNE = "delete-from-intune"
     RETRY_INTUNE_ACTION = "retry-intune-action"
@@ -74,6 +80,8 @@ class StepId(StrEnum):
     DEREGISTER_FROM_AUTOPILOT = "deregister-from-autopilot"
     CONFIRM_AUTOPILOT_REMOVAL = "confirm-autopilot-removal"
     OPEN_SUPPORT_CASE = "open-support-case"
+    REMOVE_DEVICE_ASSOCIATION = "remove-device-association"
+    DELETE_ASSOCIATION_RECORD = "delete-association-record"
     DELETE_COMPUTER_OBJECT = "delete-computer-object"
     DISCONNECT_WORK_ACCOUNT = "disconnect-work-account"
     DELETE_CORPORATE_IDENTIFIER = "delete-corporate-identifier"
@@ -83,7 +91,6 @@ class StepId(StrEnum):
     DECIDE_ON_RESIDUAL_OBJECT = "decide-on-residual-object"
     REBUILD_REGISTRATION = "rebuild-registration"
     REGISTER_AGAIN = "register-again"
-    REMOVE_DEVICE_ASSOCIATION = "remove-device-association"
 
 
 class Subject(StrEnum):
@@ -128,7 +135,11 @@ class Flag(StrEnum):
     REENROLLMENT_BLOCKED = "reenrollment-blocked"
     """Setup ends with 0x80180014: the device was enrolled by itself before."""
     DEVICE_ASSOCIATION = "device-association"
-    """The tenant writes its affinity into the firmware (Windows Autopilot device association)."""
+    """The firmware of the device holds an association: its Jwt variables were seen there."""
+    NO_DEVICE_ASSOCIATION = "no-device-association"
+    """The Jwt variables were looked for in the firmware, and are not there."""
+    FIRMWARE_OPEN = "firmware-open"
+    """Somebody opened the firmware menus and could change them: nothing locks them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

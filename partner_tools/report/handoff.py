@@ -46,7 +46,13 @@ OPEN = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
 HOLD_RULE = "hold-list"
 """The rule by which a plan refuses what the partner's hold list names."""
 
-_FOR_EVERY_DEVICE = (StepId.REMOVE_DEVICE_ASSOCIATION, StepId.RESET_DEVICE)
+_FOR_EVERY_DEVICE = (StepId.RESET_DEVICE,)
+_WHERE_IT_LEAVES = (
+    StepId.CHECK_FIRMWARE_LOCKS,
+    StepId.OFFBOARD_FROM_DEFENDER,
+    StepId.REMOVE_FROM_AUTOPATCH,
+)
+"""What else can be left behind, and is asked of nobody whose device only goes to repair."""
 _COMES_BACK = frozenset({Reason.REPAIR, Reason.REPLACEMENT})
 
 
@@ -167,6 +173,8 @@ def facts_of(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patienc
 def _numbered(devices: Iterable[Json], reason: Reason) -> dict[StepId, int]:
     """Number the guide's steps from 1 in the order in which they are followed, devices' too."""
     listed = {StepId(step["id"]) for step in _steps(devices)} | set(_FOR_EVERY_DEVICE)
+    if reason is not Reason.REPAIR:
+        listed.update(_WHERE_IT_LEAVES)
     if reason in _COMES_BACK:
         listed.add(StepId.REGISTER_AGAIN)
     in_order = sorted(listed, key=STEP_ORDER.__getitem__)
@@ -248,7 +256,7 @@ def _owners(devices: Iterable[Json]) -> dict[str, dict[str, int]]:
     }
 
 
-_LOOKED_AT = (Plane.AUTOPILOT, Plane.INTUNE, Plane.ENTRA)
+_LOOKED_AT = (Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION, Plane.INTUNE, Plane.ENTRA)
 
 
 def _evidence(devices: Sequence[Json]) -> Json:
@@ -374,6 +382,7 @@ _RECORDS: Mapping[StepId, Plane] = {
     StepId.UNASSIGN_USER: Plane.AUTOPILOT,
     StepId.DEREGISTER_FROM_AUTOPILOT: Plane.AUTOPILOT,
     StepId.CONFIRM_AUTOPILOT_REMOVAL: Plane.AUTOPILOT,
+    StepId.DELETE_ASSOCIATION_RECORD: Plane.DEVICE_ASSOCIATION,
     StepId.DECIDE_ON_ENTRA_OBJECT: Plane.ENTRA,
     StepId.DECIDE_ON_RESIDUAL_OBJECT: Plane.ENTRA,
 }

@@ -133,8 +133,9 @@ def _is_held(each: Json) -> bool:
 
 
 def _probes(planes: Json) -> Iterator[Probe]:
-    for plane in (Plane.AUTOPILOT, Plane.INTUNE, Plane.ENTRA):
-        yield from _of_plane(plane, planes[plane])
+    for plane in (Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION, Plane.INTUNE, Plane.ENTRA):
+        if plane in planes:  # a handoff of 0.1 has no device association
+            yield from _of_plane(plane, planes[plane])
 
 
 _RESULTS = {

@@ -20,6 +20,7 @@ from partner_tools.cli.options import (
 from partner_tools.cli.prompts import conclude
 from partner_tools.cli.reporter import Showing
 from partner_tools.cli.wiring import opened
+from partner_tools.model import Snapshot
 from partner_tools.workspace.conduct import Wishes
 
 
@@ -29,10 +30,10 @@ from partner_tools.workspace.conduct import Wishes
     "--plan",
     "plan_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Execute this reviewed plan instead of a batch.",
+    help="Execute this plan file instead of a batch.",
 )
 @click.option("--dry-run", is_flag=True, help="Stop after the plan: nothing is removed.")
-@click.option("--again", is_flag=True, help="Run a batch again that was completed before.")
+@click.option("--again", is_flag=True, help="Run a batch that was already completed.")
 @batch_options
 @guard_options
 @removal_options
@@ -47,8 +48,8 @@ def deregister(
 ) -> int:
     """Remove the devices of a batch from Windows Autopilot.
 
-    BATCH is a CSV, XLSX, JSON or JSON Lines file, or - for standard input. It is validated,
-    planned and confirmed before anything is removed; afterwards it is verified.
+    BATCH is a CSV, XLSX, JSON or JSON Lines file, or - for standard input. The command validates
+    and plans the batch, asks for confirmation, removes the devices, and checks that they are gone.
 
     \b
     Example:
@@ -58,7 +59,7 @@ def deregister(
     names = ("via", "customer", "batch_id", "reason", "reference", *READING_NAMES)
     said = {name: given.pop(name) for name in names}
     wishes = Wishes(**given)
-    if wishes.require_intune_clear and not wishes.snapshot:
+    if wishes.require_intune_clear and wishes.snapshot is Snapshot.NONE:
         raise click.UsageError("--require-intune-clear needs the snapshot: leave out --no-snapshot")
     if plan_file is not None:
         if batch is not None or any(value and value != "all" for value in said.values()):
