@@ -70,10 +70,15 @@ class TenantReader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservationResult:
-    """What became of one round of looking. `failures` is what kept collections from being read."""
+    """What became of one round of looking.
+
+    `failures` is what kept collections from being read, `blind` those of them that hold records of
+    the devices themselves: without those a plane could not be looked at.
+    """
 
     probes: Mapping[int, tuple[Probe, ...]]
     failures: tuple[ServiceError, ...] = ()
+    blind: tuple[ServiceError, ...] = ()
 
 
 def observe(
@@ -136,7 +141,7 @@ class _Round:
         self._lookout = lookout
         self._devices = devices
         self._probes: dict[int, list[Probe]] = {}
-        self._failures: list[ServiceError] = []
+        self._failures: list[tuple[search.Collection, ServiceError]] = []
 
     def look(
         self, collection: search.Collection, seekers: Sequence[SearchTarget]
@@ -146,7 +151,7 @@ class _Round:
         at = self._lookout.now()
         found = [(each, search.conclude(collection, each, answers, at)) for each in seekers]
         self.record((each.index, probe) for each, probe in found if probe is not None)
-        self._failures += [failure] if failure is not None else []
+        self._failures += [(collection, failure)] if failure is not None else []
         return [each.linked(collection, probe.found if probe else ()) for each, probe in found]
 
     def record(self, probes: Iterable[tuple[int, Probe]]) -> None:
@@ -178,7 +183,13 @@ class _Round:
     def outlook(self) -> ObservationResult:
         """All of it."""
         probes = {index: tuple(probes) for index, probes in self._probes.items()}
-        return ObservationResult(probes=probes, failures=tuple(self._failures))
+        return ObservationResult(
+            probes=probes,
+            failures=tuple(failure for _, failure in self._failures),
+            blind=tuple(
+                failure for collection, failure in self._failures if collection in _DEVICES
+            ),
+        )
 
     def _in_directory(self, device: SearchTarget) -> ProbeResult | None:
         brought = self._probes.get(device.index, ())
