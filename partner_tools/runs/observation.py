@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from partner_tools.engine.request_executor import RequestExecutor, Stop, interruption
-from partner_tools.errors import AuthError, ServiceError, Unavailable
+from partner_tools.errors import AuthError, DamagedRunError, ServiceError, Unavailable
 from partner_tools.events import TRANSITIONS, Event, Kind
 from partner_tools.ledger import RunDevice
 from partner_tools.model import GONE, Reason
@@ -203,7 +203,7 @@ def _may_be_observed(device: RunDevice) -> bool:
 def _sought(device: RunDevice, earlier: Iterable[Probe]) -> SearchTarget:
     listed = device.found.serial_number if device.found else None
     serial = device.device.identity.serial_number or listed
-    known = (*earlier, *map(probe_from, device.history.evidence))
+    known = (*earlier, *probes_of(device))
     return search.search_target(device.index, serial, known)
 
 
@@ -229,6 +229,14 @@ def _blind(
             )
 
 
+def probes_of(device: RunDevice) -> tuple[Probe, ...]:
+    """The evidence of a device. Raises DamagedRunError for what this program never wrote."""
+    try:
+        return tuple(map(probe_from, device.history.evidence))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedRunError(device.run, f"the evidence of device {device.index}") from error
+
+
 def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
     """What the evidence of one device amounts to."""
     history = device.history
@@ -240,7 +248,7 @@ def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
             serial_number=device.device.identity.serial_number,
             removed_at=history.settled_at if history.outcome in GONE else None,
             looked_before=history.looked_before,
-            probes=tuple(map(probe_from, history.evidence)),
+            probes=probes_of(device),
         )
     )
 
