@@ -26,8 +26,9 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
 }
 """The columns that mean a property of the batch schema."""
 
-CARRIED = ("Group Tag", "OrderID", "Assigned User")
-"""Columns of the known exports that a removal does not need: they travel into the report."""
+CARRIED = ("Group Tag", "OrderID", "Assigned User", "Observed")
+"""Columns that a removal does not need: they travel into the report. `Observed` holds facts of
+`outstanding.FACTS`, which the handoff's steps rest on."""
 
 TENANT = ("TenantID", "TenantDomain", "Tenant")
 """On `oem-direct` they must be blank: with a tenant the same operation registers.
