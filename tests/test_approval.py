@@ -26,7 +26,7 @@ from partner_tools.intake.schema import checker
 from partner_tools.plan_file import plan_document, read_plan
 from partner_tools.sandbox import Sandbox, seed_from
 from partner_tools.signatures import Purpose, Signature, is_valid, sign, signatures_document
-from partner_tools.workspace.conduct import actor
+from partner_tools.workspace.environment import actor
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
 
 DIGEST = f"sha256:{'a' * 64}"

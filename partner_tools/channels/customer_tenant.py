@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.clients.graph import ApprovalNeeded, Done, Page
 from partner_tools.engine.channel import (
     Answer,
@@ -20,7 +21,7 @@ from partner_tools.engine.channel import (
     Removal,
     Verdict,
 )
-from partner_tools.engine.line import Line, Stop
+from partner_tools.engine.line import Line
 from partner_tools.errors import (
     AuthError,
     Rejected,
@@ -89,7 +90,13 @@ class CustomerTenantChannel:
     polling = Polling()
 
     def __init__(
-        self, reading: Reading, changing: Changing, *, line: Line, stop: Stop, justification: str
+        self,
+        reading: Reading,
+        changing: Changing,
+        *,
+        line: Line,
+        stop: CancellationToken,
+        justification: str,
     ) -> None:
         self._reading = reading
         self._changing = changing

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from partner_tools.engine.calls import removal
 from partner_tools.engine.channel import Acceptance, Channel
 from partner_tools.engine.consequences import deferral, end_where_barred
-from partner_tools.engine.desk import Todo
+from partner_tools.engine.context import Todo
 from partner_tools.engine.line import Line, interruption
 from partner_tools.engine.standing import Standing
 from partner_tools.engine.verdict_events import of_verdict

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from partner_tools.engine.line import Stop
+from partner_tools.cancellation import CancellationToken
 
 GLANCE_SECONDS: Final = 0.25
 SLACK: Final = 1e-9
@@ -40,7 +40,7 @@ class Allowance:
         self._lock = threading.Lock()
         self._left, self._at = self._burst, clock()
 
-    def acquire(self, stop: Stop) -> bool:
+    def acquire(self, stop: CancellationToken) -> bool:
         """Wait for a permit; False when stopped instead."""
         while not stop.is_set():
             seconds = self._take()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.desk import Todo
+from partner_tools.engine.context import Todo
 from partner_tools.events import History, State
 
 

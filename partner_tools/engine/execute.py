@@ -11,12 +11,13 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.accepted import see_through
 from partner_tools.engine.calls import calls, removal
 from partner_tools.engine.channel import Answer, Removal, Verdict
 from partner_tools.engine.consequences import deferral, end_where_barred
-from partner_tools.engine.desk import Desk, Todo
-from partner_tools.engine.line import Nap, Stop, interruption
+from partner_tools.engine.context import ExecutionContext, Todo
+from partner_tools.engine.line import interruption
 from partner_tools.engine.standing import Standing
 from partner_tools.engine.verdict_events import Fact, answer_payload, of_error, of_verdict
 from partner_tools.errors import (
@@ -38,7 +39,9 @@ LAST_ANSWERS_SECONDS = 10.0
 """How long answers in flight are awaited after Ctrl-C (docs/reference/exit-codes.md, 130)."""
 
 
-def execute(desk: Desk, todos: Sequence[Todo], *, again: bool = False) -> tuple[Todo, ...]:
+def execute(
+    context: ExecutionContext, todos: Sequence[Todo], *, again: bool = False
+) -> tuple[Todo, ...]:
     """Remove every device that is ready, see accepted work through; the devices afterwards.
 
     A device whose answer never came is left in doubt: `settle` looks for it. Where the channel
@@ -46,63 +49,37 @@ def execute(desk: Desk, todos: Sequence[Todo], *, again: bool = False) -> tuple[
     part: accepted work and doubts had their turn.
     Raises the error that ended the run, after the answers in flight were recorded.
     """
-    standing = Standing(desk, todos)
-    _Execution(desk, todos, standing, again=again).run()
+    standing = Standing(context, todos)
+    execution = _Execution(context, todos, standing, again=again)
+    workers = [
+        threading.Thread(target=execution.work, name=f"removal-{number}", daemon=True)
+        for number in range(min(context.concurrency, execution.calls))
+    ]
+    for worker in workers:
+        worker.start()
+    execution.join(workers)
     return standing.todos()
-
-
-class _Halt:
-    """Set when the user stops, and when a worker ended the run: both wake everybody."""
-
-    def __init__(self, stop: Stop, nap: Nap) -> None:
-        self._stop = stop
-        self._nap = nap
-        self._ended = threading.Event()
-
-    def end(self) -> None:
-        self._ended.set()
-
-    def is_set(self) -> bool:
-        return self._ended.is_set() or self._stop.is_set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if self._stop.is_set():
-            return True
-        return self._nap(self._ended, timeout) or self._stop.is_set()
 
 
 class _Execution:
     """The workers of one `execute` and what they share."""
 
     def __init__(
-        self, desk: Desk, todos: Sequence[Todo], standing: Standing, *, again: bool
+        self, context: ExecutionContext, todos: Sequence[Todo], standing: Standing, *, again: bool
     ) -> None:
-        self._desk = desk
+        self._context = context
         self._standing = standing
         self._again = again
-        self._channel = desk.channel
-        self._halt = _Halt(desk.line.stop, desk.line.nap)
-        self._line = replace(desk.line, stop=self._halt)
+        self._channel = context.channel
+        self._halt = CancellationToken(context.line.stop)
+        self._line = replace(context.line, stop=self._halt)
         self._lock = threading.Lock()
-        self._calls = list(calls(filter(self._workable, todos), desk.channel.call_size))
-        self._queue = iter(self._calls)
+        waiting = list(calls(filter(self._workable, todos), context.channel.call_size))
+        self.calls = len(waiting)
+        self._queue = iter(waiting)
         self._barred: dict[str, Answer] = {}
         self._given_up = 0
         self._ended_by: BaseException | None = None
-
-    def run(self) -> None:
-        """Let the workers work until nothing is left or something ended it."""
-        workers = [
-            threading.Thread(target=self._work, name=f"removal-{number}", daemon=True)
-            for number in range(min(self._desk.concurrency, len(self._calls)))
-        ]
-        for worker in workers:
-            worker.start()
-        self._join(workers)
-        if self._ended_by is None and self._desk.line.stop.is_set():
-            self._ended_by = interruption()
-        if self._ended_by is not None:
-            raise self._ended_by
 
     def _workable(self, todo: Todo) -> bool:
         """Whether this device takes part: in doubt only where the channel cannot look."""
@@ -113,19 +90,30 @@ class _Execution:
             return not self._channel.observable
         return state in (State.ACCEPTED, State.BETWEEN)
 
-    def _join(self, workers: Iterable[threading.Thread]) -> None:
-        """Wait for the workers; after a stop no longer than answers in flight are awaited."""
+    def join(self, workers: Iterable[threading.Thread]) -> None:
+        """Wait for the workers; after a stop no longer than answers in flight are awaited.
+
+        Raises what ended the execution early.
+        """
+        self._await(workers)
+        if self._ended_by is None and self._context.line.stop.is_set():
+            self._ended_by = interruption()
+        if self._ended_by is not None:
+            raise self._ended_by
+
+    def _await(self, workers: Iterable[threading.Thread]) -> None:
         clock, deadline = self._line.clock, None
         for worker in workers:
             while worker.is_alive():
                 worker.join(0.05)
-                if self._desk.line.stop.is_set():
-                    self._halt.end()
+                if self._context.line.stop.is_set():
+                    self._halt.set()
                     deadline = deadline or clock() + LAST_ANSWERS_SECONDS
                     if clock() > deadline:
                         return
 
-    def _work(self) -> None:
+    def work(self) -> None:
+        """Carry out calls until none is left, or something ended the execution."""
         try:
             while (call := self._next_call()) is not None:
                 self._carry_out(call)
@@ -137,7 +125,7 @@ class _Execution:
         with self._lock:
             if self._ended_by is None or isinstance(self._ended_by, Interrupted):
                 self._ended_by = error
-        self._halt.end()
+        self._halt.set()
 
     def _next_call(self) -> tuple[Todo, ...] | None:
         with self._lock:
@@ -206,7 +194,7 @@ class _Execution:
 
     def _intend(self, call: tuple[Todo, ...]) -> tuple[Removal, ...]:
         """Make the intent to remove durable, before anything leaves."""
-        request_id, correlation_id = self._desk.new_id(), self._desk.new_id()
+        request_id, correlation_id = self._context.new_id(), self._context.new_id()
         removals = tuple(
             removal(todo, self._standing.of(todo), request_id, correlation_id) for todo in call
         )

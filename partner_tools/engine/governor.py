@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from partner_tools import pacing
-from partner_tools.engine.line import Stop
+from partner_tools.cancellation import CancellationToken
 from partner_tools.pacing import Learned, Pace, Permit
 
 GLANCE_SECONDS: Final = 0.25
@@ -46,7 +46,9 @@ class Governor:
         pace: Pace,
         *,
         clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[Stop, float], object] = lambda stop, seconds: stop.wait(seconds),
+        wait: Callable[[CancellationToken, float], object] = lambda stop, seconds: stop.wait(
+            seconds
+        ),
     ) -> None:
         self._pace = pace
         self._clock = clock
@@ -73,7 +75,7 @@ class Governor:
         """
         return cls(pacing.remembered(known, clock(), age=age, max_rate=max_rate), clock=clock)
 
-    def acquire(self, stop: Stop) -> bool:
+    def acquire(self, stop: CancellationToken) -> bool:
         """Wait for the next permit; False when stopped instead."""
         while not self._turn.acquire(timeout=GLANCE_SECONDS):
             if stop.is_set():

@@ -1,35 +1,17 @@
-"""Clears doubt by looking, and carries a run through until nothing moves any more."""
+"""Clears doubt by looking."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from partner_tools.engine.calls import removal
-from partner_tools.engine.desk import Desk, Todo
-from partner_tools.engine.execute import execute
+from partner_tools.engine.context import ExecutionContext, Todo
 from partner_tools.engine.standing import Standing
 from partner_tools.engine.verdict_events import Fact
 from partner_tools.events import History, Kind, State
 
-ROUNDS = 3
-"""How often a device that was found still registered after a doubt is tried again in one run."""
 
-
-def carry_through(desk: Desk, todos: Sequence[Todo]) -> tuple[Todo, ...]:
-    """Bring every device to an outcome, as far as this run can; the devices afterwards.
-
-    What an earlier process left in doubt is settled before anything is sent. Raises what ended
-    the run early; everything that happened is durable by then.
-    """
-    current = settle(desk, todos)
-    for finished in range(ROUNDS):
-        current = settle(desk, execute(desk, current, again=finished > 0))
-        if not any(todo.history.state is State.READY for todo in current):
-            break
-    return current
-
-
-def settle(desk: Desk, todos: Sequence[Todo]) -> tuple[Todo, ...]:
+def settle(context: ExecutionContext, todos: Sequence[Todo]) -> tuple[Todo, ...]:
     """Look for every device in doubt, where the channel can; the devices afterwards.
 
     Still registered: ready again, with the same request id where that was never answered. Not
@@ -37,15 +19,17 @@ def settle(desk: Desk, todos: Sequence[Todo]) -> tuple[Todo, ...]:
     then. Where the channel cannot look, an intent that a dead process left becomes a doubt, which
     `execute` may send once more.
     """
-    standing = Standing(desk, todos)
+    standing = Standing(context, todos)
     doubtful = [todo for todo in todos if todo.history.in_doubt]
     if doubtful:
-        standing.note(_looked_for(desk, doubtful) if desk.channel.observable else _left(doubtful))
+        standing.note(
+            _looked_for(context, doubtful) if context.channel.observable else _left(doubtful)
+        )
     return standing.todos()
 
 
-def _looked_for(desk: Desk, doubtful: Sequence[Todo]) -> list[tuple[int, Fact]]:
-    present = desk.channel.recall([removal(todo, todo.history) for todo in doubtful])
+def _looked_for(context: ExecutionContext, doubtful: Sequence[Todo]) -> list[tuple[int, Fact]]:
+    present = context.channel.recall([removal(todo, todo.history) for todo in doubtful])
     return [(todo.index, _recalled(todo, present=present[todo.index])) for todo in doubtful]
 
 

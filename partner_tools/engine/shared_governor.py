@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from partner_tools import pacing, sharing
+from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.governor import GLANCE_SECONDS, Snapshot
-from partner_tools.engine.line import Stop
 from partner_tools.pacing import Learned, Pace, Permit
 from partner_tools.sharing import Party, Told
 
@@ -65,7 +65,9 @@ class SharedGovernor:
         process: str,
         start: Start,
         clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[Stop, float], object] = lambda stop, seconds: stop.wait(seconds),
+        wait: Callable[[CancellationToken, float], object] = lambda stop, seconds: stop.wait(
+            seconds
+        ),
     ) -> None:
         self._exchange = exchange
         self._process = process
@@ -91,7 +93,7 @@ class SharedGovernor:
         """The pace as one party sees it."""
         return PartyPace(self, party)
 
-    def acquire(self, party: Party, stop: Stop) -> bool:
+    def acquire(self, party: Party, stop: CancellationToken) -> bool:
         """Wait for the party's next permit; False when stopped instead."""
         with self._state:
             self._waiting[party] += 1
@@ -146,7 +148,7 @@ class SharedGovernor:
     def _now(self) -> float:
         return self._clock() + self._offset
 
-    def _next(self, party: Party, stop: Stop) -> bool:
+    def _next(self, party: Party, stop: CancellationToken) -> bool:
         while not stop.is_set():
             permit = self._take(party)
             if permit is None:
@@ -164,7 +166,7 @@ class SharedGovernor:
             ready = self._ready[party]
             return ready.popleft() if ready else None
 
-    def _reached(self, permit: Permit, stop: Stop) -> bool:
+    def _reached(self, permit: Permit, stop: CancellationToken) -> bool:
         """Wait until the permit's moment; False when it is void by then."""
         while not stop.is_set():
             seconds = permit.at - self._now()
@@ -258,7 +260,7 @@ class PartyPace:
     governor: SharedGovernor
     party: Party
 
-    def acquire(self, stop: Stop) -> bool:
+    def acquire(self, stop: CancellationToken) -> bool:
         """Wait for a permit; False when stopped instead."""
         return self.governor.acquire(self.party, stop)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from partner_tools.engine.desk import Desk, Todo
+from partner_tools.engine.context import ExecutionContext, Todo
 from partner_tools.engine.verdict_events import Fact
 from partner_tools.events import Event, History, State, advance
 
@@ -16,8 +16,8 @@ class Standing:
     Workers may share it: each device is written by the one worker whose call carries it.
     """
 
-    def __init__(self, desk: Desk, todos: Sequence[Todo]) -> None:
-        self._desk = desk
+    def __init__(self, context: ExecutionContext, todos: Sequence[Todo]) -> None:
+        self._context = context
         self._todos = tuple(todos)
         self._histories = {todo.index: todo.history for todo in todos}
 
@@ -35,18 +35,18 @@ class Standing:
 
     def note(self, facts: Iterable[tuple[int, Fact]]) -> None:
         """Make events durable, then show what is settled by them."""
-        at = self._desk.now()
+        at = self._context.now()
         noted = [
-            (index, Event(run=self._desk.run, kind=kind, at=at, device=index, payload=payload))
+            (index, Event(run=self._context.run, kind=kind, at=at, device=index, payload=payload))
             for index, (kind, payload) in facts
         ]
         if not noted:
             return
-        self._desk.record([event for _, event in noted])
+        self._context.record([event for _, event in noted])
         for index, event in noted:
             self._learn(index, advance(self._histories[index], event))
 
     def _learn(self, index: int, history: History) -> None:
         self._histories[index] = history
         if history.state is State.SETTLED:
-            self._desk.settled(index, history)
+            self._context.settled(index, history)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.desk import Desk, Todo
+from partner_tools.engine.context import ExecutionContext, Todo
 from partner_tools.engine.line import interruption
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
 from partner_tools.events import Event, Kind, advance
@@ -30,7 +30,7 @@ class Observer(Protocol):
 
 
 def verify(
-    desk: Desk, observer: Observer, todos: Sequence[Todo], *, wait_seconds: float
+    context: ExecutionContext, observer: Observer, todos: Sequence[Todo], *, wait_seconds: float
 ) -> tuple[Todo, ...]:
     """Look for every device that is gone until none is listed, at most `wait_seconds` long.
 
@@ -41,17 +41,17 @@ def verify(
     blind: dict[str | None, ServiceError] = {}
     listed = [todo for todo in todos if todo.history.outcome in GONE]
     latest = {todo.index: todo for todo in todos}
-    deadline, pause = desk.line.clock() + wait_seconds, FIRST_PAUSE_SECONDS
+    deadline, pause = context.line.clock() + wait_seconds, FIRST_PAUSE_SECONDS
     while listed:
         seen, unseen = _look(observer, listed)
         blind |= unseen
         listed = [todo for todo in listed if todo.customer not in blind]
-        over = desk.line.clock() >= deadline
+        over = context.line.clock() >= deadline
         judged = [todo for todo in listed if over or seen[todo.index] is None]
-        for todo in _evidence(desk, judged, seen):
+        for todo in _evidence(context, judged, seen):
             latest[todo.index] = todo
         listed = [] if over else [todo for todo in listed if seen[todo.index] is not None]
-        if listed and desk.line.stop.wait(min(pause, max(0.0, deadline - desk.line.clock()))):
+        if listed and context.line.stop.wait(min(pause, max(0.0, deadline - context.line.clock()))):
             raise interruption()
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
     if blind:
@@ -90,18 +90,20 @@ def _blindness(
     )
 
 
-def _evidence(desk: Desk, todos: Sequence[Todo], seen: Mapping[int, Target | None]) -> list[Todo]:
+def _evidence(
+    context: ExecutionContext, todos: Sequence[Todo], seen: Mapping[int, Target | None]
+) -> list[Todo]:
     events = [
         Event(
-            run=desk.run,
+            run=context.run,
             kind=Kind.OBSERVED,
-            at=desk.now(),
+            at=context.now(),
             device=todo.index,
-            payload=_sighting(desk.channel.name, seen[todo.index]),
+            payload=_sighting(context.channel.name, seen[todo.index]),
         )
         for todo in todos
     ]
-    desk.record(events)
+    context.record(events)
     return [
         replace(todo, history=advance(todo.history, event))
         for todo, event in zip(todos, events, strict=True)

@@ -17,7 +17,7 @@ from partner_tools.report.handoff import (
     RunFacts,
     build_handoff,
 )
-from partner_tools.runs.cleanup_order import stored_assignment
+from partner_tools.runs.cleanup import stored_order
 from partner_tools.runs.known_customers import customers_of
 
 
@@ -52,7 +52,7 @@ def handoffs(
 
 
 def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Document]:
-    given = stored_assignment(ledger, record.run, record.settings)
+    given = stored_order(ledger, record)
     if given is None:
         return
     yield build_handoff(

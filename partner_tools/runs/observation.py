@@ -6,15 +6,17 @@ Every look becomes evidence, failed ones too: what could not be read is `not-ver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
-from partner_tools.engine.line import Line, Stop, interruption
-from partner_tools.errors import AuthError, ServiceError
-from partner_tools.events import TRANSITIONS, Event, Kind
-from partner_tools.ledger import RunDevice
-from partner_tools.model import GONE, Reason
+from partner_tools.cancellation import CancellationToken
+from partner_tools.engine.line import interruption
+from partner_tools.errors import AuthError, PartnerToolsError, Rejected, ServiceError
+from partner_tools.events import TRANSITIONS, Event, Kind, State
+from partner_tools.ledger import Ledger, RunDevice
+from partner_tools.model import GONE, Outcome, Reason, RunId
 from partner_tools.outstanding import (
     Decision,
     DeviceFacts,
@@ -29,7 +31,8 @@ from partner_tools.outstanding import (
     search,
 )
 from partner_tools.outstanding.search import Sought
-from partner_tools.runs.tenant import Reader, read_collection
+from partner_tools.runs.context import OpenTenant, RunContext
+from partner_tools.runs.tenant import TenantReader, read_collection
 
 _NO_PROBES: Mapping[int, Sequence[Probe]] = {}
 FIRST_PAUSE_SECONDS = 5.0
@@ -37,17 +40,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lookout:
-    """The way to one tenant. `record` makes events durable; `now` is the wall clock in UTC."""
-
-    client: Reader
-    line: Line
-    record: Callable[[Sequence[Event]], None]
-    now: Callable[[], datetime]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class ObservationResult:
     """What became of one round of looking. `failures` is what kept collections from being read."""
 
     probes: Mapping[int, tuple[Probe, ...]]
@@ -55,12 +48,12 @@ class Outlook:
 
 
 def observe(
-    lookout: Lookout,
+    reader: TenantReader,
     devices: Sequence[RunDevice],
     *,
     earlier: Mapping[int, Sequence[Probe]] = _NO_PROBES,
     briefly: bool = False,
-) -> Outlook:
+) -> ObservationResult:
     """Look for devices of one tenant on every plane that Graph shows; durable on return.
 
     Ids that one plane brings, now or in earlier evidence, are asked for on the next; `earlier` is
@@ -70,12 +63,12 @@ def observe(
     seekers = [
         _sought(each, earlier.get(each.index, ())) for each in devices if _may_be_observed(each)
     ]
-    round_ = _Round(lookout, {each.index: each for each in devices})
+    round_ = _Round(reader, {each.index: each for each in devices})
     try:
         for collection in _DEVICES[:2] if briefly else _DEVICES:
             seekers = round_.look(collection, seekers)
         if briefly:
-            return round_.outlook()
+            return round_.result()
         round_.look(search.Collection.RECOVERY_KEYS, round_.without(Result.ABSENT, seekers))
         round_.look(search.Collection.LOCAL_PASSWORDS, round_.without(Result.ABSENT, seekers))
         round_.look(search.Collection.DELETED, round_.only(Result.ABSENT, seekers))
@@ -84,9 +77,9 @@ def observe(
     except ServiceError:
         raise
     except AuthError as error:
-        round_.record(_blind(seekers, error, lookout.now()))
+        round_.record(_blind(seekers, error, reader.now()))
         raise
-    return round_.outlook()
+    return round_.result()
 
 
 _DEVICES = (search.Collection.AUTOPILOT, search.Collection.INTUNE, search.Collection.ENTRA)
@@ -96,8 +89,8 @@ _LEFTOVERS = (search.Collection.IMPORT_RECORDS, search.Collection.CORPORATE_IDEN
 class _Round:
     """One look at everything, with what it has brought so far."""
 
-    def __init__(self, lookout: Lookout, devices: Mapping[int, RunDevice]) -> None:
-        self._lookout = lookout
+    def __init__(self, reader: TenantReader, devices: Mapping[int, RunDevice]) -> None:
+        self._reader = reader
         self._devices = devices
         self._probes: dict[int, list[Probe]] = {}
         self._failures: list[ServiceError] = []
@@ -105,9 +98,9 @@ class _Round:
     def look(self, collection: search.Collection, seekers: Sequence[Sought]) -> list[Sought]:
         """Look for all in one collection; they come back with the ids that it brought."""
         answers, failure = read_collection(
-            self._lookout.client, self._lookout.line, collection, seekers
+            self._reader.client, self._reader.line, collection, seekers
         )
-        at = self._lookout.now()
+        at = self._reader.now()
         found = [(each, search.conclude(collection, each, answers, at)) for each in seekers]
         self.record((each.index, probe) for each, probe in found if probe is not None)
         self._failures += [failure] if failure is not None else []
@@ -116,7 +109,7 @@ class _Round:
     def record(self, probes: Iterable[tuple[int, Probe]]) -> None:
         """Make probes durable as evidence."""
         new = list(probes)
-        self._lookout.record(
+        self._reader.record(
             [
                 Event(
                     run=self._devices[index].run,
@@ -139,10 +132,10 @@ class _Round:
         """Those whose directory object was looked for with another result, or not at all."""
         return [each for each in seekers if self._in_directory(each) is not result]
 
-    def outlook(self) -> Outlook:
+    def result(self) -> ObservationResult:
         """All of it."""
         probes = {index: tuple(probes) for index, probes in self._probes.items()}
-        return Outlook(probes=probes, failures=tuple(self._failures))
+        return ObservationResult(probes=probes, failures=tuple(self._failures))
 
     def _in_directory(self, device: Sought) -> Result | None:
         brought = self._probes.get(device.index, ())
@@ -226,32 +219,108 @@ _LEAVES_BY_ITSELF = 15
 """The row of the decision table by which the directory may remove an object without anybody."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantCheck:
+    """Looks for the devices of one run in their tenants. `notify` hears what could not be read."""
+
+    ledger: Ledger
+    run: RunId
+    open_tenant: OpenTenant
+    token: CancellationToken
+    now: Callable[[], datetime]
+    notify: Callable[[str], None]
+
+    @classmethod
+    def of(cls, context: RunContext, open_tenant: OpenTenant) -> Self:
+        """The check of the context's run."""
+        return cls(
+            ledger=context.ledger,
+            run=context.run,
+            open_tenant=open_tenant,
+            token=context.token,
+            now=context.now,
+            notify=context.observer.notify,
+        )
+
+    def verify(self, wait_seconds: float) -> int:
+        """Look for every device, and again for what the services still have to do by themselves.
+
+        Says before each pause what it waits for. The exit code: 0, or what kept the first look or
+        the last from seeing everything. Raises Interrupted.
+        """
+        reason = self.ledger.run(self.run).reason
+        codes = [self._look(self._devices())]
+        if codes[0] == AuthError.exit_code:
+            return codes[0]
+        deadline, pause = self.token.clock() + wait_seconds, FIRST_PAUSE_SECONDS
+        while waiting := awaited(self._devices(), reason, self.now()):
+            left = deadline - self.token.clock()
+            what = "; ".join(f"{_count(indexes)} {deed}" for deed, indexes in waiting.items())
+            if left <= 0.0:
+                self.notify(f"not waiting any longer for {what}")
+                break
+            self.notify(f"waiting for {what}: looking again, for {left:.0f} s at most")
+            if self.token.wait(min(pause, left)):
+                raise interruption()
+            again = {index for indexes in waiting.values() for index in indexes}
+            codes.append(self._look(each for each in self._devices() if each.index in again))
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        return max(codes[0], codes[-1])
+
+    def snapshot(self) -> None:
+        """Look for what may still be removed, and once for what settled without a removal."""
+        self._look(each for each in self._devices() if _wants_snapshot(each))
+
+    def _look(self, devices: Iterable[RunDevice]) -> int:
+        """The exit code: 4 where no tenant let us look, 5 where one was not available."""
+        groups: dict[str | None, list[RunDevice]] = {}
+        for each in devices:
+            groups.setdefault(each.history.customer, []).append(each)
+        if nobodys := groups.pop(None, []):
+            self.notify(f"not verified: no customer is known for {len(nobodys)} devices")
+        codes = {self._look_into(tenant, group) for tenant, group in groups.items() if tenant}
+        return max(codes - {AuthError.exit_code}, default=max(codes, default=0))
+
+    def _devices(self) -> list[RunDevice]:
+        return [
+            each
+            for each in self.ledger.devices(self.run)
+            if each.history.outcome is not Outcome.DUPLICATE
+        ]
+
+    def _look_into(self, tenant: str, devices: Sequence[RunDevice]) -> int:
+        try:
+            with self.open_tenant(tenant) as reader:
+                result = observe(reader, devices)
+        except AuthError as error:
+            self._notify_failure(tenant, error)
+            return error.exit_code
+        for failure in result.failures:
+            self._notify_failure(tenant, failure)
+        return _exit_code(result.failures)
+
+    def _notify_failure(self, tenant: str, error: PartnerToolsError) -> None:
+        self.notify(f"not verified in {tenant}: {error}")
+        if error.remedy:
+            self.notify(f"  {error.remedy}")
+
+
+def _wants_snapshot(device: RunDevice) -> bool:
+    if device.history.state is State.READY:
+        return True
+    looked = any(each.get("source") == "graph" for each in device.history.evidence)
+    return device.history.outcome not in GONE and not looked
+
+
+def _exit_code(failures: Iterable[ServiceError]) -> int:
+    """What failures amount to.
+
+    What the tenant refuses is `not-verified`, and no failure of ours: it may have no Intune, or
+    not have consented to it.
+    """
+    codes = {each.exit_code for each in failures if not isinstance(each, Rejected)}
+    return AuthError.exit_code if AuthError.exit_code in codes else max(codes, default=0)
+
+
 def _count(indexes: Sequence[int]) -> str:
     return "1 device" if len(indexes) == 1 else f"{len(indexes)} devices"
-
-
-def keep_looking(
-    look: Callable[[Collection[int]], None],
-    awaiting: Callable[[], Mapping[str, Sequence[int]]],
-    *,
-    wait_seconds: float,
-    stop: Stop,
-    clock: Callable[[], float],
-    tell: Callable[[str], None],
-) -> None:
-    """Look again at what is awaited until nothing is, at most `wait_seconds` long.
-
-    Says before each pause what it waits for. Raises Interrupted, and what `look` raises.
-    """
-    deadline, pause = clock() + wait_seconds, FIRST_PAUSE_SECONDS
-    while waiting := awaiting():
-        left = deadline - clock()
-        what = "; ".join(f"{_count(indexes)} {deed}" for deed, indexes in waiting.items())
-        if left <= 0.0:
-            tell(f"not waiting any longer for {what}")
-            return
-        tell(f"waiting for {what}: looking again, for {left:.0f} s at most")
-        if stop.wait(min(pause, left)):
-            raise interruption()
-        look({index for indexes in waiting.values() for index in indexes})
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

@@ -6,8 +6,9 @@ service did not understand is answered from the list instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from partner_tools.errors import (
     Unavailable,
     Unreadable,
 )
+from partner_tools.events import Event
 from partner_tools.outstanding.nouns import Found
 from partner_tools.outstanding.search import (
     BATCH,
@@ -51,6 +53,16 @@ class Reader(Protocol):
 
     def batch(self, questions: Sequence[Question]) -> Sequence[Page | ServiceError]:
         """Answers to up to 20 questions, in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantReader:
+    """The way to one tenant. `record` makes events durable; `now` is the wall clock in UTC."""
+
+    client: Reader
+    line: Line
+    record: Callable[[Sequence[Event]], None]
+    now: Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

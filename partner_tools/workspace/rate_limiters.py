@@ -30,8 +30,8 @@ class Governed(Pace, Protocol):
         """What is worth remembering of the rate."""
 
 
-class Paces:
-    """The paces of this process, one for each limit scope. Thread-safe.
+class RateLimiters:
+    """The rate_limiters of this process, one for each limit scope. Thread-safe.
 
     On PostgreSQL they are shared with every process on the same ledger.
     """
@@ -97,19 +97,19 @@ class Paces:
 
 
 @contextmanager
-def open_paces(ledger: Ledger, clock: Callable[[], float]) -> Iterator[Paces]:
-    """The paces of one command; what they learned is remembered at the end."""
-    paces = Paces(ledger, clock)
+def open_rate_limiters(ledger: Ledger, clock: Callable[[], float]) -> Iterator[RateLimiters]:
+    """The rate_limiters of one command; what they learned is remembered at the end."""
+    rate_limiters = RateLimiters(ledger, clock)
     try:
-        yield paces
+        yield rate_limiters
     finally:
-        paces.close()
+        rate_limiters.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
-    """What the portions of one worker share: the paces, and the tokens of the channel."""
+    """What the portions of one worker share: the rate_limiters, and the tokens of the channel."""
 
-    paces: Paces
+    rate_limiters: RateLimiters
     party: Party
     tokens: Callable[[], TokenSource]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from partner_tools import pacing
+from partner_tools.cancellation import CancellationToken
 from partner_tools.clients.partner_center import build_customers
 from partner_tools.clients.transport import Request, Transport
 from partner_tools.engine.governor import Governor
@@ -110,7 +111,7 @@ def carry_out(
     governor: Governor, transport: Transport, work: queue.SimpleQueue[Request], wanted: int
 ) -> None:
     """Send what is left, until all requests were served."""
-    stop = threading.Event()
+    stop = CancellationToken()
     while governor.snapshot().answered < wanted:
         try:
             request = work.get(timeout=0.1)
