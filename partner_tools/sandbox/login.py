@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import count
 from typing import Any
+from urllib.parse import unquote_plus
 
 from partner_tools.sandbox.faults import Fault, Quirks
 from partner_tools.sandbox.seed import Application, Seed, User, derived_id
@@ -91,10 +92,7 @@ class Tokens:
     ) -> str:
         """An app-only access token; `permissions` become its `roles`."""
         claims = {
-            "aud": audience,
-            "tid": tenant,
-            "appid": app_id,
-            "oid": derived_id(tenant, app_id),
+            **_issued(app_id, tenant, audience, subject=derived_id(tenant, app_id)),
             "idtyp": "app",
             **({"roles": list(permissions)} if permissions else {}),
         }
@@ -115,11 +113,9 @@ class Tokens:
         `permissions` become its scopes.
         """
         claims = {
-            "aud": audience,
-            "tid": tenant,
-            "appid": app_id,
-            "oid": derived_id(tenant, user.name),
+            **_issued(app_id, tenant, audience, subject=derived_id(tenant, user.name)),
             "upn": user.name,
+            "name": user.name,
             "amr": ["pwd", "mfa"] if user.mfa else ["pwd"],
             "scp": " ".join(permissions) or "user_impersonation",
             "idtyp": "user",
@@ -169,6 +165,22 @@ class Tokens:
     def _ticket(self, kind: str, app_id: str, tenant: str, lifetime: int, **more: str) -> str:
         claims = {"typ": kind, "tid": tenant, "appid": app_id, "jti": next(self._count), **more}
         return self._mint.mint(claims, lifetime=lifetime)
+
+
+def _issued(app_id: str, tenant: str, audience: str, *, subject: str) -> dict[str, str]:
+    """What every access token for Microsoft's own services says: they take version 1.0
+    (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference, 2025).
+    """
+    return {
+        "aud": audience,
+        "iss": f"https://sts.windows.net/{tenant}/",
+        "tid": tenant,
+        "appid": app_id,
+        "app_displayname": "Sandbox application",
+        "oid": subject,
+        "sub": subject,
+        "ver": "1.0",
+    }
 
 
 def client_info(user: User, tenant: str) -> str:
@@ -230,6 +242,14 @@ class TokenRequest:
     def issuer(self) -> str:
         return f"{self.base_url}/{self.tenant}/v2.0"
 
+    def needed(self, name: str) -> str:
+        """A parameter of the body. Raises LoginError if it is missing."""
+        value = self.form.get(name)
+        if not value:
+            text = f"The request body must contain the following parameter: '{name}'."
+            raise LoginError("invalid_request", 900144, text)
+        return value
+
     @property
     def resource(self) -> str | None:
         """What the token is to be for, if it says so: v1 by name, v2 within its scopes."""
@@ -260,6 +280,7 @@ class Login:
         self._users = {user.name.lower(): user for user in seed.users}
         self._lock = threading.Lock()
         self._polls: Counter[int] = Counter()
+        self._numbers = count(1)
         self._grants = {
             "client_credentials": self._for_app,
             "refresh_token": self._for_refresh,
@@ -273,7 +294,7 @@ class Login:
             try:
                 return Answer(response=json_response(200, handler(self._asked(request))))
             except LoginError as error:
-                return Answer(response=self._refused(error))
+                return Answer(response=self._refused(error, request))
 
         return Call(operation=operation, act=act)
 
@@ -281,17 +302,23 @@ class Login:
         error = "temporarily_unavailable" if problem.status >= 429 else "invalid_request"
         text = problem.description or reason_phrase(problem.status)
         number = problem.code if isinstance(problem.code, int) else 90033
-        return self._refused(LoginError(error, number, text, status=problem.status))
+        return self._refused(
+            LoginError(error, number, text, status=problem.status), problem.request
+        )
 
     def expired(self) -> Response:
-        return self._refused(_stale_refresh_token())
+        return self._refused(_stale_refresh_token(), None)
 
     def stamp(self, request: Request, response: Response) -> Response:
-        return response.with_headers(
-            ("Cache-Control", "no-store, no-cache"),
-            ("x-ms-request-id", derived_id(str(self._clock()))),
-            ("client-request-id", request.header("client-request-id") or "none"),
-        )
+        carried = any(name == "x-ms-request-id" for name, _ in response.headers)
+        ids = () if carried else self._ids(request)
+        return response.with_headers(("Cache-Control", "no-store, no-cache"), *ids)
+
+    def _ids(self, request: Request | None) -> tuple[tuple[str, str], ...]:
+        """The ids of one answer: its own, and the client's, or one in its place."""
+        sent = request.header("client-request-id") if request else None
+        own = derived_id("request", str(next(self._numbers)))
+        return (("x-ms-request-id", own), ("client-request-id", sent or derived_id(own)))
 
     def _route(self, request: Request) -> tuple[str, Callable[[TokenRequest], dict[str, Any]]]:
         tail = tuple(part.lower() for part in request.segments[1:])
@@ -315,7 +342,7 @@ class Login:
         return TokenRequest(
             tenant=tenant,
             version=2 if "v2.0" in (part.lower() for part in request.segments) else 1,
-            form=request.form,
+            form={**_basic(request), **request.form},
             base_url=request.base_url,
             token_url=f"{request.base_url}{request.path}",
         )
@@ -324,7 +351,11 @@ class Login:
         root = f"{parsed.base_url}/{parsed.tenant}"
         return {
             "token_endpoint": f"{root}/oauth2/v2.0/token",
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
+            "token_endpoint_auth_methods_supported": [
+                "client_secret_post",
+                "private_key_jwt",
+                "client_secret_basic",
+            ],
             "jwks_uri": f"{root}/discovery/v2.0/keys",
             "response_modes_supported": ["query", "fragment", "form_post"],
             "subject_types_supported": ["pairwise"],
@@ -355,7 +386,7 @@ class Login:
         }
 
     def _grant(self, parsed: TokenRequest) -> dict[str, Any]:
-        grant = self._grants.get(parsed.form.get("grant_type", ""))
+        grant = self._grants.get(parsed.needed("grant_type"))
         if grant is None:
             text = "The app requested an unsupported grant type."
             raise LoginError("unsupported_grant_type", 70003, text)
@@ -366,7 +397,7 @@ class Login:
     def _for_app(self, parsed: TokenRequest, application: Application) -> dict[str, Any]:
         if application.secret is None and application.certificate is None:
             raise _no_credential()
-        if parsed.version == 2 and not parsed.form.get("scope", "").endswith("/.default"):
+        if parsed.version == 2 and not parsed.needed("scope").endswith("/.default"):
             text = "Client credential flows must have a scope value with /.default suffixed."
             raise LoginError("invalid_scope", 1002012, text)
         audience = _known(parsed.resource or GRAPH)
@@ -380,7 +411,7 @@ class Login:
         return self._granted(parsed, token, audience)
 
     def _for_refresh(self, parsed: TokenRequest, application: Application) -> dict[str, Any]:
-        claims = self._tokens.read(parsed.form.get("refresh_token", ""), "refresh")
+        claims = self._tokens.read(parsed.needed("refresh_token"), "refresh")
         if claims is None or claims["appid"] != application.client_id:
             raise LoginError("invalid_grant", 9002313, "Invalid request. Request is malformed.")
         if self._tokens.expired(claims):
@@ -396,7 +427,7 @@ class Login:
         return self._for_user(parsed, application, user, parsed.resource or claims["resource"])
 
     def _for_device_code(self, parsed: TokenRequest, application: Application) -> dict[str, Any]:
-        code = parsed.form.get("device_code") or parsed.form.get("code", "")
+        code = parsed.form.get("code") or parsed.needed("device_code")
         claims = self._tokens.read(code, "device-code")
         if claims is None:
             raise LoginError("invalid_grant", 70000, "The device code is not valid.")
@@ -462,7 +493,7 @@ class Login:
         }
 
     def _application(self, parsed: TokenRequest) -> Application:
-        client_id = parsed.form.get("client_id", "")
+        client_id = parsed.needed("client_id")
         application = self._applications.get(client_id.lower())
         if application is None:
             text = f"Application with identifier '{client_id}' was not found in the directory."
@@ -479,22 +510,41 @@ class Login:
     def _no_such_page(self, _asked: TokenRequest) -> dict[str, Any]:
         raise LoginError("invalid_request", 900144, "There is no such endpoint.", status=404)
 
-    def _refused(self, error: LoginError) -> Response:
+    def _refused(self, error: LoginError, request: Request | None) -> Response:
+        """An error: its body names the same ids as its headers."""
         moment = datetime.fromtimestamp(self._clock(), UTC)
-        trace = derived_id("trace", str(self._clock()))
+        ids = self._ids(request)
+        (_, trace), (_, correlation) = ids
         stamp = f"{moment:%Y-%m-%d %H:%M:%S}Z"
         body = {
             "error": error.error,
             "error_description": f"AADSTS{error.number}: {error.text} Trace ID: {trace} "
-            f"Correlation ID: {trace} Timestamp: {stamp}",
+            f"Correlation ID: {correlation} Timestamp: {stamp}",
             "error_codes": [error.number],
             "timestamp": stamp,
             "trace_id": trace,
-            "correlation_id": trace,
+            "correlation_id": correlation,
+            "error_uri": f"https://login.microsoftonline.com/error?code={error.number}",
         }
         if error.number == 50076:
             body["suberror"] = "basic_action"
-        return json_response(error.status, body)
+        return json_response(error.status, body).with_headers(*ids)
+
+
+def _basic(request: Request) -> dict[str, str]:
+    """Client id and secret from the `Authorization` header (RFC 6749, section 2.3.1).
+
+    Both endpoints take them so
+    (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow, 2025-07).
+    """
+    scheme, _, credentials = (request.header("Authorization") or "").partition(" ")
+    if scheme.lower() != "basic":
+        return {}
+    try:
+        name, _, secret = base64.b64decode(credentials).decode("utf-8").partition(":")
+    except ValueError:
+        return {}
+    return {"client_id": unquote_plus(name), "client_secret": unquote_plus(secret)}
 
 
 def _tenants(seed: Seed) -> dict[str, str]:

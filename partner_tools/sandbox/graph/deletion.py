@@ -67,7 +67,7 @@ def delete_managed(estate: Estate, name: str, now: float) -> None:
     machine = estate.machine_of_managed(name)
     _drop_managed(estate, name, now)
     if machine is not None:
-        _expect(estate, machine, now)
+        _expect_retirement(estate, machine, now)
 
 
 def retire(estate: Estate, row: Row, action: str, now: float) -> None:
@@ -83,7 +83,7 @@ def retire(estate: Estate, row: Row, action: str, now: float) -> None:
     state = f"{action}Pending"
     estate.managed.change(row["id"], managementState=state, deviceActionResults=results)
     if machine is not None:
-        _expect(estate, machine, now)
+        _expect_retirement(estate, machine, now)
 
 
 def check_in(estate: Estate, machine: Machine, now: float) -> None:
@@ -159,9 +159,13 @@ def _finish_removal(estate: Estate, name: str, now: float) -> None:
         _remove_if_unheld(estate, device, now)
 
 
-def _expect(estate: Estate, machine: Machine, now: float) -> None:
-    """A machine is to retire: if it is online it soon checks in."""
+def _expect_retirement(estate: Estate, machine: Machine, now: float) -> None:
     machine.leaving = True
+    expect_check_in(estate, machine, now)
+
+
+def expect_check_in(estate: Estate, machine: Machine, now: float) -> None:
+    """Let a machine check in soon, if it is online."""
     if machine.online:
         wait = estate.drawn(estate.quirks().check_in, machine.serial_number)
         estate.later(now + wait, partial(check_in, estate, machine))

@@ -319,6 +319,31 @@ def register(
         _settle(estate, known, ztdid)
 
 
+def import_device(estate: Estate, given: Row, import_id: str, now: float) -> Row:
+    """Begin an import; when it is done, the device is an identity or has an error.
+
+    It takes as long as a sync (assumed; up to 15 minutes in practice,
+    https://learn.microsoft.com/autopilot/add-devices, 2025-04).
+    """
+    state = {"deviceImportStatus": "pending", "deviceErrorCode": 0, "deviceErrorName": ""}
+    row = {"id": import_id, **given, "state": {**state, "deviceRegistrationId": ""}}
+    estate.imported_autopilot.add(row)
+    estate.later(now + estate.quirks().sync, lambda _at: _finish_import(estate, row))
+    return dict(row)
+
+
+def _finish_import(estate: Estate, row: Row) -> None:
+    serial = row["serialNumber"]
+    if any(known["serialNumber"] == serial for known in estate.identities.rows()):
+        ended = {"deviceImportStatus": "error", "deviceErrorCode": 806}
+        ended["deviceErrorName"] = "ZtdDeviceAlreadyAssigned"
+    else:
+        identity = {"groupTag": row.get("groupTag", ""), "productKey": row.get("productKey", "")}
+        _settle_unregistered(estate, SeedMachine(serial_number=serial, identity=identity))
+        ended = {"deviceImportStatus": "complete"}
+    estate.imported_autopilot.change(row["id"], state={**row["state"], **ended})
+
+
 def _claimed(waiting: dict[str, deque[SeedMachine]], device: SeedDevice) -> SeedMachine | None:
     """The first machine of this serial that may be the one that was registered."""
     queue = waiting.get(device.serial_number or "", deque())
@@ -431,7 +456,7 @@ def _placeholder_row(identity: Row, device_id: str) -> Row:
         "accountEnabled": True,
         "operatingSystem": "Windows",
         "operatingSystemVersion": "10.0",
-        "physicalIds": _physical_ids(identity["id"], device_id),
+        "physicalIds": _physical_ids(identity["id"], device_id, identity.get("groupTag", "")),
     }
 
 
@@ -448,7 +473,9 @@ def _add_device(
         "accountEnabled": True,
         "operatingSystem": "Windows",
         "operatingSystemVersion": "10.0.22631.4317",
-        "physicalIds": _physical_ids(ztdid if in_cloud else None, device_id),
+        "physicalIds": _physical_ids(
+            ztdid if in_cloud else None, device_id, (machine.identity or {}).get("groupTag", "")
+        ),
         "registrationDateTime": ENROLLED_AT,
         "approximateLastSignInDateTime": LAST_SEEN,
         "deviceOwnership": "Personal" if machine.join is Join.REGISTERED else "Company",
@@ -535,9 +562,19 @@ def _with_id(estate: Estate, what: str, number: int, given: Properties) -> dict[
     return {"id": derived_id(what, estate.tenant_id, str(number)), **given}
 
 
-def _physical_ids(ztdid: str | None, device_id: str) -> list[str]:
+def _physical_ids(ztdid: str | None, device_id: str, tag: str) -> list[str]:
+    """A group tag is an order id there: https://learn.microsoft.com/autopilot/enrollment-autopilot"""
     hardware = f"[HWID]:h:{int(device_id.replace('-', '')[:15], 16)}"
-    return [hardware, f"[ZTDID]:{ztdid}"] if ztdid else [hardware]
+    order = [f"[OrderId]:{tag}"] if tag else []
+    return [hardware, f"[ZTDID]:{ztdid}", *order] if ztdid else [hardware]
+
+
+def tag_devices(estate: Estate, identity: Row) -> None:
+    """Write an identity's group tag into its Entra objects."""
+    order = [f"[OrderId]:{identity['groupTag']}"] if identity.get("groupTag") else []
+    for device in estate.devices.having("physicalIds", [f"[ZTDID]:{identity['id']}"]):
+        kept = [name for name in device["physicalIds"] if not name.startswith("[OrderId]")]
+        estate.devices.change(device["id"], physicalIds=[*kept, *order])
 
 
 def _is_leaving(state: str) -> bool:

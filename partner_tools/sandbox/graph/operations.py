@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from operator import attrgetter
+from typing import Any
 
 from partner_tools.sandbox.graph.deletion import (
     RemovalStart,
     delete_device,
     delete_managed,
+    expect_check_in,
     purge,
     remove_identity,
     restore,
@@ -19,7 +21,16 @@ from partner_tools.sandbox.graph.deletion import (
     sync,
     syncing,
 )
-from partner_tools.sandbox.graph.estate import NEVER, Approval, Estate, Row, Table, stamp
+from partner_tools.sandbox.graph.estate import (
+    NEVER,
+    Approval,
+    Estate,
+    Row,
+    Table,
+    import_device,
+    stamp,
+    tag_devices,
+)
 from partner_tools.sandbox.graph.queries import (
     DEVICE,
     IDENTITY,
@@ -33,6 +44,7 @@ from partner_tools.sandbox.graph.queries import (
     by_serial,
     context,
     directory_devices,
+    expansion,
     imported_identities,
     in_order,
     managed_devices,
@@ -60,6 +72,7 @@ def list_identities(parsed: ParsedRequest) -> Response:
     """A page of identities; lists don't say when a device was last in contact."""
     if parsed.option("select") is not None:
         raise Refusal(500, "InternalServerError", "An internal server error has occurred")
+    expansion(parsed, IDENTITY)
     limit = parsed.quirks.autopilot_page_size
     size = top(parsed, limit)
     if size is None:
@@ -70,9 +83,8 @@ def list_identities(parsed: ParsedRequest) -> Response:
 
 def get_identity(parsed: ParsedRequest) -> Response:
     row = _shown(parsed, found_row(parsed, parsed.estate.identities))
-    expanded = (parsed.option("expand") or "").split(",") if parsed.beta else ()
-    for name in filter(None, expanded):
-        row[name.strip()] = None
+    profiles = ("deploymentProfile", "intendedDeploymentProfile") if parsed.beta else ()
+    row.update(dict.fromkeys(expansion(parsed, IDENTITY, *profiles)))
     context = f"{parsed.request.base_url}/{parsed.target.version}/$metadata#{IDENTITIES}/$entity"
     return answer({"@odata.context": context, **row})
 
@@ -96,6 +108,44 @@ def allow_next_enrollment(parsed: ParsedRequest) -> Response:
     row = found_row(parsed, parsed.estate.identities)
     parsed.estate.identities.change(row["id"], userlessEnrollmentStatus="allowed")
     return Response(status=204)
+
+
+def update_properties(parsed: ParsedRequest) -> Response:
+    """`updateDeviceProperties`; the group tag is in the `physicalIds` of its Entra objects too."""
+    row, body = found_row(parsed, parsed.estate.identities), parsed.body()
+    unknown = sorted(set(body) - UPDATABLE)
+    if unknown:
+        text = f"The parameter '{unknown[0]}' in the request payload is not a valid parameter."
+        raise Refusal(400, "BadRequest", text)
+    parsed.estate.identities.change(row["id"], **body)
+    tag_devices(parsed.estate, row)
+    return Response(status=204)
+
+
+def import_identity(parsed: ParsedRequest) -> Response:
+    """Create one import; it becomes an identity in a while."""
+    shown = import_device(parsed.estate, _import_of(parsed.body()), parsed.new_id(), parsed.now)
+    return answer({"@odata.context": context(parsed, f"{IMPORTED}/$entity"), **shown}, 201)
+
+
+def import_identities(parsed: ParsedRequest) -> Response:
+    """The action `import`, for many at once."""
+    items = parsed.body().get("importedWindowsAutopilotDeviceIdentities")
+    if not isinstance(items, list):
+        raise Refusal(400, "BadRequest", "importedWindowsAutopilotDeviceIdentities must be a list")
+    given = [_import_of(item) for item in items]
+    rows = [import_device(parsed.estate, one, parsed.new_id(), parsed.now) for one in given]
+    collection = "Collection(microsoft.graph.importedWindowsAutopilotDeviceIdentity)"
+    return answer({"@odata.context": context(parsed, collection), "value": rows})
+
+
+def _import_of(item: Any) -> Row:
+    """The properties of an import. Raises Refusal without a serial number or hardware hash."""
+    known = set(IMPORTED_AUTOPILOT.v1) - {"id", "state"}
+    given = {name: item[name] for name in known & set(item)} if isinstance(item, dict) else {}
+    if not given.get("serialNumber") or not given.get("hardwareIdentifier"):
+        raise Refusal(400, "BadRequest", "serialNumber and hardwareIdentifier are required")
+    return given
 
 
 def delete_by_serial(parsed: ParsedRequest) -> Response:
@@ -141,12 +191,13 @@ def start_sync(parsed: ParsedRequest) -> Response:
 def list_imported(parsed: ParsedRequest) -> Response:
     table = parsed.estate.imported_autopilot
     rows = imported_identities(parsed, table)
-    return in_order(parsed, table, IMPORTED_AUTOPILOT, IMPORTED, rows, 1000)
+    return in_order(parsed, table, IMPORTED_AUTOPILOT, IMPORTED, rows, 1000, counted=True)
 
 
 def list_corporate(parsed: ParsedRequest) -> Response:
     table = parsed.estate.imported_identities
-    return in_order(parsed, table, IMPORTED_IDENTITY, CORPORATE, table.rows(parsed.since), 1000)
+    rows = table.rows(parsed.since)
+    return in_order(parsed, table, IMPORTED_IDENTITY, CORPORATE, rows, 1000, counted=True)
 
 
 def _deleted(parsed: ParsedRequest, serial: str) -> list[Row]:
@@ -212,11 +263,13 @@ def list_managed_devices(parsed: ParsedRequest) -> Response:
     if size is None:
         raise Refusal(400, "BadRequest", "Invalid value for $top")
     rows = [] if parsed.option("skip") is not None else managed_devices(parsed, table)
-    count = (parsed.option("count") or "").lower() == "true"
-    return in_order(parsed, table, MANAGED, MANAGED_DEVICES, rows, min(size, limit), count=count)
+    expansion(parsed, MANAGED)
+    size = min(size, limit)
+    return in_order(parsed, table, MANAGED, MANAGED_DEVICES, rows, size, counted=True)
 
 
 def get_managed_device(parsed: ParsedRequest) -> Response:
+    expansion(parsed, MANAGED)
     return one(parsed, MANAGED, MANAGED_DEVICES, found_row(parsed, parsed.estate.managed))
 
 
@@ -224,6 +277,15 @@ def remove_managed_device(parsed: ParsedRequest) -> Response:
     row = found_row(parsed, parsed.estate.managed)
     _approve(parsed)
     delete_managed(parsed.estate, row["id"], parsed.now)
+    return Response(status=204)
+
+
+def sync_device(parsed: ParsedRequest) -> Response:
+    """`syncDevice`: have a machine check in, once it is online."""
+    row = found_row(parsed, parsed.estate.managed)
+    machine = parsed.estate.machine_of_managed(row["id"])
+    if machine is not None:
+        expect_check_in(parsed.estate, machine, parsed.now)
     return Response(status=204)
 
 
@@ -327,6 +389,8 @@ def _approval_item(parsed: ParsedRequest, approval: Approval) -> Row:
 KEYS = "informationProtection/bitlocker/recoveryKeys"
 CREDENTIALS = "directory/deviceLocalCredentials"
 LARGEST_PAGE = 999
+OWNERS = ("registeredOwners", "registeredUsers")
+UPDATABLE = frozenset({"userPrincipalName", "addressableUserName", "groupTag", "displayName"})
 ALTERNATE = "deviceid="
 RESOURCE_UNIT = ("x-ms-resource-unit", "1")
 PASSWORD = "c2FuZGJveA=="  # noqa: S105 - "sandbox" in base64: it opens nothing
@@ -352,8 +416,9 @@ def list_entra_devices(parsed: ParsedRequest) -> Response:
         raise Refusal(400, "Request_UnsupportedQuery", text)
     rows = directory_devices(parsed, parsed.estate.devices)
     count = parsed.eventual and (parsed.option("count") or "").lower() == "true"
-    size = _page_size(parsed)
-    response = in_order(parsed, parsed.estate.devices, DEVICE, "devices", rows, size, count=count)
+    size, table = _page_size(parsed), parsed.estate.devices
+    show = partial(_with_owners, parsed, expansion(parsed, DEVICE, *OWNERS))
+    response = in_order(parsed, table, DEVICE, "devices", rows, size, total=count, added=show)
     return response.with_headers(RESOURCE_UNIT)
 
 
@@ -366,7 +431,13 @@ def count_devices(parsed: ParsedRequest) -> Response:
 
 
 def get_entra_device(parsed: ParsedRequest) -> Response:
-    return one(parsed, DEVICE, "devices", _device(parsed)).with_headers(RESOURCE_UNIT)
+    show = partial(_with_owners, parsed, expansion(parsed, DEVICE, *OWNERS))
+    return one(parsed, DEVICE, "devices", _device(parsed), show).with_headers(RESOURCE_UNIT)
+
+
+def _with_owners(parsed: ParsedRequest, names: Iterable[str], row: Row) -> Row:
+    """What `$expand` adds to a device: registered users are its owners (assumed)."""
+    return dict.fromkeys(names, _owners(parsed, row))
 
 
 def update_device(parsed: ParsedRequest) -> Response:
@@ -390,17 +461,20 @@ def remove_device(parsed: ParsedRequest) -> Response:
 
 
 def list_owners(parsed: ParsedRequest) -> Response:
-    names = _device(parsed).get("registeredOwners") or ()
-    value = [
+    value = _owners(parsed, _device(parsed))
+    return answer({"@odata.context": context(parsed, "directoryObjects"), "value": value})
+
+
+def _owners(parsed: ParsedRequest, row: Row) -> list[Row]:
+    return [
         {
             "@odata.type": "#microsoft.graph.user",
             "id": derived_id(parsed.estate.tenant_id, name),
             "userPrincipalName": name,
             "displayName": name.partition("@")[0],
         }
-        for name in names
+        for name in row.get("registeredOwners") or ()
     ]
-    return answer({"@odata.context": context(parsed, "directoryObjects"), "value": value})
 
 
 def list_deleted(parsed: ParsedRequest) -> Response:
@@ -543,9 +617,12 @@ HANDLERS: Mapping[str, Callable[[ParsedRequest], Response]] = {
     "delete-autopilot-identity": delete_identity,
     "unassign-user": unassign_user,
     "allow-next-enrollment": allow_next_enrollment,
+    "update-autopilot-identity": update_properties,
     "delete-by-serial": delete_by_serial,
     "get-autopilot-settings": get_settings,
     "sync-autopilot": start_sync,
+    "import-autopilot": import_identity,
+    "import-autopilot-list": import_identities,
     "list-imported-autopilot": list_imported,
     "get-imported-autopilot": partial(
         _get, table=_IMPORTS, shape=IMPORTED_AUTOPILOT, context=IMPORTED
@@ -559,6 +636,7 @@ HANDLERS: Mapping[str, Callable[[ParsedRequest], Response]] = {
     "list-managed-devices": list_managed_devices,
     "get-managed-device": get_managed_device,
     "delete-managed-device": remove_managed_device,
+    "sync-managed-device": sync_device,
     "retire-managed-device": partial(send_away, action="retire"),
     "wipe-managed-device": partial(send_away, action="wipe"),
     "list-approval-requests": list_approvals,

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -314,9 +315,12 @@ class Chain:
 Tree = Leaf | Negation | Chain
 
 
-def parse(text: str) -> Tree:
-    """The tree of a filter. Raises FilterError."""
-    reader = _Reader(text)
+def parse(text: str, known: Iterable[str] = ()) -> Tree:
+    """The tree of a filter. Raises FilterError.
+
+    `known` properties are found in any letter case: the names in the tree are spelled as there.
+    """
+    reader = _Reader(text, known)
     tree = reader.chain("or", 0)
     if reader.peek() is not None:
         raise FilterError(f"Syntax error at position {reader.position} in '{text}'.")
@@ -371,15 +375,18 @@ def predicate_of(tree: Tree, of_leaf: Callable[[Leaf], Predicate]) -> Predicate:
             return lambda row: whole(test(row) for test in tests)
 
 
-def holds(leaf: Leaf) -> Predicate:
-    """The test that a leaf is by its words. Text is compared without case."""
+def holds(leaf: Leaf, empty: Value = None) -> Predicate:
+    """The test that a leaf is by its words. Text is compared without case.
+
+    `empty` is what a row shows of the property where it says nothing.
+    """
     name = leaf.name
     if leaf.element:
         return lambda row: any(_compare(leaf, one) for one in row.get(name) or ())
     if leaf.operator == "contains":  # the one that meets whole fleets
         wanted = str(leaf.value).casefold()
-        return lambda row: row.get(name) is not None and wanted in str(row[name]).casefold()
-    return lambda row: _compare(leaf, row.get(name))
+        return lambda row: wanted in str(row.get(name, empty) or "").casefold()
+    return lambda row: _compare(leaf, row.get(name, empty))
 
 
 def _compare(leaf: Leaf, found: object) -> bool:
@@ -425,9 +432,10 @@ def _flat(chain: Chain) -> bool:
 class _Reader:
     """Reads a filter from left to right."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, known: Iterable[str]) -> None:
         self.text = text
         self.position = 0
+        self._known = {name.lower(): name for name in known}
 
     def peek(self) -> re.Match[str] | None:
         """The next token, without taking it."""
@@ -464,11 +472,14 @@ class _Reader:
         if name.lower() in FUNCTIONS and self._took("("):
             return self._function(name.lower())
         if self._took("/"):
-            return self._any(name, depth + 1)
-        return self._comparison(name)
+            return self._any(self._property(name), depth + 1)
+        return self._comparison(self._property(name))
+
+    def _property(self, name: str) -> str:
+        return self._known.get(name.lower(), name)
 
     def _function(self, name: str) -> Leaf:
-        prop = self._word()
+        prop = self._property(self._word())
         self._expect(",")
         value = self._literal()
         self._expect(")")
@@ -610,12 +621,13 @@ def managed_devices(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
     if tree is None:
         return table.rows(parsed.since)
     found = _quickly(parsed, table, tree, MANAGED_FILTERS)
-    return _slowly(parsed, table, tree, _managed) if found is None else found
+    shown = MANAGED.properties(beta=parsed.beta)
+    return _slowly(parsed, table, tree, partial(_managed, shown)) if found is None else found
 
 
 def autopilot_identities(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
     """The identities that Autopilot finds: `contains` on the serial, or a lucky id."""
-    tree = _tree(parsed, None)
+    tree = _tree(parsed, IDENTITY, strict=False)
     if tree is None:
         return table.rows(parsed.since)
     if not isinstance(tree, Leaf) or not _autopilot_understands(tree):
@@ -640,7 +652,7 @@ def directory_devices(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
 
 def of_one_device(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
     """Recovery keys, which can be filtered by their device alone."""
-    tree = _tree(parsed, None)
+    tree = _tree(parsed, RECOVERY_KEY, strict=False)
     if tree is None:
         return table.rows(parsed.since)
     if not isinstance(tree, Leaf) or (tree.name, tree.operator) != ("deviceId", "eq"):
@@ -648,18 +660,17 @@ def of_one_device(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
     return table.having("deviceId", [str(tree.value)])
 
 
-def _tree(parsed: ParsedRequest, shape: Shape | None) -> Tree | None:
-    """The filter that was sent, if its properties exist in this version."""
+def _tree(parsed: ParsedRequest, shape: Shape, *, strict: bool = True) -> Tree | None:
+    """The filter that was sent. `strict`: refused if this version lacks one of its properties."""
     text = parsed.option("filter")
     if text is None:
         return None
     try:
-        tree = parse(text)
+        tree = parse(text, known := shape.properties(beta=parsed.beta))
     except FilterError as error:
         text = f"Invalid filter clause: {error}"
         raise Refusal(400, "BadRequest", text, family=Family.GRAPH) from error
-    if shape is not None:
-        known = shape.properties(beta=parsed.beta)
+    if strict:
         for leaf in leaves(tree):
             check_property(leaf.name, known, shape)
     return tree
@@ -692,7 +703,7 @@ def _slowly(
     return [row for row in table.rows(parsed.since) if test(row)]
 
 
-def _managed(leaf: Leaf) -> Predicate:
+def _managed(shown: Mapping[str, Any], leaf: Leaf) -> Predicate:
     """The test that Intune makes of a leaf: none at all for what it does not support."""
     operators = MANAGED_FILTERS.get(leaf.name, frozenset())
     operator = leaf.operator
@@ -701,7 +712,7 @@ def _managed(leaf: Leaf) -> Predicate:
     if operator not in operators or leaf.value == "":
         return lambda _row: True
     like = Leaf(name=leaf.name, operator=operator, values=leaf.values)
-    return holds(like)
+    return holds(like, shown.get(leaf.name))
 
 
 def _autopilot_understands(leaf: Leaf) -> bool:
@@ -753,8 +764,11 @@ class Listing:
     start: Any
     """The place of the last row before this page; None for the first page."""
     show: Callable[[Row], Row]
-    first: tuple[tuple[str, Any], ...] = ()
-    """Further members of the first page."""
+    total: int | None = None
+    """`@odata.count` of the first page: the whole list's, as the directory counts."""
+    counted: bool = False
+    """Whether every page says how many rows are on it, as Intune's `@odata.count` does
+    (https://github.com/microsoftgraph/microsoft-graph-docs/issues/18143, 2022-08)."""
 
 
 def listed(listing: Listing) -> Response:
@@ -764,14 +778,16 @@ def listed(listing: Listing) -> Response:
     behind = [row for row in ordered if start is None or listing.place(row) > start]
     page = list(islice(behind, listing.size))
     body: dict[str, Any] = {"@odata.context": context(parsed, listing.context)}
-    if start is None:
-        body.update(listing.first)
+    if start is None and listing.total is not None:
+        body["@odata.count"] = listing.total
     if parsed.has_fault(FaultKind.STICKY_TOKEN):
         body["@odata.nextLink"] = _link(parsed, parsed.option("skiptoken") or "")
     elif len(behind) > listing.size:
         body["@odata.nextLink"] = _link(parsed, listing.token(page[-1]))
     if parsed.has_fault(FaultKind.REPEAT_PAGE):
         page = ordered[: listing.size]
+    if listing.counted:
+        body["@odata.count"] = len(page)
     body["value"] = [listing.show(row) for row in page]
     return answer(body)
 
@@ -784,18 +800,17 @@ def by_serial(
     found = _SERIAL_TOKEN.fullmatch(token) if token is not None else None
     if token is not None and found is None:
         raise Refusal(400, "BadRequest", "Skip token is not valid.")
-    kept = list(rows)
     return listed(
         Listing(
             parsed=parsed,
             context=context,
-            rows=kept,
+            rows=rows,
             size=size,
             place=lambda row: (row["serialNumber"], row["id"]),
             token=lambda row: f"LastSerialNumber='{row['serialNumber']}',LastId='{row['id']}'",
             start=(found["serial"], found["id"] or "~") if found else None,
             show=show,
-            first=(("@odata.count", len(kept)),),
+            counted=True,
         )
     )
 
@@ -808,7 +823,9 @@ def in_order(
     rows: Iterable[Row],
     size: int,
     *,
-    count: bool = False,
+    total: bool = False,
+    counted: bool = False,
+    added: Callable[[Row], Row] = lambda _row: {},
 ) -> Response:
     """A page in the order of arrival, of the properties that were selected."""
     chosen = selection(parsed, shape)
@@ -823,27 +840,47 @@ def in_order(
             place=table.position,
             token=lambda row: _sealed(parsed, table.position(row)),
             start=_opened(parsed),
-            show=lambda row: chosen_of(parsed, shape, row, chosen),
-            first=(("@odata.count", len(kept)),) if count else (),
+            show=lambda row: {**chosen_of(parsed, shape, row, chosen), **added(row)},
+            total=len(kept) if total else None,
+            counted=counted,
         )
     )
 
 
-def one(parsed: ParsedRequest, shape: Shape, context_: str, row: Row) -> Response:
+def one(
+    parsed: ParsedRequest,
+    shape: Shape,
+    context_: str,
+    row: Row,
+    added: Callable[[Row], Row] = lambda _row: {},
+) -> Response:
     """A single row, of the properties that were selected."""
     chosen = selection(parsed, shape)
     body = {"@odata.context": context(parsed, f"{context_}/$entity")}
-    return answer({**body, **chosen_of(parsed, shape, row, chosen)})
+    return answer({**body, **chosen_of(parsed, shape, row, chosen), **added(row)})
 
 
 def selection(parsed: ParsedRequest, shape: Shape) -> tuple[str, ...]:
     """The names in `$select`; empty for everything. Raises Refusal for one that is none."""
     text = parsed.option("select") or ""
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
     known = shape.properties(beta=parsed.beta)
+    spelled = {name.lower(): name for name in known}
+    words = filter(None, map(str.strip, text.split(",")))
+    names = tuple(spelled.get(word.lower(), word) for word in words)
     for name in names:
         check_property(name, known, shape)
     return names
+
+
+def expansion(parsed: ParsedRequest, shape: Shape, *shown: str) -> tuple[str, ...]:
+    """The names in `$expand`, of those that are `shown`. Raises Refusal for any other."""
+    text = re.sub(r"\([^()]*\)", "", parsed.option("expand") or "")
+    spelled = {name.lower(): name for name in shown}
+    names = []
+    for word in filter(None, map(str.strip, text.split(","))):
+        check_property(name := spelled.get(word.lower(), word), shown, shape)
+        names.append(name)
+    return tuple(names)
 
 
 def chosen_of(parsed: ParsedRequest, shape: Shape, row: Row, chosen: tuple[str, ...]) -> Row:

@@ -116,7 +116,7 @@ def check_batch(parsed: ParsedRequest) -> list[Mapping[str, Any]]:
     known: set[str] = set()
     for one in requests:
         _check_one(parsed, one, known)
-        known.add(one["id"].lower())
+        known.add(_name(one).lower())
     return requests
 
 
@@ -128,14 +128,14 @@ def run_batch(parsed: ParsedRequest, carry: Carry, *, in_order: bool) -> Respons
     for one in requests:
         responses.append(_run_one(parsed, one, carry, failed))
         if responses[-1]["status"] >= 400:
-            failed.add(one["id"].lower())
+            failed.add(_name(one).lower())
     if not in_order:
         random.Random(parsed.new_id()).shuffle(responses)  # noqa: S311 - an order, not a secret
     return answer({"responses": responses})
 
 
 def _check_one(parsed: ParsedRequest, one: Mapping[str, Any], known: set[str]) -> None:
-    name, method, url = one.get("id"), one.get("method"), one.get("url")
+    name, method, url = _name(one), one.get("method"), one.get("url")
     if not all(isinstance(text, str) and text for text in (name, method, url)):
         raise _bad("Every request of a batch needs an id, a method and a url.")
     if str(name).lower() in known:
@@ -155,13 +155,27 @@ def _run_one(
     parsed: ParsedRequest, one: Mapping[str, Any], carry: Carry, failed: set[str]
 ) -> dict[str, Any]:
     if any(str(other).lower() in failed for other in one.get("dependsOn") or ()):
-        error = {"code": "FailedDependency", "message": "A request that this one needs failed."}
-        return {"id": one["id"], "status": 424, "body": {"error": error}}
+        return _failed(one, 424, "FailedDependency", "A request that this one needs failed.")
     request = _request(parsed, one)
     if "$batch" in (part.lower() for part in request.segments):
-        error = {"code": "BadRequest", "message": "A batch cannot hold a batch."}
-        return {"id": one["id"], "status": 400, "body": {"error": error}}
-    return _response(one["id"], carry(request))
+        return _failed(one, 400, "BadRequest", "A batch cannot hold a batch.")
+    return _response(_name(one), carry(request))
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    """The id of an inner request. Clients send numbers too; answers carry them as text."""
+    name = one.get("id")
+    return str(name) if isinstance(name, str | int) and not isinstance(name, bool) else ""
+
+
+def _failed(one: Mapping[str, Any], status: int, code: str, message: str) -> dict[str, Any]:
+    """The answer to a request that is not carried out; with a type, as every body has one."""
+    return {
+        "id": _name(one),
+        "status": status,
+        "headers": {"Content-Type": "application/json"},
+        "body": {"error": {"code": code, "message": message}},
+    }
 
 
 def _request(parsed: ParsedRequest, one: Mapping[str, Any]) -> Request:
