@@ -22,7 +22,8 @@ from typing import Any
 import click
 
 from docs.schema_tables import code, render_schema, table
-from partner_tools import config, errors, foreign, result
+from partner_tools import config, errors, result
+from partner_tools import strict_json as foreign
 from partner_tools import user_files as reading
 from partner_tools.cli import main
 from partner_tools.cli.app import EXIT_BUG

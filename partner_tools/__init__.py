@@ -23,10 +23,10 @@ if TYPE_CHECKING:
         InputError,
         Interrupted,
         LedgerError,
+        MissingValueError,
         PartnerToolsError,
         ServiceError,
         UnknownRunError,
-        UnsaidError,
     )
     from partner_tools.fleet.services import work_until_stopped
     from partner_tools.fleet.submission import Handing, Submitted
@@ -67,7 +67,7 @@ _HOMES = {
         "PartnerToolsError",
         "ServiceError",
         "UnknownRunError",
-        "UnsaidError",
+        "MissingValueError",
     ),
     "intake.hardware_hash": ("decode",),
     "fleet.services": ("work_until_stopped",),
@@ -121,6 +121,7 @@ __all__ = [
     "InputError",
     "Interrupted",
     "LedgerError",
+    "MissingValueError",
     "Outcome",
     "PartnerToolsError",
     "Plan",
@@ -134,7 +135,6 @@ __all__ = [
     "Severity",
     "Submitted",
     "UnknownRunError",
-    "UnsaidError",
     "Validation",
     "Verification",
     "WorkerOptions",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from partner_tools.errors import InputError
-from partner_tools.foreign import ForeignError, read_toml
+from partner_tools.strict_json import InvalidTextError, read_toml
 
 FILE_NAME = "partner-tools.toml"
 ROOT = 0
@@ -164,7 +164,7 @@ def _path(text: str | None) -> Path | None:
 def _read(file: Path, validate: Validate) -> Mapping[str, Any]:
     try:
         profiles = read_toml(file.read_text(encoding="utf-8-sig"))
-    except (ForeignError, UnicodeDecodeError, OSError) as error:
+    except (InvalidTextError, UnicodeDecodeError, OSError) as error:
         raise InputError(
             f"the configuration {str(file)!r} cannot be read: {error}",
             rule="config-unreadable",

@@ -51,7 +51,7 @@ class UnknownRunError(PartnerToolsError, LookupError):
     default_rule = "unknown-run"
 
 
-class UnsaidError(PartnerToolsError):
+class MissingValueError(PartnerToolsError):
     """Something that has to be said was not: by which channel, for which customer."""
 
     exit_code = 2

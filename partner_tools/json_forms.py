@@ -1,14 +1,33 @@
-"""The nouns as JSON objects, and back: one spelling in plans, in the ledger and on stdout. Pure.
+"""The JSON forms of the model, in plans, in the ledger and on stdout, and their digest. Pure.
 
-What is not known is left out. A hardware hash never comes through here.
+Unknown values are left out. A hardware hash is never part of a form. Digests are taken over the
+canonical JSON of RFC 8785, so that equal values have equal digests.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from partner_tools.model import Customer, Identity, Registration, Target, TenantId
+
+
+def canonical(value: Any) -> bytes:
+    """Serialize a JSON value by RFC 8785, so that equal values have equal bytes."""
+    import rfc8785
+
+    return rfc8785.dumps(value)
+
+
+def digest(value: Any) -> str:
+    """`sha256:` and the hexadecimal SHA-256 of the canonical JSON."""
+    return digest_of_bytes(canonical(value))
+
+
+def digest_of_bytes(content: bytes) -> str:
+    """`sha256:` and the hexadecimal SHA-256 of the content."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def identity_document(identity: Identity) -> dict[str, str]:

@@ -1,10 +1,10 @@
 """When to send, and when to try again: decisions over values, nothing here waits.
 
-The services publish no rate, so the rate is learned. A `Pace` starts low and doubles, gently once
-much is under way, until the first 429, which pauses everybody. What had been sent by then tells
-how fast the service's bucket is refilled, for each size that the bucket may have; two overshoots
-settle which size it is. From then on everybody goes just below the rate, and looks above it
-rarely. All times are seconds of one monotonic clock, which the caller reads.
+The services publish no rate, so the rate is learned. A `RateState` starts low and doubles, gently
+once much is under way, until the first 429, which pauses everybody. What had been sent by then
+tells how fast the service's bucket is refilled, for each size that the bucket may have; two
+overshoots settle which size it is. From then on the rate stays just below the limit, and
+occasionally probes higher. All times are seconds of one monotonic clock, which the caller reads.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ class Guess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class RateState:
     """All that a limit scope knows of its rate; a value, so that it can be one row of a table.
 
     `rate` and `max_rate` are permits per second. `ceiling` is what the service is believed to
@@ -303,17 +303,17 @@ class Learned:
     refused: bool = True
 
 
-def cold(now: float, *, max_rate: float | None = None) -> Pace:
+def cold(now: float, *, max_rate: float | None = None) -> RateState:
     """The pace of a run that knows nothing of the service's rate."""
     limit = _limit(max_rate)
-    return Pace(
+    return RateState(
         rate=_within(FIRST_RATE, limit), max_rate=limit, phase=Phase.RAMP, next_at=now, since=now
     )
 
 
 def remembered(
     known: Learned | None, now: float, *, age: float = 0.0, max_rate: float | None = None
-) -> Pace:
+) -> RateState:
     """The pace of a run that begins with what an earlier one learned, `age` seconds ago, if any.
 
     The older the memory, the further below it the run starts and the sooner it looks above. What
@@ -328,7 +328,7 @@ def remembered(
     if not known.refused:
         unbound = cold(now, max_rate=max_rate)
         return replace(unbound, rate=max(begun, unbound.rate), granted=_within(rate, limit))
-    return Pace(
+    return RateState(
         rate=begun,
         max_rate=limit,
         phase=Phase.CALM,
@@ -339,14 +339,14 @@ def remembered(
     )
 
 
-def due(pace: Pace, now: float) -> float:
+def due(pace: RateState, now: float) -> float:
     """The moment of the next permit."""
     if pace.scout is not None:
         return max(now, pace.scout.at + SCOUT_SECONDS)
     return max(now, pace.next_at, pace.paused_until)
 
 
-def reserve(pace: Pace, now: float) -> tuple[Pace, Permit]:
+def reserve(pace: RateState, now: float) -> tuple[RateState, Permit]:
     """Hand out the next permit. It is void when a pause begins before its time.
 
     Permits are 1/rate apart. One that is asked for late leaves a gap, and nothing is caught up
@@ -370,14 +370,14 @@ def reserve(pace: Pace, now: float) -> tuple[Pace, Permit]:
     ), permit
 
 
-def withdrawn(pace: Pace, permit: Permit) -> Pace:
+def withdrawn(pace: RateState, permit: Permit) -> RateState:
     """Take back a permit whose request did not leave; its moment passes unused."""
     if pace.scout == permit:
         return replace(pace, scout=None, scouting=True)
     return pace
 
 
-def succeeded(pace: Pace, permit: Permit, now: float) -> Pace:
+def succeeded(pace: RateState, permit: Permit, now: float) -> RateState:
     """The service answered a request, and not with 429."""
     if permit.number <= pace.paused_after:
         late = pace.emptied_by is not None and permit.number > pace.emptied_by.number
@@ -390,7 +390,7 @@ def succeeded(pace: Pace, permit: Permit, now: float) -> Pace:
     return _MOVES[pace.phase](pace, permit, now)
 
 
-def throttled(pace: Pace, permit: Permit, now: float, retry_after: float | None) -> Pace:
+def throttled(pace: RateState, permit: Permit, now: float, retry_after: float | None) -> RateState:
     """The service answered 429: pause everybody, and learn from it unless it tells nothing new.
 
     Nothing new are requests that had left before the pause began, and a pause that turned out too
@@ -420,7 +420,7 @@ def throttled(pace: Pace, permit: Permit, now: float, retry_after: float | None)
     )
 
 
-def learned(pace: Pace) -> Learned | None:
+def learned(pace: RateState) -> Learned | None:
     """What is worth remembering: None before any rate was tried.
 
     A climb spends what the bucket gathered during the pause, so that its rate proves nothing by
@@ -433,7 +433,7 @@ def learned(pace: Pace) -> Learned | None:
     return None
 
 
-def _climbed(pace: Pace) -> float:
+def _climbed(pace: RateState) -> float:
     """The mean rate since the pause, while the climb after it lasts."""
     if pace.phase is not Phase.CLIMB or not pace.marks:
         return math.inf
@@ -453,31 +453,31 @@ def _within(rate: float, limit: float) -> float:
     return min(max(rate, MIN_RATE), limit)
 
 
-def _pause(pace: Pace, retry_after: float | None) -> float:
+def _pause(pace: RateState, retry_after: float | None) -> float:
     own = min(FIRST_PAUSE * 2.0 ** min(pace.fruitless, 16), LONGEST_PAUSE)
     if not retry_after:
         return own
     return max(retry_after, own if pace.fruitless else SHORTEST_PAUSE)
 
 
-def _calm_after(pace: Pace, until: float) -> float:
+def _calm_after(pace: RateState, until: float) -> float:
     """How long to leave well alone, when the last overshoot cost everything up to `until`."""
     lost = until - (until if pace.emptied_by is None else pace.emptied_by.at)
     return min(max(CALM_PER_SECOND * math.pow(lost, CALM_GROWTH), SHORTEST_CALM), LONGEST_CALM)
 
 
-def _begin_stretch(pace: Pace, at: float) -> Pace:
+def _begin_stretch(pace: RateState, at: float) -> RateState:
     return replace(pace, since=at, idle=0.0, marks=(Mark(at=at, issued=pace.issued),))
 
 
-def _marked(pace: Pace, at: float) -> tuple[Mark, ...]:
+def _marked(pace: RateState, at: float) -> tuple[Mark, ...]:
     return (*pace.marks, Mark(at=at, issued=pace.issued))[-KEPT_MARKS:]
 
 
 # --- How answers move the rate ----------------------------------------------------------------
 
 
-def _step(pace: Pace, now: float, rate: float, phase: Phase) -> Pace:
+def _step(pace: RateState, now: float, rate: float, phase: Phase) -> RateState:
     """Go on at another rate, from the last permit on."""
     rate = _within(rate, pace.max_rate)
     last_at = pace.next_at - 1.0 / pace.rate
@@ -492,12 +492,12 @@ def _step(pace: Pace, now: float, rate: float, phase: Phase) -> Pace:
     )
 
 
-def _tried(pace: Pace, now: float) -> bool:
+def _tried(pace: RateState, now: float) -> bool:
     """Whether the rate of this step was really asked for: only then it was tried."""
     return pace.idle <= (1.0 - SATURATED) * (now - pace.since)
 
 
-def _ramp(pace: Pace, permit: Permit, now: float) -> Pace:
+def _ramp(pace: RateState, permit: Permit, now: float) -> RateState:
     told = max(RAMP_SECONDS / 3.0, RAMP_PERMITS / pace.rate)
     if now < pace.since + RAMP_SECONDS or permit.at < pace.since + told:
         return pace
@@ -508,7 +508,7 @@ def _ramp(pace: Pace, permit: Permit, now: float) -> Pace:
     return _step(replace(pace, granted=pace.rate), now, pace.rate * factor, Phase.RAMP)
 
 
-def _climb(pace: Pace, permit: Permit, now: float) -> Pace:
+def _climb(pace: RateState, permit: Permit, now: float) -> RateState:
     if permit.at < pace.since + CLIMB_SECONDS:
         return pace
     if not _tried(pace, now):
@@ -518,7 +518,7 @@ def _climb(pace: Pace, permit: Permit, now: float) -> Pace:
     return _step(clean, now, rate, Phase.CLIMB if rate < pace.reach else Phase.CALM)
 
 
-def _calm(pace: Pace, permit: Permit, now: float) -> Pace:
+def _calm(pace: RateState, permit: Permit, now: float) -> RateState:
     if permit.at < pace.since + pace.calm:
         return pace
     if not _tried(pace, now):
@@ -527,7 +527,7 @@ def _calm(pace: Pace, permit: Permit, now: float) -> Pace:
     return _step(replace(pace, step=LOOK_STEP), now, above, Phase.LOOK)
 
 
-def _look(pace: Pace, permit: Permit, now: float) -> Pace:
+def _look(pace: RateState, permit: Permit, now: float) -> RateState:
     if permit.at < pace.since + LOOK_SECONDS:
         return pace
     if not _tried(pace, now):
@@ -537,7 +537,7 @@ def _look(pace: Pace, permit: Permit, now: float) -> Pace:
     return _step(clean, now, pace.rate * (1.0 + step), Phase.LOOK)
 
 
-_MOVES: Final[Mapping[Phase, Callable[[Pace, Permit, float], Pace]]] = {
+_MOVES: Final[Mapping[Phase, Callable[[RateState, Permit, float], RateState]]] = {
     Phase.RAMP: _ramp,
     Phase.CLIMB: _climb,
     Phase.CALM: _calm,
@@ -548,7 +548,7 @@ _MOVES: Final[Mapping[Phase, Callable[[Pace, Permit, float], Pace]]] = {
 # --- What an overshoot tells ------------------------------------------------------------------
 
 
-def _learn(pace: Pace, permit: Permit, until: float) -> Pace:
+def _learn(pace: RateState, permit: Permit, until: float) -> RateState:
     """Believe a new ceiling after an overshoot by `permit` that pauses everybody `until` then."""
     guess = _guess(pace, permit, until)
     guesses = _agreeing((*pace.guesses[-1:], guess), pace.burst)
@@ -572,7 +572,7 @@ def _learn(pace: Pace, permit: Permit, until: float) -> Pace:
     )
 
 
-def _guess(pace: Pace, permit: Permit, until: float) -> Guess:
+def _guess(pace: RateState, permit: Permit, until: float) -> Guess:
     """The service's rate, if this permit was the first too many.
 
     A bucket of `size` seconds is overdrawn when the permits of some stretch of the past exceed
@@ -596,7 +596,7 @@ def _guess(pace: Pace, permit: Permit, until: float) -> Guess:
     return Guess(rates=(*buckets, window), grain=1.0 / max(served, 1))
 
 
-def _rate_since_empty(pace: Pace, permit: Permit) -> float:
+def _rate_since_empty(pace: RateState, permit: Permit) -> float:
     if pace.emptied_by is None or permit.at <= pace.emptied_by.at:
         return 0.0
     served = pace.served_since + permit.number - pace.paused_after

@@ -20,7 +20,7 @@ _FINAL = OF_THE_BATCH | {"cancelled"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
+class StopReason:
     """What ended a run early, and what to do before it is resumed."""
 
     detail: str
@@ -33,7 +33,7 @@ class Stop:
         return self.rule in _FINAL
 
 
-CANCELLED = Stop(
+CANCELLED = StopReason(
     rule="cancelled",
     detail="it was cancelled",
     remedy="hand it in again if it is to leave after all",
@@ -49,7 +49,7 @@ class DeviceResult:
     history: History
     account: Mapping[str, Any] = field(default_factory=dict)
     """Of a cleanup: what its line says besides, step by step."""
-    stop: Stop | None = None
+    stop: StopReason | None = None
     """What ended the run before this device was attempted."""
 
 
@@ -117,7 +117,7 @@ _WAITING: Mapping[RunState, str | None] = {
 """What to do about a device that was not attempted, where resuming is not the way."""
 
 
-def detail(history: History, stop: Stop | None = None) -> str | None:
+def detail(history: History, stop: StopReason | None = None) -> str | None:
     """Why a device has its outcome, and whether it is still listed all the same."""
     said = history.detail
     if history.outcome is Outcome.PENDING and stop and not said:
@@ -131,7 +131,7 @@ def detail(history: History, stop: Stop | None = None) -> str | None:
     return said
 
 
-def remedy(history: History, stop: Stop | None = None) -> str | None:
+def remedy(history: History, stop: StopReason | None = None) -> str | None:
     """What to do next about one device."""
     if history.remedy or history.outcome not in (Outcome.UNKNOWN, Outcome.PENDING, *GONE):
         return history.remedy

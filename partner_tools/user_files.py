@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from partner_tools.errors import InputError
-from partner_tools.foreign import ForeignError, read_json
+from partner_tools.strict_json import InvalidTextError, read_json
 
 MIB: Final = 1024 * 1024
 PLAN_BYTES: Final = 512 * MIB
@@ -29,7 +29,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
     with path.open("rb") as stream:
         content = stream.read(limit + 1)
     if len(content) > limit:
-        raise ForeignError(f"it has more than {limit:,} bytes")
+        raise InvalidTextError(f"it has more than {limit:,} bytes")
     return content
 
 
@@ -48,7 +48,7 @@ def read_document(
     """
     try:
         return read(read_bytes(path, limit))
-    except (OSError, ForeignError) as error:
+    except (OSError, InvalidTextError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"{what} {str(path)!r} cannot be read: {why}", rule=rule, remedy=remedy

@@ -19,13 +19,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_tools.approval import ApprovalRule, Approver, check_approval
-from partner_tools.ed25519 import SigningKey, _text, make_key, open_key
 from partner_tools.errors import GuardError, InputError
 from partner_tools.intake.schema import checker
-from partner_tools.plan_file import plan_document, read_plan
+from partner_tools.plan import plan_document, read_plan
 from partner_tools.sandbox import Sandbox, seed_from
-from partner_tools.signatures import Purpose, Signature, is_valid, sign, signatures_document
+from partner_tools.signing import (
+    ApprovalRule,
+    Approver,
+    Purpose,
+    Signature,
+    SigningKey,
+    _text,
+    check_approval,
+    is_valid,
+    make_key,
+    open_key,
+    sign,
+    signatures_document,
+)
 from partner_tools.workspace.environment import actor
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
 

@@ -16,12 +16,12 @@ from partner_tools.outstanding import (
     Found,
     Plane,
     Probe,
-    Result,
+    ProbeResult,
     StepId,
     Subject,
     decide,
 )
-from partner_tools.outstanding.cleanup import CARRIED_OUT, Course, course
+from partner_tools.outstanding.cleanup_plan import CARRIED_OUT, CleanupPlan, plan_cleanup
 from tests.test_outstanding import (
     CLEAN,
     DUPLICATED,
@@ -46,7 +46,7 @@ NOT_FOUND = Outcome.NOT_FOUND
 
 def record(plane: Plane, name: str, at: Any = NOW, **attributes: Any) -> Probe:
     one = Found(ids={"id": name}, attributes=attributes)
-    return Probe(plane=plane, result=Result.FOUND, observed_at=at, found=(one,))
+    return Probe(plane=plane, result=ProbeResult.FOUND, observed_at=at, found=(one,))
 
 
 MANAGED = record(INTUNE, "md", managementState="managed")
@@ -56,11 +56,11 @@ KEYS = side(Plane.ENTRA, Subject.RECOVERY_KEYS)
 PLAIN = (joined(), *KEYS_ABSENT)
 
 
-def way(known: DeviceFacts, *passed: StepId) -> Course:
-    return course(known, decide(known), {step.value for step in passed})
+def way(known: DeviceFacts, *passed: StepId) -> CleanupPlan:
+    return plan_cleanup(known, decide(known), {step.value for step in passed})
 
 
-def moves(found: Course) -> list[tuple[StepId, str]]:
+def moves(found: CleanupPlan) -> list[tuple[StepId, str]]:
     return [(one.step, one.record) for one in found.moves]
 
 
@@ -219,11 +219,11 @@ def _probes() -> st.SearchStrategy[Probe]:
                 Found(ids={"id": f"{plane}-{name}"}, attributes={"managementState": state})
                 for name in names
             )
-            if result is Result.FOUND
+            if result is ProbeResult.FOUND
             else (),
         ),
         st.sampled_from([AUTOPILOT, INTUNE, Plane.ENTRA]),
-        st.sampled_from(list(Result)),
+        st.sampled_from(list(ProbeResult)),
         at,
         names,
         state,
@@ -250,10 +250,10 @@ def test_no_evidence_makes_a_cleanup_touch_what_it_must_not(
         looked = [one for one in looks if any(f.ids["id"] == found.due.record for f in one.found)]
         assert looked
         assert latest is not None
-        assert latest.result is not Result.FAILED
+        assert latest.result is not ProbeResult.FAILED
         if found.due.step is not DELETE:
-            assert latest.result is Result.ABSENT
+            assert latest.result is ProbeResult.ABSENT
         assert not found.due.record.startswith(str(Plane.ENTRA))
     if found.ruling is not None and found.ruling.outcome is Outcome.REMOVED:
         assert latest is not None
-        assert latest.result is Result.ABSENT
+        assert latest.result is ProbeResult.ABSENT

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_tools.foreign import (
+from partner_tools.strict_json import (
     DEPTH,
-    ForeignError,
+    InvalidTextError,
     read_json,
     read_shown_json,
     read_toml,
@@ -22,7 +22,7 @@ HIDDEN = "\u202e\u2066\u200b\u2028\ufeff\x1b"
 
 def test_what_an_editor_shows_is_what_is_read() -> None:
     """A property stands once, and nothing in a text is invisible or turns its neighbours."""
-    with pytest.raises(ForeignError, match="twice"):
+    with pytest.raises(InvalidTextError, match="twice"):
         read_json(b'{"devices": [1], "devices": [2]}')
     text = json.dumps({"name": f"B\u00fcro {HIDDEN}"}, ensure_ascii=False)
 
@@ -32,11 +32,11 @@ def test_what_an_editor_shows_is_what_is_read() -> None:
     assert not set(HIDDEN) & set(shown)
     assert read_json(shown.encode()) == read_shown_json(shown.encode()) == json.loads(text)
     for hidden in HIDDEN.rstrip("\x1b"):  # which JSON never holds as it is
-        with pytest.raises(ForeignError):
+        with pytest.raises(InvalidTextError):
             read_shown_json(
                 json.dumps({"name": f"B\u00fcro {hidden}"}, ensure_ascii=False).encode()
             )
-    with pytest.raises(ForeignError, match="U\\+202E"):
+    with pytest.raises(InvalidTextError, match="U\\+202E"):
         read_shown_json('["a\u202eb"]'.encode())
 
 
@@ -67,7 +67,7 @@ def test_a_plain_text_has_the_value_of_the_other(document: dict[str, str]) -> No
     ],
 )
 def test_json_that_means_nothing_says_why(content: bytes, why: str) -> None:
-    with pytest.raises(ForeignError, match=why):
+    with pytest.raises(InvalidTextError, match=why):
         read_json(content)
 
 
@@ -84,5 +84,5 @@ def test_json_that_means_nothing_says_why(content: bytes, why: str) -> None:
     ],
 )
 def test_toml_that_means_nothing_says_why(text: str, why: str) -> None:
-    with pytest.raises(ForeignError, match=why):
+    with pytest.raises(InvalidTextError, match=why):
         read_toml(text)

@@ -19,14 +19,14 @@ from partner_tools.outstanding import (
     STEP_ORDER,
     Decision,
     DeviceFacts,
+    EvidenceSource,
     Flag,
     Found,
     JoinType,
     Owner,
     Plane,
     Probe,
-    Result,
-    Source,
+    ProbeResult,
     Status,
     StepId,
     Subject,
@@ -34,7 +34,7 @@ from partner_tools.outstanding import (
     evidence_from,
     probe_from,
 )
-from partner_tools.outstanding.steps import HOMES, PREREQUISITES
+from partner_tools.outstanding.decision import HOMES, PREREQUISITES
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REMOVED = NOW - timedelta(hours=3)
@@ -46,28 +46,28 @@ Listing = tuple[StepId, Status]
 
 def absent(plane: Plane, at: datetime = NOW, **more: Any) -> Probe:
     """A probe that ran and found nothing."""
-    return Probe(plane=plane, result=Result.ABSENT, observed_at=at, **more)
+    return Probe(plane=plane, result=ProbeResult.ABSENT, observed_at=at, **more)
 
 
 def found(plane: Plane, at: datetime = NOW, **attributes: Any) -> Probe:
     """A Graph probe that found one object."""
     one = Found(ids={"id": INTUNE_ID}, attributes=attributes)
-    return Probe(plane=plane, result=Result.FOUND, observed_at=at, found=(one,))
+    return Probe(plane=plane, result=ProbeResult.FOUND, observed_at=at, found=(one,))
 
 
 def failed(plane: Plane, at: datetime = NOW, **more: Any) -> Probe:
     """A probe that was answered 403."""
-    return Probe(plane=plane, result=Result.FAILED, observed_at=at, error="403", **more)
+    return Probe(plane=plane, result=ProbeResult.FAILED, observed_at=at, error="403", **more)
 
 
-def side(plane: Plane, subject: Subject, result: Result = Result.FOUND) -> Probe:
+def side(plane: Plane, subject: Subject, result: ProbeResult = ProbeResult.FOUND) -> Probe:
     """A probe of a question beside the device itself."""
     return Probe(plane=plane, result=result, observed_at=NOW, subject=subject)
 
 
 KEYS_ABSENT = (
-    side(Plane.ENTRA, Subject.RECOVERY_KEYS, Result.ABSENT),
-    side(Plane.ENTRA, Subject.LOCAL_PASSWORD, Result.ABSENT),
+    side(Plane.ENTRA, Subject.RECOVERY_KEYS, ProbeResult.ABSENT),
+    side(Plane.ENTRA, Subject.LOCAL_PASSWORD, ProbeResult.ABSENT),
 )
 NO_AUTOPILOT = absent(Plane.AUTOPILOT)
 NO_INTUNE = absent(Plane.INTUNE)
@@ -121,7 +121,7 @@ class Row:
 
 DUPLICATED = Probe(
     plane=Plane.INTUNE,
-    result=Result.FOUND,
+    result=ProbeResult.FOUND,
     observed_at=NOW,
     found=(
         Found(ids={"id": "a"}, attributes={"serialNumber": SERIAL}),
@@ -130,7 +130,7 @@ DUPLICATED = Probe(
 )
 PAIR = Probe(
     plane=Plane.ENTRA,
-    result=Result.FOUND,
+    result=ProbeResult.FOUND,
     observed_at=NOW,
     found=(
         Found(ids={"id": "a"}, attributes={"trustType": "AzureAd", "registrationDateTime": None}),
@@ -180,7 +180,7 @@ ROWS = (
             NO_AUTOPILOT,
             NO_ENTRA,
             side(Plane.ENTRA, Subject.RECOVERY_KEYS),
-            side(Plane.ENTRA, Subject.LOCAL_PASSWORD, Result.ABSENT),
+            side(Plane.ENTRA, Subject.LOCAL_PASSWORD, ProbeResult.ABSENT),
         ),
         steps=[(StepId.BACK_UP_KEYS, OPEN), DELETE_INTUNE],
         source="MicrosoftDocs/memdocs remote-actions/device-delete.md (10/27/2025)",
@@ -539,32 +539,34 @@ PLANES = (
     ("clean", facts(*CLEAN), [Status.CLEAR] * 3 + [Status.NOT_APPLICABLE]),
     (
         "the channel no longer lists what it removed",
-        facts(absent(Plane.AUTOPILOT, source=Source.CHANNEL)),
+        facts(absent(Plane.AUTOPILOT, source=EvidenceSource.CHANNEL)),
         [Status.CLEAR, UNSEEN, UNSEEN, UNSEEN],
     ),
     (
         "the channel never listed it, which proves nothing",
-        facts(absent(Plane.AUTOPILOT, source=Source.CHANNEL), outcome=Outcome.NOT_FOUND),
+        facts(absent(Plane.AUTOPILOT, source=EvidenceSource.CHANNEL), outcome=Outcome.NOT_FOUND),
         [UNSEEN, UNSEEN, UNSEEN, UNSEEN],
     ),
     (
         "Graph refused, whatever the channel says",
         facts(
             failed(Plane.AUTOPILOT),
-            absent(Plane.AUTOPILOT, NOW + timedelta(minutes=1), source=Source.CHANNEL),
+            absent(Plane.AUTOPILOT, NOW + timedelta(minutes=1), source=EvidenceSource.CHANNEL),
         ),
         [UNSEEN, UNSEEN, UNSEEN, UNSEEN],
     ),
     (
         "the channel still lists it",
-        facts(replace(found(Plane.AUTOPILOT), source=Source.CHANNEL)),
+        facts(replace(found(Plane.AUTOPILOT), source=EvidenceSource.CHANNEL)),
         [OPEN, UNSEEN, UNSEEN, UNSEEN],
     ),
     (
         "registered anew after Graph saw it gone",
         facts(
             NO_AUTOPILOT,
-            replace(found(Plane.AUTOPILOT, NOW + timedelta(minutes=1)), source=Source.CHANNEL),
+            replace(
+                found(Plane.AUTOPILOT, NOW + timedelta(minutes=1)), source=EvidenceSource.CHANNEL
+            ),
         ),
         [OPEN, UNSEEN, UNSEEN, UNSEEN],
     ),
@@ -710,9 +712,9 @@ TIMES = st.integers(-240, 2).map(lambda hours: NOW + timedelta(hours=hours))
 PROBES = st.builds(
     Probe,
     plane=st.sampled_from(Plane),
-    result=st.sampled_from(Result),
+    result=st.sampled_from(ProbeResult),
     observed_at=TIMES,
-    source=st.sampled_from(Source),
+    source=st.sampled_from(EvidenceSource),
     subject=st.sampled_from(Subject),
     found=st.lists(
         st.builds(Found, ids=st.just({"id": INTUNE_ID}), attributes=ATTRIBUTES), max_size=2
@@ -733,7 +735,7 @@ FACTS = st.builds(
 BLIND = FACTS.map(
     lambda one: replace(
         one,
-        probes=tuple(probe for probe in one.probes if probe.result is Result.FAILED),
+        probes=tuple(probe for probe in one.probes if probe.result is ProbeResult.FAILED),
     )
 )
 
@@ -758,7 +760,7 @@ def test_clear_always_rests_on_a_probe_of_that_plane_that_found_nothing(
                 for probe in device.probes
                 if probe.plane is plane
                 and probe.subject is Subject.DEVICE
-                and probe.result is Result.ABSENT
+                and probe.result is ProbeResult.ABSENT
                 and probe.observed_at == standing.observed_at
             ]
             assert ran
@@ -815,12 +817,12 @@ def test_a_probe_survives_the_ledger(probe: Probe) -> None:
 
 def test_an_observation_without_a_source_proves_as_little_as_a_channel_does() -> None:
     evidence = {"plane": "autopilot", "status": "clear", "observedAt": NOW.isoformat()}
-    assert Source.CHANNEL is probe_from(evidence).source
+    assert EvidenceSource.CHANNEL is probe_from(evidence).source
 
 
 def test_an_observation_with_a_status_that_nobody_knows_failed() -> None:
     evidence = {"plane": "intune", "status": "perhaps", "observedAt": NOW.isoformat()}
-    assert Result.FAILED is probe_from(evidence).result
+    assert ProbeResult.FAILED is probe_from(evidence).result
 
 
 def test_join_types_are_read_from_the_directory_or_from_intune() -> None:

@@ -36,10 +36,10 @@ from partner_tools.pacing import (
     GiveUp,
     Learned,
     Mark,
-    Pace,
     Permit,
     Phase,
     Policy,
+    RateState,
     Wait,
     cold,
     decide,
@@ -224,13 +224,13 @@ class Service:
 
 
 def drive(
-    pace: Pace,
+    pace: RateState,
     service: Service,
     until: float,
     *,
     asks: float = 0.0,
     answers: Callable[[float], float | None] = lambda seconds: seconds,
-) -> tuple[Pace, list[Permit], int]:
+) -> tuple[RateState, list[Permit], int]:
     """Ask for permits until a time, at most one every `asks` seconds: pace, served, refused."""
     now, served, refused = 0.0, [], 0
     while now < until:
@@ -256,7 +256,7 @@ def limited(per_second: float) -> Learned:
     return Learned(per_second=per_second)
 
 
-def limit(pace: Pace) -> float:
+def limit(pace: RateState) -> float:
     """The limit that a pace learned."""
     known = learned(pace)
     assert known is not None
@@ -327,7 +327,7 @@ def test_a_rate_that_rose_is_looked_for() -> None:
 # --- One step at a time ------------------------------------------------------------------------
 
 
-def overshot(retry_after: float | None, *, in_flight: int = 4) -> tuple[Pace, list[Permit]]:
+def overshot(retry_after: float | None, *, in_flight: int = 4) -> tuple[RateState, list[Permit]]:
     """A pace whose fifth permit was refused at 0.7 s while later ones were under way."""
     pace, permits = cold(0.0), []
     for _ in range(5 + in_flight):
@@ -454,7 +454,7 @@ def test_a_climb_that_was_not_finished_is_remembered_by_what_it_got() -> None:
 @pytest.mark.parametrize(
     "pace", [cold(0.0, max_rate=3.0), remembered(limited(60.0), 0.0, max_rate=3.0)]
 )
-def test_the_users_own_bound_is_kept(pace: Pace) -> None:
+def test_the_users_own_bound_is_kept(pace: RateState) -> None:
     pace, served, _ = drive(pace, unlimited(), 100.0)
     assert 3.0 == pace.rate
     assert len(served) <= 3.0 * 100 + 2
@@ -480,10 +480,10 @@ MOVES = st.lists(
 
 
 def play(
-    pace: Pace, moves: list[tuple[str, float, int, float | None]]
-) -> list[tuple[Pace, Permit]]:
+    pace: RateState, moves: list[tuple[str, float, int, float | None]]
+) -> list[tuple[RateState, Permit]]:
     """The pace before each permit, and the permit. Asserts what holds after every move."""
-    now, under_way, permits = 0.0, list[Permit](), list[tuple[Pace, Permit]]()
+    now, under_way, permits = 0.0, list[Permit](), list[tuple[RateState, Permit]]()
     for move, seconds, which, retry_after in moves:
         now += seconds
         before = pace

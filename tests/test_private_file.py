@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from partner_tools.private_file import require_folder, write_private
+from partner_tools.files import require_folder, write_private
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="modes and links are POSIX's")
 

@@ -8,22 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_tools.outstanding import ALL_ZERO, Found, Plane, Probe, Result, Source
+from partner_tools.outstanding import ALL_ZERO, EvidenceSource, Found, Plane, Probe, ProbeResult
 from partner_tools.outstanding.search import (
     ALLOWED,
     BATCH,
-    Answer,
     By,
     Collection,
     Question,
-    Sought,
+    SearchAnswer,
+    SearchTarget,
     answers_from_list,
     approach,
     conclude,
     is_stray,
     questions,
     real_id,
-    sought,
+    search_target,
 )
 
 AT = datetime(2026, 11, 23, tzinfo=UTC)
@@ -34,11 +34,11 @@ def row(serial: str | None = None, **ids: str) -> Found:
     return Found(ids=ids, attributes={} if serial is None else {"serialNumber": serial})
 
 
-def asked(collection: Collection, device: Sought) -> set[tuple[str, str]]:
+def asked(collection: Collection, device: SearchTarget) -> set[tuple[str, str]]:
     return {(each.by.value, each.value) for each in questions(collection, device)}
 
 
-LINKED = Sought(
+LINKED = SearchTarget(
     index=0,
     serial="A1",
     autopilot_ids=frozenset({"ap"}),
@@ -56,14 +56,18 @@ LINKED = Sought(
         (Collection.LOCAL_PASSWORDS, LINKED, {("id", "d1"), ("id", "d2")}),
         (Collection.IMPORT_RECORDS, LINKED, {("serialNumber", "A1")}),
         (Collection.CORPORATE_IDENTIFIERS, LINKED, {("serialNumber", "A1")}),
-        (INTUNE, Sought(index=0, serial="A 1"), {("serialNumber", "A 1"), ("serialNumber", "A1")}),
-        (AUTOPILOT, Sought(index=0), set()),
-        (INTUNE, Sought(index=0), set()),
-        (ENTRA, Sought(index=0, serial="A1"), set()),
+        (
+            INTUNE,
+            SearchTarget(index=0, serial="A 1"),
+            {("serialNumber", "A 1"), ("serialNumber", "A1")},
+        ),
+        (AUTOPILOT, SearchTarget(index=0), set()),
+        (INTUNE, SearchTarget(index=0), set()),
+        (ENTRA, SearchTarget(index=0, serial="A1"), set()),
     ],
 )
 def test_what_is_asked(
-    collection: Collection, device: Sought, expected: set[tuple[str, str]]
+    collection: Collection, device: SearchTarget, expected: set[tuple[str, str]]
 ) -> None:
     assert expected == asked(collection, device)
 
@@ -76,20 +80,22 @@ def test_absent_ids_link_nothing(absent: object) -> None:
 def test_earlier_evidence_of_graph_brings_its_ids_and_that_of_a_channel_none() -> None:
     ids = {"id": "AP", "azureActiveDirectoryDeviceId": "DEV", "managedDeviceId": ALL_ZERO}
 
-    def probe(source: Source) -> Probe:
+    def probe(source: EvidenceSource) -> Probe:
         return Probe(
             plane=Plane.AUTOPILOT,
-            result=Result.FOUND,
+            result=ProbeResult.FOUND,
             observed_at=AT,
             source=source,
             found=(Found(ids=ids),),
         )
 
-    seen = sought(3, " A1 ", [probe(Source.GRAPH)])
-    assert seen == Sought(
+    seen = search_target(3, " A1 ", [probe(EvidenceSource.GRAPH)])
+    assert seen == SearchTarget(
         index=3, serial="A1", autopilot_ids=frozenset({"ap"}), device_ids=frozenset({"dev"})
     )
-    assert sought(3, "A1", [probe(Source.CHANNEL)]) == Sought(index=3, serial="A1")
+    assert search_target(3, "A1", [probe(EvidenceSource.CHANNEL)]) == SearchTarget(
+        index=3, serial="A1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +117,7 @@ def test_earlier_evidence_of_graph_brings_its_ids_and_that_of_a_channel_none() -
 def test_listing_or_asking(
     collection: Collection, devices: int, serial: str, pages: int | None
 ) -> None:
-    sought_ = [Sought(index=n, serial=serial.format(n)) for n in range(devices)]
+    sought_ = [SearchTarget(index=n, serial=serial.format(n)) for n in range(devices)]
     assert pages == approach(collection, sought_).pages
 
 
@@ -124,7 +130,9 @@ def test_reading_in_vain_and_then_asking_stays_within_what_is_allowed(
     way = approach(
         AUTOPILOT,
         [
-            Sought(index=n, serial=f"S{n}", autopilot_ids=frozenset(f"{one}{n}" for one in known))
+            SearchTarget(
+                index=n, serial=f"S{n}", autopilot_ids=frozenset(f"{one}{n}" for one in known)
+            )
             for n in range(devices)
         ],
     )
@@ -154,34 +162,34 @@ def test_a_row_that_was_not_asked_for_shows_a_filter_that_was_not_understood(
 
 
 def test_a_part_of_a_serial_is_another_device() -> None:
-    device = Sought(index=0, serial="A1")
+    device = SearchTarget(index=0, serial="A1")
     (question,) = questions(AUTOPILOT, device)
-    answers = {question: Answer(rows=(row("XA12", id="x"), row("a1", id="y")))}
+    answers = {question: SearchAnswer(rows=(row("XA12", id="x"), row("a1", id="y")))}
     probe = conclude(AUTOPILOT, device, answers, AT)
     assert probe is not None
-    assert probe.result is Result.ABSENT
+    assert probe.result is ProbeResult.ABSENT
 
 
 def test_two_questions_that_find_one_record_find_it_once() -> None:
     record = row("A1", id="AP")
-    device = Sought(index=0, serial="A1", autopilot_ids=frozenset({"ap"}))
+    device = SearchTarget(index=0, serial="A1", autopilot_ids=frozenset({"ap"}))
     answers = answers_from_list(questions(AUTOPILOT, device), [record, row("B", id="b")], "r")
     probe = conclude(AUTOPILOT, device, answers, AT)
     assert probe is not None
-    assert (probe.result, probe.found, probe.request_id) == (Result.FOUND, (record,), "r")
+    assert (probe.result, probe.found, probe.request_id) == (ProbeResult.FOUND, (record,), "r")
 
 
 def test_the_directory_is_not_clear_for_want_of_a_device_id() -> None:
-    device = Sought(index=0, serial="A1", autopilot_ids=frozenset({"ap"}))
+    device = SearchTarget(index=0, serial="A1", autopilot_ids=frozenset({"ap"}))
     answers = answers_from_list(questions(ENTRA, device), [], "r")
     probe = conclude(ENTRA, device, answers, AT)
     assert probe is not None
-    assert probe.result is Result.FAILED
-    assert conclude(ENTRA, Sought(index=0, serial="A1"), {}, AT) is None
+    assert probe.result is ProbeResult.FAILED
+    assert conclude(ENTRA, SearchTarget(index=0, serial="A1"), {}, AT) is None
 
 
 SOUGHT = st.builds(
-    Sought,
+    SearchTarget,
     index=st.just(0),
     serial=st.sampled_from([None, "A1", "A-1", "A 1"]),
     autopilot_ids=st.frozensets(st.sampled_from(["ap1", "ap2"])),
@@ -192,14 +200,14 @@ SOUGHT = st.builds(
 
 @given(device=SOUGHT, collection=st.sampled_from(list(Collection)), data=st.data())
 def test_one_question_without_an_answer_is_never_clear(
-    device: Sought, collection: Collection, data: st.DataObject
+    device: SearchTarget, collection: Collection, data: st.DataObject
 ) -> None:
     wanted = questions(collection, device)
-    answer = st.sampled_from([Answer(), Answer(error="503"), None])
+    answer = st.sampled_from([SearchAnswer(), SearchAnswer(error="503"), None])
     told = {one: data.draw(answer) for one in wanted}
     given_ = {one: each for one, each in told.items() if each is not None}
     probe = conclude(collection, device, given_, AT)
     if any(each is None or each.error for each in told.values()):
         assert probe is not None
-        assert probe.result is Result.FAILED
+        assert probe.result is ProbeResult.FAILED
     assert all(one.value for one in wanted)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_tools import pacing, sharing
-from partner_tools.sharing import Party, Shared, Told
+from partner_tools import pacing
+from partner_tools import shared_pacing as sharing
+from partner_tools.shared_pacing import Party, Shared, Told
 
 LEIPZIG, LYON = Party(depot="leipzig"), Party(depot="lyon")
 RUSH = Party(depot="lyon", priority=3)

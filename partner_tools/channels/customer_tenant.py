@@ -12,16 +12,16 @@ from functools import partial
 from typing import Final, Protocol
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.clients.graph import ApprovalNeeded, Done, Page
+from partner_tools.clients.graph import ApprovalNeeded, Done, GraphPage
 from partner_tools.engine.channel import (
     Answer,
-    Parking,
-    Passage,
+    AwaitingApproval,
     Polling,
     Removal,
+    StepDone,
     Verdict,
 )
-from partner_tools.engine.line import Line
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import (
     AuthError,
     Rejected,
@@ -37,7 +37,7 @@ from partner_tools.outstanding.search import (
     By,
     Collection,
     Question,
-    Sought,
+    SearchTarget,
     can_be_asked,
     is_stray,
     keys,
@@ -58,14 +58,14 @@ _TURNED_DOWN: Final = re.compile(r"reject|cancel|expire|not one of", re.IGNORECA
 _SCOPES: Final = re.compile(r"following scopes|insufficient privileges", re.IGNORECASE)
 
 
-class Reading(Protocol):
+class RecordReader(Protocol):
     """A tenant that can be asked. `clients.graph.Graph` is one."""
 
-    def batch(self, asked: Sequence[Question]) -> Sequence[Page | ServiceError]:
+    def batch(self, asked: Sequence[Question]) -> Sequence[GraphPage | ServiceError]:
         """Answers to up to 20 questions of one collection, in their order."""
 
 
-class Changing(Protocol):
+class RecordChanger(Protocol):
     """A tenant that can be changed. `clients.graph.Changes` is one."""
 
     def carry_out(
@@ -91,10 +91,10 @@ class CustomerTenantChannel:
 
     def __init__(
         self,
-        reading: Reading,
-        changing: Changing,
+        reading: RecordReader,
+        changing: RecordChanger,
         *,
-        line: Line,
+        line: RequestExecutor,
         stop: CancellationToken,
         justification: str,
     ) -> None:
@@ -115,7 +115,7 @@ class CustomerTenantChannel:
     def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
         """Look, patiently, which steps are still to be done."""
         return {
-            removal.index: self._line.ask(partial(self._still_open, removal))
+            removal.index: self._line.call_with_retry(partial(self._still_open, removal))
             for removal in removals
         }
 
@@ -131,7 +131,7 @@ class CustomerTenantChannel:
         except Rejected as rejection:
             return _refused(step, rejection)
         if isinstance(answer, Done):
-            return Passage(step=step.value, status=answer.status, request_id=answer.request_id)
+            return StepDone(step=step.value, status=answer.status, request_id=answer.request_id)
         return _parked(removal, answer)
 
     def _carry_out(self, removal: Removal, step: StepId) -> Done | ApprovalNeeded:
@@ -186,7 +186,7 @@ def _step(removal: Removal) -> StepId:
 def _questions(removal: Removal) -> tuple[Question, ...]:
     record = removal.act.record.lower() if removal.act else ""
     collection = _COLLECTIONS[_step(removal)]
-    device = Sought(
+    device = SearchTarget(
         index=removal.index,
         serial=removal.identity.serial_number,
         autopilot_ids=frozenset({record}),
@@ -218,12 +218,12 @@ def _precluded(removal: Removal, seen: Sequence[Found]) -> Verdict | None:
     if len(seen) > 1 or (record is None and seen):
         return _unsure(Outcome.AMBIGUOUS, "more than one record answers to its serial number now")
     if record is None:
-        return Passage(step=step.value, detail=_gone(removal))
+        return StepDone(step=step.value, detail=_gone(removal))
     serial = str(record.attributes.get("serialNumber") or "").strip()
     if serial != (removal.identity.serial_number or "").strip():
         return _unsure(Outcome.REFUSED, "the record carries another serial number now")
     if not _is_open(removal, seen):
-        return Passage(step=step.value, detail="nobody is assigned to it any more")
+        return StepDone(step=step.value, detail="nobody is assigned to it any more")
     return None
 
 
@@ -246,10 +246,10 @@ def _refused(step: StepId, rejection: Rejected) -> Verdict:
     """What a refusal means for the device. Raises AuthError where it is one of the sign-in."""
     said = rejection.description or str(rejection)
     if rejection.status == 404:
-        return Passage(step=step.value, detail="it was gone already", status=404)
+        return StepDone(step=step.value, detail="it was gone already", status=404)
     if rejection.status == REMOVAL_UNDER_WAY and step is StepId.DEREGISTER_FROM_AUTOPILOT:
         detail = f"a removal seems to be under way: {said}"
-        return Passage(step=step.value, detail=detail, status=400, request_id=rejection.request_id)
+        return StepDone(step=step.value, detail=detail, status=400, request_id=rejection.request_id)
     if rejection.status == 403 and _SCOPES.search(said):
         raise AuthError(
             str(rejection), remedy=rejection.remedy, rule="not-permitted"
@@ -285,7 +285,7 @@ def _parked(removal: Removal, needed: ApprovalNeeded) -> Verdict:
             status=needed.status,
             request_id=needed.request_id,
         )
-    return Parking(
+    return AwaitingApproval(
         approval=code,
         detail=f"waits for another administrator's approval (request {code}); nothing was deleted",
         remedy="have another administrator approve it in Intune (Tenant administration > Multi "

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from partner_tools.clients.oem_profile import CodeMeaning
+from partner_tools.clients.oem.profile import CodeMeaning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,34 +1,34 @@
-"""Partner Center as a channel: resolves serials by listing everything, removes one device a call.
-
-There is no search and no bulk delete: a device is found by listing all batches of its customer and
-all pages of each, and deleted by batch id and device id
-(https://learn.microsoft.com/partner-center/developer/device-deployment, read 2026-11).
-An inventory is complete or it is an error.
-"""
+"""Reads the estates of a batch's customers, each on its own: who cannot be served stops nobody."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from partner_tools.channels.survey import BarredError, survey
 from partner_tools.clients.partner_center import (
     Cursor,
     DeviceBatch,
-    Page,
     PageGuard,
     PartnerCenter,
+    ResourcePage,
 )
-from partner_tools.clients.refusals import Subject, subject_of
+from partner_tools.clients.refusals import RefusalSubject, subject_of
 from partner_tools.engine.channel import Answer, Polling, Removal, Verdict
-from partner_tools.engine.line import Line
-from partner_tools.errors import AuthError, InputError, Rejected, ServiceError, Unavailable
+from partner_tools.engine.request_executor import RequestExecutor
+from partner_tools.errors import (
+    AuthError,
+    InputError,
+    Rejected,
+    ServiceError,
+    Unavailable,
+    Unreadable,
+)
 from partner_tools.model import (
     ChannelName,
     Customer,
@@ -41,8 +41,9 @@ from partner_tools.model import (
     TenantId,
 )
 from partner_tools.plan import (
-    Draft,
     Index,
+    PlanProposal,
+    Unserved,
     changes,
     contradictions,
     customers_of,
@@ -51,6 +52,79 @@ from partner_tools.plan import (
     notes_on,
     resolve,
 )
+
+OF_ONE_CUSTOMER = (Rejected, Unavailable, Unreadable)
+"""What the service can say of one customer's list while it serves another's. Anything else, such
+as a host out of reach or a limit that was reached, would be the same for the next one."""
+
+
+class BarredError(ServiceError):
+    """This partner may not act for the customer; other customers may still be served."""
+
+    default_rule = "no-relationship"
+    exit_code = 4
+
+    def __init__(self, message: str, *, tenant: TenantId | None, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.tenant = tenant
+
+
+@dataclass(slots=True, kw_only=True)
+class Survey:
+    """The estates that were read, by tenant, and the customers as the batch names them."""
+
+    estates: dict[TenantId, Estate] = field(default_factory=dict)
+    indexes: dict[str, Index] = field(default_factory=dict)
+    unserved: dict[str, Unserved] = field(default_factory=dict)
+
+
+def survey(
+    names: Collection[str], find: Callable[[str], Customer], read: Callable[[Customer], Estate]
+) -> Survey:
+    """Find every customer, then read each estate. A name is compared without regard to case.
+
+    Raises what `find` raises for a customer that is not there, before any estate is read; and
+    what keeps an estate from being read where that befalls all of them.
+    """
+    seen = Survey()
+    tenants: dict[str, Customer] = {}
+    for named in names:
+        try:
+            tenants[named.casefold()] = find(named)
+        except BarredError as error:
+            seen.unserved[named.casefold()] = _barred(error)
+    failures: list[ServiceError] = []
+    for named, customer in tenants.items():
+        try:
+            if customer.tenant_id not in seen.estates:
+                seen.estates[customer.tenant_id] = read(customer)
+            seen.indexes[named] = index(seen.estates[customer.tenant_id])
+        except BarredError as error:
+            seen.unserved[named] = _barred(error)
+        except OF_ONE_CUSTOMER as error:
+            failures.append(error)
+            seen.unserved[named] = _unread(error, customer)
+    if failures and not seen.indexes:
+        raise failures[0]
+    return seen
+
+
+def _barred(error: BarredError) -> Unserved:
+    return Unserved(
+        rule=error.rule, detail=error.message, remedy=error.remedy, customer=error.tenant
+    )
+
+
+def _unread(error: ServiceError, customer: Customer) -> Unserved:
+    named = customer.domain or customer.tenant_id
+    return Unserved(
+        rule="inventory-unreadable",
+        detail=f"the devices of {named} could not be listed completely, and on an incomplete list "
+        f"nothing is removed: {error}",
+        remedy="run the batch again later; what is gone by then is named",
+        customer=customer.tenant_id,
+    )
+
 
 T = TypeVar("T")
 
@@ -70,7 +144,7 @@ class PartnerCenterChannel:
     """
 
     client: PartnerCenter
-    line: Line
+    line: RequestExecutor
     now: Callable[[], datetime]
     concurrency: int = 32
     call_size: int = 1
@@ -86,7 +160,7 @@ class PartnerCenterChannel:
 
     def draft(
         self, devices: Sequence[Device], *, default_customer: str | None, held: frozenset[str]
-    ) -> Draft:
+    ) -> PlanProposal:
         """List the estates of all customers of the batch, and plan every device, in its order.
 
         Raises InputError for a customer that is not there. A customer that this partner may not
@@ -108,7 +182,7 @@ class PartnerCenterChannel:
             held=held,
             unserved=seen.unserved,
         )
-        return Draft(
+        return PlanProposal(
             devices=planned,
             customers=customers_of(planned, seen.estates.values()),
             notes=notes_on(planned),
@@ -216,7 +290,7 @@ class PartnerCenterChannel:
         return [batch_id for batch_id in batch_ids if batch_id in listed]
 
     def _batch(self, tenant: TenantId, batch_id: str) -> Iterator[Registration]:
-        def read(cursor: Cursor | None) -> Page[Registration]:
+        def read(cursor: Cursor | None) -> ResourcePage[Registration]:
             page = self.client.devices(tenant, batch_id, cursor)
             self.listed(tenant, len(page.items))
             return page
@@ -230,7 +304,7 @@ class PartnerCenterChannel:
         named: str,
         collection: str,
         key: Callable[[T], str],
-        read: Callable[[Cursor | None], Page[T]],
+        read: Callable[[Cursor | None], ResourcePage[T]],
     ) -> Iterator[T]:
         """Every item of a paged collection; a page that cannot be had, or leads back, is an error.
 
@@ -241,7 +315,7 @@ class PartnerCenterChannel:
         cursor: Cursor | None = None
         while True:
             with barred(named):
-                page = self.line.ask(partial(_continuing, read, cursor))
+                page = self.line.call_with_retry(partial(_continuing, read, cursor))
             guard.check([key(item) for item in page.items], page.cursor)
             yield from (item for item in page.items if key(item) not in seen)
             seen |= {key(item) for item in page.items}
@@ -260,7 +334,7 @@ class PartnerCenterChannel:
     def _customer_by_id(self, tenant: TenantId) -> Customer:
         with barred(tenant):
             try:
-                return self.line.ask(lambda: self.client.customer(tenant))
+                return self.line.call_with_retry(lambda: self.client.customer(tenant))
             except Rejected as rejection:
                 if rejection.status == 404:
                     raise no_such_customer(tenant) from rejection
@@ -269,7 +343,9 @@ class PartnerCenterChannel:
     def _near(self, domain: str) -> list[str]:
         """Domains that begin as a misspelt one does, nearest first."""
         try:
-            page = self.line.ask(lambda: self.client.customers(domain_prefix=domain[:NEAR_LETTERS]))
+            page = self.line.call_with_retry(
+                lambda: self.client.customers(domain_prefix=domain[:NEAR_LETTERS])
+            )
         except ServiceError:
             return []  # what was asked for is not there all the same
         names = [each.domain for each in page.items if each.domain]
@@ -311,7 +387,7 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
     if rejection.status != 403:
         return _refused(rejection)
     subject = subject_of(rejection)
-    if subject is Subject.DEVICE:
+    if subject is RefusalSubject.DEVICE:
         return _answer(
             rejection,
             Outcome.NOT_OWNED,
@@ -319,7 +395,7 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
             detail="another partner or the customer registered this device",
             remedy="whoever registered it has to remove it; for the customer that is Intune",
         )
-    if subject is Subject.CUSTOMER:
+    if subject is RefusalSubject.CUSTOMER:
         answer = _answer(
             rejection,
             Outcome.REFUSED,
@@ -328,7 +404,7 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
             remedy=ASK_FOR_RELATIONSHIP,
         )
         return replace(answer, bars_customer=True)
-    if subject is Subject.PARTNER:
+    if subject is RefusalSubject.PARTNER:
         raise AuthError(str(rejection), remedy=rejection.remedy, rule="not-authorized")
     return _refused(rejection)
 
@@ -380,7 +456,7 @@ def barred(named: str) -> Iterator[None]:
     try:
         yield
     except Rejected as rejection:
-        if rejection.status == 403 and subject_of(rejection) is Subject.CUSTOMER:
+        if rejection.status == 403 and subject_of(rejection) is RefusalSubject.CUSTOMER:
             raise BarredError(
                 no_relationship(named),
                 tenant=TenantId(named.lower()) if is_guid(named) else None,
@@ -395,7 +471,9 @@ def barred(named: str) -> Iterator[None]:
         raise
 
 
-def _continuing(read: Callable[[Cursor | None], Page[T]], cursor: Cursor | None) -> Page[T]:
+def _continuing(
+    read: Callable[[Cursor | None], ResourcePage[T]], cursor: Cursor | None
+) -> ResourcePage[T]:
     """Read a page; a 400 or 404 in the middle of paging heals by itself, so it may be retried.
 
     Seen for two weeks in December 2021

@@ -29,9 +29,9 @@ from partner_tools.cli.streams import print_whatever_comes
 from partner_tools.errors import (
     InputError,
     Interrupted,
+    MissingValueError,
     PartnerToolsError,
     UnknownRunError,
-    UnsaidError,
 )
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def command(
             try:
                 with _logging(call.common) if logs else nullcontext():
                     code = function(call, **given) or 0
-            except UnsaidError as error:
+            except MissingValueError as error:
                 raise click.UsageError(str(error), context) from error
             finally:
                 call.at_end()

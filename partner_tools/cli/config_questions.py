@@ -139,7 +139,7 @@ def _partner() -> dict[str, str]:
 def _find_tenant(base: Config, tenant: str) -> str:
     from urllib.parse import quote
 
-    from partner_tools.clients.auth import GLOBAL_LOGIN_URL
+    from partner_tools.clients.oauth import GLOBAL_LOGIN_URL
     from partner_tools.workspace.sign_in import open_door
 
     login = base.text("urls", "login") or GLOBAL_LOGIN_URL
@@ -150,7 +150,7 @@ def _find_tenant(base: Config, tenant: str) -> str:
 
 def _find_app(base: Config, tenant: str, client_id: str) -> str:
     from partner_tools.channels.partner_center import is_guid
-    from partner_tools.clients.auth import check_app
+    from partner_tools.clients.oauth import check_app
     from partner_tools.workspace.sign_in import open_door, read_app
 
     if not is_guid(client_id):

@@ -9,8 +9,8 @@ import click
 
 from partner_tools.cli.signals import asking
 from partner_tools.config import Config
-from partner_tools.ed25519 import SigningKey, open_key
 from partner_tools.errors import GuardError
+from partner_tools.signing import SigningKey, open_key
 from partner_tools.workspace.approvals import (
     make_signing_key,
     read_signing_key,

@@ -42,7 +42,7 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page(Generic[T]):
+class ResourcePage(Generic[T]):
     """One page of a collection. `cursor` is None on the last one."""
 
     items: tuple[T, ...]
@@ -93,7 +93,7 @@ class JobDevice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class ServiceJob:
     """An upload. A job can be `finished` while devices of it failed: look at each of them."""
 
     job_id: JobId
@@ -137,7 +137,7 @@ class PartnerCenter:
 
     def customers(
         self, *, domain_prefix: str | None = None, cursor: Cursor | None = None
-    ) -> Page[Customer]:
+    ) -> ResourcePage[Customer]:
         """A page of the partner's customers, at most 500.
 
         The service's filter is a prefix of the default domain: compare the result exactly.
@@ -146,17 +146,17 @@ class PartnerCenter:
             reply = self._read(build_customers(domain_prefix=domain_prefix, cursor=cursor))
         except Rejected as rejection:
             if cursor and (rejection.status, rejection.code) == (400, END_OF_CUSTOMERS):
-                return Page(items=())
+                return ResourcePage(items=())
             raise
         return parse_customers(reply, self._transport.base_url)
 
-    def batches(self, tenant_id: str, cursor: Cursor | None = None) -> Page[DeviceBatch]:
+    def batches(self, tenant_id: str, cursor: Cursor | None = None) -> ResourcePage[DeviceBatch]:
         """The customer's batches. Documented as one page; a token is followed all the same."""
         return parse_batches(self._read(build_batches(tenant_id, cursor)))
 
     def devices(
         self, tenant_id: str, batch_id: str, cursor: Cursor | None = None
-    ) -> Page[Registration]:
+    ) -> ResourcePage[Registration]:
         """A page of a batch's devices, at most 100."""
         return parse_devices(self._read(build_devices(tenant_id, batch_id, cursor)), batch_id)
 
@@ -197,13 +197,13 @@ class PartnerCenter:
         """Register devices in an existing batch. Accepted is not done: ask `job`."""
         return self._upload(build_append(tenant_id, batch_id, devices), request_id)
 
-    def job(self, tenant_id: str, job_id: JobId) -> Job:
+    def job(self, tenant_id: str, job_id: JobId) -> ServiceJob:
         """How far an upload has come."""
         return parse_job(self._read(build_job(tenant_id, job_id)), job_id)
 
     def audit_records(
         self, start: date, end: date | None = None, cursor: Cursor | None = None
-    ) -> Page[Mapping[str, Any]]:
+    ) -> ResourcePage[Mapping[str, Any]]:
         """A page of the account's audit records about devices, as the service wrote them.
 
         The service keeps 90 days, and refuses an earlier start.
@@ -382,25 +382,25 @@ def parse_customer(reply: Reply) -> Customer:
     return _read_customer(_object(parse_json(reply), reply), reply)
 
 
-def parse_customers(reply: Reply, base_url: str) -> Page[Customer]:
+def parse_customers(reply: Reply, base_url: str) -> ResourcePage[Customer]:
     """A page of customers, and the link or token to the next."""
     content = _object(parse_json(reply), reply)
     items = tuple(_read_customer(item, reply) for item in _items(content, reply))
-    return Page(items=items, cursor=_linked_cursor(content, reply, base_url, "/customers"))
+    return ResourcePage(items=items, cursor=_linked_cursor(content, reply, base_url, "/customers"))
 
 
-def parse_batches(reply: Reply) -> Page[DeviceBatch]:
+def parse_batches(reply: Reply) -> ResourcePage[DeviceBatch]:
     """A page of batches."""
     content = _object(parse_json(reply), reply)
     items = tuple(_read_batch(item, reply) for item in _items(content, reply))
-    return Page(items=items, cursor=_token_cursor(content, reply))
+    return ResourcePage(items=items, cursor=_token_cursor(content, reply))
 
 
-def parse_devices(reply: Reply, batch_id: str) -> Page[Registration]:
+def parse_devices(reply: Reply, batch_id: str) -> ResourcePage[Registration]:
     """A page of devices."""
     content = _object(parse_json(reply), reply)
     items = tuple(_read_registration(item, batch_id, reply) for item in _items(content, reply))
-    return Page(items=items, cursor=_token_cursor(content, reply))
+    return ResourcePage(items=items, cursor=_token_cursor(content, reply))
 
 
 def parse_delete(reply: Reply, request: Request) -> Receipt:
@@ -429,7 +429,7 @@ def parse_accepted(reply: Reply, base_url: str) -> JobId:
     return JobId(named)
 
 
-def parse_job(reply: Reply, job_id: JobId) -> Job:
+def parse_job(reply: Reply, job_id: JobId) -> ServiceJob:
     """The state of an upload and of each of its devices."""
     content = _object(parse_json(reply), reply)
     devices = content.get("devicesStatus")
@@ -437,7 +437,7 @@ def parse_job(reply: Reply, job_id: JobId) -> Job:
         devices = []
     if not isinstance(devices, list):
         raise _unreadable(reply, "its devicesStatus is no list")
-    return Job(
+    return ServiceJob(
         job_id=job_id,
         status=_read_status(content.get("status")),
         devices=tuple(_read_job_device(_object(item, reply), reply) for item in devices),
@@ -446,10 +446,10 @@ def parse_job(reply: Reply, job_id: JobId) -> Job:
     )
 
 
-def parse_audit_records(reply: Reply, base_url: str) -> Page[Mapping[str, Any]]:
+def parse_audit_records(reply: Reply, base_url: str) -> ResourcePage[Mapping[str, Any]]:
     """A page of audit records, as they are."""
     content = _object(parse_json(reply), reply)
-    return Page(
+    return ResourcePage(
         items=tuple(_items(content, reply)),
         cursor=_linked_cursor(content, reply, base_url, "/auditrecords"),
     )

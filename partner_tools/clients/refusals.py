@@ -24,7 +24,7 @@ from partner_tools.errors import (
 from partner_tools.pacing import parse_retry_after
 
 
-class Subject(StrEnum):
+class RefusalSubject(StrEnum):
     """Whom a refusal speaks of: that decides what else can go on."""
 
     DEVICE = "device"
@@ -38,7 +38,7 @@ class Subject(StrEnum):
 class Fault:
     """What is known of one of the service's codes."""
 
-    subject: Subject
+    subject: RefusalSubject
     sentence: str
     remedy: str
 
@@ -53,106 +53,106 @@ _SIGN_IN = "Sign in again: `partner-tools auth login`, or hand in a fresh token.
 
 FAULTS: Mapping[str, Fault] = {
     # https://learn.microsoft.com/partner-center/developer/error-codes, read 2026-11
-    "400": Fault(subject=Subject.PARTNER, sentence="access was denied", remedy=_SIGN_IN),
+    "400": Fault(subject=RefusalSubject.PARTNER, sentence="access was denied", remedy=_SIGN_IN),
     "1000": Fault(
-        subject=Subject.DEVICE,
+        subject=RefusalSubject.DEVICE,
         sentence="there is no such thing under this address",
         remedy="List the customer's devices again: it may be gone already.",
     ),
     "2000": Fault(
-        subject=Subject.REQUEST,
+        subject=RefusalSubject.REQUEST,
         sentence="there are no further records",
         remedy="Nothing is left to read.",
     ),
     "2032": Fault(
-        subject=Subject.PARTNER,
+        subject=RefusalSubject.PARTNER,
         sentence="this account may not do this",
         remedy=_PERMISSIONS,
     ),
     "3000": Fault(
-        subject=Subject.REQUEST,
+        subject=RefusalSubject.REQUEST,
         sentence="the service takes a property for invalid",
         remedy="Look at the description; if the data are right, report it with the request id.",
     ),
     "20002": Fault(
-        subject=Subject.CUSTOMER,
+        subject=RefusalSubject.CUSTOMER,
         sentence="this partner has no reseller relationship with the customer",
         remedy="Check the tenant id; if it is right, send the customer the relationship "
         "request from Partner Center > Customers and try again after they accepted it.",
     ),
     "60003": Fault(
-        subject=Subject.CUSTOMER,
+        subject=RefusalSubject.CUSTOMER,
         sentence="there is no such customer tenant",
         remedy="Check the tenant id, or name the customer by its default domain.",
     ),
     "800001": Fault(
-        subject=Subject.PARTNER,
+        subject=RefusalSubject.PARTNER,
         sentence="the service found no partner token in the request",
         remedy=_SIGN_IN,
     ),
     "800002": Fault(
-        subject=Subject.REQUEST,
+        subject=RefusalSubject.REQUEST,
         sentence="the service takes the request for invalid",
         remedy="Look at the description; if the data are right, report it with the request id.",
     ),
     "800003": Fault(
-        subject=Subject.SERVICE,
+        subject=RefusalSubject.SERVICE,
         sentence="the service failed in an unexpected way",
         remedy="Resume later; nothing is lost. If it stays so, report it with the request id.",
     ),
     "900118": Fault(
-        subject=Subject.CUSTOMER,
+        subject=RefusalSubject.CUSTOMER,
         sentence="the customer id is not valid",
         remedy="Give the customer's tenant id (a GUID) or its default domain.",
     ),
     "900150": Fault(
-        subject=Subject.PARTNER,
+        subject=RefusalSubject.PARTNER,
         sentence="the signed-in account's role does not have the right to do this",
         remedy=_PERMISSIONS,
     ),
     # https://learn.microsoft.com/partner-center/developer/partner-center-authentication and the
     # announcements of the MFA requirement, read 2026-11
     "900308": Fault(
-        subject=Subject.PARTNER,
+        subject=RefusalSubject.PARTNER,
         sentence="the app or account lacks a privilege that this needs",
         remedy=_PERMISSIONS,
     ),
     "900309": Fault(
-        subject=Subject.PARTNER,
+        subject=RefusalSubject.PARTNER,
         sentence="a Conditional Access policy of the partner tenant forbids it",
         remedy="Sign in from a place and a device that the policy allows, or have it changed.",
     ),
     "900329": Fault(
-        subject=Subject.PARTNER,
+        subject=RefusalSubject.PARTNER,
         sentence="this call is not allowed with an app-only token",
         remedy="Use app+user for it: `partner-tools auth login` with a device code. "
         "Removing and listing devices work app-only; creating a batch does not.",
     ),
     "900420": Fault(
-        subject=Subject.PARTNER,
+        subject=RefusalSubject.PARTNER,
         sentence="the token was issued for an audience that is not accepted (any more)",
         remedy=f"Ask for a token for {_AUDIENCE}; graph.windows.net has been retired.",
     ),
     "900421": Fault(
-        subject=Subject.PARTNER,
+        subject=RefusalSubject.PARTNER,
         sentence="the token's user did not sign in with multifactor authentication",
         remedy="Sign in again with MFA (`partner-tools auth login`), or use app-only "
         "access, which is not affected.",
     ),
     "10001": Fault(
-        subject=Subject.PARTNER,
+        subject=RefusalSubject.PARTNER,
         sentence="the service demands multifactor authentication",
         remedy="Sign in again with MFA (`partner-tools auth login`), or use app-only "
         "access, which is not affected.",
     ),
     # Autopilot's own codes; how they come through Partner Center's delete is not documented.
     "807": Fault(
-        subject=Subject.DEVICE,
+        subject=RefusalSubject.DEVICE,
         sentence="the device is not registered under this customer",
         remedy="List the customer's devices again: it may be gone already.",
     ),
     "811": Fault(
-        subject=Subject.DEVICE,
+        subject=RefusalSubject.DEVICE,
         sentence="another organisation registered the device, and only that one may remove it",
         remedy="Ask the customer or the partner that registered it to remove it.",
     ),
@@ -165,19 +165,23 @@ def explain(code: str | None) -> tuple[str, str] | None:
     return (fault.sentence, fault.remedy) if fault else None
 
 
-def subject_of(error: ServiceError) -> Subject:
+def subject_of(error: ServiceError) -> RefusalSubject:
     """Whom a refusal speaks of, by its code, else by its status."""
     told = f"{error.code} {error.description}"
     if error.code == "811" or "ZtdDeviceRegisteredByOtherTenant" in told:
-        return Subject.DEVICE
+        return RefusalSubject.DEVICE
     if fault := FAULTS.get(error.code or ""):
         return fault.subject
     if error.code and re.fullmatch(r"900[34][0-9]{2}", error.code):
-        return Subject.PARTNER
-    return _SUBJECT_OF_STATUS.get(error.status or 0, Subject.REQUEST)
+        return RefusalSubject.PARTNER
+    return _SUBJECT_OF_STATUS.get(error.status or 0, RefusalSubject.REQUEST)
 
 
-_SUBJECT_OF_STATUS = {401: Subject.PARTNER, 404: Subject.DEVICE, 429: Subject.SERVICE}
+_SUBJECT_OF_STATUS = {
+    401: RefusalSubject.PARTNER,
+    404: RefusalSubject.DEVICE,
+    429: RefusalSubject.SERVICE,
+}
 
 
 def refusal(reply: Reply, request_id: str, *, now: datetime) -> ServiceError:

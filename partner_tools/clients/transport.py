@@ -1,13 +1,9 @@
-"""The only door of requests: one attempt of one HTTP exchange, and what can become of it.
-
-The rule it keeps: `Unsent` is raised only where no byte of the request can have left this
-machine; whatever fails later is `Unanswered`, because the service may have acted. It never tries
-again, follows nothing, and hands the token to the one host that it is for.
-"""
+"""A text that must not be shown: tokens, client secrets, passwords. Only `reveal` gives it out."""
 
 from __future__ import annotations
 
 import errno
+import hmac
 import http.client
 import io
 import json
@@ -23,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NoReturn, Protocol, Self
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import requests
@@ -34,7 +30,6 @@ import urllib3.exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from partner_tools.clients.secret import Secret
 from partner_tools.errors import (
     AuthError,
     InputError,
@@ -45,6 +40,40 @@ from partner_tools.errors import (
     Unsent,
     Untrusted,
 )
+
+
+class Secret:
+    """Hold a text so that printing, formatting, logging and pickling never show it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Give the text to the one call that needs it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(
+            self._text.encode(), other._text.encode()
+        )
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not written anywhere")
+
 
 log = logging.getLogger(__name__)
 

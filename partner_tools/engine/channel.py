@@ -87,7 +87,7 @@ class Acceptance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
+class StepDone:
     """One step of several is done. What is next is decided by looking."""
 
     step: str
@@ -97,7 +97,7 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parking:
+class AwaitingApproval:
     """The step waits for a person, whose approval is asked for under this code."""
 
     approval: str
@@ -107,7 +107,7 @@ class Parking:
     request_id: str | None = None
 
 
-Verdict = Answer | Deferral | Doubt | Acceptance | Passage | Parking
+Verdict = Answer | Deferral | Doubt | Acceptance | StepDone | AwaitingApproval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Protocol
 
 from partner_tools.engine.channel import Act, Channel
-from partner_tools.engine.line import Line
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.events import Event, History
 from partner_tools.model import Identity, RunId, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Todo:
+class PendingDevice:
     """One device of a run that is to be removed, and what the ledger knows of it.
 
     `act` is the next step, where the channel removes in several.
@@ -40,7 +40,7 @@ class ExecutionContext(Protocol):
         """The way to remove registrations."""
 
     @property
-    def line(self) -> Line:
+    def line(self) -> RequestExecutor:
         """How requests leave."""
 
     @property

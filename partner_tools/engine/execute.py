@@ -1,25 +1,23 @@
-"""Carries out a plan: intent durable, permit, one call, outcome durable; again where it may be.
-
-Workers take calls from one list. A call carries one device on Partner Center and up to a thousand
-on OEM Direct. What becomes of a device is a verdict; what ends the run is an exception, kept until
-every answer in flight is recorded.
-"""
+"""Which devices share a call, and what a call carries of each. Pure."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.accepted import see_through
-from partner_tools.engine.calls import calls, removal
-from partner_tools.engine.channel import Answer, Removal, Verdict
-from partner_tools.engine.consequences import deferral, end_where_barred
-from partner_tools.engine.context import ExecutionContext, Todo
-from partner_tools.engine.line import interruption
-from partner_tools.engine.standing import Standing
-from partner_tools.engine.verdict_events import Fact, answer_payload, of_error, of_verdict
+from partner_tools.engine.channel import Acceptance, Answer, Channel, Removal, Verdict
+from partner_tools.engine.context import ExecutionContext, PendingDevice
+from partner_tools.engine.request_executor import RequestExecutor, interruption
+from partner_tools.engine.verdicts import (
+    Fact,
+    answer_payload,
+    deferral,
+    end_where_barred,
+    of_error,
+    of_verdict,
+)
 from partner_tools.errors import (
     AuthError,
     Interrupted,
@@ -29,8 +27,132 @@ from partner_tools.errors import (
     Unauthorized,
     Unreadable,
 )
-from partner_tools.events import Kind, State
+from partner_tools.events import Event, History, Kind, State, advance
 from partner_tools.pacing import GiveUp, decide
+
+
+def calls(todos: Iterable[PendingDevice], size: int) -> Iterator[tuple[PendingDevice, ...]]:
+    """The devices in calls of at most `size`, accepted work by its handle.
+
+    Devices that share unanswered ids or are still in doubt stay together, so that the same body
+    can be sent once more under the same ids.
+    """
+    together: dict[tuple[str | None, str | None], list[PendingDevice]] = {}
+    for todo in todos:
+        together.setdefault(_call_key(todo.history), []).append(todo)
+    for group in together.values():
+        for start in range(0, len(group), size):
+            yield tuple(group[start : start + size])
+
+
+def _call_key(history: History) -> tuple[str | None, str | None]:
+    """What devices of one call have in common."""
+    if history.state in (State.ACCEPTED, State.DOUBT):
+        return history.handle, history.correlation_id
+    return None, history.correlation_id if history.request_id else None
+
+
+def removal(
+    todo: PendingDevice, history: History, request_id: str = "", correlation_id: str = ""
+) -> Removal:
+    """What a call carries of a device.
+
+    The ids are those of its last attempt as long as that is unanswered, otherwise the given ones.
+    """
+    in_doubt = history.state is State.DOUBT or history.request_id
+    return Removal(
+        index=todo.index,
+        identity=todo.identity,
+        customer=todo.customer,
+        target=todo.target,
+        request_id=history.request_id or request_id,
+        correlation_id=(history.correlation_id if in_doubt else None) or correlation_id,
+        silent=history.silent,
+        doubted=history.state is State.DOUBT,
+        act=todo.act,
+        approval=history.approval,
+    )
+
+
+class DeviceStates:
+    """The histories of an execution's devices.
+
+    Workers may share it: each device is written by the one worker whose call carries it.
+    """
+
+    def __init__(self, context: ExecutionContext, todos: Sequence[PendingDevice]) -> None:
+        self._context = context
+        self._todos = tuple(todos)
+        self._histories = {todo.index: todo.history for todo in todos}
+
+    def of(self, todo: PendingDevice) -> History:
+        """What is known of the device by now."""
+        return self._histories[todo.index]
+
+    def todos(self) -> tuple[PendingDevice, ...]:
+        """Every device with what is known of it by now."""
+        return tuple(replace(todo, history=self.of(todo)) for todo in self._todos)
+
+    def among(self, call: Iterable[PendingDevice], *states: State) -> tuple[PendingDevice, ...]:
+        """The devices of the call that are in one of the states."""
+        return tuple(todo for todo in call if self.of(todo).state in states)
+
+    def note(self, facts: Iterable[tuple[int, Fact]]) -> None:
+        """Make events durable, then show what is settled by them."""
+        at = self._context.now()
+        noted = [
+            (index, Event(run=self._context.run, kind=kind, at=at, device=index, payload=payload))
+            for index, (kind, payload) in facts
+        ]
+        if not noted:
+            return
+        self._context.record([event for _, event in noted])
+        for index, event in noted:
+            self._learn(index, advance(self._histories[index], event))
+
+    def _learn(self, index: int, history: History) -> None:
+        self._histories[index] = history
+        if history.state is State.SETTLED:
+            self._context.settled(index, history)
+
+
+def see_through(
+    channel: Channel, line: RequestExecutor, standing: DeviceStates, call: Sequence[PendingDevice]
+) -> ServiceError | None:
+    """Ask after one call's accepted work until it is finished or the deadline has passed.
+
+    What is finished is durable by then; the rest stays accepted, for `resume`. An error that is
+    returned says that some of it wants to be sent again.
+    Raises Interrupted when stopped, Rejected where the service says that the request is wrong.
+    """
+    polling = channel.polling
+    interval, deadline = polling.interval, line.clock() + polling.deadline
+    resting = None
+    while (waiting := standing.among(call, State.ACCEPTED)) and line.clock() <= deadline:
+        if line.stop.wait(interval):
+            raise interruption()
+        resting = _ask_after(channel, line, standing, waiting) or resting
+        interval = min(interval * 2, polling.max_interval)
+    return resting
+
+
+def _ask_after(
+    channel: Channel,
+    line: RequestExecutor,
+    standing: DeviceStates,
+    waiting: Sequence[PendingDevice],
+) -> ServiceError | None:
+    handle = standing.of(waiting[0]).handle or ""
+    removals = tuple(removal(todo, standing.of(todo)) for todo in waiting)
+    verdicts = line.call_with_retry(lambda: channel.poll(handle, removals))
+    standing.note(
+        (index, of_verdict(verdict))
+        for index, verdict in verdicts.items()
+        if not isinstance(verdict, Acceptance)
+    )
+    end_where_barred(verdicts.values())
+    return deferral(verdicts.values())
+
 
 GIVEN_UP_IN_A_ROW = 3
 """So many calls given up with no success between them mean that the service is down."""
@@ -40,8 +162,8 @@ LAST_ANSWERS_SECONDS = 10.0
 
 
 def execute(
-    context: ExecutionContext, todos: Sequence[Todo], *, again: bool = False
-) -> tuple[Todo, ...]:
+    context: ExecutionContext, todos: Sequence[PendingDevice], *, again: bool = False
+) -> tuple[PendingDevice, ...]:
     """Remove every device that is ready, see accepted work through; the devices afterwards.
 
     A device whose answer never came is left in doubt: `settle` looks for it. Where the channel
@@ -49,7 +171,7 @@ def execute(
     part: accepted work and doubts had their turn.
     Raises the error that ended the run, after the answers in flight were recorded.
     """
-    standing = Standing(context, todos)
+    standing = DeviceStates(context, todos)
     execution = _Execution(context, todos, standing, again=again)
     workers = [
         threading.Thread(target=execution.work, name=f"removal-{number}", daemon=True)
@@ -65,7 +187,12 @@ class _Execution:
     """The workers of one `execute` and what they share."""
 
     def __init__(
-        self, context: ExecutionContext, todos: Sequence[Todo], standing: Standing, *, again: bool
+        self,
+        context: ExecutionContext,
+        todos: Sequence[PendingDevice],
+        standing: DeviceStates,
+        *,
+        again: bool,
     ) -> None:
         self._context = context
         self._standing = standing
@@ -81,7 +208,7 @@ class _Execution:
         self._given_up = 0
         self._ended_by: BaseException | None = None
 
-    def _workable(self, todo: Todo) -> bool:
+    def _workable(self, todo: PendingDevice) -> bool:
         """Whether this device takes part: in doubt only where the channel cannot look."""
         state = todo.history.state
         if self._again or state is State.READY:
@@ -127,11 +254,11 @@ class _Execution:
                 self._ended_by = error
         self._halt.set()
 
-    def _next_call(self) -> tuple[Todo, ...] | None:
+    def _next_call(self) -> tuple[PendingDevice, ...] | None:
         with self._lock:
             return None if self._halt.is_set() else next(self._queue, None)
 
-    def _carry_out(self, call: tuple[Todo, ...]) -> None:
+    def _carry_out(self, call: tuple[PendingDevice, ...]) -> None:
         """See one call through: until every device has an answer, or no attempt is left."""
         started, tries, renewed = self._line.clock(), 0, False
         first = True
@@ -152,11 +279,11 @@ class _Execution:
                     return
             elif isinstance(error, Unauthorized) and not renewed:
                 renewed = True
-                self._line.freshen(error)
+                self._line.refresh_token(error)
             elif not self._rest(call, error, tries, self._line.clock() - started):
                 return
 
-    def _open(self, call: tuple[Todo, ...], *, first: bool) -> tuple[Todo, ...]:
+    def _open(self, call: tuple[PendingDevice, ...], *, first: bool) -> tuple[PendingDevice, ...]:
         """The devices of the call that another attempt may carry, less a barred customer's."""
         waiting = self._repeatable(call, first=first)
         for todo in waiting:
@@ -164,14 +291,16 @@ class _Execution:
                 self._standing.note([(todo.index, (Kind.ANSWERED, answer_payload(answer)))])
         return tuple(todo for todo in waiting if (todo.customer or "") not in self._barred)
 
-    def _repeatable(self, call: Iterable[Todo], *, first: bool = False) -> tuple[Todo, ...]:
+    def _repeatable(
+        self, call: Iterable[PendingDevice], *, first: bool = False
+    ) -> tuple[PendingDevice, ...]:
         """The devices of the call that may take part in another attempt, or in the first one."""
         open_states = {State.READY, State.ACCEPTED} | ({State.BETWEEN} if first else set())
         if first or self._channel.repeats:
             open_states.add(State.DOUBT)
         return self._standing.among(call, *open_states)
 
-    def _attempt(self, call: tuple[Todo, ...]) -> ServiceError | None:
+    def _attempt(self, call: tuple[PendingDevice, ...]) -> ServiceError | None:
         """One call. An error that is returned is one after which another attempt may be made."""
         removals = self._intend(call)
         if not self._line.pace.acquire(self._halt):
@@ -192,7 +321,7 @@ class _Execution:
         end_where_barred(verdicts.values())
         return deferral(verdicts.values())
 
-    def _intend(self, call: tuple[Todo, ...]) -> tuple[Removal, ...]:
+    def _intend(self, call: tuple[PendingDevice, ...]) -> tuple[Removal, ...]:
         """Make the intent to remove durable, before anything leaves."""
         request_id, correlation_id = self._context.new_id(), self._context.new_id()
         removals = tuple(
@@ -214,7 +343,9 @@ class _Execution:
             if isinstance(verdict, Answer) and verdict.bars_customer:
                 self._barred[one.customer or ""] = verdict
 
-    def _rest(self, call: Iterable[Todo], error: ServiceError, tries: int, elapsed: float) -> bool:
+    def _rest(
+        self, call: Iterable[PendingDevice], error: ServiceError, tries: int, elapsed: float
+    ) -> bool:
         """Sleep before the next attempt; False when this call is given up.
 
         Raises `error` when the run must not go on: a refused token, a pause beyond our patience,

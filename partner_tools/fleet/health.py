@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from partner_tools.engine.governor import Snapshot
+from partner_tools.engine.rate_limiter import Snapshot
 from partner_tools.errors import InputError
 from partner_tools.fleet.queue import message_of
 

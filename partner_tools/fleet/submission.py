@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from partner_tools.approval import refuse_without_plan
 from partner_tools.errors import GuardError, InputError
 from partner_tools.fleet.queue import Job, enqueue
 from partner_tools.fleet.tables import bring_up_to_date, grant
@@ -14,6 +13,7 @@ from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import Batch, ChannelName, RunState
 from partner_tools.runs.context import RunOptions
 from partner_tools.runs.run import run_start, with_hashes_read
+from partner_tools.signing import refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.batches import ByName
 from partner_tools.workspace.environment import actor, new_run, now

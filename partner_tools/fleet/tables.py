@@ -9,7 +9,7 @@ import psycopg
 from procrastinate.schema import SchemaManager
 
 from partner_tools.errors import LedgerError
-from partner_tools.ledger.roles import AUDITOR, SUBMIT, WORKER, statements
+from partner_tools.ledger.postgresql import AUDITOR, SUBMIT, WORKER, statements
 
 _LOCK = 0x7061_7274_6E65_7273
 _APPLIED = "SELECT max(migration) FROM fleet_queue_version"

@@ -17,7 +17,7 @@ from partner_tools.fleet.slices import Next, NextSlice, carry_on
 from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import ChannelName, RunId
 from partner_tools.runs.run import Steps
-from partner_tools.sharing import Party
+from partner_tools.shared_pacing import Party
 
 LOOKS_PER_SWEEP = 12
 """The ledger is asked for runs without a job each time that so many looks at the queue passed."""

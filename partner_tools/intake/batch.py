@@ -125,7 +125,7 @@ def validation_document(problems: Iterable[Problem], devices: int) -> dict[str, 
 
 
 def _batch(source: Source, metadata: BatchMetadata, rows: Iterable[Row]) -> Batch:
-    from partner_tools.canonical import digest_of_bytes
+    from partner_tools.json_forms import digest_of_bytes
 
     digest = digest_of_bytes(source.content or b"")
     return Batch(

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from partner_tools.homoglyphs import as_latin
 from partner_tools.intake import rules
 from partner_tools.intake.rules import Finding, finding, shown
-from partner_tools.lookalikes import as_latin
 from partner_tools.model import ChannelName
 
 SPELLINGS: Mapping[str, tuple[str, ...]] = {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 import difflib
 from collections.abc import Mapping
 
-from partner_tools.foreign import shown_plainly
+from partner_tools.strict_json import shown_plainly
 
 _SUFFIX = ".schema.json"
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -47,7 +47,7 @@ class Violation:
 
     def place(self, separator: str) -> str:
         """Where that is, in printable text: names of properties are foreign. Empty: the whole."""
-        from partner_tools.foreign import shown_plainly
+        from partner_tools.strict_json import shown_plainly
 
         steps = (shown_plainly(str(step)).replace("\n", r"\n") for step in self.path)
         return separator.join(steps)

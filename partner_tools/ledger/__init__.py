@@ -2,10 +2,10 @@
 
 from partner_tools.ledger.codec import hash_digest
 from partner_tools.ledger.database import sqlite_url
-from partner_tools.ledger.kit import delete_kit, read_kit, write_kit
 from partner_tools.ledger.records import (
+    RANDOM_BYTES,
     DeviceTrace,
-    Finding,
+    IntegrityFinding,
     RememberedRate,
     RunDevice,
     RunHead,
@@ -13,14 +13,16 @@ from partner_tools.ledger.records import (
     RunStart,
     StoredEvent,
     UnknownRunError,
+    is_run_id,
+    new_run_id,
 )
-from partner_tools.ledger.run_id import RANDOM_BYTES, is_run_id, new_run_id
+from partner_tools.ledger.restore_kit import delete_kit, read_kit, write_kit
 from partner_tools.ledger.store import Ledger
 
 __all__ = [
     "RANDOM_BYTES",
     "DeviceTrace",
-    "Finding",
+    "IntegrityFinding",
     "Ledger",
     "RememberedRate",
     "RunDevice",

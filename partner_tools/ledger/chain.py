@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from partner_tools.canonical import digest_of_bytes
+from partner_tools.json_forms import digest_of_bytes
 from partner_tools.ledger.records import RunHead
 
 GENESIS = f"sha256:{'0' * 64}"

@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from partner_tools.canonical import digest_of_bytes
 from partner_tools.events import Event, History, Kind, State
 from partner_tools.json_forms import (
+    digest_of_bytes,
     found_document,
     identity_document,
     read_found,
@@ -23,6 +23,7 @@ from partner_tools.json_forms import (
     stated,
     target_document,
 )
+from partner_tools.ledger import chain, codec
 from partner_tools.ledger.records import (
     RunDevice,
     RunHead,
@@ -279,3 +280,28 @@ def _identity_json(identity: Identity) -> dict[str, Any]:
     if identity.hardware_hash:
         named["hardwareHashDigest"] = hash_digest(identity.hardware_hash)
     return named
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEvent:
+    """An event with its texts, made before the turn to write comes."""
+
+    event: Event
+    at: str
+    text: str
+    digest: str
+
+
+def pending_event(event: Event) -> PendingEvent:
+    """Make an event ready to be stored.
+
+    Raises ValueError or TypeError for a moment without a time zone or a payload that is not JSON.
+    """
+    at = codec.moment_text(event.at)
+    text = codec.json_text(event.payload)
+    if '"hardwareHash"' in text:
+        event = replace(event, payload=codec.without_hashes(event.payload))
+        text = codec.json_text(event.payload)
+    if event.at.tzinfo is not UTC:
+        event = replace(event, at=event.at.astimezone(UTC))
+    return PendingEvent(event, at, text, chain.payload_digest(text))

@@ -13,18 +13,18 @@ from sqlalchemy import RowMapping, select
 
 from partner_tools.errors import LedgerError
 from partner_tools.events import Event, Kind, State
-from partner_tools.ledger import chain, codec, reading, roles
-from partner_tools.ledger.append import Appender
-from partner_tools.ledger.creation import append_all, insert_run, store_plan
+from partner_tools.ledger import chain, codec
+from partner_tools.ledger import postgresql as roles
+from partner_tools.ledger import queries as reading
+from partner_tools.ledger.append import Appender, Writer, append_all, insert_run, store_plan
+from partner_tools.ledger.codec import PendingEvent, pending_event
 from partner_tools.ledger.database import Database, connect, in_unicode, insert_new, take_turns
-from partner_tools.ledger.draft import Draft, make_draft
-from partner_tools.ledger.exchange import exchange
-from partner_tools.ledger.export import exported_events
-from partner_tools.ledger.hold import hold_run, run_is_held
-from partner_tools.ledger.purge import purge_runs
+from partner_tools.ledger.integrity import find_edits
+from partner_tools.ledger.maintenance import copy_tables, exported_events, purge_runs
+from partner_tools.ledger.postgresql import exchange
 from partner_tools.ledger.records import (
     DeviceTrace,
-    Finding,
+    IntegrityFinding,
     RememberedRate,
     RunDevice,
     RunHead,
@@ -32,11 +32,9 @@ from partner_tools.ledger.records import (
     RunStart,
     StoredEvent,
 )
+from partner_tools.ledger.run_lock import hold_run, run_is_held
 from partner_tools.ledger.tables import plans, rates
-from partner_tools.ledger.transfer import copy_tables
-from partner_tools.ledger.verify import find_edits
 from partner_tools.ledger.version import MIGRATIONS, newest_version, read_version, require_tables
-from partner_tools.ledger.writer import Writer
 from partner_tools.model import ChannelName, Customer, Device, Outcome, RunId, RunState, TenantId
 
 T = TypeVar("T")
@@ -192,7 +190,7 @@ class Ledger:
         Raises LedgerError where the commit failed, from then on for every call of this object.
         """
         if events:
-            self._writer.write([make_draft(event) for event in events])
+            self._writer.write([pending_event(event) for event in events])
 
     def remember_rate(
         self, service: str, scope: str, per_second: float, at: datetime, *, refused: bool = True
@@ -383,7 +381,7 @@ class Ledger:
 
     def verify(
         self, expected_head: str | None = None, heads: Iterable[RunHead] = ()
-    ) -> list[Finding]:
+    ) -> list[IntegrityFinding]:
         """Everything in the ledger that is not as it was written; nothing is changed.
 
         `expected_head` is what `head` gave when nothing was recorded since; `heads` are what
@@ -418,7 +416,7 @@ class Ledger:
         """
         return exported_events(self._database, run=run, customer=customer, since=since, until=until)
 
-    def _commit(self, calls: Sequence[Sequence[Draft]]) -> Sequence[Exception | None]:
+    def _commit(self, calls: Sequence[Sequence[PendingEvent]]) -> Sequence[Exception | None]:
         with self._database.write() as connection:
             return self._appender.append(connection, calls)
 

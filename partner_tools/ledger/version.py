@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, column, inspect, select, table
 
 from partner_tools.errors import LedgerError
-from partner_tools.ledger.failures import incomplete
+from partner_tools.ledger.database import incomplete
 from partner_tools.ledger.tables import VERSION_TABLE, metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"

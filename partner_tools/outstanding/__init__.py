@@ -9,10 +9,20 @@ decision table in `docs/reference/decision-table.md`, which is the table of the 
 from __future__ import annotations
 
 from partner_tools.model import Outcome
-from partner_tools.outstanding.evidence import evidence_from, probe_from
-from partner_tools.outstanding.nouns import (
+from partner_tools.outstanding.decision import (
+    ENTRA_DELETES,
+    HOMES,
+    RULES,
+    STEP_ORDER,
+    nothing_to_do,
+    ordered,
+    planes,
+)
+from partner_tools.outstanding.evidence import ALL_ZERO, Case, evidence_from, probe_from
+from partner_tools.outstanding.types import (
     Decision,
     DeviceFacts,
+    EvidenceSource,
     Flag,
     Found,
     JoinType,
@@ -21,21 +31,11 @@ from partner_tools.outstanding.nouns import (
     Plane,
     PlaneStatus,
     Probe,
-    Result,
-    Source,
+    ProbeResult,
     Status,
     Step,
     StepId,
     Subject,
-)
-from partner_tools.outstanding.planes import nothing_to_do, planes
-from partner_tools.outstanding.sight import ALL_ZERO, Case
-from partner_tools.outstanding.steps import (
-    ENTRA_DELETES,
-    HOMES,
-    RULES,
-    STEP_ORDER,
-    ordered,
 )
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "STEP_ORDER",
     "Decision",
     "DeviceFacts",
+    "EvidenceSource",
     "Flag",
     "Found",
     "JoinType",
@@ -53,8 +54,7 @@ __all__ = [
     "Plane",
     "PlaneStatus",
     "Probe",
-    "Result",
-    "Source",
+    "ProbeResult",
     "Status",
     "Step",
     "StepId",

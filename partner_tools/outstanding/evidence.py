@@ -3,7 +3,7 @@
 What the `observed` event of the ledger holds, as `probe_from` reads and `evidence_from` writes it:
 
 - `plane`: a `Plane`; `subject`: a `Subject` (left out: `device`)
-- `source`: a `Source` (left out or unknown: `channel`, which proves least)
+- `source`: a `EvidenceSource` (left out or unknown: `channel`, which proves least)
 - `status`: `outstanding` (the probe found it), `clear` (it ran and found nothing) or
   `not-verified` (it failed)
 - `ids`, `attributes`: of the one object that was found, named as Microsoft Graph names them;
@@ -14,23 +14,27 @@ What the `observed` event of the ledger holds, as `probe_from` reads and `eviden
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from partner_tools.outstanding.nouns import (
+from partner_tools.model import GONE, Outcome
+from partner_tools.outstanding.types import (
     STATUSES,
+    DeviceFacts,
+    EvidenceSource,
     Found,
+    JoinType,
     Plane,
     Probe,
-    Result,
-    Source,
+    ProbeResult,
     Status,
     Subject,
 )
 
-_SOURCES = {source.value: source for source in Source}
-_RESULTS = {Status.CLEAR.value: Result.ABSENT, Status.OUTSTANDING.value: Result.FOUND}
+_SOURCES = {source.value: source for source in EvidenceSource}
+_RESULTS = {Status.CLEAR.value: ProbeResult.ABSENT, Status.OUTSTANDING.value: ProbeResult.FOUND}
 
 
 def probe_from(evidence: Mapping[str, Any]) -> Probe:
@@ -40,9 +44,9 @@ def probe_from(evidence: Mapping[str, Any]) -> Probe:
     """
     return Probe(
         plane=Plane(evidence["plane"]),
-        result=_RESULTS.get(str(evidence.get("status")), Result.FAILED),
+        result=_RESULTS.get(str(evidence.get("status")), ProbeResult.FAILED),
         observed_at=datetime.fromisoformat(evidence["observedAt"]),
-        source=_SOURCES.get(str(evidence.get("source")), Source.CHANNEL),
+        source=_SOURCES.get(str(evidence.get("source")), EvidenceSource.CHANNEL),
         subject=Subject(evidence.get("subject", Subject.DEVICE)),
         found=tuple(_found_in(evidence)),
         error=evidence.get("error"),
@@ -73,3 +77,216 @@ def _found_in(evidence: Mapping[str, Any]) -> Iterator[Found]:
     single = [evidence] if "ids" in evidence or "attributes" in evidence else []
     for one in evidence.get("found", single):
         yield Found(ids=one.get("ids", {}), attributes=one.get("attributes", {}))
+
+
+ALL_ZERO = "00000000-0000-0000-0000-000000000000"
+"""Graph's way to say "no such id", next to null and the empty text."""
+
+PLACEHOLDER_SERIALS = frozenset(
+    {"", "0", "none", "default string", "system serial number", "to be filled by o.e.m."}
+)
+
+_JOINS = {
+    "azuread": JoinType.ENTRA_JOINED,
+    "serverad": JoinType.HYBRID_JOINED,
+    "workplace": JoinType.REGISTERED,
+    "azureadjoined": JoinType.ENTRA_JOINED,
+    "hybridazureadjoined": JoinType.HYBRID_JOINED,
+    "azureadregistered": JoinType.REGISTERED,
+}
+"""`trustType` of the directory and `joinType` of Intune; their case varies in the wild."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceSummary:
+    """One plane as the newest usable evidence shows it. `present` None means: nobody knows."""
+
+    present: bool | None = None
+    probe: Probe | None = None
+    older: Probe | None = None
+    """What was seen before the newest probe failed, or longer ago than it can be relied on."""
+
+    @property
+    def seen(self) -> tuple[Found, ...]:
+        """The objects that are known, newest first; of the older probe where the newest failed."""
+        shown = [probe.found for probe in (self.probe, self.older) if probe and probe.found]
+        return shown[0] if shown else ()
+
+    def values(self, name: str) -> frozenset[str]:
+        """What the objects there say of one attribute, in lower case; only while present."""
+        return frozenset(text(one, name) for one in self.seen if self.present) - {""}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """The facts with every plane sighted."""
+
+    facts: DeviceFacts
+    autopilot: EvidenceSummary
+    intune: EvidenceSummary
+    entra: EvidenceSummary
+    directory: EvidenceSummary
+    configuration_manager: EvidenceSummary
+    keys: EvidenceSummary
+    join_type: JoinType
+    ambiguous: bool
+
+    @classmethod
+    def of(cls, facts: DeviceFacts) -> Case:
+        """Sight every plane."""
+        autopilot, intune = _sight_autopilot(facts), summarize(facts, Plane.INTUNE)
+        entra = summarize(facts, Plane.ENTRA)
+        return cls(
+            facts=facts,
+            autopilot=autopilot,
+            intune=intune,
+            entra=entra,
+            directory=summarize(facts, Plane.ACTIVE_DIRECTORY),
+            configuration_manager=summarize(facts, Plane.CONFIGURATION_MANAGER),
+            keys=_sight_keys(facts),
+            join_type=_join_type(intune, entra),
+            ambiguous=is_ambiguous(facts, autopilot, intune),
+        )
+
+    @property
+    def done_before_entra(self) -> bool:
+        """Whether Autopilot and Intune are both proved clear, of one unmistakable device."""
+        return (
+            self.autopilot.present is False and self.intune.present is False and not self.ambiguous
+        )
+
+    @property
+    def removed(self) -> bool:
+        """Whether the channel has nothing left to do."""
+        return self.facts.outcome in GONE
+
+    def found(self, subject: Subject, plane: Plane) -> bool:
+        """Whether the newest probe of a side question found something."""
+        return summarize(self.facts, plane, subject).present is True
+
+
+def probes(facts: DeviceFacts, plane: Plane, subject: Subject = Subject.DEVICE) -> list[Probe]:
+    """The probes of one question, oldest first."""
+    chosen = [probe for probe in facts.probes if probe.plane is plane and probe.subject is subject]
+    return sorted(chosen, key=lambda probe: probe.observed_at)
+
+
+def summarize(
+    facts: DeviceFacts, plane: Plane, subject: Subject = Subject.DEVICE
+) -> EvidenceSummary:
+    """What the evidence says of one question."""
+    return _newest(facts, probes(facts, plane, subject))
+
+
+def _newest(facts: DeviceFacts, looks: Sequence[Probe]) -> EvidenceSummary:
+    """The newest probe decides; where it failed, or `clear` is too old, nobody knows."""
+    if not looks:
+        return EvidenceSummary()
+    newest = looks[-1]
+    ran = [probe for probe in looks[:-1] if probe.result is not ProbeResult.FAILED]
+    older = ran[-1] if ran else None
+    match newest.result:
+        case ProbeResult.FAILED:
+            return EvidenceSummary(probe=newest, older=older)
+        case ProbeResult.FOUND:
+            return EvidenceSummary(present=True, probe=newest)
+        case ProbeResult.ABSENT:
+            lapsed = facts.at - newest.observed_at > facts.patience.evidence
+            return (
+                EvidenceSummary(older=newest)
+                if lapsed
+                else EvidenceSummary(present=False, probe=newest)
+            )
+
+
+def _sight_autopilot(facts: DeviceFacts) -> EvidenceSummary:
+    """Graph sees every registration of the tenant, a channel only the partner's own.
+
+    So a channel's silence proves something only of what it removed itself, and never outweighs
+    Graph; what either saw before the removal proves nothing any more, but keeps its ids.
+    """
+    looks = probes(facts, Plane.AUTOPILOT)
+    after = [probe for probe in looks if not _before_removal(facts, probe)]
+    graph = _newest(facts, [probe for probe in after if probe.source is EvidenceSource.GRAPH])
+    channel = _newest(facts, [probe for probe in after if probe.source is not EvidenceSource.GRAPH])
+    chosen = _stronger(graph, channel, removed=facts.outcome in GONE)
+    before = [probe for probe in looks if _before_removal(facts, probe) and probe.found]
+    if before and not chosen.seen:
+        return EvidenceSummary(present=chosen.present, probe=chosen.probe, older=before[-1])
+    return chosen
+
+
+def _stronger(
+    graph: EvidenceSummary, channel: EvidenceSummary, *, removed: bool
+) -> EvidenceSummary:
+    if graph.probe is None:
+        return EvidenceSummary() if channel.present is False and not removed else channel
+    newer = channel.probe is not None and channel.probe.observed_at > graph.probe.observed_at
+    if graph.present is False and newer and channel.present is not False:
+        return channel
+    return graph
+
+
+def _before_removal(facts: DeviceFacts, probe: Probe) -> bool:
+    return (
+        facts.outcome in GONE
+        and facts.removed_at is not None
+        and probe.observed_at < facts.removed_at
+    )
+
+
+def _sight_keys(facts: DeviceFacts) -> EvidenceSummary:
+    """Recovery keys and local passwords as one question: either is reason enough to save them."""
+    subjects = (Subject.RECOVERY_KEYS, Subject.LOCAL_PASSWORD)
+    sights = [summarize(facts, Plane.ENTRA, subject) for subject in subjects]
+    by_presence = {one.present: one for one in reversed(sights)}
+    return by_presence.get(True) or by_presence.get(None) or sights[0]
+
+
+def _join_type(intune: EvidenceSummary, entra: EvidenceSummary) -> JoinType:
+    """The strongest claim of any object: a hybrid device has a pre-created one beside its own."""
+    claims = {_JOINS.get(text(one, "trustType")) for one in entra.seen if not _pre_created(one)}
+    claims |= {_JOINS.get(text(one, "joinType")) for one in intune.seen}
+    for join in (JoinType.HYBRID_JOINED, JoinType.ENTRA_JOINED, JoinType.REGISTERED):
+        if join in claims:
+            return join
+    looked = intune.present is False and entra.present is not None
+    return JoinType.NONE if looked else JoinType.UNKNOWN
+
+
+def _pre_created(found: Found) -> bool:
+    """Whether registration made this object and no device ever joined with it."""
+    trust = text(found, "trustType")
+    never_joined = "registrationDateTime" in found.attributes and not text(
+        found, "registrationDateTime"
+    )
+    return not trust or (trust == "azuread" and never_joined)
+
+
+def is_ambiguous(facts: DeviceFacts, *sights: EvidenceSummary) -> bool:
+    if facts.outcome is Outcome.AMBIGUOUS:
+        return True
+    serial = facts.serial_number
+    if serial is not None and serial.strip().casefold() in PLACEHOLDER_SERIALS:
+        return True
+    return any(one.present and _several_or_other(one.seen, serial) for one in sights)
+
+
+def _several_or_other(found: Sequence[Found], serial: str | None) -> bool:
+    named = {str(one.attributes["serialNumber"]).strip() for one in found if _has_serial(one)}
+    return len(found) > 1 or (serial is not None and bool(named - {serial.strip()}))
+
+
+def _has_serial(found: Found) -> bool:
+    return bool(found.attributes.get("serialNumber"))
+
+
+def text(found: Found, name: str) -> str:
+    """An attribute in lower case; empty where the service has none or says so by zeros."""
+    value = found.attributes.get(name)
+    return "" if value is None or value == ALL_ZERO else str(value).strip().casefold()
+
+
+def is_true(found: Found, name: str) -> bool:
+    """Whether an attribute is literally true."""
+    return found.attributes.get(name) is True

@@ -15,8 +15,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from partner_tools.outstanding.nouns import Found, Plane, Probe, Result, Source, Subject
-from partner_tools.outstanding.sight import ALL_ZERO
+from partner_tools.outstanding.evidence import ALL_ZERO
+from partner_tools.outstanding.types import (
+    EvidenceSource,
+    Found,
+    Plane,
+    Probe,
+    ProbeResult,
+    Subject,
+)
 
 BATCH = 20
 """Questions that one request can carry
@@ -84,7 +91,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class SearchAnswer:
     """What came back: rows, or why none did."""
 
     rows: tuple[Found, ...] = ()
@@ -93,7 +100,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sought:
+class SearchTarget:
     """One device, and every id by which its records are known so far, in lower case."""
 
     index: int
@@ -102,7 +109,7 @@ class Sought:
     managed_ids: frozenset[str] = frozenset()
     device_ids: frozenset[str] = frozenset()
 
-    def linked(self, collection: Collection, rows: Iterable[Found]) -> Sought:
+    def linked(self, collection: Collection, rows: Iterable[Found]) -> SearchTarget:
         """The same device with the ids that its rows in a collection bring."""
         more: dict[str, set[str]] = {}
         for row in rows:
@@ -126,12 +133,12 @@ _LINKS: Mapping[Collection, Mapping[str, str]] = {
 _COLLECTIONS = {place: collection for collection, place in ANSWERS.items()}
 
 
-def sought(index: int, serial: str | None, evidence: Iterable[Probe]) -> Sought:
+def search_target(index: int, serial: str | None, evidence: Iterable[Probe]) -> SearchTarget:
     """A device with what earlier evidence knows: after its removal that is the only link."""
-    device = Sought(index=index, serial=(serial or "").strip() or None)
+    device = SearchTarget(index=index, serial=(serial or "").strip() or None)
     for probe in evidence:
         collection = _COLLECTIONS.get((probe.plane, probe.subject))
-        if collection is not None and probe.source is Source.GRAPH:
+        if collection is not None and probe.source is EvidenceSource.GRAPH:
             device = device.linked(collection, probe.found)
     return device
 
@@ -142,7 +149,7 @@ def real_id(value: object) -> str | None:
     return None if text in {"", ALL_ZERO} else text
 
 
-def questions(collection: Collection, device: Sought) -> tuple[Question, ...]:
+def questions(collection: Collection, device: SearchTarget) -> tuple[Question, ...]:
     """Everything to ask of a collection about one device. Never an empty value."""
     asked = {
         Collection.AUTOPILOT: [
@@ -170,7 +177,7 @@ def _each(by: By, values: Iterable[str]) -> list[tuple[By, str]]:
     return [(by, value) for value in sorted(values) if value]
 
 
-def _serials(device: Sought, *, blanks: bool) -> set[str]:
+def _serials(device: SearchTarget, *, blanks: bool) -> set[str]:
     """The serial number; for Intune, which drops them, also the one without its blanks."""
     if device.serial is None:
         return set()
@@ -188,7 +195,7 @@ class Approach:
     pages: int | None
 
 
-def approach(collection: Collection, devices: Sequence[Sought]) -> Approach:
+def approach(collection: Collection, devices: Sequence[SearchTarget]) -> Approach:
     """The cheapest way to look for all the devices.
 
     How long a list is shows only while it is read. So reading may cost what `ALLOWED` leaves
@@ -236,14 +243,14 @@ def _folded(serial: object) -> str:
 
 def answers_from_list(
     asked: Iterable[Question], rows: Iterable[Found], request_id: str | None
-) -> dict[Question, Answer]:
+) -> dict[Question, SearchAnswer]:
     """What a collection that was read completely answers to each question."""
     indexed: dict[tuple[By, str], list[Found]] = {}
     for row in rows:
         for key in keys(row):
             indexed.setdefault(key, []).append(row)
     return {
-        question: Answer(
+        question: SearchAnswer(
             rows=tuple(indexed.get((question.by, question.value), ())), request_id=request_id
         )
         for question in asked
@@ -251,7 +258,10 @@ def answers_from_list(
 
 
 def conclude(
-    collection: Collection, device: Sought, answers: Mapping[Question, Answer], at: datetime
+    collection: Collection,
+    device: SearchTarget,
+    answers: Mapping[Question, SearchAnswer],
+    at: datetime,
 ) -> Probe | None:
     """What the answers say of one device; None where a collection has nothing to be asked for.
 
@@ -265,22 +275,22 @@ def conclude(
     error = next((answer.error for answer in told if answer.error), None) or _gap(collection, asked)
     if not asked and error is None:
         return None
-    result = Result.FOUND if rows else Result.FAILED if error else Result.ABSENT
+    result = ProbeResult.FOUND if rows else ProbeResult.FAILED if error else ProbeResult.ABSENT
     return Probe(
         plane=plane,
         subject=subject,
         result=result,
         observed_at=at,
         found=rows,
-        error=error if result is Result.FAILED else None,
+        error=error if result is ProbeResult.FAILED else None,
         request_id=next((answer.request_id for answer in told if answer.request_id), None),
     )
 
 
-_UNASKED = Answer(error="it was not asked")
+_UNASKED = SearchAnswer(error="it was not asked")
 
 
-def _matching(asked: Sequence[Question], told: Sequence[Answer]) -> tuple[Found, ...]:
+def _matching(asked: Sequence[Question], told: Sequence[SearchAnswer]) -> tuple[Found, ...]:
     """The rows that carry what they were asked for, each record once."""
     matching = {
         real_id(row.ids.get("id")): row

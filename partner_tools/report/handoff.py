@@ -18,13 +18,13 @@ from partner_tools.outstanding import (
     STEP_ORDER,
     Decision,
     DeviceFacts,
+    EvidenceSource,
     Flag,
     Found,
     Owner,
     Patience,
     Plane,
     PlaneStatus,
-    Source,
     Status,
     Step,
     StepId,
@@ -268,7 +268,9 @@ def _idle(planes: Json) -> bool:
 
 
 def _graph_answered(planes: Json) -> bool:
-    return any(it.get("source") == Source.GRAPH and "error" not in it for it in planes.values())
+    return any(
+        it.get("source") == EvidenceSource.GRAPH and "error" not in it for it in planes.values()
+    )
 
 
 def _verified(planes: Json) -> bool:

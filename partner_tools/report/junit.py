@@ -8,8 +8,8 @@ from typing import Any
 from unicodedata import category
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from partner_tools.files import write_private
 from partner_tools.model import GONE
-from partner_tools.private_file import write_private
 
 _FINE = frozenset(outcome.value for outcome in GONE)
 

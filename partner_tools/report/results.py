@@ -13,11 +13,11 @@ from typing import Any
 
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason, TenantId
 from partner_tools.outstanding import (
+    EvidenceSource,
     Found,
     Plane,
     Probe,
-    Result,
-    Source,
+    ProbeResult,
     Status,
     evidence_from,
 )
@@ -133,10 +133,10 @@ def _probes(planes: Json) -> Iterator[Probe]:
 
 
 _RESULTS = {
-    Status.OUTSTANDING.value: Result.FOUND,
-    Status.EXPECTED.value: Result.FOUND,
-    Status.CLEAR.value: Result.ABSENT,
-    Status.NOT_VERIFIED.value: Result.FAILED,
+    Status.OUTSTANDING.value: ProbeResult.FOUND,
+    Status.EXPECTED.value: ProbeResult.FOUND,
+    Status.CLEAR.value: ProbeResult.ABSENT,
+    Status.NOT_VERIFIED.value: ProbeResult.FAILED,
 }
 
 
@@ -155,8 +155,8 @@ def _of_plane(plane: Plane, standing: Json) -> Iterator[Probe]:
             result=outcome,
             observed_at=moment,
             source=_source(standing.get("source")),
-            found=found if outcome is Result.FOUND else (),
-            error=standing.get("error") if outcome is Result.FAILED else None,
+            found=found if outcome is ProbeResult.FOUND else (),
+            error=standing.get("error") if outcome is ProbeResult.FAILED else None,
             request_id=standing.get("requestId"),
         )
 
@@ -167,8 +167,12 @@ def _objects(standing: Json) -> Iterator[Found]:
         yield Found(ids=dict(one.get("ids", {})), attributes=dict(one.get("details", {})))
 
 
-def _source(name: str | None) -> Source:
-    return Source(name) if name in {one.value for one in Source} else Source.CHANNEL
+def _source(name: str | None) -> EvidenceSource:
+    return (
+        EvidenceSource(name)
+        if name in {one.value for one in EvidenceSource}
+        else EvidenceSource.CHANNEL
+    )
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from partner_tools.foreign import shown_plainly
-from partner_tools.private_file import writing
+from partner_tools.files import writing
 from partner_tools.report.checklist import write_checklist
 from partner_tools.report.handoff import Document
 from partner_tools.report.markdown import write_markdown
 from partner_tools.report.page import write_page
 from partner_tools.report.script import write_script
 from partner_tools.report.tables import write_csv, write_xlsx
+from partner_tools.strict_json import shown_plainly
 
 NAME_LIMIT = 80
 """Characters of a customer's name in a file name: Windows allows 260 for a whole path."""

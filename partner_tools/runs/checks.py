@@ -14,7 +14,7 @@ from partner_tools.events import State
 from partner_tools.guards import LIMIT, check, counted
 from partner_tools.ledger import RunDevice
 from partner_tools.model import Outcome, Plan, PlannedDevice
-from partner_tools.outstanding.risks import REFUSING, WORDS, Risk, risks
+from partner_tools.outstanding.decision import REFUSING, WORDS, Risk, risks
 from partner_tools.plan import held_back, is_held
 from partner_tools.runs.context import RunContext
 from partner_tools.runs.observation import TenantCheck, decision

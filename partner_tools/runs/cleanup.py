@@ -17,16 +17,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from partner_tools.canonical import digest, digest_of_bytes
 from partner_tools.clients.graph import ApprovalNeeded, Done
-from partner_tools.engine.allowance import Limit
 from partner_tools.engine.channel import Act
-from partner_tools.engine.context import Todo
-from partner_tools.engine.line import interruption
+from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.rate_limiter import FixedRate
+from partner_tools.engine.request_executor import interruption
 from partner_tools.errors import InputError, Rejected, ServiceError
 from partner_tools.events import Event, Kind, State
 from partner_tools.guards import check_number
-from partner_tools.json_forms import customer_document
+from partner_tools.json_forms import customer_document, digest, digest_of_bytes
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     Batch,
@@ -47,7 +46,12 @@ from partner_tools.outstanding import (
     decide,
     probe_from,
 )
-from partner_tools.outstanding.cleanup import Course, Move, Ruling, course
+from partner_tools.outstanding.cleanup_plan import (
+    CleanupAction,
+    CleanupPlan,
+    FinalOutcome,
+    plan_cleanup,
+)
 from partner_tools.report.handoff import HandoffDevice, facts_of
 from partner_tools.report.results import Received, read_received
 from partner_tools.runs.context import RunContext
@@ -56,7 +60,7 @@ from partner_tools.runs.run import ROUNDS, carry_through
 from partner_tools.runs.tenant import TenantReader
 from partner_tools.user_files import HANDOFF_BYTES, read_document
 
-WRITES: Final = Limit(requests=100, seconds=20.0)
+WRITES: Final = FixedRate(requests=100, seconds=20.0)
 """The smallest of the limits that Microsoft publishes for what is changed here: Intune's enrollment
 service, per app and tenant; that it counts for Autopilot identities is assumed
 (https://learn.microsoft.com/graph/throttling-limits, read 2026-11)."""
@@ -112,7 +116,7 @@ class CleanupOrder:
             for index, each in enumerate(self.received.devices)
         }
 
-    def course(self, device: RunDevice, at: datetime) -> Course:
+    def course(self, device: RunDevice, at: datetime) -> CleanupPlan:
         """What is still to be done with a device, by all evidence there is."""
         given = self.received.devices[device.index]
         seen = replace(
@@ -121,7 +125,7 @@ class CleanupOrder:
             flags=self._flags(given),
         )
         known: DeviceFacts = facts_of(seen, self.received.run, at, Patience())
-        return course(known, decide(known), device.history.passed)
+        return plan_cleanup(known, decide(known), device.history.passed)
 
     def updated(self, device: RunDevice) -> HandoffDevice:
         """A device of the handoff with what the cleanup saw and did."""
@@ -364,7 +368,7 @@ class CleanupSteps:
                 raise interruption()
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    def _due(self, courses: Mapping[int, Course]) -> dict[int, Move]:
+    def _due(self, courses: Mapping[int, CleanupPlan]) -> dict[int, CleanupAction]:
         return {
             index: course.due
             for index, course in courses.items()
@@ -373,11 +377,11 @@ class CleanupSteps:
             and self._tries[index, course.due.step] < ROUNDS
         }
 
-    def _take(self, due: Mapping[int, Move]) -> None:
+    def _take(self, due: Mapping[int, CleanupAction]) -> None:
         """Take one step of each device."""
         devices = {each.index: each for each in self._open_devices()}
         todos = [
-            Todo(
+            PendingDevice(
                 index=index,
                 identity=devices[index].device.identity,
                 customer=devices[index].history.customer,
@@ -418,7 +422,7 @@ class CleanupSteps:
             self._may_sync = False
             context.observer.notify(f"{refused}: {answer.words}")
 
-    def _look_and_decide(self, *, briefly: bool) -> dict[int, Course]:
+    def _look_and_decide(self, *, briefly: bool) -> dict[int, CleanupPlan]:
         """Look for the open devices, and settle each that is finished or refused; the others.
 
         What the tenant refuses to show is decided upon as not verified. Raises what only kept us
@@ -437,7 +441,7 @@ class CleanupSteps:
         self._conclude({index: one.ruling for index, one in courses.items() if one.ruling}, at)
         return {index: one for index, one in courses.items() if one.ruling is None}
 
-    def _give_up_contradictions(self, courses: Mapping[int, Course]) -> None:
+    def _give_up_contradictions(self, courses: Mapping[int, CleanupPlan]) -> None:
         """Refuse what the service did not take and still shows, at the end of all patience.
 
         Such a step has passed on the word that its record is gone, or going: this run never sends
@@ -458,7 +462,7 @@ class CleanupSteps:
         }
         self._conclude(dict.fromkeys(untaken, _STILL_THERE), self.context.now())
 
-    def _conclude(self, rulings: Mapping[int, Ruling], at: datetime) -> None:
+    def _conclude(self, rulings: Mapping[int, FinalOutcome], at: datetime) -> None:
         """Make the outcomes durable, then show them."""
         context = self.context
         context.record(
@@ -487,7 +491,7 @@ class CleanupSteps:
 
 
 _UNTAKEN = frozenset({400, 404})
-_STILL_THERE = Ruling(
+_STILL_THERE = FinalOutcome(
     outcome=Outcome.REFUSED,
     rule="still-there",
     detail="the service did not take the deletion, as if it were done already, and shows it still",
@@ -495,7 +499,7 @@ _STILL_THERE = Ruling(
 )
 
 
-def _in_words(awaited: Iterable[Move]) -> str:
+def _in_words(awaited: Iterable[CleanupAction]) -> str:
     counts = Counter(move.step in _SPREADING for move in awaited)
     told = []
     if counts[False]:
@@ -527,7 +531,7 @@ def accounts(
     return told
 
 
-def _steps_of(device: RunDevice, course: Course | None) -> Iterator[dict[str, Any]]:
+def _steps_of(device: RunDevice, course: CleanupPlan | None) -> Iterator[dict[str, Any]]:
     """What was done to which object of a device, and what is still to be done, in order."""
     history = device.history
     open_steps = [*course.awaited, *course.moves] if course else []

@@ -9,16 +9,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from partner_tools.approval import ApprovalRule
 from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.channel import Act, Channel
-from partner_tools.engine.context import Todo
-from partner_tools.engine.line import Line
+from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError, ServiceError
 from partner_tools.events import Event, History, Kind
 from partner_tools.guards import Limits
 from partner_tools.model import Plan, RunId
-from partner_tools.signatures import Signature, read_signatures, signature_entries
+from partner_tools.signing import ApprovalRule, Signature, read_signatures, signature_entries
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunDevice
@@ -162,7 +161,7 @@ class RunContext:
     options: RunOptions
     ledger: Ledger
     channel: Channel
-    line: Line
+    line: RequestExecutor
     guards: GuardSettings
     private_folder: Path
     now: Callable[[], datetime]
@@ -206,10 +205,10 @@ class RunContext:
             raise
 
 
-def todos(devices: Iterable[RunDevice]) -> tuple[Todo, ...]:
+def todos(devices: Iterable[RunDevice]) -> tuple[PendingDevice, ...]:
     """The devices of a run as the engine takes them; of a cleanup with the step that has left."""
     return tuple(
-        Todo(
+        PendingDevice(
             index=each.index,
             identity=each.device.identity,
             customer=each.history.customer,

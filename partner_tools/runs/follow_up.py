@@ -16,6 +16,7 @@ from typing import Any
 
 from partner_tools.errors import AuthError, Interrupted, LedgerError, PartnerToolsError
 from partner_tools.events import State
+from partner_tools.files import writing
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     PARTNER_CHANNELS,
@@ -27,11 +28,10 @@ from partner_tools.model import (
     TenantId,
 )
 from partner_tools.outstanding import Owner, Status, Step, StepId
-from partner_tools.private_file import writing
 from partner_tools.report.handoff import HOLD_RULE
 from partner_tools.report.mail import Reminder, email, name_of, subject, text
 from partner_tools.report.write import file_name, harmless
-from partner_tools.result import CANCELLED, DeviceResult, Stop, still_listed
+from partner_tools.result import CANCELLED, DeviceResult, StopReason, still_listed
 from partner_tools.runs.cleanup import accounts, stored_order
 from partner_tools.runs.known_customers import customers_of
 from partner_tools.runs.observation import decision
@@ -188,14 +188,14 @@ def read_result(ledger: Ledger, run: str, at: datetime) -> RunResult:
     )
 
 
-def _stop(ledger: Ledger, record: RunRecord) -> Stop | None:
+def _stop(ledger: Ledger, record: RunRecord) -> StopReason | None:
     """What stopped the run last; None where it continues, was never stopped, or that was purged."""
     if record.state is RunState.CANCELLED:
         return CANCELLED
     payload = ledger.last_stop(record.run) if record.state is RunState.STOPPED else {}
     if not payload.get("detail"):
         return None
-    return Stop(
+    return StopReason(
         detail=payload["detail"],
         remedy=payload.get("remedy") or None,
         rule=payload.get("rule") or "",

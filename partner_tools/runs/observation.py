@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Self
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.line import interruption
+from partner_tools.engine.request_executor import interruption
 from partner_tools.errors import AuthError, PartnerToolsError, Rejected, ServiceError
 from partner_tools.events import TRANSITIONS, Event, Kind, State
 from partner_tools.ledger import Ledger, RunDevice
@@ -22,7 +22,7 @@ from partner_tools.outstanding import (
     DeviceFacts,
     Plane,
     Probe,
-    Result,
+    ProbeResult,
     Status,
     StepId,
     decide,
@@ -30,7 +30,7 @@ from partner_tools.outstanding import (
     probe_from,
     search,
 )
-from partner_tools.outstanding.search import Sought
+from partner_tools.outstanding.search import SearchTarget
 from partner_tools.runs.context import OpenTenant, RunContext
 from partner_tools.runs.tenant import TenantReader, read_collection
 
@@ -69,9 +69,9 @@ def observe(
             seekers = round_.look(collection, seekers)
         if briefly:
             return round_.result()
-        round_.look(search.Collection.RECOVERY_KEYS, round_.without(Result.ABSENT, seekers))
-        round_.look(search.Collection.LOCAL_PASSWORDS, round_.without(Result.ABSENT, seekers))
-        round_.look(search.Collection.DELETED, round_.only(Result.ABSENT, seekers))
+        round_.look(search.Collection.RECOVERY_KEYS, round_.without(ProbeResult.ABSENT, seekers))
+        round_.look(search.Collection.LOCAL_PASSWORDS, round_.without(ProbeResult.ABSENT, seekers))
+        round_.look(search.Collection.DELETED, round_.only(ProbeResult.ABSENT, seekers))
         for collection in _LEFTOVERS:
             round_.look(collection, seekers)
     except ServiceError:
@@ -95,7 +95,9 @@ class _Round:
         self._probes: dict[int, list[Probe]] = {}
         self._failures: list[ServiceError] = []
 
-    def look(self, collection: search.Collection, seekers: Sequence[Sought]) -> list[Sought]:
+    def look(
+        self, collection: search.Collection, seekers: Sequence[SearchTarget]
+    ) -> list[SearchTarget]:
         """Look for all in one collection; they come back with the ids that it brought."""
         answers, failure = read_collection(
             self._reader.client, self._reader.line, collection, seekers
@@ -124,11 +126,11 @@ class _Round:
         for index, probe in new:
             self._probes.setdefault(index, []).append(probe)
 
-    def only(self, result: Result, seekers: Iterable[Sought]) -> list[Sought]:
+    def only(self, result: ProbeResult, seekers: Iterable[SearchTarget]) -> list[SearchTarget]:
         """Those whose directory object was looked for with this result."""
         return [each for each in seekers if self._in_directory(each) is result]
 
-    def without(self, result: Result, seekers: Iterable[Sought]) -> list[Sought]:
+    def without(self, result: ProbeResult, seekers: Iterable[SearchTarget]) -> list[SearchTarget]:
         """Those whose directory object was looked for with another result, or not at all."""
         return [each for each in seekers if self._in_directory(each) is not result]
 
@@ -137,7 +139,7 @@ class _Round:
         probes = {index: tuple(probes) for index, probes in self._probes.items()}
         return ObservationResult(probes=probes, failures=tuple(self._failures))
 
-    def _in_directory(self, device: Sought) -> Result | None:
+    def _in_directory(self, device: SearchTarget) -> ProbeResult | None:
         brought = self._probes.get(device.index, ())
         return next((one.result for one in brought if one.plane is Plane.ENTRA), None)
 
@@ -146,15 +148,15 @@ def _may_be_observed(device: RunDevice) -> bool:
     return (device.history.state, Kind.OBSERVED) in TRANSITIONS
 
 
-def _sought(device: RunDevice, earlier: Iterable[Probe]) -> Sought:
+def _sought(device: RunDevice, earlier: Iterable[Probe]) -> SearchTarget:
     listed = device.found.serial_number if device.found else None
     serial = device.device.identity.serial_number or listed
     known = (*earlier, *map(probe_from, device.history.evidence))
-    return search.sought(device.index, serial, known)
+    return search.search_target(device.index, serial, known)
 
 
 def _blind(
-    seekers: Iterable[Sought], error: Exception, at: datetime
+    seekers: Iterable[SearchTarget], error: Exception, at: datetime
 ) -> Iterator[tuple[int, Probe]]:
     """Evidence that nobody could look at all."""
     for each in seekers:
@@ -165,7 +167,7 @@ def _blind(
                 Probe(
                     plane=plane,
                     subject=subject,
-                    result=Result.FAILED,
+                    result=ProbeResult.FAILED,
                     observed_at=at,
                     error=str(error),
                 ),

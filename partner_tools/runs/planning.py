@@ -11,15 +11,14 @@ from typing import Any, Protocol
 
 from partner_tools.engine.channel import Removal
 from partner_tools.events import Event, Kind, State
-from partner_tools.foreign import shown_plainly
+from partner_tools.files import write_private
 from partner_tools.guards import counted
 from partner_tools.json_forms import customer_document, found_document, target_document
 from partner_tools.ledger import RunRecord, UnknownRunError, is_run_id, read_kit, write_kit
 from partner_tools.model import Device, Plan, PlannedDevice, RunId, Target
-from partner_tools.plan import Draft, counts
-from partner_tools.plan_file import plan_document, read_plan
-from partner_tools.private_file import write_private
+from partner_tools.plan import PlanProposal, counts, plan_document, read_plan
 from partner_tools.runs.context import RunContext
+from partner_tools.strict_json import shown_plainly
 
 
 class Planner(Protocol):
@@ -27,7 +26,7 @@ class Planner(Protocol):
 
     def draft(
         self, devices: Sequence[Device], *, default_customer: str | None, held: frozenset[str]
-    ) -> Draft:
+    ) -> PlanProposal:
         """Read what the service shows and plan every device, in its order."""
 
     def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:

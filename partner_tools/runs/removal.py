@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from partner_tools.engine.verify import verify
+from partner_tools.engine.settle import verify
 from partner_tools.events import State
 from partner_tools.guards import count_removals
 from partner_tools.model import GONE, Outcome, Plan

@@ -13,8 +13,14 @@ from datetime import datetime
 from pathlib import Path
 
 from partner_tools.channels.partner_center import barred
-from partner_tools.clients.partner_center import Job, JobDevice, JobId, JobStatus, PartnerCenter
-from partner_tools.engine.line import Line, interruption
+from partner_tools.clients.partner_center import (
+    JobDevice,
+    JobId,
+    JobStatus,
+    PartnerCenter,
+    ServiceJob,
+)
+from partner_tools.engine.request_executor import RequestExecutor, interruption
 from partner_tools.errors import Rejected, Unanswered, Unsent
 from partner_tools.events import Event, Kind
 from partner_tools.ledger import Ledger, RunDevice, hash_digest, read_kit
@@ -54,7 +60,7 @@ class RestoreContext:
     """What registering needs from outside. `now` is the wall clock in UTC."""
 
     client: PartnerCenter
-    line: Line
+    line: RequestExecutor
     ledger: Ledger
     now: Callable[[], datetime]
     new_id: Callable[[], str]
@@ -211,7 +217,7 @@ def _upload(
                 raise
         return send("create", context.client.create_batch)
 
-    return context.line.ask(attempt)
+    return context.line.call_with_retry(attempt)
 
 
 def _intend(context: RestoreContext, batch_id: str, group: tuple[Restorable, ...]) -> str:
@@ -220,12 +226,12 @@ def _intend(context: RestoreContext, batch_id: str, group: tuple[Restorable, ...
     return request_id
 
 
-def _await(context: RestoreContext, tenant: str, job_id: JobId) -> Job:
+def _await(context: RestoreContext, tenant: str, job_id: JobId) -> ServiceJob:
     """Ask until the upload is done, or our patience is: then whatever it is by then."""
     deadline = context.line.clock() + POLL_FOR_SECONDS
     pause = POLL_SECONDS / 10
     while True:
-        job = context.line.ask(lambda: context.client.job(tenant, job_id))
+        job = context.line.call_with_retry(lambda: context.client.job(tenant, job_id))
         if job.done or context.line.clock() > deadline:
             return job
         if context.line.stop.wait(pause):
@@ -233,7 +239,7 @@ def _await(context: RestoreContext, tenant: str, job_id: JobId) -> Job:
         pause = min(pause * 2, POLL_SECONDS)
 
 
-def _verdict(job: Job, said: JobDevice | None) -> tuple[bool, str]:
+def _verdict(job: ServiceJob, said: JobDevice | None) -> tuple[bool, str]:
     """What the service said of one device: a finished job says nothing of it."""
     if said is None:
         return False, f"the upload is {job.status} and does not mention this device"

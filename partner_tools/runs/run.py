@@ -13,9 +13,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from partner_tools.approval import check_approval
 from partner_tools.cancellation import LOOK_SECONDS, CancellationToken
-from partner_tools.engine.context import ExecutionContext, Todo
+from partner_tools.engine.context import ExecutionContext, PendingDevice
 from partner_tools.engine.execute import LAST_ANSWERS_SECONDS, execute
 from partner_tools.engine.settle import settle
 from partner_tools.errors import GuardError, InputError, Interrupted
@@ -23,6 +22,7 @@ from partner_tools.events import IN_DOUBT, Event, Kind, State
 from partner_tools.ledger import Ledger, RunRecord, RunStart
 from partner_tools.model import Batch, ChannelName, Plan, RunId, RunState
 from partner_tools.runs.context import RunContext, RunObserver, todos
+from partner_tools.signing import check_approval
 
 ROUNDS = 3
 """How often a device that was found still registered after a doubt is tried again in one run."""
@@ -66,7 +66,7 @@ def begin(context: RunContext, batch: Batch, actor: str | None) -> None:
 
     Raises InputError where the handoffs could not be written, before anything is stored.
     """
-    from partner_tools.private_file import require_folder
+    from partner_tools.files import require_folder
 
     if context.options.report is not None and not context.options.dry_run:
         require_folder(context.options.report)
@@ -117,7 +117,7 @@ def with_hashes_read(batch: Batch, channel: ChannelName) -> Batch:
     """
     if channel is not ChannelName.OEM_DIRECT:
         return batch
-    from partner_tools.channels.oem_draft import completed
+    from partner_tools.channels.oem_direct import completed
     from partner_tools.intake.hardware_hash import decode, derive
 
     devices = (completed(each, lambda text: derive(decode(text))) for each in batch.devices)
@@ -173,7 +173,9 @@ def prepare(steps: Steps, *, unattended: bool = False) -> Plan | None:
     return plan
 
 
-def carry_through(context: ExecutionContext, devices: Sequence[Todo]) -> tuple[Todo, ...]:
+def carry_through(
+    context: ExecutionContext, devices: Sequence[PendingDevice]
+) -> tuple[PendingDevice, ...]:
     """Bring devices to an outcome, as far as this run can; the devices afterwards.
 
     What an earlier process left in doubt is settled before anything is sent. Raises what ended

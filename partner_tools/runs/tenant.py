@@ -12,9 +12,9 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from partner_tools.clients.graph import Page
-from partner_tools.engine.allowance import Limit
-from partner_tools.engine.line import Line
+from partner_tools.clients.graph import GraphPage
+from partner_tools.engine.rate_limiter import FixedRate
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import (
     Rejected,
     ServiceError,
@@ -24,20 +24,20 @@ from partner_tools.errors import (
     Unreadable,
 )
 from partner_tools.events import Event
-from partner_tools.outstanding.nouns import Found
 from partner_tools.outstanding.search import (
     BATCH,
-    Answer,
     By,
     Collection,
     Question,
-    Sought,
+    SearchAnswer,
+    SearchTarget,
     answers_from_list,
     approach,
     is_stray,
 )
+from partner_tools.outstanding.types import Found
 
-LIMIT = Limit(requests=1000, seconds=20.0)
+LIMIT = FixedRate(requests=1000, seconds=20.0)
 """The smallest of the limits that Microsoft publishes for what is read here: Intune's enrollment
 service, per app and tenant. Each question of a batch counts
 (https://learn.microsoft.com/graph/throttling-limits, read 2026-11)."""
@@ -48,10 +48,10 @@ EMPTY_PAGES = 10
 class Reader(Protocol):
     """A tenant that can be read. `clients.graph.Graph` is one."""
 
-    def page(self, collection: Collection, link: str | None = None) -> Page:
+    def page(self, collection: Collection, link: str | None = None) -> GraphPage:
         """One page of a collection."""
 
-    def batch(self, questions: Sequence[Question]) -> Sequence[Page | ServiceError]:
+    def batch(self, questions: Sequence[Question]) -> Sequence[GraphPage | ServiceError]:
         """Answers to up to 20 questions, in their order."""
 
 
@@ -60,7 +60,7 @@ class TenantReader:
     """The way to one tenant. `record` makes events durable; `now` is the wall clock in UTC."""
 
     client: Reader
-    line: Line
+    line: RequestExecutor
     record: Callable[[Sequence[Event]], None]
     now: Callable[[], datetime]
 
@@ -68,7 +68,7 @@ class TenantReader:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tenant:
     client: Reader
-    line: Line
+    line: RequestExecutor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +77,12 @@ class _Listing:
     request_id: str | None
 
 
-Told = dict[Question, Page | ServiceError]
+Told = dict[Question, GraphPage | ServiceError]
 
 
 def read_collection(
-    client: Reader, line: Line, collection: Collection, seekers: Sequence[Sought]
-) -> tuple[dict[Question, Answer], ServiceError | None]:
+    client: Reader, line: RequestExecutor, collection: Collection, seekers: Sequence[SearchTarget]
+) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
     """The answers to every question about the devices, and what kept any from being answered.
 
     Raises AuthError where no token can be had, and Interrupted.
@@ -123,7 +123,7 @@ def _read_list(
     links: set[str | None] = {link}
     empty, read = 0, 0
     while True:
-        page = tenant.line.ask(partial(tenant.client.page, collection, link))
+        page = tenant.line.call_with_retry(partial(tenant.client.page, collection, link))
         new = {row.ids["id"]: row for row in page.rows if row.ids["id"] not in rows}
         rows |= new
         read, empty, link = read + 1, 0 if page.rows else empty + 1, page.link
@@ -147,7 +147,7 @@ def _circle(collection: Collection, request_id: str | None) -> Unreadable:
 
 def _ask_all(
     tenant: _Tenant, collection: Collection, questions: Sequence[Question]
-) -> tuple[dict[Question, Answer], ServiceError | None]:
+) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
     """Ask one by one, in batches; what the filters did not understand is read from the list."""
     told = _ask(tenant, questions)
     doubtful = [question for question, one in told.items() if _is_doubtful(question, one)]
@@ -164,14 +164,14 @@ def _ask_all(
     return answers | answers_from_list(doubtful, rows, request_id), failure
 
 
-def _is_doubtful(question: Question, told: Page | ServiceError) -> bool:
+def _is_doubtful(question: Question, told: GraphPage | ServiceError) -> bool:
     """Whether the service did not understand the question: it says so, or answers another."""
     if isinstance(told, ServiceError):
         return isinstance(told, Rejected) and told.status == 400 and question.by is not By.ID
     return any(is_stray(question, row) for row in told.rows)
 
 
-def _answer(tenant: _Tenant, question: Question, told: Page | ServiceError) -> Answer:
+def _answer(tenant: _Tenant, question: Question, told: GraphPage | ServiceError) -> SearchAnswer:
     if isinstance(told, ServiceError):
         return _failed(told)
     rows = told.rows
@@ -181,11 +181,11 @@ def _answer(tenant: _Tenant, question: Question, told: Page | ServiceError) -> A
         except ServiceError as error:
             return _failed(error)
         rows += rest.rows if rest else ()
-    return Answer(rows=rows, request_id=told.request_id)
+    return SearchAnswer(rows=rows, request_id=told.request_id)
 
 
-def _failed(error: ServiceError) -> Answer:
-    return Answer(error=error.message, request_id=error.request_id)
+def _failed(error: ServiceError) -> SearchAnswer:
+    return SearchAnswer(error=error.message, request_id=error.request_id)
 
 
 def _ask(tenant: _Tenant, questions: Sequence[Question]) -> Told:
@@ -215,9 +215,9 @@ def _ask_batch(tenant: _Tenant, questions: Sequence[Question]) -> tuple[Told, Se
             raise max(again, key=lambda error: error.retry_after or 0.0)
 
     try:
-        tenant.line.ask(attempt)
+        tenant.line.call_with_retry(attempt)
     except ServiceError as error:
-        answered = any(isinstance(one, Page) for one in told.values())
+        answered = any(isinstance(one, GraphPage) for one in told.values())
         return dict.fromkeys(questions, error) | told, None if answered else error
     refused = [one for one in told.values() if isinstance(one, Rejected) and one.status == 403]
     return told, refused[0] if len(refused) == len(questions) else None

@@ -9,10 +9,10 @@ from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
 
+from partner_tools.files import writing
 from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import PARTNER_CHANNELS, Outcome
 from partner_tools.outstanding import Status
-from partner_tools.private_file import writing
 from partner_tools.report.mail import name_of
 from partner_tools.report.summary import Left, SummaryFacts, write_summary
 from partner_tools.runs.follow_up import FollowUp, OpenDevice, follow_ups, open_devices

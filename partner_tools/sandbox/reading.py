@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from partner_tools.errors import InputError
-from partner_tools.foreign import ForeignError, read_json
 from partner_tools.intake.schema import checker, load_schema, unknown_properties
 from partner_tools.model import Problem, Severity
 from partner_tools.sandbox.faults import (
@@ -52,6 +51,7 @@ from partner_tools.sandbox.seed import (
     grow,
     populate,
 )
+from partner_tools.strict_json import InvalidTextError, read_json
 
 RANGES = frozenset({"autopilot_delete", "check_in"})
 """The quirks of Microsoft Graph that are drawn from a range."""
@@ -128,7 +128,7 @@ def _item(row: Object) -> ItemFault:
 def _read(path: Path, schema: str) -> Any:
     try:
         return read_json(path.read_bytes())
-    except (OSError, ForeignError) as error:
+    except (OSError, InvalidTextError) as error:
         raise InputError(
             f'cannot read "{path}": {error}',
             remedy=f"give a JSON file; `partner-tools schema {schema}` says what may stand in it",

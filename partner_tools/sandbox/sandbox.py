@@ -16,7 +16,7 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from partner_tools.clients.oem_profile import Auth, AuthMode, Profile
+from partner_tools.clients.oem.profile import Auth, AuthMode, Profile
 from partner_tools.sandbox.control import Control
 from partner_tools.sandbox.core import Core, Log
 from partner_tools.sandbox.faults import Faults, GraphQuirks

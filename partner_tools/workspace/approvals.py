@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from partner_tools.approval import ApprovalRule, Approver
 from partner_tools.config import Config
 from partner_tools.errors import GuardError, InputError
 from partner_tools.model import Plan
-from partner_tools.signatures import (
+from partner_tools.signing import (
+    ApprovalRule,
+    Approver,
     Purpose,
     Signature,
     read_signatures,
@@ -22,7 +23,7 @@ from partner_tools.workspace.batches import load_plan
 from partner_tools.workspace.environment import now
 
 if TYPE_CHECKING:
-    from partner_tools.ed25519 import SigningKey
+    from partner_tools.signing import SigningKey
 
 _REMEDY = "get the file from who signed once more, or delete it and have it signed again"
 
@@ -75,7 +76,7 @@ def add_signature(
     path: Path, purpose: Purpose, digest: str, key: SigningKey, account: str | None
 ) -> None:
     """Sign a digest, beside those who signed the same digest before; durable on return."""
-    from partner_tools.private_file import write_private
+    from partner_tools.files import write_private
 
     before = load_signatures(path, purpose)
     kept: tuple[Signature, ...] = ()
@@ -114,8 +115,8 @@ def make_signing_key(file: Path, passphrase: str) -> str:
 
     Raises InputError where a file is there already or cannot be written.
     """
-    from partner_tools.ed25519 import make_key
-    from partner_tools.private_file import write_private
+    from partner_tools.files import write_private
+    from partner_tools.signing import make_key
 
     refuse_existing_key(file)
     content, public = make_key(passphrase)
@@ -125,7 +126,7 @@ def make_signing_key(file: Path, passphrase: str) -> str:
 
 def open_signing_key(file: Path, passphrase: str) -> SigningKey:
     """The key of a file. Raises InputError where there is none or it does not open."""
-    from partner_tools.ed25519 import open_key
+    from partner_tools.signing import open_key
 
     return open_key(read_signing_key(file), passphrase)
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from partner_tools.canonical import digest_of_bytes
 from partner_tools.errors import InputError, LedgerError
-from partner_tools.foreign import ForeignError
-from partner_tools.signatures import Purpose, is_valid, read_signatures
+from partner_tools.json_forms import digest_of_bytes
+from partner_tools.signing import Purpose, is_valid, read_signatures
+from partner_tools.strict_json import InvalidTextError
 from partner_tools.user_files import EXPORT_BYTES, read_bytes
 from partner_tools.workspace.approvals import add_signature, load_signatures
 from partner_tools.workspace.environment import actor
 
 if TYPE_CHECKING:
-    from partner_tools.ed25519 import SigningKey
+    from partner_tools.signing import SigningKey
 
 FORMS = ("jsonl", "csv")
 COLUMNS = (
@@ -65,7 +65,7 @@ def lines_of(events: Iterable[Mapping[str, Any]], form: str) -> Iterator[str]:
 
 def write_export(events: Iterable[Mapping[str, Any]], form: str, file: Path) -> None:
     """Write an export, private to the user, whole or not at all; durable on return."""
-    from partner_tools.private_file import writing
+    from partner_tools.files import writing
 
     with writing(file) as stream:
         for line in lines_of(events, form):
@@ -93,7 +93,7 @@ def check_export(
     Whoever cuts lines off would take the signature away too: that is found where there has to be
     one. Raises InputError where there is nothing that could prove the file.
     """
-    from partner_tools.ledger.exported import check_exported
+    from partner_tools.ledger.maintenance import check_exported
 
     content = _read(file)
     document = load_signatures(signature_file(file), Purpose.EXPORT)
@@ -127,7 +127,7 @@ def check_export(
 def _read(file: Path) -> bytes:
     try:
         return read_bytes(file, EXPORT_BYTES)
-    except (OSError, ForeignError) as error:
+    except (OSError, InvalidTextError) as error:
         raise InputError(
             f"the export {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}",
             rule="export-unreadable",

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.errors import GuardError, InputError
-from partner_tools.foreign import read_shown_json
 from partner_tools.model import Batch, ChannelName, Device, Plan, Problem, Reason, Severity
+from partner_tools.strict_json import read_shown_json
 from partner_tools.user_files import PLAN_BYTES, read_document
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def load_plan(path: Path) -> tuple[Plan, dict[str, Any]]:
     Raises InputError for what is not a plan, GuardError where it does not match its digest.
     """
     from partner_tools.intake.schema import checker
-    from partner_tools.plan_file import read_plan
+    from partner_tools.plan import read_plan
 
     remedy = "name a file that `partner-tools plan -o` wrote"
     document = read_document(

@@ -14,8 +14,8 @@ from partner_tools.workspace.settings import ledger_url, load_config, open_ledge
 from partner_tools.workspace.wiring import Wiring
 
 if TYPE_CHECKING:
-    from partner_tools.clients.auth import TokenFacts
-    from partner_tools.clients.oem_profile import Auth
+    from partner_tools.clients.oauth import TokenFacts
+    from partner_tools.clients.oem.profile import Auth
     from partner_tools.config import Config
     from partner_tools.ledger import Ledger
 
@@ -96,7 +96,7 @@ def _examine_partner_center(
     config: Config, ledger: Ledger, customer: str | None, token: CancellationToken
 ) -> Iterator[Finding]:
     from partner_tools.channels.partner_center import PartnerCenterChannel
-    from partner_tools.clients.auth import describe_token
+    from partner_tools.clients.oauth import describe_token
     from partner_tools.workspace.environment import now
     from partner_tools.workspace.permissions import PARTNER_CENTER
     from partner_tools.workspace.sign_in import channel_tokens
@@ -107,13 +107,13 @@ def _examine_partner_center(
     yield from _examine_handed_in(config)
     wiring = Wiring(config=config, ledger=ledger, token=token)
     with wiring.open_partner_center(token) as (client, line, _):
-        page = line.ask(client.customers)
+        page = line.call_with_retry(client.customers)
         yield _ok("Partner Center", f"answers, and shows {len(page.items)} customers or more")
         named = customer or config.text("customer")
         if named is not None:
             channel = PartnerCenterChannel(client=client, line=line, now=now)
             found = channel.customer(named)
-            batches = len(line.ask(lambda: client.batches(found.tenant_id)).items)
+            batches = len(line.call_with_retry(lambda: client.batches(found.tenant_id)).items)
             many = f"{batches} batch" if batches == 1 else f"{batches} batches"
             yield _ok("customer", f"{found.domain or found.tenant_id}, {many}")
             yield from _examine_graph(config, found)
@@ -121,7 +121,7 @@ def _examine_partner_center(
 
 def _examine_handed_in(config: Config) -> Iterator[Finding]:
     """What the environment's token for the customer's tenant allows."""
-    from partner_tools.clients.auth import describe_token
+    from partner_tools.clients.oauth import describe_token
     from partner_tools.workspace.permissions import GRAPH_READ
     from partner_tools.workspace.sign_in import GRAPH_HANDED_IN
 
@@ -131,7 +131,7 @@ def _examine_handed_in(config: Config) -> Iterator[Finding]:
 
 def _examine_graph(config: Config, customer: Customer) -> Iterator[Finding]:
     """The sign-in to the customer's tenant, where the profile has one, and what it allows."""
-    from partner_tools.clients.auth import describe_token
+    from partner_tools.clients.oauth import describe_token
     from partner_tools.workspace.permissions import GRAPH_READ
     from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, graph_tokens
 
@@ -172,7 +172,7 @@ def _too_much(facts: TokenFacts, needed: frozenset[str], what: str) -> Iterator[
 def _examine_oem_direct(config: Config) -> Iterator[Finding]:
     """The wire profile, its certificate and token, and what is still assumed of the wire."""
     from partner_tools.channels.oem_direct import explain_assumptions
-    from partner_tools.clients.auth import describe_token
+    from partner_tools.clients.oauth import describe_token
     from partner_tools.workspace.oem import (
         oem_tokens,
         open_oem,

@@ -8,22 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from partner_tools.clients.auth import (
+from partner_tools.clients.oauth import (
     GLOBAL_LOGIN_URL,
     App,
-    HandedInToken,
+    Certificate,
+    StaticToken,
     TokenSource,
     app_only,
+    unpack_pfx,
 )
-from partner_tools.clients.certificate import Certificate, unpack_pfx
-from partner_tools.clients.oem_direct import OemDirect
-from partner_tools.clients.oem_profile import Auth, Profile
-from partner_tools.clients.oem_profile_reader import read_profile
-from partner_tools.clients.secret import Secret
-from partner_tools.clients.transport import ClientCertificate, Transport
+from partner_tools.clients.oem.client import OemDirect
+from partner_tools.clients.oem.profile import Auth, Profile, read_profile
+from partner_tools.clients.transport import ClientCertificate, Secret, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, InputError
-from partner_tools.foreign import read_text
+from partner_tools.strict_json import read_text
 from partner_tools.user_files import PROFILE_BYTES, read_document
 from partner_tools.workspace.environment import now
 from partner_tools.workspace.settings import named_faults
@@ -94,7 +93,7 @@ def oem_tokens(config: Config, auth: Auth) -> TokenSource | None:
     if not auth.needs_token:
         return None
     if HANDED_IN in config.secrets:
-        return HandedInToken(Secret(config.secrets[HANDED_IN]), name=HANDED_IN)
+        return StaticToken(Secret(config.secrets[HANDED_IN]), name=HANDED_IN)
     named = auth.entra_credential_env or HANDED_IN
     secret = os.environ.get(named)
     if not secret:

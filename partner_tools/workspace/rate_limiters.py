@@ -8,19 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from partner_tools.engine.line import Pace
+from partner_tools.engine.request_executor import RateLimiter
 from partner_tools.pacing import Learned
-from partner_tools.sharing import Party
+from partner_tools.shared_pacing import Party
 from partner_tools.workspace.environment import new_id, now
 
 if TYPE_CHECKING:
-    from partner_tools.clients.auth import TokenSource
-    from partner_tools.engine.governor import Governor, Snapshot
-    from partner_tools.engine.shared_governor import SharedGovernor
+    from partner_tools.clients.oauth import TokenSource
+    from partner_tools.engine.rate_limiter import AdaptiveRateLimiter, Snapshot
+    from partner_tools.engine.shared_rate_limiter import SharedRateLimiter
     from partner_tools.ledger import Ledger
 
 
-class Governed(Pace, Protocol):
+class Governed(RateLimiter, Protocol):
     """A pace that says how it stands."""
 
     def snapshot(self) -> Snapshot:
@@ -40,20 +40,22 @@ class RateLimiters:
         self._ledger = ledger
         self._clock = clock
         self._lock = threading.Lock()
-        self._open: dict[tuple[str, str], Governor | SharedGovernor] = {}
+        self._open: dict[tuple[str, str], AdaptiveRateLimiter | SharedRateLimiter] = {}
 
     def of(
         self, service: str, scope: str, max_rate: float | None, party: Party | None = None
     ) -> Governed:
         """The pace of a limit scope, as one party sees it where it is shared."""
-        from partner_tools.engine.governor import Governor
+        from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
 
         with self._lock:
             governor = self._open.get((service, scope))
             if governor is None:
                 governor = self._started(service, scope, max_rate)
                 self._open[service, scope] = governor
-        return governor if isinstance(governor, Governor) else governor.of(party or Party())
+        return (
+            governor if isinstance(governor, AdaptiveRateLimiter) else governor.of(party or Party())
+        )
 
     def snapshots(self) -> Mapping[tuple[str, str], Snapshot]:
         """How each scope stands, by service and scope."""
@@ -73,14 +75,16 @@ class RateLimiters:
 
     def _started(
         self, service: str, scope: str, max_rate: float | None
-    ) -> Governor | SharedGovernor:
-        from partner_tools.engine.governor import Governor
-        from partner_tools.engine.shared_governor import SharedGovernor, Start
+    ) -> AdaptiveRateLimiter | SharedRateLimiter:
+        from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
+        from partner_tools.engine.shared_rate_limiter import SharedRateLimiter, Start
 
         known, age = self._known(service, scope)
         if self._ledger.conninfo is None:
-            return Governor.started(known=known, age=age, max_rate=max_rate, clock=self._clock)
-        return SharedGovernor(
+            return AdaptiveRateLimiter.started(
+                known=known, age=age, max_rate=max_rate, clock=self._clock
+            )
+        return SharedRateLimiter(
             lambda change: self._ledger.exchange(service, scope, change),
             process=new_id(),
             start=Start(known=known, age=age, max_rate=max_rate),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from partner_tools.clients.auth import GLOBAL_LOGIN_URL as LOGIN_URL
-from partner_tools.clients.auth import PARTNER_CENTER_AUDIENCE as AUDIENCE
-from partner_tools.clients.auth import (
+from partner_tools.clients.oauth import GLOBAL_LOGIN_URL as LOGIN_URL
+from partner_tools.clients.oauth import PARTNER_CENTER_AUDIENCE as AUDIENCE
+from partner_tools.clients.oauth import (
     App,
     Certificate,
-    HandedInToken,
-    SignInDoor,
+    MsalHttpClient,
+    StaticToken,
     TokenSource,
     TokenStore,
     app_only,
@@ -18,8 +18,7 @@ from partner_tools.clients.auth import (
     user_by_refresh_token,
     user_signed_in,
 )
-from partner_tools.clients.secret import Secret
-from partner_tools.clients.transport import Transport
+from partner_tools.clients.transport import Secret, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError
 from partner_tools.workspace.environment import now, user_data_folder
@@ -47,7 +46,7 @@ def channel_tokens(config: Config) -> TokenSource:
     refresh token is given; else the app by its certificate or secret.
     """
     if HANDED_IN in config.secrets:
-        return HandedInToken(Secret(config.secrets[HANDED_IN]), name=HANDED_IN)
+        return StaticToken(Secret(config.secrets[HANDED_IN]), name=HANDED_IN)
     mode = config.text("auth", "mode") or ("app+user" if REFRESH in config.secrets else "app")
     if mode == "token":
         raise AuthError(
@@ -69,7 +68,7 @@ def graph_tokens(config: Config, tenant: str) -> TokenSource:
     if handed_in is not None:
         issued_for = describe_token(handed_in.strip()).tenant
         if issued_for is not None and issued_for.casefold() == tenant.casefold():
-            return HandedInToken(Secret(handed_in), name=GRAPH_HANDED_IN)
+            return StaticToken(Secret(handed_in), name=GRAPH_HANDED_IN)
         if config.text("graph", "access") is None:
             raise AuthError(
                 f"the token in {GRAPH_HANDED_IN} is for "
@@ -138,10 +137,10 @@ def read_credential(config: Config) -> Secret | Certificate:
     return Secret(secret)
 
 
-def open_door(config: Config) -> SignInDoor:
+def open_door(config: Config) -> MsalHttpClient:
     """The way to the sign-in host."""
     bundle = config.path("ca_bundle")
-    return SignInDoor(
+    return MsalHttpClient(
         config.text("urls", "login") or LOGIN_URL,
         connect=lambda url: Transport(url, ca_bundle=bundle, timeout=config.timeout),
         now=now,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
-from partner_tools.foreign import read_text
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
 from partner_tools.model import ChannelName, Plan, RunId
+from partner_tools.strict_json import read_text
 from partner_tools.user_files import HOLD_LIST_BYTES, read_document
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.environment import new_id, now, user_data_folder
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from partner_tools.channels.partner_center import PartnerCenterChannel
     from partner_tools.clients.partner_center import PartnerCenter
     from partner_tools.clients.transport import Transport
-    from partner_tools.engine.allowance import Limit
     from partner_tools.engine.channel import Channel
-    from partner_tools.engine.line import Line, Pace
+    from partner_tools.engine.rate_limiter import FixedRate
+    from partner_tools.engine.request_executor import RateLimiter, RequestExecutor
     from partner_tools.ledger import Ledger
     from partner_tools.runs.cleanup import CleanupOrder, CleanupSteps
     from partner_tools.runs.context import Confirm, OpenTenant, RunContext, RunObserver, RunOptions
@@ -168,7 +168,7 @@ class Wiring:
         token: CancellationToken,
         observer: RunObserver | None = None,
         max_rate: float | None = None,
-    ) -> Iterator[tuple[PartnerCenter, Line, Governed]]:
+    ) -> Iterator[tuple[PartnerCenter, RequestExecutor, Governed]]:
         """Partner Center's client, the line to it and its pace; remembers the learned rate."""
         from partner_tools.clients.partner_center import PartnerCenter
         from partner_tools.clients.transport import Transport
@@ -190,7 +190,7 @@ class Wiring:
     @contextmanager
     def _partner_center(
         self, token: CancellationToken, max_rate: float | None, observer: RunObserver
-    ) -> Iterator[tuple[PartnerCenterChannel, Line, Governed]]:
+    ) -> Iterator[tuple[PartnerCenterChannel, RequestExecutor, Governed]]:
         from partner_tools.channels.partner_center import PartnerCenterChannel
 
         with self.open_partner_center(token, observer, max_rate) as (client, line, governor):
@@ -202,7 +202,7 @@ class Wiring:
     @contextmanager
     def _oem_direct(
         self, token: CancellationToken, max_rate: float | None, observer: RunObserver
-    ) -> Iterator[tuple[OemDirectChannel, Line, Governed]]:
+    ) -> Iterator[tuple[OemDirectChannel, RequestExecutor, Governed]]:
         from partner_tools.channels.oem_direct import OemDirectChannel
         from partner_tools.workspace.oem import open_oem, read_wire_profile
 
@@ -221,11 +221,11 @@ class Wiring:
         observer: RunObserver,
         confirm: Confirm,
         channel: Channel,
-        line: Line,
+        line: RequestExecutor,
         governor: Governed | None = None,
     ) -> RunContext:
-        from partner_tools.approval import ApprovalRule
         from partner_tools.runs.context import GuardSettings, RunContext
+        from partner_tools.signing import ApprovalRule
 
         config, own = self.config, channel.name is ChannelName.MICROSOFT_GRAPH
         at_a_time = {
@@ -287,22 +287,22 @@ def _throttle(governor: Governed) -> str:
     return f"at most {state.rate:.1f} requests/s" if state.throttled else ""
 
 
-def _fixed(limit: Limit, token: CancellationToken) -> Pace:
-    from partner_tools.engine.allowance import Allowance
+def _fixed(limit: FixedRate, token: CancellationToken) -> RateLimiter:
+    from partner_tools.engine.rate_limiter import FixedRateLimiter
 
-    return Allowance(limit, clock=token.clock)
+    return FixedRateLimiter(limit, clock=token.clock)
 
 
 def _line(
-    pace: Pace,
+    pace: RateLimiter,
     token: CancellationToken,
     renew: Callable[[], None],
     observer: RunObserver | None = None,
-) -> Line:
-    from partner_tools.engine.line import Line
+) -> RequestExecutor:
+    from partner_tools.engine.request_executor import RequestExecutor
     from partner_tools.pacing import Policy
 
-    return Line(
+    return RequestExecutor(
         pace=pace,
         policy=Policy(),
         stop=token,

@@ -10,15 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from partner_tools.approval import check_approval, refuse_without_plan
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
-from partner_tools.errors import GuardError, InputError, UnsaidError
+from partner_tools.errors import GuardError, InputError, MissingValueError
 from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import Batch, ChannelName, Customer, Estate, Plan, RunId, RunState
 from partner_tools.result import undelivered, unfinished
 from partner_tools.runs.context import NULL_OBSERVER, Confirm, RunObserver, RunOptions
 from partner_tools.runs.run_result import RunResult
+from partner_tools.signing import check_approval, refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import ByName, batch_of, load_plan, read_batch
 from partner_tools.workspace.environment import actor, new_id, new_run, now
@@ -26,12 +26,12 @@ from partner_tools.workspace.settings import load_config, open_ledger
 from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
 if TYPE_CHECKING:
-    from partner_tools.clients.auth import DeviceCode, TokenFacts
-    from partner_tools.ed25519 import SigningKey
+    from partner_tools.clients.oauth import DeviceCode, TokenFacts
     from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
     from partner_tools.runs.follow_up import Outstanding, Verification
     from partner_tools.runs.restoration import Restorable
     from partner_tools.runs.run import Steps
+    from partner_tools.signing import SigningKey
 
 
 def refuse_unconfirmed(plan: Plan) -> bool:
@@ -455,7 +455,7 @@ class Workspace:
         Private to the user, whole or not at all. `why_not` is None where only the form of the
         upload is in the way: `register_again` can register that device.
         """
-        from partner_tools.private_file import write_private
+        from partner_tools.files import write_private
         from partner_tools.runs.restoration import upload_file
 
         text, left_out = upload_file(devices)
@@ -523,7 +523,7 @@ class Workspace:
 
         named = customer or self.config.text("customer")
         if named is None:
-            raise UnsaidError(
+            raise MissingValueError(
                 "name the customer: --customer with a tenant id or a domain", rule="no-customer"
             )
         with self.wiring.open_partner_center(self.cancellation, observer) as (client, line, _):
@@ -538,14 +538,14 @@ class Workspace:
 
     def token(self) -> TokenFacts:
         """Whose token would be used for the channel. Raises AuthError without one."""
-        from partner_tools.clients.auth import describe_token
+        from partner_tools.clients.oauth import describe_token
         from partner_tools.workspace.sign_in import channel_tokens
 
         return describe_token(channel_tokens(self.config).token())
 
     def sign_in(self, prompt: Callable[[DeviceCode], None]) -> TokenFacts:
         """Sign a person in by a device code, which `prompt` shows; the token rests in the store."""
-        from partner_tools.clients.auth import sign_in_by_device_code
+        from partner_tools.clients.oauth import sign_in_by_device_code
         from partner_tools.workspace.sign_in import open_door, read_app, token_store
 
         return sign_in_by_device_code(
@@ -573,7 +573,7 @@ class Workspace:
             batch = read_batch(batch, via=via, customer=customer, default_via=default)
         named = via or batch.channel or default
         if named is None:
-            raise UnsaidError(
+            raise MissingValueError(
                 "name the channel: --via partner-center or --via oem-direct", rule="no-channel"
             )
         recipient = batch.customer or customer or self.config.text("customer")
@@ -675,7 +675,7 @@ def unfinished_runs(ledger: Ledger, batch: Batch) -> list[RunRecord]:
 def _require_customers(batch: Batch, default: str | None) -> None:
     orphan = next((each for each in batch.devices if not (each.customer or default)), None)
     if orphan is not None:
-        raise UnsaidError(
+        raise MissingValueError(
             f"row {orphan.row} names no customer: add --customer with a tenant id or a domain, "
             "or a customer column",
             rule="no-customer",

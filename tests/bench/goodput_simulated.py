@@ -29,7 +29,7 @@ from itertools import product
 from typing import Final
 
 from partner_tools import pacing
-from partner_tools.pacing import Learned, Pace, Permit, parse_retry_after
+from partner_tools.pacing import Learned, Permit, RateState, parse_retry_after
 from partner_tools.sandbox.faults import Limit, LimitKind, RetryAfter, admit, full, rate_at
 from tests.bench.figures import Figure, Goal, Part, Table
 
@@ -182,7 +182,7 @@ def _arrivals(
     return None
 
 
-def paced(world: World, pace: Pace, seed: str) -> Run:
+def paced(world: World, pace: RateState, seed: str) -> Run:
     """All requests by 32 workers under one pace."""
     service, run = Service(world, seed), Run(world)
     heap: list[tuple[float, int, bool, int, str | None]] = []

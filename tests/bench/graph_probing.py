@@ -16,11 +16,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.clients.graph import Graph, Page
-from partner_tools.clients.secret import Secret
-from partner_tools.clients.transport import Transport
-from partner_tools.engine.allowance import Allowance
-from partner_tools.engine.line import Line
+from partner_tools.clients.graph import Graph, GraphPage
+from partner_tools.clients.transport import Secret, Transport
+from partner_tools.engine.rate_limiter import FixedRateLimiter
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import ServiceError
 from partner_tools.events import Event, History, State
 from partner_tools.ledger import RunDevice
@@ -89,11 +88,11 @@ class Counted:
         self._client = client
         self.requests: Counter[Collection] = Counter()
 
-    def page(self, collection: Collection, link: str | None = None) -> Page:
+    def page(self, collection: Collection, link: str | None = None) -> GraphPage:
         self.requests[collection] += 1
         return self._client.page(collection, link)
 
-    def batch(self, questions: Sequence[Question]) -> Sequence[Page | ServiceError]:
+    def batch(self, questions: Sequence[Question]) -> Sequence[GraphPage | ServiceError]:
         self.requests[questions[0].collection] += 1
         return self._client.batch(questions)
 
@@ -119,8 +118,8 @@ def looked(devices: int, estate: int) -> Look:
         ) as transport,
     ):
         client = Graph(transport, ids=lambda: "bench")
-        line = Line(
-            pace=Allowance(LIMIT),
+        line = RequestExecutor(
+            pace=FixedRateLimiter(LIMIT),
             policy=Policy(),
             stop=CancellationToken(),
             clock=time.monotonic,

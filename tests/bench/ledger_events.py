@@ -22,7 +22,7 @@ from sqlalchemy import bindparam, select
 
 from partner_tools.events import Event, Kind
 from partner_tools.ledger import Ledger, RunStart, new_run_id, sqlite_url
-from partner_tools.ledger.prepared import Prepared
+from partner_tools.ledger.database import Prepared
 from partner_tools.ledger.tables import runs
 from partner_tools.model import ChannelName, Device, Identity, RunId
 from tests.bench.figures import Figure, Goal, Part, in_turns, pairs, seconds

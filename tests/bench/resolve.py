@@ -23,8 +23,8 @@ from partner_tools.cancellation import CancellationToken
 from partner_tools.channels.partner_center import PartnerCenterChannel
 from partner_tools.clients.partner_center import PartnerCenter
 from partner_tools.clients.transport import Transport
-from partner_tools.engine.governor import Governor
-from partner_tools.engine.line import Line
+from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.model import TenantId
 from partner_tools.pacing import Learned, Policy
 from tests.bench.figures import Figure, Goal, Part
@@ -104,8 +104,8 @@ def _channel(
         client = PartnerCenter(
             transport, ids=lambda: "bench", correlation_id="bench", now=lambda: datetime.now(UTC)
         )
-        line = Line(
-            pace=Governor.started(known=known),
+        line = RequestExecutor(
+            pace=AdaptiveRateLimiter.started(known=known),
             policy=Policy(),
             stop=CancellationToken(),
             clock=time.monotonic,

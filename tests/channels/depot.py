@@ -15,14 +15,12 @@ from pathlib import Path
 import trustme
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.channels.oem_direct import OemDirectChannel
-from partner_tools.channels.oem_draft import completed
-from partner_tools.clients.oem_direct import OemDirect as Client
-from partner_tools.clients.oem_profile import Profile
-from partner_tools.clients.oem_profile_rules import at_base_url
+from partner_tools.channels.oem_direct import OemDirectChannel, completed
+from partner_tools.clients.oem.client import OemDirect as Client
+from partner_tools.clients.oem.profile import Profile, at_base_url
 from partner_tools.clients.transport import ClientCertificate, Transport
-from partner_tools.engine.context import Todo
-from partner_tools.engine.line import Line
+from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import InputError
 from partner_tools.events import Event, History, Kind
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
@@ -56,7 +54,7 @@ class Execution:
 
     run: RunId
     channel: OemDirectChannel
-    line: Line
+    line: RequestExecutor
     record: Callable[[Sequence[Event]], None]
     now: Callable[[], datetime]
     new_id: Callable[[], str]
@@ -287,7 +285,7 @@ class Depot:
         """One process: from what the ledger says to as far as it comes."""
         with self.ledger() as ledger:
             todos = [
-                Todo(
+                PendingDevice(
                     index=each.index,
                     identity=each.device.identity,
                     customer=None,
@@ -315,7 +313,7 @@ class Depot:
         return Execution(
             run=RUN,
             channel=channel,
-            line=Line(
+            line=RequestExecutor(
                 pace=Free(),
                 policy=self.policy,
                 stop=self.stop,

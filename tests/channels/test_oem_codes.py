@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from partner_tools.channels.oem_codes import CODES, code_table
-from partner_tools.clients.oem_profile import CodeMeaning
+from partner_tools.clients.oem.profile import CodeMeaning
 
 
 @pytest.mark.parametrize(

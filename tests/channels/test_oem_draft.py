@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from partner_tools.channels.oem_direct import explain_assumptions
-from partner_tools.channels.oem_draft import completed, draft
+from partner_tools.channels.oem_direct import completed, draft, explain_assumptions
 from partner_tools.errors import InputError
 from partner_tools.model import Device, Identity, PlannedDevice
 from tests.clients.oem_profiles import plain_profile

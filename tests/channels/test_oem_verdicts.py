@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from partner_tools.channels.oem_codes import code_table
-from partner_tools.channels.oem_direct import OemDirectChannel, Reader
-from partner_tools.clients.oem_answer import Result
-from partner_tools.clients.oem_direct import OemDirect, Said
-from partner_tools.clients.oem_profile import Profile
+from partner_tools.channels.oem_direct import AnswerReader, OemDirectChannel
+from partner_tools.clients.oem.client import OemDirect, OemResult, Said
+from partner_tools.clients.oem.profile import Profile
 from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.engine.channel import Acceptance, Answer, Deferral, Doubt, Removal, Verdict
 from partner_tools.errors import Rejected, Throttled, Unsent
@@ -32,13 +31,13 @@ def removal(index: int = 0, *, doubted: bool = False, silent: bool = False) -> R
 
 
 def verdict(
-    result: Result | None,
+    result: OemResult | None,
     *,
     handle: str | None = None,
     doubted: bool = False,
     silent: bool = False,
 ) -> Verdict:
-    reader = Reader(profile=PROFILE, codes=code_table(PROFILE.codes))
+    reader = AnswerReader(profile=PROFILE, codes=code_table(PROFILE.codes))
     said = Said(
         status=200, request_id="r", correlation_id="c", results={"1": result}, handle=handle
     )
@@ -49,26 +48,26 @@ def verdict(
     ("result", "kind", "said"),
     [
         (None, Doubt, "no result"),
-        (Result(), Doubt, "without a status"),
-        (Result(code="807"), Doubt, "without a status"),
-        (Result(message="ZtdDeviceIsNotRegistered"), Doubt, "without a status"),
-        (Result(status="success"), Answer, None),
-        (Result(status="0", code="0"), Answer, None),
-        (Result(status="Success", code="200", message="OK"), Answer, None),
-        (Result(status="Success", code="811"), Doubt, "contradicts"),
-        (Result(status="Success", message="ZtdDeviceNotFound"), Doubt, "contradicts"),
-        (Result(status="InProgress"), Doubt, "accepted is not done"),
-        (Result(status="Wobbly"), Doubt, "in no list"),
-        (Result(status="OemShrug"), Doubt, "OemShrug"),
-        (Result(status="Failed", message="OemLater"), Deferral, "OemLater"),
-        (Result(status="Failed", code="640"), Deferral, "640 StorageError"),
-        (Result(status="Wobbly", message="because"), Answer, "because"),
-        (Result(status="Failed"), Answer, "Failed"),
-        (Result(status="ZtdDeviceRegisteredByOtherTenant"), Answer, "somebody else"),
+        (OemResult(), Doubt, "without a status"),
+        (OemResult(code="807"), Doubt, "without a status"),
+        (OemResult(message="ZtdDeviceIsNotRegistered"), Doubt, "without a status"),
+        (OemResult(status="success"), Answer, None),
+        (OemResult(status="0", code="0"), Answer, None),
+        (OemResult(status="Success", code="200", message="OK"), Answer, None),
+        (OemResult(status="Success", code="811"), Doubt, "contradicts"),
+        (OemResult(status="Success", message="ZtdDeviceNotFound"), Doubt, "contradicts"),
+        (OemResult(status="InProgress"), Doubt, "accepted is not done"),
+        (OemResult(status="Wobbly"), Doubt, "in no list"),
+        (OemResult(status="OemShrug"), Doubt, "OemShrug"),
+        (OemResult(status="Failed", message="OemLater"), Deferral, "OemLater"),
+        (OemResult(status="Failed", code="640"), Deferral, "640 StorageError"),
+        (OemResult(status="Wobbly", message="because"), Answer, "because"),
+        (OemResult(status="Failed"), Answer, "Failed"),
+        (OemResult(status="ZtdDeviceRegisteredByOtherTenant"), Answer, "somebody else"),
     ],
 )
 def test_a_result_means_no_more_than_it_says(
-    result: Result | None, kind: type[Verdict], said: str | None
+    result: OemResult | None, kind: type[Verdict], said: str | None
 ) -> None:
     """Success only by a status of the list; silence and contradiction are doubts."""
     found = verdict(result)
@@ -85,16 +84,16 @@ def test_a_result_means_no_more_than_it_says(
 
 def test_pending_where_more_may_be_said_is_accepted() -> None:
     """By the handle that the question was asked with."""
-    assert verdict(Result(status="Queued"), handle="h") == Acceptance(handle="h")
+    assert verdict(OemResult(status="Queued"), handle="h") == Acceptance(handle="h")
 
 
 def test_only_801_bars_the_run() -> None:
     """And a device that may be gone by an earlier request says so."""
-    stop = verdict(Result(status="Failed", code="801"))
+    stop = verdict(OemResult(status="Failed", code="801"))
     assert isinstance(stop, Answer)
     assert (stop.outcome, stop.bars_run) == (Outcome.REFUSED, True)
     for number in ("802", "803", "806", "807", "808", "811", "812", "813", "814"):
-        found = verdict(Result(status="Failed", code=number), doubted=True)
+        found = verdict(OemResult(status="Failed", code=number), doubted=True)
         assert isinstance(found, Answer)
         assert not found.bars_run
         assert ("earlier request of ours" in (found.detail or "")) == (number == "807")
@@ -105,7 +104,7 @@ def test_only_801_bars_the_run() -> None:
 )
 def test_absent_after_an_unanswered_request_says_so(doubted: bool, silent: bool) -> None:
     """Also where the work was accepted since, and its outcome is polled for."""
-    found = verdict(Result(status="Failed", code="807"), doubted=doubted, silent=silent)
+    found = verdict(OemResult(status="Failed", code="807"), doubted=doubted, silent=silent)
     assert isinstance(found, Answer)
     assert ("earlier request of ours" in (found.detail or "")) == (doubted or silent)
 
@@ -115,7 +114,7 @@ def test_absent_after_an_unanswered_request_says_so(doubted: bool, silent: bool)
 )
 def test_a_whole_call_that_is_refused(code: str | None, kind: type[Verdict]) -> None:
     """It bars the run, unless the service only wants to be asked later."""
-    reader = Reader(profile=PROFILE, codes=code_table(()))
+    reader = AnswerReader(profile=PROFILE, codes=code_table(()))
     found = reader.whole(Rejected("no", status=400, code=code, description="they said so"))
     assert isinstance(found, kind)
     if isinstance(found, Answer):

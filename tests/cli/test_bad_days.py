@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from partner_tools import Interrupted, RunObserver, RunOptions, RunResult, open_workspace
-from partner_tools.canonical import digest
 from partner_tools.intake.schema import checker
+from partner_tools.json_forms import digest
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, outcomes, program_for, world
 

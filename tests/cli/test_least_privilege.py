@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from partner_tools.cli.command_index import SUMMARIES
-from partner_tools.clients.graph.addresses import PERMISSIONS
+from partner_tools.clients.graph import READ_PERMISSIONS
 from partner_tools.sandbox import Sandbox, seed_from
 from partner_tools.workspace.permissions import (
     GRAPH_READ,
@@ -51,7 +51,7 @@ def test_the_permissions_are_those_of_the_client_and_of_the_page() -> None:
     """One list: what is asked for, what is enough, and what the customer is told."""
     told = re.findall(r"^\| `([A-Za-z]+(?:\.[A-Za-z]+)+)`", PAGE.read_text("utf-8"), re.MULTILINE)
 
-    assert set(PERMISSIONS.values()) == GRAPH_READ
+    assert set(READ_PERMISSIONS.values()) == GRAPH_READ
     assert GRAPH_READ <= set(told)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from partner_tools.clients.oem_profile import Profile
-from partner_tools.clients.oem_profile_reader import read_profile
+from partner_tools.clients.oem.profile import Profile, read_profile
 from partner_tools.intake.schema import checker
 
 

@@ -26,15 +26,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools import errors
-from partner_tools.clients.auth import (
+from partner_tools.clients.oauth import (
     Account,
     App,
     CachedTokens,
     Certificate,
     DeviceCode,
-    HandedInToken,
+    MsalHttpClient,
     Secret,
-    SignInDoor,
+    StaticToken,
     TokenFacts,
     TokenStore,
     app_only,
@@ -71,8 +71,8 @@ class Login:
     def url(self) -> str:
         return self.service.url
 
-    def door(self, **options: Any) -> SignInDoor:
-        return SignInDoor(
+    def door(self, **options: Any) -> MsalHttpClient:
+        return MsalHttpClient(
             self.url, connect=partial(Transport, ca_bundle=self.bundle, timeout=(2, 2)), **options
         )
 
@@ -620,7 +620,7 @@ def test_of_several_users_one_is_chosen_by_name(login: Login, store: TokenStore)
 
 
 def test_a_handed_in_token_is_used_as_it_is_and_cannot_be_renewed() -> None:
-    tokens = HandedInToken(Secret(" opaque \n"), name="PARTNER_TOOLS_ACCESS_TOKEN")
+    tokens = StaticToken(Secret(" opaque \n"), name="PARTNER_TOOLS_ACCESS_TOKEN")
     assert tokens.token() == "opaque"
     with pytest.raises(errors.AuthError, match="cannot be renewed") as raised:
         tokens.renew("opaque")
@@ -630,10 +630,10 @@ def test_a_handed_in_token_is_used_as_it_is_and_cannot_be_renewed() -> None:
 
 def test_a_handed_in_token_that_says_it_expired_is_not_sent() -> None:
     token = Secret(jwt({"exp": EPOCH}))
-    tokens = HandedInToken(token, name="X", clock=lambda: EPOCH - 1.0)
+    tokens = StaticToken(token, name="X", clock=lambda: EPOCH - 1.0)
     assert tokens.token() == token.reveal()
     with pytest.raises(errors.AuthError, match="expired at 2025-10-09"):
-        HandedInToken(token, name="X", clock=lambda: float(EPOCH)).token()
+        StaticToken(token, name="X", clock=lambda: float(EPOCH)).token()
 
 
 # Facts
@@ -828,7 +828,7 @@ def test_no_secret_goes_to_another_host(login: Login, host: str) -> None:
         connected.append(url)
         return Transport(url, ca_bundle=login.bundle, timeout=(2, 2))
 
-    door = SignInDoor(login.url, connect=connect)
+    door = MsalHttpClient(login.url, connect=connect)
     with pytest.raises(errors.AuthError):
         app_only(login.app(), Secret("hush-secret"), door=door).token()
     assert connected == [login.url]
@@ -858,7 +858,7 @@ def test_secrets_stay_with_one_host_or_among_microsofts(
         opened.append(host)
         raise Reached
 
-    door = SignInDoor(login_url, connect=connect)
+    door = MsalHttpClient(login_url, connect=connect)
     with pytest.raises(Reached if allowed else errors.AuthError):
         door.post(url, data={"a": "b"})
     assert bool(opened) is allowed
@@ -869,7 +869,7 @@ def test_secrets_stay_with_one_host_or_among_microsofts(
 )
 def test_the_login_url_is_https(url: str) -> None:
     with pytest.raises(errors.InputError):
-        SignInDoor(url)
+        MsalHttpClient(url)
 
 
 @pytest.mark.parametrize("text", ["", "a/b", "a b", "..", "a?b", "ä", "a\n"])
@@ -964,5 +964,5 @@ def test_no_flow_logs_or_raises_a_secret(
 def test_importing_the_door_loads_no_msal() -> None:
     import subprocess
 
-    code = "import sys, partner_tools.clients.auth; sys.exit('msal' in sys.modules)"
+    code = "import sys, partner_tools.clients.oauth; sys.exit('msal' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

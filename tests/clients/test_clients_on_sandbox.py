@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import pytest
 
 from partner_tools import errors
-from partner_tools.clients.auth import (
+from partner_tools.clients.oauth import (
     App,
     CachedTokens,
-    HandedInToken,
+    MsalHttpClient,
     Secret,
-    SignInDoor,
+    StaticToken,
     TokenStore,
     app_only,
     describe_token,
@@ -29,8 +29,14 @@ from partner_tools.clients.auth import (
     user_by_refresh_token,
     user_signed_in,
 )
-from partner_tools.clients.partner_center import Cursor, Job, Page, PageGuard, PartnerCenter
-from partner_tools.clients.refusals import Subject, subject_of
+from partner_tools.clients.partner_center import (
+    Cursor,
+    PageGuard,
+    PartnerCenter,
+    ResourcePage,
+    ServiceJob,
+)
+from partner_tools.clients.refusals import RefusalSubject, subject_of
 from partner_tools.clients.transport import TokenSource, Transport
 from partner_tools.model import Identity, Registration
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
@@ -99,7 +105,7 @@ class World:
         connect: float = 30.0,
     ) -> PartnerCenter:
         """A client that waits so many seconds for an answer, and for a connection."""
-        handed_in = HandedInToken(Secret(self.sandbox.tokens[kind]), name="X")
+        handed_in = StaticToken(Secret(self.sandbox.tokens[kind]), name="X")
         transport = self._stack.enter_context(
             Transport(
                 self.urls["partnerCenter"],
@@ -115,9 +121,9 @@ class World:
             correlation_id="10000000-0000-4000-8000-000000000000",
         )
 
-    def door(self) -> SignInDoor:
+    def door(self) -> MsalHttpClient:
         connect = partial(Transport, ca_bundle=self.sandbox.ca_file, timeout=(2.0, 2.0))
-        door = SignInDoor(self.sandbox.urls["login"], connect=connect)
+        door = MsalHttpClient(self.sandbox.urls["login"], connect=connect)
         self._stack.callback(door.close)
         return door
 
@@ -153,7 +159,7 @@ def start() -> Iterator[Start]:
         yield begin
 
 
-def every(read: Callable[[Cursor | None], Page[T]], key: Callable[[T], str]) -> list[T]:
+def every(read: Callable[[Cursor | None], ResourcePage[T]], key: Callable[[T], str]) -> list[T]:
     """All pages, under the guard."""
     guard, cursor, found = PageGuard("things"), None, list[T]()
     while True:
@@ -194,10 +200,10 @@ def test_from_a_domain_to_a_removed_device(start: Start, tls: bool) -> None:
     with pytest.raises(errors.Rejected) as gone:
         client.delete(CONTOSO, ODD, "a/1", "request-2")
     assert gone.value.status == 404
-    assert subject_of(gone.value) is Subject.DEVICE
+    assert subject_of(gone.value) is RefusalSubject.DEVICE
     with pytest.raises(errors.Rejected) as not_ours:
         client.delete(CONTOSO, ODD, second.target.device_id, "request-3")
-    assert subject_of(not_ours.value) is Subject.DEVICE
+    assert subject_of(not_ours.value) is RefusalSubject.DEVICE
     assert not_ours.value.status == 403
 
 
@@ -266,7 +272,7 @@ def test_devices_are_registered_again(start: Start) -> None:
     assert "app+user" in refused.value.remedy
 
 
-def await_job(client: PartnerCenter, job_id: Any) -> Job:
+def await_job(client: PartnerCenter, job_id: Any) -> ServiceJob:
     for _ in range(100):
         job = client.job(CONTOSO, job_id)
         if job.done:
@@ -309,13 +315,13 @@ def test_a_token_that_will_not_do_says_why(
         assert raised.value.exit_code == 4
     if kind == "userNoRole":
         assert isinstance(raised.value, errors.ServiceError)
-        assert subject_of(raised.value) is Subject.PARTNER
+        assert subject_of(raised.value) is RefusalSubject.PARTNER
 
 
 @pytest.mark.parametrize(
-    ("tenant", "subject"), [(ADVISED, Subject.CUSTOMER), (NOBODY, Subject.CUSTOMER)]
+    ("tenant", "subject"), [(ADVISED, RefusalSubject.CUSTOMER), (NOBODY, RefusalSubject.CUSTOMER)]
 )
-def test_a_customer_that_is_not_ours(start: Start, tenant: str, subject: Subject) -> None:
+def test_a_customer_that_is_not_ours(start: Start, tenant: str, subject: RefusalSubject) -> None:
     with pytest.raises(errors.Rejected) as raised:
         start().client().batches(tenant)
     assert subject_of(raised.value) is subject
@@ -506,7 +512,7 @@ def test_a_list_under_each_fault(
 ) -> None:
     world = start(once(kind, operation, **fault))
 
-    def read(seconds: float = 30.0) -> Page[Any]:
+    def read(seconds: float = 30.0) -> ResourcePage[Any]:
         client = world.client(patience=seconds, connect=seconds)
         if operation == "list-batches":
             return client.batches(FLEET)

@@ -10,10 +10,14 @@ from urllib.parse import unquote
 import pytest
 import requests_mock
 
-from partner_tools.clients.graph import Graph, Page
-from partner_tools.clients.graph.addresses import list_path, question_path
-from partner_tools.clients.graph.refusal import read_fault
-from partner_tools.clients.graph.rows import read_row
+from partner_tools.clients.graph import (
+    Graph,
+    GraphPage,
+    list_path,
+    question_path,
+    read_fault,
+    read_row,
+)
 from partner_tools.clients.transport import Transport
 from partner_tools.errors import (
     InputError,
@@ -110,13 +114,13 @@ def test_answers_of_a_batch_find_their_questions_in_any_order(
     found, limited, gone, unlimited, lost = graph.batch(
         [question("A1"), question("A2"), question("m3", By.ID), question("A4"), question("A5")]
     )
-    assert isinstance(found, Page)
+    assert isinstance(found, GraphPage)
     assert found.request_id == "inner"
     assert found.rows[0].ids == {"id": "m1"}
     assert found.rows[0].attributes == {"serialNumber": "A1", "joinType": None}
     assert isinstance(limited, Throttled)
     assert limited.retry_after == 2.128
-    assert gone == Page(request_id="ours")
+    assert gone == GraphPage(request_id="ours")
     assert isinstance(unlimited, Throttled)
     assert unlimited.retry_after is None
     assert isinstance(lost, Unavailable)
@@ -154,7 +158,7 @@ def test_what_is_no_answer_to_a_question_is_an_error_to_it_alone(
     )
     failed, empty = graph.batch([question("A1"), question("A2")])
     assert isinstance(failed, kind)
-    assert isinstance(empty, Page)
+    assert isinstance(empty, GraphPage)
 
 
 def test_a_page_that_a_gateway_sends_for_404_does_not_mean_that_a_record_is_gone(

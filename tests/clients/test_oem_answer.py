@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_tools.clients.oem_answer import Result, find, match, read_document, read_items, shown
-from partner_tools.clients.oem_body import Entry
-from partner_tools.clients.oem_profile import Profile
+from partner_tools.clients.oem.client import (
+    OemResult,
+    find,
+    match,
+    read_document,
+    read_items,
+    shown,
+)
+from partner_tools.clients.oem.profile import Profile
+from partner_tools.clients.oem.wire import Entry
 from partner_tools.clients.transport import Reply
 from partner_tools.errors import Unreadable
 from partner_tools.model import Identity
@@ -23,7 +30,7 @@ TWO = Entry(ref="2", identity=Identity(serial_number="S2", product_key_id="33056
 TWIN = Entry(ref="3", identity=Identity(serial_number="S1", manufacturer="M", model="Y"))
 
 
-def read(profile: Profile, body: bytes, *entries: Entry) -> dict[str, Result | None] | None:
+def read(profile: Profile, body: bytes, *entries: Entry) -> dict[str, OemResult | None] | None:
     items = read_items(profile, read_document(profile, Reply(status=200, body=body)))
     return None if items is None else dict(match(profile, items, entries))
 
@@ -32,7 +39,7 @@ def read_rows(*rows: dict[str, Any], entries: tuple[Entry, ...] = (ONE, TWO)) ->
     return read(plain_profile(), json.dumps({"Results": rows}).encode(), *entries)
 
 
-OK = Result(status="Success")
+OK = OemResult(status="Success")
 
 
 @pytest.mark.parametrize(
@@ -99,9 +106,9 @@ def test_several_results_of_one_device_count_only_where_they_agree() -> None:
 )
 def test_a_status_is_a_text_or_a_number(status: Any, text: str) -> None:
     """Nothing, truth values and objects are no status."""
-    assert read_rows({"LineItemNumber": "1", "Status": status})["1"] == Result(status=text)
+    assert read_rows({"LineItemNumber": "1", "Status": status})["1"] == OemResult(status=text)
     for other in (True, False, [], {}, ["Success"], {"Status": "Success"}):
-        assert read_rows({"LineItemNumber": "1", "Status": other})["1"] == Result()
+        assert read_rows({"LineItemNumber": "1", "Status": other})["1"] == OemResult()
 
 
 def test_the_shape_of_partner_center_is_read_by_its_profile() -> None:
@@ -126,7 +133,7 @@ def test_the_shape_of_partner_center_is_read_by_its_profile() -> None:
         "errorDescription": "ZtdDeviceAssignedToOtherTenant",
     }
     body = json.dumps({"status": "finished_with_errors", "devicesStatus": [item]}).encode()
-    expected = Result(
+    expected = OemResult(
         status="finished_with_errors", code="808", message="ZtdDeviceAssignedToOtherTenant"
     )
     assert read(profile, b"\xef\xbb\xbf" + body, ONE) == {"1": expected}

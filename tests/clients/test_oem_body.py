@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_tools.clients.oem_body import Entry, build_body, kinds
-from partner_tools.clients.oem_document import elements, read_json, read_xml
-from partner_tools.clients.oem_profile import IdentityKind
+from partner_tools.clients.oem.profile import IdentityKind
+from partner_tools.clients.oem.wire import Entry, build_body, elements, kinds, read_json, read_xml
 from partner_tools.model import Identity
 from tests.clients.oem_profiles import plain_profile
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from partner_tools.clients.oem_answer import Result
-from partner_tools.clients.oem_body import Entry
-from partner_tools.clients.oem_direct import Ids, OemDirect, Said
+from partner_tools.clients.oem.client import Ids, OemDirect, OemResult, Said
+from partner_tools.clients.oem.wire import Entry
 from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.errors import (
     Rejected,
@@ -28,7 +27,7 @@ ENTRIES = (
     Entry(ref="2", identity=Identity(product_key_id="3305670000002")),
 )
 IDS = Ids(request_id="r-1", correlation_id="c-1")
-OK = Result(status="Success")
+OK = OemResult(status="Success")
 DONE = {"Results": [{"LineItemNumber": n, "Status": "Success"} for n in ("1", "2")]}
 ACKS = (
     "[oem.response]\nmode='ack_list'\n[oem.poll]\nlist_path='/acks'\ndetail_path='/acks/{id}/full'"
@@ -230,7 +229,7 @@ def test_work_that_is_not_finished_is_asked_after_again(answer: Reply) -> None:
     ],
 )
 def test_work_that_is_finished_is_told_device_by_device(
-    answer: Reply, results: dict[str, Result | None]
+    answer: Reply, results: dict[str, OemResult | None]
 ) -> None:
     """`finished` is not success; what is not told stays unknown; what is forgotten too."""
     said = client(Scripted(answer), LOCATION).progress("/jobs/7", ENTRIES, IDS)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from partner_tools.clients.oem_body import Entry, build_body, kinds
-from partner_tools.clients.oem_guard import BlankOnly, check
-from partner_tools.clients.oem_profile import Profile
+from partner_tools.clients.oem.guard import BlankOnly, check
+from partner_tools.clients.oem.profile import Profile
+from partner_tools.clients.oem.wire import Entry, build_body, kinds
 from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.errors import GuardError, InputError
 from partner_tools.model import Identity

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from partner_tools.clients.oem_profile import (
+from partner_tools.clients.oem.profile import (
     AuthMode,
     BlankStyle,
     MatchKey,
     Profile,
     ResponseMode,
     TenantScope,
+    at_base_url,
 )
-from partner_tools.clients.oem_profile_rules import at_base_url
 from partner_tools.errors import GuardError, InputError
 from partner_tools.intake.schema import load_schema
 from tests.clients.oem_profiles import faults, plain_profile, profile_of
@@ -128,7 +128,7 @@ def test_an_empty_status_is_never_success(values: str) -> None:
     text = f"[oem]\n[oem.auth]\nmode = 'none'\n[oem.response]\nok_values = {values}"
     with pytest.raises(InputError):
         profile_of(text)
-    from partner_tools.clients.oem_profile_reader import read_profile
+    from partner_tools.clients.oem.profile import read_profile
 
     with pytest.raises(InputError) as caught:
         read_profile(text, lambda _document: ())

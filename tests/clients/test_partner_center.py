@@ -20,14 +20,14 @@ from partner_tools.clients.clouds import CLOUDS, warn_of_cloud
 from partner_tools.clients.partner_center import (
     Cursor,
     DeviceBatch,
-    Job,
     JobDevice,
     JobId,
     JobStatus,
-    Page,
     PageGuard,
     PartnerCenter,
     Receipt,
+    ResourcePage,
+    ServiceJob,
     build_append,
     build_customers,
     build_delete,
@@ -198,7 +198,7 @@ def test_both_forms_of_the_next_link_lead_to_the_same_page(stub: Stub, uri: str)
         {"size": ["500"], "seekOperation": ["Next"]},
     )
     assert stub.last.headers["MS-ContinuationToken"] == "t-1"
-    assert last == Page(items=())
+    assert last == ResourcePage(items=())
 
 
 def test_a_token_without_a_link_is_sent_with_the_seek_operation(stub: Stub) -> None:
@@ -259,7 +259,7 @@ def test_a_next_link_that_leads_astray_is_unreadable(links: Any) -> None:
 
 def test_the_page_after_the_last_customer_is_their_end(stub: Stub) -> None:
     stub.answers((400, {"code": 2000, "description": "no more"}, {}))
-    assert stub.client.customers(cursor=Cursor(token="t")) == Page(items=())
+    assert stub.client.customers(cursor=Cursor(token="t")) == ResourcePage(items=())
     with pytest.raises(errors.Rejected):
         stub.client.customers()
 
@@ -295,7 +295,7 @@ def test_batches(stub: Stub) -> None:
             {},
         )
     )
-    assert stub.client.batches(TENANT) == Page(
+    assert stub.client.batches(TENANT) == ResourcePage(
         items=(
             DeviceBatch(
                 batch_id="Test batch",
@@ -364,7 +364,7 @@ def test_a_page_of_devices_and_the_next(stub: Stub) -> None:
         allowed_operations=("GET", "DELETE"),
     )
     assert first.items[1].allowed_operations is None
-    assert second == Page(
+    assert second == ResourcePage(
         items=(Registration(target=Target(batch_id="Repairs 4/2026 #7", device_id="3")),)
     )
 
@@ -411,7 +411,7 @@ def test_a_list_that_is_not_what_it_promises_is_unreadable(content: Any) -> None
 
 
 def test_an_empty_list_may_omit_its_items() -> None:
-    assert parse_batches(said({"totalCount": 0})) == Page(items=())
+    assert parse_batches(said({"totalCount": 0})) == ResourcePage(items=())
 
 
 JSON = st.recursive(
@@ -633,7 +633,7 @@ def test_a_job_and_each_of_its_devices(stub: Stub) -> None:
     )
     job = stub.client.job(TENANT, JobId("job-1"))
     assert stub.asked() == ("GET", f"{OF_CUSTOMER}/batchJobStatus/job-1", {})
-    assert job == Job(
+    assert job == ServiceJob(
         job_id=JobId("job-1"),
         status=JobStatus.FINISHED,
         started_at="2017-07-25T10:00:00",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools import errors
-from partner_tools.clients.refusals import FAULTS, Subject, explain, refusal, subject_of
+from partner_tools.clients.refusals import FAULTS, RefusalSubject, explain, refusal, subject_of
 from partner_tools.clients.transport import Reply
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -134,24 +134,24 @@ def test_an_unknown_code_keeps_the_services_words() -> None:
 @pytest.mark.parametrize(
     ("status", "code", "description", "subject"),
     [
-        (403, "811", None, Subject.DEVICE),
-        (403, None, "ZtdDeviceRegisteredByOtherTenant", Subject.DEVICE),
-        (403, "2032", "error ZtdDeviceRegisteredByOtherTenant", Subject.DEVICE),
-        (403, "20002", None, Subject.CUSTOMER),
-        (404, "60003", None, Subject.CUSTOMER),
-        (403, "2032", None, Subject.PARTNER),
-        (403, "900150", None, Subject.PARTNER),
-        (403, "900399", None, Subject.PARTNER),
-        (401, "900421", None, Subject.PARTNER),
-        (401, None, None, Subject.PARTNER),
-        (404, "1000", None, Subject.DEVICE),
-        (404, None, None, Subject.DEVICE),
-        (403, None, None, Subject.REQUEST),
-        (400, "3000", None, Subject.REQUEST),
+        (403, "811", None, RefusalSubject.DEVICE),
+        (403, None, "ZtdDeviceRegisteredByOtherTenant", RefusalSubject.DEVICE),
+        (403, "2032", "error ZtdDeviceRegisteredByOtherTenant", RefusalSubject.DEVICE),
+        (403, "20002", None, RefusalSubject.CUSTOMER),
+        (404, "60003", None, RefusalSubject.CUSTOMER),
+        (403, "2032", None, RefusalSubject.PARTNER),
+        (403, "900150", None, RefusalSubject.PARTNER),
+        (403, "900399", None, RefusalSubject.PARTNER),
+        (401, "900421", None, RefusalSubject.PARTNER),
+        (401, None, None, RefusalSubject.PARTNER),
+        (404, "1000", None, RefusalSubject.DEVICE),
+        (404, None, None, RefusalSubject.DEVICE),
+        (403, None, None, RefusalSubject.REQUEST),
+        (400, "3000", None, RefusalSubject.REQUEST),
     ],
 )
 def test_whom_a_refusal_speaks_of(
-    status: int, code: str | None, description: str | None, subject: Subject
+    status: int, code: str | None, description: str | None, subject: RefusalSubject
 ) -> None:
     error = errors.Rejected("no", status=status, code=code, description=description)
     assert subject_of(error) is subject

@@ -25,12 +25,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools import errors
-from partner_tools.clients.secret import Secret
 from partner_tools.clients.transport import (
     FOREIGN_ERRORS,
     ClientCertificate,
     Reply,
     Request,
+    Secret,
     Transport,
     build_url,
     check_base_url,

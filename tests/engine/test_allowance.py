@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.allowance import Allowance, Limit
+from partner_tools.engine.rate_limiter import FixedRate, FixedRateLimiter
 
 
 class Time(CancellationToken):
@@ -23,16 +23,16 @@ class Time(CancellationToken):
         return self.stopped
 
 
-LIMIT = Limit(requests=1000, seconds=20.0)
+LIMIT = FixedRate(requests=1000, seconds=20.0)
 
 
-SMALL = Limit(requests=50, seconds=1.0)
+SMALL = FixedRate(requests=50, seconds=1.0)
 
 
 @given(pauses=st.lists(st.floats(0, 2), max_size=5), between=st.integers(1, 30))
 def test_no_window_ever_holds_more_than_the_limit(pauses: list[float], between: int) -> None:
     time, given_at = Time(), []
-    allowance = Allowance(SMALL, clock=lambda: time.now)
+    allowance = FixedRateLimiter(SMALL, clock=lambda: time.now)
     for pause in [*pauses, 0.0]:
         for _ in range(between):
             assert allowance.acquire(time)
@@ -44,7 +44,7 @@ def test_no_window_ever_holds_more_than_the_limit(pauses: list[float], between: 
 
 def test_a_few_go_at_once_and_many_at_nine_tenths_of_the_limit() -> None:
     time = Time()
-    allowance = Allowance(LIMIT, clock=lambda: time.now)
+    allowance = FixedRateLimiter(LIMIT, clock=lambda: time.now)
     for _ in range(100):
         allowance.acquire(time)
     assert time.now == 0.0
@@ -55,7 +55,7 @@ def test_a_few_go_at_once_and_many_at_nine_tenths_of_the_limit() -> None:
 
 def test_a_429_pauses_everybody_for_as_long_as_it_says() -> None:
     time = Time()
-    allowance = Allowance(LIMIT, clock=lambda: time.now)
+    allowance = FixedRateLimiter(LIMIT, clock=lambda: time.now)
     allowance.throttled(2.128)
     allowance.acquire(time)
     assert 2.128 <= time.now < 2.4
@@ -68,4 +68,4 @@ def test_a_429_pauses_everybody_for_as_long_as_it_says() -> None:
 def test_a_stop_ends_the_waiting() -> None:
     time = Time()
     time.stopped = True
-    assert not Allowance(LIMIT).acquire(time)
+    assert not FixedRateLimiter(LIMIT).acquire(time)

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.governor import GLANCE_SECONDS, Governor
+from partner_tools.engine.rate_limiter import GLANCE_SECONDS, AdaptiveRateLimiter
 from partner_tools.pacing import FIRST_RATE, Learned, cold, remembered
 
 
@@ -30,8 +30,8 @@ class VirtualTime:
         return stop.is_set()
 
 
-def governed(clock: VirtualTime, *, max_rate: float | None = None) -> Governor:
-    return Governor(cold(clock.now, max_rate=max_rate), clock=clock, wait=clock.wait)
+def governed(clock: VirtualTime, *, max_rate: float | None = None) -> AdaptiveRateLimiter:
+    return AdaptiveRateLimiter(cold(clock.now, max_rate=max_rate), clock=clock, wait=clock.wait)
 
 
 def test_permits_are_evenly_spaced() -> None:
@@ -84,17 +84,25 @@ def test_the_snapshot_says_how_things_stand() -> None:
 
 
 def test_nothing_is_learned_from_nothing() -> None:
-    assert Governor.started().learned() is None
+    assert AdaptiveRateLimiter.started().learned() is None
 
 
 def test_a_run_begins_with_what_is_known() -> None:
     assert (
         remembered(Learned(per_second=50.0), 0.0).rate
-        == Governor.started(known=Learned(per_second=50.0)).snapshot().rate
+        == AdaptiveRateLimiter.started(known=Learned(per_second=50.0)).snapshot().rate
     )
-    assert 20.0 == Governor.started(known=Learned(per_second=50.0), max_rate=20.0).snapshot().rate
-    assert FIRST_RATE == Governor.started(known=Learned(per_second=50.0), age=1e9).snapshot().rate
-    assert 2.0 == Governor.started(max_rate=2.0).snapshot().rate
+    assert (
+        20.0
+        == AdaptiveRateLimiter.started(known=Learned(per_second=50.0), max_rate=20.0)
+        .snapshot()
+        .rate
+    )
+    assert (
+        FIRST_RATE
+        == AdaptiveRateLimiter.started(known=Learned(per_second=50.0), age=1e9).snapshot().rate
+    )
+    assert 2.0 == AdaptiveRateLimiter.started(max_rate=2.0).snapshot().rate
 
 
 def test_a_stopped_run_gets_no_permit() -> None:
@@ -138,7 +146,7 @@ def join(threads: list[threading.Thread]) -> None:
 def test_threads_share_one_rate() -> None:
     """Sixteen threads get no more than one rate's worth, and each its own outcome told."""
     governor, stop, times = (
-        Governor.started(known=Learned(per_second=300.0), max_rate=200.0),
+        AdaptiveRateLimiter.started(known=Learned(per_second=300.0), max_rate=200.0),
         CancellationToken(),
         [],
     )
@@ -158,7 +166,10 @@ def test_threads_share_one_rate() -> None:
 
 
 def test_one_lock_out_seen_by_many_threads_is_one_pause() -> None:
-    governor, stop = Governor.started(known=Learned(per_second=400.0)), CancellationToken()
+    governor, stop = (
+        AdaptiveRateLimiter.started(known=Learned(per_second=400.0)),
+        CancellationToken(),
+    )
     all_sent = threading.Barrier(8)
     governor.acquire(stop)
     governor.succeeded()
@@ -176,7 +187,7 @@ def test_one_lock_out_seen_by_many_threads_is_one_pause() -> None:
 
 
 def test_everybody_who_waits_is_freed_by_a_stop() -> None:
-    governor, stop, answers = Governor.started(), CancellationToken(), list[bool]()
+    governor, stop, answers = AdaptiveRateLimiter.started(), CancellationToken(), list[bool]()
     governor.acquire(stop)
     governor.throttled(60.0)
     threads = in_threads(8, lambda: answers.append(governor.acquire(stop)))

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.shared_governor import SharedGovernor, Start
+from partner_tools.engine.shared_rate_limiter import SharedRateLimiter, Start
 from partner_tools.pacing import Learned
-from partner_tools.sharing import Party
+from partner_tools.shared_pacing import Party
 
 PARTY = Party(depot="leipzig")
 
@@ -28,10 +28,10 @@ class Row:
         return answer, time.monotonic() + 1000.0
 
 
-def governors(rate: float) -> tuple[SharedGovernor, SharedGovernor]:
+def governors(rate: float) -> tuple[SharedRateLimiter, SharedRateLimiter]:
     row, start = Row(), Start(known=Learned(per_second=rate), max_rate=rate)
     first, second = (
-        SharedGovernor(row.exchange, process=name, start=start) for name in ("one", "other")
+        SharedRateLimiter(row.exchange, process=name, start=start) for name in ("one", "other")
     )
     return first, second
 
@@ -40,7 +40,7 @@ def test_two_processes_together_keep_the_rate() -> None:
     left: list[float] = []
     stop = CancellationToken()
 
-    def send(governor: SharedGovernor) -> None:
+    def send(governor: SharedRateLimiter) -> None:
         pace = governor.of(PARTY)
         while pace.acquire(stop):
             left.append(time.monotonic())

@@ -28,12 +28,11 @@ from typing import Any, cast
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from partner_tools.canonical import digest
-from partner_tools.clients.auth import App, Secret, SignInDoor, app_only
 from partner_tools.clients.graph import Graph
-from partner_tools.clients.oem_body import Entry
-from partner_tools.clients.oem_direct import Ids, OemDirect
-from partner_tools.clients.oem_profile_reader import read_profile
+from partner_tools.clients.oauth import App, MsalHttpClient, Secret, app_only
+from partner_tools.clients.oem.client import Ids, OemDirect
+from partner_tools.clients.oem.profile import read_profile
+from partner_tools.clients.oem.wire import Entry
 from partner_tools.clients.partner_center import JobId, PartnerCenter
 from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.config import Config, read_config
@@ -41,12 +40,13 @@ from partner_tools.errors import PartnerToolsError
 from partner_tools.intake.batch import read_batch
 from partner_tools.intake.batch_metadata import IntakeOptions
 from partner_tools.intake.source import Source
+from partner_tools.json_forms import digest
 from partner_tools.model import Identity
 from partner_tools.outstanding.search import By, Collection, Question
-from partner_tools.plan_file import plan_document
+from partner_tools.plan import plan_document
 from partner_tools.runs.cleanup import read_order
 from partner_tools.sandbox.reading import read_faults, read_seed
-from partner_tools.signatures import Purpose
+from partner_tools.signing import Purpose
 from partner_tools.workspace.approvals import load_signatures
 from partner_tools.workspace.batches import load_plan
 from partner_tools.workspace.settings import named_faults
@@ -246,7 +246,9 @@ def _oem(profile_text: str) -> Callable[[bytes], object]:
 
 
 def _sign_in(body: bytes) -> object:
-    door = SignInDoor("https://login.example", connect=lambda _url: cast("Transport", _Wire(body)))
+    door = MsalHttpClient(
+        "https://login.example", connect=lambda _url: cast("Transport", _Wire(body))
+    )
     app = App(tenant="t.example", client_id="c", login_url="https://login.example")
     return app_only(app, Secret("marked"), door=door).token()
 

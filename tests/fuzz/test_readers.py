@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from partner_tools.canonical import digest
 from partner_tools.errors import InputError
 from partner_tools.intake.schema import Checker
-from partner_tools.plan_file import read_plan
+from partner_tools.json_forms import digest
+from partner_tools.plan import read_plan
 from tests.fuzz.readers import READERS, fuzz
 
 COUNT = 40

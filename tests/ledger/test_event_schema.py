@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from partner_tools.canonical import digest
 from partner_tools.events import RUN_STATES, Event, Kind
+from partner_tools.json_forms import digest
 from partner_tools.ledger import Ledger, RunStart
 from partner_tools.model import ChannelName, Device, Outcome, Reason
 

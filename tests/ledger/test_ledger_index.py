@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from partner_tools.ledger import Ledger, reading, sqlite_url
+from partner_tools.ledger import Ledger, sqlite_url
+from partner_tools.ledger import queries as reading
 from partner_tools.model import ChannelName, RunId, RunState
 
 AT = datetime(2026, 4, 17, 10, 16, tzinfo=UTC)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from partner_tools.canonical import digest_of_bytes
 from partner_tools.events import TRANSITIONS, Event, History, Kind, State, advance, fold
+from partner_tools.json_forms import digest_of_bytes
 from partner_tools.ledger import Ledger, RunStart, new_run_id, sqlite_url
 from partner_tools.ledger.codec import history_columns, history_from
 from partner_tools.model import Device, Identity, Outcome

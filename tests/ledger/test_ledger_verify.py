@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, delete, insert, select, update
 
-from partner_tools.canonical import digest
 from partner_tools.errors import LedgerError
 from partner_tools.events import Event, Kind
-from partner_tools.ledger import Finding, Ledger, RunHead, RunStart, chain, sqlite_url
+from partner_tools.json_forms import digest
+from partner_tools.ledger import IntegrityFinding, Ledger, RunHead, RunStart, chain, sqlite_url
+from partner_tools.ledger.integrity import find_edits
 from partner_tools.ledger.tables import devices, events, plans, run_customers, runs
-from partner_tools.ledger.verify import find_edits
 from partner_tools.model import Device, RunId
 
 AT = datetime(2026, 4, 17, 10, 16, tzinfo=UTC)
@@ -80,7 +80,7 @@ def mine(ledger: Ledger, start: RunStart, batch: tuple[Device, ...]) -> Ledger:
 
 def edited(
     ledger: Ledger, *statements: Any, head: str | None = None, heads: Iterable[RunHead] = ()
-) -> list[Finding]:
+) -> list[IntegrityFinding]:
     """What is found after edits that no constraint hinders, which are then taken back."""
     with ledger._database.engine.connect() as connection:
         unguard(connection)
@@ -100,7 +100,7 @@ def unguard(connection: Connection) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {name} DROP CONSTRAINT fk_{name}_runs")
 
 
-def rules(found: Iterable[Finding]) -> set[str]:
+def rules(found: Iterable[IntegrityFinding]) -> set[str]:
     return {finding.rule for finding in found}
 
 

@@ -20,8 +20,8 @@ import pytest
 from partner_tools.errors import LedgerError
 from partner_tools.events import Event, IllegalEventError, Kind, State
 from partner_tools.ledger import Ledger, RunStart
-from partner_tools.ledger.draft import Draft, make_draft
-from partner_tools.ledger.writer import Writer
+from partner_tools.ledger.append import Writer
+from partner_tools.ledger.codec import PendingEvent, pending_event
 from partner_tools.model import Device, Identity, Outcome, RunId
 
 AT = datetime(2026, 4, 17, 10, 16, tzinfo=UTC)
@@ -33,8 +33,8 @@ def happened(kind: Kind, device: int | None = None, **payload: Any) -> Event:
     return Event(run=RUN, kind=kind, at=AT, device=device, payload=payload)
 
 
-def draft() -> Draft:
-    return make_draft(happened(Kind.STARTED))
+def draft() -> PendingEvent:
+    return pending_event(happened(Kind.STARTED))
 
 
 def plain(devices: int) -> list[Device]:
@@ -49,7 +49,7 @@ class Slow:
         self.open = threading.Event()
         self.failure: Exception | None = None
 
-    def __call__(self, calls: Sequence[Sequence[Draft]]) -> Sequence[Exception | None]:
+    def __call__(self, calls: Sequence[Sequence[PendingEvent]]) -> Sequence[Exception | None]:
         self.groups.append(len(calls))
         self.open.wait(60)
         if self.failure is not None:

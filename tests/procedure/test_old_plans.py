@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.governor import Governor
-from partner_tools.engine.line import Line
+from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.model import (
     ChannelName,
@@ -26,7 +26,7 @@ from partner_tools.model import (
     TenantId,
 )
 from partner_tools.pacing import Policy
-from partner_tools.plan import Draft
+from partner_tools.plan import PlanProposal
 from partner_tools.runs.checks import PLAN_GOOD_FOR, refuse_changed
 from partner_tools.runs.context import GuardSettings, RunContext, RunOptions
 from partner_tools.runs.planning import Planner, make_plan
@@ -44,8 +44,10 @@ class Listing:
     compared: list[int] = field(default_factory=list)
     name: ChannelName = ChannelName.PARTNER_CENTER
 
-    def draft(self, devices: Sequence[Device], **_: object) -> Draft:
-        return Draft(devices=tuple(planned(index, each) for index, each in enumerate(devices)))
+    def draft(self, devices: Sequence[Device], **_: object) -> PlanProposal:
+        return PlanProposal(
+            devices=tuple(planned(index, each) for index, each in enumerate(devices))
+        )
 
     def changes(self, devices: Sequence[PlannedDevice]) -> dict[int, str]:
         self.compared += [each.index for each in devices]
@@ -81,8 +83,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def context(ledger: Ledger, channel: Listing, folder: Path, now: datetime) -> RunContext:
-    line = Line(
-        pace=Governor.started(),
+    line = RequestExecutor(
+        pace=AdaptiveRateLimiter.started(),
         policy=Policy(),
         stop=CancellationToken(),
         clock=lambda: 0.0,

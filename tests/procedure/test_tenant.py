@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.clients.graph import Page
-from partner_tools.engine.line import Line
+from partner_tools.clients.graph import GraphPage
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import Rejected, ServiceError, Throttled, Unauthorized, Unavailable
 from partner_tools.outstanding import Found
-from partner_tools.outstanding.search import Answer, Collection, Question, Sought
+from partner_tools.outstanding.search import Collection, Question, SearchAnswer, SearchTarget
 from partner_tools.pacing import Policy
 from partner_tools.runs.tenant import read_collection
 
@@ -29,19 +29,19 @@ def row(serial: str) -> Found:
 class Tenant:
     """A tenant that answers by rules; remembers what it was asked."""
 
-    pages: list[Page | ServiceError] = field(default_factory=list)
-    respond: Callable[[Question], Page | ServiceError] = lambda _: Page()
+    pages: list[GraphPage | ServiceError] = field(default_factory=list)
+    respond: Callable[[Question], GraphPage | ServiceError] = lambda _: GraphPage()
     batches: list[Sequence[Question]] = field(default_factory=list)
     links: list[str | None] = field(default_factory=list)
 
-    def page(self, collection: Collection, link: str | None = None) -> Page:
+    def page(self, collection: Collection, link: str | None = None) -> GraphPage:
         self.links.append(link)
         told = self.pages.pop(0)
         if isinstance(told, ServiceError):
             raise told
         return told
 
-    def batch(self, questions: Sequence[Question]) -> Sequence[Page | ServiceError]:
+    def batch(self, questions: Sequence[Question]) -> Sequence[GraphPage | ServiceError]:
         self.batches.append(tuple(questions))
         return [self.respond(question) for question in questions]
 
@@ -84,9 +84,9 @@ class Clock(CancellationToken):
         return self.stopped
 
 
-def line(clock: Clock | None = None, pace: Open | None = None) -> Line:
+def line(clock: Clock | None = None, pace: Open | None = None) -> RequestExecutor:
     clock = clock or Clock()
-    return Line(
+    return RequestExecutor(
         pace=pace or Open(),
         policy=Policy(),
         stop=clock,
@@ -96,13 +96,13 @@ def line(clock: Clock | None = None, pace: Open | None = None) -> Line:
     )
 
 
-def devices(*serials: str) -> list[Sought]:
-    return [Sought(index=number, serial=serial) for number, serial in enumerate(serials)]
+def devices(*serials: str) -> list[SearchTarget]:
+    return [SearchTarget(index=number, serial=serial) for number, serial in enumerate(serials)]
 
 
 def read(
-    tenant: Tenant, collection: Collection, *serials: str, by: Line | None = None
-) -> tuple[dict[str, Answer], ServiceError | None]:
+    tenant: Tenant, collection: Collection, *serials: str, by: RequestExecutor | None = None
+) -> tuple[dict[str, SearchAnswer], ServiceError | None]:
     answers, failure = read_collection(tenant, by or line(), collection, devices(*serials))
     return {question.value: answer for question, answer in answers.items()}, failure
 
@@ -118,11 +118,11 @@ def test_few_devices_are_asked_for_in_full_batches() -> None:
 
 def test_many_devices_are_read_from_the_list_which_is_given_up_when_it_is_too_long() -> None:
     serials = [f"S{number}" for number in range(100)]
-    short = Tenant(pages=[Page(rows=(row("S7"), row("S70x")))])
+    short = Tenant(pages=[GraphPage(rows=(row("S7"), row("S70x")))])
     answers, _ = read(short, INTUNE, *serials)
     assert not short.batches
     assert ["S7"] == [serial for serial, answer in answers.items() if answer.rows]
-    long = Tenant(pages=[Page(rows=(row("x"),), link="more")])
+    long = Tenant(pages=[GraphPage(rows=(row("x"),), link="more")])
     answers, failure = read(long, INTUNE, *serials)
     assert (len(answers), len(long.links), len(long.batches), failure) == (100, 1, 5, None)
 
@@ -130,11 +130,11 @@ def test_many_devices_are_read_from_the_list_which_is_given_up_when_it_is_too_lo
 def test_what_was_throttled_is_asked_again_after_the_longest_pause() -> None:
     clock, times = Clock(), dict.fromkeys(("S1", "S2"), 0)
 
-    def respond(question: Question) -> Page | ServiceError:
+    def respond(question: Question) -> GraphPage | ServiceError:
         if question.value in times and times[question.value] == 0:
             times[question.value] = 1
             return Throttled("wait", retry_after={"S1": 2.128, "S2": None}[question.value])
-        return Page(rows=(row(question.value),))
+        return GraphPage(rows=(row(question.value),))
 
     tenant = Tenant(respond=respond)
     answers, failure = read(tenant, INTUNE, "S1", "S2", "S3", by=line(clock))
@@ -148,7 +148,7 @@ def test_what_was_throttled_is_asked_again_after_the_longest_pause() -> None:
 def test_what_every_question_is_refused_is_not_asked_of_the_rest(error: ServiceError) -> None:
     tenant = Tenant(respond=lambda _: error)
     # Enough that listing is tried first, and refused as well would end it there.
-    tenant.pages = [Page(rows=(row("x"),), link="more")]
+    tenant.pages = [GraphPage(rows=(row("x"),), link="more")]
     serials = [f"S{number}" for number in range(100)]
     answers, failure = read(tenant, INTUNE, *serials)
     assert failure is error
@@ -158,31 +158,34 @@ def test_what_every_question_is_refused_is_not_asked_of_the_rest(error: ServiceE
 
 def test_one_question_that_fails_leaves_the_others_their_answers() -> None:
     broken = Unavailable("broken", status=503)
-    tenant = Tenant(respond=lambda asked: broken if asked.value == "S1" else Page())
+    tenant = Tenant(respond=lambda asked: broken if asked.value == "S1" else GraphPage())
     answers, failure = read(tenant, INTUNE, "S1", "S2")
     assert failure is broken
     assert ("broken", None) == (answers["S1"].error, answers["S2"].error)
 
 
 @pytest.mark.parametrize(
-    "told", [NOT_UNDERSTOOD, Page(rows=(row("other"),), link="the rest of everything")]
+    "told", [NOT_UNDERSTOOD, GraphPage(rows=(row("other"),), link="the rest of everything")]
 )
 def test_a_filter_that_is_not_understood_is_answered_from_the_list(
-    told: Page | ServiceError,
+    told: GraphPage | ServiceError,
 ) -> None:
     tenant = Tenant(
         respond=lambda _: told,
-        pages=[Page(rows=(row("other"),), link="2"), Page(rows=(row("S1"),), request_id="last")],
+        pages=[
+            GraphPage(rows=(row("other"),), link="2"),
+            GraphPage(rows=(row("S1"),), request_id="last"),
+        ],
     )
     answers, failure = read(tenant, INTUNE, "S1", "S2")
     assert failure is None
-    assert answers["S1"] == Answer(rows=(row("S1"),), request_id="last")
-    assert answers["S2"] == Answer(request_id="last")
+    assert answers["S1"] == SearchAnswer(rows=(row("S1"),), request_id="last")
+    assert answers["S2"] == SearchAnswer(request_id="last")
     assert [None, "2"] == tenant.links
 
 
 def test_a_serial_that_no_filter_takes_is_looked_for_in_the_list() -> None:
-    tenant = Tenant(pages=[Page(rows=(row("A-B"),))])
+    tenant = Tenant(pages=[GraphPage(rows=(row("A-B"),))])
     answers, _ = read(tenant, AUTOPILOT, "A-B")
     assert answers["A-B"].rows == (row("A-B"),)
     assert not tenant.batches
@@ -190,22 +193,23 @@ def test_a_serial_that_no_filter_takes_is_looked_for_in_the_list() -> None:
 
 def test_the_rest_of_a_long_answer_is_read() -> None:
     tenant = Tenant(
-        respond=lambda _: Page(rows=(row("1A"),), link="rest"), pages=[Page(rows=(row("A"),))]
+        respond=lambda _: GraphPage(rows=(row("1A"),), link="rest"),
+        pages=[GraphPage(rows=(row("A"),))],
     )
     answers, _ = read(tenant, AUTOPILOT, "A")
     assert answers["A"].rows == (row("1A"), row("A"))
     assert ["rest"] == tenant.links
 
 
-CIRCLES: list[list[Page | ServiceError]] = [
-    [Page(rows=(row("A"),), link="a"), Page(rows=(row("B"),), link="a")],
-    [Page(rows=(row("A"),), link="a"), Page(rows=(row("A"),), link="b")],
-    [Page(link=f"{number}") for number in range(12)],
+CIRCLES: list[list[GraphPage | ServiceError]] = [
+    [GraphPage(rows=(row("A"),), link="a"), GraphPage(rows=(row("B"),), link="a")],
+    [GraphPage(rows=(row("A"),), link="a"), GraphPage(rows=(row("A"),), link="b")],
+    [GraphPage(link=f"{number}") for number in range(12)],
 ]
 
 
 @pytest.mark.parametrize("pages", CIRCLES)
-def test_pages_that_lead_in_a_circle_answer_nothing(pages: list[Page | ServiceError]) -> None:
+def test_pages_that_lead_in_a_circle_answer_nothing(pages: list[GraphPage | ServiceError]) -> None:
     answers, failure = read(Tenant(pages=list(pages)), AUTOPILOT, "A-B")
     assert failure is not None
     assert failure.rule == "page-loop"
@@ -213,7 +217,9 @@ def test_pages_that_lead_in_a_circle_answer_nothing(pages: list[Page | ServiceEr
 
 
 def test_a_list_in_a_circle_is_left_for_asking_where_that_is_possible() -> None:
-    tenant = Tenant(pages=[Page(rows=(row("S1"),), link="a"), Page(rows=(row("S1"),), link="b")])
+    tenant = Tenant(
+        pages=[GraphPage(rows=(row("S1"),), link="a"), GraphPage(rows=(row("S1"),), link="b")]
+    )
     serials = [f"S{number}" for number in range(200)]
     answers, failure = read(tenant, INTUNE, *serials)
     assert (failure, len(tenant.batches), len(answers)) == (None, 10, 200)
@@ -221,6 +227,6 @@ def test_a_list_in_a_circle_is_left_for_asking_where_that_is_possible() -> None:
 
 def test_nothing_is_asked_where_nothing_is_known() -> None:
     tenant = Tenant()
-    found = read_collection(tenant, line(), Collection.ENTRA, [Sought(index=0, serial="A")])
+    found = read_collection(tenant, line(), Collection.ENTRA, [SearchTarget(index=0, serial="A")])
     assert found == ({}, None)
     assert not tenant.batches

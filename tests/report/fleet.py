@@ -10,12 +10,12 @@ from uuid import UUID
 
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason, TenantId
 from partner_tools.outstanding import (
+    EvidenceSource,
     Flag,
     Found,
     Plane,
     Probe,
-    Result,
-    Source,
+    ProbeResult,
     Subject,
     evidence_from,
 )
@@ -101,18 +101,18 @@ class Ids:
 
 def found(plane: Plane, at: datetime, *objects: Found, **more: Any) -> Probe:
     """A probe that found objects."""
-    return Probe(plane=plane, result=Result.FOUND, observed_at=at, found=objects, **more)
+    return Probe(plane=plane, result=ProbeResult.FOUND, observed_at=at, found=objects, **more)
 
 
 def absent(plane: Plane, at: datetime, **more: Any) -> Probe:
     """A probe that ran and found nothing."""
-    return Probe(plane=plane, result=Result.ABSENT, observed_at=at, **more)
+    return Probe(plane=plane, result=ProbeResult.ABSENT, observed_at=at, **more)
 
 
 def failed(plane: Plane, at: datetime, error: str, request_id: str) -> Probe:
     """A probe that failed."""
     return Probe(
-        plane=plane, result=Result.FAILED, observed_at=at, error=error, request_id=request_id
+        plane=plane, result=ProbeResult.FAILED, observed_at=at, error=error, request_id=request_id
     )
 
 
@@ -191,7 +191,9 @@ KEYS = (
     absent(Plane.ENTRA, LOOKED, subject=Subject.LOCAL_PASSWORD),
 )
 GONE = absent(Plane.AUTOPILOT, LOOKED)
-GONE_CHANNEL = absent(Plane.AUTOPILOT, REMOVED + timedelta(minutes=2), source=Source.CHANNEL)
+GONE_CHANNEL = absent(
+    Plane.AUTOPILOT, REMOVED + timedelta(minutes=2), source=EvidenceSource.CHANNEL
+)
 NO_INTUNE = absent(Plane.INTUNE, LOOKED)
 NO_ENTRA = absent(Plane.ENTRA, LOOKED)
 BEFORE = STARTED - timedelta(minutes=5)
@@ -213,7 +215,7 @@ def mixed(seed: int = 4) -> list[HandoffDevice]:
     blocked, own, foreign, silent, lingering, repaired, twice, held = units[9:]
     twins = Probe(
         plane=Plane.INTUNE,
-        result=Result.FOUND,
+        result=ProbeResult.FOUND,
         observed_at=LOOKED,
         found=(
             twin.intune(LOOKED).found[0],
@@ -346,7 +348,7 @@ def unseen(count: int = 24, seed: int = 7) -> list[HandoffDevice]:
             devices.append(
                 unit.handoff(
                     Outcome.NOT_FOUND,
-                    absent(Plane.AUTOPILOT, REMOVED, source=Source.CHANNEL),
+                    absent(Plane.AUTOPILOT, REMOVED, source=EvidenceSource.CHANNEL),
                     detail="Partner Center lists no such device of this customer",
                     remedy="deregister it where it was registered",
                 )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason, TenantId
-from partner_tools.outstanding import JoinType, Owner, Plane, Source, Status, StepId
+from partner_tools.outstanding import EvidenceSource, JoinType, Owner, Plane, Status, StepId
 from partner_tools.report.guide import GUIDE
 from partner_tools.report.handoff import HandoffDevice
 from tests.report import fleet
@@ -90,7 +90,9 @@ def test_the_schema_knows_every_outcome_join_type_reason_and_source() -> None:
     properties = SCHEMA["$defs"]["device"]["properties"]
     assert [one.value for one in Outcome] == properties["outcome"]["enum"]
     assert [one.value for one in JoinType] == properties["joinType"]["enum"]
-    assert [one.value for one in Source] == SCHEMA["$defs"]["plane"]["properties"]["source"]["enum"]
+    assert [one.value for one in EvidenceSource] == SCHEMA["$defs"]["plane"]["properties"][
+        "source"
+    ]["enum"]
     reasons = SCHEMA["properties"]["run"]["properties"]["reason"]["enum"]
     assert [one.value for one in Reason] == reasons
 

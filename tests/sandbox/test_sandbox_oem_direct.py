@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 import requests
 
-from partner_tools.clients.oem_profile import (
+from partner_tools.clients.oem.profile import (
     Auth,
     AuthMode,
     Body,

@@ -14,7 +14,7 @@ from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import load_config
 
 if TYPE_CHECKING:
-    from partner_tools.clients.auth import DeviceCode, TokenFacts
+    from partner_tools.clients.oauth import DeviceCode, TokenFacts
 
 
 @click.group("auth", cls=Whole)
@@ -37,7 +37,7 @@ def login(call: Call) -> int:
     Example:
       partner-tools auth login
     """
-    from partner_tools.clients.auth import sign_in_by_device_code
+    from partner_tools.clients.oauth import sign_in_by_device_code
     from partner_tools.workspace.sign_in import open_door, read_app, token_store
 
     config = load_config(call.common)
@@ -58,7 +58,7 @@ def status(call: Call) -> int:
     Example:
       partner-tools auth status --output json
     """
-    from partner_tools.clients.auth import describe_token
+    from partner_tools.clients.oauth import describe_token
     from partner_tools.workspace.sign_in import channel_tokens
 
     config = load_config(call.common)

@@ -77,7 +77,7 @@ def init(call: Call, file: Path | None) -> int:
       partner-tools config init
     """
     from partner_tools.cli.config_questions import as_toml, ask_for_settings
-    from partner_tools.private_file import write_private
+    from partner_tools.files import write_private
 
     if not sys.stdin.isatty():
         raise GuardError(

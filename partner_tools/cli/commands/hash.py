@@ -104,7 +104,7 @@ def check(call: Call, batch: str, repaired: Path | None) -> int:
         raise
     _print_problems(call.output, found)
     if repaired is not None:
-        from partner_tools.private_file import write_private
+        from partner_tools.files import write_private
 
         write_private(repaired, found.whole)
         hashes = "hash" if found.repaired == 1 else "hashes"

@@ -81,7 +81,7 @@ def inventory(call: Call, customer: str | None, file: Path | None, **filters: An
         hint = "" if left else f"; {_other_filter(filters['batch'], batches)}"
         tell(f"{left} of {counted(whole, 'device')}{hint}")
     if file is not None:
-        from partner_tools.private_file import write_private
+        from partner_tools.files import write_private
 
         write_private(file, _csv(estate).encode("utf-8-sig"))
         tell(f"{counted(left, 'device')} written to {file}")

@@ -15,8 +15,8 @@ from partner_tools.cli.options import LedgerAddress, Moment, customer_option, ou
 from partner_tools.cli.signals import agree
 from partner_tools.cli.signing_key import default_key_file, require_terminal, unlock_key
 from partner_tools.cli.wiring import ledger_url, load_config, open_ledger
-from partner_tools.ed25519 import is_public
 from partner_tools.errors import InputError, LedgerError
+from partner_tools.signing import is_public
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.audit_export import (
     FORMS,

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
-from partner_tools.clients.oem_profile import Profile, ResponseMode
+from partner_tools.clients.oem.profile import Profile, ResponseMode
 from partner_tools.sandbox.faults import ItemFault, ItemKind
 from partner_tools.sandbox.login import Mint
 from partner_tools.sandbox.oem_direct.tripwire import Trip, tenants

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from partner_tools.ledger import roles
+from partner_tools.ledger import postgresql as roles
 
 revision = "0002"
 down_revision = "0001"

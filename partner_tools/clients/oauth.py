@@ -1,0 +1,839 @@
+"""The app's certificate: read, unlocked and checked before anything is sent with it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlencode, urlsplit
+
+from partner_tools.clients.sign_in_failures import sign_in_failure
+from partner_tools.clients.transport import (
+    Reply,
+    Request,
+    Secret,
+    TokenSource,
+    Transport,
+    check_base_url,
+    origin,
+    parse_json,
+)
+from partner_tools.errors import (
+    AuthError,
+    InputError,
+    PartnerToolsError,
+    Throttled,
+    Unavailable,
+    Unreadable,
+)
+from partner_tools.files import make_private_folder
+from partner_tools.pacing import parse_retry_after
+
+if TYPE_CHECKING:
+    import msal  # type: ignore[import-untyped]
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A certificate with its private key: a PEM file with both, or a PFX file."""
+
+    path: Path
+    password: Secret | None = None
+
+
+def read_certificate(certificate: Certificate, now: datetime) -> dict[str, str]:
+    """The credential as msal takes it, its key unlocked; the thumbprint is SHA-256.
+
+    Raises InputError unless the file holds an RSA key, with the password given, and a certificate
+    of that key which is valid now. Entra ID takes no other kind of key
+    (https://learn.microsoft.com/entra/identity-platform/certificate-credentials, read 2026-11).
+    """
+    from cryptography.hazmat.primitives import serialization
+
+    key, public = _load(certificate)
+    if public.not_valid_after_utc <= now:
+        _refuse(certificate, f"expired on {public.not_valid_after_utc:%Y-%m-%d}")
+    if public.not_valid_before_utc > now:
+        _refuse(certificate, f"is valid from {public.not_valid_before_utc:%Y-%m-%d} on only")
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return {
+        "private_key": private.decode("ascii"),
+        "public_certificate": public.public_bytes(serialization.Encoding.PEM).decode("ascii"),
+    }
+
+
+def unpack_pfx(certificate: Certificate) -> bytes:
+    """The PFX file as unlocked PEM: private key, certificate and chain, for mutual TLS.
+
+    Raises InputError unless it can be opened and holds a key with its certificate.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
+
+    password = certificate.password.reveal().encode("utf-8") if certificate.password else None
+    try:
+        bundle = load_pkcs12(certificate.path.read_bytes(), password)
+    except OSError as error:
+        _refuse(certificate, f"cannot be read: {error.strerror or type(error).__name__}")
+    except (ValueError, TypeError, NotImplementedError):
+        _refuse(certificate, "cannot be opened: the password or the form is wrong")
+    if bundle.key is None or bundle.cert is None:
+        _refuse(certificate, "does not hold a private key and its certificate")
+    key = bundle.key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    chain = [bundle.cert, *bundle.additional_certs]
+    pem = (each.certificate.public_bytes(serialization.Encoding.PEM) for each in chain)
+    return key + b"".join(pem)
+
+
+def _load(certificate: Certificate) -> tuple[RSAPrivateKey, x509.Certificate]:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    password = certificate.password.reveal().encode("utf-8") if certificate.password else None
+    try:
+        content = certificate.path.read_bytes()
+    except OSError as error:
+        _refuse(certificate, f"cannot be read: {error.strerror or type(error).__name__}")
+    read = _read_pem if b"-----BEGIN" in content else _read_pfx
+    try:
+        key, public = read(content, password)
+    except (ValueError, TypeError, NotImplementedError):
+        # Not chained, and without the library's words, which may quote the content.
+        _refuse(certificate, "cannot be opened: the password or the form is wrong")
+    if public is None or not isinstance(key, RSAPrivateKey):
+        _refuse(certificate, "does not hold an RSA key and its certificate")
+    if key.public_key() != public.public_key():
+        _refuse(certificate, "holds a certificate of another key")
+    return key, public
+
+
+def _read_pem(content: bytes, password: bytes | None) -> tuple[object, x509.Certificate | None]:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    # A password for a key that has none is no reason to refuse it.
+    locked = b"ENCRYPTED" in content
+    return (
+        load_pem_private_key(content, password if locked else None),
+        x509.load_pem_x509_certificate(content),
+    )
+
+
+def _read_pfx(content: bytes, password: bytes | None) -> tuple[object, x509.Certificate | None]:
+    from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
+
+    key, public, _ = load_key_and_certificates(content, password)
+    return key, public
+
+
+def _refuse(certificate: Certificate, reason: str) -> NoReturn:
+    raise InputError(
+        f"the certificate {str(certificate.path)!r} {reason}",
+        rule="client-certificate",
+        remedy="Give a PEM file with the certificate and its RSA private key, or a PFX file; set "
+        "PARTNER_TOOLS_CERTIFICATE_PASSWORD where it has a password.",
+    ) from None
+
+
+__all__ = [
+    "Account",
+    "App",
+    "CachedTokens",
+    "Certificate",
+    "DeviceCode",
+    "MsalHttpClient",
+    "Secret",
+    "StaticToken",
+    "TokenFacts",
+    "TokenSource",
+    "TokenStore",
+    "app_only",
+    "check_app",
+    "describe_token",
+    "sign_in_by_device_code",
+    "user_by_refresh_token",
+    "user_signed_in",
+]
+
+GLOBAL_LOGIN_URL = "https://login.microsoftonline.com"
+PARTNER_CENTER_AUDIENCE = "https://api.partnercenter.microsoft.com"
+"""graph.windows.net, which older documents name, was retired on 2025-08-31
+(https://learn.microsoft.com/partner-center/developer/partner-center-authentication, 2026-11)."""
+
+MARGIN_SECONDS = 60.0
+UNKNOWN_APP = "sign-in-700016"
+_PENDING = frozenset({"authorization_pending", "slow_down"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """An app registration, the tenant to sign in to, and the service that the token is for."""
+
+    tenant: str
+    client_id: str
+    login_url: str = GLOBAL_LOGIN_URL
+    audience: str = PARTNER_CENTER_AUDIENCE
+
+    def __post_init__(self) -> None:
+        for name, text in (("tenant", self.tenant), ("client_id", self.client_id)):
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", text):
+                raise InputError(
+                    f"the {name} {text!r} is neither a GUID nor a domain",
+                    rule="sign-in-settings",
+                    remedy="Copy it from the app registration's overview in the Entra portal.",
+                )
+
+    @property
+    def authority(self) -> str:
+        """The address that msal signs in to."""
+        return f"{self.login_url.rstrip('/')}/{self.tenant}"
+
+    @property
+    def scope(self) -> str:
+        """Everything that was consented to for the audience."""
+        return f"{self.audience.rstrip('/')}/.default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCode:
+    """What the user types where: `code` on the page `url`, within `expires_in` seconds."""
+
+    url: str
+    code: str
+    expires_in: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A user whose refresh token rests in the store."""
+
+    username: str
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFacts:
+    """What a token says of itself; nothing of it is verified. None where it does not say.
+
+    `app_only` is None for a token that cannot be read, which is the service's right.
+    """
+
+    who: str | None = None
+    tenant: str | None = None
+    audience: str | None = None
+    expires_at: datetime | None = None
+    app_only: bool | None = None
+    mfa: bool | None = None
+    permissions: tuple[str, ...] = ()
+
+
+class CachedTokens:
+    """A TokenSource that mints when it must: at first, shortly before expiry, after `renew`.
+
+    `mint(fresh)` gives a token with its life in seconds; `fresh` forbids every cache. Threads that
+    need a token wait for the one that fetches it.
+    """
+
+    def __init__(
+        self, mint: Callable[[bool], tuple[Secret, float]], *, clock: Callable[[], float]
+    ) -> None:
+        self._mint = mint
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._current: Secret | None = None
+        self._expires = 0.0
+        self._refused = False
+
+    def token(self) -> str:
+        """A token that is good for another minute. Raises AuthError, or ServiceError."""
+        with self._lock:
+            if self._current is None or self._clock() >= self._expires - MARGIN_SECONDS:
+                minted, seconds = self._mint(self._refused)
+                self._current, self._expires = minted, self._clock() + seconds
+                self._refused = False
+            return self._current.reveal()
+
+    def renew(self, stale: str) -> None:
+        """Never give out `stale` again; what replaced it in the meantime stays."""
+        with self._lock:
+            if self._current == Secret(stale):
+                self._current, self._refused = None, True
+
+
+class StaticToken:
+    """A TokenSource for a token that somebody else minted, named as the user knows it."""
+
+    def __init__(self, token: Secret, *, name: str, clock: Callable[[], float] = time.time) -> None:
+        self._token = Secret(token.reveal().strip())
+        self._name = name
+        self._clock = clock
+
+    def token(self) -> str:
+        """The token as it was handed in. Raises AuthError once it has expired by its own word."""
+        expires = describe_token(self._token.reveal()).expires_at
+        if expires is not None and self._clock() >= expires.timestamp():
+            raise self._spent(f"expired at {expires:%Y-%m-%d %H:%M:%S} UTC")
+        return self._token.reveal()
+
+    def renew(self, stale: str) -> None:
+        """Raise AuthError: only who minted it can mint another."""
+        raise self._spent("was refused and cannot be renewed here")
+
+    def _spent(self, what: str) -> AuthError:
+        return AuthError(
+            f"the token in {self._name} {what}",
+            rule="token-spent",
+            remedy=f"Mint a new one, set {self._name} to it and resume; or unset it and sign in "
+            "with `partner-tools auth login`.",
+        )
+
+
+class MsalHttpClient:
+    """What msal speaks HTTP through: `connect` opens a transport to a sign-in host.
+
+    A secret goes to the configured host alone; from one of Microsoft's hosts also to another of
+    them, which national clouds do. Raises Unavailable, Throttled and what `Transport.send` does.
+    """
+
+    def __init__(
+        self,
+        login_url: str,
+        *,
+        connect: Callable[[str], Transport] = Transport,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.login_url = check_login_url(login_url)
+        self.skew_seconds = 0.0
+        self._connect = connect
+        self._now = now
+        self._transports: dict[str, Transport] = {}
+
+    def get(self, url: str, params: Any = None, headers: Any = None, **_: Any) -> _Answer:
+        """msal's GET: discovery. An unknown tenant ends here, in words."""
+        reply = self._send("GET", url, params, headers, None)
+        if reply.status >= 400:
+            raise sign_in_failure(_read_object(reply), skew_seconds=self.skew_seconds)
+        self._check_endpoints(_read_object(reply))
+        return _Answer(reply)
+
+    def post(
+        self, url: str, params: Any = None, data: Any = None, headers: Any = None, **_: Any
+    ) -> _Answer:
+        """msal's POST: tokens and device codes."""
+        form = data if isinstance(data, str) else urlencode(_named(data), doseq=True)
+        reply = self._send("POST", url, params, headers, form.encode("utf-8"))
+        # msal would log a body that is no JSON, and it could hold a token.
+        _read_object(reply)
+        return _Answer(reply)
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        for transport in self._transports.values():
+            transport.close()
+
+    def _send(self, method: str, url: str, params: Any, headers: Any, body: bytes | None) -> Reply:
+        kind = {} if body is None else {"Content-Type": "application/x-www-form-urlencoded"}
+        reply = self._transport_to(url).send(
+            Request(
+                method=method,
+                url=url,
+                headers={**kind, **{name: str(text) for name, text in (headers or {}).items()}},
+                query=tuple((name, str(text)) for name, text in _named(params).items()),
+                body=body,
+            )
+        )
+        self._look_at_clock(reply)
+        if reply.status in {408, 429} or reply.status >= 500:
+            raise self._not_now(reply)
+        return reply
+
+    def _transport_to(self, url: str) -> Transport:
+        host = origin(url)
+        if not self._may_see_secrets(url):
+            raise AuthError(
+                f"the sign-in service sends on to another host, {host or 'no address at all'}",
+                rule="foreign-sign-in",
+                remedy="Check the login URL and any proxy on the way: secrets go to it alone.",
+            )
+        if host not in self._transports:
+            self._transports[host] = self._connect(host)
+        return self._transports[host]
+
+    def _may_see_secrets(self, url: str) -> bool:
+        if origin(url) == origin(self.login_url):
+            return True
+        return urlsplit(url).scheme == "https" and _is_microsoft(self.login_url, url)
+
+    def _check_endpoints(self, found: Mapping[str, Any]) -> None:
+        for name in ("authorization_endpoint", "token_endpoint"):
+            if not isinstance(found.get(name), str):
+                raise Unreadable(
+                    f"the sign-in service at {self.login_url} names no {name}",
+                    remedy="Check the login URL: it should be the one of your cloud.",
+                )
+
+    def _look_at_clock(self, reply: Reply) -> None:
+        try:
+            told = parsedate_to_datetime(reply.header("Date") or "")
+        except ValueError:
+            return
+        if told.tzinfo is not None:
+            self.skew_seconds = (self._now() - told).total_seconds()
+
+    def _not_now(self, reply: Reply) -> Throttled | Unavailable:
+        kind = Throttled if reply.status == 429 else Unavailable
+        return kind(
+            f"the sign-in service at {self.login_url} is not available ({reply.status})",
+            remedy="Try again later.",
+            status=reply.status,
+            retry_after=parse_retry_after(reply.header("Retry-After"), self._now()),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenStore:
+    """Where users' refresh tokens rest between commands, encrypted by the operating system.
+
+    DPAPI on Windows, Keychain on macOS, libsecret on Linux; `location` is the file that holds, or
+    stands for, the tokens. `plain_file` allows a file that only its owner may read (0600) where
+    the system has no such service: the user has to say so.
+    """
+
+    location: Path
+    plain_file: bool = False
+
+    def open_cache(self, owner: str = "") -> msal.SerializableTokenCache:
+        """msal's token cache, saved whenever it changes. Raises AuthError where it cannot rest.
+
+        `owner` keeps caches apart that must not be mixed.
+        """
+        import msal_extensions  # type: ignore[import-untyped]
+
+        path = self.location.with_name(self.location.name + (f"-{owner}" if owner else ""))
+        with _telling(f"the token cache {str(path)!r} cannot be used", _CACHE_REMEDY):
+            make_private_folder(path.parent)
+            persistence = self._open_persistence(path)
+            _check_kept(persistence)
+            return msal_extensions.PersistedTokenCache(persistence)
+
+    def read_accounts(self) -> tuple[Account, ...]:
+        """The users whose tokens rest here. No network."""
+        cache = self.open_cache()
+        return tuple(
+            Account(username=str(found.get("username")), tenant=str(found.get("realm")))
+            for found in cache.search(cache.CredentialType.ACCOUNT)
+        )
+
+    def clear(self) -> tuple[Account, ...]:
+        """Forget all tokens, and say whose they were.
+
+        The service keeps honouring a refresh token that somebody copied: revoke sessions for that.
+        """
+        try:
+            accounts = self.read_accounts()
+        except AuthError:
+            # What cannot be read is forgotten all the same.
+            accounts = ()
+        beside = self.location.parent.glob(f"{self.location.name}-*")
+        for path in (self.location, *sorted(beside)):
+            self._forget(path)
+        return accounts
+
+    def _forget(self, path: Path) -> None:
+        with _telling(f"the token cache {str(path)!r} cannot be cleared", _CACHE_REMEDY):
+            if path.exists():
+                with suppress(AuthError):
+                    self._open_persistence(path).save("{}")
+                path.unlink()
+
+    def _open_persistence(self, path: Path) -> Any:
+        import msal_extensions
+
+        try:
+            return msal_extensions.build_encrypted_persistence(str(path))
+        except (ImportError, OSError, RuntimeError, ValueError, AssertionError) as error:
+            if not self.plain_file:
+                raise AuthError(
+                    "this system has no service that keeps tokens encrypted "
+                    f"({type(error).__name__})",
+                    rule="no-token-store",
+                    remedy=_NO_STORE_REMEDY,
+                ) from error
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        return msal_extensions.FilePersistence(str(path))
+
+
+def check_login_url(url: str) -> str:
+    """The sign-in service's address. Raises InputError unless it is https, which msal demands."""
+    checked = check_base_url(url)
+    if not checked.startswith("https://"):
+        raise InputError(
+            f"the login URL {url!r} is plain http",
+            rule="base-url",
+            remedy="Give an https address, also for a sandbox on this machine: it serves TLS.",
+        )
+    return checked
+
+
+def app_only(
+    app: App,
+    credential: Secret | Certificate,
+    *,
+    door: MsalHttpClient,
+    clock: Callable[[], float] = time.time,
+) -> CachedTokens:
+    """Tokens of the app itself, by its secret or certificate: no user, no MFA, no 90 days.
+
+    Raises InputError at once where the certificate cannot be used.
+    """
+    handed_in = _client_credential(credential, clock())
+    client: list[msal.ConfidentialClientApplication] = []
+
+    def mint(fresh: bool) -> tuple[Secret, float]:
+        if not client:
+            client.append(_open_client(app, door, handed_in, None))
+        if fresh:
+            client[0].remove_tokens_for_client()
+        return _minted(client[0].acquire_token_for_client([app.scope]), door)
+
+    return CachedTokens(_within_words(mint), clock=clock)
+
+
+def user_signed_in(
+    app: App,
+    *,
+    door: MsalHttpClient,
+    store: TokenStore,
+    username: str | None = None,
+    clock: Callable[[], float] = time.time,
+) -> CachedTokens:
+    """Tokens of the user who signed in before (`sign_in_by_device_code`).
+
+    `username` chooses where several did.
+    """
+    client: list[Any] = []
+
+    def mint(fresh: bool) -> tuple[Secret, float]:
+        if not client:
+            client.append(_open_client(app, door, None, store.open_cache()))
+        account = _choose(client[0].get_accounts(), username)
+        return _minted(_ask_silently(client[0], app, account, fresh), door)
+
+    return CachedTokens(_within_words(mint), clock=clock)
+
+
+def user_by_refresh_token(
+    app: App,
+    credential: Secret | Certificate,
+    refresh_token: Secret,
+    *,
+    door: MsalHttpClient,
+    store: TokenStore,
+    clock: Callable[[], float] = time.time,
+) -> CachedTokens:
+    """Tokens of the user who consented once (secure application model).
+
+    Each exchange brings a new refresh token, which goes to the store: the handed-in one dies after
+    90 days, the stored one lives as long as it is used. The store keeps what came of one handed-in
+    token apart from another's.
+    """
+    handed_in = _client_credential(credential, clock())
+    owner = sha256(refresh_token.reveal().encode("utf-8")).hexdigest()[:16]
+    client: list[Any] = []
+
+    def mint(fresh: bool) -> tuple[Secret, float]:
+        if not client:
+            client.append(_open_client(app, door, handed_in, store.open_cache(owner)))
+        accounts = client[0].get_accounts()
+        if accounts:
+            answer = client[0].acquire_token_silent_with_error(
+                [app.scope], account=accounts[0], force_refresh=fresh
+            )
+            if answer and "access_token" in answer:
+                return _minted(answer, door)
+        exchange = client[0].acquire_token_by_refresh_token
+        return _minted(exchange(refresh_token.reveal(), [app.scope]), door)
+
+    return CachedTokens(_within_words(mint), clock=clock)
+
+
+def sign_in_by_device_code(
+    app: App,
+    *,
+    door: MsalHttpClient,
+    store: TokenStore,
+    prompt: Callable[[DeviceCode], None],
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
+) -> TokenFacts:
+    """Sign a user in: show a code, wait until it was typed in. The refresh token then rests in
+    the store.
+
+    Raises AuthError when the user declines, or the code expires.
+    """
+
+    def sign_in(_fresh: bool) -> tuple[Secret, float]:
+        client = _open_client(app, door, None, store.open_cache())
+        flow = client.initiate_device_flow(scopes=[app.scope])
+        if "user_code" not in flow:
+            raise sign_in_failure(flow, skew_seconds=door.skew_seconds)
+        prompt(_read_device_code(flow))
+        return _minted(_await_user(client, flow, sleep, clock), door)
+
+    token, _ = _within_words(sign_in)(True)
+    return describe_token(token.reveal())
+
+
+def check_app(app: App, *, door: MsalHttpClient) -> None:
+    """Raise AuthError where the tenant does not know the app (AADSTS700016); no secret is needed.
+
+    Begins a sign-in by device code, which nobody ends and which therefore comes to nothing. Any
+    other refusal means that the app was found. Microsoft documents the number, but not which
+    request gives it (https://learn.microsoft.com/entra/identity-platform/reference-error-codes,
+    read 2026-11): that this one does is an assumption. Where it does not, every app passes.
+    """
+    with _telling("it cannot be asked whether the tenant knows the app", _TENANT_REMEDY):
+        client = _open_client(app, door, None, None)
+        answer = client.initiate_device_flow(scopes=[app.scope])
+    refusal = sign_in_failure(answer, skew_seconds=door.skew_seconds)
+    if "user_code" not in answer and refusal.rule == UNKNOWN_APP:
+        raise refusal
+
+
+def describe_token(token: str) -> TokenFacts:
+    """What the token says of itself (the claims of a JWT); empty facts for any other text."""
+    claims = _read_claims(token)
+    who = next(
+        (claims[n] for n in ("upn", "preferred_username", "appid", "azp") if n in claims), None
+    )
+    scopes = str(claims.get("scp") or "").split()
+    methods = claims.get("amr")
+    return TokenFacts(
+        who=None if who is None else str(who),
+        tenant=_text_of(claims, "tid"),
+        audience=_text_of(claims, "aud"),
+        expires_at=_time_of(claims.get("exp")),
+        app_only=(claims.get("idtyp") == "app" or not scopes) if claims else None,
+        mfa=("mfa" in methods) if isinstance(methods, list) else None,
+        permissions=tuple(scopes or map(str, _list_of(claims, "roles"))),
+    )
+
+
+class _Answer:
+    """A reply in the form that msal reads."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.status_code = reply.status
+        self.text = reply.body.decode("utf-8-sig", errors="replace")
+        self.headers = dict(reply.headers)
+
+    def raise_for_status(self) -> None:
+        """Nothing is left to raise: the door has dealt with every status that is no answer."""
+
+
+@contextmanager
+def _telling(what: str, remedy: str) -> Iterator[None]:
+    """Turn what the libraries below raise for files, keys and addresses into an AuthError."""
+    import msal_extensions
+
+    try:
+        yield
+    except PartnerToolsError:
+        raise
+    except (OSError, ValueError, TypeError, OverflowError, msal_extensions.LockError) as error:
+        raise AuthError(f"{what} ({type(error).__name__})", remedy=remedy) from error
+
+
+def _within_words(
+    mint: Callable[[bool], tuple[Secret, float]],
+) -> Callable[[bool], tuple[Secret, float]]:
+    def told(fresh: bool) -> tuple[Secret, float]:
+        with _telling("no token could be had", _CACHE_REMEDY):
+            return mint(fresh)
+
+    return told
+
+
+_CACHE_REMEDY = (
+    "Check that the file can be written and that you are its owner; to begin anew run "
+    "`partner-tools auth logout` and `partner-tools auth login`."
+)
+_TENANT_REMEDY = "Check the tenant and the login URL."
+_NO_STORE_REMEDY = (
+    "On Linux install libsecret (Debian, Ubuntu: python3-gi and gir1.2-secret-1) and unlock a "
+    "keyring; or use app-only access, which stores nothing; or set auth.allow_plaintext_cache = "
+    "true in the profile, which keeps the tokens in a file that only you can read."
+)
+
+
+def _open_client(app: App, door: MsalHttpClient, credential: Any, cache: Any) -> Any:
+    """msal's application: confidential with a credential, public without. Asks for discovery."""
+    import msal
+
+    # At DEBUG it writes down what was asked, with device codes and names of users.
+    logging.getLogger("msal.token_cache").setLevel(logging.INFO)
+    settings: dict[str, Any] = {
+        "authority": app.authority,
+        "http_client": door,
+        "token_cache": cache,
+        # Its question would go to the global cloud, for whatever cloud the authority is of; that
+        # the host is right is the door's business.
+        "instance_discovery": False,
+    }
+    if credential is None:
+        return msal.PublicClientApplication(app.client_id, **settings)
+    return msal.ConfidentialClientApplication(
+        app.client_id, client_credential=credential, **settings
+    )
+
+
+def _client_credential(credential: Secret | Certificate, now: float) -> str | dict[str, str]:
+    """The credential as msal takes it."""
+    if isinstance(credential, Secret):
+        return credential.reveal().strip()
+    return read_certificate(credential, datetime.fromtimestamp(now, UTC))
+
+
+def _minted(answer: Any, door: MsalHttpClient) -> tuple[Secret, float]:
+    if not isinstance(answer, dict) or not isinstance(answer.get("access_token"), str):
+        raise sign_in_failure(answer or {}, skew_seconds=door.skew_seconds)
+    seconds = str(answer.get("expires_in") or "")
+    return Secret(answer["access_token"]), float(seconds) if seconds.isdecimal() else 0.0
+
+
+def _choose(accounts: list[dict[str, Any]], username: str | None) -> dict[str, Any]:
+    matching = [
+        account
+        for account in accounts
+        if username is None or str(account.get("username")).casefold() == username.casefold()
+    ]
+    if len(matching) == 1:
+        return matching[0]
+    names = ", ".join(sorted(str(account.get("username")) for account in accounts))
+    raise AuthError(
+        f"several users are signed in: {names}" if matching else "nobody is signed in",
+        rule="not-signed-in",
+        remedy="Say whose tokens to use in the configuration."
+        if matching
+        else "Run `partner-tools auth login`.",
+    )
+
+
+def _ask_silently(client: Any, app: App, account: dict[str, Any], fresh: bool) -> dict[str, Any]:
+    answer = client.acquire_token_silent_with_error(
+        [app.scope], account=account, force_refresh=fresh
+    )
+    return answer or {"error": "interaction_required"}
+
+
+def _read_device_code(flow: Mapping[str, Any]) -> DeviceCode:
+    url, code = str(flow.get("verification_uri")), str(flow.get("user_code"))
+    if not re.fullmatch(r"https://[!-~]+", url) or not re.fullmatch(r"[!-~]{1,64}", code):
+        raise AuthError(
+            "the sign-in service's device code cannot be shown",
+            rule="sign-in-failed",
+            remedy="Check the login URL and any proxy on the way.",
+        )
+    return DeviceCode(url=url, code=code, expires_in=int(flow["expires_in"]))
+
+
+def _await_user(
+    client: Any, flow: dict[str, Any], sleep: Callable[[float], None], clock: Callable[[], float]
+) -> dict[str, Any]:
+    """The answer once the user has typed the code in, declined, or let it expire."""
+    # msal never leaves its loop where the interval is 0.
+    flow["interval"] = max(1, int(flow["interval"]))
+    ends = clock() + int(flow["expires_in"])
+    while True:
+        sleep(flow["interval"])
+        answer: dict[str, Any] = client.acquire_token_by_device_flow(
+            flow, exit_condition=lambda _flow: True
+        )
+        if answer.get("error") not in _PENDING or clock() >= ends:
+            return answer
+
+
+def _read_object(reply: Reply) -> Mapping[str, Any]:
+    found = parse_json(reply)
+    if not isinstance(found, dict):
+        raise Unreadable(
+            f"the sign-in service's answer ({reply.status}) is not what it promises",
+            remedy="Check the login URL and any proxy on the way.",
+            status=reply.status,
+        )
+    return found
+
+
+def _check_kept(persistence: Any) -> None:
+    """Raise ValueError for a cache that msal could not read."""
+    import msal_extensions
+
+    try:
+        kept = persistence.load()
+    except msal_extensions.persistence.PersistenceNotFound:
+        return
+    found = json.loads(kept) if kept else {}
+    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
+        raise ValueError("not a token cache")
+
+
+def _named(fields: Any) -> dict[str, Any]:
+    return {name: text for name, text in (fields or {}).items() if text is not None}
+
+
+def _is_microsoft(*urls: str) -> bool:
+    from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS  # type: ignore[import-untyped]
+
+    return all(urlsplit(url).hostname in WELL_KNOWN_AUTHORITY_HOSTS for url in urls)
+
+
+def _read_claims(token: str) -> Mapping[str, Any]:
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        content = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        claims = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _text_of(claims: Mapping[str, Any], name: str) -> str | None:
+    found = claims.get(name)
+    return found if isinstance(found, str) else None
+
+
+def _list_of(claims: Mapping[str, Any], name: str) -> list[Any]:
+    found = claims.get(name)
+    return found if isinstance(found, list) else []
+
+
+def _time_of(seconds: object) -> datetime | None:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,1 @@
+"""The OEM Direct API: wire profile, request, guard and client."""

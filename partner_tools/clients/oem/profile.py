@@ -1,0 +1,606 @@
+"""The wire profile of an OEM Direct API: everything that its contract says and the public does not.
+
+Only the operation's name, the two tenant fields and the identifiers are public; the rest stands in
+the OEM API design whitepaper, under the OEM's own agreement. So it is configuration, and called an
+assumption until `profile_confirmed` says otherwise. No field here can hold a tenant of a customer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from partner_tools.clients.oem.tenant import (
+    holds_guid,
+    mentions_tenant,
+    normalized,
+    speaks_of_tenant,
+    tenant_in,
+)
+from partner_tools.clients.transport import check_base_url, is_loopback
+from partner_tools.errors import InputError
+from partner_tools.strict_json import InvalidTextError, read_toml
+
+ASSUMED = "assumed-v0"
+"""How a profile is called until somebody with the whitepaper confirmed it."""
+
+MAX_BATCH = 1000
+"""Devices in one call, "1000 at a time"
+(https://learn.microsoft.com/autopilot/manual-registration, read 2026-11)."""
+
+
+class TenantScope(StrEnum):
+    """Where the tenant fields stand."""
+
+    DEVICE = "device"
+    BATCH = "batch"
+    BOTH = "both"
+
+
+class BlankStyle(StrEnum):
+    """How a blank tenant is written. The documentation says only "left blank"."""
+
+    EMPTY = "empty"
+    NULL = "null"
+    OMIT = "omit"
+
+
+class IdentityKind(StrEnum):
+    """By what a device is named to the service."""
+
+    PKID = "pkid"
+    TUPLE = "tuple"
+
+
+class AuthMode(StrEnum):
+    """How the service knows the caller."""
+
+    MTLS = "mtls"
+    ENTRA = "entra"
+    BOTH = "mtls+entra"
+    NONE = "none"
+
+
+class ResponseMode(StrEnum):
+    """How outcomes come back: in the answer, by acknowledgement id, or at a location to poll."""
+
+    SYNC = "sync"
+    ACK_LIST = "ack_list"
+    LOCATION = "location"
+
+
+class MatchKey(StrEnum):
+    """By what an item of an answer is tied to a device of the request."""
+
+    ITEM_REF = "item_ref"
+    PKID = "pkid"
+    SERIAL = "serial"
+
+
+class CodeMeaning(StrEnum):
+    """What a code of the service says of its device."""
+
+    ABSENT = "absent"
+    NOT_OWNED = "not-owned"
+    REFUSED = "refused"
+    AMBIGUOUS = "ambiguous"
+    UNKNOWN = "unknown"
+    RETRY = "retry"
+    STOP = "stop"
+    """`refused`, and no further call is made: the request itself is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Xml:
+    """Names that an XML body has and a JSON body has not."""
+
+    root: str = "AutopilotDeviceRegistration"
+    device: str = "Device"
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """The envelope. `devices_key` empty is a bare array. `static_fields` stand in the envelope."""
+
+    devices_key: str = "Devices"
+    tenant_scope: TenantScope = TenantScope.DEVICE
+    tenant_id_field: str = "TenantID"
+    tenant_domain_field: str = "TenantDomain"
+    blank_style: BlankStyle = BlankStyle.EMPTY
+    static_fields: tuple[tuple[str, str | int | bool], ...] = ()
+
+    @property
+    def tenant_fields(self) -> tuple[str, str]:
+        """The two fields that must be blank."""
+        return self.tenant_id_field, self.tenant_domain_field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """Wire names of what identifies a device. `item_ref` empty sends no reference."""
+
+    pkid: str = "ProductKeyID"
+    serial: str = "SerialNumber"
+    manufacturer: str = "OEMManufacturerName"
+    model: str = "ModelName"
+    item_ref: str = "LineItemNumber"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that are in use."""
+        every = (self.item_ref, self.pkid, self.serial, self.manufacturer, self.model)
+        return tuple(filter(None, every))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """How the caller proves itself. Secrets are named by environment variable, never written."""
+
+    mode: AuthMode = AuthMode.MTLS
+    client_cert: str = ""
+    """PEM or PFX file; a path beside the profile where it is relative."""
+    client_key: str = ""
+    key_password_env: str = ""
+    ca_bundle: str = ""
+    entra_tenant: str = ""
+    """The OEM's own tenant, where its token comes from: never part of a request to the API."""
+    entra_client_id: str = ""
+    entra_scope: str = ""
+    entra_credential_env: str = ""
+    min_tls: str = "1.2"
+
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether a client certificate is presented."""
+        return self.mode in (AuthMode.MTLS, AuthMode.BOTH)
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether a bearer token is sent."""
+        return self.mode in (AuthMode.ENTRA, AuthMode.BOTH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """How an answer is read. Names in `fields` default to those of the request."""
+
+    mode: ResponseMode = ResponseMode.SYNC
+    success_http: tuple[int, ...] = (200, 201, 202, 204)
+    items_path: str = "Results"
+    match_on: tuple[MatchKey, ...] = (MatchKey.ITEM_REF, MatchKey.PKID, MatchKey.SERIAL)
+    status_field: str = "Status"
+    code_field: str = "ErrorCode"
+    message_field: str = "ErrorDescription"
+    ok_values: tuple[str, ...] = ("Success", "Succeeded", "0")
+    pending_values: tuple[str, ...] = (
+        "Accepted",
+        "InProgress",
+        "in_progress",
+        "Pending",
+        "Processing",
+        "Queued",
+        "Submitted",
+    )
+    """Statuses of a device that say that nothing is decided yet: accepted is not done."""
+    failed_values: tuple[str, ...] = ("Failed", "Failure", "Error", "Rejected", "Invalid")
+    """Statuses that are a refusal even without a code or a message."""
+    fields: Fields = Fields()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll:
+    """How accepted work is asked after. Times are in seconds; `{id}` stands for the handle."""
+
+    id_path: str = "BatchId"
+    list_path: str = ""
+    detail_path: str = ""
+    location_header: str = "Location"
+    status_path: str = "Status"
+    finished_values: tuple[str, ...] = (
+        "finished",
+        "finished_with_errors",
+        "completed",
+        "complete",
+        "done",
+        "succeeded",
+        "success",
+        "failed",
+    )
+    """Statuses of a batch after which nothing more happens. They say nothing of a device."""
+    interval_s: float = 10.0
+    max_interval_s: float = 120.0
+    deadline_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """ "Validate device submission data": the same blank body, which changes nothing there."""
+
+    enabled: bool = False
+    path: str = ""
+    method: str = "POST"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One OEM Direct wire. `base_url` is empty where the profile leaves it to the environment."""
+
+    name: str = ""
+    base_url: str = ""
+    path: str = "/AutopilotDeviceRegistration"
+    method: str = "POST"
+    media_type: str = "application/json"
+    batch_limit: int = MAX_BATCH
+    timeout_s: float = 60.0
+    extra_headers: tuple[tuple[str, str], ...] = ()
+    correlation_header: str = "MS-CorrelationId"
+    request_id_header: str = "MS-RequestId"
+    profile_confirmed: bool = False
+    send_both: bool = False
+    identity_order: tuple[IdentityKind, ...] = (IdentityKind.PKID, IdentityKind.TUPLE)
+    xml: Xml = Xml()
+    body: Body = Body()
+    fields: Fields = Fields()
+    auth: Auth = Auth()
+    response: Response = Response()
+    poll: Poll = Poll()
+    preflight: Preflight = Preflight()
+    codes: tuple[tuple[str, CodeMeaning], ...] = ()
+    """Meanings by name or number; they extend and override the public table."""
+
+    @property
+    def is_xml(self) -> bool:
+        """Whether bodies are XML rather than JSON."""
+        return self.media_type.split(";")[0].strip().lower().endswith("xml")
+
+    @property
+    def label(self) -> str:
+        """What the plan and the output call this wire."""
+        return "confirmed" if self.profile_confirmed else ASSUMED
+
+
+def check(profile: Profile) -> None:
+    """Refuse what the schema cannot see."""
+    _check_tenant_names(profile)
+    _check_success(profile.response)
+    _check_names(profile)
+    _check_headers(profile)
+    _check_body(profile)
+    _check_polling(profile)
+    _check_auth(profile.auth)
+    if profile.base_url:
+        at_base_url(profile, None)
+
+
+def _check_tenant_names(profile: Profile) -> None:
+    """The tenant fields may not be the place of anything that is sent."""
+    own = frozenset(map(normalized, profile.body.tenant_fields))
+    names = [
+        *profile.fields.names,
+        profile.body.devices_key,
+        profile.xml.root,
+        profile.xml.device,
+        profile.correlation_header,
+        profile.request_id_header,
+    ]
+    for name in names:
+        if mentions_tenant(name, own):
+            raise tenant_in(f"the profile's field name {name!r}")
+
+
+def _check_success(response: Response) -> None:
+    if not response.ok_values or any(not value.strip() for value in response.ok_values):
+        raise invalid(
+            "oem.response.ok_values counts an empty status as success",
+            "list the words by which the service confirms a device; silence confirms nothing",
+            rule="empty-success",
+        )
+    said = {value.casefold() for value in response.ok_values}
+    for other in (*response.pending_values, *response.failed_values):
+        if other.casefold() in said:
+            raise invalid(
+                f"the status {other!r} is listed as success and as something else",
+                "keep it in one of ok_values, pending_values and failed_values",
+            )
+
+
+def _check_names(profile: Profile) -> None:
+    device = [*profile.fields.names]
+    scope = profile.body.tenant_scope
+    if scope is not TenantScope.BATCH:
+        device += profile.body.tenant_fields
+    envelope = [profile.body.devices_key, *(name for name, _ in profile.body.static_fields)]
+    if scope is not TenantScope.DEVICE:
+        envelope += profile.body.tenant_fields
+    for names in (device, envelope):
+        _check_distinct(filter(None, names))
+    if profile.is_xml:
+        for name in (*device, *envelope, profile.xml.root, profile.xml.device):
+            _check_xml_name(name)
+
+
+def _check_distinct(names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if normalized(name) in seen:
+            raise invalid(f"two fields of the body are called {name!r}", "name each differently")
+        seen.add(normalized(name))
+
+
+_XML_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+def _check_xml_name(name: str) -> None:
+    if name and not _XML_NAME.fullmatch(name):
+        raise invalid(f"{name!r} cannot be the name of an XML element", "correct the name")
+
+
+_OURS = {
+    *("authorization", "cookie", "host", "connection", "upgrade", "expect", "te", "trailer"),
+    *("content-type", "content-length", "content-encoding", "transfer-encoding"),
+    *("x-http-method", "x-http-method-override", "x-method-override"),
+}
+"""Headers that say how the request is read: the transport's, or nobody's."""
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def _check_headers(profile: Profile) -> None:
+    names = [name for name, _ in profile.extra_headers]
+    names += filter(None, (profile.correlation_header, profile.request_id_header))
+    for name in names:
+        if name.lower() in _OURS or not _HEADER_NAME.fullmatch(name):
+            raise invalid(f"the header {name!r} cannot be set by a profile", "take it out")
+    if len({name.lower() for name in names}) != len(names):
+        raise invalid("a header is given twice", "give each header once")
+    if any(not value.isprintable() for _, value in profile.extra_headers):
+        raise invalid("a header holds a character that HTTP forbids", "correct its value")
+
+
+def _check_body(profile: Profile) -> None:
+    body = profile.body
+    bare = not body.devices_key and not profile.is_xml
+    if bare and (body.static_fields or body.tenant_scope is not TenantScope.DEVICE):
+        raise invalid(
+            "a bare array (oem.body.devices_key empty) has no place for fields of the batch",
+            "name a devices_key, or use tenant_scope 'device' and no static_fields",
+        )
+    if not profile.identity_order:
+        raise invalid("oem.identity.order is empty", "list pkid, tuple or both")
+
+
+def _check_polling(profile: Profile) -> None:
+    poll, mode = profile.poll, profile.response.mode
+    if mode is ResponseMode.ACK_LIST and not poll.detail_path:
+        raise invalid(
+            "response mode 'ack_list' needs oem.poll.detail_path",
+            "give the path, with {id}, that tells of one batch",
+        )
+    if poll.detail_path and "{id}" not in poll.detail_path:
+        raise invalid("oem.poll.detail_path has no {id}", "put {id} where the batch's id goes")
+    if poll.max_interval_s < poll.interval_s:
+        raise invalid("oem.poll.max_interval_s is below interval_s", "raise it")
+    if profile.preflight.enabled and not profile.preflight.path:
+        raise invalid("oem.preflight is enabled without a path", "give its path, or disable it")
+    paths = (profile.path, poll.list_path, poll.detail_path, profile.preflight.path)
+    for path in filter(None, paths):
+        if not path.startswith("/") or path.startswith("//") or "#" in path:
+            raise invalid(f"the path {path!r} does not start with a single /", "correct it")
+
+
+def _check_auth(auth: Auth) -> None:
+    if auth.needs_certificate and not auth.client_cert:
+        raise invalid(
+            f"auth mode {auth.mode.value!r} needs oem.auth.client_cert",
+            "name the PEM or PFX file with the certificate and its private key",
+        )
+    if auth.needs_token and auth.entra_credential_env:
+        named = ("entra_tenant", "entra_client_id", "entra_scope")
+        missing = [f"oem.auth.{name}" for name in named if not getattr(auth, name)]
+        if missing:
+            raise invalid(
+                f"auth mode {auth.mode.value!r} with entra_credential_env needs "
+                f"{' and '.join(missing)}",
+                "name your tenant, the app registration, and the scope that your whitepaper gives",
+            )
+
+
+def at_base_url(profile: Profile, override: str | None) -> Profile:
+    """The profile at the address that is in force: the environment's, else its own.
+
+    Raises InputError without any address (there is no default), for plain HTTP beyond loopback,
+    and where nothing would prove who the caller is beyond loopback.
+    """
+    url = override or profile.base_url
+    if not url:
+        raise InputError(
+            "the OEM Direct API has no address: it is not public, and there is no default",
+            rule="no-base-url",
+            remedy="set oem.base_url in the wire profile, or PARTNER_TOOLS_OEM_DIRECT_URL, "
+            "to the address in your OEM API whitepaper",
+        )
+    if speaks_of_tenant(urlsplit(url).path):
+        raise tenant_in("the base URL")
+    checked = check_base_url(url)
+    if profile.auth.mode is AuthMode.NONE and not is_loopback(urlsplit(checked).hostname or ""):
+        raise InputError(
+            "auth mode 'none' is for this machine alone",
+            rule="no-auth",
+            remedy="set oem.auth.mode to mtls, entra or mtls+entra",
+        )
+    return replace(profile, base_url=checked)
+
+
+def invalid(message: str, remedy: str, rule: str = "oem-profile") -> InputError:
+    return InputError(f"the wire profile cannot be used: {message}", remedy=remedy, rule=rule)
+
+
+Validate = Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
+"""Gives the path and the message of each thing that `oem-profile.schema.json` rejects."""
+
+
+def read_profile(text: str, validate: Validate) -> Profile:
+    """The profile that a TOML text says.
+
+    Raises GuardError where anything in it could carry a tenant (before anything else is looked
+    at), InputError where it is not TOML, has an unknown key, or cannot be kept safely.
+    """
+    document = _parse(text)
+    _refuse_tenants(document)
+    if faults := [f"{path}: {message}" for path, message in validate(document)]:
+        raise invalid(
+            "; ".join(faults), "`partner-tools schema oem-profile` prints what is allowed"
+        )
+    profile = _make(document["oem"])
+    check(profile)
+    return profile
+
+
+def _parse(text: str) -> Mapping[str, Any]:
+    try:
+        return read_toml(text)
+    except InvalidTextError as error:
+        raise InputError(
+            f"the wire profile is not TOML: {error}",
+            rule="profile-syntax",
+            remedy="correct the line, or start again from samples/oem-sync.toml",
+        ) from error
+
+
+_Key = tuple[str, ...]
+_OWN_NAMES = {("oem", "body", "tenant_id_field"), ("oem", "body", "tenant_domain_field")}
+_ABOUT_TENANTS = {
+    *_OWN_NAMES,
+    ("oem", "body", "tenant_scope"),
+    ("oem", "auth", "entra_tenant"),
+    ("oem", "auth", "entra_scope"),
+}
+"""What speaks of a tenant by its nature and never reaches the API."""
+_NEVER_SENT = {("oem", "codes"), ("oem", "response")}
+_OF_THIS_SIDE = {
+    ("oem", "name"),
+    ("oem", "base_url"),
+    *(("oem", "auth", name) for name in ("client_cert", "client_key", "ca_bundle")),
+}
+"""Keys whose values name things of this side: a tenant's domain is refused there, the mere word
+is not."""
+_WITHOUT_GUID = {
+    ("oem", "path"),
+    ("oem", "xml_namespace"),
+    ("oem", "body", "static_fields"),
+    ("oem", "poll", "list_path"),
+    ("oem", "poll", "detail_path"),
+    ("oem", "preflight", "path"),
+}
+"""Where no GUID may stand: it may be a tenant's. A header may name the caller by one."""
+
+
+def _refuse_tenants(document: Mapping[str, Any]) -> None:
+    """Refuse every key and every value that would put a tenant on the wire."""
+    leaves = tuple(_leaves(document))
+    own = frozenset(normalized(value) for key, value in leaves if key in _OWN_NAMES)
+    ours = frozenset(
+        normalized(value) for key, value in leaves if key[-1] == "entra_tenant" and value
+    )
+    for key, value in leaves:
+        if key not in _ABOUT_TENANTS and value and _carries_tenant(key, value, own, ours):
+            raise tenant_in(f"the profile's field {key[-1]!r}")
+
+
+def _carries_tenant(key: _Key, value: str, own: frozenset[str], ours: frozenset[str]) -> bool:
+    """`own` are the names of the tenant fields, `ours` the tenant that signs in, normalized."""
+    if mentions_tenant(key[-1], own) or speaks_of_tenant(value):
+        return True
+    if (key in _WITHOUT_GUID or key[:3] in _WITHOUT_GUID) and holds_guid(value):
+        return True
+    if key in _OF_THIS_SIDE:
+        return False
+    return mentions_tenant(value, own) or any(tenant in normalized(value) for tenant in ours)
+
+
+def _leaves(value: Any, key: _Key = ()) -> Iterator[tuple[_Key, str]]:
+    """Every key with the text of its scalar; lists count under the key that they stand at."""
+    if key in _NEVER_SENT:
+        return
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(inner, (*key, name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner, key)
+    else:
+        yield key, str(value)
+
+
+def _make(oem: Mapping[str, Any]) -> Profile:
+    """The dataclasses of a document that fits the schema."""
+    scalars = {
+        name: oem[name]
+        for name in (
+            "name",
+            "base_url",
+            "path",
+            "method",
+            "media_type",
+            "batch_limit",
+            "timeout_s",
+            "correlation_header",
+            "request_id_header",
+            "profile_confirmed",
+        )
+        if name in oem
+    }
+    identity = oem.get("identity", {})
+    fields = Fields(**_without(oem.get("fields", {}), "hardware_hash"))
+    order = identity.get("order", [kind.value for kind in IdentityKind])
+    return Profile(
+        **scalars,
+        extra_headers=tuple(oem.get("extra_headers", {}).items()),
+        send_both=identity.get("send_both", False),
+        identity_order=tuple(IdentityKind(kind) for kind in order),
+        xml=Xml(**{name: oem[f"xml_{name}"] for name in Xml.__slots__ if f"xml_{name}" in oem}),
+        body=_make_body(oem.get("body", {})),
+        fields=fields,
+        auth=_make_auth(oem.get("auth", {})),
+        response=_make_response(oem.get("response", {}), fields),
+        poll=_make_poll(oem.get("poll", {})),
+        preflight=Preflight(**oem.get("preflight", {})),
+        codes=tuple((name, CodeMeaning(to)) for name, to in oem.get("codes", {}).items()),
+    )
+
+
+def _make_body(table: Mapping[str, Any]) -> Body:
+    typed: dict[str, Any] = dict(table)
+    typed["tenant_scope"] = TenantScope(table.get("tenant_scope", TenantScope.DEVICE))
+    typed["blank_style"] = BlankStyle(table.get("blank_style", BlankStyle.EMPTY))
+    typed["static_fields"] = tuple(table.get("static_fields", {}).items())
+    return Body(**typed)
+
+
+def _make_auth(table: Mapping[str, Any]) -> Auth:
+    return Auth(**{**table, "mode": AuthMode(table.get("mode", AuthMode.MTLS))})
+
+
+def _make_response(table: Mapping[str, Any], of_request: Fields) -> Response:
+    typed: dict[str, Any] = _without(table, "missing_item")
+    typed["mode"] = ResponseMode(table.get("mode", ResponseMode.SYNC))
+    typed["fields"] = replace(of_request, **table.get("fields", {}))
+    if "match_on" in table:
+        typed["match_on"] = tuple(MatchKey(key) for key in table["match_on"])
+    return Response(**_with_tuples(typed))
+
+
+def _make_poll(table: Mapping[str, Any]) -> Poll:
+    return Poll(**_with_tuples(dict(table)))
+
+
+def _with_tuples(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in table.items()}
+
+
+def _without(table: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != name}

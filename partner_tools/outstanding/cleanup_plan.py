@@ -1,0 +1,386 @@
+"""What a cleanup does with one device, in which order, and what it leaves alone. Pure.
+
+It rests on `decide`: a step is taken only where the decision asks for it, of the one record that
+the evidence names, and only after everything before it is proved done. No step deletes an object
+of Entra ID or of Active Directory: there is none for that in `CARRIED_OUT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from partner_tools.model import Outcome, Reason
+from partner_tools.outstanding.decision import CO_MANAGED, HOMES, STEP_ORDER, WAITING
+from partner_tools.outstanding.evidence import probes, text
+from partner_tools.outstanding.types import (
+    Decision,
+    DeviceFacts,
+    EvidenceSource,
+    Flag,
+    Found,
+    JoinType,
+    Plane,
+    ProbeResult,
+    Status,
+    StepId,
+)
+
+CARRIED_OUT = (
+    StepId.DELETE_FROM_INTUNE,
+    StepId.UNASSIGN_USER,
+    StepId.DEREGISTER_FROM_AUTOPILOT,
+)
+"""The steps that a cleanup carries out, in their order."""
+
+_DELETIONS = frozenset({StepId.DELETE_FROM_INTUNE, StepId.DEREGISTER_FROM_AUTOPILOT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupAction:
+    """One step, and the id of the one record that it is about."""
+
+    step: StepId
+    record: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untouched:
+    """What is left alone on one plane, and why."""
+
+    plane: Plane
+    records: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalOutcome:
+    """Nothing more is done with the device: what became of it, and why."""
+
+    outcome: Outcome
+    rule: str | None = None
+    detail: str | None = None
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupPlan:
+    """What is still to be done with one device.
+
+    `moves` are to be carried out, `awaited` are under way and show when they are done, both in
+    order. A `ruling` stands instead of either.
+    """
+
+    moves: tuple[CleanupAction, ...] = ()
+    awaited: tuple[CleanupAction, ...] = ()
+    ruling: FinalOutcome | None = None
+    left: tuple[Untouched, ...] = ()
+
+    @property
+    def due(self) -> CleanupAction | None:
+        """The next step; None while something before it is awaited."""
+        if not self.moves or any(_is_before(one, self.moves[0]) for one in self.awaited):
+            return None
+        return self.moves[0]
+
+
+def plan_cleanup(
+    facts: DeviceFacts, decision: Decision, passed: Collection[str] = ()
+) -> CleanupPlan:
+    """What to do with a device on this evidence, after the steps that have `passed`."""
+    ruling = next(filter(None, (rule(facts, decision) for rule in _REFUSALS)), None)
+    if ruling is None and (changed := _changed(facts, passed)) is not None:
+        ruling = changed
+    if ruling is not None:
+        return CleanupPlan(ruling=ruling, left=(*_kept(decision, ruling), *_left(decision)))
+    wanted = tuple(_wanted(decision))
+    moves = tuple(one for one in wanted if one.step.value not in passed and _is_carried_out(one))
+    awaited = tuple(one for one in wanted if one not in moves and one.step is not _UNASSIGN)
+    if not (moves or awaited):
+        ruling = _autopilot_refusal(decision) or _done(passed)
+    elif moves:
+        ruling = next(filter(None, (rule(facts, decision) for rule in _PRECAUTIONS)), None)
+    if ruling is not None:
+        kept = _kept(decision, ruling) if ruling.outcome is Outcome.REFUSED else ()
+        return CleanupPlan(ruling=ruling, left=(*kept, *_left(decision)))
+    return CleanupPlan(moves=moves, awaited=awaited, left=tuple(_left(decision)))
+
+
+_UNASSIGN = StepId.UNASSIGN_USER
+
+
+def _is_carried_out(move: CleanupAction) -> bool:
+    return move.step in CARRIED_OUT
+
+
+def _is_before(one: CleanupAction, other: CleanupAction) -> bool:
+    return STEP_ORDER[one.step] < STEP_ORDER[other.step]
+
+
+def _wanted(decision: Decision) -> Iterator[CleanupAction]:
+    """The steps that the decision asks for and a cleanup can do or wait for."""
+    status = {step.id: step.status for step in decision.steps}
+    intune, autopilot = (
+        _only_record(decision, Plane.INTUNE),
+        _only_record(decision, Plane.AUTOPILOT),
+    )
+    to_delete = (StepId.DELETE_FROM_INTUNE, StepId.RETRY_INTUNE_ACTION)
+    if intune and any(status.get(step) is Status.OUTSTANDING for step in to_delete):
+        yield CleanupAction(step=StepId.DELETE_FROM_INTUNE, record=intune)
+    if autopilot and status.get(StepId.DEREGISTER_FROM_AUTOPILOT) is Status.OUTSTANDING:
+        if StepId.UNASSIGN_USER in status:
+            yield CleanupAction(step=StepId.UNASSIGN_USER, record=autopilot)
+        yield CleanupAction(step=StepId.DEREGISTER_FROM_AUTOPILOT, record=autopilot)
+    if autopilot and status.get(StepId.CONFIRM_AUTOPILOT_REMOVAL) is Status.EXPECTED:
+        yield CleanupAction(step=StepId.CONFIRM_AUTOPILOT_REMOVAL, record=autopilot)
+
+
+def _only_record(decision: Decision, plane: Plane) -> str | None:
+    found = decision.planes[plane].found
+    return found[0].ids.get("id") if len(found) == 1 else None
+
+
+# --- What keeps the whole device from being touched -----------------------------------------------
+
+
+def _held(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
+    if Flag.HELD not in facts.flags:
+        return None
+    return _refused(
+        "hold-list",
+        "it is held back, by the hold list here or by the partner",
+        "take it off the hold list, or ask the partner, if it may go",
+    )
+
+
+def _duplicate(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
+    if facts.outcome is not Outcome.DUPLICATE:
+        return None
+    return FinalOutcome(
+        outcome=Outcome.DUPLICATE, detail="the same device stands earlier in the handoff"
+    )
+
+
+def _nameless(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
+    if (facts.serial_number or "").strip():
+        return None
+    return _refused(
+        "no-serial-number",
+        "the handoff has no serial number of it to compare with",
+        "look it up by its product key and clean it up in the portals",
+    )
+
+
+def _ambiguous(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
+    nameless = any(
+        _is_here(decision, plane) and _only_record(decision, plane) is None
+        for plane in (Plane.INTUNE, Plane.AUTOPILOT)
+    )
+    if not nameless and all(step.id is not StepId.RESOLVE_AMBIGUITY for step in decision.steps):
+        return None
+    return FinalOutcome(
+        outcome=Outcome.AMBIGUOUS,
+        rule="ambiguous",
+        detail="more than one record answers to it, or none certainly does; none is touched",
+        remedy="find the right record by its id in the portals, and delete the others there",
+    )
+
+
+def _unseen(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
+    intune = decision.planes[Plane.INTUNE]
+    if intune.status is not Status.NOT_VERIFIED:
+        return None
+    why = intune.error or "nobody could look"
+    return _refused(
+        "intune-not-verified",
+        f"whether Intune manages it could not be verified: {why}",
+        "give the sign-in DeviceManagementManagedDevices.ReadWrite.All, then run it again",
+    )
+
+
+def _firmware(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
+    if all(step.id is not StepId.UNLOCK_FIRMWARE for step in decision.steps):
+        return None
+    return _refused(
+        "firmware-managed",
+        "Intune manages its firmware (DFCI), and its menus stay locked unless freed first",
+        "unlock it with a DFCI profile and let it sync, then run it again",
+    )
+
+
+def _leaving(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
+    states = {text(one, "managementState") for one in _here(decision, Plane.INTUNE)}
+    if not states or not states <= WAITING:
+        return None
+    return _refused(
+        "waiting-for-check-in",
+        "it is to be retired or wiped at its next check-in: expected, not touched",
+        "bring it online, or wait; run it again when Intune has let it go",
+    )
+
+
+def _tenant_attached(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
+    agents = {text(one, "managementAgent") for one in _here(decision, Plane.INTUNE)}
+    if agents != {"configurationmanagerclient"} or agents & CO_MANAGED:
+        return None
+    return _refused(
+        "configuration-manager",
+        "Configuration Manager alone manages it; Intune only shows it",
+        "delete it in Configuration Manager, then run it again",
+    )
+
+
+_REFUSALS: tuple[Callable[[DeviceFacts, Decision], FinalOutcome | None], ...] = (
+    _held,
+    _duplicate,
+    _nameless,
+    _ambiguous,
+    _unseen,
+    _firmware,
+    _leaving,
+    _tenant_attached,
+)
+
+
+def _changed(facts: DeviceFacts, passed: Collection[str]) -> FinalOutcome | None:
+    """Whether a record is another one than all evidence before, or came again after it was gone."""
+    for plane, step in (
+        (Plane.INTUNE, StepId.DELETE_FROM_INTUNE),
+        (Plane.AUTOPILOT, StepId.DEREGISTER_FROM_AUTOPILOT),
+    ):
+        looks = [one for one in probes(facts, plane) if one.source is EvidenceSource.GRAPH]
+        ran = [one for one in looks if one.result is not ProbeResult.FAILED]
+        if not ran or ran[-1].result is not ProbeResult.FOUND:
+            continue
+        ids = {found.ids.get("id", "").lower() for one in ran for found in one.found} - {""}
+        again = any(one.result is ProbeResult.ABSENT for one in ran) and step.value not in passed
+        if len(ids) > 1 or again:
+            name = {Plane.INTUNE: "Intune", Plane.AUTOPILOT: "Windows Autopilot"}[plane]
+            return _refused(
+                "changed-since-handoff",
+                f"the record in {name} is not the one that the handoff or an earlier look names: "
+                "it may have been enrolled or registered again",
+                "have a new handoff made, and look at the device before anything is deleted",
+            )
+    return None
+
+
+# --- What has to be done by a person before anything is deleted -----------------------------------
+
+
+def _lost(facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
+    if facts.reason is not Reason.LOST_OR_STOLEN or not _here(decision, Plane.INTUNE):
+        return None
+    return _refused(
+        "wipe-first",
+        "it is lost or stolen and Intune still manages it: after a delete it cannot be wiped",
+        "wipe it in Intune first; if it is not to be wiped, delete it there yourself",
+    )
+
+
+def _unsaved(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
+    status = {step.id: step.status for step in decision.steps}.get(StepId.BACK_UP_KEYS)
+    if status is None:
+        return None
+    why = (
+        "BitLocker keys or a local administrator password are stored for it"
+        if status is Status.OUTSTANDING
+        else "whether BitLocker keys or a local administrator password are stored for it was not "
+        "verified"
+    )
+    return _refused(
+        "keys-not-saved", why, "save them elsewhere, then run it again with --keys-saved"
+    )
+
+
+_PRECAUTIONS: tuple[Callable[[DeviceFacts, Decision], FinalOutcome | None], ...] = (_lost, _unsaved)
+
+
+# --- How it ends ----------------------------------------------------------------------------------
+
+
+def _autopilot_refusal(decision: Decision) -> FinalOutcome | None:
+    """Why the registration stays although nothing is left that a cleanup could do."""
+    autopilot = decision.planes[Plane.AUTOPILOT]
+    if autopilot.status is Status.CLEAR:
+        return None
+    if any(step.id is StepId.SETTLE_REMOVAL for step in decision.steps):
+        return _refused(
+            "partners-turn",
+            "the partner's own removal of its Autopilot registration is not settled yet",
+            "have the partner resume the run and send a new handoff",
+        )
+    why = autopilot.error or "nobody could look"
+    return _refused(
+        "autopilot-not-verified",
+        f"whether it is registered in Windows Autopilot could not be verified: {why}",
+        "give the sign-in DeviceManagementServiceConfig.ReadWrite.All, then run it again",
+    )
+
+
+def _done(passed: Collection[str]) -> FinalOutcome:
+    if any(step.value in passed for step in _DELETIONS):
+        return FinalOutcome(outcome=Outcome.REMOVED)
+    return FinalOutcome(
+        outcome=Outcome.ABSENT, detail="neither Intune nor Windows Autopilot has it"
+    )
+
+
+# --- What is left alone ---------------------------------------------------------------------------
+
+
+def _kept(decision: Decision, ruling: FinalOutcome) -> Iterator[Untouched]:
+    """The records that a cleanup could delete, and does not for this device."""
+    for plane in (Plane.INTUNE, Plane.AUTOPILOT):
+        if records := _ids(decision, plane):
+            yield Untouched(plane=plane, records=records, why=ruling.detail or ruling.outcome.value)
+
+
+def _left(decision: Decision) -> Iterator[Untouched]:
+    if _here(decision, Plane.ENTRA):
+        yield Untouched(
+            plane=Plane.ENTRA, records=_ids(decision, Plane.ENTRA), why=_why_entra(decision)
+        )
+    for plane, why in _OTHERS.items():
+        standing = decision.planes.get(plane)
+        if standing is not None and standing.status is Status.OUTSTANDING:
+            yield Untouched(plane=plane, records=(), why=why)
+    for step in decision.steps:
+        if step.id in _LEFTOVERS:
+            yield Untouched(plane=HOMES[step.id][0], records=(), why=_LEFTOVERS[step.id])
+
+
+_OTHERS = {
+    Plane.ACTIVE_DIRECTORY: "the computer object is deleted on premises, by its administrator",
+    Plane.CONFIGURATION_MANAGER: "its record is deleted in Configuration Manager",
+    Plane.DEVICE_FIRMWARE: "firmware is unlocked by a profile and a sync of the device",
+}
+_LEFTOVERS = {
+    StepId.DELETE_IMPORT_RECORD: "a record of its import is left; delete it in the portal",
+    StepId.DELETE_CORPORATE_IDENTIFIER: "a corporate identifier is left; delete it in the portal",
+}
+
+
+def _why_entra(decision: Decision) -> str:
+    if decision.join_type is JoinType.HYBRID_JOINED:
+        return "never deleted here: it goes by itself when the computer object on premises is gone"
+    return (
+        "never deleted here: once Intune and Windows Autopilot have let go of the device, the "
+        "service should remove it by itself"
+    )
+
+
+def _is_here(decision: Decision, plane: Plane) -> bool:
+    return decision.planes[plane].status in (Status.OUTSTANDING, Status.EXPECTED)
+
+
+def _here(decision: Decision, plane: Plane) -> tuple[Found, ...]:
+    return decision.planes[plane].found if _is_here(decision, plane) else ()
+
+
+def _ids(decision: Decision, plane: Plane) -> tuple[str, ...]:
+    return tuple(one.ids["id"] for one in _here(decision, plane) if "id" in one.ids)
+
+
+def _refused(rule: str, detail: str, remedy: str) -> FinalOutcome:
+    return FinalOutcome(outcome=Outcome.REFUSED, rule=rule, detail=detail, remedy=remedy)

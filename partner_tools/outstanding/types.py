@@ -1,0 +1,226 @@
+"""What can be outstanding and where, what a probe saw, and what a decision says. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from partner_tools.model import Outcome, Reason
+
+
+class Plane(StrEnum):
+    """A place that keeps a record of the device."""
+
+    AUTOPILOT = "autopilot"
+    INTUNE = "intune"
+    ENTRA = "entra"
+    ACTIVE_DIRECTORY = "active-directory"
+    CONFIGURATION_MANAGER = "configuration-manager"
+    DEVICE_FIRMWARE = "device-firmware"
+
+
+class Status(StrEnum):
+    """How a plane or a step stands."""
+
+    CLEAR = "clear"
+    OUTSTANDING = "outstanding"
+    EXPECTED = "expected"
+    NOT_VERIFIED = "not-verified"
+    NOT_APPLICABLE = "not-applicable"
+
+
+class JoinType(StrEnum):
+    """How the device belongs to the directory."""
+
+    ENTRA_JOINED = "entra-joined"
+    HYBRID_JOINED = "hybrid-joined"
+    REGISTERED = "registered"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+class Owner(StrEnum):
+    """Who can do a step."""
+
+    PARTNER = "partner"
+    INTUNE_ADMINISTRATOR = "intune-administrator"
+    ENTRA_ADMINISTRATOR = "entra-administrator"
+    ACTIVE_DIRECTORY_ADMINISTRATOR = "active-directory-administrator"
+    CONFIGURATION_MANAGER_ADMINISTRATOR = "configuration-manager-administrator"
+    DEVICE_HOLDER = "device-holder"
+
+
+class StepId(StrEnum):
+    """Every step that a handoff can list, in the order in which a customer follows them."""
+
+    RESOLVE_AMBIGUITY = "resolve-ambiguity"
+    SETTLE_REMOVAL = "settle-removal"
+    UNLOCK_FIRMWARE = "unlock-firmware"
+    BACK_UP_KEYS = "back-up-keys"
+    RESET_DEVICE = "reset-device"
+    """Never asked of one device: the guide says it of every device that leaves."""
+    UNENROLL_OTHER_MDM = "unenroll-other-mdm"
+    DELETE_FROM_INTUNE = "delete-from-intune"
+    RETRY_INTUNE_ACTION = "retry-intune-action"
+    WAIT_FOR_CHECK_IN = "wait-for-check-in"
+    DELETE_FROM_CONFIGURATION_MANAGER = "delete-from-configuration-manager"
+    ALLOW_REENROLLMENT = "allow-reenrollment"
+    UNASSIGN_USER = "unassign-user"
+    DEREGISTER_FROM_AUTOPILOT = "deregister-from-autopilot"
+    CONFIRM_AUTOPILOT_REMOVAL = "confirm-autopilot-removal"
+    OPEN_SUPPORT_CASE = "open-support-case"
+    DELETE_COMPUTER_OBJECT = "delete-computer-object"
+    DISCONNECT_WORK_ACCOUNT = "disconnect-work-account"
+    DELETE_CORPORATE_IDENTIFIER = "delete-corporate-identifier"
+    DELETE_IMPORT_RECORD = "delete-import-record"
+    VERIFY_ENTRA_REMOVAL = "verify-entra-removal"
+    DECIDE_ON_ENTRA_OBJECT = "decide-on-entra-object"
+    DECIDE_ON_RESIDUAL_OBJECT = "decide-on-residual-object"
+    REBUILD_REGISTRATION = "rebuild-registration"
+    REGISTER_AGAIN = "register-again"
+    REMOVE_DEVICE_ASSOCIATION = "remove-device-association"
+
+
+class Subject(StrEnum):
+    """What a probe of a plane looked for."""
+
+    DEVICE = "device"
+    RECOVERY_KEYS = "recovery-keys"
+    LOCAL_PASSWORD = "local-administrator-password"  # noqa: S105
+    DELETED_OBJECT = "deleted-object"
+    CORPORATE_IDENTIFIER = "corporate-identifier"
+    IMPORT_RECORD = "import-record"
+
+
+class EvidenceSource(StrEnum):
+    """Which service a probe asked."""
+
+    GRAPH = "graph"
+    CHANNEL = "channel"
+    """The service of the removal itself, which shows a partner only what it may remove."""
+    DIRECTORY = "active-directory"
+
+
+class ProbeResult(StrEnum):
+    """What a probe came back with."""
+
+    FOUND = "found"
+    ABSENT = "absent"
+    FAILED = "failed"
+
+
+class Flag(StrEnum):
+    """What people or the run know of a device, and no probe can see."""
+
+    HELD = "held"
+    """The partner's hold list names it: nothing may be done to it."""
+    KEYS_SAVED = "keys-saved"
+    OTHER_ORGANISATION_AT_SETUP = "other-organisation-at-setup"
+    ANCHOR_LOST = "anchor-lost"
+    """Setup ends with 0x801C03F3: the directory object was deleted while still registered."""
+    REENROLLMENT_BLOCKED = "reenrollment-blocked"
+    """Setup ends with 0x80180014: the device was enrolled by itself before."""
+    DEVICE_ASSOCIATION = "device-association"
+    """The tenant writes its affinity into the firmware (Windows Autopilot device association)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One object that a probe found. Names of ids and attributes are Microsoft Graph's."""
+
+    ids: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What one look at one plane brought. An empty `found` with `FOUND` means: no ids known."""
+
+    plane: Plane
+    result: ProbeResult
+    observed_at: datetime
+    source: EvidenceSource = EvidenceSource.GRAPH
+    subject: Subject = Subject.DEVICE
+    found: tuple[Found, ...] = ()
+    error: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long the services get before what they should do by themselves counts as not done."""
+
+    autopilot: timedelta = timedelta(hours=2)
+    """A deletion can take from minutes to more than an hour to show."""
+    entra: timedelta = timedelta(hours=24)
+    evidence: timedelta = timedelta(days=7)
+    """How long a `clear` holds: a device can be enrolled again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFacts:
+    """Everything that the decision rests on. `at` is the time that it is taken for."""
+
+    outcome: Outcome
+    reason: Reason
+    at: datetime
+    serial_number: str | None = None
+    removed_at: datetime | None = None
+    probes: tuple[Probe, ...] = ()
+    flags: frozenset[Flag] = frozenset()
+    patience: Patience = Patience()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneStatus:
+    """How one plane stands, and what that rests on.
+
+    `found` is what was last seen there, also where it can't be relied on any more: its ids are
+    the only link once the registration is gone. `last_*` is older evidence behind a failed probe.
+    """
+
+    status: Status
+    observed_at: datetime | None = None
+    source: EvidenceSource | None = None
+    found: tuple[Found, ...] = ()
+    note: str | None = None
+    error: str | None = None
+    request_id: str | None = None
+    last_status: Status | None = None
+    last_observed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing to do for one device.
+
+    `row` is the row of the decision table that asks for it; None where the outcome alone does.
+    """
+
+    id: StepId
+    plane: Plane
+    status: Status
+    owner: Owner
+    row: int | None
+    why: str
+    after: tuple[StepId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What is left to do for one device, in the order in which to do it."""
+
+    join_type: JoinType
+    planes: Mapping[Plane, PlaneStatus]
+    steps: tuple[Step, ...]
+
+
+STATUSES: Mapping[ProbeResult, Status] = {
+    ProbeResult.ABSENT: Status.CLEAR,
+    ProbeResult.FOUND: Status.OUTSTANDING,
+    ProbeResult.FAILED: Status.NOT_VERIFIED,
+}
+"""What a probe's result says of its plane, all else apart."""

@@ -1,0 +1,309 @@
+"""Approvals and signatures: keys, what they sign, and whether a plan is approved.
+
+A signature covers the RFC 8785 form of purpose, digest, key, account and time, so a signature for
+one purpose is none for another, and nothing beside it can be changed.
+
+The private key is kept in a file of three lines: its kind, a salt, and the key, encrypted under a
+passphrase that PBKDF2-SHA256 stretches as often as OWASP advises
+(https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html, read 2026-11).
+A PFX file is no alternative: its MAC, against which a passphrase can be tried too, is stretched
+only 2,048 times. Public keys and signatures are texts: `ed25519:` and base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
+
+from partner_tools.errors import GuardError, InputError
+from partner_tools.json_forms import canonical
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+PREFIX = "ed25519:"
+KEY_BYTES = 32
+ROUNDS = 600_000
+SALT_BYTES = 16
+PASSPHRASE_CHARACTERS = 12
+"""Fewer are refused: whoever copies the file has all the time there is."""
+_FIRST_LINE = b"partner-tools-signing-key-1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """An unlocked key. `public` is its public half as text."""
+
+    public: str
+    _private: Ed25519PrivateKey = field(repr=False)
+
+    def sign(self, content: bytes) -> str:
+        """The signature over the content, as text."""
+        return _text(self._private.sign(content))
+
+
+def make_key(passphrase: str) -> tuple[bytes, str]:
+    """A new key: the content of its file, and its public half.
+
+    Raises InputError for a passphrase that is too short.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    if len(passphrase) < PASSPHRASE_CHARACTERS:
+        raise InputError(
+            f"the passphrase has fewer than {PASSPHRASE_CHARACTERS} characters",
+            rule="weak-passphrase",
+            remedy="choose a longer one: it is all that protects a copy of the key",
+        )
+    key, salt = Ed25519PrivateKey.generate(), os.urandom(SALT_BYTES)
+    locked = _lock(passphrase, salt).encrypt_at_time(key.private_bytes_raw(), 0)
+    lines = (_FIRST_LINE, base64.b64encode(salt), locked, b"")
+    return b"\n".join(lines), _text(key.public_key().public_bytes_raw())
+
+
+def open_key(content: bytes, passphrase: str) -> SigningKey:
+    """The key of a file that `make_key` made. Raises InputError where it does not open."""
+    key = _unlocked(content, passphrase)
+    if key is None:
+        raise InputError(
+            "the signing key cannot be opened: the passphrase or the file is wrong",
+            rule="signing-key",
+            remedy="type the passphrase again; `partner-tools approve --init` makes another key",
+        )
+    return SigningKey(public=_text(key.public_key().public_bytes_raw()), _private=key)
+
+
+def _unlocked(content: bytes, passphrase: str) -> Ed25519PrivateKey | None:
+    """None without the library's words, which may quote the content."""
+    from cryptography.fernet import InvalidToken
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    lines = content.split()
+    if len(lines) != 3 or lines[0] != _FIRST_LINE:
+        return None
+    try:
+        salt = base64.b64decode(lines[1], validate=True)
+        return Ed25519PrivateKey.from_private_bytes(_lock(passphrase, salt).decrypt(lines[2]))
+    except (ValueError, InvalidToken):
+        return None
+
+
+def _lock(passphrase: str, salt: bytes) -> Fernet:
+    """What locks and opens a key's file, as the library advises for passwords
+    (https://cryptography.io/en/latest/fernet/#using-passwords-with-fernet, read 2026-11)."""
+    from cryptography.fernet import Fernet
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+
+    typed = normalize("NFC", passphrase)  # keyboards of macOS and others differ in accents
+    stretched = PBKDF2HMAC(algorithm=SHA256(), length=32, salt=salt, iterations=ROUNDS)
+    return Fernet(
+        base64.urlsafe_b64encode(stretched.derive(typed.encode("utf-8", "surrogatepass")))
+    )
+
+
+def is_public(text: str) -> bool:
+    """Whether the text is the public half of a key, as `make_key` gives it."""
+    try:
+        return text.startswith(PREFIX) and len(_bytes(text)) == KEY_BYTES
+    except ValueError:
+        return False
+
+
+def is_signature(public: str, signature: str, content: bytes) -> bool:
+    """Whether the signature over the content was made by the key of this public half."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(_bytes(public)).verify(_bytes(signature), content)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _text(content: bytes) -> str:
+    return f"{PREFIX}{base64.b64encode(content).decode('ascii')}"
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("not base64") from error
+
+
+class Purpose(StrEnum):
+    """What a signature is for."""
+
+    APPROVAL = "plan-approval"
+    EXPORT = "ledger-export"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """One signature. `account` is whom the operating system knew, `signed_at` that machine's time:
+    both are the signer's own words, which nobody else can change afterwards."""
+
+    key: str
+    account: str | None
+    signed_at: str
+    signature: str
+
+
+def sign(
+    purpose: Purpose, digest: str, *, key: SigningKey, account: str | None, at: datetime
+) -> Signature:
+    """Sign a digest."""
+    signed_at = at.isoformat(timespec="seconds")
+    text = key.sign(_statement(purpose, digest, key.public, account, signed_at))
+    return Signature(key=key.public, account=account, signed_at=signed_at, signature=text)
+
+
+def is_valid(signature: Signature, purpose: Purpose, digest: str) -> bool:
+    """Whether the signature's key signed this digest for this purpose."""
+    try:
+        statement = _statement(
+            purpose, digest, signature.key, signature.account, signature.signed_at
+        )
+    except ValueError:  # a text that canonical JSON cannot hold, which nobody signed
+        return False
+    return is_signature(signature.key, signature.signature, statement)
+
+
+def signatures_document(
+    purpose: Purpose, digest: str, signatures: Sequence[Signature]
+) -> dict[str, Any]:
+    """Signatures as JSON by `schemas/signatures.schema.json`."""
+    return {
+        "schemaVersion": "1",
+        "purpose": purpose.value,
+        "digest": digest,
+        "signatures": signature_entries(signatures),
+    }
+
+
+def signature_entries(signatures: Iterable[Signature]) -> list[dict[str, Any]]:
+    """Signatures as JSON objects."""
+    return [
+        {
+            "key": each.key,
+            "account": each.account,
+            "signedAt": each.signed_at,
+            "signature": each.signature,
+        }
+        for each in signatures
+    ]
+
+
+def read_signatures(document: Mapping[str, Any]) -> tuple[Signature, ...]:
+    """The signatures of a document that its schema accepts, none of them checked."""
+    return tuple(
+        Signature(
+            key=each["key"],
+            account=each["account"],
+            signed_at=each["signedAt"],
+            signature=each["signature"],
+        )
+        for each in document["signatures"]
+    )
+
+
+def _statement(
+    purpose: Purpose, digest: str, key: str, account: str | None, signed_at: str
+) -> bytes:
+    return canonical(
+        {
+            "purpose": f"partner-tools {purpose.value} 1",
+            "digest": digest,
+            "key": key,
+            "account": account,
+            "signedAt": signed_at,
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approver:
+    """Somebody whose signature counts. `accounts` are the names under which they plan."""
+
+    name: str
+    key: str
+    accounts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRule:
+    """What the profile asks of a plan: so many approvals, of these people."""
+
+    required: bool = False
+    needed: int = 1
+    approvers: tuple[Approver, ...] = ()
+
+
+def check_approval(
+    rule: ApprovalRule, digest: str, planner: str | None, signatures: Iterable[Signature]
+) -> tuple[str, ...]:
+    """The names of those who approved the plan of this digest, each once.
+
+    Raises GuardError where the rule demands more, and says of each signature why it does not
+    count.
+    """
+    names: dict[str, None] = {}
+    against: list[str] = []
+    for signature in signatures:
+        approver, why_not = _judge(rule, digest, planner, signature)
+        if approver is None:
+            against.append(why_not)
+        else:
+            names[approver.name] = None
+    if rule.required and (planner is None or len(names) < rule.needed):
+        raise _refusal(rule, planner, tuple(names), against)
+    return tuple(names)
+
+
+def refuse_without_plan(rule: ApprovalRule) -> None:
+    """Raise GuardError where the rule demands an approval, which only a plan file can have."""
+    if rule.required:
+        raise GuardError(
+            "the profile demands that a second person approves, and a batch has no approval",
+            rule="approval-missing",
+            remedy="write the plan with `partner-tools plan -o`, have it signed with "
+            "`partner-tools approve`, and run `partner-tools deregister --plan`",
+        )
+
+
+def _judge(
+    rule: ApprovalRule, digest: str, planner: str | None, signature: Signature
+) -> tuple[Approver | None, str]:
+    """The approver whose signature this is, or why it does not count."""
+    found = next((each for each in rule.approvers if each.key == signature.key), None)
+    if found is None:
+        return None, f"{signature.account or 'somebody'} is no approver of this profile"
+    if not is_valid(signature, Purpose.APPROVAL, digest):
+        return None, f"the signature of {found.name} is not one of this plan"
+    own = {name.casefold() for name in (found.name, *found.accounts, signature.account or "")}
+    if planner is not None and planner.casefold() in own:
+        return None, f"{found.name} planned it"
+    return found, ""
+
+
+def _refusal(
+    rule: ApprovalRule, planner: str | None, names: tuple[str, ...], against: list[str]
+) -> GuardError:
+    have = f"{len(names)} of {rule.needed} approvals ({', '.join(names) or 'nobody'})"
+    unplanned = [] if planner is not None else ["the plan does not say who planned it"]
+    reasons = "; ".join([*unplanned, *against])
+    return GuardError(
+        f"the plan has {have}{f': {reasons}' if reasons else ''}",
+        rule="approval-missing",
+        remedy="have it signed by an approver other than its planner, with `partner-tools approve`",
+    )
