@@ -330,7 +330,10 @@ def lifecycle_page() -> str:
             "## States of a run",
             table(
                 ("event", "state that it leaves the run in"),
-                [(code(kind.value), code(state.value)) for kind, state in RUN_STATES.items()],
+                [
+                    (code(kind.value), code(state.value) if state else "the same")
+                    for kind, state in RUN_STATES.items()
+                ],
             ),
             f"A run that is `{RunState.PLANNING}` or `{RunState.RUNNING}` while nobody works on "
             f"it is shown as `{RunState.INTERRUPTED}` in results.",
@@ -506,11 +509,8 @@ def _answer_limits() -> list[tuple[str, tuple[int, str]]]:
     return [
         ("an answer, unpacked", (transport.ANSWER_LIMIT_BYTES, "bytes")),
         ("a refusal; what is longer is cut", (transport.REFUSAL_LIMIT_BYTES, "bytes")),
-        (
-            "objects and lists within each other in an answer",
-            (transport.JSON_DEPTH_LIMIT, ""),
-        ),
-        ("the same in an answer of OEM Direct, JSON or XML", (foreign.DEPTH, "")),
+        ("values in the JSON of an answer", (transport.JSON_VALUES_LIMIT, "")),
+        ("objects and lists within each other in an answer", (foreign.DEPTH, "")),
     ]
 
 

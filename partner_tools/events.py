@@ -30,6 +30,7 @@ class Kind(StrEnum):
     FINISHED = "finished"
     CANCELLED = "cancelled"
     SYNCED = "synced"
+    HANDED_OVER = "handed-over"
 
     RESOLVED = "resolved"
     INTENDED = "intended"
@@ -374,7 +375,7 @@ _READERS = {
 }
 
 
-RUN_STATES: Mapping[Kind, RunState] = {
+RUN_STATES: Mapping[Kind, RunState | None] = {
     Kind.CREATED: RunState.PLANNING,
     Kind.QUEUED: RunState.QUEUED,
     Kind.PLANNED: RunState.PLANNED,
@@ -385,5 +386,6 @@ RUN_STATES: Mapping[Kind, RunState] = {
     Kind.FINISHED: RunState.FINISHED,
     Kind.CANCELLED: RunState.CANCELLED,
     Kind.SYNCED: RunState.RUNNING,
+    Kind.HANDED_OVER: None,
 }
-"""The state that a run's own event leaves it in."""
+"""The state that a run's own event leaves it in; None where it moves nothing."""

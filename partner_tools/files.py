@@ -30,9 +30,14 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     """A stream to a file that appears under its name when the block ends well; durable by then.
 
     Replaces an existing file; makes missing folders, private to the user. The file's mode is 0600
-    where the system has modes. Raises InputError where it cannot be written.
+    where the system has modes. A device, a pipe or `/dev/stdout` is written to as it is. Raises
+    InputError where it cannot be written.
     """
     with _told(path):
+        if _is_device(path):
+            with path.open("wb") as stream:
+                yield stream
+            return
         make_private_folder(path.parent)
         with _renamed_at_the_end(path) as stream:
             yield stream
@@ -56,6 +61,12 @@ def _told(path: Path) -> Iterator[None]:
             rule="unwritable-file",
             remedy="name another place, or make room there; nothing else was lost",
         ) from error
+
+
+def _is_device(path: Path) -> bool:
+    """Whether a file must not take this path's name: for root that would replace `/dev/null`."""
+    is_stream = path.is_symlink() and path.is_relative_to("/dev")  # /dev/stdout, even of a file
+    return is_stream or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 @contextmanager

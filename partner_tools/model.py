@@ -184,6 +184,8 @@ class Estate:
     customer: Customer
     registrations: tuple[Registration, ...]
     observed_at: datetime
+    notes: tuple[str, ...] = ()
+    """What a reader has to know of the list, in sentences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -175,7 +175,7 @@ def last_listed(history: History) -> str | None:
 
 
 def _is_of_registration(seen: Mapping[str, Any]) -> bool:
-    ran = seen.get("status") in {"clear", "outstanding"}
+    ran = seen.get("status") in {"clear", "outstanding", "reported"}
     return ran and seen.get("plane") == "autopilot" and seen.get("subject", "device") == "device"
 
 

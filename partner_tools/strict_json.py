@@ -20,26 +20,34 @@ DEPTH: Final = 32
 TOML_CHARACTERS: Final = 1_048_576
 """A configuration or a wire profile. Those of ours have 2,000."""
 _BREAKS: Final = re.compile(r"[\n\r\t]")
+_OPENING: Final = (b",", b"[", b"{")
+"""Each value but the first stands behind one of these."""
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Only an escape can bring a lone surrogate into a text that is UTF-8."""
 
 
 class InvalidTextError(ValueError):
     """The text is not the JSON or TOML that it should be; says why, in a clause."""
 
 
-def read_json(content: bytes) -> Any:
+def read_json(content: bytes, *, values: int | None = None) -> Any:
     """The value of a JSON text, with or without a byte order mark.
 
-    Raises ForeignError for anything else, for properties that stand twice, NaN, depth beyond
-    DEPTH, and texts that are not Unicode.
+    Raises ForeignError for anything else, for properties that appear twice, NaN, depth beyond
+    DEPTH, texts that are not Unicode, and for more than `values` values: an empty list of two
+    bytes takes 64 in memory, so that a limit on bytes alone is none on memory.
     """
     try:
+        if values is not None and sum(map(content.count, _OPENING)) > values:
+            raise InvalidTextError(f"it has more than {values:,} values")
         value = json.loads(
             content.decode("utf-8-sig"),
             object_pairs_hook=_without_duplicates,
             parse_constant=_no_constant,
         )
         _check_depth(value)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        if _SURROGATE.search(content):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise InvalidTextError(_reason(error)) from error
     return value
@@ -127,14 +135,14 @@ def _finite(text: str) -> float:
 
 
 def _check_depth(value: Any) -> None:
-    waiting = [(value, 0)]
+    # Only what can hold something is kept waiting: a list of a million numbers is one entry.
+    waiting = [(value, 0)] if isinstance(value, dict | list) else []
     while waiting:
         found, depth = waiting.pop()
         if depth > DEPTH:
             raise InvalidTextError("it is nested too deep")
         inner = found.values() if isinstance(found, dict) else found
-        if isinstance(found, dict | list):
-            waiting += [(item, depth + 1) for item in inner]
+        waiting += [(item, depth + 1) for item in inner if isinstance(item, dict | list)]
 
 
 def _reason(error: Exception) -> str:

@@ -1,8 +1,15 @@
-"""How many processes share the tests."""
+"""How many processes share the tests, and what these take from whoever started them: nothing."""
 
 from __future__ import annotations
 
 import os
+import signal
+
+# Set on many build machines, it hides what is lost with a buffer that is flushed too late.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
+# Ignored in a background job, and then in every program that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,13 +12,8 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeVar
 
-from partner_tools.clients.partner_center import (
-    Cursor,
-    DeviceBatch,
-    PageGuard,
-    PartnerCenter,
-    ResourcePage,
-)
+from partner_tools.clients.answers import ListGuard
+from partner_tools.clients.partner_center import Cursor, DeviceBatch, PartnerCenter, ResourcePage
 from partner_tools.clients.refusals import RefusalSubject, subject_of
 from partner_tools.engine.channel import Answer, Polling, Removal, Verdict
 from partner_tools.engine.request_executor import RequestExecutor
@@ -41,6 +37,7 @@ from partner_tools.model import (
     TenantId,
 )
 from partner_tools.plan import (
+    NOTED,
     Index,
     PlanProposal,
     Unserved,
@@ -185,7 +182,7 @@ class PartnerCenterChannel:
         return PlanProposal(
             devices=planned,
             customers=customers_of(planned, seen.estates.values()),
-            notes=notes_on(planned),
+            notes=(*notes_on(planned), *_notes_of(seen.estates.values())),
             kit=_kit(planned, seen.estates.values()),
         )
 
@@ -219,7 +216,12 @@ class PartnerCenterChannel:
         found = self.list_batches(
             tenant, [batch.batch_id for batch in batches], keep_hash=keep_hash
         )
-        return Estate(customer=customer, registrations=tuple(found), observed_at=self.now())
+        return Estate(
+            customer=customer,
+            registrations=tuple(found),
+            observed_at=self.now(),
+            notes=_differing_counts(batches, found),
+        )
 
     def list_batches(
         self,
@@ -311,7 +313,7 @@ class PartnerCenterChannel:
         `named` is the customer that it is about; `key` identifies an item: one that comes twice
         is given once.
         """
-        guard, seen = PageGuard(collection), set[str]()
+        guard, seen = ListGuard(collection), set[str]()
         cursor: Cursor | None = None
         while True:
             with barred(named):
@@ -382,11 +384,14 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
     Autopilot codes 807 and 811 surface here is an assumption: they are read by name and by number.
     """
     said = f"{rejection.code or ''} {rejection.description or ''}"
-    if rejection.status == 404 or "ZtdDeviceIsNotRegistered" in said or rejection.code == "807":
+    subject = subject_of(rejection)
+    gone = rejection.status == 404 and subject is RefusalSubject.DEVICE
+    if gone or "ZtdDeviceIsNotRegistered" in said or rejection.code == "807":
         return _answer(rejection, Outcome.ABSENT, rule="gone", detail=_gone(silent=silent))
+    if rejection.status == 404 and subject is RefusalSubject.CUSTOMER:
+        return replace(_refused(rejection), bars_customer=True)
     if rejection.status != 403:
         return _refused(rejection)
-    subject = subject_of(rejection)
     if subject is RefusalSubject.DEVICE:
         return _answer(
             rejection,
@@ -500,6 +505,26 @@ def _sighting(removal: Removal, known: Index) -> Target | None:
         return removal.target
     found = match(removal.identity, known)
     return next((each.target for each in found if not contradictions(removal.identity, each)), None)
+
+
+def _differing_counts(
+    batches: Iterable[DeviceBatch], found: Iterable[Registration]
+) -> tuple[str, ...]:
+    """The batches that state another number of devices than they list: the number may be stale."""
+    listed = Counter(each.target.batch_id for each in found)
+    return tuple(
+        f"batch {each.batch_id!r} states {each.devices_count} devices and lists "
+        f"{listed[each.batch_id]}: the number may be out of date"
+        for each in batches
+        if each.devices_count not in (None, listed[each.batch_id])
+    )
+
+
+def _notes_of(estates: Iterable[Estate]) -> list[str]:
+    """What a reviewer has to know of lists: at most NOTED sentences."""
+    notes = [note for estate in estates for note in estate.notes]
+    more = [f"{len(notes) - NOTED} more batches state another number of devices than they list"]
+    return notes[:NOTED] + (more if len(notes) > NOTED else [])
 
 
 def _wanted(devices: Iterable[Device]) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +18,7 @@ from partner_tools.cancellation import CancellationToken
 from partner_tools.cli.command_index import SUMMARIES, load, sections, summaries
 from partner_tools.cli.console import (
     FORM,
-    NO_ROOM,
+    is_unwritable,
     print_error,
     print_json,
     tell,
@@ -25,7 +26,7 @@ from partner_tools.cli.console import (
 )
 from partner_tools.cli.help_pages import OwnFirst, Whole
 from partner_tools.cli.options import Common, common, take_common
-from partner_tools.cli.streams import print_whatever_comes
+from partner_tools.cli.streams import prepare_streams
 from partner_tools.errors import (
     InputError,
     Interrupted,
@@ -103,9 +104,18 @@ class Program(Whole):
         before = FORM.is_json
         FORM.is_json = _asks_for_json(sys.argv[1:] if args is None else args)
         try:
-            return super().main(args, *more, **extra)
+            if prepare_streams():
+                return super().main(args, *more, **extra)
+            # Before anything is sent, not when there is a result that cannot be delivered.
+            remedy = f"to run without the result, redirect it to {os.devnull}"
+            print_error(InputError("standard output is closed", rule=NO_ROOM_RULE, remedy=remedy))
+        except OSError as error:  # of a help page; `invoke` handles those of a command
+            if not is_unwritable(error):
+                raise
+            print_error(_without_room(Call(), error))
         finally:
             FORM.is_json = before
+        sys.exit(InputError.exit_code)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Read what stands before the subcommand."""
@@ -117,7 +127,6 @@ class Program(Whole):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; every failure that a user can act on ends here."""
         call = ctx.ensure_object(Call)
-        print_whatever_comes()
         gc.set_threshold(COLLECT_AFTER)
         try:
             return super().invoke(ctx)
@@ -132,7 +141,7 @@ class Program(Whole):
         except click.exceptions.Exit:
             raise
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if not is_unwritable(error):
                 _report_bug(ctx)
             without_room = _without_room(call, error)
             _end(call, without_room)
@@ -242,10 +251,10 @@ def _without_room(call: Call, error: OSError) -> PartnerToolsError:
 @common
 @click.pass_obj
 def main(call: Call, /, **given: Any) -> None:
-    """Take devices out of Windows Autopilot in bulk, and hand the rest to the customer.
+    """Remove devices from Windows Autopilot in bulk, and hand the rest to the customer.
 
-    A partner's removal ends the Autopilot registration and nothing else: Intune, Entra ID and
-    Active Directory stay the customer's, and the handoff report says what is left to do.
+    A partner's removal ends the Autopilot registration and nothing else. Intune, Entra ID and
+    Active Directory remain the customer's; the handoff report lists what is left to do there.
 
     Try it: partner-tools demo -o handoff
     """

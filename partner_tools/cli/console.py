@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
+from partner_tools.cli.streams import UndeliveredError
 from partner_tools.errors import PartnerToolsError
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ _TYPED = re.compile(r"\s*(?:(?:next: |\$ )?partner-tools\s|export \w+=|\$env:\w)
 """Lines that are a command to paste: those are broken by nobody but the terminal."""
 
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""A disk is full where standard output or a temporary file goes: no bug."""
+def is_unwritable(error: OSError) -> bool:
+    """Whether standard output cannot be written, or a temporary file for want of room: no bug."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, UndeliveredError) or error.errno in full
 
 
 @contextmanager
@@ -42,7 +45,7 @@ def telling_of_no_room() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if not is_unwritable(error):
             raise
         tell(f"the result cannot be written: {error.strerror}")
 
@@ -180,9 +183,10 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str | None]]) ->
             sys.stdout.writelines(f"{line}\n" for line in _blocks(headers, shown, console.width))
         else:
             console.print(_table(headers, shown, widths))
-        return
-    # Not by click, which takes a pipe in ASCII for a mistake and writes UTF-8 into it.
-    sys.stdout.writelines(f"{line}\n" for line in _aligned(headers, shown))
+    else:
+        # Not by click, which takes a pipe in ASCII for a mistake and writes UTF-8 into it.
+        sys.stdout.writelines(f"{line}\n" for line in _aligned(headers, shown))
+    sys.stdout.flush()  # here, so that a full disk is noticed while a run can still be resumed
 
 
 def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int] | None:

@@ -117,22 +117,22 @@ _COMMON = (
     click.option(
         "--config",
         type=click.Path(dir_okay=False),
-        help="Configuration file (TOML) instead of the one that would be found.",
+        help="Configuration file (TOML) to use instead of the default.",
     ),
     click.option("--profile", help="Profile of the configuration file to use."),
     click.option(
         "--ledger",
         type=LedgerAddress(),
-        help="Ledger: a path of a SQLite file, or an SQLAlchemy URL.",
+        help="Ledger: path of a SQLite file, or SQLAlchemy URL.",
         metavar="URL",
     ),
     click.option(
         "--log-format",
         type=click.Choice(["text", "json"]),
-        help="Form of every line on stderr; json: an object each.",
+        help="Format of messages on stderr.",
     ),
     click.option("-v", "--verbose", count=True, help="Log requests (-v) and details (-vv)."),
-    click.option("-q", "--quiet", is_flag=True, help="No progress, only the result and errors."),
+    click.option("-q", "--quiet", is_flag=True, help="Print only the result and errors."),
 )
 
 
@@ -165,16 +165,19 @@ def batch_options(command: Command) -> Command:
             click.option(
                 "--via",
                 type=click.Choice([name.value for name in PARTNER_CHANNELS]),
-                help="Channel to use.",
+                help="Service to remove devices through.",
             ),
-            customer_option("Customer: tenant id or default domain."),
-            click.option("--batch-id", help="The batch's own id, for files that cannot say it."),
+            customer_option("Customer: tenant id or domain."),
+            click.option("--batch-id", help="Id of the batch, for formats without this field."),
             click.option(
                 "--reason",
                 type=click.Choice([reason.value for reason in Reason]),
-                help="Why the devices leave, for files that cannot say it.",
+                help="Why the devices leave, for formats without this field.",
             ),
-            click.option("--reference", help="Your reference, for files that cannot say it."),
+            click.option(
+                "--reference",
+                help="Your reference, such as a ticket, for formats without this field.",
+            ),
         ),
         command,
     )
@@ -189,7 +192,7 @@ def output_options(command: Command) -> Command:
                 type=click.Choice(OUTPUTS),
                 default="text",
                 show_default=True,
-                help="Form of the result on stdout.",
+                help="Output format.",
             ),
         ),
         command,
@@ -210,12 +213,16 @@ def guard_options(command: Command, done: str = "removed") -> Command:
     """Add what has to be said before something is `done` to devices."""
     return _applied(
         (
-            click.option("--yes", is_flag=True, help="Do not ask; needed without a terminal."),
+            click.option(
+                "--yes",
+                is_flag=True,
+                help="Do not ask for confirmation; required without a terminal.",
+            ),
             click.option(
                 "--max-devices",
                 type=click.IntRange(min=0),
                 metavar="N",
-                help=f"Most devices that may be {done}. [default: 500]",
+                help=f"Refuse if more than N devices would be {done}. [default: 500]",
             ),
         ),
         command,
@@ -234,25 +241,25 @@ def removal_options(command: Command) -> Command:
                 default=30.0,
                 show_default=True,
                 metavar="SECONDS",
-                help="Look so long until nothing removed is listed any more.",
+                help="Keep checking for up to SECONDS until removed devices disappear.",
             ),
             click.option(
                 "--report",
                 type=click.Path(path_type=Path, file_okay=False),
-                help="Write the customer's handoff into this folder.",
+                help="Write the customer's handoff to this folder.",
             ),
             click.option(
                 "--format",
                 "formats",
                 type=click.Choice(FORMAT_CHOICES),
                 multiple=True,
-                help="Format of the handoff; may be repeated. [default: all]",
+                help="Handoff format; repeat for several. [default: all]",
             ),
             click.option(
                 "--max-rate",
                 type=click.FloatRange(min=0, min_open=True),
                 metavar="PER-SECOND",
-                help="Requests per second at most, if you know the service's limit.",
+                help="Send at most this many requests per second.",
             ),
             click.option(
                 "--no-snapshot",
@@ -260,12 +267,12 @@ def removal_options(command: Command) -> Command:
                 is_flag=True,
                 flag_value=False,
                 default=True,
-                help="Do not look into the customer's tenant before the removal.",
+                help="Do not read the customer's tenant before the removal.",
             ),
             click.option(
                 "--require-intune-clear",
                 is_flag=True,
-                help="Refuse devices that are not clear of the customer's Intune.",
+                help="Refuse devices not confirmed absent from Intune.",
             ),
         ),
         command,

@@ -1,4 +1,4 @@
-"""Standard output and error as they are: a console without the letters, a pipe without a reader."""
+"""Standard streams as they are: closed, full, without a reader, or without the letters."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ import os
 import sys
 
 
+class UndeliveredError(OSError):
+    """Standard output cannot be written: the disk behind it is full, or its descriptor is bad."""
+
+
 class Patient(io.TextIOWrapper):
-    """A standard stream that does not mind when nobody reads it any more.
+    """Standard output or error, which fails at most once.
 
     `| head` leaves a pipe without a reader, and a closed window a terminal without one. That
     changes no exit code: what would have been printed is dropped, as a run's result is in the
-    ledger.
+    ledger. Messages that cannot be written are dropped as well, because there is nowhere left to
+    report that. Only a result that is lost raises an error.
     """
 
     is_terminal = False
     """Whether it was one at first: a terminal that was closed says that it is none."""
+    is_result = False
 
     def write(self, text: str, /) -> int:
-        """Write the text, or drop it."""
+        """Write the text, or drop it. Raises UndeliveredError."""
+        if text == "":  # click tries a stream so, and would swallow the one error
+            return 0
         try:
             return super().write(text)
         except OSError as error:
@@ -28,19 +36,24 @@ class Patient(io.TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered, or drop it."""
+        """Write what is buffered, or drop it. Raises UndeliveredError."""
         try:
             super().flush()
         except OSError as error:
             self._drop(error)
 
     def _drop(self, error: OSError) -> None:
-        """From here on write into nothing; what the buffers still hold goes there too."""
-        if not (_is_reader_gone(error) or (self.is_terminal and error.errno == errno.EIO)):
-            raise error
+        """Write to the null device from here on, beginning with what the buffers still hold.
+
+        The interpreter flushes once more when it ends. Would that fail again, it printed a
+        traceback and ended with 120.
+        """
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, self.fileno())
         os.close(nothing)
+        is_closed = self.is_terminal and error.errno == errno.EIO
+        if self.is_result and not is_closed and not _is_reader_gone(error):
+            raise UndeliveredError(error.errno, error.strerror) from error
 
 
 def _is_reader_gone(error: OSError) -> bool:
@@ -48,30 +61,39 @@ def _is_reader_gone(error: OSError) -> bool:
     return isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL)
 
 
-def print_whatever_comes() -> None:
-    """Print foreign text on a console that lacks its letters as escapes, instead of failing.
+def prepare_streams() -> bool:
+    """Make the standard streams ready for whatever is printed; whether there is a standard output.
 
-    A Windows console or pipe may speak code page 1252 or 437; stderr escapes by itself. A pipe
-    whose reader is gone is no failure either.
+    A Windows console or pipe may speak code page 1252 or 437: foreign text is printed as escapes
+    instead of failing; stderr escapes by itself. A stream that was closed (`>&-`) becomes the null
+    device. Otherwise the next file that is opened, as the ledger, would get its number, and with it
+    what is written to that number.
     """
+    has_output = getattr(sys, "stdout", None) is not None
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest free one
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             if stream is getattr(sys, f"__{name}__"):
-                stream = _patient(stream)
+                stream = _patient(stream, is_result=name == "stdout")
                 setattr(sys, name, stream)
                 setattr(sys, f"__{name}__", stream)
             if stream.errors == "strict":
                 stream.reconfigure(errors="backslashreplace")
+    return has_output
 
 
-def _patient(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+def _patient(stream: io.TextIOWrapper, *, is_result: bool) -> io.TextIOWrapper:
     is_terminal = stream.isatty()
     if isinstance(stream, Patient) or (is_terminal and os.name == "nt"):  # no file there
         return stream
     how = {name: getattr(stream, name) for name in ("encoding", "errors", *_BUFFERING)}
     patient = Patient(stream.detach(), **how)
-    patient.is_terminal = is_terminal
+    patient.is_terminal, patient.is_result = is_terminal, is_result
     return patient
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
+from partner_tools.clients.answers import is_same
 from partner_tools.clients.transport import Reply, Request, Transport, origin, parse_json
 from partner_tools.errors import (
     InputError,
@@ -27,6 +28,7 @@ from partner_tools.pacing import parse_retry_after
 
 VERSIONS: Mapping[Collection, str] = {
     Collection.AUTOPILOT: "/beta",
+    Collection.ASSOCIATIONS: "/beta",
     Collection.INTUNE: "/beta",
     Collection.ENTRA: "/v1.0",
     Collection.RECOVERY_KEYS: "/v1.0",
@@ -38,6 +40,7 @@ VERSIONS: Mapping[Collection, str] = {
 
 PATHS: Mapping[Collection, str] = {
     Collection.AUTOPILOT: "/deviceManagement/windowsAutopilotDeviceIdentities",
+    Collection.ASSOCIATIONS: "/deviceManagement/tenantAssociatedDevices",
     Collection.INTUNE: "/deviceManagement/managedDevices",
     Collection.ENTRA: "/devices",
     Collection.RECOVERY_KEYS: "/informationProtection/bitlocker/recoveryKeys",
@@ -49,6 +52,8 @@ PATHS: Mapping[Collection, str] = {
 
 READ_PERMISSIONS: Mapping[Collection, str] = {
     Collection.AUTOPILOT: "DeviceManagementServiceConfig.Read.All",
+    # Seen to work; no published table names it (Get-AutopilotDeviceAssociation, read 2026-11).
+    Collection.ASSOCIATIONS: "DeviceManagementServiceConfig.Read.All",
     Collection.INTUNE: "DeviceManagementManagedDevices.Read.All",
     Collection.ENTRA: "Device.Read.All",
     Collection.RECOVERY_KEYS: "BitlockerKey.ReadBasic.All",
@@ -150,6 +155,7 @@ _AUTOPILOT = (
 )
 _IDS: Mapping[Collection, tuple[str, ...]] = {
     Collection.AUTOPILOT: ("id", "azureActiveDirectoryDeviceId", "managedDeviceId"),
+    Collection.ASSOCIATIONS: ("id", "managedDeviceId"),
     Collection.INTUNE: ("id", "azureADDeviceId"),
     Collection.ENTRA: ("id", "deviceId"),
     Collection.RECOVERY_KEYS: ("id", "deviceId"),
@@ -160,6 +166,15 @@ _IDS: Mapping[Collection, tuple[str, ...]] = {
 }
 _ATTRIBUTES: Mapping[Collection, tuple[str, ...]] = {
     Collection.AUTOPILOT: _AUTOPILOT,
+    Collection.ASSOCIATIONS: (
+        "serialNumber",
+        "smbiosUuid",
+        "associationState",
+        "devicePreparationPolicyId",
+        "preAssociationDateTime",
+        "associationDateTime",
+        "assignedToUserPrincipalName",
+    ),
     Collection.DELETED: ("displayName", "deletedDateTime", "trustType"),
     Collection.IMPORT_RECORDS: ("serialNumber", "groupTag", "importId"),
     Collection.CORPORATE_IDENTIFIERS: (
@@ -339,6 +354,8 @@ class GraphPage:
 
     rows: tuple[Found, ...] = ()
     link: str | None = None
+    count: int | None = None
+    """What `@odata.count` states: of this page in Intune's lists, of the whole list elsewhere."""
     request_id: str | None = None
 
 
@@ -365,11 +382,11 @@ class Graph:
         """A page of a whole collection: the first, or the one that a link leads to."""
         request = self._signed("GET", link or list_path(collection))
         reply = self._transport.send(request)
-        request_id = request_id_of(reply, request)
+        request_id = own_request_id(reply, request)
         if reply.status != 200:
             raise self._refused(reply.status, reply.headers, body_of(reply), collection, request_id)
         content = parse_json(reply, request_id=request_id)
-        return self._page(content, collection, request_id)
+        return self._page(content, collection, request_id, is_first=link is None)
 
     def batch(self, questions: Sequence[Question]) -> tuple[GraphPage | ServiceError, ...]:
         """Ask up to 20 questions of one collection at once; each one's answer, in their order.
@@ -379,10 +396,10 @@ class Graph:
         collection = _check_batch(questions)
         request = self._signed("POST", f"{VERSIONS[collection]}/$batch", _batch_body(questions))
         reply = self._transport.send(request)
-        request_id = request_id_of(reply, request)
+        request_id = own_request_id(reply, request)
         if reply.status != 200:
             raise self._refused(reply.status, reply.headers, body_of(reply), collection, request_id)
-        answers = _by_id(parse_json(reply, request_id=request_id), request_id)
+        answers = _by_id(parse_json(reply, request_id=request_id), len(questions), request_id)
         return tuple(
             self._answer(question, answers.get(str(number)), request_id)
             for number, question in enumerate(questions)
@@ -416,12 +433,17 @@ class Graph:
         if status != 200:
             return self._refused(status, headers, body, question.collection, own_id)
         try:
-            content = {"value": [body]} if question.by is By.ID else body
-            return self._page(content, question.collection, own_id)
+            if question.by is By.ID:
+                _refuse_error(body, own_id)
+                body = {"value": [body]}
+            return self._page(body, question.collection, own_id, is_first=True)
         except Unreadable as error:
             return error
 
-    def _page(self, content: object, collection: Collection, request_id: str) -> GraphPage:
+    def _page(
+        self, content: object, collection: Collection, request_id: str, *, is_first: bool
+    ) -> GraphPage:
+        _refuse_error(content, request_id)
         rows = content.get("value") if isinstance(content, dict) else None
         if not isinstance(content, dict) or not isinstance(rows, list):
             raise _unreadable("it holds no list of rows", request_id)
@@ -434,7 +456,13 @@ class Graph:
             not isinstance(link, str) or origin(link) != origin(self._transport.base_url)
         ):
             raise _unreadable("its next page is at another address", request_id)
-        return GraphPage(rows=read, link=link, request_id=request_id)
+        count = content.get("@odata.count")
+        if count is not None and type(count) is not int:
+            raise _unreadable("its @odata.count is no number", request_id)
+        # A longer list is compared as a whole, by `ListGuard`, once its last page is read.
+        if count is not None and is_first and link is None and count != len(read):
+            raise _unreadable(f"it counts {count} rows and brings {len(read)}", request_id)
+        return GraphPage(rows=read, link=link, count=count, request_id=request_id)
 
     def _refused(
         self,
@@ -475,15 +503,26 @@ def _batch_body(questions: Sequence[Question]) -> bytes:
     return json.dumps({"requests": requests}).encode("utf-8")
 
 
-def _by_id(content: object, request_id: str) -> dict[str, Mapping[str, Any]]:
-    """The answers by the ids of their questions. Raises Unreadable where an id comes twice."""
+def _by_id(content: object, asked: int, request_id: str) -> dict[str, Mapping[str, Any]]:
+    """The answers by the ids of their questions.
+
+    Raises Unreadable where an id comes twice, or belongs to no question.
+    """
     responses = content.get("responses") if isinstance(content, dict) else None
     if not isinstance(responses, list) or not all(isinstance(one, dict) for one in responses):
         raise _unreadable("it holds no list of answers", request_id)
     answers = {str(one.get("id")): one for one in responses}
     if len(answers) != len(responses):
         raise _unreadable("it answers one question twice", request_id)
+    if answers.keys() - set(map(str, range(asked))):
+        raise _unreadable("it answers a question that was not asked", request_id)
     return answers
+
+
+def _refuse_error(content: object, request_id: str) -> None:
+    """Raise Unreadable for a success that speaks of an error: which of the two holds is unknown."""
+    if isinstance(content, dict) and content.get("error") is not None:
+        raise _unreadable("it has an error beside what it shows", request_id)
 
 
 def _is_gone(status: int, body: object) -> bool:
@@ -498,8 +537,17 @@ def body_of(reply: Reply) -> object:
         return reply.body.decode("utf-8", errors="replace")
 
 
-def request_id_of(reply: Reply, request: Request) -> str:
-    return reply.header("request-id") or request.headers["client-request-id"]
+def own_request_id(reply: Reply, request: Request) -> str:
+    """The service's id of the request, else ours.
+
+    Raises Unreadable where a success says that it is one of another request: `client-request-id`
+    is given back as it was sent (https://learn.microsoft.com/graph/errors, read 2026-11). A gateway
+    that refuses in the service's place may have an id of its own.
+    """
+    sent, answered = request.headers["client-request-id"], reply.header("client-request-id")
+    if reply.status < 300 and not is_same(sent, answered):
+        raise _unreadable(f"it answers another request than {sent}", answered or sent)
+    return reply.header("request-id") or sent
 
 
 def _unreadable(reason: str, request_id: str) -> Unreadable:
@@ -512,12 +560,15 @@ def _unreadable(reason: str, request_id: str) -> Unreadable:
 
 _MANAGED: Final = "/v1.0/deviceManagement/managedDevices/{}"
 _IDENTITY: Final = "/v1.0/deviceManagement/windowsAutopilotDeviceIdentities/{}"
+_ASSOCIATION: Final = "/beta/deviceManagement/tenantAssociatedDevices/{}"
+"""Undocumented: DELETE seen to answer 204 by the portal and by WindowsDeviceLink (2026-09)."""
 _CONFIG_WRITE: Final = "DeviceManagementServiceConfig.ReadWrite.All"
 
 ADDRESSES: Mapping[StepId, tuple[str, str]] = {
     StepId.DELETE_FROM_INTUNE: ("DELETE", _MANAGED),
     StepId.UNASSIGN_USER: ("POST", f"{_IDENTITY}/unassignUserFromDevice"),
     StepId.DEREGISTER_FROM_AUTOPILOT: ("DELETE", _IDENTITY),
+    StepId.DELETE_ASSOCIATION_RECORD: ("DELETE", _ASSOCIATION),
 }
 SYNC: Final = ("POST", "/beta/deviceManagement/windowsAutopilotSettings/sync")
 
@@ -525,6 +576,7 @@ CHANGE_PERMISSIONS: Mapping[StepId, str] = {
     StepId.DELETE_FROM_INTUNE: "DeviceManagementManagedDevices.ReadWrite.All",
     StepId.UNASSIGN_USER: _CONFIG_WRITE,
     StepId.DEREGISTER_FROM_AUTOPILOT: _CONFIG_WRITE,
+    StepId.DELETE_ASSOCIATION_RECORD: _CONFIG_WRITE,
 }
 """The least permission for each step."""
 
@@ -604,7 +656,7 @@ class Changes:
         signed = {"Accept": "application/json", "client-request-id": request_id, **headers}
         request = Request(method=method, url=path, headers=signed, body=None)
         reply = self._transport.send(request)
-        own_id = request_id_of(reply, request)
+        own_id = own_request_id(reply, request)
         if reply.status in (200, 202, 204):
             return Done(status=reply.status, request_id=own_id)
         body = body_of(reply)

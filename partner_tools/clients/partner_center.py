@@ -12,11 +12,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, NewType, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
+from partner_tools.clients.answers import SentIds, is_same
 from partner_tools.clients.refusals import read_fault, refusal
 from partner_tools.clients.transport import Reply, Request, Transport, origin, parse_json
 from partner_tools.errors import InputError, Rejected, Unreadable
@@ -130,10 +131,11 @@ class PartnerCenter:
         self._correlation_id = correlation_id
         self._locale = locale
         self._now = now
+        self._sent = SentIds()
 
     def customer(self, tenant_id: str) -> Customer:
         """The customer with this tenant id."""
-        return parse_customer(self._read(build_customer(tenant_id)))
+        return parse_customer(self._read(build_customer(tenant_id)), tenant_id)
 
     def customers(
         self, *, domain_prefix: str | None = None, cursor: Cursor | None = None
@@ -152,13 +154,14 @@ class PartnerCenter:
 
     def batches(self, tenant_id: str, cursor: Cursor | None = None) -> ResourcePage[DeviceBatch]:
         """The customer's batches. Documented as one page; a token is followed all the same."""
-        return parse_batches(self._read(build_batches(tenant_id, cursor)))
+        return parse_batches(self._read(build_batches(tenant_id, cursor)), tenant_id)
 
     def devices(
         self, tenant_id: str, batch_id: str, cursor: Cursor | None = None
     ) -> ResourcePage[Registration]:
         """A page of a batch's devices, at most 100."""
-        return parse_devices(self._read(build_devices(tenant_id, batch_id, cursor)), batch_id)
+        reply = self._read(build_devices(tenant_id, batch_id, cursor))
+        return parse_devices(reply, tenant_id, batch_id)
 
     def delete(
         self,
@@ -201,16 +204,6 @@ class PartnerCenter:
         """How far an upload has come."""
         return parse_job(self._read(build_job(tenant_id, job_id)), job_id)
 
-    def audit_records(
-        self, start: date, end: date | None = None, cursor: Cursor | None = None
-    ) -> ResourcePage[Mapping[str, Any]]:
-        """A page of the account's audit records about devices, as the service wrote them.
-
-        The service keeps 90 days, and refuses an earlier start.
-        """
-        reply = self._read(build_audit_records(start, end, cursor))
-        return parse_audit_records(reply, self._transport.base_url)
-
     def renew_token(self) -> None:
         """After Unauthorized: have the token that this thread sent replaced."""
         self._transport.renew_token()
@@ -236,9 +229,13 @@ class PartnerCenter:
         return replace(request, headers=headers)
 
     def _exchange(self, request: Request) -> Reply:
+        request_id = request.headers["MS-RequestId"]
+        self._sent.add(request_id)
         reply = self._transport.send(request)
+        if self._sent.is_of_another(reply.header("MS-RequestId"), request_id):
+            raise _unreadable(reply, f"it answers another request than {request_id}")
         if not 200 <= reply.status < 300:
-            raise refusal(reply, request.headers["MS-RequestId"], now=self._now())
+            raise refusal(reply, request_id, now=self._now())
         return reply
 
 
@@ -321,20 +318,6 @@ def build_job(tenant_id: str, job_id: JobId) -> Request:
     return Request(method="GET", url=_below(tenant_id, "batchJobStatus", job_id))
 
 
-def build_audit_records(
-    start: date, end: date | None = None, cursor: Cursor | None = None
-) -> Request:
-    """GET a page of audit records about devices."""
-    if cursor and cursor.link:
-        return Request(method="GET", url=cursor.link, headers=dict(cursor.headers))
-    wanted = {"Field": "ResourceType", "Value": "Device", "Operator": "equals"}
-    days = [("startDate", start.isoformat())]
-    if end is not None:
-        days.append(("endDate", end.isoformat()))
-    query = (*days, ("filter", json.dumps(wanted)))
-    return _continued(Request(method="GET", url="/v1/auditrecords", query=query), cursor)
-
-
 def _below(tenant_id: str, *parts: str) -> str:
     return "/v1/customers/" + "/".join(segment(part) for part in (tenant_id, *parts))
 
@@ -377,9 +360,12 @@ def _write_device(device: Identity) -> dict[str, str]:
     return {name: text for name, text in named.items() if text is not None}
 
 
-def parse_customer(reply: Reply) -> Customer:
-    """One customer."""
-    return _read_customer(_object(parse_json(reply), reply), reply)
+def parse_customer(reply: Reply, tenant_id: str) -> Customer:
+    """The customer that was asked for."""
+    customer = _read_customer(_object(parse_json(reply), reply), reply)
+    if not is_same(tenant_id, customer.tenant_id):
+        raise _unreadable(reply, f"it is about the customer {customer.tenant_id!r}")
+    return customer
 
 
 def parse_customers(reply: Reply, base_url: str) -> ResourcePage[Customer]:
@@ -389,18 +375,23 @@ def parse_customers(reply: Reply, base_url: str) -> ResourcePage[Customer]:
     return ResourcePage(items=items, cursor=_linked_cursor(content, reply, base_url, "/customers"))
 
 
-def parse_batches(reply: Reply) -> ResourcePage[DeviceBatch]:
-    """A page of batches."""
+def parse_batches(reply: Reply, tenant_id: str) -> ResourcePage[DeviceBatch]:
+    """A page of this customer's batches."""
     content = _object(parse_json(reply), reply)
-    items = tuple(_read_batch(item, reply) for item in _items(content, reply))
+    _check_links(content, reply, tenant_id)
+    items = tuple(_read_batch(item, tenant_id, reply) for item in _counted_items(content, reply))
     return ResourcePage(items=items, cursor=_token_cursor(content, reply))
 
 
-def parse_devices(reply: Reply, batch_id: str) -> ResourcePage[Registration]:
-    """A page of devices."""
+def parse_devices(reply: Reply, tenant_id: str, batch_id: str) -> ResourcePage[Registration]:
+    """A page of the devices of this customer's batch."""
     content = _object(parse_json(reply), reply)
-    items = tuple(_read_registration(item, batch_id, reply) for item in _items(content, reply))
-    return ResourcePage(items=items, cursor=_token_cursor(content, reply))
+    _check_links(content, reply, tenant_id, batch_id)
+    items = []
+    for item in _counted_items(content, reply):
+        _check_links(item, reply, tenant_id, batch_id)
+        items.append(_read_registration(item, batch_id, reply))
+    return ResourcePage(items=tuple(items), cursor=_token_cursor(content, reply))
 
 
 def parse_delete(reply: Reply, request: Request) -> Receipt:
@@ -437,21 +428,14 @@ def parse_job(reply: Reply, job_id: JobId) -> ServiceJob:
         devices = []
     if not isinstance(devices, list):
         raise _unreadable(reply, "its devicesStatus is no list")
+    if not is_same(job_id, _text(content, "batchTrackingId", reply)):
+        raise _unreadable(reply, "it is about another job")
     return ServiceJob(
         job_id=job_id,
         status=_read_status(content.get("status")),
         devices=tuple(_read_job_device(_object(item, reply), reply) for item in devices),
         started_at=_text(content, "startedTime", reply),
         completed_at=_text(content, "completedTime", reply),
-    )
-
-
-def parse_audit_records(reply: Reply, base_url: str) -> ResourcePage[Mapping[str, Any]]:
-    """A page of audit records, as they are."""
-    content = _object(parse_json(reply), reply)
-    return ResourcePage(
-        items=tuple(_items(content, reply)),
-        cursor=_linked_cursor(content, reply, base_url, "/auditrecords"),
     )
 
 
@@ -467,10 +451,11 @@ def _read_customer(item: Mapping[str, Any], reply: Reply) -> Customer:
     )
 
 
-def _read_batch(item: Mapping[str, Any], reply: Reply) -> DeviceBatch:
+def _read_batch(item: Mapping[str, Any], tenant_id: str, reply: Reply) -> DeviceBatch:
     batch_id = _text(item, "id", reply)
     if batch_id is None:
         raise _unreadable(reply, "a batch in it has no id")
+    _check_links(item, reply, tenant_id, batch_id)
     count = item.get("devicesCount")
     return DeviceBatch(
         batch_id=batch_id,
@@ -538,6 +523,44 @@ def _items(content: Mapping[str, Any], reply: Reply) -> list[Mapping[str, Any]]:
     if not isinstance(items, list):
         raise _unreadable(reply, "it holds no list of items")
     return [_object(item, reply) for item in items]
+
+
+def _counted_items(content: Mapping[str, Any], reply: Reply) -> list[Mapping[str, Any]]:
+    """The items of a page whose `totalCount`, where it states one, is theirs.
+
+    It counts the page, not the list (`ResourceCollection` of Microsoft's .NET SDK, read 2026-11).
+    """
+    items, count = _items(content, reply), content.get("totalCount")
+    if count is not None and (type(count) is not int or count != len(items)):
+        raise _unreadable(reply, f"it counts {count!r} items and brings {len(items)}")
+    return items
+
+
+_PLACE = re.compile(
+    r"/customers/([0-9a-f-]{36})(?:/deviceBatches/([^/]+)(?:/devices.*)?)?", re.IGNORECASE
+)
+
+
+def _check_links(
+    item: Mapping[str, Any], reply: Reply, tenant_id: str, batch_id: str | None = None
+) -> None:
+    """Raise Unreadable where the item's own address is below another customer or batch.
+
+    Batch ids were seen there with and without percent-encoding; one that holds a slash is not
+    compared, for where it ends cannot be told.
+    """
+    own = item.get("links")
+    for link in (item.get("devicesLink"), own.get("self") if isinstance(own, dict) else None):
+        uri = link.get("uri") if isinstance(link, dict) else None
+        place = _PLACE.search(uri) if isinstance(uri, str) else None
+        if place is None:
+            continue
+        if not is_same(tenant_id, place[1]):
+            raise _unreadable(reply, f"it is about the customer {place[1]!r}")
+        named, wanted = place[2] or "", (batch_id or "").strip().casefold()
+        spellings = {text.strip().casefold() for text in (named, unquote(named))}
+        if named and wanted and "/" not in wanted and wanted not in spellings:
+            raise _unreadable(reply, f"it is about the batch {named!r}")
 
 
 def _text(item: Mapping[str, Any], name: str, reply: Reply) -> str | None:
@@ -647,40 +670,48 @@ def _unreadable(reply: Reply, reason: str) -> Unreadable:
     )
 
 
-EMPTY_PAGES = 10
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """Where a cloud's Partner Center and its sign-in are."""
+
+    api: str
+    login: str
 
 
-class PageGuard:
-    """Refuses pages that lead nowhere. One guard for the reading of one collection.
+CLOUDS: Mapping[str, Cloud] = {
+    # https://learn.microsoft.com/partner-center/developer/partner-center-rest-urls, read 2026-11;
+    # the US Government cloud uses the global API host.
+    "global": Cloud(
+        api="https://api.partnercenter.microsoft.com", login="https://login.microsoftonline.com"
+    ),
+    "us-government": Cloud(
+        api="https://api.partnercenter.microsoft.com", login="https://login.microsoftonline.us"
+    ),
+    "china": Cloud(
+        api="https://partner.partnercenterapi.microsoftonline.cn",
+        login="https://login.partner.microsoftonline.cn",
+    ),
+}
 
-    `check` raises Unreadable when a cursor comes again, when a page brings nothing but what was
-    there already, or when page after page is empty.
-    """
 
-    def __init__(self, collection: str) -> None:
-        self._collection = collection
-        self._cursors: set[Cursor] = set()
-        self._seen: set[str] = set()
-        self._empty = 0
+def warn_of_cloud(base_url: str, login_url: str) -> str | None:
+    """What to know before using another cloud than the global one; None for that and loopback."""
+    hosts = {urlsplit(base_url).hostname, urlsplit(login_url).hostname}
+    national = [
+        name
+        for name, cloud in CLOUDS.items()
+        if name != "global" and hosts & ({_host(cloud.api), _host(cloud.login)} - _GLOBAL_HOSTS)
+    ]
+    if not national:
+        return None
+    return (
+        f"Partner Center's device operations are documented for the global cloud only; whether "
+        f"they work in {national[0]} is not known."
+    )
 
-    def check(self, keys: Sequence[str], cursor: Cursor | None) -> None:
-        """Take note of one page by its items' ids and its cursor."""
-        new = set(keys) - self._seen
-        if keys and not new:
-            raise self._loop("a page brought only what earlier pages had brought")
-        self._empty = 0 if keys else self._empty + 1
-        if cursor is not None and self._empty > EMPTY_PAGES:
-            raise self._loop(f"{self._empty} pages in a row were empty")
-        if cursor in self._cursors:
-            raise self._loop("a page pointed back to an earlier one")
-        self._seen |= new
-        if cursor is not None:
-            self._cursors.add(cursor)
 
-    def _loop(self, reason: str) -> Unreadable:
-        return Unreadable(
-            f"the list of {self._collection} cannot be read completely: {reason}",
-            rule="page-loop",
-            remedy="Nothing is removed from a list that is incomplete. Try again later; if it "
-            "stays so, report it to Partner Center support.",
-        )
+def _host(url: str) -> str | None:
+    return urlsplit(url).hostname
+
+
+_GLOBAL_HOSTS = {_host(CLOUDS["global"].api), _host(CLOUDS["global"].login)}

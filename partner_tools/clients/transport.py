@@ -6,7 +6,6 @@ import errno
 import hmac
 import http.client
 import io
-import json
 import logging
 import os
 import re
@@ -40,6 +39,7 @@ from partner_tools.errors import (
     Unsent,
     Untrusted,
 )
+from partner_tools.strict_json import InvalidTextError, read_json
 
 
 class Secret:
@@ -82,9 +82,14 @@ DEFAULT_TIMEOUT = (10.0, 180.0)
 Microsoft's own SDK waits three minutes, "increased to contend with server latency"
 (Partner-Center-PowerShell change log, 3.0.10)."""
 
-ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
+ANSWER_LIMIT_BYTES = 32 * 1024 * 1024
 REFUSAL_LIMIT_BYTES = 64 * 1024
-JSON_DEPTH_LIMIT = 64
+JSON_VALUES_LIMIT = 1_000_000
+"""The largest answer that is expected is a list of batches, which is not paged: 15 values each."""
+
+_PARSING = threading.Lock()
+"""The text of an answer takes up to four bytes a character while it is parsed: one at a time.
+Parsing holds the interpreter's lock anyway, so that this costs nothing."""
 
 _CHUNK_BYTES = 64 * 1024
 _REQUEST_ID_HEADERS = ("MS-RequestId", "client-request-id")
@@ -93,7 +98,6 @@ _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 _URL_CHARACTERS = re.compile(r"[!-~]*")
 _UNPRINTABLE = re.compile(r"[^!-~]")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class TokenSource(Protocol):
@@ -364,21 +368,21 @@ def request_id_of(request: Request) -> str | None:
 def parse_json(reply: Reply, *, request_id: str | None = None) -> Any:
     """The JSON of an answer, with or without a byte order mark.
 
-    Raises Unreadable for anything else: HTML, cut or over-deep JSON, NaN, lone surrogates.
+    Raises Unreadable for anything else: HTML, cut or over-deep JSON, a property that appears
+    twice, NaN, lone surrogates, and more values than any answer of a service has.
     """
     try:
-        value = json.loads(reply.body.decode("utf-8-sig"), parse_constant=_refuse_constant)
-        _check_json(value)
-    except (ValueError, RecursionError) as error:
+        with _PARSING:
+            return read_json(reply.body, values=JSON_VALUES_LIMIT)
+    except InvalidTextError as error:
         raise Unreadable(
-            f"the answer with status {reply.status} is not JSON: {_reason_of(error)}",
+            f"the answer with status {reply.status} is not JSON: {error}",
             remedy="A proxy or a captive portal may have answered in the service's place. "
             "If it stays so, report it to the service's support with the request id.",
             status=reply.status,
             request_id=request_id or reply.header("MS-RequestId"),
             correlation_id=reply.header("MS-CorrelationId"),
         ) from error
-    return value
 
 
 FOREIGN_ERRORS = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
@@ -767,12 +771,6 @@ def _with_certificate(cause: BaseException, reason: str, remedy: str) -> tuple[s
 
 
 def _reason_of(error: BaseException) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at character {error.pos}"
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start} is not UTF-8"
-    if isinstance(error, RecursionError):
-        return "it is nested too deep"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return str(error)
@@ -785,23 +783,3 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _check_json(value: Any) -> None:
-    """Refuse what later code would stumble over: depth, and texts that UTF-8 cannot hold."""
-    waiting = [(value, 0)]
-    while waiting:
-        found, depth = waiting.pop()
-        if depth > JSON_DEPTH_LIMIT:
-            raise ValueError(f"it is nested more than {JSON_DEPTH_LIMIT} deep")
-        if isinstance(found, str):
-            if _LONE_SURROGATE.search(found):
-                raise ValueError("a text in it is not Unicode")
-        elif isinstance(found, list):
-            waiting += [(item, depth + 1) for item in found]
-        elif isinstance(found, dict):
-            waiting += [(item, depth + 1) for pair in found.items() for item in pair]

@@ -57,9 +57,9 @@ def move_run(tally: RunTally, kind: Kind, at: str) -> None:
 
     Nothing moves a cancelled run: who worked on it may note its end a moment later.
     """
-    if tally.state == RunState.CANCELLED:
-        return
     state = RUN_STATES[kind]
+    if state is None or tally.state == RunState.CANCELLED:
+        return
     tally.state = state.value
     if state is RunState.RUNNING:
         tally.started_at = tally.started_at or at

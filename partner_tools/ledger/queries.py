@@ -202,6 +202,13 @@ def last_payload(connection: Connection, run: RunId, *kinds: Kind) -> Mapping[st
     return {} if row is None else codec.event_from(row).event.payload or {}
 
 
+def payloads(connection: Connection, run: RunId, kind: Kind) -> list[Mapping[str, Any]]:
+    """The payloads of the run's own events of one kind, in their order; none that were purged."""
+    query = select(events).where(events.c.run == run, events.c.kind == kind.value)
+    rows = connection.execute(query.order_by(events.c.n)).mappings()
+    return [event.payload for row in rows if (event := codec.event_from(row).event).payload]
+
+
 def in_pages(
     database: Database, query: Select[Any], *key: ColumnElement[Any]
 ) -> Iterator[RowMapping]:

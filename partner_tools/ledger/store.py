@@ -345,6 +345,11 @@ class Ledger:
         with self._database.read() as connection:
             return reading.last_payload(connection, run, Kind.STOPPED)
 
+    def handed_over(self, run: RunId) -> list[Mapping[str, Any]]:
+        """The handoffs that were written of the run: `customer`, `digest` and `generatedAt`."""
+        with self._database.read() as connection:
+            return reading.payloads(connection, run, Kind.HANDED_OVER)
+
     def last_setback(self, run: RunId) -> str | None:
         """Why a device of the run was put off the last time; None where none was, or no more."""
         with self._database.read() as connection:

@@ -19,6 +19,7 @@ from partner_tools.outstanding.decision import (
     planes,
 )
 from partner_tools.outstanding.evidence import ALL_ZERO, Case, evidence_from, probe_from
+from partner_tools.outstanding.reported import overlay
 from partner_tools.outstanding.types import (
     Decision,
     DeviceFacts,
@@ -32,6 +33,7 @@ from partner_tools.outstanding.types import (
     PlaneStatus,
     Probe,
     ProbeResult,
+    Report,
     Status,
     Step,
     StepId,
@@ -55,6 +57,7 @@ __all__ = [
     "PlaneStatus",
     "Probe",
     "ProbeResult",
+    "Report",
     "Status",
     "Step",
     "StepId",
@@ -76,4 +79,5 @@ def decide(facts: DeviceFacts) -> Decision:
         return nothing_to_do("The partner holds this device back: leave it as it is.")
     case = Case.of(facts)
     steps = [step for rule in RULES for step in rule(case)]
-    return Decision(join_type=case.join_type, planes=planes(case), steps=ordered(steps))
+    decision = Decision(join_type=case.join_type, planes=planes(case), steps=ordered(steps))
+    return overlay(facts, decision)

@@ -30,10 +30,11 @@ CARRIED_OUT = (
     StepId.DELETE_FROM_INTUNE,
     StepId.UNASSIGN_USER,
     StepId.DEREGISTER_FROM_AUTOPILOT,
+    StepId.DELETE_ASSOCIATION_RECORD,
 )
 """The steps that a cleanup carries out, in their order."""
 
-_DELETIONS = frozenset({StepId.DELETE_FROM_INTUNE, StepId.DEREGISTER_FROM_AUTOPILOT})
+_DELETIONS = frozenset(CARRIED_OUT) - {StepId.UNASSIGN_USER}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +134,19 @@ def _wanted(decision: Decision) -> Iterator[CleanupAction]:
         yield CleanupAction(step=StepId.DEREGISTER_FROM_AUTOPILOT, record=autopilot)
     if autopilot and status.get(StepId.CONFIRM_AUTOPILOT_REMOVAL) is Status.EXPECTED:
         yield CleanupAction(step=StepId.CONFIRM_AUTOPILOT_REMOVAL, record=autopilot)
+    if association := _pre_association(decision):
+        yield CleanupAction(step=StepId.DELETE_ASSOCIATION_RECORD, record=association)
+
+
+def _pre_association(decision: Decision) -> str | None:
+    """The record of a device that is only pre-associated. One that is associated is left: deleting
+    its record would hide what the firmware still holds."""
+    found = _here(decision, Plane.DEVICE_ASSOCIATION)
+    states = {text(one, "associationState") for one in found}
+    steps = {step.id for step in decision.steps}
+    if states != {"preassociated"} or StepId.REMOVE_DEVICE_ASSOCIATION in steps:
+        return None
+    return _only_record(decision, Plane.DEVICE_ASSOCIATION)
 
 
 def _only_record(decision: Decision, plane: Plane) -> str | None:
@@ -242,11 +256,19 @@ _REFUSALS: tuple[Callable[[DeviceFacts, Decision], FinalOutcome | None], ...] = 
 )
 
 
+_NAMES = {
+    Plane.INTUNE: "Intune",
+    Plane.AUTOPILOT: "Windows Autopilot",
+    Plane.DEVICE_ASSOCIATION: "device association",
+}
+
+
 def _changed(facts: DeviceFacts, passed: Collection[str]) -> FinalOutcome | None:
     """Whether a record is another one than all evidence before, or came again after it was gone."""
     for plane, step in (
         (Plane.INTUNE, StepId.DELETE_FROM_INTUNE),
         (Plane.AUTOPILOT, StepId.DEREGISTER_FROM_AUTOPILOT),
+        (Plane.DEVICE_ASSOCIATION, StepId.DELETE_ASSOCIATION_RECORD),
     ):
         looks = [one for one in probes(facts, plane) if one.source is EvidenceSource.GRAPH]
         ran = [one for one in looks if one.result is not ProbeResult.FAILED]
@@ -255,11 +277,10 @@ def _changed(facts: DeviceFacts, passed: Collection[str]) -> FinalOutcome | None
         ids = {found.ids.get("id", "").lower() for one in ran for found in one.found} - {""}
         again = any(one.result is ProbeResult.ABSENT for one in ran) and step.value not in passed
         if len(ids) > 1 or again:
-            name = {Plane.INTUNE: "Intune", Plane.AUTOPILOT: "Windows Autopilot"}[plane]
             return _refused(
                 "changed-since-handoff",
-                f"the record in {name} is not the one that the handoff or an earlier look names: "
-                "it may have been enrolled or registered again",
+                f"the record in {_NAMES[plane]} is not the one that the handoff or an earlier "
+                "look names: it may have been enrolled or registered again",
                 "have a new handoff made, and look at the device before anything is deleted",
             )
     return None
@@ -331,7 +352,7 @@ def _done(passed: Collection[str]) -> FinalOutcome:
 
 def _kept(decision: Decision, ruling: FinalOutcome) -> Iterator[Untouched]:
     """The records that a cleanup could delete, and does not for this device."""
-    for plane in (Plane.INTUNE, Plane.AUTOPILOT):
+    for plane in _NAMES:
         if records := _ids(decision, plane):
             yield Untouched(plane=plane, records=records, why=ruling.detail or ruling.outcome.value)
 
@@ -340,6 +361,14 @@ def _left(decision: Decision) -> Iterator[Untouched]:
     if _here(decision, Plane.ENTRA):
         yield Untouched(
             plane=Plane.ENTRA, records=_ids(decision, Plane.ENTRA), why=_why_entra(decision)
+        )
+    association = decision.planes[Plane.DEVICE_ASSOCIATION].status
+    if association is Status.NOT_VERIFIED or (
+        _is_here(decision, Plane.DEVICE_ASSOCIATION) and _pre_association(decision) is None
+    ):
+        records = _ids(decision, Plane.DEVICE_ASSOCIATION)
+        yield Untouched(
+            plane=Plane.DEVICE_ASSOCIATION, records=records, why=_WHY_ASSOCIATION[association]
         )
     for plane, why in _OTHERS.items():
         standing = decision.planes.get(plane)
@@ -350,6 +379,12 @@ def _left(decision: Decision) -> Iterator[Untouched]:
             yield Untouched(plane=HOMES[step.id][0], records=(), why=_LEFTOVERS[step.id])
 
 
+_WHY_ASSOCIATION = {
+    Status.OUTSTANDING: "it is associated, or more than one record answers to it: the firmware is "
+    "cleared on the device itself, and the records are deleted in the portal after that",
+    Status.EXPECTED: "its removal is pending until the device is reached",
+    Status.NOT_VERIFIED: "whether a device association exists was not verified: look in the portal",
+}
 _OTHERS = {
     Plane.ACTIVE_DIRECTORY: "the computer object is deleted on premises, by its administrator",
     Plane.CONFIGURATION_MANAGER: "its record is deleted in Configuration Manager",

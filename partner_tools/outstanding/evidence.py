@@ -4,12 +4,14 @@ What the `observed` event of the ledger holds, as `probe_from` reads and `eviden
 
 - `plane`: a `Plane`; `subject`: a `Subject` (left out: `device`)
 - `source`: a `EvidenceSource` (left out or unknown: `channel`, which proves least)
-- `status`: `outstanding` (the probe found it), `clear` (it ran and found nothing) or
-  `not-verified` (it failed)
+- `status`: `outstanding` (the probe found it), `clear` (it ran and found nothing), `reported` (the
+  customer's results file says so) or `not-verified` (it failed)
 - `ids`, `attributes`: of the one object that was found, named as Microsoft Graph names them;
   `found` instead, a list of such pairs, where there were several
 - `error`, `requestId`: of the probe
 - `observedAt`: when, ISO 8601 with an offset
+- `report`: of a results file of the customer's, when that was, `at`, and when the `file` was
+  written; where it has them the `step` that was done, the `account`, and how it is `joined`
 """
 
 from __future__ import annotations
@@ -29,12 +31,18 @@ from partner_tools.outstanding.types import (
     Plane,
     Probe,
     ProbeResult,
+    Report,
     Status,
+    StepId,
     Subject,
 )
 
 _SOURCES = {source.value: source for source in EvidenceSource}
-_RESULTS = {Status.CLEAR.value: ProbeResult.ABSENT, Status.OUTSTANDING.value: ProbeResult.FOUND}
+_RESULTS = {
+    Status.CLEAR.value: ProbeResult.ABSENT,
+    Status.REPORTED.value: ProbeResult.ABSENT,
+    Status.OUTSTANDING.value: ProbeResult.FOUND,
+}
 
 
 def probe_from(evidence: Mapping[str, Any]) -> Probe:
@@ -51,6 +59,7 @@ def probe_from(evidence: Mapping[str, Any]) -> Probe:
         found=tuple(_found_in(evidence)),
         error=evidence.get("error"),
         request_id=evidence.get("requestId"),
+        report=_report_in(evidence.get("report")),
     )
 
 
@@ -63,14 +72,46 @@ def evidence_from(probe: Probe) -> dict[str, Any]:
         "plane": probe.plane.value,
         "subject": probe.subject.value,
         "source": probe.source.value,
-        "status": STATUSES[probe.result].value,
+        "status": _status(probe).value,
         "observedAt": probe.observed_at.isoformat(),
         "error": probe.error,
         "requestId": probe.request_id,
+        "report": _report_json(probe.report),
     }
     objects = [{"ids": dict(one.ids), "attributes": dict(one.attributes)} for one in probe.found]
     evidence |= objects[0] if len(objects) == 1 else {"found": objects or None}
     return {name: value for name, value in evidence.items() if value is not None}
+
+
+def _status(probe: Probe) -> Status:
+    reported = probe.source is EvidenceSource.CUSTOMER and probe.result is ProbeResult.ABSENT
+    return Status.REPORTED if reported else STATUSES[probe.result]
+
+
+def _report_in(report: Mapping[str, Any] | None) -> Report | None:
+    if report is None:
+        return None
+    step, joined = report.get("step"), report.get("joined")
+    return Report(
+        at=datetime.fromisoformat(report["at"]),
+        file=datetime.fromisoformat(report["file"]),
+        step=StepId(step) if step else None,
+        account=report.get("account"),
+        joined=JoinType(joined) if joined else None,
+    )
+
+
+def _report_json(report: Report | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    written = {
+        "at": report.at.isoformat(),
+        "file": report.file.isoformat(),
+        "step": report.step,
+        "account": report.account,
+        "joined": report.joined,
+    }
+    return {name: value for name, value in written.items() if value is not None}
 
 
 def _found_in(evidence: Mapping[str, Any]) -> Iterator[Found]:
@@ -124,6 +165,7 @@ class Case:
     facts: DeviceFacts
     autopilot: EvidenceSummary
     intune: EvidenceSummary
+    association: EvidenceSummary
     entra: EvidenceSummary
     directory: EvidenceSummary
     configuration_manager: EvidenceSummary
@@ -140,6 +182,7 @@ class Case:
             facts=facts,
             autopilot=autopilot,
             intune=intune,
+            association=summarize(facts, Plane.DEVICE_ASSOCIATION),
             entra=entra,
             directory=summarize(facts, Plane.ACTIVE_DIRECTORY),
             configuration_manager=summarize(facts, Plane.CONFIGURATION_MANAGER),
@@ -166,8 +209,17 @@ class Case:
 
 
 def probes(facts: DeviceFacts, plane: Plane, subject: Subject = Subject.DEVICE) -> list[Probe]:
-    """The probes of one question, oldest first."""
-    chosen = [probe for probe in facts.probes if probe.plane is plane and probe.subject is subject]
+    """The probes of one question, oldest first.
+
+    The customer's own word that something is gone is left out: `reported.overlay` judges it.
+    """
+    chosen = [
+        probe
+        for probe in facts.probes
+        if probe.plane is plane
+        and probe.subject is subject
+        and (probe.source is not EvidenceSource.CUSTOMER or probe.result is ProbeResult.FOUND)
+    ]
     return sorted(chosen, key=lambda probe: probe.observed_at)
 
 

@@ -17,6 +17,8 @@ class Plane(StrEnum):
     AUTOPILOT = "autopilot"
     INTUNE = "intune"
     ENTRA = "entra"
+    DEVICE_ASSOCIATION = "device-association"
+    """The tenant's own record that it binds the device through its firmware, and the firmware."""
     ACTIVE_DIRECTORY = "active-directory"
     CONFIGURATION_MANAGER = "configuration-manager"
     DEVICE_FIRMWARE = "device-firmware"
@@ -26,6 +28,8 @@ class Status(StrEnum):
     """How a plane or a step stands."""
 
     CLEAR = "clear"
+    REPORTED = "reported"
+    """Reported done by the customer: no look of our own says so."""
     OUTSTANDING = "outstanding"
     EXPECTED = "expected"
     NOT_VERIFIED = "not-verified"
@@ -59,9 +63,13 @@ class StepId(StrEnum):
     RESOLVE_AMBIGUITY = "resolve-ambiguity"
     SETTLE_REMOVAL = "settle-removal"
     UNLOCK_FIRMWARE = "unlock-firmware"
+    CHECK_FIRMWARE_LOCKS = "check-firmware-locks"
+    """Never asked of one device, like the three below: no service that is asked here shows it, so
+    the guide says it of every device that leaves."""
     BACK_UP_KEYS = "back-up-keys"
     RESET_DEVICE = "reset-device"
-    """Never asked of one device: the guide says it of every device that leaves."""
+    OFFBOARD_FROM_DEFENDER = "offboard-from-defender"
+    REMOVE_FROM_AUTOPATCH = "remove-from-autopatch"
     UNENROLL_OTHER_MDM = "unenroll-other-mdm"
     DELETE_FROM_INTUNE = "delete-from-intune"
     RETRY_INTUNE_ACTION = "retry-intune-action"
@@ -72,6 +80,8 @@ class StepId(StrEnum):
     DEREGISTER_FROM_AUTOPILOT = "deregister-from-autopilot"
     CONFIRM_AUTOPILOT_REMOVAL = "confirm-autopilot-removal"
     OPEN_SUPPORT_CASE = "open-support-case"
+    REMOVE_DEVICE_ASSOCIATION = "remove-device-association"
+    DELETE_ASSOCIATION_RECORD = "delete-association-record"
     DELETE_COMPUTER_OBJECT = "delete-computer-object"
     DISCONNECT_WORK_ACCOUNT = "disconnect-work-account"
     DELETE_CORPORATE_IDENTIFIER = "delete-corporate-identifier"
@@ -81,7 +91,6 @@ class StepId(StrEnum):
     DECIDE_ON_RESIDUAL_OBJECT = "decide-on-residual-object"
     REBUILD_REGISTRATION = "rebuild-registration"
     REGISTER_AGAIN = "register-again"
-    REMOVE_DEVICE_ASSOCIATION = "remove-device-association"
 
 
 class Subject(StrEnum):
@@ -102,6 +111,8 @@ class EvidenceSource(StrEnum):
     CHANNEL = "channel"
     """The service of the removal itself, which shows a partner only what it may remove."""
     DIRECTORY = "active-directory"
+    CUSTOMER = "customer"
+    """A results file of the customer's. It closes steps as `reported`, never as `clear`."""
 
 
 class ProbeResult(StrEnum):
@@ -124,7 +135,11 @@ class Flag(StrEnum):
     REENROLLMENT_BLOCKED = "reenrollment-blocked"
     """Setup ends with 0x80180014: the device was enrolled by itself before."""
     DEVICE_ASSOCIATION = "device-association"
-    """The tenant writes its affinity into the firmware (Windows Autopilot device association)."""
+    """The firmware of the device holds an association: its Jwt variables were seen there."""
+    NO_DEVICE_ASSOCIATION = "no-device-association"
+    """The Jwt variables were looked for in the firmware, and are not there."""
+    FIRMWARE_OPEN = "firmware-open"
+    """Somebody opened the firmware menus and could change them: nothing locks them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +151,25 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a results file says beside a look: `step` is one that was done, `at` when.
+
+    `file` is when the file was written, `joined` how the device was joined, where that was seen.
+    """
+
+    at: datetime
+    file: datetime
+    step: StepId | None = None
+    account: str | None = None
+    joined: JoinType | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What one look at one plane brought. An empty `found` with `FOUND` means: no ids known."""
+    """What one look at one plane brought. An empty `found` with `FOUND` means: no ids known.
+
+    A probe with a `report` is the customer's; `observed_at` is when its file was taken in.
+    """
 
     plane: Plane
     result: ProbeResult
@@ -147,6 +179,7 @@ class Probe:
     found: tuple[Found, ...] = ()
     error: str | None = None
     request_id: str | None = None
+    report: Report | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ PLANES: Mapping[str, str] = {
     "entra": "Entra ID",
     "active-directory": "Active Directory",
     "configuration-manager": "Configuration Manager",
+    "device-association": "Device association",
     "device-firmware": "Device firmware",
 }
 
@@ -37,6 +38,7 @@ STATUSES: Mapping[str, str] = {
     "outstanding": "Outstanding",
     "not-verified": "Not verified",
     "expected": "Expected",
+    "reported": "Reported done",
     "clear": "Clear",
     "not-applicable": "Does not apply",
 }
@@ -142,7 +144,6 @@ class Chapter:
     source: Source
     caution: str | None = None
     portal: tuple[str, ...] = ()
-    powershell: str | None = None
 
 
 _DEREGISTER = Source(
@@ -187,8 +188,13 @@ _FIRMWARE = Source(
 )
 _ASSOCIATION = Source(
     title="Microsoft Learn: Windows Autopilot device association, remove the association",
-    date="2026-08-07",
+    date="2026-09-11",
     url="https://learn.microsoft.com/autopilot/device-preparation/device-association/remove-association",
+)
+_PRE_ASSOCIATION = Source(
+    title="Microsoft Learn: Windows Autopilot device association overview",
+    date="2026-08-25",
+    url="https://learn.microsoft.com/autopilot/device-preparation/device-association/overview",
 )
 _GRAPH_METADATA = Source(
     title="Microsoft Graph metadata",
@@ -240,13 +246,12 @@ GUIDE: Mapping[StepId, Chapter] = {
             "Deleting a device from Intune retires it: at its next check-in the BitLocker key"
             " protectors are removed and encryption is suspended, and nobody can sign in to it"
             " with a Microsoft Entra account any more. Save the BitLocker recovery keys and the"
-            " local administrator password (Windows LAPS) while the directory still shows them."
+            " local administrator password (Windows LAPS) while the directory still shows them. The"
+            " PowerShell file's -SaveKeys does it for all devices and writes a receipt. The keys of"
+            " a hybrid joined device can be in Active Directory or Configuration Manager instead."
         ),
         caution="This comes before every deletion. A hybrid joined device's keys go at once.",
         portal=(*_ENTRA_DEVICE, "BitLocker keys, and Local administrator password recovery"),
-        powershell=(
-            "Get-MgInformationProtectionBitlockerRecoveryKey -Filter \"deviceId eq '<device id>'\""
-        ),
         source=_INTUNE_DELETE,
     ),
     StepId.UNENROLL_OTHER_MDM: Chapter(
@@ -268,7 +273,6 @@ GUIDE: Mapping[StepId, Chapter] = {
         ),
         caution="Compare the serial number. Device names repeat and are never proof.",
         portal=(INTUNE, "Devices", "Windows", "the device", "Delete"),
-        powershell="Remove-MgDeviceManagementManagedDevice -ManagedDeviceId '<id>'",
         source=_INTUNE_DELETE,
     ),
     StepId.RETRY_INTUNE_ACTION: Chapter(
@@ -278,7 +282,6 @@ GUIDE: Mapping[StepId, Chapter] = {
             " device is online, or delete the device."
         ),
         portal=(INTUNE, "Devices", "Windows", "the device", "Retire, Wipe or Delete"),
-        powershell="Remove-MgDeviceManagementManagedDevice -ManagedDeviceId '<id>'",
         source=_INTUNE_RETIRE,
     ),
     StepId.WAIT_FOR_CHECK_IN: Chapter(
@@ -298,7 +301,6 @@ GUIDE: Mapping[StepId, Chapter] = {
             " heartbeat discovery creates the record again."
         ),
         portal=("Configuration Manager console", "Assets and Compliance", "Devices", "Delete"),
-        powershell="Remove-CMDevice -DeviceId <resource id>",
         source=Source(
             title="Microsoft Learn: Remove-CMDevice",
             date="",
@@ -321,10 +323,6 @@ GUIDE: Mapping[StepId, Chapter] = {
             " Where that is greyed out, go on."
         ),
         portal=(*_AUTOPILOT_LIST, "…", "Unassign user"),
-        powershell=(
-            "Invoke-MgGraphRequest -Method POST -Uri"
-            " 'v1.0/deviceManagement/windowsAutopilotDeviceIdentities/<id>/unassignUserFromDevice'"
-        ),
         source=_DEREGISTER,
     ),
     StepId.DEREGISTER_FROM_AUTOPILOT: Chapter(
@@ -338,10 +336,6 @@ GUIDE: Mapping[StepId, Chapter] = {
             " Autopilot, Delete device."
         ),
         portal=(*_AUTOPILOT_LIST, "Delete", "Sync"),
-        powershell=(
-            "Remove-MgDeviceManagementWindowsAutopilotDeviceIdentity"
-            " -WindowsAutopilotDeviceIdentityId '<id>'"
-        ),
         source=_DEREGISTER,
     ),
     StepId.CONFIRM_AUTOPILOT_REMOVAL: Chapter(
@@ -352,10 +346,6 @@ GUIDE: Mapping[StepId, Chapter] = {
             " number. If it stays, delete it there."
         ),
         portal=(*_AUTOPILOT_LIST, "Sync"),
-        powershell=(
-            "Invoke-MgGraphRequest -Method POST -Uri"
-            " 'beta/deviceManagement/windowsAutopilotSettings/sync'"
-        ),
         source=_ADD_DEVICES,
     ),
     StepId.OPEN_SUPPORT_CASE: Chapter(
@@ -372,16 +362,16 @@ GUIDE: Mapping[StepId, Chapter] = {
     StepId.DELETE_COMPUTER_OBJECT: Chapter(
         title="Hybrid joined devices: delete the computer object in Active Directory",
         about=(
-            "Delete the computer object on premises and let Microsoft Entra Connect take its cloud"
-            " object away. The object's GUID on premises is the device id in Microsoft Entra ID."
-            " Devices that are not hybrid joined have no such object."
+            "Delete the computer object on premises, together with the recovery keys below it, and"
+            " let Microsoft Entra Connect take its cloud object away. The object's GUID on premises"
+            " is the device id in Microsoft Entra ID. Devices that are not hybrid joined have no"
+            " such object."
         ),
         caution=(
             "Never delete only the cloud object: synchronization brings it back as pending. Save"
             " the keys first, they go with it."
         ),
         portal=("Active Directory Users and Computers", "the computer", "Delete"),
-        powershell="Get-ADComputer -Identity '<device id>' | Remove-ADComputer -Confirm",
         source=_STALE_DEVICES,
     ),
     StepId.DISCONNECT_WORK_ACCOUNT: Chapter(
@@ -405,10 +395,6 @@ GUIDE: Mapping[StepId, Chapter] = {
     StepId.DELETE_IMPORT_RECORD: Chapter(
         title="Delete the record of the import",
         about="A finished import left a record behind. It binds nothing; delete it for tidiness.",
-        powershell=(
-            "Invoke-MgGraphRequest -Method DELETE -Uri"
-            " 'v1.0/deviceManagement/importedWindowsAutopilotDeviceIdentities/<id>'"
-        ),
         source=_GRAPH_METADATA,
     ),
     StepId.VERIFY_ENTRA_REMOVAL: Chapter(
@@ -425,7 +411,6 @@ GUIDE: Mapping[StepId, Chapter] = {
             " Windows Autopilot the object anchors it, and deleting it makes enrolment fail."
         ),
         portal=_ENTRA_DEVICE,
-        powershell="Get-MgDevice -Filter \"deviceId eq '<device id>'\"",
         source=_DEREGISTER,
     ),
     StepId.DECIDE_ON_ENTRA_OBJECT: Chapter(
@@ -439,7 +424,6 @@ GUIDE: Mapping[StepId, Chapter] = {
         ),
         caution="Save the recovery keys first. Leave the object if the device comes back to you.",
         portal=(*_ENTRA_DEVICE, "Disable, later Delete"),
-        powershell="Update-MgDevice -DeviceId '<object id>' -AccountEnabled:$false",
         source=_DEREGISTER,
     ),
     StepId.DECIDE_ON_RESIDUAL_OBJECT: Chapter(
@@ -451,7 +435,6 @@ GUIDE: Mapping[StepId, Chapter] = {
         ),
         caution="Deleting a hybrid object is final: no deleted items, and its keys go at once.",
         portal=(*_ENTRA_DEVICE, "Disable, later Delete"),
-        powershell="Update-MgDevice -DeviceId '<object id>' -AccountEnabled:$false",
         source=_STALE_DEVICES,
     ),
     StepId.REBUILD_REGISTRATION: Chapter(
@@ -473,17 +456,86 @@ GUIDE: Mapping[StepId, Chapter] = {
         source=_MOTHERBOARD,
     ),
     StepId.REMOVE_DEVICE_ASSOCIATION: Chapter(
-        title="Check for device association, which no service shows",
+        title="Clear the device association in the firmware",
         about=(
-            "Since 2026 a tenant can bind a device in its firmware (Windows Autopilot device"
-            " association). It survives a reset and a new installation, takes precedence over"
-            " Windows Autopilot, and no deregistration removes it. If your organisation uses it:"
-            " unenrol the device, clear the association on the device itself (physical access and"
-            " an elevated PowerShell with the UEFI module), then delete it in the portal."
+            "A tenant can bind a device through its firmware (Windows Autopilot device"
+            " association, since August 2026). That survives a reset and a new installation and"
+            " takes precedence over Windows Autopilot. Unenrol the device from Intune first. Then,"
+            " on the device itself and in an elevated PowerShell, look for four firmware variables"
+            " in the namespace {B3DE75DA-819C-4FD5-9F01-C3D49E8CBBD7}: DeviceLinkJwtCompressed and"
+            " DeviceLinkJwtLastWrite are the association, DeviceLinkId and"
+            " DeviceLinkCreationTimeUtc only an identity that Windows makes anew after a restart."
+            " The module UEFI reads them with Get-UEFIVariable -Namespace … -VariableName …, and"
+            " Set-UEFIVariable with -Value $null clears them. Older devices may use the names"
+            " DeviceLinkBlob and DeviceLinkUtc."
         ),
-        caution="Unenrol first, or Intune associates the device again at its next check-in.",
-        portal=(INTUNE, "Devices", "Enrollment", "Device association", "Devices"),
+        caution=(
+            "Unenrol first, or Intune associates the device again at its next check-in. A removal"
+            " that is pending ends when the device is reached; check the variables even then."
+        ),
+        portal=("On the device", "PowerShell as administrator"),
         source=_ASSOCIATION,
+    ),
+    StepId.DELETE_ASSOCIATION_RECORD: Chapter(
+        title="Delete the device association record",
+        about=(
+            "A device that is only pre-associated is known to the tenant alone: deleting its"
+            " record is enough, takes effect at once and needs nobody at the device. Left alone,"
+            " the record binds the device to your tenant at its next setup with a network. Of a"
+            " device that is associated, deleting the record may leave the association in the"
+            " firmware, so the step before comes first. Where this report says not verified, look"
+            " for the serial number in the list. partner-tools reads these records through an"
+            " undocumented beta interface of Microsoft Graph (read 2026-11)."
+        ),
+        caution="Only after the device is out of Intune: an enrolled device is associated again.",
+        portal=(INTUNE, "Devices", "Enrollment", "Device association", "Devices", "Delete"),
+        source=_PRE_ASSOCIATION,
+    ),
+    StepId.CHECK_FIRMWARE_LOCKS: Chapter(
+        title="Check for other firmware locks: BIOS password, Absolute",
+        about=(
+            "Open the firmware menus of the device. Clear supervisor, system and disk passwords."
+            " If Absolute (formerly Computrace) is activated, remove the device in its console"
+            " first: once activated, the setting in the firmware cannot be changed there. Lessors"
+            " charge for every device that comes back with one of these locks. partner-tools"
+            " cannot see them."
+        ),
+        portal=("On the device", "Firmware menus (F2, F10 or Esc at power-on)", "Security"),
+        source=Source(
+            title="Dell: Computrace replaced by the Absolute module, article 000142862",
+            date="",
+            url="https://www.dell.com/support/kbdoc/000142862",
+        ),
+    ),
+    StepId.OFFBOARD_FROM_DEFENDER: Chapter(
+        title="Offboard it from Microsoft Defender for Endpoint, where you use it",
+        about=(
+            "Run the offboarding package, or Offboard in the portal, while the device is still"
+            " managed and online. The interface stops the sensor only; the package also clears"
+            " what onboarding wrote into the registry. A reset removes the sensor from the"
+            " device, and its entry in the portal then goes inactive. partner-tools does not look"
+            " there."
+        ),
+        portal=("Microsoft Defender portal", "Assets", "Devices", "the device"),
+        source=Source(
+            title="Microsoft Learn: Offboard machine API",
+            date="",
+            url="https://learn.microsoft.com/defender-endpoint/api/offboard-machine-api",
+        ),
+    ),
+    StepId.REMOVE_FROM_AUTOPATCH: Chapter(
+        title="Remove it from Windows Autopatch, where you use it",
+        about=(
+            "Windows Autopatch keeps a record of each device under its device id in Microsoft"
+            " Entra ID. The record binds nothing at setup, but it stays. Look it up as shown"
+            " (permission WindowsUpdates.Read.All) and delete it with the method DELETE"
+            " (WindowsUpdates.ReadWrite.All). partner-tools does not look there."
+        ),
+        source=Source(
+            title="Microsoft Learn: Get updatableAsset (beta)",
+            date="",
+            url="https://learn.microsoft.com/graph/api/windowsupdates-updatableasset-get",
+        ),
     ),
     StepId.RESET_DEVICE: Chapter(
         title="Reset the device before it leaves your hands",

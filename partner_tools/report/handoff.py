@@ -21,6 +21,7 @@ from partner_tools.outstanding import (
     EvidenceSource,
     Flag,
     Found,
+    JoinType,
     Owner,
     Patience,
     Plane,
@@ -32,17 +33,26 @@ from partner_tools.outstanding import (
     probe_from,
 )
 from partner_tools.report.guide import GUIDE
-from partner_tools.report.powershell import command
+from partner_tools.report.powershell import RECIPES, command
 
 Json = dict[str, Any]
 """A part of a handoff by its schema, as `json.loads` would give it."""
 Document = Json
 """A whole handoff."""
 
+OPEN = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
+"""The statuses of a step that is not known to be done."""
+
 HOLD_RULE = "hold-list"
 """The rule by which a plan refuses what the partner's hold list names."""
 
-_FOR_EVERY_DEVICE = (StepId.REMOVE_DEVICE_ASSOCIATION, StepId.RESET_DEVICE)
+_FOR_EVERY_DEVICE = (StepId.RESET_DEVICE,)
+_WHERE_IT_LEAVES = (
+    StepId.CHECK_FIRMWARE_LOCKS,
+    StepId.OFFBOARD_FROM_DEFENDER,
+    StepId.REMOVE_FROM_AUTOPATCH,
+)
+"""What else can be left behind, and is asked of nobody whose device only goes to repair."""
 _COMES_BACK = frozenset({Reason.REPAIR, Reason.REPLACEMENT})
 
 
@@ -163,6 +173,8 @@ def facts_of(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patienc
 def _numbered(devices: Iterable[Json], reason: Reason) -> dict[StepId, int]:
     """Number the guide's steps from 1 in the order in which they are followed, devices' too."""
     listed = {StepId(step["id"]) for step in _steps(devices)} | set(_FOR_EVERY_DEVICE)
+    if reason is not Reason.REPAIR:
+        listed.update(_WHERE_IT_LEAVES)
     if reason in _COMES_BACK:
         listed.add(StepId.REGISTER_AGAIN)
     in_order = sorted(listed, key=STEP_ORDER.__getitem__)
@@ -209,11 +221,11 @@ def _cleanup(run: CleanupFacts) -> Json:
 
 def _summary(devices: Sequence[Json]) -> Json:
     steps = Counter(step["status"] for step in _steps(devices))
-    open_statuses = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
+    shown = (*OPEN, Status.REPORTED)
     return {
         "devices": len(devices),
         "outcomes": dict(Counter(device["outcome"] for device in devices)),
-        "steps": {status.value: steps[status] for status in open_statuses},
+        "steps": {status.value: steps[status] for status in shown},
         "planes": _planes(devices),
         "owners": _owners(devices),
         "evidence": _evidence([device["planes"] for device in devices]),
@@ -234,7 +246,7 @@ def _owners(devices: Iterable[Json]) -> dict[str, dict[str, int]]:
     waiting: Counter[str] = Counter()
     steps: Counter[str] = Counter()
     for device in devices:
-        owners = [step["owner"] for step in device["steps"]]
+        owners = [step["owner"] for step in device["steps"] if step["status"] in OPEN]
         waiting.update(set(owners))
         steps.update(owners)
     return {
@@ -244,7 +256,7 @@ def _owners(devices: Iterable[Json]) -> dict[str, dict[str, int]]:
     }
 
 
-_LOOKED_AT = (Plane.AUTOPILOT, Plane.INTUNE, Plane.ENTRA)
+_LOOKED_AT = (Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION, Plane.INTUNE, Plane.ENTRA)
 
 
 def _evidence(devices: Sequence[Json]) -> Json:
@@ -339,7 +351,13 @@ def _found(found: Found) -> Json:
 
 
 def _plain(value: object) -> bool:
-    return isinstance(value, str | bool | int | float) and value != ""
+    """Whether it has a canonical spelling (RFC 8785) and says something."""
+    if isinstance(value, int):
+        return abs(value) <= _LARGEST_INTEGER
+    return isinstance(value, str | float) and value != ""
+
+
+_LARGEST_INTEGER = 2**53 - 1
 
 
 def _step(step: Step, decision: Decision, identity: Identity) -> Json:
@@ -364,6 +382,7 @@ _RECORDS: Mapping[StepId, Plane] = {
     StepId.UNASSIGN_USER: Plane.AUTOPILOT,
     StepId.DEREGISTER_FROM_AUTOPILOT: Plane.AUTOPILOT,
     StepId.CONFIRM_AUTOPILOT_REMOVAL: Plane.AUTOPILOT,
+    StepId.DELETE_ASSOCIATION_RECORD: Plane.DEVICE_ASSOCIATION,
     StepId.DECIDE_ON_ENTRA_OBJECT: Plane.ENTRA,
     StepId.DECIDE_ON_RESIDUAL_OBJECT: Plane.ENTRA,
 }
@@ -376,6 +395,7 @@ def _command(step: StepId, decision: Decision, serial: str | None) -> str | None
         own_id=_only_id(decision, _RECORDS.get(step), "id"),
         device_id=_device_id(decision),
         serial=serial,
+        hybrid=decision.join_type is JoinType.HYBRID_JOINED,
     )
 
 
@@ -424,7 +444,7 @@ def _chapter(id_: StepId, number: int, statuses: Mapping[str, int], owner: str |
         "about": chapter.about,
         "caution": chapter.caution,
         "portal": list(chapter.portal),
-        "powershell": chapter.powershell,
+        "powershell": RECIPES[id_].guide if id_ in RECIPES else None,
         "devices": sum(statuses.values()),
         "statuses": dict(statuses),
         "source": str(chapter.source),

@@ -110,8 +110,8 @@ def _chapter(chapter: dict[str, Any], document: Document) -> Iterator[str]:
     yield ""
     if chapter["portal"]:
         yield f"- Portal: {' → '.join(chapter['portal'])}"
-    if chapter["powershell"]:
-        yield f"- PowerShell: {code(chapter['powershell'])}"
+    if chapter["powershell"]:  # fenced: a code span would need a pipe sign or a backtick changed
+        yield from ("", "```powershell", chapter["powershell"], "```", "")
     if chapter["devices"]:
         yield f"- Devices: {_serials(chapter['id'], document)}"
     yield f"- Source: [{chapter['source']}]({chapter['sourceUrl']})"

@@ -1,11 +1,12 @@
-"""Reads a handoff back: the facts that it was built from, as far as the document holds them. Pure.
+"""Reads a handoff back at the customer's, and the customer's results at the partner's. Pure.
 
-The document is foreign text by now: it was mailed. What is read here decides nothing alone; every
-record is looked up again before anything rests on it. It has to keep its schema.
+Both documents are foreign text by now: they were mailed. A handoff decides nothing alone; every
+record is looked up again before anything rests on it. A results file closes steps as `reported`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,12 +14,16 @@ from typing import Any
 
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason, TenantId
 from partner_tools.outstanding import (
+    HOMES,
     EvidenceSource,
     Found,
+    JoinType,
     Plane,
     Probe,
     ProbeResult,
+    Report,
     Status,
+    StepId,
     evidence_from,
 )
 from partner_tools.report.handoff import HOLD_RULE, HandoffDevice, Partner, RunFacts
@@ -128,8 +133,9 @@ def _is_held(each: Json) -> bool:
 
 
 def _probes(planes: Json) -> Iterator[Probe]:
-    for plane in (Plane.AUTOPILOT, Plane.INTUNE, Plane.ENTRA):
-        yield from _of_plane(plane, planes[plane])
+    for plane in (Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION, Plane.INTUNE, Plane.ENTRA):
+        if plane in planes:  # a handoff of 0.1 has no device association
+            yield from _of_plane(plane, planes[plane])
 
 
 _RESULTS = {
@@ -177,3 +183,78 @@ def _source(name: str | None) -> EvidenceSource:
 
 def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
+
+
+# --- results files ------------------------------------------------------------------------------
+
+_SECRET_NAME = re.compile(r"key|password|passphrase|secret|token|credential", re.IGNORECASE)
+_SECRET_TEXT = re.compile(
+    r"[0-9]{6}(-[0-9]{6}){7}"  # a BitLocker recovery password
+    r"|eyJ[\w-]{8,}\.[\w-]+\."  # a token
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY",
+    re.ASCII,
+)
+
+
+def secret_in(value: Any, place: str = "") -> str | None:
+    """Where a document holds what may be a key, a password or a token; None where nowhere.
+
+    Texts below a name that promises one count too: their form cannot be told.
+    """
+    if isinstance(value, str):
+        return place if _SECRET_TEXT.search(value) else None
+    named = (
+        value.items() if isinstance(value, dict) else enumerate(value) if _is_list(value) else ()
+    )
+    for name, part in named:
+        here = f"{place}/{name}"
+        texts = [part] if isinstance(part, str) else part if _is_list(part) else []
+        promised = isinstance(name, str) and _SECRET_NAME.search(name)
+        if _SECRET_TEXT.search(str(name)):
+            return place or "/"  # the name itself is one: it is not repeated
+        if promised and any(isinstance(one, str) and one for one in texts):
+            return here
+        if (found := secret_in(part, here)) is not None:
+            return found
+    return None
+
+
+def reported_probes(device: Json, result: Json, at: datetime) -> Iterator[Probe]:
+    """What a results file says of one device, as evidence taken in at this moment.
+
+    Looks that failed say nothing. Ids are left out: no command of ours may rest on them.
+    """
+    told = Report(
+        at=_told_at(result["updatedAt"]),
+        file=_told_at(result["updatedAt"]),
+        account=result["by"]["account"],
+        joined=JoinType(device["joinType"]) if "joinType" in device else None,
+    )
+
+    def probe(plane: Plane, when: str, absent: bool, step: StepId | None = None) -> Probe:
+        return Probe(
+            plane=plane,
+            result=ProbeResult.ABSENT if absent else ProbeResult.FOUND,
+            observed_at=at,
+            source=EvidenceSource.CUSTOMER,
+            report=replace(told, at=_told_at(when), step=step),
+        )
+
+    for step in device["steps"]:
+        if step["status"] == "done":
+            id_ = StepId(step["id"])
+            yield probe(HOMES[id_][0], step.get("at", result["updatedAt"]), True, id_)
+    if "keys" in device:
+        saved = StepId.BACK_UP_KEYS
+        yield probe(HOMES[saved][0], device["keys"]["savedAt"], True, saved)
+    for name, seen in device["planes"].items():
+        if seen["result"] != "failed":
+            yield probe(Plane(name), seen["observedAt"], seen["result"] == "absent")
+
+
+def _told_at(written: str) -> datetime:
+    return datetime.fromisoformat(written)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from partner_tools.files import writing
 from partner_tools.report.checklist import write_checklist
@@ -90,6 +90,14 @@ def write_handoff(
     return tuple(
         _write(document, folder / f"{name}.{known[one].suffix}", known[one]) for one in formats
     )
+
+
+def write_result(result: Mapping[str, Any], folder: Path) -> Path:
+    """Write a results file, as `handoff-result-<tenant>-<run>.json`; where it is."""
+    path = folder / f"handoff-result-{result['tenantId']}-{harmless(result['handoff']['run'])}.json"
+    with writing(path) as stream:
+        stream.write(shown_plainly(json.dumps(result, ensure_ascii=False, indent=1)).encode())
+    return path
 
 
 def file_name(document: Document) -> str:

@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
+from partner_tools.events import Event, Kind
+from partner_tools.json_forms import digest
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
-from partner_tools.model import GONE, ChannelName, Customer, RunId, TenantId
+from partner_tools.model import (
+    GONE,
+    ChannelName,
+    Customer,
+    Outcome,
+    RunId,
+    RunState,
+    TenantId,
+)
+from partner_tools.outstanding import (
+    HOMES,
+    EvidenceSource,
+    JoinType,
+    Patience,
+    Plane,
+    Probe,
+    ProbeResult,
+    StepId,
+    Subject,
+    decide,
+    probe_from,
+)
 from partner_tools.report.handoff import (
     CleanupFacts,
     Document,
@@ -16,8 +40,10 @@ from partner_tools.report.handoff import (
     Partner,
     RunFacts,
     build_handoff,
+    facts_of,
 )
-from partner_tools.runs.cleanup import stored_order
+from partner_tools.runs.cleanup import CleanupOrder, stored_order
+from partner_tools.runs.context import RunOptions
 from partner_tools.runs.known_customers import customers_of
 
 
@@ -26,7 +52,9 @@ def handoffs(
 ) -> Iterator[Document]:
     """One handoff for each customer of the run, and one for devices that belong to none.
 
-    Of a cleanup: the handoff that it was given, brought up to date; none once that was purged.
+    The digest of each is in the ledger before it is returned, so that a results file that answers
+    it is recognized. Of a cleanup: the handoff that it was given, brought up to date; none once
+    that was purged.
     """
     record = ledger.run(run)
     if record.channel is ChannelName.MICROSOFT_GRAPH:
@@ -37,7 +65,7 @@ def handoffs(
     for device in ledger.devices(run):
         groups.setdefault(device.history.customer, []).append(device)
     for tenant, devices in groups.items():
-        yield build_handoff(
+        document = build_handoff(
             _facts(record),
             _customer(tenant, known, record),
             Partner(
@@ -49,6 +77,13 @@ def handoffs(
             now,
             generator=_generator(),
         )
+        payload = {
+            "customer": tenant,
+            "digest": digest(document),
+            "generatedAt": document["generatedAt"],
+        }
+        ledger.record([Event(run=record.run, kind=Kind.HANDED_OVER, at=now, payload=payload)])
+        yield document
 
 
 def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Document]:
@@ -70,6 +105,110 @@ def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Docum
             outcomes=record.counts,
         ),
     )
+
+
+def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str, Any] | None:
+    """What the partner is told of a cleanup that was carried out; `handoff-result.schema.json`.
+
+    None of any other run, of one that only looked, and of one whose handoff was purged.
+    """
+    if (
+        record.channel is not ChannelName.MICROSOFT_GRAPH
+        or RunOptions.restored(record.settings).dry_run
+    ):
+        return None
+    given = stored_order(ledger, record)
+    if given is None:
+        return None
+    handoff = given.document
+    return {
+        "schemaVersion": "1",
+        "answers": digest(handoff),
+        "handoff": {"run": handoff["run"]["id"], "generatedAt": handoff["generatedAt"]},
+        "tenantId": given.customer.tenant_id,
+        "startedAt": _second(record.started_at or record.created_at),
+        "updatedAt": _second(now),
+        "by": {"tool": "cleanup", "version": version("partner-tools"), "account": None},
+        "applied": True,
+        "finished": record.state is RunState.FINISHED,
+        "devices": [
+            _device_result(device, given, record, now) for device in ledger.devices(record.run)
+        ],
+    }
+
+
+def _device_result(
+    device: RunDevice, given: CleanupOrder, record: RunRecord, now: datetime
+) -> dict[str, Any]:
+    history, identity = device.history, device.device.identity
+    looks = [
+        probe
+        for probe in map(probe_from, history.evidence)
+        if probe.source is EvidenceSource.GRAPH and probe.subject is Subject.DEVICE
+    ]
+    newest = {probe.plane: probe for probe in looks if probe.plane in _SHOWN}
+    updated = facts_of(given.updated(device), given.received.run, now, Patience())
+    joined = decide(updated).join_type
+    outcome = {
+        Outcome.REMOVED: "done",
+        Outcome.ABSENT: "done",
+        Outcome.DUPLICATE: "duplicate",
+        Outcome.REFUSED: "refused",
+        Outcome.AMBIGUOUS: "refused",
+    }.get(history.outcome, "left")
+    told = {
+        "row": device.device.row,
+        "serialNumber": identity.serial_number,
+        "outcome": outcome,
+        "joinType": None if joined is JoinType.UNKNOWN else joined.value,
+        "rule": history.rule if outcome == "refused" and history.rule in _RULES else None,
+        "detail": (history.detail or "")[:2000] or None,
+        "requestId": history.answered_request_id if outcome == "left" else None,
+        "steps": [
+            {
+                "id": step,
+                "status": "waiting" if _is_there(newest, StepId(step)) else "done",
+                **({"at": _second(history.settled_at)} if history.settled_at else {}),
+            }
+            for step in history.passed
+        ],
+        "planes": {plane.value: _look(probe) for plane, probe in newest.items()},
+    }
+    return {name: it for name, it in told.items() if it is not None or name in _ALWAYS}
+
+
+_SHOWN = frozenset({Plane.INTUNE, Plane.AUTOPILOT, Plane.ENTRA})
+_ALWAYS = frozenset({"row", "serialNumber"})
+_RULES = frozenset(
+    {
+        *("hold-list", "no-serial-number", "ambiguous", "firmware-managed", "partners-turn"),
+        *("waiting-for-check-in", "configuration-manager", "changed-since-handoff", "wipe-first"),
+        *("keys-not-saved", "intune-not-verified", "autopilot-not-verified"),
+    }
+)
+"""The rules of `outstanding.cleanup` that a results file knows."""
+
+
+def _is_there(newest: Mapping[Plane, Probe], step: StepId) -> bool:
+    look = newest.get(HOMES[step][0])
+    return (
+        look is not None and look.result is ProbeResult.FOUND and step is not StepId.UNASSIGN_USER
+    )
+
+
+def _look(probe: Probe) -> dict[str, Any]:
+    ids = [one.ids["id"].lower() for one in probe.found if "id" in one.ids]
+    told = {
+        "result": probe.result.value,
+        "observedAt": _second(probe.observed_at),
+        "ids": ids[:20] or None,
+        "detail": (probe.error or "")[:2000] or None,
+    }
+    return {name: it for name, it in told.items() if it is not None}
+
+
+def _second(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _generator() -> Generator:

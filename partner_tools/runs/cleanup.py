@@ -38,6 +38,7 @@ from partner_tools.model import (
     TenantId,
 )
 from partner_tools.outstanding import (
+    HOMES,
     DeviceFacts,
     Flag,
     Patience,
@@ -549,7 +550,7 @@ def _steps_of(device: RunDevice, course: CleanupPlan | None) -> Iterator[dict[st
 
 def _record_of(device: RunDevice, step: str) -> str | None:
     """The id of the record that a step was about, by the evidence of the run."""
-    plane = "intune" if step == StepId.DELETE_FROM_INTUNE else "autopilot"
+    plane = HOMES[StepId(step)][0].value
     return next(
         (
             seen["ids"]["id"]

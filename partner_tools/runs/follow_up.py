@@ -28,7 +28,7 @@ from partner_tools.model import (
     TenantId,
 )
 from partner_tools.outstanding import Owner, Status, Step, StepId
-from partner_tools.report.handoff import HOLD_RULE
+from partner_tools.report.handoff import HOLD_RULE, OPEN
 from partner_tools.report.mail import Reminder, email, name_of, subject, text
 from partner_tools.report.write import file_name, harmless
 from partner_tools.result import CANCELLED, DeviceResult, StopReason, still_listed
@@ -39,8 +39,6 @@ from partner_tools.runs.run_result import RunResult
 
 OVER = frozenset({RunState.FINISHED, RunState.STOPPED, RunState.INTERRUPTED})
 """The states in which a run has devices with an outcome."""
-
-OPEN = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,9 @@ def observe(
     ]
     round_ = _Round(reader, {each.index: each for each in devices})
     try:
-        for collection in _DEVICES[:2] if briefly else _DEVICES:
+        for collection in _collections(reader):
+            if briefly and collection is search.Collection.ENTRA:
+                break
             seekers = round_.look(collection, seekers)
         if briefly:
             return round_.result()
@@ -77,13 +79,25 @@ def observe(
     except ServiceError:
         raise
     except AuthError as error:
-        round_.record(_blind(seekers, error, reader.now()))
+        blind = _blind(seekers, _collections(reader), error, reader.now())
+        round_.record(blind)
         raise
     return round_.result()
 
 
-_DEVICES = (search.Collection.AUTOPILOT, search.Collection.INTUNE, search.Collection.ENTRA)
+_DEVICES = (
+    search.Collection.AUTOPILOT,
+    search.Collection.ASSOCIATIONS,
+    search.Collection.INTUNE,
+    search.Collection.ENTRA,
+)
 _LEFTOVERS = (search.Collection.IMPORT_RECORDS, search.Collection.CORPORATE_IDENTIFIERS)
+
+
+def _collections(reader: TenantReader) -> Iterator[search.Collection]:
+    for collection in _DEVICES:
+        if reader.associations or collection is not search.Collection.ASSOCIATIONS:
+            yield collection
 
 
 class _Round:
@@ -156,12 +170,15 @@ def _sought(device: RunDevice, earlier: Iterable[Probe]) -> SearchTarget:
 
 
 def _blind(
-    seekers: Iterable[SearchTarget], error: Exception, at: datetime
+    seekers: Iterable[SearchTarget],
+    collections: Iterable[search.Collection],
+    error: Exception,
+    at: datetime,
 ) -> Iterator[tuple[int, Probe]]:
-    """Evidence that nobody could look at all."""
+    """Evidence that no look was possible at all."""
+    places = [search.ANSWERS[collection] for collection in collections]
     for each in seekers:
-        for collection in _DEVICES:
-            plane, subject = search.ANSWERS[collection]
+        for plane, subject in places:
             yield (
                 each.index,
                 Probe(

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
+from partner_tools.clients.answers import ListGuard
 from partner_tools.clients.graph import GraphPage
 from partner_tools.engine.rate_limiter import FixedRate
 from partner_tools.engine.request_executor import RequestExecutor
@@ -42,8 +43,6 @@ LIMIT = FixedRate(requests=1000, seconds=20.0)
 service, per app and tenant. Each question of a batch counts
 (https://learn.microsoft.com/graph/throttling-limits, read 2026-11)."""
 
-EMPTY_PAGES = 10
-
 
 class Reader(Protocol):
     """A tenant that can be read. `clients.graph.Graph` is one."""
@@ -63,6 +62,8 @@ class TenantReader:
     line: RequestExecutor
     record: Callable[[Sequence[Event]], None]
     now: Callable[[], datetime]
+    associations: bool = True
+    """Whether to look for device associations, whose interface is undocumented."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,36 +114,24 @@ def _list_within(tenant: _Tenant, collection: Collection, pages: int | None) -> 
 
 
 def _read_list(
-    tenant: _Tenant, collection: Collection, pages: int | None, link: str | None = None
+    tenant: _Tenant, collection: Collection, pages: int | None, begun: GraphPage | None = None
 ) -> _Listing | None:
-    """Every row of a collection, or from `link` on; None where that is more than `pages`.
+    """Every row of a collection, or of a list whose first page was had; None beyond `pages`.
 
-    Raises Unreadable where the pages lead in a circle.
+    Raises Unreadable where the pages lead in a circle, or contradict their count.
     """
+    guard = ListGuard(collection)
     rows: dict[str, Found] = {}
-    links: set[str | None] = {link}
-    empty, read = 0, 0
+    link, read = None, 0
     while True:
-        page = tenant.line.call_with_retry(partial(tenant.client.page, collection, link))
-        new = {row.ids["id"]: row for row in page.rows if row.ids["id"] not in rows}
-        rows |= new
-        read, empty, link = read + 1, 0 if page.rows else empty + 1, page.link
+        page = begun or tenant.line.call_with_retry(partial(tenant.client.page, collection, link))
+        begun, link, read = None, page.link, read + 1
+        rows |= {row.ids["id"]: row for row in page.rows if row.ids["id"] not in rows}
+        guard.check([row.ids["id"] for row in page.rows], link, page.count)
         if link is None:
             return _Listing(rows=tuple(rows.values()), request_id=page.request_id)
-        if link in links or (page.rows and not new) or empty > EMPTY_PAGES:
-            raise _circle(collection, page.request_id)
-        links.add(link)
         if pages is not None and read >= pages:
             return None
-
-
-def _circle(collection: Collection, request_id: str | None) -> Unreadable:
-    return Unreadable(
-        f"the list of {collection} cannot be read completely: its pages lead in a circle",
-        rule="page-loop",
-        remedy="Nothing is concluded from a list that is incomplete. Verify the run again later.",
-        request_id=request_id,
-    )
 
 
 def _ask_all(
@@ -177,10 +166,10 @@ def _answer(tenant: _Tenant, question: Question, told: GraphPage | ServiceError)
     rows = told.rows
     if told.link is not None:
         try:
-            rest = _read_list(tenant, question.collection, None, told.link)
+            rest = _read_list(tenant, question.collection, None, told)
         except ServiceError as error:
             return _failed(error)
-        rows += rest.rows if rest else ()
+        rows = rest.rows if rest else rows
     return SearchAnswer(rows=rows, request_id=told.request_id)
 
 

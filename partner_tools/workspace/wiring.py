@@ -160,7 +160,13 @@ class Wiring:
         with self._graph(tenant) as transport:
             client = Graph(transport, ids=new_id, now=now)
             line = _line(_fixed(LIMIT, token), token, client.renew_token)
-            yield TenantReader(client=client, line=line, record=self.ledger.record, now=now)
+            yield TenantReader(
+                client=client,
+                line=line,
+                record=self.ledger.record,
+                now=now,
+                associations=self.config.get("graph", "device_association") is not False,
+            )
 
     @contextmanager
     def open_partner_center(
@@ -170,13 +176,17 @@ class Wiring:
         max_rate: float | None = None,
     ) -> Iterator[tuple[PartnerCenter, RequestExecutor, Governed]]:
         """Partner Center's client, the line to it and its pace; remembers the learned rate."""
-        from partner_tools.clients.partner_center import PartnerCenter
+        from partner_tools.clients.partner_center import PartnerCenter, warn_of_cloud
         from partner_tools.clients.transport import Transport
         from partner_tools.workspace.sign_in import channel_tokens
 
         config, shares = self.config, self.shares
+        base_url = config.text("urls", "partner_center") or PARTNER_CENTER_URL
+        warning = warn_of_cloud(base_url, config.text("urls", "login") or "")
+        if warning and observer is not None:
+            observer.notify(warning)
         with Transport(
-            config.text("urls", "partner_center") or PARTNER_CENTER_URL,
+            base_url,
             tokens=channel_tokens(config) if shares is None else shares.tokens(),
             ca_bundle=config.path("ca_bundle"),
             timeout=config.timeout,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from partner_tools.runs.restoration import Restorable
     from partner_tools.runs.run import Steps
     from partner_tools.signing import SigningKey
+    from partner_tools.workspace.evidence_import import TakenIn
 
 
 def refuse_unconfirmed(plan: Plan) -> bool:
@@ -393,6 +394,16 @@ class Workspace:
 
         return tuple(write_reminders(self.ledger, found, folder))
 
+    def take_in(self, file: Path, run: str | None = None) -> TakenIn:
+        """Take in a customer's results file as evidence; its steps become `reported`.
+
+        Raises InputError for a file of another tenant, another handoff or an older state, and for
+        one that holds a key or a password.
+        """
+        from partner_tools.workspace.evidence_import import take_in
+
+        return take_in(self.ledger, file, run, now())
+
     def tenant_of(self, customer: str) -> str:
         """The tenant id of a customer that runs of this ledger served, by id or domain.
 
@@ -403,21 +414,22 @@ class Workspace:
         return tenant_of(self.ledger, customer)
 
     def report(self, run: str, folder: Path, formats: tuple[str, ...] = ()) -> tuple[Path, ...]:
-        """Write one handoff for each customer of a run; the paths of the files."""
-        from partner_tools.report.write import FORMATS, write_handoff
-        from partner_tools.runs.build_handoffs import handoffs
+        """Write one handoff for each customer of a run; the paths of the files.
 
-        documents = handoffs(
-            self.ledger,
-            self.ledger.run(run).run,
-            partner=dict(self.config.get("partner") or {}),
-            now=now(),
-        )
-        return tuple(
+        Of a cleanup also the results file, which the customer sends back to the partner.
+        """
+        from partner_tools.report.write import FORMATS, write_handoff, write_result
+        from partner_tools.runs.build_handoffs import cleanup_result, handoffs
+
+        record, at = self.ledger.run(run), now()
+        partner = dict(self.config.get("partner") or {})
+        paths = [
             path
-            for document in documents
+            for document in handoffs(self.ledger, record.run, partner=partner, now=at)
             for path in write_handoff(document, folder, formats or FORMATS)
-        )
+        ]
+        result = cleanup_result(self.ledger, record, at)
+        return (*paths, *([] if result is None else [write_result(result, folder)]))
 
     def summary(
         self,

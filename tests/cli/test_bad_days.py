@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import stat
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -667,29 +666,6 @@ def test_an_unknown_run_is_a_usage_error_with_nothing_on_stdout(program: Program
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert "partner-tools runs" in result.stderr
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the full device is Linux's")
-@pytest.mark.parametrize("output", ["text", "json", "jsonl"])
-def test_a_full_disk_behind_stdout_is_one_sentence(
-    program: Program, monkeypatch: pytest.MonkeyPatch, output: str
-) -> None:
-    program(*DEREGISTER, program.serials("SN-1"))
-    for name, value in program.environment.items():
-        monkeypatch.setenv(name, value)
-
-    with Path("/dev/full").open("w", encoding="utf-8") as full:
-        ended = subprocess.run(
-            [sys.executable, "-m", "partner_tools", "runs", "--output", output],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-
-    assert ended.returncode == 3
-    assert "Traceback" not in ended.stderr
-    assert "No space left" in ended.stderr
 
 
 def test_the_daily_limit_counts_over_runs(program: Program) -> None:

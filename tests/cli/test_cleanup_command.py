@@ -119,7 +119,7 @@ def handed_over(sandbox: Sandbox, folder: Path, *serials: str, kind: str = "grap
     done = json.loads(run("deregister", run.serials(*serials), *options, "--output", "json").stdout)
     run("verify", done["run"], "--graph")
     assert run("report", done["run"], "-o", folder / "sent", "--format", "json").exit_code == 0
-    (file,) = (folder / "sent").glob("*.json")
+    (file,) = (folder / "sent").glob("handoff-*.json")
     return file
 
 
@@ -147,7 +147,9 @@ def order_of(sandbox: Sandbox, serial: str) -> list[str]:
 
 def updated(folder: Path) -> dict[str, Any]:
     """The handoff that the cleanup wrote beside the given one."""
-    files = sorted((folder / "sent").glob("*.json"), key=lambda file: file.stat().st_mtime)
+    files = sorted(
+        (folder / "sent").glob("handoff-contoso*.json"), key=lambda file: file.stat().st_mtime
+    )
     document: dict[str, Any] = json.loads(files[-1].read_text(encoding="utf-8"))
     assert "cleanup" in document
     return document
@@ -217,7 +219,7 @@ def test_a_mixed_fleet_is_cleaned_up_in_order_and_the_rest_left_alone(
     assert "delete-computer-object" in steps["HYBRID1"]
     assert "delete-from-configuration-manager" in steps["COMAN1"]
     written = sorted(file.suffix for file in (tmp_path / "sent").iterdir())
-    assert written == [".csv", ".html", ".json", ".json", ".md", ".ps1", ".xlsx"]
+    assert written == [".csv", ".html", ".json", ".json", ".json", ".md", ".ps1", ".xlsx"]
     assert sent.exists()
     for suffix in ("html", "md"):
         (page,) = (tmp_path / "sent").glob(f"*.{suffix}")

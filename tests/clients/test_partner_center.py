@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools import errors
-from partner_tools.clients.clouds import CLOUDS, warn_of_cloud
+from partner_tools.clients.answers import ListGuard
 from partner_tools.clients.partner_center import (
+    CLOUDS,
     Cursor,
     DeviceBatch,
     JobDevice,
     JobId,
     JobStatus,
-    PageGuard,
     PartnerCenter,
     Receipt,
     ResourcePage,
@@ -33,7 +33,6 @@ from partner_tools.clients.partner_center import (
     build_delete,
     build_devices,
     parse_accepted,
-    parse_audit_records,
     parse_batches,
     parse_customer,
     parse_customers,
@@ -41,6 +40,7 @@ from partner_tools.clients.partner_center import (
     parse_devices,
     parse_job,
     segment,
+    warn_of_cloud,
 )
 from partner_tools.clients.transport import Reply, Request, Transport, build_url
 from partner_tools.model import Customer, Identity, Registration, Target, TenantId
@@ -374,12 +374,12 @@ def test_no_token_is_the_last_page(token: str | None) -> None:
     content: dict[str, Any] = {"items": [{"id": "1"}], "continuationToken": token}
     if token == "absent":
         del content["continuationToken"]
-    assert parse_devices(said(content), "b").cursor is None
+    assert parse_devices(said(content), TENANT, "b").cursor is None
 
 
 def test_a_token_in_the_links_of_devices_is_followed() -> None:
     content = {"items": [{"id": "1"}], "links": linked("/customers/x/deviceBatches/a b/devices")}
-    assert parse_devices(said(content), "b").cursor == Cursor(token="t-1")
+    assert parse_devices(said(content), TENANT, "b").cursor == Cursor(token="t-1")
 
 
 @pytest.mark.parametrize(
@@ -406,12 +406,12 @@ def test_a_token_in_the_links_of_devices_is_followed() -> None:
 )
 def test_a_list_that_is_not_what_it_promises_is_unreadable(content: Any) -> None:
     with pytest.raises(errors.Unreadable) as raised:
-        parse_devices(said(content, **{"MS-RequestId": "r-1"}), "b")
+        parse_devices(said(content, **{"MS-RequestId": "r-1"}), TENANT, "b")
     assert raised.value.request_id == "r-1"
 
 
 def test_an_empty_list_may_omit_its_items() -> None:
-    assert parse_batches(said({"totalCount": 0})) == ResourcePage(items=())
+    assert parse_batches(said({"totalCount": 0}), TENANT) == ResourcePage(items=())
 
 
 JSON = st.recursive(
@@ -439,11 +439,10 @@ def test_any_json_is_read_or_unreadable(content: Any) -> None:
     reply = said(content)
     for parse in (
         partial(parse_customers, base_url=BASE),
-        parse_customer,
-        parse_batches,
-        partial(parse_devices, batch_id="b"),
+        partial(parse_customer, tenant_id=TENANT),
+        partial(parse_batches, tenant_id=TENANT),
+        partial(parse_devices, tenant_id=TENANT, batch_id="b"),
         partial(parse_job, job_id=JobId("j")),
-        partial(parse_audit_records, base_url=BASE),
     ):
         with contextlib.suppress(errors.Unreadable):
             parse(reply)
@@ -664,31 +663,6 @@ def test_a_job_that_has_not_ended_is_not_done(stub: Stub, word: object) -> None:
     assert job.devices == ()
 
 
-def test_audit_records(stub: Stub) -> None:
-    record = {"operationType": "device_deleted", "resourceType": "device"}
-    stub.answers(
-        (
-            200,
-            {
-                "items": [record],
-                "links": linked("/auditrecords?startDate=2026-10-01&seekOperation=Next", "a-1"),
-            },
-            {},
-        ),
-        (200, {"items": []}, {}),
-    )
-    page = stub.client.audit_records(date(2026, 10, 1), date(2026, 10, 31))
-    method, path, query = stub.asked()
-    assert (method, path) == ("GET", "/v1/auditrecords")
-    assert (query["startDate"], query["endDate"]) == (["2026-10-01"], ["2026-10-31"])
-    assert json.loads(query["filter"][0])["Value"] == "Device"
-    assert page.items == (record,)
-
-    stub.client.audit_records(date(2026, 10, 1), cursor=page.cursor)
-    assert stub.asked()[1] == "/v1/auditrecords"
-    assert stub.last.headers["MS-ContinuationToken"] == "a-1"
-
-
 # Errors on the way
 
 
@@ -720,14 +694,14 @@ def test_a_delete_that_is_refused_names_the_request_that_was_sent(stub: Stub) ->
 
 
 def test_pages_that_lead_on_pass() -> None:
-    guard = PageGuard("devices")
+    guard = ListGuard("devices")
     for number in range(50):
         guard.check([str(number), "always"], Cursor(token=str(number)))
     guard.check(["last"], None)
 
 
 def test_a_sticky_cursor_is_refused() -> None:
-    guard = PageGuard("devices")
+    guard = ListGuard("devices")
     guard.check(["1"], Cursor(token="t"))
     with pytest.raises(errors.Unreadable, match="pointed back"):
         guard.check(["2"], Cursor(token="t"))
@@ -735,14 +709,14 @@ def test_a_sticky_cursor_is_refused() -> None:
 
 @pytest.mark.parametrize("cursor", [None, Cursor(token="u")])
 def test_a_page_that_repeats_is_refused(cursor: Cursor | None) -> None:
-    guard = PageGuard("devices")
+    guard = ListGuard("devices")
     guard.check(["1", "2"], Cursor(token="t"))
     with pytest.raises(errors.Unreadable, match="only what earlier pages"):
         guard.check(["2", "1"], cursor)
 
 
 def test_empty_pages_without_end_are_refused() -> None:
-    guard = PageGuard("devices")
+    guard = ListGuard("devices")
     with pytest.raises(errors.Unreadable, match="in a row were empty"):
         for number in range(100):
             guard.check([], Cursor(token=str(number)))
@@ -750,7 +724,7 @@ def test_empty_pages_without_end_are_refused() -> None:
 
 
 def test_a_collection_may_be_empty() -> None:
-    PageGuard("devices").check([], None)
+    ListGuard("devices").check([], None)
 
 
 # Clouds

@@ -117,6 +117,8 @@ def _story() -> Iterator[tuple[Kind, int | None, dict[str, Any]]]:
     )
     yield Kind.PASSED, 2, {"step": "delete-from-intune", "status": 204, "requestId": "r"}
     yield Kind.SYNCED, None, {"customer": "c", "requestId": "r"}
+    handed = {"customer": "c", "digest": "sha256:00", "generatedAt": "2026-11-29T14:05:31Z"}
+    yield Kind.HANDED_OVER, None, handed
     yield Kind.INTENDED, 2, {"requestId": "r", "correlationId": "c"}
     yield Kind.ACCEPTED, 2, {"handle": "job-17"}
     yield Kind.ANSWERED, 2, {"outcome": "removed", "status": "Success", "requestId": "r"}

@@ -36,10 +36,9 @@ CUSTOMER = "contoso.onmicrosoft.com"
     help="Folder for the handoff.",
 )
 def demo(call: Call, folder: Path) -> int:
-    """Remove the devices of a sample batch from a sandbox, and write the handoff.
+    """Remove a sample batch from a sandbox, and write the handoff.
 
-    Needs no configuration, no credentials and no network beyond loopback, and leaves nothing
-    behind but its folder.
+    Needs no configuration, credentials or network. Writes only the folder.
 
     \b
     Example:
@@ -54,7 +53,10 @@ def demo(call: Call, folder: Path) -> int:
         tell(
             f"$ partner-tools deregister {SAMPLE} --via partner-center --customer {CUSTOMER} --yes"
         )
-        result = _deregister(call, folder)
+        try:
+            result = _deregister(call, folder)
+        finally:  # its ledger is deleted: there is no run to show or to resume
+            call.breaking_off = call.going_on = None
     for path in result.reports:
         click.echo(path)
     tell("nothing of yours was touched; open the HTML file, it is what a customer gets")

@@ -28,10 +28,10 @@ from partner_tools.runs.context import RunOptions
     "--plan",
     "plan_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Execute this reviewed plan instead of a batch.",
+    help="Execute this plan file instead of a batch.",
 )
 @click.option("--dry-run", is_flag=True, help="Stop after the plan: nothing is removed.")
-@click.option("--again", is_flag=True, help="Run a batch again that was completed before.")
+@click.option("--again", is_flag=True, help="Run a batch that was already completed.")
 @batch_options
 @guard_options
 @removal_options
@@ -46,8 +46,8 @@ def deregister(
 ) -> int:
     """Remove the devices of a batch from Windows Autopilot.
 
-    BATCH is a CSV, XLSX, JSON or JSON Lines file, or - for standard input. It is validated,
-    planned and confirmed before anything is removed; afterwards it is verified.
+    BATCH is a CSV, XLSX, JSON or JSON Lines file, or - for standard input. The command validates
+    and plans the batch, asks for confirmation, removes the devices, and checks that they are gone.
 
     \b
     Example:

@@ -22,29 +22,33 @@ from partner_tools.cli.wiring import opened
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Folder for the files.",
+    help="Folder to write to.",
 )
 @click.option(
     "--format",
     "formats",
     type=click.Choice(FORMAT_CHOICES),
     multiple=True,
-    help="Format; may be repeated. [default: all]",
+    help="Format; repeat for several. [default: all]",
 )
 @click.option(
     "--summary",
     is_flag=True,
-    help="Write a page over many runs instead, with charts, for your own use.",
+    help="Write a summary of many runs, with charts, for your own use.",
 )
-@click.option("--since", type=Moment(), help="With --summary: only runs that began since (UTC).")
-@click.option("--until", type=Moment(), help="With --summary: only runs that began before (UTC).")
+@click.option(
+    "--since", type=Moment(), help="With --summary: only runs started at or after this time (UTC)."
+)
+@click.option(
+    "--until", type=Moment(), help="With --summary: only runs started before this time (UTC)."
+)
 @customer_option("With --summary: only this customer, by tenant id or domain.")
 def report(
     call: Call, run: str | None, folder: Path, formats: tuple[str, ...], **summary: Any
 ) -> int:
-    """Write one handoff per customer: what was done, and what is still the customer's to do.
+    """Write a handoff for each customer: what was done and what is left to do.
 
-    Without evidence from the customer's tenant every step there is shown as not verified.
+    Steps in the customer's tenant are shown as not verified unless evidence was collected there.
 
     \b
     Example:

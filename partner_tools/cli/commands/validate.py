@@ -21,15 +21,15 @@ from partner_tools.workspace import batches as batches_
 @click.option(
     "--via",
     type=click.Choice([name.value for name in PARTNER_CHANNELS]),
-    help="Check what this channel needs besides.",
+    help="Also check what this service requires.",
 )
-@customer_option("Customer where the files name none.")
+@customer_option("Customer of rows that name none.")
 @output_options
 def validate(call: Call, batches: tuple[str, ...], via: str | None, customer: str | None) -> int:
-    """Check batches against the schemas and the field rules; nothing is sent.
+    """Check batch files against the schemas and the field rules, offline.
 
-    Every problem of every file is listed at once, with its line, its column and what to do.
-    Exits with 3 when there is an error, with 8 when a tenant is given on OEM Direct.
+    Lists every problem of every file with its line, its column and what to do. Exits with 3 on
+    errors, and with 8 when an OEM Direct batch names a tenant.
 
     \b
     Example:

@@ -10,7 +10,7 @@ import click
 
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import tell
+from partner_tools.cli.console import counted, print_json, print_line, tell
 from partner_tools.cli.options import Moment, customer_option, result_options
 from partner_tools.model import GONE
 from partner_tools.result import still_listed
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
-    help="Look so long until nothing removed is listed any more.",
+    help="Keep checking for up to SECONDS until removed devices disappear.",
 )
 @click.option(
     "--graph",
@@ -36,10 +36,17 @@ if TYPE_CHECKING:
 @click.option(
     "--outstanding",
     is_flag=True,
-    help="Look again at every run with something open, and list the customers to chase.",
+    help="Check every run with outstanding steps again, and list the customers to remind.",
 )
 @click.option(
-    "--since", type=Moment(), help="With --outstanding: only runs that began since (UTC)."
+    "--evidence",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Import the results file that the customer's script or cleanup wrote.",
+)
+@click.option(
+    "--since",
+    type=Moment(),
+    help="With --outstanding: only runs started at or after this time (UTC).",
 )
 @customer_option("With --outstanding: only this customer, by tenant id or domain.")
 @click.option(
@@ -54,21 +61,30 @@ def verify(
     wait: float,
     graph: bool,
     outstanding: bool,
+    evidence: Path | None,
     since: datetime | None,
     customer: str | None,
     remind: Path | None,
     junit: Path | None,
 ) -> int:
-    """Look again whether what a run removed is gone; what is seen is kept as evidence.
+    """Check again that removed devices are gone, and store the evidence.
 
-    With --graph, --wait also waits for what the customer's services do by themselves. Exits with
-    7 while anything that was removed is still listed, with 5 where Graph was not available.
+    With --graph, --wait also waits for changes that the customer's services make by themselves.
+    Exits with 7 while a removed device is still listed, and with 5 if Graph was not available.
+
+    With --evidence, imports what the customer reports as done without asking any service; such
+    steps become "reported". Exits with 7 while the devices of the file have steps left.
 
     \b
     Example:
       partner-tools verify 20260417-101530-4f2a9c --graph --wait 300
       partner-tools verify --outstanding --since 2026-01-01 --remind reminders
+      partner-tools verify --evidence handoff-result.json
     """
+    if evidence is not None:
+        if outstanding or wait or graph or since or customer or remind or junit:
+            raise click.UsageError("--evidence takes a run at most beside it")
+        return _take_in(call, run, evidence)
     if outstanding == (run is not None):
         raise click.UsageError("name a run, or all that have something open with --outstanding")
     if not outstanding and (since or customer or remind):
@@ -104,3 +120,34 @@ def _conclude(call: Call, seen: Verification, *, graph: bool) -> None:
         tell("nothing that this run removed is listed any more")
     if graph and not seen.unseen:
         tell(f"next: {call.again('report', seen.result.run, '-o', 'handoff')}")
+
+
+def _take_in(call: Call, run: str | None, evidence: Path) -> int:
+    from partner_tools.cli.wiring import opened
+    from partner_tools.report.guide import GUIDE
+
+    with opened(call) as workspace:
+        taken = workspace.take_in(evidence, run)
+        document = {
+            "schemaVersion": "1",
+            "run": taken.run,
+            "devices": taken.devices,
+            "done": taken.finished,
+            "reportedAt": taken.at.isoformat(),
+            "reportedBy": taken.by,
+            "left": dict(taken.reasons),
+            "openSteps": {step.value: number for step, number in taken.open_steps.items()},
+        }
+    if call.output in ("json", "jsonl"):
+        (print_json if call.output == "json" else print_line)(document)
+        return taken.exit_code
+    click.echo(
+        f"{counted(taken.devices, 'device')} of run {taken.run} reported on"
+        f" {taken.at:%Y-%m-%d %H:%M} UTC ({taken.by}): {taken.finished} done"
+    )
+    for reason, number in taken.reasons.items():
+        click.echo(f"  {reason}: {counted(number, 'device')}")
+    for step, number in taken.open_steps.items():
+        click.echo(f"  still open: {GUIDE[step].title}: {counted(number, 'device')}")
+    tell(f"next: {call.again('report', taken.run, '-o', 'handoff')}")
+    return taken.exit_code

@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
+from partner_tools.clients.answers import SentIds, is_same
 from partner_tools.clients.oem.guard import BlankOnly
 from partner_tools.clients.oem.profile import MatchKey, Profile, ResponseMode, at_base_url
+from partner_tools.clients.oem.tenant import mentions_tenant, normalized
 from partner_tools.clients.oem.wire import (
     DocumentError,
     Entry,
     build_body,
+    leaves,
     plain,
     read_json,
     read_xml,
@@ -276,6 +279,7 @@ class OemDirect:
         self._profile = at_base_url(profile, transport.base_url)
         self._line = BlankOnly(transport, self._profile)
         self._now = now
+        self._sent = SentIds()
 
     def deregister(self, entries: Sequence[Entry], ids: Ids) -> Said:
         """Ask for the removal of at most `batch_limit` devices in one call."""
@@ -320,6 +324,9 @@ class OemDirect:
     def _read_progress(self, reply: Reply, handle: str, entries: Sequence[Entry], ids: Ids) -> Said:
         """What a page of accepted work says: by its word for the batch, else device by device."""
         document = self._read(reply, ids)
+        asked, named = self._id_in(handle), self._batch_id(document)
+        if self._profile.poll.id_path and asked and not is_same(asked, named):
+            raise unreadable(self._profile, reply, f"it is about the batch {shown(named)!r}")
         waiting = self._said(reply, ids, handle=handle)
         if reply.status == 202 or document is None:
             return waiting
@@ -377,6 +384,16 @@ class OemDirect:
         path = self._profile.poll.id_path
         return as_text(self._find(document, path)) if path else next(texts(document), "")
 
+    def _id_in(self, handle: str) -> str | None:
+        """The batch's id that a handle was made from; None for a location of the service's own."""
+        if self._profile.response.mode is ResponseMode.ACK_LIST:
+            return handle
+        before, mark, after = self._profile.poll.detail_path.partition("{id}")
+        start = urlsplit(self._profile.base_url).path + before
+        if not (mark and handle.startswith(start) and handle.endswith(after)):
+            return None
+        return unquote(handle[len(start) :].removesuffix(after))
+
     def _local(self, reply: Reply, location: str) -> str:
         base = self._profile.base_url
         address = urljoin(f"{base}{self._profile.path}", location.strip())
@@ -390,13 +407,26 @@ class OemDirect:
     def _read(self, reply: Reply, ids: Ids) -> Any:
         """The document of an answer to a call that was understood, or the error that it is."""
         if reply.status in self._profile.response.success_http:
-            return read_document(self._profile, reply)
+            return self._without_tenant(read_document(self._profile, reply), reply)
         if not 400 <= reply.status < 500 or reply.status in (401, 408, 429):
             raise self._refusal(reply, ids, None)
         document = self._read_leniently(reply)
         if read_items(self._profile, document):
-            return document
+            return self._without_tenant(document, reply)
         raise self._refusal(reply, ids, document)
+
+    def _without_tenant(self, document: Any, reply: Reply) -> Any:
+        """The document, unless it shows a tenant: the service may have registered the devices."""
+        own = {normalized(name) for name in self._profile.body.tenant_fields}
+        for name, value in leaves(document):
+            if as_text(value) and mentions_tenant(name, own):
+                raise unreadable(
+                    self._profile,
+                    reply,
+                    f"its {shown(name)!r} is filled, so that it may be about a registration for "
+                    "that tenant; look the devices up with your OEM's tools",
+                )
+        return document
 
     def _read_leniently(self, reply: Reply) -> Any:
         """The document of a refusal; a gateway's HTML is none."""
@@ -448,10 +478,27 @@ class OemDirect:
     def _post(self, method: str, path: str, entries: Sequence[Entry], ids: Ids) -> Reply:
         body = build_body(self._profile, entries)
         headers = {"Content-Type": self._profile.media_type, **self._headers(ids)}
-        return self._line.send(Request(method=method, url=path, headers=headers, body=body))
+        return self._send(Request(method=method, url=path, headers=headers, body=body), ids)
 
     def _get(self, url: str, ids: Ids) -> Reply:
-        return self._line.send(Request(method="GET", url=url, headers=self._headers(ids)))
+        return self._send(Request(method="GET", url=url, headers=self._headers(ids)), ids)
+
+    def _send(self, request: Request, ids: Ids) -> Reply:
+        """One exchange. Raises Unreadable where the answer belongs to another request of ours.
+
+        A correlation id is the caller's and given back as it was; a service that answers with one
+        of its own needs a profile whose `correlation_header` is empty.
+        """
+        self._sent.add(ids.request_id)
+        reply = self._line.send(request)
+        correlation = self._echoed(reply, self._profile.correlation_header)
+        if ids.correlation_id and not is_same(ids.correlation_id, correlation):
+            raise unreadable(self._profile, reply, f"its correlation id is {correlation!r}, not "
+                             f"{ids.correlation_id!r}")  # fmt: skip
+        answered = self._echoed(reply, self._profile.request_id_header)
+        if self._sent.is_of_another(answered, ids.request_id):
+            raise unreadable(self._profile, reply, f"it answers another request, {answered!r}")
+        return reply
 
     def _headers(self, ids: Ids) -> dict[str, str]:
         profile = self._profile

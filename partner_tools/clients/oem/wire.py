@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from partner_tools import strict_json as foreign
 from partner_tools.clients.oem.profile import BlankStyle, IdentityKind, Profile, TenantScope
+from partner_tools.clients.transport import JSON_VALUES_LIMIT
 from partner_tools.model import Identity
 
 MAX_DEPTH = foreign.DEPTH
@@ -45,7 +46,7 @@ class Element:
 def read_json(body: bytes) -> Any:
     """The value of a JSON text. Raises DocumentError where `foreign.read_json` refuses it."""
     try:
-        return foreign.read_json(body)
+        return foreign.read_json(body, values=JSON_VALUES_LIMIT)
     except foreign.InvalidTextError as error:
         raise DocumentError(str(error)) from error
 
@@ -117,11 +118,15 @@ class _Builder:
 
     def __init__(self) -> None:
         self._open: list[Element] = []
+        self._count = 0
         self.root = Element(name="")
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         if len(self._open) >= MAX_DEPTH:
             raise DocumentError("it is nested too deep")
+        self._count += 1 + len(attributes)
+        if self._count > JSON_VALUES_LIMIT:
+            raise DocumentError(f"it has more than {JSON_VALUES_LIMIT:,} values")
         element = Element(name=name.rpartition(" ")[2], attributes=tuple(attributes.items()))
         if self._open:
             self._open[-1].children.append(element)

@@ -45,3 +45,31 @@ def test_what_lies_in_the_way_is_replaced_and_not_written_into(tmp_path: Path) -
         assert not path.is_symlink()
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_pipe_is_written_into_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_private(pipe, b"ours")
+
+        assert os.read(reader, 10) == b"ours"
+    finally:
+        os.close(reader)
+    assert list(tmp_path.iterdir()) == [pipe]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_standard_output_by_its_name_is_not_replaced(tmp_path: Path) -> None:
+    """Its name is a link, which a file would replace where root is the user."""
+    file = tmp_path / "file"
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT)
+    name = Path(f"/dev/fd/{descriptor}")
+    try:
+        write_private(name, b"ours")
+
+        assert name.is_symlink()
+    finally:
+        os.close(descriptor)
+    assert file.read_bytes() == b"ours"

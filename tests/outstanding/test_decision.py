@@ -27,6 +27,7 @@ from partner_tools.outstanding import (
     Plane,
     Probe,
     ProbeResult,
+    Report,
     Status,
     StepId,
     Subject,
@@ -72,6 +73,7 @@ KEYS_ABSENT = (
 NO_AUTOPILOT = absent(Plane.AUTOPILOT)
 NO_INTUNE = absent(Plane.INTUNE)
 NO_ENTRA = absent(Plane.ENTRA)
+NO_ASSOCIATION = absent(Plane.DEVICE_ASSOCIATION)
 CLEAN = (NO_AUTOPILOT, NO_INTUNE, NO_ENTRA, *KEYS_ABSENT)
 
 
@@ -82,7 +84,12 @@ def joined(at: datetime = NOW, trust: str = "AzureAd", **more: Any) -> Probe:
 
 
 def facts(*probes: Probe, outcome: Outcome = Outcome.REMOVED, **more: Any) -> DeviceFacts:
-    """A device that left for resale, removed three hours ago unless it says otherwise."""
+    """A device that left for resale, removed three hours ago unless it says otherwise.
+
+    Whatever was looked at, device association was too and nothing was found, unless it says so.
+    """
+    if probes and all(probe.plane is not Plane.DEVICE_ASSOCIATION for probe in probes):
+        probes = (*probes, NO_ASSOCIATION)
     usual: dict[str, Any] = {
         "reason": Reason.RESALE,
         "at": NOW,
@@ -98,6 +105,7 @@ def listed(decision: Decision) -> list[Listing]:
 
 
 OPEN, EXPECTED, UNSEEN = Status.OUTSTANDING, Status.EXPECTED, Status.NOT_VERIFIED
+HYBRID_KEYS = (StepId.BACK_UP_KEYS, UNSEEN)
 VERIFY_ENTRA = (StepId.VERIFY_ENTRA_REMOVAL, EXPECTED)
 DELETE_INTUNE = (StepId.DELETE_FROM_INTUNE, OPEN)
 NO_KEYS_NO_AP = (NO_AUTOPILOT, *KEYS_ABSENT)
@@ -118,6 +126,15 @@ class Row:
     def __str__(self) -> str:
         return f"{self.number}-{self.name}"
 
+
+def associated(state: str | None, at: datetime = NOW) -> Probe:
+    """A record of device association in a state."""
+    return found(Plane.DEVICE_ASSOCIATION, at, serialNumber=SERIAL, associationState=state)
+
+
+CLEAR_FIRMWARE = (StepId.REMOVE_DEVICE_ASSOCIATION, OPEN)
+DELETE_RECORD = (StepId.DELETE_ASSOCIATION_RECORD, OPEN)
+LOOK_FOR_RECORD = (StepId.DELETE_ASSOCIATION_RECORD, UNSEEN)
 
 DUPLICATED = Probe(
     plane=Plane.INTUNE,
@@ -320,7 +337,7 @@ ROWS = (
         facts=facts(
             joined(trust="ServerAd", onPremisesSyncEnabled=True), NO_INTUNE, *NO_KEYS_NO_AP
         ),
-        steps=[(StepId.DELETE_COMPUTER_OBJECT, OPEN), VERIFY_ENTRA],
+        steps=[HYBRID_KEYS, (StepId.DELETE_COMPUTER_OBJECT, OPEN), VERIFY_ENTRA],
         source="MicrosoftDocs/entra-docs manage-stale-devices.md (04/22/2024)",
     ),
     *(
@@ -331,6 +348,7 @@ ROWS = (
                 joined(trust="ServerAD", onPremisesSyncEnabled=value), NO_INTUNE, *NO_KEYS_NO_AP
             ),
             steps=[
+                HYBRID_KEYS,
                 (StepId.DELETE_COMPUTER_OBJECT, UNSEEN),
                 (StepId.DECIDE_ON_RESIDUAL_OBJECT, OPEN),
             ],
@@ -376,7 +394,7 @@ ROWS = (
         number=19,
         name="pre-created-and-hybrid",
         facts=facts(PAIR, NO_INTUNE, *NO_KEYS_NO_AP),
-        steps=[(StepId.DELETE_COMPUTER_OBJECT, OPEN), VERIFY_ENTRA],
+        steps=[HYBRID_KEYS, (StepId.DELETE_COMPUTER_OBJECT, OPEN), VERIFY_ENTRA],
         source="MicrosoftDocs/memdocs autopilot/known-issues.md (01/14/2025)",
     ),
     Row(
@@ -430,12 +448,65 @@ ROWS = (
         steps=[(StepId.DELETE_CORPORATE_IDENTIFIER, OPEN)],
         source="microsoftgraph/msgraph-metadata beta (2026-08-20)",
     ),
-    Row(
-        number=25,
-        name="device-association",
-        facts=facts(*CLEAN, flags=frozenset({Flag.DEVICE_ASSOCIATION})),
-        steps=[(StepId.REMOVE_DEVICE_ASSOCIATION, UNSEEN)],
-        source="MicrosoftDocs/memdocs device-association/remove-association.md (08/07/2026)",
+    *(
+        Row(
+            number=25,
+            name=name,
+            facts=facts(*CLEAN, probe, flags=flags),
+            steps=steps,
+            source=source,
+        )
+        for name, probe, flags, steps, source in (
+            (
+                "pre-associated",
+                associated("preassociated"),
+                frozenset(),
+                [DELETE_RECORD],
+                "MicrosoftDocs/memdocs device-association/overview.md (08/25/2026)",
+            ),
+            (
+                "associated",
+                associated("associated"),
+                frozenset(),
+                [CLEAR_FIRMWARE, DELETE_RECORD],
+                "MicrosoftDocs/memdocs device-association/remove-association.md (09/11/2026)",
+            ),
+            (
+                "removal-pending",
+                associated("pendingRemoval"),
+                frozenset(),
+                [(StepId.REMOVE_DEVICE_ASSOCIATION, EXPECTED)],
+                "WindowsDeviceLink validation of 2026-09-15 (PowerShell Gallery)",
+            ),
+            (
+                "a-state-that-is-not-known",
+                associated("resting"),
+                frozenset(),
+                [LOOK_FOR_RECORD],
+                "undocumented beta, read 2026-11: an unknown shape proves nothing",
+            ),
+            (
+                "associations-refused",
+                failed(Plane.DEVICE_ASSOCIATION),
+                frozenset(),
+                [LOOK_FOR_RECORD],
+                "undocumented beta, read 2026-11: a refusal proves nothing",
+            ),
+            (
+                "associated-and-cleared-on-the-device",
+                associated("associated"),
+                frozenset({Flag.NO_DEVICE_ASSOCIATION}),
+                [DELETE_RECORD],
+                "WindowsDeviceLink TESTING (2026-09)",
+            ),
+            (
+                "variables-seen-in-the-firmware",
+                NO_ASSOCIATION,
+                frozenset({Flag.DEVICE_ASSOCIATION}),
+                [CLEAR_FIRMWARE, DELETE_RECORD],
+                "WindowsDeviceLink TESTING (2026-09)",
+            ),
+        )
     ),
     Row(
         number=26,
@@ -459,6 +530,7 @@ ROWS = (
             (StepId.BACK_UP_KEYS, UNSEEN),
             (StepId.DELETE_FROM_INTUNE, UNSEEN),
             (StepId.CONFIRM_AUTOPILOT_REMOVAL, UNSEEN),
+            LOOK_FOR_RECORD,
             (StepId.DELETE_COMPUTER_OBJECT, UNSEEN),
             (StepId.VERIFY_ENTRA_REMOVAL, UNSEEN),
         ],
@@ -470,6 +542,7 @@ ROWS = (
         facts=facts(
             failed(Plane.AUTOPILOT),
             failed(Plane.INTUNE),
+            failed(Plane.DEVICE_ASSOCIATION),
             failed(Plane.ENTRA),
             outcome=Outcome.NOT_FOUND,
         ),
@@ -477,6 +550,7 @@ ROWS = (
             (StepId.BACK_UP_KEYS, UNSEEN),
             (StepId.DELETE_FROM_INTUNE, UNSEEN),
             (StepId.DEREGISTER_FROM_AUTOPILOT, UNSEEN),
+            LOOK_FOR_RECORD,
             (StepId.DELETE_COMPUTER_OBJECT, UNSEEN),
             (StepId.VERIFY_ENTRA_REMOVAL, UNSEEN),
         ],
@@ -502,14 +576,14 @@ def test_every_row_of_the_table_is_tested_and_names_its_source() -> None:
     assert all(row.source for row in ROWS)
 
 
-DOCUMENTED = Path(__file__).parents[1] / "docs" / "reference" / "decision-table.md"
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "reference" / "decision-table.md"
 
 PREFACE = """# What is outstanding, by what was observed
 
 One pure function, `partner_tools.outstanding.decide`, turns outcome and evidence into steps. These
 are the rows that it is tested by, each with the source that it rests on; `*` marks what is
 expected to happen by itself, `?` what was not verified. This page is made from the tests:
-`UPDATE_GOLDEN=1 pytest tests/test_outstanding.py`.
+`UPDATE_GOLDEN=1 pytest tests/outstanding/test_decision.py`.
 
 | Row | Observed | Steps, in order | Source |
 |---|---|---|---|
@@ -607,6 +681,48 @@ def test_planes(name: str, device: DeviceFacts, expected: list[Status]) -> None:
     decision = decide(device)
     usual = (Plane.AUTOPILOT, Plane.INTUNE, Plane.ENTRA, Plane.ACTIVE_DIRECTORY)
     assert expected == [decision.planes[plane].status for plane in usual], name
+
+
+@pytest.mark.parametrize(
+    ("probes", "status"),
+    [
+        ([associated("preassociated")], OPEN),
+        ([associated("PREASSOCIATED")], OPEN),
+        ([associated("associated")], OPEN),
+        ([associated("pendingRemoval")], EXPECTED),
+        ([associated(None)], UNSEEN),
+        ([associated("")], UNSEEN),
+        ([associated("cleared")], UNSEEN),
+        ([failed(Plane.DEVICE_ASSOCIATION)], UNSEEN),
+        ([found(Plane.DEVICE_ASSOCIATION)], UNSEEN),
+        ([NO_ASSOCIATION], Status.CLEAR),
+        ([absent(Plane.DEVICE_ASSOCIATION, NOW - timedelta(days=8))], UNSEEN),
+        ([associated("associated", REMOVED), NO_ASSOCIATION], UNSEEN),
+        ([associated("resting", REMOVED), NO_ASSOCIATION], UNSEEN),
+        ([associated("preassociated", REMOVED), NO_ASSOCIATION], Status.CLEAR),
+        ([associated("pendingRemoval", REMOVED), NO_ASSOCIATION], Status.CLEAR),
+        ([NO_ASSOCIATION, associated("associated", NOW + timedelta(minutes=1))], OPEN),
+    ],
+)
+def test_how_device_association_stands(probes: list[Probe], status: Status) -> None:
+    standing = decide(facts(*CLEAN, *probes)).planes[Plane.DEVICE_ASSOCIATION]
+    assert standing.status is status
+    assert standing.error or "undocumented beta" in str(standing.note) or status is UNSEEN
+
+
+def test_a_record_that_went_is_clear_once_the_firmware_was_looked_at() -> None:
+    gone = (*CLEAN, associated("associated", REMOVED), NO_ASSOCIATION)
+    [step] = decide(facts(*gone)).steps
+    assert (step.id, step.status) == (StepId.REMOVE_DEVICE_ASSOCIATION, UNSEEN)
+    decision = decide(facts(*gone, flags=frozenset({Flag.NO_DEVICE_ASSOCIATION})))
+    assert decision.planes[Plane.DEVICE_ASSOCIATION].status is Status.CLEAR
+    assert not decision.steps
+
+
+def test_firmware_that_somebody_opened_is_not_managed_any_more() -> None:
+    managed = found(Plane.INTUNE, deviceFirmwareConfigurationInterfaceManaged=True)
+    decision = decide(facts(*CLEAN, managed, flags=frozenset({Flag.FIRMWARE_OPEN})))
+    assert StepId.UNLOCK_FIRMWARE not in {step.id for step in decision.steps}
 
 
 def test_notes_say_what_a_status_alone_does_not() -> None:
@@ -795,7 +911,7 @@ def test_steps_stand_in_order_once_each_and_wait_only_for_listed_ones(
     for place, step in enumerate(steps):
         assert set(step.after) <= set(ids[:place])
         assert step.why
-        assert step.status in {OPEN, EXPECTED, UNSEEN}
+        assert step.status in {OPEN, EXPECTED, UNSEEN, Status.REPORTED}
 
 
 @settings(deadline=None)
@@ -834,3 +950,104 @@ def test_join_types_are_read_from_the_directory_or_from_intune() -> None:
     )
     assert JoinType.NONE is decide(facts(*CLEAN)).join_type
     assert JoinType.UNKNOWN is decide(facts()).join_type
+
+
+# --- what the customer reports ------------------------------------------------------------------
+
+
+def reported(plane: Plane, result: ProbeResult, *, hours: float = 0, **more: Any) -> Probe:
+    at = NOW + timedelta(hours=hours)
+    return Probe(
+        plane=plane,
+        result=result,
+        observed_at=at,
+        source=EvidenceSource.CUSTOMER,
+        report=Report(at=at, file=at, **more),
+    )
+
+
+def decided(*probes: Probe) -> tuple[dict[str, str], dict[str, str]]:
+    """Statuses of planes and of steps of a removed device, with these probes."""
+    decision = decide(
+        DeviceFacts(
+            outcome=Outcome.REMOVED,
+            reason=Reason.RESALE,
+            at=NOW + timedelta(hours=9),
+            serial_number="5CD333527Z",
+            removed_at=NOW - timedelta(hours=2),
+            probes=probes,
+        )
+    )
+    return (
+        {plane.value: status.status.value for plane, status in decision.planes.items()},
+        {step.id.value: step.status.value for step in decision.steps},
+    )
+
+
+def test_a_report_closes_its_plane_and_its_steps_but_clears_nothing() -> None:
+    planes, steps = decided(reported(Plane.INTUNE, ProbeResult.ABSENT))
+
+    assert planes["intune"] == "reported"
+    assert steps["delete-from-intune"] == "reported"
+    assert steps["back-up-keys"] == "reported"
+    assert steps["verify-entra-removal"] == "not-verified"
+
+
+def test_a_done_step_closes_only_itself() -> None:
+    done = reported(Plane.ENTRA, ProbeResult.ABSENT, step=StepId.BACK_UP_KEYS)
+    planes, steps = decided(done)
+
+    assert (planes["entra"], steps["back-up-keys"]) == ("not-verified", "reported")
+    assert steps["delete-from-intune"] == "not-verified"
+
+
+def test_what_the_customer_still_sees_is_outstanding() -> None:
+    gone, back = (
+        reported(Plane.INTUNE, ProbeResult.ABSENT),
+        reported(Plane.INTUNE, ProbeResult.FOUND),
+    )
+    planes, steps = decided(gone, replace(back, observed_at=NOW + timedelta(hours=1)))
+
+    assert (planes["intune"], steps["delete-from-intune"]) == ("outstanding", "outstanding")
+
+
+@pytest.mark.parametrize(
+    ("look", "status"), [(ProbeResult.FOUND, "outstanding"), (ProbeResult.ABSENT, "clear")]
+)
+def test_a_later_look_of_our_own_outweighs_a_report(look: ProbeResult, status: str) -> None:
+    own = Probe(plane=Plane.INTUNE, result=look, observed_at=NOW + timedelta(hours=1))
+    planes, steps = decided(reported(Plane.INTUNE, ProbeResult.ABSENT), own)
+
+    assert planes["intune"] == status
+    assert steps.get("delete-from-intune") == (status if look is ProbeResult.FOUND else None)
+
+
+@pytest.mark.parametrize("look", [ProbeResult.FOUND, ProbeResult.FAILED])
+def test_a_report_outweighs_an_earlier_look_and_one_that_failed(look: ProbeResult) -> None:
+    hours = -1 if look is ProbeResult.FOUND else 1
+    own = Probe(plane=Plane.INTUNE, result=look, observed_at=NOW + timedelta(hours=hours))
+
+    assert decided(own, reported(Plane.INTUNE, ProbeResult.ABSENT))[0]["intune"] == "reported"
+
+
+def test_a_check_of_active_directory_or_the_way_it_was_joined_closes_that_step() -> None:
+    for report in (
+        reported(Plane.ACTIVE_DIRECTORY, ProbeResult.ABSENT),
+        reported(Plane.INTUNE, ProbeResult.ABSENT, joined=JoinType.ENTRA_JOINED),
+    ):
+        planes, steps = decided(report)
+        assert planes["active-directory"] == "reported"
+        assert steps["delete-computer-object"] == "reported"
+    _, steps = decided(reported(Plane.INTUNE, ProbeResult.ABSENT, joined=JoinType.HYBRID_JOINED))
+    assert steps["delete-computer-object"] == "not-verified"
+
+
+def test_a_record_of_configuration_manager_that_is_reported_shows_up() -> None:
+    assert (
+        decided(reported(Plane.CONFIGURATION_MANAGER, ProbeResult.FOUND))[1][
+            "delete-from-configuration-manager"
+        ]
+        == "outstanding"
+    )
+    planes, _ = decided(reported(Plane.CONFIGURATION_MANAGER, ProbeResult.ABSENT))
+    assert planes["configuration-manager"] == "reported"

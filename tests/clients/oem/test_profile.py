@@ -21,7 +21,7 @@ from partner_tools.errors import GuardError, InputError
 from partner_tools.intake.schema import load_schema
 from tests.clients.oem_profiles import faults, plain_profile, profile_of
 
-SAMPLES = Path(__file__).parents[2] / "samples"
+SAMPLES = Path(__file__).parents[3] / "samples"
 
 
 @pytest.mark.parametrize(
