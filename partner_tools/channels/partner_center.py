@@ -319,8 +319,9 @@ class PartnerCenterChannel:
             with barred(named):
                 page = self.line.call_with_retry(partial(_continuing, read, cursor))
             guard.check([key(item) for item in page.items], page.cursor)
-            yield from (item for item in page.items if key(item) not in seen)
-            seen |= {key(item) for item in page.items}
+            fresh = _distinct(page.items, key, collection)
+            yield from (item for name, item in fresh.items() if name not in seen)
+            seen |= fresh.keys()
             cursor = page.cursor
             if cursor is None:
                 return
@@ -359,7 +360,7 @@ class PartnerCenterChannel:
             self._all(
                 domain,
                 "customers",
-                lambda each: each.tenant_id,
+                lambda each: each.tenant_id.casefold(),
                 lambda cursor: self.client.customers(domain_prefix=domain, cursor=cursor),
             )
         )
@@ -385,13 +386,13 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
     """
     said = f"{rejection.code or ''} {rejection.description or ''}"
     subject = subject_of(rejection)
-    gone = rejection.status == 404 and subject is RefusalSubject.DEVICE
+    gone = rejection.status in (404, 410) and subject is RefusalSubject.DEVICE
     if gone or "ZtdDeviceIsNotRegistered" in said or rejection.code == "807":
         return _answer(rejection, Outcome.ABSENT, rule="gone", detail=_gone(silent=silent))
     if rejection.status == 404 and subject is RefusalSubject.CUSTOMER:
         return replace(_refused(rejection), bars_customer=True)
     if rejection.status != 403:
-        return _refused(rejection)
+        return replace(_refused(rejection), unexpected=rejection.status == 409)
     if subject is RefusalSubject.DEVICE:
         return _answer(
             rejection,
@@ -497,6 +498,23 @@ def _continuing(
             request_id=rejection.request_id,
             correlation_id=rejection.correlation_id,
         ) from rejection
+
+
+def _distinct(items: Iterable[T], key: Callable[[T], str], collection: str) -> dict[str, T]:
+    """The items of a page by their ids; one that the page repeats counts once.
+
+    Raises Unreadable where one id names two different items: either could be the wrong one.
+    """
+    found: dict[str, T] = {}
+    for item in items:
+        if found.setdefault(key(item), item) != item:
+            raise Unreadable(
+                f"the list of {collection} names {key(item)} twice, and differently",
+                rule="contradictory-list",
+                remedy="Nothing is concluded from it. Try again; if it stays so, report it to "
+                "Partner Center support.",
+            )
+    return found
 
 
 def _sighting(removal: Removal, known: Index) -> Target | None:

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
+from partner_tools.model import Snapshot
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 OUTPUTS = ("text", "json", "jsonl")
@@ -262,12 +264,29 @@ def removal_options(command: Command) -> Command:
                 help="Send at most this many requests per second.",
             ),
             click.option(
+                "--snapshot",
+                type=click.Choice([each.value for each in Snapshot]),
+                default=Snapshot.BEST_EFFORT.value,
+                show_default=True,
+                callback=lambda _context, _option, value: Snapshot(value),
+                help="Read the customer's tenant before the removal; `required` removes "
+                "nothing if that fails.",
+            ),
+            click.option(
                 "--no-snapshot",
                 "snapshot",
-                is_flag=True,
-                flag_value=False,
-                default=True,
-                help="Do not read the customer's tenant before the removal.",
+                flag_value=Snapshot.NONE.value,
+                default=Snapshot.BEST_EFFORT.value,
+                callback=lambda _context, _option, value: Snapshot(value),
+                help="Same as --snapshot none.",
+            ),
+            click.option(
+                "--snapshot-timeout",
+                type=click.FloatRange(min=0, min_open=True),
+                default=60.0,
+                show_default=True,
+                metavar="SECONDS",
+                help="Time for reading the customer's tenant before the removal.",
             ),
             click.option(
                 "--require-intune-clear",

@@ -13,7 +13,7 @@ from partner_tools.errors import GuardError
 from partner_tools.events import State
 from partner_tools.guards import LIMIT, check, counted
 from partner_tools.ledger import RunDevice
-from partner_tools.model import Outcome, Plan, PlannedDevice
+from partner_tools.model import Outcome, Plan, PlannedDevice, Snapshot
 from partner_tools.outstanding.decision import REFUSING, WORDS, Risk, risks
 from partner_tools.plan import held_back, is_held
 from partner_tools.runs.context import RunContext
@@ -72,13 +72,22 @@ def heed_limits(context: RunContext, plan: Plan) -> Plan:
 def look_before(context: RunContext) -> Risks:
     """Keep what the customers' tenants show of the devices to remove; the risks, which are named.
 
-    After the removal, the ids seen now are the only link to the records that are left.
+    After the removal, the ids seen now are the only link to the records that are left. Raises
+    GuardError where a look is required and did not succeed in time.
     """
-    if context.open_tenant is None or not context.options.snapshot:
+    options = context.options
+    if context.open_tenant is None or options.snapshot is Snapshot.NONE:
         return {}
     context.observer.notify("looking into the customer's tenant before anything is removed")
     with context.noting_end():
-        TenantCheck.of(context, context.open_tenant).snapshot()
+        code = TenantCheck.of(context, context.open_tenant).snapshot(options.snapshot_timeout)
+        if code and options.snapshot is Snapshot.REQUIRED:
+            raise GuardError(
+                "the customer's tenant could not be read: nothing was removed",
+                rule="snapshot-incomplete",
+                remedy="try again later, allow more time with --snapshot-timeout, or accept what "
+                "could be read with --snapshot best-effort",
+            )
     reason, at = context.ledger.run(context.run).reason, context.now()
     found: dict[Risk, list[RunDevice]] = {risk: [] for risk in Risk}
     for device in context.ledger.devices(context.run, states={State.READY}):
@@ -94,17 +103,19 @@ def look_before(context: RunContext) -> Risks:
 def refuse_risky(context: RunContext, plan: Plan, found: Risks) -> Plan:
     """Refuse the devices that are not clear of their tenant, where the options require that.
 
-    Raises GuardError where that is required and there is no way to look.
+    Raises GuardError where a look is required and there is no access.
     """
-    if not context.options.require_intune_clear:
-        return plan
-    if context.open_tenant is None:
+    options = context.options
+    is_required = options.require_intune_clear or options.snapshot is Snapshot.REQUIRED
+    if is_required and context.open_tenant is None:
         raise GuardError(
-            "Intune has to be clear, and there is no access to the customer's tenant",
+            "the customer's tenant has to be read first, and there is no access to it",
             rule="intune-not-verified",
             remedy="set PARTNER_TOOLS_GRAPH_TOKEN, or graph.access in the profile; or leave out "
-            "--require-intune-clear",
+            "--require-intune-clear and --snapshot required",
         )
+    if not options.require_intune_clear:
+        return plan
     why: dict[int, list[str]] = {}
     for risk in REFUSING & set(found):
         for device in found[risk]:

@@ -48,6 +48,7 @@ from partner_tools.outstanding import (
     probe_from,
 )
 from partner_tools.outstanding.cleanup_plan import (
+    REFUSALS,
     CleanupAction,
     CleanupPlan,
     FinalOutcome,
@@ -495,7 +496,7 @@ _UNTAKEN = frozenset({400, 404})
 _STILL_THERE = FinalOutcome(
     outcome=Outcome.REFUSED,
     rule="still-there",
-    detail="the service did not take the deletion, as if it were done already, and shows it still",
+    detail=REFUSALS["still-there"],
     remedy="look at it in the portal, and run cleanup again later: it asks anew",
 )
 

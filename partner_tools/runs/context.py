@@ -16,7 +16,7 @@ from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError, ServiceError
 from partner_tools.events import Event, History, Kind
 from partner_tools.guards import Limits
-from partner_tools.model import Plan, RunId
+from partner_tools.model import Plan, RunId, Snapshot
 from partner_tools.signing import ApprovalRule, Signature, read_signatures, signature_entries
 
 if TYPE_CHECKING:
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 Confirm = Callable[[Plan], bool]
 """Has a person, or whoever may, agree to a plan: True removes what it names."""
 
-OpenTenant = Callable[[str], "AbstractContextManager[TenantReader]"]
-"""Opens the way into a customer's tenant. Raises AuthError where there is none."""
+OpenTenant = Callable[[str, float | None], "AbstractContextManager[TenantReader]"]
+"""Opens the way into a customer's tenant. Nothing is read there after the given moment of the
+run's clock. Raises AuthError where there is no way."""
+
+_SNAPSHOTS = {True: Snapshot.BEST_EFFORT, False: Snapshot.NONE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,8 @@ class RunOptions:
       (30 for a removal, 1800 for a cleanup)
     - `report`: the folder for the handoffs, in these `formats` (all, where none is named)
     - `max_rate`: requests per second
-    - `snapshot`: look into the customer's tenant before the removal, where access is configured
+    - `snapshot`: whether to look into the customer's tenant before the removal, for at most
+      `snapshot_timeout` seconds; `best-effort` does where access is configured
     - `require_intune_clear`: refuse devices that are not confirmed absent from Intune
     - `keys_saved`: of a cleanup, BitLocker keys and local passwords are saved elsewhere
     - `approvals`: signatures of the plan that the run was begun with; checked at every execution
@@ -55,7 +59,8 @@ class RunOptions:
     report: Path | None = None
     formats: tuple[str, ...] = ()
     max_rate: float | None = None
-    snapshot: bool = True
+    snapshot: Snapshot = Snapshot.BEST_EFFORT
+    snapshot_timeout: float = 60.0
     require_intune_clear: bool = False
     keys_saved: bool = False
     approvals: tuple[Signature, ...] = ()
@@ -70,7 +75,8 @@ class RunOptions:
             "report": None if self.report is None else str(self.report.absolute()),
             "formats": list(self.formats),
             "maxRate": self.max_rate,
-            "snapshot": self.snapshot,
+            "snapshot": self.snapshot.value,
+            "snapshotTimeout": self.snapshot_timeout,
             "requireIntuneClear": self.require_intune_clear,
             "keysSaved": self.keys_saved,
             **({"approvals": signature_entries(self.approvals)} if self.approvals else {}),
@@ -78,8 +84,12 @@ class RunOptions:
 
     @classmethod
     def restored(cls, settings: Mapping[str, Any]) -> RunOptions:
-        """What an earlier run was begun with; a cleanup of version 0.1 stored `apply`."""
+        """What an earlier run was begun with.
+
+        In version 0.1 a cleanup stored `apply`, and `snapshot` was a boolean.
+        """
         report, settle = settings.get("report"), settings.get("settle")
+        snapshot = settings.get("snapshot", True)
         return cls(
             yes=bool(settings.get("yes")),
             dry_run=bool(settings.get("dryRun", not settings.get("apply", True))),
@@ -88,7 +98,8 @@ class RunOptions:
             report=None if report is None else Path(report),
             formats=tuple(settings.get("formats", ())),
             max_rate=settings.get("maxRate"),
-            snapshot=bool(settings.get("snapshot", True)),
+            snapshot=Snapshot(_SNAPSHOTS.get(snapshot, snapshot)),
+            snapshot_timeout=float(settings.get("snapshotTimeout", 60.0)),
             require_intune_clear=bool(settings.get("requireIntuneClear")),
             keys_saved=bool(settings.get("keysSaved")),
             approvals=read_signatures({"signatures": settings.get("approvals", ())}),

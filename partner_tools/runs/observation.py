@@ -32,7 +32,7 @@ from partner_tools.outstanding import (
 )
 from partner_tools.outstanding.search import SearchTarget
 from partner_tools.runs.context import OpenTenant, RunContext
-from partner_tools.runs.tenant import TenantReader, read_collection
+from partner_tools.runs.tenant import TenantReader
 
 _NO_PROBES: Mapping[int, Sequence[Probe]] = {}
 FIRST_PAUSE_SECONDS = 5.0
@@ -113,9 +113,7 @@ class _Round:
         self, collection: search.Collection, seekers: Sequence[SearchTarget]
     ) -> list[SearchTarget]:
         """Look for all in one collection; they come back with the ids that it brought."""
-        answers, failure = read_collection(
-            self._reader.client, self._reader.line, collection, seekers
-        )
+        answers, failure = self._reader.read(collection, seekers)
         at = self._reader.now()
         found = [(each, search.conclude(collection, each, answers, at)) for each in seekers]
         self.record((each.index, probe) for each, probe in found if probe is not None)
@@ -286,18 +284,24 @@ class TenantCheck:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
         return max(codes[0], codes[-1])
 
-    def snapshot(self) -> None:
-        """Look for what may still be removed, and once for what settled without a removal."""
-        self._look(each for each in self._devices() if _wants_snapshot(each))
+    def snapshot(self, timeout: float) -> int:
+        """Look for what may still be removed, and once for what settled without a removal.
 
-    def _look(self, devices: Iterable[RunDevice]) -> int:
+        For at most `timeout` seconds. The exit code: 0 where everything could be read.
+        """
+        devices = [each for each in self._devices() if _wants_snapshot(each)]
+        return self._look(devices, self.token.clock() + timeout)
+
+    def _look(self, devices: Iterable[RunDevice], deadline: float | None = None) -> int:
         """The exit code: 4 where no tenant let us look, 5 where one was not available."""
         groups: dict[str | None, list[RunDevice]] = {}
         for each in devices:
             groups.setdefault(each.history.customer, []).append(each)
         if nobodys := groups.pop(None, []):
             self.notify(f"not verified: no customer is known for {len(nobodys)} devices")
-        codes = {self._look_into(tenant, group) for tenant, group in groups.items() if tenant}
+        codes = {
+            self._look_into(tenant, group, deadline) for tenant, group in groups.items() if tenant
+        }
         return max(codes - {AuthError.exit_code}, default=max(codes, default=0))
 
     def _devices(self) -> list[RunDevice]:
@@ -307,9 +311,9 @@ class TenantCheck:
             if each.history.outcome is not Outcome.DUPLICATE
         ]
 
-    def _look_into(self, tenant: str, devices: Sequence[RunDevice]) -> int:
+    def _look_into(self, tenant: str, devices: Sequence[RunDevice], deadline: float | None) -> int:
         try:
-            with self.open_tenant(tenant) as reader:
+            with self.open_tenant(tenant, deadline) as reader:
                 result = observe(reader, devices)
         except AuthError as error:
             self._notify_failure(tenant, error)

@@ -7,7 +7,7 @@ service did not understand is answered from the list instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -56,7 +56,10 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantReader:
-    """The way to one tenant. `record` makes events durable; `now` is the wall clock in UTC."""
+    """The way to one tenant. `record` makes events durable; `now` is the wall clock in UTC.
+
+    Nothing is read after `deadline`, in seconds of the line's clock.
+    """
 
     client: Reader
     line: RequestExecutor
@@ -64,6 +67,24 @@ class TenantReader:
     now: Callable[[], datetime]
     associations: bool = True
     """Whether to look for device associations, whose interface is undocumented."""
+    deadline: float | None = None
+
+    def read(
+        self, collection: Collection, seekers: Sequence[SearchTarget]
+    ) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
+        """The answers of one collection, and what kept any of them from being had."""
+        if self.deadline is None:
+            return read_collection(self.client, self.line, collection, seekers)
+        left = self.deadline - self.line.clock()
+        if left <= 0.0:
+            late = Unavailable(
+                "there was no time left to look into the customer's tenant",
+                remedy="Allow more with --snapshot-timeout, or verify the run afterwards.",
+            )
+            questions = approach(collection, seekers).questions
+            return dict.fromkeys(questions, _failed(late)), late
+        line = replace(self.line, policy=self.line.policy.within(left))
+        return read_collection(self.client, line, collection, seekers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,7 @@ class Wiring:
         from partner_tools.runs.cleanup import WRITES, CleanupSteps
 
         token, tenant = self.run_token(run), order.customer.tenant_id
-        with self.open_tenant(tenant, token) as reader, self._graph(tenant) as transport:
+        with self.open_tenant(tenant, token=token) as reader, self._graph(tenant) as transport:
             changes = Changes(transport, now=now)
             channel = CustomerTenantChannel(
                 Graph(transport, ids=new_id, now=now),
@@ -152,8 +152,13 @@ class Wiring:
         return partial(self.open_tenant, token=token) if allowed else None
 
     @contextmanager
-    def open_tenant(self, tenant: str, token: CancellationToken) -> Iterator[TenantReader]:
-        """The way to look into one tenant, at its own pace. Raises AuthError without a token."""
+    def open_tenant(
+        self, tenant: str, deadline: float | None = None, *, token: CancellationToken
+    ) -> Iterator[TenantReader]:
+        """The way to look into one tenant, at its own pace. Raises AuthError without a token.
+
+        After `deadline`, by the token's clock, nothing more is read, and nothing tried again.
+        """
         from partner_tools.clients.graph import Graph
         from partner_tools.runs.tenant import LIMIT, TenantReader
 
@@ -166,6 +171,7 @@ class Wiring:
                 record=self.ledger.record,
                 now=now,
                 associations=self.config.get("graph", "device_association") is not False,
+                deadline=deadline,
             )
 
     @contextmanager

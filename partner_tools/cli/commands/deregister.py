@@ -19,6 +19,7 @@ from partner_tools.cli.options import (
 from partner_tools.cli.prompts import conclude
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
+from partner_tools.model import Snapshot
 from partner_tools.runs.context import RunOptions
 
 
@@ -58,7 +59,7 @@ def deregister(
         name: given.pop(name) for name in ("via", "customer", "batch_id", "reason", "reference")
     }
     options = RunOptions(**given)
-    if options.require_intune_clear and not options.snapshot:
+    if options.require_intune_clear and options.snapshot is Snapshot.NONE:
         raise click.UsageError("--require-intune-clear needs the snapshot: leave out --no-snapshot")
     if plan_file is not None:
         if batch is not None or any(value is not None for value in said.values()):
