@@ -202,7 +202,7 @@ class PartnerCenterChannel:
         """
         if is_guid(named):
             return self._customer_by_id(TenantId(named.lower()))
-        return self._customer_by_domain(named)
+        return self._customer_called(named, by_name="." not in named or " " in named)
 
     def estate(
         self, customer: Customer, *, keep_hash: Callable[[Registration], bool] = lambda _: False
@@ -355,22 +355,27 @@ class PartnerCenterChannel:
         near = get_close_matches(domain.casefold(), names, n=NEAR_AT_MOST)
         return [*near, *(name for name in names if name not in near)][:NEAR_AT_MOST]
 
-    def _customer_by_domain(self, domain: str) -> Customer:
-        shown = list(
-            self._all(
-                domain,
-                "customers",
-                lambda each: each.tenant_id.casefold(),
-                lambda cursor: self.client.customers(domain_prefix=domain, cursor=cursor),
-            )
+    def _customer_called(self, named: str, *, by_name: bool) -> Customer:
+        """The one customer of this domain or company name, in whatever letter case."""
+        prefix = None if by_name else named
+        shown = self._all(
+            named,
+            "customers",
+            lambda each: each.tenant_id.casefold(),
+            lambda cursor: self.client.customers(domain_prefix=prefix, cursor=cursor),
         )
-        matches = [each for each in shown if (each.domain or "").casefold() == domain.casefold()]
+        matches = [
+            each
+            for each in shown
+            if ((each.name if by_name else each.domain) or "").casefold() == named.casefold()
+        ]
         if not matches:
-            raise no_such_customer(domain, similar=self._near(domain))
+            raise no_such_customer(named, similar=self._near(named))
         if len(matches) > 1:
             tenants = ", ".join(each.tenant_id for each in matches)
             raise InputError(
-                f"{len(matches)} customers have the domain {domain!r}: {tenants}",
+                f"{len(matches)} customers have the {'name' if by_name else 'domain'} {named!r}: "
+                f"{tenants}",
                 rule="ambiguous-customer",
                 remedy="name the customer by its tenant id",
             )
