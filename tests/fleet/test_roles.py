@@ -63,6 +63,7 @@ def submit(fleet: Fleet, url: str, serials: list[str], depot: str) -> str:
     return run
 
 
+@pytest.mark.slow
 def test_each_role_does_its_part_and_no_more(fleet: Fleet, login: Callable[..., str]) -> None:
     station, worker, auditor = login("submit"), login("worker"), login("auditor")
     run = submit(fleet, station, SERIALS[180:184], "leipzig")
@@ -104,6 +105,7 @@ def test_each_role_does_its_part_and_no_more(fleet: Fleet, login: Callable[..., 
         connection.execute("DELETE FROM runs")
 
 
+@pytest.mark.slow
 def test_who_submits_cannot_call_a_run_begun_that_a_guard_refused(
     fleet: Fleet, login: Callable[..., str]
 ) -> None:

@@ -162,6 +162,7 @@ def test_a_device_without_a_plain_serial_number_is_refused() -> None:
     assert one["Refusal"] == "the handoff has no serial number of it"
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=3))
 def test_no_serial_number_changes_the_shape_of_the_script(names: list[str]) -> None:
     document = fleet.handoff(fleet.hostile(names))
