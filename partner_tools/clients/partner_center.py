@@ -18,7 +18,7 @@ from typing import Any, Generic, NewType, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from partner_tools.clients.answers import SentIds, is_same
-from partner_tools.clients.refusals import read_fault, refusal
+from partner_tools.clients.refusals import END_OF_LIST, read_fault, refusal
 from partner_tools.clients.transport import Reply, Request, Transport, origin, parse_json
 from partner_tools.errors import InputError, Rejected, Unreadable
 from partner_tools.model import Customer, Identity, Registration, Target, TenantId
@@ -28,9 +28,6 @@ JobId = NewType("JobId", str)
 
 CUSTOMERS_A_PAGE = 500
 CONTINUATION = "MS-ContinuationToken"
-END_OF_CUSTOMERS = "2000"
-"""400 with this code answers the page after the last one (Microsoft's own
-nce-bulk-migration-tool, `CustomerProvider.cs`, read 2026-11)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +144,7 @@ class PartnerCenter:
         try:
             reply = self._read(build_customers(domain_prefix=domain_prefix, cursor=cursor))
         except Rejected as rejection:
-            if cursor and (rejection.status, rejection.code) == (400, END_OF_CUSTOMERS):
+            if cursor and (rejection.status, rejection.code) == (400, END_OF_LIST):
                 return ResourcePage(items=())
             raise
         return parse_customers(reply, self._transport.base_url)
@@ -235,7 +232,7 @@ class PartnerCenter:
         if self._sent.is_of_another(reply.header("MS-RequestId"), request_id):
             raise _unreadable(reply, f"it answers another request than {request_id}")
         if not 200 <= reply.status < 300:
-            raise refusal(reply, request_id, now=self._now())
+            raise refusal(reply, request_id, now=self._now(), method=request.method)
         return reply
 
 
@@ -655,8 +652,10 @@ def _refuse_unless_confirming(reply: Reply) -> None:
         return
     if reply.status != 200:
         raise _unreadable(reply, "that is not the confirmation of a removal")
-    if any(read_fault(reply)) or parse_json(reply) is None:
-        raise _unreadable(reply, "its body speaks of an error")
+    if any(read_fault(reply)):
+        raise _unreadable(reply, "its body is an error")
+    if parse_json(reply) is None:
+        raise _unreadable(reply, "its body is null, which confirms nothing")
 
 
 def _unreadable(reply: Reply, reason: str) -> Unreadable:

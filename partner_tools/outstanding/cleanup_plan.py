@@ -7,7 +7,7 @@ of Entra ID or of Active Directory: there is none for that in `CARRIED_OUT`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from partner_tools.model import Outcome, Reason
@@ -35,6 +35,38 @@ CARRIED_OUT = (
 """The steps that a cleanup carries out, in their order."""
 
 _DELETIONS = frozenset(CARRIED_OUT) - {StepId.UNASSIGN_USER}
+
+REFUSALS: Mapping[str, str] = {
+    "hold-list": "it is held back, by the hold list here or by the partner",
+    "duplicate": "the same device is earlier in the handoff",
+    "no-serial-number": "the handoff has no serial number of it to compare with",
+    "odd-serial-number": "its serial number contains characters that no serial number has",
+    "ambiguous": "more than one record answers to it, or none certainly does; none is touched",
+    "firmware-managed": (
+        "Intune manages its firmware (DFCI), and its menus stay locked unless freed first"
+    ),
+    "waiting-for-check-in": (
+        "it is to be retired or wiped at its next check-in: expected, not touched"
+    ),
+    "configuration-manager": "Configuration Manager alone manages it; Intune only shows it",
+    "changed-since-handoff": (
+        "a record is not the one that the handoff or an earlier look names: the device may have "
+        "been enrolled or registered again"
+    ),
+    "wipe-first": (
+        "it is lost or stolen and Intune still manages it: after a delete it cannot be wiped"
+    ),
+    "keys-not-saved": "its recovery keys or local administrator password are not known to be saved",
+    "partners-turn": "the partner's own removal of its Autopilot registration is not settled yet",
+    "intune-not-verified": "whether Intune manages it could not be verified",
+    "autopilot-not-verified": (
+        "whether it is registered in Windows Autopilot could not be verified"
+    ),
+    "still-there": (
+        "the service did not take the deletion, as if it were done already, and shows it still"
+    ),
+}
+"""Why a device is left alone, by rule; `cleanup` and the customer's script give the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +121,7 @@ def plan_cleanup(
     facts: DeviceFacts, decision: Decision, passed: Collection[str] = ()
 ) -> CleanupPlan:
     """What to do with a device on this evidence, after the steps that have `passed`."""
-    ruling = next(filter(None, (rule(facts, decision) for rule in _REFUSALS)), None)
+    ruling = next(filter(None, (rule(facts, decision) for rule in _RULES)), None)
     if ruling is None and (changed := _changed(facts, passed)) is not None:
         ruling = changed
     if ruling is not None:
@@ -162,7 +194,6 @@ def _held(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
         return None
     return _refused(
         "hold-list",
-        "it is held back, by the hold list here or by the partner",
         "take it off the hold list, or ask the partner, if it may go",
     )
 
@@ -170,9 +201,7 @@ def _held(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
 def _duplicate(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
     if facts.outcome is not Outcome.DUPLICATE:
         return None
-    return FinalOutcome(
-        outcome=Outcome.DUPLICATE, detail="the same device stands earlier in the handoff"
-    )
+    return FinalOutcome(outcome=Outcome.DUPLICATE, detail=REFUSALS["duplicate"])
 
 
 def _nameless(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
@@ -180,7 +209,6 @@ def _nameless(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
         return None
     return _refused(
         "no-serial-number",
-        "the handoff has no serial number of it to compare with",
         "look it up by its product key and clean it up in the portals",
     )
 
@@ -195,7 +223,7 @@ def _ambiguous(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
     return FinalOutcome(
         outcome=Outcome.AMBIGUOUS,
         rule="ambiguous",
-        detail="more than one record answers to it, or none certainly does; none is touched",
+        detail=REFUSALS["ambiguous"],
         remedy="find the right record by its id in the portals, and delete the others there",
     )
 
@@ -204,11 +232,10 @@ def _unseen(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
     intune = decision.planes[Plane.INTUNE]
     if intune.status is not Status.NOT_VERIFIED:
         return None
-    why = intune.error or "nobody could look"
     return _refused(
         "intune-not-verified",
-        f"whether Intune manages it could not be verified: {why}",
         "give the sign-in DeviceManagementManagedDevices.ReadWrite.All, then run it again",
+        f"{REFUSALS['intune-not-verified']}: {intune.error or 'it was not looked at'}",
     )
 
 
@@ -217,7 +244,6 @@ def _firmware(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
         return None
     return _refused(
         "firmware-managed",
-        "Intune manages its firmware (DFCI), and its menus stay locked unless freed first",
         "unlock it with a DFCI profile and let it sync, then run it again",
     )
 
@@ -228,7 +254,6 @@ def _leaving(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
         return None
     return _refused(
         "waiting-for-check-in",
-        "it is to be retired or wiped at its next check-in: expected, not touched",
         "bring it online, or wait; run it again when Intune has let it go",
     )
 
@@ -239,12 +264,11 @@ def _tenant_attached(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | 
         return None
     return _refused(
         "configuration-manager",
-        "Configuration Manager alone manages it; Intune only shows it",
         "delete it in Configuration Manager, then run it again",
     )
 
 
-_REFUSALS: tuple[Callable[[DeviceFacts, Decision], FinalOutcome | None], ...] = (
+_RULES: tuple[Callable[[DeviceFacts, Decision], FinalOutcome | None], ...] = (
     _held,
     _duplicate,
     _nameless,
@@ -279,8 +303,6 @@ def _changed(facts: DeviceFacts, passed: Collection[str]) -> FinalOutcome | None
         if len(ids) > 1 or again:
             return _refused(
                 "changed-since-handoff",
-                f"the record in {_NAMES[plane]} is not the one that the handoff or an earlier "
-                "look names: it may have been enrolled or registered again",
                 "have a new handoff made, and look at the device before anything is deleted",
             )
     return None
@@ -294,7 +316,6 @@ def _lost(facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
         return None
     return _refused(
         "wipe-first",
-        "it is lost or stolen and Intune still manages it: after a delete it cannot be wiped",
         "wipe it in Intune first; if it is not to be wiped, delete it there yourself",
     )
 
@@ -310,7 +331,7 @@ def _unsaved(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
         "verified"
     )
     return _refused(
-        "keys-not-saved", why, "save them elsewhere, then run it again with --keys-saved"
+        "keys-not-saved", "save them elsewhere, then run it again with --keys-saved", why
     )
 
 
@@ -328,14 +349,12 @@ def _autopilot_refusal(decision: Decision) -> FinalOutcome | None:
     if any(step.id is StepId.SETTLE_REMOVAL for step in decision.steps):
         return _refused(
             "partners-turn",
-            "the partner's own removal of its Autopilot registration is not settled yet",
             "have the partner resume the run and send a new handoff",
         )
-    why = autopilot.error or "nobody could look"
     return _refused(
         "autopilot-not-verified",
-        f"whether it is registered in Windows Autopilot could not be verified: {why}",
         "give the sign-in DeviceManagementServiceConfig.ReadWrite.All, then run it again",
+        f"{REFUSALS['autopilot-not-verified']}: {autopilot.error or 'it was not looked at'}",
     )
 
 
@@ -417,5 +436,7 @@ def _ids(decision: Decision, plane: Plane) -> tuple[str, ...]:
     return tuple(one.ids["id"] for one in _here(decision, plane) if "id" in one.ids)
 
 
-def _refused(rule: str, detail: str, remedy: str) -> FinalOutcome:
-    return FinalOutcome(outcome=Outcome.REFUSED, rule=rule, detail=detail, remedy=remedy)
+def _refused(rule: str, remedy: str, detail: str | None = None) -> FinalOutcome:
+    return FinalOutcome(
+        outcome=Outcome.REFUSED, rule=rule, detail=detail or REFUSALS[rule], remedy=remedy
+    )

@@ -26,7 +26,12 @@ from partner_tools.json_forms import customer_document
 from partner_tools.ledger import Ledger, RunDevice
 from partner_tools.model import Customer, Outcome, RunId, RunState
 from partner_tools.outstanding import HOMES, StepId
-from partner_tools.outstanding.cleanup_plan import CleanupAction, CleanupPlan, FinalOutcome
+from partner_tools.outstanding.cleanup_plan import (
+    REFUSALS,
+    CleanupAction,
+    CleanupPlan,
+    FinalOutcome,
+)
 from partner_tools.runs.cleanup_order import Assignment, plan_document
 from partner_tools.runs.context import noting_end
 from partner_tools.runs.observation import TenantReader, observe
@@ -279,7 +284,7 @@ _UNTAKEN = frozenset({400, 404})
 _STILL_THERE = FinalOutcome(
     outcome=Outcome.REFUSED,
     rule="still-there",
-    detail="the service did not take the deletion, as if it were done already, and shows it still",
+    detail=REFUSALS["still-there"],
     remedy="look at it in the portal, and run cleanup again later: it asks anew",
 )
 

@@ -410,6 +410,8 @@ OWNERS = ("registeredOwners", "registeredUsers")
 UPDATABLE = frozenset({"userPrincipalName", "addressableUserName", "groupTag", "displayName"})
 ALTERNATE = "deviceid="
 RESOURCE_UNIT = ("x-ms-resource-unit", "1")
+KEY = "-".join(f"{block}" * 6 for block in range(1, 9))
+"""The recovery key of every device: made up, it opens nothing."""
 PASSWORD = "c2FuZGJveA=="  # noqa: S105 - "sandbox" in base64: it opens nothing
 WRITABLE = frozenset(
     {
@@ -529,10 +531,15 @@ def list_recovery_keys(parsed: ParsedRequest) -> Response:
 
 
 def get_recovery_key(parsed: ParsedRequest) -> Response:
-    _refuse_key(parsed)
+    """Which key it is; the key, a made-up one, for who may read it and selects it."""
+    selected = "key" in (parsed.option("select") or "").lower().split(",")
+    if "BitlockerKey.Read.All" not in parsed.permissions:
+        _refuse_key(parsed)
     row = parsed.estate.recovery_keys.get(parsed.name)
     if row is None:
         raise Refusal(404, "notFound", "The recovery key was not found.")
+    if selected:
+        return answer({"id": row["id"], "key": KEY})
     return one(parsed, RECOVERY_KEY, KEYS, row)
 
 

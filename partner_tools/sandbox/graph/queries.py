@@ -649,6 +649,10 @@ def autopilot_identities(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
         return table.rows(parsed.since)
     if not isinstance(tree, Leaf) or not _autopilot_understands(tree):
         raise Refusal(400, "BadRequest", "An error has occurred")
+    if " " in str(tree.value):
+        # A blank finds nothing, without an error (IntuneOffboarding issue 8, 2024-04;
+        # andrew-s-taylor/WindowsAutopilotInfo issue 1, 2023-06).
+        return ()
     return _slowly(parsed, table, tree, holds)
 
 
