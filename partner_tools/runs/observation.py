@@ -25,6 +25,7 @@ from partner_tools.outstanding import (
     StepId,
     decide,
     evidence_from,
+    observed_facts,
     probe_from,
     search,
 )
@@ -230,6 +231,7 @@ def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
             removed_at=history.settled_at if history.outcome in GONE else None,
             looked_before=history.looked_before,
             probes=tuple(map(probe_from, history.evidence)),
+            flags=observed_facts(device.device.extra),
         )
     )
 
