@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from partner_tools.errors import LedgerError
 from partner_tools.model import Outcome, RunId, RunState
 
 
@@ -144,8 +145,20 @@ IN_DOUBT = frozenset({State.SENT, State.DOUBT, State.RESENT})
 """What a process that died may leave behind, and `settle` has to clear before anything is sent."""
 
 
-class IllegalEventError(ValueError):
-    """An event that cannot follow the ones before it: a bug, or a ledger that was edited."""
+class IllegalEventError(LedgerError, ValueError):
+    """An event that cannot follow the ones before it.
+
+    Another process executes the run at the same time, or the ledger was edited.
+    """
+
+    default_rule = "ledger-contradiction"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            remedy="another process may have worked on this run meanwhile: look at it with "
+            "`partner-tools runs`, and at the record with `partner-tools ledger verify`",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

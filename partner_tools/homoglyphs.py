@@ -24,6 +24,8 @@ def folded(text: str) -> str:
     >>> folded(" \uff33N-\u200b1 2\u00a0"), folded("sn-12")
     ('sn-12', 'sn-12')
     """
+    if text.isascii() and text.isprintable():  # nearly all: a tenth of the time
+        return "".join(text.split()).lower()
     wide = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return "".join(c for c in wide if unicodedata.category(c)[0] not in "CZ" and c not in _UNSEEN)
 

@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from partner_tools import near_serials
 from partner_tools.errors import GuardError, InputError
+from partner_tools.homoglyphs import folded
 from partner_tools.json_forms import (
     customer_document,
     digest,
@@ -108,7 +109,7 @@ def resolve(
     """Plan every device of a batch, in its order.
 
     `indexes` maps a customer as the batch names it (casefolded) to that customer's index.
-    `held` are serials and product key ids that may never be removed. `unserved` maps a customer as
+    `held` are the lines of the hold list. `unserved` maps a customer as
     named to why nothing can be done for it.
     """
     planned = [
@@ -220,15 +221,46 @@ def spelling(target: Target) -> str:
 
 
 def is_held(planned: PlannedDevice, held: Collection[str]) -> bool:
-    """Whether the hold list names the device: as the batch names it, or as it is registered.
-
-    `held` are trimmed serials and product key ids.
-    """
+    """Whether the hold list names the device: as the batch names it, or as it is registered."""
     identity, found = planned.device.identity, planned.found
     names = [identity.serial_number, identity.product_key_id]
     if found is not None:
         names += [found.serial_number, found.product_key_id]
-    return any(name.strip() in held for name in names if name)
+    return holds(held, names)
+
+
+def holds(held: Collection[str], names: Iterable[str | None]) -> bool:
+    """Whether one of the names is on the hold list, however either is spelled.
+
+    `held` are lines of a hold list. A line protects what it comes to without its white space, and
+    each of its parts: what is kept may match too widely, never too narrowly.
+    """
+    if not held:
+        return False
+    protected = _protected(frozenset(held))
+    return any(name is not None and folded(name) in protected for name in names)
+
+
+@lru_cache(maxsize=4)
+def _protected(held: frozenset[str]) -> frozenset[str]:
+    return frozenset(form for line in held for form in _forms(line))
+
+
+def _forms(line: str) -> set[str]:
+    return {folded(line), *map(folded, line.split())} - {""}
+
+
+def count_unmatched(planned: Iterable[PlannedDevice], held: Collection[str]) -> int:
+    """How many lines of the hold list name no device of a batch."""
+    named = {
+        folded(name)
+        for each in planned
+        for one in (each.device.identity, each.found)
+        if one is not None
+        for name in (one.serial_number, one.product_key_id)
+        if name
+    }
+    return sum(named.isdisjoint(_forms(line)) for line in held)
 
 
 def held_back(planned: PlannedDevice) -> PlannedDevice:

@@ -46,6 +46,7 @@ from partner_tools.report.handoff import (
 )
 from partner_tools.runs.cleanup_order import Assignment, stored_assignment
 from partner_tools.runs.known_customers import customers_of
+from partner_tools.runs.observation import probes_of
 
 
 def handoffs(
@@ -239,6 +240,7 @@ def _facts(record: RunRecord) -> RunFacts:
 
 def _handed_over(each: RunDevice) -> HandoffDevice:
     history = each.history
+    probes_of(each)  # a damaged run is named, before anything is written of it
     return HandoffDevice(
         device=each.device,
         outcome=history.outcome,

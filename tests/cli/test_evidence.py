@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from partner_tools.events import Event, Kind
+from partner_tools.intake.schema import checker
 from partner_tools.ledger import Ledger, sqlite_url
 from partner_tools.model import RunId
 from partner_tools.sandbox import Sandbox, seed_from
@@ -275,3 +276,51 @@ def test_a_customer_whose_every_device_was_removed_is_clear(tmp_path: Path) -> N
         for done in (first, second):
             assert program("verify", done["run"]).exit_code == 0
             assert status(program, done["run"]) == {"clear"}
+
+
+def poison(program: Program, statement: str, run: str) -> None:
+    with closing(sqlite3.connect(program.environment["PARTNER_TOOLS_LEDGER"])) as connection:
+        connection.execute(statement, [run])
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    "history",
+    ["", "nonsense", "[]", '{"no_such_field": 1}', '{"evidence": [{"plane": "moon"}]}'],
+)
+def test_a_poisoned_device_stops_no_other_run(
+    sandbox: Sandbox, tmp_path: Path, history: str
+) -> None:
+    program = program_for(sandbox, tmp_path)
+    poisoned, sound = remove(program, "SN-1")["run"], remove(program, "SN-2")["run"]
+    poison(program, f"UPDATE devices SET history = '{history}' WHERE run = ?", poisoned)  # noqa: S608
+
+    own = program("report", poisoned, "-o", tmp_path / "report", *PARTNER)
+    assert (own.exit_code, f"run {poisoned} is damaged" in own.stderr) == (6, True)
+    over_all = program("verify", "--outstanding", "--output", "json")
+    assert over_all.exit_code == 6
+    document = json.loads(over_all.stdout)
+    assert [each["run"] for each in document["failures"]] == [poisoned]
+    assert [each["runs"] for each in document["customers"]] == [[sound]]
+    assert program("report", "--summary", "-o", tmp_path / "summary").exit_code == 0
+    assert program("verify", sound).exit_code == 0
+    assert remove(program, "SN-3")["counts"] == {"removed": 1}
+    assert len(program.json("runs")["runs"]) == 3
+    assert program("ledger", "verify").exit_code == 6
+
+
+@pytest.mark.parametrize(
+    "value", ["counts = 'x'", "settings = '['", "state = 'y'", "created_at = ''", "channel = 'z'"]
+)
+def test_a_poisoned_run_is_listed_as_damaged(sandbox: Sandbox, tmp_path: Path, value: str) -> None:
+    program = program_for(sandbox, tmp_path)
+    poisoned, sound = remove(program, "SN-1")["run"], remove(program, "SN-2")["run"]
+    poison(program, f"UPDATE runs SET {value} WHERE run = ?", poisoned)  # noqa: S608 - our own text
+
+    listed = program.json("runs")
+    assert not checker("runs").violations(listed)
+    states = {each["run"]: each["state"] for each in listed["runs"]}
+    assert states == {poisoned: "damaged", sound: "finished"}
+    assert program("runs", poisoned).exit_code == 6
+    assert program("verify", "--outstanding").exit_code == 6
+    assert program("runs", sound).exit_code == 0
