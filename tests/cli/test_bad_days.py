@@ -194,6 +194,7 @@ def test_more_devices_than_allowed_are_refused(program: Program, sandbox: Sandbo
     assert deletes(sandbox) == 0
 
 
+@pytest.mark.slow
 def test_an_unreachable_host_is_one_sentence(sandbox: Sandbox, tmp_path: Path) -> None:
     program = program_for(sandbox, tmp_path, PARTNER_TOOLS_PARTNER_CENTER_URL="http://127.0.0.1:9")
 
@@ -227,6 +228,7 @@ def test_a_file_that_is_no_ledger_is_left_alone(program: Program) -> None:
     assert (program.folder / "ledger.db").read_bytes().startswith(b"not a database")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "outcome", "exit_code"),
     [
@@ -325,6 +327,7 @@ def test_resume_counts_and_asks_for_what_is_left(program: Program, sandbox: Sand
     assert "gone already: 1 removed\n2 devices to be removed" in resumed.stderr
 
 
+@pytest.mark.slow
 def test_resume_of_a_finished_run_shows_it_and_writes_nothing(program: Program) -> None:
     folder = program.folder / "handoff"
     done = program.json(*DEREGISTER, program.serials("SN-1"), "--report", folder)
@@ -475,6 +478,7 @@ def no_target(document: dict[str, Any]) -> None:
     del document["devices"][0]["target"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "edit",
     [
