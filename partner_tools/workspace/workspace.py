@@ -367,7 +367,13 @@ class Workspace:
         began; without `look` the ledger alone is asked. A failed check of one run does not block
         the others, and is among the failures.
         """
-        from partner_tools.runs.follow_up import Outstanding, follow_ups, open_devices, recheck
+        from partner_tools.runs.follow_up import (
+            Failure,
+            Outstanding,
+            follow_ups,
+            open_devices,
+            recheck,
+        )
 
         tenant = None if customer is None else self.tenant_of(customer)
         graph = self.wiring.tenant_opener(self.cancellation) is not None
@@ -381,11 +387,14 @@ class Workspace:
             found = open_devices(self.ledger, now(), since=since, customer=tenant)
             failures = recheck(found, look_again, observer.notify)
         at = now()
-        left = open_devices(self.ledger, at, since=since, customer=tenant)
+        damaged: dict[RunId, Failure] = {}
+        left = open_devices(self.ledger, at, since=since, customer=tenant, damaged=damaged)
+        for each in damaged.values():
+            observer.notify(str(each.error))
         return Outstanding(
             at=at,
             follow_ups=follow_ups(self.ledger, left),
-            failures=tuple(failures),
+            failures=(*(each for each in failures if each.run not in damaged), *damaged.values()),
             partner=dict(self.config.get("partner") or {}),
         )
 

@@ -621,6 +621,26 @@ def test_the_hold_list_keeps_a_device(program: Program, sandbox: Sandbox) -> Non
     assert outcomes(document) == {"SN-1": "refused", "SN-2": "removed"}
 
 
+def test_the_hold_list_is_compared_loosely_and_its_strangers_are_counted(
+    program: Program, sandbox: Sandbox
+) -> None:
+    lines = "# the director's\nsn-1\u200b\nSN-2 loan\nSN-99\n"
+    (program.folder / "hold.txt").write_text(lines, encoding="utf-8")
+    (program.folder / "partner-tools.toml").write_text(
+        '[default.guards]\nhold_list = "hold.txt"\n', encoding="utf-8"
+    )
+    batch = program.serials("SN-1", "SN-2", "SN-3")
+    document = program.json(*DEREGISTER, batch, exit_code=7)
+    assert outcomes(document) == {"SN-1": "refused", "SN-2": "refused", "SN-3": "removed"}
+    planned = program("plan", batch, *DEREGISTER[1:5], "-o", program.folder / "plan.json")
+    assert "1 of 3 entries of the hold list name no device of this batch" in planned.output
+
+    (program.folder / "hold.txt").write_text(f"{lines}SN-3, on loan\n", encoding="utf-8")
+    refused = program(*DEREGISTER, program.serials("SN-4"))
+    assert (refused.exit_code, "line 5 of the hold list" in refused.stderr) == (3, True)
+    assert deletes(sandbox) == 1
+
+
 def test_a_hold_list_that_cannot_be_read_removes_nothing(
     program: Program, sandbox: Sandbox
 ) -> None:
