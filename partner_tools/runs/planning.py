@@ -16,7 +16,7 @@ from partner_tools.guards import counted
 from partner_tools.json_forms import customer_document, found_document, target_document
 from partner_tools.ledger import RunRecord, UnknownRunError, is_run_id, read_kit, write_kit
 from partner_tools.model import Device, Plan, PlannedDevice, RunId
-from partner_tools.plan import PlanProposal, counts, plan_document, read_plan
+from partner_tools.plan import PlanProposal, count_unmatched, counts, plan_document, read_plan
 from partner_tools.runs.context import RunContext
 from partner_tools.strict_json import shown_plainly
 
