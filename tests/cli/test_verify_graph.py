@@ -12,6 +12,8 @@ import pytest
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, outcomes, program_for, world
 
+pytestmark = pytest.mark.slow
+
 DOMAIN = "contoso.onmicrosoft.com"
 HERE: dict[str, Any] = {"managedDevice": {}}
 JOINED: dict[str, Any] = {"join": "entra-joined", **HERE}

@@ -16,6 +16,8 @@ from partner_tools.events import IN_DOUBT, Event, Kind, State
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.model import Device, Identity, Outcome, RunId, RunState
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 AT = datetime(2026, 4, 17, 10, 16, tzinfo=UTC)
 DEVICES = 400
