@@ -157,7 +157,14 @@ class Showing(Onlooker):
         if self.junit is not None:
             from partner_tools.report.junit import write_junit
 
-            write_junit(result.document, self.junit)
+            record = self.ledger.run(result.run)
+            facts = {
+                "batch": record.batch_id,
+                "reference": record.reference,
+                "depot": record.depot,
+                "account": record.actor,
+            }
+            write_junit(result.document, self.junit, facts)
 
     def _break_off(self, error: PartnerToolsError) -> str | None:
         """Print what the run came to before the error; the command that goes on, if one does."""

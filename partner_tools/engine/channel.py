@@ -23,7 +23,8 @@ class Removal:
 
     `request_id` stays the same until an answer came, also over a restart. `silent` says that a
     request of ours went unanswered before, which an `absent` has to mention; `doubted` that an
-    earlier request may have removed the device already. `act` is there where a channel removes in
+    earlier request may have removed the device already; `confirmed` that the device's own hardware
+    hash states this identity. `act` is there where a channel removes in
     several steps, and `approval` where another administrator was asked for the step.
     """
 
@@ -35,6 +36,7 @@ class Removal:
     correlation_id: str
     silent: bool = False
     doubted: bool = False
+    confirmed: bool = False
     act: Act | None = None
     approval: str | None = None
 

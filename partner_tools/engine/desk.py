@@ -24,6 +24,8 @@ class PendingDevice:
     customer: str | None
     target: Target | None
     history: History
+    confirmed: bool = False
+    """Whether the device's own hardware hash states this identity."""
     act: Act | None = None
 
 

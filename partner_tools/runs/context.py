@@ -113,6 +113,7 @@ def todos(devices: Iterable[RunDevice]) -> tuple[PendingDevice, ...]:
             customer=each.history.customer,
             target=each.target,
             history=each.history,
+            confirmed=each.device.hash_confirms,
         )
         for each in devices
     )

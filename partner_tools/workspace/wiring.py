@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partner_tools.config import Config
 from partner_tools.engine.cancelling import Sign
+from partner_tools.events import Kind
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
-from partner_tools.model import ChannelName
+from partner_tools.model import ChannelName, Outcome
 from partner_tools.strict_json import read_text
 from partner_tools.workspace.environment import new_id, now, user_data_folder
 from partner_tools.workspace.onlooker import NOBODY, Onlooker
@@ -20,6 +22,7 @@ from partner_tools.workspace.user_files import HOLD_LIST_BYTES, read_document
 
 if TYPE_CHECKING:
     from partner_tools.clients.partner_center import PartnerCenter
+    from partner_tools.engine.channel import Removal
     from partner_tools.engine.request_executor import RequestExecutor
     from partner_tools.ledger import Ledger
     from partner_tools.runs.context import Workplace
@@ -186,6 +189,26 @@ def private_folder(ledger: Ledger) -> Path:
     return ledger.folder or user_data_folder()
 
 
+def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
+    """What this ledger knows of a device that its service does not know, and how it knows that."""
+    identity = removal.identity
+    parts = ("serial_number", "manufacturer", "model", "product_key_id")
+    for name in filter(None, (identity.product_key_id, identity.serial_number)):
+        for seen in ledger.trace(name):
+            known, history = seen.device.device.identity, seen.device.history
+            pairs = [(getattr(identity, part), getattr(known, part)) for part in parts]
+            if any(a and b and a != b for a, b in pairs):
+                continue
+            run, at = seen.run, history.settled_at
+            if history.outcome is Outcome.REMOVED and removal.customer in (None, history.customer):
+                when = f" on {at:%Y-%m-%d %H:%M} UTC" if at else ""
+                by = f" ({run.actor})" if run.actor else ""
+                return Outcome.ALREADY_REMOVED, f"removed by run {run.run}{when}{by}"
+            if any(each.event.kind is Kind.DOUBTED for each in seen.events):
+                return Outcome.ABSENT, f"an earlier request of run {run.run} may have removed it"
+    return None
+
+
 @contextmanager
 def _oem_direct(
     config: Config,
@@ -207,7 +230,7 @@ def _oem_direct(
     ):
         yield Workplace(
             ledger=ledger,
-            channel=OemDirectChannel(client, profile),
+            channel=OemDirectChannel(client, profile, partial(witness, ledger)),
             private_folder=private_folder(ledger),
             line=_line(governor, stop, transport.renew_token, onlooker),
             now=now,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import trustme
@@ -35,6 +36,7 @@ from partner_tools.sandbox.oem_direct import OemDirect
 from partner_tools.sandbox.seed import Partner, Seed, SeedBatch, SeedCustomer, SeedDevice
 from partner_tools.sandbox.state import State
 from partner_tools.sandbox.wire import Delivery, Request
+from partner_tools.workspace.wiring import witness
 
 RUN = RunId("20261123-101530-4f2a9c")
 TENANT = "8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21"
@@ -263,9 +265,12 @@ class Depot:
     def ledger(self) -> Ledger:
         return Ledger.open(sqlite_url(self.folder / "ledger.db"))
 
-    def channel(self) -> OemDirectChannel:
+    def channel(self, ledger: Ledger | None = None) -> OemDirectChannel:
         profile = at_base_url(self.profile, self.transport.base_url)
-        return OemDirectChannel(Client(self.transport, profile), profile)
+        client = Client(self.transport, profile)
+        if ledger is None:
+            return OemDirectChannel(client, profile)
+        return OemDirectChannel(client, profile, partial(witness, ledger))
 
     def carry(self) -> None:
         """One process: from what the ledger says to as far as it comes."""
@@ -280,7 +285,7 @@ class Depot:
                 )
                 for each in ledger.devices(RUN)
             ]
-            carry_through(self._desk(ledger, self.channel()), todos)
+            carry_through(self._desk(ledger, self.channel(ledger)), todos)
 
     def outcomes(self) -> Counter[str]:
         """How many devices have which outcome, by the ledger."""
