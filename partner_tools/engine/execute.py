@@ -69,6 +69,7 @@ def removal(
         silent=history.silent,
         doubted=history.state is State.DOUBT,
         confirmed=todo.confirmed,
+        found=todo.found,
         act=todo.act,
         approval=history.approval,
     )
