@@ -154,7 +154,7 @@ class ConsoleReporter(RunObserver):
         if self.junit is not None:
             from partner_tools.report.junit import write_junit
 
-            record = self.ledger.run(result.run)
+            record = self.workspace.ledger.run(result.run)
             facts = {
                 "batch": record.batch_id,
                 "reference": record.reference,
