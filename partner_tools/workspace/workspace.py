@@ -38,6 +38,7 @@ from partner_tools.workspace.wiring import (
 if TYPE_CHECKING:
     from partner_tools.clients.oauth import DeviceCode, TokenFacts
     from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
+    from partner_tools.outstanding import Flag
     from partner_tools.runs.context import Workplace
     from partner_tools.runs.restoration import Restorable
     from partner_tools.signing import SigningKey
@@ -321,12 +322,13 @@ class Workspace:
         began; without `look` the ledger alone is asked. What keeps one run from being looked at
         stops no other, and is among the failures.
         """
-        from partner_tools.runs.follow_up import chases, open_devices, recheck
+        from partner_tools.runs.follow_up import Failure, chases, open_devices, recheck
         from partner_tools.workspace.chasing import Outstanding
         from partner_tools.workspace.watch import is_configured
 
         tenant = None if customer is None else self.tenant_of(customer)
         graph = is_configured(self.config)
+        damaged: dict[RunId, Failure] = {}
         failures = (
             recheck(
                 open_devices(self.ledger, now(), since=since, customer=tenant),
@@ -337,10 +339,13 @@ class Workspace:
             else []
         )
         at = now()
+        left = open_devices(self.ledger, at, since=since, customer=tenant, damaged=damaged)
+        for each in damaged.values():
+            onlooker.told(str(each.error))
         return Outstanding(
             at=at,
-            chases=chases(self.ledger, open_devices(self.ledger, at, since=since, customer=tenant)),
-            failures=tuple(failures),
+            chases=chases(self.ledger, left),
+            failures=(*(each for each in failures if each.run not in damaged), *damaged.values()),
             partner=dict(self.config.get("partner") or {}),
         )
 
@@ -358,6 +363,15 @@ class Workspace:
         from partner_tools.runs.known_customers import tenant_of
 
         return tenant_of(self.ledger, customer)
+
+    def state_facts(self, run: str, stated: Sequence[tuple[str, Flag]]) -> None:
+        """Make durable what people saw at devices of a run and no service shows.
+
+        `stated` is by serial number. Raises InputError for a device that the run has not.
+        """
+        from partner_tools.workspace.evidence_import import state_facts
+
+        state_facts(self.ledger, self.ledger.run(run).run, stated, now())
 
     def report(self, run: str, folder: Path, formats: tuple[str, ...] = ()) -> tuple[Path, ...]:
         """Write one handoff for each customer of a run; the paths of the files.
