@@ -17,7 +17,7 @@ LISTS: list[dict[str, Any]] = tomllib.loads(CASES.read_text(encoding="utf-8"))["
 
 
 def read(text: str, **options: Any) -> Intake:
-    told = {
+    told: dict[str, Any] = {
         name: tuple(map(tuple, value)) if isinstance(value, list) else value
         for name, value in options.items()
     }
