@@ -18,9 +18,9 @@ from partner_tools.signing import (
     sign,
     signatures_document,
 )
+from partner_tools.user_files import SIGNATURES_BYTES, read_document
 from partner_tools.workspace.batches import load_plan
 from partner_tools.workspace.environment import now
-from partner_tools.workspace.user_files import SIGNATURES_BYTES, read_document
 
 if TYPE_CHECKING:
     from partner_tools.signing import SigningKey

@@ -23,10 +23,10 @@ from partner_tools.clients.transport import ClientCertificate, Secret, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, InputError
 from partner_tools.strict_json import read_text
+from partner_tools.user_files import PROFILE_BYTES, read_document
 from partner_tools.workspace.environment import now
 from partner_tools.workspace.settings import named_faults
 from partner_tools.workspace.sign_in import open_door
-from partner_tools.workspace.user_files import PROFILE_BYTES, read_document
 
 HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"
 
