@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -40,15 +40,19 @@ from partner_tools.report.handoff import (
     HandoffDevice,
     Partner,
     RunFacts,
+    answer_digest,
     build_handoff,
     facts_of,
 )
 from partner_tools.runs.cleanup_order import Assignment, stored_assignment
 from partner_tools.runs.known_customers import customers_of
 
+DUE_DAYS = 14
+"""How long a customer is given where the profile does not say: `partner.due_days`."""
+
 
 def handoffs(
-    ledger: Ledger, run: RunId, *, partner: Mapping[str, str], now: datetime
+    ledger: Ledger, run: RunId, *, partner: Mapping[str, Any], now: datetime
 ) -> Iterator[Document]:
     """One handoff for each customer of the run, and one for devices that belong to none.
 
@@ -76,10 +80,11 @@ def handoffs(
             [_handed_over(device) for device in devices],
             now,
             generator=_generator(),
+            due_on=(now + timedelta(days=partner.get("due_days", DUE_DAYS))).date(),
         )
         payload = {
             "customer": tenant,
-            "digest": digest(document),
+            "digest": answer_digest(document),
             "generatedAt": document["generatedAt"],
         }
         ledger.record([Event(run=record.run, kind=Kind.HANDED_OVER, at=now, payload=payload)])
@@ -107,10 +112,13 @@ def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Docum
     )
 
 
-def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str, Any] | None:
-    """What the partner is told of a cleanup that was carried out; `handoff-result.schema.json`.
+def cleanup_result(
+    ledger: Ledger, record: RunRecord, now: datetime
+) -> tuple[dict[str, Any], str | None] | None:
+    """What the partner is told of a cleanup that was carried out, and the customer's domain.
 
-    None of any other run, of one that only looked, and of one whose handoff was purged.
+    The document keeps `handoff-result.schema.json`. None of any other run, of one that only looked,
+    and of one whose handoff was purged.
     """
     if record.channel is not ChannelName.MICROSOFT_GRAPH or not record.settings.get("apply"):
         return None
@@ -118,7 +126,7 @@ def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str
     if given is None or given.received.customer is None:
         return None
     handoff = json.loads(ledger.plan(record.run) or "{}")["handoff"]
-    return {
+    result = {
         "schemaVersion": "1",
         "answers": digest(handoff),
         "handoff": {"run": handoff["run"]["id"], "generatedAt": handoff["generatedAt"]},
@@ -132,6 +140,7 @@ def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str
             _device_result(device, given, record, now) for device in ledger.devices(record.run)
         ],
     }
+    return result, given.received.customer.domain
 
 
 def _device_result(
@@ -248,4 +257,5 @@ def _handed_over(each: RunDevice) -> HandoffDevice:
         request_id=history.answered_request_id or history.request_id,
         correlation_id=history.correlation_id,
         evidence=history.evidence,
+        registered=each.found,
     )

@@ -9,8 +9,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from partner_tools.report.guide import file_name, harmless
 from partner_tools.report.mail import Reminder, email, name_of, subject, text
-from partner_tools.report.write import file_name, harmless
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger
@@ -87,7 +87,8 @@ def write_reminders(ledger: Ledger, found: Outstanding, folder: Path) -> Iterato
     from partner_tools.files import writing
 
     for chase in found.chases:
-        named = harmless(name_of(chase.customer).casefold())
+        domain = chase.customer.domain if chase.customer else None
+        named = harmless((domain or name_of(chase.customer)).casefold())
         path = folder / f"reminder-{named}-{found.at:%Y%m%d}.eml"
         attachments = tuple(_handoffs(ledger, found, chase))
         with writing(path) as stream:

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from partner_tools.cli import signals as interruption
 from partner_tools.cli.signals import heeding
 from partner_tools.ledger import sqlite_url
-from partner_tools.report.write import file_name, harmless
+from partner_tools.report.guide import file_name, harmless
 from partner_tools.workspace.diagnostics import is_share
 from partner_tools.workspace.stopping import StopSign
 
