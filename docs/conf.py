@@ -28,10 +28,16 @@ html_title = f"partner-tools {release}"
 html_copy_source = False
 
 # Pages that stand in the repository's root, where people look for them first.
-FROM_THE_ROOT = {"index": "README.md", "changelog": "CHANGELOG.md", "security": "SECURITY.md"}
+FROM_THE_ROOT = {
+    "index": "README.md",
+    "changelog": "CHANGELOG.md",
+    "contributing": "CONTRIBUTING.md",
+    "security": "SECURITY.md",
+}
 MOVED = {
     "](docs/": "](",
     "](CHANGELOG.md": "](changelog.md",
+    "](CONTRIBUTING.md": "](contributing.md",
     "](SECURITY.md": "](security.md",
     "](../README.md": "](index.md",
     "](../SECURITY.md": "](security.md",

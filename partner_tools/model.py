@@ -70,6 +70,14 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Snapshot(StrEnum):
+    """Whether the customer's tenant has to be seen before anything is removed."""
+
+    REQUIRED = "required"
+    BEST_EFFORT = "best-effort"
+    NONE = "none"
+
+
 class Severity(StrEnum):
     """Whether a problem of the input stops it or only has to be known."""
 

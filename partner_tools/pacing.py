@@ -79,6 +79,16 @@ class Policy:
     endurance: float = 900.0
     patience: float = 120.0
 
+    def within(self, seconds: float) -> Policy:
+        """The same policy for a request that has so many seconds at most."""
+        return replace(
+            self,
+            budget=min(self.budget, seconds),
+            reach=min(self.reach, seconds),
+            endurance=min(self.endurance, seconds),
+            patience=min(self.patience, seconds),
+        )
+
 
 class GivenUp(StrEnum):
     """Why a request is not tried again."""

@@ -6,8 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
+from partner_tools import near_serials
 from partner_tools.errors import GuardError, InputError
 from partner_tools.json_forms import (
     customer_document,
@@ -37,11 +39,14 @@ from partner_tools.model import (
     TenantId,
 )
 
+SHARED_BY = 10
+"""A serial number that more registrations than this have identifies no device."""
+
 NOTED = 20
 """So many rows a note names; the plan has them all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: the near serials are computed when needed
 class Index:
     """One customer's registrations by what a user can name. Keys are trimmed, otherwise exact."""
 
@@ -49,6 +54,11 @@ class Index:
     by_target: Mapping[Target, Registration]
     by_serial: Mapping[str, tuple[Registration, ...]]
     by_product_key: Mapping[str, tuple[Registration, ...]]
+
+    @cached_property
+    def near_serials(self) -> near_serials.Index:
+        """The serial numbers by what a misspelt one has in common with them: for hints alone."""
+        return near_serials.index(self.by_serial)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +294,15 @@ def _choose(blank: PlannedDevice, matched: tuple[Registration, ...], known: Inde
     if not matched:
         return _not_found(blank, known)
     identity = blank.device.identity
+    if len(matched) > SHARED_BY and not identity.product_key_id:
+        return _settled(
+            blank,
+            Outcome.REFUSED,
+            rule="shared-serial",
+            detail=f"{len(matched)} registrations of this customer have this serial number: it is "
+            "a placeholder that many devices share",
+            remedy="identify the device by its product key id",
+        )
     agreeing = tuple(found for found in matched if not contradictions(identity, found))
     if len(agreeing) == 1:
         other = _under_its_product_key(identity, agreeing[0], known)
@@ -303,8 +322,15 @@ def _choose(blank: PlannedDevice, matched: tuple[Registration, ...], known: Inde
         Outcome.AMBIGUOUS,
         rule="contradiction",
         detail="; ".join(contradictions(identity, matched[0])),
-        remedy="correct the row, or leave out the column that is not certain",
+        remedy=_remedy_of_contradiction(identity, matched),
     )
+
+
+def _remedy_of_contradiction(identity: Identity, matched: Sequence[Registration]) -> str:
+    alone = replace(identity, manufacturer=None, model=None)
+    if len(matched) == 1 and not contradictions(alone, matched[0]):
+        return "correct the row, or pass --compare serial if the serial number alone counts"
+    return "correct the row, or leave out the column that is not certain"
 
 
 def _under_its_product_key(
@@ -347,11 +373,13 @@ def _not_found_detail(identity: Identity, known: Index) -> str:
     if not identity.serial_number and not identity.product_key_id:
         return "the row gives a hardware hash only, by which Partner Center cannot be searched"
     wanted = (identity.serial_number or "").strip()
-    similar = known.by_serial.get(wanted.upper()) or known.by_serial.get(wanted.lower())
-    if similar and wanted:
+    similar = near_serials.near(wanted, known.near_serials) if wanted else ()
+    if similar:
+        same = all(each.casefold() == wanted.casefold() for each in similar)
+        what = "that differs in letter case" if same else "that is similar"
         return (
-            f"Partner Center shows no such device for this customer, "
-            f"but one whose serial number differs in letter case: {similar[0].serial_number!r}"
+            "Partner Center shows no such device for this customer, but a serial number "
+            f"{what}: {', '.join(map(repr, similar))}"
         )
     return "Partner Center shows no such device for this customer"
 

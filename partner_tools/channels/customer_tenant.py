@@ -52,6 +52,7 @@ _COLLECTIONS: Mapping[StepId, Collection] = {
     StepId.DELETE_FROM_INTUNE: Collection.INTUNE,
     StepId.UNASSIGN_USER: Collection.AUTOPILOT,
     StepId.DEREGISTER_FROM_AUTOPILOT: Collection.AUTOPILOT,
+    StepId.DELETE_ASSOCIATION_RECORD: Collection.ASSOCIATIONS,
 }
 _TURNED_DOWN: Final = re.compile(r"reject|cancel|expire|not one of", re.IGNORECASE)
 _SCOPES: Final = re.compile(r"following scopes|insufficient privileges", re.IGNORECASE)
@@ -169,7 +170,10 @@ class CustomerTenantChannel:
                 if question.by is By.SERIAL and isinstance(told, Rejected) and told.status == 400:
                     continue  # the filter is not understood: the round's own look read the list
                 raise told
-            if any(is_stray(question, row) for row in told.rows):
+            # Whether associations can be filtered is documented nowhere: where the filter was
+            # ignored, the round's own look read the list too.
+            unfiltered = (question.collection, question.by) == (Collection.ASSOCIATIONS, By.SERIAL)
+            if not unfiltered and any(is_stray(question, row) for row in told.rows):
                 raise Unreadable("a record that was not asked for came back")
             matching = [row for row in told.rows if (question.by, question.value) in keys(row)]
             found |= {row.ids["id"].lower(): row for row in matching}
@@ -189,6 +193,7 @@ def _questions(removal: Removal) -> tuple[Question, ...]:
         index=removal.index,
         serial=removal.identity.serial_number,
         autopilot_ids=frozenset({record}),
+        association_ids=frozenset({record}),
         managed_ids=frozenset({record}),
     )
     return tuple(filter(can_be_asked, questions(collection, device)))
@@ -199,12 +204,21 @@ def _is_open(removal: Removal, seen: Sequence[Found]) -> bool:
     record = _record(removal, seen)
     if record is None:
         return False
-    return _step(removal) is not StepId.UNASSIGN_USER or _has_user(record)
+    match _step(removal):
+        case StepId.UNASSIGN_USER:
+            return _has_user(record)
+        case StepId.DELETE_ASSOCIATION_RECORD:
+            return _association_state(record) != "pendingRemoval"
+    return True
 
 
 def _record(removal: Removal, seen: Sequence[Found]) -> Found | None:
     wanted = removal.act.record.lower() if removal.act else ""
     return next((one for one in seen if one.ids["id"].lower() == wanted), None)
+
+
+def _association_state(record: Found) -> str:
+    return str(record.attributes.get("associationState") or "")
 
 
 def _has_user(record: Found) -> bool:
@@ -222,8 +236,16 @@ def _precluded(removal: Removal, seen: Sequence[Found]) -> Verdict | None:
     if serial != (removal.identity.serial_number or "").strip():
         return _unsure(Outcome.REFUSED, "the record carries another serial number now")
     if not _is_open(removal, seen):
-        return StepDone(step=step.value, detail="nobody is assigned to it any more")
+        return StepDone(step=step.value, detail=_DONE[step])
+    if step is StepId.DELETE_ASSOCIATION_RECORD and _association_state(record) != "preassociated":
+        return _unsure(Outcome.REFUSED, "the device is no longer only pre-associated")
     return None
+
+
+_DONE: Mapping[StepId, str] = {
+    StepId.UNASSIGN_USER: "nobody is assigned to it any more",
+    StepId.DELETE_ASSOCIATION_RECORD: "its removal is pending already",
+}
 
 
 def _gone(removal: Removal) -> str:
@@ -268,6 +290,7 @@ _WORDS: Mapping[StepId, str] = {
     StepId.DELETE_FROM_INTUNE: "delete it from Intune",
     StepId.UNASSIGN_USER: "unassign its user",
     StepId.DEREGISTER_FROM_AUTOPILOT: "delete it from Windows Autopilot",
+    StepId.DELETE_ASSOCIATION_RECORD: "delete its device association record",
 }
 
 

@@ -202,7 +202,7 @@ class PartnerCenterChannel:
         """
         if is_guid(named):
             return self._customer_by_id(TenantId(named.lower()))
-        return self._customer_by_domain(named)
+        return self._customer_called(named, by_name="." not in named or " " in named)
 
     def estate(
         self, customer: Customer, *, keep_hash: Callable[[Registration], bool] = lambda _: False
@@ -319,8 +319,9 @@ class PartnerCenterChannel:
             with barred(named):
                 page = self.line.call_with_retry(partial(_continuing, read, cursor))
             guard.check([key(item) for item in page.items], page.cursor)
-            yield from (item for item in page.items if key(item) not in seen)
-            seen |= {key(item) for item in page.items}
+            fresh = _distinct(page.items, key, collection)
+            yield from (item for name, item in fresh.items() if name not in seen)
+            seen |= fresh.keys()
             cursor = page.cursor
             if cursor is None:
                 return
@@ -354,22 +355,27 @@ class PartnerCenterChannel:
         near = get_close_matches(domain.casefold(), names, n=NEAR_AT_MOST)
         return [*near, *(name for name in names if name not in near)][:NEAR_AT_MOST]
 
-    def _customer_by_domain(self, domain: str) -> Customer:
-        shown = list(
-            self._all(
-                domain,
-                "customers",
-                lambda each: each.tenant_id,
-                lambda cursor: self.client.customers(domain_prefix=domain, cursor=cursor),
-            )
+    def _customer_called(self, named: str, *, by_name: bool) -> Customer:
+        """The one customer of this domain or company name, in whatever letter case."""
+        prefix = None if by_name else named
+        shown = self._all(
+            named,
+            "customers",
+            lambda each: each.tenant_id.casefold(),
+            lambda cursor: self.client.customers(domain_prefix=prefix, cursor=cursor),
         )
-        matches = [each for each in shown if (each.domain or "").casefold() == domain.casefold()]
+        matches = [
+            each
+            for each in shown
+            if ((each.name if by_name else each.domain) or "").casefold() == named.casefold()
+        ]
         if not matches:
-            raise no_such_customer(domain, similar=self._near(domain))
+            raise no_such_customer(named, similar=self._near(named))
         if len(matches) > 1:
             tenants = ", ".join(each.tenant_id for each in matches)
             raise InputError(
-                f"{len(matches)} customers have the domain {domain!r}: {tenants}",
+                f"{len(matches)} customers have the {'name' if by_name else 'domain'} {named!r}: "
+                f"{tenants}",
                 rule="ambiguous-customer",
                 remedy="name the customer by its tenant id",
             )
@@ -385,13 +391,13 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
     """
     said = f"{rejection.code or ''} {rejection.description or ''}"
     subject = subject_of(rejection)
-    gone = rejection.status == 404 and subject is RefusalSubject.DEVICE
+    gone = rejection.status in (404, 410) and subject is RefusalSubject.DEVICE
     if gone or "ZtdDeviceIsNotRegistered" in said or rejection.code == "807":
         return _answer(rejection, Outcome.ABSENT, rule="gone", detail=_gone(silent=silent))
     if rejection.status == 404 and subject is RefusalSubject.CUSTOMER:
         return replace(_refused(rejection), bars_customer=True)
     if rejection.status != 403:
-        return _refused(rejection)
+        return replace(_refused(rejection), unexpected=rejection.status == 409)
     if subject is RefusalSubject.DEVICE:
         return _answer(
             rejection,
@@ -497,6 +503,23 @@ def _continuing(
             request_id=rejection.request_id,
             correlation_id=rejection.correlation_id,
         ) from rejection
+
+
+def _distinct(items: Iterable[T], key: Callable[[T], str], collection: str) -> dict[str, T]:
+    """The items of a page by their ids; one that the page repeats counts once.
+
+    Raises Unreadable where one id names two different items: either could be the wrong one.
+    """
+    found: dict[str, T] = {}
+    for item in items:
+        if found.setdefault(key(item), item) != item:
+            raise Unreadable(
+                f"the list of {collection} names {key(item)} twice, and differently",
+                rule="contradictory-list",
+                remedy="Nothing is concluded from it. Try again; if it stays so, report it to "
+                "Partner Center support.",
+            )
+    return found
 
 
 def _sighting(removal: Removal, known: Index) -> Target | None:

@@ -251,10 +251,10 @@ def _without_room(call: Call, error: OSError) -> PartnerToolsError:
 @common
 @click.pass_obj
 def main(call: Call, /, **given: Any) -> None:
-    """Take devices out of Windows Autopilot in bulk, and hand the rest to the customer.
+    """Remove devices from Windows Autopilot in bulk, and hand the rest to the customer.
 
-    A partner's removal ends the Autopilot registration and nothing else: Intune, Entra ID and
-    Active Directory stay the customer's, and the handoff report says what is left to do.
+    A partner's removal ends the Autopilot registration and nothing else. Intune, Entra ID and
+    Active Directory remain the customer's; the handoff report lists what is left to do there.
 
     Try it: partner-tools demo -o handoff
     """

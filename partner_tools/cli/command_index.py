@@ -12,36 +12,33 @@ from typing import Final
 import click
 
 SUMMARIES: Final = {
-    "validate": "Check batches against the schemas and the field rules; nothing is sent.",
-    "plan": "Plan the removal of a batch: reads only, removes nothing.",
+    "validate": "Check batch files against the schemas and the field rules, offline.",
+    "plan": "Show what a removal would do, and write it to a plan file. Removes nothing.",
     "approve": "Sign a plan as a second person.",
     "deregister": "Remove the devices of a batch from Windows Autopilot.",
     "resume": "Finish an interrupted run.",
-    "submit": "Queue a batch for the workers on the shared ledger, and print its run.",
-    "worker": "Carry out queued runs until stopped.",
-    "runs": "List runs, newest first; show one with its devices; or cancel one.",
-    "verify": "Look again whether what a run removed is gone; what is seen is kept as evidence.",
-    "report": "Write one handoff per customer: what was done, and what is still the customer's "
-    "to do.",
-    "restore": "Write the re-registration file of what a run removed, and say what it cannot hold.",
-    "cleanup": "Show, and with --apply carry out, the Intune and Autopilot steps of a handoff.",
-    "inventory": "List every device of a customer that Partner Center shows: all batches, all "
-    "pages.",
+    "submit": "Queue a batch for the workers on the shared ledger.",
+    "worker": "Execute queued runs until stopped.",
+    "runs": "List runs, show one with its devices, or cancel one.",
+    "verify": "Check again that removed devices are gone, and store the evidence.",
+    "report": "Write a handoff for each customer: what was done and what is left to do.",
+    "restore": "Write the file that registers a run's removed devices again.",
+    "cleanup": "Show, and with --apply carry out, the steps of a handoff in your own tenant.",
+    "inventory": "List all devices of a customer that Partner Center shows.",
     "hash": "Decode and check 4K hardware hashes. Offline.",
-    "ledger": "Prove, export, purge and move the durable record.",
-    "trace": "Show what every run did with one serial number or product key id.",
-    "auth": "Sign in as a user, and see what tokens there are.",
-    "config": "Write and show the configuration. Secrets never stand in it.",
-    "doctor": "Check configuration, ledger, sign-in and access, and say the one next step.",
-    "completion": "Print the script with which a shell completes commands, options and their "
-    "values.",
+    "ledger": "Verify, export, purge or migrate the ledger.",
+    "trace": "Show what every run did with one device.",
+    "auth": "Sign in as a user, and show which token would be used.",
+    "config": "Write and show the configuration. It never contains secrets.",
+    "doctor": "Check configuration, ledger, sign-in and access, and name the next step.",
+    "completion": "Print the script for shell completion.",
     "schema": "List the JSON Schemas, or print one.",
-    "sandbox": "Serve the services on loopback, with seeded devices and injectable faults.",
-    "demo": "Remove the devices of a sample batch from a sandbox, and write the handoff.",
+    "sandbox": "Simulate the services on this machine, with seeded devices and faults.",
+    "demo": "Remove a sample batch from a sandbox, and write the handoff.",
 }
 
 SECTIONS: Final = {
-    "The work": (
+    "Remove devices": (
         "validate",
         "plan",
         "approve",
@@ -51,13 +48,13 @@ SECTIONS: Final = {
         "report",
         "restore",
     ),
-    "What was done": ("runs", "trace", "ledger"),
-    "What is there": ("inventory", "hash"),
-    "At the customer": ("cleanup",),
-    "A depot's fleet": ("submit", "worker"),
-    "Getting ready": ("demo", "config", "auth", "doctor", "completion"),
+    "Past runs": ("runs", "trace", "ledger"),
+    "Look": ("inventory", "hash"),
+    "For customers": ("cleanup",),
+    "For a fleet": ("submit", "worker"),
+    "Set up": ("demo", "config", "auth", "doctor", "completion"),
 }
-"""Where `--help` lists a command; what is not named here stands under `More`."""
+"""Where `--help` lists a command. A command that is not named here is listed under `More`."""
 
 
 def sections() -> dict[str, list[tuple[str, str]]]:

@@ -7,9 +7,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from partner_tools.model import Snapshot
+
+if TYPE_CHECKING:
+    from partner_tools.intake.batch_metadata import ReadingOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -117,22 +122,22 @@ _COMMON = (
     click.option(
         "--config",
         type=click.Path(dir_okay=False),
-        help="Configuration file (TOML) instead of the one that would be found.",
+        help="Configuration file (TOML) to use instead of the default.",
     ),
     click.option("--profile", help="Profile of the configuration file to use."),
     click.option(
         "--ledger",
         type=LedgerAddress(),
-        help="Ledger: a path of a SQLite file, or an SQLAlchemy URL.",
+        help="Ledger: path of a SQLite file, or SQLAlchemy URL.",
         metavar="URL",
     ),
     click.option(
         "--log-format",
         type=click.Choice(["text", "json"]),
-        help="Form of every line on stderr; json: an object each.",
+        help="Format of messages on stderr.",
     ),
     click.option("-v", "--verbose", count=True, help="Log requests (-v) and details (-vv)."),
-    click.option("-q", "--quiet", is_flag=True, help="No progress, only the result and errors."),
+    click.option("-q", "--quiet", is_flag=True, help="Print only the result and errors."),
 )
 
 
@@ -165,19 +170,108 @@ def batch_options(command: Command) -> Command:
             click.option(
                 "--via",
                 type=click.Choice([name.value for name in PARTNER_CHANNELS]),
-                help="Channel to use.",
+                help="Service to remove devices through.",
             ),
-            customer_option("Customer: tenant id or default domain."),
-            click.option("--batch-id", help="The batch's own id, for files that cannot say it."),
+            customer_option("Customer: tenant id or domain."),
+            click.option("--batch-id", help="Id of the batch, for formats without this field."),
             click.option(
                 "--reason",
                 type=click.Choice([reason.value for reason in Reason]),
-                help="Why the devices leave, for files that cannot say it.",
+                help="Why the devices leave, for formats without this field.",
             ),
-            click.option("--reference", help="Your reference, for files that cannot say it."),
+            click.option(
+                "--reference",
+                help="Your reference, such as a ticket, for formats without this field.",
+            ),
+        ),
+        reading_options(command),
+    )
+
+
+class Selection(click.ParamType[tuple[str, str]]):
+    """`COLUMN=VALUE`: rows of a list."""
+
+    name = "COLUMN=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """The column and the value, or a usage error."""
+        if isinstance(value, tuple):
+            return value
+        column, equals, wanted = str(value).partition("=")
+        if not equals or not column.strip():
+            self.fail(f"{value!r} is no COLUMN=VALUE, such as Status=Retired.", param, ctx)
+        return column.strip(), wanted.strip()
+
+
+def reading_options(command: Command) -> Command:
+    """Add how a list is read where it does not say so itself; `take_reading` takes them."""
+    return _applied(
+        (
+            click.option(
+                "--serial",
+                "serials",
+                multiple=True,
+                metavar="SERIAL",
+                help="Serial number of a device, in place of BATCH; may be repeated.",
+            ),
+            click.option("--serial-column", metavar="NAME", help="Column with the serial numbers."),
+            click.option("--sheet", metavar="NAME", help="Sheet of the workbook with the devices."),
+            click.option(
+                "--numbers-as-shown",
+                is_flag=True,
+                help="Take numeric cells of a workbook as Excel shows them.",
+            ),
+            click.option(
+                "--split-cells",
+                is_flag=True,
+                help="Split cells that hold several serial numbers.",
+            ),
+            click.option(
+                "--only",
+                type=Selection(),
+                multiple=True,
+                help="Take only rows with this value in this column; may be repeated.",
+            ),
+            click.option(
+                "--except",
+                "excluded",
+                type=Selection(),
+                multiple=True,
+                help="Leave out rows with this value in this column; may be repeated.",
+            ),
+            click.option(
+                "--compare",
+                type=click.Choice(["all", "serial"]),
+                default="all",
+                help="Compare all that a row says, or the serial number alone.  [default: all]",
+            ),
         ),
         command,
     )
+
+
+READING_NAMES = (
+    "serials",
+    "serial_column",
+    "sheet",
+    "numbers_as_shown",
+    "split_cells",
+    "only",
+    "excluded",
+    "compare",
+)
+
+
+def take_reading(given: dict[str, Any]) -> tuple[tuple[str, ...], ReadingOptions]:
+    """Take the reading options out of a command's arguments: the serials, and how to read."""
+    from partner_tools.intake.batch_metadata import ReadingOptions
+
+    serials = given.pop("serials")
+    compare = given.pop("compare")
+    said = {name: given.pop(name) for name in READING_NAMES if name in given}
+    return serials, ReadingOptions(**said, compare_serial=compare == "serial")
 
 
 def output_options(command: Command) -> Command:
@@ -189,7 +283,7 @@ def output_options(command: Command) -> Command:
                 type=click.Choice(OUTPUTS),
                 default="text",
                 show_default=True,
-                help="Form of the result on stdout.",
+                help="Output format.",
             ),
         ),
         command,
@@ -210,12 +304,16 @@ def guard_options(command: Command, done: str = "removed") -> Command:
     """Add what has to be said before something is `done` to devices."""
     return _applied(
         (
-            click.option("--yes", is_flag=True, help="Do not ask; needed without a terminal."),
+            click.option(
+                "--yes",
+                is_flag=True,
+                help="Do not ask for confirmation; required without a terminal.",
+            ),
             click.option(
                 "--max-devices",
                 type=click.IntRange(min=0),
                 metavar="N",
-                help=f"Most devices that may be {done}. [default: 500]",
+                help=f"Refuse if more than N devices would be {done}. [default: 500]",
             ),
         ),
         command,
@@ -234,38 +332,55 @@ def removal_options(command: Command) -> Command:
                 default=30.0,
                 show_default=True,
                 metavar="SECONDS",
-                help="Look so long until nothing removed is listed any more.",
+                help="Keep checking for up to SECONDS until removed devices disappear.",
             ),
             click.option(
                 "--report",
                 type=click.Path(path_type=Path, file_okay=False),
-                help="Write the customer's handoff into this folder.",
+                help="Write the customer's handoff to this folder.",
             ),
             click.option(
                 "--format",
                 "formats",
                 type=click.Choice(FORMAT_CHOICES),
                 multiple=True,
-                help="Format of the handoff; may be repeated. [default: all]",
+                help="Handoff format; repeat for several. [default: all]",
             ),
             click.option(
                 "--max-rate",
                 type=click.FloatRange(min=0, min_open=True),
                 metavar="PER-SECOND",
-                help="Requests per second at most, if you know the service's limit.",
+                help="Send at most this many requests per second.",
+            ),
+            click.option(
+                "--snapshot",
+                type=click.Choice([each.value for each in Snapshot]),
+                default=Snapshot.BEST_EFFORT.value,
+                show_default=True,
+                callback=lambda _context, _option, value: Snapshot(value),
+                help="Read the customer's tenant before the removal; `required` removes "
+                "nothing if that fails.",
             ),
             click.option(
                 "--no-snapshot",
                 "snapshot",
-                is_flag=True,
-                flag_value=False,
-                default=True,
-                help="Do not look into the customer's tenant before the removal.",
+                flag_value=Snapshot.NONE.value,
+                default=Snapshot.BEST_EFFORT.value,
+                callback=lambda _context, _option, value: Snapshot(value),
+                help="Same as --snapshot none.",
+            ),
+            click.option(
+                "--snapshot-timeout",
+                type=click.FloatRange(min=0, min_open=True),
+                default=60.0,
+                show_default=True,
+                metavar="SECONDS",
+                help="Time for reading the customer's tenant before the removal.",
             ),
             click.option(
                 "--require-intune-clear",
                 is_flag=True,
-                help="Refuse devices that are not clear of the customer's Intune.",
+                help="Refuse devices not confirmed absent from Intune.",
             ),
         ),
         command,

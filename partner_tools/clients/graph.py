@@ -28,6 +28,7 @@ from partner_tools.pacing import parse_retry_after
 
 VERSIONS: Mapping[Collection, str] = {
     Collection.AUTOPILOT: "/beta",
+    Collection.ASSOCIATIONS: "/beta",
     Collection.INTUNE: "/beta",
     Collection.ENTRA: "/v1.0",
     Collection.RECOVERY_KEYS: "/v1.0",
@@ -39,6 +40,7 @@ VERSIONS: Mapping[Collection, str] = {
 
 PATHS: Mapping[Collection, str] = {
     Collection.AUTOPILOT: "/deviceManagement/windowsAutopilotDeviceIdentities",
+    Collection.ASSOCIATIONS: "/deviceManagement/tenantAssociatedDevices",
     Collection.INTUNE: "/deviceManagement/managedDevices",
     Collection.ENTRA: "/devices",
     Collection.RECOVERY_KEYS: "/informationProtection/bitlocker/recoveryKeys",
@@ -50,6 +52,8 @@ PATHS: Mapping[Collection, str] = {
 
 READ_PERMISSIONS: Mapping[Collection, str] = {
     Collection.AUTOPILOT: "DeviceManagementServiceConfig.Read.All",
+    # Seen to work; no published table names it (Get-AutopilotDeviceAssociation, read 2026-11).
+    Collection.ASSOCIATIONS: "DeviceManagementServiceConfig.Read.All",
     Collection.INTUNE: "DeviceManagementManagedDevices.Read.All",
     Collection.ENTRA: "Device.Read.All",
     Collection.RECOVERY_KEYS: "BitlockerKey.ReadBasic.All",
@@ -151,6 +155,7 @@ _AUTOPILOT = (
 )
 _IDS: Mapping[Collection, tuple[str, ...]] = {
     Collection.AUTOPILOT: ("id", "azureActiveDirectoryDeviceId", "managedDeviceId"),
+    Collection.ASSOCIATIONS: ("id", "managedDeviceId"),
     Collection.INTUNE: ("id", "azureADDeviceId"),
     Collection.ENTRA: ("id", "deviceId"),
     Collection.RECOVERY_KEYS: ("id", "deviceId"),
@@ -161,6 +166,15 @@ _IDS: Mapping[Collection, tuple[str, ...]] = {
 }
 _ATTRIBUTES: Mapping[Collection, tuple[str, ...]] = {
     Collection.AUTOPILOT: _AUTOPILOT,
+    Collection.ASSOCIATIONS: (
+        "serialNumber",
+        "smbiosUuid",
+        "associationState",
+        "devicePreparationPolicyId",
+        "preAssociationDateTime",
+        "associationDateTime",
+        "assignedToUserPrincipalName",
+    ),
     Collection.DELETED: ("displayName", "deletedDateTime", "trustType"),
     Collection.IMPORT_RECORDS: ("serialNumber", "groupTag", "importId"),
     Collection.CORPORATE_IDENTIFIERS: (
@@ -546,12 +560,15 @@ def _unreadable(reason: str, request_id: str) -> Unreadable:
 
 _MANAGED: Final = "/v1.0/deviceManagement/managedDevices/{}"
 _IDENTITY: Final = "/v1.0/deviceManagement/windowsAutopilotDeviceIdentities/{}"
+_ASSOCIATION: Final = "/beta/deviceManagement/tenantAssociatedDevices/{}"
+"""Undocumented: DELETE seen to answer 204 by the portal and by WindowsDeviceLink (2026-09)."""
 _CONFIG_WRITE: Final = "DeviceManagementServiceConfig.ReadWrite.All"
 
 ADDRESSES: Mapping[StepId, tuple[str, str]] = {
     StepId.DELETE_FROM_INTUNE: ("DELETE", _MANAGED),
     StepId.UNASSIGN_USER: ("POST", f"{_IDENTITY}/unassignUserFromDevice"),
     StepId.DEREGISTER_FROM_AUTOPILOT: ("DELETE", _IDENTITY),
+    StepId.DELETE_ASSOCIATION_RECORD: ("DELETE", _ASSOCIATION),
 }
 SYNC: Final = ("POST", "/beta/deviceManagement/windowsAutopilotSettings/sync")
 
@@ -559,6 +576,7 @@ CHANGE_PERMISSIONS: Mapping[StepId, str] = {
     StepId.DELETE_FROM_INTUNE: "DeviceManagementManagedDevices.ReadWrite.All",
     StepId.UNASSIGN_USER: _CONFIG_WRITE,
     StepId.DEREGISTER_FROM_AUTOPILOT: _CONFIG_WRITE,
+    StepId.DELETE_ASSOCIATION_RECORD: _CONFIG_WRITE,
 }
 """The least permission for each step."""
 

@@ -12,13 +12,13 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, NewType, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from partner_tools.clients.answers import SentIds, is_same
-from partner_tools.clients.refusals import read_fault, refusal
+from partner_tools.clients.refusals import END_OF_LIST, read_fault, refusal
 from partner_tools.clients.transport import Reply, Request, Transport, origin, parse_json
 from partner_tools.errors import InputError, Rejected, Unreadable
 from partner_tools.model import Customer, Identity, Registration, Target, TenantId
@@ -28,9 +28,6 @@ JobId = NewType("JobId", str)
 
 CUSTOMERS_A_PAGE = 500
 CONTINUATION = "MS-ContinuationToken"
-END_OF_CUSTOMERS = "2000"
-"""400 with this code answers the page after the last one (Microsoft's own
-nce-bulk-migration-tool, `CustomerProvider.cs`, read 2026-11)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +144,7 @@ class PartnerCenter:
         try:
             reply = self._read(build_customers(domain_prefix=domain_prefix, cursor=cursor))
         except Rejected as rejection:
-            if cursor and (rejection.status, rejection.code) == (400, END_OF_CUSTOMERS):
+            if cursor and (rejection.status, rejection.code) == (400, END_OF_LIST):
                 return ResourcePage(items=())
             raise
         return parse_customers(reply, self._transport.base_url)
@@ -204,16 +201,6 @@ class PartnerCenter:
         """How far an upload has come."""
         return parse_job(self._read(build_job(tenant_id, job_id)), job_id)
 
-    def audit_records(
-        self, start: date, end: date | None = None, cursor: Cursor | None = None
-    ) -> ResourcePage[Mapping[str, Any]]:
-        """A page of the account's audit records about devices, as the service wrote them.
-
-        The service keeps 90 days, and refuses an earlier start.
-        """
-        reply = self._read(build_audit_records(start, end, cursor))
-        return parse_audit_records(reply, self._transport.base_url)
-
     def renew_token(self) -> None:
         """After Unauthorized: have the token that this thread sent replaced."""
         self._transport.renew_token()
@@ -245,7 +232,7 @@ class PartnerCenter:
         if self._sent.is_of_another(reply.header("MS-RequestId"), request_id):
             raise _unreadable(reply, f"it answers another request than {request_id}")
         if not 200 <= reply.status < 300:
-            raise refusal(reply, request_id, now=self._now())
+            raise refusal(reply, request_id, now=self._now(), method=request.method)
         return reply
 
 
@@ -326,20 +313,6 @@ def build_append(tenant_id: str, batch_id: str, devices: Sequence[Identity]) -> 
 def build_job(tenant_id: str, job_id: JobId) -> Request:
     """GET the state of an upload."""
     return Request(method="GET", url=_below(tenant_id, "batchJobStatus", job_id))
-
-
-def build_audit_records(
-    start: date, end: date | None = None, cursor: Cursor | None = None
-) -> Request:
-    """GET a page of audit records about devices."""
-    if cursor and cursor.link:
-        return Request(method="GET", url=cursor.link, headers=dict(cursor.headers))
-    wanted = {"Field": "ResourceType", "Value": "Device", "Operator": "equals"}
-    days = [("startDate", start.isoformat())]
-    if end is not None:
-        days.append(("endDate", end.isoformat()))
-    query = (*days, ("filter", json.dumps(wanted)))
-    return _continued(Request(method="GET", url="/v1/auditrecords", query=query), cursor)
 
 
 def _below(tenant_id: str, *parts: str) -> str:
@@ -460,15 +433,6 @@ def parse_job(reply: Reply, job_id: JobId) -> ServiceJob:
         devices=tuple(_read_job_device(_object(item, reply), reply) for item in devices),
         started_at=_text(content, "startedTime", reply),
         completed_at=_text(content, "completedTime", reply),
-    )
-
-
-def parse_audit_records(reply: Reply, base_url: str) -> ResourcePage[Mapping[str, Any]]:
-    """A page of audit records, as they are."""
-    content = _object(parse_json(reply), reply)
-    return ResourcePage(
-        items=tuple(_items(content, reply)),
-        cursor=_linked_cursor(content, reply, base_url, "/auditrecords"),
     )
 
 
@@ -688,8 +652,10 @@ def _refuse_unless_confirming(reply: Reply) -> None:
         return
     if reply.status != 200:
         raise _unreadable(reply, "that is not the confirmation of a removal")
-    if any(read_fault(reply)) or parse_json(reply) is None:
-        raise _unreadable(reply, "its body speaks of an error")
+    if any(read_fault(reply)):
+        raise _unreadable(reply, "its body is an error")
+    if parse_json(reply) is None:
+        raise _unreadable(reply, "its body is null, which confirms nothing")
 
 
 def _unreadable(reply: Reply, reason: str) -> Unreadable:
@@ -701,3 +667,50 @@ def _unreadable(reply: Reply, reason: str) -> Unreadable:
         request_id=reply.header("MS-RequestId"),
         correlation_id=reply.header("MS-CorrelationId"),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """Where a cloud's Partner Center and its sign-in are."""
+
+    api: str
+    login: str
+
+
+CLOUDS: Mapping[str, Cloud] = {
+    # https://learn.microsoft.com/partner-center/developer/partner-center-rest-urls, read 2026-11;
+    # the US Government cloud uses the global API host.
+    "global": Cloud(
+        api="https://api.partnercenter.microsoft.com", login="https://login.microsoftonline.com"
+    ),
+    "us-government": Cloud(
+        api="https://api.partnercenter.microsoft.com", login="https://login.microsoftonline.us"
+    ),
+    "china": Cloud(
+        api="https://partner.partnercenterapi.microsoftonline.cn",
+        login="https://login.partner.microsoftonline.cn",
+    ),
+}
+
+
+def warn_of_cloud(base_url: str, login_url: str) -> str | None:
+    """What to know before using another cloud than the global one; None for that and loopback."""
+    hosts = {urlsplit(base_url).hostname, urlsplit(login_url).hostname}
+    national = [
+        name
+        for name, cloud in CLOUDS.items()
+        if name != "global" and hosts & ({_host(cloud.api), _host(cloud.login)} - _GLOBAL_HOSTS)
+    ]
+    if not national:
+        return None
+    return (
+        f"Partner Center's device operations are documented for the global cloud only; whether "
+        f"they work in {national[0]} is not known."
+    )
+
+
+def _host(url: str) -> str | None:
+    return urlsplit(url).hostname
+
+
+_GLOBAL_HOSTS = {_host(CLOUDS["global"].api), _host(CLOUDS["global"].login)}

@@ -51,6 +51,10 @@ _PERMISSIONS = (
 _AUDIENCE = "https://api.partnercenter.microsoft.com"
 _SIGN_IN = "Sign in again: `partner-tools auth login`, or hand in a fresh token."
 
+END_OF_LIST = "2000"
+"""With 400 this code answers the page after the last one (Microsoft's own
+nce-bulk-migration-tool, `CustomerProvider.cs`, read 2026-11)."""
+
 FAULTS: Mapping[str, Fault] = {
     # https://learn.microsoft.com/partner-center/developer/error-codes, read 2026-11
     "400": Fault(subject=RefusalSubject.PARTNER, sentence="access was denied", remedy=_SIGN_IN),
@@ -59,7 +63,7 @@ FAULTS: Mapping[str, Fault] = {
         sentence="there is no such thing under this address",
         remedy="List the customer's devices again: it may be gone already.",
     ),
-    "2000": Fault(
+    END_OF_LIST: Fault(
         subject=RefusalSubject.REQUEST,
         sentence="there are no further records",
         remedy="Nothing is left to read.",
@@ -180,15 +184,17 @@ def subject_of(error: ServiceError) -> RefusalSubject:
 _SUBJECT_OF_STATUS = {
     401: RefusalSubject.PARTNER,
     404: RefusalSubject.DEVICE,
+    410: RefusalSubject.DEVICE,
     429: RefusalSubject.SERVICE,
 }
 
 
-def refusal(reply: Reply, request_id: str, *, now: datetime) -> ServiceError:
+def refusal(reply: Reply, request_id: str, *, now: datetime, method: str = "GET") -> ServiceError:
     """The error that an answer which is no success amounts to. Takes any bytes as its body."""
     code, description = read_fault(reply)
     kind = _kind_of(reply.status)
-    meaning = explain(code)
+    # 2000 ends a list; in answer to anything else, the service's own words say more.
+    meaning = None if code == END_OF_LIST and method != "GET" else explain(code)
     spoken = meaning[0] if meaning else (description or _DEFAULT_WORDS.get(kind, "it said no"))
     named = f"{reply.status}" + (f", code {code}" if code else "")
     return kind(

@@ -476,6 +476,15 @@ class _Punctual(http.client.HTTPResponse):
         if patience is not None:
             self.fp = io.BufferedReader(_Bounded(self.fp.detach(), patience))
 
+    def _read_status(self) -> tuple[str, int, str]:
+        # http.client passes over 100 alone. 102 and 103 precede the answer too (RFC 9110, 15.2):
+        # without this, Early Hints of a proxy would be taken for the answer.
+        while True:
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if not 102 <= found[1] < 200:
+                return found
+            http.client.parse_headers(self.fp)
+
 
 class _Connecting:
     """What both kinds of connection do here: a failure to connect is always told as one.

@@ -44,7 +44,8 @@ class Answer:
     """The service said what became of the device.
 
     `bars_customer`: it holds for all devices of the customer. `bars_run`: the request itself is
-    wrong, so that no further call may be made.
+    wrong, so that no further call may be made. `unexpected`: the contract of the service does not
+    know it; several in a row mean that something else answers.
     """
 
     outcome: Outcome
@@ -57,6 +58,7 @@ class Answer:
     correlation_id: str | None = None
     bars_customer: bool = False
     bars_run: bool = False
+    unexpected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,10 @@ from partner_tools.engine.request_executor import RequestExecutor, Sleep, Stop, 
 from partner_tools.engine.verdicts import (
     Fact,
     answer_payload,
-    deferral,
     end_where_barred,
     of_error,
     of_verdict,
+    setback,
 )
 from partner_tools.errors import (
     AuthError,
@@ -150,7 +150,7 @@ def _ask_after(
         if not isinstance(verdict, Acceptance)
     )
     end_where_barred(verdicts.values())
-    return deferral(verdicts.values())
+    return setback(verdicts.values())
 
 
 GIVEN_UP_IN_A_ROW = 3
@@ -328,7 +328,7 @@ class _Execution:
         self._bar(removals, verdicts)
         self._standing.note([(index, of_verdict(verdict)) for index, verdict in verdicts.items()])
         end_where_barred(verdicts.values())
-        return deferral(verdicts.values())
+        return setback(verdicts.values())
 
     def _intend(self, call: tuple[PendingDevice, ...]) -> tuple[Removal, ...]:
         """Make the intent to remove durable, before anything leaves."""
@@ -340,10 +340,15 @@ class _Execution:
         return removals
 
     def _heard(self, removals: tuple[Removal, ...], error: ServiceError) -> None:
-        """Record how an attempt without a verdict ended, and stop where no other may follow."""
+        """Record how an attempt without a verdict ended, and stop where no other may follow.
+
+        An unreadable answer leaves its device in doubt, and looking clears that. Where the channel
+        cannot look, the next call would only add to the doubt.
+        """
         self._line.heard(error)
         self._tell_all(removals, of_error(error))
-        if isinstance(error, Redirected | Unreadable):
+        blind = isinstance(error, Unreadable) and not self._channel.observable
+        if blind or isinstance(error, Redirected):
             raise error
 
     def _bar(self, removals: tuple[Removal, ...], verdicts: Mapping[int, Verdict]) -> None:

@@ -91,9 +91,13 @@ def _stated(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def deferral(verdicts: Iterable[Verdict]) -> ServiceError | None:
-    """Some device of an answered call wants to be asked later: rest as after a failure."""
+def setback(verdicts: Iterable[Verdict]) -> ServiceError | None:
+    """Why an answered call counts as a failure: a device is to be asked for later, or was
+    answered in an unexpected way.
+    """
     for verdict in verdicts:
+        if isinstance(verdict, Answer) and verdict.unexpected:
+            return _rejected(verdict, verdict.detail or "")
         if isinstance(verdict, Deferral):
             return Unavailable(
                 verdict.detail,
@@ -108,12 +112,16 @@ def end_where_barred(verdicts: Iterable[Verdict]) -> None:
     """End the run, by Rejected, where the service says that the request itself is wrong."""
     for verdict in verdicts:
         if isinstance(verdict, Answer) and verdict.bars_run:
-            raise Rejected(
-                f"the run was stopped: {verdict.detail}",
-                remedy=verdict.remedy or "",
-                rule=verdict.rule,
-                status=verdict.status,
-                code=verdict.code,
-                request_id=verdict.request_id,
-                correlation_id=verdict.correlation_id,
-            )
+            raise _rejected(verdict, f"the run was stopped: {verdict.detail}")
+
+
+def _rejected(answer: Answer, message: str) -> Rejected:
+    return Rejected(
+        message,
+        remedy=answer.remedy or "",
+        rule=answer.rule,
+        status=answer.status,
+        code=answer.code,
+        request_id=answer.request_id,
+        correlation_id=answer.correlation_id,
+    )

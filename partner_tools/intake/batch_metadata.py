@@ -14,6 +14,24 @@ from partner_tools.model import PARTNER_CHANNELS, ChannelName, Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingOptions:
+    """How a list is read where it does not say so itself.
+
+    `serial_column` and `sheet` are names; `only` and `excluded` are pairs of a column and a value
+    that select rows. With `compare_serial` the manufacturer and the model travel along and are
+    not compared.
+    """
+
+    serial_column: str | None = None
+    sheet: str | None = None
+    numbers_as_shown: bool = False
+    split_cells: bool = False
+    only: tuple[tuple[str, str], ...] = ()
+    excluded: tuple[tuple[str, str], ...] = ()
+    compare_serial: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeOptions:
     """What the command line says about a batch; None where it says nothing.
 
@@ -28,6 +46,7 @@ class IntakeOptions:
     reference: str | None = None
     customer: str | None = None
     judge_hashes: bool = True
+    reading: ReadingOptions = ReadingOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

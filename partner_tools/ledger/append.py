@@ -23,6 +23,7 @@ from partner_tools.events import RUN_STATES, Event, History, IllegalEventError, 
 from partner_tools.ledger import chain, codec
 from partner_tools.ledger.codec import PendingEvent, pending_event
 from partner_tools.ledger.database import insert_new
+from partner_tools.ledger.postgresql import insert_devices
 from partner_tools.ledger.projections import Group, Place, Projections, places
 from partner_tools.ledger.records import RunStart, UnknownRunError
 from partner_tools.ledger.tables import devices, plans, runs
@@ -320,7 +321,10 @@ def _insert_devices(connection: Connection, run: RunId, named: Iterable[Device])
             {"run": run, **codec.new_device_columns(index, device)}
             for index, device in enumerate(portion, start=count)
         ]
-        connection.execute(insert(devices), rows)
+        if connection.dialect.name == "postgresql":
+            insert_devices(connection, run, rows)
+        else:
+            connection.execute(insert(devices), rows)
         count += len(rows)
         for row in rows:
             listed.update(chain.line(row["device"]))

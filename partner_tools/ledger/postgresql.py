@@ -31,9 +31,9 @@ GRANTS: Mapping[str, Sequence[str]] = {
     SUBMIT: (
         *(f"SELECT ON {table}" for table in _READ),
         "INSERT ON runs",
-        "INSERT ON devices",
-        "INSERT ON events",
+        "INSERT ON events",  # which and of which runs, `_STATION` says
         f"UPDATE ({_MOVED}) ON runs",
+        "EXECUTE ON FUNCTION ledger_hand_in",
     ),
     WORKER: (
         *(f"SELECT ON {table}" for table in _READ),
@@ -62,6 +62,13 @@ DO $$ BEGIN
     END IF;
 END $$
 """
+_LIMIT_STATIONS = """
+DO $$ BEGIN
+    IF 2 = (SELECT count(*) FROM pg_roles WHERE rolname IN ('{submit}', '{worker}')) THEN
+        CREATE POLICY of_station ON {table} AS RESTRICTIVE {rule};
+    END IF;
+END $$
+"""
 
 _DEPOTS = """
 CREATE OR REPLACE FUNCTION ledger_depots() RETURNS text[]
@@ -78,6 +85,60 @@ _POLICIES = {
 }
 
 
+_IS_BEGUN = """
+CREATE OR REPLACE FUNCTION ledger_is_begun(named text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
+    AS $$ SELECT EXISTS (SELECT FROM events WHERE run = named
+        AND kind NOT IN ('created', 'queued', 'cancelled')) $$
+"""
+"""Whether a worker has begun with a run. By its events, which nobody can change: the columns of
+`runs` are written by stations too."""
+
+_HAND_IN = """
+CREATE OR REPLACE FUNCTION ledger_hand_in(
+    named text, indexes int[], lines int[], serials text[], keys text[], texts text[]
+) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+    AS $$ BEGIN
+        IF EXISTS (SELECT FROM events WHERE run = named) OR NOT EXISTS (
+            SELECT FROM runs WHERE run = named
+                AND (ledger_depots() IS NULL OR depot = ANY (ledger_depots()))
+        ) THEN
+            RAISE insufficient_privilege USING MESSAGE = 'devices are named with a new run only';
+        END IF;
+        INSERT INTO devices
+            (run, idx, row, serial_number, product_key_id, device, state, outcome, history)
+        SELECT named, one.*, 'new', 'pending', '{}'
+        FROM unnest(indexes, lines, serials, keys, texts) AS one;
+    END $$
+"""
+"""The only way of a station to the table `devices`: what it names has no target and no outcome,
+and belongs to a run of which nothing is recorded yet."""
+
+_STATION = f"pg_has_role('{WORKER}', 'MEMBER') OR"
+_STATION_POLICIES = {
+    "events": (
+        f"FOR INSERT TO {SUBMIT} WITH CHECK ({_STATION} kind = 'cancelled'"
+        " OR kind IN ('created', 'queued') AND NOT ledger_is_begun(run))"
+    ),
+    "runs": (
+        f"FOR UPDATE TO {SUBMIT} USING (true) WITH CHECK ({_STATION} state = 'cancelled'"
+        " OR NOT ledger_is_begun(run))"
+    ),
+}
+"""A station writes a run until a worker has begun with it, and may call any off."""
+
+
+def insert_devices(connection: Connection, run: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Insert devices of a run of which nothing is recorded yet, as every role may that submits."""
+    names = ("idx", "row", "serial_number", "product_key_id", "device")
+    columns = [[row[name] for row in rows] for name in names]
+    connection.exec_driver_sql(
+        "SELECT ledger_hand_in(%s, %s::int[], %s::int[], %s::text[], %s::text[], %s::text[])",
+        (run, *columns),
+    )
+
+
 def statements(grants: Mapping[str, Sequence[str]]) -> list[str]:
     """What gives these privileges to those of the roles that exist; may be repeated."""
     return [
@@ -92,13 +153,22 @@ def set_up(connection: Connection) -> None:
         return
     for role in ROLES:
         connection.exec_driver_sql(_MAKE.format(role=role))
+    for function in (_DEPOTS, _IS_BEGUN, _HAND_IN):
+        connection.exec_driver_sql(function)
+    connection.exec_driver_sql("REVOKE EXECUTE ON FUNCTION ledger_hand_in FROM PUBLIC")
+    for role in ROLES:  # what an earlier version granted goes, before what this one grants comes
+        revoked = f"REVOKE ALL ON {', '.join(_READ)} FROM {role};"
+        connection.exec_driver_sql(_GRANT.format(role=role, grants=revoked))
     for statement in statements(GRANTS):
         connection.exec_driver_sql(statement)
-    connection.exec_driver_sql(_DEPOTS)
     for table, condition in _POLICIES.items():
         connection.exec_driver_sql(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         connection.exec_driver_sql(f"DROP POLICY IF EXISTS by_depot ON {table}")
         connection.exec_driver_sql(f"CREATE POLICY by_depot ON {table} USING ({condition})")
+    for table, rule in _STATION_POLICIES.items():
+        connection.exec_driver_sql(f"DROP POLICY IF EXISTS of_station ON {table}")
+        limit = _LIMIT_STATIONS.format(submit=SUBMIT, worker=WORKER, table=table, rule=rule)
+        connection.exec_driver_sql(limit)
 
 
 def bind(connection: Connection, login: str, depots: Sequence[str]) -> None:

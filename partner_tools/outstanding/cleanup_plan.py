@@ -7,7 +7,7 @@ of Entra ID or of Active Directory: there is none for that in `CARRIED_OUT`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from partner_tools.model import Outcome, Reason
@@ -30,10 +30,43 @@ CARRIED_OUT = (
     StepId.DELETE_FROM_INTUNE,
     StepId.UNASSIGN_USER,
     StepId.DEREGISTER_FROM_AUTOPILOT,
+    StepId.DELETE_ASSOCIATION_RECORD,
 )
 """The steps that a cleanup carries out, in their order."""
 
-_DELETIONS = frozenset({StepId.DELETE_FROM_INTUNE, StepId.DEREGISTER_FROM_AUTOPILOT})
+_DELETIONS = frozenset(CARRIED_OUT) - {StepId.UNASSIGN_USER}
+
+REFUSALS: Mapping[str, str] = {
+    "hold-list": "it is held back, by the hold list here or by the partner",
+    "duplicate": "the same device is earlier in the handoff",
+    "no-serial-number": "the handoff has no serial number of it to compare with",
+    "odd-serial-number": "its serial number contains characters that no serial number has",
+    "ambiguous": "more than one record answers to it, or none certainly does; none is touched",
+    "firmware-managed": (
+        "Intune manages its firmware (DFCI), and its menus stay locked unless freed first"
+    ),
+    "waiting-for-check-in": (
+        "it is to be retired or wiped at its next check-in: expected, not touched"
+    ),
+    "configuration-manager": "Configuration Manager alone manages it; Intune only shows it",
+    "changed-since-handoff": (
+        "a record is not the one that the handoff or an earlier look names: the device may have "
+        "been enrolled or registered again"
+    ),
+    "wipe-first": (
+        "it is lost or stolen and Intune still manages it: after a delete it cannot be wiped"
+    ),
+    "keys-not-saved": "its recovery keys or local administrator password are not known to be saved",
+    "partners-turn": "the partner's own removal of its Autopilot registration is not settled yet",
+    "intune-not-verified": "whether Intune manages it could not be verified",
+    "autopilot-not-verified": (
+        "whether it is registered in Windows Autopilot could not be verified"
+    ),
+    "still-there": (
+        "the service did not take the deletion, as if it were done already, and shows it still"
+    ),
+}
+"""Why a device is left alone, by rule; `cleanup` and the customer's script give the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +121,7 @@ def plan_cleanup(
     facts: DeviceFacts, decision: Decision, passed: Collection[str] = ()
 ) -> CleanupPlan:
     """What to do with a device on this evidence, after the steps that have `passed`."""
-    ruling = next(filter(None, (rule(facts, decision) for rule in _REFUSALS)), None)
+    ruling = next(filter(None, (rule(facts, decision) for rule in _RULES)), None)
     if ruling is None and (changed := _changed(facts, passed)) is not None:
         ruling = changed
     if ruling is not None:
@@ -133,6 +166,19 @@ def _wanted(decision: Decision) -> Iterator[CleanupAction]:
         yield CleanupAction(step=StepId.DEREGISTER_FROM_AUTOPILOT, record=autopilot)
     if autopilot and status.get(StepId.CONFIRM_AUTOPILOT_REMOVAL) is Status.EXPECTED:
         yield CleanupAction(step=StepId.CONFIRM_AUTOPILOT_REMOVAL, record=autopilot)
+    if association := _pre_association(decision):
+        yield CleanupAction(step=StepId.DELETE_ASSOCIATION_RECORD, record=association)
+
+
+def _pre_association(decision: Decision) -> str | None:
+    """The record of a device that is only pre-associated. One that is associated is left: deleting
+    its record would hide what the firmware still holds."""
+    found = _here(decision, Plane.DEVICE_ASSOCIATION)
+    states = {text(one, "associationState") for one in found}
+    steps = {step.id for step in decision.steps}
+    if states != {"preassociated"} or StepId.REMOVE_DEVICE_ASSOCIATION in steps:
+        return None
+    return _only_record(decision, Plane.DEVICE_ASSOCIATION)
 
 
 def _only_record(decision: Decision, plane: Plane) -> str | None:
@@ -148,7 +194,6 @@ def _held(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
         return None
     return _refused(
         "hold-list",
-        "it is held back, by the hold list here or by the partner",
         "take it off the hold list, or ask the partner, if it may go",
     )
 
@@ -156,9 +201,7 @@ def _held(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
 def _duplicate(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
     if facts.outcome is not Outcome.DUPLICATE:
         return None
-    return FinalOutcome(
-        outcome=Outcome.DUPLICATE, detail="the same device stands earlier in the handoff"
-    )
+    return FinalOutcome(outcome=Outcome.DUPLICATE, detail=REFUSALS["duplicate"])
 
 
 def _nameless(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
@@ -166,7 +209,6 @@ def _nameless(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
         return None
     return _refused(
         "no-serial-number",
-        "the handoff has no serial number of it to compare with",
         "look it up by its product key and clean it up in the portals",
     )
 
@@ -181,7 +223,7 @@ def _ambiguous(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
     return FinalOutcome(
         outcome=Outcome.AMBIGUOUS,
         rule="ambiguous",
-        detail="more than one record answers to it, or none certainly does; none is touched",
+        detail=REFUSALS["ambiguous"],
         remedy="find the right record by its id in the portals, and delete the others there",
     )
 
@@ -190,11 +232,10 @@ def _unseen(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
     intune = decision.planes[Plane.INTUNE]
     if intune.status is not Status.NOT_VERIFIED:
         return None
-    why = intune.error or "nobody could look"
     return _refused(
         "intune-not-verified",
-        f"whether Intune manages it could not be verified: {why}",
         "give the sign-in DeviceManagementManagedDevices.ReadWrite.All, then run it again",
+        f"{REFUSALS['intune-not-verified']}: {intune.error or 'it was not looked at'}",
     )
 
 
@@ -203,7 +244,6 @@ def _firmware(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
         return None
     return _refused(
         "firmware-managed",
-        "Intune manages its firmware (DFCI), and its menus stay locked unless freed first",
         "unlock it with a DFCI profile and let it sync, then run it again",
     )
 
@@ -214,7 +254,6 @@ def _leaving(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
         return None
     return _refused(
         "waiting-for-check-in",
-        "it is to be retired or wiped at its next check-in: expected, not touched",
         "bring it online, or wait; run it again when Intune has let it go",
     )
 
@@ -225,12 +264,11 @@ def _tenant_attached(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | 
         return None
     return _refused(
         "configuration-manager",
-        "Configuration Manager alone manages it; Intune only shows it",
         "delete it in Configuration Manager, then run it again",
     )
 
 
-_REFUSALS: tuple[Callable[[DeviceFacts, Decision], FinalOutcome | None], ...] = (
+_RULES: tuple[Callable[[DeviceFacts, Decision], FinalOutcome | None], ...] = (
     _held,
     _duplicate,
     _nameless,
@@ -242,11 +280,19 @@ _REFUSALS: tuple[Callable[[DeviceFacts, Decision], FinalOutcome | None], ...] = 
 )
 
 
+_NAMES = {
+    Plane.INTUNE: "Intune",
+    Plane.AUTOPILOT: "Windows Autopilot",
+    Plane.DEVICE_ASSOCIATION: "device association",
+}
+
+
 def _changed(facts: DeviceFacts, passed: Collection[str]) -> FinalOutcome | None:
     """Whether a record is another one than all evidence before, or came again after it was gone."""
     for plane, step in (
         (Plane.INTUNE, StepId.DELETE_FROM_INTUNE),
         (Plane.AUTOPILOT, StepId.DEREGISTER_FROM_AUTOPILOT),
+        (Plane.DEVICE_ASSOCIATION, StepId.DELETE_ASSOCIATION_RECORD),
     ):
         looks = [one for one in probes(facts, plane) if one.source is EvidenceSource.GRAPH]
         ran = [one for one in looks if one.result is not ProbeResult.FAILED]
@@ -255,11 +301,8 @@ def _changed(facts: DeviceFacts, passed: Collection[str]) -> FinalOutcome | None
         ids = {found.ids.get("id", "").lower() for one in ran for found in one.found} - {""}
         again = any(one.result is ProbeResult.ABSENT for one in ran) and step.value not in passed
         if len(ids) > 1 or again:
-            name = {Plane.INTUNE: "Intune", Plane.AUTOPILOT: "Windows Autopilot"}[plane]
             return _refused(
                 "changed-since-handoff",
-                f"the record in {name} is not the one that the handoff or an earlier look names: "
-                "it may have been enrolled or registered again",
                 "have a new handoff made, and look at the device before anything is deleted",
             )
     return None
@@ -273,7 +316,6 @@ def _lost(facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
         return None
     return _refused(
         "wipe-first",
-        "it is lost or stolen and Intune still manages it: after a delete it cannot be wiped",
         "wipe it in Intune first; if it is not to be wiped, delete it there yourself",
     )
 
@@ -289,7 +331,7 @@ def _unsaved(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
         "verified"
     )
     return _refused(
-        "keys-not-saved", why, "save them elsewhere, then run it again with --keys-saved"
+        "keys-not-saved", "save them elsewhere, then run it again with --keys-saved", why
     )
 
 
@@ -307,14 +349,12 @@ def _autopilot_refusal(decision: Decision) -> FinalOutcome | None:
     if any(step.id is StepId.SETTLE_REMOVAL for step in decision.steps):
         return _refused(
             "partners-turn",
-            "the partner's own removal of its Autopilot registration is not settled yet",
             "have the partner resume the run and send a new handoff",
         )
-    why = autopilot.error or "nobody could look"
     return _refused(
         "autopilot-not-verified",
-        f"whether it is registered in Windows Autopilot could not be verified: {why}",
         "give the sign-in DeviceManagementServiceConfig.ReadWrite.All, then run it again",
+        f"{REFUSALS['autopilot-not-verified']}: {autopilot.error or 'it was not looked at'}",
     )
 
 
@@ -331,7 +371,7 @@ def _done(passed: Collection[str]) -> FinalOutcome:
 
 def _kept(decision: Decision, ruling: FinalOutcome) -> Iterator[Untouched]:
     """The records that a cleanup could delete, and does not for this device."""
-    for plane in (Plane.INTUNE, Plane.AUTOPILOT):
+    for plane in _NAMES:
         if records := _ids(decision, plane):
             yield Untouched(plane=plane, records=records, why=ruling.detail or ruling.outcome.value)
 
@@ -340,6 +380,14 @@ def _left(decision: Decision) -> Iterator[Untouched]:
     if _here(decision, Plane.ENTRA):
         yield Untouched(
             plane=Plane.ENTRA, records=_ids(decision, Plane.ENTRA), why=_why_entra(decision)
+        )
+    association = decision.planes[Plane.DEVICE_ASSOCIATION].status
+    if association is Status.NOT_VERIFIED or (
+        _is_here(decision, Plane.DEVICE_ASSOCIATION) and _pre_association(decision) is None
+    ):
+        records = _ids(decision, Plane.DEVICE_ASSOCIATION)
+        yield Untouched(
+            plane=Plane.DEVICE_ASSOCIATION, records=records, why=_WHY_ASSOCIATION[association]
         )
     for plane, why in _OTHERS.items():
         standing = decision.planes.get(plane)
@@ -350,6 +398,12 @@ def _left(decision: Decision) -> Iterator[Untouched]:
             yield Untouched(plane=HOMES[step.id][0], records=(), why=_LEFTOVERS[step.id])
 
 
+_WHY_ASSOCIATION = {
+    Status.OUTSTANDING: "it is associated, or more than one record answers to it: the firmware is "
+    "cleared on the device itself, and the records are deleted in the portal after that",
+    Status.EXPECTED: "its removal is pending until the device is reached",
+    Status.NOT_VERIFIED: "whether a device association exists was not verified: look in the portal",
+}
 _OTHERS = {
     Plane.ACTIVE_DIRECTORY: "the computer object is deleted on premises, by its administrator",
     Plane.CONFIGURATION_MANAGER: "its record is deleted in Configuration Manager",
@@ -382,5 +436,7 @@ def _ids(decision: Decision, plane: Plane) -> tuple[str, ...]:
     return tuple(one.ids["id"] for one in _here(decision, plane) if "id" in one.ids)
 
 
-def _refused(rule: str, detail: str, remedy: str) -> FinalOutcome:
-    return FinalOutcome(outcome=Outcome.REFUSED, rule=rule, detail=detail, remedy=remedy)
+def _refused(rule: str, remedy: str, detail: str | None = None) -> FinalOutcome:
+    return FinalOutcome(
+        outcome=Outcome.REFUSED, rule=rule, detail=detail or REFUSALS[rule], remedy=remedy
+    )

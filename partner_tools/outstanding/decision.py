@@ -6,7 +6,7 @@ ran and found nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -42,16 +42,21 @@ INTUNE_APPS = frozenset(
 def nothing_to_do(note: str) -> Decision:
     """The decision for a device that nobody has to act on."""
     idle = PlaneStatus(status=Status.NOT_APPLICABLE)
-    others = dict.fromkeys((Plane.INTUNE, Plane.ENTRA, Plane.ACTIVE_DIRECTORY), idle)
+    others = dict.fromkeys(
+        (Plane.INTUNE, Plane.DEVICE_ASSOCIATION, Plane.ENTRA, Plane.ACTIVE_DIRECTORY), idle
+    )
     told = {Plane.AUTOPILOT: replace(idle, note=note)}
     return Decision(join_type=JoinType.UNKNOWN, planes=told | others, steps=())
 
 
 def planes(case: Case) -> dict[Plane, PlaneStatus]:
-    """The four planes that every device has, and those that evidence brings in."""
+    """The five planes that every device has, and those that evidence brings in."""
     standing = {
         Plane.AUTOPILOT: _plane(case.autopilot, _autopilot_status(case), _autopilot_note(case)),
         Plane.INTUNE: _plane(case.intune, _intune_status(case)),
+        Plane.DEVICE_ASSOCIATION: _plane(
+            case.association, _ASSOCIATION_STATUS[association_of(case)], _association_note(case)
+        ),
         Plane.ENTRA: _plane(case.entra, _entra_status(case), _entra_note(case)),
         Plane.ACTIVE_DIRECTORY: _plane(case.directory, directory_status(case)),
     }
@@ -63,8 +68,6 @@ def planes(case: Case) -> dict[Plane, PlaneStatus]:
         )
     if firmware_managed(case):
         standing[Plane.DEVICE_FIRMWARE] = PlaneStatus(status=Status.OUTSTANDING)
-    elif Flag.DEVICE_ASSOCIATION in case.facts.flags:
-        standing[Plane.DEVICE_FIRMWARE] = PlaneStatus(status=Status.NOT_VERIFIED)
     return standing
 
 
@@ -140,6 +143,92 @@ def in_configuration_manager(case: Case) -> bool:
     return known is True or (known is None and (co_managed or only_configuration_manager(case)))
 
 
+class Association(StrEnum):
+    """How a tenant binds a device through its firmware, as far as that is known."""
+
+    CLEAR = "clear"
+    PRE_ASSOCIATED = "pre-associated"
+    """A record of the tenant alone: deleting it is enough."""
+    ASSOCIATED = "associated"
+    """Also written into the firmware, where it survives a reset and the record's deletion."""
+    PENDING_REMOVAL = "pending-removal"
+    RECORD_GONE = "record-gone"
+    """The tenant has no record any more of a device that was associated; its firmware may be."""
+    NOT_VERIFIED = "not-verified"
+
+
+_ASSOCIATIONS = {
+    "preassociated": Association.PRE_ASSOCIATED,
+    "associated": Association.ASSOCIATED,
+    "pendingremoval": Association.PENDING_REMOVAL,
+}
+"""The states that the service has been seen to name. Any other is not understood."""
+_ASSOCIATION_STATUS = {
+    Association.CLEAR: Status.CLEAR,
+    Association.PRE_ASSOCIATED: Status.OUTSTANDING,
+    Association.ASSOCIATED: Status.OUTSTANDING,
+    Association.PENDING_REMOVAL: Status.EXPECTED,
+    Association.RECORD_GONE: Status.NOT_VERIFIED,
+    Association.NOT_VERIFIED: Status.NOT_VERIFIED,
+}
+UNDOCUMENTED = "Read through an undocumented beta interface of Microsoft Graph (as of 2026-11)."
+
+
+def association_of(case: Case) -> Association:
+    """How the device is bound, by the newest look at the tenant and by what was seen on it."""
+    if Flag.DEVICE_ASSOCIATION in case.facts.flags:
+        return Association.ASSOCIATED
+    if case.association.present is None:
+        return Association.NOT_VERIFIED
+    if case.association.present:
+        return _association_in(case.association.seen)
+    before = [one.found for one in probes(case.facts, Plane.DEVICE_ASSOCIATION) if one.found]
+    was = _association_in(before[-1]) if before else Association.CLEAR
+    # A pending removal ends when the service has reached the device, and then it is cleared.
+    in_firmware = was in (Association.ASSOCIATED, Association.NOT_VERIFIED)
+    if in_firmware and not firmware_checked(case):
+        return Association.RECORD_GONE
+    return Association.CLEAR
+
+
+def _association_in(records: Sequence[Found]) -> Association:
+    """The state that weighs most. One that is missing or not known proves nothing."""
+    states = {
+        _ASSOCIATIONS.get(text(one, "associationState"), Association.NOT_VERIFIED)
+        for one in records
+    }
+    by_weight = (
+        Association.ASSOCIATED,
+        Association.NOT_VERIFIED,
+        Association.PRE_ASSOCIATED,
+        Association.PENDING_REMOVAL,
+    )
+    return next((one for one in by_weight if one in states), Association.NOT_VERIFIED)
+
+
+def firmware_checked(case: Case) -> bool:
+    """Whether the association was looked for on the device itself, and is not there."""
+    return Flag.NO_DEVICE_ASSOCIATION in case.facts.flags
+
+
+_SEEN_ON_DEVICE = "Associated: its variables were seen in the device's firmware."
+
+
+def _association_note(case: Case) -> str | None:
+    if Flag.DEVICE_ASSOCIATION in case.facts.flags:
+        return _SEEN_ON_DEVICE
+    if case.association.probe is None:
+        return None
+    state = association_of(case)
+    words = {
+        Association.PRE_ASSOCIATED: "Pre-associated. ",
+        Association.ASSOCIATED: "Associated. ",
+        Association.PENDING_REMOVAL: "Removal pending. ",
+        Association.RECORD_GONE: "It was associated: record gone, firmware not checked. ",
+    }
+    return words.get(state, "") + UNDOCUMENTED
+
+
 def other_mdm(case: Case) -> bool:
     """Whether another service than Intune manages the device, by what the directory says."""
     return bool(case.entra.values("mdmAppId") - INTUNE_APPS)
@@ -147,6 +236,8 @@ def other_mdm(case: Case) -> bool:
 
 def firmware_managed(case: Case) -> bool:
     """Whether it was ever seen with managed firmware: its record going does not unlock it."""
+    if Flag.FIRMWARE_OPEN in case.facts.flags:
+        return False
     return any(
         is_true(one, "deviceFirmwareConfigurationInterfaceManaged")
         for probe in probes(case.facts, Plane.INTUNE)
@@ -271,8 +362,12 @@ HOMES: Mapping[StepId, tuple[Plane, Owner]] = {
     StepId.DECIDE_ON_RESIDUAL_OBJECT: (Plane.ENTRA, Owner.ENTRA_ADMINISTRATOR),
     StepId.REBUILD_REGISTRATION: (Plane.AUTOPILOT, Owner.INTUNE_ADMINISTRATOR),
     StepId.REGISTER_AGAIN: (Plane.AUTOPILOT, Owner.PARTNER),
-    StepId.REMOVE_DEVICE_ASSOCIATION: (Plane.DEVICE_FIRMWARE, Owner.DEVICE_HOLDER),
+    StepId.REMOVE_DEVICE_ASSOCIATION: (Plane.DEVICE_ASSOCIATION, Owner.DEVICE_HOLDER),
+    StepId.DELETE_ASSOCIATION_RECORD: (Plane.DEVICE_ASSOCIATION, Owner.INTUNE_ADMINISTRATOR),
     StepId.RESET_DEVICE: (Plane.DEVICE_FIRMWARE, Owner.DEVICE_HOLDER),
+    StepId.CHECK_FIRMWARE_LOCKS: (Plane.DEVICE_FIRMWARE, Owner.DEVICE_HOLDER),
+    StepId.OFFBOARD_FROM_DEFENDER: (Plane.INTUNE, Owner.INTUNE_ADMINISTRATOR),
+    StepId.REMOVE_FROM_AUTOPATCH: (Plane.INTUNE, Owner.INTUNE_ADMINISTRATOR),
 }
 """The plane that a step works on, and who can usually do it."""
 
@@ -345,6 +440,11 @@ PREREQUISITES: Mapping[StepId, tuple[StepId, ...]] = {
     StepId.REBUILD_REGISTRATION: (*_INTUNE_WORK, StepId.DEREGISTER_FROM_AUTOPILOT),
     StepId.REGISTER_AGAIN: (StepId.DEREGISTER_FROM_AUTOPILOT, StepId.CONFIRM_AUTOPILOT_REMOVAL),
     StepId.REMOVE_DEVICE_ASSOCIATION: _INTUNE_WORK,
+    StepId.DELETE_ASSOCIATION_RECORD: (
+        StepId.RESOLVE_AMBIGUITY,
+        *_INTUNE_WORK,
+        StepId.REMOVE_DEVICE_ASSOCIATION,
+    ),
 }
 """What has to be finished before a step, where the device has it to do at all."""
 
@@ -579,10 +679,26 @@ def _rule_leftovers(case: Case) -> Iterator[Step]:
 
 
 def _rule_association(case: Case) -> Iterator[Step]:
-    """Row 25: no service shows it, so it can only be looked for at the device."""
-    if Flag.DEVICE_ASSOCIATION in case.facts.flags:
-        why = "This tenant binds devices in their firmware, which no deregistration undoes."
-        yield _step(StepId.REMOVE_DEVICE_ASSOCIATION, Status.NOT_VERIFIED, 25, why)
+    """Row 25. The firmware comes before the record, which tells whether it is bound at all."""
+    match association_of(case):
+        case Association.PRE_ASSOCIATED:
+            why = "It would bind the device to this tenant at its next setup with a network."
+            yield _step(StepId.DELETE_ASSOCIATION_RECORD, Status.OUTSTANDING, 25, why)
+        case Association.ASSOCIATED:
+            if not firmware_checked(case):
+                why = "Its firmware binds it to this tenant, which a reset does not change."
+                yield _step(StepId.REMOVE_DEVICE_ASSOCIATION, Status.OUTSTANDING, 25, why)
+            why = "Deleting the record alone may leave the association in the firmware."
+            yield _step(StepId.DELETE_ASSOCIATION_RECORD, Status.OUTSTANDING, 25, why)
+        case Association.PENDING_REMOVAL:
+            why = "Its record was deleted; the removal waits until the device is reached."
+            yield _step(StepId.REMOVE_DEVICE_ASSOCIATION, Status.EXPECTED, 25, why)
+        case Association.RECORD_GONE:
+            why = "Its record is gone, but whether its firmware was cleared was not verified."
+            yield _step(StepId.REMOVE_DEVICE_ASSOCIATION, Status.NOT_VERIFIED, 25, why)
+        case Association.NOT_VERIFIED:
+            why = "Whether this tenant binds the device through its firmware was not verified."
+            yield _step(StepId.DELETE_ASSOCIATION_RECORD, Status.NOT_VERIFIED, 25, why)
 
 
 RULES = (
@@ -629,6 +745,7 @@ class Risk(StrEnum):
     FIRMWARE_MANAGED = "firmware-managed"
     AMBIGUOUS = "ambiguous"
     IN_INTUNE = "in-intune"
+    DEVICE_ASSOCIATION = "device-association"
     KEYS_NOT_SAVED = "keys-not-saved"
     INTUNE_NOT_VERIFIED = "intune-not-verified"
     KEYS_NOT_VERIFIED = "keys-not-verified"
@@ -639,6 +756,8 @@ WORDS = {
     "locked",
     Risk.AMBIGUOUS: "more than one record in the customer's tenant answers to it",
     Risk.IN_INTUNE: "still in Intune: the customer's delete there should come first",
+    Risk.DEVICE_ASSOCIATION: "bound to the tenant by device association, which outlasts the "
+    "registration: the handoff says how to lift it",
     Risk.KEYS_NOT_SAVED: "BitLocker keys or a local administrator password are stored: have them "
     "saved first",
     Risk.INTUNE_NOT_VERIFIED: "whether Intune manages it was not verified",
@@ -646,9 +765,10 @@ WORDS = {
 }
 """Each risk as a person reads it before confirming."""
 
-REFUSING = frozenset(Risk) - {Risk.KEYS_NOT_VERIFIED}
+REFUSING = frozenset(Risk) - {Risk.KEYS_NOT_VERIFIED, Risk.DEVICE_ASSOCIATION}
 """What `--require-intune-clear` does not let pass. Reading keys takes a permission of its own,
-which says nothing of Intune; so their being unknown is named and refuses nothing."""
+which says nothing of Intune; so their being unknown is named and refuses nothing. A device
+association is no enrolment, and removing the registration makes it no worse."""
 
 _STEPS = {
     (StepId.UNLOCK_FIRMWARE, Status.OUTSTANDING): Risk.FIRMWARE_MANAGED,
@@ -668,4 +788,7 @@ def risks(decision: Decision) -> tuple[Risk, ...]:
     met = {_STEPS.get((step.id, step.status)) for step in decision.steps}
     intune = decision.planes.get(Plane.INTUNE)
     met.add(_INTUNE.get(intune.status) if intune else None)
+    association = decision.planes.get(Plane.DEVICE_ASSOCIATION)
+    if association and association.status in (Status.OUTSTANDING, Status.EXPECTED):
+        met.add(Risk.DEVICE_ASSOCIATION)
     return tuple(risk for risk in Risk if risk in met)

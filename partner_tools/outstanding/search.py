@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -40,6 +41,8 @@ class Collection(StrEnum):
     """A collection of the tenant, as Microsoft Graph names it."""
 
     AUTOPILOT = "windowsAutopilotDeviceIdentities"
+    ASSOCIATIONS = "tenantAssociatedDevices"
+    """Undocumented beta: in no published metadata, read by three public projects (2026-11)."""
     INTUNE = "managedDevices"
     ENTRA = "devices"
     RECOVERY_KEYS = "recoveryKeys"
@@ -51,6 +54,7 @@ class Collection(StrEnum):
 
 ANSWERS: Mapping[Collection, tuple[Plane, Subject]] = {
     Collection.AUTOPILOT: (Plane.AUTOPILOT, Subject.DEVICE),
+    Collection.ASSOCIATIONS: (Plane.DEVICE_ASSOCIATION, Subject.DEVICE),
     Collection.INTUNE: (Plane.INTUNE, Subject.DEVICE),
     Collection.ENTRA: (Plane.ENTRA, Subject.DEVICE),
     Collection.RECOVERY_KEYS: (Plane.ENTRA, Subject.RECOVERY_KEYS),
@@ -62,7 +66,7 @@ ANSWERS: Mapping[Collection, tuple[Plane, Subject]] = {
 """What each collection tells of a device."""
 
 
-CONTAINS = frozenset({Collection.AUTOPILOT, Collection.IMPORT_RECORDS})
+CONTAINS = frozenset({Collection.AUTOPILOT, Collection.ASSOCIATIONS, Collection.IMPORT_RECORDS})
 """Where serial numbers can only be asked for by a part of them."""
 _ONLY_LISTED = frozenset({Collection.DELETED, Collection.CORPORATE_IDENTIFIERS})
 """Where no filter is documented
@@ -106,6 +110,7 @@ class SearchTarget:
     index: int
     serial: str | None = None
     autopilot_ids: frozenset[str] = frozenset()
+    association_ids: frozenset[str] = frozenset()
     managed_ids: frozenset[str] = frozenset()
     device_ids: frozenset[str] = frozenset()
 
@@ -125,6 +130,7 @@ _LINKS: Mapping[Collection, Mapping[str, str]] = {
         "managedDeviceId": "managed_ids",
         "azureActiveDirectoryDeviceId": "device_ids",
     },
+    Collection.ASSOCIATIONS: {"id": "association_ids", "managedDeviceId": "managed_ids"},
     Collection.INTUNE: {"id": "managed_ids", "azureADDeviceId": "device_ids"},
     Collection.ENTRA: {"deviceId": "device_ids"},
 }
@@ -154,6 +160,10 @@ def questions(collection: Collection, device: SearchTarget) -> tuple[Question, .
     asked = {
         Collection.AUTOPILOT: [
             *_each(By.ID, device.autopilot_ids),
+            *_each(By.SERIAL, _serials(device, blanks=True)),
+        ],
+        Collection.ASSOCIATIONS: [
+            *_each(By.ID, device.association_ids),
             *_each(By.SERIAL, _serials(device, blanks=True)),
         ],
         Collection.INTUNE: [
@@ -233,25 +243,37 @@ def is_stray(question: Question, row: Found) -> bool:
         return False
     if question.by is not By.SERIAL:
         return True
-    serial, wanted = _folded(row.attributes.get("serialNumber")), _folded(question.value)
+    serial, wanted = folded(row.attributes.get("serialNumber")), folded(question.value)
     return wanted not in serial if question.collection in CONTAINS else wanted != serial
 
 
-def _folded(serial: object) -> str:
-    return "".join(str(serial or "").split()).casefold()
+def folded(serial: object) -> str:
+    """A serial number without what may differ and still mean the same device: letter case, white
+    space, invisible characters, compatibility forms."""
+    text = unicodedata.normalize("NFKC", str(serial or "")).casefold()
+    return "".join(each for each in text if each.isprintable() and not each.isspace())
 
 
 def answers_from_list(
     asked: Iterable[Question], rows: Iterable[Found], request_id: str | None
 ) -> dict[Question, SearchAnswer]:
-    """What a collection that was read completely answers to each question."""
+    """What a collection that was read completely answers to each question.
+
+    To a serial number also rows whose own differs only in form, or is missing: `conclude` says
+    what they mean.
+    """
     indexed: dict[tuple[By, str], list[Found]] = {}
     for row in rows:
-        for key in keys(row):
+        named = {(by, value) for by, value in keys(row) if by is not By.SERIAL}
+        for key in named | {(By.SERIAL, folded(row.attributes.get("serialNumber")))}:
             indexed.setdefault(key, []).append(row)
+    nameless = tuple(indexed.get((By.SERIAL, ""), ()))
     return {
         question: SearchAnswer(
-            rows=tuple(indexed.get((question.by, question.value), ())), request_id=request_id
+            rows=(*indexed.get((By.SERIAL, folded(question.value)), ()), *nameless)
+            if question.by is By.SERIAL
+            else tuple(indexed.get((question.by, question.value), ())),
+            request_id=request_id,
         )
         for question in asked
     }
@@ -266,13 +288,18 @@ def conclude(
     """What the answers say of one device; None where a collection has nothing to be asked for.
 
     Found by any row that carries what was asked for. Absent only where every question was
-    answered, and the directory only where it was asked for a device id.
+    answered, no row resembles what was asked for, and the directory only where it was asked for a
+    device id.
     """
     asked = questions(collection, device)
     plane, subject = ANSWERS[collection]
     told = [answers.get(question, _UNASKED) for question in asked]
     rows = _matching(asked, told)
-    error = next((answer.error for answer in told if answer.error), None) or _gap(collection, asked)
+    error = (
+        next((answer.error for answer in told if answer.error), None)
+        or _gap(collection, asked)
+        or _resemblance(collection, device, told)
+    )
     if not asked and error is None:
         return None
     result = ProbeResult.FOUND if rows else ProbeResult.FAILED if error else ProbeResult.ABSENT
@@ -301,10 +328,29 @@ def _matching(asked: Sequence[Question], told: Sequence[SearchAnswer]) -> tuple[
     return tuple(matching.values())
 
 
+def _resemblance(
+    collection: Collection, device: SearchTarget, told: Sequence[SearchAnswer]
+) -> str | None:
+    """Why rows that do not match keep the device from being called absent."""
+    for row in (row for answer in told for row in answer.rows):
+        serial = row.attributes.get("serialNumber")
+        if collection is Collection.ASSOCIATIONS and not folded(serial):
+            return "a record without a serial number is listed, which may be this device's"
+        if device.serial and folded(serial) == folded(device.serial):
+            return (
+                "a record is listed whose serial number differs only in letter case, blanks or"
+                " invisible characters: compare them"
+            )
+    return None
+
+
 def _gap(collection: Collection, asked: Sequence[Question]) -> str | None:
     """Why the questions, even if all are answered, cannot prove that nothing is there."""
     if collection in {Collection.AUTOPILOT, Collection.INTUNE} and not asked:
         return "neither a serial number nor an id of the device is known"
+    by_serial = any(question.by is By.SERIAL for question in asked)
+    if collection is Collection.ASSOCIATIONS and not by_serial:
+        return "no serial number is known to ask for"
     by_device_id = any(question.by is By.DEVICE_ID for question in asked)
     if collection is Collection.ENTRA and asked and not by_device_id:
         return "no device id is known to ask the directory for"

@@ -17,6 +17,8 @@ class Plane(StrEnum):
     AUTOPILOT = "autopilot"
     INTUNE = "intune"
     ENTRA = "entra"
+    DEVICE_ASSOCIATION = "device-association"
+    """The tenant's own record that it binds the device through its firmware, and the firmware."""
     ACTIVE_DIRECTORY = "active-directory"
     CONFIGURATION_MANAGER = "configuration-manager"
     DEVICE_FIRMWARE = "device-firmware"
@@ -61,9 +63,13 @@ class StepId(StrEnum):
     RESOLVE_AMBIGUITY = "resolve-ambiguity"
     SETTLE_REMOVAL = "settle-removal"
     UNLOCK_FIRMWARE = "unlock-firmware"
+    CHECK_FIRMWARE_LOCKS = "check-firmware-locks"
+    """Never asked of one device, like the three below: no service that is asked here shows it, so
+    the guide says it of every device that leaves."""
     BACK_UP_KEYS = "back-up-keys"
     RESET_DEVICE = "reset-device"
-    """Never asked of one device: the guide says it of every device that leaves."""
+    OFFBOARD_FROM_DEFENDER = "offboard-from-defender"
+    REMOVE_FROM_AUTOPATCH = "remove-from-autopatch"
     UNENROLL_OTHER_MDM = "unenroll-other-mdm"
     DELETE_FROM_INTUNE = "delete-from-intune"
     RETRY_INTUNE_ACTION = "retry-intune-action"
@@ -74,6 +80,8 @@ class StepId(StrEnum):
     DEREGISTER_FROM_AUTOPILOT = "deregister-from-autopilot"
     CONFIRM_AUTOPILOT_REMOVAL = "confirm-autopilot-removal"
     OPEN_SUPPORT_CASE = "open-support-case"
+    REMOVE_DEVICE_ASSOCIATION = "remove-device-association"
+    DELETE_ASSOCIATION_RECORD = "delete-association-record"
     DELETE_COMPUTER_OBJECT = "delete-computer-object"
     DISCONNECT_WORK_ACCOUNT = "disconnect-work-account"
     DELETE_CORPORATE_IDENTIFIER = "delete-corporate-identifier"
@@ -83,7 +91,6 @@ class StepId(StrEnum):
     DECIDE_ON_RESIDUAL_OBJECT = "decide-on-residual-object"
     REBUILD_REGISTRATION = "rebuild-registration"
     REGISTER_AGAIN = "register-again"
-    REMOVE_DEVICE_ASSOCIATION = "remove-device-association"
 
 
 class Subject(StrEnum):
@@ -95,6 +102,8 @@ class Subject(StrEnum):
     DELETED_OBJECT = "deleted-object"
     CORPORATE_IDENTIFIER = "corporate-identifier"
     IMPORT_RECORD = "import-record"
+    STATEMENT = "statement"
+    """What a person saw at the device: a fact of `FACTS` that no probe can see."""
 
 
 class EvidenceSource(StrEnum):
@@ -106,6 +115,8 @@ class EvidenceSource(StrEnum):
     DIRECTORY = "active-directory"
     CUSTOMER = "customer"
     """A results file of the customer's. It closes steps as `reported`, never as `clear`."""
+    PERSON = "person"
+    """Somebody who looked at the device itself."""
 
 
 class ProbeResult(StrEnum):
@@ -128,7 +139,32 @@ class Flag(StrEnum):
     REENROLLMENT_BLOCKED = "reenrollment-blocked"
     """Setup ends with 0x80180014: the device was enrolled by itself before."""
     DEVICE_ASSOCIATION = "device-association"
-    """The tenant writes its affinity into the firmware (Windows Autopilot device association)."""
+    """The firmware of the device holds an association: its Jwt variables were seen there."""
+    NO_DEVICE_ASSOCIATION = "no-device-association"
+    """The Jwt variables were looked for in the firmware, and are not there."""
+    FIRMWARE_OPEN = "firmware-open"
+    """Somebody opened the firmware menus and could change them: nothing locks them."""
+
+
+FACTS: Mapping[str, Flag] = {
+    **{
+        flag.value: flag
+        for flag in (
+            Flag.OTHER_ORGANISATION_AT_SETUP,
+            Flag.ANCHOR_LOST,
+            Flag.REENROLLMENT_BLOCKED,
+            Flag.DEVICE_ASSOCIATION,
+            Flag.NO_DEVICE_ASSOCIATION,
+            Flag.FIRMWARE_OPEN,
+        )
+    },
+    "0x801c03f3": Flag.ANCHOR_LOST,
+    "0x80180014": Flag.REENROLLMENT_BLOCKED,
+}
+"""What a person can state of a device, by the word for it, in lower case."""
+
+REASSURING = frozenset({Flag.NO_DEVICE_ASSOCIATION, Flag.FIRMWARE_OPEN})
+"""Facts that a document which came by mail cannot state: they would let something pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

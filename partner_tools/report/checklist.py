@@ -87,9 +87,13 @@ RULES = (
     "A board from a device that was in Autopilot: deregister the donor first, then the damaged"
     " device. Never register the donor again.",
     "A disk from a device that was not in Autopilot changes nothing: do not deregister for it.",
-    "Deregistered is not unlinked: since 2026 a device can be bound to a tenant in its firmware"
-    " (Windows Autopilot device association). No service shows it; it takes precedence over a"
-    " registration, survives a reset, and is cleared at the device itself.",
+    "Deregistered is not unlinked: since August 2026 a tenant can bind a device in its firmware"
+    " (Windows Autopilot device association). It takes precedence over a registration and survives"
+    " a reset. Look on the device, in an elevated PowerShell with the module UEFI: Get-UEFIVariable"
+    " -Namespace '{B3DE75DA-819C-4FD5-9F01-C3D49E8CBBD7}' -VariableName DeviceLinkJwtCompressed,"
+    " and the same for DeviceLinkJwtLastWrite. If either has a value, the device is bound: have the"
+    " customer unenrol it, then clear both with Set-UEFIVariable -Value $null. DeviceLinkId and"
+    " DeviceLinkCreationTimeUtc alone are no association; Windows makes them anew.",
 )
 
 

@@ -32,6 +32,7 @@ PLANES: Mapping[str, str] = {
     "entra": "Entra ID",
     "active-directory": "Active Directory",
     "configuration-manager": "Configuration Manager",
+    "device-association": "Device association",
     "device-firmware": "Device firmware",
 }
 
@@ -279,8 +280,13 @@ _FIRMWARE = Source(
 )
 _ASSOCIATION = Source(
     title="Microsoft Learn: Windows Autopilot device association, remove the association",
-    date="2026-08-07",
+    date="2026-09-11",
     url="https://learn.microsoft.com/autopilot/device-preparation/device-association/remove-association",
+)
+_PRE_ASSOCIATION = Source(
+    title="Microsoft Learn: Windows Autopilot device association overview",
+    date="2026-08-25",
+    url="https://learn.microsoft.com/autopilot/device-preparation/device-association/overview",
 )
 _GRAPH_METADATA = Source(
     title="Microsoft Graph metadata",
@@ -561,18 +567,91 @@ GUIDE: Mapping[StepId, Chapter] = {
         source=_MOTHERBOARD,
     ),
     StepId.REMOVE_DEVICE_ASSOCIATION: Chapter(
-        title="Check for device association, which no service shows",
+        title="Clear the device association in the firmware",
         about=(
-            "Since 2026 a tenant can bind a device in its firmware (Windows Autopilot device"
-            " association). It survives a reset and a new installation, takes precedence over"
-            " Windows Autopilot, and no deregistration removes it. If your organisation uses it:"
-            " unenrol the device, clear the association on the device itself (physical access and"
-            " an elevated PowerShell with the UEFI module), then delete it in the portal."
+            "A tenant can bind a device through its firmware (Windows Autopilot device"
+            " association, since August 2026). That survives a reset and a new installation and"
+            " takes precedence over Windows Autopilot. Unenrol the device from Intune first. Then,"
+            " on the device itself and in an elevated PowerShell, look for four firmware variables"
+            " in the namespace {B3DE75DA-819C-4FD5-9F01-C3D49E8CBBD7}: DeviceLinkJwtCompressed and"
+            " DeviceLinkJwtLastWrite are the association, DeviceLinkId and"
+            " DeviceLinkCreationTimeUtc only an identity that Windows makes anew after a restart."
+            " The module UEFI reads them with Get-UEFIVariable -Namespace … -VariableName …, and"
+            " Set-UEFIVariable with -Value $null clears them. Older devices may use the names"
+            " DeviceLinkBlob and DeviceLinkUtc."
         ),
-        caution="Unenrol first, or Intune associates the device again at its next check-in.",
-        portal=(INTUNE, "Devices", "Enrollment", "Device association", "Devices"),
+        caution=(
+            "Unenrol first, or Intune associates the device again at its next check-in. A removal"
+            " that is pending ends when the device is reached; check the variables even then."
+        ),
+        portal=("On the device", "PowerShell as administrator"),
         minutes=10,
         source=_ASSOCIATION,
+    ),
+    StepId.DELETE_ASSOCIATION_RECORD: Chapter(
+        title="Delete the device association record",
+        about=(
+            "A device that is only pre-associated is known to the tenant alone: deleting its"
+            " record is enough, takes effect at once and needs nobody at the device. Left alone,"
+            " the record binds the device to your tenant at its next setup with a network. Of a"
+            " device that is associated, deleting the record may leave the association in the"
+            " firmware, so the step before comes first. Where this report says not verified, look"
+            " for the serial number in the list. partner-tools reads these records through an"
+            " undocumented beta interface of Microsoft Graph (read 2026-11)."
+        ),
+        caution="Only after the device is out of Intune: an enrolled device is associated again.",
+        portal=(INTUNE, "Devices", "Enrollment", "Device association", "Devices", "Delete"),
+        minutes=1,
+        source=_PRE_ASSOCIATION,
+    ),
+    StepId.CHECK_FIRMWARE_LOCKS: Chapter(
+        title="Check for other firmware locks: BIOS password, Absolute",
+        about=(
+            "Open the firmware menus of the device. Clear supervisor, system and disk passwords."
+            " If Absolute (formerly Computrace) is activated, remove the device in its console"
+            " first: once activated, the setting in the firmware cannot be changed there. Lessors"
+            " charge for every device that comes back with one of these locks. partner-tools"
+            " cannot see them."
+        ),
+        portal=("On the device", "Firmware menus (F2, F10 or Esc at power-on)", "Security"),
+        minutes=5,
+        source=Source(
+            title="Dell: Computrace replaced by the Absolute module, article 000142862",
+            date="",
+            url="https://www.dell.com/support/kbdoc/000142862",
+        ),
+    ),
+    StepId.OFFBOARD_FROM_DEFENDER: Chapter(
+        title="Offboard it from Microsoft Defender for Endpoint, where you use it",
+        about=(
+            "Run the offboarding package, or Offboard in the portal, while the device is still"
+            " managed and online. The interface stops the sensor only; the package also clears"
+            " what onboarding wrote into the registry. A reset removes the sensor from the"
+            " device, and its entry in the portal then goes inactive. partner-tools does not look"
+            " there."
+        ),
+        portal=("Microsoft Defender portal", "Assets", "Devices", "the device"),
+        minutes=3,
+        source=Source(
+            title="Microsoft Learn: Offboard machine API",
+            date="",
+            url="https://learn.microsoft.com/defender-endpoint/api/offboard-machine-api",
+        ),
+    ),
+    StepId.REMOVE_FROM_AUTOPATCH: Chapter(
+        title="Remove it from Windows Autopatch, where you use it",
+        about=(
+            "Windows Autopatch keeps a record of each device under its device id in Microsoft"
+            " Entra ID. The record binds nothing at setup, but it stays. Look it up as shown"
+            " (permission WindowsUpdates.Read.All) and delete it with the method DELETE"
+            " (WindowsUpdates.ReadWrite.All). partner-tools does not look there."
+        ),
+        minutes=2,
+        source=Source(
+            title="Microsoft Learn: Get updatableAsset (beta)",
+            date="",
+            url="https://learn.microsoft.com/graph/api/windowsupdates-updatableasset-get",
+        ),
     ),
     StepId.RESET_DEVICE: Chapter(
         title="Reset the device before it leaves your hands",

@@ -16,6 +16,7 @@ from typing import Any
 from partner_tools.json_forms import digest
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason, Registration
 from partner_tools.outstanding import (
+    FACTS,
     HOMES,
     STEP_ORDER,
     Decision,
@@ -33,6 +34,7 @@ from partner_tools.outstanding import (
     StepId,
     decide,
     probe_from,
+    stated,
 )
 from partner_tools.report.guide import GUIDE, SCRIPT_MINUTES, SCRIPT_SECONDS, TOOLS
 from partner_tools.report.powershell import RECIPES, command
@@ -48,7 +50,13 @@ OPEN = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
 HOLD_RULE = "hold-list"
 """The rule by which a plan refuses what the partner's hold list names."""
 
-_FOR_EVERY_DEVICE = (StepId.REMOVE_DEVICE_ASSOCIATION, StepId.RESET_DEVICE)
+_FOR_EVERY_DEVICE = (StepId.RESET_DEVICE,)
+_WHERE_IT_LEAVES = (
+    StepId.CHECK_FIRMWARE_LOCKS,
+    StepId.OFFBOARD_FROM_DEFENDER,
+    StepId.REMOVE_FROM_AUTOPATCH,
+)
+"""What else can be left behind, and is asked of nobody whose device only goes to repair."""
 _COMES_BACK = frozenset({Reason.REPAIR, Reason.REPLACEMENT})
 
 
@@ -134,7 +142,10 @@ def build_handoff(
     device's step 3 is the guide's step 3. `due_on` is the day until which the customer is asked.
     """
     patience = patience or Patience()
-    written = [_device(one, decide(facts_of(one, run, now, patience))) for one in devices]
+    written = []
+    for one in devices:
+        facts = facts_of(one, run, now, patience)
+        written.append(_device(one, decide(facts), stated(facts)))
     numbers = _numbered(written, run.reason)
     guide = _guide(written, numbers)
     return {
@@ -187,6 +198,8 @@ def facts_of(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patienc
 def _numbered(devices: Iterable[Json], reason: Reason) -> dict[StepId, int]:
     """Number the guide's steps from 1 in the order in which they are followed, devices' too."""
     listed = {StepId(step["id"]) for step in _steps(devices)} | set(_FOR_EVERY_DEVICE)
+    if reason is not Reason.REPAIR:
+        listed.update(_WHERE_IT_LEAVES)
     if reason in _COMES_BACK:
         listed.add(StepId.REGISTER_AGAIN)
     in_order = sorted(listed, key=STEP_ORDER.__getitem__)
@@ -268,7 +281,7 @@ def _owners(devices: Iterable[Json]) -> dict[str, dict[str, int]]:
     }
 
 
-_LOOKED_AT = (Plane.AUTOPILOT, Plane.INTUNE, Plane.ENTRA)
+_LOOKED_AT = (Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION, Plane.INTUNE, Plane.ENTRA)
 
 
 def _evidence(devices: Sequence[Json]) -> Json:
@@ -304,7 +317,7 @@ def _verified(planes: Json) -> bool:
 # --- the devices --------------------------------------------------------------------------------
 
 
-def _device(one: HandoffDevice, decision: Decision) -> Json:
+def _device(one: HandoffDevice, decision: Decision, flags: frozenset[Flag]) -> Json:
     identity = one.device.identity
     written: Json = {
         "row": one.device.row,
@@ -325,6 +338,8 @@ def _device(one: HandoffDevice, decision: Decision) -> Json:
         "planes": {plane.value: _plane(standing) for plane, standing in decision.planes.items()},
         "steps": [_step(step, decision, identity) for step in decision.steps],
     }
+    if observed := flags & set(FACTS.values()):
+        written["observed"] = sorted(flag.value for flag in observed)
     if one.device.replacement:
         written["replacement"] = {
             "serialNumber": one.device.replacement.serial_number,
@@ -424,6 +439,7 @@ _RECORDS: Mapping[StepId, Plane] = {
     StepId.UNASSIGN_USER: Plane.AUTOPILOT,
     StepId.DEREGISTER_FROM_AUTOPILOT: Plane.AUTOPILOT,
     StepId.CONFIRM_AUTOPILOT_REMOVAL: Plane.AUTOPILOT,
+    StepId.DELETE_ASSOCIATION_RECORD: Plane.DEVICE_ASSOCIATION,
     StepId.DECIDE_ON_ENTRA_OBJECT: Plane.ENTRA,
     StepId.DECIDE_ON_RESIDUAL_OBJECT: Plane.ENTRA,
 }

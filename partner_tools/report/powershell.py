@@ -132,6 +132,19 @@ RECIPES: Mapping[StepId, Recipe] = {
             " -WindowsAutopilotDeviceIdentityId '<id>'",
         ),
     ),
+    StepId.DELETE_ASSOCIATION_RECORD: Recipe(
+        scopes=_SERVICE_CONFIG,
+        each=(
+            "Invoke-MgGraphRequest -Method DELETE -Uri"
+            " 'beta/deviceManagement/tenantAssociatedDevices/<id>'",
+        ),
+    ),
+    StepId.REMOVE_FROM_AUTOPATCH: Recipe(
+        scopes=("WindowsUpdates.Read.All",),
+        each=(
+            "Invoke-MgGraphRequest -Uri 'beta/admin/windows/updates/updatableAssets/<device id>'",
+        ),
+    ),
     StepId.DELETE_COMPUTER_OBJECT: Recipe(
         # BitLocker recovery objects are children, and Remove-ADComputer takes only a leaf.
         each=(

@@ -1,27 +1,37 @@
 """The customer's PowerShell file: the open Intune and Autopilot steps, for exactly these devices.
 
 The script's logic is a fixed text (`templates/cleanup.ps1`); what is foreign goes into it only as
-literals of `powershell.literal`. The file is pure ASCII, so every PowerShell reads it alike.
+literals of `powershell.literal`. The file is pure ASCII, so every PowerShell reads it alike. What
+it decides by is what `cleanup` reads out of the same document, so that both end alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC
 from importlib.resources import files
 from typing import Any, BinaryIO
 
-from partner_tools.outstanding import StepId
+from partner_tools.model import GONE, Outcome, Reason
+from partner_tools.outstanding import (
+    EvidenceSource,
+    Patience,
+    Plane,
+    Probe,
+    ProbeResult,
+    StepId,
+    probe_from,
+)
+from partner_tools.outstanding.cleanup_plan import REFUSALS
+from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS
+from partner_tools.outstanding.search import real_id
 from partner_tools.report.guide import visible
-from partner_tools.report.handoff import Document
+from partner_tools.report.handoff import Document, HandoffDevice
 from partner_tools.report.powershell import is_guid, literal
+from partner_tools.report.results import read_received
 
-_INTUNE = frozenset({StepId.DELETE_FROM_INTUNE, StepId.RETRY_INTUNE_ACTION})
-_AUTOPILOT = frozenset({StepId.DEREGISTER_FROM_AUTOPILOT})
-_REFUSALS: Mapping[str, str] = {
-    StepId.RESOLVE_AMBIGUITY: "it is not certain which record is meant",
-    StepId.UNLOCK_FIRMWARE: "its firmware is managed and has to be freed first",
-    StepId.SETTLE_REMOVAL: "the partner has not finished its part",
-}
+_PARTNERS_TURN = frozenset({Outcome.PENDING, Outcome.UNKNOWN})
 
 
 def write_script(document: Document, stream: BinaryIO) -> None:
@@ -31,44 +41,79 @@ def write_script(document: Document, stream: BinaryIO) -> None:
     stream.write(_text(_filled(before, document)))
     for line in device_lines(document):
         stream.write(_text(f"    {line}\n"))
-    stream.write(_text(_filled(after, document)))
+    stream.write(_text(after))
 
 
 def device_lines(document: Document) -> Iterator[str]:
-    """One literal object for every device that has a step the script can do, in their order."""
-    for device in document["devices"]:
-        steps = {step["id"] for step in device["steps"]}
-        if steps & (_INTUNE | _AUTOPILOT):
-            yield _object(device, steps)
+    """One literal object for every device of the handoff, in their order."""
+    received = read_received(document)
+    for row, device in zip(document["devices"], received.devices, strict=True):
+        yield _object(row, device)
 
 
-def _object(device: Mapping[str, Any], steps: set[str]) -> str:
-    serial = device["serialNumber"] or ""
+def _object(row: Mapping[str, Any], device: HandoffDevice) -> str:
+    probes = [probe_from(seen) for seen in device.evidence]
+    intune, autopilot = (
+        [one for one in probes if one.plane is plane and one.source is EvidenceSource.GRAPH]
+        for plane in (Plane.INTUNE, Plane.AUTOPILOT)
+    )
+    settles = ""
+    if device.outcome in GONE and device.removed_at is not None:
+        moment = (device.removed_at + Patience().autopilot).astimezone(UTC)
+        settles = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    firmware = any(step["id"] == StepId.UNLOCK_FIRMWARE for step in row["steps"])
     fields = {
-        "Row": str(device["row"]),
-        "Serial": literal(visible(serial)),
-        "ManagedDeviceId": literal(_id(device, "intune")),
-        "AutopilotId": literal(_id(device, "autopilot")),
-        "Intune": _flag(bool(steps & _INTUNE)),
-        "Autopilot": _flag(bool(steps & _AUTOPILOT)),
-        "Refusal": literal(_refusal(serial, steps)),
+        "Row": str(int(row["row"] or 0)),
+        "Serial": literal(visible(device.device.identity.serial_number or "")),
+        "Name": literal(_attribute(probes, "deviceName") or _attribute(probes, "displayName")),
+        "User": literal(_attribute(probes, "userPrincipalName")),
+        "Rule": literal(_rule(device)),
+        "ManagedIds": _ids(intune, "id"),
+        "ManagedGone": _flag(_was_absent(intune)),
+        "AutopilotIds": _ids(autopilot, "id"),
+        "AutopilotGone": _flag(_was_absent(autopilot)),
+        "DeviceIds": _ids(probes, "deviceId", "azureADDeviceId", "azureActiveDirectoryDeviceId"),
+        "PartnersTurn": _flag(device.outcome in _PARTNERS_TURN),
+        "SettlesUntil": literal(settles),
+        "Firmware": _flag(firmware),
     }
     return f"[pscustomobject]@{{ {'; '.join(f'{name} = {it}' for name, it in fields.items())} }}"
 
 
-def _refusal(serial: str, steps: set[str]) -> str:
-    """Why the script leaves a device alone; empty where it does not."""
-    if not serial.strip():
-        return "the handoff has no serial number of it"
-    if not (serial.isascii() and serial.isprintable()):
-        return "its serial number holds characters that no serial number has"
-    return next((why for step, why in _REFUSALS.items() if step in steps), "")
+def _rule(device: HandoffDevice) -> str:
+    """Why the script leaves a device alone before it has looked; empty where it looks."""
+    serial = device.device.identity.serial_number or ""
+    if device.rule is not None:
+        return device.rule
+    if device.outcome is Outcome.DUPLICATE:
+        return "duplicate"
+    if not serial:
+        return "no-serial-number"
+    if not serial.isprintable():
+        return "odd-serial-number"
+    doubtful = device.outcome is Outcome.AMBIGUOUS or serial.casefold() in PLACEHOLDER_SERIALS
+    return "ambiguous" if doubtful else ""
 
 
-def _id(device: Mapping[str, Any], plane: str) -> str:
-    """The id of the one record there; empty where the script has to look by serial number."""
-    known = device["planes"][plane].get("ids", {}).get("id")
-    return known if is_guid(known) else ""
+def _ids(probes: Sequence[Probe], *names: str) -> str:
+    """The ids of every record that a look has found, as an array."""
+    found = {
+        known
+        for probe in probes
+        for record in probe.found
+        for name in names
+        if is_guid(known := real_id(record.ids.get(name)))
+    }
+    return f"@({', '.join(literal(one) for one in sorted(filter(None, found)))})"
+
+
+def _attribute(probes: Sequence[Probe], name: str) -> str:
+    told = (str(one.attributes.get(name) or "") for probe in probes for one in probe.found)
+    return visible(next(filter(None, told), ""))
+
+
+def _was_absent(looks: Sequence[Probe]) -> bool:
+    return any(one.result is ProbeResult.ABSENT for one in looks)
 
 
 def _flag(value: bool) -> str:
@@ -79,9 +124,23 @@ def _filled(template: str, document: Document) -> str:
     customer, run = document["customer"], document["run"]
     name = customer["name"] or customer["domain"] or customer["tenantId"] or "nobody named"
     tenant = customer["tenantId"] or ""
-    return template.replace("@@TENANT@@", literal(tenant if is_guid(tenant) else "")).replace(
-        "@@HANDOFF@@", literal(visible(f"Handoff for {name}, run {run['id']}"))
-    )
+    file = f"{customer['domain'] or tenant or 'unassigned'}-{run['id']}".casefold()
+    values = {
+        "TENANT": literal(tenant if is_guid(tenant) else ""),
+        "HANDOFF": literal(visible(f"Handoff for {name}, run {run['id']}")),
+        "NAME": literal("-".join(re.findall(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", file))[:120]),
+        "RUN": literal(visible(run["id"])),
+        "GENERATED": literal(document["generatedAt"]),
+        "ANSWERS": literal(answer_digest(document)),
+        "VERSION": literal(visible(document["generator"]["version"])),
+        "LOST": _flag(run["reason"] == Reason.LOST_OR_STOLEN),
+        "REASONS": "\n".join(
+            f"    {literal(rule)} = {literal(REFUSALS[rule])}" for rule in REFUSALS
+        ),
+    }
+    for place, value in values.items():
+        template = template.replace(f"@@{place}@@", value, 1)
+    return template
 
 
 def _text(lines: str) -> bytes:

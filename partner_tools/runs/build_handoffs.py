@@ -31,6 +31,7 @@ from partner_tools.outstanding import (
     StepId,
     Subject,
     decide,
+    observed_facts,
     probe_from,
 )
 from partner_tools.report.handoff import (
@@ -258,4 +259,5 @@ def _handed_over(each: RunDevice) -> HandoffDevice:
         correlation_id=history.correlation_id,
         evidence=history.evidence,
         registered=each.found,
+        flags=observed_facts(each.device.extra),
     )

@@ -25,8 +25,13 @@ from partner_tools.events import Event, Kind, State
 from partner_tools.json_forms import customer_document
 from partner_tools.ledger import Ledger, RunDevice
 from partner_tools.model import Customer, Outcome, RunId, RunState
-from partner_tools.outstanding import StepId
-from partner_tools.outstanding.cleanup_plan import CleanupAction, CleanupPlan, FinalOutcome
+from partner_tools.outstanding import HOMES, StepId
+from partner_tools.outstanding.cleanup_plan import (
+    REFUSALS,
+    CleanupAction,
+    CleanupPlan,
+    FinalOutcome,
+)
 from partner_tools.runs.cleanup_order import Assignment, plan_document
 from partner_tools.runs.context import noting_end
 from partner_tools.runs.observation import TenantReader, observe
@@ -279,7 +284,7 @@ _UNTAKEN = frozenset({400, 404})
 _STILL_THERE = FinalOutcome(
     outcome=Outcome.REFUSED,
     rule="still-there",
-    detail="the service did not take the deletion, as if it were done already, and shows it still",
+    detail=REFUSALS["still-there"],
     remedy="look at it in the portal, and run cleanup again later: it asks anew",
 )
 
@@ -356,7 +361,7 @@ def steps_of(device: RunDevice, course: CleanupPlan | None) -> Iterator[dict[str
 
 def _record_of(device: RunDevice, step: str) -> str | None:
     """The id of the record that a step was about, by the evidence of the run."""
-    plane = "intune" if step == StepId.DELETE_FROM_INTUNE else "autopilot"
+    plane = HOMES[StepId(step)][0].value
     return next(
         (
             seen["ids"]["id"]

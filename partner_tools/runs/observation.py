@@ -7,11 +7,11 @@ Every look becomes evidence, failed ones too: what could not be read is `not-ver
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from partner_tools.engine.request_executor import RequestExecutor, Stop, interruption
-from partner_tools.errors import AuthError, ServiceError
+from partner_tools.errors import AuthError, ServiceError, Unavailable
 from partner_tools.events import TRANSITIONS, Event, Kind
 from partner_tools.ledger import RunDevice
 from partner_tools.model import GONE, Reason
@@ -25,11 +25,12 @@ from partner_tools.outstanding import (
     StepId,
     decide,
     evidence_from,
+    observed_facts,
     probe_from,
     search,
 )
-from partner_tools.outstanding.search import SearchTarget
-from partner_tools.runs.tenant import Reader, read_collection
+from partner_tools.outstanding.search import Question, SearchAnswer, SearchTarget
+from partner_tools.runs.tenant import Reader, read_collection, unanswered
 
 _NO_PROBES: Mapping[int, Sequence[Probe]] = {}
 FIRST_PAUSE_SECONDS = 5.0
@@ -38,12 +39,34 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantReader:
-    """The way to one tenant. `record` makes events durable; `now` is the wall clock in UTC."""
+    """The way to one tenant. `record` makes events durable; `now` is the wall clock in UTC.
+
+    Nothing is read after `deadline`, in seconds of the line's clock.
+    """
 
     client: Reader
     line: RequestExecutor
     record: Callable[[Sequence[Event]], None]
     now: Callable[[], datetime]
+    associations: bool = True
+    """Whether to look for device associations, whose interface is undocumented."""
+    deadline: float | None = None
+
+    def read(
+        self, collection: search.Collection, seekers: Sequence[SearchTarget]
+    ) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
+        """The answers of one collection, and what kept any of them from being had."""
+        if self.deadline is None:
+            return read_collection(self.client, self.line, collection, seekers)
+        left = self.deadline - self.line.clock()
+        if left <= 0.0:
+            late = Unavailable(
+                "there was no time left to look into the customer's tenant",
+                remedy="Allow more with --snapshot-timeout, or verify the run afterwards.",
+            )
+            return unanswered(collection, seekers, late), late
+        line = replace(self.line, policy=self.line.policy.within(left))
+        return read_collection(self.client, line, collection, seekers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +95,9 @@ def observe(
     ]
     round_ = _Round(lookout, {each.index: each for each in devices})
     try:
-        for collection in _DEVICES[:2] if briefly else _DEVICES:
+        for collection in _collections(lookout):
+            if briefly and collection is search.Collection.ENTRA:
+                break
             seekers = round_.look(collection, seekers)
         if briefly:
             return round_.outlook()
@@ -84,13 +109,25 @@ def observe(
     except ServiceError:
         raise
     except AuthError as error:
-        round_.record(_blind(seekers, error, lookout.now()))
+        blind = _blind(seekers, _collections(lookout), error, lookout.now())
+        round_.record(blind)
         raise
     return round_.outlook()
 
 
-_DEVICES = (search.Collection.AUTOPILOT, search.Collection.INTUNE, search.Collection.ENTRA)
+_DEVICES = (
+    search.Collection.AUTOPILOT,
+    search.Collection.ASSOCIATIONS,
+    search.Collection.INTUNE,
+    search.Collection.ENTRA,
+)
 _LEFTOVERS = (search.Collection.IMPORT_RECORDS, search.Collection.CORPORATE_IDENTIFIERS)
+
+
+def _collections(lookout: TenantReader) -> Iterator[search.Collection]:
+    for collection in _DEVICES:
+        if lookout.associations or collection is not search.Collection.ASSOCIATIONS:
+            yield collection
 
 
 class _Round:
@@ -106,9 +143,7 @@ class _Round:
         self, collection: search.Collection, seekers: Sequence[SearchTarget]
     ) -> list[SearchTarget]:
         """Look for all in one collection; they come back with the ids that it brought."""
-        answers, failure = read_collection(
-            self._lookout.client, self._lookout.line, collection, seekers
-        )
+        answers, failure = self._lookout.read(collection, seekers)
         at = self._lookout.now()
         found = [(each, search.conclude(collection, each, answers, at)) for each in seekers]
         self.record((each.index, probe) for each, probe in found if probe is not None)
@@ -163,12 +198,15 @@ def _sought(device: RunDevice, earlier: Iterable[Probe]) -> SearchTarget:
 
 
 def _blind(
-    seekers: Iterable[SearchTarget], error: Exception, at: datetime
+    seekers: Iterable[SearchTarget],
+    collections: Iterable[search.Collection],
+    error: Exception,
+    at: datetime,
 ) -> Iterator[tuple[int, Probe]]:
     """Evidence that nobody could look at all."""
+    places = [search.ANSWERS[collection] for collection in collections]
     for each in seekers:
-        for collection in _DEVICES:
-            plane, subject = search.ANSWERS[collection]
+        for plane, subject in places:
             yield (
                 each.index,
                 Probe(
@@ -192,6 +230,7 @@ def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
             serial_number=device.device.identity.serial_number,
             removed_at=history.settled_at if history.outcome in GONE else None,
             probes=tuple(map(probe_from, history.evidence)),
+            flags=observed_facts(device.device.extra),
         )
     )
 

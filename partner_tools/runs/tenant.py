@@ -87,6 +87,13 @@ def read_collection(
     return _ask_all(tenant, collection, way.questions)
 
 
+def unanswered(
+    collection: Collection, seekers: Sequence[SearchTarget], error: ServiceError
+) -> dict[Question, SearchAnswer]:
+    """The answers where nothing could be read."""
+    return dict.fromkeys(approach(collection, seekers).questions, _failed(error))
+
+
 def _list_within(tenant: _Tenant, collection: Collection, pages: int | None) -> _Listing | None:
     """The whole list; None where asking is the better way."""
     if pages == 0:

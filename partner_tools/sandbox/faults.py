@@ -334,6 +334,8 @@ class GraphQuirks:
     managed_page_size: int = 1000
     directory_page_size: int = 100
     batch_in_order: bool = False
+    association_filter: str = "contains"
+    """What a filter on device associations does: `contains` works, `ignored`, or `refused`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

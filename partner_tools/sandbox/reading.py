@@ -208,6 +208,7 @@ def _tenant(row: Object, fleets: list[Fleet]) -> Tenant:
         ),
         imported_autopilot=tuple(row.get("importedWindowsAutopilotDeviceIdentities", ())),
         imported_identities=tuple(row.get("importedDeviceIdentities", ())),
+        associated=tuple(row.get("tenantAssociatedDevices", ())),
     )
 
 

@@ -162,6 +162,8 @@ class Tenant:
     machines: tuple[Machine, ...] = ()
     imported_autopilot: tuple[Properties, ...] = ()
     imported_identities: tuple[Properties, ...] = ()
+    associated: tuple[Properties, ...] = ()
+    """Device associations (`tenantAssociatedDevices`), whatever their shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

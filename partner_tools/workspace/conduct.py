@@ -14,7 +14,7 @@ from partner_tools.engine.cancelling import CancelSign, Sign
 from partner_tools.errors import GuardError
 from partner_tools.events import Kind
 from partner_tools.guards import count_nobodys, count_removals, question
-from partner_tools.model import Batch, ChannelName, Plan, RunId
+from partner_tools.model import Batch, ChannelName, Plan, RunId, Snapshot
 from partner_tools.signing import Signature, check_approval, read_signatures, signature_entries
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.environment import now
@@ -24,6 +24,8 @@ from partner_tools.workspace.wiring import held, limits, workplace
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger
     from partner_tools.runs.context import Workplace
+
+_SNAPSHOTS = {True: Snapshot.BEST_EFFORT, False: Snapshot.NONE}
 
 Confirm = Callable[[Plan], bool]
 """Has a person, or whoever may, agree to a plan: True removes what it names."""
@@ -36,8 +38,9 @@ class Wishes:
     `yes` asks nobody. `max_devices` is the most that may be removed (the profile's, else 500).
     `settle` is for how many seconds to look until nothing removed is listed any more. `report` is
     the folder for the handoffs, in these `formats` (all of the default where none is named).
-    `max_rate` is in requests a second. `snapshot` looks into the customer's tenant before the
-    removal where Graph access is configured; `require_intune_clear` refuses what is not clear.
+    `max_rate` is in requests a second. `snapshot` says whether to look into the customer's tenant
+    before the removal, for at most `snapshot_timeout` seconds: `best-effort` where Graph access is
+    configured. `require_intune_clear` refuses what is not clear.
     """
 
     yes: bool = False
@@ -47,7 +50,8 @@ class Wishes:
     report: Path | None = None
     formats: tuple[str, ...] = ()
     max_rate: float | None = None
-    snapshot: bool = True
+    snapshot: Snapshot = Snapshot.BEST_EFFORT
+    snapshot_timeout: float = 60.0
     require_intune_clear: bool = False
     approvals: tuple[Signature, ...] = ()
     """Of the plan that the run was begun with; checked at every execution."""
@@ -62,7 +66,8 @@ class Wishes:
             "report": None if self.report is None else str(self.report.absolute()),
             "formats": list(self.formats),
             "maxRate": self.max_rate,
-            "snapshot": self.snapshot,
+            "snapshot": self.snapshot.value,
+            "snapshotTimeout": self.snapshot_timeout,
             "requireIntuneClear": self.require_intune_clear,
             **({"approvals": signature_entries(self.approvals)} if self.approvals else {}),
         }
@@ -70,7 +75,7 @@ class Wishes:
     @classmethod
     def restored(cls, settings: dict[str, Any]) -> Wishes:
         """What an earlier run was begun with."""
-        report = settings.get("report")
+        report, found = settings.get("report"), settings.get("snapshot", True)
         return cls(
             yes=bool(settings.get("yes")),
             dry_run=bool(settings.get("dryRun")),
@@ -79,7 +84,9 @@ class Wishes:
             report=None if report is None else Path(report),
             formats=tuple(settings.get("formats", ())),
             max_rate=settings.get("maxRate"),
-            snapshot=bool(settings.get("snapshot", True)),
+            # Runs of the first release kept whether to look, as a boolean.
+            snapshot=Snapshot(_SNAPSHOTS.get(found, found)),
+            snapshot_timeout=float(settings.get("snapshotTimeout", 60.0)),
             require_intune_clear=bool(settings.get("requireIntuneClear")),
             approvals=read_signatures({"signatures": settings.get("approvals", ())}),
         )
@@ -190,9 +197,10 @@ class Conduct:
         """
         from partner_tools.workspace.watch import TenantCheck, is_configured, refuse_blindness
 
-        if self.wishes.require_intune_clear:
+        required = self.wishes.snapshot is Snapshot.REQUIRED
+        if required or self.wishes.require_intune_clear:
             refuse_blindness(self.config)
-        if not (self.wishes.snapshot and is_configured(self.config)):
+        if self.wishes.snapshot is Snapshot.NONE or not is_configured(self.config):
             return plan
         from partner_tools.runs.checks import refuse_risky
         from partner_tools.runs.context import noting_end
@@ -205,9 +213,9 @@ class Conduct:
             tell=self.onlooker.told,
         )
         with noting_end(place, self.run):
-            risks = watch.before_removal()
-        required = self.wishes.require_intune_clear
-        return refuse_risky(self.ledger, plan, risks, now()) if required else plan
+            risks = watch.before_removal(self.wishes.snapshot_timeout, required=required)
+        clear = self.wishes.require_intune_clear
+        return refuse_risky(self.ledger, plan, risks, now()) if clear else plan
 
     def _approved(self, plan: Plan) -> tuple[str, ...]:
         """Who approved the run's plan. Raises GuardError where the profile demands more."""

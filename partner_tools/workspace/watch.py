@@ -28,8 +28,18 @@ def is_configured(config: Config) -> bool:
 
 
 @contextmanager
-def lookout(config: Config, ledger: Ledger, stop: Sign, tenant: str) -> Iterator[TenantReader]:
-    """The way to one tenant, at its own pace. Raises AuthError where there is none."""
+def lookout(
+    config: Config,
+    ledger: Ledger,
+    stop: Sign,
+    tenant: str,
+    *,
+    deadline: float | None = None,
+) -> Iterator[TenantReader]:
+    """The way to one tenant, at its own pace. Raises AuthError where there is none.
+
+    After `deadline`, by `stop.clock`, nothing more is read, and nothing tried again.
+    """
     from partner_tools.clients.graph import Graph
     from partner_tools.clients.transport import Transport
     from partner_tools.engine.rate_limiter import FixedRateLimiter
@@ -54,7 +64,14 @@ def lookout(config: Config, ledger: Ledger, stop: Sign, tenant: str) -> Iterator
             jitter=random.random,
             renew=client.renew_token,
         )
-        yield TenantReader(client=client, line=line, record=ledger.record, now=now)
+        yield TenantReader(
+            client=client,
+            line=line,
+            record=ledger.record,
+            now=now,
+            associations=config.get("graph", "device_association") is not False,
+            deadline=deadline,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,24 +104,39 @@ class TenantCheck:
         )
         return max(codes[0], codes[-1])
 
-    def look(self, devices: Iterable[RunDevice]) -> int:
-        """Look for devices in their tenants; what cannot be read is told.
+    def look(self, devices: Iterable[RunDevice], deadline: float | None = None) -> int:
+        """Look for devices in their tenants until the deadline; what cannot be read is told.
 
         The exit code: 4 where no tenant let us look, 5 where one was not available.
         """
         groups = _by_tenant(devices)
         if nobodys := groups.pop(None, []):
             self.tell(f"not verified: no customer is known for {len(nobodys)} devices")
-        codes = {self._look_into(tenant, group) for tenant, group in groups.items() if tenant}
+        codes = {
+            self._look_into(tenant, group, deadline) for tenant, group in groups.items() if tenant
+        }
         return max(codes - {AuthError.exit_code}, default=max(codes, default=0))
 
-    def before_removal(self) -> Mapping[Risk, Sequence[RunDevice]]:
-        """Look for what is about to be removed, and name what speaks against removing it."""
+    def before_removal(
+        self, timeout: float, *, required: bool
+    ) -> Mapping[Risk, Sequence[RunDevice]]:
+        """Look for what is about to be removed, and name what speaks against removing it.
+
+        Raises GuardError where that is `required` and could not be read within `timeout` seconds.
+        """
         from partner_tools.outstanding.decision import WORDS
         from partner_tools.runs.checks import risks_of
 
         self.tell("looking into the customer's tenant before anything is removed")
-        self.look(each for each in self._devices() if _wants_snapshot(each))
+        devices = [each for each in self._devices() if _wants_snapshot(each)]
+        code = self.look(devices, self.stop.clock() + timeout)
+        if code and required:
+            raise GuardError(
+                "the customer's tenant could not be read: nothing was removed",
+                rule="snapshot-incomplete",
+                remedy="try again later, allow more time with --snapshot-timeout, or accept what "
+                "could be read with --snapshot best-effort",
+            )
         risks = risks_of(self.ledger, self.run, now())
         for risk, devices in risks.items():
             names = ", ".join(_name(each) for each in devices)
@@ -121,11 +153,11 @@ class TenantCheck:
             if each.history.outcome is not Outcome.DUPLICATE
         ]
 
-    def _look_into(self, tenant: str, devices: Sequence[RunDevice]) -> int:
+    def _look_into(self, tenant: str, devices: Sequence[RunDevice], deadline: float | None) -> int:
         from partner_tools.runs.observation import observe
 
         try:
-            with lookout(self.config, self.ledger, self.stop, tenant) as opened:
+            with lookout(self.config, self.ledger, self.stop, tenant, deadline=deadline) as opened:
                 outlook = observe(opened, devices)
         except AuthError as error:
             self._tell_failure(tenant, error)
@@ -144,10 +176,10 @@ def refuse_blindness(config: Config) -> None:
     """Raise GuardError where Intune has to be clear, and nobody can look into it."""
     if not is_configured(config):
         raise GuardError(
-            "Intune has to be clear, and there is no access to the customer's tenant",
+            "the customer's tenant has to be read first, and there is no access to it",
             rule="intune-not-verified",
             remedy=f"set {GRAPH_HANDED_IN}, or graph.access in the profile; or leave out "
-            "--require-intune-clear",
+            "--require-intune-clear and --snapshot required",
         )
 
 

@@ -69,11 +69,13 @@ def partner_center(
     onlooker: Onlooker = NOBODY,
 ) -> Iterator[tuple[PartnerCenter, RequestExecutor, Governed]]:
     """Partner Center's client, the line to it and its pace; remembers the rate that was learned."""
-    from partner_tools.clients.partner_center import PartnerCenter
+    from partner_tools.clients.partner_center import PartnerCenter, warn_of_cloud
     from partner_tools.clients.transport import Transport
     from partner_tools.workspace.sign_in import channel_tokens
 
     base_url = config.text("urls", "partner_center") or PARTNER_CENTER_URL
+    if warning := warn_of_cloud(base_url, config.text("urls", "login") or ""):
+        onlooker.told(warning)
     with Transport(
         base_url,
         tokens=channel_tokens(config) if shares is None else shares.tokens(),

@@ -299,3 +299,12 @@ def test_who_says_no_reads_what_was_not_done(program: Program) -> None:
     code, screen = at_a_terminal(purge, program.environment, {"[y/N]": "n"})
 
     assert (code, "nothing was purged" in screen) == (8, True), screen
+
+
+def test_a_national_cloud_is_said_to_be_untried(sandbox: Sandbox, tmp_path: Path) -> None:
+    login = "https://login.microsoftonline.us"
+    program = program_for(sandbox, tmp_path, PARTNER_TOOLS_LOGIN_URL=login)
+
+    result = program("inventory", "--customer", DOMAIN)
+
+    assert "whether they work in us-government is not known" in " ".join(result.stderr.split())

@@ -220,6 +220,49 @@ def test_a_snapshot_that_fails_keeps_nothing_from_being_removed(
     assert "not-verified" == planes["intune"]["status"]
 
 
+ENDLESS = {
+    "rules": [
+        {"match": {"service": "graph"}, "fault": {"kind": "status", "status": 503}},
+    ]
+}
+
+
+def test_a_tenant_that_never_answers_takes_no_longer_than_it_may(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """503 to every look: the removal goes on within the time that it was given, unverified."""
+    sandbox.behave(faults_from(ENDLESS))
+    run = program(sandbox, tmp_path)
+    document = remove(run, "NEVER1", flags=("--snapshot-timeout", "0.5"))
+    assert {"NEVER1": "removed"} == outcomes(document)
+    asked = [each.at for each in sandbox.log.entries if each.service == "graph"]
+    assert asked[-1] - asked[0] < 5
+    assert "not-verified" == handoff(run, document["run"])["NEVER1"]["planes"]["intune"]["status"]
+
+
+def test_a_required_snapshot_that_fails_removes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.behave(faults_from(ENDLESS))
+    run = program(sandbox, tmp_path)
+    refused = run(
+        *("deregister", run.serials("NEVER1"), "--via", "partner-center", "--yes"),
+        *("--customer", DOMAIN, "--snapshot", "required", "--snapshot-timeout", "0.3"),
+    )
+    assert (refused.exit_code, "could not be read: nothing" in refused.stderr) == (8, True)
+    assert not any(each.operation == "delete-device" for each in sandbox.log.entries)
+    sandbox.behave(faults_from({}))
+    again = remove(run, "NEVER1", flags=("--snapshot", "required"))
+    assert {"NEVER1": "removed"} == outcomes(again)
+
+
+def test_a_required_snapshot_needs_access(sandbox: Sandbox, tmp_path: Path) -> None:
+    run = program_for(sandbox, tmp_path, PARTNER_TOOLS_GRAPH_TOKEN="")
+    refused = run(
+        *("deregister", run.serials("NEVER1"), "--via", "partner-center", "--yes"),
+        *("--customer", DOMAIN, "--snapshot", "required"),
+    )
+    assert (refused.exit_code, "there is no access to it" in refused.stderr) == (8, True)
+
+
 def test_a_failed_look_blinds_older_evidence_and_shows_when_that_was(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

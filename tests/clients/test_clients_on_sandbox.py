@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -274,16 +273,6 @@ def await_job(client: PartnerCenter, job_id: Any) -> ServiceJob:
             return job
         time.sleep(0.02)
     pytest.fail("the job did not end")
-
-
-def test_a_removal_leaves_an_audit_record(start: Start) -> None:
-    client = start().client()
-    client.delete(CONTOSO, "..", "d1", "r")
-    today = datetime.now(UTC).date()
-    records = every(lambda at: client.audit_records(today, cursor=at), str)
-    assert any("delete" in str(record).lower() for record in records)
-    with pytest.raises(errors.Rejected):
-        client.audit_records(date(2020, 1, 1))
 
 
 # Tokens and permissions

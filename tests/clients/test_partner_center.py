@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from partner_tools import errors
 from partner_tools.clients.answers import ListGuard
-from partner_tools.clients.clouds import CLOUDS, warn_of_cloud
 from partner_tools.clients.partner_center import (
+    CLOUDS,
     Cursor,
     DeviceBatch,
     JobDevice,
@@ -33,7 +33,6 @@ from partner_tools.clients.partner_center import (
     build_delete,
     build_devices,
     parse_accepted,
-    parse_audit_records,
     parse_batches,
     parse_customer,
     parse_customers,
@@ -41,6 +40,7 @@ from partner_tools.clients.partner_center import (
     parse_devices,
     parse_job,
     segment,
+    warn_of_cloud,
 )
 from partner_tools.clients.transport import Reply, Request, Transport, build_url
 from partner_tools.model import Customer, Identity, Registration, Target, TenantId
@@ -443,7 +443,6 @@ def test_any_json_is_read_or_unreadable(content: Any) -> None:
         partial(parse_batches, tenant_id=TENANT),
         partial(parse_devices, tenant_id=TENANT, batch_id="b"),
         partial(parse_job, job_id=JobId("j")),
-        partial(parse_audit_records, base_url=BASE),
     ):
         with contextlib.suppress(errors.Unreadable):
             parse(reply)
@@ -662,31 +661,6 @@ def test_a_job_that_has_not_ended_is_not_done(stub: Stub, word: object) -> None:
     job = stub.client.job(TENANT, JobId("j"))
     assert not job.done
     assert job.devices == ()
-
-
-def test_audit_records(stub: Stub) -> None:
-    record = {"operationType": "device_deleted", "resourceType": "device"}
-    stub.answers(
-        (
-            200,
-            {
-                "items": [record],
-                "links": linked("/auditrecords?startDate=2026-10-01&seekOperation=Next", "a-1"),
-            },
-            {},
-        ),
-        (200, {"items": []}, {}),
-    )
-    page = stub.client.audit_records(date(2026, 10, 1), date(2026, 10, 31))
-    method, path, query = stub.asked()
-    assert (method, path) == ("GET", "/v1/auditrecords")
-    assert (query["startDate"], query["endDate"]) == (["2026-10-01"], ["2026-10-31"])
-    assert json.loads(query["filter"][0])["Value"] == "Device"
-    assert page.items == (record,)
-
-    stub.client.audit_records(date(2026, 10, 1), cursor=page.cursor)
-    assert stub.asked()[1] == "/v1/auditrecords"
-    assert stub.last.headers["MS-ContinuationToken"] == "a-1"
 
 
 # Errors on the way

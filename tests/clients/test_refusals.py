@@ -131,6 +131,14 @@ def test_an_unknown_code_keeps_the_services_words() -> None:
     assert "4711" in str(error)
 
 
+def test_the_end_of_a_list_is_spoken_of_in_answers_to_get_alone() -> None:
+    reply = Reply(status=409, body=b'{"code": 2000, "description": "In use."}')
+    assert "no further records" in str(refusal(reply, "r", now=NOW))
+    error = refusal(reply, "r", now=NOW, method="DELETE")
+    assert "In use." in str(error)
+    assert "records" not in f"{error} {error.remedy}"
+
+
 @pytest.mark.parametrize(
     ("status", "code", "description", "subject"),
     [

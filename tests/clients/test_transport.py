@@ -267,6 +267,16 @@ def without_end(packed: bool) -> Step:
     return pour
 
 
+@pytest.mark.parametrize("status", ["102 Processing", "103 Early Hints"])
+def test_what_comes_before_the_answer_is_no_answer(service: WireService, status: str) -> None:
+    """RFC 8297 (2017-12): a proxy may send 103 with headers before any final answer."""
+    hint = f"HTTP/1.1 {status}\r\nLink: </a.css>; rel=preload\r\n\r\n".encode()
+    service.script = [hint + hint + b"HTTP/1.1 204 No Content\r\nMS-RequestId: own\r\n\r\n"]
+    with Transport(service.url, tokens=Tokens()) as transport:
+        reply = transport.send(Request(method="DELETE", url="/v1/x"))
+    assert (reply.status, reply.header("MS-RequestId"), reply.header("Link")) == (204, "own", None)
+
+
 @pytest.mark.parametrize(
     "beyond",
     [

@@ -152,7 +152,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "0 removed": "discovery token preflight cleanup-intune cleanup-user cleanup-autopilot "
         "cleanup-sync",
         "5 pending > 0 removed": "customer customers batches devices page cleanup-look",
-        "5 pending+unknown > 0 absent+removed": "delete",
+        "0 absent+removed": "delete",
         "0 2 back": "append",
         "0 3 back": "create",
         "5 0 back > 0 2 back": "job",

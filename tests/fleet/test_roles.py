@@ -68,6 +68,7 @@ def test_each_role_does_its_part_and_no_more(fleet: Fleet, login: Callable[..., 
     run = submit(fleet, station, SERIALS[180:184], "leipzig")
     for statement in (
         "UPDATE devices SET outcome = 'removed'",
+        "INSERT INTO devices SELECT * FROM devices",
         "INSERT INTO plans (run, text) VALUES ('r', '{}')",
         "UPDATE runs SET settings = '{}'",
         "DELETE FROM events",
@@ -104,10 +105,33 @@ def test_each_role_does_its_part_and_no_more(fleet: Fleet, login: Callable[..., 
         connection.execute("DELETE FROM runs")
 
 
-def test_who_submits_cannot_call_a_run_begun_that_a_guard_refused(
+HAND_IN = "SELECT ledger_hand_in(%s, '{90}', '{91}', '{S00199}', '{NULL}', '{\"{}\"}')"
+
+
+def test_a_station_adds_nothing_to_a_run_that_is_handed_in(
     fleet: Fleet, login: Callable[..., str]
 ) -> None:
-    """The row of a run is theirs to write, and so is its job: what was removed is not."""
+    """Neither to one that waits nor to one that a worker has begun with, of whichever depot."""
+    station, bound = login("submit"), login("submit", "lyon")
+    run = submit(fleet, station, SERIALS[180:184], "leipzig")
+    begun = submit(fleet, station, SERIALS[184:186], "leipzig")
+    with fleet.worker():
+        assert fleet.wait_for(begun, "finished")["counts"] == {"removed": 2}
+        fleet.wait_for(run, "finished")
+    waiting = submit(fleet, station, SERIALS[186:188], "leipzig")
+    for url in (station, bound):
+        for each in (begun, waiting, "no-such-run"):
+            with refused(url) as connection:
+                connection.execute(HAND_IN, [each])
+    with psycopg.connect(fleet.ledger_url) as connection:
+        named = connection.execute("SELECT count(*) FROM devices WHERE run = %s", [begun])
+        assert named.fetchone() == (2,)
+
+
+def test_a_station_writes_no_run_that_a_worker_has_begun_with(
+    fleet: Fleet, login: Callable[..., str]
+) -> None:
+    """Not its state, not its head, no events: what was removed, and what was refused, stays."""
     station = login("submit")
     run = submit(fleet, station, SERIALS[186:189], "leipzig")
     (fleet.program.folder / "partner-tools.toml").write_text(
@@ -115,21 +139,54 @@ def test_who_submits_cannot_call_a_run_begun_that_a_guard_refused(
     )
     with fleet.worker():
         assert fleet.wait_for(run, "stopped")["counts"] == {"pending": 3}
+    event = (
+        "INSERT INTO events SELECT run, n + 900, at, '{}', device, payload, payload_digest,"
+        " previous, hash FROM events WHERE run = %s"
+    )
+    for statement in (
+        "UPDATE runs SET state = 'queued', started_at = created_at WHERE run = %s",
+        "UPDATE runs SET head_n = 0 WHERE run = %s",
+        *(event.format(kind) for kind in ("resolved", "started", "answered", "queued", "created")),
+    ):
+        with refused(station) as connection:
+            connection.execute(statement, [run])
+    waiting = submit(fleet, station, SERIALS[189:191], "leipzig")
+    with refused(station) as connection:
+        connection.execute(event.format("started"), [waiting])
     job = {"after": -1, "failures": 0}
     with psycopg.connect(station) as connection:
-        connection.execute(
-            "UPDATE runs SET state = 'queued', started_at = created_at WHERE run = %s", [run]
-        )
         connection.execute(
             "INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args)"
             " VALUES ('partner-center', %s, %s, %s, %s)",
             [TASK, run, run, Jsonb({**job, "run": run, "channel": "partner-center"})],
         )
-
     with fleet.worker():
+        fleet.wait_for(waiting, "stopped")
         again = fleet.wait_for(run, "stopped", "finished")
-
     assert (again["state"], again["counts"]) == ("stopped", {"pending": 3})
+
+
+def test_a_station_calls_off_what_it_handed_in(fleet: Fleet, login: Callable[..., str]) -> None:
+    station = login("submit")
+    run = submit(fleet, station, SERIALS[195:197], "leipzig")
+    assert fleet.program("runs", "cancel", run, "--ledger", station).exit_code == 0
+    assert fleet.state(run)["state"] == "cancelled"
+
+
+def test_an_older_ledger_loses_what_its_stations_were_granted_too_much(
+    fleet: Fleet, login: Callable[..., str]
+) -> None:
+    station = login("submit")
+    with psycopg.connect(fleet.ledger_url) as connection:
+        connection.execute("GRANT INSERT, DELETE ON devices TO partner_tools_submit")
+        connection.execute("DROP POLICY of_station ON runs")
+        connection.execute("UPDATE ledger_version SET version_num = '0003'")
+    assert fleet.program("runs").exit_code == 0
+    with refused(station) as connection:
+        connection.execute("INSERT INTO devices SELECT * FROM devices")
+    with psycopg.connect(fleet.ledger_url) as connection:
+        policies = connection.execute("SELECT policyname FROM pg_policies WHERE tablename = 'runs'")
+        assert ("of_station",) in policies.fetchall()
 
 
 def test_a_depot_sees_its_own_runs_only(fleet: Fleet, login: Callable[..., str]) -> None:

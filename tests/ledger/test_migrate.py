@@ -31,7 +31,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "9999"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
@@ -63,7 +63,7 @@ def tables_of(path: Path) -> str:
 
 
 def test_names_of_modules_and_revisions_agree() -> None:
-    assert newest_version(MIGRATIONS) == "0003"
+    assert newest_version(MIGRATIONS) == "0004"
 
 
 @posix_only
@@ -384,7 +384,7 @@ def test_an_older_ledger_is_copied_and_brought_up_to_date(
     with Ledger.open(file_url, migrations=newer) as ledger:
         assert ledger.verify(head) == []
     path = path_of(file_url)
-    copy = path.with_name("ledger.db.version-0003.1.bak")
+    copy = path.with_name("ledger.db.version-0004.1.bak")
     assert "station" in tables_of(path)
     assert "station" not in tables_of(copy)
     if os.name != "nt":

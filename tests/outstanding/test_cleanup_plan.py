@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.outstanding.test_decision import (
     NO_ENTRA,
     NO_INTUNE,
     NOW,
+    SERIAL,
     absent,
     facts,
     failed,
@@ -38,7 +40,7 @@ from tests.outstanding.test_decision import (
 )
 
 INTUNE, AUTOPILOT = Plane.INTUNE, Plane.AUTOPILOT
-DELETE, UNASSIGN, DEREGISTER = CARRIED_OUT
+DELETE, UNASSIGN, DEREGISTER, DELETE_RECORD = CARRIED_OUT
 CONFIRM = StepId.CONFIRM_AUTOPILOT_REMOVAL
 EARLIER = NOW - timedelta(minutes=30)
 NOT_FOUND = Outcome.NOT_FOUND
@@ -52,6 +54,12 @@ def record(plane: Plane, name: str, at: Any = NOW, **attributes: Any) -> Probe:
 MANAGED = record(INTUNE, "md", managementState="managed")
 REGISTERED = record(AUTOPILOT, "ap")
 ASSIGNED = record(AUTOPILOT, "ap", userPrincipalName="adele@contoso.com")
+PRE_ASSOCIATED = record(
+    Plane.DEVICE_ASSOCIATION, "as", serialNumber=SERIAL, associationState="preassociated"
+)
+ASSOCIATED = record(
+    Plane.DEVICE_ASSOCIATION, "as", serialNumber=SERIAL, associationState="associated"
+)
 KEYS = side(Plane.ENTRA, Subject.RECOVERY_KEYS)
 PLAIN = (joined(), *KEYS_ABSENT)
 
@@ -121,6 +129,26 @@ def moves(found: CleanupPlan) -> list[tuple[StepId, str]]:
             [(DELETE, "md")],
             DELETE,
         ),
+        (
+            facts(NO_AUTOPILOT, MANAGED, PRE_ASSOCIATED, *PLAIN),
+            (),
+            [(DELETE, "md"), (DELETE_RECORD, "as")],
+            DELETE,
+        ),
+        (
+            facts(NO_AUTOPILOT, MANAGED, PRE_ASSOCIATED, *PLAIN),
+            (DELETE,),
+            [(DELETE_RECORD, "as")],
+            None,  # not before Intune has let go of it
+        ),
+        (
+            facts(NO_AUTOPILOT, NO_INTUNE, PRE_ASSOCIATED, *PLAIN),
+            (DELETE,),
+            [(DELETE_RECORD, "as")],
+            DELETE_RECORD,
+        ),
+        (facts(NO_AUTOPILOT, NO_INTUNE, PRE_ASSOCIATED, *PLAIN), (DELETE_RECORD,), [], None),
+        (facts(NO_AUTOPILOT, MANAGED, ASSOCIATED, *PLAIN), (), [(DELETE, "md")], DELETE),
         # The partner's removal is still spreading: nothing to delete, and something to wait for.
         (facts(REGISTERED, NO_INTUNE, *PLAIN, removed_at=EARLIER), (), [], None),
     ],
@@ -136,6 +164,31 @@ def test_the_steps_come_in_order_and_each_waits_for_the_one_before(
     assert expected == moves(found)
     assert due is (found.due.step if found.due else None)
     assert found.moves or found.awaited
+
+
+@pytest.mark.parametrize(
+    ("probe", "flags"),
+    [
+        (ASSOCIATED, frozenset()),
+        (PRE_ASSOCIATED, frozenset({Flag.DEVICE_ASSOCIATION})),
+        (record(Plane.DEVICE_ASSOCIATION, "as", associationState="pendingRemoval"), frozenset()),
+        (record(Plane.DEVICE_ASSOCIATION, "as", associationState="resting"), frozenset()),
+        (failed(Plane.DEVICE_ASSOCIATION), frozenset()),
+        (
+            replace(
+                PRE_ASSOCIATED,
+                found=(*PRE_ASSOCIATED.found, Found(ids={"id": "b"}, attributes={})),
+            ),
+            frozenset(),
+        ),
+    ],
+)
+def test_only_one_record_that_is_certainly_pre_associated_is_deleted(
+    probe: Probe, flags: frozenset[Flag]
+) -> None:
+    found = way(facts(NO_AUTOPILOT, NO_INTUNE, probe, *PLAIN, flags=flags))
+    assert not found.moves
+    assert Plane.DEVICE_ASSOCIATION in {one.plane for one in found.left}
 
 
 REFUSALS = [

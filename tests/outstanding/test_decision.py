@@ -33,7 +33,10 @@ from partner_tools.outstanding import (
     Subject,
     decide,
     evidence_from,
+    facts_in,
     probe_from,
+    stated,
+    statement,
 )
 from partner_tools.outstanding.decision import HOMES, PREREQUISITES
 
@@ -73,6 +76,7 @@ KEYS_ABSENT = (
 NO_AUTOPILOT = absent(Plane.AUTOPILOT)
 NO_INTUNE = absent(Plane.INTUNE)
 NO_ENTRA = absent(Plane.ENTRA)
+NO_ASSOCIATION = absent(Plane.DEVICE_ASSOCIATION)
 CLEAN = (NO_AUTOPILOT, NO_INTUNE, NO_ENTRA, *KEYS_ABSENT)
 
 
@@ -83,7 +87,12 @@ def joined(at: datetime = NOW, trust: str = "AzureAd", **more: Any) -> Probe:
 
 
 def facts(*probes: Probe, outcome: Outcome = Outcome.REMOVED, **more: Any) -> DeviceFacts:
-    """A device that left for resale, removed three hours ago unless it says otherwise."""
+    """A device that left for resale, removed three hours ago unless it says otherwise.
+
+    Whatever was looked at, device association was too and nothing was found, unless it says so.
+    """
+    if probes and all(probe.plane is not Plane.DEVICE_ASSOCIATION for probe in probes):
+        probes = (*probes, NO_ASSOCIATION)
     usual: dict[str, Any] = {
         "reason": Reason.RESALE,
         "at": NOW,
@@ -120,6 +129,15 @@ class Row:
     def __str__(self) -> str:
         return f"{self.number}-{self.name}"
 
+
+def associated(state: str | None, at: datetime = NOW) -> Probe:
+    """A record of device association in a state."""
+    return found(Plane.DEVICE_ASSOCIATION, at, serialNumber=SERIAL, associationState=state)
+
+
+CLEAR_FIRMWARE = (StepId.REMOVE_DEVICE_ASSOCIATION, OPEN)
+DELETE_RECORD = (StepId.DELETE_ASSOCIATION_RECORD, OPEN)
+LOOK_FOR_RECORD = (StepId.DELETE_ASSOCIATION_RECORD, UNSEEN)
 
 DUPLICATED = Probe(
     plane=Plane.INTUNE,
@@ -433,12 +451,65 @@ ROWS = (
         steps=[(StepId.DELETE_CORPORATE_IDENTIFIER, OPEN)],
         source="microsoftgraph/msgraph-metadata beta (2026-08-20)",
     ),
-    Row(
-        number=25,
-        name="device-association",
-        facts=facts(*CLEAN, flags=frozenset({Flag.DEVICE_ASSOCIATION})),
-        steps=[(StepId.REMOVE_DEVICE_ASSOCIATION, UNSEEN)],
-        source="MicrosoftDocs/memdocs device-association/remove-association.md (08/07/2026)",
+    *(
+        Row(
+            number=25,
+            name=name,
+            facts=facts(*CLEAN, probe, flags=flags),
+            steps=steps,
+            source=source,
+        )
+        for name, probe, flags, steps, source in (
+            (
+                "pre-associated",
+                associated("preassociated"),
+                frozenset(),
+                [DELETE_RECORD],
+                "MicrosoftDocs/memdocs device-association/overview.md (08/25/2026)",
+            ),
+            (
+                "associated",
+                associated("associated"),
+                frozenset(),
+                [CLEAR_FIRMWARE, DELETE_RECORD],
+                "MicrosoftDocs/memdocs device-association/remove-association.md (09/11/2026)",
+            ),
+            (
+                "removal-pending",
+                associated("pendingRemoval"),
+                frozenset(),
+                [(StepId.REMOVE_DEVICE_ASSOCIATION, EXPECTED)],
+                "WindowsDeviceLink validation of 2026-09-15 (PowerShell Gallery)",
+            ),
+            (
+                "a-state-that-is-not-known",
+                associated("resting"),
+                frozenset(),
+                [LOOK_FOR_RECORD],
+                "undocumented beta, read 2026-11: an unknown shape proves nothing",
+            ),
+            (
+                "associations-refused",
+                failed(Plane.DEVICE_ASSOCIATION),
+                frozenset(),
+                [LOOK_FOR_RECORD],
+                "undocumented beta, read 2026-11: a refusal proves nothing",
+            ),
+            (
+                "associated-and-cleared-on-the-device",
+                associated("associated"),
+                frozenset({Flag.NO_DEVICE_ASSOCIATION}),
+                [DELETE_RECORD],
+                "WindowsDeviceLink TESTING (2026-09)",
+            ),
+            (
+                "variables-seen-in-the-firmware",
+                NO_ASSOCIATION,
+                frozenset({Flag.DEVICE_ASSOCIATION}),
+                [CLEAR_FIRMWARE, DELETE_RECORD],
+                "WindowsDeviceLink TESTING (2026-09)",
+            ),
+        )
     ),
     Row(
         number=26,
@@ -462,6 +533,7 @@ ROWS = (
             (StepId.BACK_UP_KEYS, UNSEEN),
             (StepId.DELETE_FROM_INTUNE, UNSEEN),
             (StepId.CONFIRM_AUTOPILOT_REMOVAL, UNSEEN),
+            LOOK_FOR_RECORD,
             (StepId.DELETE_COMPUTER_OBJECT, UNSEEN),
             (StepId.VERIFY_ENTRA_REMOVAL, UNSEEN),
         ],
@@ -473,6 +545,7 @@ ROWS = (
         facts=facts(
             failed(Plane.AUTOPILOT),
             failed(Plane.INTUNE),
+            failed(Plane.DEVICE_ASSOCIATION),
             failed(Plane.ENTRA),
             outcome=Outcome.NOT_FOUND,
         ),
@@ -480,6 +553,7 @@ ROWS = (
             (StepId.BACK_UP_KEYS, UNSEEN),
             (StepId.DELETE_FROM_INTUNE, UNSEEN),
             (StepId.DEREGISTER_FROM_AUTOPILOT, UNSEEN),
+            LOOK_FOR_RECORD,
             (StepId.DELETE_COMPUTER_OBJECT, UNSEEN),
             (StepId.VERIFY_ENTRA_REMOVAL, UNSEEN),
         ],
@@ -503,6 +577,50 @@ def test_a_row_names_the_rule_that_fired(row: Row) -> None:
 def test_every_row_of_the_table_is_tested_and_names_its_source() -> None:
     assert set(range(29)) == {row.number for row in ROWS}
     assert all(row.source for row in ROWS)
+
+
+def test_every_row_is_reached_by_a_look_or_by_what_a_person_can_state() -> None:
+    """No rule waits for a flag or a probe that nothing sets."""
+    from partner_tools.outstanding import FACTS
+    from partner_tools.outstanding.search import ANSWERS
+
+    looked_for = {*ANSWERS.values(), (Plane.AUTOPILOT, Subject.DEVICE)}
+    for row in ROWS:
+        assert row.facts.flags <= set(FACTS.values()), str(row)
+        assert {(probe.plane, probe.subject) for probe in row.facts.probes} <= looked_for, str(row)
+
+
+@pytest.mark.parametrize(
+    ("cell", "flags", "unknown"),
+    [
+        ("", set(), ()),
+        ("0x80180014", {Flag.REENROLLMENT_BLOCKED}, ()),
+        ("0X801C03F3", {Flag.ANCHOR_LOST}, ()),
+        (
+            "Other-Organisation-At-Setup; device-association",
+            {Flag.OTHER_ORGANISATION_AT_SETUP, Flag.DEVICE_ASSOCIATION},
+            (),
+        ),
+        ("anchor-lost, tuesday", {Flag.ANCHOR_LOST}, ("tuesday",)),
+        ("held keys-saved", set(), ("held", "keys-saved")),
+    ],
+)
+def test_what_a_cell_states(cell: str, flags: set[Flag], unknown: tuple[str, ...]) -> None:
+    assert facts_in(cell) == (frozenset(flags), unknown)
+
+
+def test_of_two_statements_that_exclude_each_other_the_newer_counts() -> None:
+    old, new = NOW - timedelta(hours=2), NOW - timedelta(hours=1)
+    bound, free = Flag.DEVICE_ASSOCIATION, Flag.NO_DEVICE_ASSOCIATION
+    assert stated(facts(statement(bound, old), statement(free, new))) == {free}
+    assert stated(facts(statement(bound, new), statement(free, old))) == {bound}
+    assert stated(facts(statement(free, new), flags=frozenset({bound}))) == {free}
+
+
+def test_a_statement_survives_the_ledger() -> None:
+    for flag in Flag:
+        probe = statement(flag, NOW)
+        assert probe == probe_from(evidence_from(probe))
 
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "reference" / "decision-table.md"
@@ -610,6 +728,48 @@ def test_planes(name: str, device: DeviceFacts, expected: list[Status]) -> None:
     decision = decide(device)
     usual = (Plane.AUTOPILOT, Plane.INTUNE, Plane.ENTRA, Plane.ACTIVE_DIRECTORY)
     assert expected == [decision.planes[plane].status for plane in usual], name
+
+
+@pytest.mark.parametrize(
+    ("probes", "status"),
+    [
+        ([associated("preassociated")], OPEN),
+        ([associated("PREASSOCIATED")], OPEN),
+        ([associated("associated")], OPEN),
+        ([associated("pendingRemoval")], EXPECTED),
+        ([associated(None)], UNSEEN),
+        ([associated("")], UNSEEN),
+        ([associated("cleared")], UNSEEN),
+        ([failed(Plane.DEVICE_ASSOCIATION)], UNSEEN),
+        ([found(Plane.DEVICE_ASSOCIATION)], UNSEEN),
+        ([NO_ASSOCIATION], Status.CLEAR),
+        ([absent(Plane.DEVICE_ASSOCIATION, NOW - timedelta(days=8))], UNSEEN),
+        ([associated("associated", REMOVED), NO_ASSOCIATION], UNSEEN),
+        ([associated("resting", REMOVED), NO_ASSOCIATION], UNSEEN),
+        ([associated("preassociated", REMOVED), NO_ASSOCIATION], Status.CLEAR),
+        ([associated("pendingRemoval", REMOVED), NO_ASSOCIATION], Status.CLEAR),
+        ([NO_ASSOCIATION, associated("associated", NOW + timedelta(minutes=1))], OPEN),
+    ],
+)
+def test_how_device_association_stands(probes: list[Probe], status: Status) -> None:
+    standing = decide(facts(*CLEAN, *probes)).planes[Plane.DEVICE_ASSOCIATION]
+    assert standing.status is status
+    assert standing.error or "undocumented beta" in str(standing.note) or status is UNSEEN
+
+
+def test_a_record_that_went_is_clear_once_the_firmware_was_looked_at() -> None:
+    gone = (*CLEAN, associated("associated", REMOVED), NO_ASSOCIATION)
+    [step] = decide(facts(*gone)).steps
+    assert (step.id, step.status) == (StepId.REMOVE_DEVICE_ASSOCIATION, UNSEEN)
+    decision = decide(facts(*gone, flags=frozenset({Flag.NO_DEVICE_ASSOCIATION})))
+    assert decision.planes[Plane.DEVICE_ASSOCIATION].status is Status.CLEAR
+    assert not decision.steps
+
+
+def test_firmware_that_somebody_opened_is_not_managed_any_more() -> None:
+    managed = found(Plane.INTUNE, deviceFirmwareConfigurationInterfaceManaged=True)
+    decision = decide(facts(*CLEAN, managed, flags=frozenset({Flag.FIRMWARE_OPEN})))
+    assert StepId.UNLOCK_FIRMWARE not in {step.id for step in decision.steps}
 
 
 def test_notes_say_what_a_status_alone_does_not() -> None:

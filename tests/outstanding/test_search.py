@@ -42,6 +42,7 @@ LINKED = SearchTarget(
     index=0,
     serial="A1",
     autopilot_ids=frozenset({"ap"}),
+    association_ids=frozenset({"as"}),
     managed_ids=frozenset({"md"}),
     device_ids=frozenset({"d1", "d2"}),
 )
@@ -52,6 +53,7 @@ LINKED = SearchTarget(
     [
         (AUTOPILOT, LINKED, {("id", "ap"), ("serialNumber", "A1")}),
         (INTUNE, LINKED, {("id", "md"), ("serialNumber", "A1")}),
+        (Collection.ASSOCIATIONS, LINKED, {("id", "as"), ("serialNumber", "A1")}),
         (ENTRA, LINKED, {("deviceId", "d1"), ("deviceId", "d2"), ("ztdId", "ap")}),
         (Collection.LOCAL_PASSWORDS, LINKED, {("id", "d1"), ("id", "d2")}),
         (Collection.IMPORT_RECORDS, LINKED, {("serialNumber", "A1")}),
@@ -164,10 +166,56 @@ def test_a_row_that_was_not_asked_for_shows_a_filter_that_was_not_understood(
 def test_a_part_of_a_serial_is_another_device() -> None:
     device = SearchTarget(index=0, serial="A1")
     (question,) = questions(AUTOPILOT, device)
-    answers = {question: SearchAnswer(rows=(row("XA12", id="x"), row("a1", id="y")))}
+    answers = {question: SearchAnswer(rows=(row("XA12", id="x"), row("A11", id="y")))}
     probe = conclude(AUTOPILOT, device, answers, AT)
     assert probe is not None
     assert probe.result is ProbeResult.ABSENT
+
+
+@pytest.mark.parametrize("collection", [AUTOPILOT, INTUNE, Collection.ASSOCIATIONS])
+@pytest.mark.parametrize("near", ["a1", "A 1", " A1\u200b", "\uff211", "A\u00a01"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_serial_number_that_differs_only_in_form_keeps_a_device_from_being_absent(
+    collection: Collection, near: str, listed: bool
+) -> None:
+    device, other = SearchTarget(index=0, serial="A1"), row(near, id="x")
+    (question,) = questions(collection, device)
+    answers = (
+        answers_from_list([question], [other], "r")
+        if listed
+        else {question: SearchAnswer(rows=(other,))}
+    )
+    probe = conclude(collection, device, answers, AT)
+    assert probe is not None
+    assert (probe.result, probe.found) == (ProbeResult.FAILED, ())
+    assert "differs only" in str(probe.error)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_an_association_without_a_serial_number_blinds_the_look_for_all_but_its_own_finds(
+    listed: bool,
+) -> None:
+    collection = Collection.ASSOCIATIONS
+    rows = (row(None, id="x"), row("A1", id="y"))
+    for serial, result in (("A1", ProbeResult.FOUND), ("B2", ProbeResult.FAILED)):
+        device = SearchTarget(index=0, serial=serial)
+        (question,) = questions(collection, device)
+        answers = (
+            answers_from_list([question], rows, "r")
+            if listed
+            else {question: SearchAnswer(rows=rows)}
+        )
+        probe = conclude(collection, device, answers, AT)
+        assert probe is not None
+        assert probe.result is result
+
+
+def test_a_device_without_a_serial_number_is_never_clear_of_an_association() -> None:
+    device = SearchTarget(index=0, association_ids=frozenset({"x"}))
+    answers = {each: SearchAnswer() for each in questions(Collection.ASSOCIATIONS, device)}
+    probe = conclude(Collection.ASSOCIATIONS, device, answers, AT)
+    assert probe is not None
+    assert probe.result is ProbeResult.FAILED
 
 
 def test_two_questions_that_find_one_record_find_it_once() -> None:

@@ -168,6 +168,12 @@ class Unit:
         ids = {"id": self.object_id, "deviceId": self.device_id}
         return found(Plane.ENTRA, at, Found(ids=ids, attributes=attributes))
 
+    def association(self, state: str) -> Probe:
+        """The tenant's record that it binds the device."""
+        attributes = {"serialNumber": self.serial, "associationState": state}
+        one = Found(ids={"id": self.object_id}, attributes=attributes)
+        return found(Plane.DEVICE_ASSOCIATION, LOOKED, one)
+
     def handoff(self, outcome: Outcome, *probes: Probe, **more: Any) -> HandoffDevice:
         """The device as a run left it."""
         sent = outcome in {Outcome.REMOVED, Outcome.ABSENT, Outcome.NOT_OWNED, Outcome.UNKNOWN}
@@ -182,11 +188,14 @@ class Unit:
         return HandoffDevice(**(usual | more))
 
 
+NO_ASSOCIATION = absent(Plane.DEVICE_ASSOCIATION, LOOKED)
 NO_KEYS = (
+    NO_ASSOCIATION,
     absent(Plane.ENTRA, LOOKED, subject=Subject.RECOVERY_KEYS),
     absent(Plane.ENTRA, LOOKED, subject=Subject.LOCAL_PASSWORD),
 )
 KEYS = (
+    NO_ASSOCIATION,
     found(Plane.ENTRA, LOOKED, subject=Subject.RECOVERY_KEYS),
     absent(Plane.ENTRA, LOOKED, subject=Subject.LOCAL_PASSWORD),
 )
@@ -209,10 +218,11 @@ MAKERS = (
 def mixed(seed: int = 4) -> list[HandoffDevice]:
     """One device of each kind that issue and reference name, with what Graph showed of it."""
     ids = Ids(seed)
-    units = [Unit(ids, row, *MAKERS[row % len(MAKERS)]) for row in range(2, 19)]
+    units = [Unit(ids, row, *MAKERS[row % len(MAKERS)]) for row in range(2, 23)]
     done = Outcome.REMOVED
     managed, hybrid, never, registered, co_managed, pending, firmware, twin, clean = units[:9]
-    blocked, own, foreign, silent, lingering, repaired, twice, held = units[9:]
+    blocked, own, foreign, silent, lingering, repaired, twice, held = units[9:17]
+    pre_associated, associated, leaving, unread = units[17:]
     twins = Probe(
         plane=Plane.INTUNE,
         result=ProbeResult.FOUND,
@@ -334,6 +344,22 @@ def mixed(seed: int = 4) -> list[HandoffDevice]:
             detail="the hold list names this device",
             remedy="take it off the hold list if it may be removed",
             flags=frozenset({Flag.KEYS_SAVED}),
+        ),
+        *(
+            unit.handoff(done, GONE, NO_INTUNE, NO_ENTRA, *NO_KEYS[1:], unit.association(state))
+            for unit, state in (
+                (pre_associated, "preassociated"),
+                (associated, "associated"),
+                (leaving, "pendingRemoval"),
+            )
+        ),
+        unread.handoff(
+            done,
+            GONE,
+            NO_INTUNE,
+            NO_ENTRA,
+            *NO_KEYS[1:],
+            failed(Plane.DEVICE_ASSOCIATION, LOOKED, "404 Not Found", ids.guid()),
         ),
     ]
 

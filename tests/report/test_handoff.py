@@ -159,6 +159,7 @@ def test_the_schema_knows_every_outcome_join_type_reason_and_source() -> None:
                 "settle-removal?",
                 "back-up-keys?",
                 "delete-from-intune?",
+                "delete-association-record?",
                 "delete-computer-object?",
                 "verify-entra-removal?",
             ],
@@ -177,6 +178,10 @@ def test_the_schema_knows_every_outcome_join_type_reason_and_source() -> None:
         ),
         (17, "listed twice", []),
         (18, "on the hold list", []),
+        (19, "pre-associated", ["delete-association-record"]),
+        (20, "associated", ["remove-device-association", "delete-association-record"]),
+        (21, "removal of the association pending", ["remove-device-association~"]),
+        (22, "associations answer 404", ["delete-association-record?"]),
     ],
 )
 def test_the_mixed_fleet_gets_the_right_steps(row: int, what: str, steps: list[str]) -> None:
@@ -304,9 +309,24 @@ def test_where_microsofts_pages_contradict_each_other_the_guide_names_both_dates
 
 def test_every_reader_is_told_of_what_no_service_shows() -> None:
     guide = {one["id"]: one for one in fleet.handoff(FLEETS["unseen"])["guide"]}
-    assert guide["remove-device-association"]["devices"] == 0
-    assert "firmware" in guide["remove-device-association"]["about"]
+    for step in ("check-firmware-locks", "offboard-from-defender", "remove-from-autopatch"):
+        assert guide[step]["devices"] == 0
+    assert "BIOS password" in guide["check-firmware-locks"]["title"]
+    record = guide["delete-association-record"]
+    assert record["statuses"] == {"not-verified": record["devices"]}
+    assert "undocumented beta" in record["about"]
+    repair = replace(fleet.RUN, reason=Reason.REPAIR)
     assert guide["back-up-keys"]["order"] < guide["delete-from-intune"]["order"]
+    comes_back = {one["id"] for one in fleet.handoff(FLEETS["unseen"], run=repair)["guide"]}
+    assert "offboard-from-defender" not in comes_back
+
+
+def test_what_clears_an_association_names_the_four_variables() -> None:
+    about = GUIDE[StepId.REMOVE_DEVICE_ASSOCIATION].about
+    names = ("DeviceLinkId", "DeviceLinkJwtCompressed", "DeviceLinkJwtLastWrite")
+    for name in (*names, "DeviceLinkCreationTimeUtc", "{B3DE75DA-819C-4FD5-9F01-C3D49E8CBBD7}"):
+        assert name in about
+    assert "physical access" not in about
 
 
 @settings(max_examples=10, deadline=None)

@@ -28,14 +28,16 @@ from partner_tools.workspace.conduct import actor
 @click.argument(
     "plan", required=False, metavar="PLAN", type=click.Path(path_type=Path, dir_okay=False)
 )
-@click.option("--init", is_flag=True, help="Make your signing key, and print its public half.")
+@click.option("--init", is_flag=True, help="Create your signing key and print its public key.")
 @click.option(
     "--key",
     "key_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File of your signing key. [default: in the user's data folder]",
+    help="Your signing key. [default: in the user's data folder]",
 )
-@click.option("--yes", is_flag=True, help="Do not ask; needed without a terminal.")
+@click.option(
+    "--yes", is_flag=True, help="Do not ask for confirmation; required without a terminal."
+)
 def approve(call: Call, plan: Path | None, init: bool, key_file: Path | None, yes: bool) -> int:
     """Sign a plan as a second person.
 

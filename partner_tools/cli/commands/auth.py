@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group("auth", cls=Whole)
 def auth() -> None:
-    """Sign in as a user, and see what tokens there are.
+    """Sign in as a user, and show which token would be used.
 
     \b
     Example:
@@ -29,9 +29,9 @@ def auth() -> None:
 
 @command("login")
 def login(call: Call) -> int:
-    """Sign in with a device code; the refresh token rests in the system's credential store.
+    """Sign in with a device code. The token is kept in the system's credential store.
 
-    App-only access needs no sign-in: it uses the certificate or secret of the app registration.
+    App-only access needs no sign-in. It uses the certificate or secret of the app registration.
 
     \b
     Example:
@@ -52,7 +52,7 @@ def login(call: Call) -> int:
 @command("status")
 @output_options
 def status(call: Call) -> int:
-    """Say whose token would be used, and until when it is good. Exits with 4 without one.
+    """Show whose token would be used and when it expires. Exits with 4 without one.
 
     \b
     Example:
@@ -83,7 +83,7 @@ def status(call: Call) -> int:
 
 @command("logout")
 def logout(call: Call) -> int:
-    """Forget the tokens of every signed-in user of this profile.
+    """Delete the stored tokens of this profile.
 
     \b
     Example:

@@ -18,11 +18,11 @@ from partner_tools.workspace.cleaning import CleanupWishes
 
 @command("cleanup")
 @click.argument("handoff", metavar="HANDOFF", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--apply", is_flag=True, help="Carry the steps out; without it nothing is changed.")
+@click.option("--apply", is_flag=True, help="Carry out the steps. Without it nothing is changed.")
 @click.option(
     "--keys-saved",
     is_flag=True,
-    help="BitLocker keys and local administrator passwords are saved elsewhere.",
+    help="Confirm that recovery keys and local administrator passwords are saved.",
 )
 @guard_options
 @click.option(
@@ -31,27 +31,27 @@ from partner_tools.workspace.cleaning import CleanupWishes
     default=1800.0,
     show_default=True,
     metavar="SECONDS",
-    help="Wait so long until what was deleted is gone.",
+    help="Wait up to SECONDS for deletions to complete.",
 )
 @click.option(
     "--report",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write the updated handoff into this folder instead of beside HANDOFF.",
+    help="Write the updated handoff to this folder instead of HANDOFF's.",
 )
 @click.option(
     "--format",
     "formats",
     type=click.Choice(FORMAT_CHOICES),
     multiple=True,
-    help="Format of the updated handoff; may be repeated. [default: all]",
+    help="Handoff format; repeat for several. [default: all]",
 )
 @result_options
 def cleanup(call: Call, handoff: Path, junit: Path | None, **given: Any) -> int:
-    """Show, and with --apply carry out, the Intune and Autopilot steps of a handoff.
+    """Show, and with --apply carry out, the steps of a handoff in your own tenant.
 
-    HANDOFF is the JSON file that the partner sent. It runs in your own tenant with your own
-    sign-in. Per device: delete from Intune, wait until it is gone there, unassign its user, delete
-    from Autopilot, sync, wait until it is gone. Objects of Entra ID are never deleted.
+    HANDOFF is the JSON file that the partner sent. The command uses your own sign-in. For each
+    device it deletes the Intune record and waits, then unassigns the user, deletes the Autopilot
+    registration, syncs, and waits until it is gone. Entra ID objects are never deleted.
 
     \b
     Example:

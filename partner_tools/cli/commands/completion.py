@@ -15,10 +15,10 @@ SHELLS = ("bash", "zsh", "fish", "powershell")
 @command("completion")
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(call: Call, shell: str) -> int:
-    """Print the script with which a shell completes commands, options and their values.
+    """Print the script for shell completion.
 
-    Have the shell run it when it starts: add the line for yours to ~/.bashrc, ~/.zshrc,
-    ~/.config/fish/config.fish or, in PowerShell, the file that $PROFILE names.
+    Add the line for your shell to ~/.bashrc, ~/.zshrc, ~/.config/fish/config.fish or, in
+    PowerShell, the file that $PROFILE names.
 
     \b
     Example:

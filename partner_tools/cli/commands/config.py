@@ -20,7 +20,7 @@ from partner_tools.workspace.environment import user_config_folder
 
 @click.group("config", cls=Whole)
 def config() -> None:
-    """Write and show the configuration. Secrets never stand in it.
+    """Write and show the configuration. It never contains secrets.
 
     \b
     Example:
@@ -31,7 +31,7 @@ def config() -> None:
 @command("show")
 @output_options
 def show(call: Call) -> int:
-    """Show the settings in force, and which secrets are set (never their values).
+    """Show the settings in force and which secrets are set, never their values.
 
     \b
     Example:
@@ -68,9 +68,9 @@ def show(call: Call) -> int:
     help="Where to write it. [default: the user's configuration folder]",
 )
 def init(call: Call, file: Path | None) -> int:
-    """Ask for what is needed, explain each value, test it at once, and write the configuration.
+    """Ask for the settings, explain and test each one, and write the configuration.
 
-    Nothing secret is asked for: secrets come from the environment.
+    It does not ask for secrets; they come from the environment.
 
     \b
     Example:

@@ -36,10 +36,9 @@ CUSTOMER = "contoso.onmicrosoft.com"
     help="Folder for the handoff.",
 )
 def demo(call: Call, folder: Path) -> int:
-    """Remove the devices of a sample batch from a sandbox, and write the handoff.
+    """Remove a sample batch from a sandbox, and write the handoff.
 
-    Needs no configuration, no credentials and no network beyond loopback, and leaves nothing
-    behind but its folder.
+    Needs no configuration, credentials or network. Writes only the folder.
 
     \b
     Example:

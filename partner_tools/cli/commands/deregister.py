@@ -11,6 +11,7 @@ from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.batch_input import load_batch
 from partner_tools.cli.options import (
+    READING_NAMES,
     batch_options,
     guard_options,
     removal_options,
@@ -19,6 +20,7 @@ from partner_tools.cli.options import (
 from partner_tools.cli.prompts import conclude
 from partner_tools.cli.reporter import Showing
 from partner_tools.cli.wiring import opened
+from partner_tools.model import Snapshot
 from partner_tools.workspace.conduct import Wishes
 
 
@@ -28,10 +30,10 @@ from partner_tools.workspace.conduct import Wishes
     "--plan",
     "plan_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Execute this reviewed plan instead of a batch.",
+    help="Execute this plan file instead of a batch.",
 )
 @click.option("--dry-run", is_flag=True, help="Stop after the plan: nothing is removed.")
-@click.option("--again", is_flag=True, help="Run a batch again that was completed before.")
+@click.option("--again", is_flag=True, help="Run a batch that was already completed.")
 @batch_options
 @guard_options
 @removal_options
@@ -46,32 +48,29 @@ def deregister(
 ) -> int:
     """Remove the devices of a batch from Windows Autopilot.
 
-    BATCH is a CSV, XLSX, JSON or JSON Lines file, or - for standard input. It is validated,
-    planned and confirmed before anything is removed; afterwards it is verified.
+    BATCH is a CSV, XLSX, JSON or JSON Lines file, or - for standard input. The command validates
+    and plans the batch, asks for confirmation, removes the devices, and checks that they are gone.
 
     \b
     Example:
       partner-tools deregister retired.csv --via partner-center \\
           --customer contoso.onmicrosoft.com --dry-run
     """
-    said = {
-        name: given.pop(name) for name in ("via", "customer", "batch_id", "reason", "reference")
-    }
+    names = ("via", "customer", "batch_id", "reason", "reference", *READING_NAMES)
+    said = {name: given.pop(name) for name in names}
     wishes = Wishes(**given)
-    if wishes.require_intune_clear and not wishes.snapshot:
+    if wishes.require_intune_clear and wishes.snapshot is Snapshot.NONE:
         raise click.UsageError("--require-intune-clear needs the snapshot: leave out --no-snapshot")
     if plan_file is not None:
-        if batch is not None or any(value is not None for value in said.values()):
+        if batch is not None or any(value and value != "all" for value in said.values()):
             raise click.UsageError("--plan says everything: give neither a batch nor its options")
         return deregister_plan(call, plan_file, wishes, junit=junit, again=again)
-    if batch is None:
-        raise click.UsageError("name a batch, or a plan with --plan")
     return deregister_batch(call, batch, wishes, junit=junit, again=again, **said)
 
 
 def deregister_batch(
     call: Call,
-    path: str,
+    path: str | None,
     wishes: Wishes,
     *,
     via: str | None,

@@ -32,12 +32,12 @@ WHICH_OEM = (
 @click.option(
     "--via",
     type=click.Choice([name.value for name in PARTNER_CHANNELS]),
-    help="Channel to check. [default: the profile's, else partner-center]",
+    help="Service to check. [default: the profile's, else partner-center]",
 )
 @customer_option("Also check access to this customer.")
 @output_options
 def doctor(call: Call, via: str | None, customer: str | None) -> int:
-    """Check configuration, ledger, sign-in and access, and say the one next step.
+    """Check configuration, ledger, sign-in and access, and name the next step.
 
     \b
     Example:

@@ -10,7 +10,7 @@ import click
 
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import open_batch, sentence, show_problems
+from partner_tools.cli.batch_input import open_batches, sentence, show_problems
 from partner_tools.cli.console import (
     clean,
     counted,
@@ -49,9 +49,9 @@ def hash_() -> None:
 @click.argument("file", metavar="FILE", shell_complete=completers.files)
 @output_options
 def decode(call: Call, file: str) -> int:
-    """Show what a hardware hash says of its machine: FILE holds one a line, - is standard input.
+    """Decode hardware hashes, one per line of FILE (- for standard input).
 
-    A hash identifies a machine for life: keep files with hashes private.
+    A hash identifies a machine for life. Keep files with hashes private.
 
     \b
     Example:
@@ -82,14 +82,14 @@ def decode(call: Call, file: str) -> int:
 @click.option(
     "--repaired",
     type=OutputFile(),
-    help="Write a copy in which damaged hashes that can be made whole are repaired.",
+    help="Write a copy of the batch in which damaged hashes are repaired where possible.",
 )
 @output_options
 def check(call: Call, batch: str, repaired: Path | None) -> int:
     """Check the hardware hashes of a batch against the columns beside them.
 
-    Compares serial number, maker, model and product key id, names the BIOS fields that Autopilot
-    needs and a hash lacks, and explains damaged padding. Exits with 3 when there is an error.
+    Compares serial number, manufacturer, model and product key id, lists BIOS fields that Autopilot
+    needs but the hash lacks, and explains damaged padding. Exits with 3 on errors.
 
     \b
     Example:
@@ -98,7 +98,7 @@ def check(call: Call, batch: str, repaired: Path | None) -> int:
     from partner_tools.workspace.hashes import check_hashes
 
     try:
-        found = check_hashes(open_batch(batch))
+        found = check_hashes(*open_batches((batch,), ()))
     except InputError as error:
         show_problems([each for each in error.problems if each.severity is Severity.ERROR])
         raise

@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 @command("inventory")
-@customer_option("Customer: tenant id or default domain.")
+@customer_option("Customer: tenant id or domain.")
 @click.option(
     "-o",
     "file",
@@ -42,11 +42,15 @@ COLUMNS = (
     help="Write a CSV file instead of printing.",
 )
 @click.option("--serial", multiple=True, help="Only this serial number; may be repeated.")
-@click.option("--batch", help="Only devices of this batch of Partner Center.")
-@click.option("--model", help="Only models in which this stands, whatever the case.")
-@click.option("--manufacturer", help="Only makers in which this stands, whatever the case.")
-@click.option("--uploaded-since", type=Moment(), help="Only devices uploaded since (UTC).")
-@click.option("--uploaded-until", type=Moment(), help="Only devices uploaded before (UTC).")
+@click.option("--batch", help="Only devices of this Partner Center batch.")
+@click.option("--model", help="Only models that contain this text.")
+@click.option("--manufacturer", help="Only manufacturers that contain this text.")
+@click.option(
+    "--uploaded-since", type=Moment(), help="Only devices uploaded at or after this time (UTC)."
+)
+@click.option(
+    "--uploaded-until", type=Moment(), help="Only devices uploaded before this time (UTC)."
+)
 @click.option(
     "--removable/--not-removable",
     default=None,
@@ -54,9 +58,9 @@ COLUMNS = (
 )
 @output_options
 def inventory(call: Call, customer: str | None, file: Path | None, **filters: Any) -> int:
-    """List every device of a customer that Partner Center shows: all batches, all pages.
+    """List all devices of a customer that Partner Center shows.
 
-    Devices that the customer or another partner registered are not shown by Partner Center.
+    Partner Center does not show devices that the customer or another partner registered.
 
     \b
     Example:

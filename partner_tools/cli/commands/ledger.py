@@ -30,7 +30,7 @@ from partner_tools.workspace.environment import now
 
 @click.group("ledger", cls=Whole)
 def ledger() -> None:
-    """Prove, export, purge and move the durable record.
+    """Verify, export, purge or migrate the ledger.
 
     \b
     Example:
@@ -39,27 +39,27 @@ def ledger() -> None:
 
 
 @command("verify")
-@click.option("--head", "expected", help="The head digest that an earlier export or verify gave.")
+@click.option("--head", "expected", help="Head digest printed by an earlier export or verify.")
 @click.option(
     "--export",
     "exported",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Check this exported file instead, with the signatures beside it; needs no ledger.",
+    help="Check this exported file and its signatures instead; needs no ledger.",
 )
 @click.option(
-    "--signed-by", metavar="KEY", multiple=True, help="Public key whose signature counts."
+    "--signed-by", metavar="KEY", multiple=True, help="Public key to accept; repeat for several."
 )
 @output_options
 def verify(
     call: Call, expected: str | None, exported: Path | None, signed_by: tuple[str, ...]
 ) -> int:
-    """Prove that the hash chain of every run is whole. Exits with 6 when it is not.
+    """Check the hash chain of every run. Exits with 6 when it is damaged.
 
-    With --export it proves the same of an exported audit trail, and that somebody signed it: one
-    of --signed-by, or else an approver of the profile.
+    With --export, checks an exported audit trail and its signature, made by one of --signed-by or
+    by an approver of the profile.
 
-    The chain alone cannot show that the end of a run was cut off: keep the head digest that this
-    prints elsewhere, and pass it with --head the next time.
+    The chain alone cannot show that the end of a run was cut off. Keep the head digest that this
+    command prints in another place, and pass it with --head the next time.
 
     \b
     Example:
@@ -95,28 +95,28 @@ def verify(
 @command("export")
 @click.option("--run", help="Only this run.")
 @customer_option("Only this customer: tenant id or domain.")
-@click.option("--since", type=Moment(), help="Only events since then (UTC).")
-@click.option("--until", type=Moment(), help="Only events before then (UTC).")
+@click.option("--since", type=Moment(), help="Only events at or after this time (UTC).")
+@click.option("--until", type=Moment(), help="Only events before this time (UTC).")
 @click.option(
     "--format",
     "form",
     type=click.Choice(FORMS),
     default="jsonl",
     show_default=True,
-    help="Form of the events.",
+    help="Format of the events.",
 )
 @click.option(
     "-o",
     "file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write it into this file, private to you, instead of printing it.",
+    help="Write to this file, readable only by you, instead of printing.",
 )
 @click.option("--sign", is_flag=True, help="Sign the file with the key of `approve --init`.")
 @click.option(
     "--key",
     "key_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File of your signing key. [default: in the user's data folder]",
+    help="Your signing key. [default: in the user's data folder]",
 )
 def export(
     call: Call,
@@ -129,7 +129,7 @@ def export(
     until: datetime | None,
     form: str,
 ) -> int:
-    """Print the audit trail: who, when, what, with correlation ids.
+    """Print the audit trail: who did what, when, with correlation ids.
 
     \b
     Example:
@@ -165,10 +165,12 @@ def export(
 
 
 @command("purge")
-@click.option("--before", type=Moment(), required=True, help="Runs that ended before then (UTC).")
+@click.option(
+    "--before", type=Moment(), required=True, help="Purge runs that ended before this time (UTC)."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(call: Call, before: datetime, yes: bool) -> int:
-    """Replace the payloads of old runs by their digests; the chains still verify.
+    """Replace the payloads of old runs by their digests. The chains still verify.
 
     \b
     Example:
@@ -186,7 +188,7 @@ def purge(call: Call, before: datetime, yes: bool) -> int:
 @command("migrate")
 @click.argument("target", metavar="URL", type=LedgerAddress())
 def migrate(call: Call, target: str) -> int:
-    """Copy the ledger into another, empty one: SQLite to PostgreSQL or back.
+    """Copy the ledger to an empty one: SQLite to PostgreSQL or back.
 
     \b
     Example:
@@ -214,13 +216,13 @@ def migrate(call: Call, target: str) -> int:
     "--bind",
     multiple=True,
     metavar="LOGIN=DEPOT",
-    help="Let a login see this depot only; repeat it for several.",
+    help="Restrict a login to this depot; repeat for several.",
 )
 @click.option("--unbind", multiple=True, metavar="LOGIN", help="Let a login see all depots again.")
 def roles(call: Call, bind: tuple[str, ...], unbind: tuple[str, ...]) -> None:
-    """Set up the fleet's queue and roles in PostgreSQL, and which login sees which depot.
+    """Set up the fleet's queue and roles in PostgreSQL.
 
-    For the owner of the database. It may be repeated, and has to be after a role was made by hand.
+    Run it as the owner of the database. Run it again after you created a role by hand.
 
     \b
     Example:

@@ -15,21 +15,21 @@ from partner_tools.workspace.conduct import Wishes
 
 
 @command("plan")
-@click.argument("batch", metavar="BATCH", shell_complete=completers.files)
+@click.argument("batch", required=False, metavar="[BATCH]", shell_complete=completers.files)
 @click.option(
     "-o",
     "plan_to",
     type=OutputFile(),
     required=True,
-    help="Where to write the plan.",
+    help="Plan file to write.",
 )
 @batch_options
 @result_options
-def plan(call: Call, batch: str, plan_to: Path, junit: Path | None, **said: Any) -> int:
-    """Plan the removal of a batch: reads only, removes nothing.
+def plan(call: Call, batch: str | None, plan_to: Path, junit: Path | None, **said: Any) -> int:
+    """Show what a removal would do, and write it to a plan file. Removes nothing.
 
-    The plan names what will be removed, what will not and why. It is sealed by its digest and
-    executed with `deregister --plan`.
+    The plan file lists what will be removed, what will not, and why. Its digest protects it from
+    changes; `deregister --plan` executes it.
 
     \b
     Example:

@@ -16,6 +16,27 @@ from partner_tools.cli.console import tell
 from partner_tools.cli.options import FORMAT_CHOICES, Moment, customer_option
 from partner_tools.cli.wiring import opened
 from partner_tools.model import PARTNER_CHANNELS
+from partner_tools.outstanding import FACTS, Flag
+
+FACTS_HELP = f"FACT is one of: {', '.join(FACTS)}."
+
+
+class Observation(click.ParamType[tuple[str, Flag]]):
+    """`SERIAL=FACT`."""
+
+    name = "observation"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Flag]:
+        """The serial number and the fact. Fails for what is no fact."""
+        if isinstance(value, tuple):
+            return value
+        serial, _, fact = str(value).rpartition("=")
+        flag = FACTS.get(fact.strip().casefold())
+        if not serial.strip() or flag is None:
+            self.fail(f"{value!r} is not SERIAL=FACT. {FACTS_HELP}", param, ctx)
+        return serial.strip(), flag
 
 
 @command("report")
@@ -25,24 +46,35 @@ from partner_tools.model import PARTNER_CHANNELS
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Folder for the files.",
+    help="Folder to write to.",
 )
 @click.option(
     "--format",
     "formats",
     type=click.Choice(FORMAT_CHOICES),
     multiple=True,
-    help="Format; may be repeated. [default: all]",
+    help="Format; repeat for several. [default: all]",
+)
+@click.option(
+    "--observed",
+    multiple=True,
+    type=Observation(),
+    metavar="SERIAL=FACT",
+    help=f"Record what was seen at a device, then write it; may be repeated. {FACTS_HELP}",
 )
 @click.option("--partner-name", help="Your company, as customers see it. [default: the profile's]")
 @click.option("--partner-contact", help="Whom customers ask. [default: the profile's]")
 @click.option(
     "--summary",
     is_flag=True,
-    help="Write a page over many runs instead, with charts, for your own use.",
+    help="Write a summary of many runs, with charts, for your own use.",
 )
-@click.option("--since", type=Moment(), help="With --summary: only runs that began since (UTC).")
-@click.option("--until", type=Moment(), help="With --summary: only runs that began before (UTC).")
+@click.option(
+    "--since", type=Moment(), help="With --summary: only runs started at or after this time (UTC)."
+)
+@click.option(
+    "--until", type=Moment(), help="With --summary: only runs started before this time (UTC)."
+)
 @customer_option("With --summary: only this customer, by tenant id or domain.")
 def report(
     call: Call,
@@ -51,20 +83,25 @@ def report(
     formats: tuple[str, ...],
     partner_name: str | None,
     partner_contact: str | None,
+    observed: tuple[tuple[str, Flag], ...],
     **summary: Any,
 ) -> int:
-    """Write one handoff per customer: what was done, and what is still the customer's to do.
+    """Write a handoff for each customer: what was done and what is left to do.
 
-    Without evidence from the customer's tenant every step there is shown as not verified.
+    Steps in the customer's tenant are shown as not verified unless evidence was collected there.
 
     \b
     Example:
       partner-tools report 20260417-101530-4f2a9c -o handoff \\
           --format html --format xlsx
+      partner-tools report 20260417-101530-4f2a9c -o handoff \\
+          --observed 5CD333527Z=0x80180014
       partner-tools report --summary -o summary --since 2026-01-01
     """
     if summary["summary"] == (run is not None):
         raise click.UsageError("name a run, or many with --summary")
+    if run is None and observed:
+        raise click.UsageError("--observed needs a run")
     if run is None:
         return _summarize(call, folder, **summary)
     if summary["since"] or summary["until"] or summary["customer"]:
@@ -73,6 +110,8 @@ def report(
     with opened(call) as workspace:
         if workspace.ledger.run(run).channel in PARTNER_CHANNELS:
             given = _ask_for_sender(given, workspace.config.get("partner") or {})
+        if observed:
+            workspace.state_facts(run, observed)
         partner = {name: value for name, value in given.items() if value}
         paths = workspace.report(run, folder, formats, partner=partner)
     tell(f"files of the handoff in {folder}: {len(paths)}")

@@ -30,17 +30,19 @@ if TYPE_CHECKING:
     "file",
     type=OutputFile(),
     required=True,
-    help="Where to write the file for Partner Center's upload.",
+    help="File to write, for upload to Partner Center.",
 )
-@click.option("--apply", is_flag=True, help="Register the devices again now (app+user).")
+@click.option(
+    "--apply", is_flag=True, help="Register the devices again now. Needs app+user sign-in."
+)
 @partial(guard_options, done="registered again")
 def restore(
     call: Call, run: str, file: Path, apply: bool, yes: bool, max_devices: int | None
 ) -> int:
-    """Write the re-registration file of what a run removed, and say what it cannot hold.
+    """Write the file that registers a run's removed devices again.
 
-    The file is for Partner Center's upload of devices. Hardware hashes come from the run's
-    restore kit, a private file beside the ledger.
+    The file is for Partner Center's device upload. Hardware hashes come from the run's restore kit,
+    a private file next to the ledger. Devices that cannot be restored are listed.
 
     \b
     Example:

@@ -21,8 +21,9 @@ from partner_tools.cli.wiring import opened
 def resume(call: Call, run: str, yes: bool, max_devices: int | None, junit: Path | None) -> int:
     """Finish an interrupted run.
 
-    Devices in doubt are looked for first; what is settled is never repeated. A run that ended
-    while it was planned is planned again. A finished run prints its result.
+    Devices whose request was never answered are checked first; completed devices are never
+    repeated. A run that ended during planning is planned again. For a finished run, prints its
+    result.
 
     \b
     Example:

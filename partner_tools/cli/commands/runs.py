@@ -45,27 +45,27 @@ STATES = [state.value for state in RunState]
 @click.option(
     "--via",
     type=click.Choice([name.value for name in ChannelName]),
-    help="Only runs through this channel.",
+    help="Only runs through this service.",
 )
-@click.option("--since", type=Moment(), help="Only runs that began since then (UTC).")
-@click.option("--until", type=Moment(), help="Only runs that began before then (UTC).")
-@click.option("--depot", help="Only runs that this depot handed to the fleet.")
-@click.option("--serial", help="Only runs that name this serial number.")
+@click.option("--since", type=Moment(), help="Only runs started at or after this time (UTC).")
+@click.option("--until", type=Moment(), help="Only runs started before this time (UTC).")
+@click.option("--depot", help="Only runs submitted by this depot.")
+@click.option("--serial", help="Only runs that contain this serial number.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
     metavar="N",
-    help="So many runs at most.",
+    help="List at most this many runs.",
 )
-@click.option("--watch", is_flag=True, help="List them again every two seconds until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh every two seconds until Ctrl-C.")
 @output_options
 def runs(call: Call, words: tuple[str, ...], watch: bool, **filters: Any) -> int:
-    """List runs, newest first; show one with its devices; or cancel one.
+    """List runs, show one with its devices, or cancel one.
 
-    Cancelling leaves what has not left, and settles what has: also of a run that some other
-    process executes or that is queued.
+    Cancelling sends no further requests and settles those already sent. It works on queued runs and
+    on runs of another process too.
 
     \b
     Example:

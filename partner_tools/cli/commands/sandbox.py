@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 65500),
     default=0,
     metavar="PORT",
-    help="First port; 0: any free.",
+    help="First port; 0 picks free ports.",
 )
 @click.option(
     "--seed",
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     help="Latency, hidden limits and faults (JSON). [default: none]",
 )
 def sandbox(call: Call, port: int, seed: Path | None, faults: Path | None) -> None:
-    """Serve the services on loopback, with seeded devices and injectable faults.
+    """Simulate the services on this machine, with seeded devices and faults.
 
-    The first line on stdout is JSON with the URLs, the CA file and tokens. Ends with Ctrl-C.
-    OEM Direct speaks the wire profile that PARTNER_TOOLS_OEM_PROFILE names, if any.
+    The first line on stdout is JSON with the URLs, the CA file and tokens. Stop it with Ctrl-C. OEM
+    Direct uses the wire profile in PARTNER_TOOLS_OEM_PROFILE, if set.
 
     \b
     Example:

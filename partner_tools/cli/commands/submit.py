@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @command("submit")
-@click.argument("batch", metavar="BATCH", shell_complete=completers.files)
+@click.argument("batch", required=False, metavar="[BATCH]", shell_complete=completers.files)
 @batch_options
 @guard_options
 @click.option(
@@ -42,22 +42,22 @@ if TYPE_CHECKING:
 @click.option(
     "--not-before",
     type=Moment(),
-    help="Begin then (UTC) at the earliest.",
+    help="Do not start before this time (UTC).",
 )
-@click.option("--depot", help="Who hands it in. [default: fleet.depot of the profile]")
+@click.option("--depot", help="Depot that submits the batch. [default: the profile's fleet.depot]")
 @click.option(
     "--settle",
     type=click.FloatRange(min=0),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Look so long until nothing removed is listed any more.",
+    help="Keep checking for up to SECONDS until removed devices disappear.",
 )
-@click.option("--again", is_flag=True, help="Submit a batch again that was submitted before.")
+@click.option("--again", is_flag=True, help="Submit a batch that was already submitted.")
 @output_options
 def submit(
     call: Call,
-    batch: str,
+    batch: str | None,
     yes: bool,
     max_devices: int | None,
     settle: float,
@@ -67,10 +67,10 @@ def submit(
     again: bool,
     **said: Any,
 ) -> int:
-    """Queue a batch for the workers on the shared ledger, and print its run.
+    """Queue a batch for the workers on the shared ledger.
 
-    It is validated and stored with its job in one transaction. The same batch again prints the
-    run that it has; its id with another content is refused.
+    Prints the run. The batch is validated and stored with its job in one transaction. Submitting
+    the same batch again prints its existing run; the same id with other content is refused.
 
     \b
     Example:

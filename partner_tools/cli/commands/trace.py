@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("serial", metavar="SERIAL")
 @output_options
 def trace(call: Call, serial: str) -> int:
-    """Show what every run did with one serial number or product key id.
+    """Show what every run did with one device.
 
     \b
     Example:

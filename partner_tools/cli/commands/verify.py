@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
-    help="Look so long until nothing removed is listed any more.",
+    help="Keep checking for up to SECONDS until removed devices disappear.",
 )
 @click.option(
     "--graph",
@@ -36,15 +36,17 @@ if TYPE_CHECKING:
 @click.option(
     "--outstanding",
     is_flag=True,
-    help="Look again at every run with something open, and list the customers to chase.",
+    help="Check every run with outstanding steps again, and list the customers to remind.",
 )
 @click.option(
     "--evidence",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Take in the results file that the customer's script or cleanup wrote.",
+    help="Import the results file that the customer's script or cleanup wrote.",
 )
 @click.option(
-    "--since", type=Moment(), help="With --outstanding: only runs that began since (UTC)."
+    "--since",
+    type=Moment(),
+    help="With --outstanding: only runs started at or after this time (UTC).",
 )
 @customer_option("With --outstanding: only this customer, by tenant id or domain.")
 @click.option(
@@ -65,19 +67,19 @@ def verify(
     remind: Path | None,
     junit: Path | None,
 ) -> int:
-    """Look again whether what a run removed is gone; what is seen is kept as evidence.
+    """Check again that removed devices are gone, and store the evidence.
 
-    With --graph, --wait also waits for what the customer's services do by themselves. Exits with
-    7 while anything that was removed is still listed, with 5 where Graph was not available.
+    With --graph, --wait also waits for changes that the customer's services make by themselves.
+    Exits with 7 while a removed device is still listed, and with 5 if Graph was not available.
 
-    With --evidence nothing is asked of any service: steps that the customer's file reports done
-    become "reported". Exits with 7 while the devices of the file have steps left.
+    With --evidence, imports what the customer reports as done without asking any service; such
+    steps become "reported". Exits with 7 while the devices of the file have steps left.
 
     \b
     Example:
       partner-tools verify 20260417-101530-4f2a9c --graph --wait 300
       partner-tools verify --outstanding --since 2026-01-01 --remind reminders
-      partner-tools verify --evidence handoff-result-contoso.com-20260417-101530-4f2a9c.json
+      partner-tools verify --evidence handoff-result.json
     """
     if evidence is not None:
         if outstanding or wait or graph or since or customer or remind or junit:

@@ -68,7 +68,7 @@ def worker(
     health_port: int | None,
     health_host: str,
 ) -> int:
-    """Carry out queued runs until stopped.
+    """Execute queued runs until stopped.
 
     Any number of workers share one ledger on PostgreSQL, one queue and one rate. Ctrl-C and
     SIGTERM let answers in flight arrive, and give the work back.

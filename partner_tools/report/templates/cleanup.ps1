@@ -1,47 +1,101 @@
 #requires -Version 5.1
+
 <#
 .SYNOPSIS
 Carries out the open Intune and Windows Autopilot steps of one handoff, for exactly its devices.
 
 .DESCRIPTION
 Per device and in this order: delete it from Intune, unassign its user, delete its Windows Autopilot
-registration. After the last one: sync once, then wait until every registration is gone.
+registration. After the last device: sync once, then wait until every registration is gone.
 
-Without -Apply nothing is changed: the script looks, and says what it would do.
-With -Apply it asks before every change; -Confirm:$false answers for all of them.
+Without -Apply nothing is changed: the script looks, and says what it would do with each device.
+With -Apply it asks before every change; -Confirm:$false answers all of these questions with yes.
 
-A device is found by the id that the handoff has of it, otherwise by its exact serial number. Every
-record that a service returns is compared with that serial number again. Where anything is doubtful
-the device is refused and left as it is. Microsoft Entra ID and Active Directory are never touched.
+A device is found by the ids that the handoff has of it and by its serial number, compared exactly.
+Where anything is doubtful the device is refused and left as it is. Microsoft Entra ID and Active
+Directory are never changed. It can be stopped with Ctrl+C and started again at any time: it looks
+first, and what is gone is not deleted again.
 
-Needs the module Microsoft.Graph.Authentication and an account with the role Intune Administrator.
+What was done is written to handoff-result-....json. Send that file to your partner: it has no key
+and no password in it.
+
+Needs the module Microsoft.Graph.Authentication 2.19.0 or later, and an account with the role Intune
+Administrator, or an app with the permissions that the script names.
 
 .PARAMETER Apply
 Carry the steps out. Without it nothing is changed.
 
 .PARAMETER KeysSaved
 Confirms that the BitLocker recovery keys and local administrator passwords are saved. Deleting a
-device from Intune removes its key protectors, so -Apply refuses without it.
+device from Intune removes its key protectors, so -Apply needs this or a receipt.
+
+.PARAMETER SaveKeys
+Save the BitLocker recovery keys and local administrator passwords (Windows LAPS) that Microsoft
+Entra ID has of the listed devices, and write a receipt with counts for -KeysReceipt. Every key that
+is read leaves an entry in the audit log. Keys in Active Directory are not read.
+
+.PARAMETER KeysCertificate
+Encrypt the saved keys to this document encryption certificate: a file, a thumbprint or a subject.
+Without it they are written as plain text to a file that only you can read.
+
+.PARAMETER KeysReceipt
+The receipt of -SaveKeys. Each device's counts are compared with what the directory shows now.
 
 .PARAMETER TenantId
 The tenant that the script may work in. It refuses a session of any other.
+
+.PARAMETER UseDeviceCode
+Sign in with a code in any browser, where the usual sign-in window fails.
+
+.PARAMETER ResultPath
+The folder for the files that are written. Without it, the current one.
+
+.PARAMETER CheckActiveDirectory
+Look up the computer objects in Active Directory, and put into the results whether they exist. Read
+only. Needs the module ActiveDirectory.
+
+.PARAMETER CheckConfigurationManager
+Look up the records in Configuration Manager, likewise. Start the script from the site's drive.
 
 .PARAMETER WaitMinutes
 How long to wait for registrations to disappear.
 
 .EXAMPLE
 .\handoff.ps1
-Shows what would be done.
+Shows what would be done with each device.
 
 .EXAMPLE
-.\handoff.ps1 -Apply -KeysSaved
-Does it, asking before every change.
+.\handoff.ps1 -SaveKeys -KeysCertificate .\archive.cer
+Saves the keys, encrypted, and writes a receipt.
+
+.EXAMPLE
+.\handoff.ps1 -Apply -KeysReceipt .\handoff-keys-receipt.json
+Carries the steps out, asking before every change.
+
+.EXAMPLE
+.\handoff.ps1 -Apply -KeysSaved -Confirm:$false | Export-Csv -Path .\done.csv -NoTypeInformation
+Carries them out without a question, and keeps the table.
+
+.NOTES
+Windows blocks a script that came by mail or from the web. After reading it:
+    Unblock-File -Path .\handoff.ps1
+Where the execution policy still refuses it, allow scripts in this window only:
+    Set-ExecutionPolicy -Scope Process -ExecutionPolicy RemoteSigned
+Exit codes: 0 everything was done, or can be done; 7 something is left or was refused; 1 nothing was
+begun.
 #>
 [CmdletBinding(SupportsShouldProcess = $true, ConfirmImpact = 'High')]
 param(
     [switch] $Apply,
     [switch] $KeysSaved,
+    [switch] $SaveKeys,
+    [string] $KeysCertificate,
+    [string] $KeysReceipt,
     [string] $TenantId = @@TENANT@@,
+    [switch] $UseDeviceCode,
+    [string] $ResultPath,
+    [switch] $CheckActiveDirectory,
+    [switch] $CheckConfigurationManager,
     [ValidateRange(0, 1440)]
     [int] $WaitMinutes = 120
 )
@@ -49,41 +103,162 @@ param(
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
+# What the handoff says. Everything foreign is a literal.
 $Handoff = @@HANDOFF@@
+$HandoffName = @@NAME@@
+$HandoffRun = @@RUN@@
+$HandoffTime = @@GENERATED@@
+$Answers = @@ANSWERS@@
+$Version = @@VERSION@@
+$LostOrStolen = @@LOST@@
+$Reasons = @{
+@@REASONS@@
+}
 $Devices = @(
 @@DEVICES@@
 )
 
 $Self = $PSCmdlet
+$Module = 'Microsoft.Graph.Authentication'
+$OldestModule = [version] '2.19.0'
 $ManagedDevices = 'v1.0/deviceManagement/managedDevices'
 $Identities = 'v1.0/deviceManagement/windowsAutopilotDeviceIdentities'
 $SyncUri = 'beta/deviceManagement/windowsAutopilotSettings/sync'
-$AllIdentities = $null
-$Submitted = New-Object System.Collections.ArrayList
+$KeysUri = 'v1.0/informationProtection/bitlocker/recoveryKeys'
+$PasswordsUri = 'v1.0/directory/deviceLocalCredentials'
+# Only beta says whether Intune manages the firmware.
+$ManagedList = 'beta/deviceManagement/managedDevices'
+$ManagedSelect = '$select=id,deviceName,serialNumber,azureADDeviceId,managementState,managementAgent,userPrincipalName,lastSyncDateTime,deviceFirmwareConfigurationInterfaceManaged'
+$NoId = '00000000-0000-0000-0000-000000000000'
+$Waiting = 'retirepending', 'retireissued', 'wipepending', 'wipeissued', 'deletepending'
+$FewDevices = 20
+$RetrySeconds = 2
+$PollSeconds = 60
+$Preview = -not $Apply -or $WhatIfPreference
+$Silent = $PSBoundParameters.ContainsKey('Confirm') -and -not $PSBoundParameters['Confirm']
+$Started = [datetime]::UtcNow
+$Stamp = $Started.ToString('yyyyMMdd-HHmmss')
+$Account = $null
+$Changed = 0
+$Denied = 0
+$Stopped = ''
+$Written = New-Object System.Collections.ArrayList
+$Folder = $null
+$ResultFile = $null
 
-function Invoke-Graph {
-    param([string] $Method, [string] $Uri)
-    $WhatIfPreference = $false
-    $ConfirmPreference = 'None'
-    Invoke-MgGraphRequest -Method $Method -Uri $Uri
+function Stop-Handoff {
+    param([string] $Message)
+    $Host.UI.WriteErrorLine($Message)
+    exit 1
 }
 
-function Get-StatusCode {
+function Get-Value {
+    param($Object, [string] $Name)
+    if ($null -eq $Object) { return $null }
+    $property = $Object.PSObject.Properties[$Name]
+    if ($null -eq $property) { return $null }
+    return $property.Value
+}
+
+function Get-Plain {
+    # A text from a service, without anything that could act on a terminal.
+    param($Text, [int] $Limit = 500)
+    $plain = (([string] $Text) -replace '[\p{Cc}\p{Cf}\u2028\u2029]+', ' ').Trim()
+    if ($plain.Length -gt $Limit) { $plain = $plain.Substring(0, $Limit) }
+    return $plain
+}
+
+function Format-Time {
+    param([datetime] $Moment = [datetime]::UtcNow)
+    return $Moment.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", [cultureinfo]::InvariantCulture)
+}
+
+function Format-Day {
+    param($Moment)
+    if ($Moment -is [datetime]) { $text = Format-Time -Moment $Moment } else { $text = [string] $Moment }
+    if (-not $text -or $text.StartsWith('0001')) { return '' }
+    return $text.Substring(0, [Math]::Min(10, $text.Length))
+}
+
+function Get-RealId {
+    param($Id)
+    $text = ([string] $Id).Trim().ToLowerInvariant()
+    if ($text -eq $NoId) { return '' }
+    return $text
+}
+
+function Get-Folded {
+    param($Serial)
+    # Without what may differ and still mean the same device.
+    return (([string] $Serial).Normalize([Text.NormalizationForm]::FormKC) -replace '[\s\p{Z}\p{C}]', '').ToUpperInvariant()
+}
+
+# --- Microsoft Graph --------------------------------------------------------------------------------
+
+function Invoke-Graph {
+    param([string] $Method, [string] $Uri, [hashtable] $Headers)
+    $WhatIfPreference = $false
+    $ConfirmPreference = 'None'
+    if ($Headers) { return Invoke-MgGraphRequest -Method $Method -Uri $Uri -Headers $Headers }
+    return Invoke-MgGraphRequest -Method $Method -Uri $Uri
+}
+
+function Get-Problem {
+    # What a service answered: the exception has the status alone, the rest is in ErrorDetails.
     param($Failure)
-    $response = $Failure.Exception.PSObject.Properties['Response']
-    if ($null -eq $response -or $null -eq $response.Value) { return 0 }
-    $status = $response.Value.PSObject.Properties['StatusCode']
-    if ($null -eq $status -or $null -eq $status.Value) { return 0 }
-    return [int] $status.Value
+    $details = ''
+    if ($null -ne $Failure.ErrorDetails) { $details = [string] $Failure.ErrorDetails.Message }
+    $problem = @{ Status = 0; Code = ''; Message = ''; RequestId = ''; Approval = '' }
+    $status = Get-Value -Object (Get-Value -Object $Failure.Exception -Name 'Response') -Name 'StatusCode'
+    if ($null -ne $status) { $problem.Status = [int] $status }
+    if ($details -match '(?im)^\s*request-id\s*:\s*([0-9A-Za-z-]{1,64})') { $problem.RequestId = $Matches[1] }
+    if ($details -match '(?im)^\s*x-msft-approval-code\s*:\s*(\S{1,128})') { $problem.Approval = $Matches[1] }
+    # Headers come first, and one of them has braces too.
+    if ($details -match '(?s)\{\s*"error"\s*:.*') {
+        try {
+            $fault = Get-Value -Object (ConvertFrom-Json -InputObject $Matches[0]) -Name 'error'
+            $problem.Code = Get-Plain -Text (Get-Value -Object $fault -Name 'code') -Limit 80
+            $problem.Message = [string] (Get-Value -Object $fault -Name 'message')
+            # Intune puts JSON into the message.
+            if ($problem.Message.StartsWith('{')) {
+                $problem.Message = [string] (Get-Value -Object (ConvertFrom-Json -InputObject $problem.Message) -Name 'Message')
+            }
+        }
+        catch { $problem.Message = '' }
+    }
+    if ($details -match '(?i)x-msft-approval-(code|justification)' -and -not $problem.Approval) { $problem.Approval = 'asked for' }
+    if (-not $problem.Message) { $problem.Message = $Failure.Exception.Message }
+    $problem.Message = Get-Plain -Text $problem.Message
+    return $problem
+}
+
+function Format-Problem {
+    param([hashtable] $Problem)
+    $text = $Problem.Message
+    if ($Problem.Code) { $text = $Problem.Code + ': ' + $text }
+    if ($Problem.Status) { $text = [string] $Problem.Status + ' ' + $text }
+    if ($Problem.RequestId) { $text += ' (request id ' + $Problem.RequestId + ')' }
+    return $text
+}
+
+function Get-Graph {
+    # One look. An internal error of the service is asked again up to three times; the module
+    # repeats 429, 503 and 504 itself.
+    param([string] $Uri)
+    for ($try = 1; ; $try++) {
+        try { return Invoke-Graph -Method 'GET' -Uri $Uri }
+        catch {
+            if ($try -gt 3 -or (Get-Problem -Failure $_).Status -ne 500) { throw }
+            Start-Sleep -Seconds ($RetrySeconds * $try)
+        }
+    }
 }
 
 function Get-OneOrNothing {
     param([string] $Uri)
-    try {
-        return Invoke-Graph -Method 'GET' -Uri $Uri
-    }
+    try { return Get-Graph -Uri $Uri }
     catch {
-        if ((Get-StatusCode -Failure $_) -eq 404) { return $null }
+        if ((Get-Problem -Failure $_).Status -eq 404) { return $null }
         throw
     }
 }
@@ -93,194 +268,976 @@ function Get-EveryPage {
     $seen = @{}
     $next = $Uri
     while ($next) {
-        if ($seen.ContainsKey($next)) { throw 'refused: the service repeats a page, so the list cannot be read completely' }
+        if ($seen.ContainsKey($next)) { throw 'The service repeats a page, so the list cannot be read completely.' }
         $seen[$next] = $true
-        $page = Invoke-Graph -Method 'GET' -Uri $next
+        $page = Get-Graph -Uri $next
         foreach ($record in @($page['value'])) { if ($null -ne $record) { $record } }
-        $next = $page['@odata.nextLink']
+        $next = [string] $page['@odata.nextLink']
     }
 }
 
-function Test-SameSerial {
-    param($Record, $Device)
-    return ([string] $Record['serialNumber']).Trim() -ceq ([string] $Device.Serial).Trim()
+function New-Index {
+    return New-Object System.Collections.Hashtable ([StringComparer]::Ordinal)
 }
 
-function Select-TheOne {
-    param([object[]] $Records, $Device, [string] $Kind)
-    $same = @($Records | Where-Object { Test-SameSerial -Record $_ -Device $Device })
-    if ($same.Count -gt 1) { throw ('refused: several records of kind ' + $Kind + ' carry this serial number') }
-    if ($same.Count -eq 0) { return $null }
-    return $same[0]
+function Get-Encoded {
+    param([string] $Filter)
+    return '$filter=' + [uri]::EscapeDataString($Filter)
 }
 
-function Find-ById {
-    param([string] $Collection, [string] $Id, $Device, [string] $Kind)
-    $record = Get-OneOrNothing -Uri ($Collection + '/' + $Id)
-    if ($null -eq $record) { return $null }
-    if (-not (Test-SameSerial -Record $record -Device $Device)) {
-        throw ('refused: the ' + $Kind + ' with the listed id carries another serial number')
+# --- Looking for the devices ------------------------------------------------------------------------
+
+$Places = @{
+    intune    = @{ Uri = $ManagedList; Query = $ManagedSelect; Record = $ManagedDevices; Link = 'azureADDeviceId'; Error = ''; RequestId = ''; At = ''; Small = $false }
+    autopilot = @{ Uri = $Identities; Query = ''; Record = $Identities; Link = 'azureActiveDirectoryDeviceId'; Error = ''; RequestId = ''; At = ''; Small = $false }
+}
+
+function Clear-Place {
+    param([hashtable] $Place)
+    foreach ($name in 'ById', 'BySerial', 'ByFolded', 'ByDevice') { $Place[$name] = New-Index }
+    $Place.Error = ''
+    $Place.At = Format-Time
+}
+
+function Add-Record {
+    param([hashtable] $Place, $Record)
+    $id = Get-RealId -Id $Record['id']
+    if (-not $id -or $Place.ById.ContainsKey($id)) { return }
+    $Place.ById[$id] = $Record
+    $serial = ([string] $Record['serialNumber']).Trim()
+    $pairs = @(@('BySerial', $serial), @('ByFolded', (Get-Folded -Serial $serial)), @('ByDevice', (Get-RealId -Id $Record[$Place.Link])))
+    foreach ($pair in $pairs) {
+        if (-not $pair[1]) { continue }
+        $index = $Place[$pair[0]]
+        if (-not $index.ContainsKey($pair[1])) { $index[$pair[1]] = New-Object System.Collections.ArrayList }
+        $null = $index[$pair[1]].Add($Record)
     }
-    return $record
 }
 
-function Find-ManagedBySerial {
-    param($Device)
-    $filter = "serialNumber eq '" + $Device.Serial.Replace("'", "''") + "'"
-    $records = @(Get-EveryPage -Uri ($ManagedDevices + '?$filter=' + [uri]::EscapeDataString($filter)))
-    return Select-TheOne -Records $records -Device $Device -Kind 'managed device'
+function Join-Query {
+    param([hashtable] $Place, [string] $Filter)
+    $parts = @($Place.Query, $Filter) | Where-Object { $_ }
+    if (-not $parts) { return $Place.Uri }
+    return $Place.Uri + '?' + ($parts -join '&')
 }
 
-function Find-ManagedDevice {
-    param($Device)
-    if (-not $Device.ManagedDeviceId) { return Find-ManagedBySerial -Device $Device }
-    $record = Find-ById -Collection $ManagedDevices -Id $Device.ManagedDeviceId -Device $Device -Kind 'managed device'
-    if ($null -ne $record) { return $record }
-    if ($null -ne (Find-ManagedBySerial -Device $Device)) {
-        throw 'refused: the device was enrolled again under another id since the handoff; ask for a new one'
+function Read-WholeList {
+    param([hashtable] $Place)
+    Clear-Place -Place $Place
+    foreach ($record in Get-EveryPage -Uri (Join-Query -Place $Place)) { Add-Record -Place $Place -Record $record }
+}
+
+function Read-ByAsking {
+    # Few devices in a large tenant. A filter that the service or the module damages returns too
+    # much or nothing, without an error. So every look asks for a record too that has to come back,
+    # and whatever the filter cannot have returned makes the whole list be read instead.
+    param([hashtable] $Place, $Page, [object[]] $Sought)
+    foreach ($record in @($Page['value'])) { Add-Record -Place $Place -Record $record }
+    $known = @($Place.ById.Values | Where-Object { ([string] $_['serialNumber']) -cmatch '^[A-Za-z0-9]{4,64}$' })[0]
+    if ($null -eq $known) { return $false }
+    $asked = @($Sought | ForEach-Object { $_.Serial })
+    $looks = New-Object System.Collections.ArrayList
+    if ($Place.Record -eq $ManagedDevices) {
+        for ($at = 0; $at -lt $asked.Count; $at += 10) {
+            $chunk = @($known['serialNumber']) + @($asked[$at..([Math]::Min($at + 9, $asked.Count - 1))])
+            $null = $looks.Add(@{ Texts = $chunk; Filter = (@($chunk | ForEach-Object { "serialNumber eq '" + $_ + "'" }) -join ' or ') })
+        }
     }
-    return $null
+    else {
+        foreach ($text in @($known['serialNumber']) + $asked) { $null = $looks.Add(@{ Texts = @($text); Filter = "contains(serialNumber,'" + $text + "')" }) }
+    }
+    $proved = $false
+    foreach ($look in $looks) {
+        $rows = @(Get-EveryPage -Uri (Join-Query -Place $Place -Filter (Get-Encoded -Filter $look.Filter)))
+        foreach ($row in $rows) {
+            $folded = Get-Folded -Serial $row['serialNumber']
+            $fits = @($look.Texts | Where-Object { if ($Place.Record -eq $ManagedDevices) { (Get-Folded -Serial $_) -ceq $folded } else { $folded.Contains((Get-Folded -Serial $_)) } })
+            if ($fits.Count -eq 0) { return $false }
+            Add-Record -Place $Place -Record $row
+        }
+        if ($look.Texts -contains $known['serialNumber']) {
+            $proved = @($rows | Where-Object { $_['id'] -eq $known['id'] }).Count -gt 0
+            if (-not $proved) { return $false }
+        }
+    }
+    foreach ($device in $Sought) {
+        foreach ($id in $(if ($Place.Record -eq $ManagedDevices) { $device.ManagedIds } else { $device.AutopilotIds })) {
+            if ($Place.ById.ContainsKey($id)) { continue }
+            $record = Get-OneOrNothing -Uri (Get-RecordUri -Place $Place -Id $id)
+            if ($null -ne $record) { Add-Record -Place $Place -Record $record }
+        }
+    }
+    return $proved
 }
 
-function Get-AllIdentities {
-    if ($null -eq $script:AllIdentities) { $script:AllIdentities = @(Get-EveryPage -Uri $Identities) }
-    return $script:AllIdentities
+function Get-RecordUri {
+    param([hashtable] $Place, [string] $Id)
+    $uri = $Place.Uri + '/' + $Id
+    if ($Place.Query) { $uri += '?' + $Place.Query }
+    return $uri
 }
 
-function Find-IdentityBySerial {
-    param($Device)
-    $filter = "contains(serialNumber,'" + $Device.Serial.Replace("'", "''") + "')"
+function Read-Place {
+    # The first page shows how large the tenant is. Serial numbers with anything but letters and
+    # digits are never asked for: a hyphen is an error, and a blank finds nothing without one.
+    param([hashtable] $Place, [object[]] $Sought)
     try {
-        $records = @(Get-EveryPage -Uri ($Identities + '?$filter=' + [uri]::EscapeDataString($filter)))
+        Clear-Place -Place $Place
+        $page = Get-Graph -Uri (Join-Query -Place $Place)
+        $askable = @($Sought | Where-Object { $_.Serial -cnotmatch '^[A-Za-z0-9]{1,64}$' }).Count -eq 0
+        if ($page['@odata.nextLink'] -and $askable -and $Sought.Count -lt $FewDevices) {
+            try { if (Read-ByAsking -Place $Place -Page $page -Sought $Sought) { return } }
+            catch { if ((Get-Problem -Failure $_).Status -notin 400, 404) { throw } }
+            Read-WholeList -Place $Place
+            return
+        }
+        $Place.Small = $true
+        $seen = @{}
+        while ($true) {
+            foreach ($record in @($page['value'])) { if ($null -ne $record) { Add-Record -Place $Place -Record $record } }
+            $next = [string] $page['@odata.nextLink']
+            if (-not $next) { return }
+            if ($seen.ContainsKey($next)) { throw 'The service repeats a page, so the list cannot be read completely.' }
+            $seen[$next] = $true
+            $page = Get-Graph -Uri $next
+        }
     }
     catch {
-        if ((Get-StatusCode -Failure $_) -ne 400) { throw }
-        $records = @(Get-AllIdentities)
+        $problem = Get-Problem -Failure $_
+        $Place.Error = Format-Problem -Problem $problem
+        $Place.RequestId = $problem.RequestId
     }
-    return Select-TheOne -Records $records -Device $Device -Kind 'Windows Autopilot registration'
 }
 
-function Find-Identity {
-    param($Device)
-    if (-not $Device.AutopilotId) { return Find-IdentityBySerial -Device $Device }
-    $record = Find-ById -Collection $Identities -Id $Device.AutopilotId -Device $Device -Kind 'Windows Autopilot registration'
-    if ($null -ne $record) { return $record }
-    if ($null -ne (Find-IdentityBySerial -Device $Device)) {
-        throw 'refused: the device was registered again under another id since the handoff; ask for a new one'
+function Find-Record {
+    # Every record of a device: by id, by exact serial number, by the Entra device id.
+    param([hashtable] $Place, $Device, [string[]] $Ids, [string[]] $DeviceIds)
+    $found = @{}
+    foreach ($id in $Ids) { if ($id -and $Place.ById.ContainsKey($id)) { $found[$id] = $Place.ById[$id] } }
+    $exact = @($Place.BySerial[$Device.Serial])
+    # Intune drops blanks.
+    if ($Place.Record -eq $ManagedDevices -and $Device.Serial -match '\s') { $exact += @($Place.BySerial[($Device.Serial -replace '\s', '')]) }
+    foreach ($record in $exact) { if ($null -ne $record) { $found[(Get-RealId -Id $record['id'])] = $record } }
+    foreach ($id in $DeviceIds) {
+        if (-not $id) { continue }
+        foreach ($record in @($Place.ByDevice[$id])) { if ($null -ne $record) { $found[(Get-RealId -Id $record['id'])] = $record } }
     }
-    return $null
+    return @($found.Keys | Sort-Object | ForEach-Object { $found[$_] })
 }
 
-function Test-MayChange {
-    param([string] $Target, [string] $Action)
-    if (-not $Apply) {
-        Write-Host ('What if: ' + $Action + ': ' + $Target)
-        return $false
-    }
-    return $Self.ShouldProcess($Target, $Action)
-}
-
-function Remove-FromIntune {
-    param($Device)
-    $record = Find-ManagedDevice -Device $Device
-    if ($null -eq $record) { return 'not there' }
-    $target = 'managed device ' + $record['id'] + ', serial number ' + $Device.Serial
-    if (-not (Test-MayChange -Target $target -Action 'Delete from Intune')) { return 'left' }
-    $null = Invoke-Graph -Method 'DELETE' -Uri ($ManagedDevices + '/' + $record['id'])
-    return 'deleted'
-}
-
-function Remove-FromAutopilot {
-    param($Device, [string] $Intune)
-    $record = Find-Identity -Device $Device
-    if ($null -eq $record) { return 'not there' }
-    $target = 'registration ' + $record['id'] + ', serial number ' + $Device.Serial
-    if ($Apply -and $null -ne (Find-ManagedBySerial -Device $Device)) { return 'left: still in Intune' }
-    if ($record['userPrincipalName']) {
-        if (-not (Test-MayChange -Target $target -Action 'Unassign the user')) {
-            if ($Apply) { return 'left' }
+function Find-ByDeviceId {
+    # A registration that serial numbers miss. The filter is in use and undocumented.
+    param([string[]] $DeviceIds)
+    foreach ($id in $DeviceIds) {
+        try {
+            foreach ($record in @(Get-EveryPage -Uri (Join-Query -Place $Places.autopilot -Filter (Get-Encoded -Filter ("azureActiveDirectoryDeviceId eq '" + $id + "'"))))) {
+                if ((Get-RealId -Id $record['azureActiveDirectoryDeviceId']) -eq $id) { Add-Record -Place $Places.autopilot -Record $record }
+            }
         }
-        else {
-            $null = Invoke-Graph -Method 'POST' -Uri ($Identities + '/' + $record['id'] + '/unassignUserFromDevice')
-        }
+        catch { if ((Get-Problem -Failure $_).Status -ne 400) { $Places.autopilot.Error = Format-Problem -Problem (Get-Problem -Failure $_) } }
     }
-    if (-not (Test-MayChange -Target $target -Action 'Delete from Windows Autopilot')) { return 'left' }
-    $null = Invoke-Graph -Method 'DELETE' -Uri ($Identities + '/' + $record['id'])
-    $null = $Submitted.Add($record['id'])
-    return 'submitted'
 }
 
-function Invoke-Device {
+function Test-Other {
+    param($Record, $Device)
+    return ([string] $Record['serialNumber']).Trim() -cne $Device.Serial
+}
+
+function New-Result {
     param($Device)
-    $result = New-Object PSObject -Property @{
-        Row = $Device.Row; Serial = $Device.Serial; Intune = ''; Autopilot = ''; Detail = ''
+    return @{
+        Device = $Device; Rule = $Device.Rule; Detail = ''; RequestId = ''; Steps = New-Object System.Collections.ArrayList
+        Intune = $null; Autopilot = $null; Planes = @{}; Name = $Device.Name; User = $Device.User; Seen = ''
+        Unseen = @{ intune = ''; autopilot = '' }; IntuneWord = ''; AutopilotWord = ''; Moves = @(); Awaited = $false; Untaken = $false; Keys = $null; DeviceIds = @($Device.DeviceIds)
     }
-    if ($Device.Refusal) {
-        $result.Detail = 'refused: ' + $Device.Refusal
+}
+
+function Set-Plane {
+    param([hashtable] $Result, [string] $Plane, [object[]] $Records)
+    $place = $Places[$Plane]
+    $unseen = $place.Error
+    $near = @($place.ByFolded[(Get-Folded -Serial $Result.Device.Serial)])[0]
+    if (-not $unseen -and $Records.Count -eq 0 -and $null -ne $near) {
+        $unseen = 'a record is listed whose serial number ''' + (Get-Plain -Text $near['serialNumber']) + ''' differs only in letter case or blanks: compare them'
+    }
+    $Result.Unseen[$Plane] = $unseen
+    if ($unseen) {
+        $Result.Planes[$Plane] = @{ result = 'failed'; observedAt = $place.At; detail = $unseen }
+        return
+    }
+    $Result.Planes[$Plane] = @{ result = 'absent'; observedAt = $place.At }
+    if ($Records.Count) { $Result.Planes[$Plane] = @{ result = 'found'; observedAt = $place.At; ids = @($Records | ForEach-Object { Get-RealId -Id $_['id'] }) } }
+}
+
+function Set-Refusal {
+    param([hashtable] $Result, [string] $Rule, [string] $Detail)
+    $Result.Rule = $Rule
+    $Result.Detail = $Detail
+    $Result.Moves = @()
+}
+
+function Find-Device {
+    # Looks a device up and decides, as cleanup of partner-tools does, what is to be done with it.
+    param($Device)
+    $result = New-Result -Device $Device
+    if ($Device.Rule -and $Device.Rule -ne 'ambiguous') { return $result }
+    $identities = @(Find-Record -Place $Places.autopilot -Device $Device -Ids $Device.AutopilotIds)
+    $linked = @($Device.ManagedIds) + @($identities | ForEach-Object { Get-RealId -Id $_['managedDeviceId'] })
+    $managed = @(Find-Record -Place $Places.intune -Device $Device -Ids $linked)
+    $result.DeviceIds = @(@($Device.DeviceIds) + @($managed | ForEach-Object { Get-RealId -Id $_['azureADDeviceId'] }) + @($identities | ForEach-Object { Get-RealId -Id $_['azureActiveDirectoryDeviceId'] }) | Where-Object { $_ } | Sort-Object -Unique)
+    if ($identities.Count -eq 0 -and -not $Places.autopilot.Small -and -not $Places.autopilot.Error) { Find-ByDeviceId -DeviceIds $result.DeviceIds }
+    if ($identities.Count -eq 0) { $identities = @(Find-Record -Place $Places.autopilot -Device $Device -Ids @() -DeviceIds $result.DeviceIds) }
+    Set-Plane -Result $result -Plane 'intune' -Records $managed
+    Set-Plane -Result $result -Plane 'autopilot' -Records $identities
+    if ($managed.Count) {
+        $result.Intune = $managed[0]
+        if ($managed[0]['deviceName']) { $result.Name = Get-Plain -Text $managed[0]['deviceName'] }
+        if ($managed[0]['userPrincipalName']) { $result.User = Get-Plain -Text $managed[0]['userPrincipalName'] }
+        $result.Seen = Format-Day -Moment $managed[0]['lastSyncDateTime']
+    }
+    if ($identities.Count) {
+        $result.Autopilot = $identities[0]
+        if (-not $result.User) { $result.User = Get-Plain -Text $identities[0]['userPrincipalName'] }
+    }
+    $rule = Get-Refusal -Result $result -Managed $managed -Registered $identities
+    if ($rule) {
+        $detail = ''
+        if ($rule -eq 'intune-not-verified') { $detail = $result.Unseen.intune; $result.RequestId = $Places.intune.RequestId }
+        Set-Refusal -Result $result -Rule $rule -Detail $detail
         return $result
     }
-    try {
-        if ($Device.Intune) { $result.Intune = Remove-FromIntune -Device $Device }
-        if ($Device.Autopilot) { $result.Autopilot = Remove-FromAutopilot -Device $Device -Intune $result.Intune }
+    $moves = New-Object System.Collections.ArrayList
+    if ($null -ne $result.Intune) { $null = $moves.Add('delete-from-intune') }
+    if ($null -ne $result.Autopilot -and -not $Device.PartnersTurn) {
+        if ($Device.SettlesUntil -and [string]::CompareOrdinal((Format-Time), $Device.SettlesUntil) -le 0) { $result.Awaited = $true }
+        else {
+            if ($result.Autopilot['userPrincipalName']) { $null = $moves.Add('unassign-user') }
+            $null = $moves.Add('deregister-from-autopilot')
+        }
     }
-    catch {
-        $result.Detail = $_.Exception.Message
-    }
+    $result.Moves = @($moves)
+    if ($result.Moves.Count -and $LostOrStolen -and $null -ne $result.Intune) { Set-Refusal -Result $result -Rule 'wipe-first' -Detail '' }
     return $result
 }
 
-function Sync-Autopilot {
+function Get-Refusal {
+    param([hashtable] $Result, [object[]] $Managed, [object[]] $Registered)
+    $device = $Result.Device
+    $others = @(@($Managed) + @($Registered) | Where-Object { $null -ne $_ -and (Test-Other -Record $_ -Device $device) })
+    if ($device.Rule -or $Managed.Count -gt 1 -or $Registered.Count -gt 1 -or $others.Count) { return 'ambiguous' }
+    if ($Result.Unseen.intune) { return 'intune-not-verified' }
+    $state = ''
+    $agent = ''
+    $firmware = $device.Firmware
+    if ($null -ne $Result.Intune) {
+        $state = ([string] $Result.Intune['managementState']).ToLowerInvariant()
+        $agent = ([string] $Result.Intune['managementAgent']).ToLowerInvariant()
+        if ($Result.Intune['deviceFirmwareConfigurationInterfaceManaged'] -eq $true) { $firmware = $true }
+    }
+    if ($firmware) { return 'firmware-managed' }
+    if ($state -and $Waiting -contains $state) { return 'waiting-for-check-in' }
+    if ($agent -eq 'configurationmanagerclient') { return 'configuration-manager' }
+    foreach ($pair in @(@($Result.Intune, $device.ManagedIds, $device.ManagedGone), @($Result.Autopilot, $device.AutopilotIds, $device.AutopilotGone))) {
+        if ($null -eq $pair[0]) { continue }
+        $ids = @(@($pair[1]) + @(Get-RealId -Id $pair[0]['id']) | Where-Object { $_ } | Sort-Object -Unique)
+        if ($ids.Count -gt 1 -or $pair[2]) { return 'changed-since-handoff' }
+    }
+    return ''
+}
+
+# --- Changing ---------------------------------------------------------------------------------------
+
+$Titles = @{ 'delete-from-intune' = 'Delete from Intune'; 'unassign-user' = 'Unassign the user in Windows Autopilot'; 'deregister-from-autopilot' = 'Delete from Windows Autopilot' }
+$Missing = @{
+    'delete-from-intune'        = 'the permission DeviceManagementManagedDevices.ReadWrite.All, and a role that may delete managed devices (Intune Administrator, or Endpoint Security Manager)'
+    'unassign-user'             = 'the permission DeviceManagementServiceConfig.ReadWrite.All, and the role Intune Administrator'
+    'deregister-from-autopilot' = 'the permission DeviceManagementServiceConfig.ReadWrite.All, and the role Intune Administrator'
+}
+
+function Get-Description {
+    param([hashtable] $Result)
+    $name = 'device without a name'
+    if ($Result.Name) { $name = $Result.Name }
+    $user = 'no user'
+    if ($Result.User) { $user = 'user ' + $Result.User }
+    $seen = 'never seen by Intune'
+    if ($Result.Seen) { $seen = 'last seen ' + $Result.Seen }
+    return $name + ', ' + $user + ', serial number ' + $Result.Device.Serial + ', ' + $seen
+}
+
+function Add-Step {
+    param([hashtable] $Result, [string] $Id, [string] $Status, $Record)
+    $step = @{ id = $Id; status = $Status; at = Format-Time }
+    if ($null -ne $Record) { $step.record = Get-RealId -Id $Record['id'] }
+    if ($Status -eq 'planned') { $step.Remove('at') }
+    $null = $Result.Steps.Add($step)
+}
+
+function Test-Fresh {
+    # The look right before a change: is the record still the one that was decided upon?
+    param([hashtable] $Result, [string] $Plane)
+    $old = $Result.Intune
+    if ($Plane -eq 'autopilot') { $old = $Result.Autopilot }
+    $new = Get-OneOrNothing -Uri (Get-RecordUri -Place $Places[$Plane] -Id (Get-RealId -Id $old['id']))
+    if ($null -eq $new) { return 'gone' }
+    $same = -not (Test-Other -Record $new -Device $Result.Device)
+    if ($Plane -eq 'intune') {
+        if ($same -and $Waiting -contains ([string] $new['managementState']).ToLowerInvariant()) { return 'waiting-for-check-in' }
+    }
+    else {
+        $managed = Get-RealId -Id $new['managedDeviceId']
+        # It was enrolled since the look.
+        if ($managed -and $managed -ne (Get-RealId -Id $old['managedDeviceId'])) { $same = $false }
+    }
+    if ($same) { return 'same' }
+    return 'changed-since-handoff'
+}
+
+function Test-Gone {
+    param([string] $Plane, $Record)
+    try { return $null -eq (Get-OneOrNothing -Uri (Get-RecordUri -Place $Places[$Plane] -Id (Get-RealId -Id $Record['id']))) }
+    catch { return $false }
+}
+
+function Set-Failure {
+    param([hashtable] $Result, [string] $Step, [hashtable] $Problem)
+    $Result.Detail = $Titles[$Step] + ': ' + (Format-Problem -Problem $Problem)
+    $Result.RequestId = $Problem.RequestId
+    if ($Problem.Status -eq 401 -or $Problem.Status -eq 403) { $Result.Detail += '. Missing: ' + $Missing[$Step] }
+    if ($Problem.Approval) { $Result.Detail = 'Another administrator has to approve it in Intune (Tenant administration > Multi Admin Approval); then run the script again. ' + $Result.Detail }
+}
+
+function Invoke-Change {
+    # One change of one record. 'done', 'declined', 'planned', 'failed' or 'untaken'.
+    param([hashtable] $Result, [string] $Step, [string] $Plane, $Record, [string] $Method, [string] $Action)
+    $what = Get-Description -Result $Result
+    if (-not $Apply) { return 'planned' }
+    if (-not $Self.ShouldProcess($Titles[$Step] + ': ' + $what, $Titles[$Step] + '? ' + $what, $Handoff)) {
+        if ($WhatIfPreference) { return 'planned' }
+        return 'declined'
+    }
+    $headers = @{}
+    # Where Intune asks for a second administrator, this is what he reads.
+    if ($Method -eq 'DELETE') { $headers['x-msft-approval-justification'] = [Convert]::ToBase64String([Text.Encoding]::UTF8.GetBytes($Handoff)) }
     try {
-        $null = Invoke-Graph -Method 'POST' -Uri $SyncUri
+        $null = Invoke-Graph -Method $Method -Uri ($Places[$Plane].Record + '/' + (Get-RealId -Id $Record['id']) + $Action) -Headers $headers
     }
     catch {
-        $status = Get-StatusCode -Failure $_
-        if ($status -ne 409 -and $status -ne 429) { throw }
-        Write-Warning 'A sync is running, or the last one is less than ten minutes old. It will do.'
+        $problem = Get-Problem -Failure $_
+        if ($problem.Status -eq 404) { return 'done' }
+        Set-Failure -Result $Result -Step $Step -Problem $problem
+        if ($problem.Approval) { return 'failed' }
+        if ($problem.Status -eq 401 -or $problem.Status -eq 403) {
+            $script:Denied++
+            if ($script:Changed -eq 0) { $script:Stopped = 'The first change was refused, so nothing else was tried. ' + $Result.Detail }
+            elseif ($script:Denied -ge 3) { $script:Stopped = 'Three changes in a row were refused, so the script stopped. ' + $Result.Detail }
+            return 'failed'
+        }
+        $unclear = $problem.Status -eq 400 -or $problem.Status -eq 0 -or $problem.Status -eq 500
+        if ($Method -ne 'DELETE' -or -not $unclear) { return 'failed' }
+        if (Test-Gone -Plane $Plane -Record $Record) { $Result.Detail = ''; $Result.RequestId = '' }
+        elseif ($problem.Status -eq 400) { return 'untaken' }
+        else { return 'failed' }
+    }
+    $script:Changed++
+    $script:Denied = 0
+    return 'done'
+}
+
+function Invoke-Step {
+    param([hashtable] $Result, [string] $Step)
+    $plane = 'autopilot'
+    $record = $Result.Autopilot
+    $method = 'DELETE'
+    $action = ''
+    if ($Step -eq 'delete-from-intune') { $plane = 'intune'; $record = $Result.Intune }
+    if ($Step -eq 'unassign-user') { $method = 'POST'; $action = '/unassignUserFromDevice' }
+    # The look for the user's unassignment counts for the deletion that follows it at once.
+    if (-not $Preview -and -not ($Step -eq 'deregister-from-autopilot' -and $Result.Moves -contains 'unassign-user')) {
+        $fresh = Test-Fresh -Result $Result -Plane $plane
+        if ($fresh -eq 'gone') {
+            Set-Gone -Result $Result -Plane $plane
+            return $true
+        }
+        if ($fresh -ne 'same') {
+            Set-Refusal -Result $Result -Rule $fresh -Detail ''
+            return $false
+        }
+    }
+    $status = Invoke-Change -Result $Result -Step $Step -Plane $plane -Record $record -Method $method -Action $action
+    if ($status -eq 'done' -and $Step -eq 'deregister-from-autopilot') { $Result.Awaited = $true }
+    if ($status -eq 'untaken') {
+        # The service did not take it, as if it were done already: what it shows at the end decides.
+        $Result.Untaken = $true
+        $status = 'failed'
+        if ($Step -eq 'deregister-from-autopilot') { $Result.Awaited = $true }
+        else { Set-Refusal -Result $Result -Rule 'still-there' -Detail $Result.Detail }
+    }
+    Add-Step -Result $Result -Id $Step -Status $status -Record $record
+    if ($Step -eq 'delete-from-intune' -and $status -eq 'done') { $Result.IntuneWord = 'deleted' }
+    if ($Step -eq 'deregister-from-autopilot' -and $Result.Awaited) { $Result.AutopilotWord = 'submitted' }
+    return $status -eq 'done' -or $status -eq 'planned'
+}
+
+function Set-Gone {
+    param([hashtable] $Result, [string] $Plane)
+    $Result.Planes[$Plane] = @{ result = 'absent'; observedAt = Format-Time }
+    if ($Plane -eq 'intune') { $Result.IntuneWord = 'not there'; return }
+    $Result.AutopilotWord = 'not there'
+    $Result.Moves = @()
+}
+
+function Get-Word {
+    # What the table says of a plane where nothing was changed.
+    param([hashtable] $Result, [string] $Plane, [string] $Word)
+    if ($Word) { return $Word }
+    $seen = $Result.Planes[$Plane]
+    if ($null -eq $seen) { return '' }
+    if ($seen.result -eq 'failed') { return 'not seen' }
+    if ($seen.result -eq 'absent') { return 'not there' }
+    if ($Result.Rule) { return 'left' }
+    $failed = @($Result.Steps | Where-Object { $_.status -eq 'declined' -or $_.status -eq 'failed' })
+    $deletion = @{ intune = 'delete-from-intune'; autopilot = 'deregister-from-autopilot' }[$Plane]
+    if (@($Result.Steps | Where-Object { $_.id -eq $deletion -and $_.status -eq 'planned' }).Count) { return 'would be deleted' }
+    if ($failed.Count) { return 'left: ' + $failed[0].status }
+    if ($Plane -eq 'autopilot' -and $Result.Awaited) { return 'waiting' }
+    return 'left'
+}
+
+function Invoke-Device {
+    param([hashtable] $Result)
+    if ($Result.Rule) { return }
+    if ($Apply -and -not $WhatIfPreference -and $Result.Moves.Count) {
+        $unsaved = Get-Unsaved -Result $Result
+        if ($unsaved) { Set-Refusal -Result $Result -Rule 'keys-not-saved' -Detail $unsaved; return }
+    }
+    foreach ($step in @($Result.Moves)) {
+        if ($Result.Moves -notcontains $step) { continue }
+        try {
+            if (-not (Invoke-Step -Result $Result -Step $step)) { break }
+        }
+        catch {
+            Set-Failure -Result $Result -Step $step -Problem (Get-Problem -Failure $_)
+            Add-Step -Result $Result -Id $step -Status 'failed' -Record $null
+            break
+        }
+        if ($Stopped) { break }
+    }
+    if ($Result.Rule -or $Result.Awaited -or @($Result.Steps | Where-Object { $_.status -ne 'done' }).Count) { return }
+    if ($Result.Unseen.autopilot) {
+        Set-Refusal -Result $Result -Rule 'autopilot-not-verified' -Detail $Result.Unseen.autopilot
+        $Result.RequestId = $Places.autopilot.RequestId
+    }
+    elseif ($null -ne $Result.Autopilot -and $Result.Device.PartnersTurn) { Set-Refusal -Result $Result -Rule 'partners-turn' -Detail '' }
+}
+
+function Get-Outcome {
+    param([hashtable] $Result)
+    if ($Result.Rule -eq 'duplicate') { return 'duplicate' }
+    if ($Result.Rule) { return 'refused' }
+    if ($Result.Awaited -or @($Result.Steps | Where-Object { $_.status -ne 'done' }).Count) { return 'left' }
+    return 'done'
+}
+
+function Show-Device {
+    param([hashtable] $Result, [int] $Number)
+    $text = '[' + $Number + '/' + $Devices.Count + '] ' + (Get-Description -Result $Result) + ': '
+    if ($Result.Rule) { $text += 'refused: ' + (Get-Why -Result $Result) }
+    else {
+        $text += 'Intune ' + (Get-Word -Result $Result -Plane 'intune' -Word $Result.IntuneWord) + ', Autopilot ' + (Get-Word -Result $Result -Plane 'autopilot' -Word $Result.AutopilotWord)
+        if ($Preview -and $Result.Moves -contains 'unassign-user') { $text += ' after its user is unassigned' }
+        if ($Result.Detail) { $text += '. ' + $Result.Detail }
+    }
+    Write-Host $text
+}
+
+function Get-Why {
+    param([hashtable] $Result)
+    $why = [string] $Reasons[$Result.Rule]
+    if ($Result.Detail) { return $why + ' (' + $Result.Detail + ')' }
+    return $why
+}
+
+# --- The results file -------------------------------------------------------------------------------
+
+function Write-File {
+    # Under another name first, then moved: a file is complete or not there.
+    param([string] $Path, [string] $Text)
+    $temporary = $Path + '.tmp'
+    [IO.File]::WriteAllText($temporary, $Text, (New-Object System.Text.UTF8Encoding ($false)))
+    if ([IO.File]::Exists($Path)) { [IO.File]::Replace($temporary, $Path, [NullString]::Value) }
+    else { [IO.File]::Move($temporary, $Path) }
+}
+
+function Get-ResultEntry {
+    param([hashtable] $Result)
+    $device = $Result.Device
+    $entry = [ordered]@{ row = $device.Row; serialNumber = $null; outcome = (Get-Outcome -Result $Result) }
+    if ($device.Serial) { $entry.serialNumber = $device.Serial }
+    if ($Result.Rule -and $Result.Rule -ne 'duplicate') { $entry.rule = $Result.Rule }
+    if ($Result.Detail) { $entry.detail = $Result.Detail }
+    if ($Result.RequestId) { $entry.requestId = $Result.RequestId }
+    $steps = @($Result.Steps)
+    if ($Result.Awaited) {
+        $last = @($steps | Where-Object { $_.id -eq 'deregister-from-autopilot' })
+        if ($last.Count) { $steps = @($steps | ForEach-Object { if ($_.id -eq 'deregister-from-autopilot' -and $_.status -eq 'done') { $copy = $_.Clone(); $copy.status = 'waiting'; $copy } else { $_ } }) }
+        else { $steps += @{ id = 'confirm-autopilot-removal'; status = 'waiting'; record = (Get-RealId -Id $Result.Autopilot['id']) } }
+    }
+    $entry.steps = $steps
+    $entry.planes = $Result.Planes
+    if ($null -ne $Result.Keys) { $entry.keys = $Result.Keys }
+    return ConvertTo-Json -InputObject $entry -Depth 8 -Compress
+}
+
+function Save-Results {
+    # $Written has one JSON text per device, so that a file of thousands is not made anew each time.
+    param([bool] $Finished)
+    if ($WhatIfPreference) { return }
+    $head = [ordered]@{
+        schemaVersion = '1'; answers = $Answers; handoff = [ordered]@{ run = $HandoffRun; generatedAt = $HandoffTime }
+        tenantId = $TenantId.ToLowerInvariant(); startedAt = (Format-Time -Moment $Started); updatedAt = (Format-Time)
+        by = [ordered]@{ tool = 'script'; version = $Version; account = $Account }; applied = [bool] $Apply; finished = $Finished
+    }
+    $json = ConvertTo-Json -InputObject $head -Depth 4 -Compress
+    Write-File -Path $ResultFile -Text ($json.Substring(0, $json.Length - 1) + ',"devices":[' + "`n" + ($Written -join ",`n") + "`n]}`n")
+}
+
+# --- Keys -------------------------------------------------------------------------------------------
+
+function Protect-File {
+    # Creates a file that only the person who runs this can read, before anything is in it.
+    param([string] $Path)
+    [IO.File]::WriteAllText($Path, '')
+    if ($env:OS -eq 'Windows_NT') {
+        $null = & icacls.exe $Path '/inheritance:r' '/grant:r' ([Security.Principal.WindowsIdentity]::GetCurrent().Name + ':F')
+    }
+    else { $null = & chmod 600 $Path }
+    if ($LASTEXITCODE -ne 0) { [IO.File]::Delete($Path); throw 'The access to the file for the keys could not be restricted, so nothing was written.' }
+}
+
+function Get-KeysOf {
+    # All keys and passwords of one device id. The list never returns a key: each is asked for.
+    param([string] $DeviceId)
+    foreach ($key in @(Get-EveryPage -Uri ($KeysUri + '?' + (Get-Encoded -Filter ("deviceId eq '" + $DeviceId + "'"))))) {
+        if ((Get-RealId -Id $key['deviceId']) -ne $DeviceId) { throw 'The service returned a key of another device.' }
+        $whole = Get-Graph -Uri ($KeysUri + '/' + $key['id'] + '?$select=key')
+        @{ kind = 'recoveryKey'; deviceId = $DeviceId; id = [string] $key['id']; volume = [string] $key['volumeType']; secret = [string] $whole['key'] }
+    }
+    $stored = Get-OneOrNothing -Uri ($PasswordsUri + '/' + $DeviceId + '?$select=credentials')
+    if ($null -eq $stored) { return }
+    foreach ($one in @($stored['credentials'])) {
+        if ($null -eq $one) { continue }
+        @{ kind = 'localPassword'; deviceId = $DeviceId; id = [string] $one['accountName']; volume = ''; secret = [Text.Encoding]::UTF8.GetString([Convert]::FromBase64String([string] $one['passwordBase64'])) }
+    }
+}
+
+function Save-AllKeys {
+    # Writes the keys, then the receipt, and returns the receipt's path.
+    param([object[]] $Results)
+    $rows = New-Object System.Collections.ArrayList
+    $entries = New-Object System.Collections.ArrayList
+    $number = 0
+    foreach ($result in $Results) {
+        $number++
+        Write-Progress -Activity 'Saving keys' -Status ([string] $number + ' of ' + $Results.Count) -PercentComplete (100 * $number / $Results.Count)
+        $counts = @{ recoveryKey = 0; localPassword = 0 }
+        $entry = [ordered]@{ row = $result.Device.Row; serialNumber = $null; result = 'saved'; recoveryKeys = 0; localPasswords = 0; deviceIds = @($result.DeviceIds) }
+        if ($result.Device.Serial) { $entry.serialNumber = $result.Device.Serial }
+        if ($result.DeviceIds.Count -eq 0) { $entry.result = 'not-found' }
+        foreach ($id in $result.DeviceIds) {
+            try {
+                foreach ($secret in @(Get-KeysOf -DeviceId $id)) {
+                    $counts[$secret.kind]++
+                    $null = $rows.Add([pscustomobject]@{ SerialNumber = $result.Device.Serial; Name = $result.Name; DeviceId = $id; Kind = $secret.kind; Id = $secret.id; Volume = $secret.volume; Secret = $secret.secret })
+                }
+            }
+            catch {
+                $entry.result = 'failed'
+                $entry.detail = Format-Problem -Problem (Get-Problem -Failure $_)
+                Write-Warning ('Not saved: serial number ' + $result.Device.Serial + ': ' + $entry.detail)
+            }
+        }
+        $entry.recoveryKeys = $counts.recoveryKey
+        $entry.localPasswords = $counts.localPassword
+        $null = $entries.Add($entry)
+    }
+    Write-Progress -Activity 'Saving keys' -Completed
+    $text = (@($rows | ConvertTo-Csv -NoTypeInformation) -join "`r`n") + "`r`n"
+    $name = 'handoff-keys-' + $HandoffName + '-' + $Stamp + $(if ($KeysCertificate) { '.cms' } else { '.csv' })
+    $path = [IO.Path]::Combine($Folder, $name)
+    Protect-File -Path $path
+    if ($KeysCertificate) { $text = Protect-CmsMessage -To $KeysCertificate -Content $text }
+    else { Write-Warning ('The keys are in plain text in ' + $path + '. Only you can read the file; move it to your key store and delete it.') }
+    [IO.File]::WriteAllText($path, $text, (New-Object System.Text.UTF8Encoding ($false)))
+    $hash = ([BitConverter]::ToString([Security.Cryptography.SHA256]::Create().ComputeHash([IO.File]::ReadAllBytes($path))) -replace '-', '').ToLowerInvariant()
+    $receipt = [ordered]@{
+        schemaVersion = '1'; answers = $Answers; tenantId = $TenantId.ToLowerInvariant(); savedAt = (Format-Time); account = $Account
+        file = $name; sha256 = 'sha256:' + $hash; encrypted = [bool] $KeysCertificate; devices = @($entries)
+    }
+    $receiptPath = [IO.Path]::Combine($Folder, 'handoff-keys-receipt-' + $HandoffName + '-' + $Stamp + '.json')
+    Write-File -Path $receiptPath -Text ((ConvertTo-Json -InputObject $receipt -Depth 6) + "`n")
+    $kinds = @($rows | Group-Object -Property Kind -NoElement | ForEach-Object { [string] $_.Count + ' ' + $_.Name })
+    Write-Host ('Saved: ' + $(if ($kinds) { $kinds -join ', ' } else { 'nothing is stored in Microsoft Entra ID' }) + '. Keys: ' + $path + '. Receipt: ' + $receiptPath)
+    Write-Host 'The keys of hybrid joined devices can be in Active Directory or Configuration Manager: see the handoff.'
+    return $receiptPath
+}
+
+$Receipt = $null
+$StoredKeys = $null
+
+function Read-Receipt {
+    # The receipt by row, and how many keys and passwords the directory shows now by device id.
+    param([string] $Path)
+    try { $read = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText((Resolve-Path -LiteralPath $Path).ProviderPath)) }
+    catch { Stop-Handoff ('The receipt ' + $Path + ' cannot be read: ' + $_.Exception.Message) }
+    if ((Get-Value -Object $read -Name 'answers') -cne $Answers -or (Get-Value -Object $read -Name 'tenantId') -ne $TenantId) {
+        Stop-Handoff ('The receipt ' + $Path + ' belongs to another handoff. Run the script with -SaveKeys.')
+    }
+    $script:Receipt = @{}
+    foreach ($one in @($read.devices)) { $script:Receipt[[string] $one.row] = $one }
+    $script:Receipt['savedAt'] = [string] (Format-Saved -Moment $read.savedAt)
+    $script:StoredKeys = @{}
+    try {
+        foreach ($key in Get-EveryPage -Uri $KeysUri) { $script:StoredKeys['key ' + (Get-RealId -Id $key['deviceId'])]++ }
+        foreach ($one in Get-EveryPage -Uri $PasswordsUri) { $script:StoredKeys['password ' + (Get-RealId -Id $one['id'])]++ }
+    }
+    catch { Stop-Handoff ('What the directory has stored could not be read, so the receipt cannot be checked: ' + (Format-Problem -Problem (Get-Problem -Failure $_))) }
+}
+
+function Format-Saved {
+    param($Moment)
+    if ($Moment -is [datetime]) { return Format-Time -Moment $Moment }
+    return [string] $Moment
+}
+
+function Get-Unsaved {
+    # Why the keys of a device do not count as saved; empty where they do.
+    param([hashtable] $Result)
+    if ($null -eq $Receipt) { return '' }
+    $one = $Receipt[[string] $Result.Device.Row]
+    $why = ''
+    if ($null -eq $one -or [string] $one.serialNumber -cne $Result.Device.Serial) { $why = 'the receipt does not name it' }
+    elseif ($one.result -ne 'saved') { $why = 'the receipt says ' + $one.result }
+    else {
+        $keys = 0
+        $passwords = 0
+        foreach ($id in $Result.DeviceIds) {
+            $keys += [int] $StoredKeys['key ' + $id]
+            $passwords += [int] $StoredKeys['password ' + $id]
+        }
+        if ($keys -gt $one.recoveryKeys -or $passwords -gt $one.localPasswords) {
+            $why = 'the receipt counts ' + $one.recoveryKeys + ' keys and ' + $one.localPasswords + ' passwords, the directory shows ' + $keys + ' and ' + $passwords
+        }
+        $Result.Keys = [ordered]@{ recoveryKeys = [int] $one.recoveryKeys; localPasswords = [int] $one.localPasswords; savedAt = $Receipt['savedAt'] }
+    }
+    if ($why -and $KeysSaved) {
+        Write-Warning ('Serial number ' + $Result.Device.Serial + ': ' + $why + '. -KeysSaved says that they are saved.')
+        return ''
+    }
+    return $why
+}
+
+# --- Active Directory and Configuration Manager, read only ------------------------------------------
+
+function Find-Computer {
+    param([hashtable] $Result)
+    $seen = [ordered]@{ result = 'absent'; observedAt = (Format-Time) }
+    try {
+        if ($Result.DeviceIds.Count -eq 0) { throw 'No device id is known to look it up by.' }
+        foreach ($id in $Result.DeviceIds) {
+            $computer = @(Get-ADComputer -Filter ("objectGUID -eq '" + $id + "'") -Properties 'LastLogonDate', 'Enabled')[0]
+            if ($null -eq $computer) { continue }
+            $below = @(Get-ADObject -Filter '*' -SearchBase $computer.DistinguishedName -SearchScope OneLevel)
+            # Whether a password is there, never the password.
+            $laps = @(Get-ADObject -LDAPFilter '(|(msLAPS-PasswordExpirationTime=*)(ms-Mcs-AdmPwdExpirationTime=*))' -SearchBase $computer.DistinguishedName -SearchScope Base)
+            $seen.result = 'found'
+            $seen.ids = @($id)
+            $seen.distinguishedName = [string] $computer.DistinguishedName
+            $seen.enabled = [bool] $computer.Enabled
+            if ($null -ne $computer.LastLogonDate) { $seen.lastLogonAt = Format-Time -Moment $computer.LastLogonDate }
+            $seen.children = $below.Count
+            $seen.recoveryKeys = @($below | Where-Object { $_.ObjectClass -eq 'msFVE-RecoveryInformation' }).Count
+            $seen.localPassword = $laps.Count -gt 0
+        }
+    }
+    catch { $seen = [ordered]@{ result = 'failed'; observedAt = (Format-Time); detail = (Get-Plain -Text $_.Exception.Message) } }
+    $Result.Planes['active-directory'] = $seen
+}
+
+function Find-ConfigurationManagerRecord {
+    param([hashtable] $Result)
+    $seen = [ordered]@{ result = 'absent'; observedAt = (Format-Time) }
+    try {
+        $serial = $Result.Device.Serial.Replace('\', '\\').Replace("'", "\'").Replace('"', '\"')
+        $rows = @(Invoke-CMWmiQuery -Query ('SELECT ResourceID, SerialNumber FROM SMS_G_System_PC_BIOS WHERE SerialNumber = "' + $serial + '"') | Where-Object { (Get-Folded -Serial $_.SerialNumber) -ceq (Get-Folded -Serial $Result.Device.Serial) })
+        if ($rows.Count) { $seen.result = 'found'; $seen.ids = @($rows | ForEach-Object { [string] $_.ResourceID } | Sort-Object -Unique) }
+    }
+    catch { $seen = [ordered]@{ result = 'failed'; observedAt = (Format-Time); detail = (Get-Plain -Text $_.Exception.Message) } }
+    $Result.Planes['configuration-manager'] = $seen
+}
+
+# --- The session ------------------------------------------------------------------------------------
+
+function Assert-Module {
+    $loaded = @(Get-Module -Name $Module)
+    if ($loaded.Count -eq 0) {
+        $installed = @(Get-Module -ListAvailable -Name $Module | Sort-Object -Property Version -Descending)
+        if ($installed.Count -eq 0) {
+            Stop-Handoff ('The module ' + $Module + ' is not installed. Run: Install-Module ' + $Module + ' -Scope CurrentUser. Then open a new window.')
+        }
+        $loaded = @($installed[0])
+        if ($loaded[0].Version -ge $OldestModule) { Import-Module -Name $Module -MinimumVersion $OldestModule }
+    }
+    if ($loaded[0].Version -lt $OldestModule) {
+        Stop-Handoff ('The module ' + $Module + ' is version ' + $loaded[0].Version + '. Before ' + $OldestModule + ' it damages what is asked of the service. Run: Update-Module ' + $Module + '. Then open a new window.')
+    }
+}
+
+function Test-Scope {
+    param([string[]] $Have, [string] $Need)
+    $enough = @($Need)
+    if ($Need -like '*.Read.All') { $enough += $Need.Replace('.Read.All', '.ReadWrite.All') }
+    if ($Need -like '*.ReadBasic.All') { $enough += $Need.Replace('.ReadBasic.All', '.Read.All') }
+    return @($enough | Where-Object { $Have -contains $_ }).Count -gt 0
+}
+
+function Get-MissingScope {
+    param($Context, [string[]] $Needed)
+    $have = @(Get-Value -Object $Context -Name 'Scopes')
+    return @($Needed | Where-Object { -not (Test-Scope -Have $have -Need $_) })
+}
+
+function Connect-Handoff {
+    # Uses an open session, however it was opened, where its tenant and permissions suffice.
+    param([string[]] $Needed)
+    $context = Get-MgContext
+    if ($null -ne $context -and $context.TenantId -ne $TenantId) {
+        Stop-Handoff ('Signed in to the tenant ' + $context.TenantId + ', and the handoff is for ' + $TenantId + '. Run Disconnect-MgGraph, then start the script again.')
+    }
+    $lacking = @(Get-MissingScope -Context $context -Needed $Needed)
+    if ($null -eq $context -or $lacking.Count) {
+        if ($null -ne $context -and (Get-Value -Object $context -Name 'AuthType') -eq 'AppOnly') {
+            Stop-Handoff ('The app that is signed in lacks: ' + ($lacking -join ', ') + '. Grant these application permissions, or run Disconnect-MgGraph and sign in as a person.')
+        }
+        $options = @{ TenantId = $TenantId; Scopes = $Needed; NoWelcome = $true }
+        if ($UseDeviceCode) { $options.UseDeviceCode = $true }
+        try { $null = Connect-MgGraph @options }
+        catch {
+            Stop-Handoff ('The sign-in failed: ' + (Get-Plain -Text $_.Exception.Message) + ' Ways out: a window that is not elevated (not "Run as administrator"); a new window in which no other Microsoft module was used; or the script''s switch -UseDeviceCode, which also works with delegated administration of a customer''s tenant. Nothing was changed.')
+        }
+        $context = Get-MgContext
+    }
+    if ($null -eq $context -or $context.TenantId -ne $TenantId) {
+        Stop-Handoff ('The sign-in led to another tenant than ' + $TenantId + '. Run Disconnect-MgGraph, then start the script again with an account of that tenant.')
+    }
+    $lacking = @(Get-MissingScope -Context $context -Needed $Needed)
+    if ($lacking.Count) {
+        Stop-Handoff ('The session lacks: ' + ($lacking -join ', ') + '. Ask an administrator to consent to these permissions of Microsoft Graph Command Line Tools, then start the script again.')
+    }
+    $script:Account = Get-Value -Object $context -Name 'Account'
+    if (-not $script:Account) { $script:Account = Get-Value -Object $context -Name 'ClientId' }
+}
+
+function Test-Interactive {
+    # Whether a question can be answered.
+    if (-not [Environment]::UserInteractive) { return $false }
+    foreach ($argument in [Environment]::GetCommandLineArgs()) { if ($argument -match '^[-/]noni') { return $false } }
+    return -not ($Host.Name -eq 'ConsoleHost' -and [Console]::IsInputRedirected)
+}
+
+function Get-NeededScope {
+    $scopes = @('DeviceManagementManagedDevices.Read.All', 'DeviceManagementServiceConfig.Read.All')
+    if (-not $Preview) { $scopes = @('DeviceManagementManagedDevices.ReadWrite.All', 'DeviceManagementServiceConfig.ReadWrite.All') }
+    if ($SaveKeys) { $scopes += 'BitlockerKey.Read.All', 'DeviceLocalCredential.Read.All' }
+    elseif ($KeysReceipt) { $scopes += 'BitlockerKey.ReadBasic.All', 'DeviceLocalCredential.ReadBasic.All' }
+    return $scopes
+}
+
+# --- Waiting ----------------------------------------------------------------------------------------
+
+function Sync-Autopilot {
+    try { $null = Invoke-Graph -Method 'POST' -Uri $SyncUri }
+    catch {
+        $problem = Get-Problem -Failure $_
+        if ($problem.Status -eq 409 -or $problem.Status -eq 429) { Write-Host 'A sync is running, or the last one is less than ten minutes old. It will do.' }
+        else { Write-Warning ('Windows Autopilot was not synced, which only takes longer: ' + (Format-Problem -Problem $problem)) }
+    }
+}
+
+function Get-StillThere {
+    # Of these results, the ones whose record is still shown. What cannot be seen counts as there.
+    param([object[]] $Open, [string] $Plane)
+    $place = $Places[$Plane]
+    try {
+        if ($place.Small) {
+            Read-WholeList -Place $place
+            return @($Open | Where-Object { $place.ById.ContainsKey((Get-RealId -Id $_[$(if ($Plane -eq 'intune') { 'Intune' } else { 'Autopilot' })]['id'])) })
+        }
+        return @($Open | Where-Object { $null -ne (Get-OneOrNothing -Uri (Get-RecordUri -Place $place -Id (Get-RealId -Id $_[$(if ($Plane -eq 'intune') { 'Intune' } else { 'Autopilot' })]['id']))) })
+    }
+    catch {
+        Write-Warning ('Could not look: ' + (Format-Problem -Problem (Get-Problem -Failure $_)))
+        return $Open
     }
 }
 
 function Wait-UntilGone {
-    $until = (Get-Date).AddMinutes($WaitMinutes)
-    $open = @($Submitted)
-    while ($open.Count -gt 0) {
-        $open = @($open | Where-Object { $null -ne (Get-OneOrNothing -Uri ($Identities + '/' + $_)) })
-        if ($open.Count -eq 0 -or (Get-Date) -ge $until) { break }
-        Write-Host ('Waiting for ' + $open.Count + ' registrations to disappear.')
-        Start-Sleep -Seconds 60
+    param([object[]] $Open)
+    $begun = [datetime]::UtcNow
+    while ($true) {
+        $left = @(Get-StillThere -Open $Open -Plane 'autopilot')
+        foreach ($result in $Open) {
+            if ($left -contains $result) { continue }
+            $result.Awaited = $false
+            $result.Untaken = $false
+            if ($result.AutopilotWord -eq 'submitted') { $result.Detail = ''; $result.RequestId = '' }
+            foreach ($step in $result.Steps) { if ($step.id -eq 'deregister-from-autopilot') { $step.status = 'done' } }
+            $result.AutopilotWord = 'gone'
+            $result.Planes['autopilot'] = @{ result = 'absent'; observedAt = (Format-Time) }
+            Update-Written -Result $result
+        }
+        if ($left.Count -lt $Open.Count) { Save-Results -Finished $false }
+        $Open = $left
+        $minutes = [int] [Math]::Floor(([datetime]::UtcNow - $begun).TotalMinutes)
+        if ($Open.Count -eq 0 -or $minutes -ge $WaitMinutes) { break }
+        Write-Host ('Waiting for ' + $Open.Count + ' registrations to disappear: ' + $minutes + ' of at most ' + $WaitMinutes + ' minutes. Ctrl+C is safe: run the script again later.')
+        Write-Progress -Activity 'Waiting for Windows Autopilot' -Status ([string] $Open.Count + ' registrations') -PercentComplete (100 * $minutes / [Math]::Max(1, $WaitMinutes))
+        Start-Sleep -Seconds $PollSeconds
     }
-    foreach ($id in $open) { Write-Warning ('Still there: registration ' + $id) }
-    return $open.Count
+    foreach ($result in $Open) {
+        $result.AutopilotWord = 'still there'
+        $result.Planes['autopilot'] = @{ result = 'found'; observedAt = (Format-Time); ids = @(Get-RealId -Id $result.Autopilot['id']) }
+        if ($result.Untaken) { $result.Awaited = $false; Set-Refusal -Result $result -Rule 'still-there' -Detail $result.Detail }
+        elseif (-not $result.Detail) { $result.Detail = 'still registered: run the script again later' }
+        Update-Written -Result $result
+        Write-Warning ('Still registered in Windows Autopilot: serial number ' + $result.Device.Serial)
+    }
 }
 
-function Assert-Session {
-    if (-not $TenantId) { throw 'The handoff names no tenant: pass -TenantId.' }
-    if (-not (Get-Command -Name 'Invoke-MgGraphRequest' -ErrorAction SilentlyContinue)) {
-        throw 'Install the module first: Install-Module Microsoft.Graph.Authentication -Scope CurrentUser'
-    }
-    $scopes = 'DeviceManagementManagedDevices.Read.All', 'DeviceManagementServiceConfig.Read.All'
-    if ($Apply) { $scopes = 'DeviceManagementManagedDevices.ReadWrite.All', 'DeviceManagementServiceConfig.ReadWrite.All' }
-    if ($null -eq (Get-MgContext)) { $null = Connect-MgGraph -TenantId $TenantId -Scopes $scopes }
-    if ((Get-MgContext).TenantId -ne $TenantId) {
-        throw ('Signed in to another tenant than ' + $TenantId + ': run Disconnect-MgGraph and start again.')
+function Confirm-Deleted {
+    # A deletion that Intune accepted counts as done once a look no longer shows the record.
+    param([object[]] $Deleted)
+    $left = @(Get-StillThere -Open $Deleted -Plane 'intune')
+    foreach ($result in $Deleted) {
+        if ($left -contains $result) {
+            $result.Detail = 'Intune still shows it: run the script again later'
+            foreach ($step in $result.Steps) { if ($step.id -eq 'delete-from-intune') { $step.status = 'waiting' } }
+        }
+        else { $result.Planes['intune'] = @{ result = 'absent'; observedAt = (Format-Time) } }
+        Update-Written -Result $result
     }
 }
 
-if ($Apply -and -not $KeysSaved) {
-    throw 'Save the BitLocker recovery keys and local administrator passwords first, then pass -KeysSaved.'
+function Update-Written {
+    param([hashtable] $Result)
+    $Written[$Result.Index] = Get-ResultEntry -Result $Result
 }
-Assert-Session
-Write-Host ($Handoff + ': ' + $Devices.Count + ' devices.')
-if (-not $Apply) { Write-Host 'Nothing will be changed. Pass -Apply -KeysSaved to carry it out.' }
 
-$results = @(foreach ($device in $Devices) { Invoke-Device -Device $device })
-$left = 0
-if ($Submitted.Count -gt 0) {
-    Sync-Autopilot
-    $left = Wait-UntilGone
+function Show-Table {
+    param([object[]] $Results)
+    foreach ($result in $Results) {
+        $detail = $result.Detail
+        if ($result.Rule) { $detail = 'refused: ' + (Get-Why -Result $result) }
+        $row = New-Object PSObject -Property ([ordered]@{
+            SerialNumber = $result.Device.Serial
+            Intune       = (Get-Word -Result $result -Plane 'intune' -Word $result.IntuneWord)
+            Autopilot    = (Get-Word -Result $result -Plane 'autopilot' -Word $result.AutopilotWord)
+            Detail       = $detail
+            Row          = $result.Device.Row
+            Name         = $result.Name
+            User         = $result.User
+            Outcome      = (Get-Outcome -Result $result)
+            Reason       = $result.Rule
+            RequestId    = $result.RequestId
+        })
+        $shown = New-Object System.Management.Automation.PSPropertySet ('DefaultDisplayPropertySet', [string[]] @('SerialNumber', 'Intune', 'Autopilot', 'Detail'))
+        Add-Member -InputObject $row -MemberType MemberSet -Name 'PSStandardMembers' -Value ([System.Management.Automation.PSMemberInfo[]] @($shown))
+        $row
+    }
 }
-$results | Select-Object -Property 'Row', 'Serial', 'Intune', 'Autopilot', 'Detail'
-Write-Host 'Microsoft Entra ID and Active Directory were not touched: see the handoff for what is left there.'
-$unfinished = @($results | Where-Object { $_.Detail -or $_.Autopilot -like 'left*' -or $_.Intune -eq 'left' })
-if ($left -gt 0 -or $unfinished.Count -gt 0) { exit 7 }
+
+# --- The run ----------------------------------------------------------------------------------------
+
+if (-not $TenantId) { Stop-Handoff 'The handoff names no tenant: pass -TenantId.' }
+if ($KeysCertificate -and -not $SaveKeys) { Stop-Handoff '-KeysCertificate belongs to -SaveKeys.' }
+if (-not $Preview -and -not ($KeysSaved -or $KeysReceipt -or $SaveKeys)) {
+    Stop-Handoff 'Save the BitLocker recovery keys and local administrator passwords first (-SaveKeys does it), then pass -KeysReceipt FILE or -KeysSaved.'
+}
+if (-not $Preview -and -not $Silent -and -not (Test-Interactive)) {
+    Stop-Handoff 'There is nobody to ask before each change: pass -Confirm:$false to carry the steps out without questions. Nothing was changed.'
+}
+if ($KeysReceipt -and -not (Test-Path -LiteralPath $KeysReceipt -PathType Leaf)) { Stop-Handoff ('There is no receipt ' + $KeysReceipt + '.') }
+if ($ResultPath) {
+    if (-not (Test-Path -LiteralPath $ResultPath -PathType Container)) { Stop-Handoff ('There is no folder ' + $ResultPath + '.') }
+    $Folder = (Resolve-Path -LiteralPath $ResultPath).ProviderPath
+}
+else { $Folder = (Get-Location -PSProvider FileSystem).ProviderPath }
+for ($copy = 1; ; $copy++) {
+    $ResultFile = [IO.Path]::Combine($Folder, 'handoff-result-' + $HandoffName + '-' + $Stamp + '.json')
+    if (-not [IO.File]::Exists($ResultFile)) { break }
+    $Stamp = $Started.ToString('yyyyMMdd-HHmmss') + '-' + $copy
+}
+Assert-Module
+Connect-Handoff -Needed (Get-NeededScope)
+Write-Host ($Handoff + ': ' + $Devices.Count + ' devices. Signed in as ' + $Account + '.')
+if (-not $Apply) { Write-Host 'Nothing will be changed. Pass -Apply to carry it out.' }
+
+$sought = @($Devices | Where-Object { -not $_.Rule -or $_.Rule -eq 'ambiguous' })
+if ($sought.Count) {
+    Read-Place -Place $Places.autopilot -Sought $sought
+    Read-Place -Place $Places.intune -Sought $sought
+}
+if (-not $Places.intune.ContainsKey('ById')) { Clear-Place -Place $Places.intune; Clear-Place -Place $Places.autopilot }
+$results = @(foreach ($device in $Devices) { Find-Device -Device $device })
+if ($SaveKeys) { $KeysReceipt = @(Save-AllKeys -Results @($results | Where-Object { -not $_.Rule -or $_.Rule -ne 'duplicate' }))[-1] }
+if ($SaveKeys -and -not $Apply) {
+    Write-Host ('Next: ' + $MyInvocation.MyCommand.Name + ' -Apply -KeysReceipt ''' + $KeysReceipt + '''')
+    exit $(if ($results.Count -and ([IO.File]::ReadAllText($KeysReceipt) -match '"result":\s*"(failed|not-found)"')) { 7 } else { 0 })
+}
+if ($KeysReceipt -and -not $WhatIfPreference) { Read-Receipt -Path $KeysReceipt }
+if (-not $Preview -and $null -eq $Receipt) {
+    $question = 'There is no receipt for the saved keys. Deleting a device from Intune removes its BitLocker key protectors, and nobody can sign in to it with a Microsoft Entra account any more. Continue without a receipt?'
+    if ($Silent) { Write-Warning 'There is no receipt for the saved keys. -KeysSaved and -Confirm:$false say that they are saved.' }
+    elseif (-not $Self.ShouldContinue($question, 'Keys')) { Stop-Handoff 'Nothing was changed.' }
+}
+
+$number = 0
+try {
+    foreach ($result in $results) {
+        $result.Index = $number
+        $number++
+        Write-Progress -Activity $Handoff -Status ([string] $number + ' of ' + $results.Count) -PercentComplete (100 * $number / $results.Count)
+        if ($CheckActiveDirectory -and $result.Device.Serial) { Find-Computer -Result $result }
+        if ($CheckConfigurationManager -and $result.Device.Serial) { Find-ConfigurationManagerRecord -Result $result }
+        if (-not $Stopped) { Invoke-Device -Result $result }
+        elseif (-not $result.Rule) { foreach ($step in $result.Moves) { Add-Step -Result $result -Id $step -Status 'planned' -Record $null } }
+        $null = $Written.Add((Get-ResultEntry -Result $result))
+        Save-Results -Finished $false
+        Show-Device -Result $result -Number $number
+    }
+    Write-Progress -Activity $Handoff -Completed
+    if (-not $Preview) {
+        $deleted = @($results | Where-Object { $_.IntuneWord -eq 'deleted' })
+        if ($deleted.Count) { Confirm-Deleted -Deleted $deleted }
+        $open = @($results | Where-Object { $_.Awaited })
+        if ($open.Count) {
+            Sync-Autopilot
+            Wait-UntilGone -Open $open
+        }
+    }
+    Save-Results -Finished $true
+}
+finally {
+    if ($number -and -not $WhatIfPreference) { Write-Host ('Results: ' + $ResultFile + '. Send this file to your partner; it has no key and no password in it.') }
+}
+Show-Table -Results $results
+Write-Host 'Microsoft Entra ID and Active Directory were not changed: see the handoff for what is left there.'
+$refused = @($results | Where-Object { (Get-Outcome -Result $_) -eq 'refused' })
+$unfinished = @($results | Where-Object { (Get-Outcome -Result $_) -eq 'left' })
+if ($Stopped) {
+    $Host.UI.WriteErrorLine($Stopped)
+    if ($Changed -eq 0) { exit 1 }
+    exit 7
+}
+if ($refused.Count -or (-not $Preview -and $unfinished.Count)) { exit 7 }
 exit 0

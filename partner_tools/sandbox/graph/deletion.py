@@ -70,6 +70,27 @@ def delete_managed(estate: Estate, name: str, now: float) -> None:
         _expect_retirement(estate, machine, now)
 
 
+def delete_association(estate: Estate, row: Row, now: float) -> None:
+    """Delete a device association: one that no device took yet at once, any other when its device
+    is reached (https://learn.microsoft.com/autopilot/device-preparation/device-association,
+    2026-08)."""
+    if row.get("associationState", "preassociated") == "preassociated":
+        estate.associated.remove(row["id"], now)
+    else:
+        estate.associated.change(row["id"], associationState="pendingRemoval")
+
+
+def _reach_associations(estate: Estate, machine: Machine, now: float) -> None:
+    """A machine is online: while it is enrolled it is associated, again if need be; one that is
+    not loses what waits for its removal."""
+    for row in estate.associated.having("serialNumber", [machine.serial_number]):
+        if machine.managed is not None:
+            links = {"managedDeviceId": machine.managed, "associationDateTime": stamp(now)}
+            estate.associated.change(row["id"], associationState="associated", **links)
+        elif row.get("associationState") == "pendingRemoval":
+            estate.associated.remove(row["id"], now)
+
+
 def retire(estate: Estate, row: Row, action: str, now: float) -> None:
     """Have a device retire or be wiped at its next check-in; then Intune drops it."""
     machine = estate.machine_of_managed(row["id"])
@@ -90,10 +111,12 @@ def check_in(estate: Estate, machine: Machine, now: float) -> None:
     """A machine is online: what it was to do happens now."""
     if not machine.leaving:
         _show_sign_of_life(estate, machine, now)
+        _reach_associations(estate, machine, now)
         return
     machine.leaving = False
     if machine.managed is not None:
         _drop_managed(estate, machine.managed, now)
+    _reach_associations(estate, machine, now)
     device = estate.device_of(machine.entra) if machine.entra else None
     if device is not None:
         _remove_if_unheld(estate, device, now)

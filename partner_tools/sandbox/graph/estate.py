@@ -175,6 +175,7 @@ class Estate:
     local_credentials: Table = field(default_factory=Table)
     imported_autopilot: Table = field(default_factory=Table)
     imported_identities: Table = field(default_factory=Table)
+    associated: Table = field(default_factory=lambda: Table("serialNumber"))
     machines: list[Machine] = field(default_factory=list)
     registrations: dict[str, Registration] = field(default_factory=dict)
     """By the id of the identity; none for what the customer registered."""
@@ -241,6 +242,7 @@ class Estate:
             "managedDevices": list(self.managed.rows()),
             "devices": list(self.devices.rows()),
             "deletedDevices": list(self.deleted.rows()),
+            "tenantAssociatedDevices": list(self.associated.rows()),
             "machines": [
                 {
                     "serialNumber": one.serial_number,
@@ -556,6 +558,8 @@ def _fill(estate: Estate) -> None:
         estate.imported_autopilot.add(_with_id(estate, "imported autopilot", number, given))
     for number, given in enumerate(habits.imported_identities):
         estate.imported_identities.add(_with_id(estate, "imported identity", number, given))
+    for number, given in enumerate(habits.associated):
+        estate.associated.add(_with_id(estate, "association", number, given))
 
 
 def _with_id(estate: Estate, what: str, number: int, given: Properties) -> dict[str, Any]:

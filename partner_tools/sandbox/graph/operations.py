@@ -11,6 +11,7 @@ from typing import Any
 
 from partner_tools.sandbox.graph.deletion import (
     RemovalStart,
+    delete_association,
     delete_device,
     delete_managed,
     expect_check_in,
@@ -32,6 +33,7 @@ from partner_tools.sandbox.graph.estate import (
     tag_devices,
 )
 from partner_tools.sandbox.graph.queries import (
+    ASSOCIATION,
     DEVICE,
     IDENTITY,
     IMPORTED_AUTOPILOT,
@@ -40,6 +42,7 @@ from partner_tools.sandbox.graph.queries import (
     MANAGED,
     RECOVERY_KEY,
     Shape,
+    associations,
     autopilot_identities,
     by_serial,
     context,
@@ -60,6 +63,7 @@ IDENTITIES = "deviceManagement/windowsAutopilotDeviceIdentities"
 SETTINGS = "deviceManagement/windowsAutopilotSettings/$entity"
 IMPORTED = "deviceManagement/importedWindowsAutopilotDeviceIdentities"
 CORPORATE = "deviceManagement/importedDeviceIdentities"
+ASSOCIATED = "deviceManagement/tenantAssociatedDevices"
 
 REMOVAL_REFUSALS: Mapping[RemovalStart, tuple[int, str, str]] = {
     RemovalStart.UNKNOWN: (404, "ResourceNotFound", "The device was not found"),
@@ -200,6 +204,18 @@ def list_corporate(parsed: ParsedRequest) -> Response:
     return in_order(parsed, table, IMPORTED_IDENTITY, CORPORATE, rows, 1000, counted=True)
 
 
+def list_associations(parsed: ParsedRequest) -> Response:
+    table = parsed.estate.associated
+    rows, size = associations(parsed, table), parsed.quirks.autopilot_page_size
+    return in_order(parsed, table, ASSOCIATION, ASSOCIATED, rows, size)
+
+
+def delete_one_association(parsed: ParsedRequest) -> Response:
+    row = found_row(parsed, parsed.estate.associated)
+    delete_association(parsed.estate, row, parsed.now)
+    return Response(status=204)
+
+
 def _deleted(parsed: ParsedRequest, serial: str) -> list[Row]:
     """What becomes of every identity with this serial; one that failed where there is none."""
     found = [row["id"] for row in parsed.estate.identities.rows() if row["serialNumber"] == serial]
@@ -245,6 +261,7 @@ def _delete(parsed: ParsedRequest, table: Callable[[Estate], Table]) -> Response
 
 
 _IMPORTS: Callable[[Estate], Table] = attrgetter("imported_autopilot")
+_ASSOCIATED: Callable[[Estate], Table] = attrgetter("associated")
 _CORPORATE: Callable[[Estate], Table] = attrgetter("imported_identities")
 
 
@@ -393,6 +410,8 @@ OWNERS = ("registeredOwners", "registeredUsers")
 UPDATABLE = frozenset({"userPrincipalName", "addressableUserName", "groupTag", "displayName"})
 ALTERNATE = "deviceid="
 RESOURCE_UNIT = ("x-ms-resource-unit", "1")
+KEY = "-".join(f"{block}" * 6 for block in range(1, 9))
+"""The recovery key of every device: made up, it opens nothing."""
 PASSWORD = "c2FuZGJveA=="  # noqa: S105 - "sandbox" in base64: it opens nothing
 WRITABLE = frozenset(
     {
@@ -512,10 +531,15 @@ def list_recovery_keys(parsed: ParsedRequest) -> Response:
 
 
 def get_recovery_key(parsed: ParsedRequest) -> Response:
-    _refuse_key(parsed)
+    """Which key it is; the key, a made-up one, for who may read it and selects it."""
+    selected = "key" in (parsed.option("select") or "").lower().split(",")
+    if "BitlockerKey.Read.All" not in parsed.permissions:
+        _refuse_key(parsed)
     row = parsed.estate.recovery_keys.get(parsed.name)
     if row is None:
         raise Refusal(404, "notFound", "The recovery key was not found.")
+    if selected:
+        return answer({"id": row["id"], "key": KEY})
     return one(parsed, RECOVERY_KEY, KEYS, row)
 
 
@@ -633,6 +657,9 @@ HANDLERS: Mapping[str, Callable[[ParsedRequest], Response]] = {
         _get, table=_CORPORATE, shape=IMPORTED_IDENTITY, context=CORPORATE
     ),
     "delete-imported-identity": partial(_delete, table=_CORPORATE),
+    "list-associations": list_associations,
+    "get-association": partial(_get, table=_ASSOCIATED, shape=ASSOCIATION, context=ASSOCIATED),
+    "delete-association": delete_one_association,
     "list-managed-devices": list_managed_devices,
     "get-managed-device": get_managed_device,
     "delete-managed-device": remove_managed_device,

@@ -52,6 +52,7 @@ _SETTINGS = ("devicemanagement", "windowsautopilotsettings")
 _APPROVALS = ("devicemanagement", "operationapprovalrequests")
 _IMPORTED_AUTOPILOT = ("devicemanagement", "importedwindowsautopilotdeviceidentities")
 _IMPORTED = ("devicemanagement", "importeddeviceidentities")
+_ASSOCIATED = ("devicemanagement", "tenantassociateddevices")
 _DELETED = ("directory", "deleteditems")
 _KEYS = ("informationprotection", "bitlocker", "recoverykeys")
 _CREDENTIALS = ("directory", "devicelocalcredentials")
@@ -148,6 +149,9 @@ ROUTES: tuple[Route, ...] = (
     _intune("list-imported-identities", "GET", _IMPORTED, _READ_CONFIG, BETA),
     _intune("get-imported-identity", "GET", (*_IMPORTED, _ID), _READ_CONFIG, BETA),
     _intune("delete-imported-identity", "DELETE", (*_IMPORTED, _ID), _WRITE_CONFIG, BETA),
+    _intune("list-associations", "GET", _ASSOCIATED, _READ_CONFIG, BETA),
+    _intune("get-association", "GET", (*_ASSOCIATED, _ID), _READ_CONFIG, BETA),
+    _intune("delete-association", "DELETE", (*_ASSOCIATED, _ID), _WRITE_CONFIG, BETA),
     _directory("list-entra-devices", "GET", ("devices",), _READ_ENTRA),
     _directory("count-entra-devices", "GET", ("devices", "$count"), _READ_ENTRA),
     _directory("get-entra-device", "GET", ("devices", _ID), _READ_ENTRA),
