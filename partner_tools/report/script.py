@@ -27,7 +27,7 @@ from partner_tools.outstanding.cleanup_plan import REFUSALS
 from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS
 from partner_tools.outstanding.search import real_id
 from partner_tools.report.guide import visible
-from partner_tools.report.handoff import Document, HandoffDevice
+from partner_tools.report.handoff import Document, HandoffDevice, answer_digest
 from partner_tools.report.powershell import is_guid, literal
 from partner_tools.report.results import read_received
 
