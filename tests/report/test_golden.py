@@ -58,6 +58,7 @@ def cells(content: bytes) -> Iterator[str]:
                     yield f"{sheet.title}!{cell.coordinate} {cell.data_type} {cell.value}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPARED)
 @pytest.mark.parametrize("fleet_name", DOCUMENTS)
 def test_golden(fleet_name: str, name: str) -> None:
