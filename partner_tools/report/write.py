@@ -78,6 +78,9 @@ FORMATS: Mapping[str, Format] = {
 """The renderings of a handoff by the name that `--format` takes; all of them are the default."""
 
 ON_REQUEST: Mapping[str, Format] = {
+    "checklist": Format(
+        suffix="checklist.html", description="a repair depot's page to tick", write=write_checklist
+    ),
     "email-text": Format(
         suffix="email.txt", description="the cover e-mail's text", write=write_cover_text
     ),
@@ -88,9 +91,6 @@ ON_REQUEST: Mapping[str, Format] = {
         each=lambda document: (
             (f"ticket-{owner}.md", ticket(document, owner)) for owner in owners(document)
         ),
-    ),
-    "checklist": Format(
-        suffix="checklist.html", description="a repair depot's page to tick", write=write_checklist
     ),
 }
 """What is written only where it is asked for."""

@@ -411,10 +411,12 @@ class Workspace:
         record, at = self.ledger.run(run), now()
         own = record.channel is ChannelName.MICROSOFT_GRAPH
         sender = {} if own else self.sender(partner)
+        # The cover e-mail is the partner's to send.
+        usual = [name for name in FORMATS if not (own and name == "eml")]
         paths = [
             path
             for document in handoffs(self.ledger, record.run, partner=sender, now=at)
-            for path in write_handoff(document, folder, formats or FORMATS)
+            for path in write_handoff(document, folder, formats or usual)
         ]
         if (told := cleanup_result(self.ledger, record, at)) is not None:
             result, domain = told
@@ -646,7 +648,12 @@ class Workspace:
         try:
             return self.report(run, folder, formats)
         except InputError as error:
-            again = f"`partner-tools report {run} -o DIR` writes the handoff elsewhere"
+            again = (
+                f"`partner-tools report {run} -o DIR --partner-name NAME --partner-contact CONTACT`"
+                " writes it"
+                if error.rule == "no-partner"
+                else f"`partner-tools report {run} -o DIR` writes the handoff elsewhere"
+            )
             raise undelivered(error, again) from error
 
     def _is_over(self, conduct: Conduct, record: RunRecord) -> bool:
