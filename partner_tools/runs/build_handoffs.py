@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -45,7 +44,8 @@ from partner_tools.report.handoff import (
     build_handoff,
     facts_of,
 )
-from partner_tools.runs.cleanup_order import Assignment, stored_assignment
+from partner_tools.runs.cleanup import CleanupOrder, stored_order
+from partner_tools.runs.context import RunOptions
 from partner_tools.runs.known_customers import customers_of
 from partner_tools.runs.observation import probes_of
 
@@ -94,7 +94,7 @@ def handoffs(
 
 
 def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Document]:
-    given = stored_assignment(ledger, record.run, record.settings)
+    given = stored_order(ledger, record)
     if given is None:
         return
     yield build_handoff(
@@ -122,17 +122,20 @@ def cleanup_result(
     The document keeps `handoff-result.schema.json`. None of any other run, of one that only looked,
     and of one whose handoff was purged.
     """
-    if record.channel is not ChannelName.MICROSOFT_GRAPH or not record.settings.get("apply"):
+    if (
+        record.channel is not ChannelName.MICROSOFT_GRAPH
+        or RunOptions.restored(record.settings).dry_run
+    ):
         return None
-    given = stored_assignment(ledger, record.run, record.settings)
-    if given is None or given.received.customer is None:
+    given = stored_order(ledger, record)
+    if given is None:
         return None
-    handoff = json.loads(ledger.plan(record.run) or "{}")["handoff"]
+    handoff = given.document
     result = {
         "schemaVersion": "1",
         "answers": digest(handoff),
         "handoff": {"run": handoff["run"]["id"], "generatedAt": handoff["generatedAt"]},
-        "tenantId": given.received.customer.tenant_id,
+        "tenantId": given.customer.tenant_id,
         "startedAt": _second(record.started_at or record.created_at),
         "updatedAt": _second(now),
         "by": {"tool": "cleanup", "version": version("partner-tools"), "account": None},
@@ -142,11 +145,11 @@ def cleanup_result(
             _device_result(device, given, record, now) for device in ledger.devices(record.run)
         ],
     }
-    return result, given.received.customer.domain
+    return result, given.customer.domain
 
 
 def _device_result(
-    device: RunDevice, given: Assignment, record: RunRecord, now: datetime
+    device: RunDevice, given: CleanupOrder, record: RunRecord, now: datetime
 ) -> dict[str, Any]:
     history, identity = device.history, device.device.identity
     looks = [
