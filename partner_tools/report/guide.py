@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from partner_tools.model import GONE
 from partner_tools.outstanding import StepId
 
 OWNERS: Mapping[str, str] = {
@@ -109,6 +110,11 @@ def cleaned_up(document: Mapping[str, Any]) -> str | None:
     )
     parts = ", ".join(f"{counted(number, 'device')} {what}" for number, what in told if number)
     return f"Cleanup in your own tenant (run {cleanup['id']}): {parts or 'no devices'}"
+
+
+def count_gone(outcomes: Mapping[str, int]) -> int:
+    """How many devices are out of Windows Autopilot, now or from before."""
+    return sum(outcomes.get(outcome.value, 0) for outcome in GONE)
 
 
 def visible(text: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from partner_tools.model import Customer
 from partner_tools.outstanding import HOMES, Status, StepId
-from partner_tools.report.guide import GUIDE, OWNERS, day_text, effort, file_name
+from partner_tools.report.guide import GUIDE, OWNERS, count_gone, day_text, effort, file_name
 from partner_tools.report.handoff import OPEN, Document
 
 ATTACHED_AT_MOST = 10
@@ -167,7 +167,7 @@ def cover_text(document: Document) -> str:
 
     summary, partner, start = document["summary"], document["partner"], document.get("start")
     outcomes = summary["outcomes"]
-    removed = outcomes.get("removed", 0) + outcomes.get("absent", 0)
+    removed = count_gone(outcomes)
     distinct = summary["devices"] - outcomes.get("duplicate", 0)
     theirs = [
         one

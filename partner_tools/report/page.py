@@ -17,6 +17,7 @@ from datetime import datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from partner_tools.model import GONE
 from partner_tools.report.guide import (
     CHANNELS,
     JOIN_TYPES,
@@ -28,6 +29,7 @@ from partner_tools.report.guide import (
     STATUSES,
     TOOL_NAMES,
     cleaned_up,
+    count_gone,
     counted,
     day_text,
     effort,
@@ -179,7 +181,7 @@ def view(document: Document) -> View:
     """Everything that the template shows besides the document itself."""
     summary, devices = document["summary"], document["devices"]
     outcomes: Mapping[str, int] = summary["outcomes"]
-    removed = outcomes.get("removed", 0) + outcomes.get("absent", 0)
+    removed = count_gone(outcomes)
     distinct = summary["devices"] - outcomes.get("duplicate", 0)
     customer, partner = document["customer"], document["partner"]
     complete = len(devices) <= STATIC_DEVICES
@@ -269,7 +271,7 @@ def _devices_with(devices: Iterable[Json], status: str) -> int:
 def _confirmed(devices: Iterable[Json]) -> int:
     """Devices that the partner removed and a later look no longer found."""
     return sum(
-        one["outcome"] in {"removed", "absent"} and one["planes"]["autopilot"]["status"] == "clear"
+        one["outcome"] in GONE and one["planes"]["autopilot"]["status"] == "clear"
         for one in devices
     )
 
