@@ -74,7 +74,8 @@ class RemovalSteps:
 
     def compare(self, plan: Plan) -> None:
         """Refuse devices of an old plan whose registration changed."""
-        if changed := refuse_changed(self.context, self.planner, plan):
+        asked = not self.context.options.yes
+        if changed := refuse_changed(self.context, self.planner, plan, asked=asked):
             self.context.observer.notify(
                 f"{changed} devices are not what they were when they were planned: refused"
             )
