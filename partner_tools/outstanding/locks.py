@@ -117,7 +117,7 @@ def _locks(decision: Decision, case: Case) -> Iterator[Lock]:
         yield _of_plane(lock, decision.planes[Plane(lock.value)])
     directory = decision.planes[Plane.ACTIVE_DIRECTORY]
     yield _of_plane(LockId.ACTIVE_DIRECTORY, directory, "It is not joined to Active Directory.")
-    yield _configuration_manager(decision)
+    yield _configuration_manager(decision, case)
     yield _firmware(case)
     yield _corporate_identifier(case)
 
@@ -136,10 +136,16 @@ def _of_plane(lock: LockId, known: PlaneStatus, not_applicable: str | None = Non
     )
 
 
-def _configuration_manager(decision: Decision) -> Lock:
+def _configuration_manager(decision: Decision, case: Case) -> Lock:
     known = decision.planes.get(Plane.CONFIGURATION_MANAGER)
     if known is not None:
         return _of_plane(LockId.CONFIGURATION_MANAGER, known)
+    if case.intune.present is None:
+        return Lock(
+            id=LockId.CONFIGURATION_MANAGER,
+            status=Status.NOT_VERIFIED,
+            basis="Intune, which would show it, was not verified.",
+        )
     return Lock(
         id=LockId.CONFIGURATION_MANAGER,
         status=Status.NOT_APPLICABLE,

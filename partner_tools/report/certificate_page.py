@@ -22,6 +22,16 @@ LOCKS: Mapping[str, str] = {
     "device-firmware": "Managed firmware settings (DFCI)",
     "corporate-identifier": "Corporate device identifier",
 }
+SHORT: Mapping[str, str] = {
+    "autopilot": "Autopilot",
+    "device-association": "Associa\u00adtion",
+    "intune": "Intune",
+    "entra": "Entra ID",
+    "active-directory": "AD",
+    "configuration-manager": "Config\u00adMgr",
+    "device-firmware": "Firm\u00adware",
+    "corporate-identifier": "Corp. id",
+}
 STATUSES: Mapping[str, str] = {
     "clear": "clear",
     "not-applicable": "does not apply",
@@ -31,11 +41,11 @@ STATUSES: Mapping[str, str] = {
     "not-verified": "not verified",
 }
 SOURCES: Mapping[str, str] = {
-    "graph": "Microsoft Graph, in the former owner's tenant",
-    "channel": "the service of the removal",
+    "graph": "Microsoft Graph",
+    "channel": "removal service",
     "active-directory": "Active Directory",
-    "customer": "the former owner's word",
-    "person": "a person at the device",
+    "customer": "former owner's word",
+    "person": "person at the device",
 }
 OUTCOMES: Mapping[str, str] = {
     "removed": "The registration was removed",
@@ -53,7 +63,13 @@ def certificate_page(document: Mapping[str, Any]) -> bytes:
         document=document,
         released=document["kind"] == RELEASED,
         open_locks=open_locks,
-        words={"locks": LOCKS, "statuses": STATUSES, "sources": SOURCES, "outcomes": OUTCOMES},
+        words={
+            "locks": LOCKS,
+            "short": SHORT,
+            "statuses": STATUSES,
+            "sources": SOURCES,
+            "outcomes": OUTCOMES,
+        },
         signers=[
             (grouped(fingerprint(each["key"])), each["signedAt"]) for each in document["signatures"]
         ],
@@ -84,6 +100,6 @@ def _code(content: str) -> str:
     """A QR code as an inline SVG, dark on light whatever the page's colours."""
     made = io.BytesIO()
     segno.make(content, error="m").save(
-        made, kind="svg", xmldecl=False, svgns=False, scale=3, light="#fff", dark="#000"
+        made, kind="svg", xmldecl=False, svgns=False, omitsize=True, light="#fff", dark="#000"
     )
     return made.getvalue().decode("ascii")
