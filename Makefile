@@ -2,7 +2,7 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check static lint types pages package audit format test docs screenshots wheel sbom hashes crash faults fuzz chaos bench bench-quick
+.PHONY: check static lint types pages package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz chaos bench bench-quick
 
 check: static audit test
 
@@ -34,6 +34,10 @@ format:
 
 test:
 	$(PYTHON) -m pytest --cov --cov-report=term-missing:skip-covered
+
+# Without what waits for clocks, processes and browsers: for every small change.
+test-quick:
+	$(PYTHON) -m pytest -m "not slow"
 
 docs:
 	$(PYTHON) -m docs.generate

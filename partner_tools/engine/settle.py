@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from partner_tools.engine.channel import Removal
+from partner_tools.engine.channel import Removal, Sightings
 from partner_tools.engine.desk import Desk, PendingDevice
 from partner_tools.engine.execute import DeviceStates, execute, removal
 from partner_tools.engine.request_executor import interruption
 from partner_tools.engine.verdicts import Fact
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
 from partner_tools.events import Event, History, Kind, State, advance
-from partner_tools.model import GONE, ChannelName, Target
+from partner_tools.model import GONE, Target
 
 ROUNDS = 3
 """How often a device that was found still registered after a doubt is tried again in one run."""
@@ -49,7 +50,11 @@ def settle(desk: Desk, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, .
 
 
 def _looked_for(desk: Desk, doubtful: Sequence[PendingDevice]) -> list[tuple[int, Fact]]:
-    present = desk.channel.recall([removal(todo, todo.history) for todo in doubtful])
+    """Present as soon as one look says so; absent only where two looks agree."""
+    asked = [removal(todo, todo.history) for todo in doubtful]
+    present = dict(desk.channel.recall(asked))
+    if unseen := [each for each in asked if not present[each.index]]:
+        present |= desk.channel.recall(unseen)
     return [(todo.index, _recalled(todo, present=present[todo.index])) for todo in doubtful]
 
 
@@ -90,60 +95,103 @@ OF_EVERYBODY = (Unsent, Unanswered, Throttled, Unauthorized)
 """What would be the same for the next customer; the rest a service says of one customer's list."""
 
 
+AGREEING_LOOKS = 2
+"""Replicas that alternate, and pages that shift while they are read, make one look say anything."""
+MANY = 3
+"""How many registrations must be missing besides ours before an empty list is no proof."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What the plan of a run saw of its customers' registrations.
+
+    `remaining` is how many each customer should still have; `others` are, by a device's index,
+    those that share a name with it and are known to be other devices.
+    """
+
+    remaining: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[int, frozenset[Target]] = field(default_factory=dict)
+
+
 class Observer(Protocol):
     """A channel that can look for devices by identity."""
 
-    def sightings(self, removals: Sequence[Removal]) -> Mapping[int, Target | None]:
-        """Where each device is registered now, in whatever batch; None where it is not.
+    def sightings(self, removals: Sequence[Removal]) -> Sightings:
+        """Where each device is registered now, in whatever batch and by whatever identity.
 
         Complete, or raises.
         """
 
 
 def verify(
-    desk: Desk, observer: Observer, todos: Sequence[PendingDevice], *, wait_seconds: float
+    desk: Desk,
+    observer: Observer,
+    todos: Sequence[PendingDevice],
+    *,
+    wait_seconds: float,
+    baseline: Baseline | None = None,
 ) -> tuple[PendingDevice, ...]:
     """Look for every device that is gone until none is listed, at most `wait_seconds` long.
 
-    The devices afterwards, each with one more piece of evidence: `clear` only from a look that
-    did not find it. Each customer stands on its own: what keeps us from looking at one is raised
-    when all others have been looked at.
+    The devices afterwards, each with one more piece of evidence: `clear` only from two looks in a
+    row that did not find it. Customers are independent: what keeps us from looking at one is raised
+    when all others have been looked at, and is evidence that nothing is known of its devices.
     """
     blind: dict[str | None, ServiceError] = {}
     listed = [todo for todo in todos if todo.history.outcome in GONE]
     latest = {todo.index: todo for todo in todos}
+    absences: Counter[int] = Counter()
     deadline, pause = desk.line.clock() + wait_seconds, FIRST_PAUSE_SECONDS
     while listed:
-        seen, unseen = _look(observer, listed)
+        seen, unseen = _look(observer, listed, baseline or Baseline())
         blind |= unseen
-        listed = [todo for todo in listed if todo.customer not in blind]
+        judged = [todo for todo in listed if todo.customer in unseen]
+        listed = [todo for todo in listed if todo.customer not in unseen]
+        for todo in listed:
+            absences[todo.index] = absences[todo.index] + 1 if seen[todo.index] is None else 0
         over = desk.line.clock() >= deadline
-        judged = [todo for todo in listed if over or seen[todo.index] is None]
-        for todo in _evidence(desk, judged, seen):
+        found = [todo for todo in listed if not absences[todo.index]]
+        judged += [todo for todo in listed if absences[todo.index] >= AGREEING_LOOKS]
+        judged += found if over else []
+        for todo in _record_evidence(desk, judged, seen, unseen):
             latest[todo.index] = todo
-        listed = [] if over else [todo for todo in listed if seen[todo.index] is not None]
-        if listed and desk.line.stop.wait(min(pause, max(0.0, deadline - desk.line.clock()))):
-            raise interruption()
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        done = {todo.index for todo in judged}
+        listed = [todo for todo in listed if todo.index not in done]
+        if found and listed:
+            if desk.line.stop.wait(min(pause, max(0.0, deadline - desk.line.clock()))):
+                raise interruption()
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
     if blind:
         raise _blindness(blind, {todo.customer for todo in todos})
     return tuple(latest[todo.index] for todo in todos)
 
 
 def _look(
-    observer: Observer, todos: Sequence[PendingDevice]
+    observer: Observer, todos: Sequence[PendingDevice], baseline: Baseline
 ) -> tuple[dict[int, Target | None], dict[str | None, ServiceError]]:
     """What each customer's lists show, and by customer what kept us from reading them."""
     seen: dict[int, Target | None] = {}
     blind: dict[str | None, ServiceError] = {}
     for customer in dict.fromkeys(todo.customer for todo in todos):
-        own = [_removal(todo) for todo in todos if todo.customer == customer]
+        own = [_removal(todo, baseline) for todo in todos if todo.customer == customer]
         try:
-            seen |= observer.sightings(own)
+            shown = observer.sightings(own)
         except OF_EVERYBODY:
             raise
         except ServiceError as error:
             blind[customer] = error
+            continue
+        missing = baseline.remaining.get(customer or "", 0)
+        if shown.registrations == 0 and missing >= MANY:
+            blind[customer] = ServiceError(
+                f"the service lists no device of {customer} any more, and {missing} that this "
+                "ledger did not remove were there: that is no proof that anything is gone",
+                remedy="look in Partner Center's own pages, or with `verify --graph`; verify the "
+                "run again later",
+                rule="estate-vanished",
+            )
+        else:
+            seen |= shown.targets
     return seen, blind
 
 
@@ -161,19 +209,28 @@ def _blindness(
     )
 
 
-def _evidence(
-    desk: Desk, todos: Sequence[PendingDevice], seen: Mapping[int, Target | None]
+def _record_evidence(
+    desk: Desk,
+    todos: Sequence[PendingDevice],
+    seen: Mapping[int, Target | None],
+    blind: Mapping[str | None, ServiceError],
 ) -> list[PendingDevice]:
-    events = [
-        Event(
-            run=desk.run,
-            kind=Kind.OBSERVED,
-            at=desk.now(),
-            device=todo.index,
-            payload=_sighting(desk.channel.name, seen[todo.index]),
+    """Make durable what was seen of each device, as `outstanding.probe_from` reads it."""
+    events = []
+    for todo in todos:
+        payload: dict[str, Any] = {"plane": "autopilot", "source": desk.channel.name.value}
+        target = seen.get(todo.index)
+        if todo.customer in blind:
+            payload |= {"status": "not-verified", "error": str(blind[todo.customer])}
+        elif target is None:
+            payload |= {"status": "clear"}
+        else:
+            ids = {"batchId": target.batch_id, "deviceId": target.device_id}
+            payload |= {"status": "outstanding", "ids": ids}
+        at = desk.now()
+        events.append(
+            Event(run=desk.run, kind=Kind.OBSERVED, at=at, device=todo.index, payload=payload)
         )
-        for todo in todos
-    ]
     desk.record(events)
     return [
         replace(todo, history=advance(todo.history, event))
@@ -181,21 +238,14 @@ def _evidence(
     ]
 
 
-def _sighting(source: ChannelName, target: Target | None) -> Mapping[str, Any]:
-    """Evidence as `outstanding.probe_from` reads it."""
-    seen = {"plane": "autopilot", "source": source.value}
-    if target is None:
-        return {**seen, "status": "clear"}
-    ids = {"batchId": target.batch_id, "deviceId": target.device_id}
-    return {**seen, "status": "outstanding", "ids": ids}
-
-
-def _removal(todo: PendingDevice) -> Removal:
+def _removal(todo: PendingDevice, baseline: Baseline) -> Removal:
     return Removal(
         index=todo.index,
         identity=todo.identity,
         customer=todo.customer,
         target=todo.target,
+        found=todo.found,
+        others=baseline.others.get(todo.index, frozenset()),
         request_id="",
         correlation_id="",
     )

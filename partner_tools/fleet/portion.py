@@ -12,6 +12,7 @@ from partner_tools.engine.desk import PendingDevice
 from partner_tools.engine.settle import carry_through
 from partner_tools.errors import (
     AuthError,
+    DamagedRunError,
     Interrupted,
     LedgerError,
     PartnerToolsError,
@@ -91,9 +92,11 @@ def carry_on(place: Workplace, run: RunId, terms: Terms, *, after: int, failures
 
 
 def _carry_on(place: Workplace, run: RunId, terms: Terms, *, after: int, failures: int) -> Step:
-    record = place.ledger.run(run)
     try:
+        record = place.ledger.run(run)
         return _portion(place, record, terms, after=after, failures=failures)
+    except DamagedRunError:
+        return Step(next=Next.OVER)  # its job would come back for ever; `runs` names it
     except Interrupted:
         if heed(place.line.stop):
             settle_doubts(place, run)

@@ -105,6 +105,7 @@ class HandoffDevice:
     detail: str | None = None
     remedy: str | None = None
     removed_at: datetime | None = None
+    looked_before: int | None = None
     request_id: str | None = None
     correlation_id: str | None = None
     evidence: Sequence[Mapping[str, Any]] = ()
@@ -169,6 +170,7 @@ def facts_of(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patienc
         at=now,
         serial_number=one.device.identity.serial_number,
         removed_at=one.removed_at,
+        looked_before=one.looked_before,
         probes=tuple(probe_from(seen) for seen in one.evidence),
         flags=one.flags | held,
         patience=patience,

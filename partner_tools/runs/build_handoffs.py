@@ -48,6 +48,7 @@ from partner_tools.report.handoff import (
 )
 from partner_tools.runs.cleanup_order import Assignment, stored_assignment
 from partner_tools.runs.known_customers import customers_of
+from partner_tools.runs.observation import probes_of
 
 
 def handoffs(
@@ -303,6 +304,7 @@ def _facts(record: RunRecord) -> RunFacts:
 
 def _handed_over(each: RunDevice) -> HandoffDevice:
     history = each.history
+    probes_of(each)  # a damaged run is named, before anything is written of it
     return HandoffDevice(
         device=each.device,
         outcome=history.outcome,
@@ -310,6 +312,7 @@ def _handed_over(each: RunDevice) -> HandoffDevice:
         detail=history.detail,
         remedy=history.remedy,
         removed_at=history.settled_at if history.outcome in GONE else None,
+        looked_before=history.looked_before,
         request_id=history.answered_request_id or history.request_id,
         correlation_id=history.correlation_id,
         evidence=history.evidence,

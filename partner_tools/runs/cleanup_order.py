@@ -23,6 +23,7 @@ from partner_tools.outstanding import (
     probe_from,
 )
 from partner_tools.outstanding.cleanup_plan import CleanupPlan, plan_cleanup
+from partner_tools.plan import holds
 from partner_tools.report.handoff import HandoffDevice, facts_of
 from partner_tools.report.results import Received, read_received
 
@@ -71,7 +72,7 @@ class Assignment:
     def _flags(self, given: HandoffDevice) -> frozenset[Flag]:
         identity = given.device.identity
         flags = {Flag.KEYS_SAVED} if self.keys_saved else set()
-        if self.held & {identity.serial_number, identity.product_key_id}:
+        if holds(self.held, (identity.serial_number, identity.product_key_id)):
             flags.add(Flag.HELD)
         return given.flags | flags
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from partner_tools.engine.channel import Channel
+from partner_tools.engine.channel import Channel, Removal, Sightings
 from partner_tools.engine.desk import Desk, PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError
@@ -19,7 +19,6 @@ from partner_tools.model import (
     Device,
     PlannedDevice,
     RunId,
-    Target,
 )
 from partner_tools.plan import PlanProposal
 
@@ -38,8 +37,8 @@ class PlanningChannel(Channel, Protocol):
     def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
         """Why devices of an old plan are not what they were, by index; only those that changed."""
 
-    def sightings(self, removals: Sequence[Any]) -> Mapping[int, Target | None]:
-        """See `engine.verify.Observer`. Called only where the channel is observable."""
+    def sightings(self, removals: Sequence[Removal]) -> Sightings:
+        """See `engine.settle.Observer`. Called only where the channel is observable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +112,7 @@ def todos(devices: Iterable[RunDevice]) -> tuple[PendingDevice, ...]:
             customer=each.history.customer,
             target=each.target,
             history=each.history,
+            found=each.found,
         )
         for each in devices
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from partner_tools.engine.request_executor import RequestExecutor, Stop, interruption
-from partner_tools.errors import AuthError, ServiceError, Unavailable
+from partner_tools.errors import AuthError, DamagedRunError, ServiceError, Unavailable
 from partner_tools.events import TRANSITIONS, Event, Kind
 from partner_tools.ledger import RunDevice
 from partner_tools.model import GONE, Reason
@@ -71,10 +71,15 @@ class TenantReader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservationResult:
-    """What became of one round of looking. `failures` is what kept collections from being read."""
+    """What became of one round of looking.
+
+    `failures` is what kept collections from being read, `blind` those of them that hold records of
+    the devices themselves: without those a plane could not be looked at.
+    """
 
     probes: Mapping[int, tuple[Probe, ...]]
     failures: tuple[ServiceError, ...] = ()
+    blind: tuple[ServiceError, ...] = ()
 
 
 def observe(
@@ -137,7 +142,7 @@ class _Round:
         self._lookout = lookout
         self._devices = devices
         self._probes: dict[int, list[Probe]] = {}
-        self._failures: list[ServiceError] = []
+        self._failures: list[tuple[search.Collection, ServiceError]] = []
 
     def look(
         self, collection: search.Collection, seekers: Sequence[SearchTarget]
@@ -147,7 +152,7 @@ class _Round:
         at = self._lookout.now()
         found = [(each, search.conclude(collection, each, answers, at)) for each in seekers]
         self.record((each.index, probe) for each, probe in found if probe is not None)
-        self._failures += [failure] if failure is not None else []
+        self._failures += [(collection, failure)] if failure is not None else []
         return [each.linked(collection, probe.found if probe else ()) for each, probe in found]
 
     def record(self, probes: Iterable[tuple[int, Probe]]) -> None:
@@ -179,7 +184,13 @@ class _Round:
     def outlook(self) -> ObservationResult:
         """All of it."""
         probes = {index: tuple(probes) for index, probes in self._probes.items()}
-        return ObservationResult(probes=probes, failures=tuple(self._failures))
+        return ObservationResult(
+            probes=probes,
+            failures=tuple(failure for _, failure in self._failures),
+            blind=tuple(
+                failure for collection, failure in self._failures if collection in _DEVICES
+            ),
+        )
 
     def _in_directory(self, device: SearchTarget) -> ProbeResult | None:
         brought = self._probes.get(device.index, ())
@@ -193,7 +204,7 @@ def _may_be_observed(device: RunDevice) -> bool:
 def _sought(device: RunDevice, earlier: Iterable[Probe]) -> SearchTarget:
     listed = device.found.serial_number if device.found else None
     serial = device.device.identity.serial_number or listed
-    known = (*earlier, *map(probe_from, device.history.evidence))
+    known = (*earlier, *probes_of(device))
     return search.search_target(device.index, serial, known)
 
 
@@ -219,6 +230,14 @@ def _blind(
             )
 
 
+def probes_of(device: RunDevice) -> tuple[Probe, ...]:
+    """The evidence of a device. Raises DamagedRunError for what this program never wrote."""
+    try:
+        return tuple(map(probe_from, device.history.evidence))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedRunError(device.run, f"the evidence of device {device.index}") from error
+
+
 def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
     """What the evidence of one device amounts to."""
     history = device.history
@@ -229,7 +248,8 @@ def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
             at=at,
             serial_number=device.device.identity.serial_number,
             removed_at=history.settled_at if history.outcome in GONE else None,
-            probes=tuple(map(probe_from, history.evidence)),
+            looked_before=history.looked_before,
+            probes=probes_of(device),
             flags=observed_facts(device.device.extra),
         )
     )

@@ -13,7 +13,13 @@ from partner_tools.guards import LIMIT, Limits, check, counted
 from partner_tools.json_forms import customer_document, found_document, target_document
 from partner_tools.ledger import RunRecord, UnknownRunError, is_run_id, read_kit, write_kit
 from partner_tools.model import Outcome, Plan, PlannedDevice, RunId
-from partner_tools.plan import PlanProposal, counts, plan_document, read_plan
+from partner_tools.plan import (
+    PlanProposal,
+    count_unmatched,
+    counts,
+    plan_document,
+    read_plan,
+)
 from partner_tools.runs.context import PLAN_GOOD_FOR, Workplace, noting_end
 
 
@@ -28,6 +34,10 @@ def make_plan(
     devices = [each.device for each in place.ledger.devices(run.run)]
     with noting_end(place, run.run):
         draft = place.channel.draft(devices, default_customer=run.customer, held=held)
+    if held:
+        unmatched = count_unmatched(draft.devices, held)
+        note = f"{unmatched} of {len(held)} entries of the hold list name no device of this batch"
+        draft = replace(draft, notes=(*draft.notes, note))
     plan = _plan(run, draft, place.now())
     document = plan_document(plan)
     store_plan(place, plan, document, draft)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
 from partner_tools.engine.cancelling import heed
-from partner_tools.engine.settle import carry_through, settle, verify
+from partner_tools.engine.desk import PendingDevice
+from partner_tools.engine.settle import Baseline, carry_through, settle, verify
 from partner_tools.errors import Interrupted
 from partner_tools.events import IN_DOUBT, Kind, State
-from partner_tools.model import GONE, RunId, RunState
+from partner_tools.json_forms import read_target
+from partner_tools.model import GONE, Outcome, RunId, RunState
 from partner_tools.runs.context import Workplace, noting_end, todos
 
 
@@ -72,4 +79,33 @@ def verify_removal(place: Workplace, run: RunId, *, wait_seconds: float) -> None
         return
     gone = [todo for todo in todos(place.ledger.devices(run)) if todo.history.outcome in GONE]
     if gone:
-        verify(place.desk(run), place.channel, gone, wait_seconds=wait_seconds)
+        baseline = _baseline(place, run, gone)
+        verify(place.desk(run), place.channel, gone, wait_seconds=wait_seconds, baseline=baseline)
+
+
+def _baseline(place: Workplace, run: RunId, gone: Sequence[PendingDevice]) -> Baseline:
+    """What the plan saw, without what runs of this ledger removed since; an unanswered request of
+    ours may have removed something as well. Empty where the plan was purged."""
+    text = place.ledger.plan(run)
+    if text is None:
+        return Baseline()
+    plan = json.loads(text)
+    since = min(datetime.fromisoformat(plan["createdAt"]), place.ledger.run(run).created_at)
+    own = Counter(
+        todo.customer
+        for todo in gone
+        if todo.history.outcome is Outcome.REMOVED or todo.history.silent
+    )
+    removed = place.ledger.removed_since
+    return Baseline(
+        remaining={
+            tenant: each["estate"] - max(own[tenant], removed(tenant, since))
+            for each in plan["customers"]
+            if (tenant := each["tenantId"])
+        },
+        others={
+            position: frozenset(map(read_target, each["candidates"]))
+            for position, each in enumerate(plan["devices"])
+            if each.get("candidates")
+        },
+    )

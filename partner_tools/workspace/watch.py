@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from partner_tools.config import Config
@@ -83,6 +84,8 @@ class TenantCheck:
     stop: Sign
     run: RunId
     tell: Callable[[str], None]
+    opened: set[str] = field(default_factory=set)
+    """The tenants that let us in."""
 
     def verify(self, wait_seconds: float) -> int:
         """Look for every device, and again for what the services still have to do by themselves.
@@ -93,16 +96,15 @@ class TenantCheck:
 
         reason = self.ledger.run(self.run).reason
         codes = [self.look(self._devices())]
-        blind = codes[0] == AuthError.exit_code
         keep_looking(
             lambda indexes: codes.append(self._look_again(indexes)),
-            lambda: {} if blind else awaited(self._devices(), reason, now()),
+            lambda: awaited(self._seen(), reason, now()),
             wait_seconds=wait_seconds,
             stop=self.stop,
             clock=self.stop.clock,
             tell=self.tell,
         )
-        return max(codes[0], codes[-1])
+        return _worst((codes[0], codes[-1]))
 
     def look(self, devices: Iterable[RunDevice], deadline: float | None = None) -> int:
         """Look for devices in their tenants until the deadline; what cannot be read is told.
@@ -112,10 +114,12 @@ class TenantCheck:
         groups = _by_tenant(devices)
         if nobodys := groups.pop(None, []):
             self.tell(f"not verified: no customer is known for {len(nobodys)} devices")
-        codes = {
+        codes = [
             self._look_into(tenant, group, deadline) for tenant, group in groups.items() if tenant
-        }
-        return max(codes - {AuthError.exit_code}, default=max(codes, default=0))
+        ]
+        # A token that was handed in is for one tenant: of the others nothing is expected.
+        opened = [code for code in codes if code is not None]
+        return _worst(opened if opened or not codes else [AuthError.exit_code])
 
     def before_removal(
         self, timeout: float, *, required: bool
@@ -143,6 +147,9 @@ class TenantCheck:
             self.tell(f"{WORDS[risk]} ({len(devices)}): {names}")
         return risks
 
+    def _seen(self) -> list[RunDevice]:
+        return [each for each in self._devices() if each.history.customer in self.opened]
+
     def _look_again(self, indexes: Collection[int]) -> int:
         return self.look(each for each in self._devices() if each.index in indexes)
 
@@ -153,7 +160,10 @@ class TenantCheck:
             if each.history.outcome is not Outcome.DUPLICATE
         ]
 
-    def _look_into(self, tenant: str, devices: Sequence[RunDevice], deadline: float | None) -> int:
+    def _look_into(
+        self, tenant: str, devices: Sequence[RunDevice], deadline: float | None
+    ) -> int | None:
+        """The exit code of what could not be read there; None where nothing let us in."""
         from partner_tools.runs.observation import observe
 
         try:
@@ -161,10 +171,12 @@ class TenantCheck:
                 outlook = observe(opened, devices)
         except AuthError as error:
             self._tell_failure(tenant, error)
-            return error.exit_code
+            return None
+        self.opened.add(tenant)
         for failure in outlook.failures:
             self._tell_failure(tenant, failure)
-        return _exit_code(outlook.failures)
+        unread = [each for each in outlook.failures if not isinstance(each, Rejected)]
+        return _worst([_exit_code(each) for each in (*unread, *outlook.blind)])
 
     def _tell_failure(self, tenant: str, error: PartnerToolsError) -> None:
         self.tell(f"not verified in {tenant}: {error}")
@@ -198,11 +210,23 @@ def _wants_snapshot(device: RunDevice) -> bool:
     return device.history.outcome not in GONE and not looked
 
 
-def _exit_code(failures: Iterable[ServiceError]) -> int:
-    """What failures amount to. What the tenant refuses is `not-verified`, and no failure of ours:
-    it may have no Intune, or not have consented to it."""
-    codes = {each.exit_code for each in failures if not isinstance(each, Rejected)}
+_UNLICENSED = re.compile(r"not applicable to target tenant|active intune licen[cs]e", re.IGNORECASE)
+"""How Intune refuses a tenant that has none of it (https://learn.microsoft.com/graph/api, read
+2026-11; the first was seen, that it means this is assumed)."""
+
+
+def _worst(codes: Collection[int]) -> int:
+    """One exit code for several: 4 needs a person, 5 only another look."""
     return AuthError.exit_code if AuthError.exit_code in codes else max(codes, default=0)
+
+
+def _exit_code(failure: ServiceError) -> int:
+    """What a failure amounts to: 4 for a permission, 0 for a tenant without Intune, else 5."""
+    if not isinstance(failure, Rejected):
+        return failure.exit_code
+    if failure.status == 403:
+        return AuthError.exit_code
+    return 0 if _UNLICENSED.search(str(failure)) else failure.exit_code
 
 
 def _name(device: RunDevice) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from partner_tools.config import Config
 from partner_tools.engine.cancelling import Sign
-from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
+from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits, read_hold_list
 from partner_tools.model import ChannelName
 from partner_tools.strict_json import read_text
 from partner_tools.workspace.environment import new_id, now, user_data_folder
@@ -43,7 +43,7 @@ def limits(config: Config, max_devices: int | None) -> Limits:
 
 
 def held(config: Config) -> frozenset[str]:
-    """The serials and product key ids of the hold list."""
+    """The lines of the hold list. Raises InputError where one is not a single identifier."""
     file = config.path("guards", "hold_list")
     if file is None:
         return frozenset()
@@ -55,7 +55,7 @@ def held(config: Config) -> frozenset[str]:
         remedy="correct guards.hold_list in the profile; nothing is removed without it",
         read=read_text,
     )
-    return frozenset(line.strip() for line in text.splitlines() if line.strip())
+    return read_hold_list(text, str(file))
 
 
 @contextmanager

@@ -322,12 +322,13 @@ class Workspace:
         began; without `look` the ledger alone is asked. What keeps one run from being looked at
         stops no other, and is among the failures.
         """
-        from partner_tools.runs.follow_up import chases, open_devices, recheck
+        from partner_tools.runs.follow_up import Failure, chases, open_devices, recheck
         from partner_tools.workspace.chasing import Outstanding
         from partner_tools.workspace.watch import is_configured
 
         tenant = None if customer is None else self.tenant_of(customer)
         graph = is_configured(self.config)
+        damaged: dict[RunId, Failure] = {}
         failures = (
             recheck(
                 open_devices(self.ledger, now(), since=since, customer=tenant),
@@ -338,10 +339,13 @@ class Workspace:
             else []
         )
         at = now()
+        left = open_devices(self.ledger, at, since=since, customer=tenant, damaged=damaged)
+        for each in damaged.values():
+            onlooker.told(str(each.error))
         return Outstanding(
             at=at,
-            chases=chases(self.ledger, open_devices(self.ledger, at, since=since, customer=tenant)),
-            failures=tuple(failures),
+            chases=chases(self.ledger, left),
+            failures=(*(each for each in failures if each.run not in damaged), *damaged.values()),
             partner=dict(self.config.get("partner") or {}),
         )
 

@@ -25,6 +25,8 @@ from tests.cli.program import CONTOSO, Program, customer, outcomes, program_for,
 from tests.crash.processes import Started
 from tests.faults.hurry import Hurry
 
+pytestmark = pytest.mark.slow
+
 DOMAIN = "contoso.onmicrosoft.com"
 HERE: dict[str, Any] = {"managedDevice": {}}
 JOINED: dict[str, Any] = {"join": "entra-joined", **HERE}

@@ -28,6 +28,7 @@ ACTIVE = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\
 """With the wide forms, which some languages take for the others."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", ["..", "../../evil.example", "con.example"])
 def test_hostile_names_stay_names(domain: str, tmp_path: Path) -> None:
     """Nothing is written beside its folder, and nothing on the terminal moves or turns."""

@@ -199,6 +199,7 @@ def test_zip_of_something_else_is_named() -> None:
 PARTS = zipfile.ZipFile(io.BytesIO(PLAIN)).namelist()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     part=st.sampled_from(PARTS),
