@@ -27,7 +27,7 @@ from tests.report.test_page_browser import BROWSERS, FLAGS, missing
 DOMAIN = "contoso.onmicrosoft.com"
 PASSPHRASE = "correct horse battery staple"
 OPTIONS = ("--via", "partner-center", "--customer", CONTOSO, "--yes")
-MACHINES = [
+MACHINES: list[dict[str, Any]] = [
     {"serialNumber": serial, "join": "entra-joined", "managedDevice": {}} for serial in ("S1", "S2")
 ]
 ASSOCIATED = [{"serialNumber": "S2", "associationState": "associated"}]

@@ -45,7 +45,10 @@ from tests.outstanding.test_decision import (
     side,
 )
 
-FREE = {"deviceFirmwareConfigurationInterfaceManaged": False, "managementState": "managed"}
+FREE: dict[str, Any] = {
+    "deviceFirmwareConfigurationInterfaceManaged": False,
+    "managementState": "managed",
+}
 ENROLLED_BEFORE = found(Plane.INTUNE, REMOVED - timedelta(hours=1), **FREE)
 NO_IDENTIFIER = side(Plane.INTUNE, Subject.CORPORATE_IDENTIFIER, ProbeResult.ABSENT)
 ALL_CLEAR = (*CLEAN, ENROLLED_BEFORE, NO_IDENTIFIER)
