@@ -68,6 +68,7 @@ faults:
 fuzz:
 	$(PYTHON) -m tests.fuzz.hash_mutations --count 1000000
 	$(PYTHON) -m tests.fuzz.readers --count 20000
+	$(PYTHON) -m tests.fuzz.lists --count 1000000
 	$(PYTHON) -m tests.fuzz.associations --count 1000000
 
 chaos:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from partner_tools.errors import GuardError, InputError
-from partner_tools.homoglyphs import folded
+from partner_tools.homoglyphs import folded, shown_name
 from partner_tools.model import Customer, Outcome, PlannedCustomer, PlannedDevice, TenantId
 
 DEFAULT_MAX_DEVICES = 500
@@ -171,8 +171,8 @@ def display_name(planned: PlannedCustomer) -> str:
     """The customer as a person knows it."""
     customer = planned.customer
     known = dict.fromkeys(part for part in (customer.name, customer.domain) if part)
-    named = " · ".join(part for part in known if part != customer.tenant_id)
-    return f"{named} ({customer.tenant_id})" if named else str(customer.tenant_id)
+    shown = " · ".join(part for part in known if part != customer.tenant_id)
+    return shown_name(f"{shown} ({customer.tenant_id})" if shown else customer.tenant_id) or ""
 
 
 def _too_many(limits: Limits, removals: int) -> list[Refusal]:

@@ -39,6 +39,27 @@ _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
 (https://www.unicode.org/Public/16.0.0/ucd/DerivedCoreProperties.txt, Default_Ignorable)."""
 
 
+def one_line(text: str, limit: int = 300) -> str:
+    r"""A foreign text fit for one line of a message: no control characters, of bearable length.
+
+    >>> one_line("Contoso\nRemove 0 devices?\x1b[2J")
+    'Contoso Remove 0 devices? [2J'
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def shown_name(text: str | None) -> str | None:
+    r"""A foreign name as it may be shown: what is not shown as it is, a line break too, is marked.
+
+    >>> shown_name("Contoso\n\u202eInc."), shown_name("")
+    ('Contoso\ufffd\ufffdInc.', None)
+    """
+    if not text or text.isprintable():
+        return text or None
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def as_latin(text: str) -> str:
     r"""The text in small letters without accents and marks, each letter as the one it looks like.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from partner_tools import near_serials
 from partner_tools.errors import GuardError, InputError
-from partner_tools.homoglyphs import folded
+from partner_tools.homoglyphs import folded, one_line, shown_name
 from partner_tools.json_forms import (
     customer_document,
     digest,
@@ -502,7 +502,8 @@ def _sameness(planned: PlannedDevice) -> tuple[tuple[object, ...], ...]:
 
 
 def _places(targets: Sequence[Target]) -> str:
-    shown = ", ".join(f"{target.device_id} in batch {target.batch_id!r}" for target in targets[:5])
+    named = ((one_line(target.device_id), target.batch_id) for target in targets[:5])
+    shown = ", ".join(f"{device_id} in batch {batch_id!r}" for device_id, batch_id in named)
     return shown if len(targets) <= 5 else f"{shown} and {len(targets) - 5} more"
 
 
@@ -620,7 +621,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         run=RunId(document["run"]),
         channel=ChannelName(document["channel"]),
         created_at=datetime.fromisoformat(document["createdAt"]),
-        planned_by=document.get("plannedBy"),
+        planned_by=shown_name(document.get("plannedBy")),
         batch_id=document["batchId"],
         batch_digest=document["batchDigest"],
         reason=Reason(document["reason"]),
@@ -628,7 +629,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         devices=tuple(
             _read_device(position, each) for position, each in enumerate(document["devices"])
         ),
-        notes=tuple(document["notes"]),
+        notes=tuple(shown_name(note) or "" for note in document["notes"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Clears doubt by looking, and carries a run through until nothing moves any more."""
+"""Clears doubt by looking, and looks whether what is gone is gone."""
 
 from __future__ import annotations
 
@@ -8,33 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from partner_tools.engine.channel import Removal, Sightings
-from partner_tools.engine.desk import Desk, PendingDevice
-from partner_tools.engine.execute import DeviceStates, execute, removal
+from partner_tools.engine.context import ExecutionContext, PendingDevice
+from partner_tools.engine.execute import DeviceStates, removal
 from partner_tools.engine.request_executor import interruption
 from partner_tools.engine.verdicts import Fact
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
 from partner_tools.events import Event, History, Kind, State, advance
 from partner_tools.model import GONE, Target
 
-ROUNDS = 3
-"""How often a device that was found still registered after a doubt is tried again in one run."""
 
-
-def carry_through(desk: Desk, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
-    """Bring every device to an outcome, as far as this run can; the devices afterwards.
-
-    What an earlier process left in doubt is settled before anything is sent. Raises what ended
-    the run early; everything that happened is durable by then.
-    """
-    current = settle(desk, todos)
-    for finished in range(ROUNDS):
-        current = settle(desk, execute(desk, current, again=finished > 0))
-        if not any(todo.history.state is State.READY for todo in current):
-            break
-    return current
-
-
-def settle(desk: Desk, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
+def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
     """Look for every device in doubt, where the channel can; the devices afterwards.
 
     Still registered: ready again, with the same request id where that was never answered. Not
@@ -42,19 +25,22 @@ def settle(desk: Desk, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, .
     then. Where the channel cannot look, an intent that a dead process left becomes a doubt, which
     `execute` may send once more.
     """
-    standing = DeviceStates(desk, todos)
+    standing = DeviceStates(context, todos)
     doubtful = [todo for todo in todos if todo.history.in_doubt]
     if doubtful:
-        standing.note(_looked_for(desk, doubtful) if desk.channel.observable else _left(doubtful))
+        observable = context.channel.observable
+        standing.note(_looked_for(context, doubtful) if observable else _left(doubtful))
     return standing.todos()
 
 
-def _looked_for(desk: Desk, doubtful: Sequence[PendingDevice]) -> list[tuple[int, Fact]]:
+def _looked_for(
+    context: ExecutionContext, doubtful: Sequence[PendingDevice]
+) -> list[tuple[int, Fact]]:
     """Present as soon as one look says so; absent only where two looks agree."""
     asked = [removal(todo, todo.history) for todo in doubtful]
-    present = dict(desk.channel.recall(asked))
+    present = dict(context.channel.recall(asked))
     if unseen := [each for each in asked if not present[each.index]]:
-        present |= desk.channel.recall(unseen)
+        present |= context.channel.recall(unseen)
     return [(todo.index, _recalled(todo, present=present[todo.index])) for todo in doubtful]
 
 
@@ -124,7 +110,7 @@ class Observer(Protocol):
 
 
 def verify(
-    desk: Desk,
+    context: ExecutionContext,
     observer: Observer,
     todos: Sequence[PendingDevice],
     *,
@@ -141,7 +127,7 @@ def verify(
     listed = [todo for todo in todos if todo.history.outcome in GONE]
     latest = {todo.index: todo for todo in todos}
     absences: Counter[int] = Counter()
-    deadline, pause = desk.line.clock() + wait_seconds, FIRST_PAUSE_SECONDS
+    deadline, pause = context.line.clock() + wait_seconds, FIRST_PAUSE_SECONDS
     while listed:
         seen, unseen = _look(observer, listed, baseline or Baseline())
         blind |= unseen
@@ -149,16 +135,16 @@ def verify(
         listed = [todo for todo in listed if todo.customer not in unseen]
         for todo in listed:
             absences[todo.index] = absences[todo.index] + 1 if seen[todo.index] is None else 0
-        over = desk.line.clock() >= deadline
+        over = context.line.clock() >= deadline
         found = [todo for todo in listed if not absences[todo.index]]
         judged += [todo for todo in listed if absences[todo.index] >= AGREEING_LOOKS]
         judged += found if over else []
-        for todo in _record_evidence(desk, judged, seen, unseen):
+        for todo in _record_evidence(context, judged, seen, unseen):
             latest[todo.index] = todo
         done = {todo.index for todo in judged}
         listed = [todo for todo in listed if todo.index not in done]
         if found and listed:
-            if desk.line.stop.wait(min(pause, max(0.0, deadline - desk.line.clock()))):
+            if context.line.stop.wait(min(pause, max(0.0, deadline - context.line.clock()))):
                 raise interruption()
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
     if blind:
@@ -210,7 +196,7 @@ def _blindness(
 
 
 def _record_evidence(
-    desk: Desk,
+    context: ExecutionContext,
     todos: Sequence[PendingDevice],
     seen: Mapping[int, Target | None],
     blind: Mapping[str | None, ServiceError],
@@ -218,7 +204,7 @@ def _record_evidence(
     """Make durable what was seen of each device, as `outstanding.probe_from` reads it."""
     events = []
     for todo in todos:
-        payload: dict[str, Any] = {"plane": "autopilot", "source": desk.channel.name.value}
+        payload: dict[str, Any] = {"plane": "autopilot", "source": context.channel.name.value}
         target = seen.get(todo.index)
         if todo.customer in blind:
             payload |= {"status": "not-verified", "error": str(blind[todo.customer])}
@@ -227,11 +213,11 @@ def _record_evidence(
         else:
             ids = {"batchId": target.batch_id, "deviceId": target.device_id}
             payload |= {"status": "outstanding", "ids": ids}
-        at = desk.now()
+        at = context.now()
         events.append(
-            Event(run=desk.run, kind=Kind.OBSERVED, at=at, device=todo.index, payload=payload)
+            Event(run=context.run, kind=Kind.OBSERVED, at=at, device=todo.index, payload=payload)
         )
-    desk.record(events)
+    context.record(events)
     return [
         replace(todo, history=advance(todo.history, event))
         for todo, event in zip(todos, events, strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -46,7 +45,8 @@ from partner_tools.report.handoff import (
     build_handoff,
     facts_of,
 )
-from partner_tools.runs.cleanup_order import Assignment, stored_assignment
+from partner_tools.runs.cleanup import CleanupOrder, stored_order
+from partner_tools.runs.context import RunOptions
 from partner_tools.runs.known_customers import customers_of
 from partner_tools.runs.observation import probes_of
 
@@ -131,7 +131,7 @@ def _subjects(
 ) -> Iterator[tuple[RunFacts, Customer | None, Partner, list[HandoffDevice]]]:
     """The devices of a run by customer, and who removed them."""
     if record.channel is ChannelName.MICROSOFT_GRAPH:
-        given = stored_assignment(ledger, record.run, record.settings)
+        given = stored_order(ledger, record)
         if given is not None:
             devices = [given.updated(device) for device in ledger.devices(record.run)]
             yield given.received.run, given.received.customer, given.received.partner, devices
@@ -153,7 +153,7 @@ def _partner(partner: Mapping[str, str]) -> Partner:
 
 
 def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Document]:
-    given = stored_assignment(ledger, record.run, record.settings)
+    given = stored_order(ledger, record)
     if given is None:
         return
     yield build_handoff(
@@ -178,17 +178,20 @@ def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str
 
     None of any other run, of one that only looked, and of one whose handoff was purged.
     """
-    if record.channel is not ChannelName.MICROSOFT_GRAPH or not record.settings.get("apply"):
+    if (
+        record.channel is not ChannelName.MICROSOFT_GRAPH
+        or RunOptions.restored(record.settings).dry_run
+    ):
         return None
-    given = stored_assignment(ledger, record.run, record.settings)
-    if given is None or given.received.customer is None:
+    given = stored_order(ledger, record)
+    if given is None:
         return None
-    handoff = json.loads(ledger.plan(record.run) or "{}")["handoff"]
+    handoff = given.document
     return {
         "schemaVersion": "1",
         "answers": digest(handoff),
         "handoff": {"run": handoff["run"]["id"], "generatedAt": handoff["generatedAt"]},
-        "tenantId": given.received.customer.tenant_id,
+        "tenantId": given.customer.tenant_id,
         "startedAt": _second(record.started_at or record.created_at),
         "updatedAt": _second(now),
         "by": {"tool": "cleanup", "version": version("partner-tools"), "account": None},
@@ -201,7 +204,7 @@ def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str
 
 
 def _device_result(
-    device: RunDevice, given: Assignment, record: RunRecord, now: datetime
+    device: RunDevice, given: CleanupOrder, record: RunRecord, now: datetime
 ) -> dict[str, Any]:
     history, identity = device.history, device.device.identity
     looks = [

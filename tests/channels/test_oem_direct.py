@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.clients.transport import Request as Asked
 from partner_tools.errors import (
     GuardError,
@@ -432,7 +433,7 @@ def test_an_interruption_leaves_nothing_half(bench: Open) -> None:
     with pytest.raises(Interrupted):
         depot.carry()
     assert depot.outcomes() == {"removed": 2, "pending": 4}
-    stop.clear()
+    depot.stop = CancellationToken()
     api.listener.serve = serve_call
     depot.carry()
     assert depot.outcomes() == {"removed": 6}
@@ -454,7 +455,7 @@ def test_an_interruption_in_the_middle_of_a_poll(bench: Open) -> None:
         with pytest.raises(Interrupted):
             depot.carry()
         assert depot.outcomes() == {"unknown": 2}
-        stop.clear()
+        depot.stop = CancellationToken()
         api.listener.serve = serve_call
         api.service._clock = lambda: 1e12
         depot.carry()

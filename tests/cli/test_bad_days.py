@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from partner_tools import Interrupted, Onlooker, RunResult, Wishes, open_workspace
+from partner_tools import Interrupted, RunObserver, RunOptions, RunResult, open_workspace
 from partner_tools.intake.schema import checker
 from partner_tools.json_forms import digest
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
@@ -360,7 +360,7 @@ def test_a_plan_that_was_edited_is_refused(program: Program, sandbox: Sandbox) -
     assert deletes(sandbox) == 0
 
 
-class Spoiler(Onlooker):
+class Spoiler(RunObserver):
     """Somebody who puts a file where the folder of the handoff was, once the run is over."""
 
     def __init__(self, folder: Path) -> None:
@@ -375,7 +375,7 @@ def test_a_handoff_that_cannot_be_written_after_the_removals_is_no_invalid_input
     program: Program, sandbox: Sandbox
 ) -> None:
     """Exit 3 would say that nothing was sent."""
-    wishes = Wishes(yes=True, settle=0.0, report=program.folder / "handoff")
+    wishes = RunOptions(yes=True, settle=0.0, report=program.folder / "handoff")
     with (
         open_workspace(environment=program.environment) as workspace,
         pytest.raises(Interrupted, match="cannot be written") as undelivered,
@@ -384,8 +384,8 @@ def test_a_handoff_that_cannot_be_written_after_the_removals_is_no_invalid_input
             program.serials("SN-1"),
             via="partner-center",
             customer=CONTOSO,
-            wishes=wishes,
-            onlooker=Spoiler(program.folder / "handoff"),
+            options=wishes,
+            observer=Spoiler(program.folder / "handoff"),
         )
 
     (run,) = program.json("runs")["runs"]

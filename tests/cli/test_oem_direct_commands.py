@@ -222,7 +222,7 @@ def test_an_address_where_nobody_listens_is_named_for_every_device(tmp_path: Pat
     """Nothing left, so nothing is in doubt; why it waits stands beside each device."""
     with depot(tmp_path, *registered("S1", "S2")) as (sandbox, program):
         sandbox.refuse("oemDirect")
-        soon = Call(stop_sign=Hurry().stop_sign)
+        soon = Call(make_token=Hurry().make_token)
         document, _ = deregister(program, batch("S1", "S2"), exit_code=5, obj=soon)
         sandbox.listen("oemDirect")
         resumed = program.json("resume", document["run"])
