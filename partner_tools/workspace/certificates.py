@@ -20,8 +20,8 @@ from partner_tools.signing import (
     sign,
     signature_entries,
 )
+from partner_tools.user_files import EXPORT_BYTES, read_bytes, read_document
 from partner_tools.workspace.environment import now
-from partner_tools.workspace.user_files import EXPORT_BYTES, read_bytes, read_document
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunRecord
