@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from partner_tools.errors import InputError
+from partner_tools.files import write_private
 from partner_tools.intake.schema import checker
 from partner_tools.json_forms import digest
 from partner_tools.report.certificate import unsigned
@@ -49,10 +50,11 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def run(sandbox: Sandbox, tmp_path: Path) -> Program:
     key, public = make_key(PASSPHRASE)
-    (tmp_path / "key").write_bytes(key)
+    write_private(tmp_path / "key", key)
     (tmp_path / "public").write_text(public)
-    (tmp_path / "partner-tools.toml").write_text(
-        '[default.partner]\nname = "Fabrikam Device Services"\ncontact = "d@fabrikam.example"\n'
+    write_private(
+        tmp_path / "partner-tools.toml",
+        b'[default.partner]\nname = "Fabrikam Device Services"\ncontact = "d@fabrikam.example"\n',
     )
     return program_for(
         sandbox,
