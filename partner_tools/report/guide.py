@@ -47,6 +47,8 @@ STATUSES: Mapping[str, str] = {
 OUTCOMES: Mapping[str, str] = {
     "removed": "Removed",
     "absent": "Already gone",
+    "already-removed": "Removed earlier",
+    "unconfirmed": "Not confirmed",
     "not-found": "Not found",
     "not-owned": "Not owned",
     "ambiguous": "Ambiguous",

@@ -49,6 +49,7 @@ NOT_REMOVED: Mapping[str, str] = {
     "refused": "the removal was refused",
     "unknown": "the answer to the removal never came; the partner settles it",
     "pending": "not attempted yet",
+    "unconfirmed": "the service knows no such registration; compare the identity with the device",
     "duplicate": "listed twice; counted once below",
 }
 

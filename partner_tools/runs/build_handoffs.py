@@ -218,6 +218,7 @@ def _device_result(
     outcome = {
         Outcome.REMOVED: "done",
         Outcome.ABSENT: "done",
+        Outcome.ALREADY_REMOVED: "done",
         Outcome.DUPLICATE: "duplicate",
         Outcome.REFUSED: "refused",
         Outcome.AMBIGUOUS: "refused",

@@ -48,7 +48,31 @@ def test_junit_has_a_case_for_every_device(program: Program) -> None:
 
     suite = parse(file).getroot()  # noqa: S314 - our own file
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
-    assert [case.get("name") for case in suite] == ["2: SN-1", "3: GHOST"]
+    assert [case.get("name") for case in suite.iter("testcase")] == ["SN-1", "GHOST"]
+
+
+def test_junit_names_a_device_alike_in_every_run(program: Program) -> None:
+    """A build server shows the history of a test by its class and name; the run is a property."""
+    first, second = program.folder / "1.xml", program.folder / "2.xml"
+    batch = program.serials("SN-1", "SN-1")
+    order = ("--reference", "RMA-7", "--again")
+    for file in (first, second):
+        program("deregister", batch, *OPTIONS, *order, "--junit", file)
+
+    suites = [parse(file).getroot() for file in (first, second)]  # noqa: S314 - our own files
+    names = [
+        {(each.get("classname"), each.get("name")) for each in suite.iter("testcase")}
+        for suite in suites
+    ]
+    assert names[0] == names[1] == {(f"partner-tools.{CONTOSO}", "SN-1")}
+    properties = [
+        {each.get("name"): each.get("value") for each in suite.iter("property")} for suite in suites
+    ]
+    assert [each["reference"] for each in properties] == ["RMA-7", "RMA-7"]
+    assert properties[0]["run"] != properties[1]["run"]
+    (skipped,) = suites[0].iter("skipped")
+    assert (skipped.get("type"), suites[0].get("skipped")) == ("duplicate", "1")
+    assert "row" in str(skipped.get("message"))
 
 
 def test_junit_keeps_wide_and_narrow_spaces() -> None:
@@ -56,10 +80,17 @@ def test_junit_keeps_wide_and_narrow_spaces() -> None:
     detail = "\u682a\u5f0f\u4f1a\u793e\u3000A\u00a0B"
 
     built = build_junit(
-        {"run": "r", "channel": "oem-direct", "devices": [{**device, "detail": detail}]}
+        {
+            "run": "r",
+            "channel": "oem-direct",
+            "state": "finished",
+            "devices": [{**device, "customer": None, "detail": detail}],
+        },
+        {"depot": "leipzig"},
     ).decode()
 
     assert detail in built
+    assert 'classname="partner-tools.leipzig"' in built
     assert "\u202e" not in built
 
 
