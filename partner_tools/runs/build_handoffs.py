@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -42,6 +42,7 @@ from partner_tools.report.handoff import (
     HandoffDevice,
     Partner,
     RunFacts,
+    answer_digest,
     build_handoff,
     facts_of,
 )
@@ -50,9 +51,12 @@ from partner_tools.runs.context import RunOptions
 from partner_tools.runs.known_customers import customers_of
 from partner_tools.runs.observation import probes_of
 
+DUE_DAYS = 14
+"""How long a customer is given where the profile does not say: `partner.due_days`."""
+
 
 def handoffs(
-    ledger: Ledger, run: RunId, *, partner: Mapping[str, str], now: datetime
+    ledger: Ledger, run: RunId, *, partner: Mapping[str, Any], now: datetime
 ) -> Iterator[Document]:
     """One handoff for each customer of the run, and one for devices that belong to none.
 
@@ -76,10 +80,11 @@ def handoffs(
             [_handed_over(device) for device in devices],
             now,
             generator=_generator(),
+            due_on=(now + timedelta(days=partner.get("due_days", DUE_DAYS))).date(),
         )
         payload = {
             "customer": tenant,
-            "digest": digest(document),
+            "digest": answer_digest(document),
             "generatedAt": document["generatedAt"],
         }
         ledger.record([Event(run=record.run, kind=Kind.HANDED_OVER, at=now, payload=payload)])
@@ -173,10 +178,13 @@ def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Docum
     )
 
 
-def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str, Any] | None:
-    """What the partner is told of a cleanup that was carried out; `handoff-result.schema.json`.
+def cleanup_result(
+    ledger: Ledger, record: RunRecord, now: datetime
+) -> tuple[dict[str, Any], str | None] | None:
+    """What the partner is told of a cleanup that was carried out, and the customer's domain.
 
-    None of any other run, of one that only looked, and of one whose handoff was purged.
+    The document keeps `handoff-result.schema.json`. None of any other run, of one that only looked,
+    and of one whose handoff was purged.
     """
     if (
         record.channel is not ChannelName.MICROSOFT_GRAPH
@@ -187,7 +195,7 @@ def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str
     if given is None:
         return None
     handoff = given.document
-    return {
+    result = {
         "schemaVersion": "1",
         "answers": digest(handoff),
         "handoff": {"run": handoff["run"]["id"], "generatedAt": handoff["generatedAt"]},
@@ -201,6 +209,7 @@ def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str
             _device_result(device, given, record, now) for device in ledger.devices(record.run)
         ],
     }
+    return result, given.customer.domain
 
 
 def _device_result(
@@ -320,5 +329,6 @@ def _handed_over(each: RunDevice) -> HandoffDevice:
         request_id=history.answered_request_id or history.request_id,
         correlation_id=history.correlation_id,
         evidence=history.evidence,
+        registered=each.found,
         flags=observed_facts(each.device.extra),
     )
