@@ -96,7 +96,7 @@ def issue(
     them. Yields each signed document with the path of its JSON file, durable by then."""
     from partner_tools.files import require_folder, write_private
     from partner_tools.report.certificate_page import certificate_page, checking_page
-    from partner_tools.report.write import harmless
+    from partner_tools.report.guide import harmless
     from partner_tools.runs.build_handoffs import certificates
 
     at = now()
