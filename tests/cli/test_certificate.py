@@ -52,16 +52,12 @@ def run(sandbox: Sandbox, tmp_path: Path) -> Program:
     key, public = make_key(PASSPHRASE)
     write_private(tmp_path / "key", key)
     (tmp_path / "public").write_text(public)
-    write_private(
-        tmp_path / "partner-tools.toml",
-        b'[default.partner]\nname = "Fabrikam Device Services"\ncontact = "d@fabrikam.example"\n',
-    )
     return program_for(
         sandbox,
         tmp_path,
         PARTNER_TOOLS_GRAPH_TOKEN=sandbox.tokens[f"graph:{DOMAIN}"],
         PARTNER_TOOLS_SIGNING_PASSPHRASE=PASSPHRASE,
-        PARTNER_TOOLS_CONFIG=str(tmp_path / "partner-tools.toml"),
+        PARTNER_TOOLS_PARTNER_NAME="Fabrikam Device Services",
     )
 
 
