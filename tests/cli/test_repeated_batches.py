@@ -22,10 +22,9 @@ def sandbox() -> Any:
         yield opened
 
 
-def order(program: Program, *serials: str, exit_code: int = 0, **options: str) -> dict[str, Any]:
-    flags = [
-        f"--{name}" if value == "yes" else f"--{name}={value}" for name, value in options.items()
-    ]
+def order(
+    program: Program, *serials: str, flags: tuple[str, ...] = (), exit_code: int = 0
+) -> dict[str, Any]:
     return program.json(
         *("deregister", program.serials(*serials), "--via", "partner-center", "--yes"),
         *("--customer", CONTOSO, "--batch-id", "RMA-1", "--settle", "0", *flags),
@@ -55,12 +54,12 @@ def test_other_content_under_the_same_id_is_refused(sandbox: Sandbox, tmp_path: 
     order(program, "S1")
     refused = order(program, "S2", exit_code=3)
     assert refused["error"]["rule"] == "batch-id-reused"
-    assert order(program, "S2", again="yes")["counts"] == {"removed": 1}
+    assert order(program, "S2", flags=("--again",))["counts"] == {"removed": 1}
 
 
 def test_a_preview_binds_no_batch_id(sandbox: Sandbox, tmp_path: Path) -> None:
     program = program_for(sandbox, tmp_path)
-    order(program, "S1", **{"dry-run": "yes"})
+    order(program, "S1", flags=("--dry-run",))
     assert "reprinted" not in order(program, "S2")
 
 
