@@ -129,7 +129,7 @@ def test_a_429_seen_by_one_stops_all() -> None:
 
 
 @given(
-    wishes=st.dictionaries(
+    options=st.dictionaries(
         st.builds(Party, depot=st.text(max_size=5), priority=st.integers(-10, 10)),
         st.integers(0, 100),
         max_size=4,

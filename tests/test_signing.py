@@ -37,7 +37,7 @@ from partner_tools.signing import (
     sign,
     signatures_document,
 )
-from partner_tools.workspace.conduct import actor
+from partner_tools.workspace.environment import actor
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
 
 DIGEST = f"sha256:{'a' * 64}"

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.clients.transport import Request as Asked
 from partner_tools.errors import (
     GuardError,
@@ -160,7 +161,11 @@ def test_without_a_client_certificate_nothing_is_heard(
 
 
 OUTCOMES = [
-    (ItemFault(serials=frozenset({"SN00001"}), number="807"), "absent", "misspelling is possible"),
+    (
+        ItemFault(serials=frozenset({"SN00001"}), number="807"),
+        "unconfirmed",
+        "misspelling is possible",
+    ),
     (ItemFault(serials=frozenset({"SN00001"}), number="811"), "not-owned", "somebody else"),
     (ItemFault(serials=frozenset({"SN00001"}), number="812"), "refused", "case-sensitive"),
     (ItemFault(serials=frozenset({"SN00001"}), number="813"), "ambiguous", "more than one"),
@@ -173,7 +178,7 @@ OUTCOMES = [
     ),
     (
         ItemFault(serials=frozenset({"SN00001"}), name="ZtdDeviceIsNotRegistered"),
-        "absent",
+        "unconfirmed",
         "no registration",
     ),
     (
@@ -432,7 +437,7 @@ def test_an_interruption_leaves_nothing_half(bench: Open) -> None:
     with pytest.raises(Interrupted):
         depot.carry()
     assert depot.outcomes() == {"removed": 2, "pending": 4}
-    stop.clear()
+    depot.stop = CancellationToken()
     api.listener.serve = serve_call
     depot.carry()
     assert depot.outcomes() == {"removed": 6}
@@ -454,7 +459,7 @@ def test_an_interruption_in_the_middle_of_a_poll(bench: Open) -> None:
         with pytest.raises(Interrupted):
             depot.carry()
         assert depot.outcomes() == {"unknown": 2}
-        stop.clear()
+        depot.stop = CancellationToken()
         api.listener.serve = serve_call
         api.service._clock = lambda: 1e12
         depot.carry()

@@ -14,7 +14,7 @@ from pathlib import Path, PureWindowsPath
 import pytest
 from click.testing import CliRunner
 
-from partner_tools import Onlooker, ServiceError, open_workspace
+from partner_tools import RunObserver, ServiceError, open_workspace
 from partner_tools.cli import main
 from partner_tools.cli.command_index import SUMMARIES, sections
 from partner_tools.cli.progress import Progress, Reading
@@ -156,7 +156,7 @@ def test_reading_says_how_much_was_read_and_what_it_waits_for(
 
 @pytest.mark.slow
 def test_an_onlooker_is_told_of_pages_and_of_reads_that_are_tried_again(tmp_path: Path) -> None:
-    class Watcher(Onlooker):
+    class Watcher(RunObserver):
         def __init__(self) -> None:
             self.pages: list[tuple[str, int]] = []
             self.waits: list[float] = []
@@ -178,7 +178,7 @@ def test_an_onlooker_is_told_of_pages_and_of_reads_that_are_tried_again(tmp_path
         program = program_for(sandbox, tmp_path)
         watcher = Watcher()
         with open_workspace(environment=program.environment) as workspace:
-            workspace.inventory(DOMAIN, onlooker=watcher)
+            workspace.inventory(DOMAIN, observer=watcher)
         said = program("inventory", "--customer", DOMAIN).stderr
 
     assert watcher.pages == [(CONTOSO, 3)]
