@@ -64,6 +64,7 @@ faults:
 fuzz:
 	$(PYTHON) -m tests.fuzz.hash_mutations --count 1000000
 	$(PYTHON) -m tests.fuzz.readers --count 20000
+	$(PYTHON) -m tests.fuzz.associations --count 1000000
 
 chaos:
 	$(PYTHON) -m tests.fleet.chaos

@@ -19,6 +19,7 @@ from partner_tools.intake.identifiers import is_plain_serial, why_no_serial
 from partner_tools.intake.rules import PRODUCT_KEY_TEXT, Finding, finding, shown
 from partner_tools.intake.schema import Checker, Violation, kind_of, load_schema, part
 from partner_tools.model import ChannelName, Severity
+from partner_tools.outstanding import facts_in, is_observed
 
 COMPARED = ("serialNumber", "manufacturer", "model")
 """The texts that firmware holds and that are compared character by character."""
@@ -304,7 +305,7 @@ class RowCheck:
         else:
             values, found = self.examine(values)
         if extra:
-            found = (*found, *secrets(extra))
+            found = (*found, *secrets(extra), *unknown_facts(extra))
         if not self._judge_hashes:
             found = tuple(one for one in found if not (one.column or "").endswith(HASH))
         return values, found
@@ -452,6 +453,16 @@ def secrets(values: Iterable[tuple[str, object]], prefix: str = "") -> Iterator[
             found = explain_text(prefix + name, value)
             if found and found.rule == rules.PRODUCT_KEY.name:
                 yield found
+
+
+def unknown_facts(extra: Extra) -> Iterator[Finding]:
+    """Words in the column `Observed` that state no fact."""
+    for name, cell in extra:
+        unknown = facts_in(cell)[1] if is_observed(name) else ()
+        if unknown:
+            yield finding(
+                rules.UNKNOWN_FACT, f"it states nothing known: {shown(unknown[0])}", column=name
+            )
 
 
 def check_hash(text: str, column: str = "hardwareHash") -> tuple[Finding, ...]:

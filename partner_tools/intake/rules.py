@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from partner_tools.model import Problem, Severity
+from partner_tools.outstanding import FACTS
 
 SHOWN_CHARACTERS = 60
 """How much of a foreign text a message repeats."""
@@ -187,6 +188,7 @@ QUOTING = _error("quoting", "close the quotes, and double those inside a quoted 
 IDENTIFIERS_MISSING = _error(
     "identifiers-missing", "add what identifies the device, or delete the row"
 )
+UNKNOWN_FACT = _warning("unknown-fact", f"write one of: {', '.join(FACTS)}")
 UNKNOWN_PROPERTY = _error("unknown-property", "remove it, correct its name or move it to `extra`")
 PROPERTY_NAME = _error("property-name", "name it in one line of plain text, 256 characters at most")
 DUPLICATE = _warning(

@@ -14,6 +14,7 @@ from typing import Any
 
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason
 from partner_tools.outstanding import (
+    FACTS,
     HOMES,
     STEP_ORDER,
     Decision,
@@ -31,6 +32,7 @@ from partner_tools.outstanding import (
     StepId,
     decide,
     probe_from,
+    stated,
 )
 from partner_tools.report.guide import GUIDE
 from partner_tools.report.powershell import RECIPES, command
@@ -135,7 +137,10 @@ def build_handoff(
     device's step 3 is the guide's step 3.
     """
     patience = patience or Patience()
-    written = [_device(one, decide(facts_of(one, run, now, patience))) for one in devices]
+    written = []
+    for one in devices:
+        facts = facts_of(one, run, now, patience)
+        written.append(_device(one, decide(facts), stated(facts)))
     numbers = _numbered(written, run.reason)
     return {
         "schemaVersion": "1",
@@ -292,7 +297,7 @@ def _verified(planes: Json) -> bool:
 # --- the devices --------------------------------------------------------------------------------
 
 
-def _device(one: HandoffDevice, decision: Decision) -> Json:
+def _device(one: HandoffDevice, decision: Decision, flags: frozenset[Flag]) -> Json:
     identity = one.device.identity
     written: Json = {
         "row": one.device.row,
@@ -311,6 +316,8 @@ def _device(one: HandoffDevice, decision: Decision) -> Json:
         "planes": {plane.value: _plane(standing) for plane, standing in decision.planes.items()},
         "steps": [_step(step, decision, identity) for step in decision.steps],
     }
+    if observed := flags & set(FACTS.values()):
+        written["observed"] = sorted(flag.value for flag in observed)
     if one.device.replacement:
         written["replacement"] = {
             "serialNumber": one.device.replacement.serial_number,

@@ -31,6 +31,7 @@ from partner_tools.outstanding import (
     StepId,
     Subject,
     decide,
+    observed_facts,
     probe_from,
 )
 from partner_tools.report.handoff import (
@@ -248,4 +249,5 @@ def _handed_over(each: RunDevice) -> HandoffDevice:
         request_id=history.answered_request_id or history.request_id,
         correlation_id=history.correlation_id,
         evidence=history.evidence,
+        flags=observed_facts(each.device.extra),
     )

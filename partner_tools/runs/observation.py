@@ -25,6 +25,7 @@ from partner_tools.outstanding import (
     StepId,
     decide,
     evidence_from,
+    observed_facts,
     probe_from,
     search,
 )
@@ -229,6 +230,7 @@ def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
             serial_number=device.device.identity.serial_number,
             removed_at=history.settled_at if history.outcome in GONE else None,
             probes=tuple(map(probe_from, history.evidence)),
+            flags=observed_facts(device.device.extra),
         )
     )
 

@@ -38,6 +38,7 @@ from partner_tools.workspace.wiring import (
 if TYPE_CHECKING:
     from partner_tools.clients.oauth import DeviceCode, TokenFacts
     from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
+    from partner_tools.outstanding import Flag
     from partner_tools.runs.context import Workplace
     from partner_tools.runs.restoration import Restorable
     from partner_tools.signing import SigningKey
@@ -358,6 +359,15 @@ class Workspace:
         from partner_tools.runs.known_customers import tenant_of
 
         return tenant_of(self.ledger, customer)
+
+    def state_facts(self, run: str, stated: Sequence[tuple[str, Flag]]) -> None:
+        """Make durable what people saw at devices of a run and no service shows.
+
+        `stated` is by serial number. Raises InputError for a device that the run has not.
+        """
+        from partner_tools.workspace.evidence_import import state_facts
+
+        state_facts(self.ledger, self.ledger.run(run).run, stated, now())
 
     def report(self, run: str, folder: Path, formats: tuple[str, ...] = ()) -> tuple[Path, ...]:
         """Write one handoff for each customer of a run; the paths of the files.
