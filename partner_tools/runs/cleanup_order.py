@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,8 @@ from partner_tools.outstanding import (
     Flag,
     Patience,
     Probe,
+    ProbeResult,
+    Subject,
     decide,
     probe_from,
 )
@@ -33,6 +35,8 @@ class Assignment:
 
     received: Received
     keys_saved: bool = False
+    saved: Mapping[tuple[int, str | None], tuple[int, int]] = field(default_factory=dict)
+    """By row and serial number how many keys and passwords a receipt says are saved."""
     held: frozenset[str] = frozenset()
 
     def earlier(self) -> dict[int, tuple[Probe, ...]]:
@@ -54,7 +58,7 @@ class Assignment:
         return replace(
             given,
             evidence=(*given.evidence, *history.evidence),
-            flags=self._flags(given),
+            flags=self._flags(given, history.evidence),
             detail=_joined(given.detail, _account(device)),
             remedy=history.remedy or given.remedy,
         )
@@ -64,16 +68,35 @@ class Assignment:
         seen = replace(
             given,
             evidence=(*given.evidence, *device.history.evidence),
-            flags=self._flags(given),
+            flags=self._flags(given, device.history.evidence),
         )
         return facts_of(seen, self.received.run, at, Patience())
 
-    def _flags(self, given: HandoffDevice) -> frozenset[Flag]:
+    def _flags(
+        self, given: HandoffDevice, seen: Iterable[Mapping[str, Any]] = ()
+    ) -> frozenset[Flag]:
         identity = given.device.identity
-        flags = {Flag.KEYS_SAVED} if self.keys_saved else set()
+        saved = self.saved.get((given.device.row, identity.serial_number))
+        certain = saved is not None and _covers(saved, seen)
+        flags = {Flag.KEYS_SAVED} if self.keys_saved or certain else set()
         if self.held & {identity.serial_number, identity.product_key_id}:
             flags.add(Flag.HELD)
         return given.flags | flags
+
+
+def _covers(saved: tuple[int, int], seen: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a receipt counts all keys and passwords that the last look at the directory showed.
+
+    A look that failed, or none at all, shows nothing that a receipt could be compared with.
+    """
+    shown: dict[Subject, int | None] = {}
+    for probe in map(probe_from, seen):
+        failed = probe.result is ProbeResult.FAILED
+        shown[probe.subject] = None if failed else len(probe.found)
+    counts = (shown.get(Subject.RECOVERY_KEYS), shown.get(Subject.LOCAL_PASSWORD))
+    return all(
+        count is not None and count <= limit for count, limit in zip(counts, saved, strict=True)
+    )
 
 
 def plan_document(handoff: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,6 +115,10 @@ def stored_assignment(
     return Assignment(
         received=read_received(json.loads(text)["handoff"]),
         keys_saved=bool(settings.get("keysSaved")),
+        saved={
+            (row, serial): (keys, passwords)
+            for row, serial, keys, passwords in settings.get("keysReceipt") or ()
+        },
         held=frozenset(held),
     )
 

@@ -60,6 +60,7 @@ class CleanupWishes:
     apply: bool = False
     yes: bool = False
     keys_saved: bool = False
+    keys_receipt: Path | None = None
     max_devices: int | None = None
     settle: float = 1800.0
     report: Path | None = None
@@ -114,12 +115,13 @@ def begin(cleaning: Cleaning, handoff: Path, wishes: CleanupWishes) -> RunResult
 
     document = read_handoff(handoff)
     received = received_from(document, handoff)
+    receipt = read_receipt(wishes.keys_receipt, document)
     wishes = replace(wishes, report=wishes.report or handoff.parent)
     graph_tokens(cleaning.config, _tenant_of(received))  # a run needs somebody to sign in
     if wishes.apply:
         require_folder(wishes.report or handoff.parent)
     with cleaning.ledger.hold(cleaning.run):
-        _store(cleaning, document, received, handoff, wishes)
+        _store(cleaning, document, received, handoff, wishes.stored() | {"keysReceipt": receipt})
         cleaning.onlooker.began(cleaning.run)
         _go_on(cleaning, wishes)
     return _finish(cleaning, wishes)
@@ -169,7 +171,7 @@ def _store(
     document: Mapping[str, Any],
     received: Received,
     path: Path,
-    wishes: CleanupWishes,
+    settings: dict[str, Any],
 ) -> None:
     """Make the handoff a run with its plan; durable on return."""
     from partner_tools.json_forms import digest_of_bytes
@@ -189,7 +191,7 @@ def _store(
         cleaning.run,
         batch,
         channel=ChannelName.MICROSOFT_GRAPH,
-        settings=wishes.stored(),
+        settings=settings,
         actor=actor(),
         now=now(),
     )
@@ -356,6 +358,37 @@ def read_handoff(path: Path) -> dict[str, Any]:
         raise _no_handoff(path, "handoff-invalid", f"is no handoff: {where}: {faults[0].message}")
     kept: dict[str, Any] = document
     return kept
+
+
+def read_receipt(path: Path | None, handoff: Mapping[str, Any]) -> list[list[Any]] | None:
+    """What a receipt of the script's `-SaveKeys` says was saved: row, serial number, counts of keys
+    and of passwords. Raises InputError where it is none, or one of another handoff."""
+    from partner_tools.intake.schema import checker
+    from partner_tools.json_forms import digest
+
+    if path is None:
+        return None
+    why, receipt = "", None
+    try:
+        receipt = read_json(read_bytes(path, LARGEST_HANDOFF))
+    except (OSError, InvalidTextError) as error:
+        why = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    if not why and (faults := checker("keys-receipt").violations(receipt)):
+        why = f"is no receipt: {faults[0].place('/') or 'the whole file'}: {faults[0].message}"
+    if not why and receipt["answers"] != digest(handoff):
+        why = "belongs to another handoff"
+    if why:
+        raise InputError(
+            f"{str(path)!r} {why}",
+            rule="keys-receipt",
+            remedy="name the receipt (handoff-keys-receipt-….json) that the handoff's PowerShell "
+            "file wrote with -SaveKeys",
+        )
+    return [
+        [one["row"], one["serialNumber"], one["recoveryKeys"], one["localPasswords"]]
+        for one in receipt["devices"]
+        if one["result"] == "saved"
+    ]
 
 
 def received_from(document: Mapping[str, Any], path: Path) -> Received:

@@ -1227,14 +1227,13 @@ try {
 finally {
     if ($number -and -not $WhatIfPreference) { Write-Host ('Results: ' + $ResultFile + '. Send this file to your partner; it has no key and no password in it.') }
 }
-Show-Table -Results $results
 Write-Host 'Microsoft Entra ID and Active Directory were not changed: see the handoff for what is left there.'
+if ($Stopped) { $Host.UI.WriteErrorLine($Stopped) }
+# The table last and at once: PowerShell sets its columns by what comes in the first moments.
+$table = @(Show-Table -Results $results)
+$table
 $refused = @($results | Where-Object { (Get-Outcome -Result $_) -eq 'refused' })
 $unfinished = @($results | Where-Object { (Get-Outcome -Result $_) -eq 'left' })
-if ($Stopped) {
-    $Host.UI.WriteErrorLine($Stopped)
-    if ($Changed -eq 0) { exit 1 }
-    exit 7
-}
-if ($refused.Count -or (-not $Preview -and $unfinished.Count)) { exit 7 }
+if ($Stopped -and $Changed -eq 0) { exit 1 }
+if ($Stopped -or $refused.Count -or (-not $Preview -and $unfinished.Count)) { exit 7 }
 exit 0
