@@ -24,6 +24,7 @@ import click
 from docs.schema_tables import code, render_schema, table
 from partner_tools import config, errors, result
 from partner_tools import strict_json as foreign
+from partner_tools import user_files as reading
 from partner_tools.cli import main
 from partner_tools.cli.app import EXIT_BUG
 from partner_tools.cli.commands import hash as hash_command
@@ -31,8 +32,6 @@ from partner_tools.clients import transport
 from partner_tools.events import RUN_STATES, TRANSITIONS, Event, History, Kind, State, advance
 from partner_tools.intake import limits
 from partner_tools.model import GONE, Outcome, RunId, RunState
-from partner_tools.workspace import cleaning
-from partner_tools.workspace import user_files as reading
 from tests.faults import table as fault_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -200,8 +199,18 @@ _OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
     Outcome.ABSENT: (
         "Seen in this run's plan, and the service then said that it is not there any more. On "
         "`oem-direct`, which has no listing: the service holds no registration for this identity, "
-        "and a misspelling is possible.",
-        "Nothing; on `oem-direct` check the spelling.",
+        "and its hardware hash or an unanswered request of this run confirms the identity.",
+        "Nothing.",
+    ),
+    Outcome.ALREADY_REMOVED: (
+        "It is not registered now, and this ledger removed it for this customer earlier; the "
+        "detail names run, time and account.",
+        "Nothing.",
+    ),
+    Outcome.UNCONFIRMED: (
+        "`oem-direct` only: the service holds no registration for this identity (807), and "
+        "nothing else confirms the identity. A misspelt one gets the same answer.",
+        "Compare the identity with the device, or add its hardware hash.",
     ),
     Outcome.NOT_FOUND: (
         "Partner Center shows no such device for this customer: registered by the customer or by "
@@ -498,7 +507,7 @@ def _file_limits() -> list[tuple[str, tuple[int, str]]]:
         ("a file for `hash decode`", (hash_command.TEXT_LIMIT_BYTES, "bytes")),
         ("a plan", (reading.PLAN_BYTES, "bytes")),
         ("a file of signatures", (reading.SIGNATURES_BYTES, "bytes")),
-        ("a handoff for `cleanup`", (cleaning.LARGEST_HANDOFF, "bytes")),
+        ("a handoff for `cleanup`", (reading.HANDOFF_BYTES, "bytes")),
         ("an exported audit trail", (reading.EXPORT_BYTES, "bytes")),
         ("a hold list", (reading.HOLD_LIST_BYTES, "bytes")),
         ("a configuration or a wire profile", (foreign.TOML_CHARACTERS, "characters")),

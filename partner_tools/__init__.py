@@ -1,10 +1,10 @@
 """Takes devices out of Windows Autopilot in bulk, exactly, and hands the rest to the customer.
 
-    from partner_tools import Wishes, open_workspace
+    from partner_tools import RunOptions, open_workspace
 
     with open_workspace() as workspace:
         result = workspace.deregister("retired.csv", via="partner-center", customer="contoso.com",
-                                      wishes=Wishes(yes=True))
+                                      options=RunOptions(yes=True))
 
 `docs/how-to/python.md` has an example for each step. Importing this package loads nothing else:
 every name is read from its module when it is asked for.
@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from partner_tools.cancellation import CancellationToken
     from partner_tools.errors import (
         AuthError,
         GuardError,
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
         ServiceError,
         UnknownRunError,
     )
-    from partner_tools.fleet.station import work_until_stopped
+    from partner_tools.fleet.services import work_until_stopped
     from partner_tools.fleet.submission import Handing, Submitted
     from partner_tools.fleet.submission import hand_in as submit
-    from partner_tools.fleet.worker import Duty
+    from partner_tools.fleet.worker import WorkerOptions
     from partner_tools.intake.hardware_hash import decode as decode_hash
     from partner_tools.intake.schema import load_schema, schema_names
     from partner_tools.model import (
@@ -46,17 +47,14 @@ if TYPE_CHECKING:
         RunState,
         Severity,
     )
+    from partner_tools.runs.context import RunObserver, RunOptions
+    from partner_tools.runs.follow_up import Verification
+    from partner_tools.runs.run_result import RunResult
     from partner_tools.workspace.approvals import make_signing_key, open_signing_key
     from partner_tools.workspace.audit_export import ExportCheck, check_export
     from partner_tools.workspace.batches import Validation, load_plan, read_batch, validate
-    from partner_tools.workspace.cleaning import CleanupWishes
-    from partner_tools.workspace.conduct import Wishes
     from partner_tools.workspace.diagnostics import Finding, examine
     from partner_tools.workspace.hashes import HashCheck, check_hashes
-    from partner_tools.workspace.onlooker import Onlooker
-    from partner_tools.workspace.results import RunResult
-    from partner_tools.workspace.stopping import StopSign
-    from partner_tools.workspace.verification import Verification
     from partner_tools.workspace.workspace import Workspace, open_workspace
 
 _HOMES = {
@@ -72,9 +70,9 @@ _HOMES = {
         "MissingValueError",
     ),
     "intake.hardware_hash": ("decode",),
-    "fleet.station": ("work_until_stopped",),
+    "fleet.services": ("work_until_stopped",),
     "fleet.submission": ("Handing", "Submitted", "hand_in"),
-    "fleet.worker": ("Duty",),
+    "fleet.worker": ("WorkerOptions",),
     "intake.schema": ("load_schema", "schema_names"),
     "model": (
         "Batch",
@@ -91,15 +89,13 @@ _HOMES = {
     ),
     "workspace.approvals": ("make_signing_key", "open_signing_key"),
     "workspace.batches": ("Validation", "load_plan", "read_batch", "validate"),
-    "workspace.cleaning": ("CleanupWishes",),
-    "workspace.conduct": ("Wishes",),
+    "cancellation": ("CancellationToken",),
+    "runs.context": ("RunObserver", "RunOptions"),
+    "runs.follow_up": ("Verification",),
+    "runs.run_result": ("RunResult",),
     "workspace.diagnostics": ("Finding", "examine"),
     "workspace.audit_export": ("ExportCheck", "check_export"),
     "workspace.hashes": ("HashCheck", "check_hashes"),
-    "workspace.onlooker": ("Onlooker",),
-    "workspace.results": ("RunResult",),
-    "workspace.stopping": ("StopSign",),
-    "workspace.verification": ("Verification",),
     "workspace.workspace": ("Workspace", "open_workspace"),
 }
 _OTHER_NAMES = {"decode": "decode_hash", "hand_in": "submit"}
@@ -112,10 +108,9 @@ _HOME_OF = {
 __all__ = [
     "AuthError",
     "Batch",
+    "CancellationToken",
     "ChannelName",
-    "CleanupWishes",
     "Device",
-    "Duty",
     "Estate",
     "ExportCheck",
     "Finding",
@@ -127,22 +122,22 @@ __all__ = [
     "Interrupted",
     "LedgerError",
     "MissingValueError",
-    "Onlooker",
     "Outcome",
     "PartnerToolsError",
     "Plan",
     "Problem",
     "Reason",
+    "RunObserver",
+    "RunOptions",
     "RunResult",
     "RunState",
     "ServiceError",
     "Severity",
-    "StopSign",
     "Submitted",
     "UnknownRunError",
     "Validation",
     "Verification",
-    "Wishes",
+    "WorkerOptions",
     "Workspace",
     "check_export",
     "check_hashes",

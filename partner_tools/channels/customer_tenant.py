@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.clients.graph import ApprovalNeeded, Done, GraphPage
 from partner_tools.engine.channel import (
     Answer,
@@ -20,7 +21,7 @@ from partner_tools.engine.channel import (
     StepDone,
     Verdict,
 )
-from partner_tools.engine.request_executor import RequestExecutor, Stop
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import (
     AuthError,
     Rejected,
@@ -95,7 +96,7 @@ class CustomerTenantChannel:
         changing: RecordChanger,
         *,
         line: RequestExecutor,
-        stop: Stop,
+        stop: CancellationToken,
         justification: str,
     ) -> None:
         self._reading = reading

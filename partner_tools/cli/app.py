@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.cli.command_index import SUMMARIES, load, sections, summaries
 from partner_tools.cli.console import (
     FORM,
@@ -33,7 +34,6 @@ from partner_tools.errors import (
     PartnerToolsError,
     UnknownRunError,
 )
-from partner_tools.workspace.stopping import StopSign
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -54,7 +54,7 @@ class Call:
 
     `breaking_off` is set while a run goes on: where the command ends early it prints the run's
     result, and gives the command that goes on with it; where it ends at once, `going_on` is that
-    command. `stop_sign` makes what a command is stopped by, and waits with; `at_end` takes away
+    command. `make_token` makes what a command is stopped by, and waits with; `at_end` takes away
     what is written over on the screen, however the command ends.
     """
 
@@ -62,7 +62,7 @@ class Call:
     output: str = "text"
     breaking_off: Callable[[PartnerToolsError], str | None] | None = None
     going_on: str | None = None
-    stop_sign: Callable[[], StopSign] = StopSign
+    make_token: Callable[[], CancellationToken] = CancellationToken
     at_end: Callable[[], None] = lambda: None
 
     def again(self, *words: str) -> str:

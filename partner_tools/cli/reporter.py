@@ -27,23 +27,23 @@ from partner_tools.guards import count_removals
 from partner_tools.model import GONE, Device, Outcome, Plan, RunId, RunState
 from partner_tools.plan import counts
 from partner_tools.result import OF_THE_BATCH, DeviceResult, device_line, undelivered
-from partner_tools.workspace.onlooker import Onlooker
-from partner_tools.workspace.results import RunResult, read_result
+from partner_tools.runs.context import RunObserver
+from partner_tools.runs.run_result import RunResult
 
 if TYPE_CHECKING:
     from partner_tools.cli.app import Call
-    from partner_tools.ledger import Ledger
+    from partner_tools.workspace.workspace import Workspace
 
 RESUMABLE = frozenset({RunState.PLANNING, RunState.INTERRUPTED, RunState.STOPPED})
 NOT_STAYING = GONE | {Outcome.PENDING}
 
 
 @dataclass(slots=True)
-class Showing(Onlooker):
+class ConsoleReporter(RunObserver):
     """What a user sees of one run while it goes and when it is over."""
 
     call: Call
-    ledger: Ledger
+    workspace: Workspace
     junit: Path | None = None
     _run: RunId | None = None
     _progress: Progress | None = None
@@ -53,9 +53,10 @@ class Showing(Onlooker):
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _said_last: str = ""
 
-    def told(self, message: str) -> None:
+    def notify(self, message: str) -> None:
         """Say it."""
-        self._say(message)
+        self._said_last = message
+        tell(message)
 
     def ask(self, plan: Plan) -> bool:
         """Have a person confirm the plan, under what it takes. Raises GuardError."""
@@ -95,19 +96,15 @@ class Showing(Onlooker):
         """Say what can be removed; with `jsonl` show what settled by the plan."""
         self.still()
         if self.call.output == "jsonl":
-            for each in self.ledger.devices(plan.run):
-                self._devices[each.index] = each.device
+            for index, each in enumerate(self.workspace.result(plan.run).devices):
+                self._devices[index] = each.device
                 if each.history.state is State.SETTLED:
-                    self._print_line(each.index, each.history)
+                    self._print_line(index, each.history)
         for note in plan.notes:
-            self._say(f"note: {note}")
+            self.notify(f"note: {note}")
         if plan.customers and not self.call.common.quiet:
             for line in _what_can_be_removed(plan):
-                self._say(line)
-
-    def _say(self, message: str) -> None:
-        self._said_last = message
-        tell(message)
+                self.notify(line)
 
     @contextmanager
     def removing(self, removals: int, throttle: Callable[[], str]) -> Iterator[None]:
@@ -157,14 +154,21 @@ class Showing(Onlooker):
         if self.junit is not None:
             from partner_tools.report.junit import write_junit
 
-            write_junit(result.document, self.junit)
+            record = self.workspace.ledger.run(result.run)
+            facts = {
+                "batch": record.batch_id,
+                "reference": record.reference,
+                "depot": record.depot,
+                "account": record.actor,
+            }
+            write_junit(result.document, self.junit, facts)
 
     def _break_off(self, error: PartnerToolsError) -> str | None:
         """Print what the run came to before the error; the command that goes on, if one does."""
         if self._run is None:
             return None
-        with self.ledger:  # which the command had closed when it broke off
-            result = read_result(self.ledger, self._run)
+        with self.workspace.ledger:  # which the command had closed when it broke off
+            result = self.workspace.result(self._run)
         with telling_of_no_room():
             self._print(result)
         try:

@@ -10,9 +10,9 @@ from types import FrameType
 
 import click
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.cli.console import as_told
 from partner_tools.errors import GuardError
-from partner_tools.workspace.stopping import StopSign
 
 EXIT_INTERRUPTED = 130
 STDERR = 2
@@ -23,7 +23,9 @@ HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 
 
 @contextmanager
-def heeding(stop: StopSign, last_words: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+def handle_signals(
+    stop: CancellationToken, last_words: Callable[[], str | None] = lambda: None
+) -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and the end of the terminal into `stop` while the block lasts.
 
     `last_words` is what the second one, which ends at once, leaves on stderr: how to go on.
@@ -69,7 +71,7 @@ def _signals() -> list[signal.Signals]:
     return names
 
 
-def _heed(number: int, stop: StopSign, last_words: Callable[[], str | None]) -> None:
+def _heed(number: int, stop: CancellationToken, last_words: Callable[[], str | None]) -> None:
     if stop.is_set() and number == HANGUP:  # a closed terminal says it twice: shell, then kernel
         return
     _leave_line()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from partner_tools.cli.options import Common
-from partner_tools.cli.signals import heeding
+from partner_tools.cli.signals import handle_signals
 from partner_tools.config import Config
 from partner_tools.workspace import settings
 
@@ -33,15 +33,21 @@ def open_ledger(common: Common, config: Config) -> AbstractContextManager[Ledger
 
 
 @contextmanager
-def opened(call: Call) -> Iterator[Workspace]:
-    """The workspace, which Ctrl-C, SIGTERM and SIGHUP stop resumably while the block lasts."""
+def opened(call: Call, *, handles_signals: bool = True) -> Iterator[Workspace]:
+    """The workspace that a command was called for.
+
+    Ctrl-C, SIGTERM and SIGHUP stop it resumably while the block lasts, where it `handles_signals`.
+    """
     from partner_tools.workspace.workspace import open_workspace
 
-    common = call.common
+    common, token = call.common, call.make_token()
     with (
-        heeding(stop := call.stop_sign(), lambda: call.going_on),
+        handle_signals(token, lambda: call.going_on) if handles_signals else nullcontext(),
         open_workspace(
-            config=common.config, profile=common.profile, ledger=common.ledger, stop=stop
+            config=common.config,
+            profile=common.profile,
+            ledger=common.ledger,
+            cancellation=token,
         ) as workspace,
     ):
         yield workspace

@@ -6,9 +6,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.channel import Acceptance, Answer, Channel, Removal, Verdict
-from partner_tools.engine.desk import Desk, PendingDevice
-from partner_tools.engine.request_executor import RequestExecutor, Sleep, Stop, interruption
+from partner_tools.engine.context import ExecutionContext, PendingDevice
+from partner_tools.engine.request_executor import RequestExecutor, interruption
 from partner_tools.engine.verdicts import (
     Fact,
     answer_payload,
@@ -68,6 +69,8 @@ def removal(
         correlation_id=(history.correlation_id if in_doubt else None) or correlation_id,
         silent=history.silent,
         doubted=history.state is State.DOUBT,
+        confirmed=todo.confirmed,
+        found=todo.found,
         act=todo.act,
         approval=history.approval,
     )
@@ -79,8 +82,8 @@ class DeviceStates:
     Workers may share it: each device is written by the one worker whose call carries it.
     """
 
-    def __init__(self, desk: Desk, todos: Sequence[PendingDevice]) -> None:
-        self._desk = desk
+    def __init__(self, context: ExecutionContext, todos: Sequence[PendingDevice]) -> None:
+        self._context = context
         self._todos = tuple(todos)
         self._histories = {todo.index: todo.history for todo in todos}
 
@@ -98,21 +101,21 @@ class DeviceStates:
 
     def note(self, facts: Iterable[tuple[int, Fact]]) -> None:
         """Make events durable, then show what is settled by them."""
-        at = self._desk.now()
+        at = self._context.now()
         noted = [
-            (index, Event(run=self._desk.run, kind=kind, at=at, device=index, payload=payload))
+            (index, Event(run=self._context.run, kind=kind, at=at, device=index, payload=payload))
             for index, (kind, payload) in facts
         ]
         if not noted:
             return
-        self._desk.record([event for _, event in noted])
+        self._context.record([event for _, event in noted])
         for index, event in noted:
             self._learn(index, advance(self._histories[index], event))
 
     def _learn(self, index: int, history: History) -> None:
         self._histories[index] = history
         if history.state is State.SETTLED:
-            self._desk.settled(index, history)
+            self._context.settled(index, history)
 
 
 def see_through(
@@ -161,7 +164,7 @@ LAST_ANSWERS_SECONDS = 10.0
 
 
 def execute(
-    desk: Desk, todos: Sequence[PendingDevice], *, again: bool = False
+    context: ExecutionContext, todos: Sequence[PendingDevice], *, again: bool = False
 ) -> tuple[PendingDevice, ...]:
     """Remove every device that is ready, see accepted work through; the devices afterwards.
 
@@ -170,63 +173,42 @@ def execute(
     part: accepted work and doubts had their turn.
     Raises the error that ended the run, after the answers in flight were recorded.
     """
-    standing = DeviceStates(desk, todos)
-    _Execution(desk, todos, standing, again=again).run()
+    standing = DeviceStates(context, todos)
+    execution = _Execution(context, todos, standing, again=again)
+    workers = [
+        threading.Thread(target=execution.work, name=f"removal-{number}", daemon=True)
+        for number in range(min(context.concurrency, execution.calls))
+    ]
+    for worker in workers:
+        worker.start()
+    execution.join(workers)
     return standing.todos()
-
-
-class _Halt:
-    """Set when the user stops, and when a worker ended the run: both wake everybody."""
-
-    def __init__(self, stop: Stop, nap: Sleep) -> None:
-        self._stop = stop
-        self._nap = nap
-        self._ended = threading.Event()
-
-    def end(self) -> None:
-        self._ended.set()
-
-    def is_set(self) -> bool:
-        return self._ended.is_set() or self._stop.is_set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if self._stop.is_set():
-            return True
-        return self._nap(self._ended, timeout) or self._stop.is_set()
 
 
 class _Execution:
     """The workers of one `execute` and what they share."""
 
     def __init__(
-        self, desk: Desk, todos: Sequence[PendingDevice], standing: DeviceStates, *, again: bool
+        self,
+        context: ExecutionContext,
+        todos: Sequence[PendingDevice],
+        standing: DeviceStates,
+        *,
+        again: bool,
     ) -> None:
-        self._desk = desk
+        self._context = context
         self._standing = standing
         self._again = again
-        self._channel = desk.channel
-        self._halt = _Halt(desk.line.stop, desk.line.nap)
-        self._line = replace(desk.line, stop=self._halt)
+        self._channel = context.channel
+        self._halt = CancellationToken(context.line.stop)
+        self._line = replace(context.line, stop=self._halt)
         self._lock = threading.Lock()
-        self._calls = list(calls(filter(self._workable, todos), desk.channel.call_size))
-        self._queue = iter(self._calls)
+        waiting = list(calls(filter(self._workable, todos), context.channel.call_size))
+        self.calls = len(waiting)
+        self._queue = iter(waiting)
         self._barred: dict[str, Answer] = {}
         self._given_up = 0
         self._ended_by: BaseException | None = None
-
-    def run(self) -> None:
-        """Let the workers work until nothing is left or something ended it."""
-        workers = [
-            threading.Thread(target=self._work, name=f"removal-{number}", daemon=True)
-            for number in range(min(self._desk.concurrency, len(self._calls)))
-        ]
-        for worker in workers:
-            worker.start()
-        self._join(workers)
-        if self._ended_by is None and self._desk.line.stop.is_set():
-            self._ended_by = interruption()
-        if self._ended_by is not None:
-            raise self._ended_by
 
     def _workable(self, todo: PendingDevice) -> bool:
         """Whether this device takes part: in doubt only where the channel cannot look."""
@@ -237,19 +219,30 @@ class _Execution:
             return not self._channel.observable
         return state in (State.ACCEPTED, State.BETWEEN)
 
-    def _join(self, workers: Iterable[threading.Thread]) -> None:
-        """Wait for the workers; after a stop no longer than answers in flight are awaited."""
+    def join(self, workers: Iterable[threading.Thread]) -> None:
+        """Wait for the workers; after a stop no longer than answers in flight are awaited.
+
+        Raises what ended the execution early.
+        """
+        self._await(workers)
+        if self._ended_by is None and self._context.line.stop.is_set():
+            self._ended_by = interruption()
+        if self._ended_by is not None:
+            raise self._ended_by
+
+    def _await(self, workers: Iterable[threading.Thread]) -> None:
         clock, deadline = self._line.clock, None
         for worker in workers:
             while worker.is_alive():
                 worker.join(0.05)
-                if self._desk.line.stop.is_set():
-                    self._halt.end()
+                if self._context.line.stop.is_set():
+                    self._halt.set()
                     deadline = deadline or clock() + LAST_ANSWERS_SECONDS
                     if clock() > deadline:
                         return
 
-    def _work(self) -> None:
+    def work(self) -> None:
+        """Carry out calls until none is left, or something ended the execution."""
         try:
             while (call := self._next_call()) is not None:
                 self._carry_out(call)
@@ -261,7 +254,7 @@ class _Execution:
         with self._lock:
             if self._ended_by is None or isinstance(self._ended_by, Interrupted):
                 self._ended_by = error
-        self._halt.end()
+        self._halt.set()
 
     def _next_call(self) -> tuple[PendingDevice, ...] | None:
         with self._lock:
@@ -332,7 +325,7 @@ class _Execution:
 
     def _intend(self, call: tuple[PendingDevice, ...]) -> tuple[Removal, ...]:
         """Make the intent to remove durable, before anything leaves."""
-        request_id, correlation_id = self._desk.new_id(), self._desk.new_id()
+        request_id, correlation_id = self._context.new_id(), self._context.new_id()
         removals = tuple(
             removal(todo, self._standing.of(todo), request_id, correlation_id) for todo in call
         )

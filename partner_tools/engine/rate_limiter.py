@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from partner_tools import pacing
-from partner_tools.engine.request_executor import Stop
+from partner_tools.cancellation import CancellationToken
 from partner_tools.pacing import Learned, Permit, RateState
 
 GLANCE_SECONDS: Final = 0.25
@@ -46,7 +46,9 @@ class AdaptiveRateLimiter:
         pace: RateState,
         *,
         clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[Stop, float], object] = lambda stop, seconds: stop.wait(seconds),
+        wait: Callable[[CancellationToken, float], object] = lambda stop, seconds: stop.wait(
+            seconds
+        ),
     ) -> None:
         self._pace = pace
         self._clock = clock
@@ -73,7 +75,7 @@ class AdaptiveRateLimiter:
         """
         return cls(pacing.remembered(known, clock(), age=age, max_rate=max_rate), clock=clock)
 
-    def acquire(self, stop: Stop) -> bool:
+    def acquire(self, stop: CancellationToken) -> bool:
         """Wait for the next permit; False when stopped instead."""
         while not self._turn.acquire(timeout=GLANCE_SECONDS):
             if stop.is_set():
@@ -166,7 +168,7 @@ class FixedRateLimiter:
         self._lock = threading.Lock()
         self._left, self._at = self._burst, clock()
 
-    def acquire(self, stop: Stop) -> bool:
+    def acquire(self, stop: CancellationToken) -> bool:
         """Wait for a permit; False when stopped instead."""
         while not stop.is_set():
             seconds = self._take()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.errors import (
     AuthError,
     Interrupted,
@@ -21,16 +22,6 @@ from partner_tools.pacing import GiveUp, Policy, decide
 T = TypeVar("T")
 
 
-class Stop(Protocol):
-    """Set when the user wants no further request to leave. `threading.Event` is one."""
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Sleep for `timeout` seconds, or less when it is set meanwhile; whether it is set."""
-
-
 Sleep = Callable[[threading.Event, float | None], bool]
 """Waits for an event so many seconds at most; whether it is set."""
 
@@ -38,7 +29,7 @@ Sleep = Callable[[threading.Event, float | None], bool]
 class RateLimiter(Protocol):
     """Says when the next request may leave. `engine.governor.Governor` is one."""
 
-    def acquire(self, stop: Stop) -> bool:
+    def acquire(self, stop: CancellationToken) -> bool:
         """Wait for a permit; False when stopped instead."""
 
     def succeeded(self) -> None:
@@ -61,7 +52,7 @@ class RequestExecutor:
 
     pace: RateLimiter
     policy: Policy
-    stop: Stop
+    stop: CancellationToken
     clock: Callable[[], float]
     jitter: Callable[[], float]
     renew: Callable[[], None]

@@ -1,39 +1,23 @@
-"""Clears doubt by looking, and carries a run through until nothing moves any more."""
+"""Clears doubt by looking, and looks whether what is gone is gone."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from partner_tools.engine.channel import Removal
-from partner_tools.engine.desk import Desk, PendingDevice
-from partner_tools.engine.execute import DeviceStates, execute, removal
+from partner_tools.engine.channel import Removal, Sightings
+from partner_tools.engine.context import ExecutionContext, PendingDevice
+from partner_tools.engine.execute import DeviceStates, removal
 from partner_tools.engine.request_executor import interruption
 from partner_tools.engine.verdicts import Fact
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
 from partner_tools.events import Event, History, Kind, State, advance
-from partner_tools.model import GONE, ChannelName, Target
-
-ROUNDS = 3
-"""How often a device that was found still registered after a doubt is tried again in one run."""
+from partner_tools.model import GONE, Target
 
 
-def carry_through(desk: Desk, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
-    """Bring every device to an outcome, as far as this run can; the devices afterwards.
-
-    What an earlier process left in doubt is settled before anything is sent. Raises what ended
-    the run early; everything that happened is durable by then.
-    """
-    current = settle(desk, todos)
-    for finished in range(ROUNDS):
-        current = settle(desk, execute(desk, current, again=finished > 0))
-        if not any(todo.history.state is State.READY for todo in current):
-            break
-    return current
-
-
-def settle(desk: Desk, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
+def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
     """Look for every device in doubt, where the channel can; the devices afterwards.
 
     Still registered: ready again, with the same request id where that was never answered. Not
@@ -41,15 +25,22 @@ def settle(desk: Desk, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, .
     then. Where the channel cannot look, an intent that a dead process left becomes a doubt, which
     `execute` may send once more.
     """
-    standing = DeviceStates(desk, todos)
+    standing = DeviceStates(context, todos)
     doubtful = [todo for todo in todos if todo.history.in_doubt]
     if doubtful:
-        standing.note(_looked_for(desk, doubtful) if desk.channel.observable else _left(doubtful))
+        observable = context.channel.observable
+        standing.note(_looked_for(context, doubtful) if observable else _left(doubtful))
     return standing.todos()
 
 
-def _looked_for(desk: Desk, doubtful: Sequence[PendingDevice]) -> list[tuple[int, Fact]]:
-    present = desk.channel.recall([removal(todo, todo.history) for todo in doubtful])
+def _looked_for(
+    context: ExecutionContext, doubtful: Sequence[PendingDevice]
+) -> list[tuple[int, Fact]]:
+    """Present as soon as one look says so; absent only where two looks agree."""
+    asked = [removal(todo, todo.history) for todo in doubtful]
+    present = dict(context.channel.recall(asked))
+    if unseen := [each for each in asked if not present[each.index]]:
+        present |= context.channel.recall(unseen)
     return [(todo.index, _recalled(todo, present=present[todo.index])) for todo in doubtful]
 
 
@@ -90,60 +81,103 @@ OF_EVERYBODY = (Unsent, Unanswered, Throttled, Unauthorized)
 """What would be the same for the next customer; the rest a service says of one customer's list."""
 
 
+AGREEING_LOOKS = 2
+"""Replicas that alternate, and pages that shift while they are read, make one look say anything."""
+MANY = 3
+"""How many registrations must be missing besides ours before an empty list is no proof."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What the plan of a run saw of its customers' registrations.
+
+    `remaining` is how many each customer should still have; `others` are, by a device's index,
+    those that share a name with it and are known to be other devices.
+    """
+
+    remaining: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[int, frozenset[Target]] = field(default_factory=dict)
+
+
 class Observer(Protocol):
     """A channel that can look for devices by identity."""
 
-    def sightings(self, removals: Sequence[Removal]) -> Mapping[int, Target | None]:
-        """Where each device is registered now, in whatever batch; None where it is not.
+    def sightings(self, removals: Sequence[Removal]) -> Sightings:
+        """Where each device is registered now, in whatever batch and by whatever identity.
 
         Complete, or raises.
         """
 
 
 def verify(
-    desk: Desk, observer: Observer, todos: Sequence[PendingDevice], *, wait_seconds: float
+    context: ExecutionContext,
+    observer: Observer,
+    todos: Sequence[PendingDevice],
+    *,
+    wait_seconds: float,
+    baseline: Baseline | None = None,
 ) -> tuple[PendingDevice, ...]:
     """Look for every device that is gone until none is listed, at most `wait_seconds` long.
 
-    The devices afterwards, each with one more piece of evidence: `clear` only from a look that
-    did not find it. Each customer stands on its own: what keeps us from looking at one is raised
-    when all others have been looked at.
+    The devices afterwards, each with one more piece of evidence: `clear` only from two looks in a
+    row that did not find it. Customers are independent: what keeps us from looking at one is raised
+    when all others have been looked at, and is evidence that nothing is known of its devices.
     """
     blind: dict[str | None, ServiceError] = {}
     listed = [todo for todo in todos if todo.history.outcome in GONE]
     latest = {todo.index: todo for todo in todos}
-    deadline, pause = desk.line.clock() + wait_seconds, FIRST_PAUSE_SECONDS
+    absences: Counter[int] = Counter()
+    deadline, pause = context.line.clock() + wait_seconds, FIRST_PAUSE_SECONDS
     while listed:
-        seen, unseen = _look(observer, listed)
+        seen, unseen = _look(observer, listed, baseline or Baseline())
         blind |= unseen
-        listed = [todo for todo in listed if todo.customer not in blind]
-        over = desk.line.clock() >= deadline
-        judged = [todo for todo in listed if over or seen[todo.index] is None]
-        for todo in _evidence(desk, judged, seen):
+        judged = [todo for todo in listed if todo.customer in unseen]
+        listed = [todo for todo in listed if todo.customer not in unseen]
+        for todo in listed:
+            absences[todo.index] = absences[todo.index] + 1 if seen[todo.index] is None else 0
+        over = context.line.clock() >= deadline
+        found = [todo for todo in listed if not absences[todo.index]]
+        judged += [todo for todo in listed if absences[todo.index] >= AGREEING_LOOKS]
+        judged += found if over else []
+        for todo in _record_evidence(context, judged, seen, unseen):
             latest[todo.index] = todo
-        listed = [] if over else [todo for todo in listed if seen[todo.index] is not None]
-        if listed and desk.line.stop.wait(min(pause, max(0.0, deadline - desk.line.clock()))):
-            raise interruption()
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        done = {todo.index for todo in judged}
+        listed = [todo for todo in listed if todo.index not in done]
+        if found and listed:
+            if context.line.stop.wait(min(pause, max(0.0, deadline - context.line.clock()))):
+                raise interruption()
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
     if blind:
         raise _blindness(blind, {todo.customer for todo in todos})
     return tuple(latest[todo.index] for todo in todos)
 
 
 def _look(
-    observer: Observer, todos: Sequence[PendingDevice]
+    observer: Observer, todos: Sequence[PendingDevice], baseline: Baseline
 ) -> tuple[dict[int, Target | None], dict[str | None, ServiceError]]:
     """What each customer's lists show, and by customer what kept us from reading them."""
     seen: dict[int, Target | None] = {}
     blind: dict[str | None, ServiceError] = {}
     for customer in dict.fromkeys(todo.customer for todo in todos):
-        own = [_removal(todo) for todo in todos if todo.customer == customer]
+        own = [_removal(todo, baseline) for todo in todos if todo.customer == customer]
         try:
-            seen |= observer.sightings(own)
+            shown = observer.sightings(own)
         except OF_EVERYBODY:
             raise
         except ServiceError as error:
             blind[customer] = error
+            continue
+        missing = baseline.remaining.get(customer or "", 0)
+        if shown.registrations == 0 and missing >= MANY:
+            blind[customer] = ServiceError(
+                f"the service lists no device of {customer} any more, and {missing} that this "
+                "ledger did not remove were there: that is no proof that anything is gone",
+                remedy="look in Partner Center's own pages, or with `verify --graph`; verify the "
+                "run again later",
+                rule="estate-vanished",
+            )
+        else:
+            seen |= shown.targets
     return seen, blind
 
 
@@ -161,41 +195,43 @@ def _blindness(
     )
 
 
-def _evidence(
-    desk: Desk, todos: Sequence[PendingDevice], seen: Mapping[int, Target | None]
+def _record_evidence(
+    context: ExecutionContext,
+    todos: Sequence[PendingDevice],
+    seen: Mapping[int, Target | None],
+    blind: Mapping[str | None, ServiceError],
 ) -> list[PendingDevice]:
-    events = [
-        Event(
-            run=desk.run,
-            kind=Kind.OBSERVED,
-            at=desk.now(),
-            device=todo.index,
-            payload=_sighting(desk.channel.name, seen[todo.index]),
+    """Make durable what was seen of each device, as `outstanding.probe_from` reads it."""
+    events = []
+    for todo in todos:
+        payload: dict[str, Any] = {"plane": "autopilot", "source": context.channel.name.value}
+        target = seen.get(todo.index)
+        if todo.customer in blind:
+            payload |= {"status": "not-verified", "error": str(blind[todo.customer])}
+        elif target is None:
+            payload |= {"status": "clear"}
+        else:
+            ids = {"batchId": target.batch_id, "deviceId": target.device_id}
+            payload |= {"status": "outstanding", "ids": ids}
+        at = context.now()
+        events.append(
+            Event(run=context.run, kind=Kind.OBSERVED, at=at, device=todo.index, payload=payload)
         )
-        for todo in todos
-    ]
-    desk.record(events)
+    context.record(events)
     return [
         replace(todo, history=advance(todo.history, event))
         for todo, event in zip(todos, events, strict=True)
     ]
 
 
-def _sighting(source: ChannelName, target: Target | None) -> Mapping[str, Any]:
-    """Evidence as `outstanding.probe_from` reads it."""
-    seen = {"plane": "autopilot", "source": source.value}
-    if target is None:
-        return {**seen, "status": "clear"}
-    ids = {"batchId": target.batch_id, "deviceId": target.device_id}
-    return {**seen, "status": "outstanding", "ids": ids}
-
-
-def _removal(todo: PendingDevice) -> Removal:
+def _removal(todo: PendingDevice, baseline: Baseline) -> Removal:
     return Removal(
         index=todo.index,
         identity=todo.identity,
         customer=todo.customer,
         target=todo.target,
+        found=todo.found,
+        others=baseline.others.get(todo.index, frozenset()),
         request_id="",
         correlation_id="",
     )

@@ -16,8 +16,8 @@ from typing import Final, Protocol, TypeVar
 
 from partner_tools import pacing
 from partner_tools import shared_pacing as sharing
+from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.rate_limiter import GLANCE_SECONDS, Snapshot
-from partner_tools.engine.request_executor import Stop
 from partner_tools.pacing import Learned, Permit, RateState
 from partner_tools.shared_pacing import Party, Told
 
@@ -66,7 +66,9 @@ class SharedRateLimiter:
         process: str,
         start: Start,
         clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[Stop, float], object] = lambda stop, seconds: stop.wait(seconds),
+        wait: Callable[[CancellationToken, float], object] = lambda stop, seconds: stop.wait(
+            seconds
+        ),
     ) -> None:
         self._exchange = exchange
         self._process = process
@@ -92,7 +94,7 @@ class SharedRateLimiter:
         """The pace as one party sees it."""
         return PartyRateLimiter(self, party)
 
-    def acquire(self, party: Party, stop: Stop) -> bool:
+    def acquire(self, party: Party, stop: CancellationToken) -> bool:
         """Wait for the party's next permit; False when stopped instead."""
         with self._state:
             self._waiting[party] += 1
@@ -147,7 +149,7 @@ class SharedRateLimiter:
     def _now(self) -> float:
         return self._clock() + self._offset
 
-    def _next(self, party: Party, stop: Stop) -> bool:
+    def _next(self, party: Party, stop: CancellationToken) -> bool:
         while not stop.is_set():
             permit = self._take(party)
             if permit is None:
@@ -165,7 +167,7 @@ class SharedRateLimiter:
             ready = self._ready[party]
             return ready.popleft() if ready else None
 
-    def _reached(self, permit: Permit, stop: Stop) -> bool:
+    def _reached(self, permit: Permit, stop: CancellationToken) -> bool:
         """Wait until the permit's moment; False when it is void by then."""
         while not stop.is_set():
             seconds = permit.at - self._now()
@@ -259,7 +261,7 @@ class PartyRateLimiter:
     governor: SharedRateLimiter
     party: Party
 
-    def acquire(self, stop: Stop) -> bool:
+    def acquire(self, stop: CancellationToken) -> bool:
         """Wait for a permit; False when stopped instead."""
         return self.governor.acquire(self.party, stop)
 

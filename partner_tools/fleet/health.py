@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from partner_tools.engine.rate_limiter import Snapshot
 from partner_tools.errors import InputError
-from partner_tools.fleet.queue import told
+from partner_tools.fleet.queue import message_of
 
 Metric = CounterMetricFamily | GaugeMetricFamily
 
@@ -35,11 +35,11 @@ class Backlog:
 class Health:
     """What one worker knows of itself. Thread-safe.
 
-    `paces` gives how each limit scope stands, by service and scope; `backlog` asks the database,
+    `rates` gives the state of each limit scope, by service and scope; `backlog` asks the database,
     and raises where that cannot be asked.
     """
 
-    paces: Callable[[], Mapping[tuple[str, str], Snapshot]]
+    rates: Callable[[], Mapping[tuple[str, str], Snapshot]]
     backlog: Callable[[], Backlog]
     registry: CollectorRegistry = field(default_factory=lambda: CollectorRegistry())
 
@@ -50,9 +50,9 @@ class Health:
             ["channel", "outcome"],
             registry=self.registry,
         )
-        self._portions = Counter(
+        self._slices = Counter(
             "partner_tools_portions",
-            "Portions of runs that this worker carried out, by what came next.",
+            "Slices of runs that this worker carried out, by what came next.",
             ["channel", "next"],
             registry=self.registry,
         )
@@ -63,8 +63,8 @@ class Health:
         self._devices.labels(channel, outcome).inc()
 
     def carried(self, channel: str, following: str) -> None:
-        """A portion ended."""
-        self._portions.labels(channel, following).inc()
+        """A slice ended."""
+        self._slices.labels(channel, following).inc()
 
 
 class _Looking(Collector):
@@ -91,11 +91,11 @@ class _Looking(Collector):
         answered = CounterMetricFamily(
             "partner_tools_answered", "Other answers that this worker had.", labels=labels
         )
-        for scope, pace in self._health.paces().items():
-            rate.add_metric(scope, pace.rate)
-            paused.add_metric(scope, pace.paused)
-            throttled.add_metric(scope, pace.throttled)
-            answered.add_metric(scope, pace.answered)
+        for scope, state in self._health.rates().items():
+            rate.add_metric(scope, state.rate)
+            paused.add_metric(scope, state.paused)
+            throttled.add_metric(scope, state.throttled)
+            answered.add_metric(scope, state.answered)
         yield from (rate, paused, throttled, answered)
 
     def _waiting(self) -> Iterator[Metric]:
@@ -165,7 +165,7 @@ def _application(health: Health) -> Callable[..., Iterable[bytes]]:
             return _json(
                 start_response,
                 "503 Service Unavailable",
-                {"healthy": False, "error": told(error)},
+                {"healthy": False, "error": message_of(error)},
             )
         return _json(start_response, "200 OK", {"healthy": True, "queue": backlog.jobs})
 

@@ -75,11 +75,11 @@ def _reached() -> Iterator[None]:
         yield
     except ConnectorException as error:
         raise LedgerError(
-            f"the queue cannot be reached ({told(error)})", rule="queue-unreachable"
+            f"the queue cannot be reached ({message_of(error)})", rule="queue-unreachable"
         ) from (error.__cause__ or error)
 
 
-def told(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """What is wrong, in one line; Procrastinate says it in the cause."""
     said = str(error.__cause__ or error).split("\n")
     return next(filter(None, map(str.strip, said)), type(error).__name__)
@@ -158,7 +158,7 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shift:
+class JobSession:
     """How one worker works. `look` is called, in a thread, each time that dead ones are sought."""
 
     conninfo: str
@@ -176,31 +176,31 @@ def is_cron(text: str) -> bool:
     return len(text.split()) == 5 and bool(croniter.is_valid(text))
 
 
-async def serve(shift: Shift, stopped: Callable[[], Awaitable[object]]) -> None:
+async def serve(session: JobSession, stopped: Callable[[], Awaitable[object]]) -> None:
     """Carry out jobs until stopped; those that were begun are finished first.
 
     Raises ConnectorException where the database was lost.
     """
     connector = PsycopgConnector(
-        conninfo=shift.conninfo, min_size=1, max_size=shift.concurrency + 4
+        conninfo=session.conninfo, min_size=1, max_size=session.concurrency + 4
     )
     app = App(connector=connector)
-    _add_tasks(app, shift)
-    # A portion is a thread: the loop has as many as there may be, and some for looking.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(shift.concurrency + 2))
+    _add_tasks(app, session)
+    # A slice is a thread: the loop has as many as there may be, and some for looking.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(session.concurrency + 2))
     async with app.open_async():
         working = asyncio.create_task(
             app.run_worker_async(
-                queues=[*(channel.value for channel in shift.channels), REVERIFY],
-                concurrency=shift.concurrency,
+                queues=[*(channel.value for channel in session.channels), REVERIFY],
+                concurrency=session.concurrency,
                 fetch_job_polling_interval=1.0,
                 install_signal_handlers=False,  # they belong to the program
                 delete_jobs="always",  # the ledger is the record
-                update_heartbeat_interval=shift.beat.heartbeat,
-                stalled_worker_timeout=shift.beat.stalled,
+                update_heartbeat_interval=session.beat.heartbeat,
+                stalled_worker_timeout=session.beat.stalled,
             )
         )
-        looking = asyncio.create_task(_keep_looking(app, shift))
+        looking = asyncio.create_task(_keep_looking(app, session))
         stopping = asyncio.ensure_future(stopped())
         try:
             await asyncio.wait({working, looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -213,28 +213,28 @@ async def serve(shift: Shift, stopped: Callable[[], Awaitable[object]]) -> None:
             raise end
 
 
-def _add_tasks(app: App, shift: Shift) -> None:
+def _add_tasks(app: App, session: JobSession) -> None:
     def carry_on(context: JobContext, /, **arguments: Any) -> None:
-        shift.work(_job(arguments, context.job.priority))
+        session.work(_job(arguments, context.job.priority))
 
     def reverify(timestamp: int) -> None:
-        shift.reverify()
+        session.reverify()
 
     app.task(name=TASK, pass_context=True)(carry_on)
     task = app.task(name=REVERIFY, queue=REVERIFY, queueing_lock=REVERIFY)(reverify)
-    if shift.reverify_cron is not None:
-        app.periodic(cron=shift.reverify_cron)(task)
+    if session.reverify_cron is not None:
+        app.periodic(cron=session.reverify_cron)(task)
 
 
-async def _keep_looking(app: App, shift: Shift) -> None:
+async def _keep_looking(app: App, session: JobSession) -> None:
     """Take back the jobs of dead workers, and let the ledger say which jobs are missing."""
     while True:
-        await asyncio.sleep(shift.beat.look)
+        await asyncio.sleep(session.beat.look)
         for job in await app.job_manager.get_stalled_jobs(
-            seconds_since_heartbeat=shift.beat.stalled
+            seconds_since_heartbeat=session.beat.stalled
         ):
             await _take_back(app, job)
-        await asyncio.to_thread(shift.look)
+        await asyncio.to_thread(session.look)
 
 
 async def _take_back(app: App, job: Any) -> None:

@@ -9,14 +9,14 @@ from datetime import datetime
 from partner_tools.errors import GuardError, InputError
 from partner_tools.fleet.queue import Job, enqueue
 from partner_tools.fleet.tables import bring_up_to_date, grant
-from partner_tools.ledger import Ledger, RunRecord, new_run_id
+from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import Batch, ChannelName, RunState
-from partner_tools.runs.begin import start_of
+from partner_tools.runs.context import RunOptions
+from partner_tools.runs.run import run_start, with_hashes_read
 from partner_tools.signing import refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule
-from partner_tools.workspace.batches import ByName, with_hashes_read
-from partner_tools.workspace.conduct import Wishes, actor
-from partner_tools.workspace.environment import now, randomness
+from partner_tools.workspace.batches import ByName
+from partner_tools.workspace.environment import actor, new_run, now
 from partner_tools.workspace.workspace import Workspace
 
 DEFAULT_DEPOT = "default"
@@ -66,7 +66,7 @@ def submit(
     workspace: Workspace,
     batch: Batch,
     channel: ChannelName,
-    wishes: Wishes,
+    options: RunOptions,
     handing: Handing,
 ) -> Submitted:
     """Store the batch as a run that waits for a worker; durable on return, or nothing was done.
@@ -77,12 +77,12 @@ def submit(
     """
     refuse_without_plan(approval_rule(workspace.config))
     bring_up_to_date(fleet_address(workspace.ledger))
-    batch = with_hashes_read(batch) if channel is ChannelName.OEM_DIRECT else batch
-    start = start_of(
-        new_run_id(now(), randomness()),
+    batch = with_hashes_read(batch, channel)
+    start = run_start(
+        new_run(),
         batch,
         channel=channel,
-        settings={**wishes.stored(), "priority": handing.priority},
+        settings={**options.stored(), "priority": handing.priority},
         actor=actor(),
         now=now(),
         depot=handing.depot,
@@ -110,28 +110,28 @@ def hand_in(
     *,
     via: str | None = None,
     customer: str | None = None,
-    wishes: Wishes | None = None,
+    options: RunOptions | None = None,
     handing: Handing | None = None,
     confirm: Callable[[Batch, ChannelName], bool] = lambda _batch, _channel: False,
 ) -> Submitted:
     """Queue a batch for the workers on the shared ledger; durable on return.
 
-    Nobody sees the plan before workers carry it out: the wishes say `yes`, or `confirm` agrees.
-    Raises GuardError where nobody did, for a batch beyond the limit, and where the profile demands
-    approval; else as `submit`.
+    Workers carry out the plan unseen: the options say `yes`, or `confirm` agrees. Raises GuardError
+    where neither is so, for a batch beyond the limit, and where the profile demands approval; else
+    as `submit`.
     """
-    wishes = wishes or Wishes()
+    options = options or RunOptions()
     fleet_address(workspace.ledger)
     read, channel = workspace.addressed(batch, via, customer)
-    check_size(workspace, read, wishes.max_devices)
-    if not wishes.yes and not confirm(read, channel):
+    check_size(workspace, read, options.max_devices)
+    if not options.yes and not confirm(read, channel):
         raise GuardError(
             "not confirmed: nothing was submitted",
             rule="not-confirmed",
             remedy="submit it again when you are sure",
         )
     own = handing or Handing(depot=workspace.config.text("fleet", "depot") or DEFAULT_DEPOT)
-    return submit(workspace, read, channel, replace(wishes, yes=True), own)
+    return submit(workspace, read, channel, replace(options, yes=True), own)
 
 
 def set_up(ledger: Ledger, bindings: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:

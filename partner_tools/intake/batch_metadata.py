@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 from partner_tools.intake import rules
 from partner_tools.intake.row_check import explain, surrogates, trim, trimmings, without_tenant
@@ -116,18 +116,18 @@ def _checked(
     broken = list(surrogates(trimmed))
     if broken:
         return {}, found + broken
-    schema = _batch_schema()
-    known = frozenset(schema["properties"])
-    found += explain(Checker(schema).violations(trimmed), trimmed, known)
+    checker, known = _batch_checker()
+    found += explain(checker.violations(trimmed), trimmed, known)
     return trimmed, found
 
 
-def _batch_schema() -> dict[str, Any]:
+@lru_cache(maxsize=1)
+def _batch_checker() -> tuple[Checker, frozenset[str]]:
     """The batch schema without what it says of the devices, which are checked one by one."""
     schema = load_schema("batch")
     properties = {**schema["properties"], "devices": {"type": "array"}}
     kept = {name: value for name, value in schema.items() if name not in ("if", "then")}
-    return {**kept, "properties": properties}
+    return Checker({**kept, "properties": properties}), frozenset(properties)
 
 
 def _channel(*documents: Mapping[str, object]) -> ChannelName | None:

@@ -68,21 +68,27 @@ def kind_of_column(header: str) -> str | None:
     """
     name = plain(header)
     kinds = _kinds()
-    found = kinds.get(name) or (kinds.get(name[:-1]) if name.endswith("0") else None)
-    return found or _qualified(name.removesuffix("0"))
+    bare = name.rstrip("0")  # tables of Configuration Manager have two
+    return kinds.get(name) or kinds.get(bare) or _qualified(bare)
+
+
+_QUALIFIERS_AT_MOST = 3
+_LONGEST_NAME = 100
 
 
 def _qualified(name: str) -> str | None:
-    """Whether qualifiers before a name of the serial number, or after it, are all that is more."""
-    waiting, seen = [name], {name}
-    while waiting:
-        form = waiting.pop()
-        if _kinds().get(form) == SERIAL:
+    """Whether all that is more than a name of the serial number are a few qualifiers."""
+    forms = {name} if len(name) <= _LONGEST_NAME else set()
+    for _ in range(_QUALIFIERS_AT_MOST + 1):
+        if any(_kinds().get(form) == SERIAL for form in forms):
             return SERIAL
-        shorter = {form.removeprefix(each) for each in _qualifiers() if form.startswith(each)}
-        shorter |= {form.removesuffix(each) for each in _qualifiers() if form.endswith(each)}
-        waiting += shorter - seen
-        seen |= shorter
+        forms = {
+            shorter
+            for form in forms
+            for each in _qualifiers()
+            for shorter in (form.removeprefix(each), form.removesuffix(each))
+            if shorter != form
+        }
     return None
 
 

@@ -36,7 +36,7 @@ def plain(text: str) -> str:
     return "".join(filter(str.isalnum, wide.replace("ł", "l").replace("ø", "o")))
 
 
-_EXACT_BELOW = 6
+_EXACT_BELOW = 4
 """Normal forms shorter than this, and numbers, are compared as they are: `NA` can be a serial."""
 
 
@@ -71,15 +71,21 @@ def is_placeholder(text: str) -> bool:
     return not core or repeated or counted or _value_key(text) in _placeholders()
 
 
-_ERROR_VALUE = re.compile(
-    r"#[^\W\d_¡¿]*[/ ¡¿]*[^\W\d_]*(?:/0)?[!?]?|#+|err(?:or)?:?\s*\d{3}", re.IGNORECASE
-)
+_ERROR_NUMBER = re.compile(r"err(?:or)?:? ?\d{3}", re.IGNORECASE)
+
+
+def _is_error_value(text: str) -> bool:
+    """Whether a spreadsheet writes so in any language: `#N/A`, `#BEZUG!`, `#DIV/0!`, `Err:502`."""
+    named = text.startswith("#") and not any(map(str.isdigit, text.replace("/0", "")))
+    return named or bool(_ERROR_NUMBER.fullmatch(text))
+
+
 _DATE = re.compile(
     r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})"
     r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z| ?[AP]M)?)?",
     re.IGNORECASE,
 )
-_WORDS = re.compile(r"[\s:=()\[\]#*,;.!]+")
+_WORDS = re.compile(r"[\s:=()\[\]#*,;.!\"']+")
 _NUMBER = re.compile(r"[\d./,:-]+")
 
 
@@ -94,6 +100,8 @@ def is_footer(text: str) -> bool:
         return False
     lists = names()["footers"]
     words, units = set(lists["words"]), set(lists["units"])
+    if plain(text) in words:
+        return True
     known = words | units | set(lists["fillers"])
     rest = all(token in known or _NUMBER.fullmatch(token) for token in tokens[1:])
     counted = len(tokens) > 1 and tokens[0].isdigit() and tokens[1] in units
@@ -108,10 +116,8 @@ def _is_prose(text: str) -> bool:
     return len(tokens) > 3 and sum(map(bool, map(_PROSE_WORD.fullmatch, tokens))) > 2
 
 
-_SEVERAL = re.compile(
-    r"\s*[;|\n\r\t]\s*|\s*,\s*|\s+[/&+]\s+|\s+(?:and|und|et|en|y|e|i|og|och)\s+|\s+"
-)
 _HARD = re.compile(r"[;|\n\r\t]")
+_SEVERAL = re.compile(r" ?[;,] ?| [/&+] | (?:and|und|et|en|y|e|i|og|och) | ")
 _SERIAL = re.compile(
     r"(?=[^0-9]*[0-9])[0-9A-Za-z][0-9A-Za-z/_#.:-]{3,}"
     r"|(?:VMware|Parallels)-(?:[0-9A-Fa-f]{2}[ -]?){16}"
@@ -134,9 +140,10 @@ def several_in(text: str) -> tuple[str, ...]:
     >>> several_in("5CG0001; 5CG0002"), several_in("5CG 0001")
     (('5CG0001', '5CG0002'), ())
     """
-    parts = [part for part in _SEVERAL.split(text.strip()) if part]
+    even = " ".join(_HARD.sub(";", text.strip()).split())  # a long run of blanks costs nothing
+    parts = [part for part in _SEVERAL.split(even) if part]
     halves = text.split("/")
-    if len(set(map(len, halves))) == 1 and len(halves[0]) > 6:
+    if len(halves) > 1 and len(set(map(len, halves))) == 1 and len(halves[0]) > 6:
         parts = halves  # 5CG0001/5CG0002; a Dell board says /7XYZAB3/CNPE10012300AB/
     shortest = 4 if _HARD.search(text) else 5
     fit = all(_SERIAL.fullmatch(part) and len(part) >= shortest for part in parts)
@@ -162,6 +169,8 @@ def is_plain_serial(text: str) -> bool:
 def why_no_serial(text: str) -> Finding | None:
     """Why a text is no serial number, whatever the format of its list; None where it can be one."""
     column = "serialNumber"
+    if not text.isascii():  # what cannot be seen hides nothing
+        text = "".join(each for each in text if unicodedata.category(each) != "Cf")
     several = several_in(text)
     if several:
         message = (
@@ -169,10 +178,11 @@ def why_no_serial(text: str) -> Finding | None:
         )
         return finding(rules.SEVERAL_IN_ONE, message, column=column)
     kinds = (
-        (_ERROR_VALUE.fullmatch(text), "is an error value of a spreadsheet"),
+        (_is_error_value(text), "is an error value of a spreadsheet"),
         (_DATE.fullmatch(text), "is a date"),
         (is_footer(text), "is a total or the end of a report"),
         (_is_prose(text) and not is_placeholder(text), "is a sentence"),
+        (_HARD.search(text.strip()), "holds a separator and is"),
     )
     for found, what in kinds:
         if found:

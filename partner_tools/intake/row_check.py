@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import lru_cache
 
 from partner_tools.intake import rules
 from partner_tools.intake.columns import is_tenant
 from partner_tools.intake.identifiers import is_plain_serial, why_no_serial
 from partner_tools.intake.rules import PRODUCT_KEY_TEXT, Finding, finding, shown
-from partner_tools.intake.schema import Checker, Violation, kind_of, load_schema, part
+from partner_tools.intake.schema import Violation, checker, kind_of, load_schema
 from partner_tools.model import ChannelName, Severity
 from partner_tools.outstanding import facts_in, is_observed
 
@@ -290,10 +290,9 @@ class RowCheck:
     def __init__(
         self, channel: ChannelName | None, *, blank_is_absent: bool, judge_hashes: bool = True
     ) -> None:
-        schema = load_schema("batch")
         is_direct = channel is ChannelName.OEM_DIRECT
-        self._checker = Checker(part(schema, "oemDirectDevice" if is_direct else "device"))
-        self._known = _known_properties(schema)
+        self._checker = checker("batch", "oemDirectDevice" if is_direct else "device")
+        self._known = _known_properties()
         self._is_direct = is_direct
         self._blank_is_absent = blank_is_absent
         self._judge_hashes = judge_hashes
@@ -361,8 +360,9 @@ def _without_hash(values: Values) -> list[object]:
     return [value for name, value in values.items() if name != HASH]
 
 
-def _known_properties(schema: dict[str, Any]) -> frozenset[str]:
-    return frozenset(schema["$defs"]["device"]["properties"])
+@lru_cache(maxsize=1)
+def _known_properties() -> frozenset[str]:
+    return frozenset(load_schema("batch")["$defs"]["device"]["properties"])
 
 
 def without_tenant(values: Values) -> tuple[Values, list[Finding]]:

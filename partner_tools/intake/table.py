@@ -28,7 +28,14 @@ from partner_tools.intake.columns import (
     read_columns,
     spelt_like,
 )
-from partner_tools.intake.identifiers import is_footer, is_serial, names, plain, why_no_serial
+from partner_tools.intake.identifiers import (
+    is_footer,
+    is_placeholder,
+    is_serial,
+    names,
+    plain,
+    why_no_serial,
+)
 from partner_tools.intake.rules import Finding, HaltError, Rule, finding, problem, shown
 from partner_tools.model import ChannelName, Problem, Severity
 
@@ -379,7 +386,10 @@ class _Table:
             return finding(rules.SKIPPED, "a line that is only drawn is skipped")
         kinds = {place: kind_of_column(text) for place, text in filled.items()}
         if set(kinds.values()).intersection(IDENTIFIERS):
-            if all(self._repeats(place, filled[place], kind) for place, kind in kinds.items()):
+            alone = len(kinds) == 1 and is_placeholder(texts[0])  # firmware says that, too
+            if not (alone and plain(texts[0]) not in self._forms) and all(
+                self._repeats(place, filled[place], kind) for place, kind in kinds.items()
+            ):
                 return finding(rules.SKIPPED, "the header is repeated; the row is skipped")
             if len(kinds) > 1 and None not in kinds.values():
                 raise HaltError(finding(rules.OTHER_HEADER, "another header begins here"), line)
@@ -625,7 +635,8 @@ def records(
     for line in lines:
         number += 1
         if '"' not in line:
-            yield number, line.split(separator), None
+            cells = line.split(separator)
+            yield number, [*map(str.strip, cells)] if separator == "|" else cells, None
             continue
         rest.begin(line, number)
         try:

@@ -264,18 +264,17 @@ class Case:
 
 
 def probes(facts: DeviceFacts, plane: Plane, subject: Subject = Subject.DEVICE) -> list[Probe]:
-    """The probes of one question, oldest first.
+    """The probes of one question, in the order in which they were recorded.
 
     The customer's own word that something is gone is left out: `reported.overlay` judges it.
     """
-    chosen = [
+    return [
         probe
         for probe in facts.probes
         if probe.plane is plane
         and probe.subject is subject
         and (probe.source is not EvidenceSource.CUSTOMER or probe.result is ProbeResult.FOUND)
     ]
-    return sorted(chosen, key=lambda probe: probe.observed_at)
 
 
 def summarize(
@@ -316,7 +315,7 @@ def _sight_autopilot(facts: DeviceFacts) -> EvidenceSummary:
     after = [probe for probe in looks if not _before_removal(facts, probe)]
     graph = _newest(facts, [probe for probe in after if probe.source is EvidenceSource.GRAPH])
     channel = _newest(facts, [probe for probe in after if probe.source is not EvidenceSource.GRAPH])
-    chosen = _stronger(graph, channel, removed=facts.outcome in GONE)
+    chosen = _stronger(facts, graph, channel)
     before = [probe for probe in looks if _before_removal(facts, probe) and probe.found]
     if before and not chosen.seen:
         return EvidenceSummary(present=chosen.present, probe=chosen.probe, older=before[-1])
@@ -324,17 +323,29 @@ def _sight_autopilot(facts: DeviceFacts) -> EvidenceSummary:
 
 
 def _stronger(
-    graph: EvidenceSummary, channel: EvidenceSummary, *, removed: bool
+    facts: DeviceFacts, graph: EvidenceSummary, channel: EvidenceSummary
 ) -> EvidenceSummary:
     if graph.probe is None:
-        return EvidenceSummary() if channel.present is False and not removed else channel
-    newer = channel.probe is not None and channel.probe.observed_at > graph.probe.observed_at
+        proves_nothing = channel.present is False and facts.outcome not in GONE
+        return EvidenceSummary() if proves_nothing else channel
+    newest = next(
+        (
+            probe
+            for probe in reversed(facts.probes)
+            if probe is graph.probe or probe is channel.probe
+        ),
+        None,
+    )
+    newer = channel.probe is not None and newest is channel.probe
     if graph.present is False and newer and channel.present is not False:
         return channel
     return graph
 
 
 def _before_removal(facts: DeviceFacts, probe: Probe) -> bool:
+    if facts.looked_before is not None:
+        earlier = facts.probes[: facts.looked_before]
+        return facts.outcome in GONE and any(probe is each for each in earlier)
     return (
         facts.outcome in GONE
         and facts.removed_at is not None

@@ -227,7 +227,10 @@ class DeviceFacts:
     at: datetime
     serial_number: str | None = None
     removed_at: datetime | None = None
+    looked_before: int | None = None
+    """How many of the probes were recorded before the removal; None where only times can tell."""
     probes: tuple[Probe, ...] = ()
+    """In the order in which they were recorded: clocks of two machines differ."""
     flags: frozenset[Flag] = frozenset()
     patience: Patience = Patience()
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -41,15 +40,21 @@ from partner_tools.report.handoff import (
     HandoffDevice,
     Partner,
     RunFacts,
+    answer_digest,
     build_handoff,
     facts_of,
 )
-from partner_tools.runs.cleanup_order import Assignment, stored_assignment
+from partner_tools.runs.cleanup import CleanupOrder, stored_order
+from partner_tools.runs.context import RunOptions
 from partner_tools.runs.known_customers import customers_of
+from partner_tools.runs.observation import probes_of
+
+DUE_DAYS = 14
+"""How long a customer is given where the profile does not say: `partner.due_days`."""
 
 
 def handoffs(
-    ledger: Ledger, run: RunId, *, partner: Mapping[str, str], now: datetime
+    ledger: Ledger, run: RunId, *, partner: Mapping[str, Any], now: datetime
 ) -> Iterator[Document]:
     """One handoff for each customer of the run, and one for devices that belong to none.
 
@@ -77,10 +82,11 @@ def handoffs(
             [_handed_over(device) for device in devices],
             now,
             generator=_generator(),
+            due_on=(now + timedelta(days=partner.get("due_days", DUE_DAYS))).date(),
         )
         payload = {
             "customer": tenant,
-            "digest": digest(document),
+            "digest": answer_digest(document),
             "generatedAt": document["generatedAt"],
         }
         ledger.record([Event(run=record.run, kind=Kind.HANDED_OVER, at=now, payload=payload)])
@@ -88,7 +94,7 @@ def handoffs(
 
 
 def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Document]:
-    given = stored_assignment(ledger, record.run, record.settings)
+    given = stored_order(ledger, record)
     if given is None:
         return
     yield build_handoff(
@@ -108,22 +114,28 @@ def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Docum
     )
 
 
-def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str, Any] | None:
-    """What the partner is told of a cleanup that was carried out; `handoff-result.schema.json`.
+def cleanup_result(
+    ledger: Ledger, record: RunRecord, now: datetime
+) -> tuple[dict[str, Any], str | None] | None:
+    """What the partner is told of a cleanup that was carried out, and the customer's domain.
 
-    None of any other run, of one that only looked, and of one whose handoff was purged.
+    The document keeps `handoff-result.schema.json`. None of any other run, of one that only looked,
+    and of one whose handoff was purged.
     """
-    if record.channel is not ChannelName.MICROSOFT_GRAPH or not record.settings.get("apply"):
+    if (
+        record.channel is not ChannelName.MICROSOFT_GRAPH
+        or RunOptions.restored(record.settings).dry_run
+    ):
         return None
-    given = stored_assignment(ledger, record.run, record.settings)
-    if given is None or given.received.customer is None:
+    given = stored_order(ledger, record)
+    if given is None:
         return None
-    handoff = json.loads(ledger.plan(record.run) or "{}")["handoff"]
-    return {
+    handoff = given.document
+    result = {
         "schemaVersion": "1",
         "answers": digest(handoff),
         "handoff": {"run": handoff["run"]["id"], "generatedAt": handoff["generatedAt"]},
-        "tenantId": given.received.customer.tenant_id,
+        "tenantId": given.customer.tenant_id,
         "startedAt": _second(record.started_at or record.created_at),
         "updatedAt": _second(now),
         "by": {"tool": "cleanup", "version": version("partner-tools"), "account": None},
@@ -133,10 +145,11 @@ def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str
             _device_result(device, given, record, now) for device in ledger.devices(record.run)
         ],
     }
+    return result, given.customer.domain
 
 
 def _device_result(
-    device: RunDevice, given: Assignment, record: RunRecord, now: datetime
+    device: RunDevice, given: CleanupOrder, record: RunRecord, now: datetime
 ) -> dict[str, Any]:
     history, identity = device.history, device.device.identity
     looks = [
@@ -150,6 +163,7 @@ def _device_result(
     outcome = {
         Outcome.REMOVED: "done",
         Outcome.ABSENT: "done",
+        Outcome.ALREADY_REMOVED: "done",
         Outcome.DUPLICATE: "duplicate",
         Outcome.REFUSED: "refused",
         Outcome.AMBIGUOUS: "refused",
@@ -239,6 +253,7 @@ def _facts(record: RunRecord) -> RunFacts:
 
 def _handed_over(each: RunDevice) -> HandoffDevice:
     history = each.history
+    probes_of(each)  # a damaged run is named, before anything is written of it
     return HandoffDevice(
         device=each.device,
         outcome=history.outcome,
@@ -246,8 +261,10 @@ def _handed_over(each: RunDevice) -> HandoffDevice:
         detail=history.detail,
         remedy=history.remedy,
         removed_at=history.settled_at if history.outcome in GONE else None,
+        looked_before=history.looked_before,
         request_id=history.answered_request_id or history.request_id,
         correlation_id=history.correlation_id,
         evidence=history.evidence,
+        registered=each.found,
         flags=observed_facts(each.device.extra),
     )

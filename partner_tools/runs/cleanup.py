@@ -1,40 +1,69 @@
 """Cleans up the customer's own tenant after a handoff: looks, takes the steps that are due, waits.
 
-Every round begins with a look, and what is done follows from what is seen: so a process that died
-anywhere is gone on with in the same way as one that did not. A step that was in doubt is looked
-for first; what has passed is never sent again.
+The handoff is the plan of the run, stored with it, so that a resume needs no file. Every round
+begins with a look, and the next step follows from what it shows: so a process that died anywhere
+is continued in the same way as one that did not. A step in doubt is looked for first; a step that
+is done is never sent again.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from partner_tools.clients.graph import ApprovalNeeded, Done
 from partner_tools.engine.channel import Act
-from partner_tools.engine.desk import Desk, PendingDevice
+from partner_tools.engine.context import PendingDevice
 from partner_tools.engine.rate_limiter import FixedRate
-from partner_tools.engine.request_executor import RequestExecutor, interruption
-from partner_tools.engine.settle import ROUNDS, carry_through, settle
-from partner_tools.errors import Rejected, ServiceError
+from partner_tools.engine.request_executor import interruption
+from partner_tools.errors import InputError, Rejected, ServiceError
 from partner_tools.events import Event, Kind, State
-from partner_tools.json_forms import customer_document
-from partner_tools.ledger import Ledger, RunDevice
-from partner_tools.model import Customer, Outcome, RunId, RunState
-from partner_tools.outstanding import HOMES, StepId
+from partner_tools.guards import check_number
+from partner_tools.json_forms import customer_document, digest, digest_of_bytes
+from partner_tools.ledger import Ledger, RunDevice, RunRecord
+from partner_tools.model import (
+    Batch,
+    Customer,
+    Outcome,
+    Plan,
+    PlannedCustomer,
+    PlannedDevice,
+    RunId,
+    TenantId,
+)
+from partner_tools.outstanding import (
+    HOMES,
+    DeviceFacts,
+    Flag,
+    Patience,
+    Probe,
+    ProbeResult,
+    StepId,
+    Subject,
+    decide,
+    probe_from,
+)
 from partner_tools.outstanding.cleanup_plan import (
     REFUSALS,
     CleanupAction,
     CleanupPlan,
     FinalOutcome,
+    plan_cleanup,
 )
-from partner_tools.runs.cleanup_order import Assignment, plan_document
-from partner_tools.runs.context import noting_end
-from partner_tools.runs.observation import TenantReader, observe
+from partner_tools.plan import holds
+from partner_tools.report.handoff import HandoffDevice, facts_of
+from partner_tools.report.results import Received, read_received
+from partner_tools.runs.context import RunContext, RunOptions
+from partner_tools.runs.observation import observe
+from partner_tools.runs.run import ROUNDS, carry_through
+from partner_tools.runs.tenant import TenantReader
+from partner_tools.user_files import HANDOFF_BYTES, read_document
 
 WRITES: Final = FixedRate(requests=100, seconds=20.0)
 """The smallest of the limits that Microsoft publishes for what is changed here: Intune's enrollment
@@ -42,10 +71,11 @@ service, per app and tenant; that it counts for Autopilot identities is assumed
 (https://learn.microsoft.com/graph/throttling-limits, read 2026-11)."""
 SYNC_EVERY: Final = timedelta(minutes=10)
 """https://learn.microsoft.com/autopilot/add-devices, read 2026-11."""
+SETTLE_SECONDS: Final = 1800.0
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
-AT_A_TIME: Final = 4
 
+_TENANT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OPEN = frozenset(
     {State.READY, State.SENT, State.DOUBT, State.RESENT, State.ACCEPTED, State.BETWEEN}
 )
@@ -60,133 +90,337 @@ class Syncing(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """One customer's tenant, and one run in it. `tell` says something to the person who waits."""
+class CleanupOrder:
+    """What a cleanup was given to do: the handoff, and what was said when it was ordered.
 
-    ledger: Ledger
-    lookout: TenantReader
-    syncing: Syncing
-    desk: Desk
-    assignment: Assignment
-    tenant: str
-    tell: Callable[[str], None]
+    `document` is the handoff as it was read, `customer` whose devices it names; `held` is the hold
+    list.
+    """
 
-    @property
-    def run(self) -> RunId:
-        """The run."""
-        return self.desk.run
+    document: Mapping[str, Any]
+    received: Received
+    customer: Customer
+    keys_saved: bool = False
+    saved_keys: Mapping[tuple[int, str | None], tuple[int, int]] = field(default_factory=dict)
+    """By row and serial number how many keys and passwords a receipt says are saved."""
+    held: frozenset[str] = frozenset()
 
-    @property
-    def line(self) -> RequestExecutor:
-        """How requests that change something leave."""
-        return self.desk.line
+    def with_keys(self, options: RunOptions) -> CleanupOrder:
+        """The order with what the options say of saved keys."""
+        saved = {(row, serial): (keys, more) for row, serial, keys, more in options.saved_keys}
+        return replace(self, keys_saved=options.keys_saved, saved_keys=saved)
 
-    def note(self, run: RunId, kind: Kind, **payload: Any) -> None:
-        """Make an event of the run itself durable."""
-        event = Event(run=run, kind=kind, at=self.desk.now(), payload=payload)
-        self.ledger.record([event])
-
-    def open_devices(self) -> list[RunDevice]:
-        """The devices without an outcome, as the ledger has them now."""
-        return list(self.ledger.devices(self.run, states=_OPEN))
-
-
-def adopt(
-    ledger: Ledger, run: RunId, handoff: Mapping[str, Any], customer: Customer, at: datetime
-) -> None:
-    """Make the handoff the plan of the run; durable on return."""
-    document = plan_document(handoff)
-    devices = list(ledger.devices(run))
-    resolved = [
-        Event(
-            run=run,
-            kind=Kind.RESOLVED,
-            at=at,
-            device=each.index,
-            payload={"outcome": Outcome.PENDING.value, "customer": customer.tenant_id},
+    def batch(self, path: Path) -> Batch:
+        """The handoff's devices as the batch of the run."""
+        return Batch(
+            batch_id=self.received.run.batch_id,
+            file=str(path.absolute()),
+            digest=digest_of_bytes(path.read_bytes()),
+            devices=tuple(each.device for each in self.received.devices),
+            reason=self.received.run.reason,
+            customer=self.customer.tenant_id,
         )
-        for each in devices
-    ]
-    planned = {
-        "digest": document["digest"],
-        "counts": {Outcome.PENDING.value: len(devices)},
-        "customers": [customer_document(customer)],
-    }
-    events = [*resolved, Event(run=run, kind=Kind.PLANNED, at=at, payload=planned)]
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    ledger.save_plan(run, text, document["digest"], events)
+
+    def earlier(self) -> dict[int, tuple[Probe, ...]]:
+        """What the handoff knows of each device: the ledger of this run does not hold it."""
+        return {
+            index: tuple(probe_from(seen) for seen in each.evidence)
+            for index, each in enumerate(self.received.devices)
+        }
+
+    def course(self, device: RunDevice, at: datetime) -> CleanupPlan:
+        """What is still to be done with a device, by all evidence there is."""
+        given = self.received.devices[device.index]
+        seen = replace(
+            given,
+            evidence=(*given.evidence, *device.history.evidence),
+            flags=self._flags(given, device.history.evidence),
+        )
+        known: DeviceFacts = facts_of(seen, self.received.run, at, Patience())
+        return plan_cleanup(known, decide(known), device.history.passed)
+
+    def updated(self, device: RunDevice) -> HandoffDevice:
+        """A device of the handoff with what the cleanup saw and did."""
+        given, history = self.received.devices[device.index], device.history
+        said = None
+        if history.detail is not None:
+            said = f"cleanup: {history.outcome.value}: {history.detail}"
+        return replace(
+            given,
+            evidence=(*given.evidence, *history.evidence),
+            flags=self._flags(given, history.evidence),
+            detail="; ".join(filter(None, (given.detail, said))) or None,
+            remedy=history.remedy or given.remedy,
+        )
+
+    def _flags(self, given: HandoffDevice, seen: Iterable[Mapping[str, Any]]) -> frozenset[Flag]:
+        identity = given.device.identity
+        saved = self.saved_keys.get((given.device.row, identity.serial_number))
+        certain = saved is not None and _covers(saved, seen)
+        flags = {Flag.KEYS_SAVED} if self.keys_saved or certain else set()
+        if holds(self.held, (identity.serial_number, identity.product_key_id)):
+            flags.add(Flag.HELD)
+        return given.flags | flags
 
 
-def survey(site: Site) -> dict[int, CleanupPlan]:
-    """Look for every open device on every plane, and decide; what is decided for good is durable.
+def _covers(saved: tuple[int, int], seen: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a receipt counts all keys and passwords that the last look at the directory showed.
 
-    The course of each device for which something is left to do. Raises what kept us from looking.
+    A look that failed, or none at all, shows nothing that a receipt could be compared with.
     """
-    with noting_end(site, site.run):
-        _clear_doubts(site)
-        return _look_and_decide(site, site.open_devices(), briefly=False)
+    shown: dict[Subject, int | None] = {}
+    for probe in map(probe_from, seen):
+        failed = probe.result is ProbeResult.FAILED
+        shown[probe.subject] = None if failed else len(probe.found)
+    counts = (shown.get(Subject.RECOVERY_KEYS), shown.get(Subject.LOCAL_PASSWORD))
+    return all(
+        count is not None and count <= limit for count, limit in zip(counts, saved, strict=True)
+    )
 
 
-def clean(site: Site, *, settle_seconds: float) -> RunState:
-    """Take every step that is due, in order, and wait until what was deleted is gone.
+def read_receipt(
+    path: Path, handoff: Mapping[str, Any]
+) -> tuple[tuple[int, str | None, int, int], ...]:
+    """What a receipt of the script's -SaveKeys says is saved, as `RunOptions` has it.
 
-    Waits at most `settle_seconds` after the last step. The state that the run ends in: stopped
-    where something is still awaited, by a person too. Raises what ended it early, after that is
-    durable.
+    Raises InputError for what is no receipt, or one of another handoff.
     """
-    site.note(site.run, Kind.STARTED)
-    with noting_end(site, site.run):
-        _clear_doubts(site)
-        _Rounds(site, settle_seconds).go()
-        courses = _look_and_decide(site, site.open_devices(), briefly=False)
-        _give_up_contradictions(site, courses)
-        _keep_evidence(site)
-    if waiting := site.open_devices():
+    from partner_tools.intake.schema import checker
+
+    remedy = "name the receipt (handoff-keys-receipt-….json) that -SaveKeys wrote"
+    receipt: dict[str, Any] = read_document(
+        path, HANDOFF_BYTES, what="the receipt", rule="keys-receipt", remedy=remedy
+    )
+    why = ""
+    if faults := checker("keys-receipt").violations(receipt):
+        why = f"is no receipt: {faults[0].place('/') or 'the whole file'}: {faults[0].message}"
+    elif receipt["answers"] != digest(handoff):
+        why = "belongs to another handoff"
+    if why:
+        raise InputError(f"{str(path)!r} {why}", rule="keys-receipt", remedy=remedy)
+    return tuple(
+        (one["row"], one["serialNumber"], one["recoveryKeys"], one["localPasswords"])
+        for one in receipt["devices"]
+        if one["result"] == "saved"
+    )
+
+
+def read_order(path: Path, *, held: frozenset[str] = frozenset()) -> CleanupOrder:
+    """The order that a handoff's file is. Raises InputError for what is no handoff, or nobody's."""
+    from partner_tools.intake.schema import checker
+
+    document: dict[str, Any] = read_document(
+        path,
+        HANDOFF_BYTES,
+        what="the handoff",
+        rule="handoff-unreadable",
+        remedy=_REMEDY,
+    )
+    faults = checker("handoff").violations(document)
+    if faults:
+        where = faults[0].place("/") or "the whole file"
+        raise _no_handoff(path, f"{where}: {faults[0].message}")
+    try:
+        return _order(document, held)
+    except ValueError as error:
+        raise _no_handoff(path, str(error)) from error
+
+
+def stored_order(
+    ledger: Ledger, record: RunRecord, held: frozenset[str] = frozenset()
+) -> CleanupOrder | None:
+    """What a run was given to do; None where it ended before it was planned, or was purged."""
+    text = ledger.plan(record.run)
+    if text is None:
+        return None
+    return _ordered_in(record, _order(json.loads(text)["handoff"], held))
+
+
+def _ordered_in(record: RunRecord, order: CleanupOrder) -> CleanupOrder:
+    """The order with what was said of the keys when the run was begun."""
+    return order.with_keys(RunOptions.restored(record.settings))
+
+
+def _order(document: Mapping[str, Any], held: frozenset[str]) -> CleanupOrder:
+    received = read_received(document)
+    customer = received.customer
+    if customer is None or not _TENANT.fullmatch(customer.tenant_id):
+        raise InputError(
+            "the handoff does not say whose it is: it names no tenant id",
+            rule="no-tenant",
+            remedy="ask the partner for a handoff that is assigned to your tenant",
+        )
+    return CleanupOrder(document=document, received=received, customer=customer, held=held)
+
+
+def order_to_resume(ledger: Ledger, record: RunRecord, held: frozenset[str]) -> CleanupOrder:
+    """The order of an earlier run: as stored, else read from its file once more.
+
+    Raises InputError where it was purged, or the file is not the one that the run began with.
+    """
+    if order := stored_order(ledger, record, held):
+        return order
+    path = Path(record.file)
+    if record.plan_digest is not None:
+        why = "has no handoff any more: it was purged"
+    elif path.is_file() and digest_of_bytes(path.read_bytes()) == record.batch_digest:
+        return _ordered_in(record, read_order(path, held=held))
+    else:
+        why = (
+            f"ended before its handoff was stored, and {record.file!r} is not the file that it was "
+            "begun with any more"
+        )
+    raise InputError(
+        f"run {record.run} {why}",
+        rule="no-handoff",
+        remedy="run cleanup again with the handoff; nothing was changed",
+    )
+
+
+_REMEDY = "name the JSON file of the handoff (handoff-….json), as the partner sent it"
+
+
+def _no_handoff(path: Path, why: str) -> InputError:
+    return InputError(f"{str(path)!r} is no handoff: {why}", rule="handoff-invalid", remedy=_REMEDY)
+
+
+@dataclass(slots=True, kw_only=True)
+class CleanupSteps:
+    """The `runs.run.Steps` of a cleanup, in one customer's tenant."""
+
+    context: RunContext
+    order: CleanupOrder
+    reader: TenantReader
+    syncing: Syncing
+    _tries: Counter[tuple[int, StepId]] = field(default_factory=Counter)
+    _parked: set[int] = field(default_factory=set)
+    _may_sync: bool = True
+
+    def plan(self) -> Plan:
+        """Store the handoff as the plan, look for every device, and name what will be touched."""
+        context = self.context
+        record = context.ledger.run(context.run)
+        if record.plan_digest is None:
+            self._adopt()
+        context.observer.notify("looking for every device in the tenant, which changes nothing")
+        with context.noting_end():
+            self._look_and_decide(briefly=False)
+        tenant, at = TenantId(self._tenant), context.now()
+        touched = sum(bool(self.order.course(each, at).moves) for each in self._open_devices())
+        plan = Plan(
+            run=record.run,
+            channel=record.channel,
+            created_at=at,
+            batch_id=record.batch_id,
+            batch_digest=record.batch_digest,
+            reason=record.reason,
+            customers=(PlannedCustomer(customer=self.order.customer, estate=0, removals=touched),),
+            devices=tuple(
+                PlannedDevice(
+                    index=each.index,
+                    device=each.device,
+                    customer=tenant,
+                    outcome=each.history.outcome,
+                )
+                for each in context.ledger.devices(record.run)
+            ),
+        )
+        context.observer.planned(plan)
+        return plan
+
+    def check(self, plan: Plan) -> Plan:
+        """Refuse more devices than may be touched; the hold list is part of every decision."""
+        check_number(self.context.guards.limits, self.count(plan))
+        return plan
+
+    def count(self, plan: Plan) -> int:
+        """How many devices are touched: those with a step to take."""
+        return sum(each.removals for each in plan.customers)
+
+    def compare(self, plan: Plan) -> None:
+        """Nothing: each round of the execution looks first."""
+
+    def execute(self, plan: Plan) -> None:
+        """Take every step that is due, in order, and wait until what was deleted is gone.
+
+        Waits for the time to settle after the last step.
+        """
+        self._take_rounds()
+        courses = self._look_and_decide(briefly=False)
+        self._give_up_contradictions(courses)
+
+    def verify(self) -> None:
+        """Look once more for what was removed: what the directory has of it by now."""
+        gone = [
+            each
+            for each in self.context.ledger.devices(self.context.run, states={State.SETTLED})
+            if each.history.passed
+        ]
+        if gone:
+            observe(self.reader, gone, earlier=self.order.earlier())
+
+    def unfinished(self) -> str | None:
+        """Why the run waits: something is still awaited, by a person too."""
+        waiting = self._open_devices()
         parked = sum(each.history.approval is not None for each in waiting)
         detail = f"{len(waiting)} devices are not finished, {parked} of them wait for an approval"
-        site.note(site.run, Kind.STOPPED, detail=detail)
-        return RunState.STOPPED
-    site.note(site.run, Kind.FINISHED)
-    return RunState.FINISHED
+        return detail if waiting else None
 
+    @property
+    def _tenant(self) -> str:
+        return self.order.customer.tenant_id
 
-def _clear_doubts(site: Site) -> None:
-    """Look whether what a dead process or a lost answer left in doubt was done."""
-    doubtful = [
-        _todo(each, Act(step=each.history.step or "", record=each.history.record or ""))
-        for each in site.open_devices()
-        if each.history.in_doubt
-    ]
-    settle(site.desk, doubtful)
+    def _open_devices(self) -> list[RunDevice]:
+        """The devices without an outcome, as the ledger has them now."""
+        return list(self.context.ledger.devices(self.context.run, states=_OPEN))
 
+    def _adopt(self) -> None:
+        """Make the handoff the plan of the run; durable on return."""
+        context, at = self.context, self.context.now()
+        content = {"schemaVersion": "1", "handoff": self.order.document}
+        document = {**content, "digest": digest(content)}
+        devices = list(context.ledger.devices(context.run))
+        resolved = [
+            Event(
+                run=context.run,
+                kind=Kind.RESOLVED,
+                at=at,
+                device=each.index,
+                payload={"outcome": Outcome.PENDING.value, "customer": self._tenant},
+            )
+            for each in devices
+        ]
+        planned = {
+            "digest": document["digest"],
+            "counts": {Outcome.PENDING.value: len(devices)},
+            "customers": [customer_document(self.order.customer)],
+        }
+        events = [*resolved, Event(run=context.run, kind=Kind.PLANNED, at=at, payload=planned)]
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        context.ledger.save_plan(context.run, text, str(document["digest"]), events)
 
-class _Rounds:
-    """Looks, steps, pauses: until nothing is due and nothing awaited, or patience ends."""
+    def _take_rounds(self) -> None:
+        """Look, step, pause: until nothing is left to do but for other people, or patience ends.
 
-    def __init__(self, site: Site, settle_seconds: float) -> None:
-        self._site = site
-        self._settle = settle_seconds
-        self._tries: Counter[tuple[int, StepId]] = Counter()
-        self._parked: set[int] = set()
-        self._may_sync = True
-
-    def go(self) -> None:
-        """Until there is nothing to do but for other people. Raises Interrupted."""
-        site, pause = self._site, FIRST_PAUSE_SECONDS
-        deadline = site.line.clock() + self._settle
-        while courses := _look_and_decide(site, site.open_devices(), briefly=True):
+        Raises Interrupted.
+        """
+        context, pause = self.context, FIRST_PAUSE_SECONDS
+        options, clock = context.options, context.token.clock
+        settle = SETTLE_SECONDS if options.settle is None else options.settle
+        deadline = clock() + settle
+        while courses := self._look_and_decide(briefly=True):
             if due := self._due(courses):
                 self._take(due)
-                deadline, pause = site.line.clock() + self._settle, FIRST_PAUSE_SECONDS
+                deadline, pause = clock() + settle, FIRST_PAUSE_SECONDS
                 continue
             awaited = [move for course in courses.values() for move in course.awaited]
-            left = deadline - site.line.clock()
+            left = deadline - clock()
             if not awaited or left <= 0.0:
                 return
             if any(move.step in _SPREADING for move in awaited):
                 self._sync()
-            site.tell(f"waiting until {_in_words(awaited)}, for {left:.0f} s at most")
-            if site.line.stop.wait(min(pause, left)):
+            context.observer.notify(f"waiting until {_in_words(awaited)}, for {left:.0f} s at most")
+            if context.token.wait(min(pause, left)):
                 raise interruption()
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
@@ -201,83 +435,115 @@ class _Rounds:
 
     def _take(self, due: Mapping[int, CleanupAction]) -> None:
         """Take one step of each device."""
-        devices = {each.index: each for each in self._site.open_devices()}
+        devices = {each.index: each for each in self._open_devices()}
         todos = [
-            _todo(devices[index], Act(step=move.step.value, record=move.record))
+            PendingDevice(
+                index=index,
+                identity=devices[index].device.identity,
+                customer=devices[index].history.customer,
+                target=None,
+                history=devices[index].history,
+                act=Act(step=move.step.value, record=move.record),
+            )
             for index, move in due.items()
         ]
         self._tries.update((index, move.step) for index, move in due.items())
-        for todo in carry_through(self._site.desk, todos):
+        for todo in carry_through(self.context, todos):
             if todo.history.approval is not None:
                 self._parked.add(todo.index)
 
     def _sync(self) -> None:
         """Ask for a sync, if the last one in this tenant is long enough ago.
 
-        That it is asked for is durable before the request leaves: also a process that dies then
-        has used up the ten minutes.
+        The intent is durable before the request leaves: a process that dies then has used up the
+        ten minutes as well.
         """
-        site, now = self._site, self._site.desk.now()
-        last = site.ledger.last_sync(site.tenant)
-        if not self._may_sync or (last is not None and now - last < SYNC_EVERY):
+        context = self.context
+        last = context.ledger.last_sync(self._tenant)
+        if not self._may_sync or (last is not None and context.now() - last < SYNC_EVERY):
             return
-        site.line.permit()
-        request_id = site.desk.new_id()
-        site.note(site.run, Kind.SYNCED, customer=site.tenant, requestId=request_id)
+        context.line.permit()
+        request_id = context.new_id()
+        context.note(Kind.SYNCED, customer=self._tenant, requestId=request_id)
+        refused = "Autopilot was not synced, which only takes longer"
         try:
-            answer = site.syncing.sync(request_id=request_id)
+            answer = self.syncing.sync(request_id=request_id)
         except ServiceError as error:
-            site.line.heard(error)
+            context.line.heard(error)
             self._may_sync = error.status in (409, 429, None) or (error.status or 0) >= 500
-            site.tell(f"Autopilot was not synced, which only takes longer: {error}")
+            context.observer.notify(f"{refused}: {error}")
             return
-        site.line.pace.succeeded()
+        context.line.pace.succeeded()
         if isinstance(answer, ApprovalNeeded):
             self._may_sync = False
-            site.tell(f"Autopilot was not synced, which only takes longer: {answer.words}")
+            context.observer.notify(f"{refused}: {answer.words}")
 
+    def _look_and_decide(self, *, briefly: bool) -> dict[int, CleanupPlan]:
+        """Look for the open devices, and settle each that is finished or refused; the others.
 
-def _look_and_decide(
-    site: Site, devices: Sequence[RunDevice], *, briefly: bool
-) -> dict[int, CleanupPlan]:
-    """Look for the devices, and give each that is finished or refused its outcome; the others.
+        What the tenant refuses to show is decided upon as not verified. Raises what only kept us
+        from looking now: then nothing is decided.
+        """
+        devices = self._open_devices()
+        if not devices:
+            return {}
+        seen = observe(self.reader, devices, earlier=self.order.earlier(), briefly=briefly)
+        for failure in seen.failures:
+            if not isinstance(failure, Rejected):
+                raise failure
+            self.context.observer.notify(f"not verified: {failure}")
+        at = self.context.now()
+        courses = {each.index: self.order.course(each, at) for each in self._open_devices()}
+        self._conclude({index: one.ruling for index, one in courses.items() if one.ruling}, at)
+        return {index: one for index, one in courses.items() if one.ruling is None}
 
-    What the tenant refuses to show is decided upon as not verified. Raises what only kept us from
-    looking now: then nothing is decided.
-    """
-    if not devices:
-        return {}
-    outlook = observe(site.lookout, devices, earlier=site.assignment.earlier(), briefly=briefly)
-    for failure in outlook.failures:
-        if not isinstance(failure, Rejected):
-            raise failure
-        site.tell(f"not verified: {failure}")
-    at = site.desk.now()
-    courses = {each.index: site.assignment.course(each, at) for each in site.open_devices()}
-    _conclude(site, {index: one.ruling for index, one in courses.items() if one.ruling}, at)
-    return {index: one for index, one in courses.items() if one.ruling is None}
+    def _give_up_contradictions(self, courses: Mapping[int, CleanupPlan]) -> None:
+        """Refuse what the service did not take and still shows, at the end of all patience.
 
+        Such a step has passed on the word that its record is gone, or going: this run never sends
+        it again, and waiting for it has been in vain.
+        """
+        awaited = {(at, move.step.value) for at, one in courses.items() for move in one.awaited}
+        passed = (
+            (each.event.device, each.event.payload)
+            for each in (self.context.ledger.events(self.context.run) if awaited else ())
+            if each.event.kind is Kind.PASSED
+        )
+        untaken = {
+            index
+            for index, payload in passed
+            if index is not None
+            and (index, payload["step"]) in awaited
+            and payload.get("status") in _UNTAKEN
+        }
+        self._conclude(dict.fromkeys(untaken, _STILL_THERE), self.context.now())
 
-def _give_up_contradictions(site: Site, courses: Mapping[int, CleanupPlan]) -> None:
-    """Refuse what the service did not take and shows still, at the end of all patience.
-
-    Such a step has passed on the word that its record is gone, or going: it is never sent again by
-    this run, and waiting for it has been in vain.
-    """
-    awaited = {(at, move.step.value) for at, one in courses.items() for move in one.awaited}
-    passed = (
-        (each.event.device, each.event.payload)
-        for each in (site.ledger.events(site.run) if awaited else ())
-        if each.event.kind is Kind.PASSED
-    )
-    untaken = {
-        index
-        for index, payload in passed
-        if index is not None
-        and (index, payload["step"]) in awaited
-        and payload.get("status") in _UNTAKEN
-    }
-    _conclude(site, dict.fromkeys(untaken, _STILL_THERE), site.desk.now())
+    def _conclude(self, rulings: Mapping[int, FinalOutcome], at: datetime) -> None:
+        """Make the outcomes durable, then show them."""
+        context = self.context
+        context.record(
+            [
+                Event(
+                    run=context.run,
+                    kind=Kind.ANSWERED,
+                    at=at,
+                    device=index,
+                    payload={
+                        name: value
+                        for name, value in (
+                            ("outcome", ruling.outcome.value),
+                            ("rule", ruling.rule),
+                            ("detail", ruling.detail),
+                            ("remedy", ruling.remedy),
+                        )
+                        if value is not None
+                    },
+                )
+                for index, ruling in rulings.items()
+            ]
+        )
+        for index in rulings:
+            context.settled(index, context.ledger.device(context.run, index).history)
 
 
 _UNTAKEN = frozenset({400, 404})
@@ -287,46 +553,6 @@ _STILL_THERE = FinalOutcome(
     detail=REFUSALS["still-there"],
     remedy="look at it in the portal, and run cleanup again later: it asks anew",
 )
-
-
-def _conclude(site: Site, rulings: Mapping[int, FinalOutcome], at: datetime) -> None:
-    """Make the outcomes durable, then show them."""
-    events = [
-        Event(run=site.run, kind=Kind.ANSWERED, at=at, device=index, payload=_payload(ruling))
-        for index, ruling in rulings.items()
-    ]
-    site.ledger.record(events)
-    for index in rulings:
-        site.desk.settled(index, site.ledger.device(site.run, index).history)
-
-
-def _payload(ruling: FinalOutcome) -> dict[str, Any]:
-    stated = {
-        "outcome": ruling.outcome.value,
-        "rule": ruling.rule,
-        "detail": ruling.detail,
-        "remedy": ruling.remedy,
-    }
-    return {name: value for name, value in stated.items() if value is not None}
-
-
-def _keep_evidence(site: Site) -> None:
-    """Look once more for what was removed: what the directory has of it by now."""
-    removed = [each for each in site.ledger.devices(site.run) if each.history.passed]
-    gone = [each for each in removed if each.history.state is State.SETTLED]
-    if gone:
-        observe(site.lookout, gone, earlier=site.assignment.earlier())
-
-
-def _todo(device: RunDevice, act: Act) -> PendingDevice:
-    return PendingDevice(
-        index=device.index,
-        identity=device.device.identity,
-        customer=device.history.customer,
-        target=None,
-        history=device.history,
-        act=act,
-    )
 
 
 def _in_words(awaited: Iterable[CleanupAction]) -> str:
@@ -343,7 +569,25 @@ def _devices(number: int) -> str:
     return "1 device has" if number == 1 else f"{number} devices have"
 
 
-def steps_of(device: RunDevice, course: CleanupPlan | None) -> Iterator[dict[str, Any]]:
+def accounts(
+    ledger: Ledger, run: RunId, order: CleanupOrder, at: datetime
+) -> dict[int, dict[str, Any]]:
+    """Per device what a result says besides its outcome: `steps`, and what is `untouched`."""
+    told = {}
+    for device in ledger.devices(run):
+        settled = device.history.state is State.SETTLED
+        planned = order.course(device, at)
+        told[device.index] = {
+            "steps": list(_steps_of(device, None if settled else planned)),
+            "untouched": [
+                {"plane": one.plane.value, "records": list(one.records), "why": one.why}
+                for one in planned.left
+            ],
+        }
+    return told
+
+
+def _steps_of(device: RunDevice, course: CleanupPlan | None) -> Iterator[dict[str, Any]]:
     """What was done to which object of a device, and what is still to be done, in order."""
     history = device.history
     open_steps = [*course.awaited, *course.moves] if course else []
@@ -372,28 +616,3 @@ def _record_of(device: RunDevice, step: str) -> str | None:
         ),
         None,
     )
-
-
-def accounts(
-    ledger: Ledger, run: RunId, assignment: Assignment, at: datetime
-) -> dict[int, dict[str, Any]]:
-    """Per device what a result says besides its outcome: `steps`, and what is `untouched`."""
-    told = {}
-    for device in ledger.devices(run):
-        settled = device.history.state is State.SETTLED
-        course = assignment.course(device, at)
-        told[device.index] = {
-            "steps": list(steps_of(device, None if settled else course)),
-            "untouched": [
-                {"plane": one.plane.value, "records": list(one.records), "why": one.why}
-                for one in course.left
-            ],
-        }
-    return told
-
-
-def count_touched(site: Site) -> int:
-    """How many devices would be touched: those whose course has a step to take."""
-    at = site.desk.now()
-    courses = (site.assignment.course(each, at) for each in site.open_devices())
-    return sum(bool(course.moves) for course in courses)

@@ -1,111 +1,229 @@
-"""What every step needs from outside, in one value."""
+"""What a run is given: how it was ordered, who watches it, and everything from outside."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from partner_tools.engine.channel import Channel
-from partner_tools.engine.desk import Desk, PendingDevice
+from partner_tools.cancellation import CancellationToken
+from partner_tools.engine.channel import Act, Channel
+from partner_tools.engine.context import PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor
-from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError
+from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError, ServiceError
 from partner_tools.events import Event, History, Kind
-from partner_tools.ledger import Ledger, RunDevice
-from partner_tools.model import (
-    Device,
-    PlannedDevice,
-    RunId,
-    Target,
-)
-from partner_tools.plan import PlanProposal
+from partner_tools.guards import Limits
+from partner_tools.model import Plan, RunId, Snapshot
+from partner_tools.signing import ApprovalRule, Signature, read_signatures, signature_entries
 
-PLAN_GOOD_FOR = timedelta(minutes=10)
-"""An older plan is compared with the service before it is executed."""
+if TYPE_CHECKING:
+    from partner_tools.ledger import Ledger, RunDevice
+    from partner_tools.runs.run_result import RunResult
+    from partner_tools.runs.tenant import TenantReader
 
+Confirm = Callable[[Plan], bool]
+"""Has a person, or whoever may, agree to a plan: True removes what it names."""
 
-class PlanningChannel(Channel, Protocol):
-    """A channel as the steps need it: it removes, plans, and looks."""
+OpenTenant = Callable[[str, float | None], "AbstractContextManager[TenantReader]"]
+"""Opens the way into a customer's tenant. Nothing is read there after the given moment of the
+run's clock. Raises AuthError where there is no way."""
 
-    def draft(
-        self, devices: Sequence[Device], *, default_customer: str | None, held: frozenset[str]
-    ) -> PlanProposal:
-        """Read what the service shows and plan every device, in its order."""
-
-    def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
-        """Why devices of an old plan are not what they were, by index; only those that changed."""
-
-    def sightings(self, removals: Sequence[Any]) -> Mapping[int, Target | None]:
-        """See `engine.verify.Observer`. Called only where the channel is observable."""
+_SNAPSHOTS = {True: Snapshot.BEST_EFFORT, False: Snapshot.NONE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
-    """The ledger, the way to the service, and what must not be taken for granted.
+class RunOptions:
+    """How a run goes; stored with the run, so that `resume` continues alike.
 
-    `private_folder` takes the restore kits; `now` is the wall clock in UTC, `new_id` mints
-    request ids, `settled` is told of each device of a run as its outcome becomes durable.
+    - `yes`: do not ask for confirmation
+    - `dry_run`: stop after the plan
+    - `max_devices`: the most that may be removed (the profile's, else 500)
+    - `settle`: for how many seconds to wait until nothing removed is listed any more
+      (30 for a removal, 1800 for a cleanup)
+    - `report`: the folder for the handoffs, in these `formats` (all, where none is named)
+    - `max_rate`: requests per second
+    - `snapshot`: whether to look into the customer's tenant before the removal, for at most
+      `snapshot_timeout` seconds; `best-effort` does where access is configured
+    - `require_intune_clear`: refuse devices that are not confirmed absent from Intune
+    - `keys_saved`: of a cleanup, BitLocker keys and local passwords are saved elsewhere
+    - `keys_receipt`: of a cleanup, the receipt of the customer's script for keys that it saved;
+      `saved_keys` is what it says: row, serial number, counts of keys and of passwords
+    - `approvals`: signatures of the plan that the run was begun with; checked at every execution
     """
 
+    yes: bool = False
+    dry_run: bool = False
+    max_devices: int | None = None
+    settle: float | None = None
+    report: Path | None = None
+    formats: tuple[str, ...] = ()
+    max_rate: float | None = None
+    snapshot: Snapshot = Snapshot.BEST_EFFORT
+    snapshot_timeout: float = 60.0
+    require_intune_clear: bool = False
+    keys_saved: bool = False
+    keys_receipt: Path | None = None
+    saved_keys: tuple[tuple[int, str | None, int, int], ...] = ()
+    approvals: tuple[Signature, ...] = ()
+
+    def stored(self) -> dict[str, Any]:
+        """As the ledger keeps them."""
+        return {
+            "yes": self.yes,
+            "dryRun": self.dry_run,
+            "maxDevices": self.max_devices,
+            "settle": self.settle,
+            "report": None if self.report is None else str(self.report.absolute()),
+            "formats": list(self.formats),
+            "maxRate": self.max_rate,
+            "snapshot": self.snapshot.value,
+            "snapshotTimeout": self.snapshot_timeout,
+            "requireIntuneClear": self.require_intune_clear,
+            "keysSaved": self.keys_saved,
+            **({"savedKeys": [*map(list, self.saved_keys)]} if self.saved_keys else {}),
+            **({"approvals": signature_entries(self.approvals)} if self.approvals else {}),
+        }
+
+    @classmethod
+    def restored(cls, settings: Mapping[str, Any]) -> RunOptions:
+        """What an earlier run was begun with.
+
+        In version 0.1 a cleanup stored `apply`, and `snapshot` was a boolean.
+        """
+        report, settle = settings.get("report"), settings.get("settle")
+        snapshot = settings.get("snapshot", True)
+        return cls(
+            yes=bool(settings.get("yes")),
+            dry_run=bool(settings.get("dryRun", not settings.get("apply", True))),
+            max_devices=settings.get("maxDevices"),
+            settle=None if settle is None else float(settle),
+            report=None if report is None else Path(report),
+            formats=tuple(settings.get("formats", ())),
+            max_rate=settings.get("maxRate"),
+            snapshot=Snapshot(_SNAPSHOTS.get(snapshot, snapshot)),
+            snapshot_timeout=float(settings.get("snapshotTimeout", 60.0)),
+            require_intune_clear=bool(settings.get("requireIntuneClear")),
+            keys_saved=bool(settings.get("keysSaved")),
+            saved_keys=tuple(map(tuple, settings.get("savedKeys", ()))),
+            approvals=read_signatures({"signatures": settings.get("approvals", ())}),
+        )
+
+
+class RunObserver:
+    """Is told of a run while it goes. Every method does nothing here: override what you need."""
+
+    def notify(self, message: str) -> None:
+        """Something that a person should know; foreign text in it is as it came."""
+
+    def began(self, run: RunId) -> None:
+        """The run exists, durably, and nothing was sent yet."""
+
+    def listed(self, tenant: str, devices: int) -> None:
+        """One more page of this customer's devices was read, with this many on it.
+
+        Called while a run is planned and while removals are verified, by several threads at a time.
+        """
+
+    def waiting(self, error: ServiceError, seconds: float) -> None:
+        """A read failed in passing, and is tried again after these seconds; by any thread."""
+
+    def planned(self, plan: Plan) -> None:
+        """The run has a plan, durably: what cannot be removed has its outcome."""
+
+    @contextmanager
+    def removing(self, removals: int, throttle: Callable[[], str]) -> Iterator[None]:
+        """While the block lasts, this many devices are removed.
+
+        `throttle` says in words what holds the requests back; empty when nothing does.
+        """
+        yield
+
+    def settled(self, index: int, history: History) -> None:
+        """The device at this index of the batch has its outcome, durably.
+
+        Called by the engine's workers, one at a time.
+        """
+
+    def ended(self, result: RunResult) -> None:
+        """The run came to this; nothing more is done with it but its report."""
+
+
+NULL_OBSERVER = RunObserver()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardSettings:
+    """What guards a run: the profile's limits, its rule for approvals, and the hold list.
+
+    `held` reads the hold list as it is now. Raises InputError where it cannot be read.
+    """
+
+    held: Callable[[], frozenset[str]] = frozenset
+    limits: Limits = field(default_factory=Limits)
+    approval: ApprovalRule = field(default_factory=ApprovalRule)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """Everything that one run needs from outside; an `engine.context.ExecutionContext`.
+
+    `private_folder` holds the restore kits; `now` is the wall clock in UTC, `new_id` mints request
+    ids. `open_tenant` is None where no access to customers' tenants is configured.
+    """
+
+    run: RunId
+    options: RunOptions
     ledger: Ledger
-    channel: PlanningChannel
+    channel: Channel
     line: RequestExecutor
+    guards: GuardSettings
     private_folder: Path
     now: Callable[[], datetime]
     new_id: Callable[[], str]
-    settled: Callable[[int, History], None]
+    open_tenant: OpenTenant | None = None
+    observer: RunObserver = NULL_OBSERVER
+    confirm: Confirm = lambda _plan: False
     concurrency: int = 32
     throttle: Callable[[], str] = lambda: ""
     """A note for people on what holds the requests back; empty when nothing does."""
 
-    def desk(self, run: RunId) -> Desk:
-        """What the engine needs to work on one run."""
-        return Desk(
-            run=run,
-            channel=self.channel,
-            line=self.line,
-            record=self.ledger.record,
-            now=self.now,
-            new_id=self.new_id,
-            settled=self.settled,
-            concurrency=self.concurrency,
-        )
+    @property
+    def token(self) -> CancellationToken:
+        """What cancels the run."""
+        return self.line.stop
 
-    def note(self, run: RunId, kind: Kind, **payload: Any) -> None:
+    def record(self, events: Sequence[Event]) -> None:
+        """Make events durable, all or none of them."""
+        self.ledger.record(events)
+
+    def settled(self, index: int, history: History) -> None:
+        """Show an outcome that became durable."""
+        self.observer.settled(index, history)
+
+    def note(self, kind: Kind, **payload: Any) -> None:
         """Make an event of the run itself durable."""
-        self.ledger.record([Event(run=run, kind=kind, at=self.now(), payload=payload)])
+        self.record([Event(run=self.run, kind=kind, at=self.now(), payload=payload)])
 
-
-class Noting(Protocol):
-    """Makes events of a run durable. `Workplace` is one."""
-
-    def note(self, run: RunId, kind: Kind, **payload: Any) -> None:
-        """Make an event of the run itself durable."""
-
-
-@contextmanager
-def noting_end(place: Noting, run: RunId) -> Iterator[None]:
-    """Make it durable when something ends the run early, and let it go on its way."""
-    try:
-        yield
-    except Interrupted:
-        place.note(run, Kind.INTERRUPTED)
-        raise
-    except LedgerError:
-        raise
-    except PartnerToolsError as error:
-        place.note(run, Kind.STOPPED, rule=error.rule, detail=str(error), remedy=error.remedy)
-        raise
+    @contextmanager
+    def noting_end(self) -> Iterator[None]:
+        """Record what ends the run early, and let it pass on."""
+        try:
+            yield
+        except Interrupted:
+            self.note(Kind.INTERRUPTED)
+            raise
+        except LedgerError:
+            raise
+        except PartnerToolsError as error:
+            self.note(Kind.STOPPED, rule=error.rule, detail=str(error), remedy=error.remedy)
+            raise
 
 
 def todos(devices: Iterable[RunDevice]) -> tuple[PendingDevice, ...]:
-    """The devices of a run as the engine takes them.
-
-    Where the plan derived an identity (from a hardware hash), that is the one to act on.
-    """
+    """The devices of a run as the engine takes them; of a cleanup with the step that has left."""
     return tuple(
         PendingDevice(
             index=each.index,
@@ -113,6 +231,13 @@ def todos(devices: Iterable[RunDevice]) -> tuple[PendingDevice, ...]:
             customer=each.history.customer,
             target=each.target,
             history=each.history,
+            confirmed=each.device.hash_confirms,
+            found=each.found,
+            act=_act(each.history),
         )
         for each in devices
     )
+
+
+def _act(history: History) -> Act | None:
+    return Act(step=history.step, record=history.record or "") if history.step else None

@@ -1,6 +1,6 @@
-"""What is still open over all runs: which customers have to be chased, and looking again first.
+"""What runs came to, and what is still open over all of them, after looking again.
 
-A scheduled job calls `recheck` and then `chases`. A device is spoken of once, as the newest run
+A scheduled job calls `recheck` and then `follow_ups`. A device is counted once, as the newest run
 that names it left it; one that was registered again has nothing open.
 """
 
@@ -8,18 +8,40 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
 
-from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError
+from partner_tools.errors import (
+    AuthError,
+    DamagedRunError,
+    Interrupted,
+    LedgerError,
+    PartnerToolsError,
+)
 from partner_tools.events import State
+from partner_tools.files import writing
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
-from partner_tools.model import PARTNER_CHANNELS, Customer, RunId, RunState, TenantId
+from partner_tools.model import (
+    PARTNER_CHANNELS,
+    ChannelName,
+    Customer,
+    Outcome,
+    RunId,
+    RunState,
+    TenantId,
+)
 from partner_tools.outstanding import Owner, Status, Step, StepId
+from partner_tools.report.guide import file_name, harmless
 from partner_tools.report.handoff import HOLD_RULE, OPEN
-from partner_tools.result import still_listed
+from partner_tools.report.mail import Reminder, email, name_of, subject, text
+from partner_tools.result import CANCELLED, DeviceResult, StopReason, still_listed
+from partner_tools.runs.cleanup import accounts, stored_order
 from partner_tools.runs.known_customers import customers_of
 from partner_tools.runs.observation import decision
+from partner_tools.runs.run_result import RunResult
 
 OVER = frozenset({RunState.FINISHED, RunState.STOPPED, RunState.INTERRUPTED})
 """The states in which a run has devices with an outcome."""
@@ -39,7 +61,7 @@ class OpenDevice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chase:
+class FollowUp:
     """What one customer still has to do. `since` is when the oldest of its devices settled.
 
     `customer` is None for devices of which no tenant is known. `statuses` and `steps` count
@@ -63,48 +85,220 @@ class Failure:
     error: PartnerToolsError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outstanding:
+    """Which customers to remind, as of `at`; `failures` are runs that could not be checked."""
+
+    at: datetime
+    follow_ups: tuple[FollowUp, ...]
+    failures: tuple[Failure, ...] = ()
+    partner: Mapping[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """7 while anything that was removed is still listed; what kept us from looking; else 0."""
+        if any(each.listed for each in self.follow_ups):
+            return 7
+        return self.failures[0].error.exit_code if self.failures else 0
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """As `verify --outstanding --output json` prints it; `schemas/outstanding.schema.json`."""
+        return {
+            "schemaVersion": "1",
+            "checkedAt": self.at.isoformat(),
+            "customers": [self.line(each) for each in self.follow_ups],
+            "failures": [
+                {"run": each.run, "message": str(each.error), "remedy": each.error.remedy}
+                for each in self.failures
+            ],
+        }
+
+    def line(self, follow_up: FollowUp) -> dict[str, Any]:
+        """One customer; `text` is what a webhook of a chat takes."""
+        customer = follow_up.customer
+        return {
+            "customer": None
+            if customer is None
+            else {
+                "tenantId": customer.tenant_id,
+                "domain": customer.domain,
+                "name": customer.name,
+            },
+            "devices": follow_up.devices,
+            "stillListed": follow_up.listed,
+            "since": follow_up.since.isoformat(),
+            "statuses": {status.value: number for status, number in follow_up.statuses.items()},
+            "steps": {step.value: number for step, number in follow_up.steps.items()},
+            "runs": list(follow_up.runs),
+            "subject": subject(self.reminder(follow_up)),
+            "text": text(self.reminder(follow_up)),
+        }
+
+    def reminder(self, follow_up: FollowUp) -> Reminder:
+        """What the customer is reminded of, without attachments."""
+        return Reminder(
+            customer=follow_up.customer,
+            devices=follow_up.devices,
+            statuses=follow_up.statuses,
+            steps=follow_up.steps,
+            since=follow_up.since,
+            sender=self.partner.get("name"),
+            contact=self.partner.get("contact"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What a look at one run came to. `observable`: whether the channel shows registrations at all.
+
+    `unseen` is the exit code of looking into the customer's tenant alone: 4 where nothing let us,
+    5 where it was not available.
+    """
+
+    result: RunResult
+    observable: bool
+    unseen: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """With what `verify` ends: 7 while anything that was removed is still listed."""
+        if self.unseen == AuthError.exit_code:
+            return self.unseen
+        histories = [each.history for each in self.result.devices]
+        unsettled = any(each.outcome is Outcome.UNKNOWN for each in histories)
+        doubt = unsettled and not self.observable
+        return 7 if doubt or any(still_listed(each) for each in histories) else self.unseen
+
+
+def read_result(ledger: Ledger, run: str, at: datetime) -> RunResult:
+    """The result of the run with this id or its beginning, as of now. Raises UnknownRunError."""
+    record = ledger.run(run)
+    told = _accounts(ledger, record, at)
+    stop = _stop(ledger, record)
+    return RunResult(
+        run=record.run,
+        channel=record.channel,
+        state=record.state,
+        devices=tuple(
+            DeviceResult(
+                device=each.device,
+                history=each.history,
+                account=told.get(each.index, {}),
+                stop=stop,
+            )
+            for each in ledger.devices(record.run)
+        ),
+    )
+
+
+def _stop(ledger: Ledger, record: RunRecord) -> StopReason | None:
+    """What stopped the run last; None where it continues, was never stopped, or that was purged."""
+    if record.state is RunState.CANCELLED:
+        return CANCELLED
+    payload = ledger.last_stop(record.run) if record.state is RunState.STOPPED else {}
+    if not payload.get("detail"):
+        return None
+    return StopReason(
+        detail=payload["detail"],
+        remedy=payload.get("remedy") or None,
+        rule=payload.get("rule") or "",
+    )
+
+
+def _accounts(ledger: Ledger, record: RunRecord, at: datetime) -> Mapping[int, Mapping[str, Any]]:
+    """What a cleanup says of each device step by step; nothing of any other run."""
+    if record.channel is not ChannelName.MICROSOFT_GRAPH:
+        return {}
+    order = stored_order(ledger, record)
+    return {} if order is None else accounts(ledger, record.run, order, at)
+
+
 def open_devices(
-    ledger: Ledger, at: datetime, *, since: datetime | None = None, customer: str | None = None
+    ledger: Ledger,
+    at: datetime,
+    *,
+    since: datetime | None = None,
+    customer: str | None = None,
+    damaged: dict[RunId, Failure] | None = None,
 ) -> list[OpenDevice]:
-    """Every device with something open, newest run first. `since` is when its run began."""
+    """Every device with something open, newest run first. `since` is when its run began.
+
+    A run that cannot be read stops no other, and is added to `damaged`.
+    """
     seen: set[tuple[str | None, str]] = set()
-    return [
-        found
-        for record in ledger.runs(since=since, customer=customer)
-        if record.state in OVER and record.channel in PARTNER_CHANNELS
-        for found in _open_of(ledger, record, at, seen)
-        if customer is None or found.device.history.customer == customer
-    ]
+    found: list[OpenDevice] = []
+    for record in ledger.runs(since=since, customer=customer):
+        try:
+            if record.state is RunState.DAMAGED:
+                ledger.run(record.run)  # says what is wrong with it
+            if record.state in OVER and record.channel in PARTNER_CHANNELS:
+                found += list(_open_of(ledger, record, at, seen))
+        except DamagedRunError as error:
+            if damaged is not None:
+                damaged[record.run] = Failure(run=record.run, error=error)
+    return [each for each in found if customer in (None, each.device.history.customer)]
 
 
 def recheck(
     open_ones: Iterable[OpenDevice],
     look: Callable[[RunRecord], None],
-    told: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> list[Failure]:
     """Look again at every run that has something open; what is seen is durable on return.
 
-    What keeps one run from being looked at stops no other. Raises Interrupted and LedgerError.
+    A failed check of one run does not block the others. Raises Interrupted and LedgerError.
     """
     failures = []
     for record in {each.run.run: each.run for each in open_ones}.values():
         try:
             look(record)
-        except (Interrupted, LedgerError):
-            raise
+        except (Interrupted, LedgerError) as error:
+            if not isinstance(error, DamagedRunError):
+                raise
+            failures.append(Failure(run=record.run, error=error))
         except PartnerToolsError as error:
-            told(f"run {record.run} could not be looked at again: {error}")
+            notify(f"run {record.run} could not be looked at again: {error}")
             failures.append(Failure(run=record.run, error=error))
     return failures
 
 
-def chases(ledger: Ledger, open_ones: Iterable[OpenDevice]) -> tuple[Chase, ...]:
-    """The customers to chase: who has had something outstanding for longest first."""
+def follow_ups(ledger: Ledger, open_ones: Iterable[OpenDevice]) -> tuple[FollowUp, ...]:
+    """The customers to remind, sorted by oldest outstanding step."""
     groups: dict[str | None, list[OpenDevice]] = {}
     for each in open_ones:
         groups.setdefault(each.device.history.customer, []).append(each)
-    found = [_chase(_named(ledger, tenant, group), group) for tenant, group in groups.items()]
+    found = [_follow_up(_named(ledger, tenant, group), group) for tenant, group in groups.items()]
     return tuple(sorted(found, key=lambda one: (not one.statuses[Status.OUTSTANDING], one.since)))
+
+
+def write_reminders(ledger: Ledger, found: Outstanding, folder: Path) -> Iterator[Path]:
+    """Write an e-mail for each customer, the handoffs of its open runs attached; where it is."""
+    for follow_up in found.follow_ups:
+        domain = follow_up.customer.domain if follow_up.customer else None
+        named = harmless((domain or name_of(follow_up.customer)).casefold())
+        path = folder / f"reminder-{named}-{found.at:%Y%m%d}.eml"
+        attachments = tuple(_handoffs(ledger, found, follow_up))
+        with writing(path) as stream:
+            stream.write(
+                email(replace(found.reminder(follow_up), attachments=attachments), found.at)
+            )
+        yield path
+
+
+def _handoffs(
+    ledger: Ledger, found: Outstanding, follow_up: FollowUp
+) -> Iterator[tuple[str, bytes]]:
+    from partner_tools.report.page import write_page
+    from partner_tools.runs.build_handoffs import handoffs
+
+    tenant = None if follow_up.customer is None else follow_up.customer.tenant_id
+    for run in follow_up.runs:
+        for document in handoffs(ledger, run, partner=found.partner, now=found.at):
+            if document["customer"]["tenantId"] == tenant:
+                page = BytesIO()
+                write_page(document, page)
+                yield f"{file_name(document)}.html", page.getvalue()
 
 
 def _open_of(
@@ -140,9 +334,9 @@ def _named(ledger: Ledger, tenant: str | None, group: Sequence[OpenDevice]) -> C
     return Customer(tenant_id=TenantId(tenant))
 
 
-def _chase(customer: Customer | None, group: Sequence[OpenDevice]) -> Chase:
+def _follow_up(customer: Customer | None, group: Sequence[OpenDevice]) -> FollowUp:
     steps = [step for each in group for step in each.steps]
-    return Chase(
+    return FollowUp(
         customer=customer,
         devices=len(group),
         listed=sum(each.listed for each in group),

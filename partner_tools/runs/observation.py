@@ -6,15 +6,24 @@ Every look becomes evidence, failed ones too: what could not be read is `not-ver
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Self
 
-from partner_tools.engine.request_executor import RequestExecutor, Stop, interruption
-from partner_tools.errors import AuthError, ServiceError, Unavailable
-from partner_tools.events import TRANSITIONS, Event, Kind
-from partner_tools.ledger import RunDevice
-from partner_tools.model import GONE, Reason
+from partner_tools.cancellation import CancellationToken
+from partner_tools.engine.request_executor import interruption
+from partner_tools.errors import (
+    AuthError,
+    DamagedRunError,
+    PartnerToolsError,
+    Rejected,
+    ServiceError,
+)
+from partner_tools.events import TRANSITIONS, Event, Kind, State
+from partner_tools.ledger import Ledger, RunDevice
+from partner_tools.model import GONE, Outcome, Reason, RunId
 from partner_tools.outstanding import (
     Decision,
     DeviceFacts,
@@ -29,8 +38,9 @@ from partner_tools.outstanding import (
     probe_from,
     search,
 )
-from partner_tools.outstanding.search import Question, SearchAnswer, SearchTarget
-from partner_tools.runs.tenant import Reader, read_collection, unanswered
+from partner_tools.outstanding.search import SearchTarget
+from partner_tools.runs.context import OpenTenant, RunContext
+from partner_tools.runs.tenant import TenantReader
 
 _NO_PROBES: Mapping[int, Sequence[Probe]] = {}
 FIRST_PAUSE_SECONDS = 5.0
@@ -38,47 +48,20 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TenantReader:
-    """The way to one tenant. `record` makes events durable; `now` is the wall clock in UTC.
-
-    Nothing is read after `deadline`, in seconds of the line's clock.
-    """
-
-    client: Reader
-    line: RequestExecutor
-    record: Callable[[Sequence[Event]], None]
-    now: Callable[[], datetime]
-    associations: bool = True
-    """Whether to look for device associations, whose interface is undocumented."""
-    deadline: float | None = None
-
-    def read(
-        self, collection: search.Collection, seekers: Sequence[SearchTarget]
-    ) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
-        """The answers of one collection, and what kept any of them from being had."""
-        if self.deadline is None:
-            return read_collection(self.client, self.line, collection, seekers)
-        left = self.deadline - self.line.clock()
-        if left <= 0.0:
-            late = Unavailable(
-                "there was no time left to look into the customer's tenant",
-                remedy="Allow more with --snapshot-timeout, or verify the run afterwards.",
-            )
-            return unanswered(collection, seekers, late), late
-        line = replace(self.line, policy=self.line.policy.within(left))
-        return read_collection(self.client, line, collection, seekers)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ObservationResult:
-    """What became of one round of looking. `failures` is what kept collections from being read."""
+    """What became of one round of looking.
+
+    `failures` is what kept collections from being read, `blind` those of them that hold records of
+    the devices themselves: without those a plane could not be looked at.
+    """
 
     probes: Mapping[int, tuple[Probe, ...]]
     failures: tuple[ServiceError, ...] = ()
+    blind: tuple[ServiceError, ...] = ()
 
 
 def observe(
-    lookout: TenantReader,
+    reader: TenantReader,
     devices: Sequence[RunDevice],
     *,
     earlier: Mapping[int, Sequence[Probe]] = _NO_PROBES,
@@ -93,14 +76,14 @@ def observe(
     seekers = [
         _sought(each, earlier.get(each.index, ())) for each in devices if _may_be_observed(each)
     ]
-    round_ = _Round(lookout, {each.index: each for each in devices})
+    round_ = _Round(reader, {each.index: each for each in devices})
     try:
-        for collection in _collections(lookout):
+        for collection in _collections(reader):
             if briefly and collection is search.Collection.ENTRA:
                 break
             seekers = round_.look(collection, seekers)
         if briefly:
-            return round_.outlook()
+            return round_.result()
         round_.look(search.Collection.RECOVERY_KEYS, round_.without(ProbeResult.ABSENT, seekers))
         round_.look(search.Collection.LOCAL_PASSWORDS, round_.without(ProbeResult.ABSENT, seekers))
         round_.look(search.Collection.DELETED, round_.only(ProbeResult.ABSENT, seekers))
@@ -109,10 +92,10 @@ def observe(
     except ServiceError:
         raise
     except AuthError as error:
-        blind = _blind(seekers, _collections(lookout), error, lookout.now())
+        blind = _blind(seekers, _collections(reader), error, reader.now())
         round_.record(blind)
         raise
-    return round_.outlook()
+    return round_.result()
 
 
 _DEVICES = (
@@ -124,36 +107,36 @@ _DEVICES = (
 _LEFTOVERS = (search.Collection.IMPORT_RECORDS, search.Collection.CORPORATE_IDENTIFIERS)
 
 
-def _collections(lookout: TenantReader) -> Iterator[search.Collection]:
+def _collections(reader: TenantReader) -> Iterator[search.Collection]:
     for collection in _DEVICES:
-        if lookout.associations or collection is not search.Collection.ASSOCIATIONS:
+        if reader.associations or collection is not search.Collection.ASSOCIATIONS:
             yield collection
 
 
 class _Round:
     """One look at everything, with what it has brought so far."""
 
-    def __init__(self, lookout: TenantReader, devices: Mapping[int, RunDevice]) -> None:
-        self._lookout = lookout
+    def __init__(self, reader: TenantReader, devices: Mapping[int, RunDevice]) -> None:
+        self._reader = reader
         self._devices = devices
         self._probes: dict[int, list[Probe]] = {}
-        self._failures: list[ServiceError] = []
+        self._failures: list[tuple[search.Collection, ServiceError]] = []
 
     def look(
         self, collection: search.Collection, seekers: Sequence[SearchTarget]
     ) -> list[SearchTarget]:
         """Look for all in one collection; they come back with the ids that it brought."""
-        answers, failure = self._lookout.read(collection, seekers)
-        at = self._lookout.now()
+        answers, failure = self._reader.read(collection, seekers)
+        at = self._reader.now()
         found = [(each, search.conclude(collection, each, answers, at)) for each in seekers]
         self.record((each.index, probe) for each, probe in found if probe is not None)
-        self._failures += [failure] if failure is not None else []
+        self._failures += [(collection, failure)] if failure is not None else []
         return [each.linked(collection, probe.found if probe else ()) for each, probe in found]
 
     def record(self, probes: Iterable[tuple[int, Probe]]) -> None:
         """Make probes durable as evidence."""
         new = list(probes)
-        self._lookout.record(
+        self._reader.record(
             [
                 Event(
                     run=self._devices[index].run,
@@ -176,10 +159,16 @@ class _Round:
         """Those whose directory object was looked for with another result, or not at all."""
         return [each for each in seekers if self._in_directory(each) is not result]
 
-    def outlook(self) -> ObservationResult:
+    def result(self) -> ObservationResult:
         """All of it."""
         probes = {index: tuple(probes) for index, probes in self._probes.items()}
-        return ObservationResult(probes=probes, failures=tuple(self._failures))
+        return ObservationResult(
+            probes=probes,
+            failures=tuple(failure for _, failure in self._failures),
+            blind=tuple(
+                failure for collection, failure in self._failures if collection in _DEVICES
+            ),
+        )
 
     def _in_directory(self, device: SearchTarget) -> ProbeResult | None:
         brought = self._probes.get(device.index, ())
@@ -193,7 +182,7 @@ def _may_be_observed(device: RunDevice) -> bool:
 def _sought(device: RunDevice, earlier: Iterable[Probe]) -> SearchTarget:
     listed = device.found.serial_number if device.found else None
     serial = device.device.identity.serial_number or listed
-    known = (*earlier, *map(probe_from, device.history.evidence))
+    known = (*earlier, *probes_of(device))
     return search.search_target(device.index, serial, known)
 
 
@@ -203,7 +192,7 @@ def _blind(
     error: Exception,
     at: datetime,
 ) -> Iterator[tuple[int, Probe]]:
-    """Evidence that nobody could look at all."""
+    """Evidence that no look was possible at all."""
     places = [search.ANSWERS[collection] for collection in collections]
     for each in seekers:
         for plane, subject in places:
@@ -219,6 +208,14 @@ def _blind(
             )
 
 
+def probes_of(device: RunDevice) -> tuple[Probe, ...]:
+    """The evidence of a device. Raises DamagedRunError for what this program never wrote."""
+    try:
+        return tuple(map(probe_from, device.history.evidence))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedRunError(device.run, f"the evidence of device {device.index}") from error
+
+
 def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
     """What the evidence of one device amounts to."""
     history = device.history
@@ -229,7 +226,8 @@ def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
             at=at,
             serial_number=device.device.identity.serial_number,
             removed_at=history.settled_at if history.outcome in GONE else None,
-            probes=tuple(map(probe_from, history.evidence)),
+            looked_before=history.looked_before,
+            probes=probes_of(device),
             flags=observed_facts(device.device.extra),
         )
     )
@@ -267,32 +265,133 @@ _LEAVES_BY_ITSELF = 15
 """The row of the decision table by which the directory may remove an object without anybody."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantCheck:
+    """Looks for the devices of one run in their tenants. `notify` hears what could not be read."""
+
+    ledger: Ledger
+    run: RunId
+    open_tenant: OpenTenant
+    token: CancellationToken
+    now: Callable[[], datetime]
+    notify: Callable[[str], None]
+    opened: set[str] = field(default_factory=set)
+    """The tenants that let us in."""
+
+    @classmethod
+    def of(cls, context: RunContext, open_tenant: OpenTenant) -> Self:
+        """The check of the context's run."""
+        return cls(
+            ledger=context.ledger,
+            run=context.run,
+            open_tenant=open_tenant,
+            token=context.token,
+            now=context.now,
+            notify=context.observer.notify,
+        )
+
+    def verify(self, wait_seconds: float) -> int:
+        """Look for every device, and again for what the services still have to do by themselves.
+
+        Says before each pause what it waits for. The exit code: 0, or what kept the first look or
+        the last from seeing everything. Raises Interrupted.
+        """
+        reason = self.ledger.run(self.run).reason
+        codes = [self._look(self._devices())]
+        deadline, pause = self.token.clock() + wait_seconds, FIRST_PAUSE_SECONDS
+        while waiting := awaited(self._seen(), reason, self.now()):
+            left = deadline - self.token.clock()
+            what = "; ".join(f"{_count(indexes)} {deed}" for deed, indexes in waiting.items())
+            if left <= 0.0:
+                self.notify(f"not waiting any longer for {what}")
+                break
+            self.notify(f"waiting for {what}: looking again, for {left:.0f} s at most")
+            if self.token.wait(min(pause, left)):
+                raise interruption()
+            again = {index for indexes in waiting.values() for index in indexes}
+            codes.append(self._look(each for each in self._devices() if each.index in again))
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        return _worst((codes[0], codes[-1]))
+
+    def snapshot(self, timeout: float) -> int:
+        """Look for what may still be removed, and once for what settled without a removal.
+
+        For at most `timeout` seconds. The exit code: 0 where everything could be read.
+        """
+        devices = [each for each in self._devices() if _wants_snapshot(each)]
+        return self._look(devices, self.token.clock() + timeout)
+
+    def _look(self, devices: Iterable[RunDevice], deadline: float | None = None) -> int:
+        """The exit code: 4 where no tenant let us look, 5 where one was not available."""
+        groups: dict[str | None, list[RunDevice]] = {}
+        for each in devices:
+            groups.setdefault(each.history.customer, []).append(each)
+        if nobodys := groups.pop(None, []):
+            self.notify(f"not verified: no customer is known for {len(nobodys)} devices")
+        codes = [
+            self._look_into(tenant, group, deadline) for tenant, group in groups.items() if tenant
+        ]
+        # A token that was handed in is for one tenant: nothing is expected of the others.
+        opened = [code for code in codes if code is not None]
+        return _worst(opened if opened or not codes else [AuthError.exit_code])
+
+    def _seen(self) -> list[RunDevice]:
+        return [each for each in self._devices() if each.history.customer in self.opened]
+
+    def _devices(self) -> list[RunDevice]:
+        return [
+            each
+            for each in self.ledger.devices(self.run)
+            if each.history.outcome is not Outcome.DUPLICATE
+        ]
+
+    def _look_into(
+        self, tenant: str, devices: Sequence[RunDevice], deadline: float | None
+    ) -> int | None:
+        """The exit code of what could not be read there; None where nothing let us in."""
+        try:
+            with self.open_tenant(tenant, deadline) as reader:
+                result = observe(reader, devices)
+        except AuthError as error:
+            self._notify_failure(tenant, error)
+            return None
+        self.opened.add(tenant)
+        for failure in result.failures:
+            self._notify_failure(tenant, failure)
+        unread = [each for each in result.failures if not isinstance(each, Rejected)]
+        return _worst([_exit_code(each) for each in (*unread, *result.blind)])
+
+    def _notify_failure(self, tenant: str, error: PartnerToolsError) -> None:
+        self.notify(f"not verified in {tenant}: {error}")
+        if error.remedy:
+            self.notify(f"  {error.remedy}")
+
+
+def _wants_snapshot(device: RunDevice) -> bool:
+    if device.history.state is State.READY:
+        return True
+    looked = any(each.get("source") == "graph" for each in device.history.evidence)
+    return device.history.outcome not in GONE and not looked
+
+
+_UNLICENSED = re.compile(r"not applicable to target tenant|active intune licen[cs]e", re.IGNORECASE)
+"""How Intune refuses a tenant that has none of it (https://learn.microsoft.com/graph/api, read
+2026-11; the first was seen, that it means this is assumed)."""
+
+
+def _worst(codes: Collection[int]) -> int:
+    """One exit code for several: 4 needs a person, 5 only another look."""
+    return AuthError.exit_code if AuthError.exit_code in codes else max(codes, default=0)
+
+
+def _exit_code(failure: ServiceError) -> int:
+    """What a failure amounts to: 4 for a permission, 0 for a tenant without Intune, else 5."""
+    if not isinstance(failure, Rejected):
+        return failure.exit_code
+    if failure.status == 403:
+        return AuthError.exit_code
+    return 0 if _UNLICENSED.search(str(failure)) else failure.exit_code
+
+
 def _count(indexes: Sequence[int]) -> str:
     return "1 device" if len(indexes) == 1 else f"{len(indexes)} devices"
-
-
-def keep_looking(
-    look: Callable[[Collection[int]], None],
-    awaiting: Callable[[], Mapping[str, Sequence[int]]],
-    *,
-    wait_seconds: float,
-    stop: Stop,
-    clock: Callable[[], float],
-    tell: Callable[[str], None],
-) -> None:
-    """Look again at what is awaited until nothing is, at most `wait_seconds` long.
-
-    Says before each pause what it waits for. Raises Interrupted, and what `look` raises.
-    """
-    deadline, pause = clock() + wait_seconds, FIRST_PAUSE_SECONDS
-    while waiting := awaiting():
-        left = deadline - clock()
-        what = "; ".join(f"{_count(indexes)} {deed}" for deed, indexes in waiting.items())
-        if left <= 0.0:
-            tell(f"not waiting any longer for {what}")
-            return
-        tell(f"waiting for {what}: looking again, for {left:.0f} s at most")
-        if stop.wait(min(pause, left)):
-            raise interruption()
-        look({index for indexes in waiting.values() for index in indexes})
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

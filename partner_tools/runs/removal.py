@@ -1,75 +1,181 @@
-"""Removes what a plan names, and looks whether it is gone. The state is durable at every step."""
+"""Removes what a plan names through a partner's channel, and looks whether it is gone."""
 
 from __future__ import annotations
 
-from partner_tools.engine.cancelling import heed
-from partner_tools.engine.settle import carry_through, settle, verify
-from partner_tools.errors import Interrupted
-from partner_tools.events import IN_DOUBT, Kind, State
-from partner_tools.model import GONE, RunId, RunState
-from partner_tools.runs.context import Workplace, noting_end, todos
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from partner_tools.engine.channel import Removal
+from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.settle import Baseline, verify
+from partner_tools.events import Kind, State
+from partner_tools.guards import count_removals
+from partner_tools.json_forms import read_target
+from partner_tools.ledger import Ledger
+from partner_tools.model import GONE, Outcome, Plan
+from partner_tools.runs.checks import (
+    Risks,
+    heed_limits,
+    look_before,
+    refuse_changed,
+    refuse_held,
+    refuse_risky,
+)
+from partner_tools.runs.context import RunContext, todos
+from partner_tools.runs.planning import Planner, adopt_plan, make_plan, stored_plan, write_plan
+from partner_tools.runs.run import carry_through
+
+SETTLE_SECONDS = 30.0
 
 
-def remove(place: Workplace, run: RunId) -> RunState:
-    """Bring every device of a confirmed run to an outcome; the state that `finish` ends it in.
+@dataclass(slots=True, kw_only=True)
+class RemovalSteps:
+    """The `runs.run.Steps` of a removal.
 
-    What an earlier process left in doubt is settled first. Where the run is cancelled meanwhile,
-    what has left is settled, and what has not stays. Raises what ended it early, after that is
-    durable.
+    `reviewed` is a plan that a person reviewed, with its document, in place of a new one; `save_as`
+    is the file that the plan is written to.
     """
-    place.note(run, Kind.STARTED)
-    try:
-        with noting_end(place, run):
-            carried = carry_through(place.desk(run), todos(place.ledger.devices(run)))
-    except Interrupted:
-        if not heed(place.line.stop):
-            raise
-        settle_doubts(place, run)
-        return RunState.CANCELLED
-    given_up = any(todo.history.state is State.READY for todo in carried)
-    return RunState.STOPPED if given_up else RunState.FINISHED
+
+    context: RunContext
+    planner: Planner
+    reviewed: tuple[Plan, Mapping[str, Any]] | None = None
+    save_as: Path | None = None
+    _risks: Risks = field(default_factory=dict)
+
+    def plan(self) -> Plan:
+        """The stored, the reviewed or a new plan, with the risks that the tenants show."""
+        context = self.context
+        record = context.ledger.run(context.run)
+        if self.reviewed is not None:
+            plan = adopt_plan(context, *self.reviewed)
+        else:
+            plan = stored_plan(context, record) or make_plan(context, self.planner, record)
+        context.observer.planned(plan)
+        if self.save_as is not None:
+            document = json.loads(context.ledger.plan(context.run) or "")
+            write_plan(document, self.save_as)
+            context.observer.notify(f"plan written to {self.save_as} ({document['digest']})")
+        self._risks = look_before(context)
+        return plan
+
+    def check(self, plan: Plan) -> Plan:
+        """The plan without what hold list, limits and the tenants' records refuse."""
+        plan = heed_limits(self.context, refuse_held(self.context, plan))
+        return refuse_risky(self.context, plan, self._risks)
+
+    def count(self, plan: Plan) -> int:
+        """How many devices the plan removes."""
+        return count_removals(plan.devices)
+
+    def compare(self, plan: Plan) -> None:
+        """Refuse devices of an old plan whose registration changed."""
+        if changed := refuse_changed(self.context, self.planner, plan):
+            self.context.observer.notify(
+                f"{changed} devices are not what they were when they were planned: refused"
+            )
+
+    def execute(self, plan: Plan) -> None:
+        """Bring every device to an outcome.
+
+        A doubt that the channel cannot settle is sent again only where the plan still has it.
+        """
+        planned = {each.index for each in plan.devices if each.outcome is Outcome.PENDING}
+        carry_through(
+            self.context,
+            [
+                each
+                for each in todos(self.context.ledger.devices(self.context.run))
+                if each.history.state is not State.DOUBT or each.index in planned
+            ],
+        )
+
+    def verify(self) -> None:
+        """Look for every device that is gone; a channel that cannot be observed is left alone.
+
+        Raises what kept us from looking.
+        """
+        settle = self.context.options.settle
+        self._look(SETTLE_SECONDS if settle is None else settle)
+
+    def look_again(self, wait_seconds: float) -> bool:
+        """Look for what an earlier run removed; False where the channel shows nothing."""
+        channel = self.context.channel
+        if not channel.observable:
+            self.context.observer.notify(
+                f"{channel.name} cannot be observed: nothing was looked for"
+            )
+            return False
+        how_long = f"for up to {wait_seconds:.0f} s" if wait_seconds else "once"
+        self.context.observer.notify(f"looking {how_long} whether what was removed is gone")
+        self._look(wait_seconds)
+        return True
+
+    def _look(self, wait_seconds: float) -> None:
+        devices = todos(self.context.ledger.devices(self.context.run))
+        gone = [each for each in devices if each.history.outcome in GONE]
+        if gone and self.context.channel.observable:
+            baseline = self._baseline(gone)
+            verify(self.context, self.planner, gone, wait_seconds=wait_seconds, baseline=baseline)
+
+    def _baseline(self, gone: Sequence[PendingDevice]) -> Baseline:
+        """What the plan saw, without what runs of this ledger removed since.
+
+        An unanswered request of ours may have removed something as well. Empty where the plan was
+        purged.
+        """
+        ledger, run = self.context.ledger, self.context.run
+        text = ledger.plan(run)
+        if text is None:
+            return Baseline()
+        plan = json.loads(text)
+        since = min(datetime.fromisoformat(plan["createdAt"]), ledger.run(run).created_at)
+        own = Counter(
+            each.customer
+            for each in gone
+            if each.history.outcome is Outcome.REMOVED or each.history.silent
+        )
+        return Baseline(
+            remaining={
+                tenant: each["estate"] - max(own[tenant], ledger.removed_since(tenant, since))
+                for each in plan["customers"]
+                if (tenant := each["tenantId"])
+            },
+            others={
+                position: frozenset(map(read_target, each["candidates"]))
+                for position, each in enumerate(plan["devices"])
+                if each.get("candidates")
+            },
+        )
+
+    def unfinished(self) -> str | None:
+        """Why devices wait for a resume although nothing ended the run."""
+        ledger, run = self.context.ledger, self.context.run
+        if next(ledger.devices(run, states={State.READY}), None) is None:
+            return None
+        said, reason = "some devices were given up for now", ledger.last_setback(run)
+        return f"{said}; last, {reason}" if reason else said
 
 
-def finish(place: Workplace, run: RunId, state: RunState, *, wait_seconds: float) -> None:
-    """Look whether what is gone is gone, and let the run end as `remove` said.
-
-    It ends after the look: who is interrupted while looking has a run that `resume` looks at
-    again, instead of one that passes for done.
-    """
-    if state is RunState.CANCELLED:
-        verify_removal(place, run, wait_seconds=wait_seconds)
-        return
-    try:
-        with noting_end(place, run):
-            verify_removal(place, run, wait_seconds=wait_seconds)
-    except Interrupted:
-        if not heed(place.line.stop):
-            raise
-        return
-    if state is RunState.STOPPED:
-        place.note(run, Kind.STOPPED, detail=given_up(place, run))
-    else:
-        place.note(run, Kind.FINISHED)
-
-
-def given_up(place: Workplace, run: RunId) -> str:
-    """Why devices of a run wait for a resume although nothing ended it."""
-    said, reason = "some devices were given up for now", place.ledger.last_setback(run)
-    return f"{said}; last, {reason}" if reason else said
-
-
-def settle_doubts(place: Workplace, run: RunId) -> None:
-    """Look for what has left without an answer, where the channel can look; nothing is sent."""
-    settle(place.desk(run), todos(place.ledger.devices(run, states=IN_DOUBT)))
-
-
-def verify_removal(place: Workplace, run: RunId, *, wait_seconds: float) -> None:
-    """Look for every device that is gone; what was seen is durable on return.
-
-    Raises what kept us from looking. A channel that cannot be observed is left alone.
-    """
-    if not place.channel.observable:
-        return
-    gone = [todo for todo in todos(place.ledger.devices(run)) if todo.history.outcome in GONE]
-    if gone:
-        verify(place.desk(run), place.channel, gone, wait_seconds=wait_seconds)
+def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
+    """What this ledger knows of a device that its service does not know, and how it knows that."""
+    identity = removal.identity
+    parts = ("serial_number", "manufacturer", "model", "product_key_id")
+    for name in filter(None, (identity.product_key_id, identity.serial_number)):
+        for seen in ledger.trace(name):
+            known, history = seen.device.device.identity, seen.device.history
+            pairs = [(getattr(identity, part), getattr(known, part)) for part in parts]
+            if any(a and b and a != b for a, b in pairs):
+                continue
+            run, at = seen.run, history.settled_at
+            if history.outcome is Outcome.REMOVED and removal.customer in (None, history.customer):
+                when = f" on {at:%Y-%m-%d %H:%M} UTC" if at else ""
+                by = f" ({run.actor})" if run.actor else ""
+                return Outcome.ALREADY_REMOVED, f"removed by run {run.run}{when}{by}"
+            if any(each.event.kind is Kind.DOUBTED for each in seen.events):
+                return Outcome.ABSENT, f"an earlier request of run {run.run} may have removed it"
+    return None

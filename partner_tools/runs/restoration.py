@@ -56,7 +56,7 @@ class Restorable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class RestoreContext:
     """What registering needs from outside. `now` is the wall clock in UTC."""
 
     client: PartnerCenter
@@ -92,7 +92,7 @@ def upload_file(devices: Iterable[Restorable]) -> tuple[str, tuple[Restorable, .
     return "\r\n".join([*lines, ""]), tuple(left_out)
 
 
-def register(bench: Bench, devices: Sequence[Restorable]) -> int:
+def register(context: RestoreContext, devices: Sequence[Restorable]) -> int:
     """Register the devices again in the batches they were in; the number that came back.
 
     Every intent is durable before its request leaves, every answer when it is counted. Devices
@@ -101,7 +101,7 @@ def register(bench: Bench, devices: Sequence[Restorable]) -> int:
     waiting = [each for each in devices if each.why_not is None and not _is_back(each)]
     back = sum(_is_back(each) for each in devices)
     for tenant, batch_id, group in _by_batch(waiting):
-        back += _register_group(bench, tenant, batch_id, group)
+        back += _register_group(context, tenant, batch_id, group)
     return back
 
 
@@ -175,20 +175,24 @@ def _by_batch(
         yield tenant, batch_id, tuple(group)
 
 
-def _register_group(bench: Bench, tenant: str, batch_id: str, group: tuple[Restorable, ...]) -> int:
+def _register_group(
+    context: RestoreContext, tenant: str, batch_id: str, group: tuple[Restorable, ...]
+) -> int:
     with barred(tenant):
-        job_id = _upload(bench, tenant, batch_id, group)
-        job = _await(bench, tenant, job_id)
+        job_id = _upload(context, tenant, batch_id, group)
+        job = _await(context, tenant, job_id)
     said = {_key(each): each for each in job.devices}
     back = 0
     for each in group:
         done, detail = _verdict(job, said.get(_identity_key(each.identity)))
-        _note(bench, (each,), Kind.RESTORED, {"done": done, "detail": detail})
+        _note(context, (each,), Kind.RESTORED, {"done": done, "detail": detail})
         back += done
     return back
 
 
-def _upload(bench: Bench, tenant: str, batch_id: str, group: tuple[Restorable, ...]) -> JobId:
+def _upload(
+    context: RestoreContext, tenant: str, batch_id: str, group: tuple[Restorable, ...]
+) -> JobId:
     """Add to the batch that they were in; a batch that is gone is made again (app+user only).
 
     Each request has its intent durable before it leaves, and its id as long as no answer came. An
@@ -198,7 +202,7 @@ def _upload(bench: Bench, tenant: str, batch_id: str, group: tuple[Restorable, .
     unanswered: dict[str, str] = {}
 
     def send(name: str, operation: Callable[..., JobId]) -> JobId:
-        request_id = unanswered.pop(name, None) or _intend(bench, batch_id, group)
+        request_id = unanswered.pop(name, None) or _intend(context, batch_id, group)
         try:
             return operation(tenant, batch_id, identities, request_id)
         except (Unanswered, Unsent):
@@ -207,30 +211,30 @@ def _upload(bench: Bench, tenant: str, batch_id: str, group: tuple[Restorable, .
 
     def attempt() -> JobId:
         try:
-            return send("add", bench.client.append)
+            return send("add", context.client.append)
         except Rejected as rejection:
             if rejection.status != 404:
                 raise
-        return send("create", bench.client.create_batch)
+        return send("create", context.client.create_batch)
 
-    return bench.line.call_with_retry(attempt)
+    return context.line.call_with_retry(attempt)
 
 
-def _intend(bench: Bench, batch_id: str, group: tuple[Restorable, ...]) -> str:
-    request_id = bench.new_id()
-    _note(bench, group, Kind.RESTORING, {"requestId": request_id, "batchId": batch_id})
+def _intend(context: RestoreContext, batch_id: str, group: tuple[Restorable, ...]) -> str:
+    request_id = context.new_id()
+    _note(context, group, Kind.RESTORING, {"requestId": request_id, "batchId": batch_id})
     return request_id
 
 
-def _await(bench: Bench, tenant: str, job_id: JobId) -> ServiceJob:
+def _await(context: RestoreContext, tenant: str, job_id: JobId) -> ServiceJob:
     """Ask until the upload is done, or our patience is: then whatever it is by then."""
-    deadline = bench.line.clock() + POLL_FOR_SECONDS
+    deadline = context.line.clock() + POLL_FOR_SECONDS
     pause = POLL_SECONDS / 10
     while True:
-        job = bench.line.call_with_retry(lambda: bench.client.job(tenant, job_id))
-        if job.done or bench.line.clock() > deadline:
+        job = context.line.call_with_retry(lambda: context.client.job(tenant, job_id))
+        if job.done or context.line.clock() > deadline:
             return job
-        if bench.line.stop.wait(pause):
+        if context.line.stop.wait(pause):
             raise interruption()
         pause = min(pause * 2, POLL_SECONDS)
 
@@ -256,10 +260,10 @@ def _identity_key(identity: Identity) -> tuple[str | None, str | None]:
 
 
 def _note(
-    bench: Bench, group: Sequence[Restorable], kind: Kind, payload: dict[str, object]
+    context: RestoreContext, group: Sequence[Restorable], kind: Kind, payload: dict[str, object]
 ) -> None:
-    at = bench.now()
-    bench.ledger.record(
+    at = context.now()
+    context.ledger.record(
         [
             Event(
                 run=each.device.run,

@@ -6,8 +6,9 @@ service did not understand is answered from the list instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from partner_tools.errors import (
     Unavailable,
     Unreadable,
 )
+from partner_tools.events import Event
 from partner_tools.outstanding.search import (
     BATCH,
     By,
@@ -50,6 +52,39 @@ class Reader(Protocol):
 
     def batch(self, questions: Sequence[Question]) -> Sequence[GraphPage | ServiceError]:
         """Answers to up to 20 questions, in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantReader:
+    """The way to one tenant. `record` makes events durable; `now` is the wall clock in UTC.
+
+    Nothing is read after `deadline`, in seconds of the line's clock.
+    """
+
+    client: Reader
+    line: RequestExecutor
+    record: Callable[[Sequence[Event]], None]
+    now: Callable[[], datetime]
+    associations: bool = True
+    """Whether to look for device associations, whose interface is undocumented."""
+    deadline: float | None = None
+
+    def read(
+        self, collection: Collection, seekers: Sequence[SearchTarget]
+    ) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
+        """The answers of one collection, and what kept any of them from being had."""
+        if self.deadline is None:
+            return read_collection(self.client, self.line, collection, seekers)
+        left = self.deadline - self.line.clock()
+        if left <= 0.0:
+            late = Unavailable(
+                "there was no time left to look into the customer's tenant",
+                remedy="Allow more with --snapshot-timeout, or verify the run afterwards.",
+            )
+            questions = approach(collection, seekers).questions
+            return dict.fromkeys(questions, _failed(late)), late
+        line = replace(self.line, policy=self.line.policy.within(left))
+        return read_collection(self.client, line, collection, seekers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +120,6 @@ def read_collection(
     if listing is not None:
         return answers_from_list(way.questions, listing.rows, listing.request_id), None
     return _ask_all(tenant, collection, way.questions)
-
-
-def unanswered(
-    collection: Collection, seekers: Sequence[SearchTarget], error: ServiceError
-) -> dict[Question, SearchAnswer]:
-    """The answers where nothing could be read."""
-    return dict.fromkeys(approach(collection, seekers).questions, _failed(error))
 
 
 def _list_within(tenant: _Tenant, collection: Collection, pages: int | None) -> _Listing | None:

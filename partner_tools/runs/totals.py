@@ -1,26 +1,38 @@
-"""Sums up many runs for the partner: the removals, the other outcomes, and what is left to do."""
+"""Sums up many runs on a page for the partner: removals, other outcomes, steps that are left."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import pairwise
+from pathlib import Path
 
+from partner_tools.errors import DamagedRunError
+from partner_tools.files import writing
 from partner_tools.ledger import Ledger, RunRecord
-from partner_tools.model import PARTNER_CHANNELS, Outcome
+from partner_tools.model import PARTNER_CHANNELS, Outcome, RunState
 from partner_tools.outstanding import Status
-from partner_tools.runs.follow_up import Chase, OpenDevice, chases, open_devices
+from partner_tools.report.mail import name_of
+from partner_tools.report.summary import Left, SummaryFacts, write_summary
+from partner_tools.runs.follow_up import FollowUp, OpenDevice, follow_ups, open_devices
 
 AGES = (7, 30, 90)
-"""Up to how many days steps are open, by which they are put together; older ones stand last."""
+"""Up to how many days steps are open, by which they are put together; older ones come last."""
+AGE_NAMES = (
+    f"up to {AGES[0]} days",
+    *(f"{low + 1} to {high} days" for low, high in pairwise(AGES)),
+    f"more than {AGES[-1]} days",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAt:
     """What one customer has open, in steps: how many in each of the ages."""
 
-    chase: Chase
+    follow_up: FollowUp
     by_age: tuple[int, ...]
 
 
@@ -48,18 +60,18 @@ def summarize(
     customer: str | None = None,
 ) -> Summary:
     """Sum up the runs that began from `since` until before `until`, of one customer or of all."""
-    records = [
-        record
-        for record in ledger.runs(since=since, until=until, customer=customer)
-        if record.channel in PARTNER_CHANNELS
-    ]
+    records, devices = [], []
+    for record in ledger.runs(since=since, until=until, customer=customer):
+        if record.channel not in PARTNER_CHANNELS or record.state is RunState.DAMAGED:
+            continue
+        with suppress(DamagedRunError):  # `runs` and `verify --outstanding` name it
+            devices += [
+                each.history
+                for each in ledger.devices(record.run)
+                if customer in (None, each.history.customer)
+            ]
+            records.append(record)
     wanted = {record.run for record in records}
-    devices = [
-        each.history
-        for record in records
-        for each in ledger.devices(record.run)
-        if customer is None or each.history.customer == customer
-    ]
     left = [
         each
         for each in open_devices(ledger, at, since=since, customer=customer)
@@ -82,6 +94,51 @@ def summarize(
     )
 
 
+def write_totals(
+    ledger: Ledger,
+    folder: Path,
+    at: datetime,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    customer: str | None = None,
+) -> Path:
+    """Write `summary-<day>.html` into the folder, private to the user; where it is."""
+    summary = summarize(ledger, at, since=since, until=until, customer=customer)
+    path = folder / f"summary-{at:%Y%m%d}.html"
+    with writing(path) as stream:
+        write_summary(_facts(summary), stream)
+    return path
+
+
+def _facts(summary: Summary) -> SummaryFacts:
+    return SummaryFacts(
+        at=summary.at,
+        period=_period(summary),
+        runs=summary.runs,
+        devices=summary.devices,
+        customers=summary.customers,
+        removed=summary.removed,
+        outcomes=summary.outcomes,
+        ages=AGE_NAMES,
+        left=[
+            Left(
+                name=name_of(each.follow_up.customer),
+                devices=each.follow_up.devices,
+                by_age=each.by_age,
+            )
+            for each in summary.open
+            if any(each.by_age)
+        ],
+    )
+
+
+def _period(summary: Summary) -> str:
+    since = f" since {summary.since:%Y-%m-%d}" if summary.since else ""
+    until = f" until {summary.until:%Y-%m-%d}" if summary.until else ""
+    return f"Runs{since}{until}" if since or until else "All runs"
+
+
 def _customers(records: Iterable[RunRecord]) -> int:
     return len({tenant for record in records for tenant in record.customers})
 
@@ -91,15 +148,15 @@ def _open(ledger: Ledger, left: Iterable[OpenDevice], at: datetime) -> tuple[Ope
     for each in left:
         by_tenant.setdefault(each.device.history.customer, []).append(each)
     found = [
-        OpenAt(chase=chase, by_age=_by_age(group, at))
+        OpenAt(follow_up=follow_up, by_age=_by_age(group, at))
         for group in by_tenant.values()
-        for chase in chases(ledger, group)
+        for follow_up in follow_ups(ledger, group)
     ]
     return tuple(sorted(found, key=lambda one: -sum(one.by_age)))
 
 
 def _by_age(group: Iterable[OpenDevice], at: datetime) -> tuple[int, ...]:
-    """Steps that somebody has to do or to look at, by how long ago their device settled."""
+    """Steps to do or to look at, by how long ago their device settled."""
     counts = [0] * (len(AGES) + 1)
     for each in group:
         days = (at - (each.device.history.settled_at or each.run.created_at)).days

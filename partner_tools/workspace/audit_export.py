@@ -14,9 +14,9 @@ from partner_tools.errors import InputError, LedgerError
 from partner_tools.json_forms import digest_of_bytes
 from partner_tools.signing import Purpose, is_valid, read_signatures
 from partner_tools.strict_json import InvalidTextError
+from partner_tools.user_files import EXPORT_BYTES, read_bytes
 from partner_tools.workspace.approvals import add_signature, load_signatures
-from partner_tools.workspace.conduct import actor
-from partner_tools.workspace.user_files import EXPORT_BYTES, read_bytes
+from partner_tools.workspace.environment import actor
 
 if TYPE_CHECKING:
     from partner_tools.signing import SigningKey

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.errors import GuardError, InputError
 from partner_tools.model import Batch, ChannelName, Device, Plan, Problem, Reason, Severity
-from partner_tools.strict_json import read_shown_json, shown_plainly
-from partner_tools.workspace.user_files import PLAN_BYTES, read_document
+from partner_tools.strict_json import read_shown_json
+from partner_tools.user_files import PLAN_BYTES, read_document
 
 if TYPE_CHECKING:
     from partner_tools.intake.batch_metadata import ReadingOptions
@@ -155,16 +155,6 @@ def load_plan(path: Path) -> tuple[Plan, dict[str, Any]]:
     return read_plan(document), document
 
 
-def write_plan(document: dict[str, Any], path: Path) -> None:
-    """Write a plan file, private to the user, whole or not at all."""
-    import json
-
-    from partner_tools.files import write_private
-
-    text = shown_plainly(json.dumps(document, ensure_ascii=False, indent=2))
-    write_private(path, f"{text}\n".encode())
-
-
 def batch_of(plan: Plan, path: Path) -> Batch:
     """The batch that a plan was made of, as far as the plan knows it."""
     devices: tuple[Device, ...] = tuple(each.device for each in plan.devices)
@@ -176,15 +166,6 @@ def batch_of(plan: Plan, path: Path) -> Batch:
         reason=plan.reason,
         channel=plan.channel,
     )
-
-
-def with_hashes_read(batch: Batch) -> Batch:
-    """The batch with what only hardware hashes say of its devices; the ledger keeps no hash."""
-    from partner_tools.channels.oem_direct import completed
-    from partner_tools.intake.hardware_hash import decode, derive
-
-    devices = tuple(completed(each, lambda text: derive(decode(text))) for each in batch.devices)
-    return replace(batch, devices=devices)
 
 
 def source_of(batch: ByName | Source) -> Source:

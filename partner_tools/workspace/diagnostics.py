@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.errors import PartnerToolsError
 from partner_tools.model import ChannelName, Customer
 from partner_tools.workspace.settings import ledger_url, load_config, open_ledger
-from partner_tools.workspace.stopping import StopSign
-from partner_tools.workspace.wiring import partner_center
+from partner_tools.workspace.wiring import Wiring
 
 if TYPE_CHECKING:
     from partner_tools.clients.oauth import TokenFacts
@@ -40,7 +40,7 @@ def examine(
     environment: Mapping[str, str] | None = None,
     via: str | None = None,
     customer: str | None = None,
-    stop: StopSign | None = None,
+    token: CancellationToken | None = None,
 ) -> Iterator[Finding]:
     """Check configuration, ledger, sign-in and access in this order, up to the first that fails.
 
@@ -55,7 +55,9 @@ def examine(
             yield from _examine_place(ledger_url(ledger, read))
             named = via or read.text("via") or ChannelName.PARTNER_CENTER.value
             if ChannelName(named) is ChannelName.PARTNER_CENTER:
-                yield from _examine_partner_center(read, opened, customer, stop or StopSign())
+                yield from _examine_partner_center(
+                    read, opened, customer, token or CancellationToken()
+                )
             else:
                 yield from _examine_oem_direct(read)
     except PartnerToolsError as error:
@@ -91,7 +93,7 @@ def is_share(path: PurePath) -> bool:
 
 
 def _examine_partner_center(
-    config: Config, ledger: Ledger, customer: str | None, stop: StopSign
+    config: Config, ledger: Ledger, customer: str | None, token: CancellationToken
 ) -> Iterator[Finding]:
     from partner_tools.channels.partner_center import PartnerCenterChannel
     from partner_tools.clients.oauth import describe_token
@@ -103,7 +105,8 @@ def _examine_partner_center(
     yield _signed_in(facts)
     yield from _too_much(facts, PARTNER_CENTER, "the token for Partner Center")
     yield from _examine_handed_in(config)
-    with partner_center(config, ledger, stop) as (client, line, _):
+    wiring = Wiring(config=config, ledger=ledger, token=token)
+    with wiring.open_partner_center(token) as (client, line, _):
         page = line.call_with_retry(client.customers)
         yield _ok("Partner Center", f"answers, and shows {len(page.items)} customers or more")
         named = customer or config.text("customer")

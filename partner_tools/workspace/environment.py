@@ -1,11 +1,16 @@
-"""What the machine gives: the clock, chance, and the user's folders."""
+"""What the machine gives: the clock, chance, the user and their folders."""
 
 from __future__ import annotations
 
+import getpass
 import secrets
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from partner_tools.model import RunId
 
 APP = "partner-tools"
 
@@ -20,11 +25,19 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-def randomness() -> bytes:
-    """Bytes that nobody can guess, for run ids."""
-    from partner_tools.ledger import RANDOM_BYTES
+def new_run() -> RunId:
+    """A fresh run id, which nobody can guess."""
+    from partner_tools.ledger import RANDOM_BYTES, new_run_id
 
-    return secrets.token_bytes(RANDOM_BYTES)
+    return new_run_id(now(), secrets.token_bytes(RANDOM_BYTES))
+
+
+def actor() -> str | None:
+    """Who started the program, as the operating system knows it."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return None
 
 
 def user_config_folder() -> Path:

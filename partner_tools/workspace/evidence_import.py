@@ -26,7 +26,7 @@ from partner_tools.outstanding import (
     evidence_from,
     probe_from,
 )
-from partner_tools.workspace.user_files import read_document
+from partner_tools.user_files import read_document
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunDevice, RunRecord

@@ -31,7 +31,7 @@ class Governed(RateLimiter, Protocol):
 
 
 class RateLimiters:
-    """The paces of this process, one for each limit scope. Thread-safe.
+    """The rate_limiters of this process, one for each limit scope. Thread-safe.
 
     On PostgreSQL they are shared with every process on the same ledger.
     """
@@ -101,19 +101,19 @@ class RateLimiters:
 
 
 @contextmanager
-def open_paces(ledger: Ledger, clock: Callable[[], float]) -> Iterator[RateLimiters]:
-    """The paces of one command; what they learned is remembered at the end."""
-    paces = RateLimiters(ledger, clock)
+def open_rate_limiters(ledger: Ledger, clock: Callable[[], float]) -> Iterator[RateLimiters]:
+    """The rate_limiters of one command; what they learned is remembered at the end."""
+    rate_limiters = RateLimiters(ledger, clock)
     try:
-        yield paces
+        yield rate_limiters
     finally:
-        paces.close()
+        rate_limiters.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
-    """What the portions of one worker share: the paces, and the tokens of the channel."""
+    """What the portions of one worker share: the rate_limiters, and the tokens of the channel."""
 
-    paces: RateLimiters
+    rate_limiters: RateLimiters
     party: Party
     tokens: Callable[[], TokenSource]

@@ -1,33 +1,45 @@
-"""Puts the parts together: the only place where clients, ledger, channels and steps meet."""
+"""Puts the parts together: the only place where clients, ledger, channels and runs meet."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
-from partner_tools.engine.cancelling import Sign
-from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
-from partner_tools.model import ChannelName
+from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits, read_hold_list
+from partner_tools.model import ChannelName, Plan, RunId
 from partner_tools.strict_json import read_text
+from partner_tools.user_files import HOLD_LIST_BYTES, read_document
+from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.environment import new_id, now, user_data_folder
-from partner_tools.workspace.onlooker import NOBODY, Onlooker
-from partner_tools.workspace.rate_limiters import Governed, Shares, open_paces
-from partner_tools.workspace.user_files import HOLD_LIST_BYTES, read_document
+from partner_tools.workspace.rate_limiters import Governed, Shares, open_rate_limiters
 
 if TYPE_CHECKING:
+    from partner_tools.channels.oem_direct import OemDirectChannel
+    from partner_tools.channels.partner_center import PartnerCenterChannel
     from partner_tools.clients.partner_center import PartnerCenter
-    from partner_tools.engine.request_executor import RequestExecutor
+    from partner_tools.clients.transport import Transport
+    from partner_tools.engine.channel import Channel
+    from partner_tools.engine.rate_limiter import FixedRate
+    from partner_tools.engine.request_executor import RateLimiter, RequestExecutor
     from partner_tools.ledger import Ledger
-    from partner_tools.runs.context import Workplace
+    from partner_tools.runs.cleanup import CleanupOrder, CleanupSteps
+    from partner_tools.runs.context import Confirm, OpenTenant, RunContext, RunObserver, RunOptions
+    from partner_tools.runs.removal import RemovalSteps
+    from partner_tools.runs.tenant import TenantReader
 
 PARTNER_CENTER_URL = "https://api.partnercenter.microsoft.com"
 
 OEM_CALLS_AT_A_TIME = 1
-"""One after the other: what says that the request itself is wrong (801) has to stop the next."""
+"""One after the other: an answer that says that the request itself is wrong (801) has to stop the
+next."""
+CLEANUP_CALLS_AT_A_TIME = 4
 
 
 def limits(config: Config, max_devices: int | None) -> Limits:
@@ -43,7 +55,7 @@ def limits(config: Config, max_devices: int | None) -> Limits:
 
 
 def held(config: Config) -> frozenset[str]:
-    """The serials and product key ids of the hold list."""
+    """The lines of the hold list. Raises InputError where one is not a single identifier."""
     file = config.path("guards", "hold_list")
     if file is None:
         return frozenset()
@@ -55,164 +67,266 @@ def held(config: Config) -> frozenset[str]:
         remedy="correct guards.hold_list in the profile; nothing is removed without it",
         read=read_text,
     )
-    return frozenset(line.strip() for line in text.splitlines() if line.strip())
+    return read_hold_list(text, str(file))
 
 
-@contextmanager
-def partner_center(
-    config: Config,
-    ledger: Ledger,
-    stop: Sign,
-    *,
-    max_rate: float | None = None,
-    shares: Shares | None = None,
-    onlooker: Onlooker = NOBODY,
-) -> Iterator[tuple[PartnerCenter, RequestExecutor, Governed]]:
-    """Partner Center's client, the line to it and its pace; remembers the rate that was learned."""
-    from partner_tools.clients.partner_center import PartnerCenter, warn_of_cloud
-    from partner_tools.clients.transport import Transport
-    from partner_tools.workspace.sign_in import channel_tokens
-
-    base_url = config.text("urls", "partner_center") or PARTNER_CENTER_URL
-    if warning := warn_of_cloud(base_url, config.text("urls", "login") or ""):
-        onlooker.told(warning)
-    with Transport(
-        base_url,
-        tokens=channel_tokens(config) if shares is None else shares.tokens(),
-        ca_bundle=config.path("ca_bundle"),
-        timeout=config.timeout,
-        pool_size=config.concurrency,
-    ) as transport:
-        scope = f"{transport.host}|{config.text('auth', 'tenant') or ''}"
-        limit = max_rate or config.get("limits", "max_rate")
-        with _paced(ledger, stop, ChannelName.PARTNER_CENTER, scope, limit, shares) as governor:
-            client = PartnerCenter(transport, ids=new_id, correlation_id=new_id(), now=now)
-            yield client, _line(governor, stop, client.renew_token, onlooker), governor
+def private_folder(ledger: Ledger) -> Path:
+    """Where restore kits are: beside a SQLite ledger, else with the user's data."""
+    return ledger.folder or user_data_folder()
 
 
-@contextmanager
-def _paced(
-    ledger: Ledger,
-    stop: Sign,
-    service: ChannelName,
-    scope: str,
-    max_rate: float | None,
-    shares: Shares | None = None,
-) -> Iterator[Governed]:
-    """The pace of one limit scope: the one that is shared already, or one for this command."""
-    if shares is not None:
-        yield shares.paces.of(service.value, scope, max_rate, shares.party)
-        return
-    with open_paces(ledger, stop.clock) as paces:
-        yield paces.of(service.value, scope, max_rate)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """Opens the ways to the services for runs on one ledger.
+
+    `shares` is what the slices of a fleet's worker share.
+    """
+
+    config: Config
+    ledger: Ledger
+    token: CancellationToken
+    shares: Shares | None = None
+
+    @contextmanager
+    def open_removal(
+        self,
+        run: RunId,
+        channel: ChannelName,
+        options: RunOptions,
+        observer: RunObserver,
+        confirm: Confirm,
+        *,
+        reviewed: tuple[Plan, Mapping[str, Any]] | None = None,
+        save_as: Path | None = None,
+    ) -> Iterator[RemovalSteps]:
+        """The steps of a removal through a partner's channel; remembers the learned rate."""
+        from partner_tools.runs.removal import RemovalSteps
+
+        token = self.run_token(run)
+        is_oem = channel is ChannelName.OEM_DIRECT
+        opener = self._oem_direct if is_oem else self._partner_center
+        with opener(token, options.max_rate, observer) as (planner, line, governor):
+            context = self._context(run, options, observer, confirm, planner, line, governor)
+            yield RemovalSteps(context=context, planner=planner, reviewed=reviewed, save_as=save_as)
+
+    @contextmanager
+    def open_cleanup(
+        self,
+        run: RunId,
+        order: CleanupOrder,
+        options: RunOptions,
+        observer: RunObserver,
+        confirm: Confirm,
+    ) -> Iterator[CleanupSteps]:
+        """The steps of a cleanup, with one pace for looking and one for changing."""
+        from partner_tools.channels.customer_tenant import CustomerTenantChannel
+        from partner_tools.clients.graph import Changes, Graph
+        from partner_tools.runs.cleanup import WRITES, CleanupSteps
+
+        token, tenant = self.run_token(run), order.customer.tenant_id
+        with self.open_tenant(tenant, token=token) as reader, self._graph(tenant) as transport:
+            changes = Changes(transport, now=now)
+            channel = CustomerTenantChannel(
+                Graph(transport, ids=new_id, now=now),
+                changes,
+                line=reader.line,
+                stop=token,
+                justification=f"partner-tools cleanup, run {run}, after the partner's run "
+                f"{order.received.run.id}",
+            )
+            line = _line(_fixed(WRITES, token), token, transport.renew_token)
+            context = self._context(run, options, observer, confirm, channel, line)
+            yield CleanupSteps(context=context, order=order, reader=reader, syncing=changes)
+
+    def run_token(self, run: RunId) -> CancellationToken:
+        """What cancels one run: a stop of this process, or a `cancelled` event in the ledger."""
+        return CancellationToken(self.token, cancelled=lambda: self.ledger.is_cancelled(run))
+
+    def tenant_opener(self, token: CancellationToken) -> OpenTenant | None:
+        """Opens customers' tenants; None unless a token or the profile says that Graph may be
+        asked."""
+        from partner_tools.workspace.sign_in import GRAPH_HANDED_IN
+
+        config = self.config
+        allowed = GRAPH_HANDED_IN in config.secrets or config.text("graph", "access") is not None
+        return partial(self.open_tenant, token=token) if allowed else None
+
+    @contextmanager
+    def open_tenant(
+        self, tenant: str, deadline: float | None = None, *, token: CancellationToken
+    ) -> Iterator[TenantReader]:
+        """The way to look into one tenant, at its own pace. Raises AuthError without a token.
+
+        After `deadline`, by the token's clock, nothing more is read, and nothing tried again.
+        """
+        from partner_tools.clients.graph import Graph
+        from partner_tools.runs.tenant import LIMIT, TenantReader
+
+        with self._graph(tenant) as transport:
+            client = Graph(transport, ids=new_id, now=now)
+            line = _line(_fixed(LIMIT, token), token, client.renew_token)
+            yield TenantReader(
+                client=client,
+                line=line,
+                record=self.ledger.record,
+                now=now,
+                associations=self.config.get("graph", "device_association") is not False,
+                deadline=deadline,
+            )
+
+    @contextmanager
+    def open_partner_center(
+        self,
+        token: CancellationToken,
+        observer: RunObserver | None = None,
+        max_rate: float | None = None,
+    ) -> Iterator[tuple[PartnerCenter, RequestExecutor, Governed]]:
+        """Partner Center's client, the line to it and its pace; remembers the learned rate."""
+        from partner_tools.clients.partner_center import PartnerCenter, warn_of_cloud
+        from partner_tools.clients.transport import Transport
+        from partner_tools.workspace.sign_in import channel_tokens
+
+        config, shares = self.config, self.shares
+        base_url = config.text("urls", "partner_center") or PARTNER_CENTER_URL
+        warning = warn_of_cloud(base_url, config.text("urls", "login") or "")
+        if warning and observer is not None:
+            observer.notify(warning)
+        with Transport(
+            base_url,
+            tokens=channel_tokens(config) if shares is None else shares.tokens(),
+            ca_bundle=config.path("ca_bundle"),
+            timeout=config.timeout,
+            pool_size=config.concurrency,
+        ) as transport:
+            scope = f"{transport.host}|{config.text('auth', 'tenant') or ''}"
+            with self._paced(ChannelName.PARTNER_CENTER, scope, max_rate) as governor:
+                client = PartnerCenter(transport, ids=new_id, correlation_id=new_id(), now=now)
+                yield client, _line(governor, token, client.renew_token, observer), governor
+
+    @contextmanager
+    def _partner_center(
+        self, token: CancellationToken, max_rate: float | None, observer: RunObserver
+    ) -> Iterator[tuple[PartnerCenterChannel, RequestExecutor, Governed]]:
+        from partner_tools.channels.partner_center import PartnerCenterChannel
+
+        with self.open_partner_center(token, observer, max_rate) as (client, line, governor):
+            channel = PartnerCenterChannel(
+                client=client, line=line, now=now, listed=observer.listed
+            )
+            yield channel, line, governor
+
+    @contextmanager
+    def _oem_direct(
+        self, token: CancellationToken, max_rate: float | None, observer: RunObserver
+    ) -> Iterator[tuple[OemDirectChannel, RequestExecutor, Governed]]:
+        from partner_tools.channels.oem_direct import OemDirectChannel
+        from partner_tools.runs.removal import witness
+        from partner_tools.workspace.oem import open_oem, read_wire_profile
+
+        profile = read_wire_profile(self.config)
+        with (
+            open_oem(self.config, profile) as (client, transport),
+            self._paced(ChannelName.OEM_DIRECT, transport.host, max_rate) as governor,
+        ):
+            line = _line(governor, token, transport.renew_token, observer)
+            channel = OemDirectChannel(client, profile, partial(witness, self.ledger))
+            yield channel, line, governor
+
+    def _context(
+        self,
+        run: RunId,
+        options: RunOptions,
+        observer: RunObserver,
+        confirm: Confirm,
+        channel: Channel,
+        line: RequestExecutor,
+        governor: Governed | None = None,
+    ) -> RunContext:
+        from partner_tools.runs.context import GuardSettings, RunContext
+        from partner_tools.signing import ApprovalRule
+
+        config, own = self.config, channel.name is ChannelName.MICROSOFT_GRAPH
+        at_a_time = {
+            ChannelName.OEM_DIRECT: OEM_CALLS_AT_A_TIME,
+            ChannelName.MICROSOFT_GRAPH: min(CLEANUP_CALLS_AT_A_TIME, config.concurrency),
+        }
+        return RunContext(
+            run=run,
+            options=options,
+            ledger=self.ledger,
+            channel=channel,
+            line=line,
+            guards=GuardSettings(
+                held=lambda: held(config),
+                limits=limits(config, options.max_devices),
+                approval=ApprovalRule() if own else approval_rule(config),
+            ),
+            private_folder=private_folder(self.ledger),
+            now=now,
+            new_id=new_id,
+            open_tenant=self.tenant_opener(line.stop),
+            observer=observer,
+            confirm=confirm,
+            concurrency=at_a_time.get(channel.name, config.concurrency),
+            throttle=lambda: _throttle(governor) if governor else "",
+        )
+
+    @contextmanager
+    def _graph(self, tenant: str) -> Iterator[Transport]:
+        from partner_tools.clients.transport import Transport
+        from partner_tools.workspace.sign_in import GRAPH_URL, graph_tokens
+
+        with Transport(
+            self.config.text("urls", "graph") or GRAPH_URL,
+            tokens=graph_tokens(self.config, tenant),
+            ca_bundle=self.config.path("ca_bundle"),
+            timeout=self.config.timeout,
+        ) as transport:
+            yield transport
+
+    @contextmanager
+    def _paced(
+        self, service: ChannelName, scope: str, max_rate: float | None
+    ) -> Iterator[Governed]:
+        """The pace of one limit scope: the one that is shared already, or one for this command."""
+        limit = max_rate or self.config.get("limits", "max_rate")
+        if self.shares is not None:
+            yield self.shares.rate_limiters.of(service.value, scope, limit, self.shares.party)
+            return
+        with open_rate_limiters(self.ledger, self.token.clock) as limiters:
+            yield limiters.of(service.value, scope, limit)
 
 
 def _throttle(governor: Governed) -> str:
     """What holds the requests back, in words."""
-    now_ = governor.snapshot()
-    if now_.paused > 0:
-        return f"paused for {now_.paused:.0f} s, as the service asked"
-    return f"at most {now_.rate:.1f} requests/s" if now_.throttled else ""
+    state = governor.snapshot()
+    if state.paused > 0:
+        return f"paused for {state.paused:.0f} s, as the service asked"
+    return f"at most {state.rate:.1f} requests/s" if state.throttled else ""
+
+
+def _fixed(limit: FixedRate, token: CancellationToken) -> RateLimiter:
+    from partner_tools.engine.rate_limiter import FixedRateLimiter
+
+    return FixedRateLimiter(limit, clock=token.clock)
 
 
 def _line(
-    governor: Governed, stop: Sign, renew: Callable[[], None], onlooker: Onlooker
+    pace: RateLimiter,
+    token: CancellationToken,
+    renew: Callable[[], None],
+    observer: RunObserver | None = None,
 ) -> RequestExecutor:
     from partner_tools.engine.request_executor import RequestExecutor
     from partner_tools.pacing import Policy
 
     return RequestExecutor(
-        pace=governor,
+        pace=pace,
         policy=Policy(),
-        stop=stop,
-        clock=stop.clock,
-        nap=stop.nap,
+        stop=token,
+        clock=token.clock,
+        nap=token.nap,
         jitter=random.random,
         renew=renew,
-        waiting=onlooker.waiting,
+        waiting=observer.waiting if observer else lambda _error, _seconds: None,
     )
-
-
-@contextmanager
-def workplace(
-    channel: ChannelName,
-    config: Config,
-    ledger: Ledger,
-    stop: Sign,
-    *,
-    onlooker: Onlooker,
-    max_rate: float | None = None,
-    shares: Shares | None = None,
-) -> Iterator[Workplace]:
-    """Everything a step needs to work through one channel; remembers the learned rate."""
-    if channel is ChannelName.OEM_DIRECT:
-        opened = _oem_direct(config, ledger, stop, onlooker, max_rate, shares)
-    else:
-        opened = _by_partner_center(config, ledger, stop, onlooker, max_rate, shares)
-    with opened as place:
-        yield place
-
-
-@contextmanager
-def _by_partner_center(
-    config: Config,
-    ledger: Ledger,
-    stop: Sign,
-    onlooker: Onlooker,
-    max_rate: float | None,
-    shares: Shares | None,
-) -> Iterator[Workplace]:
-    from partner_tools.channels.partner_center import PartnerCenterChannel
-    from partner_tools.runs.context import Workplace
-
-    with partner_center(
-        config, ledger, stop, max_rate=max_rate, shares=shares, onlooker=onlooker
-    ) as (client, line, governor):
-        yield Workplace(
-            ledger=ledger,
-            channel=PartnerCenterChannel(client=client, line=line, now=now, listed=onlooker.listed),
-            private_folder=private_folder(ledger),
-            line=line,
-            now=now,
-            new_id=new_id,
-            settled=onlooker.settled,
-            concurrency=config.concurrency,
-            throttle=lambda: _throttle(governor),
-        )
-
-
-def private_folder(ledger: Ledger) -> Path:
-    """Where restore kits lie: beside a SQLite ledger, else with the user's data."""
-    return ledger.folder or user_data_folder()
-
-
-@contextmanager
-def _oem_direct(
-    config: Config,
-    ledger: Ledger,
-    stop: Sign,
-    onlooker: Onlooker,
-    max_rate: float | None,
-    shares: Shares | None,
-) -> Iterator[Workplace]:
-    from partner_tools.channels.oem_direct import OemDirectChannel
-    from partner_tools.runs.context import Workplace
-    from partner_tools.workspace.oem import open_oem, read_wire_profile
-
-    profile = read_wire_profile(config)
-    limit = max_rate or config.get("limits", "max_rate")
-    with (
-        open_oem(config, profile) as (client, transport),
-        _paced(ledger, stop, ChannelName.OEM_DIRECT, transport.host, limit, shares) as governor,
-    ):
-        yield Workplace(
-            ledger=ledger,
-            channel=OemDirectChannel(client, profile),
-            private_folder=private_folder(ledger),
-            line=_line(governor, stop, transport.renew_token, onlooker),
-            now=now,
-            new_id=new_id,
-            settled=onlooker.settled,
-            concurrency=OEM_CALLS_AT_A_TIME,
-            throttle=lambda: _throttle(governor),
-        )

@@ -1,4 +1,4 @@
-"""The workspace: configuration and ledger, opened, with every step of the work as a method."""
+"""The workspace: configuration and ledger, opened, and everything that the commands do."""
 
 from __future__ import annotations
 
@@ -6,46 +6,44 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
-from partner_tools.errors import InputError, MissingValueError
-from partner_tools.model import Batch, ChannelName, Customer, Estate, RunId, RunState
+from partner_tools.errors import GuardError, InputError, MissingValueError
+from partner_tools.guards import count_nobodys, count_removals, question
+from partner_tools.model import Batch, ChannelName, Customer, Estate, Plan, RunId, RunState
 from partner_tools.result import undelivered, unfinished
+from partner_tools.runs.context import NULL_OBSERVER, Confirm, RunObserver, RunOptions
+from partner_tools.runs.run_result import RunResult
 from partner_tools.signing import check_approval, refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule, approvals_of
-from partner_tools.workspace.batches import (
-    ByName,
-    batch_of,
-    load_plan,
-    read_batch,
-    write_plan,
-)
-from partner_tools.workspace.conduct import Conduct, Confirm, Wishes, ask_nobody
-from partner_tools.workspace.environment import new_id, now, randomness
-from partner_tools.workspace.onlooker import NOBODY, Onlooker
-from partner_tools.workspace.results import RunResult, read_result
+from partner_tools.workspace.batches import ByName, batch_of, load_plan, read_batch
+from partner_tools.workspace.environment import actor, new_id, new_run, now
 from partner_tools.workspace.settings import load_config, open_ledger
-from partner_tools.workspace.stopping import StopSign
-from partner_tools.workspace.wiring import (
-    limits,
-    partner_center,
-    private_folder,
-    workplace,
-)
+from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
 if TYPE_CHECKING:
     from partner_tools.clients.oauth import DeviceCode, TokenFacts
     from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
     from partner_tools.outstanding import Flag
-    from partner_tools.runs.context import Workplace
+    from partner_tools.runs.follow_up import Outstanding, Verification
     from partner_tools.runs.restoration import Restorable
+    from partner_tools.runs.run import Steps
     from partner_tools.signing import SigningKey
-    from partner_tools.workspace.chasing import Outstanding
-    from partner_tools.workspace.cleaning import Cleaning, CleanupWishes
     from partner_tools.workspace.evidence_import import TakenIn
-    from partner_tools.workspace.verification import Verification
+
+
+def refuse_unconfirmed(plan: Plan) -> bool:
+    """Refuse, because there is nobody to ask. Raises GuardError that says what to pass."""
+    raise GuardError(
+        f"{count_removals(plan.devices)} devices would be removed and nobody confirmed it:\n"
+        f"{question(plan.customers, count_nobodys(plan.devices))}",
+        rule="not-confirmed",
+        remedy="pass RunOptions(yes=True), or a `confirm` that agrees",
+    )
 
 
 @contextmanager
@@ -55,17 +53,19 @@ def open_workspace(
     profile: str | None = None,
     ledger: str | None = None,
     environment: Mapping[str, str] | None = None,
-    stop: StopSign | None = None,
+    cancellation: CancellationToken | None = None,
 ) -> Iterator[Workspace]:
     """Open the configuration and the ledger that these, the environment and the files name.
 
-    `ledger` is a path of a SQLite file or an SQLAlchemy URL. `stop` ends the work early and
-    resumably when it is set. Raises InputError for a configuration that is
+    `ledger` is a path of a SQLite file or an SQLAlchemy URL. `cancellation` ends the work early
+    and resumably when it is set. Raises InputError for a configuration that is
     not valid, LedgerError for a ledger that is locked, damaged or of another version.
     """
     read = load_config(config, profile, environment)
     with open_ledger(ledger, read) as opened:
-        yield Workspace(config=read, ledger=opened, stop=stop or StopSign())
+        yield Workspace(
+            config=read, ledger=opened, cancellation=cancellation or CancellationToken()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,12 @@ class Workspace:
 
     config: Config
     ledger: Ledger
-    stop: StopSign
+    cancellation: CancellationToken
+
+    @property
+    def wiring(self) -> Wiring:
+        """Opens the ways to the services."""
+        return Wiring(config=self.config, ledger=self.ledger, token=self.cancellation)
 
     def plan(
         self,
@@ -87,20 +92,20 @@ class Workspace:
         via: str | None = None,
         customer: str | None = None,
         save_as: Path | None = None,
-        onlooker: Onlooker = NOBODY,
+        observer: RunObserver = NULL_OBSERVER,
     ) -> RunResult:
         """Read the services and plan the removal of a batch; nothing is removed.
 
-        With `save_as` the plan is also written to a file, for somebody to review and
+        With `save_as` the plan is also written to a file, for a second person to review and
         `deregister_plan` to execute.
         """
         return self.deregister(
             batch,
             via=via,
             customer=customer,
-            wishes=Wishes(dry_run=True),
+            options=RunOptions(dry_run=True),
             save_as=save_as,
-            onlooker=onlooker,
+            observer=observer,
         )
 
     def deregister(
@@ -109,66 +114,107 @@ class Workspace:
         *,
         via: str | None = None,
         customer: str | None = None,
-        wishes: Wishes | None = None,
-        confirm: Confirm = ask_nobody,
+        options: RunOptions | None = None,
+        confirm: Confirm = refuse_unconfirmed,
         again: bool = False,
         save_as: Path | None = None,
-        onlooker: Onlooker = NOBODY,
+        observer: RunObserver = NULL_OBSERVER,
     ) -> RunResult:
         """Plan the removal of a batch, have it confirmed, remove, and look whether it is gone.
 
-        `via` and `customer` are for batches that do not say them. On OEM Direct a batch that was
+        `via` and `customer` are for batches without these. On OEM Direct a batch that was
         completed before is not sent again unless `again` insists: its result comes back. Raises
         GuardError where a guard refuses or nobody confirmed.
         """
-        wishes = wishes or Wishes()
-        if not wishes.dry_run:
+        from partner_tools.runs.run import begin, carry_out
+
+        options = options or RunOptions()
+        if not options.dry_run:
             refuse_without_plan(approval_rule(self.config))
         read, channel = self.addressed(batch, via, customer)
-        if not (again or wishes.dry_run):
-            before = self._completed_before(read, channel, onlooker)
-            if before is not None:
-                return self._finish(self._conduct(wishes, onlooker, confirm, before))
-        conduct = self._conduct(wishes, onlooker, confirm)
-        with self.ledger.hold(conduct.run), conduct.place(channel) as place:
-            conduct.begin(read, channel)
-            plan, document = conduct.plan(place)
-            if save_as is not None:
-                write_plan(document, save_as)
-                onlooker.told(f"plan written to {save_as} ({document['digest']})")
-            conduct.execute(place, plan)
-        return self._finish(conduct)
+        run = None if again or options.dry_run else self._completed(read, channel, observer)
+        if run is None:
+            run = new_run()
+            with (
+                self.ledger.hold(run),
+                self.wiring.open_removal(
+                    run, channel, options, observer, confirm, save_as=save_as
+                ) as steps,
+            ):
+                begin(steps.context, read, actor())
+                carry_out(steps)
+        return self._conclude(run, options, observer)
 
     def deregister_plan(
         self,
         plan_file: Path,
         *,
-        wishes: Wishes | None = None,
-        confirm: Confirm = ask_nobody,
+        options: RunOptions | None = None,
+        confirm: Confirm = refuse_unconfirmed,
         again: bool = False,
-        onlooker: Onlooker = NOBODY,
+        observer: RunObserver = NULL_OBSERVER,
     ) -> RunResult:
-        """Execute a plan that somebody reviewed. A dry run shows it only.
+        """Execute a plan that a person reviewed. A dry run shows it only.
 
         On OEM Direct a batch that was completed before is not sent again unless `again` insists:
         its result comes back. Raises GuardError where the plan was changed since, or not approved
         as the profile demands.
         """
+        from partner_tools.runs.run import begin, carry_out
+
         plan, document = load_plan(plan_file)
-        wishes = replace(wishes or Wishes(), approvals=approvals_of(plan_file))
-        if not wishes.dry_run:
+        options = replace(options or RunOptions(), approvals=approvals_of(plan_file))
+        if not options.dry_run:
             rule = approval_rule(self.config)
-            check_approval(rule, document["digest"], plan.planned_by, wishes.approvals)
+            check_approval(rule, document["digest"], plan.planned_by, options.approvals)
         batch = batch_of(plan, plan_file)
-        if not (again or wishes.dry_run):
-            before = self._completed_before(batch, plan.channel, onlooker)
-            if before is not None:
-                return self._finish(self._conduct(wishes, onlooker, confirm, before))
-        conduct = self._conduct(wishes, onlooker, confirm)
-        with self.ledger.hold(conduct.run), conduct.place(plan.channel) as place:
-            conduct.begin(batch, plan.channel)
-            conduct.execute(place, conduct.adopt(place, plan, document))
-        return self._finish(conduct)
+        run = None if again or options.dry_run else self._completed(batch, plan.channel, observer)
+        if run is None:
+            run = new_run()
+            with (
+                self.ledger.hold(run),
+                self.wiring.open_removal(
+                    run, plan.channel, options, observer, confirm, reviewed=(plan, document)
+                ) as steps,
+            ):
+                begin(steps.context, batch, actor())
+                carry_out(steps)
+        return self._conclude(run, options, observer)
+
+    def cleanup(
+        self,
+        handoff: Path,
+        *,
+        apply: bool = False,
+        options: RunOptions | None = None,
+        confirm: Confirm = refuse_unconfirmed,
+        observer: RunObserver = NULL_OBSERVER,
+    ) -> RunResult:
+        """Show, and with `apply` carry out, the steps that a handoff leaves to the customer.
+
+        In the customer's own tenant. Writes the updated handoff beside the given one, or where the
+        options say. Raises InputError for what is no handoff, GuardError where a guard refuses or
+        nobody confirmed.
+        """
+        from partner_tools.runs.cleanup import read_order, read_receipt
+        from partner_tools.runs.run import begin, carry_out
+
+        options = options or RunOptions()
+        folder = (options.report or handoff.parent) if apply else None
+        options = replace(options, dry_run=not apply, report=folder)
+        order = read_order(handoff, held=held(self.config))
+        if options.keys_receipt is not None:
+            saved = read_receipt(options.keys_receipt, order.document)
+            options = replace(options, saved_keys=saved)
+        order = order.with_keys(options)
+        run = new_run()
+        with (
+            self.ledger.hold(run),
+            self.wiring.open_cleanup(run, order, options, observer, confirm) as steps,
+        ):
+            begin(steps.context, order.batch(handoff), actor())
+            carry_out(steps)
+        return self._conclude(run, options, observer)
 
     def resume(
         self,
@@ -176,62 +222,60 @@ class Workspace:
         *,
         yes: bool = False,
         max_devices: int | None = None,
-        confirm: Confirm = ask_nobody,
-        onlooker: Onlooker = NOBODY,
+        confirm: Confirm = refuse_unconfirmed,
+        observer: RunObserver = NULL_OBSERVER,
     ) -> RunResult:
         """Finish an interrupted run: what is in doubt is settled first, nothing is repeated.
 
-        The wishes are those that it was begun with. Of a run that is over the result comes back.
+        The options are those that it was begun with. Of a run that is over the result comes back.
         """
+        from partner_tools.runs.run import carry_out
+
         record = self.ledger.run(run)
-        if record.channel is ChannelName.MICROSOFT_GRAPH:
-            from partner_tools.workspace.cleaning import resume
-
-            wanted = self._cleaning(onlooker, confirm, record.run)
-            return resume(wanted, record, yes=yes, max_devices=max_devices)
-        stored = Wishes.restored(dict(record.settings))
+        stored = RunOptions.restored(record.settings)
         limit = stored.max_devices if max_devices is None else max_devices
-        wishes = replace(stored, yes=yes or stored.yes, max_devices=limit)
-        conduct = self._conduct(wishes, onlooker, confirm, record.run)
-        if self._is_over(conduct, record):
-            return self._show_again(conduct)
-        with self.ledger.hold(record.run), conduct.place(record.channel) as place:
-            onlooker.began(record.run)
-            _go_on(conduct, place, self.ledger.run(record.run))
-        return self._finish(conduct)
+        options = replace(stored, yes=yes or stored.yes, max_devices=limit)
+        if self._is_over(record, options, observer):
+            result = self.result(record.run)
+            observer.ended(result)
+            if options.report is not None and not options.dry_run:
+                observer.notify(
+                    "the run is over: the handoff is not written again; "
+                    f"`partner-tools report {record.run} -o DIR` does"
+                )
+            return result
+        with (
+            self.ledger.hold(record.run),
+            self._open_steps(record, options, observer, confirm) as steps,
+        ):
+            observer.began(record.run)
+            carry_out(steps)
+        return self._conclude(record.run, options, observer)
 
-    def cleanup(
-        self,
-        handoff: Path,
-        *,
-        wishes: CleanupWishes | None = None,
-        confirm: Confirm = ask_nobody,
-        onlooker: Onlooker = NOBODY,
-    ) -> RunResult:
-        """Show, and where the wishes say `apply` carry out, what a handoff leaves to the customer.
-
-        In the customer's own tenant. Writes the handoff anew beside the given one, or where the
-        wishes say. Raises InputError for what is no handoff, GuardError where a guard refuses or
-        nobody confirmed.
-        """
-        from partner_tools.workspace.cleaning import CleanupWishes, begin
-
-        return begin(self._cleaning(onlooker, confirm), handoff, wishes or CleanupWishes())
-
-    def cancel(self, run: str, *, onlooker: Onlooker = NOBODY) -> RunResult:
-        """Call a run off: what has not left stays, what has left is settled.
+    def cancel(self, run: str, *, observer: RunObserver = NULL_OBSERVER) -> RunResult:
+        """Cancel a run: what has not left stays, what has left is settled.
 
         A process that executes the run stops within seconds. Raises InputError for a run that is
         over.
         """
-        from partner_tools.workspace.cancellation import cancel
+        from partner_tools.runs.run import cancel
 
-        cancel(self.ledger, run, stop=self.stop, open_place=self.place, onlooker=onlooker)
-        return read_result(self.ledger, run)
+        record = self.ledger.run(run)
+        cancel(
+            self.ledger,
+            record,
+            token=self.cancellation,
+            now=now,
+            open_steps=lambda: self._open_steps(record, RunOptions(), observer, refuse_unconfirmed),
+            observer=observer,
+        )
+        return self.result(record.run)
 
     def result(self, run: str) -> RunResult:
         """What a run came to, as the ledger has it."""
-        return read_result(self.ledger, run)
+        from partner_tools.runs.follow_up import read_result
+
+        return read_result(self.ledger, run, now())
 
     def runs(
         self,
@@ -280,23 +324,89 @@ class Workspace:
         return self.ledger.trace(serial)
 
     def verify(
-        self, run: str, *, wait: float = 0.0, graph: bool = False, onlooker: Onlooker = NOBODY
+        self,
+        run: str,
+        *,
+        wait: float = 0.0,
+        graph: bool = False,
+        observer: RunObserver = NULL_OBSERVER,
     ) -> Verification:
         """Look again whether what a run removed is gone; what is seen is kept as evidence.
 
-        `wait` is for how many seconds to go on looking; `graph` looks into the customer's tenant.
+        `wait` is for how many seconds to keep looking; `graph` looks into the customer's tenant.
         """
-        from partner_tools.workspace.verification import verify
+        from partner_tools.runs.follow_up import Verification
+        from partner_tools.runs.observation import TenantCheck
 
-        return verify(
-            self.config,
-            self.ledger,
-            self.stop,
-            run,
-            wait=wait,
-            graph=graph,
-            onlooker=onlooker,
+        record, began = self.ledger.run(run), self.cancellation.clock()
+        own, observable, unseen = record.channel is ChannelName.MICROSOFT_GRAPH, True, 0
+        if not own:
+            with self.wiring.open_removal(
+                record.run, record.channel, RunOptions(), observer, refuse_unconfirmed
+            ) as steps:
+                observable = steps.look_again(wait)
+        if graph or own:
+            check = TenantCheck(
+                ledger=self.ledger,
+                run=record.run,
+                open_tenant=partial(self.wiring.open_tenant, token=self.cancellation),
+                token=self.cancellation,
+                now=now,
+                notify=observer.notify,
+            )
+            unseen = check.verify(max(0.0, began + wait - self.cancellation.clock()))
+        return Verification(result=self.result(record.run), observable=observable, unseen=unseen)
+
+    def verify_outstanding(
+        self,
+        *,
+        since: datetime | None = None,
+        customer: str | None = None,
+        look: bool = True,
+        observer: RunObserver = NULL_OBSERVER,
+    ) -> Outstanding:
+        """Look again at every run with something open, and say which customers to remind.
+
+        Looks into the customers' tenants where Graph access is configured. `since` is when a run
+        began; without `look` the ledger alone is asked. A failed check of one run does not block
+        the others, and is among the failures.
+        """
+        from partner_tools.runs.follow_up import (
+            Failure,
+            Outstanding,
+            follow_ups,
+            open_devices,
+            recheck,
         )
+
+        tenant = None if customer is None else self.tenant_of(customer)
+        graph = self.wiring.tenant_opener(self.cancellation) is not None
+
+        def look_again(record: RunRecord) -> None:
+            observer.notify(f"run {record.run}")
+            self.verify(record.run, graph=graph, observer=observer)
+
+        failures = []
+        if look:
+            found = open_devices(self.ledger, now(), since=since, customer=tenant)
+            failures = recheck(found, look_again, observer.notify)
+        at = now()
+        damaged: dict[RunId, Failure] = {}
+        left = open_devices(self.ledger, at, since=since, customer=tenant, damaged=damaged)
+        for each in damaged.values():
+            observer.notify(str(each.error))
+        return Outstanding(
+            at=at,
+            follow_ups=follow_ups(self.ledger, left),
+            failures=(*(each for each in failures if each.run not in damaged), *damaged.values()),
+            partner=dict(self.config.get("partner") or {}),
+        )
+
+    def remind(self, found: Outstanding, folder: Path) -> tuple[Path, ...]:
+        """Write an e-mail for each customer to remind, its handoffs attached; nothing is sent."""
+        from partner_tools.runs.follow_up import write_reminders
+
+        return tuple(write_reminders(self.ledger, found, folder))
 
     def take_in(self, file: Path, run: str | None = None) -> TakenIn:
         """Take in a customer's results file as evidence; its steps become `reported`.
@@ -308,48 +418,23 @@ class Workspace:
 
         return take_in(self.ledger, file, run, now())
 
-    def verify_outstanding(
-        self,
-        *,
-        since: datetime | None = None,
-        customer: str | None = None,
-        look: bool = True,
-        onlooker: Onlooker = NOBODY,
-    ) -> Outstanding:
-        """Look again at every run with something open, and say which customers to chase.
+    def sender(self, given: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+        """Who writes to customers: the profile's `partner`, with what is given over it.
 
-        Looks into the customers' tenants where Graph access is configured. `since` is when a run
-        began; without `look` the ledger alone is asked. What keeps one run from being looked at
-        stops no other, and is among the failures.
+        Raises InputError where the name or the contact is missing.
         """
-        from partner_tools.runs.follow_up import chases, open_devices, recheck
-        from partner_tools.workspace.chasing import Outstanding
-        from partner_tools.workspace.watch import is_configured
-
-        tenant = None if customer is None else self.tenant_of(customer)
-        graph = is_configured(self.config)
-        failures = (
-            recheck(
-                open_devices(self.ledger, now(), since=since, customer=tenant),
-                lambda record: self._look_again(record, graph, onlooker),
-                onlooker.told,
+        told = {**(self.config.get("partner") or {}), **(given or {})}
+        missing = [f"--partner-{name}" for name in ("name", "contact") if not told.get(name)]
+        if missing:
+            raise InputError(
+                "a handoff names who sends it and whom to ask, and the profile has neither"
+                if len(missing) == 2
+                else f"a handoff needs a {missing[0].removeprefix('--partner-')} of the partner",
+                rule="no-partner",
+                remedy=f"give {' and '.join(missing)}, or set them once under [default.partner] in"
+                " the configuration",
             )
-            if look
-            else []
-        )
-        at = now()
-        return Outstanding(
-            at=at,
-            chases=chases(self.ledger, open_devices(self.ledger, at, since=since, customer=tenant)),
-            failures=tuple(failures),
-            partner=dict(self.config.get("partner") or {}),
-        )
-
-    def remind(self, found: Outstanding, folder: Path) -> tuple[Path, ...]:
-        """Write an e-mail for each customer to chase, its handoffs attached; nothing is sent."""
-        from partner_tools.workspace.chasing import write_reminders
-
-        return tuple(write_reminders(self.ledger, found, folder))
+        return told
 
     def tenant_of(self, customer: str) -> str:
         """The tenant id of a customer that runs of this ledger served, by id or domain.
@@ -369,23 +454,37 @@ class Workspace:
 
         state_facts(self.ledger, self.ledger.run(run).run, stated, now())
 
-    def report(self, run: str, folder: Path, formats: tuple[str, ...] = ()) -> tuple[Path, ...]:
+    def report(
+        self,
+        run: str,
+        folder: Path,
+        formats: tuple[str, ...] = (),
+        *,
+        partner: Mapping[str, str] | None = None,
+    ) -> tuple[Path, ...]:
         """Write one handoff for each customer of a run; the paths of the files.
 
-        Of a cleanup also the results file, which the customer sends back to the partner.
+        `partner` gives `name` and `contact` over those of the profile. Raises InputError where
+        either is missing: customers have to know who writes to them. Of a cleanup also the
+        results file, which the customer sends back to the partner.
         """
         from partner_tools.report.write import FORMATS, write_handoff, write_result
         from partner_tools.runs.build_handoffs import cleanup_result, handoffs
 
         record, at = self.ledger.run(run), now()
-        partner = dict(self.config.get("partner") or {})
+        own = record.channel is ChannelName.MICROSOFT_GRAPH
+        sender = {} if own else self.sender(partner)
+        # The cover e-mail is the partner's to send.
+        usual = [name for name in FORMATS if not (own and name == "eml")]
         paths = [
             path
-            for document in handoffs(self.ledger, record.run, partner=partner, now=at)
-            for path in write_handoff(document, folder, formats or FORMATS)
+            for document in handoffs(self.ledger, record.run, partner=sender, now=at)
+            for path in write_handoff(document, folder, formats or usual)
         ]
-        result = cleanup_result(self.ledger, record, at)
-        return (*paths, *([] if result is None else [write_result(result, folder)]))
+        if (told := cleanup_result(self.ledger, record, at)) is not None:
+            result, domain = told
+            paths.append(write_result(result, folder, domain))
+        return tuple(paths)
 
     def summary(
         self,
@@ -399,10 +498,10 @@ class Workspace:
 
         `since` (inclusive) and `until` (exclusive) speak of when runs began.
         """
-        from partner_tools.workspace.summing import write
+        from partner_tools.runs.totals import write_totals
 
         tenant = None if customer is None else self.tenant_of(customer)
-        return write(self.ledger, folder, now(), since=since, until=until, customer=tenant)
+        return write_totals(self.ledger, folder, now(), since=since, until=until, customer=tenant)
 
     def restorable(self, run: str) -> tuple[Restorable, ...]:
         """Every device that a run removed, and what it can be registered with again."""
@@ -437,7 +536,6 @@ class Workspace:
         no plan, GuardError where it was changed or this account planned it.
         """
         from partner_tools.workspace.approvals import approve
-        from partner_tools.workspace.conduct import actor
 
         return approve(plan_file, key, account or actor())
 
@@ -472,17 +570,21 @@ class Workspace:
 
     def register_again(self, devices: tuple[Restorable, ...]) -> int:
         """Register devices again through Partner Center (app+user); how many are back."""
-        from partner_tools.runs.restoration import Bench, register
+        from partner_tools.runs.restoration import RestoreContext, register
 
-        with partner_center(self.config, self.ledger, self.stop) as (client, line, _):
-            bench = Bench(client=client, line=line, ledger=self.ledger, now=now, new_id=new_id)
-            return register(bench, devices)
+        with self.wiring.open_partner_center(self.cancellation) as (client, line, _):
+            context = RestoreContext(
+                client=client, line=line, ledger=self.ledger, now=now, new_id=new_id
+            )
+            return register(context, devices)
 
     def most_devices(self, max_devices: int | None = None) -> int:
         """How many devices one run may take: what is given, else the profile's, else 500."""
         return limits(self.config, max_devices).max_devices
 
-    def inventory(self, customer: str | None = None, *, onlooker: Onlooker = NOBODY) -> Estate:
+    def inventory(
+        self, customer: str | None = None, *, observer: RunObserver = NULL_OBSERVER
+    ) -> Estate:
         """Every device of a customer that Partner Center shows: all batches, all pages."""
         from partner_tools.channels.partner_center import PartnerCenterChannel
 
@@ -491,14 +593,13 @@ class Workspace:
             raise MissingValueError(
                 "name the customer: --customer with a tenant id or a domain", rule="no-customer"
             )
-        with partner_center(self.config, self.ledger, self.stop, onlooker=onlooker) as opened:
-            client, line, _ = opened
+        with self.wiring.open_partner_center(self.cancellation, observer) as (client, line, _):
             channel = PartnerCenterChannel(
                 client=client,
                 line=line,
                 now=now,
                 concurrency=self.config.concurrency,
-                listed=onlooker.listed,
+                listed=observer.listed,
             )
             return channel.estate(channel.customer(named))
 
@@ -527,12 +628,6 @@ class Workspace:
 
         return tuple(each.username for each in token_store(self.config).clear())
 
-    @contextmanager
-    def place(self, channel: ChannelName, onlooker: Onlooker = NOBODY) -> Iterator[Workplace]:
-        """The way to a service, for steps of `partner_tools.runs` that are called directly."""
-        with workplace(channel, self.config, self.ledger, self.stop, onlooker=onlooker) as opened:
-            yield opened
-
     def addressed(
         self, batch: Batch | ByName, via: str | None, customer: str | None
     ) -> tuple[Batch, ChannelName]:
@@ -553,72 +648,47 @@ class Workspace:
             _require_customers(batch, recipient)
         return replace(batch, customer=recipient), ChannelName(named)
 
-    def _look_again(self, record: RunRecord, graph: bool, onlooker: Onlooker) -> None:
-        onlooker.told(f"run {record.run}")
-        self.verify(record.run, graph=graph, onlooker=onlooker)
+    @contextmanager
+    def _open_steps(
+        self, record: RunRecord, options: RunOptions, observer: RunObserver, confirm: Confirm
+    ) -> Iterator[Steps]:
+        """The steps of a run that was begun before."""
+        if record.channel is ChannelName.MICROSOFT_GRAPH:
+            from partner_tools.runs.cleanup import order_to_resume
 
-    def _completed_before(
-        self, batch: Batch, channel: ChannelName, onlooker: Onlooker
-    ) -> RunId | None:
+            order = order_to_resume(self.ledger, record, held(self.config))
+            with self.wiring.open_cleanup(record.run, order, options, observer, confirm) as cleanup:
+                yield cleanup
+        else:
+            with self.wiring.open_removal(
+                record.run, record.channel, options, observer, confirm
+            ) as removal:
+                yield removal
+
+    def _completed(self, batch: Batch, channel: ChannelName, observer: RunObserver) -> RunId | None:
         """The run that completed this batch on OEM Direct; tells of it, or of those begun."""
         if channel is not ChannelName.OEM_DIRECT:
             return None
         before = completed_run(self.ledger, batch)
         if before is not None:
-            onlooker.told(f"batch {batch.batch_id} was completed by run {before}; --again insists")
+            observer.notify(
+                f"batch {batch.batch_id} was completed by run {before}; --again insists"
+            )
             return before
         for begun in unfinished_runs(self.ledger, batch):
-            onlooker.told(
+            observer.notify(
                 f"batch {batch.batch_id} was begun by run {begun.run}, which is {begun.state}: "
                 f"`partner-tools resume {begun.run}` finishes that one; this is a new run"
             )
         return None
 
-    def _conduct(
-        self,
-        wishes: Wishes,
-        onlooker: Onlooker,
-        confirm: Confirm,
-        run: RunId | None = None,
-    ) -> Conduct:
-        from partner_tools.ledger import new_run_id
-
-        return Conduct(
-            config=self.config,
-            ledger=self.ledger,
-            stop=self.stop,
-            wishes=wishes,
-            run=run or new_run_id(now(), randomness()),
-            onlooker=onlooker,
-            confirm=confirm,
-        )
-
-    def _cleaning(self, onlooker: Onlooker, confirm: Confirm, run: RunId | None = None) -> Cleaning:
-        from partner_tools.ledger import new_run_id
-        from partner_tools.workspace.cleaning import Cleaning
-
-        return Cleaning(
-            config=self.config,
-            ledger=self.ledger,
-            stop=self.stop,
-            run=run or new_run_id(now(), randomness()),
-            onlooker=onlooker,
-            confirm=confirm,
-            report=self._hand_over,
-        )
-
-    def _hand_over(self, run: str, folder: Path, formats: tuple[str, ...]) -> tuple[Path, ...]:
-        """Write the handoffs of a run that is over. Raises Interrupted where that cannot be."""
-        try:
-            return self.report(run, folder, formats)
-        except InputError as error:
-            again = f"`partner-tools report {run} -o DIR` writes the handoff elsewhere"
-            raise undelivered(error, again) from error
-
-    def _is_over(self, conduct: Conduct, record: RunRecord) -> bool:
-        """Whether there is nothing to go on with."""
-        if record.state is RunState.PLANNED and conduct.wishes.dry_run:
-            conduct.onlooker.told(
+    def _is_over(self, record: RunRecord, options: RunOptions, observer: RunObserver) -> bool:
+        """Whether there is nothing to continue."""
+        if options.dry_run and record.channel is ChannelName.MICROSOFT_GRAPH:
+            observer.notify("it was only looked at; run cleanup again with --apply")
+            return True
+        if options.dry_run and record.state is RunState.PLANNED:
+            observer.notify(
                 "a dry run has nothing to resume; `deregister --plan` executes its plan"
             )
             return True
@@ -627,26 +697,24 @@ class Workspace:
         histories = (each.history for each in self.ledger.devices(record.run))
         return record.state is RunState.FINISHED and not unfinished(histories)
 
-    def _show_again(self, conduct: Conduct) -> RunResult:
-        """Tell what a run came to that was over before; nothing is written again."""
-        result = read_result(self.ledger, conduct.run)
-        conduct.onlooker.ended(result)
-        if conduct.wishes.report is not None:
-            conduct.onlooker.told(
-                "the run is over: the handoff is not written again; "
-                f"`partner-tools report {conduct.run} -o DIR` does"
-            )
-        return result
+    def _conclude(self, run: RunId, options: RunOptions, observer: RunObserver) -> RunResult:
+        """Show what a run came to, and write the handoffs where they were asked for.
 
-    def _finish(self, conduct: Conduct) -> RunResult:
-        """Tell that the run is over, and write the handoffs where they were asked for."""
-        result = read_result(self.ledger, conduct.run)
-        conduct.onlooker.ended(result)
-        wishes = conduct.wishes
-        if wishes.report is None:
+        Raises Interrupted where they cannot be written: the run is over.
+        """
+        result = self.result(run)
+        observer.ended(result)
+        if options.report is None:
             return result
-        reports = self._hand_over(conduct.run, wishes.report, wishes.formats)
-        conduct.onlooker.told(f"files of the handoff in {wishes.report}: {len(reports)}")
+        try:
+            reports = self.report(run, options.report, options.formats)
+        except InputError as error:
+            missing = error.rule == "no-partner"
+            more = " --partner-name NAME --partner-contact CONTACT" if missing else ""
+            where = "it" if missing else "the handoff elsewhere"
+            again = f"`partner-tools report {run} -o DIR{more}` writes {where}"
+            raise undelivered(error, again) from error
+        observer.notify(f"files of the handoff in {options.report}: {len(reports)}")
         return replace(result, reports=reports)
 
 
@@ -682,14 +750,3 @@ def _require_customers(batch: Batch, default: str | None) -> None:
             "or a customer column",
             rule="no-customer",
         )
-
-
-def _go_on(conduct: Conduct, place: Workplace, record: RunRecord) -> None:
-    from partner_tools.runs.planning import stored_plan
-
-    plan = stored_plan(place, record)
-    if plan is None:
-        plan, _ = conduct.plan(place)
-    else:
-        conduct.onlooker.planned(plan)
-    conduct.execute(place, plan)

@@ -7,6 +7,7 @@ as its answer and what the program does besides. Under a rate limit the rate hid
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,10 +21,10 @@ from typing import Any
 
 from partner_tools.clients.transport import origin
 from partner_tools.events import Event, Kind, State
-from partner_tools.ledger import Ledger, RunStart, new_run_id
+from partner_tools.ledger import Ledger, RunStart
 from partner_tools.model import ChannelName, Device, Identity, RunId
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
-from partner_tools.workspace.environment import now, randomness
+from partner_tools.workspace.environment import new_run, now
 from tests.bench.figures import Figure, Goal, Part, in_turns, pairs, seconds
 from tests.cli.program import Program, customer, program_for, world
 from tests.fleet.chaos import Workers, database
@@ -213,7 +214,7 @@ def _asks(url: str, rounds: int) -> Mapping[str, list[float]]:
 
 def acts(ledger: Ledger) -> Mapping[str, Callable[[], object]]:
     """What each measurement does, by its name; all of one new run, in this order."""
-    start = _start(new_run_id(now(), randomness()), "bench")
+    start = _start(new_run(), "bench")
     batch = [Device(row=n, identity=Identity(serial_number=f"B{n}")) for n in range(500)]
 
     def submit() -> None:
@@ -378,7 +379,7 @@ def new_ledger(server: Any) -> str:
     """The URL of a new, empty database."""
     import psycopg
 
-    name = f"bench{int.from_bytes(randomness(), 'big')}"
+    name = f"bench{secrets.randbelow(2**24)}"
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"'.encode())
     url: str = server.get_uri().replace("/postgres?", f"/{name}?")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from partner_tools import pacing
+from partner_tools.cancellation import CancellationToken
 from partner_tools.clients.partner_center import build_customers
 from partner_tools.clients.transport import Request, Transport
 from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
@@ -113,7 +114,7 @@ def carry_out(
     wanted: int,
 ) -> None:
     """Send what is left, until all requests were served."""
-    stop = threading.Event()
+    stop = CancellationToken()
     while governor.snapshot().answered < wanted:
         try:
             request = work.get(timeout=0.1)

@@ -8,7 +8,6 @@ lists; `search.approach` bounds what each collection may cost.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.clients.graph import Graph, GraphPage
 from partner_tools.clients.transport import Secret, Transport
 from partner_tools.engine.rate_limiter import FixedRateLimiter
@@ -26,8 +26,8 @@ from partner_tools.ledger import RunDevice
 from partner_tools.model import Device, Identity, Outcome, RunId, TenantId
 from partner_tools.outstanding.search import ALLOWED, BATCH, Collection, Question
 from partner_tools.pacing import Policy
-from partner_tools.runs.observation import TenantReader, observe
-from partner_tools.runs.tenant import LIMIT
+from partner_tools.runs.observation import observe
+from partner_tools.runs.tenant import LIMIT, TenantReader
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.bench.figures import Figure, Goal, Part, Table
 
@@ -121,7 +121,7 @@ def looked(devices: int, estate: int) -> Look:
         line = RequestExecutor(
             pace=FixedRateLimiter(LIMIT),
             policy=Policy(),
-            stop=threading.Event(),
+            stop=CancellationToken(),
             clock=time.monotonic,
             jitter=random.random,
             renew=lambda: None,

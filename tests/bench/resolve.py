@@ -12,7 +12,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.channels.partner_center import PartnerCenterChannel
 from partner_tools.clients.partner_center import PartnerCenter
 from partner_tools.clients.transport import Transport
@@ -107,7 +107,7 @@ def _channel(
         line = RequestExecutor(
             pace=AdaptiveRateLimiter.started(known=known),
             policy=Policy(),
-            stop=threading.Event(),
+            stop=CancellationToken(),
             clock=time.monotonic,
             jitter=random.random,
             renew=lambda: None,

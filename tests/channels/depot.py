@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import threading
 import time
 import uuid
 from collections import Counter
@@ -11,22 +10,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import trustme
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.channels.oem_direct import OemDirectChannel, completed
 from partner_tools.clients.oem.client import OemDirect as Client
 from partner_tools.clients.oem.profile import Profile, at_base_url
 from partner_tools.clients.transport import ClientCertificate, Transport
-from partner_tools.engine.desk import Desk, PendingDevice
-from partner_tools.engine.request_executor import RequestExecutor, Stop
-from partner_tools.engine.settle import carry_through
+from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import InputError
-from partner_tools.events import Event, Kind
+from partner_tools.events import Event, History, Kind
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.model import ChannelName, Device, Identity, Reason, RunId
 from partner_tools.pacing import Policy
+from partner_tools.runs.removal import witness
+from partner_tools.runs.run import carry_through
 from partner_tools.sandbox.core import Core
 from partner_tools.sandbox.faults import Faults, ItemFault
 from partner_tools.sandbox.listener import Listener
@@ -46,6 +48,20 @@ MODES = {
     "interval_s = 0.01\nmax_interval_s = 0.02\ndeadline_s = 5",
 }
 MEDIA = {"json": "application/json", "xml": "application/xml"}
+
+
+@dataclass(kw_only=True)
+class Execution:
+    """An `engine.context.ExecutionContext` of a test."""
+
+    run: RunId
+    channel: OemDirectChannel
+    line: RequestExecutor
+    record: Callable[[Sequence[Event]], None]
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+    settled: Callable[[int, History], None]
+    concurrency: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +138,7 @@ def no_hash(_hash: str) -> Identity:
 class Free:
     """A pace that lets everything pass."""
 
-    def acquire(self, stop: Stop) -> bool:
+    def acquire(self, stop: CancellationToken) -> bool:
         return not stop.is_set()
 
     def succeeded(self) -> None:
@@ -225,7 +241,7 @@ class Depot:
         default_factory=lambda: Policy(base=0.01, cap=0.02, budget=0.1, reach=0.1)
     )
     concurrency: int = 1
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: CancellationToken = field(default_factory=CancellationToken)
     records: int = 0
     """How often events were made durable."""
     crash_at: tuple[int, str] | None = None
@@ -263,9 +279,12 @@ class Depot:
     def ledger(self) -> Ledger:
         return Ledger.open(sqlite_url(self.folder / "ledger.db"))
 
-    def channel(self) -> OemDirectChannel:
+    def channel(self, ledger: Ledger | None = None) -> OemDirectChannel:
         profile = at_base_url(self.profile, self.transport.base_url)
-        return OemDirectChannel(Client(self.transport, profile), profile)
+        client = Client(self.transport, profile)
+        if ledger is None:
+            return OemDirectChannel(client, profile)
+        return OemDirectChannel(client, profile, partial(witness, ledger))
 
     def carry(self) -> None:
         """One process: from what the ledger says to as far as it comes."""
@@ -280,14 +299,14 @@ class Depot:
                 )
                 for each in ledger.devices(RUN)
             ]
-            carry_through(self._desk(ledger, self.channel()), todos)
+            carry_through(self._execution(ledger, self.channel(ledger)), todos)
 
     def outcomes(self) -> Counter[str]:
         """How many devices have which outcome, by the ledger."""
         with self.ledger() as ledger:
             return Counter(each.history.outcome.value for each in ledger.devices(RUN))
 
-    def _desk(self, ledger: Ledger, channel: OemDirectChannel) -> Desk:
+    def _execution(self, ledger: Ledger, channel: OemDirectChannel) -> Execution:
         def record(events: Sequence[Event]) -> None:
             self.records += 1
             if self.crash_at == (self.records, "before"):
@@ -296,7 +315,7 @@ class Depot:
             if self.crash_at == (self.records, "after"):
                 raise Crashed
 
-        return Desk(
+        return Execution(
             run=RUN,
             channel=channel,
             line=RequestExecutor(

@@ -15,15 +15,17 @@ import requests
 
 from partner_tools.cli.app import Call
 from partner_tools.intake.schema import checker
-from partner_tools.json_forms import digest, digest_of_bytes
+from partner_tools.json_forms import digest
 from partner_tools.ledger import Ledger, sqlite_url
-from partner_tools.model import Batch, ChannelName, RunId
-from partner_tools.runs.begin import begin
+from partner_tools.model import ChannelName, RunId
+from partner_tools.runs.cleanup import read_order
+from partner_tools.runs.run import run_start
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
-from partner_tools.workspace.cleaning import CleanupWishes, read_handoff, received_from
 from tests.cli.program import CONTOSO, Program, customer, outcomes, program_for, world
 from tests.crash.processes import Started
 from tests.faults.hurry import Hurry
+
+pytestmark = pytest.mark.slow
 
 DOMAIN = "contoso.onmicrosoft.com"
 HERE: dict[str, Any] = {"managedDevice": {}}
@@ -334,28 +336,28 @@ def test_a_mixed_fleet_is_cleaned_up_although_it_is_killed_twice(
 
 
 def died_before_storing(run: Program, handoff: Path) -> str:
-    """A cleanup as a process leaves it that is killed before it has stored the handoff."""
-    document = read_handoff(handoff)
-    devices = received_from(document, handoff).devices
-    batch = Batch(
-        batch_id="b",
-        file=str(handoff),
-        digest=digest_of_bytes(handoff.read_bytes()),
-        devices=tuple(each.device for each in devices),
-        customer=CONTOSO,
+    """A cleanup as version 0.1 left it when it was killed before it had stored the handoff."""
+    batch = read_order(handoff).batch(handoff)
+    settings: dict[str, object] = {
+        "apply": True,
+        "yes": True,
+        "keysSaved": True,
+        "maxDevices": None,
+        "settle": 1800.0,
+        "report": str(handoff.parent),
+        "formats": [],
+    }
+    start = run_start(
+        RunId("20260417-101530-4f2a9c"),
+        batch,
+        channel=ChannelName.MICROSOFT_GRAPH,
+        settings=settings,
+        actor=None,
+        now=datetime.now(UTC),
     )
-    wishes = CleanupWishes(apply=True, yes=True, keys_saved=True, report=handoff.parent)
     with Ledger.open(sqlite_url(run.folder / "ledger.db")) as ledger:
-        begin(
-            ledger,
-            RunId("20260417-101530-4f2a9c"),
-            batch,
-            channel=ChannelName.MICROSOFT_GRAPH,
-            settings=wishes.stored(),
-            actor=None,
-            now=datetime.now(UTC),
-        )
-    return "20260417-101530-4f2a9c"
+        ledger.create_run(start, batch.devices)
+    return str(start.run)
 
 
 def test_a_cleanup_that_died_before_it_stored_its_handoff_is_resumed(
@@ -455,10 +457,11 @@ def test_what_is_called_gone_and_is_still_there_is_refused_and_asked_for_anew(
     with served(rule, hurry=hurry) as sandbox:
         sent = handed_over(sandbox, tmp_path, "OWN2")
         run = customers(sandbox, tmp_path)
-        call = Call(stop_sign=hurry.stop_sign)
+        call = Call(make_token=hurry.make_token)
         done = run("cleanup", sent, *APPLY, "--output", "json", obj=call)
         (line,) = json.loads(done.stdout)["devices"]
-        anew = run("cleanup", sent, *APPLY, "--output", "json", obj=Call(stop_sign=hurry.stop_sign))
+        call = Call(make_token=hurry.make_token)
+        anew = run("cleanup", sent, *APPLY, "--output", "json", obj=call)
 
     assert (done.exit_code, line["outcome"]) == (7, "refused")
     assert "shows it still" in line["detail"]
@@ -487,7 +490,7 @@ def test_lost_and_throttled_answers_change_nothing_in_the_end(
         sent = handed_over(sandbox, tmp_path, *OWN)
         run = customers(sandbox, tmp_path)
         before = len(sandbox.log.entries)
-        call = Call(stop_sign=hurry.stop_sign)
+        call = Call(make_token=hurry.make_token)
         done = run("cleanup", sent, *APPLY, "--output", "json", obj=call)
         assert done.exit_code == 0, done.output
         left = truth(sandbox)["windowsAutopilotDeviceIdentities"]
@@ -500,16 +503,16 @@ def test_an_accepted_deletion_is_waited_for_and_synced_once_in_ten_minutes(tmp_p
     with served(hurry=hurry, graph={"autopilotDelete": 86_000, "sync": 20}) as sandbox:
         sent = handed_over(sandbox, tmp_path, "OWN1")
         run = customers(sandbox, tmp_path)
-        call = Call(stop_sign=hurry.stop_sign)
+        call = Call(make_token=hurry.make_token)
         cut = run("cleanup", sent, *APPLY, "--settle", "5", "--output", "json", obj=call)
         assert cut.exit_code == 5, cut.output
         (line,) = json.loads(cut.stdout)["devices"]
         assert line["steps"][-1] == {**line["steps"][-1], "status": "waiting"}
-        done = run("resume", json.loads(cut.stdout)["run"], obj=Call(stop_sign=hurry.stop_sign))
+        done = run("resume", json.loads(cut.stdout)["run"], obj=Call(make_token=hurry.make_token))
         assert done.exit_code == 5, "it waits five seconds more"
         hurry.skip(20)
         again = json.loads(cut.stdout)["run"]
-        assert run("resume", again, obj=Call(stop_sign=hurry.stop_sign)).exit_code == 0
+        assert run("resume", again, obj=Call(make_token=hurry.make_token)).exit_code == 0
         assert [one.status for one in sandbox.log.of("sync-autopilot")] == [204]
         assert len(sandbox.log.of("delete-autopilot-identity")) == 1
 

@@ -19,7 +19,10 @@ import pytest
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals"),
+]
 
 SERIALS = [f"SN-{number}" for number in range(60)]
 
@@ -162,9 +165,9 @@ def test_a_second_signal_ends_at_once_and_stays_resumable(
 
 TWICE = """
 import os, signal
-from partner_tools.cli.signals import heeding
-from partner_tools.workspace.stopping import StopSign
-with heeding(StopSign(), lambda: "go on"):
+from partner_tools.cli.signals import handle_signals
+from partner_tools.cancellation import CancellationToken
+with handle_signals(CancellationToken(), lambda: "go on"):
     for _ in range(2):
         os.kill(os.getpid(), signal.SIGINT)
 """
@@ -194,14 +197,14 @@ def test_at_a_terminal_words_begin_a_line_and_the_cursor_comes_back(kind: str, s
 
 BEGINS_TO_WAIT = """
 import os, signal
-from partner_tools.cli.signals import heeding
-from partner_tools.workspace.stopping import StopSign
-class Interrupted(StopSign):
+from partner_tools.cli.signals import handle_signals
+from partner_tools.cancellation import CancellationToken
+class Interrupted(CancellationToken):
     def nap(self, event, timeout=None):
         with event._cond:  # as Event.wait begins
             os.kill(os.getpid(), signal.SIGINT)
         return event.wait(timeout)
-with heeding(stop := Interrupted()):
+with handle_signals(stop := Interrupted()):
     print(stop.wait(50), stop.is_set())
 """
 

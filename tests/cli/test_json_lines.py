@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.cli.console import FORM, is_screen, tell
 from partner_tools.cli.progress import Progress
-from partner_tools.cli.signals import heeding
+from partner_tools.cli.signals import handle_signals
 from partner_tools.model import Outcome
 from partner_tools.sandbox import Sandbox, seed_from
-from partner_tools.workspace.stopping import StopSign
 from tests.cli.program import Program, customer, program_for, world
 
 DOMAIN = "contoso.onmicrosoft.com"
@@ -119,7 +119,7 @@ def test_what_a_signal_says_is_a_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(FORM, "is_json", True)
-    with heeding(stop := StopSign()):
+    with handle_signals(stop := CancellationToken()):
         signal.raise_signal(signal.SIGINT)
     assert stop.is_set()
     (line,) = lines(capfd.readouterr().err)

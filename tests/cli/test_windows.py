@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.cli import signals as interruption
-from partner_tools.cli.signals import heeding
+from partner_tools.cli.signals import handle_signals
 from partner_tools.ledger import sqlite_url
-from partner_tools.report.write import file_name, harmless
+from partner_tools.report.guide import file_name, harmless
 from partner_tools.workspace.diagnostics import is_share
-from partner_tools.workspace.stopping import StopSign
 
 ROOT = Path(__file__).resolve().parents[2]
 FORBIDDEN = set('<>:"/\\|?*')
@@ -46,6 +46,7 @@ def test_every_file_here_has_a_name_that_windows_takes() -> None:
     assert bad == []
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # how long one example takes is the machine's business
 @given(customer=st.text(max_size=400))
 def test_a_reports_name_is_one_that_windows_takes(customer: str) -> None:
@@ -91,10 +92,10 @@ def test_a_path_of_a_share_outlives_the_ledgers_address() -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGTERM"), reason="nothing to leave out")
 def test_stopping_works_with_the_signals_that_there_are() -> None:
-    stop = StopSign()
+    stop = CancellationToken()
     before = signal.getsignal(signal.SIGINT)
 
-    with heeding(stop):
+    with handle_signals(stop):
         assert not stop.is_set()
         signal.raise_signal(signal.SIGINT)
         assert stop.is_set()
@@ -106,7 +107,7 @@ def test_stopping_works_with_the_signals_that_there_are() -> None:
 def test_what_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with heeding(stop := StopSign()):
+        with handle_signals(stop := CancellationToken()):
             signal.raise_signal(signal.SIGHUP)
             assert not stop.is_set()
     finally:

@@ -22,9 +22,9 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.cli import main
 from partner_tools.cli.app import Call
-from partner_tools.workspace.stopping import StopSign
 
 HASTE = 25.0
 """How much faster than real time passes for whoever waits in a trial."""
@@ -58,7 +58,7 @@ def run(command: Command) -> None:
     if command.file_bytes is not None:
         _fill_disk(command.file_bytes)
     try:
-        main(args=list(command.arguments), prog_name="partner-tools", obj=Call(stop_sign=Hasty))
+        main(args=list(command.arguments), prog_name="partner-tools", obj=Call(make_token=Hasty))
     finally:
         if command.points_file is not None:
             command.points_file.write_text("\n".join(points.passed), encoding="utf-8")
@@ -66,7 +66,7 @@ def run(command: Command) -> None:
         sys.stderr.flush()
 
 
-class Hasty(StopSign):
+class Hasty(CancellationToken):
     """Waits as the program does, on a clock that runs faster."""
 
     def clock(self) -> float:

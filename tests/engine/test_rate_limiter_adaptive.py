@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.rate_limiter import GLANCE_SECONDS, AdaptiveRateLimiter
-from partner_tools.engine.request_executor import Stop
 from partner_tools.pacing import FIRST_RATE, Learned, cold, remembered
 
 
@@ -24,7 +24,7 @@ class VirtualTime:
     def __call__(self) -> float:
         return self.now
 
-    def wait(self, stop: Stop, seconds: float) -> bool:
+    def wait(self, stop: CancellationToken, seconds: float) -> bool:
         self.waits.append(seconds)
         self.now += seconds
         return stop.is_set()
@@ -35,7 +35,7 @@ def governed(clock: VirtualTime, *, max_rate: float | None = None) -> AdaptiveRa
 
 
 def test_permits_are_evenly_spaced() -> None:
-    clock, stop, times = VirtualTime(), threading.Event(), []
+    clock, stop, times = VirtualTime(), CancellationToken(), []
     governor = governed(clock, max_rate=4.0)
     for _ in range(8):
         assert governor.acquire(stop)
@@ -45,7 +45,7 @@ def test_permits_are_evenly_spaced() -> None:
 
 
 def test_a_throttled_request_pauses_everybody() -> None:
-    clock, stop = VirtualTime(), threading.Event()
+    clock, stop = VirtualTime(), CancellationToken()
     governor = governed(clock)
     assert governor.acquire(stop)
     governor.succeeded()
@@ -59,7 +59,7 @@ def test_a_throttled_request_pauses_everybody() -> None:
 
 
 def test_the_snapshot_says_how_things_stand() -> None:
-    clock, stop = VirtualTime(), threading.Event()
+    clock, stop = VirtualTime(), CancellationToken()
     governor = governed(clock)
     before = governor.snapshot()
     assert (FIRST_RATE, None, 0.0, 0, 0, 0, 0) == (
@@ -106,7 +106,7 @@ def test_a_run_begins_with_what_is_known() -> None:
 
 
 def test_a_stopped_run_gets_no_permit() -> None:
-    clock, stop = VirtualTime(), threading.Event()
+    clock, stop = VirtualTime(), CancellationToken()
     stop.set()
     governor = governed(clock)
     assert not governor.acquire(stop)
@@ -114,7 +114,7 @@ def test_a_stopped_run_gets_no_permit() -> None:
 
 
 def test_a_scout_that_never_left_lets_another_go() -> None:
-    clock, stop = VirtualTime(), threading.Event()
+    clock, stop = VirtualTime(), CancellationToken()
     governor = governed(clock)
     governor.acquire(stop)
     governor.succeeded()
@@ -147,7 +147,7 @@ def test_threads_share_one_rate() -> None:
     """Sixteen threads get no more than one rate's worth, and each its own outcome told."""
     governor, stop, times = (
         AdaptiveRateLimiter.started(known=Learned(per_second=300.0), max_rate=200.0),
-        threading.Event(),
+        CancellationToken(),
         [],
     )
 
@@ -166,7 +166,10 @@ def test_threads_share_one_rate() -> None:
 
 
 def test_one_lock_out_seen_by_many_threads_is_one_pause() -> None:
-    governor, stop = AdaptiveRateLimiter.started(known=Learned(per_second=400.0)), threading.Event()
+    governor, stop = (
+        AdaptiveRateLimiter.started(known=Learned(per_second=400.0)),
+        CancellationToken(),
+    )
     all_sent = threading.Barrier(8)
     governor.acquire(stop)
     governor.succeeded()
@@ -184,7 +187,7 @@ def test_one_lock_out_seen_by_many_threads_is_one_pause() -> None:
 
 
 def test_everybody_who_waits_is_freed_by_a_stop() -> None:
-    governor, stop, answers = AdaptiveRateLimiter.started(), threading.Event(), list[bool]()
+    governor, stop, answers = AdaptiveRateLimiter.started(), CancellationToken(), list[bool]()
     governor.acquire(stop)
     governor.throttled(60.0)
     threads = in_threads(8, lambda: answers.append(governor.acquire(stop)))

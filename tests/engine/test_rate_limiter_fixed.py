@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import given
 from hypothesis import strategies as st
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.rate_limiter import FixedRate, FixedRateLimiter
 
 
-@dataclass
-class Time:
-    """Time that passes only by waiting, which is a stop that is never set."""
+class Time(CancellationToken):
+    """Time that passes only by waiting for a token that is set only in a test of that."""
 
-    now: float = 0.0
-    stopped: bool = False
+    now = 0.0
+    stopped = False
 
     def is_set(self) -> bool:
         return self.stopped
@@ -68,4 +66,6 @@ def test_a_429_pauses_everybody_for_as_long_as_it_says() -> None:
 
 
 def test_a_stop_ends_the_waiting() -> None:
-    assert not FixedRateLimiter(LIMIT).acquire(Time(stopped=True))
+    time = Time()
+    time.stopped = True
+    assert not FixedRateLimiter(LIMIT).acquire(time)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.shared_rate_limiter import SharedRateLimiter, Start
 from partner_tools.pacing import Learned
 from partner_tools.shared_pacing import Party
@@ -37,7 +38,7 @@ def governors(rate: float) -> tuple[SharedRateLimiter, SharedRateLimiter]:
 
 def test_two_processes_together_keep_the_rate() -> None:
     left: list[float] = []
-    stop = threading.Event()
+    stop = CancellationToken()
 
     def send(governor: SharedRateLimiter) -> None:
         pace = governor.of(PARTY)
@@ -64,7 +65,7 @@ def test_two_processes_together_keep_the_rate() -> None:
 
 def test_a_429_seen_by_one_process_pauses_the_other() -> None:
     one, other = governors(100.0)
-    stop = threading.Event()
+    stop = CancellationToken()
     for governor in (one, other):
         assert governor.of(PARTY).acquire(stop)
         governor.answered()
@@ -82,7 +83,7 @@ def test_a_429_seen_by_one_process_pauses_the_other() -> None:
 
 def test_who_stops_gets_no_permit() -> None:
     one, _ = governors(1.0)
-    stop = threading.Event()
+    stop = CancellationToken()
     assert one.of(PARTY).acquire(stop)
     threading.Timer(0.1, stop.set).start()
     assert not one.of(PARTY).acquire(stop)

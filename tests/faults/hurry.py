@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from partner_tools.workspace.stopping import StopSign
+from partner_tools.cancellation import CancellationToken
 
 
 class Hurry:
@@ -46,7 +46,7 @@ class Hurry:
             heapq.heappush(self._due, (self.clock() + seconds, next(self._numbers), deed))
         return self._due.clear
 
-    def stop_sign(self) -> StopSign:
+    def make_token(self) -> CancellationToken:
         """What a command waits with."""
         return _HurriedStopSign(self)
 
@@ -55,7 +55,7 @@ class Hurry:
         return range(sum(at <= now for at, _, _ in self._due))
 
 
-class _HurriedStopSign(StopSign):
+class _HurriedStopSign(CancellationToken):
     def __init__(self, hurry: Hurry) -> None:
         super().__init__()
         self._hurry = hurry

@@ -55,7 +55,7 @@ class Stage:
 
     def call(self, *arguments: str | Path) -> Result:
         """Run one command in hurried time."""
-        return self.program(*arguments, obj=Call(stop_sign=self.hurry.stop_sign))
+        return self.program(*arguments, obj=Call(make_token=self.hurry.make_token))
 
     def behave(self, *rules: Mapping[str, Any]) -> None:
         """Go on under these rules."""

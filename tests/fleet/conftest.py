@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.fleet.queue import Beat
-from partner_tools.fleet.station import Portions, work_until_stopped
-from partner_tools.fleet.worker import Duty
+from partner_tools.fleet.services import SliceSize, work_until_stopped
+from partner_tools.fleet.worker import WorkerOptions
 from partner_tools.ledger import Ledger
 from partner_tools.sandbox import Sandbox, seed_from
-from partner_tools.workspace.stopping import StopSign
 from partner_tools.workspace.workspace import open_workspace
 from tests.cli.program import Program, customer, program_for, world
 from tests.postgresql import new_postgresql, postgresql_server
@@ -70,7 +70,7 @@ class Fleet:
     @contextmanager
     def worker(self, *, least: int = 50, **duty: Any) -> Iterator[list[str]]:
         """A worker while the block lasts; what it tells."""
-        stop, told = StopSign(), list[str]()
+        stop, told = CancellationToken(), list[str]()
         thread = threading.Thread(target=self._work, args=(stop, told, least, duty))
         thread.start()
         try:
@@ -80,15 +80,17 @@ class Fleet:
             thread.join(60)
             assert not thread.is_alive()
 
-    def _work(self, stop: StopSign, told: list[str], least: int, duty: dict[str, Any]) -> None:
-        with open_workspace(environment=self.program.environment, stop=stop) as workspace:
+    def _work(
+        self, stop: CancellationToken, told: list[str], least: int, duty: dict[str, Any]
+    ) -> None:
+        with open_workspace(environment=self.program.environment, cancellation=stop) as workspace:
             work_until_stopped(
                 workspace,
-                Duty(**{"beat": Beat.within(3.0), **duty}),
-                portions=Portions(least=least, seconds=1.0),
+                WorkerOptions(**{"beat": Beat.within(3.0), **duty}),
+                size=SliceSize(least=least, seconds=1.0),
                 open_ledger=lambda: Ledger.open(self.ledger_url),
                 health_at=("127.0.0.1", 0),
-                tell=told.append,
+                notify=told.append,
             )
 
 

@@ -20,18 +20,27 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import partner_tools
-from partner_tools import GuardError, Outcome, StopSign, Wishes, Workspace, open_workspace
+from partner_tools import (
+    CancellationToken,
+    GuardError,
+    Outcome,
+    RunOptions,
+    Workspace,
+    open_workspace,
+)
 from partner_tools.cli.logs import logging_to_stderr
 from partner_tools.cli.options import Common
 from partner_tools.errors import InputError, LedgerError
 from partner_tools.fleet.health import Backlog, Health, served
 from partner_tools.fleet.queue import Job, open_queue
 from partner_tools.fleet.tables import bring_up_to_date
-from partner_tools.fleet.worker import LOOKS_PER_SWEEP, Duty, Worker
+from partner_tools.fleet.worker import LOOKS_PER_SWEEP, Worker, WorkerOptions
 from partner_tools.ledger import Ledger
 from partner_tools.model import ChannelName, RunId
 from partner_tools.workspace.environment import now
 from tests.fleet.conftest import SERIALS, VIA, Fleet
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_batch_is_submitted_once_and_carried_out_in_portions(fleet: Fleet) -> None:
@@ -121,7 +130,7 @@ def test_health_tells_of_a_lost_database_and_of_a_port_that_is_taken() -> None:
     def lost() -> Backlog:
         raise ConnectionError("\n  Database error.\n") from OSError("no server there\nat all")
 
-    health = Health(paces=dict, backlog=lost)
+    health = Health(rates=dict, backlog=lost)
     with served(health, "127.0.0.1", 0) as port:
         address = f"http://127.0.0.1:{port}"
         with urllib.request.urlopen(f"{address}/metrics") as answer:  # noqa: S310 - loopback
@@ -198,7 +207,7 @@ def test_a_lost_job_is_made_again_from_the_ledger(fleet: Fleet) -> None:
     with psycopg.connect(fleet.ledger_url) as connection:
         connection.execute("DELETE FROM procrastinate_jobs")
     with open_queue(fleet.ledger_url) as queue, Ledger.open(fleet.ledger_url) as ledger:
-        worker = Worker(None, queue, ledger, Duty(), stop=None, now=now)  # type: ignore[arg-type]
+        worker = Worker(None, queue, ledger, WorkerOptions(), token=None, now=now)  # type: ignore[arg-type]
         for _ in range(2 * LOOKS_PER_SWEEP):
             assert queue.jobs() == []
             worker.look()
@@ -236,12 +245,14 @@ def test_python_hands_in_works_and_calls_off(fleet: Fleet) -> None:
     environment = fleet.program.environment
     with open_workspace(environment=environment) as workspace:
         with pytest.raises(GuardError, match="not confirmed"):
-            hand_in(workspace, fleet, SERIALS[-3:], Wishes())
-        late = hand_in(workspace, fleet, ["S00100"], Wishes(yes=True))
+            hand_in(workspace, fleet, SERIALS[-3:], RunOptions())
+        late = hand_in(workspace, fleet, ["S00100"], RunOptions(yes=True))
         called_off = workspace.cancel(late.run.run)
-        handed = hand_in(workspace, fleet, SERIALS[-3:], Wishes(yes=True, settle=0))
-        again = hand_in(workspace, fleet, SERIALS[-3:], Wishes(yes=True))
-    with open_workspace(environment=environment, stop=(stop := StopSign())) as workspace:
+        handed = hand_in(workspace, fleet, SERIALS[-3:], RunOptions(yes=True, settle=0))
+        again = hand_in(workspace, fleet, SERIALS[-3:], RunOptions(yes=True))
+    with open_workspace(
+        environment=environment, cancellation=(stop := CancellationToken())
+    ) as workspace:
         worker = threading.Thread(target=partner_tools.work_until_stopped, args=(workspace,))
         worker.start()
         try:
@@ -256,12 +267,12 @@ def test_python_hands_in_works_and_calls_off(fleet: Fleet) -> None:
 
 
 def hand_in(
-    workspace: Workspace, fleet: Fleet, serials: list[str], wishes: Wishes
+    workspace: Workspace, fleet: Fleet, serials: list[str], options: RunOptions
 ) -> partner_tools.Submitted:
     return partner_tools.submit(
         workspace,
         fleet.program.serials(*serials),
         via="partner-center",
         customer="contoso.onmicrosoft.com",
-        wishes=wishes,
+        options=options,
     )

@@ -44,11 +44,11 @@ from partner_tools.json_forms import digest
 from partner_tools.model import Identity
 from partner_tools.outstanding.search import By, Collection, Question
 from partner_tools.plan import plan_document
+from partner_tools.runs.cleanup import read_order
 from partner_tools.sandbox.reading import read_faults, read_seed
 from partner_tools.signing import Purpose
 from partner_tools.workspace.approvals import load_signatures
 from partner_tools.workspace.batches import load_plan
-from partner_tools.workspace.cleaning import read_handoff, received_from
 from partner_tools.workspace.settings import named_faults
 from partner_tools.workspace.wiring import held
 from tests.clients.oem_profiles import faults as profile_faults
@@ -156,10 +156,6 @@ def _plan(path: Path) -> object:
         path.write_bytes(_json({**document, "digest": digest(document)}))
     plan, _ = load_plan(path)
     return plan_document(plan)
-
-
-def _handoff(path: Path) -> object:
-    return received_from(read_handoff(path), path)
 
 
 def _signatures(path: Path) -> object:
@@ -311,7 +307,7 @@ READERS: Mapping[str, Reader] = {
     "plan": Reader(seeds=(_sealed_plan(),), read=_in_file(_plan)),
     "handoff": Reader(
         seeds=(_json(handoff(mixed()[:3])),),
-        read=_in_file(_handoff),
+        read=_in_file(read_order),
     ),
     "signatures": Reader(
         seeds=(

@@ -70,6 +70,7 @@ def test_invalid_batch_gives_every_problem_and_no_device(path: Path) -> None:
     assert expected["count"] == intake.count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [*cases("valid"), *cases("invalid")], ids=named)
 def test_streaming_finds_the_same(path: Path) -> None:
     """Check and read agree on problems and the number of devices."""
@@ -83,6 +84,7 @@ def test_streaming_finds_the_same(path: Path) -> None:
     assert count.errors + count.warnings == len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [*cases("valid"), *cases("invalid")], ids=named)
 def test_every_problem_is_fit_to_be_shown(path: Path) -> None:
     """A remedy always; never a product key, a hash, or a text of any length."""

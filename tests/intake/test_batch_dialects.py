@@ -105,6 +105,7 @@ DIALECTS = list(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: ascii(dialect))
 @settings(max_examples=3, deadline=None)
 @given(rows=ROWS)
@@ -160,6 +161,7 @@ ANY_BYTES = st.one_of(
 CHANNELS = st.sampled_from([None, *ChannelName])
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(content=ANY_BYTES, channel=CHANNELS)
 @example(content=b"Serial\n\xff", channel=None)
@@ -196,6 +198,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(value=JSON_VALUES, channel=CHANNELS)
 def test_any_json_ends_in_a_batch_or_in_problems(
@@ -215,6 +218,7 @@ CELLS = st.text(
 VALUES = st.dictionaries(st.sampled_from([*NAMES, "hardwareHash"]), CELLS, max_size=7)
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(values=VALUES, channel=CHANNELS, is_table=st.booleans())
 @example(values={"serialNumber": "NONE"}, channel=None, is_table=True)

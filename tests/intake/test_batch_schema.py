@@ -144,6 +144,7 @@ def refused() -> list[dict[str, object]]:
     return [row for row, verdict in ODD_ROWS if not verdict and isinstance(row, dict)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", refused(), ids=lambda row: ascii(row)[:50])
 def test_whatever_the_schema_refuses_is_explained(row: dict[str, object]) -> None:
     """Each refusal has an error with words of its own, unless trimming made the row good."""

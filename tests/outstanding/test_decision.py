@@ -903,6 +903,7 @@ BLIND = FACTS.map(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(BLIND)
 def test_no_combination_of_failed_and_missing_probes_ever_yields_clear(device: DeviceFacts) -> None:
@@ -911,6 +912,7 @@ def test_no_combination_of_failed_and_missing_probes_ever_yields_clear(device: D
     assert Status.CLEAR not in {step.status for step in decision.steps}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(FACTS)
 def test_clear_always_rests_on_a_probe_of_that_plane_that_found_nothing(
@@ -929,6 +931,7 @@ def test_clear_always_rests_on_a_probe_of_that_plane_that_found_nothing(
             assert ran
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(FACTS)
 def test_the_directory_object_is_never_touched_too_early_nor_while_synchronized(
@@ -947,6 +950,7 @@ def test_the_directory_object_is_never_touched_too_early_nor_while_synchronized(
         assert not (hybrid and one.attributes.get("onPremisesSyncEnabled", True) is True)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(FACTS)
 def test_steps_stand_in_order_once_each_and_wait_only_for_listed_ones(
@@ -961,6 +965,7 @@ def test_steps_stand_in_order_once_each_and_wait_only_for_listed_ones(
         assert step.status in {OPEN, EXPECTED, UNSEEN, Status.REPORTED}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(FACTS)
 def test_the_order_in_which_evidence_arrives_does_not_matter_beyond_its_time(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
@@ -27,8 +27,9 @@ from partner_tools.model import (
 )
 from partner_tools.pacing import Policy
 from partner_tools.plan import PlanProposal
-from partner_tools.runs.context import PLAN_GOOD_FOR, Workplace
-from partner_tools.runs.planning import make_plan, refuse_changed
+from partner_tools.runs.checks import PLAN_GOOD_FOR, refuse_changed
+from partner_tools.runs.context import GuardSettings, RunContext, RunOptions
+from partner_tools.runs.planning import Planner, make_plan
 
 AT = datetime(2026, 4, 17, 10, 15, tzinfo=UTC)
 RUN = RunId("20260417-101500-4f2a9c")
@@ -81,31 +82,40 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def place(ledger: Ledger, channel: Listing, folder: Path, now: datetime) -> Workplace:
+def context(ledger: Ledger, channel: Listing, folder: Path, now: datetime) -> RunContext:
     line = RequestExecutor(
         pace=AdaptiveRateLimiter.started(),
         policy=Policy(),
-        stop=threading.Event(),
+        stop=CancellationToken(),
         clock=lambda: 0.0,
         jitter=random.random,
         renew=lambda: None,
     )
-    return Workplace(
+    return RunContext(
+        run=RUN,
+        options=RunOptions(),
         ledger=ledger,
         channel=channel,  # type: ignore[arg-type]  # only what planning asks for
         line=line,
+        guards=GuardSettings(),
         private_folder=folder,
         now=lambda: now,
         new_id=lambda: "id",
-        settled=lambda _index, _history: None,
     )
+
+
+def planner(channel: Listing) -> Planner:
+    return channel  # type: ignore[return-value]  # only what planning asks for
 
 
 def test_a_fresh_plan_is_not_compared(ledger: Ledger, tmp_path: Path) -> None:
     channel = Listing({0: "it changed"})
-    plan, _ = make_plan(place(ledger, channel, tmp_path, AT), ledger.run(RUN), held=frozenset())
+    planned_at = context(ledger, channel, tmp_path, AT)
+    plan = make_plan(planned_at, planner(channel), ledger.run(RUN))
 
-    refused = refuse_changed(place(ledger, channel, tmp_path, AT + PLAN_GOOD_FOR), plan)
+    refused = refuse_changed(
+        context(ledger, channel, tmp_path, AT + PLAN_GOOD_FOR), planner(channel), plan
+    )
 
     assert (refused, channel.compared) == (0, [])
 
@@ -116,9 +126,10 @@ def test_a_device_that_changed_since_an_old_plan_is_refused(
 ) -> None:
     """A plan from the future was made by a clock that is wrong, or is read by one."""
     channel = Listing({0: "it is registered under another id now"})
-    plan, _ = make_plan(place(ledger, channel, tmp_path, AT), ledger.run(RUN), held=frozenset())
+    planned_at = context(ledger, channel, tmp_path, AT)
+    plan = make_plan(planned_at, planner(channel), ledger.run(RUN))
 
-    refused = refuse_changed(place(ledger, channel, tmp_path, AT + age), plan)
+    refused = refuse_changed(context(ledger, channel, tmp_path, AT + age), planner(channel), plan)
 
     first, second = ledger.devices(RUN)
     assert (refused, channel.compared) == (1, [0, 1])

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from partner_tools.cancellation import CancellationToken
 from partner_tools.clients.graph import GraphPage
-from partner_tools.engine.request_executor import RequestExecutor, Stop
+from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import Rejected, ServiceError, Throttled, Unauthorized, Unavailable
 from partner_tools.outstanding import Found
 from partner_tools.outstanding.search import Collection, Question, SearchAnswer, SearchTarget
@@ -51,7 +52,7 @@ class Open:
     def __init__(self) -> None:
         self.permits = 0
 
-    def acquire(self, stop: Stop) -> bool:
+    def acquire(self, stop: CancellationToken) -> bool:
         self.permits += 1
         return not stop.is_set()
 
@@ -65,13 +66,14 @@ class Open:
         pass
 
 
-@dataclass
-class Clock:
+class Clock(CancellationToken):
     """Time that passes only by waiting."""
 
-    now: float = 0.0
-    waits: list[float] = field(default_factory=list)
-    stopped: bool = False
+    def __init__(self, *, stopped: bool = False) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.waits: list[float] = []
+        self.stopped = stopped
 
     def is_set(self) -> bool:
         return self.stopped

@@ -12,8 +12,7 @@ from partner_tools.ledger import Ledger, sqlite_url
 from partner_tools.model import Outcome
 from partner_tools.outstanding import Status
 from partner_tools.report.summary import spans
-from partner_tools.runs.totals import summarize
-from partner_tools.workspace.summing import write
+from partner_tools.runs.totals import summarize, write_totals
 from tests.report.many_runs import TENANT, fill, run
 
 AT = datetime(2026, 4, 17, 12, tzinfo=UTC)
@@ -41,7 +40,7 @@ def test_the_numbers_are_those_of_the_ledger(ledger: Ledger) -> None:
     for each in summary.open:
         assert sum(each.by_age) == sum(
             number
-            for status, number in each.chase.statuses.items()
+            for status, number in each.follow_up.statuses.items()
             if status is not Status.EXPECTED
         )
 
@@ -68,7 +67,7 @@ def test_steps_are_counted_by_age(tmp_path: Path) -> None:
 
 
 def test_the_page_loads_nothing_and_runs_nothing(ledger: Ledger, tmp_path: Path) -> None:
-    path = write(ledger, tmp_path, AT, since=None, until=None, customer=None)
+    path = write_totals(ledger, tmp_path, AT)
     page = path.read_text(encoding="utf-8")
     ledger_outcomes = summarize(ledger, AT).outcomes
 
@@ -86,7 +85,7 @@ def test_the_page_loads_nothing_and_runs_nothing(ledger: Ledger, tmp_path: Path)
 
 def test_an_empty_ledger_has_a_page_too(tmp_path: Path) -> None:
     with Ledger.open(sqlite_url(tmp_path / "ledger.db")) as opened:
-        path = write(opened, tmp_path, AT, since=AT, until=None, customer=None)
+        path = write_totals(opened, tmp_path, AT, since=AT)
 
     page = path.read_text(encoding="utf-8")
     assert "Nothing was removed in this time." in page
@@ -94,7 +93,7 @@ def test_an_empty_ledger_has_a_page_too(tmp_path: Path) -> None:
 
 
 def test_every_bar_is_as_long_as_its_number(ledger: Ledger, tmp_path: Path) -> None:
-    page = write(ledger, tmp_path, AT, since=None, until=None, customer=None).read_text("utf-8")
+    page = write_totals(ledger, tmp_path, AT).read_text("utf-8")
     outcomes = summarize(ledger, AT).outcomes
 
     for outcome, number in outcomes.items():

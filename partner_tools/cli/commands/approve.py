@@ -21,7 +21,7 @@ from partner_tools.model import Plan
 from partner_tools.workspace.approvals import approve as sign
 from partner_tools.workspace.approvals import refuse_own
 from partner_tools.workspace.batches import load_plan
-from partner_tools.workspace.conduct import actor
+from partner_tools.workspace.environment import actor
 
 
 @command("approve")

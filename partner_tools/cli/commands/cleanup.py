@@ -10,10 +10,10 @@ import click
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
 from partner_tools.cli.options import FORMAT_CHOICES, guard_options, result_options
-from partner_tools.cli.reporter import Showing
+from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import Outcome, RunState
-from partner_tools.workspace.cleaning import CleanupWishes
+from partner_tools.runs.context import RunOptions
 
 
 @command("cleanup")
@@ -51,7 +51,7 @@ from partner_tools.workspace.cleaning import CleanupWishes
     help="Handoff format; repeat for several. [default: all]",
 )
 @result_options
-def cleanup(call: Call, handoff: Path, junit: Path | None, **given: Any) -> int:
+def cleanup(call: Call, handoff: Path, junit: Path | None, apply: bool, **given: Any) -> int:
     """Show, and with --apply carry out, the steps of a handoff in your own tenant.
 
     HANDOFF is the JSON file that the partner sent. The command uses your own sign-in. For each
@@ -64,17 +64,18 @@ def cleanup(call: Call, handoff: Path, junit: Path | None, **given: Any) -> int:
       partner-tools cleanup handoff-contoso.com-20260417-101530-4f2a9c.json \\
           --apply --keys-saved
     """
-    wishes = CleanupWishes(**given)
+    options = RunOptions(**given)
     with opened(call) as workspace:
-        onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
+        observer = ConsoleReporter(call=call, workspace=workspace, junit=junit)
         result = workspace.cleanup(
             handoff,
-            wishes=wishes,
-            confirm=onlooker.ask,
-            onlooker=onlooker,
+            apply=apply,
+            options=options,
+            confirm=observer.ask,
+            observer=observer,
         )
     if call.output == "text":
-        if not wishes.apply:
+        if not apply:
             left = result.counts.get(Outcome.PENDING)
             what = "--apply carries it out" if left else "there is nothing that --apply would do"
             tell(f"nothing was changed; {what}")

@@ -15,12 +15,12 @@ from partner_tools.cli.batch_input import show_problems
 from partner_tools.cli.commands.sandbox import load_sandbox
 from partner_tools.cli.console import tell
 from partner_tools.cli.options import FORMATS
-from partner_tools.cli.reporter import Showing
+from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.intake.source import Source
+from partner_tools.runs.context import RunOptions
+from partner_tools.runs.run_result import RunResult
 from partner_tools.workspace.batches import read_batch
-from partner_tools.workspace.conduct import Wishes
-from partner_tools.workspace.results import RunResult
 
 SAMPLE = "retired.csv"
 CUSTOMER = "contoso.onmicrosoft.com"
@@ -78,8 +78,8 @@ def _deregister(call: Call, folder: Path) -> RunResult:
             batch,
             via="partner-center",
             customer=CUSTOMER,
-            wishes=Wishes(yes=True, report=folder, formats=FORMATS),
-            onlooker=Showing(call=call, ledger=workspace.ledger),
+            options=RunOptions(yes=True, report=folder, formats=FORMATS),
+            observer=ConsoleReporter(call=call, workspace=workspace),
         )
 
 

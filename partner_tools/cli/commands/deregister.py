@@ -18,10 +18,10 @@ from partner_tools.cli.options import (
     result_options,
 )
 from partner_tools.cli.prompts import conclude
-from partner_tools.cli.reporter import Showing
+from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import Snapshot
-from partner_tools.workspace.conduct import Wishes
+from partner_tools.runs.context import RunOptions
 
 
 @command("deregister")
@@ -58,20 +58,20 @@ def deregister(
     """
     names = ("via", "customer", "batch_id", "reason", "reference", *READING_NAMES)
     said = {name: given.pop(name) for name in names}
-    wishes = Wishes(**given)
-    if wishes.require_intune_clear and wishes.snapshot is Snapshot.NONE:
+    options = RunOptions(**given)
+    if options.require_intune_clear and options.snapshot is Snapshot.NONE:
         raise click.UsageError("--require-intune-clear needs the snapshot: leave out --no-snapshot")
     if plan_file is not None:
         if batch is not None or any(value and value != "all" for value in said.values()):
             raise click.UsageError("--plan says everything: give neither a batch nor its options")
-        return deregister_plan(call, plan_file, wishes, junit=junit, again=again)
-    return deregister_batch(call, batch, wishes, junit=junit, again=again, **said)
+        return deregister_plan(call, plan_file, options, junit=junit, again=again)
+    return deregister_batch(call, batch, options, junit=junit, again=again, **said)
 
 
 def deregister_batch(
     call: Call,
     path: str | None,
-    wishes: Wishes,
+    options: RunOptions,
     *,
     via: str | None,
     customer: str | None,
@@ -86,31 +86,31 @@ def deregister_batch(
     """
     batch = load_batch(call.common, path, via=via, customer=customer, **said)
     with opened(call) as workspace:
-        onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
+        observer = ConsoleReporter(call=call, workspace=workspace, junit=junit)
         result = workspace.deregister(
             batch,
             via=via,
             customer=customer,
-            wishes=wishes,
-            confirm=onlooker.ask,
+            options=options,
+            confirm=observer.ask,
             again=again,
             save_as=plan_to,
-            onlooker=onlooker,
+            observer=observer,
         )
     return conclude(call, result, saved=plan_to)
 
 
 def deregister_plan(
-    call: Call, path: Path, wishes: Wishes, *, junit: Path | None, again: bool
+    call: Call, path: Path, options: RunOptions, *, junit: Path | None, again: bool
 ) -> int:
     """Execute a plan that somebody reviewed; the exit code. A dry run shows it only."""
     with opened(call) as workspace:
-        onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
+        observer = ConsoleReporter(call=call, workspace=workspace, junit=junit)
         result = workspace.deregister_plan(
             path,
-            wishes=wishes,
-            confirm=onlooker.ask,
+            options=options,
+            confirm=observer.ask,
             again=again,
-            onlooker=onlooker,
+            observer=observer,
         )
     return conclude(call, result)

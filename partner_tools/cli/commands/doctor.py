@@ -10,7 +10,7 @@ import click
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, fitted, print_json, print_line, say, styled
 from partner_tools.cli.options import customer_option, output_options
-from partner_tools.cli.signals import heeding
+from partner_tools.cli.signals import handle_signals
 from partner_tools.cli.wiring import load_config
 from partner_tools.errors import PartnerToolsError
 from partner_tools.model import PARTNER_CHANNELS, ChannelName
@@ -44,14 +44,14 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
       partner-tools doctor --customer contoso.onmicrosoft.com
     """
     findings: list[Finding] = []
-    with heeding(stop := call.stop_sign()):
+    with handle_signals(stop := call.make_token()):
         for finding in examine(
             config=call.common.config,
             profile=call.common.profile,
             ledger=call.common.ledger,
             via=via,
             customer=customer,
-            stop=stop,
+            token=stop,
         ):
             findings.append(finding)
             if call.output == "text":

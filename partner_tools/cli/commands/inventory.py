@@ -13,7 +13,7 @@ import click
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import counted, print_json, print_line, print_table, tell
 from partner_tools.cli.options import Moment, OutputFile, customer_option, output_options
-from partner_tools.cli.reporter import Showing
+from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.estate_filter import EstateFilter, narrowed
 from partner_tools.json_forms import found_document, target_document
@@ -72,8 +72,8 @@ def inventory(call: Call, customer: str | None, file: Path | None, **filters: An
             "-o writes CSV, --output says what is printed; leave one of them out"
         )
     with opened(call) as workspace:
-        showing = Showing(call=call, ledger=workspace.ledger)
-        estate = workspace.inventory(customer, onlooker=showing)
+        showing = ConsoleReporter(call=call, workspace=workspace)
+        estate = workspace.inventory(customer, observer=showing)
         showing.still()
     whole = len(estate.registrations)
     if not whole:

@@ -11,7 +11,7 @@ from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.commands.deregister import deregister_batch
 from partner_tools.cli.options import OutputFile, batch_options, result_options
-from partner_tools.workspace.conduct import Wishes
+from partner_tools.runs.context import RunOptions
 
 
 @command("plan")
@@ -36,4 +36,6 @@ def plan(call: Call, batch: str | None, plan_to: Path, junit: Path | None, **sai
       partner-tools plan retired.csv --via partner-center \\
           --customer contoso.onmicrosoft.com -o plan.json
     """
-    return deregister_batch(call, batch, Wishes(dry_run=True), junit=junit, plan_to=plan_to, **said)
+    return deregister_batch(
+        call, batch, RunOptions(dry_run=True), junit=junit, plan_to=plan_to, **said
+    )

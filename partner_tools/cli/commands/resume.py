@@ -10,7 +10,7 @@ from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.options import guard_options, result_options
 from partner_tools.cli.prompts import conclude
-from partner_tools.cli.reporter import Showing
+from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 
 
@@ -30,12 +30,12 @@ def resume(call: Call, run: str, yes: bool, max_devices: int | None, junit: Path
       partner-tools resume 20260417-101530-4f2a9c
     """
     with opened(call) as workspace:
-        onlooker = Showing(call=call, ledger=workspace.ledger, junit=junit)
+        observer = ConsoleReporter(call=call, workspace=workspace, junit=junit)
         result = workspace.resume(
             run,
             yes=yes,
             max_devices=max_devices,
-            confirm=onlooker.ask,
-            onlooker=onlooker,
+            confirm=observer.ask,
+            observer=observer,
         )
     return conclude(call, result)

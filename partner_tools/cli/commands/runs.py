@@ -20,14 +20,15 @@ from partner_tools.cli.console import (
     without_password,
 )
 from partner_tools.cli.options import Moment, customer_option, output_options
-from partner_tools.cli.wiring import ledger_url, load_config, open_ledger, opened
+from partner_tools.cli.reporter import ConsoleReporter
+from partner_tools.cli.wiring import opened
 from partner_tools.model import ChannelName, RunState
+from partner_tools.workspace.settings import ledger_url
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from partner_tools.ledger import Ledger, RunRecord
+    from partner_tools.ledger import RunRecord
     from partner_tools.model import Customer
+    from partner_tools.workspace.workspace import Workspace
 
 WATCH_SECONDS = 2.0
 STATES = [state.value for state in RunState]
@@ -77,53 +78,40 @@ def runs(call: Call, words: tuple[str, ...], watch: bool, **filters: Any) -> int
         return _cancel(call, words[1])
     if len(words) > 1 or words == ("cancel",):
         raise click.UsageError("name one run, or `cancel` and one run")
-    config = load_config(call.common)
-    with open_ledger(call.common, config) as ledger:
+    with opened(call, handles_signals=False) as workspace:
         if words:
-            return _show(call, ledger, words[0])
-        wanted = _filters(ledger, **filters)
-        records = ledger.runs(**wanted)
-        _print(call.output, ledger, records, wanted["customer"])
+            ConsoleReporter(call=call, workspace=workspace).show(workspace.result(words[0]))
+            return 0
+        wanted = _filters(workspace, **filters)
+        records = workspace.runs(**wanted)
+        _print(call.output, workspace, records, wanted["customer"])
         if watch:
             _watch(
                 call,
-                lambda: _print(call.output, ledger, ledger.runs(**wanted), wanted["customer"]),
+                lambda: _print(
+                    call.output, workspace, workspace.runs(**wanted), wanted["customer"]
+                ),
             )
     if not records and call.output == "text":
-        _tell_none(call, filtered=any(filters[name] for name in filters if name != "limit"))
+        if any(filters[name] for name in filters if name != "limit"):
+            tell("no run matches; leave out a filter")
+        else:
+            url = ledger_url(call.common.ledger, workspace.config)
+            tell(f"no runs yet in {without_password(url)}")
+            tell("next: partner-tools deregister --help")
     return 0
-
-
-def _show(call: Call, ledger: Ledger, run: str) -> int:
-    from partner_tools.cli.reporter import Showing
-    from partner_tools.workspace.results import read_result
-
-    Showing(call=call, ledger=ledger).show(read_result(ledger, run))
-    return 0
-
-
-def _tell_none(call: Call, *, filtered: bool) -> None:
-    config = load_config(call.common)
-    if filtered:
-        tell("no run matches; leave out a filter")
-    else:
-        tell(f"no runs yet in {without_password(ledger_url(call.common, config))}")
-        tell("next: partner-tools deregister --help")
 
 
 def _cancel(call: Call, run: str) -> int:
-    from partner_tools.cli.reporter import Showing
-
     with opened(call) as workspace:
-        onlooker = Showing(call=call, ledger=workspace.ledger)
-        result = workspace.cancel(run, onlooker=onlooker)
-        onlooker.show(result)
+        reporter = ConsoleReporter(call=call, workspace=workspace)
+        reporter.show(workspace.cancel(run, observer=reporter))
     return 0
 
 
 def _watch(call: Call, show: Callable[[], None]) -> None:
     """Show again and again, from the top of the screen on a terminal, until Ctrl-C."""
-    stop = call.stop_sign()
+    stop = call.make_token()
     with suppress(KeyboardInterrupt):
         while not stop.wait(WATCH_SECONDS):
             if sys.stdout.isatty():
@@ -134,46 +122,34 @@ def _watch(call: Call, show: Callable[[], None]) -> None:
 
 
 def _filters(
-    ledger: Ledger,
+    workspace: Workspace,
     *,
     customer: str | None,
     state: str | None,
     via: str | None,
-    since: datetime | None,
-    until: datetime | None,
     **same: Any,
 ) -> dict[str, Any]:
     return {
         **same,
-        "customer": None if customer is None else _tenant_of(ledger, customer),
+        "customer": None if customer is None else workspace.tenant_of(customer),
         "state": None if state is None else RunState(state),
         "channel": None if via is None else ChannelName(via),
-        "since": since,
-        "until": until,
     }
 
 
-def _tenant_of(ledger: Ledger, customer: str) -> str:
-    from partner_tools.runs.known_customers import tenant_of
-
-    return tenant_of(ledger, customer)
-
-
-def _print(output: str, ledger: Ledger, records: list[RunRecord], tenant: str | None) -> None:
+def _print(output: str, workspace: Workspace, records: list[RunRecord], tenant: str | None) -> None:
     if output == "json":
         print_json({"schemaVersion": "1", "runs": [run_document(each) for each in records]})
     elif output == "jsonl":
         for each in records:
             print_line(run_document(each))
     elif records:
-        _print_table(ledger, records, tenant)
+        _print_table(workspace, records, tenant)
 
 
-def _print_table(ledger: Ledger, records: list[RunRecord], tenant: str | None) -> None:
+def _print_table(workspace: Workspace, records: list[RunRecord], tenant: str | None) -> None:
     """The runs with what tells them apart; of their customers the `tenant` asked for first."""
-    from partner_tools.runs.known_customers import customers_by_run
-
-    customers = customers_by_run(ledger, records)
+    customers = workspace.customers_by_run(records)
     # Where all came the same way, a column that says so would cost the room that names have.
     several_ways = len({each.channel for each in records}) > 1
     print_filled_columns(

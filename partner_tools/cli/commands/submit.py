@@ -21,7 +21,7 @@ from partner_tools.cli.options import (
 from partner_tools.cli.signals import asking
 from partner_tools.cli.wiring import opened
 from partner_tools.errors import GuardError
-from partner_tools.workspace.conduct import Wishes
+from partner_tools.runs.context import RunOptions
 
 if TYPE_CHECKING:
     from partner_tools.model import Batch, ChannelName
@@ -86,7 +86,7 @@ def submit(
             loaded,
             via=said["via"],
             customer=said["customer"],
-            wishes=Wishes(yes=yes, max_devices=max_devices, settle=settle),
+            options=RunOptions(yes=yes, max_devices=max_devices, settle=settle),
             handing=Handing(
                 depot=depot or workspace.config.text("fleet", "depot") or DEFAULT_DEPOT,
                 priority=priority,

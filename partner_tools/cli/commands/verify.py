@@ -16,7 +16,7 @@ from partner_tools.model import GONE
 from partner_tools.result import still_listed
 
 if TYPE_CHECKING:
-    from partner_tools.workspace.verification import Verification
+    from partner_tools.runs.follow_up import Verification
 
 
 @command("verify")
@@ -99,12 +99,12 @@ def verify(
 
 
 def _verify_run(call: Call, run: str, *, wait: float, graph: bool, junit: Path | None) -> int:
-    from partner_tools.cli.reporter import Showing
+    from partner_tools.cli.reporter import ConsoleReporter
     from partner_tools.cli.wiring import opened
 
     with opened(call) as workspace:
-        showing = Showing(call=call, ledger=workspace.ledger, junit=junit)
-        seen = workspace.verify(run, wait=wait, graph=graph, onlooker=showing)
+        showing = ConsoleReporter(call=call, workspace=workspace, junit=junit)
+        seen = workspace.verify(run, wait=wait, graph=graph, observer=showing)
         showing.show(seen.result)
     if call.output == "text":
         _conclude(call, seen, graph=graph)

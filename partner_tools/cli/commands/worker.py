@@ -80,23 +80,23 @@ def worker(
     config = load_config(call.common)
     with opened(call) as workspace:
         from partner_tools.fleet.queue import Beat, is_cron
-        from partner_tools.fleet.station import Portions, work_until_stopped
-        from partner_tools.fleet.worker import Duty
+        from partner_tools.fleet.services import SliceSize, work_until_stopped
+        from partner_tools.fleet.worker import WorkerOptions
 
         if reverify is not None and not is_cron(reverify):
             raise click.UsageError("--reverify takes five cron fields, such as '15 4 * * *'")
         work_until_stopped(
             workspace,
-            Duty(
+            WorkerOptions(
                 channels=_channels(channels),
                 concurrency=concurrency,
                 beat=Beat.within(takeover),
                 reverify_cron=reverify,
             ),
-            portions=Portions(least=portion),
+            size=SliceSize(least=portion),
             open_ledger=lambda: open_ledger(call.common, config),
             health_at=None if health_port is None else (health_host, health_port),
-            tell=tell,
+            notify=tell,
         )
     return 0
 

@@ -18,6 +18,8 @@ EXPORT_BYTES: Final = 1024 * MIB
 """An exported audit trail: about a kilobyte an event."""
 PROFILE_BYTES: Final = 4 * MIB
 """A wire profile: its characters are counted when it is parsed."""
+HANDOFF_BYTES: Final = 256 * MIB
+"""A handoff: ten thousand devices take about twenty million bytes."""
 HOLD_LIST_BYTES: Final = 64 * MIB
 """A hold list: some four million serial numbers."""
 

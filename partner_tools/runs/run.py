@@ -1,0 +1,265 @@
+"""The life of a run: begin, plan, confirm, execute, settle, verify, finish. Written once.
+
+A removal, a cleanup and a slice of a fleet's run differ by their `Steps`, not by another flow.
+Everything that happened is durable when a function returns or raises.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from partner_tools.cancellation import LOOK_SECONDS, CancellationToken
+from partner_tools.engine.context import ExecutionContext, PendingDevice
+from partner_tools.engine.execute import LAST_ANSWERS_SECONDS, execute
+from partner_tools.engine.settle import settle
+from partner_tools.errors import GuardError, InputError, Interrupted
+from partner_tools.events import IN_DOUBT, Event, Kind, State
+from partner_tools.ledger import Ledger, RunRecord, RunStart
+from partner_tools.model import Batch, ChannelName, Plan, RunId, RunState
+from partner_tools.runs.context import RunContext, RunObserver, todos
+from partner_tools.signing import check_approval
+
+ROUNDS = 3
+"""How often a device that was found still registered after a doubt is tried again in one run."""
+PATIENCE_SECONDS = LOOK_SECONDS + LAST_ANSWERS_SECONDS + 5.0
+"""How long a process may take to notice that its run was cancelled, to hear its answers, to settle.
+"""
+GLANCE_SECONDS = 0.2
+
+
+class Steps(Protocol):
+    """What one kind of run does at each station of its life."""
+
+    @property
+    def context(self) -> RunContext:
+        """What the run needs from outside."""
+
+    def plan(self) -> Plan:
+        """The plan of the run, made where it has none, and shown to the observer. Reads only."""
+
+    def check(self, plan: Plan) -> Plan:
+        """The plan without what the guards refuse. Raises GuardError where nothing may go."""
+
+    def count(self, plan: Plan) -> int:
+        """How many devices the plan changes: what is asked about."""
+
+    def compare(self, plan: Plan) -> None:
+        """Refuse what is not any more what a person confirmed."""
+
+    def execute(self, plan: Plan) -> None:
+        """Bring every device to an outcome, as far as this run can."""
+
+    def verify(self) -> None:
+        """Look whether what is gone is gone, and keep that as evidence."""
+
+    def unfinished(self) -> str | None:
+        """Why the run waits for a resume although nothing ended it; None where it is finished."""
+
+
+def begin(context: RunContext, batch: Batch, actor: str | None) -> None:
+    """Store the batch as a new run: from here on it exists, and can be resumed.
+
+    Raises InputError where the handoffs could not be written, before anything is stored.
+    """
+    from partner_tools.files import require_folder
+
+    if context.options.report is not None and not context.options.dry_run:
+        require_folder(context.options.report)
+    batch = with_hashes_read(batch, context.channel.name)
+    start = run_start(
+        context.run,
+        batch,
+        channel=context.channel.name,
+        settings=context.options.stored(),
+        actor=actor,
+        now=context.now(),
+    )
+    context.ledger.create_run(start, batch.devices)
+    context.observer.began(context.run)
+
+
+def run_start(
+    run: RunId,
+    batch: Batch,
+    *,
+    channel: ChannelName,
+    settings: Mapping[str, Any],
+    actor: str | None,
+    now: datetime,
+    depot: str | None = None,
+) -> RunStart:
+    """What is known of a run before it is planned."""
+    return RunStart(
+        run=run,
+        channel=channel,
+        batch_id=batch.batch_id,
+        batch_digest=batch.digest,
+        file=batch.file,
+        at=now,
+        reason=batch.reason,
+        reference=batch.reference,
+        customer=batch.customer,
+        actor=actor,
+        settings=settings,
+        depot=depot,
+    )
+
+
+def with_hashes_read(batch: Batch, channel: ChannelName) -> Batch:
+    """The batch with what only hardware hashes say of its devices, for OEM Direct.
+
+    The ledger keeps no hash, and OEM Direct has no listing that would name the device.
+    """
+    if channel is not ChannelName.OEM_DIRECT:
+        return batch
+    from partner_tools.channels.oem_direct import completed
+    from partner_tools.intake.hardware_hash import decode, derive
+
+    devices = (completed(each, lambda text: derive(decode(text))) for each in batch.devices)
+    return replace(batch, devices=tuple(devices))
+
+
+def carry_out(steps: Steps) -> None:
+    """Take a run that was begun, or interrupted, to its end. A dry run ends with its plan.
+
+    Where the run is cancelled meanwhile, requests that have left are settled, and nothing else
+    leaves.
+    """
+    context = steps.context
+    plan = prepare(steps)
+    if plan is None:
+        return
+    context.note(Kind.STARTED)
+    try:
+        with context.observer.removing(steps.count(plan), context.throttle), context.noting_end():
+            steps.execute(plan)
+    except Interrupted:
+        if not context.token.acknowledge_cancel():
+            raise
+        settle_doubts(context)
+        steps.verify()
+    else:
+        finish(steps)
+
+
+def prepare(steps: Steps, *, unattended: bool = False) -> Plan | None:
+    """Settle doubts, plan, apply the guards, ask: the plan to execute; None for a dry run.
+
+    Doubts come first, so that limits and the hold list apply to all that is not settled. Raises
+    GuardError where a guard or a person refuses; in an `unattended` run, which no person would
+    resume, that is recorded as its end.
+    """
+    context = steps.context
+    with context.noting_end():
+        settle_doubts(context)
+    plan = steps.plan()
+    if context.options.dry_run:
+        return None
+    with context.noting_end() if unattended else nullcontext():
+        approved_by = check_approval(
+            context.guards.approval,
+            context.ledger.run(context.run).plan_digest or "",
+            plan.planned_by,
+            context.options.approvals,
+        )
+        plan = steps.check(plan)
+        _confirm(steps, plan, approved_by)
+    steps.compare(plan)
+    return plan
+
+
+def carry_through(
+    context: ExecutionContext, devices: Sequence[PendingDevice]
+) -> tuple[PendingDevice, ...]:
+    """Bring devices to an outcome, as far as this run can; the devices afterwards.
+
+    What an earlier process left in doubt is settled before anything is sent. Raises what ended
+    the run early.
+    """
+    current = settle(context, devices)
+    for finished in range(ROUNDS):
+        current = settle(context, execute(context, current, again=finished > 0))
+        if not any(todo.history.state is State.READY for todo in current):
+            break
+    return current
+
+
+def settle_doubts(context: RunContext) -> None:
+    """Look for what has left without an answer, where the channel can look; nothing is sent."""
+    settle(context, todos(context.ledger.devices(context.run, states=IN_DOUBT)))
+
+
+def finish(steps: Steps) -> None:
+    """Look whether what is gone is gone, and record the end.
+
+    The run ends after the look: a user who interrupts the look has a run that `resume` looks at
+    again, instead of one that passes for done.
+    """
+    context = steps.context
+    try:
+        with context.noting_end():
+            steps.verify()
+    except Interrupted:
+        if not context.token.acknowledge_cancel():
+            raise
+        return
+    if why := steps.unfinished():
+        context.note(Kind.STOPPED, detail=why)
+    else:
+        context.note(Kind.FINISHED)
+
+
+def cancel(
+    ledger: Ledger,
+    record: RunRecord,
+    *,
+    token: CancellationToken,
+    now: Callable[[], datetime],
+    open_steps: Callable[[], AbstractContextManager[Steps]],
+    observer: RunObserver,
+) -> None:
+    """Cancel a run, durably, and settle what has left, here or in the process that sent it.
+
+    Raises InputError for a run that is over; what its channel raises where it cannot look.
+    """
+    if record.state is RunState.FINISHED:
+        raise InputError(
+            f"run {record.run} is finished: there is nothing to cancel",
+            rule="run-over",
+            remedy=f"`partner-tools runs {record.run}` shows it",
+        )
+    if record.state is not RunState.CANCELLED:
+        ledger.record([Event(run=record.run, kind=Kind.CANCELLED, at=now(), payload={})])
+    until = time.monotonic() + PATIENCE_SECONDS
+    while ledger.is_held(record.run):
+        if time.monotonic() > until or token.wait(GLANCE_SECONDS):
+            observer.notify("its process has not stopped yet: what has left is settled there")
+            return
+    if not any(ledger.devices(record.run, states=IN_DOUBT)):
+        return
+    with ledger.hold(record.run), open_steps() as steps:
+        settle_doubts(steps.context)
+    if any(ledger.devices(record.run, states=IN_DOUBT)):
+        observer.notify("this channel cannot look: what was in doubt stays unknown")
+
+
+def _confirm(steps: Steps, plan: Plan, approved_by: Sequence[str]) -> None:
+    context, count = steps.context, steps.count(plan)
+    if count and not context.options.yes and not context.confirm(plan):
+        done = "changed" if context.channel.name is ChannelName.MICROSOFT_GRAPH else "removed"
+        raise GuardError(
+            f"not confirmed: nothing was {done}",
+            rule="not-confirmed",
+            remedy="run it again when you are sure",
+        )
+    context.note(
+        Kind.CONFIRMED,
+        removals=count,
+        asked=not context.options.yes,
+        **({"approvedBy": list(approved_by)} if approved_by else {}),
+    )
