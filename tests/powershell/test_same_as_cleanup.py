@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,11 +218,12 @@ def _kinds(draw: random.Random) -> dict[str, Callable[[str], list[dict[str, Any]
         "twice": lambda serial: [own(serial), own(serial)],
         "inside": lambda serial: [own(f"X{serial}X")],
         "both": lambda serial: [own(serial), own(f"X{serial}")],
-        **{
-            name: (lambda serial, more=more: [own(serial, online=False, managedDevice=more)])
-            for name, more in managed.items()
-        },
+        **{name: partial(_managed_as, more) for name, more in managed.items()},
     }
+
+
+def _managed_as(properties: dict[str, Any], serial: str) -> list[dict[str, Any]]:
+    return [own(serial, online=False, managedDevice=properties)]
 
 
 def made(seed: int) -> Tenant:

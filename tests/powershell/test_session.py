@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -102,7 +102,7 @@ class Customer:
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> tuple[str, Sandbox]:
+def session(tmp_path: Path) -> Iterator[tuple[str, Sandbox]]:
     """The transcript of the whole session, and the tenant at its end."""
     record: list[str] = []
     powershell()
@@ -138,7 +138,7 @@ def session(tmp_path: Path) -> tuple[str, Sandbox]:
         record += [line.rstrip() for line in taken.output.splitlines() if line.strip()]
         assert taken.exit_code in (0, 7), taken.output
         places = {str(folder): ".", str(partner): ".", done["run"]: "RUN"}
-        yield shown("\n".join(record), places), sandbox  # type: ignore[misc]
+        yield shown("\n".join(record), places), sandbox
 
 
 def _patient(text: str) -> str:
