@@ -200,7 +200,7 @@ class Tenant:
 
 def _kinds(draw: random.Random) -> dict[str, Callable[[str], list[dict[str, Any]]]]:
     user = {"userPrincipalName": "adele@contoso.com"}
-    managed = {
+    managed: dict[str, dict[str, Any]] = {
         "retiring": {"managementState": draw.choice(["retirePending", "wipeIssued"])},
         "firmware": {"deviceFirmwareConfigurationInterfaceManaged": True},
         "attached": {"managementAgent": "configurationManagerClient"},
