@@ -137,10 +137,11 @@ def refuse_changed(context: RunContext, planner: Planner, plan: Plan) -> int:
     """Compare a plan with the service, unless this ledger made it just now; how many are refused.
 
     Only devices of which nothing has been sent are compared. A plan from the future is as good as
-    an old one: one of the two clocks is wrong.
+    an old one: one of the two clocks is wrong. What a person was asked about may have changed while
+    the question waited, however short that was.
     """
     is_fresh = timedelta(0) <= context.now() - plan.created_at <= PLAN_GOOD_FOR
-    if is_fresh and not plan.is_foreign:
+    if is_fresh and context.options.yes and not plan.is_foreign:
         return 0
     ready = _ready(context)
     with context.noting_end():

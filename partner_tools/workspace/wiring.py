@@ -220,6 +220,7 @@ class Wiring:
         self, token: CancellationToken, max_rate: float | None, observer: RunObserver
     ) -> Iterator[tuple[OemDirectChannel, RequestExecutor, Governed]]:
         from partner_tools.channels.oem_direct import OemDirectChannel
+        from partner_tools.runs.removal import witness
         from partner_tools.workspace.oem import open_oem, read_wire_profile
 
         profile = read_wire_profile(self.config)
@@ -228,7 +229,8 @@ class Wiring:
             self._paced(ChannelName.OEM_DIRECT, transport.host, max_rate) as governor,
         ):
             line = _line(governor, token, transport.renew_token, observer)
-            yield OemDirectChannel(client, profile), line, governor
+            channel = OemDirectChannel(client, profile, partial(witness, self.ledger))
+            yield channel, line, governor
 
     def _context(
         self,
