@@ -55,6 +55,7 @@ def make_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan:
         customers=draft.customers,
         devices=draft.devices,
         notes=draft.notes,
+        place=replace(context.place, tenant=context.partner()).document(),
     )
     if draft.kit:  # before the plan: no plan is without its restore kit
         write_kit(context.private_folder, plan.run, draft.kit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,9 @@ class RemovalSteps:
         """How many devices the plan removes."""
         return count_removals(plan.devices)
 
-    def compare(self, plan: Plan) -> None:
-        """Refuse devices of an old plan whose registration changed."""
-        if changed := refuse_changed(self.context, self.planner, plan):
+    def compare(self, plan: Plan, settled: Collection[int]) -> None:
+        """Refuse devices of an old plan, and settled doubts, whose registration changed."""
+        if changed := refuse_changed(self.context, self.planner, plan, settled):
             self.context.observer.notify(
                 f"{changed} devices are not what they were when they were planned: refused"
             )

@@ -159,13 +159,14 @@ class Workspace:
         its result comes back. Raises GuardError where the plan was changed since, or not approved
         as the profile demands.
         """
+        from partner_tools.runs.checks import refuse_other_plan
         from partner_tools.runs.run import begin, carry_out
 
         plan, document = load_plan(plan_file)
         options = replace(options or RunOptions(), approvals=approvals_of(plan_file))
         if not options.dry_run:
             rule = approval_rule(self.config)
-            check_approval(rule, document["digest"], plan.planned_by, options.approvals)
+            check_approval(rule, document["digest"], plan.planned_by, options.approvals, now=now())
         batch = batch_of(plan, plan_file)
         run = None if again or options.dry_run else self._completed(batch, plan.channel, observer)
         if run is None:
@@ -176,6 +177,7 @@ class Workspace:
                     run, plan.channel, options, observer, confirm, reviewed=(plan, document)
                 ) as steps,
             ):
+                refuse_other_plan(steps.context, plan)
                 begin(steps.context, batch, actor())
                 carry_out(steps)
         return self._conclude(run, options, observer)
