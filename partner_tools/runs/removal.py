@@ -46,9 +46,11 @@ class RemovalSteps:
         context = self.context
         record = context.ledger.run(context.run)
         if self.reviewed is not None:
-            plan = adopt_plan(context, *self.reviewed)
+            plan = adopt_plan(context, self.planner, *self.reviewed)
         else:
-            plan = stored_plan(context, record) or make_plan(context, self.planner, record)
+            plan = stored_plan(context, self.planner, record) or make_plan(
+                context, self.planner, record
+            )
         context.observer.planned(plan)
         if self.save_as is not None:
             document = json.loads(context.ledger.plan(context.run) or "")

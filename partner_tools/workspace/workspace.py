@@ -219,6 +219,7 @@ class Workspace:
         *,
         yes: bool = False,
         max_devices: int | None = None,
+        stale_ok: bool = False,
         confirm: Confirm = refuse_unconfirmed,
         observer: RunObserver = NULL_OBSERVER,
     ) -> RunResult:
@@ -231,7 +232,7 @@ class Workspace:
         record = self.ledger.run(run)
         stored = RunOptions.restored(record.settings)
         limit = stored.max_devices if max_devices is None else max_devices
-        options = replace(stored, yes=yes or stored.yes, max_devices=limit)
+        options = replace(stored, yes=yes or stored.yes, max_devices=limit, stale_ok=stale_ok)
         if self._is_over(record, options, observer):
             result = self.result(record.run)
             observer.ended(result)
