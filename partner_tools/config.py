@@ -6,13 +6,13 @@ environment or the operating system's credential store.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from partner_tools.errors import InputError
+from partner_tools.files import refuse_exposed
 from partner_tools.strict_json import InvalidTextError, read_toml
 
 FILE_NAME = "partner-tools.toml"
@@ -133,27 +133,28 @@ def _find(
                 rule="config-missing",
                 remedy="correct --config or PARTNER_TOOLS_CONFIG; `config init` writes one",
             )
+        refuse_exposed(given, "the configuration", user)
         return given
-    here = Path(FILE_NAME)
-    if here.is_file():
-        _refuse_planted(here, user)
-        return here
-    return user_folder / FILE_NAME if (user_folder / FILE_NAME).is_file() else None
+    for found in (Path(FILE_NAME), user_folder / FILE_NAME):
+        if found.is_file():
+            _refuse_planted(found, user)
+            refuse_exposed(found, "the configuration", user)
+            return found
+    return None
 
 
 def _refuse_planted(file: Path, user: int | None) -> None:
-    """Raise InputError where somebody else may have put the file there for this user to find.
+    """Raise InputError where another user may have put the file there for this user to find.
 
-    It says where secrets go. In `/tmp` anybody can make one, a link to a file of the user's too.
+    It says where secrets go. A link counts as whoever made it, and as what it leads to.
     """
-    is_open = bool(file.absolute().parent.stat().st_mode & stat.S_IWOTH)
-    if user is not None and is_open and file.lstat().st_uid not in (user, ROOT):
+    owners = {file.lstat().st_uid, file.stat().st_uid}
+    if user is not None and not owners <= {user, ROOT}:
         raise InputError(
-            f"the configuration {FILE_NAME} in this folder is somebody else's, and everybody may "
-            "write here",
+            f"the configuration {str(file)!r} is somebody else's, and was not named",
             rule="config-planted",
             remedy="work in a folder of your own; or, if you trust this file, name it with "
-            f"--config {FILE_NAME}",
+            f"--config {file}",
         )
 
 

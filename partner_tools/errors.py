@@ -16,6 +16,7 @@
     │   ├── Redirected                       5   3xx: never followed with a token on board
     │   └── Unreadable                       5   a success whose body is not what was promised
     ├── LedgerError                          6   locked, damaged or of another version
+    │   └── DamagedRunError                  6   one run cannot be read; the others can
     ├── GuardError                           8   a guard refused
     └── Interrupted                        130   Ctrl-C, SIGTERM, SIGHUP; resumable
 
@@ -179,6 +180,19 @@ class LedgerError(PartnerToolsError):
 
     exit_code = 6
     default_rule = "ledger"
+
+
+class DamagedRunError(LedgerError, ValueError):
+    """What the ledger holds of one run cannot be read; every other run can."""
+
+    default_rule = "run-damaged"
+
+    def __init__(self, run: str, what: str) -> None:
+        super().__init__(
+            f"run {run} is damaged: {what} cannot be read",
+            remedy="`partner-tools ledger verify` says what was changed; restore the ledger from a "
+            "copy, or leave this run alone: the others are not concerned",
+        )
 
 
 class GuardError(PartnerToolsError):

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from partner_tools.errors import LedgerError
 from partner_tools.model import Outcome, RunId, RunState
 
 
@@ -144,8 +145,20 @@ IN_DOUBT = frozenset({State.SENT, State.DOUBT, State.RESENT})
 """What a process that died may leave behind, and `settle` has to clear before anything is sent."""
 
 
-class IllegalEventError(ValueError):
-    """An event that cannot follow the ones before it: a bug, or a ledger that was edited."""
+class IllegalEventError(LedgerError, ValueError):
+    """An event that cannot follow the ones before it.
+
+    Another process executes the run at the same time, or the ledger was edited.
+    """
+
+    default_rule = "ledger-contradiction"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            remedy="another process may have worked on this run meanwhile: look at it with "
+            "`partner-tools runs`, and at the record with `partner-tools ledger verify`",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +185,9 @@ class History:
     handle: str | None = None
     settled_at: datetime | None = None
     evidence: tuple[Mapping[str, Any], ...] = ()
+    looked_before: int | None = None
+    """How many pieces of the evidence were recorded before the outcome was: by the order of the
+    ledger, as two machines' clocks differ. None in what an older version recorded."""
     step: str | None = None
     """Of a cleanup: the step that was intended last, of the object `record`."""
     record: str | None = None
@@ -213,11 +229,12 @@ Changes = dict[str, Any]
 
 
 def _resolved(
-    _history: History, payload: Mapping[str, Any], at: datetime, _following: State
+    history: History, payload: Mapping[str, Any], at: datetime, _following: State
 ) -> Changes:
     outcome = Outcome(payload["outcome"])
     settled = outcome is not Outcome.PENDING
     return {
+        "looked_before": len(history.evidence) if settled else None,
         "state": State.SETTLED if settled else State.READY,
         "outcome": outcome,
         "customer": payload.get("customer"),
@@ -281,7 +298,7 @@ def _accepted(
 
 
 def _recalled(
-    _history: History, payload: Mapping[str, Any], at: datetime, _following: State
+    history: History, payload: Mapping[str, Any], at: datetime, _following: State
 ) -> Changes:
     if payload["present"]:
         return {"outcome": Outcome.PENDING, "detail": None, "remedy": None}
@@ -291,6 +308,7 @@ def _recalled(
         "detail": payload.get("detail"),
         "remedy": payload.get("remedy"),
         "settled_at": at,
+        "looked_before": len(history.evidence),
     }
 
 
@@ -306,6 +324,7 @@ def _answered(
         "correlation_id": payload.get("correlationId") or history.correlation_id,
         "request_id": None,
         "settled_at": at,
+        "looked_before": len(history.evidence),
     }
 
 

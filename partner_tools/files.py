@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +43,47 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         make_private_folder(path.parent)
         with _renamed_at_the_end(path) as stream:
             yield stream
+
+
+def this_user() -> int | None:
+    """The id of the user, where systems have one."""
+    return os.geteuid() if sys.platform != "win32" else None
+
+
+def refuse_exposed(file: Path, what: str, user: int | None, *, is_secret: bool = False) -> None:
+    """Raise InputError for a file that others than `user` may change; for a secret, or read.
+
+    The rules are those of ssh for its configuration and keys: a group of the user's own, as many
+    systems make one for each, is not others; and a secret that belongs to the system's
+    administrator is not looked at. `user` None, as on Windows, has nothing looked at: access lists
+    there are inherited from the folder.
+    """
+    if user is None or not file.exists():  # who reads it says that it is not there
+        return
+    facts = file.stat()
+    mode = stat.S_IMODE(facts.st_mode)
+    if mode & stat.S_IWGRP and _is_own_group(facts.st_gid, user):
+        mode &= ~stat.S_IWGRP
+    private = is_secret and facts.st_uid == user
+    if mode & (0o077 if private else 0o022):
+        raise InputError(
+            f"other users may {'read or change' if private else 'change'} {what} {str(file)!r} "
+            f"(mode {mode:04o})",
+            rule="exposed-file",
+            remedy=f"take that right away: chmod {'go=' if private else 'go-w'} {file}",
+        )
+
+
+def _is_own_group(group: int, user: int) -> bool:
+    """Whether a group has no member but the user."""
+    import grp
+    import pwd
+
+    try:
+        name, members = pwd.getpwuid(user), grp.getgrgid(group)
+    except KeyError:
+        return False
+    return name.pw_gid == group and set(members.gr_mem) <= {name.pw_name}
 
 
 def require_folder(folder: Path) -> None:

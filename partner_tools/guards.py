@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from partner_tools.errors import GuardError
+from partner_tools.errors import GuardError, InputError
+from partner_tools.homoglyphs import folded, shown_name
 from partner_tools.model import Customer, Outcome, Plan, PlannedCustomer, PlannedDevice, TenantId
 
 DEFAULT_MAX_DEVICES = 500
@@ -24,6 +25,32 @@ class Limits:
     max_devices_per_day: int | None = None
     max_estate_share: float | None = None
     """Between 0 and 1: the part of a customer's estate that one run may take."""
+
+
+_NO_IDENTIFIER = frozenset(",;|#\"'`\u2018\u2019\u201c\u201d")
+
+
+def read_hold_list(text: str, file: str) -> frozenset[str]:
+    """The lines of a hold list: one serial number or product key id each, comments after `#`.
+
+    Raises InputError for a line that is not one identifier: a list that is read otherwise than its
+    author meant it protects nothing.
+    """
+    lines = set()
+    for number, line in enumerate(text.splitlines(), start=1):
+        plain = line.strip()
+        if not folded(plain) or plain.startswith("#"):
+            continue
+        if wrong := sorted(_NO_IDENTIFIER & set(plain)):
+            raise InputError(
+                f"line {number} of the hold list {file!r} is not one identifier: it has "
+                f"{' and '.join(wrong)} in it",
+                rule="hold-list-line",
+                remedy="write one serial number or product key id a line, and comments on lines of "
+                "their own that begin with #; nothing is removed before that",
+            )
+        lines.add(plain)
+    return frozenset(lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +186,8 @@ def display_name(planned: PlannedCustomer) -> str:
     """The customer as a person knows it."""
     customer = planned.customer
     known = dict.fromkeys(part for part in (customer.name, customer.domain) if part)
-    named = " · ".join(part for part in known if part != customer.tenant_id)
-    return f"{named} ({customer.tenant_id})" if named else str(customer.tenant_id)
+    shown = " · ".join(part for part in known if part != customer.tenant_id)
+    return shown_name(f"{shown} ({customer.tenant_id})" if shown else customer.tenant_id) or ""
 
 
 def _too_many(limits: Limits, removals: int) -> list[Refusal]:

@@ -1,6 +1,7 @@
-"""Letters that look like Latin ones but are others, so that a word cannot hide behind them. Pure.
+"""Texts as they look: what a name is compared by where a near match has to count. Pure.
 
-Only what a name is searched by is read so, never what is sent or shown.
+Only what a name is searched by is read so, never what is sent or shown. What is removed is chosen
+by exact comparison; what is kept, and whether a device is still there, is judged by these forms.
 """
 
 from __future__ import annotations
@@ -15,6 +16,48 @@ phonetic ones (https://www.unicode.org/Public/security/16.0.0/confusables.txt)."
 _LATIN = str.maketrans(
     {other.casefold(): letter for letter, others in _LIKE.items() for other in others}
 )
+
+
+def folded(text: str) -> str:
+    r"""The text without width, case, white space and invisible characters.
+
+    >>> folded(" \uff33N-\u200b1 2\u00a0"), folded("sn-12")
+    ('sn-12', 'sn-12')
+    """
+    if text.isascii() and text.isprintable():  # nearly all: a tenth of the time
+        return "".join(text.split()).lower()
+    wide = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(c for c in wide if unicodedata.category(c)[0] not in "CZ" and c not in _UNSEEN)
+
+
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
+    chr(point)
+    for start, end in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
+    for point in range(start, end + 1)
+}
+"""What leaves no mark and is neither space nor format by its category: fillers, variation selectors
+(https://www.unicode.org/Public/16.0.0/ucd/DerivedCoreProperties.txt, Default_Ignorable)."""
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    r"""A foreign text fit for one line of a message: no control characters, of bearable length.
+
+    >>> one_line("Contoso\nRemove 0 devices?\x1b[2J")
+    'Contoso Remove 0 devices? [2J'
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def shown_name(text: str | None) -> str | None:
+    r"""A foreign name as it may be shown: what is not shown as it is, a line break too, is marked.
+
+    >>> shown_name("Contoso\n\u202eInc."), shown_name("")
+    ('Contoso\ufffd\ufffdInc.', None)
+    """
+    if not text or text.isprintable():
+        return text or None
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def as_latin(text: str) -> str:

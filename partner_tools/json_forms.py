@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from partner_tools.homoglyphs import shown_name
 from partner_tools.model import Customer, Identity, Registration, Target, TenantId
 
 
@@ -69,8 +70,8 @@ def read_customer(document: Mapping[str, Any]) -> Customer:
     """The customer that `customer_document` wrote, whatever else stands beside it."""
     return Customer(
         tenant_id=TenantId(document["tenantId"]),
-        domain=document.get("domain"),
-        name=document.get("name"),
+        domain=shown_name(document.get("domain")),
+        name=shown_name(document.get("name")),
     )
 
 

@@ -68,6 +68,8 @@ class RunState(StrEnum):
     STOPPED = "stopped"
     FINISHED = "finished"
     CANCELLED = "cancelled"
+    DAMAGED = "damaged"
+    """Never stored: what the ledger holds of the run cannot be read."""
 
 
 class Snapshot(StrEnum):

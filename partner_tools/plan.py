@@ -6,9 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import Any
 
+from partner_tools import near_serials
 from partner_tools.errors import GuardError, InputError
+from partner_tools.homoglyphs import folded, one_line, shown_name
 from partner_tools.json_forms import (
     customer_document,
     digest,
@@ -37,11 +40,14 @@ from partner_tools.model import (
     TenantId,
 )
 
+SHARED_BY = 10
+"""A serial number that more registrations than this have identifies no device."""
+
 NOTED = 20
 """So many rows a note names; the plan has them all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: the near serials are computed when needed
 class Index:
     """One customer's registrations by what a user can name. Keys are trimmed, otherwise exact."""
 
@@ -49,6 +55,11 @@ class Index:
     by_target: Mapping[Target, Registration]
     by_serial: Mapping[str, tuple[Registration, ...]]
     by_product_key: Mapping[str, tuple[Registration, ...]]
+
+    @cached_property
+    def near_serials(self) -> near_serials.Index:
+        """The serial numbers by what a misspelt one has in common with them: for hints alone."""
+        return near_serials.index(self.by_serial)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +109,7 @@ def resolve(
     """Plan every device of a batch, in its order.
 
     `indexes` maps a customer as the batch names it (casefolded) to that customer's index.
-    `held` are serials and product key ids that may never be removed. `unserved` maps a customer as
+    `held` are the lines of the hold list. `unserved` maps a customer as
     named to why nothing can be done for it.
     """
     planned = [
@@ -175,7 +186,7 @@ def is_named(identity: Identity, found: Registration) -> bool:
 def changes(devices: Iterable[PlannedDevice], now: Mapping[TenantId, Index]) -> Mapping[int, str]:
     """Why devices of a plan are not what it says, by index; only those that are not."""
     spelled = {
-        tenant: {_spelling(found.target): found for found in known.estate.registrations}
+        tenant: {spelling(found.target): found for found in known.estate.registrations}
         for tenant, known in now.items()
     }
     reasons = {
@@ -198,27 +209,58 @@ def _changed(planned: PlannedDevice, now: Index, spelled: Mapping[str, Registrat
     if same_place:
         return _difference(planned, same_place)
     elsewhere = match(planned.device.identity, now)
-    respelled = spelled.get(_spelling(planned.target))
+    respelled = spelled.get(spelling(planned.target))
     other = elsewhere[0] if elsewhere else respelled
     return f"it is registered under another id now: {_places([other.target])}" if other else None
 
 
-def _spelling(target: Target) -> str:
+def spelling(target: Target) -> str:
     """What is left of an id in every form in which .NET reads a GUID
     (https://learn.microsoft.com/dotnet/api/system.guid.parse, read 2026-11)."""
     return "".join(filter(str.isalnum, target.device_id)).casefold()
 
 
 def is_held(planned: PlannedDevice, held: Collection[str]) -> bool:
-    """Whether the hold list names the device: as the batch names it, or as it is registered.
-
-    `held` are trimmed serials and product key ids.
-    """
+    """Whether the hold list names the device: as the batch names it, or as it is registered."""
     identity, found = planned.device.identity, planned.found
     names = [identity.serial_number, identity.product_key_id]
     if found is not None:
         names += [found.serial_number, found.product_key_id]
-    return any(name.strip() in held for name in names if name)
+    return holds(held, names)
+
+
+def holds(held: Collection[str], names: Iterable[str | None]) -> bool:
+    """Whether one of the names is on the hold list, however either is spelled.
+
+    `held` are lines of a hold list. A line protects what it comes to without its white space, and
+    each of its parts: what is kept may match too widely, never too narrowly.
+    """
+    if not held:
+        return False
+    protected = _protected(frozenset(held))
+    return any(name is not None and folded(name) in protected for name in names)
+
+
+@lru_cache(maxsize=4)
+def _protected(held: frozenset[str]) -> frozenset[str]:
+    return frozenset(form for line in held for form in _forms(line))
+
+
+def _forms(line: str) -> set[str]:
+    return {folded(line), *map(folded, line.split())} - {""}
+
+
+def count_unmatched(planned: Iterable[PlannedDevice], held: Collection[str]) -> int:
+    """How many lines of the hold list name no device of a batch."""
+    named = {
+        folded(name)
+        for each in planned
+        for one in (each.device.identity, each.found)
+        if one is not None
+        for name in (one.serial_number, one.product_key_id)
+        if name
+    }
+    return sum(named.isdisjoint(_forms(line)) for line in held)
 
 
 def held_back(planned: PlannedDevice) -> PlannedDevice:
@@ -284,10 +326,23 @@ def _choose(blank: PlannedDevice, matched: tuple[Registration, ...], known: Inde
     if not matched:
         return _not_found(blank, known)
     identity = blank.device.identity
+    if len(matched) > SHARED_BY and not identity.product_key_id:
+        return _settled(
+            blank,
+            Outcome.REFUSED,
+            rule="shared-serial",
+            detail=f"{len(matched)} registrations of this customer have this serial number: it is "
+            "a placeholder that many devices share",
+            remedy="identify the device by its product key id",
+        )
     agreeing = tuple(found for found in matched if not contradictions(identity, found))
     if len(agreeing) == 1:
         other = _under_its_product_key(identity, agreeing[0], known)
-        return _removable(blank, agreeing[0]) if other is None else _two_devices(blank, other)
+        if other is not None:
+            return _two_devices(blank, other)
+        # Verification must not take a device of the same serial number for this one come back.
+        others = tuple(found.target for found in matched if found is not agreeing[0])
+        return _removable(replace(blank, candidates=others), agreeing[0])
     candidates = tuple(found.target for found in agreeing or matched)
     if agreeing:
         return _settled(
@@ -303,8 +358,15 @@ def _choose(blank: PlannedDevice, matched: tuple[Registration, ...], known: Inde
         Outcome.AMBIGUOUS,
         rule="contradiction",
         detail="; ".join(contradictions(identity, matched[0])),
-        remedy="correct the row, or leave out the column that is not certain",
+        remedy=_remedy_of_contradiction(identity, matched),
     )
+
+
+def _remedy_of_contradiction(identity: Identity, matched: Sequence[Registration]) -> str:
+    alone = replace(identity, manufacturer=None, model=None)
+    if len(matched) == 1 and not contradictions(alone, matched[0]):
+        return "correct the row, or pass --compare serial if the serial number alone counts"
+    return "correct the row, or leave out the column that is not certain"
 
 
 def _under_its_product_key(
@@ -347,11 +409,13 @@ def _not_found_detail(identity: Identity, known: Index) -> str:
     if not identity.serial_number and not identity.product_key_id:
         return "the row gives a hardware hash only, by which Partner Center cannot be searched"
     wanted = (identity.serial_number or "").strip()
-    similar = known.by_serial.get(wanted.upper()) or known.by_serial.get(wanted.lower())
-    if similar and wanted:
+    similar = near_serials.near(wanted, known.near_serials) if wanted else ()
+    if similar:
+        same = all(each.casefold() == wanted.casefold() for each in similar)
+        what = "that differs in letter case" if same else "that is similar"
         return (
-            f"Partner Center shows no such device for this customer, "
-            f"but one whose serial number differs in letter case: {similar[0].serial_number!r}"
+            "Partner Center shows no such device for this customer, but a serial number "
+            f"{what}: {', '.join(map(repr, similar))}"
         )
     return "Partner Center shows no such device for this customer"
 
@@ -438,7 +502,8 @@ def _sameness(planned: PlannedDevice) -> tuple[tuple[object, ...], ...]:
 
 
 def _places(targets: Sequence[Target]) -> str:
-    shown = ", ".join(f"{target.device_id} in batch {target.batch_id!r}" for target in targets[:5])
+    named = ((one_line(target.device_id), target.batch_id) for target in targets[:5])
+    shown = ", ".join(f"{device_id} in batch {batch_id!r}" for device_id, batch_id in named)
     return shown if len(targets) <= 5 else f"{shown} and {len(targets) - 5} more"
 
 
@@ -557,7 +622,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         run=RunId(document["run"]),
         channel=ChannelName(document["channel"]),
         created_at=datetime.fromisoformat(document["createdAt"]),
-        planned_by=document.get("plannedBy"),
+        planned_by=shown_name(document.get("plannedBy")),
         batch_id=document["batchId"],
         batch_digest=document["batchDigest"],
         reason=Reason(document["reason"]),
@@ -565,7 +630,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         devices=tuple(
             _read_device(position, each) for position, each in enumerate(document["devices"])
         ),
-        notes=tuple(document["notes"]),
+        notes=tuple(shown_name(note) or "" for note in document["notes"]),
         place=document.get("place"),
     )
 

@@ -167,8 +167,8 @@ def last_listed(history: History) -> str | None:
         return None
     newest = {
         each.get("source"): each
-        for each in history.evidence
-        if _is_of_registration(each) and not _is_before_removal(each, history)
+        for position, each in enumerate(history.evidence)
+        if _is_of_registration(each) and not _is_before_removal(position, each, history)
     }
     listing = [each["observedAt"] for each in newest.values() if each["status"] == "outstanding"]
     return max(listing, default=None)
@@ -179,7 +179,9 @@ def _is_of_registration(seen: Mapping[str, Any]) -> bool:
     return ran and seen.get("plane") == "autopilot" and seen.get("subject", "device") == "device"
 
 
-def _is_before_removal(seen: Mapping[str, Any], history: History) -> bool:
+def _is_before_removal(position: int, seen: Mapping[str, Any], history: History) -> bool:
+    if history.looked_before is not None:
+        return position < history.looked_before
     settled = history.settled_at
     return settled is not None and datetime.fromisoformat(seen["observedAt"]) < settled
 

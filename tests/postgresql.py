@@ -11,6 +11,9 @@ from uuid import uuid4
 
 import pytest
 
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+"""What a fixture is parametrized by that opens a ledger in each kind of database."""
+
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:

@@ -26,6 +26,8 @@ import yaml  # type: ignore[import-untyped]  # a file of unknown shape is Any wi
 from tests.cli.program import Program
 from tests.postgresql import new_postgresql, postgresql_server
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["new_postgresql", "postgresql_server"]
 
 ROOT = Path(__file__).parents[1]

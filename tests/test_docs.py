@@ -296,6 +296,7 @@ class Step:
     expected: tuple[str, ...]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="the tutorial's blocks are for bash")
 def test_the_tutorial_runs_word_for_word(tmp_path: Path) -> None:
     """Every block of bash, in order, in one shell; what the page shows is what is printed."""

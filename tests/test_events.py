@@ -45,6 +45,7 @@ def life(*kinds: Kind) -> History:
     return fold(event(kind) for kind in kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "kind"), [(s, k) for s in State for k in PAYLOADS])
 def test_only_the_table_decides_what_may_follow(state: State, kind: Kind) -> None:
     history = History(state=state)

@@ -14,6 +14,8 @@ from click.testing import CliRunner
 from partner_tools.cli import main
 from partner_tools.sandbox import Sandbox, shipped_seed
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "first-hour.md"
 
 

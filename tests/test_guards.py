@@ -7,8 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from partner_tools.errors import GuardError
-from partner_tools.guards import Limits, check, count_nobodys, expected_answer, question
+from partner_tools.errors import GuardError, InputError
+from partner_tools.guards import (
+    Limits,
+    check,
+    count_nobodys,
+    expected_answer,
+    question,
+    read_hold_list,
+)
 from partner_tools.model import (
     Customer,
     Device,
@@ -18,6 +25,7 @@ from partner_tools.model import (
     PlannedDevice,
     TenantId,
 )
+from partner_tools.plan import holds
 
 TENANT = TenantId("8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21")
 
@@ -107,3 +115,35 @@ def test_devices_of_no_customer_are_asked_about_too() -> None:
     assert question([contoso(2, 0)], 3).endswith("2 devices\n  no customer named: 3 devices")
     assert expected_answer([contoso(40, 0)], nobodys=11) == "contoso.onmicrosoft.com"
     assert expected_answer([], nobodys=51) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "serial"),
+    [
+        ("sn-1", "SN-1"),
+        ("SN-1\u200b", "SN-1"),
+        ("\ufeff SN-1\u00a0", "SN-1"),
+        ("\uff33\uff2e\uff0d\uff11", "SN-1"),
+        ("SN-1 do not touch", "SN-1"),
+        ("SN 1", "SN1"),
+        ("SN-1", "sn-1 "),
+        ("STRASSE1", "Stra\u00dfe1"),
+    ],
+)
+def test_a_line_of_the_hold_list_protects_however_it_is_spelled(line: str, serial: str) -> None:
+    assert holds(read_hold_list(f"# ours\n\n{line}\n", "hold.txt"), (None, serial))
+
+
+@pytest.mark.parametrize(
+    "line", ["SN-1,note", "SN-1 # x", '"SN-1"', "SN-1;2", "SN|1", "\u201cS\u201d"]
+)
+def test_a_line_of_the_hold_list_that_is_not_one_identifier_is_refused(line: str) -> None:
+    with pytest.raises(InputError, match="line 3 of the hold list") as raised:
+        read_hold_list(f"# ours\nSN-0\n{line}\n", "hold.txt")
+    assert (raised.value.exit_code, raised.value.rule) == (3, "hold-list-line")
+
+
+def test_the_hold_list_protects_nothing_else() -> None:
+    held = read_hold_list("SN-1\n", "hold.txt")
+    assert not holds(held, ("SN-10", "N-1", "SN1", "", None))
+    assert not holds(read_hold_list("\u200b\n \n#SN-1\n", "hold.txt"), ("SN-1", ""))

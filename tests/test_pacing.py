@@ -292,6 +292,7 @@ def test_the_ramp_is_gentle_where_much_is_under_way() -> None:
     assert rates == [200.0, pytest.approx(GENTLE_RAMP_FACTOR * 100.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [5.0, 10.0, 30.0, 60.0, 200.0])
 @pytest.mark.parametrize("size", [0.2, 1.0, 5.0])
 def test_the_hidden_rate_of_a_bucket_of_unknown_size_is_found(rate: float, size: float) -> None:
@@ -542,6 +543,7 @@ def test_permits_are_one_over_the_rate_apart_on_average(lateness: list[float], r
             assert last - first <= rate * (times[last] - times[first]) + 1.0 + 1e-6
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     rate=st.floats(6.0, 40.0),

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"pandas", "numpy", "msal", "requests", "jsonschema", "sqlalchemy"}
 

@@ -17,6 +17,8 @@ from partner_tools.ledger import Ledger
 from partner_tools.sandbox import Sandbox, shipped_seed
 from partner_tools.workspace.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8")
 FOR_PEOPLE = {"config init", "completion"}

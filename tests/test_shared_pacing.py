@@ -86,6 +86,7 @@ def test_a_process_that_died_holds_nobody_up() -> None:
     assert set(shared.turns) == {LEIPZIG}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [20.0, 60.0, 150.0])
 @pytest.mark.parametrize("kill_every", [8.0, None], ids=["killed", "alive"])
 def test_processes_that_ask_slowly_or_die_leave_no_permits_unused(

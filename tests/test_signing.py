@@ -129,6 +129,7 @@ def test_nothing_but_the_signature_itself_is_valid(signature: Signature) -> None
     assert not is_valid(signature, Purpose.APPROVAL, DIGEST)
 
 
+@pytest.mark.slow
 def test_a_key_opens_with_its_passphrase_only() -> None:
     """Its file is worth nothing without, and its repr shows nothing."""
     content, public = make_key(LONG)
@@ -210,6 +211,7 @@ def deletes(sandbox: Sandbox) -> list[Any]:
     return [entry for entry in sandbox.log.entries if entry.method == "DELETE"]
 
 
+@pytest.mark.slow
 def test_one_plans_and_another_approves(
     program: Program, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

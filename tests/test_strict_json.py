@@ -47,6 +47,7 @@ def test_layout_and_wide_spaces_hide_nothing() -> None:
     }
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), st.text(), max_size=4))
 def test_a_plain_text_has_the_value_of_the_other(document: dict[str, str]) -> None:
     text = json.dumps(document, ensure_ascii=False, indent=2)

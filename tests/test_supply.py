@@ -18,6 +18,8 @@ from tests.supply.audit import audit
 from tests.supply.bom import bill_of_materials
 from tests.supply.closure import ALLOWED, dependencies, licence_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 

@@ -21,6 +21,7 @@ from partner_tools.engine.channel import (
     Doubt,
     Polling,
     Removal,
+    Sightings,
     Verdict,
 )
 from partner_tools.errors import (
@@ -40,7 +41,6 @@ from partner_tools.model import (
     Outcome,
     PlannedCustomer,
     PlannedDevice,
-    Target,
     TenantId,
 )
 from partner_tools.plan import PlanProposal, held_back, is_held
@@ -361,7 +361,7 @@ class OemDirectChannel:
         """Not possible here: the channel is not observable."""
         raise ValueError(f"OEM Direct cannot look for {len(removals)} devices: it has no listing")
 
-    def sightings(self, removals: Sequence[Removal]) -> Mapping[int, Target | None]:
+    def sightings(self, removals: Sequence[Removal]) -> Sightings:
         """Not possible here: the channel is not observable."""
         raise ValueError(f"OEM Direct cannot look for {len(removals)} devices: it has no listing")
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from partner_tools.clients.answers import ListGuard
 from partner_tools.clients.partner_center import Cursor, DeviceBatch, PartnerCenter, ResourcePage
 from partner_tools.clients.refusals import RefusalSubject, subject_of
-from partner_tools.engine.channel import Answer, Polling, Removal, Verdict
+from partner_tools.engine.channel import Answer, Polling, Removal, Sightings, Verdict
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import (
     AuthError,
@@ -25,29 +25,31 @@ from partner_tools.errors import (
     Unavailable,
     Unreadable,
 )
+from partner_tools.homoglyphs import folded
 from partner_tools.model import (
     ChannelName,
     Customer,
     Device,
     Estate,
+    Identity,
     Outcome,
     PlannedDevice,
     Registration,
     Target,
     TenantId,
 )
+from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS
 from partner_tools.plan import (
     NOTED,
     Index,
     PlanProposal,
     Unserved,
     changes,
-    contradictions,
     customers_of,
     index,
-    match,
     notes_on,
     resolve,
+    spelling,
 )
 
 OF_ONE_CUSTOMER = (Rejected, Unavailable, Unreadable)
@@ -202,7 +204,7 @@ class PartnerCenterChannel:
         """
         if is_guid(named):
             return self._customer_by_id(TenantId(named.lower()))
-        return self._customer_by_domain(named)
+        return self._customer_called(named, by_name="." not in named or " " in named)
 
     def estate(
         self, customer: Customer, *, keep_hash: Callable[[Registration], bool] = lambda _: False
@@ -271,25 +273,43 @@ class PartnerCenterChannel:
 
     def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
         """Look which of them their batches still list."""
-        present: set[tuple[str | None, Target | None]] = set()
+        present: set[tuple[str | None, str]] = set()
         for tenant, batch_ids in _touched(removals).items():
             for found in self.list_batches(tenant, self._existing(tenant, batch_ids)):
-                present.add((tenant, found.target))
-        return {each.index: (each.customer, each.target) in present for each in removals}
-
-    def sightings(self, removals: Sequence[Removal]) -> Mapping[int, Target | None]:
-        """Where each device is registered now, looked for in all batches of its customer."""
-        tenants = dict.fromkeys(TenantId(each.customer) for each in removals if each.customer)
-        known = {tenant: index(self.estate(Customer(tenant_id=tenant))) for tenant in tenants}
+                present.add((tenant, spelling(found.target)))
         return {
-            each.index: _sighting(each, known[TenantId(each.customer)]) if each.customer else None
+            each.index: each.target is not None
+            and (each.customer, spelling(each.target)) in present
             for each in removals
         }
 
+    def sightings(self, removals: Sequence[Removal]) -> Sightings:
+        """Where each device is registered now, looked for in all batches of its customer.
+
+        By any identity that is known of it, however it is spelled: maker and model do not have to
+        agree, as whoever registers a device again may write them otherwise.
+        """
+        tenants = dict.fromkeys(TenantId(each.customer) for each in removals if each.customer)
+        listed: dict[tuple[str, str, str], list[Target]] = {}
+        registrations = 0
+        for tenant in tenants:
+            for found in self.estate(Customer(tenant_id=tenant)).registrations:
+                registrations += 1
+                for kind, name in _identities(found.target, found):
+                    listed.setdefault((tenant, kind, name), []).append(found.target)
+        targets: dict[int, Target | None] = {}
+        for each in removals:
+            known = _identities(each.target, each.identity, each.found)
+            keys = ((each.customer or "", kind, name) for kind, name in known)
+            places = (place for key in keys for place in listed.get(key, ()))
+            targets[each.index] = next((it for it in places if it not in each.others), None)
+        return Sightings(targets=targets, registrations=registrations)
+
     def _existing(self, tenant: TenantId, batch_ids: Iterable[str]) -> list[str]:
         """The batches that are still there: one that lost its last device may be gone itself."""
-        listed = {batch.batch_id for batch in self._batches(tenant)}
-        return [batch_id for batch_id in batch_ids if batch_id in listed]
+        wanted = {batch_id.casefold() for batch_id in batch_ids}
+        listed = [batch.batch_id for batch in self._batches(tenant)]
+        return [batch_id for batch_id in listed if batch_id.casefold() in wanted]
 
     def _batch(self, tenant: TenantId, batch_id: str) -> Iterator[Registration]:
         def read(cursor: Cursor | None) -> ResourcePage[Registration]:
@@ -355,22 +375,27 @@ class PartnerCenterChannel:
         near = get_close_matches(domain.casefold(), names, n=NEAR_AT_MOST)
         return [*near, *(name for name in names if name not in near)][:NEAR_AT_MOST]
 
-    def _customer_by_domain(self, domain: str) -> Customer:
-        shown = list(
-            self._all(
-                domain,
-                "customers",
-                lambda each: each.tenant_id.casefold(),
-                lambda cursor: self.client.customers(domain_prefix=domain, cursor=cursor),
-            )
+    def _customer_called(self, named: str, *, by_name: bool) -> Customer:
+        """The one customer of this domain or company name, in whatever letter case."""
+        prefix = None if by_name else named
+        shown = self._all(
+            named,
+            "customers",
+            lambda each: each.tenant_id.casefold(),
+            lambda cursor: self.client.customers(domain_prefix=prefix, cursor=cursor),
         )
-        matches = [each for each in shown if (each.domain or "").casefold() == domain.casefold()]
+        matches = [
+            each
+            for each in shown
+            if ((each.name if by_name else each.domain) or "").casefold() == named.casefold()
+        ]
         if not matches:
-            raise no_such_customer(domain, similar=self._near(domain))
+            raise no_such_customer(named, similar=self._near(named))
         if len(matches) > 1:
             tenants = ", ".join(each.tenant_id for each in matches)
             raise InputError(
-                f"{len(matches)} customers have the domain {domain!r}: {tenants}",
+                f"{len(matches)} customers have the {'name' if by_name else 'domain'} {named!r}: "
+                f"{tenants}",
                 rule="ambiguous-customer",
                 remedy="name the customer by its tenant id",
             )
@@ -500,6 +525,22 @@ def _continuing(
         ) from rejection
 
 
+def _identities(
+    target: Target | None, *described: Identity | Registration | None
+) -> list[tuple[str, str]]:
+    """Everything by which a device is known, its registration first, in forms that compare."""
+    named = [("id", spelling(target))] if target else []
+    for each in described:
+        if each is not None:
+            named.append(("serial", folded(each.serial_number or "")))
+            named.append(("key", folded(each.product_key_id or "")))
+    return [(kind, name) for kind, name in named if name and name not in _PLACEHOLDERS]
+
+
+_PLACEHOLDERS = frozenset(map(folded, PLACEHOLDER_SERIALS))
+"""Serial numbers that many devices share."""
+
+
 def _distinct(items: Iterable[T], key: Callable[[T], str], collection: str) -> dict[str, T]:
     """The items of a page by their ids; one that the page repeats counts once.
 
@@ -515,14 +556,6 @@ def _distinct(items: Iterable[T], key: Callable[[T], str], collection: str) -> d
                 "Partner Center support.",
             )
     return found
-
-
-def _sighting(removal: Removal, known: Index) -> Target | None:
-    """The registration of a device: under its old id, or by an identity that does not disagree."""
-    if removal.target is not None and removal.target in known.by_target:
-        return removal.target
-    found = match(removal.identity, known)
-    return next((each.target for each in found if not contradictions(removal.identity, each)), None)
 
 
 def _differing_counts(

@@ -7,11 +7,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from partner_tools.model import Snapshot
+
+if TYPE_CHECKING:
+    from partner_tools.intake.batch_metadata import ReadingOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -181,8 +184,94 @@ def batch_options(command: Command) -> Command:
                 help="Your reference, such as a ticket, for formats without this field.",
             ),
         ),
+        reading_options(command),
+    )
+
+
+class Selection(click.ParamType[tuple[str, str]]):
+    """`COLUMN=VALUE`: rows of a list."""
+
+    name = "COLUMN=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """The column and the value, or a usage error."""
+        if isinstance(value, tuple):
+            return value
+        column, equals, wanted = str(value).partition("=")
+        if not equals or not column.strip():
+            self.fail(f"{value!r} is no COLUMN=VALUE, such as Status=Retired.", param, ctx)
+        return column.strip(), wanted.strip()
+
+
+def reading_options(command: Command) -> Command:
+    """Add how a list is read where it does not say so itself; `take_reading` takes them."""
+    return _applied(
+        (
+            click.option(
+                "--serial",
+                "serials",
+                multiple=True,
+                metavar="SERIAL",
+                help="Serial number of a device, in place of BATCH; may be repeated.",
+            ),
+            click.option("--serial-column", metavar="NAME", help="Column with the serial numbers."),
+            click.option("--sheet", metavar="NAME", help="Sheet of the workbook with the devices."),
+            click.option(
+                "--numbers-as-shown",
+                is_flag=True,
+                help="Take numeric cells of a workbook as Excel shows them.",
+            ),
+            click.option(
+                "--split-cells",
+                is_flag=True,
+                help="Split cells that hold several serial numbers.",
+            ),
+            click.option(
+                "--only",
+                type=Selection(),
+                multiple=True,
+                help="Take only rows with this value in this column; may be repeated.",
+            ),
+            click.option(
+                "--except",
+                "excluded",
+                type=Selection(),
+                multiple=True,
+                help="Leave out rows with this value in this column; may be repeated.",
+            ),
+            click.option(
+                "--compare",
+                type=click.Choice(["all", "serial"]),
+                default="all",
+                help="Compare all that a row says, or the serial number alone.  [default: all]",
+            ),
+        ),
         command,
     )
+
+
+READING_NAMES = (
+    "serials",
+    "serial_column",
+    "sheet",
+    "numbers_as_shown",
+    "split_cells",
+    "only",
+    "excluded",
+    "compare",
+)
+
+
+def take_reading(given: dict[str, Any]) -> tuple[tuple[str, ...], ReadingOptions]:
+    """Take the reading options out of a command's arguments: the serials, and how to read."""
+    from partner_tools.intake.batch_metadata import ReadingOptions
+
+    serials = given.pop("serials")
+    compare = given.pop("compare")
+    said = {name: given.pop(name) for name in READING_NAMES if name in given}
+    return serials, ReadingOptions(**said, compare_serial=compare == "serial")
 
 
 def output_options(command: Command) -> Command:

@@ -22,6 +22,7 @@ from partner_tools.errors import (
     Unavailable,
     Unreadable,
 )
+from partner_tools.homoglyphs import one_line
 from partner_tools.outstanding.search import BATCH, CONTAINS, By, Collection, Question, real_id
 from partner_tools.outstanding.types import Found, StepId
 from partner_tools.pacing import parse_retry_after
@@ -304,10 +305,10 @@ def _kind_of(status: int) -> type[ServiceError]:
 def read_fault(body: object) -> tuple[str | None, str | None]:
     """Code and message of an error body; nothing of a web page, whose words help nobody."""
     if isinstance(body, str):
-        return None, None if _is_no_sentence(body) else _line(body)
+        return None, None if _is_no_sentence(body) else one_line(body) or None
     error = body.get("error") if isinstance(body, dict) else None
     if isinstance(error, str):
-        return _line(error), None
+        return one_line(error) or None, None
     if not isinstance(error, dict):
         return None, None
     code, message = error.get("code"), error.get("message")
@@ -333,14 +334,7 @@ def _unwrapped(message: object) -> object:
 
 
 def _text(value: object) -> str | None:
-    return _line(value) if isinstance(value, str) else None
-
-
-def _line(text: str) -> str | None:
-    """A foreign text as one line of bearable length without control characters."""
-    printable = "".join(each if each.isprintable() else " " for each in text)
-    line = " ".join(printable.split())
-    return (line if len(line) <= 300 else f"{line[:299]}…") or None
+    return (one_line(value) or None) if isinstance(value, str) else None
 
 
 def _header(headers: Mapping[str, str], name: str) -> str | None:

@@ -21,6 +21,7 @@ from partner_tools.clients.answers import SentIds, is_same
 from partner_tools.clients.refusals import END_OF_LIST, read_fault, refusal
 from partner_tools.clients.transport import Reply, Request, Transport, origin, parse_json
 from partner_tools.errors import InputError, Rejected, Unreadable
+from partner_tools.homoglyphs import shown_name
 from partner_tools.model import Customer, Identity, Registration, Target, TenantId
 
 T = TypeVar("T")
@@ -447,9 +448,14 @@ def _read_customer(item: Mapping[str, Any], reply: Reply) -> Customer:
         raise _unreadable(reply, "a customer in it has no id")
     return Customer(
         tenant_id=TenantId(tenant),
-        domain=_text(profile, "domain", reply),
-        name=_text(profile, "companyName", reply),
+        domain=_shown(profile, "domain", reply),
+        name=_shown(profile, "companyName", reply),
     )
+
+
+def _shown(item: Mapping[str, Any], name: str, reply: Reply) -> str | None:
+    """A name that people read and nothing is addressed by: without what would look like more."""
+    return shown_name(_text(item, name, reply))
 
 
 def _read_batch(item: Mapping[str, Any], tenant_id: str, reply: Reply) -> DeviceBatch:

@@ -21,6 +21,7 @@ from partner_tools.errors import (
     Unavailable,
     Unreadable,
 )
+from partner_tools.homoglyphs import one_line
 from partner_tools.pacing import parse_retry_after
 
 
@@ -251,23 +252,16 @@ def read_fault(reply: Reply) -> tuple[str | None, str | None]:
         return None, None
     members = {key.lower(): value for key, value in found.items()}
     code, told = members.get("code"), members.get("description") or members.get("message")
-    return _code_text(code), _one_line(told) if isinstance(told, str) else None
+    return _code_text(code), (one_line(told) or None) if isinstance(told, str) else None
 
 
 def _code_text(code: object) -> str | None:
     if isinstance(code, bool) or not isinstance(code, int | str) or code == "":
         return None
-    return _one_line(str(code))
+    return one_line(str(code)) or None
 
 
 def _plain_text(body: bytes) -> str | None:
     """The words of a body that is no JSON; None for a web page, whose words help nobody."""
     text = body.decode("utf-8", errors="replace").lstrip("\ufeff").strip()
-    return None if text.startswith("<") else _one_line(text)
-
-
-def _one_line(text: str) -> str | None:
-    """A foreign text fit for a message: one line, no control characters, of bearable length."""
-    printable = "".join(each if each.isprintable() else " " for each in text)
-    line = " ".join(printable.split())
-    return (line if len(line) <= 300 else f"{line[:299]}…") or None
+    return None if text.startswith("<") else one_line(text) or None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from partner_tools.model import ChannelName, Identity, Outcome, Target
+from partner_tools.model import ChannelName, Identity, Outcome, Registration, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +23,9 @@ class Removal:
 
     `request_id` stays the same until an answer came, also over a restart. `silent` says that a
     request of ours went unanswered before, which an `absent` has to mention; `doubted` that an
-    earlier request may have removed the device already. `act` is there where a channel removes in
-    several steps, and `approval` where another administrator was asked for the step.
+    earlier request may have removed the device already. `found` is the registration that the plan
+    found, `others` are those that it knows to be other devices. `act` is there where a channel
+    removes in several steps, and `approval` where another administrator was asked for the step.
     """
 
     index: int
@@ -35,8 +36,21 @@ class Removal:
     correlation_id: str
     silent: bool = False
     doubted: bool = False
+    found: Registration | None = None
+    others: frozenset[Target] = frozenset()
     act: Act | None = None
     approval: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sightings:
+    """Where devices are registered now, by index; None where one is not.
+
+    `registrations` counts everything that was listed, of whichever device.
+    """
+
+    targets: Mapping[int, Target | None]
+    registrations: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,14 +11,15 @@ from partner_tools.engine.channel import Act, Channel, Removal
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.events import Event, History
 from partner_tools.gate import GateRefusal
-from partner_tools.model import Identity, RunId, Target
+from partner_tools.model import Identity, Registration, RunId, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingDevice:
     """One device of a run that is to be removed, and what the ledger knows of it.
 
-    `act` is the next step, where the channel removes in several.
+    `found` is the registration that the plan found; `act` is the next step, where the channel
+    removes in several.
     """
 
     index: int
@@ -26,6 +27,7 @@ class PendingDevice:
     customer: str | None
     target: Target | None
     history: History
+    found: Registration | None = None
     act: Act | None = None
 
 

@@ -1,19 +1,20 @@
-"""Clears doubt by looking."""
+"""Clears doubt by looking, and looks whether what is gone is gone."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from partner_tools.engine.channel import Removal
+from partner_tools.engine.channel import Removal, Sightings
 from partner_tools.engine.context import ExecutionContext, PendingDevice
 from partner_tools.engine.execute import DeviceStates, removal
 from partner_tools.engine.request_executor import interruption
 from partner_tools.engine.verdicts import Fact
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
 from partner_tools.events import Event, History, Kind, State, advance
-from partner_tools.model import GONE, ChannelName, Target
+from partner_tools.model import GONE, Target
 
 
 def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
@@ -27,16 +28,19 @@ def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[P
     standing = DeviceStates(context, todos)
     doubtful = [todo for todo in todos if todo.history.in_doubt]
     if doubtful:
-        standing.note(
-            _looked_for(context, doubtful) if context.channel.observable else _left(doubtful)
-        )
+        observable = context.channel.observable
+        standing.note(_looked_for(context, doubtful) if observable else _left(doubtful))
     return standing.todos()
 
 
 def _looked_for(
     context: ExecutionContext, doubtful: Sequence[PendingDevice]
 ) -> list[tuple[int, Fact]]:
-    present = context.channel.recall([removal(todo, todo.history) for todo in doubtful])
+    """Present as soon as one look says so; absent only where two looks agree."""
+    asked = [removal(todo, todo.history) for todo in doubtful]
+    present = dict(context.channel.recall(asked))
+    if unseen := [each for each in asked if not present[each.index]]:
+        present |= context.channel.recall(unseen)
     return [(todo.index, _recalled(todo, present=present[todo.index])) for todo in doubtful]
 
 
@@ -77,11 +81,29 @@ OF_EVERYBODY = (Unsent, Unanswered, Throttled, Unauthorized)
 """What would be the same for the next customer; the rest a service says of one customer's list."""
 
 
+AGREEING_LOOKS = 2
+"""Replicas that alternate, and pages that shift while they are read, make one look say anything."""
+MANY = 3
+"""How many registrations must be missing besides ours before an empty list is no proof."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What the plan of a run saw of its customers' registrations.
+
+    `remaining` is how many each customer should still have; `others` are, by a device's index,
+    those that share a name with it and are known to be other devices.
+    """
+
+    remaining: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[int, frozenset[Target]] = field(default_factory=dict)
+
+
 class Observer(Protocol):
     """A channel that can look for devices by identity."""
 
-    def sightings(self, removals: Sequence[Removal]) -> Mapping[int, Target | None]:
-        """Where each device is registered now, in whatever batch; None where it is not.
+    def sightings(self, removals: Sequence[Removal]) -> Sightings:
+        """Where each device is registered now, in whatever batch and by whatever identity.
 
         Complete, or raises.
         """
@@ -93,48 +115,69 @@ def verify(
     todos: Sequence[PendingDevice],
     *,
     wait_seconds: float,
+    baseline: Baseline | None = None,
 ) -> tuple[PendingDevice, ...]:
     """Look for every device that is gone until none is listed, at most `wait_seconds` long.
 
-    The devices afterwards, each with one more piece of evidence: `clear` only from a look that
-    did not find it. Each customer stands on its own: what keeps us from looking at one is raised
-    when all others have been looked at.
+    The devices afterwards, each with one more piece of evidence: `clear` only from two looks in a
+    row that did not find it. Customers are independent: what keeps us from looking at one is raised
+    when all others have been looked at, and is evidence that nothing is known of its devices.
     """
     blind: dict[str | None, ServiceError] = {}
     listed = [todo for todo in todos if todo.history.outcome in GONE]
     latest = {todo.index: todo for todo in todos}
+    absences: Counter[int] = Counter()
     deadline, pause = context.line.clock() + wait_seconds, FIRST_PAUSE_SECONDS
     while listed:
-        seen, unseen = _look(observer, listed)
+        seen, unseen = _look(observer, listed, baseline or Baseline())
         blind |= unseen
-        listed = [todo for todo in listed if todo.customer not in blind]
+        judged = [todo for todo in listed if todo.customer in unseen]
+        listed = [todo for todo in listed if todo.customer not in unseen]
+        for todo in listed:
+            absences[todo.index] = absences[todo.index] + 1 if seen[todo.index] is None else 0
         over = context.line.clock() >= deadline
-        judged = [todo for todo in listed if over or seen[todo.index] is None]
-        for todo in _evidence(context, judged, seen):
+        found = [todo for todo in listed if not absences[todo.index]]
+        judged += [todo for todo in listed if absences[todo.index] >= AGREEING_LOOKS]
+        judged += found if over else []
+        for todo in _record_evidence(context, judged, seen, unseen):
             latest[todo.index] = todo
-        listed = [] if over else [todo for todo in listed if seen[todo.index] is not None]
-        if listed and context.line.stop.wait(min(pause, max(0.0, deadline - context.line.clock()))):
-            raise interruption()
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        done = {todo.index for todo in judged}
+        listed = [todo for todo in listed if todo.index not in done]
+        if found and listed:
+            if context.line.stop.wait(min(pause, max(0.0, deadline - context.line.clock()))):
+                raise interruption()
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
     if blind:
         raise _blindness(blind, {todo.customer for todo in todos})
     return tuple(latest[todo.index] for todo in todos)
 
 
 def _look(
-    observer: Observer, todos: Sequence[PendingDevice]
+    observer: Observer, todos: Sequence[PendingDevice], baseline: Baseline
 ) -> tuple[dict[int, Target | None], dict[str | None, ServiceError]]:
     """What each customer's lists show, and by customer what kept us from reading them."""
     seen: dict[int, Target | None] = {}
     blind: dict[str | None, ServiceError] = {}
     for customer in dict.fromkeys(todo.customer for todo in todos):
-        own = [_removal(todo) for todo in todos if todo.customer == customer]
+        own = [_removal(todo, baseline) for todo in todos if todo.customer == customer]
         try:
-            seen |= observer.sightings(own)
+            shown = observer.sightings(own)
         except OF_EVERYBODY:
             raise
         except ServiceError as error:
             blind[customer] = error
+            continue
+        missing = baseline.remaining.get(customer or "", 0)
+        if shown.registrations == 0 and missing >= MANY:
+            blind[customer] = ServiceError(
+                f"the service lists no device of {customer} any more, and {missing} that this "
+                "ledger did not remove were there: that is no proof that anything is gone",
+                remedy="look in Partner Center's own pages, or with `verify --graph`; verify the "
+                "run again later",
+                rule="estate-vanished",
+            )
+        else:
+            seen |= shown.targets
     return seen, blind
 
 
@@ -152,19 +195,28 @@ def _blindness(
     )
 
 
-def _evidence(
-    context: ExecutionContext, todos: Sequence[PendingDevice], seen: Mapping[int, Target | None]
+def _record_evidence(
+    context: ExecutionContext,
+    todos: Sequence[PendingDevice],
+    seen: Mapping[int, Target | None],
+    blind: Mapping[str | None, ServiceError],
 ) -> list[PendingDevice]:
-    events = [
-        Event(
-            run=context.run,
-            kind=Kind.OBSERVED,
-            at=context.now(),
-            device=todo.index,
-            payload=_sighting(context.channel.name, seen[todo.index]),
+    """Make durable what was seen of each device, as `outstanding.probe_from` reads it."""
+    events = []
+    for todo in todos:
+        payload: dict[str, Any] = {"plane": "autopilot", "source": context.channel.name.value}
+        target = seen.get(todo.index)
+        if todo.customer in blind:
+            payload |= {"status": "not-verified", "error": str(blind[todo.customer])}
+        elif target is None:
+            payload |= {"status": "clear"}
+        else:
+            ids = {"batchId": target.batch_id, "deviceId": target.device_id}
+            payload |= {"status": "outstanding", "ids": ids}
+        at = context.now()
+        events.append(
+            Event(run=context.run, kind=Kind.OBSERVED, at=at, device=todo.index, payload=payload)
         )
-        for todo in todos
-    ]
     context.record(events)
     return [
         replace(todo, history=advance(todo.history, event))
@@ -172,21 +224,14 @@ def _evidence(
     ]
 
 
-def _sighting(source: ChannelName, target: Target | None) -> Mapping[str, Any]:
-    """Evidence as `outstanding.probe_from` reads it."""
-    seen = {"plane": "autopilot", "source": source.value}
-    if target is None:
-        return {**seen, "status": "clear"}
-    ids = {"batchId": target.batch_id, "deviceId": target.device_id}
-    return {**seen, "status": "outstanding", "ids": ids}
-
-
-def _removal(todo: PendingDevice) -> Removal:
+def _removal(todo: PendingDevice, baseline: Baseline) -> Removal:
     return Removal(
         index=todo.index,
         identity=todo.identity,
         customer=todo.customer,
         target=todo.target,
+        found=todo.found,
+        others=baseline.others.get(todo.index, frozenset()),
         request_id="",
         correlation_id="",
     )

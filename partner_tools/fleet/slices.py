@@ -8,6 +8,7 @@ from itertools import islice
 
 from partner_tools.errors import (
     AuthError,
+    DamagedRunError,
     Interrupted,
     LedgerError,
     PartnerToolsError,
@@ -66,6 +67,9 @@ def carry_on(steps: Steps, *, size: int, seconds: float, after: int, failures: i
         with context.ledger.hold(context.run):
             try:
                 return _slice(steps, size, seconds, after=after, failures=failures)
+            except DamagedRunError:
+                # Its job would come back for ever; `runs` names it.
+                return NextSlice(next=Next.OVER)
             except Interrupted:
                 if context.token.acknowledge_cancel():
                     settle_doubts(context)

@@ -7,23 +7,28 @@ Nothing is corrected without being said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import TextIOWrapper
+from itertools import chain
 
 from partner_tools.intake import limits, rules
 from partner_tools.intake.batch_metadata import (
     BatchMetadata,
     IntakeOptions,
+    ReadingOptions,
     ReadMetadata,
     read_metadata,
 )
-from partner_tools.intake.columns import IDENTIFIERS
+from partner_tools.intake.columns import IDENTIFIERS, SERIAL
 from partner_tools.intake.duplicate_index import DuplicateIndex
-from partner_tools.intake.json_batch import json_lines_rows, read_json
-from partner_tools.intake.row_check import RowCheck, Values
-from partner_tools.intake.rules import Finding, HaltError, finding, problem
+from partner_tools.intake.identifiers import several_in
+from partner_tools.intake.json_batch import find_list, json_lines_rows, read_json
+from partner_tools.intake.row_check import Extra, RowCheck, Values
+from partner_tools.intake.rules import Finding, HaltError, finding, problem, shown
+from partner_tools.intake.schema import load_schema
 from partner_tools.intake.source import (
     Encoding,
     Format,
@@ -41,7 +46,7 @@ from partner_tools.intake.source import (
     unreadable,
 )
 from partner_tools.intake.table import Item, Row, csv_rows
-from partner_tools.model import Batch, Device, Identity, Problem, Severity
+from partner_tools.model import Batch, ChannelName, Device, Identity, Problem, Severity
 
 Report = Callable[[Problem], None]
 Keep = Callable[[Row], None]
@@ -95,13 +100,13 @@ def read_batch(source: Source, options: IntakeOptions) -> Intake:
     metadata = reading.run()
     batch = None
     if metadata is not None and not reading.errors:
-        batch = _batch(held, metadata, rows)
+        batch = _batch(held, metadata, rows, options.reading)
     in_order = sorted(problems, key=lambda one: one.row or 0)
     return Intake(batch=batch, problems=tuple(in_order), count=reading.devices)
 
 
 def check_batch(source: Source, options: IntakeOptions, report: Report) -> Count:
-    """Check a whole batch and report each problem as it is found, which is in order of rows.
+    """Check a whole batch and report each problem as it is found: in order of rows, then summaries.
 
     Keeps no device: memory is flat but for some twenty bytes a row.
     """
@@ -124,15 +129,21 @@ def validation_document(problems: Iterable[Problem], devices: int) -> dict[str, 
     return {"schemaVersion": "1", "valid": valid, "devices": devices, "problems": listed}
 
 
-def _batch(source: Source, metadata: BatchMetadata, rows: Iterable[Row]) -> Batch:
+def _batch(
+    source: Source, metadata: BatchMetadata, rows: Iterable[Row], reading: ReadingOptions
+) -> Batch:
     from partner_tools.json_forms import digest_of_bytes
 
-    digest = digest_of_bytes(source.content or b"")
+    content = source.content or b""
+    if reading != ReadingOptions():  # other rows of one file are another batch
+        content += b"\0" + repr(reading).encode()
+    digest = digest_of_bytes(content)
+    compared = not reading.compare_serial or metadata.channel is ChannelName.OEM_DIRECT
     return Batch(
         batch_id=metadata.batch_id or digest,
         file=source.name,
         digest=digest,
-        devices=tuple(map(device_of, rows)),
+        devices=tuple(map(device_of if compared else device_by_serial, rows)),
         reason=metadata.reason,
         channel=metadata.channel,
         customer=metadata.customer,
@@ -181,23 +192,29 @@ class _Reading:
         )
         seen = DuplicateIndex()
         tenant = str(metadata.customer).casefold()
+        split = self._options.reading.split_cells
+        named = _CustomerNames(metadata, given=self._options.customer is not None)
         for item in opened.rows:
             if isinstance(item, Problem):
                 self._one(item)
                 continue
-            self.devices += 1
-            line, values, extra = item
-            if values is None:
-                continue
-            values, found = check.check(values, extra)
-            if found:
-                self._tell(line, found)
-            key = _key(values, tenant)
-            first = seen.first(key, line) if key else None
-            if first is not None:
-                self._tell(line, [_duplicate(first)])
-            if self._keep:
-                self._keep(Row(line, values, extra))
+            for line, values, extra in _split(item) if split else (item,):
+                self.devices += 1
+                if values is None:
+                    continue
+                name = named.take(values) if opened.is_table and "customer" in values else None
+                values, found = check.check(values, extra)
+                if found:
+                    self._tell(line, found)
+                if name is not None:
+                    values, extra = named.put(values, extra, name, line)
+                key = _key(values, tenant)
+                first = seen.first(key, line) if key else None
+                if first is not None:
+                    self._tell(line, [_duplicate(first)])
+                if self._keep:
+                    self._keep(Row(line, values, extra))
+        self._tell(named.line, named.findings())
 
     def _tell(self, row: int | None, found: Iterable[Finding]) -> None:
         self._all(problem(self._source.name, row, one) for one in found)
@@ -212,6 +229,58 @@ class _Reading:
         else:
             self.warnings += 1
         self._report(one)
+
+
+def _split(row: Row) -> Iterator[Row]:
+    """A row for each serial number of its cell, as the user wishes it; else the row itself."""
+    several = several_in(str((row.values or {}).get(SERIAL, "")))
+    if not several or {"productKeyId", "hardwareHash"}.intersection(row.values or {}):
+        yield row
+    for serial in several:
+        yield Row(row.line, {**(row.values or {}), SERIAL: serial}, row.extra)
+
+
+_TENANT = re.compile(load_schema("batch")["$defs"]["customer"]["pattern"])
+
+
+_NAME = re.compile(r"[^{}<>@/\\]{1,256}")
+"""What can be the name of a company; a GUID in braces is a mistyped tenant."""
+
+
+class _CustomerNames:
+    """The company names in a column of customers: looked up when the batch is planned.
+
+    With a customer `given` for the whole batch, and on OEM Direct, they only travel along.
+    """
+
+    def __init__(self, metadata: BatchMetadata, *, given: bool) -> None:
+        self._travels = given or metadata.channel is ChannelName.OEM_DIRECT
+        self._names: dict[str, None] = {}
+        self.line: int | None = None
+
+    def take(self, values: Values) -> str | None:
+        """Take the customer out of a row where it is neither a GUID nor a domain."""
+        name = str(values["customer"]).strip()
+        if not _NAME.fullmatch(name) or not name.isprintable() or _TENANT.fullmatch(name):
+            return None
+        del values["customer"]
+        return name
+
+    def put(self, values: Values, extra: Extra, name: str, line: int) -> tuple[Values, Extra]:
+        """Put the name back where it counts."""
+        if self._travels:
+            return values, (*extra, ("Customer", name))
+        self.line = self.line or line
+        if len(self._names) < 4:
+            self._names[name] = None
+        return {**values, "customer": name}, extra
+
+    def findings(self) -> Iterator[Finding]:
+        """What is to be said of all of them."""
+        if self._names:
+            listed = ", ".join(map(shown, list(self._names)[:3])) + ", …" * (len(self._names) > 3)
+            message = f"customers are given by name, which is looked up when planning: {listed}"
+            yield finding(rules.CUSTOMER_NAME, message, column="customer")
 
 
 def _key(values: Values, tenant: str) -> tuple[str, str, str] | None:
@@ -243,7 +312,7 @@ def _open(source: Source, options: IntakeOptions, resources: ExitStack) -> _Open
 
         content = read_whole(source, limits.XLSX_BYTES, "the workbook")
         metadata = read_metadata(None, options)
-        rows = xlsx_rows(content, source.name, metadata.metadata.channel)
+        rows = xlsx_rows(content, source.name, metadata.metadata.channel, options.reading)
         return _Opened(metadata=metadata, rows=rows, is_table=True)
     encoding = find_encoding(source)
     return _open_text(source, options, encoding, resources)
@@ -255,8 +324,14 @@ def _open_text(
     guessed = tuple(problem(source.name, None, one) for one in _guess(encoding))
     match format_of_text(_peek(source, encoding)):
         case Format.JSON:
-            content = read_whole(source, limits.JSON_BYTES, "a JSON batch")
-            batch = read_json(content.decode(encoding.codec), source.name)
+            content = read_whole(source, limits.JSON_BYTES, "a JSON batch").decode(encoding.codec)
+            foreign = find_list(content, source.name)
+            if foreign is not None:
+                metadata = read_metadata(None, options)
+                rows = foreign.rows(metadata.metadata.channel, options.reading)
+                return _Opened(metadata=metadata, rows=rows, is_table=True, problems=guessed)
+            _require_no_columns(options.reading)
+            batch = read_json(content, source.name)
             document = dict(batch.properties)
             if batch.devices is not None:
                 document["devices"] = []
@@ -267,13 +342,31 @@ def _open_text(
                 problems=(*guessed, *batch.problems),
             )
         case Format.JSON_LINES:
+            _require_no_columns(options.reading)
             metadata, is_table = read_metadata(None, options), False
             rows = json_lines_rows(_lines(source, encoding, resources), source.name)
         case _:
             metadata, is_table = read_metadata(None, options), True
-            lines = _lines(source, encoding, resources)
-            rows = csv_rows(lines, source.name, metadata.metadata.channel)
+            marks: list[int] = []
+            lines = _lines(source, encoding, resources, marks.append)
+            channel = metadata.metadata.channel
+            rows = chain(
+                csv_rows(lines, source.name, channel, options.reading),
+                _end_marks(source.name, marks),
+            )
     return _Opened(metadata=metadata, rows=rows, is_table=is_table, problems=guessed)
+
+
+def _require_no_columns(reading: ReadingOptions) -> None:
+    """Raise HaltError where a batch without columns is to be read by a column."""
+    if reading.serial_column or reading.only or reading.excluded:
+        message = "the batch has no columns by which rows could be chosen"
+        raise HaltError(finding(rules.CONFLICT, message))
+
+
+def _end_marks(file: str, lines: Sequence[int]) -> Iterator[Item]:
+    for line in lines:
+        yield problem(file, line, finding(rules.SKIPPED, "the end-of-file mark of DOS is skipped"))
 
 
 def _guess(encoding: Encoding) -> Iterator[Finding]:
@@ -292,10 +385,15 @@ def _peek(source: Source, encoding: Encoding) -> list[str]:
     return [line for line in start.split("\n") if line.strip()]
 
 
-def _lines(source: Source, encoding: Encoding, resources: ExitStack) -> Iterator[str]:
+def _lines(
+    source: Source,
+    encoding: Encoding,
+    resources: ExitStack,
+    marked: Callable[[int], None] = lambda _: None,
+) -> Iterator[str]:
     stream = resources.enter_context(open_source(source))
     text = resources.enter_context(TextIOWrapper(stream, encoding=encoding.codec))
-    return read_lines(text)
+    return read_lines(text, marked)
 
 
 def device_of(row: Row) -> Device:
@@ -310,6 +408,18 @@ def device_of(row: Row) -> Device:
         replacement=_identity(replacement) if isinstance(replacement, dict) else None,
         extra=(*row.extra, *_extra(values.get("extra"))),
     )
+
+
+def device_by_serial(row: Row) -> Device:
+    """The device of a row whose manufacturer and model are not compared: they travel along."""
+    values = row.values or {}
+    extra = tuple(
+        (header, str(values[name]))
+        for name, header in (("manufacturer", "Manufacturer"), ("model", "Model"))
+        if name in values
+    )
+    kept = {name: value for name, value in values.items() if name not in ("manufacturer", "model")}
+    return device_of(Row(row.line, kept, (*row.extra, *extra)))
 
 
 def _identity(values: Mapping[str, object]) -> Identity:

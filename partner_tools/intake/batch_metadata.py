@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 from partner_tools.intake import rules
 from partner_tools.intake.row_check import explain, surrogates, trim, trimmings, without_tenant
 from partner_tools.intake.rules import Finding, finding, shown
 from partner_tools.intake.schema import Checker, load_schema
 from partner_tools.model import PARTNER_CHANNELS, ChannelName, Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingOptions:
+    """How a list is read where it does not say so itself.
+
+    `serial_column` and `sheet` are names; `only` and `excluded` are pairs of a column and a value
+    that select rows. With `compare_serial` the manufacturer and the model travel along and are
+    not compared.
+    """
+
+    serial_column: str | None = None
+    sheet: str | None = None
+    numbers_as_shown: bool = False
+    split_cells: bool = False
+    only: tuple[tuple[str, str], ...] = ()
+    excluded: tuple[tuple[str, str], ...] = ()
+    compare_serial: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +46,7 @@ class IntakeOptions:
     reference: str | None = None
     customer: str | None = None
     judge_hashes: bool = True
+    reading: ReadingOptions = ReadingOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,18 +116,18 @@ def _checked(
     broken = list(surrogates(trimmed))
     if broken:
         return {}, found + broken
-    schema = _batch_schema()
-    known = frozenset(schema["properties"])
-    found += explain(Checker(schema).violations(trimmed), trimmed, known)
+    checker, known = _batch_checker()
+    found += explain(checker.violations(trimmed), trimmed, known)
     return trimmed, found
 
 
-def _batch_schema() -> dict[str, Any]:
+@lru_cache(maxsize=1)
+def _batch_checker() -> tuple[Checker, frozenset[str]]:
     """The batch schema without what it says of the devices, which are checked one by one."""
     schema = load_schema("batch")
     properties = {**schema["properties"], "devices": {"type": "array"}}
     kept = {name: value for name, value in schema.items() if name not in ("if", "then")}
-    return {**kept, "properties": properties}
+    return Checker({**kept, "properties": properties}), frozenset(properties)
 
 
 def _channel(*documents: Mapping[str, object]) -> ChannelName | None:

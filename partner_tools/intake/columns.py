@@ -1,83 +1,104 @@
-"""Which property a column is: the spellings that exports and people use. Pure.
-
-Headers are compared without regard to case, blanks, `_`, `-`, quotes and byte order marks.
-"""
+"""Which property a column is, told by its header. Pure."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 
 from partner_tools.homoglyphs import as_latin
 from partner_tools.intake import rules
-from partner_tools.intake.rules import Finding, finding, shown
+from partner_tools.intake.identifiers import names, plain
+from partner_tools.intake.rules import Finding, HaltError, finding, shown
 from partner_tools.model import ChannelName
 
-SPELLINGS: Mapping[str, tuple[str, ...]] = {
-    "serialNumber": ("Device Serial Number", "Serial number", "Serial"),
-    "productKeyId": ("Windows Product ID", "Product key id", "PKID", "ProductKeyID"),
-    "hardwareHash": ("Hardware Hash",),
-    "manufacturer": ("Manufacturer name", "Manufacturer", "OEM"),
-    "model": ("Device model", "Model"),
-    "customer": ("Customer",),
-    "reference": ("Reference", "RMA", "Ticket"),
-}
-"""The columns that mean a property of the batch schema."""
+SERIAL = "serialNumber"
+IDENTIFIERS = (SERIAL, "productKeyId", "hardwareHash")
+"""Any one of them names a device; manufacturer and model only narrow it."""
 
-CARRIED = ("Group Tag", "OrderID", "Assigned User")
-"""Columns of the known exports that a removal does not need: they travel into the report."""
-
-TENANT = ("TenantID", "TenantDomain", "Tenant")
-"""On `oem-direct` they must be blank: with a tenant the same operation registers.
-Elsewhere `Tenant` is the customer and the others are unknown."""
-
-IDENTIFIERS = ("serialNumber", "productKeyId", "hardwareHash")
-"""Any one of them names a device; maker and model only narrow it."""
+DEVICE_NAME = "Device name"
+"""How the column with the device's own name is called in what travels into the report."""
 
 EXPECTED = "Device Serial Number,Windows Product ID,Hardware Hash,Manufacturer name,Device model"
 """The header of Partner Center, shown where one is missing."""
 
-_NOISE = re.compile("[\\s_\\-\"'\u201c\u201d\u00ab\u00bb\u200b\u2060\ufeff]")
+TENANT = frozenset(map(plain, ("TenantID", "TenantDomain", "Tenant")))
+"""On `oem-direct` they must be blank: with a tenant the same operation registers.
+Elsewhere `Tenant` is the customer and the others are unknown."""
+
+_PROPERTIES = (*IDENTIFIERS, "manufacturer", "model", "customer", "reference")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """What each column of a table is. `names[i]` is the property of column i, None for another.
+@lru_cache(maxsize=1)
+def spellings() -> Mapping[str, tuple[str, ...]]:
+    """The names of each kind of column, the usual one first."""
+    found: dict[str, tuple[str, ...]] = {}
+    for group in names()["columns"]:
+        found[group["property"]] = (*found.get(group["property"], ()), *group["names"])
+    return found
 
-    `extra` and `tenant` are the columns that travel into the report and those that must be blank.
+
+@lru_cache(maxsize=1)
+def _kinds() -> Mapping[str, str]:
+    """The kind of column that each normal form is; the names of properties are forms as well."""
+    kinds = {plain(name): name for name in _PROPERTIES}
+    return {plain(name): kind for kind, each in spellings().items() for name in each} | kinds
+
+
+@lru_cache(maxsize=1)
+def _weak() -> frozenset[str]:
+    groups = names()["columns"]
+    return frozenset(
+        plain(name) for group in groups if group.get("weak") for name in group["names"]
+    )
+
+
+@lru_cache(maxsize=1)
+def _qualifiers() -> tuple[str, ...]:
+    return tuple(sorted(map(plain, names()["qualifiers"]), key=len, reverse=True))
+
+
+@lru_cache(maxsize=4096)
+def kind_of_column(header: str) -> str | None:
+    """The kind of column that a header is: a property of the schema, `deviceName`, `status`, …
+
+    >>> [kind_of_column(each) for each in ("SerialNumber0", "BIOS - Serial Number", "Monitor S/N")]
+    ['serialNumber', 'serialNumber', None]
     """
-
-    headers: tuple[str, ...]
-    names: tuple[str | None, ...]
-    extra: tuple[int, ...]
-    tenant: tuple[int, ...]
-
-
-def plain(header: str) -> str:
-    """A header without what does not count.
-
-    >>> plain(" Device_Serial-number")
-    'deviceserialnumber'
-    """
-    return _NOISE.sub("", header).casefold()
+    name = plain(header)
+    kinds = _kinds()
+    bare = name.rstrip("0")  # tables of Configuration Manager have two
+    return kinds.get(name) or kinds.get(bare) or _qualified(bare)
 
 
-_PROPERTIES = {
-    plain(spelling): name
-    for name, spellings in SPELLINGS.items()
-    for spelling in (name, *spellings)
-}
-_SPELT = {plain(spelling): spelling for each in SPELLINGS.values() for spelling in each}
-_CARRIED = frozenset(map(plain, CARRIED))
-_TENANT = frozenset(map(plain, TENANT))
+_QUALIFIERS_AT_MOST = 3
+_LONGEST_NAME = 100
+
+
+def _qualified(name: str) -> str | None:
+    """Whether all that is more than a name of the serial number are a few qualifiers."""
+    forms = {name} if len(name) <= _LONGEST_NAME else set()
+    for _ in range(_QUALIFIERS_AT_MOST + 1):
+        if any(_kinds().get(form) == SERIAL for form in forms):
+            return SERIAL
+        forms = {
+            shorter
+            for form in forms
+            for each in _qualifiers()
+            for shorter in (form.removeprefix(each), form.removesuffix(each))
+            if shorter != form
+        }
+    return None
 
 
 def spelt_like(header: str) -> str | None:
     """The known header that this one nearly is, as Microsoft's or people's files spell it."""
-    near = get_close_matches(plain(header), _SPELT, n=1, cutoff=0.8)
-    return _SPELT[near[0]] if near else None
+    spelt = {plain(name): name for kind in _PROPERTIES for name in spellings()[kind]}
+    name = plain(header)
+    near = get_close_matches(name, spelt, n=1, cutoff=0.8) if len(name) > 4 else []
+    misspelt = near and not name.startswith(near[0])  # `Customer PO` is no misspelt `Customer`
+    return spelt[near[0]] if misspelt else None
 
 
 def is_tenant(header: str) -> bool:
@@ -89,45 +110,116 @@ def is_tenant(header: str) -> bool:
     return "tenant" in "".join(filter(str.isalpha, as_latin(header)))
 
 
-def property_of(header: str, channel: ChannelName | None) -> str | None:
-    """The property that a header means on this channel, or None."""
-    name = plain(header)
-    if name == "tenant" and channel is not ChannelName.OEM_DIRECT:
-        return "customer"
-    return _PROPERTIES.get(name)
-
-
-def known(headers: Sequence[str]) -> int:
+def known(cells: Sequence[str]) -> int:
     """How many of the cells are headers that mean something."""
-    names = map(plain, headers)
-    return sum(name in _PROPERTIES or name in _CARRIED or name in _TENANT for name in names)
+    return sum(kind_of_column(cell) is not None or plain(cell) in TENANT for cell in cells if cell)
+
+
+def names_identifier(cells: Sequence[str]) -> bool:
+    """Whether a row names a column that identifies devices."""
+    return any(kind_of_column(cell) in IDENTIFIERS for cell in cells)
 
 
 def is_header(cells: Sequence[str]) -> bool:
     """Whether a row is a header: it names an identifier, or two known columns."""
-    names = {_PROPERTIES.get(plain(cell)) for cell in cells}
-    return bool(names.intersection(IDENTIFIERS)) or known(cells) > 1
+    return names_identifier(cells) or known(cells) > 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """What each column of a table is. `names[i]` is the property of column i, None for another.
+
+    `serials` are all columns that name serial numbers; more than one where each row has to say
+    which. `extra` and `tenant` are the columns that travel into the report and those that must be
+    blank; `status` those that may say that a device stays.
+    """
+
+    headers: tuple[str, ...]
+    names: tuple[str | None, ...]
+    serials: tuple[int, ...]
+    extra: tuple[int, ...]
+    tenant: tuple[int, ...]
+    status: tuple[int, ...]
+
+    def place(self, name: str) -> int:
+        """The first column of this name. Raises HaltError where there is none."""
+        forms = [plain(header) for header in self.headers]
+        spelled = [header.casefold() for header in self.headers]
+        if name.strip().casefold() in spelled:
+            return spelled.index(name.strip().casefold())
+        if plain(name) in forms and plain(name):
+            return forms.index(plain(name))
+        raise no_such_column(name, self.headers)
+
+    def called(self, place: int) -> str:
+        """What a column is called where it travels into the report."""
+        header = self.headers[place]
+        return DEVICE_NAME if kind_of_column(header) == "deviceName" else header
+
+
+def no_such_column(name: str, headers: Sequence[str]) -> HaltError:
+    listed = ", ".join(shown(header.strip()) for header in headers[:12] if header.strip())
+    message = f"no column is called {shown(name)}; the header has {listed}"
+    return HaltError(finding(rules.NO_SUCH_COLUMN, message))
 
 
 def read_columns(
-    headers: Sequence[str], channel: ChannelName | None
+    headers: Sequence[str],
+    channel: ChannelName | None,
+    serial_column: str | None = None,
+    kept: Collection[str] = (),
 ) -> tuple[Columns, tuple[Finding, ...]]:
-    """Tell the columns of a header row, and everything that is wrong with it."""
+    """Tell the columns of a header row, and everything that is wrong with it.
+
+    `serial_column` is the header of the column with the serial numbers, whatever the others are
+    called; properties in `kept` travel along instead of being compared.
+    """
     named = tuple(
         header.strip() or f"column {place}" for place, header in enumerate(headers, start=1)
     )
-    tenant = tuple(
-        place
-        for place, header in enumerate(named)
-        if is_tenant(header) and channel is ChannelName.OEM_DIRECT
+    direct = channel is ChannelName.OEM_DIRECT
+    tenant = tuple(place for place, header in enumerate(named) if direct and is_tenant(header))
+    kinds = [None if place in tenant else kind_of_column(each) for place, each in enumerate(named)]
+    if not direct:
+        kinds = [
+            "customer" if plain(each) == "tenant" else kind
+            for each, kind in zip(named, kinds, strict=True)
+        ]
+    status = tuple(place for place, kind in enumerate(kinds) if kind == "status")
+    properties = [kind if kind in _PROPERTIES and kind not in kept else None for kind in kinds]
+    _settle_weak(named, properties)
+    serials = [place for place, name in enumerate(properties) if name == SERIAL]
+    columns = Columns(headers=named, names=(), serials=(), extra=(), tenant=tenant, status=status)
+    if serial_column is not None:
+        serials = [columns.place(serial_column)]
+    for place, name in enumerate(properties):
+        if name == SERIAL or place in serials:
+            properties[place] = SERIAL if place in serials[:1] else None
+    columns = Columns(
+        headers=named,
+        names=tuple(properties),
+        serials=tuple(serials),
+        extra=tuple(
+            place
+            for place, name in enumerate(properties)
+            if name is None and place not in tenant and place not in serials
+        ),
+        tenant=tenant,
+        status=status,
     )
-    names = tuple(
-        None if place in tenant else property_of(header, channel)
-        for place, header in enumerate(named)
-    )
-    extra = tuple(place for place, name in enumerate(names) if name is None and place not in tenant)
-    columns = Columns(headers=named, names=names, extra=extra, tenant=tenant)
-    return columns, (*_twice(columns), *_no_identifier(columns), *_strange(columns))
+    return columns, (*_twice(columns), *_no_identifier(columns), *_strange(columns, kinds))
+
+
+def _settle_weak(headers: Sequence[str], properties: list[str | None]) -> None:
+    """Leave the weaker of two names of one property to travel along: `Vendor` is often a shop."""
+    for place, name in enumerate(properties):
+        others = [each for each in properties[:place] if each == name]
+        strong = any(
+            each == name and plain(header) not in _weak()
+            for each, header in zip(properties, headers, strict=True)
+        )
+        if name and plain(headers[place]) in _weak() and (strong or others):
+            properties[place] = None
 
 
 def _twice(columns: Columns) -> list[Finding]:
@@ -138,26 +230,37 @@ def _twice(columns: Columns) -> list[Finding]:
             spelt = " and ".join(shown(columns.headers[place]) for place in places)
             message = f"the columns {spelt} all mean `{name}`"
             found.append(finding(rules.COLUMN_TWICE, message, column=name))
+    if len(columns.serials) > 1:
+        spelt = " and ".join(shown(columns.headers[place]) for place in columns.serials)
+        message = f"the columns {spelt} all name serial numbers; each row takes the one it fills"
+        found.append(finding(rules.SERIAL_COLUMNS, message, column=SERIAL))
     return found
 
 
 def _no_identifier(columns: Columns) -> list[Finding]:
     if set(columns.names).intersection(IDENTIFIERS):
         return []
-    message = "no column holds a serial number, a product key id or a hardware hash"
+    listed = ", ".join(map(shown, columns.headers[:8]))
+    message = f"no column holds a serial number, a product key id or a hardware hash: {listed}"
     return [finding(rules.NO_IDENTIFIER_COLUMN, message)]
 
 
-def _strange(columns: Columns) -> list[Finding]:
+def _strange(columns: Columns, kinds: Sequence[str | None]) -> list[Finding]:
     found = []
     for place in columns.tenant:
         header = columns.headers[place]
         message = f"the column {shown(header)} must stay blank on oem-direct"
         found.append(finding(rules.TENANT_COLUMN, message, column=header))
-    for place in columns.extra:
-        header = columns.headers[place]
-        if plain(header) not in _CARRIED:
-            found.append(_unknown(header))
+    unknown = [columns.headers[place] for place in columns.extra if kinds[place] is None]
+    if len(unknown) == 1:
+        found.append(_unknown(unknown[0]))
+    elif unknown:
+        listed = ", ".join(map(shown, unknown[:8])) + (", …" if len(unknown) > 8 else "")
+        message = f"{len(unknown)} columns are not known and travel into the report: {listed}"
+        near = [f"{shown(each)} `{spelt_like(each)}`" for each in unknown if spelt_like(each)]
+        remedy = f"rename {', '.join(near[:3])} if that is what it holds" if near else None
+        found.append(finding(rules.UNKNOWN_COLUMN, message, remedy=remedy))
+        found += [_unknown(each) for each in unknown if is_tenant(each)]
     return found
 
 

@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from partner_tools.intake import limits, rules
+from partner_tools.intake.batch_metadata import ReadingOptions
+from partner_tools.intake.columns import read_columns
 from partner_tools.intake.rules import Finding, HaltError, finding, problem, shown
 from partner_tools.intake.schema import kind_of
-from partner_tools.intake.table import Item, Row
-from partner_tools.model import Problem
+from partner_tools.intake.table import Cell, Item, Record, Row, rows_below
+from partner_tools.model import ChannelName, Problem
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _TOO_DEEP = finding(rules.TOO_DEEP, "the JSON is nested too deeply")
@@ -52,6 +54,97 @@ def read_json(text: str, file: str) -> JsonBatch:
         raise HaltError(_syntax(error, in_file=True)) from error
     except RecursionError as error:
         raise HaltError(_TOO_DEEP) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonList:
+    """Objects of another program, such as an answer of Microsoft Graph. `place` is their list's.
+
+    `is_partial` where the answer says that there are more pages.
+    """
+
+    text: str
+    file: str
+    place: int
+    is_partial: bool
+
+    def rows(self, channel: ChannelName | None, reading: ReadingOptions) -> Iterator[Item]:
+        """Every device with its index from 1, and every problem: the keys are the columns."""
+        keys = self._keys()
+        if self.is_partial:
+            message = "the answer names a further page: not all devices are in this file"
+            yield problem(self.file, None, finding(rules.PARTIAL_LIST, message))
+        columns, found = read_columns(tuple(keys), channel, reading.serial_column)
+        yield from (problem(self.file, None, one) for one in found)
+        if not any(one.rule == rules.NO_IDENTIFIER_COLUMN.name for one in found):
+            yield from rows_below(self._records(tuple(keys)), columns, self.file, reading)
+
+    def _keys(self) -> dict[str, None]:
+        """The keys of all objects. Raises HaltError where the list is not JSON, or empty."""
+        keys: dict[str, None] = {}
+        cursor = _Cursor(self.text, self.place)
+        try:
+            for value in cursor.elements():
+                keys |= dict.fromkeys(value if isinstance(value, dict) else ())
+            if not self.place or not self.text[: self.place].strip():
+                cursor.finish()
+        except ValueError as error:
+            raise HaltError(_syntax(error, in_file=True)) from error
+        except RecursionError as error:
+            raise HaltError(_TOO_DEEP) from error
+        if not keys:
+            raise HaltError(finding(rules.JSON_SHAPE, "the batch is a list without objects"))
+        return keys
+
+    def _records(self, keys: tuple[str, ...]) -> Iterator[Record | Problem]:
+        cursor = _Cursor(self.text, self.place)
+        for index, value in enumerate(cursor.elements(), start=1):
+            for key in cursor.take_twice():
+                yield problem(self.file, index, _stands_twice(key))
+            if isinstance(value, dict) and not _is_deep(value, limits.JSON_DEPTH):
+                given = [value.get(key) for key in keys]
+                notes = {
+                    place: Cell(kind=kind_of(each))
+                    for place, each in enumerate(given)
+                    if each is not None and not isinstance(each, str)
+                }
+                yield index, [_as_text(each) for each in given], notes or None
+            else:
+                message = f"a device is {kind_of(value)} instead of an object"
+                yield problem(self.file, index, finding(rules.WRONG_TYPE, message))
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value)
+
+
+_OWN = frozenset({"schemaVersion", "devices", "batchId"})
+
+
+def find_list(text: str, file: str) -> JsonList | None:
+    """The list of objects that another program wrote: the whole text, or one property of it.
+
+    None for a batch of our own, and for what is not JSON.
+    """
+    cursor = _Cursor(text, 0)
+    try:
+        if cursor.peek() == "[":
+            return JsonList(text=text, file=file, place=cursor.place, is_partial=False)
+        keys: list[str] = []
+        lists: list[int] = []
+        for key in cursor.members():
+            place = cursor.place if cursor.peek() == "[" else -1
+            value = cursor.value()
+            if place >= 0 and isinstance(value, list) and value and isinstance(value[0], dict):
+                lists.append(place)
+            keys.append(key)
+        cursor.finish()
+    except (ValueError, RecursionError):
+        return None
+    if len(lists) != 1 or _OWN.intersection(keys):
+        return None
+    partial = any(key.casefold().endswith("nextlink") for key in keys)
+    return JsonList(text=text, file=file, place=lists[0], is_partial=partial)
 
 
 def json_lines_rows(lines: Iterator[str], file: str) -> Iterator[Item]:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import lru_cache
 
 from partner_tools.intake import rules
 from partner_tools.intake.columns import is_tenant
+from partner_tools.intake.identifiers import is_plain_serial, why_no_serial
 from partner_tools.intake.rules import PRODUCT_KEY_TEXT, Finding, finding, shown
-from partner_tools.intake.schema import Checker, Violation, kind_of, load_schema, part
+from partner_tools.intake.schema import Violation, checker, kind_of, load_schema
 from partner_tools.model import ChannelName, Severity
+from partner_tools.outstanding import facts_in, is_observed
 
 COMPARED = ("serialNumber", "manufacturer", "model")
 """The texts that firmware holds and that are compared character by character."""
@@ -81,12 +83,6 @@ def _wrong_digits(text: str) -> Finding:
         )
     message = f"the product key id has {len(text)} digits instead of 13"
     return finding(rules.PRODUCT_KEY_ID, message, column=column)
-
-
-def explain_serial_number(text: str) -> Finding:
-    """Why a text is no serial number: a placeholder or the blank of a form."""
-    message = f"{shown(text)} is a placeholder and no serial number"
-    return finding(rules.PLACEHOLDER_SERIAL, message, column="serialNumber")
 
 
 def explain_text(column: str, text: str) -> Finding | None:
@@ -247,7 +243,8 @@ def _refused_text(violation: Violation, column: str, name: str, text: str) -> Fi
         message = f"{shown(text)} is neither a tenant GUID nor a domain"
         return finding(rules.CUSTOMER, message, column=column)
     if name == "serialNumber":
-        return replace(explain_serial_number(text), column=column)
+        message = f"{shown(text)} is a placeholder, not a serial number"
+        return finding(rules.PLACEHOLDER_SERIAL, message, column=column)
     message = f"the {label(name)} {violation.message}"
     return finding(rules.SCHEMA, message, column=column)
 
@@ -277,9 +274,6 @@ HASH = "hardwareHash"
 _PLAIN = re.compile(r"[!#-&(-*,-<>-{}~]+(?:[ |][!#-&(-*,-<>-{}~]+)*")
 """Texts joined by `|`: words of printable ASCII without quotes, `=` and `+`, one blank between."""
 
-_PLAIN_SERIAL = re.compile(r"[0-9A-Za-z/_:#-]+")
-
-
 Examined = tuple[Values, tuple[Finding, ...]]
 """A row without the blanks around its texts, and everything that is to be said about it.
 
@@ -296,25 +290,21 @@ class RowCheck:
     def __init__(
         self, channel: ChannelName | None, *, blank_is_absent: bool, judge_hashes: bool = True
     ) -> None:
-        schema = load_schema("batch")
         is_direct = channel is ChannelName.OEM_DIRECT
-        self._checker = Checker(part(schema, "oemDirectDevice" if is_direct else "device"))
-        self._known = _known_properties(schema)
-        self._placeholders = frozenset(
-            map(str.casefold, schema["$defs"]["placeholderSerial"]["enum"])
-        )
+        self._checker = checker("batch", "oemDirectDevice" if is_direct else "device")
+        self._known = _known_properties()
         self._is_direct = is_direct
         self._blank_is_absent = blank_is_absent
         self._judge_hashes = judge_hashes
 
     def check(self, values: Values, extra: Extra = ()) -> Examined:
         """Everything that is to be said about a row and its columns that nobody knows."""
-        if is_plain(values, self._placeholders) and self._checker.accepts_fast(values):
+        if is_plain(values) and self._checker.accepts_fast(values):
             found = check_hash(str(values[HASH])) if HASH in values else ()
         else:
             values, found = self.examine(values)
         if extra:
-            found = (*found, *secrets(extra))
+            found = (*found, *secrets(extra), *unknown_facts(extra))
         if not self._judge_hashes:
             found = tuple(one for one in found if not (one.column or "").endswith(HASH))
         return values, found
@@ -339,19 +329,19 @@ class RowCheck:
 
     def _identity(self, identity: Values, prefix: str) -> Iterator[Finding]:
         serial = identity.get("serialNumber")
-        is_none = isinstance(serial, str) and serial.casefold() in self._placeholders
-        if is_none:
-            yield from _at(prefix, [explain_serial_number(str(serial))])
+        why = why_no_serial(serial) if isinstance(serial, str) and serial else None
+        if why is not None:
+            yield from _at(prefix, [why])
         for name in COMPARED:
             text = identity.get(name)
-            if isinstance(text, str) and text and not (is_none and name == "serialNumber"):
+            if isinstance(text, str) and text and not (why and name == "serialNumber"):
                 yield from _at(prefix, oddities(name, text))
         text = identity.get(HASH)
         if isinstance(text, str) and text:
             yield from check_hash(text, prefix + HASH)
 
 
-def is_plain(values: Values, placeholders: frozenset[str]) -> bool:
+def is_plain(values: Values) -> bool:
     """Whether no field rule has anything to say: what this lets pass, `examine` lets pass.
 
     Rows that hold anything but texts are not plain. The hash is not looked at.
@@ -362,7 +352,7 @@ def is_plain(values: Values, placeholders: frozenset[str]) -> bool:
         return False
     serial = values.get("serialNumber")
     return (not text or bool(_PLAIN.fullmatch(text))) and (
-        serial is None or _is_plain_serial(str(serial), placeholders)
+        serial is None or is_plain_serial(str(serial))
     )
 
 
@@ -370,12 +360,9 @@ def _without_hash(values: Values) -> list[object]:
     return [value for name, value in values.items() if name != HASH]
 
 
-def _is_plain_serial(serial: str, placeholders: frozenset[str]) -> bool:
-    return bool(_PLAIN_SERIAL.fullmatch(serial)) and serial.lower() not in placeholders
-
-
-def _known_properties(schema: dict[str, Any]) -> frozenset[str]:
-    return frozenset(schema["$defs"]["device"]["properties"])
+@lru_cache(maxsize=1)
+def _known_properties() -> frozenset[str]:
+    return frozenset(load_schema("batch")["$defs"]["device"]["properties"])
 
 
 def without_tenant(values: Values) -> tuple[Values, list[Finding]]:
@@ -466,6 +453,16 @@ def secrets(values: Iterable[tuple[str, object]], prefix: str = "") -> Iterator[
             found = explain_text(prefix + name, value)
             if found and found.rule == rules.PRODUCT_KEY.name:
                 yield found
+
+
+def unknown_facts(extra: Extra) -> Iterator[Finding]:
+    """Words in the column `Observed` that state no fact."""
+    for name, cell in extra:
+        unknown = facts_in(cell)[1] if is_observed(name) else ()
+        if unknown:
+            yield finding(
+                rules.UNKNOWN_FACT, f"it states nothing known: {shown(unknown[0])}", column=name
+            )
 
 
 def check_hash(text: str, column: str = "hardwareHash") -> tuple[Finding, ...]:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from partner_tools.model import Problem, Severity
+from partner_tools.outstanding import FACTS
 
 SHOWN_CHARACTERS = 60
 """How much of a foreign text a message repeats."""
@@ -123,9 +124,13 @@ ENCODING_GUESSED = _warning("encoding-guessed", _SAVE_AS_UTF8)
 NUL_CHARACTER = _error("nul-character", _SAVE_AS_UTF8)
 XLSX_DAMAGED = _error("xlsx-damaged", "open the workbook in Excel and save it again as .xlsx")
 XLSX_UNSAFE = _error("xlsx-unsafe", "ask whoever sent it; a workbook that Excel saved is not so")
-XLSX_SHEETS = _error("xlsx-sheets", "keep one sheet with devices, or save that sheet alone")
+XLSX_SHEETS = _error("xlsx-sheets", "name the sheet that has the devices with --sheet")
 SHEET_IGNORED = _warning("sheet-ignored", "move its devices to the sheet that is read, if any")
 HIDDEN_ROW = _error("hidden-row", "show the hidden rows, or delete them from the sheet")
+STRUCK_ROW = _error("struck-row", "delete the row from the sheet, or take off the strike-through")
+FILLED_ROWS = _warning("filled-rows", "delete the rows if their colour says that they stay")
+COMMENTS = _warning("comments", "read the comments in Excel: they may say that a device stays")
+PARTIAL_LIST = _warning("partial-list", "fetch the other pages as well if their devices are meant")
 JSON_SYNTAX = _error("json-syntax", "correct the JSON at that place")
 JSON_SHAPE = _error(
     "json-shape", 'write {"schemaVersion": "1", "devices": [{"serialNumber": "…"}]}, see `schema`'
@@ -135,15 +140,39 @@ TOO_DEEP = _error("too-deep", "write the batch as its schema says: `partner-tool
 CONFLICT = _error("conflict", "leave the option out, or correct the batch")
 
 # The header
-NO_HEADER = _error("no-header", "put a header line above the first device")
-UNKNOWN_HEADER = _error("unknown-header", "name the columns as in the header shown")
-ROWS_BEFORE_HEADER = _error("rows-before-header", "delete the rows above the header")
+NO_HEADER = _error(
+    "no-header",
+    "add a header line such as `Serial number,Manufacturer,Model` above the first device",
+)
+UNKNOWN_HEADER = _error(
+    "unknown-header", "name the column that has the serial numbers with --serial-column"
+)
+ROWS_BEFORE_HEADER = _error(
+    "rows-before-header", "move the devices below the header, or delete these rows"
+)
+REPEATED_LABELS = _error(
+    "repeated-labels", "delete the columns with the labels, or pass --serial-column with that name"
+)
+OTHER_HEADER = _error("other-header", "split the file there: its columns change")
+NO_SUCH_COLUMN = _error("no-such-column", "name a column of the header, spelled as there")
+SERIALS_DIFFER = _error("serials-differ", "say which column counts with --serial-column")
+SERIAL_COLUMNS = _warning(
+    "serial-columns", "say which column counts with --serial-column, if one does"
+)
+SKIPPED = _warning("skipped-line", "no action needed, unless a device is in it")
+BARE_LIST = _warning("bare-list", "no action needed, if every line is a serial number")
+QUOTED_LINES = _warning("quoted-lines", "export the list again without opening it as one column")
+STATUS = _warning(
+    "status-column",
+    "select rows with --only COLUMN=VALUE or --except COLUMN=VALUE, if not all of them leave",
+)
+SELECTED = _warning("selected", "no action needed, if the number is what you expect")
 NO_IDENTIFIER_COLUMN = _error(
     "no-identifier-column",
     "add a column `Device Serial Number`, `Windows Product ID` or `Hardware Hash`",
 )
 COLUMN_TWICE = _error("column-twice", "keep one of the columns")
-UNKNOWN_COLUMN = _warning("unknown-column", "nothing, if it is meant for the report only")
+UNKNOWN_COLUMN = _warning("unknown-column", "no action needed, if it is only for the report")
 TENANT_GIVEN = _error(
     "tenant-given",
     "leave tenant columns out: on oem-direct a tenant registers the device instead; "
@@ -159,6 +188,7 @@ QUOTING = _error("quoting", "close the quotes, and double those inside a quoted 
 IDENTIFIERS_MISSING = _error(
     "identifiers-missing", "add what identifies the device, or delete the row"
 )
+UNKNOWN_FACT = _warning("unknown-fact", f"write one of: {', '.join(FACTS)}")
 UNKNOWN_PROPERTY = _error("unknown-property", "remove it, correct its name or move it to `extra`")
 PROPERTY_NAME = _error("property-name", "name it in one line of plain text, 256 characters at most")
 DUPLICATE = _warning(
@@ -182,6 +212,10 @@ NON_ASCII_SERIAL = _warning(
 )
 LOOKS_LIKE_TEXT = _warning("serial-looks-like-text", "delete the row if it is an explanation")
 STRAY_QUOTES = _error("stray-quotes", "remove the quotation marks around the value")
+NOT_AN_IDENTIFIER = _error("not-an-identifier", "delete the row, or put the serial number there")
+SEVERAL_IN_ONE = _error(
+    "several-in-one", "put each in a row of its own, or pass --split-cells to have that done"
+)
 PLACEHOLDER_SERIAL = _error(
     "placeholder-serial",
     "identify the device by its product key id or hardware hash, or by the serial on its case",
@@ -192,6 +226,7 @@ PRODUCT_KEY = _error(
 )
 PRODUCT_KEY_ID = _error("product-key-id", "give the 13 digits of the label or of the OA3 report")
 SPREADSHEET_DAMAGE = _error("spreadsheet-damage", _FROM_SOURCE)
+CUSTOMER_NAME = _warning("customer-name", "pass --customer, if all devices belong to one customer")
 CUSTOMER = _error("customer", "give the tenant's GUID or a domain such as contoso.onmicrosoft.com")
 SCHEMA = _error("schema", "write the value as `partner-tools schema batch` says")
 

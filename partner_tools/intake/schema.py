@@ -107,8 +107,9 @@ def schema_names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(_SUFFIX) for name in found if name.endswith(_SUFFIX)))
 
 
+@lru_cache(maxsize=64)
 def checker(name: str, definition: str | None = None) -> Checker:
-    """A checker for a shipped schema, or for one entry of its `$defs`."""
+    """A checker for a shipped schema, or for one entry of its `$defs`; compiled once."""
     schema = load_schema(name)
     return Checker(schema if definition is None else part(schema, definition))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
@@ -42,6 +42,13 @@ def source_at(path: str) -> Source:
 def read_stream(stream: BinaryIO, name: str = "-") -> Source:
     """Everything that a stream holds, at most one byte more than `limits.HELD_BYTES`."""
     return Source(name=name, content=stream.read(limits.HELD_BYTES + 1))
+
+
+def source_of_serials(serials: Sequence[str]) -> Source:
+    """A batch of serial numbers that were typed, not filed; its rows count from 1."""
+    devices = [{"serialNumber": serial} for serial in serials]
+    content = json.dumps({"schemaVersion": "1", "devices": devices}).encode()
+    return Source(name="--serial", content=content)
 
 
 def hold(source: Source) -> Source:
@@ -160,7 +167,10 @@ def _json_or_lines(first: str, others: Sequence[str]) -> Format:
     except (ValueError, RecursionError):
         looks = first.rstrip().endswith("}") and bool(others) and _OBJECT.match(others[0])
         return Format.JSON_LINES if looks else Format.JSON
-    is_batch = not others and bool({"schemaVersion", "devices"}.intersection(value))
+    wraps = any(
+        isinstance(each, list) and each and isinstance(each[0], dict) for each in value.values()
+    )
+    is_batch = not others and (wraps or bool({"schemaVersion", "devices"}.intersection(value)))
     return Format.JSON if is_batch or value == {} else Format.JSON_LINES
 
 
@@ -199,21 +209,38 @@ def find_encoding(source: Source) -> Encoding:
     return _windows(source, fault)
 
 
-def read_lines(text: TextIO) -> Iterator[str]:
+def read_lines(text: TextIO, found: Callable[[int], None] = lambda _: None) -> Iterator[str]:
     """The lines of a text without their ends, of which universal newlines make one kind.
 
-    Raises HaltError at a line that does not end. Splitting pieces costs a third of `readline`.
+    Marks that `copy *.csv` leaves inside a file (byte order marks, the end-of-file mark of DOS)
+    are left out, and `found` is told the line of each end-of-file mark. Raises HaltError at a
+    line that does not end. Splitting pieces costs a third of `readline`.
     """
     number, rest = 0, ""
     while piece := text.read(limits.TEXT_CHARACTERS):
-        lines = (rest + piece).split("\n")
+        whole = rest + piece
+        lines = whole.split("\n")
         rest = lines.pop()
+        if "\ufeff" in whole or "\x1a" in whole:
+            lines = [_without_marks(line, number + at, found) for at, line in enumerate(lines, 1)]
         yield from lines
         number += len(lines)
         if len(rest) > limits.RECORD_CHARACTERS:
             raise limits.record_too_long(number + 1)
+    rest = _without_marks(rest, number + 1, found)
     if rest:
         yield rest
+
+
+_MARKS = "\ufeff\x1a"
+
+
+def _without_marks(line: str, number: int, found: Callable[[int], None]) -> str:
+    """A line without the marks at its start, and without an end-of-file mark at its end."""
+    bare = line.lstrip(_MARKS).rstrip("\x1a")
+    if line.count("\x1a") > bare.count("\x1a"):
+        found(number)
+    return bare
 
 
 def codec_of(start: bytes) -> str:

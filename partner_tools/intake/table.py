@@ -1,26 +1,40 @@
 """From the cells of a table to rows of the batch schema; CSV is split into cells here as well.
 
-Cells are texts. A record is the line, its cells, and the kind of each cell of a workbook that is
-not text: such a cell cannot be an identifier, because digits may be lost. A record of CSV keeps
+Cells are texts. A record is the line, its cells, and what is to be said about cells of a workbook:
+a cell that is not text cannot be an identifier, because digits may be lost. A record of CSV keeps
 the number of its first line. Memory holds one record, however long the file is.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
 from partner_tools.intake import limits, rules
+from partner_tools.intake.batch_metadata import ReadingOptions
 from partner_tools.intake.columns import (
     EXPECTED,
     IDENTIFIERS,
+    SERIAL,
     Columns,
     is_header,
+    kind_of_column,
     known,
+    names_identifier,
+    no_such_column,
     read_columns,
     spelt_like,
+)
+from partner_tools.intake.identifiers import (
+    is_footer,
+    is_placeholder,
+    is_serial,
+    names,
+    plain,
+    why_no_serial,
 )
 from partner_tools.intake.rules import Finding, HaltError, Rule, finding, problem, shown
 from partner_tools.model import ChannelName, Problem, Severity
@@ -28,11 +42,27 @@ from partner_tools.model import ChannelName, Problem, Severity
 HEADER_WITHIN = 20
 """How many records are looked through for a header that does not come first."""
 
+LISTED = 20
+"""How many rows a warning about several of them names."""
+
 NUMBER = "a number"
-"""What a cell of a workbook is that holds a number."""
+FORMULA = "a formula"
+"""What a cell of a workbook is that holds a number, or a formula."""
 
 _EXACT = frozenset((*IDENTIFIERS, "manufacturer", "model"))
 """The properties that are compared exactly, so that only text will do."""
+
+
+class Cell(NamedTuple):
+    """What is to be said about a cell of a workbook.
+
+    `kind` is what it is where it is not text; `shown` what Excel shows in its place, None where
+    that has lost something; `struck` whether its text is struck through.
+    """
+
+    kind: str | None = None
+    shown: str | None = None
+    struck: bool = False
 
 
 class Row(NamedTuple):
@@ -47,8 +77,8 @@ class Row(NamedTuple):
     extra: tuple[tuple[str, str], ...] = ()
 
 
-Record = tuple[int, Sequence[str], Mapping[int, str] | None]
-"""One record of a table: its line, its cells, and by its place what a cell was if no text.
+Record = tuple[int, Sequence[str], Mapping[int, Cell] | None]
+"""One record of a table: its line, its cells, and by place what is to be said about cells.
 
 A bare tuple: one is made for each of a million rows, and lives for a microsecond.
 """
@@ -57,30 +87,35 @@ Item = Row | Problem
 
 
 def rows_of_table(
-    records: Iterator[Record | Problem], file: str, channel: ChannelName | None
+    records: Iterator[Record | Problem],
+    file: str,
+    channel: ChannelName | None,
+    reading: ReadingOptions,
 ) -> Iterator[Item]:
-    """Every device row of the table, and every problem of its header and its records, in order.
+    """Every device row of the table, and every problem of its header and its records.
 
-    Raises HaltError where no header is found.
+    Raises HaltError where there is no header, and the rows are not a bare list either.
     """
     start = list(islice(_filled(records), HEADER_WITHIN))
-    place = _header_place(start)
+    place = _header_place(start, reading)
+    if place is None:
+        yield from _bare_list(chain(start, _filled(records)), file, alone=len(start) == 1)
+        return
     header = start[place]
     assert not isinstance(header, Problem), "a header is a record"  # noqa: S101
     line, cells, _ = header
-    yield from _before_header(start[:place], file, line)
-    columns, found = read_columns(_without_blank_end(cells), channel)
+    columns, found = read_columns(_without_blank_end(cells), channel, reading.serial_column)
+    yield from _above_header(start[:place], columns, file, line)
     yield from (problem(file, line, one) for one in found)
-    if any(one.rule == rules.NO_IDENTIFIER_COLUMN.name for one in found):
-        return
-    yield from _rows(chain(start[place + 1 :], records), columns, file)
+    if not any(one.rule == rules.NO_IDENTIFIER_COLUMN.name for one in found):
+        yield from rows_below(chain(start[place + 1 :], records), columns, file, reading)
 
 
 def _filled(records: Iterable[Record | Problem]) -> Iterator[Record | Problem]:
     return (record for record in records if isinstance(record, Problem) or not _is_blank(record[1]))
 
 
-_SEPARATORS = " \t,;"
+_SEPARATORS = " \t,;|"
 
 
 def _is_blank(cells: Sequence[str]) -> bool:
@@ -88,26 +123,102 @@ def _is_blank(cells: Sequence[str]) -> bool:
     return not any(cell.strip().strip(_SEPARATORS) for cell in cells)
 
 
-def _header_place(start: Sequence[Record | Problem]) -> int:
+def _header_place(start: Sequence[Record | Problem], reading: ReadingOptions) -> int | None:
+    """Where the header is; None where the records are a list without one."""
     records = [(place, one) for place, one in enumerate(start) if not isinstance(one, Problem)]
-    for place, (_, cells, _) in records:
-        if is_header(cells):
-            return place
+    if not records:
+        raise HaltError(finding(rules.EMPTY_FILE, "the file holds no row"))
+    wanted = reading.serial_column
+    if wanted is not None:
+        for place, (_, cells, _) in records:
+            if any(plain(cell) == plain(wanted) != "" or cell == wanted for cell in cells):
+                return place
+        raise no_such_column(wanted, max((one[1] for _, one in records), key=known))
+    for is_one in (names_identifier, is_header):
+        for place, (line, cells, _) in records:
+            if is_one(cells):
+                if place and any(map(is_serial, filter(None, cells))):
+                    raise _repeated_labels(line, cells, records[0][1][1])
+                return place
+    if _is_bare(records[0][1][1], [one[1] for _, one in records]):
+        return None
     for place, (_, cells, _) in records:
         if known(cells):
             return place
-    if not records:
-        raise HaltError(finding(rules.EMPTY_FILE, "the file holds no row"))
     line, cells, _ = records[0][1]
     raise _no_header(line, cells)
 
 
+def _repeated_labels(line: int, cells: Sequence[str], header: Sequence[str]) -> HaltError:
+    """A report of SQL Server Reporting Services, whose text boxes are columns of their own."""
+    named = dict(enumerate(header))
+    labels = [place for place, cell in enumerate(cells) if kind_of_column(cell)]
+    value = next(place for place, cell in enumerate(cells) if is_serial(cell))
+    column = shown(named.get(value, "").strip())
+    listed = ", ".join(shown(named.get(place, "").strip()) for place in labels)
+    message = (
+        f"this is a report that repeats its labels in every row, as Configuration Manager exports "
+        f"them: the columns {listed} hold labels, and {column} seems to hold the serial numbers"
+    )
+    return HaltError(finding(rules.REPEATED_LABELS, message), line)
+
+
+def _is_bare(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether rows without a header are serial numbers: one a line, or all in one line."""
+    one_line = len(rows) == 1 and all(is_serial(cell.strip()) for cell in first if cell.strip())
+    each = all(sum(bool(cell.strip()) for cell in cells) == 1 for cells in rows)
+    return one_line or (each and any(is_serial(cell.strip()) for cell in first))
+
+
+def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -> Iterator[Item]:
+    """The serial numbers of a list without a header, where only such a text can be one."""
+    first: tuple[int, str] | None = None
+    count = 0
+    for record in records:
+        if isinstance(record, Problem):
+            yield record
+            continue
+        line, cells, notes = record
+        given = {place: cell.strip() for place, cell in enumerate(cells) if cell.strip()}
+        if len(given) > 1 and not alone:
+            message = f"the row has {len(given)} cells in a list without a header"
+            yield problem(file, line, finding(rules.NO_HEADER, message))
+            yield Row(line, None)
+            continue
+        for place, text in given.items():
+            kind = notes[place].kind if notes and place in notes else None
+            found = why_no_serial(text) or (None if is_serial(text) else _unsure(text))
+            if found is None and kind is not None:
+                found = finding(rules.SPREADSHEET_DAMAGE, f"the cell holds {kind}, not text")
+            several = found is not None and found.rule == rules.SEVERAL_IN_ONE.name
+            if found is not None and not several:
+                yield problem(file, line, found)
+                yield Row(line, None)
+                continue
+            first, count = first or (line, text), count + 1
+            yield Row(line, {SERIAL: text})
+    if first is not None:
+        numbers = "1 serial number is" if count == 1 else f"{count} serial numbers are"
+        message = f"the list has no header; {numbers} read, the first is {shown(first[1])}"
+        yield problem(file, first[0], finding(rules.BARE_LIST, message))
+
+
+def _unsure(text: str) -> Finding:
+    message = f"{shown(text)} may be something else than a serial number; the list has no header"
+    remedy = "add the header `Serial number` if it is one, else delete the row"
+    return finding(rules.NOT_AN_IDENTIFIER, message, column=SERIAL, remedy=remedy)
+
+
 def _no_header(line: int, first: Sequence[str]) -> HaltError:
-    """No cell is a header: is the first row data, or a header in words that nobody knows?"""
-    if any(any(map(str.isdigit, cell)) for cell in first):
-        message = f"the file begins with a row of data instead of a header; expected: {EXPECTED}"
+    """No cell is a header: is the first row data, or a header in words that are not known?"""
+    cells = ", ".join([shown(cell.strip()) for cell in first if cell.strip()][:5])
+    if len(first) == 1 and re.match(r"\s*[A-Za-z ]+\s+:\s", first[0]):
+        message = f"the file looks like the output of Format-List: {cells}"
+        remedy = "export it with Export-Csv -NoTypeInformation"
+        return HaltError(finding(rules.UNKNOWN_HEADER, message, remedy=remedy), line)
+    if any(map(is_serial, (cell.strip() for cell in first))):
+        message = f"the file begins with a row of data instead of a header: {cells}"
         return HaltError(finding(rules.NO_HEADER, message), line)
-    cells = ", ".join(shown(cell.strip()) for cell in first[:5])
     near = dict.fromkeys(filter(None, map(spelt_like, first)))
     hint = f"; did you mean {', '.join(near)}?" if near else ""
     message = (
@@ -117,12 +228,28 @@ def _no_header(line: int, first: Sequence[str]) -> HaltError:
     return HaltError(finding(rules.UNKNOWN_HEADER, message), line)
 
 
-def _before_header(before: Sequence[Record | Problem], file: str, header: int) -> list[Problem]:
+def _above_header(
+    before: Sequence[Record | Problem], columns: Columns, file: str, header: int
+) -> list[Problem]:
+    """What is above the header: titles are skipped, devices are an error."""
     found = [one for one in before if isinstance(one, Problem)]
-    lines = [one[0] for one in before if not isinstance(one, Problem)]
-    if lines:
-        message = f"the header stands only in row {header}, below {len(lines)} other rows"
-        found.append(problem(file, lines[0], finding(rules.ROWS_BEFORE_HEADER, message)))
+    titles: list[tuple[int, str]] = []
+    for one in before:
+        if isinstance(one, Problem):
+            continue
+        line, cells, _ = one
+        filled = {place: cell.strip() for place, cell in enumerate(cells) if cell.strip()}
+        at = [place for place, name in enumerate(columns.names) if name in IDENTIFIERS]
+        if any(is_serial(filled.get(place, "")) for place in (*at, *columns.serials)):
+            message = f"the row seems to be a device, above the header in row {header}"
+            found.append(problem(file, line, finding(rules.ROWS_BEFORE_HEADER, message)))
+        else:
+            titles.append((line, next(iter(filled.values()))))
+    if titles:
+        listed = ", ".join(shown(text) for _, text in titles[:3])
+        rows = "1 row" if len(titles) == 1 else f"{len(titles)} rows"
+        message = f"{rows} above the header in row {header} skipped: {listed}"
+        found.append(problem(file, titles[0][0], finding(rules.SKIPPED, message)))
     return sorted(found, key=lambda one: one.row or 0)
 
 
@@ -136,50 +263,242 @@ def _without_blank_end(cells: Sequence[str]) -> list[str]:
     return kept
 
 
-def _rows(records: Iterable[Record | Problem], columns: Columns, file: str) -> Iterator[Item]:
-    names = [name or "" for name in columns.names]
-    width = -1 if columns.extra or columns.tenant else len(names)
+_USUAL = re.compile(
+    r"[0-9]{7,}"
+    r"|[A-Za-z/_:#-]*[0-9][0-9/_:#-]*[A-Za-z][0-9A-Za-z/_:#-]*"
+    r"|[0-9/_:#-]*[A-Za-z][A-Za-z/_:#-]*[0-9][0-9A-Za-z/_:#-]*"
+)
+"""An identifier of a row that is neither a header nor a total, so that the row is a device's."""
+
+
+def rows_below(
+    records: Iterable[Record | Problem], columns: Columns, file: str, reading: ReadingOptions
+) -> Iterator[Item]:
+    """Every device row below a header, and every problem of the records."""
+    table = _Table(columns, file, reading)
+    width = -1 if table.needs_every_row else len(columns.names)
+    named = [(name, place) for place, name in enumerate(columns.names) if name]
+    carried = [(columns.called(place), place) for place in columns.extra]
+    at = next(place for name, place in named if name in IDENTIFIERS)
+    is_usual = _USUAL.fullmatch
     for record in records:
         if isinstance(record, Problem):
             yield record
             continue
-        line, cells, kinds = record
-        if _is_blank(cells):
-            continue
-        if len(cells) == width and kinds is None:
-            values: dict[str, object] = dict(zip(names, cells, strict=True))
-            yield Row(line, _given(values) if "" in cells else values)
-        else:
-            yield from _odd_row(record, columns, file)
+        line, cells, notes = record
+        if len(cells) == width and notes is None and is_usual(cells[at]):
+            table.rows += 1
+            values: dict[str, object] = {name: cells[i] for name, i in named if cells[i]}
+            extra = [(name, cells[i]) for name, i in carried if cells[i]] if carried else ()
+            yield Row(line, values, tuple(extra))
+        elif not _is_blank(cells):
+            yield from table.row(record)
+    yield from table.summary()
 
 
-def _odd_row(record: Record, columns: Columns, file: str) -> Iterator[Item]:
-    """A row of a table with columns beside those of the schema, or one that does not fit."""
-    line, cells, kinds = record
-    found = [
-        *_misfit(cells, len(columns.names)),
-        *_tenants(cells, columns),
-        *_no_texts(cells, columns, kinds or {}),
-    ]
-    yield from (problem(file, line, one) for one in found)
-    if any(one.severity is Severity.ERROR for one in found):
-        yield Row(line, None)
-        return
-    named = zip(columns.names, cells, strict=False)
-    values = {name: cell for name, cell in named if name}
-    yield Row(line, _given(values), _extra(cells, columns))
+class _Table:
+    """Reads the rows of a table that are not plain, and remembers what a summary needs."""
+
+    def __init__(self, columns: Columns, file: str, reading: ReadingOptions) -> None:
+        self._columns = columns
+        self._file = file
+        self._reading = reading
+        self._kinds = tuple(map(kind_of_column, columns.headers))
+        at = (place for place, name in enumerate(columns.names) if name in IDENTIFIERS)
+        self._at = (*columns.serials, *at)
+        self._forms = tuple(map(plain, columns.headers))
+        self._only = _selection(reading.only, columns)
+        self._except = _selection(reading.excluded, columns)
+        chosen = {*self._only, *self._except}
+        self._status = {place: _Stays() for place in columns.status if place not in chosen}
+        self._stay = frozenset(map(plain, names()["status"]["stay"])) if self._status else ()
+        self.rows = self._selected = 0
+
+    @property
+    def needs_every_row(self) -> bool:
+        """Whether there is more to look at in a row than what its columns hold."""
+        columns = self._columns
+        odd = columns.tenant or len(columns.serials) > 1 or self._status
+        return bool(odd or self._only or self._except)
+
+    def row(self, record: Record) -> Iterator[Item]:
+        """The device of a row, or what is wrong with it; nothing where it is left out."""
+        line, cells, notes = record
+        given = next((cells[at] for at in self._at if at < len(cells) and cells[at]), "")
+        aside = None if _USUAL.fullmatch(given) else self._aside(line, cells)
+        if aside is not None:
+            yield problem(self._file, line, aside)
+            if aside.severity is Severity.ERROR:
+                yield Row(line, None)
+            return
+        self.rows += 1
+        if not self._is_selected(cells):
+            return
+        self._selected += 1
+        if notes:
+            cells = self._as_shown(cells, notes)
+        named = zip(self._columns.names, cells, strict=False)
+        values: dict[str, object] = {name: cell for name, cell in named if name}
+        found = [
+            *_misfit(cells, len(self._columns.names)),
+            *_tenants(cells, self._columns),
+            *self._serial(cells, values),
+            *self._noted(cells, notes or {}),
+        ]
+        yield from (problem(self._file, line, one) for one in found)
+        if any(one.severity is Severity.ERROR for one in found):
+            yield Row(line, None)
+            return
+        for place, stays in self._status.items():
+            if place < len(cells) and plain(cells[place]) in self._stay:
+                stays.add(line, cells[place].strip())
+        yield Row(line, _given(values), self._extra(cells))
+
+    def summary(self) -> Iterator[Problem]:
+        """What is to be said when all rows were read."""
+        for place, stays in self._status.items():
+            if stays.count and stays.count < self.rows:
+                header = self._columns.headers[place]
+                message = f"the column {shown(header)} says {stays.said()}: these may have to stay"
+                found = finding(rules.STATUS, message, column=header)
+                yield problem(self._file, stays.rows[0], found)
+        if self._only or self._except:
+            message = f"{self._selected} of {self.rows} rows are selected"
+            yield problem(self._file, None, finding(rules.SELECTED, message))
+
+    def _repeats(self, place: int, text: str, kind: str | None) -> bool:
+        """Whether a cell says what the header says at its place."""
+        if place >= len(self._forms) or text[0] in "{<":  # the blank of a form
+            return False
+        return plain(text) == self._forms[place] or (
+            kind == self._kinds[place] and kind is not None
+        )
+
+    def _aside(self, line: int, cells: Sequence[str]) -> Finding | None:
+        """What a row is that is no device: skipped with a warning, or an error."""
+        filled = {place: cell.strip() for place, cell in enumerate(cells) if cell.strip()}
+        texts = tuple(filled.values())
+        if texts[0].startswith("#TYPE ") or (len(texts) == 1 and _SEP_LINE.fullmatch(texts[0])):
+            return finding(rules.SKIPPED, f"the line {shown(texts[0])} is skipped")
+        if all(not text.strip("-=+_ ") for text in texts) and (
+            not self.rows or len(cells) != len(self._forms)
+        ):
+            return finding(rules.SKIPPED, "a line that is only drawn is skipped")
+        kinds = {place: kind_of_column(text) for place, text in filled.items()}
+        if set(kinds.values()).intersection(IDENTIFIERS):
+            alone = len(kinds) == 1 and is_placeholder(texts[0])  # firmware says that, too
+            if not (alone and plain(texts[0]) not in self._forms) and all(
+                self._repeats(place, filled[place], kind) for place, kind in kinds.items()
+            ):
+                return finding(rules.SKIPPED, "the header is repeated; the row is skipped")
+            if len(kinds) > 1 and None not in kinds.values():
+                raise HaltError(finding(rules.OTHER_HEADER, "another header begins here"), line)
+        if is_footer(texts[0]) and all(_FIGURE.fullmatch(text) for text in texts[1:]):
+            message = f"{shown(texts[0])} is a total or the end of a report, not a device"
+            return finding(rules.NOT_AN_IDENTIFIER, message)
+        return None
+
+    def _is_selected(self, cells: Sequence[str]) -> bool:
+        def said(place: int) -> str:
+            return cells[place].strip().casefold() if place < len(cells) else ""
+
+        kept = all(said(place) in wanted for place, wanted in self._only.items())
+        return kept and not any(said(place) in out for place, out in self._except.items())
+
+    def _as_shown(self, cells: Sequence[str], notes: Mapping[int, Cell]) -> Sequence[str]:
+        """The cells with the numbers that Excel shows in full, where the user says so."""
+        if not self._reading.numbers_as_shown:
+            return cells
+        return [
+            notes[place].shown or cell
+            if place in notes and notes[place].kind == NUMBER and self._is_exact(place)
+            else cell
+            for place, cell in enumerate(cells)
+        ]
+
+    def _is_exact(self, place: int) -> bool:
+        named = self._columns.names[place] if place < len(self._columns.names) else None
+        return named in _EXACT or place in self._columns.serials
+
+    def _serial(self, cells: Sequence[str], values: dict[str, object]) -> Iterator[Finding]:
+        """Take the serial number from the one column of several that a row fills."""
+        serials = self._columns.serials
+        if len(serials) < 2:
+            return
+        given = {place: cells[place] for place in serials if place < len(cells)}
+        given = {place: text for place, text in given.items() if text.strip()}
+        if len({text.strip() for text in given.values()}) > 1:
+            listed = " and ".join(
+                f"{shown(self._columns.headers[place])} {shown(text.strip())}"
+                for place, text in given.items()
+            )
+            message = f"the columns name different serial numbers: {listed}"
+            yield finding(rules.SERIALS_DIFFER, message, column=SERIAL)
+        values[SERIAL] = next(iter(given.values()), "")
+
+    def _noted(self, cells: Sequence[str], notes: Mapping[int, Cell]) -> Iterator[Finding]:
+        """What is wrong with the cells of a workbook: not text, or struck through.
+
+        A number of 13 digits in the product key id has lost nothing.
+        """
+        struck = {place for place, note in notes.items() if note.struck}
+        filled = {place for place, cell in enumerate(cells) if cell.strip()}
+        if struck and (struck >= filled or any(map(self._is_exact, struck))):
+            yield finding(rules.STRUCK_ROW, "the row is struck through in the sheet")
+        for place, note in notes.items():
+            name = self._columns.names[place] if place < len(self._columns.names) else None
+            whole = name == "productKeyId" and note.kind == NUMBER and len(cells[place]) == 13
+            taken = self._reading.numbers_as_shown and note.kind == NUMBER and note.shown
+            if note.kind and self._is_exact(place) and not whole and not taken:
+                yield _not_text(name or SERIAL, cells[place], note)
+
+    def _extra(self, cells: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        columns = self._columns
+        return tuple(
+            (columns.called(place), cells[place])
+            for place in columns.extra
+            if place < len(cells) and cells[place]
+        )
+
+
+class _Stays:
+    """The rows of a status column that say that a device stays."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.values: dict[str, None] = {}
+        self.count = 0
+
+    def add(self, line: int, value: str) -> None:
+        """Remember a row, and what it says."""
+        self.count += 1
+        if len(self.rows) < LISTED:
+            self.rows.append(line)
+            self.values[value] = None
+
+    def said(self) -> str:
+        """The values and the rows, for a sentence."""
+        listed = ", ".join(map(str, self.rows))
+        more = f" and {self.count - len(self.rows)} more" if self.count > len(self.rows) else ""
+        rows = "row" if self.count == 1 else "rows"
+        return f"{' or '.join(map(shown, self.values))} in {rows} {listed}{more}"
+
+
+_SEP_LINE = re.compile(r"sep=.?", re.IGNORECASE)
+_FIGURE = re.compile(r"[\d.,:%/ -]+")
+
+
+def _selection(pairs: Sequence[tuple[str, str]], columns: Columns) -> Mapping[int, frozenset[str]]:
+    """The values that were asked for, by the place of their column."""
+    found: dict[int, frozenset[str]] = {}
+    for column, value in pairs:
+        place = columns.place(column)
+        found[place] = found.get(place, frozenset()) | {value.strip().casefold()}
+    return found
 
 
 def _given(values: Mapping[str, object]) -> dict[str, object]:
     return {name: cell for name, cell in values.items() if cell}
-
-
-def _extra(cells: Sequence[str], columns: Columns) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (columns.headers[place], cells[place])
-        for place in columns.extra
-        if place < len(cells) and cells[place]
-    )
 
 
 def _misfit(cells: Sequence[str], width: int) -> Iterator[Finding]:
@@ -206,42 +525,53 @@ def _tenants(cells: Sequence[str], columns: Columns) -> Iterator[Finding]:
             yield finding(rules.TENANT_GIVEN, message, column=header)
 
 
-def _no_texts(
-    cells: Sequence[str], columns: Columns, kinds: Mapping[int, str]
-) -> Iterator[Finding]:
-    """Cells of a workbook that are no text although their column is compared exactly.
-
-    A number of 13 digits in the product key id has lost nothing.
-    """
-    for place, kind in kinds.items():
-        name = columns.names[place] if place < len(columns.names) else None
-        whole = name == "productKeyId" and kind == NUMBER and len(cells[place]) == 13
-        if name in _EXACT and not whole:
-            message = f"the cell is {kind} and no text: {shown(cells[place])} may have lost digits"
-            yield finding(rules.SPREADSHEET_DAMAGE, message, column=name)
-
-
-SEPARATORS = (",", ";", "\t")
+def _not_text(name: str, text: str, note: Cell) -> Finding:
+    """Why a cell of a workbook cannot be an identifier, with what Excel shows in its place."""
+    message, remedy = f"the cell holds {note.kind}, not text: {shown(text)}", None
+    if note.kind == NUMBER and note.shown:
+        message += f"; Excel shows {shown(note.shown)}"
+        remedy = "pass --numbers-as-shown if that is the value, else enter it again as text"
+    elif note.kind == NUMBER:
+        message += " may have lost digits"
+    elif note.shown:
+        message += f"; Excel last showed {shown(note.shown)}"
+        remedy = "copy the column in Excel and paste it as values, if they are right"
+    return finding(rules.SPREADSHEET_DAMAGE, message, column=name, remedy=remedy)
 
 
-def csv_rows(lines: Iterator[str], file: str, channel: ChannelName | None) -> Iterator[Item]:
+SEPARATORS = (",", ";", "\t", "|")
+
+
+def csv_rows(
+    lines: Iterator[str], file: str, channel: ChannelName | None, reading: ReadingOptions
+) -> Iterator[Item]:
     """Every device row of a CSV and every problem. Raises HaltError where it has no header."""
     start = list(islice(lines, HEADER_WITHIN))
-    separator, first = _separator(start)
-    rest = chain(start[first:], lines)
-    return rows_of_table(records(rest, separator, file, first), file, channel)
+    first, told = 0, None
+    if start and _SEP_LINE.fullmatch(start[0].strip()):
+        # Excel writes a first line `sep=;` into files that it wants to open itself.
+        first, told = 1, start[0].strip("\r\n")[4:5]
+        message = f"the line {shown(start[0].strip())} is skipped"
+        yield problem(file, 1, finding(rules.SKIPPED, message))
+    offsets = _fixed_width(start)
+    rest: Iterator[str] = chain(start[first:], lines)
+    if offsets:
+        found = _fixed_records(rest, offsets, first)
+        yield from rows_of_table(found, file, channel, reading)
+        return
+    inner = [_unquoted(line) for line in start[first:]]
+    if inner != start[first:] and _is_quoted_whole(start[first:], inner):
+        rest = map(_unquoted, rest)
+        message = "lines are quoted as a whole; each was split once more"
+        yield problem(file, first + 1, finding(rules.QUOTED_LINES, message))
+        start[first:] = inner
+    separator = told if told in SEPARATORS else _separator(start[first:])
+    yield from rows_of_table(records(rest, separator, file, first), file, channel, reading)
 
 
-def _separator(start: list[str]) -> tuple[str, int]:
-    """The separator that makes most of the first lines known headers, and where they begin.
-
-    Excel writes a first line `sep=;` into files that it wants to open itself.
-    """
-    if start and start[0].strip().casefold().startswith("sep="):
-        told = start[0][4:5]
-        if told in SEPARATORS:
-            return told, 1
-    return max(SEPARATORS, key=lambda separator: _headers(start, separator)), 0
+def _separator(start: list[str]) -> str:
+    """The separator that makes most of the first lines known headers."""
+    return max(SEPARATORS, key=lambda separator: _headers(start, separator))
 
 
 def _headers(start: list[str], separator: str) -> tuple[int, int]:
@@ -249,6 +579,46 @@ def _headers(start: list[str], separator: str) -> tuple[int, int]:
     rows = [one[1] for one in found if not isinstance(one, Problem)]
     widest = max((len(cells) for cells in rows[:1]), default=0)
     return max((known(cells) for cells in rows), default=0), widest
+
+
+def _unquoted(line: str) -> str:
+    """A line without the quotes around the whole of it, where it is one cell of several."""
+    if len(line) < 3 or line[0] != '"' or line[-1] != '"':
+        return line
+    try:
+        cells = next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return line
+    return cells[0] if len(cells) == 1 and any(map(cells[0].__contains__, SEPARATORS)) else line
+
+
+def _is_quoted_whole(start: list[str], inner: list[str]) -> bool:
+    """Whether lines are quoted whole: so is the header, or they have its cells when unquoted."""
+    separator = _separator(inner)
+    outer, width = _headers(start, separator)
+    if _headers(inner, separator)[0] > outer:
+        return True
+    rows = [one for one in records(iter(inner), separator, "", 0) if not isinstance(one, Problem)]
+    return width > 1 and all(len(cells) == width for _, cells, _ in rows[:HEADER_WITHIN])
+
+
+_COLUMN = re.compile(r"\S+(?: \S+)*")
+
+
+def _fixed_width(start: list[str]) -> list[int]:
+    """Where the columns of a printed table begin, as `wmic` and PowerShell print them."""
+    for line in start:
+        if "  " in line and not any(map(line.__contains__, SEPARATORS)):
+            found = list(_COLUMN.finditer(line))
+            if names_identifier([each.group() for each in found]):
+                return [each.start() for each in found]
+    return []
+
+
+def _fixed_records(lines: Iterator[str], offsets: list[int], before: int) -> Iterator[Record]:
+    ends = [*offsets[1:], None]
+    for number, line in enumerate(lines, start=before + 1):
+        yield number, [line[a:b].strip() for a, b in zip(offsets, ends, strict=True)], None
 
 
 def records(
@@ -265,7 +635,8 @@ def records(
     for line in lines:
         number += 1
         if '"' not in line:
-            yield number, line.split(separator), None
+            cells = line.split(separator)
+            yield number, [*map(str.strip, cells)] if separator == "|" else cells, None
             continue
         rest.begin(line, number)
         try:

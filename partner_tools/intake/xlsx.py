@@ -9,12 +9,13 @@ does not mean the other three hundred.
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from io import BytesIO
 from itertools import islice
@@ -22,9 +23,19 @@ from typing import IO, Any
 from xml.parsers import expat
 
 from partner_tools.intake import limits, rules
-from partner_tools.intake.columns import is_header, known
+from partner_tools.intake.batch_metadata import ReadingOptions
+from partner_tools.intake.columns import names_identifier
 from partner_tools.intake.rules import HaltError, finding, problem, shown
-from partner_tools.intake.table import HEADER_WITHIN, NUMBER, Item, Record, rows_of_table
+from partner_tools.intake.table import (
+    FORMULA,
+    HEADER_WITHIN,
+    LISTED,
+    NUMBER,
+    Cell,
+    Item,
+    Record,
+    rows_of_table,
+)
 from partner_tools.model import ChannelName, Problem
 
 _STORED_OR_DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -56,30 +67,68 @@ def _check_part(part: zipfile.ZipInfo) -> None:
         raise _unsafe(f"has a part that expands more than {limits.XLSX_RATIO} times")
 
 
-def hidden_rows(stream: IO[bytes]) -> frozenset[int]:
-    """The numbers of the rows that are hidden in a sheet, by hand or by a filter.
+@dataclass(slots=True, kw_only=True)
+class _Facts:
+    """What the XML of a sheet says besides its cells. `filled` are rows with a background."""
 
-    Raises HaltError where the rows do not count up within a sheet's limit, or a cell stands
-    beyond `limits.COLUMNS`.
+    hidden: set[int] = field(default_factory=set)
+    filled: list[int] = field(default_factory=list)
+    rows: int = 0
+    has_formulas: bool = False
+    merged: list[tuple[int, int, int]] = field(default_factory=list)
+    """Columns (from 0) whose cells are merged downwards, with their first and last row."""
+
+
+def _facts(stream: IO[bytes], fills: frozenset[str]) -> _Facts:
+    """Read a sheet once for what openpyxl does not tell when it streams.
+
+    `fills` are the styles with a background. Raises HaltError where the rows do not count up
+    within a sheet's limit, or a cell stands beyond `limits.COLUMNS`.
     """
-    hidden: set[int] = set()
-    last = 0
+    facts = _Facts()
+    last = values = coloured = 0
+    is_coloured = False
 
     def started(name: str, attributes: dict[str, str]) -> None:
-        nonlocal last
+        nonlocal last, values, coloured, is_coloured
         kind = name.rpartition(":")[2]
         if kind == "c":
             _check_column(attributes.get("r", ""))
+            is_coloured = attributes.get("s") in fills
+        elif kind in ("v", "is"):
+            values += 1
+            coloured += is_coloured
+        elif kind == "f":
+            facts.has_formulas = True
         elif kind == "row":
             last = _following(last, attributes.get("r"))
+            values = coloured = 0
             if attributes.get("hidden") in ("1", "true"):
-                hidden.add(last)
+                facts.hidden.add(last)
+        elif kind == "mergeCell":
+            _note_merged(facts, attributes.get("ref", ""))
+
+    def ended(name: str) -> None:
+        if name.rpartition(":")[2] == "row" and values:
+            facts.rows += 1
+            if coloured * 2 > values:
+                facts.filled.append(last)
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = started
+    parser.EndElementHandler = ended
     for piece in _pieces(stream):
         parser.Parse(piece, False)
-    return frozenset(hidden)
+    return facts
+
+
+_MERGED = re.compile(r"([A-Z]{1,3})([0-9]{1,7}):[A-Z]{1,3}([0-9]{1,7})")
+
+
+def _note_merged(facts: _Facts, ref: str) -> None:
+    found = _MERGED.fullmatch(ref)
+    if found and found[2] != found[3] and len(facts.merged) < limits.XLSX_PARTS:
+        facts.merged.append((_column(found[1]) - 1, int(found[2]), int(found[3])))
 
 
 def _check_column(place: str) -> None:
@@ -160,25 +209,38 @@ _ERROR_CELL = "an error of the sheet"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sheet:
-    """A sheet that is not empty. `width` is that of its header, 0 where it has none."""
+    """A sheet that is not empty. `header` is the row of its header, 0 where it has none.
+
+    `calculated` are its rows as Excel last calculated them, None where it has no formula;
+    `struck` are the styles whose text is struck through.
+    """
 
     title: str
     sheet: Any
+    visible: bool
+    header: int
     width: int
-    hidden: frozenset[int]
+    has_devices: bool
+    facts: _Facts
+    calculated: Any
+    struck: frozenset[int]
+    comments: tuple[str, ...]
 
 
-def xlsx_rows(content: bytes, file: str, channel: ChannelName | None) -> Iterator[Item]:
-    """Every device row of the one sheet with a header, and every problem.
+def xlsx_rows(
+    content: bytes, file: str, channel: ChannelName | None, reading: ReadingOptions
+) -> Iterator[Item]:
+    """Every device row of the one sheet with devices, and every problem.
 
     Raises HaltError where the workbook is damaged or unsafe, or no sheet or several could be it.
     """
     with _damage_told(), zipfile.ZipFile(BytesIO(content)) as archive:
         check_archive(archive)
         sheets = tuple(_filled_sheets(content, archive))
-    chosen = _choose(sheets)
+    chosen = _choose(sheets, reading.sheet)
     yield from (_ignored(one, file) for one in sheets if one is not chosen)
-    yield from rows_of_table(_records_told(chosen, file), file, channel)
+    yield from rows_of_table(_records_told(chosen, file), file, channel, reading)
+    yield from _remarks(chosen, file)
 
 
 def _path(sheet: Any) -> str:
@@ -200,28 +262,77 @@ def _damage_told() -> Iterator[None]:
 def _filled_sheets(content: bytes, archive: zipfile.ZipFile) -> Iterator[_Sheet]:
     from openpyxl import load_workbook
 
-    workbook = load_workbook(BytesIO(content), read_only=True, keep_links=False)
+    workbook = load_workbook(BytesIO(content), read_only=True, keep_links=False, rich_text=True)
+    struck, fills = _styles(workbook)
+    calculated = None
     for sheet in workbook.worksheets:
         with archive.open(_path(sheet)) as stream:
-            hidden = hidden_rows(stream)
+            facts = _facts(stream, fills)
+        if facts.has_formulas and calculated is None:
+            calculated = load_workbook(
+                BytesIO(content), read_only=True, keep_links=False, data_only=True
+            )
         sheet.reset_dimensions()
         start = list(islice(_records(sheet, 0), HEADER_WITHIN))
         if start:
-            width = _width(start) if sheet.sheet_state == "visible" else 0
-            yield _Sheet(title=sheet.title, sheet=sheet, width=width, hidden=hidden)
+            header = next((at for at, one in enumerate(start) if names_identifier(one[1])), None)
+            yield _Sheet(
+                title=sheet.title,
+                sheet=sheet,
+                visible=sheet.sheet_state == "visible",
+                header=0 if header is None else start[header][0],
+                width=0 if header is None else len(start[header][1]),
+                has_devices=header is not None and len(start) > header + 1,
+                facts=facts,
+                calculated=calculated[sheet.title] if facts.has_formulas and calculated else None,
+                struck=struck,
+                comments=_commented(archive, _path(sheet)),
+            )
 
 
-def _width(start: list[Record]) -> int:
-    """How many columns the header has, if one of the first rows is one."""
-    headers = [cells for _, cells, _ in start if is_header(cells)]
-    headers += [cells for _, cells, _ in start if known(cells)]
-    return len(headers[0]) if headers else 0
+def _styles(workbook: Any) -> tuple[frozenset[int], frozenset[str]]:
+    """The cell styles that are struck through, and those with a background that is not white."""
+    struck, fills = set(), set()
+    for place, style in enumerate(workbook._cell_styles):
+        if workbook._fonts[style.fontId].strike:
+            struck.add(place)
+        fill = workbook._fills[style.fillId]
+        colour = fill.fgColor.rgb if fill.fgColor.type == "rgb" else ""
+        if fill.fill_type == "solid" and str(colour)[-6:].upper() != "FFFFFF":
+            fills.add(str(place))
+    return frozenset(struck), frozenset(fills)
 
 
-def _choose(sheets: tuple[_Sheet, ...]) -> _Sheet:
+_COMMENTS = re.compile(rb'Target="(?:/xl/|\.\./)(comments[^"]{0,80}|threadedComments/[^"]{0,80})"')
+_COMMENTED = re.compile(rb'ref="([A-Z]{1,3}[0-9]{1,7})"')
+
+
+def _commented(archive: zipfile.ZipFile, path: str) -> tuple[str, ...]:
+    """The cells of a sheet that have comments, in whatever order."""
+    folder, _, name = path.rpartition("/")
+    try:
+        links = archive.read(f"{folder}/_rels/{name}.rels")
+        parts = {found.decode() for found in _COMMENTS.findall(links)}
+        found = [_COMMENTED.findall(archive.read(f"xl/{part}")) for part in parts]
+    except (KeyError, UnicodeDecodeError):
+        return ()
+    return tuple(dict.fromkeys(cell.decode() for cells in found for cell in cells))
+
+
+def _choose(sheets: tuple[_Sheet, ...], wanted: str | None) -> _Sheet:
+    """The sheet that is asked for, else the only visible one with devices, else the only one."""
     if not sheets:
         raise HaltError(finding(rules.EMPTY_FILE, "the workbook is empty"))
-    fit = [one for one in sheets if one.width] or list(sheets)
+    titles = ", ".join(shown(one.title) for one in sheets[:8])
+    if wanted is not None:
+        for one in sheets:
+            if one.title.casefold() == wanted.strip().casefold():
+                return one
+        message = f"no sheet with content is called {shown(wanted)}; there are {titles}"
+        raise HaltError(finding(rules.XLSX_SHEETS, message))
+    visible = [one for one in sheets if one.visible]
+    fit = [one for one in visible if one.has_devices] or [one for one in visible if one.header]
+    fit = fit or visible or list(sheets)
     if len(fit) == 1:
         return fit[0]
     titles = ", ".join(shown(one.title) for one in fit[:5])
@@ -234,46 +345,111 @@ def _ignored(sheet: _Sheet, file: str) -> Problem:
     return problem(file, None, finding(rules.SHEET_IGNORED, message))
 
 
+def _remarks(chosen: _Sheet, file: str) -> Iterator[Problem]:
+    """What people say with colours and comments, which is not read."""
+    filled = [row for row in chosen.facts.filled if row > chosen.header]
+    below = chosen.facts.rows - 1 if chosen.header else chosen.facts.rows
+    if filled and len(filled) * 2 < below:
+        more = f" and {len(filled) - LISTED} more" if len(filled) > LISTED else ""
+        listed = ", ".join(map(str, filled[:LISTED]))
+        rows = "row" if len(filled) == 1 else "rows"
+        message = f"{rows} {listed}{more} have a background colour that the others do not have"
+        yield problem(file, filled[0], finding(rules.FILLED_ROWS, message))
+    if chosen.comments:
+        listed = ", ".join(chosen.comments[:LISTED])
+        message = f"cells have comments, which are not read: {listed}"
+        yield problem(file, None, finding(rules.COMMENTS, message))
+
+
 def _records_told(chosen: _Sheet, file: str) -> Iterator[Record | Problem]:
     """The records of the sheet, and of each that is hidden that it is."""
-    records = _records(chosen.sheet, chosen.width)
+    records = _records(chosen.sheet, chosen.width, chosen)
     while True:
         with _damage_told():
             record = next(records, None)
         if record is None:
             return
-        if record[0] in chosen.hidden:
+        if record[0] in chosen.facts.hidden:
             message = "the row is hidden in the sheet, and is still one of the batch"
             yield problem(file, record[0], finding(rules.HIDDEN_ROW, message))
         yield record
 
 
-def _records(sheet: Any, width: int) -> Iterator[Record]:
-    """The rows that are not empty, at least `width` cells each."""
+def _records(sheet: Any, width: int, known: _Sheet | None = None) -> Iterator[Record]:
+    """The rows that are not empty, at least `width` cells each.
+
+    A cell that is merged downwards counts for all of its rows.
+    """
+    struck = known.struck if known else frozenset()
+    calculated = (
+        known.calculated.iter_rows(values_only=True) if known and known.calculated else None
+    )
+    merged = known.facts.merged if known else []
+    tops: dict[int, tuple[str, Cell | None]] = {}
     for line, cells in enumerate(sheet.iter_rows(), start=1):
-        told = [_text(cell) for cell in cells]
+        values = next(calculated, ()) if calculated else ()
+        told = [_text(cell, struck) for cell in cells]
+        for column, first, last in merged:
+            if line == first and column < len(told):
+                tops[column] = told[column]
+            elif first < line <= last and column in tops and any(text for text, _ in told):
+                told += [("", None)] * (column + 1 - len(told))
+                told[column] = tops[column]
         while told and not told[-1][0].strip():
             told.pop()
         if told:
             told += [("", None)] * (width - len(told))
-            kinds = {place: kind for place, (_, kind) in enumerate(told) if kind}
-            yield line, [text for text, _ in told], kinds or None
+            notes = {place: note for place, (_, note) in enumerate(told) if note}
+            for place, note in notes.items():
+                if note.kind == FORMULA and place < len(values) and isinstance(values[place], str):
+                    notes[place] = note._replace(shown=values[place])
+            yield line, [text for text, _ in told], notes or None
 
 
-def _text(cell: Any) -> tuple[str, str | None]:
-    """The text of a cell, and what it is where it is no text."""
+def _text(cell: Any, struck: frozenset[int]) -> tuple[str, Cell | None]:
+    """The text of a cell, and what is to be said about it."""
     value = cell.value
     if value is None:
         return "", None
+    text, kind, seen = _value(value, cell)
+    is_struck = (bool(struck) and cell._style_id in struck) or _has_struck_run(value)
+    if kind is None and not is_struck:
+        return text, None
+    return text, Cell(kind=kind, shown=seen, struck=is_struck)
+
+
+def _value(value: Any, cell: Any) -> tuple[str, str | None, str | None]:
+    """The text of a cell, what it is where it is not text, and what Excel shows in its place."""
+    if isinstance(value, list):  # rich text: a list of runs
+        return str(value), None, None
     if isinstance(value, str):
-        return value, {"f": "a formula", "e": _ERROR_CELL}.get(cell.data_type)
+        return value, {"f": FORMULA, "e": _ERROR_CELL}.get(cell.data_type), None
     if isinstance(value, bool):
-        return str(value).upper(), "a truth value"
+        return str(value).upper(), "a truth value", None
     if isinstance(value, int | float):
-        return _digits(value), NUMBER
+        return _digits(value), NUMBER, _as_excel_shows(value, str(cell.number_format))
     if isinstance(value, date | time | timedelta):
-        return str(value), "a date"
-    return str(value), "a formula"
+        return str(value), "a date", None
+    return str(value), FORMULA, None
+
+
+def _has_struck_run(value: Any) -> bool:
+    if not isinstance(value, list):
+        return False
+    return any(getattr(getattr(run, "font", None), "strike", False) for run in value)
+
+
+_PADDED = re.compile(r"0{1,20}")
+
+
+def _as_excel_shows(number: int | float, number_format: str) -> str | None:
+    """The digits that Excel shows, where they are all of them: neither scientific nor rounded."""
+    whole = int(number) if number == number // 1 else -1
+    if not 0 <= whole < 10**15:
+        return None
+    if _PADDED.fullmatch(number_format):
+        return str(whole).zfill(len(number_format))
+    return str(whole) if number_format in ("General", "@") and whole < 10**11 else None
 
 
 def _digits(number: int | float) -> str:

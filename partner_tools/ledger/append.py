@@ -118,6 +118,8 @@ def _fold(group: Group, call: Sequence[PendingEvent]) -> Exception | None:
     ahead: dict[Place, History] = {}
     for draft in call:
         event = draft.event
+        if event.run in group.damaged:
+            return group.damaged[event.run]
         if event.run not in group.runs:
             return UnknownRunError(f"the ledger has no run '{event.run}'")
         if event.device is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from partner_tools.errors import DamagedRunError
 from partner_tools.events import Event, History, Kind, State
 from partner_tools.json_forms import (
     digest_of_bytes,
@@ -206,8 +207,19 @@ def found_columns(device: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
+"""What a row that somebody edited can raise while it is read."""
+
+
 def run_device_from(columns: Columns) -> RunDevice:
-    """A row of the table `devices`."""
+    """A row of the table `devices`. Raises DamagedRunError."""
+    try:
+        return _run_device(columns)
+    except UNREADABLE as error:
+        raise DamagedRunError(columns["run"], f"its device {columns['idx']}") from error
+
+
+def _run_device(columns: Columns) -> RunDevice:
     named = json.loads(columns["device"])
     shown = None if columns["found"] is None else json.loads(columns["found"])
     target = None if columns["target"] is None else read_target(json.loads(columns["target"]))
@@ -224,7 +236,45 @@ def run_device_from(columns: Columns) -> RunDevice:
 
 
 def run_from(columns: Columns, customers: tuple[TenantId, ...], state: RunState) -> RunRecord:
-    """A row of the table `runs`, with what does not stand in it."""
+    """A row of the table `runs`, with what it does not contain. Raises DamagedRunError."""
+    try:
+        return _run(columns, customers, state)
+    except UNREADABLE as error:
+        raise DamagedRunError(columns["run"], "its row") from error
+
+
+def damaged_run(columns: Columns) -> RunRecord:
+    """A run whose row cannot be read, as far as a list of runs has to name it."""
+    return RunRecord(
+        run=RunId(columns["run"]),
+        channel=next((name for name in ChannelName if name == columns["channel"]), PARTNER),
+        state=RunState.DAMAGED,
+        batch_id=str(columns["batch_id"]),
+        batch_digest=str(columns["batch_digest"]),
+        file=str(columns["file"]),
+        reason=Reason.OTHER,
+        reference=None,
+        customer=None,
+        customers=(),
+        actor=None,
+        settings={},
+        depot=columns["depot"],
+        devices=0,
+        counts={},
+        created_at=_BEFORE_ALL,
+        started_at=None,
+        finished_at=None,
+        plan_digest=None,
+        purged_at=None,
+        head=RunHead(run=RunId(columns["run"]), n=0, hash=""),
+    )
+
+
+PARTNER = ChannelName.PARTNER_CENTER
+_BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _run(columns: Columns, customers: tuple[TenantId, ...], state: RunState) -> RunRecord:
     run = RunId(columns["run"])
     created_at = moment(columns["created_at"])
     if created_at is None:

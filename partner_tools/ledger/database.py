@@ -308,8 +308,28 @@ def connect(url: str, *, patience: float) -> Database:
     """
     parsed = _parsed(url)
     if _is_sqlite(parsed):
-        _create_private(Path(parsed.database or "").absolute())
+        path = _real(Path(parsed.database or "").absolute())
+        _create_private(path)
+        parsed = parsed.set(database=str(path))
     return Database(parsed, patience=patience)
+
+
+def _real(path: Path) -> Path:
+    """The one path of the file, so that its locks are the file's and not those of a link to it.
+
+    Raises LedgerError for a file with several names: SQLite keeps its write-ahead log beside the
+    name that it was opened by (https://sqlite.org/howtocorrupt.html, 2.5, read 2026-11).
+    """
+    # Windows would make a network path of a drive letter, which links seldom need there.
+    real = path.resolve() if os.name != "nt" or path.is_symlink() else path
+    if real.is_file() and real.stat().st_nlink > 1:
+        raise LedgerError(
+            f"the ledger {str(path)!r} has {real.stat().st_nlink} names (hard links): two "
+            "processes that open it by different ones would damage it",
+            remedy="remove the other names; a backup has to be a copy, not a link",
+            rule="ledger-linked",
+        )
+    return real
 
 
 def _insert(connection: Connection) -> Any:

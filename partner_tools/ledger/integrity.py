@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -189,7 +189,7 @@ def _projection_edits(
     run: RunId, row: RowMapping, happened: Sequence[RowMapping]
 ) -> Iterator[IntegrityFinding]:
     try:
-        wrong = _differences(row, _projected(row["device"], happened))
+        wrong = _differences(row, _projected(row, happened))
     except _UNREADABLE as error:
         wrong = [str(error)]
     if wrong:
@@ -200,13 +200,17 @@ def _projection_edits(
         yield IntegrityFinding(rule="altered-device", run=run, device=row["idx"], message=message)
 
 
-def _projected(device: str, happened: Sequence[RowMapping]) -> dict[str, Any]:
+def _projected(row: RowMapping, happened: Sequence[RowMapping]) -> dict[str, Any]:
+    device = row["device"]
     past = [codec.event_from(row).event for row in happened]
     resolved = [event.payload for event in past if event.kind is Kind.RESOLVED]
+    history = fold(past)
+    if '"looked_before"' not in row["history"]:  # written by an older version
+        history = replace(history, looked_before=None)
     return {
         "row": json.loads(device)["row"],
         **codec.found_columns(device, resolved[-1] if resolved else {}),
-        **codec.history_columns(fold(past)),
+        **codec.history_columns(history),
     }
 
 

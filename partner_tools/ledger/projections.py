@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Dialect, Table, bindparam, insert, select, update
 
+from partner_tools.errors import DamagedRunError
 from partner_tools.events import RUN_STATES, History, Kind
 from partner_tools.ledger import chain, codec
 from partner_tools.ledger.codec import PendingEvent
@@ -48,6 +49,7 @@ class Group:
 
     runs: dict[RunId, RunTally]
     histories: dict[Place, History] = field(default_factory=dict)
+    damaged: dict[RunId, DamagedRunError] = field(default_factory=dict)
     named: dict[Place, str] = field(default_factory=dict)
     """The column `device`, which only resolving needs: not there for devices in flight."""
 
@@ -98,7 +100,14 @@ class Projections:
         In one order for all writers, so that none waits for another in a ring.
         """
         found = {run: self._lock_run.rows(connection, {"of": run}) for run in sorted(wanted)}
-        return Group({run: _tally(*rows) for run, rows in found.items() if rows})
+        group = Group({})
+        for run, rows in found.items():
+            try:
+                for row in rows:
+                    group.runs[run] = _tally(row)
+            except codec.UNREADABLE:
+                group.damaged[run] = DamagedRunError(run, "its row")
+        return group
 
     def load(
         self, connection: Connection, group: Group, run: RunId, indexes: Sequence[int]
@@ -108,7 +117,12 @@ class Projections:
             span = {"of": run, "low": low, "high": high}
             for row in self._load_devices.rows(connection, span):
                 columns = dict(zip(_LOADED, row, strict=True))
-                group.histories[run, columns["idx"]] = codec.history_from(columns)
+                try:
+                    history = codec.history_from(columns)
+                except codec.UNREADABLE:  # of this run: calls of others share the transaction
+                    group.damaged[run] = DamagedRunError(run, f"its device {columns['idx']}")
+                    continue
+                group.histories[run, columns["idx"]] = history
                 group.named[run, columns["idx"]] = columns["device"]
 
     def write(self, connection: Connection, group: Group, drafts: Sequence[PendingEvent]) -> None:

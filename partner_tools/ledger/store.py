@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, RowMapping, select
 
-from partner_tools.errors import LedgerError
+from partner_tools.errors import DamagedRunError, LedgerError
 from partner_tools.events import Event, Kind, State
 from partner_tools.ledger import chain, codec
 from partner_tools.ledger import postgresql as roles
@@ -277,7 +277,7 @@ class Ledger:
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
             customers = reading.customers_of(connection, [row["run"] for row in rows])
-        found = [self._record(row, customers) for row in rows]
+        found = [self._listed(row, customers) for row in rows]
         return [record for record in found if state in {None, record.state}][:limit]
 
     def planned_customers(self, runs: Collection[RunId]) -> Mapping[RunId, tuple[Customer, ...]]:
@@ -297,7 +297,7 @@ class Ledger:
         """The runs that were handed to the fleet and are not over: each should have a job."""
         with self._database.read() as connection:
             rows = connection.execute(reading.submitted_unfinished()).mappings().all()
-        return [self._record(row, {}) for row in rows]
+        return [self._listed(row, {}) for row in rows]
 
     def in_doubt(self) -> int:
         """How many devices have a request whose answer is not known, and no process awaits.
@@ -478,10 +478,20 @@ class Ledger:
             return self._appender.append(connection, calls)
 
     def _record(self, row: RowMapping, customers: Mapping[str, tuple[TenantId, ...]]) -> RunRecord:
-        state = RunState(row["state"])
+        try:
+            state = RunState(row["state"])
+        except ValueError as error:
+            raise DamagedRunError(row["run"], "its state") from error
         if state is RunState.RUNNING and not self.is_held(row["run"]):
             state = RunState.INTERRUPTED
         return codec.run_from(row, customers.get(row["run"], ()), state)
+
+    def _listed(self, row: RowMapping, customers: Mapping[str, tuple[TenantId, ...]]) -> RunRecord:
+        """A run of many: one that cannot be read is named, and hides no other."""
+        try:
+            return self._record(row, customers)
+        except DamagedRunError:
+            return codec.damaged_run(row)
 
 
 def _bring_up_to_date(database: Database, migrations: Path, *, as_it_is: bool) -> None:

@@ -18,9 +18,21 @@ from partner_tools.outstanding.decision import (
     ordered,
     planes,
 )
-from partner_tools.outstanding.evidence import ALL_ZERO, Case, evidence_from, probe_from
+from partner_tools.outstanding.evidence import (
+    ALL_ZERO,
+    Case,
+    evidence_from,
+    facts_in,
+    is_observed,
+    observed_facts,
+    probe_from,
+    stated,
+    statement,
+)
 from partner_tools.outstanding.reported import overlay
 from partner_tools.outstanding.types import (
+    FACTS,
+    REASSURING,
     Decision,
     DeviceFacts,
     EvidenceSource,
@@ -43,7 +55,9 @@ from partner_tools.outstanding.types import (
 __all__ = [
     "ALL_ZERO",
     "ENTRA_DELETES",
+    "FACTS",
     "HOMES",
+    "REASSURING",
     "STEP_ORDER",
     "Decision",
     "DeviceFacts",
@@ -64,7 +78,12 @@ __all__ = [
     "Subject",
     "decide",
     "evidence_from",
+    "facts_in",
+    "is_observed",
+    "observed_facts",
     "probe_from",
+    "stated",
+    "statement",
 ]
 
 

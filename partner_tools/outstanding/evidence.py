@@ -16,16 +16,19 @@ What the `observed` event of the ledger holds, as `probe_from` reads and `eviden
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from partner_tools.model import GONE, Outcome
 from partner_tools.outstanding.types import (
+    FACTS,
     STATUSES,
     DeviceFacts,
     EvidenceSource,
+    Flag,
     Found,
     JoinType,
     Plane,
@@ -36,6 +39,57 @@ from partner_tools.outstanding.types import (
     StepId,
     Subject,
 )
+
+_OPPOSITES = {
+    Flag.DEVICE_ASSOCIATION: Flag.NO_DEVICE_ASSOCIATION,
+    Flag.NO_DEVICE_ASSOCIATION: Flag.DEVICE_ASSOCIATION,
+}
+
+
+def facts_in(text: str) -> tuple[frozenset[Flag], tuple[str, ...]]:
+    """The facts that a cell states, separated by blanks, commas or semicolons, and what is none.
+
+    >>> facts_in("0x80180014; tuesday")
+    (frozenset({<Flag.REENROLLMENT_BLOCKED: 'reenrollment-blocked'>}), ('tuesday',))
+    """
+    words = re.split(r"[\s,;|]+", text.strip())
+    known = frozenset(FACTS[word.casefold()] for word in words if word.casefold() in FACTS)
+    return known, tuple(word for word in words if word and word.casefold() not in FACTS)
+
+
+def observed_facts(extra: Iterable[tuple[str, str]]) -> frozenset[Flag]:
+    """The facts that a batch states in its column `Observed`."""
+    return frozenset().union(*(facts_in(cell)[0] for name, cell in extra if is_observed(name)))
+
+
+def is_observed(header: str) -> bool:
+    """Whether a column of a batch states facts."""
+    return header.strip().casefold() == "observed"
+
+
+def statement(flag: Flag, at: datetime) -> Probe:
+    """A fact that a person states, as evidence that the ledger can keep."""
+    return Probe(
+        plane=Plane.DEVICE_FIRMWARE,
+        subject=Subject.STATEMENT,
+        source=EvidenceSource.PERSON,
+        result=ProbeResult.FOUND,
+        observed_at=at,
+        found=(Found(attributes={"fact": flag.value}),),
+    )
+
+
+def stated(facts: DeviceFacts) -> frozenset[Flag]:
+    """All flags of a device; of two statements that exclude each other the newer one counts."""
+    flags = set(facts.flags)
+    for probe in probes(facts, Plane.DEVICE_FIRMWARE, Subject.STATEMENT):
+        for one in probe.found:
+            flag = FACTS.get(str(one.attributes.get("fact")).casefold())
+            if flag is not None:
+                flags.discard(_OPPOSITES.get(flag, flag))
+                flags.add(flag)
+    return frozenset(flags)
+
 
 _SOURCES = {source.value: source for source in EvidenceSource}
 _RESULTS = {
@@ -176,6 +230,7 @@ class Case:
     @classmethod
     def of(cls, facts: DeviceFacts) -> Case:
         """Sight every plane."""
+        facts = replace(facts, flags=stated(facts))
         autopilot, intune = _sight_autopilot(facts), summarize(facts, Plane.INTUNE)
         entra = summarize(facts, Plane.ENTRA)
         return cls(
@@ -209,18 +264,17 @@ class Case:
 
 
 def probes(facts: DeviceFacts, plane: Plane, subject: Subject = Subject.DEVICE) -> list[Probe]:
-    """The probes of one question, oldest first.
+    """The probes of one question, in the order in which they were recorded.
 
     The customer's own word that something is gone is left out: `reported.overlay` judges it.
     """
-    chosen = [
+    return [
         probe
         for probe in facts.probes
         if probe.plane is plane
         and probe.subject is subject
         and (probe.source is not EvidenceSource.CUSTOMER or probe.result is ProbeResult.FOUND)
     ]
-    return sorted(chosen, key=lambda probe: probe.observed_at)
 
 
 def summarize(
@@ -261,7 +315,7 @@ def _sight_autopilot(facts: DeviceFacts) -> EvidenceSummary:
     after = [probe for probe in looks if not _before_removal(facts, probe)]
     graph = _newest(facts, [probe for probe in after if probe.source is EvidenceSource.GRAPH])
     channel = _newest(facts, [probe for probe in after if probe.source is not EvidenceSource.GRAPH])
-    chosen = _stronger(graph, channel, removed=facts.outcome in GONE)
+    chosen = _stronger(facts, graph, channel)
     before = [probe for probe in looks if _before_removal(facts, probe) and probe.found]
     if before and not chosen.seen:
         return EvidenceSummary(present=chosen.present, probe=chosen.probe, older=before[-1])
@@ -269,17 +323,29 @@ def _sight_autopilot(facts: DeviceFacts) -> EvidenceSummary:
 
 
 def _stronger(
-    graph: EvidenceSummary, channel: EvidenceSummary, *, removed: bool
+    facts: DeviceFacts, graph: EvidenceSummary, channel: EvidenceSummary
 ) -> EvidenceSummary:
     if graph.probe is None:
-        return EvidenceSummary() if channel.present is False and not removed else channel
-    newer = channel.probe is not None and channel.probe.observed_at > graph.probe.observed_at
+        proves_nothing = channel.present is False and facts.outcome not in GONE
+        return EvidenceSummary() if proves_nothing else channel
+    newest = next(
+        (
+            probe
+            for probe in reversed(facts.probes)
+            if probe is graph.probe or probe is channel.probe
+        ),
+        None,
+    )
+    newer = channel.probe is not None and newest is channel.probe
     if graph.present is False and newer and channel.present is not False:
         return channel
     return graph
 
 
 def _before_removal(facts: DeviceFacts, probe: Probe) -> bool:
+    if facts.looked_before is not None:
+        earlier = facts.probes[: facts.looked_before]
+        return facts.outcome in GONE and any(probe is each for each in earlier)
     return (
         facts.outcome in GONE
         and facts.removed_at is not None

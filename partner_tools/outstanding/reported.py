@@ -48,6 +48,7 @@ CLOSED_BY: Mapping[Plane, frozenset[StepId]] = {
             StepId.DECIDE_ON_RESIDUAL_OBJECT,
         }
     ),
+    Plane.DEVICE_ASSOCIATION: frozenset({StepId.DELETE_ASSOCIATION_RECORD}),
     Plane.ACTIVE_DIRECTORY: frozenset({StepId.DELETE_COMPUTER_OBJECT}),
     Plane.CONFIGURATION_MANAGER: frozenset({StepId.DELETE_FROM_CONFIGURATION_MANAGER}),
 }

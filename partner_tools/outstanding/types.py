@@ -102,6 +102,8 @@ class Subject(StrEnum):
     DELETED_OBJECT = "deleted-object"
     CORPORATE_IDENTIFIER = "corporate-identifier"
     IMPORT_RECORD = "import-record"
+    STATEMENT = "statement"
+    """What a person saw at the device: a fact of `FACTS` that no probe can see."""
 
 
 class EvidenceSource(StrEnum):
@@ -113,6 +115,8 @@ class EvidenceSource(StrEnum):
     DIRECTORY = "active-directory"
     CUSTOMER = "customer"
     """A results file of the customer's. It closes steps as `reported`, never as `clear`."""
+    PERSON = "person"
+    """Somebody who looked at the device itself."""
 
 
 class ProbeResult(StrEnum):
@@ -140,6 +144,27 @@ class Flag(StrEnum):
     """The Jwt variables were looked for in the firmware, and are not there."""
     FIRMWARE_OPEN = "firmware-open"
     """Somebody opened the firmware menus and could change them: nothing locks them."""
+
+
+FACTS: Mapping[str, Flag] = {
+    **{
+        flag.value: flag
+        for flag in (
+            Flag.OTHER_ORGANISATION_AT_SETUP,
+            Flag.ANCHOR_LOST,
+            Flag.REENROLLMENT_BLOCKED,
+            Flag.DEVICE_ASSOCIATION,
+            Flag.NO_DEVICE_ASSOCIATION,
+            Flag.FIRMWARE_OPEN,
+        )
+    },
+    "0x801c03f3": Flag.ANCHOR_LOST,
+    "0x80180014": Flag.REENROLLMENT_BLOCKED,
+}
+"""What a person can state of a device, by the word for it, in lower case."""
+
+REASSURING = frozenset({Flag.NO_DEVICE_ASSOCIATION, Flag.FIRMWARE_OPEN})
+"""Facts that a document which came by mail cannot state: they would let something pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +227,10 @@ class DeviceFacts:
     at: datetime
     serial_number: str | None = None
     removed_at: datetime | None = None
+    looked_before: int | None = None
+    """How many of the probes were recorded before the removal; None where only times can tell."""
     probes: tuple[Probe, ...] = ()
+    """In the order in which they were recorded: clocks of two machines differ."""
     flags: frozenset[Flag] = frozenset()
     patience: Patience = Patience()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason
 from partner_tools.outstanding import (
+    FACTS,
     HOMES,
     STEP_ORDER,
     Decision,
@@ -31,6 +32,7 @@ from partner_tools.outstanding import (
     StepId,
     decide,
     probe_from,
+    stated,
 )
 from partner_tools.report.guide import GUIDE
 from partner_tools.report.powershell import RECIPES, command
@@ -103,6 +105,7 @@ class HandoffDevice:
     detail: str | None = None
     remedy: str | None = None
     removed_at: datetime | None = None
+    looked_before: int | None = None
     request_id: str | None = None
     correlation_id: str | None = None
     evidence: Sequence[Mapping[str, Any]] = ()
@@ -135,7 +138,10 @@ def build_handoff(
     device's step 3 is the guide's step 3.
     """
     patience = patience or Patience()
-    written = [_device(one, decide(facts_of(one, run, now, patience))) for one in devices]
+    written = []
+    for one in devices:
+        facts = facts_of(one, run, now, patience)
+        written.append(_device(one, decide(facts), stated(facts)))
     numbers = _numbered(written, run.reason)
     return {
         "schemaVersion": "1",
@@ -164,6 +170,7 @@ def facts_of(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patienc
         at=now,
         serial_number=one.device.identity.serial_number,
         removed_at=one.removed_at,
+        looked_before=one.looked_before,
         probes=tuple(probe_from(seen) for seen in one.evidence),
         flags=one.flags | held,
         patience=patience,
@@ -292,7 +299,7 @@ def _verified(planes: Json) -> bool:
 # --- the devices --------------------------------------------------------------------------------
 
 
-def _device(one: HandoffDevice, decision: Decision) -> Json:
+def _device(one: HandoffDevice, decision: Decision, flags: frozenset[Flag]) -> Json:
     identity = one.device.identity
     written: Json = {
         "row": one.device.row,
@@ -311,6 +318,8 @@ def _device(one: HandoffDevice, decision: Decision) -> Json:
         "planes": {plane.value: _plane(standing) for plane, standing in decision.planes.items()},
         "steps": [_step(step, decision, identity) for step in decision.steps],
     }
+    if observed := flags & set(FACTS.values()):
+        written["observed"] = sorted(flag.value for flag in observed)
     if one.device.replacement:
         written["replacement"] = {
             "serialNumber": one.device.replacement.serial_number,

@@ -15,7 +15,9 @@ from typing import Any
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason, TenantId
 from partner_tools.outstanding import (
     HOMES,
+    REASSURING,
     EvidenceSource,
+    Flag,
     Found,
     JoinType,
     Plane,
@@ -114,6 +116,7 @@ def _device(each: Json, ended: datetime | None) -> HandoffDevice:
         removed_at=gone_at,
         request_id=each["requestId"],
         correlation_id=each["correlationId"],
+        flags=frozenset(map(Flag, each.get("observed", ()))) - REASSURING,
         evidence=tuple(evidence_from(probe) for probe in _probes(each["planes"])),
     )
 

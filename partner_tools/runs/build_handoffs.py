@@ -30,6 +30,7 @@ from partner_tools.outstanding import (
     StepId,
     Subject,
     decide,
+    observed_facts,
     probe_from,
 )
 from partner_tools.report.handoff import (
@@ -45,6 +46,7 @@ from partner_tools.report.handoff import (
 from partner_tools.runs.cleanup import CleanupOrder, stored_order
 from partner_tools.runs.context import RunOptions
 from partner_tools.runs.known_customers import customers_of
+from partner_tools.runs.observation import probes_of
 
 
 def handoffs(
@@ -241,6 +243,7 @@ def _facts(record: RunRecord) -> RunFacts:
 
 def _handed_over(each: RunDevice) -> HandoffDevice:
     history = each.history
+    probes_of(each)  # a damaged run is named, before anything is written of it
     return HandoffDevice(
         device=each.device,
         outcome=history.outcome,
@@ -248,7 +251,9 @@ def _handed_over(each: RunDevice) -> HandoffDevice:
         detail=history.detail,
         remedy=history.remedy,
         removed_at=history.settled_at if history.outcome in GONE else None,
+        looked_before=history.looked_before,
         request_id=history.answered_request_id or history.request_id,
         correlation_id=history.correlation_id,
         evidence=history.evidence,
+        flags=observed_facts(each.device.extra),
     )

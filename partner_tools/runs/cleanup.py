@@ -54,6 +54,7 @@ from partner_tools.outstanding.cleanup_plan import (
     FinalOutcome,
     plan_cleanup,
 )
+from partner_tools.plan import holds
 from partner_tools.report.handoff import HandoffDevice, facts_of
 from partner_tools.report.results import Received, read_received
 from partner_tools.runs.context import RunContext
@@ -146,7 +147,7 @@ class CleanupOrder:
     def _flags(self, given: HandoffDevice) -> frozenset[Flag]:
         identity = given.device.identity
         flags = {Flag.KEYS_SAVED} if self.keys_saved else set()
-        if self.held & {identity.serial_number, identity.product_key_id}:
+        if holds(self.held, (identity.serial_number, identity.product_key_id)):
             flags.add(Flag.HELD)
         return given.flags | flags
 

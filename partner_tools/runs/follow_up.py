@@ -14,7 +14,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from partner_tools.errors import AuthError, Interrupted, LedgerError, PartnerToolsError
+from partner_tools.errors import (
+    AuthError,
+    DamagedRunError,
+    Interrupted,
+    LedgerError,
+    PartnerToolsError,
+)
 from partner_tools.events import State
 from partner_tools.files import writing
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
@@ -209,17 +215,29 @@ def _accounts(ledger: Ledger, record: RunRecord, at: datetime) -> Mapping[int, M
 
 
 def open_devices(
-    ledger: Ledger, at: datetime, *, since: datetime | None = None, customer: str | None = None
+    ledger: Ledger,
+    at: datetime,
+    *,
+    since: datetime | None = None,
+    customer: str | None = None,
+    damaged: dict[RunId, Failure] | None = None,
 ) -> list[OpenDevice]:
-    """Every device with something open, newest run first. `since` is when its run began."""
+    """Every device with something open, newest run first. `since` is when its run began.
+
+    A run that cannot be read stops no other, and is added to `damaged`.
+    """
     seen: set[tuple[str | None, str]] = set()
-    return [
-        found
-        for record in ledger.runs(since=since, customer=customer)
-        if record.state in OVER and record.channel in PARTNER_CHANNELS
-        for found in _open_of(ledger, record, at, seen)
-        if customer is None or found.device.history.customer == customer
-    ]
+    found: list[OpenDevice] = []
+    for record in ledger.runs(since=since, customer=customer):
+        try:
+            if record.state is RunState.DAMAGED:
+                ledger.run(record.run)  # says what is wrong with it
+            if record.state in OVER and record.channel in PARTNER_CHANNELS:
+                found += list(_open_of(ledger, record, at, seen))
+        except DamagedRunError as error:
+            if damaged is not None:
+                damaged[record.run] = Failure(run=record.run, error=error)
+    return [each for each in found if customer in (None, each.device.history.customer)]
 
 
 def recheck(
@@ -235,8 +253,10 @@ def recheck(
     for record in {each.run.run: each.run for each in open_ones}.values():
         try:
             look(record)
-        except (Interrupted, LedgerError):
-            raise
+        except (Interrupted, LedgerError) as error:
+            if not isinstance(error, DamagedRunError):
+                raise
+            failures.append(Failure(run=record.run, error=error))
         except PartnerToolsError as error:
             notify(f"run {record.run} could not be looked at again: {error}")
             failures.append(Failure(run=record.run, error=error))

@@ -6,14 +6,21 @@ Every look becomes evidence, failed ones too: what could not be read is `not-ver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.request_executor import interruption
-from partner_tools.errors import AuthError, PartnerToolsError, Rejected, ServiceError
+from partner_tools.errors import (
+    AuthError,
+    DamagedRunError,
+    PartnerToolsError,
+    Rejected,
+    ServiceError,
+)
 from partner_tools.events import TRANSITIONS, Event, Kind, State
 from partner_tools.ledger import Ledger, RunDevice
 from partner_tools.model import GONE, Outcome, Reason, RunId
@@ -27,6 +34,7 @@ from partner_tools.outstanding import (
     StepId,
     decide,
     evidence_from,
+    observed_facts,
     probe_from,
     search,
 )
@@ -41,10 +49,15 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservationResult:
-    """What became of one round of looking. `failures` is what kept collections from being read."""
+    """What became of one round of looking.
+
+    `failures` is what kept collections from being read, `blind` those of them that hold records of
+    the devices themselves: without those a plane could not be looked at.
+    """
 
     probes: Mapping[int, tuple[Probe, ...]]
     failures: tuple[ServiceError, ...] = ()
+    blind: tuple[ServiceError, ...] = ()
 
 
 def observe(
@@ -107,7 +120,7 @@ class _Round:
         self._reader = reader
         self._devices = devices
         self._probes: dict[int, list[Probe]] = {}
-        self._failures: list[ServiceError] = []
+        self._failures: list[tuple[search.Collection, ServiceError]] = []
 
     def look(
         self, collection: search.Collection, seekers: Sequence[SearchTarget]
@@ -117,7 +130,7 @@ class _Round:
         at = self._reader.now()
         found = [(each, search.conclude(collection, each, answers, at)) for each in seekers]
         self.record((each.index, probe) for each, probe in found if probe is not None)
-        self._failures += [failure] if failure is not None else []
+        self._failures += [(collection, failure)] if failure is not None else []
         return [each.linked(collection, probe.found if probe else ()) for each, probe in found]
 
     def record(self, probes: Iterable[tuple[int, Probe]]) -> None:
@@ -149,7 +162,13 @@ class _Round:
     def result(self) -> ObservationResult:
         """All of it."""
         probes = {index: tuple(probes) for index, probes in self._probes.items()}
-        return ObservationResult(probes=probes, failures=tuple(self._failures))
+        return ObservationResult(
+            probes=probes,
+            failures=tuple(failure for _, failure in self._failures),
+            blind=tuple(
+                failure for collection, failure in self._failures if collection in _DEVICES
+            ),
+        )
 
     def _in_directory(self, device: SearchTarget) -> ProbeResult | None:
         brought = self._probes.get(device.index, ())
@@ -163,7 +182,7 @@ def _may_be_observed(device: RunDevice) -> bool:
 def _sought(device: RunDevice, earlier: Iterable[Probe]) -> SearchTarget:
     listed = device.found.serial_number if device.found else None
     serial = device.device.identity.serial_number or listed
-    known = (*earlier, *map(probe_from, device.history.evidence))
+    known = (*earlier, *probes_of(device))
     return search.search_target(device.index, serial, known)
 
 
@@ -189,6 +208,14 @@ def _blind(
             )
 
 
+def probes_of(device: RunDevice) -> tuple[Probe, ...]:
+    """The evidence of a device. Raises DamagedRunError for what this program never wrote."""
+    try:
+        return tuple(map(probe_from, device.history.evidence))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedRunError(device.run, f"the evidence of device {device.index}") from error
+
+
 def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
     """What the evidence of one device amounts to."""
     history = device.history
@@ -199,7 +226,9 @@ def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
             at=at,
             serial_number=device.device.identity.serial_number,
             removed_at=history.settled_at if history.outcome in GONE else None,
-            probes=tuple(map(probe_from, history.evidence)),
+            looked_before=history.looked_before,
+            probes=probes_of(device),
+            flags=observed_facts(device.device.extra),
         )
     )
 
@@ -246,6 +275,8 @@ class TenantCheck:
     token: CancellationToken
     now: Callable[[], datetime]
     notify: Callable[[str], None]
+    opened: set[str] = field(default_factory=set)
+    """The tenants that let us in."""
 
     @classmethod
     def of(cls, context: RunContext, open_tenant: OpenTenant) -> Self:
@@ -267,10 +298,8 @@ class TenantCheck:
         """
         reason = self.ledger.run(self.run).reason
         codes = [self._look(self._devices())]
-        if codes[0] == AuthError.exit_code:
-            return codes[0]
         deadline, pause = self.token.clock() + wait_seconds, FIRST_PAUSE_SECONDS
-        while waiting := awaited(self._devices(), reason, self.now()):
+        while waiting := awaited(self._seen(), reason, self.now()):
             left = deadline - self.token.clock()
             what = "; ".join(f"{_count(indexes)} {deed}" for deed, indexes in waiting.items())
             if left <= 0.0:
@@ -282,7 +311,7 @@ class TenantCheck:
             again = {index for indexes in waiting.values() for index in indexes}
             codes.append(self._look(each for each in self._devices() if each.index in again))
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-        return max(codes[0], codes[-1])
+        return _worst((codes[0], codes[-1]))
 
     def snapshot(self, timeout: float) -> int:
         """Look for what may still be removed, and once for what settled without a removal.
@@ -299,10 +328,15 @@ class TenantCheck:
             groups.setdefault(each.history.customer, []).append(each)
         if nobodys := groups.pop(None, []):
             self.notify(f"not verified: no customer is known for {len(nobodys)} devices")
-        codes = {
+        codes = [
             self._look_into(tenant, group, deadline) for tenant, group in groups.items() if tenant
-        }
-        return max(codes - {AuthError.exit_code}, default=max(codes, default=0))
+        ]
+        # A token that was handed in is for one tenant: nothing is expected of the others.
+        opened = [code for code in codes if code is not None]
+        return _worst(opened if opened or not codes else [AuthError.exit_code])
+
+    def _seen(self) -> list[RunDevice]:
+        return [each for each in self._devices() if each.history.customer in self.opened]
 
     def _devices(self) -> list[RunDevice]:
         return [
@@ -311,16 +345,21 @@ class TenantCheck:
             if each.history.outcome is not Outcome.DUPLICATE
         ]
 
-    def _look_into(self, tenant: str, devices: Sequence[RunDevice], deadline: float | None) -> int:
+    def _look_into(
+        self, tenant: str, devices: Sequence[RunDevice], deadline: float | None
+    ) -> int | None:
+        """The exit code of what could not be read there; None where nothing let us in."""
         try:
             with self.open_tenant(tenant, deadline) as reader:
                 result = observe(reader, devices)
         except AuthError as error:
             self._notify_failure(tenant, error)
-            return error.exit_code
+            return None
+        self.opened.add(tenant)
         for failure in result.failures:
             self._notify_failure(tenant, failure)
-        return _exit_code(result.failures)
+        unread = [each for each in result.failures if not isinstance(each, Rejected)]
+        return _worst([_exit_code(each) for each in (*unread, *result.blind)])
 
     def _notify_failure(self, tenant: str, error: PartnerToolsError) -> None:
         self.notify(f"not verified in {tenant}: {error}")
@@ -335,14 +374,23 @@ def _wants_snapshot(device: RunDevice) -> bool:
     return device.history.outcome not in GONE and not looked
 
 
-def _exit_code(failures: Iterable[ServiceError]) -> int:
-    """What failures amount to.
+_UNLICENSED = re.compile(r"not applicable to target tenant|active intune licen[cs]e", re.IGNORECASE)
+"""How Intune refuses a tenant that has none of it (https://learn.microsoft.com/graph/api, read
+2026-11; the first was seen, that it means this is assumed)."""
 
-    What the tenant refuses is `not-verified`, and no failure of ours: it may have no Intune, or
-    not have consented to it.
-    """
-    codes = {each.exit_code for each in failures if not isinstance(each, Rejected)}
+
+def _worst(codes: Collection[int]) -> int:
+    """One exit code for several: 4 needs a person, 5 only another look."""
     return AuthError.exit_code if AuthError.exit_code in codes else max(codes, default=0)
+
+
+def _exit_code(failure: ServiceError) -> int:
+    """What a failure amounts to: 4 for a permission, 0 for a tenant without Intune, else 5."""
+    if not isinstance(failure, Rejected):
+        return failure.exit_code
+    if failure.status == 403:
+        return AuthError.exit_code
+    return 0 if _UNLICENSED.search(str(failure)) else failure.exit_code
 
 
 def _count(indexes: Sequence[int]) -> str:

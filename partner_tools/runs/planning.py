@@ -9,14 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from partner_tools.engine.channel import Removal
+from partner_tools.engine.channel import Removal, Sightings
 from partner_tools.events import Event, Kind, State
 from partner_tools.files import write_private
 from partner_tools.guards import counted
 from partner_tools.json_forms import customer_document, found_document, target_document
 from partner_tools.ledger import RunRecord, UnknownRunError, is_run_id, read_kit, write_kit
-from partner_tools.model import Device, Outcome, Plan, PlannedDevice, RunId, Target
-from partner_tools.plan import PlanProposal, counts, plan_document, read_plan
+from partner_tools.model import Device, Outcome, Plan, PlannedDevice, RunId
+from partner_tools.plan import PlanProposal, count_unmatched, counts, plan_document, read_plan
 from partner_tools.runs.context import RunContext
 from partner_tools.strict_json import shown_plainly
 
@@ -32,8 +32,8 @@ class Planner(Protocol):
     def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
         """Why devices of an old plan are not what they were, by index; only those that changed."""
 
-    def sightings(self, removals: Sequence[Removal]) -> Mapping[int, Target | None]:
-        """See `engine.verify.Observer`. Called only where the channel is observable."""
+    def sightings(self, removals: Sequence[Removal]) -> Sightings:
+        """See `engine.settle.Observer`. Called only where the channel is observable."""
 
 
 def make_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan:
@@ -43,7 +43,13 @@ def make_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan:
     """
     devices = [each.device for each in context.ledger.devices(record.run)]
     with context.noting_end():
-        draft = planner.draft(devices, default_customer=record.customer, held=context.guards.held())
+        held = context.guards.held()
+        draft = planner.draft(devices, default_customer=record.customer, held=held)
+    notes = draft.notes
+    if held:
+        unmatched = count_unmatched(draft.devices, held)
+        note = f"{unmatched} of {len(held)} entries of the hold list name no device of this batch"
+        notes = (*notes, note)
     plan = Plan(
         run=record.run,
         channel=record.channel,
@@ -54,7 +60,7 @@ def make_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan:
         reason=record.reason,
         customers=draft.customers,
         devices=draft.devices,
-        notes=draft.notes,
+        notes=notes,
         place=replace(context.place, tenant=context.partner()).document(),
     )
     if draft.kit:  # before the plan: no plan is without its restore kit

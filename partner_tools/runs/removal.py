@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from partner_tools.engine.settle import verify
+from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.settle import Baseline, verify
 from partner_tools.events import State
 from partner_tools.guards import count_removals
+from partner_tools.json_forms import read_target
 from partner_tools.model import GONE, Outcome, Plan
 from partner_tools.runs.checks import (
     Risks,
@@ -115,7 +119,38 @@ class RemovalSteps:
         devices = todos(self.context.ledger.devices(self.context.run))
         gone = [each for each in devices if each.history.outcome in GONE]
         if gone and self.context.channel.observable:
-            verify(self.context, self.planner, gone, wait_seconds=wait_seconds)
+            baseline = self._baseline(gone)
+            verify(self.context, self.planner, gone, wait_seconds=wait_seconds, baseline=baseline)
+
+    def _baseline(self, gone: Sequence[PendingDevice]) -> Baseline:
+        """What the plan saw, without what runs of this ledger removed since.
+
+        An unanswered request of ours may have removed something as well. Empty where the plan was
+        purged.
+        """
+        ledger, run = self.context.ledger, self.context.run
+        text = ledger.plan(run)
+        if text is None:
+            return Baseline()
+        plan = json.loads(text)
+        since = min(datetime.fromisoformat(plan["createdAt"]), ledger.run(run).created_at)
+        own = Counter(
+            each.customer
+            for each in gone
+            if each.history.outcome is Outcome.REMOVED or each.history.silent
+        )
+        return Baseline(
+            remaining={
+                tenant: each["estate"] - max(own[tenant], ledger.removed_since(tenant, since))
+                for each in plan["customers"]
+                if (tenant := each["tenantId"])
+            },
+            others={
+                position: frozenset(map(read_target, each["candidates"]))
+                for position, each in enumerate(plan["devices"])
+                if each.get("candidates")
+            },
+        )
 
     def unfinished(self) -> str | None:
         """Why devices wait for a resume although nothing ended the run."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
 
+from partner_tools.errors import DamagedRunError
 from partner_tools.files import writing
 from partner_tools.ledger import Ledger, RunRecord
-from partner_tools.model import PARTNER_CHANNELS, Outcome
+from partner_tools.model import PARTNER_CHANNELS, Outcome, RunState
 from partner_tools.outstanding import Status
 from partner_tools.report.mail import name_of
 from partner_tools.report.summary import Left, SummaryFacts, write_summary
@@ -58,18 +60,18 @@ def summarize(
     customer: str | None = None,
 ) -> Summary:
     """Sum up the runs that began from `since` until before `until`, of one customer or of all."""
-    records = [
-        record
-        for record in ledger.runs(since=since, until=until, customer=customer)
-        if record.channel in PARTNER_CHANNELS
-    ]
+    records, devices = [], []
+    for record in ledger.runs(since=since, until=until, customer=customer):
+        if record.channel not in PARTNER_CHANNELS or record.state is RunState.DAMAGED:
+            continue
+        with suppress(DamagedRunError):  # `runs` and `verify --outstanding` name it
+            devices += [
+                each.history
+                for each in ledger.devices(record.run)
+                if customer in (None, each.history.customer)
+            ]
+            records.append(record)
     wanted = {record.run for record in records}
-    devices = [
-        each.history
-        for record in records
-        for each in ledger.devices(record.run)
-        if customer is None or each.history.customer == customer
-    ]
     left = [
         each
         for each in open_devices(ledger, at, since=since, customer=customer)

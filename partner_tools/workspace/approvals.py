@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from partner_tools.config import Config
 from partner_tools.errors import GuardError, InputError
+from partner_tools.files import refuse_exposed, this_user
 from partner_tools.model import Plan
 from partner_tools.signing import (
     APPROVAL_HOURS,
@@ -146,6 +147,7 @@ def refuse_existing_key(file: Path) -> None:
 
 def read_signing_key(file: Path) -> bytes:
     """The content of a key's file, still locked. Raises InputError where there is none."""
+    refuse_exposed(file, "the signing key", this_user(), is_secret=True)
     try:
         return file.read_bytes()
     except OSError as error:

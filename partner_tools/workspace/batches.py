@@ -13,6 +13,7 @@ from partner_tools.strict_json import read_shown_json
 from partner_tools.user_files import PLAN_BYTES, read_document
 
 if TYPE_CHECKING:
+    from partner_tools.intake.batch_metadata import ReadingOptions
     from partner_tools.intake.source import Source
 
 ByName = str | Path
@@ -44,6 +45,7 @@ def validate(
     customer: str | None = None,
     default_via: str | None = None,
     found: Callable[[Problem], None] = lambda _: None,
+    reading: ReadingOptions | None = None,
 ) -> Validation:
     """Check batches against the schemas and the field rules, offline; nothing is sent.
 
@@ -51,12 +53,13 @@ def validate(
     met, in the order of rows. Never raises for what a file holds.
     """
     from partner_tools.intake.batch import check_batch
-    from partner_tools.intake.batch_metadata import IntakeOptions
+    from partner_tools.intake.batch_metadata import IntakeOptions, ReadingOptions
 
     options = IntakeOptions(
         channel=None if via is None else ChannelName(via),
         default_channel=None if default_via is None else ChannelName(default_via),
         customer=customer,
+        reading=reading or ReadingOptions(),
     )
     problems: list[Problem] = []
     devices = 0
@@ -80,6 +83,7 @@ def read_batch(
     reference: str | None = None,
     default_via: str | None = None,
     warn: Callable[[tuple[Problem, ...]], None] = lambda _: None,
+    reading: ReadingOptions | None = None,
 ) -> Batch:
     """A batch, checked: CSV, XLSX, JSON or JSON Lines, told apart by content.
 
@@ -89,7 +93,7 @@ def read_batch(
     Direct.
     """
     from partner_tools.intake.batch import read_batch as read
-    from partner_tools.intake.batch_metadata import IntakeOptions
+    from partner_tools.intake.batch_metadata import IntakeOptions, ReadingOptions
 
     options = IntakeOptions(
         channel=None if via is None else ChannelName(via),
@@ -98,6 +102,7 @@ def read_batch(
         batch_id=batch_id,
         reason=None if reason is None else Reason(reason),
         reference=reference,
+        reading=reading or ReadingOptions(),
     )
     source = source_of(batch)
     intake = read(source, options)

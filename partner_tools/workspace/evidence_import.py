@@ -8,7 +8,7 @@ whole, and so is one that holds a key or a password.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from partner_tools.errors import InputError, UnknownRunError
 from partner_tools.events import TRANSITIONS, Event, Kind
-from partner_tools.model import RunId
+from partner_tools.model import Outcome, RunId
 from partner_tools.outstanding import (
     EvidenceSource,
+    Flag,
     Owner,
     Probe,
     StepId,
@@ -67,6 +68,41 @@ def take_in(ledger: Ledger, file: Path, run: str | None, at: datetime) -> TakenI
     _require_newer((device for device, _ in pairs), result, at)
     ledger.record([event for device, told in pairs for event in _events(device, told, result, at)])
     return _taken_in(ledger, record, pairs, result, at)
+
+
+def state_facts(
+    ledger: Ledger, run: RunId, stated: Sequence[tuple[str, Flag]], at: datetime
+) -> None:
+    """Make durable what people saw at devices of a run, by serial number.
+
+    Raises InputError for a serial number that the run has not, or has twice; then nothing is kept.
+    """
+    from partner_tools.outstanding import statement
+
+    by_serial: dict[str | None, list[RunDevice]] = {}
+    for device in ledger.devices(run):
+        if device.history.outcome is not Outcome.DUPLICATE:
+            by_serial.setdefault(device.device.identity.serial_number, []).append(device)
+    events = []
+    for serial, flag in stated:
+        found = by_serial.get(serial, [])
+        if len(found) != 1 or (found[0].history.state, Kind.OBSERVED) not in TRANSITIONS:
+            what = "has no such device" if not found else "cannot keep it of this device"
+            raise InputError(
+                f"run {run} {what}: {serial}",
+                rule="observed-device",
+                remedy="name the serial number as the run lists it: `partner-tools runs RUN`",
+            )
+        events.append(
+            Event(
+                run=found[0].run,
+                kind=Kind.OBSERVED,
+                at=at,
+                device=found[0].index,
+                payload=evidence_from(statement(flag, at)),
+            )
+        )
+    ledger.record(events)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from partner_tools.clients.oem.profile import Auth, Profile, read_profile
 from partner_tools.clients.transport import ClientCertificate, Secret, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, InputError
+from partner_tools.files import refuse_exposed, this_user
 from partner_tools.strict_json import read_text
 from partner_tools.user_files import PROFILE_BYTES, read_document
 from partner_tools.workspace.environment import now
@@ -33,8 +34,10 @@ HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"
 
 def read_wire_profile(config: Config) -> Profile:
     """The wire profile that configuration or environment names. Raises InputError without one."""
+    path = profile_path(config)
+    refuse_exposed(path, "the wire profile", this_user())
     text: str = read_document(
-        profile_path(config),
+        path,
         PROFILE_BYTES,
         what="the wire profile",
         rule="profile-unreadable",
@@ -118,10 +121,13 @@ def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate 
     if not auth.needs_certificate or certificate is None:
         yield None
         return
+    refuse_exposed(certificate, "the client certificate", this_user())
     text = os.environ.get(auth.key_password_env) if auth.key_password_env else None
     password = Secret(text) if text else None
     if certificate.suffix.lower() not in (".pfx", ".p12"):
         key = _beside(auth.client_key, folder)
+        if key is not None:
+            refuse_exposed(key, "the client's key", this_user())
         yield ClientCertificate(certificate=certificate, key=key, password=password)
         return
     with tempfile.TemporaryDirectory(prefix="partner-tools-") as private:

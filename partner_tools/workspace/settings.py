@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.config import Config, read_config
+from partner_tools.files import this_user
 from partner_tools.workspace.environment import user_config_folder, user_data_folder
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def load_config(
         environment=os.environ if environment is None else environment,
         user_folder=user_config_folder(),
         validate=lambda profiles: named_faults("config", profiles),
-        user=os.geteuid() if sys.platform != "win32" else None,
+        user=this_user(),
     )
 
 

@@ -21,6 +21,7 @@ from partner_tools.clients.oauth import (
 from partner_tools.clients.transport import Secret, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError
+from partner_tools.files import refuse_exposed, this_user
 from partner_tools.workspace.environment import now, user_data_folder
 
 HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"
@@ -125,6 +126,7 @@ def read_credential(config: Config) -> Secret | Certificate:
     """The app's certificate or secret. Raises AuthError where there is none."""
     certificate = config.path("auth", "certificate")
     if certificate is not None:
+        refuse_exposed(certificate, "the certificate", this_user())
         password = config.secrets.get("PARTNER_TOOLS_CERTIFICATE_PASSWORD")
         return Certificate(path=certificate, password=Secret(password) if password else None)
     secret = config.secrets.get("PARTNER_TOOLS_CLIENT_SECRET")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
-from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits
+from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits, read_hold_list
 from partner_tools.model import ChannelName, Plan, RunId
 from partner_tools.place import GuardTerms, Place
 from partner_tools.strict_json import read_text
@@ -60,7 +60,7 @@ def limits(config: Config, max_devices: int | None) -> Limits:
 
 
 def held(config: Config) -> frozenset[str]:
-    """The serials and product key ids of the hold list."""
+    """The lines of the hold list. Raises InputError where one is not a single identifier."""
     file = config.path("guards", "hold_list")
     if file is None:
         return frozenset()
@@ -72,7 +72,7 @@ def held(config: Config) -> frozenset[str]:
         remedy="correct guards.hold_list in the profile; nothing is removed without it",
         read=read_text,
     )
-    return frozenset(line.strip() for line in text.splitlines() if line.strip())
+    return read_hold_list(text, str(file))
 
 
 class HoldListFile:

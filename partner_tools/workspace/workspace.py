@@ -28,6 +28,7 @@ from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 if TYPE_CHECKING:
     from partner_tools.clients.oauth import DeviceCode, TokenFacts
     from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
+    from partner_tools.outstanding import Flag
     from partner_tools.runs.follow_up import Outstanding, Verification
     from partner_tools.runs.restoration import Restorable
     from partner_tools.runs.run import Steps
@@ -369,7 +370,13 @@ class Workspace:
         began; without `look` the ledger alone is asked. A failed check of one run does not block
         the others, and is among the failures.
         """
-        from partner_tools.runs.follow_up import Outstanding, follow_ups, open_devices, recheck
+        from partner_tools.runs.follow_up import (
+            Failure,
+            Outstanding,
+            follow_ups,
+            open_devices,
+            recheck,
+        )
 
         tenant = None if customer is None else self.tenant_of(customer)
         graph = self.wiring.tenant_opener(self.cancellation) is not None
@@ -383,11 +390,14 @@ class Workspace:
             found = open_devices(self.ledger, now(), since=since, customer=tenant)
             failures = recheck(found, look_again, observer.notify)
         at = now()
-        left = open_devices(self.ledger, at, since=since, customer=tenant)
+        damaged: dict[RunId, Failure] = {}
+        left = open_devices(self.ledger, at, since=since, customer=tenant, damaged=damaged)
+        for each in damaged.values():
+            observer.notify(str(each.error))
         return Outstanding(
             at=at,
             follow_ups=follow_ups(self.ledger, left),
-            failures=tuple(failures),
+            failures=(*(each for each in failures if each.run not in damaged), *damaged.values()),
             partner=dict(self.config.get("partner") or {}),
         )
 
@@ -415,6 +425,15 @@ class Workspace:
         from partner_tools.runs.known_customers import tenant_of
 
         return tenant_of(self.ledger, customer)
+
+    def state_facts(self, run: str, stated: Sequence[tuple[str, Flag]]) -> None:
+        """Make durable what people saw at devices of a run and no service shows.
+
+        `stated` is by serial number. Raises InputError for a device that the run has not.
+        """
+        from partner_tools.workspace.evidence_import import state_facts
+
+        state_facts(self.ledger, self.ledger.run(run).run, stated, now())
 
     def report(self, run: str, folder: Path, formats: tuple[str, ...] = ()) -> tuple[Path, ...]:
         """Write one handoff for each customer of a run; the paths of the files.

@@ -12,6 +12,8 @@ from tests.bench.__main__ import BENCHES, PAGE, RESULTS
 from tests.bench.figures import Figure, Goal, Part, document
 from tests.bench.page import page
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", BENCHES)
 def test_a_benchmark_measures_what_it_says(name: str) -> None:

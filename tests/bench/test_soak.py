@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.bench.soak import soak
+
+pytestmark = pytest.mark.slow
 
 
 def test_nothing_is_lost_among_faults() -> None:

@@ -112,6 +112,7 @@ def assert_blank(request: Request) -> None:
         assert by_key != by_tuple
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("media", MEDIA)
 @pytest.mark.parametrize("mode", MODES)
 def test_a_large_batch_goes_in_calls_of_a_thousand(bench: Open, mode: str, media: str) -> None:
@@ -126,6 +127,7 @@ def test_a_large_batch_goes_in_calls_of_a_thousand(bench: Open, mode: str, media
         assert_blank(request)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "media", "step"), [("sync", "xml", 4), ("ack_list", "json", 4), ("location", "xml", 6)]
 )
@@ -195,6 +197,7 @@ OUTCOMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("fault", "outcome", "detail"), OUTCOMES)
 def test_what_a_result_means(
@@ -226,6 +229,7 @@ def test_801_stops_the_run_before_the_next_call(bench: Open) -> None:
     assert depot.outcomes() == {"removed": 5, "refused": 1, "pending": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_call_refused_as_a_whole_stops_the_run(bench: Open, mode: str) -> None:
     """A 4xx without results: its devices are refused with what the service said, exit 5."""
@@ -243,6 +247,7 @@ def status(number: int, code: int | None = None, **more: object) -> dict[str, ob
     return fault if code is None else {**fault, "code": code}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [status(429, retryAfter=1), status(503), status(503, retryAfter=1)],
@@ -269,6 +274,7 @@ def test_a_port_that_refuses_is_tried_again(bench: Open) -> None:
     assert sizes(api) == [3]
 
 
+@pytest.mark.slow
 def test_640_is_asked_again_for_its_devices_alone(bench: Open) -> None:
     """The others are settled by then."""
     for mode in MODES:
@@ -279,6 +285,7 @@ def test_640_is_asked_again_for_its_devices_alone(bench: Open) -> None:
         assert sizes(api) == [4, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [status(500), status(502, processed=True), {"kind": "lose-answer"}, {"kind": "reset-after"}],
@@ -331,6 +338,7 @@ def test_three_failing_calls_in_a_row_end_the_run(bench: Open) -> None:
     assert depot.outcomes() == {"unknown": 3, "pending": 6}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_an_answer_of_something_else_ends_the_run(bench: Open, mode: str) -> None:
     """HTML with status 200 says nothing of any device, and the next call would fare the same."""
@@ -359,6 +367,7 @@ def test_accepted_is_not_done(bench: Open, mode: str) -> None:
     assert len(correlations) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["ack_list", "location"])
 def test_work_that_the_service_forgot_is_a_doubt(bench: Open, mode: str) -> None:
     """A handle that answers 404 settles nothing; `resume` sends the same blank body once more."""
@@ -373,6 +382,7 @@ def test_work_that_the_service_forgot_is_a_doubt(bench: Open, mode: str) -> None
     assert first.body == second.body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_process_that_dies_anywhere_loses_nothing(bench: Open, mode: str, moment: str) -> None:
@@ -468,6 +478,7 @@ def test_the_preflight_comes_before_each_call(bench: Open) -> None:
     assert depot.outcomes() == {"removed": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [status(500), {"kind": "lose-answer"}, {"kind": "not-json"}])
 def test_a_failed_preflight_leaves_no_doubt(bench: Open, fault: dict[str, object]) -> None:
     """Whatever became of it, no removal has left."""

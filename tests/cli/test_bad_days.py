@@ -194,6 +194,7 @@ def test_more_devices_than_allowed_are_refused(program: Program, sandbox: Sandbo
     assert deletes(sandbox) == 0
 
 
+@pytest.mark.slow
 def test_an_unreachable_host_is_one_sentence(sandbox: Sandbox, tmp_path: Path) -> None:
     program = program_for(sandbox, tmp_path, PARTNER_TOOLS_PARTNER_CENTER_URL="http://127.0.0.1:9")
 
@@ -227,6 +228,7 @@ def test_a_file_that_is_no_ledger_is_left_alone(program: Program) -> None:
     assert (program.folder / "ledger.db").read_bytes().startswith(b"not a database")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "outcome", "exit_code"),
     [
@@ -325,6 +327,7 @@ def test_resume_counts_and_asks_for_what_is_left(program: Program, sandbox: Sand
     assert "gone already: 1 removed\n2 devices to be removed" in resumed.stderr
 
 
+@pytest.mark.slow
 def test_resume_of_a_finished_run_shows_it_and_writes_nothing(program: Program) -> None:
     folder = program.folder / "handoff"
     done = program.json(*DEREGISTER, program.serials("SN-1"), "--report", folder)
@@ -475,6 +478,7 @@ def no_target(document: dict[str, Any]) -> None:
     del document["devices"][0]["target"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "edit",
     [
@@ -615,6 +619,26 @@ def test_the_hold_list_keeps_a_device(program: Program, sandbox: Sandbox) -> Non
     document = program.json(*DEREGISTER, program.serials("SN-1", "SN-2"), exit_code=7)
 
     assert outcomes(document) == {"SN-1": "refused", "SN-2": "removed"}
+
+
+def test_the_hold_list_is_compared_loosely_and_its_strangers_are_counted(
+    program: Program, sandbox: Sandbox
+) -> None:
+    lines = "# the director's\nsn-1\u200b\nSN-2 loan\nSN-99\n"
+    (program.folder / "hold.txt").write_text(lines, encoding="utf-8")
+    (program.folder / "partner-tools.toml").write_text(
+        '[default.guards]\nhold_list = "hold.txt"\n', encoding="utf-8"
+    )
+    batch = program.serials("SN-1", "SN-2", "SN-3")
+    document = program.json(*DEREGISTER, batch, exit_code=7)
+    assert outcomes(document) == {"SN-1": "refused", "SN-2": "refused", "SN-3": "removed"}
+    planned = program("plan", batch, *DEREGISTER[1:5], "-o", program.folder / "plan.json")
+    assert "1 of 3 entries of the hold list name no device of this batch" in planned.output
+
+    (program.folder / "hold.txt").write_text(f"{lines}SN-3, on loan\n", encoding="utf-8")
+    refused = program(*DEREGISTER, program.serials("SN-4"))
+    assert (refused.exit_code, "line 5 of the hold list" in refused.stderr) == (3, True)
+    assert deletes(sandbox) == 1
 
 
 def test_a_hold_list_that_cannot_be_read_removes_nothing(

@@ -24,6 +24,8 @@ from tests.cli.program import CONTOSO, Program, customer, outcomes, program_for,
 from tests.crash.processes import Started
 from tests.faults.hurry import Hurry
 
+pytestmark = pytest.mark.slow
+
 DOMAIN = "contoso.onmicrosoft.com"
 HERE: dict[str, Any] = {"managedDevice": {}}
 JOINED: dict[str, Any] = {"join": "entra-joined", **HERE}
@@ -187,6 +189,73 @@ def test_without_apply_everything_is_shown_and_nothing_changed(
     assert "not touched" in text.stdout
     assert "--apply" in text.stderr
     assert not list((tmp_path / "sent").glob("*.html"))
+
+
+ASSOCIATED = [
+    {"serialNumber": "MANAGED1", "associationState": "preassociated"},
+    {"serialNumber": "HYBRID1", "associationState": "associated"},
+    {"serialNumber": "XMANAGED1", "associationState": "preassociated"},
+]
+
+
+@pytest.mark.parametrize("behaviour", ["contains", "ignored", "refused"])
+def test_a_pre_association_is_deleted_after_intune_and_an_association_left(
+    behaviour: str, tmp_path: Path
+) -> None:
+    with served(
+        graph={"associationFilter": behaviour, "checkIn": 3600},
+        tenantAssociatedDevices=ASSOCIATED,
+    ) as sandbox:
+        sent = handed_over(sandbox, tmp_path, "MANAGED1", "HYBRID1", "NEVER1")
+        run = customers(sandbox, tmp_path)
+        before = len(sandbox.log.entries)
+        done = run.json("cleanup", sent, *APPLY)
+        assert set(outcomes(done).values()) <= {"removed", "absent"}
+        deleted = [one.operation for one in changes(sandbox, before)]
+        assert deleted.count("delete-association") == 1
+        assert deleted.index("delete-association") > deleted.index("delete-managed-device")
+        left = {one["serialNumber"] for one in truth(sandbox)["tenantAssociatedDevices"]}
+        assert left == {"HYBRID1", "XMANAGED1"}
+        (hybrid,) = [one for one in done["devices"] if one["serialNumber"] == "HYBRID1"]
+        kept = {one["plane"]: one for one in hybrid["untouched"]}["device-association"]
+        assert "firmware" in kept["why"]
+        planes = {each["serialNumber"]: each["planes"] for each in updated(tmp_path)["devices"]}
+        statuses = {name: one["device-association"]["status"] for name, one in planes.items()}
+        assert statuses == {"MANAGED1": "clear", "HYBRID1": "outstanding", "NEVER1": "clear"}
+
+
+def test_without_access_to_associations_nothing_is_clear_and_the_rest_is_done(
+    tmp_path: Path,
+) -> None:
+    refused = {
+        "match": {"operation": ["list-associations", "get-association"]},
+        "fault": {"kind": "status", "status": 404, "code": "ResourceNotFound"},
+    }
+    with served(refused, tenantAssociatedDevices=ASSOCIATED) as sandbox:
+        sent = handed_over(sandbox, tmp_path, "MANAGED1")
+        done = customers(sandbox, tmp_path).json("cleanup", sent, *APPLY)
+        assert outcomes(done) == {"MANAGED1": "removed"}
+        (device,) = updated(tmp_path)["devices"]
+        assert device["planes"]["device-association"]["status"] == "not-verified"
+
+
+def test_a_profile_can_leave_associations_out(sandbox: Sandbox, tmp_path: Path) -> None:
+    token = sandbox.tokens[f"graph:{DOMAIN}"]
+    (tmp_path / "partner-tools.toml").write_text(
+        "[default.graph]\ndevice_association = false\n", encoding="utf-8"
+    )
+    run = program_for(
+        sandbox,
+        tmp_path,
+        PARTNER_TOOLS_GRAPH_TOKEN=token,
+        PARTNER_TOOLS_CONFIG=str(tmp_path / "partner-tools.toml"),
+    )
+    options = ("--via", "partner-center", "--customer", CONTOSO, "--yes")
+    done = run.json("deregister", run.serials("MANAGED1"), *options)
+    run("verify", done["run"], "--graph")
+    asked = {one.operation for one in sandbox.log.entries if one.service == "graph"}
+    assert "list-managed-devices" in asked
+    assert "list-associations" not in asked
 
 
 def truth(sandbox: Sandbox) -> Mapping[str, Any]:

@@ -16,7 +16,10 @@ from tests.cli.program import Program
 from tests.cli.test_oem_direct_commands import depot, registered
 from tests.test_docs import ROOT, blocks
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="the page's scripts are for bash")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name == "nt", reason="the page's scripts are for bash"),
+]
 PAGE = ROOT / "docs" / "how-to" / "depot-pipeline.md"
 HEADER = "SerialNumber,Manufacturer,Model\n"
 BROKEN_OFF = {"match": {"operation": "deregister", "nth": 1}, "fault": {"kind": "redirect"}}

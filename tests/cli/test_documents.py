@@ -76,6 +76,7 @@ def test_no_command_with_output_is_left_out() -> None:
     assert with_output == ARGUMENTS.keys() | ELSEWHERE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "words", "schema", "items"), CASES)
 def test_json_is_one_document_and_json_lines_are_its_list(
     program: Program, path: tuple[str, ...], words: Words, schema: str, items: str | None

@@ -1,265 +1,326 @@
-"""`verify --evidence`: what the customer did comes back to a partner who cannot look there."""
+"""Services that say more than is true: nothing is removed for it, and nothing called clear."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from partner_tools.events import Event, Kind
 from partner_tools.intake.schema import checker
-from partner_tools.sandbox import Sandbox, faults_from, seed_from
-from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, program_for, world
+from partner_tools.ledger import Ledger, sqlite_url
+from partner_tools.model import RunId
+from partner_tools.sandbox import Sandbox, seed_from
+from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, outcomes, program_for, world
+from tests.clients.wire_service import Asked
+from tests.liar import Lie, Said, lying
 
-DOMAIN = "contoso.onmicrosoft.com"
-JOINED: dict[str, Any] = {"join": "entra-joined", "managedDevice": {}}
-MACHINES = [
-    {"serialNumber": "KEYS1", **JOINED, "recoveryKeys": 1},
-    {"serialNumber": "KEYS2", **JOINED},
-    {"serialNumber": "OWN1", "windowsAutopilotDeviceIdentity": {}},
-]
-QUICK = {"autopilotDelete": 0, "sync": 0, "checkIn": 0}
+VIA = ("--via", "partner-center", "--customer", CONTOSO)
+MODELS = ({"modelName": "Latitude 5440"}, {"modelName": "Latitude 7440"})
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    devices = [{"serialNumber": serial} for serial in ("KEYS1", "KEYS2")]
-    seed = world(
-        customer({"b": devices}, graph={"machines": MACHINES}),
-        customer({"b": [{"serialNumber": "F-0"}]}, tenant=FABRIKAM, domain="fabrikam.example"),
-    )
-    with Sandbox(seed_from(seed), faults_from({"rules": [], "graph": QUICK})) as running:
+    devices: list[dict[str, Any]] = [{"serialNumber": f"SN-{number}"} for number in range(120)]
+    twins = [{"serialNumber": "TWIN", **model} for model in MODELS]
+    keyed = [{"serialNumber": "KEYED", "productKey": "3305670000001"}]
+    contoso = customer({"B": devices, "T": twins, "K": keyed})
+    other = customer({"F": [{"serialNumber": "SN-1"}]}, tenant=FABRIKAM, domain="fabrikam.example")
+    with Sandbox(seed_from(world(contoso, other))) as running:
         yield running
 
 
-@pytest.fixture
-def partner(sandbox: Sandbox, tmp_path: Path) -> Program:
-    """The partner's program: no access to any customer's tenant."""
-    folder = tmp_path / "partner"
-    folder.mkdir()
-    return program_for(sandbox, folder)
+@contextmanager
+def told(sandbox: Sandbox, folder: Path, lie: Lie) -> Iterator[Program]:
+    """The program, told everything of Partner Center by a liar."""
+    with lying(sandbox.announce()["environment"]["PARTNER_TOOLS_PARTNER_CENTER_URL"], lie) as url:
+        yield program_for(sandbox, folder, PARTNER_TOOLS_PARTNER_CENTER_URL=url)
 
 
-@pytest.fixture
-def sent(partner: Program, tmp_path: Path) -> Path:
-    """The handoff of a removal: its JSON file."""
-    done = partner.json(
-        *("deregister", partner.serials("KEYS1", "KEYS2", "OWN1"), "--via", "partner-center"),
-        *("--customer", CONTOSO, "--yes", "--settle", "0"),
-        exit_code=7,
-    )
-    written = partner("report", done["run"], "-o", tmp_path / "sent", "--format", "json")
-    assert written.exit_code == 0, written.output
-    (file,) = (tmp_path / "sent").glob("*.json")
-    return file
+def deletes(sandbox: Sandbox) -> int:
+    return sum(entry.method == "DELETE" for entry in sandbox.log.entries)
 
 
-@pytest.fixture
-def results(sandbox: Sandbox, sent: Path, tmp_path: Path) -> Path:
-    """What the customer's cleanup wrote."""
-    folder = tmp_path / "customer"
-    folder.mkdir()
-    token = sandbox.tokens[f"graph:{DOMAIN}"]
-    own = program_for(sandbox, folder, PARTNER_TOOLS_GRAPH_TOKEN=token)
-    options = ("--apply", "--yes", "--keys-saved", "--format", "json", "--report", folder)
-    done = own("cleanup", sent, *options)
-    assert done.exit_code == 0, done.output
-    (file,) = folder.glob("handoff-result-*.json")
-    return file
+def is_list(asked: Asked, batch: str = "B") -> bool:
+    return asked.method == "GET" and asked.target.endswith(f"/deviceBatches/{batch}/devices")
 
 
-def changed(results: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """The results file with something changed in it."""
-    document = json.loads(results.read_text(encoding="utf-8"))
-    change(document)
-    results.write_text(json.dumps(document), encoding="utf-8")
-    return results
+def is_batches(asked: Asked) -> bool:
+    return asked.method == "GET" and asked.target.endswith("/deviceBatches")
 
 
-def refused(partner: Program, results: Path, rule: str, *arguments: str) -> str:
-    """What is said of a file that is refused; nothing of it is in the ledger afterwards."""
-    before = partner("trace", "KEYS1", "--output", "json").stdout
-    done = partner("verify", *arguments, "--evidence", results, "--output", "json")
-    error = json.loads(done.stdout)["error"]
-    assert (done.exit_code, error["rule"]) == (3, rule), done.output
-    assert partner("trace", "KEYS1", "--output", "json").stdout == before
-    return f"{error['message']} {error['remedy']}"
-
-
-def test_a_cleanup_closes_what_the_partner_cannot_see(
-    partner: Program, results: Path, sent: Path
-) -> None:
-    document = json.loads(results.read_text(encoding="utf-8"))
-    assert checker("handoff-result").violations(document) == ()
-    (open_before,) = json.loads(partner("verify", "--outstanding", "--output", "json").stdout)[
-        "customers"
-    ]
-    assert open_before["devices"] == 3
-
-    taken = partner.json("verify", "--evidence", results)
-
-    assert checker("verify-evidence").violations(taken) == ()
-    assert (taken["devices"], taken["done"], taken["openSteps"]) == (3, 3, {})
-    after = partner("verify", "--outstanding", "--output", "json")
-    assert (after.exit_code, json.loads(after.stdout)["customers"]) == (0, [])
-
-
-def test_what_is_reported_is_shown_as_reported_and_never_as_clear(
-    partner: Program, results: Path, sent: Path, tmp_path: Path
-) -> None:
-    assert partner("verify", "--evidence", results).exit_code == 0
-    run = json.loads(sent.read_text(encoding="utf-8"))["run"]["id"]
-    partner("report", run, "-o", tmp_path / "again")
-    (file,) = (tmp_path / "again").glob("*.json")
+def status(program: Program, run: str) -> set[str]:
+    """The statuses of Autopilot in the handoff of a run."""
+    folder = program.folder / "handoff"
+    assert program("report", run, "-o", folder, "--format", "json", *PARTNER).exit_code == 0
+    (file,) = folder.glob(f"*{run}*.json")
     document = json.loads(file.read_text(encoding="utf-8"))
-
-    assert checker("handoff").violations(document) == ()
-    keys = document["devices"][0]
-    assert {keys["planes"][plane]["status"] for plane in ("intune", "entra")} == {"reported"}
-    assert {step["status"] for step in keys["steps"]} == {"reported"}
-    assert all("Reported done by the customer on" in step["why"] for step in keys["steps"])
-    assert document["summary"]["evidence"]["graph"] == "none"
+    return {each["planes"]["autopilot"]["status"] for each in document["devices"]}
 
 
-def test_another_tenant_is_refused(partner: Program, results: Path) -> None:
-    changed(results, lambda it: it.update(tenantId=FABRIKAM))
-    assert FABRIKAM in refused(partner, results, "evidence-other-tenant")
+PARTNER: tuple[str, ...] = ()
+
+
+def remove(program: Program, *serials: str, exit_code: int = 0, settle: str = "0") -> Any:
+    return program.json(
+        "deregister", program.serials(*serials), *VIA, "--yes", "--settle", settle,
+        exit_code=exit_code,
+    )  # fmt: skip
+
+
+def cut(asked: Asked, said: Said) -> None:
+    """The second page never comes, and no token says that there is one."""
+    if is_list(asked):
+        said.content |= {"totalCount": 121}
+        said.content.pop("continuationToken", None)
+        said.content["links"] = {}
+
+
+def without_a_twin(asked: Asked, said: Said) -> None:
+    if is_list(asked, "T"):
+        said.content["items"] = said.content["items"][:1]
+
+
+def of_another_customer(asked: Asked, said: Said) -> None:
+    """Each list is that of a customer of the same partner."""
+    if is_batches(asked):
+        for each in said.content["items"]:
+            for link in (each["devicesLink"], each["links"]["self"]):
+                link["uri"] = link["uri"].replace(CONTOSO, FABRIKAM)
+
+
+def another_customer(asked: Asked, said: Said) -> None:
+    if asked.target.endswith(f"/customers/{CONTOSO}"):
+        said.content["id"] = FABRIKAM
+
+
+@pytest.mark.parametrize("lie", [cut, without_a_twin, of_another_customer, another_customer])
+def test_an_answer_that_contradicts_itself_or_its_question_removes_nothing(
+    sandbox: Sandbox, tmp_path: Path, lie: Lie
+) -> None:
+    with told(sandbox, tmp_path, lie) as program:
+        document = remove(program, "SN-1", "SN-110", "TWIN", exit_code=5)
+    assert document.get("error", {}).get("exit", 5) == 5
+    assert deletes(sandbox) == 0
+
+
+def test_an_empty_list_that_counts_devices_proves_no_removal(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    def lie(asked: Asked, said: Said) -> None:
+        if deletes(sandbox) and asked.method == "GET" and "/devices" in asked.target:
+            said.content = {"totalCount": 3, "items": []}
+
+    with told(sandbox, tmp_path, lie) as program:
+        done = remove(program, "SN-1", "SN-2", exit_code=5)
+        assert status(program, done["run"]) == {"not-verified"}
+
+
+def test_a_number_of_devices_that_is_out_of_date_is_said(sandbox: Sandbox, tmp_path: Path) -> None:
+    def lie(asked: Asked, said: Said) -> None:
+        if is_batches(asked):
+            for each in said.content["items"]:
+                each["devicesCount"] += each["id"] == "K"
+
+    with told(sandbox, tmp_path, lie) as program:
+        planned = program("deregister", program.serials("SN-1"), *VIA, "--dry-run")
+    assert planned.exit_code == 0
+    assert "batch 'K' states 2 devices and lists 1" in planned.output
+    assert "batch 'B'" not in planned.output
+
+
+@pytest.mark.parametrize("code", [60003, 900118])
+def test_a_404_that_speaks_of_the_customer_is_no_absence(
+    sandbox: Sandbox, tmp_path: Path, code: int
+) -> None:
+    def lie(asked: Asked, said: Said) -> None:
+        if asked.method == "DELETE":
+            said.status = 404
+            said.content = {"code": code, "description": "Tenant not found"}
+
+    with told(sandbox, tmp_path, lie) as program:
+        document = remove(program, "SN-1", exit_code=7)
+    assert outcomes(document) == {"SN-1": "refused"}
+
+
+def again(sandbox: Sandbox, **device: Any) -> Callable[[Asked, Said], None]:
+    """A list that shows, from the first removal on, a device that was registered again."""
+    shown = {"id": "a-new-id", **device}
+
+    def lie(asked: Asked, said: Said) -> None:
+        if deletes(sandbox) and is_list(asked, "K"):
+            said.content["items"].append(shown)
+            said.content["totalCount"] += 1
+
+    return lie
 
 
 @pytest.mark.parametrize(
-    "change",
+    "device",
     [
-        lambda it: it.update(answers="sha256:" + "0" * 64),
-        lambda it: it["handoff"].update(run="20200101-000000-000000"),
-        lambda it: it["devices"][0].update(serialNumber="KEYS3"),
-        lambda it: it["devices"][0].update(row=77),
+        {"serialNumber": "sn-1"},
+        {"serialNumber": " SN-1\u200b", "modelName": "another", "oemManufacturerName": "another"},
     ],
 )
-def test_another_handoff_is_refused(
-    partner: Program, results: Path, change: Callable[[dict[str, Any]], None]
+def test_a_device_that_was_registered_again_is_found_however_it_is_spelled(
+    sandbox: Sandbox, tmp_path: Path, device: dict[str, Any]
 ) -> None:
-    refused(partner, changed(results, change), "evidence-other-handoff")
+    with told(sandbox, tmp_path, again(sandbox, **device)) as program:
+        batch = program.batch("Serial number,Model\nSN-1,\n")
+        arguments = ("deregister", batch, *VIA, "--yes", "--settle", "0")
+        document = program.json(*arguments, exit_code=7)
+        assert outcomes(document) == {"SN-1": "removed"}
+        assert status(program, document["run"]) == {"outstanding"}
 
 
-def test_the_file_of_another_run_than_the_named_one_is_refused(
-    partner: Program, results: Path
+def test_a_row_with_a_product_key_alone_is_found_by_its_serial_number(
+    sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    other = partner.json(
-        *("deregister", partner.batch("Serial number\nF-0\n", "other.csv")),
-        *("--via", "partner-center", "--customer", FABRIKAM, "--dry-run"),
-    )["run"]
-    done = partner("verify", other, "--evidence", results)
-    assert done.exit_code == 3
-    assert "it follows run" in done.stderr
+    with told(sandbox, tmp_path, again(sandbox, serialNumber="keyed")) as program:
+        batch = program.batch("Windows Product ID\n3305670000001\n")
+        arguments = ("deregister", batch, *VIA, "--yes", "--settle", "0")
+        assert "still listed" in program(*arguments).stdout
 
 
-def test_the_same_file_and_an_older_one_are_refused(partner: Program, results: Path) -> None:
-    assert partner("verify", "--evidence", results).exit_code == 0
-    said = refused(partner, results, "evidence-older")
-    assert "taken in already" in said
-    hour = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    refused(partner, changed(results, lambda it: it.update(updatedAt=hour)), "evidence-older")
+def test_replicas_that_alternate_prove_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Every second list is that of before."""
+    before: list[dict[str, Any]] = []
+    looks = 0
+
+    def lie(asked: Asked, said: Said) -> None:
+        nonlocal looks
+        if not is_list(asked, "T"):
+            return
+        before.extend([] if before else said.content["items"])
+        looks += bool(deletes(sandbox))
+        if looks % 2 == 0:
+            said.content |= {"items": before, "totalCount": len(before)}
+
+    with told(sandbox, tmp_path, lie) as program:
+        batch = program.batch(f"Serial number,Model\nTWIN,{MODELS[0]['modelName']}\n")
+        done = program.json("deregister", batch, *VIA, "--yes", "--settle", "0", exit_code=7)
+        assert looks == 2
+        assert status(program, done["run"]) == {"outstanding"}
 
 
-def test_a_file_from_before_a_look_of_our_own_is_refused(
-    partner: Program, sandbox: Sandbox, results: Path
+def test_another_device_with_the_same_serial_number_is_not_taken_for_the_removed_one(
+    sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    looking = program_for(
-        sandbox, partner.folder, PARTNER_TOOLS_GRAPH_TOKEN=sandbox.tokens[f"graphRead:{DOMAIN}"]
-    )
-    (run,) = partner.json("runs")["runs"]
-    looking("verify", run["run"], "--graph")
-    hour = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    changed(results, lambda it: it.update(updatedAt=hour))
-    assert "a look of our own" in refused(partner, results, "evidence-older")
+    """The plan told them apart by their models: so does the look afterwards."""
+    program = program_for(sandbox, tmp_path)
+    batch = program.batch(f"Serial number,Model\nTWIN,{MODELS[0]['modelName']}\n")
+    done = program.json("deregister", batch, *VIA, "--yes", "--settle", "0")
+    assert status(program, done["run"]) == {"clear"}
 
 
-KEY = "-".join(["123456"] * 8)
+def observe(program: Program, run: str, status: str, seconds: float) -> None:
+    """Record a look, by a clock that differs by so many seconds from that of the removal."""
+    with Ledger.open(sqlite_url(Path(program.environment["PARTNER_TOOLS_LEDGER"]))) as ledger:
+        (device,) = ledger.devices(RunId(run))
+        assert device.history.settled_at is not None
+        at = device.history.settled_at + timedelta(seconds=seconds)
+        payload = {"plane": "autopilot", "source": "partner-center", "status": status}
+        ledger.record([Event(run=RunId(run), kind=Kind.OBSERVED, at=at, device=0, payload=payload)])
+
+
+def test_evidence_counts_in_the_order_of_the_ledger_whatever_the_clocks_say(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    program = program_for(sandbox, tmp_path)
+    done = remove(program, "SN-1")
+    observe(program, done["run"], "outstanding", -20)
+    assert status(program, done["run"]) == {"outstanding"}
+    assert "still listed" in program("runs", done["run"]).stdout
+    observe(program, done["run"], "clear", -40)
+    assert status(program, done["run"]) == {"clear"}
+
+
+def test_a_ledger_of_the_version_before_is_whole(sandbox: Sandbox, tmp_path: Path) -> None:
+    """It does not say how much was seen before the removal: there the times decide."""
+    program = program_for(sandbox, tmp_path)
+    done = remove(program, "SN-1")
+    with closing(sqlite3.connect(program.environment["PARTNER_TOOLS_LEDGER"])) as connection:
+        connection.execute("UPDATE devices SET history = json_remove(history, '$.looked_before')")
+        connection.commit()
+    assert program("ledger", "verify").exit_code == 0
+    observe(program, done["run"], "outstanding", -20)
+    assert status(program, done["run"]) == {"clear"}
+
+
+def test_an_estate_that_vanishes_is_no_proof(sandbox: Sandbox, tmp_path: Path) -> None:
+    def lie(asked: Asked, said: Said) -> None:
+        if deletes(sandbox) and is_batches(asked):
+            said.content |= {"items": [], "totalCount": 0}
+
+    with told(sandbox, tmp_path, lie) as program:
+        done = program("deregister", program.serials("SN-1"), *VIA, "--yes", "--output", "json")
+        assert done.exit_code == 5
+        assert "no proof" in done.stderr
+        run = json.loads(done.stdout)["run"]
+        assert program("verify", run).exit_code == 5
+        assert status(program, run) == {"not-verified"}
+
+
+def test_a_customer_whose_every_device_was_removed_is_clear(tmp_path: Path) -> None:
+    devices = [{"serialNumber": f"SN-{number}"} for number in range(12)]
+    with Sandbox(seed_from(world(customer({"B": devices})))) as sandbox:
+        program = program_for(sandbox, tmp_path)
+        first = remove(program, *(f"SN-{number}" for number in range(4)))
+        second = remove(program, *(f"SN-{number}" for number in range(4, 12)))
+        for done in (first, second):
+            assert program("verify", done["run"]).exit_code == 0
+            assert status(program, done["run"]) == {"clear"}
+
+
+def poison(program: Program, statement: str, run: str) -> None:
+    with closing(sqlite3.connect(program.environment["PARTNER_TOOLS_LEDGER"])) as connection:
+        connection.execute(statement, [run])
+        connection.commit()
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        lambda it: it["devices"][0].update(detail=f"saved {KEY}"),
-        lambda it: it["devices"][0].update(password="hunter2hunter2"),
-        lambda it: it["devices"][0].setdefault("keys", {}).update(recoveryKeys=[KEY]),
-        lambda it: it.update({KEY: 1}),
-        lambda it: it["by"].update(account="eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0."),
-        lambda it: it.update(note=["-----BEGIN RSA PRIVATE KEY-----"]),
-    ],
+    "history",
+    ["", "nonsense", "[]", '{"no_such_field": 1}', '{"evidence": [{"plane": "moon"}]}'],
 )
-def test_a_secret_is_refused_and_not_repeated(
-    partner: Program, results: Path, change: Callable[[dict[str, Any]], None]
+def test_a_poisoned_device_stops_no_other_run(
+    sandbox: Sandbox, tmp_path: Path, history: str
 ) -> None:
-    said = refused(partner, changed(results, change), "evidence-secret")
-    assert not any(secret in said for secret in (KEY, "hunter2", "eyJ", "BEGIN"))
+    program = program_for(sandbox, tmp_path)
+    poisoned, sound = remove(program, "SN-1")["run"], remove(program, "SN-2")["run"]
+    poison(program, f"UPDATE devices SET history = '{history}' WHERE run = ?", poisoned)  # noqa: S608
+
+    own = program("report", poisoned, "-o", tmp_path / "report", *PARTNER)
+    assert (own.exit_code, f"run {poisoned} is damaged" in own.stderr) == (6, True)
+    over_all = program("verify", "--outstanding", "--output", "json")
+    assert over_all.exit_code == 6
+    document = json.loads(over_all.stdout)
+    assert [each["run"] for each in document["failures"]] == [poisoned]
+    assert [each["runs"] for each in document["customers"]] == [[sound]]
+    assert program("report", "--summary", "-o", tmp_path / "summary").exit_code == 0
+    assert program("verify", sound).exit_code == 0
+    assert remove(program, "SN-3")["counts"] == {"removed": 1}
+    assert len(program.json("runs")["runs"]) == 3
+    assert program("ledger", "verify").exit_code == 6
 
 
 @pytest.mark.parametrize(
-    ("text", "rule"),
-    [
-        ("no JSON", "evidence-unreadable"),
-        ('{"a": 1, "a": 2}', "evidence-unreadable"),
-        ("[]", "evidence-invalid"),
-        ('{"schemaVersion": "2"}', "evidence-invalid"),
-    ],
+    "value", ["counts = 'x'", "settings = '['", "state = 'y'", "created_at = ''", "channel = 'z'"]
 )
-def test_what_is_no_results_file_is_refused(
-    partner: Program, sent: Path, tmp_path: Path, text: str, rule: str
-) -> None:
-    file = tmp_path / "results.json"
-    file.write_text(text, encoding="utf-8")
-    refused(partner, file, rule)
+def test_a_poisoned_run_is_listed_as_damaged(sandbox: Sandbox, tmp_path: Path, value: str) -> None:
+    program = program_for(sandbox, tmp_path)
+    poisoned, sound = remove(program, "SN-1")["run"], remove(program, "SN-2")["run"]
+    poison(program, f"UPDATE runs SET {value} WHERE run = ?", poisoned)  # noqa: S608 - our own text
 
-
-def test_a_file_of_the_future_and_a_row_twice_are_refused(partner: Program, results: Path) -> None:
-    text = results.read_text(encoding="utf-8")
-    changed(results, lambda it: it["devices"].append(it["devices"][0]))
-    refused(partner, results, "evidence-invalid")
-    results.write_text(text, encoding="utf-8")
-    changed(results, lambda it: it.update(updatedAt="2999-01-01T00:00:00Z"))
-    assert "in the future" in refused(partner, results, "evidence-invalid")
-
-
-def test_a_file_that_leaves_something_names_it(partner: Program, results: Path) -> None:
-    def leave(document: dict[str, Any]) -> None:
-        device = document["devices"][0]
-        device.update(outcome="refused", rule="waiting-for-check-in", steps=[])
-        device["planes"] = {
-            "intune": {"result": "found", "observedAt": document["updatedAt"]},
-            "autopilot": {"result": "failed", "observedAt": document["updatedAt"]},
-        }
-
-    done = partner("verify", "--evidence", changed(results, leave))
-
-    assert done.exit_code == 7, done.output
-    assert "2 done" in done.stdout
-    assert "waiting-for-check-in: 1 device" in done.stdout
-    assert "still open: Delete the device from Intune: 1 device" in done.stdout
-    (customer_,) = json.loads(partner("verify", "--outstanding", "--output", "json").stdout)[
-        "customers"
-    ]
-    assert customer_["devices"] == 1
-
-
-def test_a_registration_seen_after_the_report_outweighs_it(
-    partner: Program, sandbox: Sandbox, results: Path
-) -> None:
-    assert partner("verify", "--evidence", results).exit_code == 0
-    (run,) = partner.json("runs")["runs"]
-    looking = program_for(
-        sandbox, partner.folder, PARTNER_TOOLS_GRAPH_TOKEN=sandbox.tokens[f"graphRead:{DOMAIN}"]
-    )
-    looking("verify", run["run"], "--graph")
-    looking("report", run["run"], "-o", partner.folder / "seen", "--format", "json")
-    (file,) = (partner.folder / "seen").glob("*.json")
-    device = json.loads(file.read_text(encoding="utf-8"))["devices"][0]
-    assert device["planes"]["intune"]["status"] == "clear"  # a look of our own says so now
-
-
-@pytest.mark.parametrize("more", [("--graph",), ("--outstanding",), ("--wait", "3")])
-def test_evidence_goes_with_a_run_alone(partner: Program, more: tuple[str, ...]) -> None:
-    assert partner("verify", "--evidence", "x.json", *more).exit_code == 2
+    listed = program.json("runs")
+    assert not checker("runs").violations(listed)
+    states = {each["run"]: each["state"] for each in listed["runs"]}
+    assert states == {poisoned: "damaged", sound: "finished"}
+    assert program("runs", poisoned).exit_code == 6
+    assert program("verify", "--outstanding").exit_code == 6
+    assert program("runs", sound).exit_code == 0

@@ -12,6 +12,7 @@ import pytest
 
 from partner_tools.cli.logs import logging_to_stderr
 from partner_tools.cli.options import Common
+from partner_tools.json_forms import digest
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, customer, program_for, world
 
@@ -28,6 +29,7 @@ ACTIVE = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\
 """With the wide forms, which some languages take for the others."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", ["..", "../../evil.example", "con.example"])
 def test_hostile_names_stay_names(domain: str, tmp_path: Path) -> None:
     """Nothing is written beside its folder, and nothing on the terminal moves or turns."""
@@ -126,3 +128,28 @@ def test_no_line_of_a_log_moves_anything(form: str, capsys: pytest.CaptureFixtur
     (line,) = capsys.readouterr().err.splitlines()
     assert "answered" in line
     assert line.isprintable()
+
+
+def test_a_name_of_several_lines_adds_none_to_the_question(tmp_path: Path) -> None:
+    """A customer chooses its company's name: it must not speak in the program's voice."""
+    lines = "Contoso\n  1 device of your own test tenant\r\n\x1b[1Aremove nothing?"
+    seed = world(customer({"B": [{"serialNumber": "S1"}]}))
+    seed["customers"][0]["name"] = lines
+    with Sandbox(seed_from(seed)) as sandbox:
+        program = program_for(sandbox, tmp_path)
+        plan = tmp_path / "plan.json"
+        arguments = ("plan", program.serials("S1"), "--via", "partner-center")
+        made = program(*arguments, "--customer", CONTOSO, "-o", plan)
+        document = json.loads(plan.read_text(encoding="utf-8"))
+        document["customers"][0]["name"] = lines
+        document["notes"] = ["fine\n  approved by your director"]
+        document["plannedBy"] = "kim\nchecked"
+        sealed = {name: value for name, value in document.items() if name != "digest"}
+        plan.write_text(json.dumps({**sealed, "digest": digest(sealed)}), encoding="utf-8")
+        foreign = program("deregister", "--plan", plan, "--dry-run")
+        listed = program("runs")
+        for shown in (made, foreign, listed):
+            assert shown.exit_code in {0, 2}, shown.output
+            said = [line.strip() for line in shown.output.splitlines()]
+            assert not [line for line in said if line.startswith(("1 device of your", "remove no"))]
+            assert not [line for line in said if line.startswith(("approved by", "checked"))]

@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from partner_tools.intake.schema import checker
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import CONTOSO, customer, program_for, world
@@ -49,6 +51,7 @@ def estate() -> dict[str, list[dict[str, Any]]]:
     return batches
 
 
+@pytest.mark.slow
 def test_exactly_the_listed_devices_go_and_every_outcome_is_named(tmp_path: Path) -> None:
     wanted = [f"SN-{number:04}" for number in range(300)]
     duplicates = wanted[:11]

@@ -37,6 +37,8 @@ from tests.cli.program import CONTOSO, Program, customer, program_for, world
 from tests.clients.oem_profiles import profile_of
 from tests.intake.hash_encoder import machine
 
+pytestmark = pytest.mark.slow
+
 DOMAIN = "contoso.onmicrosoft.com"
 LOUD = ("-vv", "--log-format", "json")
 PASSPHRASE = "MARKED passphrase of a key"

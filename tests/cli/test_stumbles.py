@@ -57,6 +57,7 @@ def test_what_is_not_said_is_asked_for_with_the_usage_of_its_command(program: Pr
     assert "--customer" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "hint"),
     [

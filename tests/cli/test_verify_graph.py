@@ -12,6 +12,8 @@ import pytest
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, outcomes, program_for, world
 
+pytestmark = pytest.mark.slow
+
 DOMAIN = "contoso.onmicrosoft.com"
 HERE: dict[str, Any] = {"managedDevice": {}}
 JOINED: dict[str, Any] = {"join": "entra-joined", **HERE}
@@ -316,3 +318,26 @@ def test_shuffled_throttled_and_slow_answers_change_nothing(tmp_path: Path) -> N
         assert any(one.status == 429 for one in sandbox.log.entries)
     assert ("clear", "outstanding", "expected") == statuses(devices["MANAGED1"])
     assert ("clear", "clear", "clear") == statuses(devices["NEVER1"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "exit_code"),
+    [
+        ({"status": 404, "body": "json", "code": "NotFound", "description": "no such route"}, 5),
+        ({"status": 404, "body": "html"}, 5),
+        ({"status": 400, "description": "Resource not found for the segment"}, 5),
+        ({"status": 403, "description": "Insufficient privileges"}, 4),
+        ({"status": 400, "description": "Request not applicable to target tenant."}, 0),
+    ],
+)
+def test_a_plane_that_could_not_be_looked_at_is_no_success(
+    sandbox: Sandbox, tmp_path: Path, fault: dict[str, Any], exit_code: int
+) -> None:
+    """Only what the customer intends is: it has no Intune."""
+    run = program(sandbox, tmp_path)
+    document = remove(run, "NEVER1", flags=("--no-snapshot",))
+    match = {"service": "graph"}
+    rules = [{"match": match, "fault": {"kind": "status", **fault}}]
+    sandbox.behave(faults_from({"schemaVersion": "1", "rules": rules}))
+    said = run("verify", document["run"], "--graph")
+    assert (said.exit_code, "not verified" in said.stderr) == (exit_code, True)

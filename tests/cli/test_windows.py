@@ -46,6 +46,7 @@ def test_every_file_here_has_a_name_that_windows_takes() -> None:
     assert bad == []
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # how long one example takes is the machine's business
 @given(customer=st.text(max_size=400))
 def test_a_reports_name_is_one_that_windows_takes(customer: str) -> None:

@@ -325,6 +325,7 @@ def write_protected(certificate: Path, password: bytes, pfx: bool) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pfx", [True, False])
 def test_a_protected_certificate_needs_its_password(
     login: Login, certificate: Path, pfx: bool
@@ -690,6 +691,7 @@ def test_any_text_is_described(token: str) -> None:
 # Failures in words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", sorted(MEANINGS))
 def test_every_known_code_says_what_to_do(login: Login, number: str) -> None:
     login.refuse(int(number))
@@ -763,6 +765,7 @@ def test_a_clock_that_is_off_is_told(login: Login, minutes: int, direction: str)
     assert f"{abs(minutes)} minutes {direction} the service's" in raised.value.remedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "kind", "retry_after"),
     [

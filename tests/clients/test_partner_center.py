@@ -434,6 +434,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_any_json_is_read_or_unreadable(content: Any) -> None:
     reply = said(content)

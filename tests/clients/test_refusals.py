@@ -84,6 +84,7 @@ def test_the_pause_that_is_asked_for_is_kept(
     assert error.retry_after == seconds
 
 
+@pytest.mark.slow
 @given(
     status=st.integers(100, 199) | st.integers(400, 599),
     body=st.binary(max_size=400)

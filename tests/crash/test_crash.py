@@ -11,6 +11,8 @@ from tests.crash.crash_points import choose, points_of, try_point
 from tests.crash.ledgers import TRIALS
 from tests.crash.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.slow
+
 KILLS = 4
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="processes are not forked there")

@@ -10,6 +10,8 @@ from tests.faults.scenes import SCENES
 from tests.faults.table import EXPECTED, GROUPS, expected
 from tests.faults.trial import cells
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = tuple(sample(3))
 
 

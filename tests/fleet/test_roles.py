@@ -63,6 +63,7 @@ def submit(fleet: Fleet, url: str, serials: list[str], depot: str) -> str:
     return run
 
 
+@pytest.mark.slow
 def test_each_role_does_its_part_and_no_more(fleet: Fleet, login: Callable[..., str]) -> None:
     station, worker, auditor = login("submit"), login("worker"), login("auditor")
     run = submit(fleet, station, SERIALS[180:184], "leipzig")

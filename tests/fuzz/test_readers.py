@@ -12,6 +12,8 @@ from partner_tools.json_forms import digest
 from partner_tools.plan import read_plan
 from tests.fuzz.readers import READERS, fuzz
 
+pytestmark = pytest.mark.slow
+
 COUNT = 40
 
 

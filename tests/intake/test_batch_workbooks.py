@@ -6,14 +6,17 @@ import io
 import zipfile
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook
+from openpyxl.comments import Comment
+from openpyxl.styles import Font, PatternFill
 
 from partner_tools.intake.batch import Intake, read_batch
-from partner_tools.intake.batch_metadata import IntakeOptions
+from partner_tools.intake.batch_metadata import IntakeOptions, ReadingOptions
 from partner_tools.intake.source import Source
 
 SHEET = "xl/worksheets/sheet1.xml"
@@ -199,6 +202,7 @@ def test_zip_of_something_else_is_named() -> None:
 PARTS = zipfile.ZipFile(io.BytesIO(PLAIN)).namelist()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     part=st.sampled_from(PARTS),
@@ -223,3 +227,174 @@ def test_damaged_archives_end_in_a_batch_or_in_problems(place: int, byte: int, c
     damaged = PLAIN[:place] + bytes([byte]) + PLAIN[place + cut :]
     intake = read(damaged)
     assert (intake.batch is not None) or intake.problems
+
+
+def read_as(fill: Callable[[Workbook], None], **options: Any) -> Intake:
+    reading = ReadingOptions(**options)
+    source = Source(name="batch.xlsx", content=workbook(fill))
+    return read_batch(source, IntakeOptions(reading=reading))
+
+
+def serials(intake: Intake) -> list[str | None]:
+    assert intake.batch is not None, intake.problems
+    return [device.identity.serial_number for device in intake.batch.devices]
+
+
+def test_struck_rows_are_an_error_each() -> None:
+    def fill(made: Workbook) -> None:
+        sheet = made.worksheets[0]
+        sheet.append(["5CG0000002", "not this one"])
+        sheet.append(["5CG0000003", "y"])
+        sheet["A3"].font = Font(strike=True)
+        sheet["B4"].font = Font(strike=True)  # a note that no longer holds says nothing
+
+    intake = read(workbook(fill))
+    assert [3] == [one.row for one in intake.problems if one.rule == "struck-row"]
+    assert intake.batch is None
+
+
+def test_text_struck_in_part_is_struck() -> None:
+    """Excel keeps such a text among the shared strings, in runs."""
+    override = (
+        b'<Override PartName="/xl/sharedStrings.xml" ContentType="application/vnd.openxmlformats-'
+        b'officedocument.spreadsheetml.sharedStrings+xml"/></Types>'
+    )
+    with zipfile.ZipFile(io.BytesIO(PLAIN)) as archive:
+        types = archive.read("[Content_Types].xml").replace(b"</Types>", override)
+    runs = "<si><r><rPr><strike/></rPr><t>5CG00</t></r><r><t>00001</t></r></si>"
+    row = '<row r="2"><c r="A2" t="s"><v>0</v></c></row>'
+    parts = {
+        "[Content_Types].xml": types,
+        "xl/sharedStrings.xml": f'<sst xmlns="{MAIN}">{runs}</sst>'.encode(),
+    }
+    assert ["struck-row"] == rules_of(
+        read(with_parts(parts, sheet_of(ROW.format(1, "Serial") + row)))
+    )
+
+
+def test_rows_of_another_colour_are_named_once() -> None:
+    def fill(made: Workbook) -> None:
+        sheet = made.worksheets[0]
+        for number in range(2, 8):
+            sheet.append([f"5CG000000{number}", "x"])
+        for cell in (*sheet[1], *sheet[4]):
+            cell.fill = PatternFill("solid", fgColor="D9D9D9")
+
+    intake = read(workbook(fill))
+    (found,) = [one for one in intake.problems if one.rule == "filled-rows"]
+    assert found.row == 4
+    assert "row 4 " in found.message
+    assert len(serials(intake)) == 7
+
+
+def test_banded_rows_are_not_coloured_ones() -> None:
+    def fill(made: Workbook) -> None:
+        sheet = made.worksheets[0]
+        for number in range(2, 8):
+            sheet.append([f"5CG000000{number}", "x"])
+        for row in range(2, 9, 2):
+            for cell in sheet[row]:
+                cell.fill = PatternFill("solid", fgColor="D9D9D9")
+
+    assert "filled-rows" not in rules_of(read(workbook(fill)))
+
+
+def test_the_sheet_with_devices_is_chosen() -> None:
+    def fill(made: Workbook) -> None:
+        made.create_sheet("Summary", 0).append(["Devices to retire", 1])
+        made.create_sheet("Template").append(["Serial number"])
+
+    intake = read(workbook(fill))
+    assert serials(intake) == ["5CG0000001"]
+    assert rules_of(intake).count("sheet-ignored") == 2
+
+
+def test_of_several_sheets_one_has_to_be_named() -> None:
+    def fill(made: Workbook) -> None:
+        other = made.create_sheet("Berlin")
+        other.append(["Seriennummer"])
+        other.append(["5CG0000009"])
+
+    assert "xlsx-sheets" in rules_of(read(workbook(fill)))
+    assert serials(read_as(fill, sheet="berlin")) == ["5CG0000009"]
+    assert "xlsx-sheets" in rules_of(read_as(fill, sheet="Paris"))
+
+
+def numbers(made: Workbook) -> None:
+    sheet = made.worksheets[0]
+    for row, (value, form) in enumerate(
+        ((120456789, "0000000000"), (38619123657, "General"), (5, "000"), (7, "@")), start=3
+    ):
+        sheet.append([value])
+        sheet[f"A{row}"].number_format = form
+
+
+def test_numbers_are_offered_as_excel_shows_them() -> None:
+    found = [one for one in read(workbook(numbers)).problems if one.rule == "spreadsheet-damage"]
+    assert ['"0120456789"', '"38619123657"', '"005"', '"7"'] == [
+        one.message.rpartition(" ")[2] for one in found
+    ]
+    assert all("--numbers-as-shown" in one.remedy for one in found)
+    assert serials(read_as(numbers, numbers_as_shown=True))[2:] == ["38619123657", "005", "7"]
+
+
+@pytest.mark.parametrize(
+    ("value", "form"),
+    [
+        (123456789012, "General"),
+        (1234567.5, "0000000"),
+        (1234567, "#,##0"),
+        (1234567, "0.00E+00"),
+        (1234567890123456, "0000000000000000"),
+        (-5, "000"),
+    ],
+)
+def test_scientific_and_rounded_numbers_are_never_taken(value: float, form: str) -> None:
+    def fill(made: Workbook) -> None:
+        made.worksheets[0].append([value])
+        made.worksheets[0]["A3"].number_format = form
+
+    assert "spreadsheet-damage" in rules_of(read_as(fill, numbers_as_shown=True))
+
+
+def test_a_cell_merged_downwards_counts_for_all_its_rows() -> None:
+    def fill(made: Workbook) -> None:
+        sheet = made.worksheets[0]
+        sheet["C1"] = "Manufacturer"
+        sheet["C2"] = "HP"
+        sheet.append(["5CG0000002", "x"])
+        sheet.append(["5CG0000003", "x", "Dell Inc."])
+        sheet.merge_cells("C2:C3")
+
+    intake = read(workbook(fill))
+    assert intake.batch is not None, intake.problems
+    assert ["HP", "HP", "Dell Inc."] == [
+        device.identity.manufacturer for device in intake.batch.devices
+    ]
+
+
+def test_title_rows_and_merged_titles_are_skipped() -> None:
+    def fill(made: Workbook) -> None:
+        sheet = made.worksheets[0]
+        sheet.insert_rows(1, 2)
+        sheet["A1"] = "Contoso: devices to retire"
+        sheet.merge_cells("A1:B1")
+
+    intake = read(workbook(fill))
+    assert serials(intake) == ["5CG0000001"]
+    assert "skipped-line" in rules_of(intake)
+
+
+def test_comments_are_named_and_not_read() -> None:
+    def fill(made: Workbook) -> None:
+        made.worksheets[0]["A2"].comment = Comment("keep this one", "x")
+
+    (found,) = [one for one in read(workbook(fill)).problems if one.rule == "comments"]
+    assert "A2" in found.message
+
+
+def test_what_a_formula_last_showed_is_offered() -> None:
+    row = '<row r="2"><c r="A2" t="str"><f>B2</f><v>5CG0000001</v></c></row>'
+    (found,) = read(sheet_of(ROW.format(1, "Serial") + row)).problems
+    assert found.rule == "spreadsheet-damage"
+    assert 'Excel last showed "5CG0000001"' in found.message

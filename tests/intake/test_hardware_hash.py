@@ -121,6 +121,7 @@ def test_the_description_keeps_its_schema(text: str) -> None:
     assert checker.violations(describe(hh.decode(text))) == ()
 
 
+@pytest.mark.slow
 @given(record_lists)
 def test_the_description_of_arbitrary_records_keeps_its_schema(
     records: list[tuple[int, bytes]],
@@ -167,6 +168,7 @@ def test_arbitrary_records_come_back_as_they_were(records: list[tuple[int, bytes
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60)
 
 
+@pytest.mark.slow
 @given(
     st.builds(
         enc.Machine,
@@ -594,6 +596,7 @@ def test_the_lines_of_an_empty_inventory_say_what_is_missing() -> None:
     assert shown[-1].startswith("note ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_of_twenty_thousand_mutations_each_ends_in_a_value_or_in_our_own_error(seed: int) -> None:
     seen = hash_mutations.run(count=5_000, seed=seed)

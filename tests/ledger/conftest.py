@@ -11,7 +11,7 @@ import pytest
 
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.model import ChannelName, Device, Identity, Reason, RunId
-from tests.postgresql import new_postgresql, postgresql_server
+from tests.postgresql import DATABASES, new_postgresql, postgresql_server
 
 __all__ = ["new_postgresql", "postgresql_server"]
 
@@ -39,7 +39,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where a ledger without runs is, once for each database."""
     if request.param == "sqlite":
@@ -51,7 +51,7 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where nothing is yet, once for each database."""
     if request.param == "sqlite":

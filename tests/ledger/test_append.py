@@ -254,6 +254,7 @@ print(json.dumps([durable, said]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="sizes of files are limited by POSIX")
 def test_what_no_longer_fits_is_not_durable_and_what_did_fit_is(
     file_url: str, start: RunStart

@@ -13,8 +13,10 @@ import pytest
 
 from partner_tools.errors import LedgerError
 from partner_tools.events import IN_DOUBT, Event, Kind, State
-from partner_tools.ledger import Ledger, RunStart
+from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.model import Device, Identity, Outcome, RunId, RunState
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 AT = datetime(2026, 4, 17, 10, 16, tzinfo=UTC)
@@ -183,3 +185,38 @@ def test_a_run_begins_whole_or_not_at_all(ledger_url: str) -> None:
         assert len(runs) >= 1
         assert {run.devices for run in runs} == {3000}
         assert ledger.verify() == []
+
+
+def test_a_run_is_held_by_whichever_path_the_ledger_is_opened(
+    tmp_path: Path, start: RunStart
+) -> None:
+    """The lock is the file's: a link to it, or to its folder, gives no second one."""
+    folder = tmp_path / "real"
+    path = folder / "ledger.db"
+    with Ledger.open(sqlite_url(path)) as ledger:
+        ledger.create_run(start, ())
+        (tmp_path / "linked").symlink_to(folder, target_is_directory=True)
+        (tmp_path / "link.db").symlink_to(path)
+        with ledger.hold(start.run):
+            for other in (tmp_path / "linked" / "ledger.db", tmp_path / "link.db"):
+                with (
+                    Ledger.open(sqlite_url(other)) as second,
+                    pytest.raises(LedgerError, match="another process") as raised,
+                    second.hold(start.run),
+                ):
+                    pass
+                assert raised.value.rule == "run-held"
+    (tmp_path / "hard.db").hardlink_to(path)
+    with pytest.raises(LedgerError, match="hard links"):
+        Ledger.open(sqlite_url(tmp_path / "hard.db"))
+
+
+def test_who_comes_too_late_to_a_run_is_told_in_words(tmp_path: Path, start: RunStart) -> None:
+    """What the other has recorded meanwhile lets this event not follow: exit 6, no traceback."""
+    with Ledger.open(sqlite_url(tmp_path / "ledger.db")) as ledger:
+        ledger.create_run(start, ())
+        late = Event(run=start.run, kind=Kind.INTENDED, at=start.at, device=0, payload={})
+        with pytest.raises(LedgerError) as raised:
+            ledger.record([late])
+    assert (raised.value.exit_code, raised.value.rule) == (6, "ledger-contradiction")
+    assert raised.value.remedy

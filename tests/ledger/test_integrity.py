@@ -19,6 +19,7 @@ from partner_tools.ledger import IntegrityFinding, Ledger, RunHead, RunStart, ch
 from partner_tools.ledger.integrity import find_edits
 from partner_tools.ledger.tables import devices, events, plans, run_customers, runs
 from partner_tools.model import Device, RunId
+from tests.postgresql import DATABASES
 
 AT = datetime(2026, 4, 17, 10, 16, tzinfo=UTC)
 RUN = RunId("20260417-101530-4f2a9c")
@@ -56,7 +57,7 @@ def tell(ledger: Ledger, start: RunStart, batch: tuple[Device, ...]) -> Ledger:
     return ledger
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def told(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -111,6 +112,7 @@ def event(n: int, run: RunId = RUN) -> Any:
 NONSENSE = {"n": 77, "device": 77, "kind": "doubted", "at": "2026-04-17T10:16:00.000001Z"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", range(1, 11))
 def test_an_edit_of_any_column_of_any_event_is_found(told: Ledger, n: int) -> None:
     for column in events.c:

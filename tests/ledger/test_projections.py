@@ -18,6 +18,7 @@ from partner_tools.json_forms import digest_of_bytes
 from partner_tools.ledger import Ledger, RunStart, new_run_id, sqlite_url
 from partner_tools.ledger.codec import history_columns, history_from
 from partner_tools.model import Device, Identity, Outcome
+from tests.postgresql import DATABASES
 
 DEVICES = 3
 ANYTHING = st.text(st.characters(), max_size=6) | st.sampled_from(["\0", "\ud800", "\U0001f4a3"])
@@ -112,7 +113,7 @@ def as_columns(history: History) -> History:
     return replace(history, customer=shown)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def shared(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Ledger, Iterator[int]]]:
@@ -126,6 +127,7 @@ def shared(
         assert ledger.verify() == []
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25,
     deadline=None,

@@ -289,6 +289,7 @@ def _three_runs(ledger: Ledger, start: RunStart) -> list[RunId]:
     return runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [

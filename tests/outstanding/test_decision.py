@@ -33,7 +33,10 @@ from partner_tools.outstanding import (
     Subject,
     decide,
     evidence_from,
+    facts_in,
     probe_from,
+    stated,
+    statement,
 )
 from partner_tools.outstanding.decision import HOMES, PREREQUISITES
 
@@ -576,6 +579,50 @@ def test_every_row_of_the_table_is_tested_and_names_its_source() -> None:
     assert all(row.source for row in ROWS)
 
 
+def test_every_row_is_reached_by_a_look_or_by_what_a_person_can_state() -> None:
+    """No rule waits for a flag or a probe that nothing sets."""
+    from partner_tools.outstanding import FACTS
+    from partner_tools.outstanding.search import ANSWERS
+
+    looked_for = {*ANSWERS.values(), (Plane.AUTOPILOT, Subject.DEVICE)}
+    for row in ROWS:
+        assert row.facts.flags <= set(FACTS.values()), str(row)
+        assert {(probe.plane, probe.subject) for probe in row.facts.probes} <= looked_for, str(row)
+
+
+@pytest.mark.parametrize(
+    ("cell", "flags", "unknown"),
+    [
+        ("", set(), ()),
+        ("0x80180014", {Flag.REENROLLMENT_BLOCKED}, ()),
+        ("0X801C03F3", {Flag.ANCHOR_LOST}, ()),
+        (
+            "Other-Organisation-At-Setup; device-association",
+            {Flag.OTHER_ORGANISATION_AT_SETUP, Flag.DEVICE_ASSOCIATION},
+            (),
+        ),
+        ("anchor-lost, tuesday", {Flag.ANCHOR_LOST}, ("tuesday",)),
+        ("held keys-saved", set(), ("held", "keys-saved")),
+    ],
+)
+def test_what_a_cell_states(cell: str, flags: set[Flag], unknown: tuple[str, ...]) -> None:
+    assert facts_in(cell) == (frozenset(flags), unknown)
+
+
+def test_of_two_statements_that_exclude_each_other_the_newer_counts() -> None:
+    old, new = NOW - timedelta(hours=2), NOW - timedelta(hours=1)
+    bound, free = Flag.DEVICE_ASSOCIATION, Flag.NO_DEVICE_ASSOCIATION
+    assert stated(facts(statement(bound, old), statement(free, new))) == {free}
+    assert stated(facts(statement(bound, new), statement(free, old))) == {bound}
+    assert stated(facts(statement(free, new), flags=frozenset({bound}))) == {free}
+
+
+def test_a_statement_survives_the_ledger() -> None:
+    for flag in Flag:
+        probe = statement(flag, NOW)
+        assert probe == probe_from(evidence_from(probe))
+
+
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "reference" / "decision-table.md"
 
 PREFACE = """# What is outstanding, by what was observed
@@ -856,6 +903,7 @@ BLIND = FACTS.map(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(BLIND)
 def test_no_combination_of_failed_and_missing_probes_ever_yields_clear(device: DeviceFacts) -> None:
@@ -864,6 +912,7 @@ def test_no_combination_of_failed_and_missing_probes_ever_yields_clear(device: D
     assert Status.CLEAR not in {step.status for step in decision.steps}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(FACTS)
 def test_clear_always_rests_on_a_probe_of_that_plane_that_found_nothing(
@@ -882,6 +931,7 @@ def test_clear_always_rests_on_a_probe_of_that_plane_that_found_nothing(
             assert ran
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(FACTS)
 def test_the_directory_object_is_never_touched_too_early_nor_while_synchronized(
@@ -900,6 +950,7 @@ def test_the_directory_object_is_never_touched_too_early_nor_while_synchronized(
         assert not (hybrid and one.attributes.get("onPremisesSyncEnabled", True) is True)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(FACTS)
 def test_steps_stand_in_order_once_each_and_wait_only_for_listed_ones(
@@ -914,6 +965,7 @@ def test_steps_stand_in_order_once_each_and_wait_only_for_listed_ones(
         assert step.status in {OPEN, EXPECTED, UNSEEN, Status.REPORTED}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(FACTS)
 def test_the_order_in_which_evidence_arrives_does_not_matter_beyond_its_time(

@@ -123,6 +123,7 @@ def test_listing_or_asking(
     assert pages == approach(collection, sought_).pages
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # how long it takes says how busy the machine is
 @given(devices=st.integers(1, 400), ids=st.booleans())
 def test_reading_in_vain_and_then_asking_stays_within_what_is_allowed(

@@ -34,6 +34,7 @@ KEYS_TOO = (
     "DeviceManagementManagedDevices.ReadWrite.All",
     "DeviceManagementServiceConfig.ReadWrite.All",
 )
+APP = "5d0b7f2e-93c1-4f6a-8e1d-2b6c9a4f0e33"
 READ = ["DeviceManagementManagedDevices.Read.All", "DeviceManagementServiceConfig.Read.All"]
 WRITE = [
     "DeviceManagementManagedDevices.ReadWrite.All",
@@ -63,6 +64,7 @@ def opened(
     *rules: Mapping[str, Any],
     graph: Mapping[str, Any] | None = None,
     devices: Sequence[Mapping[str, Any]] = (),
+    permissions: Sequence[str] = (),
     **more: Any,
 ) -> Sandbox:
     """A tenant with these machines; `rules` and `graph` are how its Graph misbehaves."""
@@ -72,6 +74,10 @@ def opened(
             graph={"machines": [dict(one) for one in machines], **more},
         )
     )
+    if permissions:
+        seed["applications"] = [
+            {"clientId": APP, "secret": "made up", "graphPermissions": list(permissions)}
+        ]
     faults = {"rules": [dict(one) for one in rules], "graph": {**QUICK, **(graph or {})}}
     return Sandbox(seed_from(seed), faults_from(faults))
 

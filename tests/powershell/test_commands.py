@@ -19,6 +19,8 @@ from partner_tools.report.write import FORMATS
 from tests.powershell.shell import CMDLETS, inspect
 from tests.report import fleet
 
+pytestmark = pytest.mark.slow
+
 GUID = "8f2f5d2c-0d6e-4a35-9c1b-3c2f6d1f7a10"
 SERIALS = ("5CD1234XYZ", "O'Brien", 'a"b', "$env:X", "A&B+C#D%20/\u00e9", "\u2019; calc")
 

@@ -54,6 +54,7 @@ def cells(content: bytes) -> Iterator[str]:
                     yield f"{sheet.title}!{cell.coordinate} {cell.data_type} {cell.value}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("fleet_name", DOCUMENTS)
 def test_golden(fleet_name: str, name: str) -> None:

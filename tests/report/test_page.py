@@ -209,6 +209,7 @@ def skeleton(reader: Reader) -> list[tuple[str, tuple[str, ...]]]:
     return [(tag, tuple(sorted(attributes))) for tag, attributes in reader.elements]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("enemy", [name for name in fleet.HOSTILE if len(name) < 200])
 def test_foreign_text_never_makes_an_element(enemy: str) -> None:
     reader = enemy_page(enemy)
@@ -216,12 +217,14 @@ def test_foreign_text_never_makes_an_element(enemy: str) -> None:
     assert data_of(reader)["devices"][0][1] == enemy
 
 
+@pytest.mark.slow
 def test_foreign_text_never_makes_an_element_of_the_checklist() -> None:
     harmless = skeleton(enemy_checklist("A1"))
     for enemy in fleet.HOSTILE:
         assert skeleton(enemy_checklist(enemy)) == harmless
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]) | st.sampled_from("<>&\"'/-!")))
 def test_no_serial_number_changes_the_page_or_its_data(name: str) -> None:
@@ -254,6 +257,7 @@ def test_the_script_reads_what_the_document_says() -> None:
         ]
 
 
+@pytest.mark.slow
 def test_many_devices_stand_in_the_data_and_only_exceptions_in_the_markup() -> None:
     document = fleet.handoff(fleet.large(STATIC_DEVICES + 200))
     shown = view(document)

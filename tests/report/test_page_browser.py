@@ -23,7 +23,7 @@ from partner_tools.report.handoff import Document
 from partner_tools.report.page import STATIC_DEVICES, write_page
 from tests.report import fleet
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 MANY = 10_000

@@ -152,6 +152,7 @@ def test_a_device_without_a_plain_serial_number_is_refused() -> None:
     assert one["Rule"] == "no-serial-number"
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=3))
 def test_no_serial_number_changes_the_shape_of_the_script(names: list[str]) -> None:

@@ -49,6 +49,7 @@ def rows(document: Document) -> int:
     return sum(max(1, len(device["steps"])) for device in document["devices"])
 
 
+@pytest.mark.slow
 def test_the_workbook_has_its_sheets_with_frozen_headings_and_filters() -> None:
     document = fleet.handoff(fleet.mixed())
     book = workbook(document)

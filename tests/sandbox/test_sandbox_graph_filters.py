@@ -103,6 +103,7 @@ def test_no_text_is_too_odd_to_be_read_or_refused(text: str) -> None:
     assert list(leaves(tree))
 
 
+@pytest.mark.slow
 @given(some.lists(some.text(max_size=8), min_size=1, max_size=6), some.text(max_size=8))
 def test_a_chain_of_equalities_finds_what_is_in_its_values(values: list[str], found: str) -> None:
     quoted = ["'" + value.replace("'", "''") + "'" for value in values]

@@ -24,6 +24,7 @@ Start = Callable[..., Sandbox]
 
 # What their packages say to each other.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:GetQueryParameters is deprecated"),
     pytest.mark.filterwarnings("ignore:This class is deprecated. Please use the generic"),
 ]

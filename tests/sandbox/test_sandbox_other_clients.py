@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from partner_tools.sandbox import Sandbox, Seed
 
+pytestmark = pytest.mark.slow
+
 CONTOSO = "8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21"
 FLEET = "2a7c9e14-5b3d-4e88-b6f1-90d4c2e7a635"
 WINGTIP = "73d5f1a9-0e68-4c2b-9a47-b8c3d6e0f154"

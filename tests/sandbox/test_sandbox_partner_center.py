@@ -86,6 +86,7 @@ def test_a_customer_by_id_says_more_than_in_the_list(ask: Any) -> None:
     assert found["allowDelegatedAccess"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [

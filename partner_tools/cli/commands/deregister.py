@@ -11,6 +11,7 @@ from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.batch_input import load_batch
 from partner_tools.cli.options import (
+    READING_NAMES,
     batch_options,
     guard_options,
     removal_options,
@@ -55,24 +56,21 @@ def deregister(
       partner-tools deregister retired.csv --via partner-center \\
           --customer contoso.onmicrosoft.com --dry-run
     """
-    said = {
-        name: given.pop(name) for name in ("via", "customer", "batch_id", "reason", "reference")
-    }
+    names = ("via", "customer", "batch_id", "reason", "reference", *READING_NAMES)
+    said = {name: given.pop(name) for name in names}
     options = RunOptions(**given)
     if options.require_intune_clear and options.snapshot is Snapshot.NONE:
         raise click.UsageError("--require-intune-clear needs the snapshot: leave out --no-snapshot")
     if plan_file is not None:
-        if batch is not None or any(value is not None for value in said.values()):
+        if batch is not None or any(value and value != "all" for value in said.values()):
             raise click.UsageError("--plan says everything: give neither a batch nor its options")
         return deregister_plan(call, plan_file, options, junit=junit, again=again)
-    if batch is None:
-        raise click.UsageError("name a batch, or a plan with --plan")
     return deregister_batch(call, batch, options, junit=junit, again=again, **said)
 
 
 def deregister_batch(
     call: Call,
-    path: str,
+    path: str | None,
     options: RunOptions,
     *,
     via: str | None,

@@ -10,7 +10,7 @@ import click
 
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import open_batch, sentence, show_problems
+from partner_tools.cli.batch_input import open_batches, sentence, show_problems
 from partner_tools.cli.console import (
     clean,
     counted,
@@ -98,7 +98,7 @@ def check(call: Call, batch: str, repaired: Path | None) -> int:
     from partner_tools.workspace.hashes import check_hashes
 
     try:
-        found = check_hashes(open_batch(batch))
+        found = check_hashes(*open_batches((batch,), ()))
     except InputError as error:
         show_problems([each for each in error.problems if each.severity is Severity.ERROR])
         raise

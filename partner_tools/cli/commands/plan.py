@@ -15,7 +15,7 @@ from partner_tools.runs.context import RunOptions
 
 
 @command("plan")
-@click.argument("batch", metavar="BATCH", shell_complete=completers.files)
+@click.argument("batch", required=False, metavar="[BATCH]", shell_complete=completers.files)
 @click.option(
     "-o",
     "plan_to",
@@ -25,7 +25,7 @@ from partner_tools.runs.context import RunOptions
 )
 @batch_options
 @result_options
-def plan(call: Call, batch: str, plan_to: Path, junit: Path | None, **said: Any) -> int:
+def plan(call: Call, batch: str | None, plan_to: Path, junit: Path | None, **said: Any) -> int:
     """Show what a removal would do, and write it to a plan file. Removes nothing.
 
     The plan file lists what will be removed, what will not, and why. Its digest protects it from

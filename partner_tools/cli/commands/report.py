@@ -13,6 +13,27 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
 from partner_tools.cli.options import FORMAT_CHOICES, Moment, customer_option
 from partner_tools.cli.wiring import opened
+from partner_tools.outstanding import FACTS, Flag
+
+FACTS_HELP = f"FACT is one of: {', '.join(FACTS)}."
+
+
+class Observation(click.ParamType[tuple[str, Flag]]):
+    """`SERIAL=FACT`."""
+
+    name = "observation"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Flag]:
+        """The serial number and the fact. Fails for what is no fact."""
+        if isinstance(value, tuple):
+            return value
+        serial, _, fact = str(value).rpartition("=")
+        flag = FACTS.get(fact.strip().casefold())
+        if not serial.strip() or flag is None:
+            self.fail(f"{value!r} is not SERIAL=FACT. {FACTS_HELP}", param, ctx)
+        return serial.strip(), flag
 
 
 @command("report")
@@ -32,6 +53,13 @@ from partner_tools.cli.wiring import opened
     help="Format; repeat for several. [default: all]",
 )
 @click.option(
+    "--observed",
+    multiple=True,
+    type=Observation(),
+    metavar="SERIAL=FACT",
+    help=f"Record what was seen at a device, then write it; may be repeated. {FACTS_HELP}",
+)
+@click.option(
     "--summary",
     is_flag=True,
     help="Write a summary of many runs, with charts, for your own use.",
@@ -44,7 +72,12 @@ from partner_tools.cli.wiring import opened
 )
 @customer_option("With --summary: only this customer, by tenant id or domain.")
 def report(
-    call: Call, run: str | None, folder: Path, formats: tuple[str, ...], **summary: Any
+    call: Call,
+    run: str | None,
+    folder: Path,
+    formats: tuple[str, ...],
+    observed: tuple[tuple[str, Flag], ...],
+    **summary: Any,
 ) -> int:
     """Write a handoff for each customer: what was done and what is left to do.
 
@@ -54,15 +87,21 @@ def report(
     Example:
       partner-tools report 20260417-101530-4f2a9c -o handoff \\
           --format html --format xlsx
+      partner-tools report 20260417-101530-4f2a9c -o handoff \\
+          --observed 5CD333527Z=0x80180014
       partner-tools report --summary -o summary --since 2026-01-01
     """
     if summary["summary"] == (run is not None):
         raise click.UsageError("name a run, or many with --summary")
+    if run is None and observed:
+        raise click.UsageError("--observed needs a run")
     if run is None:
         return _summarize(call, folder, **summary)
     if summary["since"] or summary["until"] or summary["customer"]:
         raise click.UsageError("--since, --until and --customer go with --summary")
     with opened(call) as workspace:
+        if observed:
+            workspace.state_facts(run, observed)
         paths = workspace.report(run, folder, formats)
     tell(f"files of the handoff in {folder}: {len(paths)}")
     for path in paths:

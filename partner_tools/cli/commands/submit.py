@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @command("submit")
-@click.argument("batch", metavar="BATCH", shell_complete=completers.files)
+@click.argument("batch", required=False, metavar="[BATCH]", shell_complete=completers.files)
 @batch_options
 @guard_options
 @click.option(
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @output_options
 def submit(
     call: Call,
-    batch: str,
+    batch: str | None,
     yes: bool,
     max_devices: int | None,
     settle: float,

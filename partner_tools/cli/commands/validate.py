@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import open_batch, sentence
+from partner_tools.cli.batch_input import open_batches, sentence
 from partner_tools.cli.console import counted, print_json, print_line, say
-from partner_tools.cli.options import customer_option, output_options
+from partner_tools.cli.options import (
+    customer_option,
+    output_options,
+    reading_options,
+    take_reading,
+)
 from partner_tools.cli.wiring import load_config
 from partner_tools.model import PARTNER_CHANNELS, Problem, Severity
 from partner_tools.workspace import batches as batches_
 
 
 @command("validate", logs=False)
-@click.argument(
-    "batches", nargs=-1, required=True, metavar="BATCH...", shell_complete=completers.files
-)
+@click.argument("batches", nargs=-1, metavar="[BATCH]...", shell_complete=completers.files)
 @click.option(
     "--via",
     type=click.Choice([name.value for name in PARTNER_CHANNELS]),
     help="Also check what this service requires.",
 )
 @customer_option("Customer of rows that name none.")
+@reading_options
 @output_options
-def validate(call: Call, batches: tuple[str, ...], via: str | None, customer: str | None) -> int:
+def validate(
+    call: Call, batches: tuple[str, ...], via: str | None, customer: str | None, **given: Any
+) -> int:
     """Check batch files against the schemas and the field rules, offline.
 
     Lists every problem of every file with its line, its column and what to do. Exits with 3 on
@@ -35,12 +43,14 @@ def validate(call: Call, batches: tuple[str, ...], via: str | None, customer: st
     Example:
       partner-tools validate retired.csv repairs.xlsx
     """
+    serials, reading = take_reading(given)
     seen = batches_.validate(
-        *map(open_batch, batches),
+        *open_batches(batches, serials),
         via=via,
         customer=customer,
         default_via=None if via else load_config(call.common).text("via"),
         found=lambda problem: _show(call.output, problem),
+        reading=reading,
     )
     _conclude(call.output, seen.devices, list(seen.problems))
     return seen.exit_code

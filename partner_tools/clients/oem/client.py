@@ -35,9 +35,8 @@ from partner_tools.errors import (
     Unavailable,
     Unreadable,
 )
+from partner_tools.homoglyphs import one_line
 from partner_tools.pacing import parse_retry_after
-
-SHOWN_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +145,7 @@ def as_text(value: Any) -> str:
 
 def shown(text: str) -> str:
     """A foreign text fit for one line of a message."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}…"
+    return one_line(text, 301)
 
 
 def _walk(document: Any, path: str) -> Any:

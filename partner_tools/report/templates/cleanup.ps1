@@ -189,7 +189,8 @@ function Get-RealId {
 
 function Get-Folded {
     param($Serial)
-    return (([string] $Serial) -replace '\s', '').ToUpperInvariant()
+    # Without what may differ and still mean the same device.
+    return (([string] $Serial).Normalize([Text.NormalizationForm]::FormKC) -replace '[\s\p{Z}\p{C}]', '').ToUpperInvariant()
 }
 
 # --- Microsoft Graph --------------------------------------------------------------------------------
@@ -409,16 +410,13 @@ function Read-Place {
 }
 
 function Find-Record {
-    # Every record of a device: by id, by exact serial number, by the Entra device id, and where no
-    # serial number is the exact one, by one that differs in letter case or blanks alone.
+    # Every record of a device: by id, by exact serial number, by the Entra device id.
     param([hashtable] $Place, $Device, [string[]] $Ids, [string[]] $DeviceIds)
     $found = @{}
     foreach ($id in $Ids) { if ($id -and $Place.ById.ContainsKey($id)) { $found[$id] = $Place.ById[$id] } }
     $exact = @($Place.BySerial[$Device.Serial])
     # Intune drops blanks.
     if ($Place.Record -eq $ManagedDevices -and $Device.Serial -match '\s') { $exact += @($Place.BySerial[($Device.Serial -replace '\s', '')]) }
-    $exact = @($exact | Where-Object { $null -ne $_ })
-    if ($exact.Count -eq 0) { $exact = @($Place.ByFolded[(Get-Folded -Serial $Device.Serial)]) }
     foreach ($record in $exact) { if ($null -ne $record) { $found[(Get-RealId -Id $record['id'])] = $record } }
     foreach ($id in $DeviceIds) {
         if (-not $id) { continue }
@@ -450,15 +448,21 @@ function New-Result {
     return @{
         Device = $Device; Rule = $Device.Rule; Detail = ''; RequestId = ''; Steps = New-Object System.Collections.ArrayList
         Intune = $null; Autopilot = $null; Planes = @{}; Name = $Device.Name; User = $Device.User; Seen = ''
-        IntuneWord = ''; AutopilotWord = ''; Moves = @(); Awaited = $false; Untaken = $false; Keys = $null; DeviceIds = @($Device.DeviceIds)
+        Unseen = @{ intune = ''; autopilot = '' }; IntuneWord = ''; AutopilotWord = ''; Moves = @(); Awaited = $false; Untaken = $false; Keys = $null; DeviceIds = @($Device.DeviceIds)
     }
 }
 
 function Set-Plane {
     param([hashtable] $Result, [string] $Plane, [object[]] $Records)
     $place = $Places[$Plane]
-    if ($place.Error) {
-        $Result.Planes[$Plane] = @{ result = 'failed'; observedAt = $place.At; detail = $place.Error }
+    $unseen = $place.Error
+    $near = @($place.ByFolded[(Get-Folded -Serial $Result.Device.Serial)])[0]
+    if (-not $unseen -and $Records.Count -eq 0 -and $null -ne $near) {
+        $unseen = 'a record is listed whose serial number ''' + (Get-Plain -Text $near['serialNumber']) + ''' differs only in letter case or blanks: compare them'
+    }
+    $Result.Unseen[$Plane] = $unseen
+    if ($unseen) {
+        $Result.Planes[$Plane] = @{ result = 'failed'; observedAt = $place.At; detail = $unseen }
         return
     }
     $Result.Planes[$Plane] = @{ result = 'absent'; observedAt = $place.At }
@@ -498,9 +502,7 @@ function Find-Device {
     $rule = Get-Refusal -Result $result -Managed $managed -Registered $identities
     if ($rule) {
         $detail = ''
-        if ($rule -eq 'intune-not-verified') { $detail = $Places.intune.Error; $result.RequestId = $Places.intune.RequestId }
-        $near = @(@($managed) + @($identities) | Where-Object { (Test-Other -Record $_ -Device $Device) -and (Get-Folded -Serial $_['serialNumber']) -ceq (Get-Folded -Serial $Device.Serial) })
-        if ($rule -eq 'ambiguous' -and $near.Count) { $detail = 'the service has ''' + (Get-Plain -Text $near[0]['serialNumber']) + ''', which differs in letter case or blanks' }
+        if ($rule -eq 'intune-not-verified') { $detail = $result.Unseen.intune; $result.RequestId = $Places.intune.RequestId }
         Set-Refusal -Result $result -Rule $rule -Detail $detail
         return $result
     }
@@ -523,7 +525,7 @@ function Get-Refusal {
     $device = $Result.Device
     $others = @(@($Managed) + @($Registered) | Where-Object { $null -ne $_ -and (Test-Other -Record $_ -Device $device) })
     if ($device.Rule -or $Managed.Count -gt 1 -or $Registered.Count -gt 1 -or $others.Count) { return 'ambiguous' }
-    if ($Places.intune.Error) { return 'intune-not-verified' }
+    if ($Result.Unseen.intune) { return 'intune-not-verified' }
     $state = ''
     $agent = ''
     $firmware = $device.Firmware
@@ -722,8 +724,8 @@ function Invoke-Device {
         if ($Stopped) { break }
     }
     if ($Result.Rule -or $Result.Awaited -or @($Result.Steps | Where-Object { $_.status -ne 'done' }).Count) { return }
-    if ($Places.autopilot.Error) {
-        Set-Refusal -Result $Result -Rule 'autopilot-not-verified' -Detail $Places.autopilot.Error
+    if ($Result.Unseen.autopilot) {
+        Set-Refusal -Result $Result -Rule 'autopilot-not-verified' -Detail $Result.Unseen.autopilot
         $Result.RequestId = $Places.autopilot.RequestId
     }
     elseif ($null -ne $Result.Autopilot -and $Result.Device.PartnersTurn) { Set-Refusal -Result $Result -Rule 'partners-turn' -Detail '' }

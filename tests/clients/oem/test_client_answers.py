@@ -224,6 +224,7 @@ def test_a_foreign_text_is_shown_on_one_line() -> None:
     assert len(shown("x" * 5000)) == 301
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     document=st.recursive(

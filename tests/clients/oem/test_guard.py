@@ -301,6 +301,7 @@ def assert_blank(body: bytes, profile: Profile) -> None:
             assert value == ""
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(text=profiles(), identities=st.lists(IDENTITIES, min_size=1, max_size=3))
 def test_no_profile_and_no_device_gets_a_tenant_through(
@@ -338,6 +339,7 @@ def test_no_profile_and_no_device_gets_a_tenant_through(
         assert not value or "tenant" not in name.casefold()
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     name=st.sampled_from(["TenantID", "TenantDomain", "tenant-id", "Tenant", "TENANTDOMAIN"]),

@@ -1,0 +1,194 @@
+"""What is a serial number, and what only stands in its place; the names of columns. Pure.
+
+Names and values are data: `names.toml` has them with the place where each was seen.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from partner_tools.intake import rules
+from partner_tools.intake.rules import Finding, finding, shown
+
+
+@lru_cache(maxsize=1)
+def names() -> Mapping[str, Any]:
+    """The names and values of `names.toml`."""
+    text = files("partner_tools.intake").joinpath("names.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def plain(text: str) -> str:
+    """The normal form of a name: letters and digits, without case and accents.
+
+    >>> plain(" Device_Serial-number"), plain("N\u00b0 de s\u00e9rie"), plain("Serial #")
+    ('deviceserialnumber', 'nodeserie', 'serial')
+    """
+    if text.isascii():
+        return "".join(filter(str.isalnum, text)).lower()
+    wide = unicodedata.normalize("NFKD", text.replace("°", "o")).casefold()
+    return "".join(filter(str.isalnum, wide.replace("ł", "l").replace("ø", "o")))
+
+
+_EXACT_BELOW = 4
+"""Normal forms shorter than this, and numbers, are compared as they are: `NA` can be a serial."""
+
+
+def _value_key(text: str) -> str:
+    key = plain(text)
+    is_short = len(key) < _EXACT_BELOW or key.isdigit()
+    return text.strip().casefold() if is_short else key
+
+
+@lru_cache(maxsize=1)
+def _placeholders() -> frozenset[str]:
+    groups = names()["placeholders"]
+    return frozenset(_value_key(value) for group in groups for value in group["values"])
+
+
+LONGEST = 256
+"""The characters of a serial number at most: what is longer is refused for that."""
+
+_ASCENDING = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_DESCENDING = _ASCENDING[::-1]
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether firmware, forms and inventories hold this where there is no serial number.
+
+    >>> [is_placeholder(each) for each in ("Default_String", "......", "87654321", "1111111", "00")]
+    [True, True, True, True, False]
+    """
+    core = "".join(filter(str.isalnum, text)).upper()
+    repeated = len(core) >= 7 and len(set(core)) == 1
+    counted = len(core) >= 8 and (core in _ASCENDING or core in _DESCENDING)
+    return not core or repeated or counted or _value_key(text) in _placeholders()
+
+
+_ERROR_NUMBER = re.compile(r"err(?:or)?:? ?\d{3}", re.IGNORECASE)
+
+
+def _is_error_value(text: str) -> bool:
+    """Whether a spreadsheet writes so in any language: `#N/A`, `#BEZUG!`, `#DIV/0!`, `Err:502`."""
+    named = text.startswith("#") and not any(map(str.isdigit, text.replace("/0", "")))
+    return named or bool(_ERROR_NUMBER.fullmatch(text))
+
+
+_DATE = re.compile(
+    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})"
+    r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z| ?[AP]M)?)?",
+    re.IGNORECASE,
+)
+_WORDS = re.compile(r"[\s:=()\[\]#*,;.!\"']+")
+_NUMBER = re.compile(r"[\d./,:-]+")
+
+
+def is_footer(text: str) -> bool:
+    """Whether a cell ends a report: a total, a count of rows, a page number.
+
+    >>> [is_footer(each) for each in ("Total: 25", "(2 rows affected)", "Page 1 of 3", "TOTAL1")]
+    [True, True, True, False]
+    """
+    tokens = [token for token in _WORDS.split(text.casefold()) if token]
+    if not tokens:
+        return False
+    lists = names()["footers"]
+    words, units = set(lists["words"]), set(lists["units"])
+    if plain(text) in words:
+        return True
+    known = words | units | set(lists["fillers"])
+    rest = all(token in known or _NUMBER.fullmatch(token) for token in tokens[1:])
+    counted = len(tokens) > 1 and tokens[0].isdigit() and tokens[1] in units
+    return rest and (tokens[0] in words or counted)
+
+
+_PROSE_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+def _is_prose(text: str) -> bool:
+    tokens = text.split()
+    return len(tokens) > 3 and sum(map(bool, map(_PROSE_WORD.fullmatch, tokens))) > 2
+
+
+_HARD = re.compile(r"[;|\n\r\t]")
+_SEVERAL = re.compile(r" ?[;,] ?| [/&+] | (?:and|und|et|en|y|e|i|og|och) | ")
+_SERIAL = re.compile(
+    r"(?=[^0-9]*[0-9])[0-9A-Za-z][0-9A-Za-z/_#.:-]{3,}"
+    r"|(?:VMware|Parallels)-(?:[0-9A-Fa-f]{2}[ -]?){16}"
+)
+"""A text that can only be a serial number, with virtual machines' own form."""
+
+
+def is_serial(text: str) -> bool:
+    """Whether a cell without a header can only be a serial number.
+
+    >>> [is_serial(each) for each in ("5CG0001", "HP", "2026-04-17", "Printed 2026")]
+    [True, False, False, False]
+    """
+    return bool(_SERIAL.fullmatch(text)) and not (_DATE.fullmatch(text) or is_placeholder(text))
+
+
+def several_in(text: str) -> tuple[str, ...]:
+    """The serial numbers of a cell that holds more than one, else none.
+
+    >>> several_in("5CG0001; 5CG0002"), several_in("5CG 0001")
+    (('5CG0001', '5CG0002'), ())
+    """
+    even = " ".join(_HARD.sub(";", text.strip()).split())  # a long run of blanks costs nothing
+    parts = [part for part in _SEVERAL.split(even) if part]
+    halves = text.split("/")
+    if len(halves) > 1 and len(set(map(len, halves))) == 1 and len(halves[0]) > 6:
+        parts = halves  # 5CG0001/5CG0002; a Dell board says /7XYZAB3/CNPE10012300AB/
+    shortest = 4 if _HARD.search(text) else 5
+    fit = all(_SERIAL.fullmatch(part) and len(part) >= shortest for part in parts)
+    return tuple(dict.fromkeys(parts)) if len(parts) > 1 and fit else ()
+
+
+_MIXED = re.compile(r"[0-9]+[A-Za-z][0-9A-Za-z]*|[A-Za-z]+[0-9][0-9A-Za-z]*")
+_PLAIN = re.compile(r"[0-9A-Za-z/_:#-]+")
+
+
+def is_plain_serial(text: str) -> bool:
+    """Whether nothing is to be said about a serial number, told as cheaply as for a million rows.
+
+    What this lets pass, `why_no_serial` lets pass.
+    """
+    if _MIXED.fullmatch(text):
+        small = text.lower()
+        # A counter with letters and digits passes from 9 to A, or back.
+        return small not in _placeholders() and "9a" not in small and "a9" not in small
+    return bool(_PLAIN.fullmatch(text)) and why_no_serial(text) is None
+
+
+def why_no_serial(text: str) -> Finding | None:
+    """Why a text is no serial number, whatever the format of its list; None where it can be one."""
+    column = "serialNumber"
+    if not text.isascii():  # what cannot be seen hides nothing
+        text = "".join(each for each in text if unicodedata.category(each) != "Cf")
+    several = several_in(text)
+    if several:
+        message = (
+            f"{len(several)} serial numbers are in one cell: {', '.join(map(shown, several[:3]))}"
+        )
+        return finding(rules.SEVERAL_IN_ONE, message, column=column)
+    kinds = (
+        (_is_error_value(text), "is an error value of a spreadsheet"),
+        (_DATE.fullmatch(text), "is a date"),
+        (is_footer(text), "is a total or the end of a report"),
+        (_is_prose(text) and not is_placeholder(text), "is a sentence"),
+        (_HARD.search(text.strip()), "holds a separator and is"),
+    )
+    for found, what in kinds:
+        if found:
+            message = f"{shown(text)} {what}, not a serial number"
+            return finding(rules.NOT_AN_IDENTIFIER, message, column=column)
+    if len(text) <= LONGEST and is_placeholder(text):
+        message = f"{shown(text)} is a placeholder, not a serial number"
+        return finding(rules.PLACEHOLDER_SERIAL, message, column=column)
+    return None

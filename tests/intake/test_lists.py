@@ -1,0 +1,78 @@
+"""Every list of `tests/cases/lists.toml`: read, or refused with the rules that it says."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from partner_tools.intake.batch import Intake, read_batch
+from partner_tools.intake.batch_metadata import IntakeOptions, ReadingOptions
+from partner_tools.intake.source import Source
+
+CASES = Path(__file__).parents[1] / "cases" / "lists.toml"
+LISTS: list[dict[str, Any]] = tomllib.loads(CASES.read_text(encoding="utf-8"))["list"]
+
+
+def read(text: str, **options: Any) -> Intake:
+    told: dict[str, Any] = {
+        name: tuple(map(tuple, value)) if isinstance(value, list) else value
+        for name, value in options.items()
+    }
+    reading = ReadingOptions(**told)
+    return read_batch(Source(name="list", content=text.encode()), IntakeOptions(reading=reading))
+
+
+@pytest.mark.parametrize("case", LISTS, ids=lambda case: f"{case['group']}: {case['name']}")
+def test_list_is_read_or_refused_as_it_says(case: dict[str, Any]) -> None:
+    intake = read(case["text"], **case.get("options", {}))
+    assert sorted({one.rule for one in intake.problems}) == case["problems"]
+    if "devices" not in case:
+        assert intake.batch is None
+        return
+    assert intake.batch is not None, intake.problems
+    assert case["devices"] == [each.identity.serial_number for each in intake.batch.devices]
+
+
+def test_lists_say_where_they_were_seen() -> None:
+    assert len(LISTS) >= 60
+    assert all(case["seen"] for case in LISTS)
+    assert len({(each["group"], each["name"]) for each in LISTS}) > 60
+
+
+def test_options_make_another_batch_of_one_file() -> None:
+    text = "Serial,Status\n5CG1111AAA,Retired\n5CG1111AAB,In use\n"
+    whole, chosen = read(text), read(text, only=[["Status", "Retired"]])
+    assert whole.batch is not None
+    assert chosen.batch is not None
+    assert whole.batch.digest != chosen.batch.digest
+
+
+def test_manufacturer_travels_along_where_the_serial_alone_counts() -> None:
+    intake = read("Serial,Manufacturer\n5CG1111AAA,Lenovo\n", compare_serial=True)
+    assert intake.batch is not None
+    (device,) = intake.batch.devices
+    assert device.identity.manufacturer is None
+    assert device.extra == (("Manufacturer", "Lenovo"),)
+
+
+def test_a_column_that_is_not_there_is_named() -> None:
+    intake = read("Serial,Status\n5CG1111AAA,Retired\n", only=[["Stage", "Retired"]])
+    (found,) = intake.problems
+    assert found.rule == "no-such-column"
+    assert '"Serial", "Status"' in found.message
+
+
+def test_an_empty_selection_is_no_batch() -> None:
+    intake = read("Serial,Status\n5CG1111AAA,Retired\n", only=[["Status", "Lost"]])
+    assert intake.batch is None
+    assert {one.rule for one in intake.problems} == {"selected", "no-devices"}
+
+
+def test_weaker_names_travel_along_beside_a_stronger_one() -> None:
+    intake = read("Serial,Vendor,Manufacturer\n5CG1111AAA,Shop,HP\n")
+    assert intake.batch is not None
+    (device,) = intake.batch.devices
+    assert (device.identity.manufacturer, device.extra) == ("HP", (("Vendor", "Shop"),))
