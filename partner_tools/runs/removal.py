@@ -21,6 +21,7 @@ from partner_tools.runs.checks import (
     heed_limits,
     look_before,
     refuse_changed,
+    refuse_elsewhere,
     refuse_held,
     refuse_risky,
 )
@@ -104,7 +105,8 @@ class RemovalSteps:
 
     def look_again(self, wait_seconds: float) -> bool:
         """Look for what an earlier run removed; False where the channel shows nothing."""
-        channel = self.context.channel
+        context, channel = self.context, self.context.channel
+        refuse_elsewhere(context, context.ledger.run(context.run), looks=True)
         if not channel.observable:
             self.context.observer.notify(
                 f"{channel.name} cannot be observed: nothing was looked for"

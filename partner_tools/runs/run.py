@@ -249,7 +249,7 @@ def cancel(
     if not any(ledger.devices(record.run, states=IN_DOUBT)):
         return
     with ledger.hold(record.run), open_steps() as steps:
-        refuse_elsewhere(steps.context, record)
+        refuse_elsewhere(steps.context, record, looks=True)
         settle_doubts(steps.context)
     if any(ledger.devices(record.run, states=IN_DOUBT)):
         observer.notify("this channel cannot look: what was in doubt stays unknown")

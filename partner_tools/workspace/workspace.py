@@ -537,8 +537,14 @@ class Workspace:
 
     def register_again(self, devices: tuple[Restorable, ...]) -> int:
         """Register devices again through Partner Center (app+user); how many are back."""
+        from partner_tools.runs.checks import refuse_elsewhere
         from partner_tools.runs.restoration import RestoreContext, register
 
+        for run in dict.fromkeys(each.device.run for each in devices):
+            with self._open_steps(
+                self.ledger.run(run), RunOptions(), NULL_OBSERVER, refuse_unconfirmed
+            ) as steps:
+                refuse_elsewhere(steps.context, self.ledger.run(run), looks=True)
         with self.wiring.open_partner_center(self.cancellation) as (client, line, _):
             context = RestoreContext(
                 client=client, line=line, ledger=self.ledger, now=now, new_id=new_id
