@@ -2,7 +2,7 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check static lint types pages package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz chaos bench bench-quick
+.PHONY: check static lint types pages package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz simulation chaos bench bench-quick
 
 check: static audit test
 
@@ -70,6 +70,10 @@ fuzz:
 	$(PYTHON) -m tests.fuzz.readers --count 20000
 	$(PYTHON) -m tests.fuzz.lists --count 1000000
 	$(PYTHON) -m tests.fuzz.associations --count 1000000
+
+# A million devices on a service that lies: nothing wrong removed, nothing falsely called clear.
+simulation:
+	$(PYTHON) -m tests.simulation.evidence --devices 1000000
 
 chaos:
 	$(PYTHON) -m tests.fleet.chaos

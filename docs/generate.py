@@ -199,8 +199,18 @@ _OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
     Outcome.ABSENT: (
         "Seen in this run's plan, and the service then said that it is not there any more. On "
         "`oem-direct`, which has no listing: the service holds no registration for this identity, "
-        "and a misspelling is possible.",
-        "Nothing; on `oem-direct` check the spelling.",
+        "and its hardware hash or an unanswered request of this run confirms the identity.",
+        "Nothing.",
+    ),
+    Outcome.ALREADY_REMOVED: (
+        "It is not registered now, and this ledger removed it for this customer earlier; the "
+        "detail names run, time and account.",
+        "Nothing.",
+    ),
+    Outcome.UNCONFIRMED: (
+        "`oem-direct` only: the service holds no registration for this identity (807), and "
+        "nothing else confirms the identity. A misspelt one gets the same answer.",
+        "Compare the identity with the device, or add its hardware hash.",
     ),
     Outcome.NOT_FOUND: (
         "Partner Center shows no such device for this customer: registered by the customer or by "

@@ -44,6 +44,8 @@ class Outcome(StrEnum):
 
     REMOVED = "removed"
     ABSENT = "absent"
+    ALREADY_REMOVED = "already-removed"
+    UNCONFIRMED = "unconfirmed"
     NOT_FOUND = "not-found"
     AMBIGUOUS = "ambiguous"
     DUPLICATE = "duplicate"
@@ -53,7 +55,7 @@ class Outcome(StrEnum):
     PENDING = "pending"
 
 
-GONE = frozenset({Outcome.REMOVED, Outcome.ABSENT})
+GONE = frozenset({Outcome.REMOVED, Outcome.ABSENT, Outcome.ALREADY_REMOVED})
 """The outcomes after which the channel has nothing left to do."""
 
 
@@ -136,6 +138,8 @@ class Device:
     """Columns that nobody knows, as they were; they travel into the report."""
     derived: tuple[str, ...] = ()
     """Which parts of the identity only the hardware hash says, in words."""
+    hash_confirms: bool = False
+    """Whether the hardware hash states the identity that the row does."""
     contradictions: tuple[str, ...] = ()
     """Where the row and its hardware hash disagree, in sentences."""
 

@@ -97,11 +97,13 @@ def completed(device: Device, derive: Derive) -> Device:
         for name in _NAMES
         if (value := getattr(said, name)) and not getattr(identity, name)
     }
+    contradictions = _contradictions(identity, said)
     return replace(
         device,
         identity=replace(identity, **added),
         derived=(*device.derived, *(_NAMES[name] for name in added)),
-        contradictions=_contradictions(identity, said),
+        hash_confirms=bool(said.serial_number or said.product_key_id) and not contradictions,
+        contradictions=contradictions,
     )
 
 
@@ -297,6 +299,9 @@ def _notes(profile: Profile, planned: Iterable[PlannedDevice]) -> tuple[str, ...
     return tuple(notes)
 
 
+Witness = Callable[[Removal], tuple[Outcome, str] | None]
+"""What the ledger knows of a device that the service does not: its outcome, and why."""
+
 ASK_AGAIN = "resume the run: the same blank request is sent once more"
 _OVERLOADED = 503
 
@@ -311,10 +316,17 @@ class OemDirectChannel:
     repeats = False
     name = ChannelName.OEM_DIRECT
 
-    def __init__(self, client: OemDirect, profile: Profile) -> None:
+    def __init__(
+        self,
+        client: OemDirect,
+        profile: Profile,
+        witness: Witness = lambda _removal: None,
+    ) -> None:
         self._client = client
         self._profile = profile
-        self._reader = AnswerReader(profile=profile, codes=code_table(profile.codes))
+        self._reader = AnswerReader(
+            profile=profile, codes=code_table(profile.codes), witness=witness
+        )
         self.call_size = profile.batch_limit
         self.polling = Polling(
             interval=profile.poll.interval_s,
@@ -394,6 +406,7 @@ class AnswerReader:
 
     profile: Profile
     codes: CodeTable
+    witness: Witness = lambda _removal: None
 
     def verdicts(self, said: Said, removals: Sequence[Removal]) -> dict[int, Verdict]:
         """A verdict for every device of the call."""
@@ -445,11 +458,41 @@ class AnswerReader:
         if status in map(str.casefold, response.pending_values):
             return _pending(said, result)
         if code is not None:
-            return _by_code(said, result, code, removal)
+            verdict = _by_code(said, result, code)
+            if isinstance(verdict, Answer) and verdict.outcome is Outcome.ABSENT:
+                return self._vouched(verdict, removal)
+            return verdict
         stated = result.code or result.message
         if stated or status in map(str.casefold, response.failed_values):
             return _refused(said, result)
         return _doubt(said, f"its status {shown(result.status)!r} stands in no list of the profile")
+
+    def _vouched(self, answer: Answer, removal: Removal) -> Answer:
+        """What 807 means: a misspelt identity gets the same answer as one that is gone.
+
+        So it is `absent` only where something else knows the identity: an earlier request of ours,
+        the device's own hardware hash, or an earlier removal in the ledger.
+        """
+        if removal.doubted or removal.silent:
+            detail = f"{answer.detail}; an earlier request of ours may have removed it"
+            return replace(answer, detail=detail, remedy=None)
+        if removal.confirmed:
+            detail = f"{answer.detail}; the hardware hash states the same identity"
+            return replace(answer, detail=detail, remedy=None)
+        if known := self.witness(removal):
+            outcome, detail = known
+            return replace(
+                answer, outcome=outcome, rule="removed-before", detail=detail, remedy=None
+            )
+        if self.profile.absent_is_ok:
+            return answer
+        return replace(answer, outcome=Outcome.UNCONFIRMED, rule="no-witness", remedy=_WITNESS)
+
+
+_WITNESS = (
+    "compare the identity with the device, or add its hardware hash, which confirms it; "
+    "oem.absent = 'ok' in the wire profile accepts such devices as done"
+)
 
 
 def _confirmed(said: Said, result: OemResult, code: Code | None) -> Verdict:
@@ -486,17 +529,12 @@ _RULES: Mapping[CodeMeaning, str] = {
 }
 
 
-def _by_code(said: Said, result: OemResult, code: Code, removal: Removal) -> Verdict:
+def _by_code(said: Said, result: OemResult, code: Code) -> Verdict:
     if code.meaning is CodeMeaning.RETRY:
         return Deferral(detail=f"{code.shown}: {code.detail}", status=said.status, code=code.shown)
     if code.meaning is CodeMeaning.UNKNOWN:
         return _doubt(said, f"{code.shown}: {code.detail}")
     answer = _answer(said, result, _OUTCOMES[code.meaning], code)
-    if answer.outcome is Outcome.ABSENT and (removal.doubted or removal.silent):
-        answer = replace(
-            answer,
-            detail=f"{answer.detail}; an earlier request of ours may have removed it",
-        )
     return replace(answer, bars_run=code.meaning is CodeMeaning.STOP)
 
 

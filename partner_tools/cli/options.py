@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 OUTPUTS = ("text", "json", "jsonl")
-FORMATS = ("html", "xlsx", "csv", "json", "md", "ps1")
+FORMATS = ("html", "xlsx", "csv", "json", "md", "ps1", "eml")
 """The default report formats; a test compares them with the report's, which load too much."""
-FORMAT_CHOICES = (*FORMATS, "checklist")
+FORMAT_CHOICES = (*FORMATS, "checklist", "email-text", "tickets")
 MOMENTS = (
     "%Y-%m-%d",
     "%Y-%m-%dT%H:%M",

@@ -154,7 +154,14 @@ class ConsoleReporter(RunObserver):
         if self.junit is not None:
             from partner_tools.report.junit import write_junit
 
-            write_junit(result.document, self.junit)
+            record = self.workspace.ledger.run(result.run)
+            facts = {
+                "batch": record.batch_id,
+                "reference": record.reference,
+                "depot": record.depot,
+                "account": record.actor,
+            }
+            write_junit(result.document, self.junit, facts)
 
     def _break_off(self, error: PartnerToolsError) -> str | None:
         """Print what the run came to before the error; the command that goes on, if one does."""

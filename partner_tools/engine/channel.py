@@ -23,7 +23,8 @@ class Removal:
 
     `request_id` stays the same until an answer came, also over a restart. `silent` says that a
     request of ours went unanswered before, which an `absent` has to mention; `doubted` that an
-    earlier request may have removed the device already. `found` is the registration that the plan
+    earlier request may have removed the device already; `confirmed` that the device's own hardware
+    hash states this identity. `found` is the registration that the plan
     found, `others` are those that it knows to be other devices. `act` is there where a channel
     removes in several steps, and `approval` where another administrator was asked for the step.
     """
@@ -36,6 +37,7 @@ class Removal:
     correlation_id: str
     silent: bool = False
     doubted: bool = False
+    confirmed: bool = False
     found: Registration | None = None
     others: frozenset[Target] = frozenset()
     act: Act | None = None

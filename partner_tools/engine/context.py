@@ -27,6 +27,8 @@ class PendingDevice:
     customer: str | None
     target: Target | None
     history: History
+    confirmed: bool = False
+    """Whether the device's own hardware hash states this identity."""
     found: Registration | None = None
     act: Act | None = None
 

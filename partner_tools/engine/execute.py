@@ -71,6 +71,7 @@ def removal(
         correlation_id=(history.correlation_id if in_doubt else None) or correlation_id,
         silent=history.silent,
         doubted=history.state is State.DOUBT,
+        confirmed=todo.confirmed,
         found=todo.found,
         act=todo.act,
         approval=history.approval,

@@ -112,6 +112,7 @@ def device_json(device: Device) -> dict[str, Any]:
         "replacement": None if replacement is None else _identity_json(replacement),
         "extra": [list(pair) for pair in device.extra] or None,
         "derived": list(device.derived) or None,
+        "hashConfirms": device.hash_confirms or None,
         "contradictions": list(device.contradictions) or None,
     }
     return {key: value for key, value in named.items() if value is not None}
@@ -128,6 +129,7 @@ def device_from(named: Mapping[str, Any]) -> Device:
         replacement=None if replacement is None else read_identity(replacement),
         extra=tuple((key, value) for key, value in named.get("extra", ())),
         derived=tuple(named.get("derived", ())),
+        hash_confirms=named.get("hashConfirms", False),
         contradictions=tuple(named.get("contradictions", ())),
     )
 

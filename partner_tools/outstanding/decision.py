@@ -590,6 +590,7 @@ def _why_deregister(outcome: Outcome) -> str:
         return "It is still registered although the partner's removal was accepted."
     reasons = {
         Outcome.NOT_FOUND: "The partner did not register this device, so it cannot remove it.",
+        Outcome.UNCONFIRMED: "The service knows no such registration; the identity may be wrong.",
         Outcome.NOT_OWNED: "The service does not let this partner remove it.",
         Outcome.AMBIGUOUS: "The partner could not tell which registration is meant.",
     }

@@ -280,13 +280,14 @@ def refuse_changed(
 ) -> int:
     """Compare a plan with the service; how many devices are refused.
 
-    Of a plan that this ledger made just now only `settled` doubts are compared: their registration
-    may have been replaced while the answer was missing. Only devices of which nothing is under way
-    are compared. A plan from the future is as good as an old one: one of the two clocks is wrong.
+    Of a plan that this ledger made just now, and that no person was asked about, only `settled`
+    doubts are compared: their registration may have been replaced while the answer was missing, and
+    any other while the question waited. Only devices of which nothing is under way are compared. A
+    plan from the future is as good as an old one: one of the two clocks is wrong.
     """
     is_fresh = timedelta(0) <= context.now() - plan.created_at <= PLAN_GOOD_FOR
     ready = _ready(context)
-    if is_fresh and not plan.is_foreign:
+    if is_fresh and context.options.yes and not plan.is_foreign:
         ready &= frozenset(settled)
     if not ready:
         return 0

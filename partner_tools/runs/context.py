@@ -245,6 +245,7 @@ def todos(devices: Iterable[RunDevice]) -> tuple[PendingDevice, ...]:
             customer=each.history.customer,
             target=each.target,
             history=each.history,
+            confirmed=each.device.hash_confirms,
             found=each.found,
             act=_act(each.history),
         )

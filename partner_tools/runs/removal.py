@@ -10,11 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from partner_tools.engine.channel import Removal
 from partner_tools.engine.context import PendingDevice
 from partner_tools.engine.settle import Baseline, verify
-from partner_tools.events import State
+from partner_tools.events import Kind, State
 from partner_tools.guards import count_removals
 from partner_tools.json_forms import read_target
+from partner_tools.ledger import Ledger
 from partner_tools.model import GONE, Outcome, Plan
 from partner_tools.runs.checks import (
     Risks,
@@ -161,3 +163,23 @@ class RemovalSteps:
             return None
         said, reason = "some devices were given up for now", ledger.last_setback(run)
         return f"{said}; last, {reason}" if reason else said
+
+
+def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
+    """What this ledger knows of a device that its service does not know, and how it knows that."""
+    identity = removal.identity
+    parts = ("serial_number", "manufacturer", "model", "product_key_id")
+    for name in filter(None, (identity.product_key_id, identity.serial_number)):
+        for seen in ledger.trace(name):
+            known, history = seen.device.device.identity, seen.device.history
+            pairs = [(getattr(identity, part), getattr(known, part)) for part in parts]
+            if any(a and b and a != b for a, b in pairs):
+                continue
+            run, at = seen.run, history.settled_at
+            if history.outcome is Outcome.REMOVED and removal.customer in (None, history.customer):
+                when = f" on {at:%Y-%m-%d %H:%M} UTC" if at else ""
+                by = f" ({run.actor})" if run.actor else ""
+                return Outcome.ALREADY_REMOVED, f"removed by run {run.run}{when}{by}"
+            if any(each.event.kind is Kind.DOUBTED for each in seen.events):
+                return Outcome.ABSENT, f"an earlier request of run {run.run} may have removed it"
+    return None

@@ -280,6 +280,7 @@ class Wiring:
         self, token: CancellationToken, max_rate: float | None, observer: RunObserver
     ) -> Iterator[tuple[OemDirectChannel, RequestExecutor, Governed, PartnerTenant]]:
         from partner_tools.channels.oem_direct import OemDirectChannel
+        from partner_tools.runs.removal import witness
         from partner_tools.workspace.oem import open_oem, read_wire_profile
 
         profile = read_wire_profile(self.config)
@@ -288,8 +289,8 @@ class Wiring:
             self._paced(ChannelName.OEM_DIRECT, transport.host, max_rate) as governor,
         ):
             line = _line(governor, token, transport.renew_token, observer)
-            partner = partial(_tenant_of, transport.token)
-            yield OemDirectChannel(client, profile), line, governor, partner
+            channel = OemDirectChannel(client, profile, partial(witness, self.ledger))
+            yield channel, line, governor, partial(_tenant_of, transport.token)
 
     def _context(
         self,

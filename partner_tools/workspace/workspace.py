@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
@@ -417,6 +417,24 @@ class Workspace:
 
         return take_in(self.ledger, file, run, now())
 
+    def sender(self, given: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+        """Who writes to customers: the profile's `partner`, with what is given over it.
+
+        Raises InputError where the name or the contact is missing.
+        """
+        told = {**(self.config.get("partner") or {}), **(given or {})}
+        missing = [f"--partner-{name}" for name in ("name", "contact") if not told.get(name)]
+        if missing:
+            raise InputError(
+                "a handoff names who sends it and whom to ask, and the profile has neither"
+                if len(missing) == 2
+                else f"a handoff needs a {missing[0].removeprefix('--partner-')} of the partner",
+                rule="no-partner",
+                remedy=f"give {' and '.join(missing)}, or set them once under [default.partner] in"
+                " the configuration",
+            )
+        return told
+
     def tenant_of(self, customer: str) -> str:
         """The tenant id of a customer that runs of this ledger served, by id or domain.
 
@@ -435,23 +453,37 @@ class Workspace:
 
         state_facts(self.ledger, self.ledger.run(run).run, stated, now())
 
-    def report(self, run: str, folder: Path, formats: tuple[str, ...] = ()) -> tuple[Path, ...]:
+    def report(
+        self,
+        run: str,
+        folder: Path,
+        formats: tuple[str, ...] = (),
+        *,
+        partner: Mapping[str, str] | None = None,
+    ) -> tuple[Path, ...]:
         """Write one handoff for each customer of a run; the paths of the files.
 
-        Of a cleanup also the results file, which the customer sends back to the partner.
+        `partner` gives `name` and `contact` over those of the profile. Raises InputError where
+        either is missing: customers have to know who writes to them. Of a cleanup also the
+        results file, which the customer sends back to the partner.
         """
         from partner_tools.report.write import FORMATS, write_handoff, write_result
         from partner_tools.runs.build_handoffs import cleanup_result, handoffs
 
         record, at = self.ledger.run(run), now()
-        partner = dict(self.config.get("partner") or {})
+        own = record.channel is ChannelName.MICROSOFT_GRAPH
+        sender = {} if own else self.sender(partner)
+        # The cover e-mail is the partner's to send.
+        usual = [name for name in FORMATS if not (own and name == "eml")]
         paths = [
             path
-            for document in handoffs(self.ledger, record.run, partner=partner, now=at)
-            for path in write_handoff(document, folder, formats or FORMATS)
+            for document in handoffs(self.ledger, record.run, partner=sender, now=at)
+            for path in write_handoff(document, folder, formats or usual)
         ]
-        result = cleanup_result(self.ledger, record, at)
-        return (*paths, *([] if result is None else [write_result(result, folder)]))
+        if (told := cleanup_result(self.ledger, record, at)) is not None:
+            result, domain = told
+            paths.append(write_result(result, folder, domain))
+        return tuple(paths)
 
     def summary(
         self,
@@ -682,7 +714,10 @@ class Workspace:
         try:
             reports = self.report(run, options.report, options.formats)
         except InputError as error:
-            again = f"`partner-tools report {run} -o DIR` writes the handoff elsewhere"
+            missing = error.rule == "no-partner"
+            more = " --partner-name NAME --partner-contact CONTACT" if missing else ""
+            where = "it" if missing else "the handoff elsewhere"
+            again = f"`partner-tools report {run} -o DIR{more}` writes {where}"
             raise undelivered(error, again) from error
         observer.notify(f"files of the handoff in {options.report}: {len(reports)}")
         return replace(result, reports=reports)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import trustme
@@ -28,6 +29,7 @@ from partner_tools.gate import GateRefusal
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.model import ChannelName, Device, Identity, Reason, RunId
 from partner_tools.pacing import Policy
+from partner_tools.runs.removal import witness
 from partner_tools.runs.run import carry_through
 from partner_tools.sandbox.core import Core
 from partner_tools.sandbox.faults import Faults, ItemFault
@@ -283,9 +285,12 @@ class Depot:
     def ledger(self) -> Ledger:
         return Ledger.open(sqlite_url(self.folder / "ledger.db"))
 
-    def channel(self) -> OemDirectChannel:
+    def channel(self, ledger: Ledger | None = None) -> OemDirectChannel:
         profile = at_base_url(self.profile, self.transport.base_url)
-        return OemDirectChannel(Client(self.transport, profile), profile)
+        client = Client(self.transport, profile)
+        if ledger is None:
+            return OemDirectChannel(client, profile)
+        return OemDirectChannel(client, profile, partial(witness, ledger))
 
     def carry(self) -> None:
         """One process: from what the ledger says to as far as it comes."""
@@ -300,7 +305,7 @@ class Depot:
                 )
                 for each in ledger.devices(RUN)
             ]
-            carry_through(self._execution(ledger, self.channel()), todos)
+            carry_through(self._execution(ledger, self.channel(ledger)), todos)
 
     def outcomes(self) -> Counter[str]:
         """How many devices have which outcome, by the ledger."""

@@ -161,7 +161,11 @@ def test_without_a_client_certificate_nothing_is_heard(
 
 
 OUTCOMES = [
-    (ItemFault(serials=frozenset({"SN00001"}), number="807"), "absent", "misspelling is possible"),
+    (
+        ItemFault(serials=frozenset({"SN00001"}), number="807"),
+        "unconfirmed",
+        "misspelling is possible",
+    ),
     (ItemFault(serials=frozenset({"SN00001"}), number="811"), "not-owned", "somebody else"),
     (ItemFault(serials=frozenset({"SN00001"}), number="812"), "refused", "case-sensitive"),
     (ItemFault(serials=frozenset({"SN00001"}), number="813"), "ambiguous", "more than one"),
@@ -174,7 +178,7 @@ OUTCOMES = [
     ),
     (
         ItemFault(serials=frozenset({"SN00001"}), name="ZtdDeviceIsNotRegistered"),
-        "absent",
+        "unconfirmed",
         "no registration",
     ),
     (

@@ -19,7 +19,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from partner_tools.cli.app import Call
 from partner_tools.intake.schema import checker
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
-from tests.cli.program import Program, customer, program_for, world
+from tests.cli.program import CONTOSO, Program, customer, program_for, world
 from tests.clients.oem_profiles import profile_of
 from tests.faults.hurry import Hurry
 from tests.intake.hash_encoder import machine
@@ -153,6 +153,49 @@ def test_a_file_of_hashes_alone(tmp_path: Path) -> None:
     assert "3 devices are named by what the hardware hash says" in said
 
 
+def test_a_misspelt_serial_is_not_done(tmp_path: Path) -> None:
+    """807 for an identity that nothing else knows: exit 7, and a build server shows it skipped."""
+    with depot(tmp_path, *registered("S1", "S2")) as (sandbox, program):
+        file = tmp_path / "junit.xml"
+        document, _ = deregister(program, batch("S1", "SZ"), "--junit", str(file), exit_code=7)
+        left = [each.device.serial_number for each in sandbox.state.devices(CONTOSO)]
+    assert document["counts"] == {"removed": 1, "unconfirmed": 1}
+    assert checker("result").violations(document) == ()
+    device = document["devices"][1]
+    assert "a misspelling is possible" in device["detail"]
+    assert "hardware hash" in device["remedy"]
+    assert left == ["S2"]
+    assert '<skipped type="unconfirmed"' in file.read_text(encoding="utf-8")
+    assert 'failures="0"' in file.read_text(encoding="utf-8")
+
+
+def test_a_depot_may_take_an_unknown_device_for_done(tmp_path: Path) -> None:
+    """`oem.absent` in the wire profile."""
+    with depot(tmp_path, *registered("S1"), profile=f'absent = "ok"\n{OPEN}') as (_, program):
+        document, _ = deregister(program, batch("S1", "SZ"))
+    assert document["counts"] == {"removed": 1, "absent": 1}
+
+
+def test_a_hardware_hash_confirms_that_a_device_is_absent(tmp_path: Path) -> None:
+    """It states the identity that the row does; the row of a hash alone goes by it."""
+    one = machine(1)
+    row = f"{one.serial_number},{one.product_key_id},{one.encode()}"
+    text = f"Serial,Product key id,Hardware Hash\n{row}\n,,{machine(2).encode()}\n"
+    with depot(tmp_path) as (_sandbox, program):
+        document, _ = deregister(program, text)
+    assert document["counts"] == {"absent": 2}
+    assert "the hardware hash states the same identity" in document["devices"][0]["detail"]
+
+
+def test_a_removal_of_another_device_vouches_for_none(tmp_path: Path) -> None:
+    """The same serial number of another maker, and one that was refused: nobody removed those."""
+    other = "Serial,Manufacturer,Model\nS1,Contoso,Book\n"
+    with depot(tmp_path, *registered("S1")) as (_sandbox, program):
+        deregister(program, batch("S1"))
+        document, _ = deregister(program, other, exit_code=7)
+    assert document["counts"] == {"unconfirmed": 1}
+
+
 def test_a_row_that_its_hash_contradicts_stays(tmp_path: Path) -> None:
     """Every identifier of a row must agree."""
     text = f"Serial,Hardware Hash\nOTHER,{machine(1).encode()}\n"
@@ -183,8 +226,8 @@ def test_a_completed_batch_is_not_repeated(tmp_path: Path) -> None:
         assert first == second
         assert len(sandbox.log.of("deregister")) == 1
         third, _ = deregister(program, batch("S1"), "--again")
-    assert third["counts"] == {"absent": 1}
-    assert "misspelling is possible" in third["devices"][0]["detail"]
+    assert third["counts"] == {"already-removed": 1}
+    assert f"removed by run {first['run']} on 20" in third["devices"][0]["detail"]
 
 
 def test_the_plan_of_a_completed_batch_is_not_repeated(tmp_path: Path) -> None:
@@ -198,7 +241,7 @@ def test_the_plan_of_a_completed_batch_is_not_repeated(tmp_path: Path) -> None:
         assert "--again insists" in second.stderr
         assert len(sandbox.log.of("deregister")) == 1
         third = program.json("deregister", "--plan", plan, "--yes", "--again")
-    assert (first["counts"], third["counts"]) == ({"removed": 1}, {"absent": 1})
+    assert (first["counts"], third["counts"]) == ({"removed": 1}, {"already-removed": 1})
 
 
 def test_a_lost_answer_is_unknown_until_resume(tmp_path: Path) -> None:

@@ -35,12 +35,13 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def program(sandbox: Sandbox, tmp_path: Path) -> Program:
-    (tmp_path / "partner-tools.toml").write_text(
-        "[default.partner]\n"
-        'name = "Northwind\\nBcc: a@b.example"\ncontact = "help@northwind.example"\n'
+    return program_for(
+        sandbox,
+        tmp_path,
+        PARTNER_TOOLS_GRAPH_TOKEN=sandbox.tokens["graphRead:contoso.onmicrosoft.com"],
+        PARTNER_TOOLS_PARTNER_NAME="Northwind\nBcc: a@b.example",
+        PARTNER_TOOLS_PARTNER_CONTACT="help@northwind.example",
     )
-    token = sandbox.tokens["graphRead:contoso.onmicrosoft.com"]
-    return program_for(sandbox, tmp_path, PARTNER_TOOLS_GRAPH_TOKEN=token)
 
 
 def remove(program: Program, rows: str, exit_code: int = 0) -> str:

@@ -48,7 +48,31 @@ def test_junit_has_a_case_for_every_device(program: Program) -> None:
 
     suite = parse(file).getroot()  # noqa: S314 - our own file
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
-    assert [case.get("name") for case in suite] == ["2: SN-1", "3: GHOST"]
+    assert [case.get("name") for case in suite.iter("testcase")] == ["SN-1", "GHOST"]
+
+
+def test_junit_names_a_device_alike_in_every_run(program: Program) -> None:
+    """A build server shows the history of a test by its class and name; the run is a property."""
+    first, second = program.folder / "1.xml", program.folder / "2.xml"
+    batch = program.serials("SN-1", "SN-1")
+    order = ("--reference", "RMA-7", "--again")
+    for file in (first, second):
+        program("deregister", batch, *OPTIONS, *order, "--junit", file)
+
+    suites = [parse(file).getroot() for file in (first, second)]  # noqa: S314 - our own files
+    names = [
+        {(each.get("classname"), each.get("name")) for each in suite.iter("testcase")}
+        for suite in suites
+    ]
+    assert names[0] == names[1] == {(f"partner-tools.{CONTOSO}", "SN-1")}
+    properties = [
+        {each.get("name"): each.get("value") for each in suite.iter("property")} for suite in suites
+    ]
+    assert [each["reference"] for each in properties] == ["RMA-7", "RMA-7"]
+    assert properties[0]["run"] != properties[1]["run"]
+    (skipped,) = suites[0].iter("skipped")
+    assert (skipped.get("type"), suites[0].get("skipped")) == ("duplicate", "1")
+    assert "row" in str(skipped.get("message"))
 
 
 def test_junit_keeps_wide_and_narrow_spaces() -> None:
@@ -56,10 +80,17 @@ def test_junit_keeps_wide_and_narrow_spaces() -> None:
     detail = "\u682a\u5f0f\u4f1a\u793e\u3000A\u00a0B"
 
     built = build_junit(
-        {"run": "r", "channel": "oem-direct", "devices": [{**device, "detail": detail}]}
+        {
+            "run": "r",
+            "channel": "oem-direct",
+            "state": "finished",
+            "devices": [{**device, "customer": None, "detail": detail}],
+        },
+        {"depot": "leipzig"},
     ).decode()
 
     assert detail in built
+    assert 'classname="partner-tools.leipzig"' in built
     assert "\u202e" not in built
 
 
@@ -210,7 +241,7 @@ def test_the_handoff_is_written_in_every_format(program: Program) -> None:
 
     suffixes = {path.suffix for path in folder.iterdir()}
     assert result.exit_code == 0
-    assert suffixes == {".html", ".xlsx", ".csv", ".json", ".md", ".ps1"}
+    assert suffixes == {".html", ".xlsx", ".csv", ".json", ".md", ".ps1", ".eml"}
     (document,) = (json.loads(path.read_bytes()) for path in folder.glob("*.json"))
     assert not checker("handoff").violations(document)
 
@@ -256,3 +287,36 @@ def test_the_checklist_names_old_and_new_identity_and_every_step(program: Progra
     assert page.index("Deregister the damaged") < page.index("Register the device again")
     assert "Do not replace the board yet" in page
     assert "GHOST<b>" not in page
+
+
+def test_a_handoff_needs_a_name_and_a_contact_of_the_sender(program: Program) -> None:
+    folder = program.folder / "handoff"
+    run = program.json("deregister", program.serials("SN-1"), *OPTIONS)["run"]
+    nameless = {"PARTNER_TOOLS_PARTNER_NAME": "", "PARTNER_TOOLS_PARTNER_CONTACT": ""}
+    unknown = Program(program.folder, {**program.environment, **nameless})
+
+    refused = unknown("report", run, "-o", folder)
+    assert refused.exit_code == 3
+    assert "--partner-name and --partner-contact" in refused.stderr
+    assert not folder.exists()
+    half = unknown("report", run, "-o", folder, "--partner-name", "Fabrikam")
+    assert half.exit_code == 3
+    assert "--partner-contact" in half.stderr
+    whole = unknown(
+        *("report", run, "-o", folder, "--format", "json", "--partner-name", "Fabrikam"),
+        *("--partner-contact", "help@fabrikam.example"),
+    )
+    assert whole.exit_code == 0
+    (document,) = (json.loads(path.read_bytes()) for path in folder.glob("*.json"))
+    assert document["partner"]["name"] == "Fabrikam"
+    assert document["partner"]["contact"] == "help@fabrikam.example"
+
+
+def test_a_removal_is_never_held_up_by_a_missing_name(program: Program) -> None:
+    nameless = {"PARTNER_TOOLS_PARTNER_NAME": "", "PARTNER_TOOLS_PARTNER_CONTACT": ""}
+    unknown = Program(program.folder, {**program.environment, **nameless})
+    done = unknown(
+        *("deregister", unknown.serials("SN-1"), *OPTIONS, "--report", program.folder / "x")
+    )
+    assert "1 removed" in done.stderr + done.stdout
+    assert "--partner-name" in done.stderr

@@ -250,6 +250,9 @@ class Profile:
     response: Response = Response()
     poll: Poll = Poll()
     preflight: Preflight = Preflight()
+    absent_is_ok: bool = False
+    """Whether a device counts as done that the service does not know, though nothing confirms its
+    identity."""
     codes: tuple[tuple[str, CodeMeaning], ...] = ()
     """Meanings by name or number; they extend and override the public table."""
 
@@ -569,6 +572,7 @@ def _make(oem: Mapping[str, Any]) -> Profile:
         response=_make_response(oem.get("response", {}), fields),
         poll=_make_poll(oem.get("poll", {})),
         preflight=Preflight(**oem.get("preflight", {})),
+        absent_is_ok=oem.get("absent") == "ok",
         codes=tuple((name, CodeMeaning(to)) for name, to in oem.get("codes", {}).items()),
     )
 
