@@ -94,7 +94,7 @@ def context(ledger: Ledger, channel: Listing, folder: Path, now: datetime) -> Ru
     )
     return RunContext(
         run=RUN,
-        options=RunOptions(),
+        options=RunOptions(yes=True),
         ledger=ledger,
         channel=channel,  # type: ignore[arg-type]  # only what planning asks for
         line=line,
