@@ -55,6 +55,8 @@ class RunOptions:
     - `require_intune_clear`: refuse devices that are not confirmed absent from Intune
     - `keys_saved`: of a cleanup, BitLocker keys and local passwords are saved elsewhere
     - `stale_ok`: send what an OEM Direct run left open longer than `guards.stale_hours` ago
+    - `keys_receipt`: of a cleanup, the receipt of the customer's script for keys that it saved;
+      `saved_keys` is what it says: row, serial number, counts of keys and of passwords
     - `approvals`: signatures of the plan that the run was begun with; checked at every execution
     """
 
@@ -70,6 +72,8 @@ class RunOptions:
     require_intune_clear: bool = False
     keys_saved: bool = False
     stale_ok: bool = False
+    keys_receipt: Path | None = None
+    saved_keys: tuple[tuple[int, str | None, int, int], ...] = ()
     approvals: tuple[Signature, ...] = ()
 
     def stored(self) -> dict[str, Any]:
@@ -86,6 +90,7 @@ class RunOptions:
             "snapshotTimeout": self.snapshot_timeout,
             "requireIntuneClear": self.require_intune_clear,
             "keysSaved": self.keys_saved,
+            **({"savedKeys": [*map(list, self.saved_keys)]} if self.saved_keys else {}),
             **({"approvals": signature_entries(self.approvals)} if self.approvals else {}),
         }
 
@@ -109,6 +114,7 @@ class RunOptions:
             snapshot_timeout=float(settings.get("snapshotTimeout", 60.0)),
             require_intune_clear=bool(settings.get("requireIntuneClear")),
             keys_saved=bool(settings.get("keysSaved")),
+            saved_keys=tuple(map(tuple, settings.get("savedKeys", ()))),
             approvals=read_signatures({"signatures": settings.get("approvals", ())}),
         )
 

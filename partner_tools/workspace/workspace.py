@@ -202,13 +202,17 @@ class Workspace:
         options say. Raises InputError for what is no handoff, GuardError where a guard refuses or
         nobody confirmed.
         """
-        from partner_tools.runs.cleanup import read_order
+        from partner_tools.runs.cleanup import read_order, read_receipt
         from partner_tools.runs.run import begin, carry_out
 
         options = options or RunOptions()
         folder = (options.report or handoff.parent) if apply else None
         options = replace(options, dry_run=not apply, report=folder)
-        order = read_order(handoff, keys_saved=options.keys_saved, held=held(self.config))
+        order = read_order(handoff, held=held(self.config))
+        if options.keys_receipt is not None:
+            saved = read_receipt(options.keys_receipt, order.document)
+            options = replace(options, saved_keys=saved)
+        order = order.with_keys(options)
         run = new_run()
         with (
             self.ledger.hold(run),
