@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -337,7 +337,7 @@ class CleanupSteps:
         """How many devices are touched: those with a step to take."""
         return sum(each.removals for each in plan.customers)
 
-    def compare(self, plan: Plan) -> None:
+    def compare(self, plan: Plan, settled: Collection[int]) -> None:
         """Nothing: each round of the execution looks first."""
 
     def execute(self, plan: Plan) -> None:
