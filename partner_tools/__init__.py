@@ -128,6 +128,7 @@ __all__ = [
     "PartnerToolsError",
     "Plan",
     "Problem",
+    "ReadingOptions",
     "Reason",
     "RunObserver",
     "RunOptions",
