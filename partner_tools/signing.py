@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -130,15 +131,29 @@ def is_signature(public: str, signature: str, content: bytes) -> bool:
     return True
 
 
+def fingerprint(public: str) -> str:
+    """What people compare of a public key: the SHA-256 of its 32 bytes, in hexadecimal."""
+    return hashlib.sha256(_bytes(public)).hexdigest()
+
+
+def grouped(fingerprint_: str) -> str:
+    """A fingerprint in groups of four, as people compare it."""
+    return " ".join(fingerprint_[at : at + 4] for at in range(0, len(fingerprint_), 4))
+
+
 def _text(content: bytes) -> str:
     return f"{PREFIX}{base64.b64encode(content).decode('ascii')}"
 
 
 def _bytes(text: str) -> bytes:
+    """The bytes behind a text that `_text` wrote; another spelling of them is refused."""
     try:
-        return base64.b64decode(text.removeprefix(PREFIX), validate=True)
+        content = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError("not base64") from error
+    if _text(content) != text:
+        raise ValueError("not the base64 that was written")
+    return content
 
 
 class Purpose(StrEnum):
@@ -146,6 +161,7 @@ class Purpose(StrEnum):
 
     APPROVAL = "plan-approval"
     EXPORT = "ledger-export"
+    CERTIFICATE = "release-certificate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
