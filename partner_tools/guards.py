@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from partner_tools.errors import GuardError, InputError
 from partner_tools.homoglyphs import folded, shown_name
-from partner_tools.model import Customer, Outcome, PlannedCustomer, PlannedDevice, TenantId
+from partner_tools.model import Customer, Outcome, Plan, PlannedCustomer, PlannedDevice, TenantId
 
 DEFAULT_MAX_DEVICES = 500
 LIMIT = "limit"
@@ -124,6 +124,21 @@ def _joined(refusals: Sequence[Refusal]) -> GuardError:
 def check_number(limits: Limits, removals: int) -> None:
     """Refuse more devices at once than the limit allows. Raises GuardError."""
     if refusals := _too_many(limits, removals):
+        raise _joined(refusals)
+
+
+def refuse_overdrawn(limits: Limits, plan: Plan, used: Mapping[str, int]) -> None:
+    """Refuse a run whose removals no longer fit today's limit of a customer. Raises GuardError.
+
+    `used` counts, by tenant id, what was removed today and what other runs have reserved.
+    """
+    refusals = [
+        refusal
+        for each in counted(plan.devices, plan.customers)
+        if each.removals
+        for refusal in _too_many_today(limits, each, used)
+    ]
+    if refusals:
         raise _joined(refusals)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from partner_tools.runs.checks import (
     heed_limits,
     look_before,
     refuse_changed,
+    refuse_elsewhere,
     refuse_held,
     refuse_risky,
 )
@@ -52,9 +53,11 @@ class RemovalSteps:
         context = self.context
         record = context.ledger.run(context.run)
         if self.reviewed is not None:
-            plan = adopt_plan(context, *self.reviewed)
+            plan = adopt_plan(context, self.planner, *self.reviewed)
         else:
-            plan = stored_plan(context, record) or make_plan(context, self.planner, record)
+            plan = stored_plan(context, self.planner, record) or make_plan(
+                context, self.planner, record
+            )
         context.observer.planned(plan)
         if self.save_as is not None:
             document = json.loads(context.ledger.plan(context.run) or "")
@@ -72,9 +75,9 @@ class RemovalSteps:
         """How many devices the plan removes."""
         return count_removals(plan.devices)
 
-    def compare(self, plan: Plan) -> None:
-        """Refuse devices of an old plan whose registration changed."""
-        if changed := refuse_changed(self.context, self.planner, plan):
+    def compare(self, plan: Plan, settled: Collection[int]) -> None:
+        """Refuse devices of an old plan, and settled doubts, whose registration changed."""
+        if changed := refuse_changed(self.context, self.planner, plan, settled):
             self.context.observer.notify(
                 f"{changed} devices are not what they were when they were planned: refused"
             )
@@ -104,7 +107,8 @@ class RemovalSteps:
 
     def look_again(self, wait_seconds: float) -> bool:
         """Look for what an earlier run removed; False where the channel shows nothing."""
-        channel = self.context.channel
+        context, channel = self.context, self.context.channel
+        refuse_elsewhere(context, context.ledger.run(context.run), looks=True)
         if not channel.observable:
             self.context.observer.notify(
                 f"{channel.name} cannot be observed: nothing was looked for"

@@ -162,13 +162,14 @@ class Workspace:
         comes back. Raises GuardError where the plan was changed since, or not approved
         as the profile demands.
         """
+        from partner_tools.runs.checks import refuse_other_plan
         from partner_tools.runs.run import begin, carry_out
 
         plan, document = load_plan(plan_file)
         options = replace(options or RunOptions(), approvals=approvals_of(plan_file))
         if not options.dry_run:
             rule = approval_rule(self.config)
-            check_approval(rule, document["digest"], plan.planned_by, options.approvals)
+            check_approval(rule, document["digest"], plan.planned_by, options.approvals, now=now())
         batch = batch_of(plan, plan_file)
         if not (again or options.dry_run):
             repeated = self._repeated(batch, plan.channel, options, confirm, observer)
@@ -181,6 +182,7 @@ class Workspace:
                 run, plan.channel, options, observer, confirm, reviewed=(plan, document)
             ) as steps,
         ):
+            refuse_other_plan(steps.context, plan)
             begin(steps.context, batch, actor())
             carry_out(steps)
         return self._conclude(run, options, observer)
@@ -200,13 +202,17 @@ class Workspace:
         options say. Raises InputError for what is no handoff, GuardError where a guard refuses or
         nobody confirmed.
         """
-        from partner_tools.runs.cleanup import read_order
+        from partner_tools.runs.cleanup import read_order, read_receipt
         from partner_tools.runs.run import begin, carry_out
 
         options = options or RunOptions()
         folder = (options.report or handoff.parent) if apply else None
         options = replace(options, dry_run=not apply, report=folder)
-        order = read_order(handoff, keys_saved=options.keys_saved, held=held(self.config))
+        order = read_order(handoff, held=held(self.config))
+        if options.keys_receipt is not None:
+            saved = read_receipt(options.keys_receipt, order.document)
+            options = replace(options, saved_keys=saved)
+        order = order.with_keys(options)
         run = new_run()
         with (
             self.ledger.hold(run),
@@ -222,6 +228,7 @@ class Workspace:
         *,
         yes: bool = False,
         max_devices: int | None = None,
+        stale_ok: bool = False,
         confirm: Confirm = refuse_unconfirmed,
         observer: RunObserver = NULL_OBSERVER,
     ) -> RunResult:
@@ -234,7 +241,7 @@ class Workspace:
         record = self.ledger.run(run)
         stored = RunOptions.restored(record.settings)
         limit = stored.max_devices if max_devices is None else max_devices
-        options = replace(stored, yes=yes or stored.yes, max_devices=limit)
+        options = replace(stored, yes=yes or stored.yes, max_devices=limit, stale_ok=stale_ok)
         if self._is_over(record, options, observer):
             result = self.result(record.run)
             observer.ended(result)
@@ -570,8 +577,14 @@ class Workspace:
 
     def register_again(self, devices: tuple[Restorable, ...]) -> int:
         """Register devices again through Partner Center (app+user); how many are back."""
+        from partner_tools.runs.checks import refuse_elsewhere
         from partner_tools.runs.restoration import RestoreContext, register
 
+        for run in dict.fromkeys(each.device.run for each in devices):
+            with self._open_steps(
+                self.ledger.run(run), RunOptions(), NULL_OBSERVER, refuse_unconfirmed
+            ) as steps:
+                refuse_elsewhere(steps.context, self.ledger.run(run), looks=True)
         with self.wiring.open_partner_center(self.cancellation) as (client, line, _):
             context = RestoreContext(
                 client=client, line=line, ledger=self.ledger, now=now, new_id=new_id
