@@ -270,18 +270,11 @@ def probes(facts: DeviceFacts, plane: Plane, subject: Subject = Subject.DEVICE) 
     """
     return [
         probe
-        for probe in _in_order(facts)
+        for probe in facts.probes
         if probe.plane is plane
         and probe.subject is subject
         and (probe.source is not EvidenceSource.CUSTOMER or probe.result is ProbeResult.FOUND)
     ]
-
-
-def _in_order(facts: DeviceFacts) -> Sequence[Probe]:
-    """As recorded; of a handoff that was mailed, and of an older ledger, only times are known."""
-    if facts.looked_before is None:
-        return sorted(facts.probes, key=lambda probe: probe.observed_at)
-    return facts.probes
 
 
 def summarize(
@@ -335,8 +328,15 @@ def _stronger(
     if graph.probe is None:
         proves_nothing = channel.present is False and facts.outcome not in GONE
         return EvidenceSummary() if proves_nothing else channel
-    both = (probe for probe in reversed(_in_order(facts)) if probe in (graph.probe, channel.probe))
-    newer = next(both, None) is channel.probe
+    newest = next(
+        (
+            probe
+            for probe in reversed(facts.probes)
+            if probe is graph.probe or probe is channel.probe
+        ),
+        None,
+    )
+    newer = channel.probe is not None and newest is channel.probe
     if graph.present is False and newer and channel.present is not False:
         return channel
     return graph
