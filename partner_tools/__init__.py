@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from partner_tools.fleet.submission import Handing, Submitted
     from partner_tools.fleet.submission import hand_in as submit
     from partner_tools.fleet.worker import WorkerOptions
+    from partner_tools.intake.batch_metadata import ReadingOptions
     from partner_tools.intake.hardware_hash import decode as decode_hash
     from partner_tools.intake.schema import load_schema, schema_names
     from partner_tools.model import (
@@ -69,6 +70,7 @@ _HOMES = {
         "UnknownRunError",
         "MissingValueError",
     ),
+    "intake.batch_metadata": ("ReadingOptions",),
     "intake.hardware_hash": ("decode",),
     "fleet.services": ("work_until_stopped",),
     "fleet.submission": ("Handing", "Submitted", "hand_in"),
@@ -126,6 +128,7 @@ __all__ = [
     "PartnerToolsError",
     "Plan",
     "Problem",
+    "ReadingOptions",
     "Reason",
     "RunObserver",
     "RunOptions",

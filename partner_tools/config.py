@@ -37,6 +37,8 @@ VARIABLES: Mapping[tuple[str, ...], str] = {
     ("oem", "profile"): "PARTNER_TOOLS_OEM_PROFILE",
     ("auth", "tenant"): "PARTNER_TOOLS_TENANT",
     ("auth", "client_id"): "PARTNER_TOOLS_CLIENT_ID",
+    ("partner", "name"): "PARTNER_TOOLS_PARTNER_NAME",
+    ("partner", "contact"): "PARTNER_TOOLS_PARTNER_CONTACT",
 }
 """The settings that an environment variable may give, over the file."""
 

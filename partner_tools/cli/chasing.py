@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 def chase(call: Call, *, since: datetime | None, customer: str | None, remind: Path | None) -> int:
     """Look again at every run with something open, and list whom to chase; the exit code."""
     with opened(call) as workspace:
+        if remind is not None:
+            workspace.sender()
         found = workspace.verify_outstanding(
             since=since,
             customer=customer,

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 OUTPUTS = ("text", "json", "jsonl")
-FORMATS = ("html", "xlsx", "csv", "json", "md", "ps1")
+FORMATS = ("html", "xlsx", "csv", "json", "md", "ps1", "eml")
 """The default report formats; a test compares them with the report's, which load too much."""
-FORMAT_CHOICES = (*FORMATS, "checklist")
+FORMAT_CHOICES = (*FORMATS, "checklist", "email-text", "tickets")
 MOMENTS = (
     "%Y-%m-%d",
     "%Y-%m-%dT%H:%M",
@@ -376,6 +376,18 @@ def removal_options(command: Command) -> Command:
                 show_default=True,
                 metavar="SECONDS",
                 help="Time for reading the customer's tenant before the removal.",
+            ),
+            click.option(
+                "--accept-locked-firmware",
+                metavar="SERIAL",
+                multiple=True,
+                help="Remove this device although its firmware stays locked; repeat for several.",
+            ),
+            click.option(
+                "--min-found",
+                type=click.FloatRange(min=0, max=1),
+                metavar="SHARE",
+                help="Refuse if fewer than this share of the devices is registered. [default: 0.5]",
             ),
             click.option(
                 "--require-intune-clear",

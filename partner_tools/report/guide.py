@@ -8,11 +8,14 @@ The texts hold for every customer; what is true of one device stands in the docu
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
+from partner_tools.model import GONE
 from partner_tools.outstanding import StepId
 
 OWNERS: Mapping[str, str] = {
@@ -21,7 +24,7 @@ OWNERS: Mapping[str, str] = {
     "entra-administrator": "Entra ID administrator",
     "active-directory-administrator": "Active Directory administrator",
     "configuration-manager-administrator": "Configuration Manager administrator",
-    "device-holder": "Whoever holds the device",
+    "device-holder": "Device holder",
 }
 
 PLANES: Mapping[str, str] = {
@@ -33,6 +36,9 @@ PLANES: Mapping[str, str] = {
     "device-association": "Device association",
     "device-firmware": "Device firmware",
 }
+
+MAIN_PLANES = ("autopilot", "intune", "entra", "active-directory")
+"""The planes that every device has."""
 
 STATUSES: Mapping[str, str] = {
     "outstanding": "Outstanding",
@@ -80,6 +86,9 @@ CHANNELS: Mapping[str, str] = {
     "oem-direct": "OEM Direct API",
 }
 
+NAME_LIMIT = 80
+"""Characters of a customer's name in a file name: Windows allows 260 for a whole path."""
+
 _INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u2028-\u202f\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"
@@ -103,6 +112,11 @@ def cleaned_up(document: Mapping[str, Any]) -> str | None:
     return f"Cleanup in your own tenant (run {cleanup['id']}): {parts or 'no devices'}"
 
 
+def count_gone(outcomes: Mapping[str, int]) -> int:
+    """How many devices are out of Windows Autopilot, now or from before."""
+    return sum(outcomes.get(outcome.value, 0) for outcome in GONE)
+
+
 def visible(text: str) -> str:
     """The text with every character that hides or turns others spelled out, as ⟨U+202E⟩.
 
@@ -116,13 +130,91 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def effort(minutes: Mapping[str, int | None]) -> str:
+    """`about 5 hours by hand, about 40 minutes with the script`; an estimate."""
+    by_hand, by_script = minutes["byHand"], minutes["byScript"]
+    said = f"{duration(by_hand or 0)} by hand"
+    return said if by_script is None else f"{said}, {duration(by_script)} with the script"
+
+
+def start_here(document: Mapping[str, Any]) -> str | None:
+    """The first step, who does it, with what, and how long all of it takes; None with nothing."""
+    start = document.get("start")
+    if start is None:
+        return None
+    title = next(one["title"] for one in document["guide"] if one["id"] == start["step"])
+    with_what = " or ".join(TOOL_NAMES[tool] for tool in start["tools"])
+    due = f" Please finish by {day_text(document['dueOn'])}." if document.get("dueOn") else ""
+    return (
+        f"Step {start['order']}: {title}. {OWNERS[start['owner']]}, {with_what}. All steps together"
+        f" take {effort(start['minutes'])}.{due}"
+    )
+
+
+TOOL_NAMES = {
+    "script": "with the PowerShell script",
+    "cleanup": "with partner-tools cleanup",
+    "by-hand": "by hand in the portal",
+}
+
+
+def duration(minutes: int) -> str:
+    """`about 40 minutes`, `about 5 hours`."""
+    if minutes < 90:
+        return f"about {max(minutes, 1)} minute{'s' if minutes > 1 else ''}"
+    return f"about {round(minutes / 60):,} hours"
+
+
+def day_text(written: str) -> str:
+    """`13 December 2026`."""
+    day = date.fromisoformat(written)
+    return f"{day.day} {day:%B %Y}"
+
+
+def file_name(document: Mapping[str, Any]) -> str:
+    """`handoff-<domain or tenant>-<run>`, without the suffix.
+
+    The run is the one that looked last: a cleanup never writes over the handoff that it was given.
+    """
+    customer, run = document["customer"], document.get("cleanup") or document["run"]
+    named = customer["domain"] or customer["tenantId"] or "unassigned"
+    return f"handoff-{harmless(named.casefold())}-{harmless(run['id'])}"
+
+
+def harmless(text: str) -> str:
+    """The text as a part of a file name on any system.
+
+    What had to be changed is told apart by a digest, so that no two customers share a file.
+    """
+    kept = "-".join(re.findall(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", text))
+    if kept and kept == text and len(kept) <= NAME_LIMIT:
+        return kept
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    return f"{kept[:NAME_LIMIT].rstrip('._-')}-{digest}".lstrip("-")
+
+
 # --- the steps ----------------------------------------------------------------------------------
 
 INTUNE = "Microsoft Intune admin center"
 ENTRA = "Microsoft Entra admin center"
 
 _AUTOPILOT_LIST = (INTUNE, "Devices", "Windows", "Enrollment", "Windows Autopilot", "Devices")
-_ENTRA_DEVICE = (ENTRA, "Devices", "All devices", "the device")
+_ENTRA_DEVICE = (ENTRA, "Entra ID", "Devices", "All devices", "the device")
+
+TOOLS: Mapping[StepId, tuple[str, ...]] = {
+    StepId.BACK_UP_KEYS: ("script",),
+    StepId.DELETE_FROM_INTUNE: ("script", "cleanup"),
+    StepId.RETRY_INTUNE_ACTION: ("script", "cleanup"),
+    StepId.UNASSIGN_USER: ("script", "cleanup"),
+    StepId.DEREGISTER_FROM_AUTOPILOT: ("script", "cleanup"),
+    StepId.CONFIRM_AUTOPILOT_REMOVAL: ("script", "cleanup"),
+}
+"""What can do a step besides a person in the portal: the PowerShell script, `cleanup`."""
+
+SCRIPT_MINUTES = 15
+"""To start the script, read its preview and wait for what Autopilot does in the background."""
+SCRIPT_SECONDS = 5
+"""For one device and step: at most four requests. Both are estimates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,13 +231,19 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chapter:
-    """One step, explained. `caution` is what goes wrong if it is done carelessly."""
+    """One step, explained. `caution` is what goes wrong if it is done carelessly.
+
+    `minutes` is an estimate of ours for one device by hand; 0 where nothing but time is needed.
+    `otherwise` is a page that contradicts `source`; the text then names both dates.
+    """
 
     title: str
     about: str
     source: Source
     caution: str | None = None
     portal: tuple[str, ...] = ()
+    minutes: int = 2
+    otherwise: Source | None = None
 
 
 _DEREGISTER = Source(
@@ -213,6 +311,7 @@ GUIDE: Mapping[StepId, Chapter] = {
             " with the partner which one it is."
         ),
         caution="Delete nothing for these devices until it is certain which record is meant.",
+        minutes=10,
         source=Source(
             title="Microsoft Graph documentation, issue 20196: filters that return every device",
             date="",
@@ -225,6 +324,7 @@ GUIDE: Mapping[StepId, Chapter] = {
             "The partner's removal of these devices from Windows Autopilot was not attempted yet,"
             " or its answer never came. The partner settles it and sends this report again."
         ),
+        minutes=0,
         source=_DEREGISTER,
     ),
     StepId.UNLOCK_FIRMWARE: Chapter(
@@ -240,6 +340,7 @@ GUIDE: Mapping[StepId, Chapter] = {
             " it is already too late, try “refresh management from network” in the firmware menus."
         ),
         portal=(INTUNE, "Devices", "Manage devices", "Configuration"),
+        minutes=20,
         source=_FIRMWARE,
     ),
     StepId.BACK_UP_KEYS: Chapter(
@@ -251,9 +352,13 @@ GUIDE: Mapping[StepId, Chapter] = {
             " local administrator password (Windows LAPS) while the directory still shows them. The"
             " PowerShell file's -SaveKeys does it for all devices and writes a receipt. The keys of"
             " a hybrid joined device can be in Active Directory or Configuration Manager instead."
+            " An app that only lists keys needs BitlockerKey.ReadBasic.All, an application"
+            " permission by Microsoft's list of changes (2024-08-27), although older pages still"
+            " say that application permissions are not supported."
         ),
         caution="This comes before every deletion. A hybrid joined device's keys go at once.",
         portal=(*_ENTRA_DEVICE, "BitLocker keys, and Local administrator password recovery"),
+        minutes=3,
         source=_INTUNE_DELETE,
     ),
     StepId.UNENROLL_OTHER_MDM: Chapter(
@@ -294,6 +399,7 @@ GUIDE: Mapping[StepId, Chapter] = {
             " never comes online keeps its records."
         ),
         portal=(INTUNE, "Devices", "Windows", "the device", "Device action status"),
+        minutes=1,
         source=_INTUNE_RETIRE,
     ),
     StepId.DELETE_FROM_CONFIGURATION_MANAGER: Chapter(
@@ -322,9 +428,10 @@ GUIDE: Mapping[StepId, Chapter] = {
         title="Unassign the user",
         about=(
             "Select the device, open the menu at the end of its line and choose Unassign user."
-            " Where that is greyed out, go on."
+            " Where that is greyed out, continue with the next step."
         ),
         portal=(*_AUTOPILOT_LIST, "…", "Unassign user"),
+        minutes=1,
         source=_DEREGISTER,
     ),
     StepId.DEREGISTER_FROM_AUTOPILOT: Chapter(
@@ -348,6 +455,7 @@ GUIDE: Mapping[StepId, Chapter] = {
             " number. If it stays, delete it there."
         ),
         portal=(*_AUTOPILOT_LIST, "Sync"),
+        minutes=1,
         source=_ADD_DEVICES,
     ),
     StepId.OPEN_SUPPORT_CASE: Chapter(
@@ -358,7 +466,8 @@ GUIDE: Mapping[StepId, Chapter] = {
             " titled “Windows Autopilot Deregistration Request” with the serial number, proof of"
             " ownership and the ids in this report."
         ),
-        portal=(INTUNE, "Tenant administration", "Help and support"),
+        portal=(INTUNE, "Troubleshooting + support", "Help and support"),
+        minutes=30,
         source=_MOTHERBOARD,
     ),
     StepId.DELETE_COMPUTER_OBJECT: Chapter(
@@ -392,28 +501,32 @@ GUIDE: Mapping[StepId, Chapter] = {
             " It does not bind the device at setup, so this is tidiness."
         ),
         portal=(INTUNE, "Devices", "Enrollment", "Corporate device identifiers", "Delete"),
+        minutes=1,
         source=_GRAPH_METADATA,
     ),
     StepId.DELETE_IMPORT_RECORD: Chapter(
         title="Delete the record of the import",
         about="A finished import left a record behind. It binds nothing; delete it for tidiness.",
+        minutes=1,
         source=_GRAPH_METADATA,
     ),
     StepId.VERIFY_ENTRA_REMOVAL: Chapter(
-        title="Look again in Microsoft Entra ID, and leave it alone until then",
+        title="Check Entra ID after a day; do not delete anything before",
         about=(
-            "Microsoft's guidance of May 2023 said that a device leaves the directory by itself"
-            " after the steps before. Its guidance of February 2026 says: not always. The object"
-            " of a device that is not enrolled in device management can be removed with the"
-            " registration; the object of a device that is or was enrolled is not automatically"
-            " deleted and may remain. Look a day after the last step before this one."
+            "The directory object may be removed automatically once the device is gone from"
+            " Windows Autopilot and Intune. Microsoft's pages disagree: one (2025-07-22) says that"
+            " the object goes when the device is no longer registered with Windows Autopilot,"
+            " another (2026-02-25) says that the object of a device that is or was enrolled is not"
+            " removed automatically. So check a day after the last step before this one."
         ),
         caution=(
             "Do not delete it by hand as a matter of course. While the device is registered with"
             " Windows Autopilot the object anchors it, and deleting it makes enrolment fail."
         ),
         portal=_ENTRA_DEVICE,
+        minutes=1,
         source=_DEREGISTER,
+        otherwise=_INTUNE_RETIRE,
     ),
     StepId.DECIDE_ON_ENTRA_OBJECT: Chapter(
         title="Decide what becomes of the directory object that stayed",
@@ -426,6 +539,7 @@ GUIDE: Mapping[StepId, Chapter] = {
         ),
         caution="Save the recovery keys first. Leave the object if the device comes back to you.",
         portal=(*_ENTRA_DEVICE, "Disable, later Delete"),
+        minutes=3,
         source=_DEREGISTER,
     ),
     StepId.DECIDE_ON_RESIDUAL_OBJECT: Chapter(
@@ -437,6 +551,7 @@ GUIDE: Mapping[StepId, Chapter] = {
         ),
         caution="Deleting a hybrid object is final: no deleted items, and its keys go at once.",
         portal=(*_ENTRA_DEVICE, "Disable, later Delete"),
+        minutes=3,
         source=_STALE_DEVICES,
     ),
     StepId.REBUILD_REGISTRATION: Chapter(
@@ -446,6 +561,7 @@ GUIDE: Mapping[StepId, Chapter] = {
             " with 0x801C03F3. Remove what is left in Intune, Windows Autopilot and Microsoft"
             " Entra ID, in this order, and have the device registered again."
         ),
+        minutes=15,
         source=_KNOWN_ISSUES,
     ),
     StepId.REGISTER_AGAIN: Chapter(
@@ -455,6 +571,7 @@ GUIDE: Mapping[StepId, Chapter] = {
             " hardware hash, and with the hash only: its product key or serial number alone is"
             " answered with ZtdDeviceNotFound. Then reset it so that it starts at setup."
         ),
+        minutes=10,
         source=_MOTHERBOARD,
     ),
     StepId.REMOVE_DEVICE_ASSOCIATION: Chapter(
@@ -476,6 +593,7 @@ GUIDE: Mapping[StepId, Chapter] = {
             " that is pending ends when the device is reached; check the variables even then."
         ),
         portal=("On the device", "PowerShell as administrator"),
+        minutes=10,
         source=_ASSOCIATION,
     ),
     StepId.DELETE_ASSOCIATION_RECORD: Chapter(
@@ -491,6 +609,7 @@ GUIDE: Mapping[StepId, Chapter] = {
         ),
         caution="Only after the device is out of Intune: an enrolled device is associated again.",
         portal=(INTUNE, "Devices", "Enrollment", "Device association", "Devices", "Delete"),
+        minutes=1,
         source=_PRE_ASSOCIATION,
     ),
     StepId.CHECK_FIRMWARE_LOCKS: Chapter(
@@ -503,6 +622,7 @@ GUIDE: Mapping[StepId, Chapter] = {
             " cannot see them."
         ),
         portal=("On the device", "Firmware menus (F2, F10 or Esc at power-on)", "Security"),
+        minutes=5,
         source=Source(
             title="Dell: Computrace replaced by the Absolute module, article 000142862",
             date="",
@@ -519,6 +639,7 @@ GUIDE: Mapping[StepId, Chapter] = {
             " there."
         ),
         portal=("Microsoft Defender portal", "Assets", "Devices", "the device"),
+        minutes=3,
         source=Source(
             title="Microsoft Learn: Offboard machine API",
             date="",
@@ -533,6 +654,7 @@ GUIDE: Mapping[StepId, Chapter] = {
             " (permission WindowsUpdates.Read.All) and delete it with the method DELETE"
             " (WindowsUpdates.ReadWrite.All). partner-tools does not look there."
         ),
+        minutes=2,
         source=Source(
             title="Microsoft Learn: Get updatableAsset (beta)",
             date="",
@@ -547,6 +669,7 @@ GUIDE: Mapping[StepId, Chapter] = {
             " or reset it in Settings."
         ),
         portal=("On the device", "Settings", "System", "Recovery", "Reset this PC"),
+        minutes=5,
         source=_STALE_DEVICES,
     ),
 }

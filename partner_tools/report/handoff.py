@@ -6,13 +6,15 @@ comes out. Every report format renders this document and adds no fact to it.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
-from partner_tools.model import Customer, Device, Identity, Outcome, Reason
+from partner_tools.json_forms import digest
+from partner_tools.model import Customer, Device, Identity, Outcome, Reason, Registration
 from partner_tools.outstanding import (
     FACTS,
     HOMES,
@@ -34,7 +36,7 @@ from partner_tools.outstanding import (
     probe_from,
     stated,
 )
-from partner_tools.report.guide import GUIDE
+from partner_tools.report.guide import GUIDE, SCRIPT_MINUTES, SCRIPT_SECONDS, TOOLS
 from partner_tools.report.powershell import RECIPES, command
 
 Json = dict[str, Any]
@@ -96,7 +98,8 @@ class HandoffDevice:
     """One device as its run left it. `evidence` is what the ledger holds of `observed` events.
 
     `removed_at` is when the channel said that it is gone, of `removed` and of `absent` alike: what
-    was observed before that proves nothing of Windows Autopilot any more.
+    was observed before that proves nothing of Windows Autopilot any more. `registered` is what the
+    channel listed, for manufacturer and model where the batch has none.
     """
 
     device: Device
@@ -110,6 +113,7 @@ class HandoffDevice:
     correlation_id: str | None = None
     evidence: Sequence[Mapping[str, Any]] = ()
     flags: frozenset[Flag] = frozenset()
+    registered: Registration | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +134,13 @@ def build_handoff(
     generator: Generator,
     patience: Patience | None = None,
     cleanup: CleanupFacts | None = None,
+    due_on: date | None = None,
 ) -> Document:
     """One customer's handoff. Devices keep their order; times are UTC with `Z`.
 
     `cleanup` is the customer's run that brought it up to date, where one did. `customer` None
     writes a handoff that is assigned to nobody. Steps are numbered through the guide, so that a
-    device's step 3 is the guide's step 3.
+    device's step 3 is the guide's step 3. `due_on` is the day until which the customer is asked.
     """
     patience = patience or Patience()
     written = []
@@ -143,9 +148,10 @@ def build_handoff(
         facts = facts_of(one, run, now, patience)
         written.append(_device(one, decide(facts), stated(facts)))
     numbers = _numbered(written, run.reason)
+    guide = _guide(written, numbers)
     return {
         "schemaVersion": "1",
-        "generatedAt": _time(now),
+        "generatedAt": utc(now),
         "generator": {"name": generator.name, "version": generator.version},
         "customer": _customer(customer),
         "partner": {
@@ -155,10 +161,24 @@ def build_handoff(
         },
         "run": _run(run),
         **({} if cleanup is None else {"cleanup": _cleanup(cleanup)}),
+        "start": _start(guide),
+        "dueOn": due_on.isoformat() if due_on else None,
         "summary": _summary(written),
         "devices": written,
-        "guide": _guide(written, numbers),
+        "guide": guide,
     }
+
+
+def answer_digest(document: Document) -> str:
+    """What a results file names as `answers`: the SHA-256 of the canonical JSON (RFC 8785).
+
+    Half a character pair, which a service can send, has no canonical form and counts as `?`.
+    """
+    try:
+        return digest(document)
+    except ValueError:
+        text = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+        return digest(json.loads(text))
 
 
 def facts_of(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patience) -> DeviceFacts:
@@ -207,8 +227,8 @@ def _run(run: RunFacts) -> Json:
         "channel": str(run.channel),
         "batchId": run.batch_id,
         "reason": run.reason.value,
-        "startedAt": _time(run.started_at),
-        "finishedAt": _time(run.finished_at) if run.finished_at else None,
+        "startedAt": utc(run.started_at),
+        "finishedAt": utc(run.finished_at) if run.finished_at else None,
         "ledgerDigest": run.ledger_digest,
     }
 
@@ -216,8 +236,8 @@ def _run(run: RunFacts) -> Json:
 def _cleanup(run: CleanupFacts) -> Json:
     return {
         "id": run.id,
-        "startedAt": _time(run.started_at),
-        "finishedAt": _time(run.finished_at) if run.finished_at else None,
+        "startedAt": utc(run.started_at),
+        "finishedAt": utc(run.finished_at) if run.finished_at else None,
         "ledgerDigest": run.ledger_digest,
         "outcomes": {outcome.value: number for outcome, number in run.outcomes.items()},
     }
@@ -304,8 +324,10 @@ def _device(one: HandoffDevice, decision: Decision, flags: frozenset[Flag]) -> J
     written: Json = {
         "row": one.device.row,
         "serialNumber": identity.serial_number,
-        "manufacturer": identity.manufacturer,
-        "model": identity.model,
+        "name": _name(one.device, decision),
+        "user": _seen(decision, (Plane.INTUNE, _USER), (Plane.AUTOPILOT, _USER)),
+        "manufacturer": _made(one, decision, "manufacturer"),
+        "model": _made(one, decision, "model"),
         "productKeyId": identity.product_key_id,
         "reference": one.device.reference,
         "outcome": one.outcome.value,
@@ -330,24 +352,52 @@ def _device(one: HandoffDevice, decision: Decision, flags: frozenset[Flag]) -> J
     return written
 
 
+DEVICE_NAME = "Device name"
+"""How intake calls a column of the batch that names the devices."""
+_USER = "userPrincipalName"
+
+
+def _name(device: Device, decision: Decision) -> str | None:
+    """What the customer calls the device: as a service knows it, else as the batch does."""
+    known = _seen(decision, (Plane.INTUNE, "deviceName"), (Plane.ENTRA, "displayName"))
+    listed = next((value for name, value in device.extra if name == DEVICE_NAME), None)
+    return known or listed or _seen(decision, (Plane.AUTOPILOT, "displayName"))
+
+
+def _made(one: HandoffDevice, decision: Decision, name: str) -> str | None:
+    """Manufacturer or model: of the batch, else as a service has it."""
+    given = getattr(one.device.identity, name) or getattr(one.registered, name, None)
+    return given or _seen(decision, (Plane.AUTOPILOT, name), (Plane.INTUNE, name))
+
+
+def _seen(decision: Decision, *places: tuple[Plane, str]) -> str | None:
+    """The first of these attributes that the one object of its plane has."""
+    for plane, name in places:
+        found = decision.planes[plane].found
+        value = found[0].attributes.get(name) if len(found) == 1 else None
+        if isinstance(value, str) and value.strip():
+            return value
+    return None
+
+
 def _removed_at(one: HandoffDevice) -> str | None:
     """When our own removal was confirmed; what was gone already was never removed by us."""
     if one.removed_at is None or one.outcome is not Outcome.REMOVED:
         return None
-    return _time(one.removed_at)
+    return utc(one.removed_at)
 
 
 def _plane(standing: PlaneStatus) -> Json:
     """A plane without what is not known of it."""
     written: Json = {
         "status": standing.status.value,
-        "observedAt": _time(standing.observed_at) if standing.observed_at else None,
+        "observedAt": utc(standing.observed_at) if standing.observed_at else None,
         "source": standing.source.value if standing.source else None,
         "note": standing.note,
         "error": standing.error,
         "requestId": standing.request_id,
         "lastStatus": standing.last_status.value if standing.last_status else None,
-        "lastObservedAt": _time(standing.last_observed_at) if standing.last_observed_at else None,
+        "lastObservedAt": utc(standing.last_observed_at) if standing.last_observed_at else None,
     }
     objects = [_found(one) for one in standing.found]
     written |= objects[0] if len(objects) == 1 else {"objects": objects or None}
@@ -429,6 +479,30 @@ def _device_id(decision: Decision) -> str | None:
 # --- the guide ----------------------------------------------------------------------------------
 
 
+def _start(guide: Sequence[Json]) -> Json | None:
+    """Where the customer begins: the first step of theirs that concerns more than a few devices.
+
+    Exceptions come before it in the guide. `minutes` is the effort of all of their steps.
+    """
+    theirs = [one for one in guide if one["open"] and one["owner"] != Owner.PARTNER]
+    if not theirs:
+        return None
+    few = max(one["open"] for one in theirs) // 10
+    first = next(one for one in theirs if one["open"] > few)
+    script = [one["minutes"]["byScript"] for one in theirs]
+    rest = sum(one["minutes"]["byHand"] for one in theirs if one["minutes"]["byScript"] is None)
+    return {
+        "step": first["id"],
+        "order": first["order"],
+        "owner": first["owner"],
+        "tools": first["tools"],
+        "minutes": {
+            "byHand": sum(one["minutes"]["byHand"] for one in theirs),
+            "byScript": rest + max(filter(None, script)) if any(script) else None,
+        },
+    }
+
+
 def _guide(devices: Iterable[Json], numbers: Mapping[StepId, int]) -> list[Json]:
     owners: dict[str, str] = {}
     statuses: dict[str, Counter[str]] = {step.value: Counter() for step in numbers}
@@ -444,6 +518,7 @@ def _chapter(id_: StepId, number: int, statuses: Mapping[str, int], owner: str |
     """How a step is done, and by how many. `owner` is the first device's, None without any."""
     chapter = GUIDE[id_]
     plane, usual_owner = HOMES[id_]
+    waiting = sum(statuses.get(status, 0) for status in OPEN)
     return {
         "id": id_.value,
         "title": chapter.title,
@@ -455,11 +530,25 @@ def _chapter(id_: StepId, number: int, statuses: Mapping[str, int], owner: str |
         "portal": list(chapter.portal),
         "powershell": RECIPES[id_].guide if id_ in RECIPES else None,
         "devices": sum(statuses.values()),
+        "open": waiting,
         "statuses": dict(statuses),
+        "tools": [*TOOLS.get(id_, ()), "by-hand"],
+        "minutes": {
+            "byHand": chapter.minutes * waiting,
+            "byScript": SCRIPT_MINUTES + SCRIPT_SECONDS * waiting // 60
+            if "script" in TOOLS.get(id_, ()) and waiting
+            else None,
+        },
         "source": str(chapter.source),
         "sourceUrl": chapter.source.url,
+        **(
+            {"otherSource": str(chapter.otherwise), "otherSourceUrl": chapter.otherwise.url}
+            if chapter.otherwise
+            else {}
+        ),
     }
 
 
-def _time(moment: datetime) -> str:
+def utc(moment: datetime) -> str:
+    """A moment as every document writes it: UTC, to the second, with `Z`."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

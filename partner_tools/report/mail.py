@@ -1,21 +1,25 @@
-"""Reminds a customer of what is open: in words, and as an e-mail with the handoffs attached.
+"""What a person sends with a handoff: the cover e-mail, tickets for each owner, and reminders.
 
-The e-mail is a file. Nobody is written to: a person opens it, looks, and sends it.
+E-mails are files. Nothing is sent: a person opens the file, looks, and sends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
+from typing import Any, BinaryIO
 
 from partner_tools.model import Customer
 from partner_tools.outstanding import HOMES, Status, StepId
-from partner_tools.report.guide import GUIDE, OWNERS
+from partner_tools.report.guide import GUIDE, OWNERS, count_gone, day_text, effort, file_name
+from partner_tools.report.handoff import OPEN, Document
 
 ATTACHED_AT_MOST = 10
 """Handoffs of one e-mail: mail servers refuse what is larger than some 20 MB."""
@@ -75,15 +79,26 @@ def email(reminder: Reminder, at: datetime) -> bytes:
 
     `X-Unsent` is what Outlook goes by; others open any message file as a draft.
     """
+    sender = _address(reminder.sender, reminder.contact)
+    attachments = reminder.attachments[:ATTACHED_AT_MOST]
+    return _draft(subject(reminder), text(reminder), at, sender, attachments)
+
+
+def _draft(
+    title: str,
+    body: str,
+    at: datetime,
+    sender: Address | None,
+    attachments: Iterable[tuple[str, bytes]],
+) -> bytes:
     message = EmailMessage(policy=SMTP)
-    message["Subject"] = subject(reminder)
+    message["Subject"] = title
     message["Date"] = format_datetime(at)
     message["X-Unsent"] = "1"
-    sender = _address(reminder)
     if sender is not None:
         message["From"] = sender
-    message.set_content(text(reminder))
-    for name, content in reminder.attachments[:ATTACHED_AT_MOST]:
+    message.set_content(body)
+    for name, content in attachments:
         message.add_attachment(content, maintype="text", subtype="html", filename=name)
     return message.as_bytes()
 
@@ -99,14 +114,181 @@ def _who(step: StepId) -> str:
     return OWNERS[HOMES[step][1].value]
 
 
-def _address(reminder: Reminder) -> Address | None:
+def _address(name: str | None, contact: str | None) -> Address | None:
     """The sender, where the contact is an e-mail address."""
-    address = parseaddr(reminder.contact or "")[1]
+    address = parseaddr(contact or "")[1]
     if "@" not in address:
         return None
-    return Address(display_name=_line(reminder.sender or ""), addr_spec=address)
+    return Address(display_name=_line(name or ""), addr_spec=address)
 
 
 def _line(text_: str) -> str:
     """Foreign text without what could begin another line, or another header."""
     return "".join(each if each.isprintable() else " " for each in text_)
+
+
+# --- the cover of a handoff -----------------------------------------------------------------------
+
+FIRST_STEPS = 3
+"""How many of the steps the cover e-mail names."""
+NAMED_IN_TICKET = 200
+"""How many devices a ticket lists: most service desks cut a description at some 30,000 letters."""
+
+
+def write_cover(document: Document, stream: BinaryIO) -> None:
+    """The cover e-mail as an unsent message without a recipient, the page attached."""
+    from partner_tools.report.page import write_page
+
+    page = io.BytesIO()
+    write_page(document, page)
+    partner = document["partner"]
+    at = datetime.fromisoformat(document["generatedAt"])
+    sender = _address(partner["name"], partner["contact"])
+    attached = [(f"{file_name(document)}.html", page.getvalue())]
+    stream.write(_draft(cover_subject(document), cover_text(document), at, sender, attached))
+
+
+def write_cover_text(document: Document, stream: BinaryIO) -> None:
+    """The same in plain words, to paste."""
+    stream.write(f"{cover_subject(document)}\n\n{cover_text(document)}\n".encode())
+
+
+def cover_subject(document: Document) -> str:
+    """What was done and until when the rest is due."""
+    number = document["summary"]["devices"]
+    devices = f"{number:,} device{'s' if number != 1 else ''}"
+    due = f", please finish by {day_text(document['dueOn'])}" if document.get("dueOn") else ""
+    return f"Windows Autopilot: {devices} of {_recipient(document)}{due}"
+
+
+def cover_text(document: Document) -> str:
+    """Salutation, what was done, what to do first, until when, and whom to ask."""
+    from partner_tools.report.page import headline
+
+    summary, partner, start = document["summary"], document["partner"], document.get("start")
+    outcomes = summary["outcomes"]
+    removed = count_gone(outcomes)
+    distinct = summary["devices"] - outcomes.get("duplicate", 0)
+    theirs = [
+        one
+        for one in document["guide"]
+        if start and one["open"] and one["owner"] != "partner" and one["order"] >= start["order"]
+    ]
+    lines = [f"Dear {_recipient(document)} team,", "", headline(removed, distinct)]
+    if start is None:
+        lines += ["Nothing is left for you to do. The attached page says what was checked."]
+    else:
+        lines += [
+            "That ends the registration only. The records in Intune, Microsoft Entra ID and Active"
+            " Directory are yours to clear.",
+            "",
+            "Please do these first:",
+            *(
+                f"  {one['order']}. {one['title']} ({OWNERS[one['owner']]},"
+                f" {one['open']:,} device{'s' if one['open'] != 1 else ''})"
+                for one in theirs[:FIRST_STEPS]
+            ),
+            "",
+            f"The work takes {effort(start['minutes'])}. The attached page explains every step and"
+            " lists every device.",
+        ]
+        if document.get("dueOn"):
+            lines += [f"Please finish by {day_text(document['dueOn'])}."]
+        lines += [
+            "When you are done, send us the results file (handoff-result-….json) that the script"
+            " writes, or save one from the page. It never contains a key or a password.",
+        ]
+    lines += ["", f"Questions: {_line(partner['contact'])}"] if partner["contact"] else []
+    lines += ["", "Kind regards", *([_line(partner["name"])] if partner["name"] else [])]
+    return "\n".join(lines)
+
+
+def _recipient(document: Document) -> str:
+    customer = document["customer"]
+    return _line(customer["name"] or customer["domain"] or customer["tenantId"] or "your")
+
+
+# --- tickets --------------------------------------------------------------------------------------
+
+
+def owners(document: Document) -> list[str]:
+    """Who has something to do, the customer's people in the order of their first step."""
+    theirs = [one["owner"] for one in document["guide"] if one["open"]]
+    return [owner for owner in dict.fromkeys(theirs) if owner != "partner"]
+
+
+def write_tickets(document: Document, stream: BinaryIO) -> None:
+    """One ticket for each owner as CSV, as service desks import it; the text is Markdown."""
+    from partner_tools.report.tables import inert
+
+    text_ = io.TextIOWrapper(stream, "utf-8-sig", errors="backslashreplace", newline="")
+    writer = csv.writer(text_, lineterminator="\r\n")
+    writer.writerow(["Summary", "Description", "Assignee role", "Due date", "Devices", "Reference"])
+    for owner in owners(document):
+        row = (
+            ticket_title(document, owner),
+            ticket(document, owner),
+            OWNERS[owner],
+            document.get("dueOn") or "",
+            document["summary"]["owners"].get(owner, {}).get("devices", 0),
+            document["run"]["id"],
+        )
+        writer.writerow([inert(cell) for cell in row])
+    text_.flush()
+    text_.detach()
+
+
+def ticket_title(document: Document, owner: str) -> str:
+    """`Clear 300 devices (Intune administrator), Contoso`."""
+    number = document["summary"]["owners"].get(owner, {}).get("devices", 0)
+    what = f"{number:,} device{'s' if number != 1 else ''} left Windows Autopilot"
+    return f"{what}: steps of the {OWNERS[owner]} ({_recipient(document)})"
+
+
+def ticket(document: Document, owner: str) -> str:
+    """One owner's part as Markdown: its steps in order, with the devices of each."""
+    return "\n".join(_ticket_lines(document, owner))
+
+
+def _ticket_lines(document: Document, owner: str) -> Iterator[str]:
+    from partner_tools.report.markdown import block, code
+
+    partner, due = document["partner"], document.get("dueOn")
+    yield f"# {code(ticket_title(document, owner))}"
+    yield ""
+    asked = ", ".join(code(one) for one in (partner["name"], partner["contact"]) if one)
+    yield f"Asked for by {asked or 'the partner'}." + (f" Due {day_text(due)}." if due else "")
+    for chapter in document["guide"]:
+        if chapter["owner"] != owner or not chapter["open"]:
+            continue
+        yield ""
+        yield f"## {chapter['order']}. {chapter['title']}"
+        yield ""
+        yield chapter["about"]
+        if chapter["caution"]:
+            yield ""
+            yield f"> **Take care.** {chapter['caution']}"
+        if chapter["portal"]:
+            yield ""
+            yield f"Portal: {' → '.join(chapter['portal'])}"
+        if chapter["powershell"]:
+            yield ""
+            yield from block(chapter["powershell"])
+        yield ""
+        yield from _ticket_devices(document, chapter["id"])
+
+
+def _ticket_devices(document: Document, step: str) -> Iterator[str]:
+    from partner_tools.report.markdown import code
+
+    waiting: list[Mapping[str, Any]] = [
+        device
+        for device in document["devices"]
+        if any(one["id"] == step and one["status"] in OPEN for one in device["steps"])
+    ]
+    for device in waiting[:NAMED_IN_TICKET]:
+        serial = device["serialNumber"] or device["productKeyId"] or f"row {device['row']}"
+        known = [device[name] for name in ("name", "user", "model") if device.get(name)]
+        yield f"- [ ] {', '.join(code(one) for one in (serial, *known))}"
+    if len(waiting) > NAMED_IN_TICKET:
+        yield f"- … and {len(waiting) - NAMED_IN_TICKET:,} more in the workbook of the handoff"

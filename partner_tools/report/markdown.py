@@ -1,7 +1,8 @@
-"""The handoff's summary and guide as Markdown, for a ticket.
+"""The handoff as Markdown, for a ticket: summary, guide, and a table of devices.
 
-Foreign text stands in code spans, where nothing is markup, a link or a mention; characters that
-could end a span's line or a table's cell are spelled out.
+Foreign text is in code spans, where nothing is markup, a link or a mention; characters that could
+end a span's line or a table's cell are spelled out. Commands are in code blocks of their own,
+where every character is itself, so that what is copied is what every other format has.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from partner_tools.report.guide import (
     STATUSES,
     cleaned_up,
     counted,
+    start_here,
     visible,
 )
-from partner_tools.report.handoff import Document
+from partner_tools.report.handoff import OPEN, Document
 from partner_tools.report.tables import EVIDENCE, STATEMENT
 
 NAMED = 20
 """How many serial numbers a step names before it refers to the tables."""
+LISTED = 100
+"""How many devices the table at the end lists."""
 
 
 def write_markdown(document: Document, stream: BinaryIO) -> None:
@@ -44,6 +48,11 @@ def code(text: object) -> str:
     return f"{fence}{gap}{shown}{gap}{fence}"
 
 
+def block(commands: str) -> tuple[str, ...]:
+    """Commands of the guide as a code block; nothing in them can end it."""
+    return "```powershell", commands, "```"
+
+
 def _lines(document: Document) -> Iterator[str]:
     customer, run, summary = document["customer"], document["run"], document["summary"]
     name = customer["name"] or customer["domain"] or customer["tenantId"] or "nobody named"
@@ -51,6 +60,9 @@ def _lines(document: Document) -> Iterator[str]:
     yield ""
     yield f"{STATEMENT} {EVIDENCE[summary['evidence']['graph']]}"
     yield ""
+    if said := start_here(document):
+        yield f"**Start here.** {said}"
+        yield ""
     if said := cleaned_up(document):
         yield f"{code(said)}"
         yield ""
@@ -73,7 +85,35 @@ def _lines(document: Document) -> Iterator[str]:
     for chapter in document["guide"]:
         yield from _chapter(chapter, document)
     yield ""
+    yield from _devices(document)
+    yield ""
     yield f"Run {code(run['id'])}, written {code(document['generatedAt'])}."
+
+
+def _devices(document: Document) -> Iterator[str]:
+    devices = document["devices"]
+    yield "## The devices"
+    yield ""
+    yield from _table(
+        ("Row", "Serial number", "Name", "User", "Model", "Outcome", "Steps left"),
+        [
+            (
+                device["row"],
+                *(code(device.get(name) or "") for name in ("serialNumber", "name", "user")),
+                code(" ".join(filter(None, (device["manufacturer"], device["model"])))),
+                OUTCOMES[device["outcome"]],
+                ", ".join(str(one["order"]) for one in device["steps"] if one["status"] in OPEN)
+                or "none",
+            )
+            for device in devices[:LISTED]
+        ],
+    )
+    if len(devices) > LISTED:
+        yield ""
+        yield (
+            f"{len(devices) - LISTED:,} more devices are in the workbook, the CSV file and the page"
+            " of this handoff."
+        )
 
 
 def _facts(document: Document) -> Iterator[str]:
@@ -111,10 +151,12 @@ def _chapter(chapter: dict[str, Any], document: Document) -> Iterator[str]:
     if chapter["portal"]:
         yield f"- Portal: {' → '.join(chapter['portal'])}"
     if chapter["powershell"]:  # fenced: a code span would need a pipe sign or a backtick changed
-        yield from ("", "```powershell", chapter["powershell"], "```", "")
+        yield from ("", *block(chapter["powershell"]), "")
     if chapter["devices"]:
         yield f"- Devices: {_serials(chapter['id'], document)}"
     yield f"- Source: [{chapter['source']}]({chapter['sourceUrl']})"
+    if "otherSource" in chapter:
+        yield f"- Says otherwise: [{chapter['otherSource']}]({chapter['otherSourceUrl']})"
 
 
 def _whom(chapter: dict[str, Any]) -> str:

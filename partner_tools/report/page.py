@@ -17,19 +17,26 @@ from datetime import datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from partner_tools.model import GONE
 from partner_tools.report.guide import (
     CHANNELS,
     JOIN_TYPES,
+    MAIN_PLANES,
     OUTCOMES,
     OWNERS,
     PLANES,
     REASONS,
     STATUSES,
+    TOOL_NAMES,
     cleaned_up,
+    count_gone,
     counted,
+    day_text,
+    effort,
+    file_name,
     visible,
 )
-from partner_tools.report.handoff import Document
+from partner_tools.report.handoff import OPEN, Document, answer_digest
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -39,8 +46,6 @@ Json = Mapping[str, Any]
 STATIC_DEVICES = 1_000
 """Up to here every device stands in the file as markup too; above, only the exceptions do, for a
 browser stalls on a table of many thousand rows."""
-
-MAIN_PLANES = ("autopilot", "intune", "entra", "active-directory")
 
 NOT_REMOVED: Mapping[str, str] = {
     "not-found": "not registered by this partner, so it could not remove {them}",
@@ -85,6 +90,8 @@ def environment() -> Environment:
     made.filters |= {
         "visible": _shown,
         "moment": moment,
+        "day": day_text,
+        "effort": effort,
         "counted": counted,
         "typeset": lambda written: written.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}"),
     }
@@ -147,6 +154,7 @@ class View:
 
     recipient: str
     sender: str
+    open: tuple[str, ...]
     headline: str
     remains: str
     removed: int
@@ -173,13 +181,14 @@ def view(document: Document) -> View:
     """Everything that the template shows besides the document itself."""
     summary, devices = document["summary"], document["devices"]
     outcomes: Mapping[str, int] = summary["outcomes"]
-    removed = outcomes.get("removed", 0) + outcomes.get("absent", 0)
+    removed = count_gone(outcomes)
     distinct = summary["devices"] - outcomes.get("duplicate", 0)
     customer, partner = document["customer"], document["partner"]
     complete = len(devices) <= STATIC_DEVICES
     return View(
         recipient=customer["name"] or customer["domain"] or customer["tenantId"] or "",
         sender=partner["name"] or partner["tenantId"] or "Your partner",
+        open=OPEN,
         headline=headline(removed, distinct),
         remains=remains(summary["steps"]),
         removed=removed,
@@ -209,6 +218,7 @@ _WORDS = {
     "planes": PLANES,
     "owners": OWNERS,
     "joins": JOIN_TYPES,
+    "tools": TOOL_NAMES,
     "channels": CHANNELS,
     "reasons": REASONS,
 }
@@ -240,8 +250,8 @@ def evidence(summary: Json) -> str:
     reach = summary["evidence"]["graph"]
     if reach == "none":
         return (
-            "Nobody has looked into your tenant. Every step there is listed as not verified:"
-            " it may be done already, but nobody has checked."
+            "Your tenant was not checked. Every step there is listed as not verified: it may be"
+            " done already."
         )
     failed = summary["evidence"]["failed"]
     gaps = ", ".join(f"{PLANES[plane]} ({counted(n, 'device')})" for plane, n in failed.items())
@@ -261,7 +271,7 @@ def _devices_with(devices: Iterable[Json], status: str) -> int:
 def _confirmed(devices: Iterable[Json]) -> int:
     """Devices that the partner removed and a later look no longer found."""
     return sum(
-        one["outcome"] in {"removed", "absent"} and one["planes"]["autopilot"]["status"] == "clear"
+        one["outcome"] in GONE and one["planes"]["autopilot"]["status"] == "clear"
         for one in devices
     )
 
@@ -334,8 +344,23 @@ def packed(document: Document) -> dict[str, Any]:
             {"id": one["id"], "title": one["title"], "order": one["order"], "plane": one["plane"]}
             for one in document["guide"]
         ],
+        "open": [status.value for status in OPEN],
         "devices": devices,
         "pool": pool.values,
+        "result": _result(document),
+    }
+
+
+def _result(document: Document) -> Json | None:
+    """What the results file that the page saves begins with; None where it could answer nothing."""
+    if document["customer"]["tenantId"] is None:
+        return None
+    return {
+        "name": file_name(document).replace("handoff-", "handoff-result-", 1) + ".json",
+        "answers": answer_digest(document),
+        "handoff": {"run": document["run"]["id"], "generatedAt": document["generatedAt"]},
+        "tenantId": document["customer"]["tenantId"].lower(),
+        "version": document["generator"]["version"],
     }
 
 
@@ -344,6 +369,8 @@ def _packed_device(device: Json, pool: _Pool) -> list[Any]:
         device["row"],
         device["serialNumber"],
         device["productKeyId"],
+        device.get("name"),
+        device.get("user"),
         device["reference"],
         device["requestId"],
         device["correlationId"],

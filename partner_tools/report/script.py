@@ -7,14 +7,12 @@ it decides by is what `cleanup` reads out of the same document, so that both end
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from importlib.resources import files
 from typing import Any, BinaryIO
 
-from partner_tools.json_forms import digest
 from partner_tools.model import GONE, Outcome, Reason
 from partner_tools.outstanding import (
     EvidenceSource,
@@ -29,7 +27,7 @@ from partner_tools.outstanding.cleanup_plan import REFUSALS
 from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS
 from partner_tools.outstanding.search import real_id
 from partner_tools.report.guide import visible
-from partner_tools.report.handoff import Document, HandoffDevice
+from partner_tools.report.handoff import Document, HandoffDevice, answer_digest
 from partner_tools.report.powershell import is_guid, literal
 from partner_tools.report.results import read_received
 
@@ -133,7 +131,7 @@ def _filled(template: str, document: Document) -> str:
         "NAME": literal("-".join(re.findall(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", file))[:120]),
         "RUN": literal(visible(run["id"])),
         "GENERATED": literal(document["generatedAt"]),
-        "ANSWERS": literal(_digest(document)),
+        "ANSWERS": literal(answer_digest(document)),
         "VERSION": literal(visible(document["generator"]["version"])),
         "LOST": _flag(run["reason"] == Reason.LOST_OR_STOLEN),
         "REASONS": "\n".join(
@@ -143,12 +141,6 @@ def _filled(template: str, document: Document) -> str:
     for place, value in values.items():
         template = template.replace(f"@@{place}@@", value, 1)
     return template
-
-
-def _digest(document: Document) -> str:
-    """What a results file answers. Half a character pair has no canonical form: replaced."""
-    text = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
-    return digest(json.loads(text))
 
 
 def _text(lines: str) -> bytes:

@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from partner_tools.report.guide import (
     CHANNELS,
     JOIN_TYPES,
+    MAIN_PLANES,
     OUTCOMES,
     OWNERS,
     PLANES,
     REASONS,
     STATUSES,
     cleaned_up,
+    day_text,
+    start_here,
 )
-from partner_tools.report.handoff import Document
+from partner_tools.report.handoff import OPEN, Document
 
 if TYPE_CHECKING:
     from xlsxwriter.format import Format  # type: ignore[import-untyped]
@@ -78,6 +81,11 @@ def _plane_status(plane: str, width: int) -> Column:
     return Column(title=PLANES[plane], width=width, value=value)
 
 
+def _left(device: Json) -> str | None:
+    """The numbers of the steps that are open."""
+    return ", ".join(str(one["order"]) for one in device["steps"] if one["status"] in OPEN) or None
+
+
 def _plane_id(title: str, plane: str, name: str = "id") -> Column:
     def value(row: Json) -> Cell:
         found: Cell = row["device"]["planes"].get(plane, {}).get("ids", {}).get(name)
@@ -92,7 +100,11 @@ def _time_of(title: str, name: str) -> Column:
 
 _IDENTITY = (
     _device("Row", 6, "row"),
-    _device("Serial number", 22, "serialNumber"),
+    _device("Serial number", 20, "serialNumber"),
+    _device("Name", 18, "name"),
+    _device("User", 26, "user"),
+)
+_MORE = (
     _device("Manufacturer", 18, "manufacturer"),
     _device("Model", 24, "model"),
     _device("Product key id", 16, "productKeyId"),
@@ -111,18 +123,21 @@ STEP_COLUMNS = (
     Column(title="After step", width=12, value=lambda row: row["after"]),
     _step("Why", 60, "why"),
     _step("Command", 60, "command"),
+    *_MORE,
 )
 """One row per device and step; a device without steps has one row that says so."""
 
 DEVICE_COLUMNS = (
     *_IDENTITY,
     _OUTCOME,
+    *(_plane_status(plane, 14) for plane in MAIN_PLANES),
+    Column(title="Steps left", width=12, value=lambda row: _left(row["device"])),
+    *_MORE,
     _device("Detail", 50, "detail"),
     _device("What to do about it", 50, "remedy"),
     _time_of("Removed at (UTC)", "removedAt"),
     Column(title="Joined", width=16, value=lambda row: JOIN_TYPES[row["device"]["joinType"]]),
-    *(_plane_status(plane, 20) for plane in PLANES),
-    Column(title="Open steps", width=12, value=lambda row: len(row["device"]["steps"])),
+    *(_plane_status(plane, 20) for plane in PLANES if plane not in MAIN_PLANES),
     _plane_id("Autopilot id", "autopilot"),
     _plane_id("Intune id", "intune"),
     _plane_id("Entra object id", "entra"),
@@ -131,18 +146,27 @@ DEVICE_COLUMNS = (
     _device("Correlation id", 38, "correlationId"),
 )
 
+STEPS_PRINTED = 10
+DEVICES_PRINTED = 10
+"""The first columns, which fit a landscape page; the others are for the screen."""
+
 GUIDE_COLUMNS = (
     Column(title="Step", width=6, value=lambda row: row["order"]),
     Column(title="What to do", width=46, value=lambda row: row["title"]),
     Column(title="Who", width=30, value=lambda row: OWNERS[row["owner"]]),
     Column(title="Devices", width=10, value=lambda row: row["devices"] or "every one"),
+    Column(title="Open", width=8, value=lambda row: row["open"]),
+    Column(title="Minutes by hand", width=10, value=lambda row: row["minutes"]["byHand"]),
+    Column(title="Minutes by script", width=10, value=lambda row: row["minutes"]["byScript"]),
     Column(title="How", width=90, value=lambda row: row["about"]),
     Column(title="Take care", width=60, value=lambda row: row["caution"]),
     Column(title="Portal", width=70, value=lambda row: " > ".join(row["portal"]) or None),
     Column(title="PowerShell", width=70, value=lambda row: row["powershell"]),
     Column(title="Source", width=60, value=lambda row: row["source"]),
     Column(title="Address", width=60, value=lambda row: row["sourceUrl"]),
+    Column(title="Says otherwise", width=60, value=lambda row: row.get("otherSource")),
 )
+GUIDE_PRINTED = 8
 
 
 def step_rows(document: Document) -> Iterator[Json]:
@@ -215,10 +239,13 @@ def write_xlsx(document: Document, stream: BinaryIO, row_limit: int = ROW_LIMIT)
     with Workbook(stream, options) as book:
         styles = _styles(book)
         _write_summary(book, document, styles)
-        _write_table(book, "Steps", STEP_COLUMNS, step_rows(document), styles, limit=row_limit)
+        steps = step_rows(document)
+        _write_table(book, "Steps", STEP_COLUMNS, steps, styles, STEPS_PRINTED, limit=row_limit)
         devices = ({"device": device} for device in document["devices"])
-        _write_table(book, "Devices", DEVICE_COLUMNS, devices, styles, limit=row_limit)
-        _write_table(book, "Guide", GUIDE_COLUMNS, document["guide"], styles, wrap=True)
+        shown = DEVICES_PRINTED
+        _write_table(book, "Devices", DEVICE_COLUMNS, devices, styles, shown, limit=row_limit)
+        guide = document["guide"]
+        _write_table(book, "Guide", GUIDE_COLUMNS, guide, styles, GUIDE_PRINTED, wrap=True)
 
 
 def _styles(book: Workbook) -> _Styles:
@@ -240,35 +267,48 @@ def _write_table(
     columns: Sequence[Column],
     rows: Iterable[Json],
     styles: _Styles,
+    printed: int,
     *,
     wrap: bool = False,
     limit: int = ROW_LIMIT,
 ) -> None:
-    """A sheet with a frozen heading and a filter; a further one where Excel's rows run out."""
+    """A sheet with a frozen heading and a filter; a further one where Excel's rows run out.
+
+    The first `printed` columns go on paper, in landscape and as wide as the page.
+    """
     text = _wrapped(book) if wrap else styles.text
     sheet, at, part = _open_table(book, name, columns, styles), 0, 1
     for row in rows:
         if at + 1 == limit:
             sheet.autofilter(0, 0, at, len(columns) - 1)
+            sheet.print_area(0, 0, at, printed - 1)
             part += 1
             sheet, at = _open_table(book, f"{name} {part}", columns, styles), 0
         at += 1
         for place, column in enumerate(columns):
             _write_cell(sheet, at, place, column.value(row), styles, text)
     sheet.autofilter(0, 0, at, len(columns) - 1)
+    sheet.print_area(0, 0, at, printed - 1)
 
 
 def _open_table(book: Workbook, name: str, columns: Sequence[Column], styles: _Styles) -> Worksheet:
     sheet = book.add_worksheet(name)
     sheet.freeze_panes(1, 2 if name.startswith(("Steps", "Devices")) else 0)
     sheet.repeat_rows(0)
-    sheet.set_landscape()
-    sheet.fit_to_pages(1, 0)
+    _for_paper(sheet)
     sheet.set_row(0, 22)
     for place, column in enumerate(columns):
         sheet.set_column(place, place, column.width)
         sheet.write_string(0, place, column.title, styles.heading)
     return sheet
+
+
+def _for_paper(sheet: Worksheet) -> None:
+    sheet.set_landscape()
+    sheet.set_paper(9)  # A4
+    sheet.fit_to_pages(1, 0)
+    sheet.set_margins(left=0.4, right=0.4, top=0.5, bottom=0.6)
+    sheet.set_footer("&L&F&C&A&RPage &P of &N")
 
 
 def _wrapped(book: Workbook) -> Format:
@@ -310,8 +350,7 @@ def _write_summary(book: Workbook, document: Document, styles: _Styles) -> None:
     sheet.set_column(0, 0, 34)
     sheet.set_column(1, 1, 40)
     sheet.set_column(2, 6, 16)
-    sheet.set_landscape()
-    sheet.fit_to_pages(1, 0)
+    _for_paper(sheet)
     for at, (style, cells) in enumerate(_summary_lines(document, styles)):
         for place, value in enumerate(cells):
             plain = style if place == 0 or style is styles.heading else styles.text
@@ -328,9 +367,12 @@ def _summary_lines(document: Document, styles: _Styles) -> Iterator[tuple[Format
     if said := cleaned_up(document):
         yield styles.text, [said]
     yield styles.text, []
+    if said := start_here(document):
+        yield styles.strong, ["Start here", said]
+    if document.get("dueOn"):
+        yield styles.strong, ["Due on", day_text(document["dueOn"])]
     yield styles.strong, ["Customer", customer["domain"], customer["tenantId"]]
-    if partner["name"] or partner["contact"]:
-        yield styles.strong, ["Partner", partner["name"], partner["contact"]]
+    yield styles.strong, ["Partner", partner["name"], partner["contact"]]
     yield styles.strong, ["Written at (UTC)", _time(document["generatedAt"])]
     yield styles.strong, ["Run", run["id"]]
     yield styles.strong, ["Channel", CHANNELS[run["channel"]]]

@@ -6,25 +6,28 @@ can lead out of its folder.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from partner_tools.files import writing
 from partner_tools.report.checklist import write_checklist
+from partner_tools.report.guide import file_name, harmless
 from partner_tools.report.handoff import Document
+from partner_tools.report.mail import (
+    owners,
+    ticket,
+    write_cover,
+    write_cover_text,
+    write_tickets,
+)
 from partner_tools.report.markdown import write_markdown
 from partner_tools.report.page import write_page
 from partner_tools.report.script import write_script
 from partner_tools.report.tables import write_csv, write_xlsx
 from partner_tools.strict_json import shown_plainly
-
-NAME_LIMIT = 80
-"""Characters of a customer's name in a file name: Windows allows 260 for a whole path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,8 @@ class Format:
     suffix: str
     description: str
     write: Callable[[Document, BinaryIO], None]
+    each: Callable[[Document], Iterable[tuple[str, str]]] | None = None
+    """Further files: what comes before their suffix, and their text."""
 
 
 def _write_json(document: Document, stream: BinaryIO) -> None:
@@ -68,12 +73,24 @@ FORMATS: Mapping[str, Format] = {
     "json": Format(suffix="json", description="the document itself", write=_write_json),
     "md": Format(suffix="md", description="summary and guide for a ticket", write=write_markdown),
     "ps1": Format(suffix="ps1", description="a PowerShell script", write=write_script),
+    "eml": Format(suffix="eml", description="a cover e-mail, not sent", write=write_cover),
 }
 """The renderings of a handoff by the name that `--format` takes; all of them are the default."""
 
 ON_REQUEST: Mapping[str, Format] = {
     "checklist": Format(
         suffix="checklist.html", description="a repair depot's page to tick", write=write_checklist
+    ),
+    "email-text": Format(
+        suffix="email.txt", description="the cover e-mail's text", write=write_cover_text
+    ),
+    "tickets": Format(
+        suffix="tickets.csv",
+        description="a ticket for each owner, as CSV and as Markdown",
+        write=write_tickets,
+        each=lambda document: (
+            (f"ticket-{owner}.md", ticket(document, owner)) for owner in owners(document)
+        ),
     ),
 }
 """What is written only where it is asked for."""
@@ -87,42 +104,25 @@ def write_handoff(
     Raises InputError where the folder cannot be written to; files that are whole by then stay.
     """
     name, known = file_name(document), {**FORMATS, **ON_REQUEST}
-    return tuple(
-        _write(document, folder / f"{name}.{known[one].suffix}", known[one]) for one in formats
-    )
+    return tuple(path for one in formats for path in _write(document, folder / name, known[one]))
 
 
-def write_result(result: Mapping[str, Any], folder: Path) -> Path:
-    """Write a results file, as `handoff-result-<tenant>-<run>.json`; where it is."""
-    path = folder / f"handoff-result-{result['tenantId']}-{harmless(result['handoff']['run'])}.json"
+def write_result(result: Mapping[str, Any], folder: Path, domain: str | None) -> Path:
+    """Write a results file, as `handoff-result-<domain or tenant>-<run>.json`; where it is."""
+    named = harmless((domain or result["tenantId"]).casefold())
+    path = folder / f"handoff-result-{named}-{harmless(result['handoff']['run'])}.json"
     with writing(path) as stream:
         stream.write(shown_plainly(json.dumps(result, ensure_ascii=False, indent=1)).encode())
     return path
 
 
-def file_name(document: Document) -> str:
-    """`handoff-<domain or tenant>-<run>`, without the suffix.
-
-    The run is the one that looked last: a cleanup never writes over the handoff that it was given.
-    """
-    customer, run = document["customer"], document.get("cleanup") or document["run"]
-    named = customer["domain"] or customer["tenantId"] or "unassigned"
-    return f"handoff-{harmless(named.casefold())}-{harmless(run['id'])}"
-
-
-def harmless(text: str) -> str:
-    """The text as a part of a file name on any system.
-
-    What had to be changed is told apart by a digest, so that no two customers share a file.
-    """
-    kept = "-".join(re.findall(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", text))
-    if kept and kept == text and len(kept) <= NAME_LIMIT:
-        return kept
-    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
-    return f"{kept[:NAME_LIMIT].rstrip('._-')}-{digest}".lstrip("-")
-
-
-def _write(document: Document, path: Path, form: Format) -> Path:
-    with writing(path) as stream:
+def _write(document: Document, path: Path, form: Format) -> Iterator[Path]:
+    whole = path.with_name(f"{path.name}.{form.suffix}")
+    with writing(whole) as stream:
         form.write(document, stream)
-    return path
+    yield whole
+    for suffix, text in form.each(document) if form.each else ():
+        further = path.with_name(f"{path.name}.{suffix}")
+        with writing(further) as stream:
+            stream.write(text.encode("utf-8", "backslashreplace"))
+        yield further

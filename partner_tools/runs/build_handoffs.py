@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
+from partner_tools.errors import InputError
 from partner_tools.events import Event, Kind
 from partner_tools.json_forms import digest
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
@@ -33,6 +34,7 @@ from partner_tools.outstanding import (
     observed_facts,
     probe_from,
 )
+from partner_tools.report.certificate import Erasure, build_certificate
 from partner_tools.report.handoff import (
     CleanupFacts,
     Document,
@@ -40,6 +42,7 @@ from partner_tools.report.handoff import (
     HandoffDevice,
     Partner,
     RunFacts,
+    answer_digest,
     build_handoff,
     facts_of,
 )
@@ -48,9 +51,12 @@ from partner_tools.runs.context import RunOptions
 from partner_tools.runs.known_customers import customers_of
 from partner_tools.runs.observation import probes_of
 
+DUE_DAYS = 14
+"""How long a customer is given where the profile does not say: `partner.due_days`."""
+
 
 def handoffs(
-    ledger: Ledger, run: RunId, *, partner: Mapping[str, str], now: datetime
+    ledger: Ledger, run: RunId, *, partner: Mapping[str, Any], now: datetime
 ) -> Iterator[Document]:
     """One handoff for each customer of the run, and one for devices that belong to none.
 
@@ -70,22 +76,85 @@ def handoffs(
         document = build_handoff(
             _facts(record),
             _customer(tenant, known, record),
-            Partner(
-                tenant_id=partner.get("tenant_id"),
-                name=partner.get("name"),
-                contact=partner.get("contact"),
-            ),
+            _partner(partner),
             [_handed_over(device) for device in devices],
             now,
             generator=_generator(),
+            due_on=(now + timedelta(days=partner.get("due_days", DUE_DAYS))).date(),
         )
         payload = {
             "customer": tenant,
-            "digest": digest(document),
+            "digest": answer_digest(document),
             "generatedAt": document["generatedAt"],
         }
         ledger.record([Event(run=record.run, kind=Kind.HANDED_OVER, at=now, payload=payload)])
         yield document
+
+
+def certificates(
+    ledger: Ledger,
+    record: RunRecord,
+    *,
+    partner: Mapping[str, str],
+    now: datetime,
+    serials: Collection[str] = (),
+    each: bool = False,
+    erasure: Erasure | None = None,
+) -> Iterator[tuple[Customer | None, Document]]:
+    """What may be said of a run's devices, unsigned: a certificate for each customer.
+
+    `serials` are devices that get one of their own instead; `each` gives every device its own.
+    Raises InputError for a serial number that the run does not have.
+    """
+    unknown = set(serials)
+    for run, customer, issuer, devices in _subjects(ledger, record, partner):
+        groups = [devices]
+        if serials or each:
+            groups = [
+                [one] for one in devices if each or one.device.identity.serial_number in serials
+            ]
+        for group in groups:
+            unknown -= {one.device.identity.serial_number for one in group}
+            if all(one.outcome is Outcome.DUPLICATE for one in group):
+                continue
+            yield (
+                customer,
+                build_certificate(
+                    run, customer, issuer, group, now, generator=_generator(), erasure=erasure
+                ),
+            )
+    if unknown:
+        raise InputError(
+            f"run {record.run} has no device {', '.join(sorted(unknown))}",
+            rule="no-such-device",
+            remedy="`partner-tools runs RUN` lists its devices",
+        )
+
+
+def _subjects(
+    ledger: Ledger, record: RunRecord, partner: Mapping[str, str]
+) -> Iterator[tuple[RunFacts, Customer | None, Partner, list[HandoffDevice]]]:
+    """The devices of a run by customer, and who removed them."""
+    if record.channel is ChannelName.MICROSOFT_GRAPH:
+        given = stored_order(ledger, record)
+        if given is not None:
+            devices = [given.updated(device) for device in ledger.devices(record.run)]
+            yield given.received.run, given.received.customer, given.received.partner, devices
+        return
+    known = customers_of(ledger, record)
+    groups: dict[str | None, list[HandoffDevice]] = {}
+    for device in ledger.devices(record.run):
+        groups.setdefault(device.history.customer, []).append(_handed_over(device))
+    for tenant, devices in groups.items():
+        yield _facts(record), _customer(tenant, known, record), _partner(partner), devices
+
+
+def _partner(partner: Mapping[str, str]) -> Partner:
+    return Partner(
+        tenant_id=partner.get("tenant_id"),
+        name=partner.get("name"),
+        contact=partner.get("contact"),
+    )
 
 
 def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Document]:
@@ -109,10 +178,13 @@ def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Docum
     )
 
 
-def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str, Any] | None:
-    """What the partner is told of a cleanup that was carried out; `handoff-result.schema.json`.
+def cleanup_result(
+    ledger: Ledger, record: RunRecord, now: datetime
+) -> tuple[dict[str, Any], str | None] | None:
+    """What the partner is told of a cleanup that was carried out, and the customer's domain.
 
-    None of any other run, of one that only looked, and of one whose handoff was purged.
+    The document keeps `handoff-result.schema.json`. None of any other run, of one that only looked,
+    and of one whose handoff was purged.
     """
     if (
         record.channel is not ChannelName.MICROSOFT_GRAPH
@@ -123,7 +195,7 @@ def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str
     if given is None:
         return None
     handoff = given.document
-    return {
+    result = {
         "schemaVersion": "1",
         "answers": digest(handoff),
         "handoff": {"run": handoff["run"]["id"], "generatedAt": handoff["generatedAt"]},
@@ -137,6 +209,7 @@ def cleanup_result(ledger: Ledger, record: RunRecord, now: datetime) -> dict[str
             _device_result(device, given, record, now) for device in ledger.devices(record.run)
         ],
     }
+    return result, given.customer.domain
 
 
 def _device_result(
@@ -256,5 +329,6 @@ def _handed_over(each: RunDevice) -> HandoffDevice:
         request_id=history.answered_request_id or history.request_id,
         correlation_id=history.correlation_id,
         evidence=history.evidence,
+        registered=each.found,
         flags=observed_facts(each.device.extra),
     )

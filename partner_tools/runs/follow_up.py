@@ -34,9 +34,9 @@ from partner_tools.model import (
     TenantId,
 )
 from partner_tools.outstanding import Owner, Status, Step, StepId
+from partner_tools.report.guide import file_name, harmless
 from partner_tools.report.handoff import HOLD_RULE, OPEN
 from partner_tools.report.mail import Reminder, email, name_of, subject, text
-from partner_tools.report.write import file_name, harmless
 from partner_tools.result import CANCELLED, DeviceResult, StopReason, still_listed
 from partner_tools.runs.cleanup import accounts, stored_order
 from partner_tools.runs.known_customers import customers_of
@@ -280,7 +280,8 @@ def follow_ups(ledger: Ledger, open_ones: Iterable[OpenDevice]) -> tuple[FollowU
 def write_reminders(ledger: Ledger, found: Outstanding, folder: Path) -> Iterator[Path]:
     """Write an e-mail for each customer, the handoffs of its open runs attached; where it is."""
     for follow_up in found.follow_ups:
-        named = harmless(name_of(follow_up.customer).casefold())
+        domain = follow_up.customer.domain if follow_up.customer else None
+        named = harmless((domain or name_of(follow_up.customer)).casefold())
         path = folder / f"reminder-{named}-{found.at:%Y%m%d}.eml"
         attachments = tuple(_handoffs(ledger, found, follow_up))
         with writing(path) as stream:

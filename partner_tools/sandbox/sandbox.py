@@ -237,6 +237,8 @@ class Sandbox:
                 "PARTNER_TOOLS_GRAPH_URL": urls["graph"],
                 "PARTNER_TOOLS_OEM_DIRECT_URL": urls["oemDirect"],
                 "PARTNER_TOOLS_CA_BUNDLE": str(self.ca_file),
+                "PARTNER_TOOLS_PARTNER_NAME": f"Sandbox partner ({self.seed.partner.domain})",
+                "PARTNER_TOOLS_PARTNER_CONTACT": f"devices@{self.seed.partner.domain}",
                 "PARTNER_TOOLS_ACCESS_TOKEN": tokens["app"],
             },
         }

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
 from partner_tools.errors import GuardError, InputError, MissingValueError
 from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import Batch, ChannelName, Customer, Estate, Plan, RunId, RunState
-from partner_tools.result import undelivered, unfinished
+from partner_tools.result import still_listed, undelivered, unfinished
 from partner_tools.runs.context import NULL_OBSERVER, Confirm, RunObserver, RunOptions
 from partner_tools.runs.run_result import RunResult
 from partner_tools.signing import check_approval, refuse_without_plan
@@ -143,27 +143,29 @@ class Workspace:
     ) -> RunResult:
         """Plan the removal of a batch, have it confirmed, remove, and look whether it is gone.
 
-        `via` and `customer` are for batches without these. On OEM Direct a batch that was
-        completed before is not sent again unless `again` insists: its result comes back. Raises
-        GuardError where a guard refuses or nobody confirmed.
+        `via` and `customer` are for batches without these. A batch that an earlier run completed
+        is not sent again unless `again` insists: its result comes back; an unfinished run of it is
+        resumed. Raises GuardError where a guard refuses or nobody confirmed.
         """
         from partner_tools.runs.run import begin, carry_out
 
         options = options or RunOptions()
+        read, channel = self.addressed(batch, via, customer)
+        if not (again or options.dry_run):
+            repeated = self._repeated(read, channel, options, confirm, observer)
+            if repeated is not None:
+                return repeated
         if not options.dry_run:
             refuse_without_plan(approval_rule(self.config))
-        read, channel = self.addressed(batch, via, customer)
-        run = None if again or options.dry_run else self._completed(read, channel, observer)
-        if run is None:
-            run = new_run()
-            with (
-                self.ledger.hold(run),
-                self.wiring.open_removal(
-                    run, channel, options, observer, confirm, save_as=save_as
-                ) as steps,
-            ):
-                begin(steps.context, read, actor())
-                carry_out(steps)
+        run = new_run()
+        with (
+            self.ledger.hold(run),
+            self.wiring.open_removal(
+                run, channel, options, observer, confirm, save_as=save_as
+            ) as steps,
+        ):
+            begin(steps.context, read, actor())
+            carry_out(steps)
         return self._conclude(run, options, observer)
 
     def deregister_plan(
@@ -177,29 +179,33 @@ class Workspace:
     ) -> RunResult:
         """Execute a plan that a person reviewed. A dry run shows it only.
 
-        On OEM Direct a batch that was completed before is not sent again unless `again` insists:
-        its result comes back. Raises GuardError where the plan was changed since, or not approved
+        A batch that was completed before is not sent again unless `again` insists: its result
+        comes back. Raises GuardError where the plan was changed since, or not approved
         as the profile demands.
         """
+        from partner_tools.runs.checks import refuse_other_plan
         from partner_tools.runs.run import begin, carry_out
 
         plan, document = load_plan(plan_file)
         options = replace(options or RunOptions(), approvals=approvals_of(plan_file))
         if not options.dry_run:
             rule = approval_rule(self.config)
-            check_approval(rule, document["digest"], plan.planned_by, options.approvals)
+            check_approval(rule, document["digest"], plan.planned_by, options.approvals, now=now())
         batch = batch_of(plan, plan_file)
-        run = None if again or options.dry_run else self._completed(batch, plan.channel, observer)
-        if run is None:
-            run = new_run()
-            with (
-                self.ledger.hold(run),
-                self.wiring.open_removal(
-                    run, plan.channel, options, observer, confirm, reviewed=(plan, document)
-                ) as steps,
-            ):
-                begin(steps.context, batch, actor())
-                carry_out(steps)
+        if not (again or options.dry_run):
+            repeated = self._repeated(batch, plan.channel, options, confirm, observer)
+            if repeated is not None:
+                return repeated
+        run = new_run()
+        with (
+            self.ledger.hold(run),
+            self.wiring.open_removal(
+                run, plan.channel, options, observer, confirm, reviewed=(plan, document)
+            ) as steps,
+        ):
+            refuse_other_plan(steps.context, plan)
+            begin(steps.context, batch, actor())
+            carry_out(steps)
         return self._conclude(run, options, observer)
 
     def cleanup(
@@ -217,13 +223,17 @@ class Workspace:
         options say. Raises InputError for what is no handoff, GuardError where a guard refuses or
         nobody confirmed.
         """
-        from partner_tools.runs.cleanup import read_order
+        from partner_tools.runs.cleanup import read_order, read_receipt
         from partner_tools.runs.run import begin, carry_out
 
         options = options or RunOptions()
         folder = (options.report or handoff.parent) if apply else None
         options = replace(options, dry_run=not apply, report=folder)
-        order = read_order(handoff, keys_saved=options.keys_saved, held=held(self.config))
+        order = read_order(handoff, held=held(self.config))
+        if options.keys_receipt is not None:
+            saved = read_receipt(options.keys_receipt, order.document)
+            options = replace(options, saved_keys=saved)
+        order = order.with_keys(options)
         run = new_run()
         with (
             self.ledger.hold(run),
@@ -239,6 +249,7 @@ class Workspace:
         *,
         yes: bool = False,
         max_devices: int | None = None,
+        stale_ok: bool = False,
         confirm: Confirm = refuse_unconfirmed,
         observer: RunObserver = NULL_OBSERVER,
     ) -> RunResult:
@@ -251,7 +262,7 @@ class Workspace:
         record = self.ledger.run(run)
         stored = RunOptions.restored(record.settings)
         limit = stored.max_devices if max_devices is None else max_devices
-        options = replace(stored, yes=yes or stored.yes, max_devices=limit)
+        options = replace(stored, yes=yes or stored.yes, max_devices=limit, stale_ok=stale_ok)
         if self._is_over(record, options, observer):
             result = self.result(record.run)
             observer.ended(result)
@@ -448,6 +459,24 @@ class Workspace:
 
         return take_in(self.ledger, file, run, now())
 
+    def sender(self, given: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+        """Who writes to customers: the profile's `partner`, with what is given over it.
+
+        Raises InputError where the name or the contact is missing.
+        """
+        told = {**(self.config.get("partner") or {}), **(given or {})}
+        missing = [f"--partner-{name}" for name in ("name", "contact") if not told.get(name)]
+        if missing:
+            raise InputError(
+                "a handoff names who sends it and whom to ask, and the profile has neither"
+                if len(missing) == 2
+                else f"a handoff needs a {missing[0].removeprefix('--partner-')} of the partner",
+                rule="no-partner",
+                remedy=f"give {' and '.join(missing)}, or set them once under [default.partner] in"
+                " the configuration",
+            )
+        return told
+
     def tenant_of(self, customer: str) -> str:
         """The tenant id of a customer that runs of this ledger served, by id or domain.
 
@@ -466,23 +495,37 @@ class Workspace:
 
         state_facts(self.ledger, self.ledger.run(run).run, stated, now())
 
-    def report(self, run: str, folder: Path, formats: tuple[str, ...] = ()) -> tuple[Path, ...]:
+    def report(
+        self,
+        run: str,
+        folder: Path,
+        formats: tuple[str, ...] = (),
+        *,
+        partner: Mapping[str, str] | None = None,
+    ) -> tuple[Path, ...]:
         """Write one handoff for each customer of a run; the paths of the files.
 
-        Of a cleanup also the results file, which the customer sends back to the partner.
+        `partner` gives `name` and `contact` over those of the profile. Raises InputError where
+        either is missing: customers have to know who writes to them. Of a cleanup also the
+        results file, which the customer sends back to the partner.
         """
         from partner_tools.report.write import FORMATS, write_handoff, write_result
         from partner_tools.runs.build_handoffs import cleanup_result, handoffs
 
         record, at = self.ledger.run(run), now()
-        partner = dict(self.config.get("partner") or {})
+        own = record.channel is ChannelName.MICROSOFT_GRAPH
+        sender = {} if own else self.sender(partner)
+        # The cover e-mail is the partner's to send.
+        usual = [name for name in FORMATS if not (own and name == "eml")]
         paths = [
             path
-            for document in handoffs(self.ledger, record.run, partner=partner, now=at)
-            for path in write_handoff(document, folder, formats or FORMATS)
+            for document in handoffs(self.ledger, record.run, partner=sender, now=at)
+            for path in write_handoff(document, folder, formats or usual)
         ]
-        result = cleanup_result(self.ledger, record, at)
-        return (*paths, *([] if result is None else [write_result(result, folder)]))
+        if (told := cleanup_result(self.ledger, record, at)) is not None:
+            result, domain = told
+            paths.append(write_result(result, folder, domain))
+        return tuple(paths)
 
     def summary(
         self,
@@ -568,8 +611,14 @@ class Workspace:
 
     def register_again(self, devices: tuple[Restorable, ...]) -> int:
         """Register devices again through Partner Center (app+user); how many are back."""
+        from partner_tools.runs.checks import refuse_elsewhere
         from partner_tools.runs.restoration import RestoreContext, register
 
+        for run in dict.fromkeys(each.device.run for each in devices):
+            with self._open_steps(
+                self.ledger.run(run), RunOptions(), NULL_OBSERVER, refuse_unconfirmed
+            ) as steps:
+                refuse_elsewhere(steps.context, self.ledger.run(run), looks=True)
         with self.wiring.open_partner_center(self.cancellation) as (client, line, _):
             context = RestoreContext(
                 client=client, line=line, ledger=self.ledger, now=now, new_id=new_id
@@ -672,22 +721,43 @@ class Workspace:
             ) as removal:
                 yield removal
 
-    def _completed(self, batch: Batch, channel: ChannelName, observer: RunObserver) -> RunId | None:
-        """The run that completed this batch on OEM Direct; tells of it, or of those begun."""
-        if channel is not ChannelName.OEM_DIRECT:
+    def _repeated(
+        self,
+        batch: Batch,
+        channel: ChannelName,
+        options: RunOptions,
+        confirm: Confirm,
+        observer: RunObserver,
+    ) -> RunResult | None:
+        """What an earlier run of this very batch came to: printed again, or resumed.
+
+        None where none carried it out. Raises InputError where its id was used for another content.
+        """
+        before = earlier_run(self.ledger, batch, channel)
+        if before is None:
             return None
-        before = completed_run(self.ledger, batch)
-        if before is not None:
+        if not self._is_over(before, options, observer):
             observer.notify(
-                f"batch {batch.batch_id} was completed by run {before}; --again insists"
+                f"batch {batch.batch_id} was begun by run {before.run}: resuming that run"
             )
-            return before
-        for begun in unfinished_runs(self.ledger, batch):
-            observer.notify(
-                f"batch {batch.batch_id} was begun by run {begun.run}, which is {begun.state}: "
-                f"`partner-tools resume {begun.run}` finishes that one; this is a new run"
+            return self.resume(
+                before.run,
+                yes=options.yes,
+                max_devices=options.max_devices,
+                confirm=confirm,
+                observer=observer,
             )
-        return None
+        observer.notify(
+            f"batch {batch.batch_id} was completed by run {before.run} on "
+            f"{before.created_at:%Y-%m-%d}: its result again; --again insists"
+        )
+        if channel is ChannelName.PARTNER_CENTER:  # it may have been registered again since
+            self.verify(before.run, observer=observer)
+        result = replace(self.result(before.run), is_reprinted=True)
+        if any(still_listed(each.history) for each in result.devices):
+            observer.notify("removed devices are registered again; --again removes them again")
+        observer.ended(result)
+        return self._with_reports(result, options, observer)
 
     def _is_over(self, record: RunRecord, options: RunOptions, observer: RunObserver) -> bool:
         """Whether there is nothing to continue."""
@@ -711,39 +781,43 @@ class Workspace:
         """
         result = self.result(run)
         observer.ended(result)
+        return self._with_reports(result, options, observer)
+
+    def _with_reports(
+        self, result: RunResult, options: RunOptions, observer: RunObserver
+    ) -> RunResult:
         if options.report is None:
             return result
         try:
-            reports = self.report(run, options.report, options.formats)
+            reports = self.report(result.run, options.report, options.formats)
         except InputError as error:
-            again = f"`partner-tools report {run} -o DIR` writes the handoff elsewhere"
+            missing = error.rule == "no-partner"
+            more = " --partner-name NAME --partner-contact CONTACT" if missing else ""
+            where = "it" if missing else "the handoff elsewhere"
+            again = f"`partner-tools report {result.run} -o DIR{more}` writes {where}"
             raise undelivered(error, again) from error
         observer.notify(f"files of the handoff in {options.report}: {len(reports)}")
         return replace(result, reports=reports)
 
 
-def completed_run(ledger: Ledger, batch: Batch) -> RunId | None:
-    """The run that completed this very batch on OEM Direct before.
+def earlier_run(ledger: Ledger, batch: Batch, channel: ChannelName) -> RunRecord | None:
+    """The newest run that began to carry out this very batch.
 
-    Raises InputError where its id was used for another content.
+    Previews, and runs that were refused or cancelled, bind no batch id. Raises InputError where
+    the id was used for another content.
     """
-    finished = ledger.runs(
-        batch_id=batch.batch_id, channel=ChannelName.OEM_DIRECT, state=RunState.FINISHED
-    )
-    for record in finished:
+    bound = {RunState.FINISHED, RunState.STOPPED, RunState.INTERRUPTED}
+    for record in ledger.runs(batch_id=batch.batch_id, channel=channel):
+        if record.state not in bound or record.started_at is None:
+            continue
         if record.batch_digest != batch.digest:
             raise InputError(
                 f"the batch id {batch.batch_id!r} was used for another content by run {record.run}",
                 rule="batch-id-reused",
                 remedy="give the new batch an id of its own, or insist with --again",
             )
-    return finished[0].run if finished else None
-
-
-def unfinished_runs(ledger: Ledger, batch: Batch) -> list[RunRecord]:
-    """The runs on OEM Direct that began this batch and can be resumed, newest first."""
-    begun = ledger.runs(batch_id=batch.batch_id, channel=ChannelName.OEM_DIRECT)
-    return [each for each in begun if each.state in (RunState.STOPPED, RunState.INTERRUPTED)]
+        return record
+    return None
 
 
 def _require_customers(batch: Batch, default: str | None) -> None:

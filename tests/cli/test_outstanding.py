@@ -35,12 +35,13 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def program(sandbox: Sandbox, tmp_path: Path) -> Program:
-    (tmp_path / "partner-tools.toml").write_text(
-        "[default.partner]\n"
-        'name = "Northwind\\nBcc: a@b.example"\ncontact = "help@northwind.example"\n'
+    return program_for(
+        sandbox,
+        tmp_path,
+        PARTNER_TOOLS_GRAPH_TOKEN=sandbox.tokens["graphRead:contoso.onmicrosoft.com"],
+        PARTNER_TOOLS_PARTNER_NAME="Northwind\nBcc: a@b.example",
+        PARTNER_TOOLS_PARTNER_CONTACT="help@northwind.example",
     )
-    token = sandbox.tokens["graphRead:contoso.onmicrosoft.com"]
-    return program_for(sandbox, tmp_path, PARTNER_TOOLS_GRAPH_TOKEN=token)
 
 
 def remove(program: Program, rows: str, exit_code: int = 0) -> str:
@@ -118,9 +119,10 @@ def test_a_run_that_cannot_be_looked_at_stops_no_other(
 ) -> None:
     remove(program, "C-1,contoso.onmicrosoft.com\n")
     lost = remove(program, "F-0,fabrikam.example\n")
+    # A token that states no tenant speaks for another partner than the one that removed them.
     blind = program_for(sandbox, tmp_path, PARTNER_TOOLS_ACCESS_TOKEN="expired")
 
-    document = outstanding(blind, exit_code=4)
+    document = outstanding(blind, exit_code=8)
 
     assert [each["customer"]["tenantId"] for each in document["customers"]] == [CONTOSO, FABRIKAM]
     assert lost in {each["run"] for each in document["failures"]}

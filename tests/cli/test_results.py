@@ -241,7 +241,7 @@ def test_the_handoff_is_written_in_every_format(program: Program) -> None:
 
     suffixes = {path.suffix for path in folder.iterdir()}
     assert result.exit_code == 0
-    assert suffixes == {".html", ".xlsx", ".csv", ".json", ".md", ".ps1"}
+    assert suffixes == {".html", ".xlsx", ".csv", ".json", ".md", ".ps1", ".eml"}
     (document,) = (json.loads(path.read_bytes()) for path in folder.glob("*.json"))
     assert not checker("handoff").violations(document)
 
@@ -287,3 +287,36 @@ def test_the_checklist_names_old_and_new_identity_and_every_step(program: Progra
     assert page.index("Deregister the damaged") < page.index("Register the device again")
     assert "Do not replace the board yet" in page
     assert "GHOST<b>" not in page
+
+
+def test_a_handoff_needs_a_name_and_a_contact_of_the_sender(program: Program) -> None:
+    folder = program.folder / "handoff"
+    run = program.json("deregister", program.serials("SN-1"), *OPTIONS)["run"]
+    nameless = {"PARTNER_TOOLS_PARTNER_NAME": "", "PARTNER_TOOLS_PARTNER_CONTACT": ""}
+    unknown = Program(program.folder, {**program.environment, **nameless})
+
+    refused = unknown("report", run, "-o", folder)
+    assert refused.exit_code == 3
+    assert "--partner-name and --partner-contact" in refused.stderr
+    assert not folder.exists()
+    half = unknown("report", run, "-o", folder, "--partner-name", "Fabrikam")
+    assert half.exit_code == 3
+    assert "--partner-contact" in half.stderr
+    whole = unknown(
+        *("report", run, "-o", folder, "--format", "json", "--partner-name", "Fabrikam"),
+        *("--partner-contact", "help@fabrikam.example"),
+    )
+    assert whole.exit_code == 0
+    (document,) = (json.loads(path.read_bytes()) for path in folder.glob("*.json"))
+    assert document["partner"]["name"] == "Fabrikam"
+    assert document["partner"]["contact"] == "help@fabrikam.example"
+
+
+def test_a_removal_is_never_held_up_by_a_missing_name(program: Program) -> None:
+    nameless = {"PARTNER_TOOLS_PARTNER_NAME": "", "PARTNER_TOOLS_PARTNER_CONTACT": ""}
+    unknown = Program(program.folder, {**program.environment, **nameless})
+    done = unknown(
+        *("deregister", unknown.serials("SN-1"), *OPTIONS, "--report", program.folder / "x")
+    )
+    assert "1 removed" in done.stderr + done.stdout
+    assert "--partner-name" in done.stderr

@@ -16,7 +16,7 @@ from partner_tools.cancellation import CancellationToken
 from partner_tools.cli import signals as interruption
 from partner_tools.cli.signals import handle_signals
 from partner_tools.ledger import sqlite_url
-from partner_tools.report.write import file_name, harmless
+from partner_tools.report.guide import file_name, harmless
 from partner_tools.workspace.diagnostics import is_share
 
 ROOT = Path(__file__).resolve().parents[2]

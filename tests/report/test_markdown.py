@@ -11,7 +11,7 @@ from markdown_it.token import Token
 
 from partner_tools.model import Customer, TenantId
 from partner_tools.report.handoff import Document, Partner
-from partner_tools.report.markdown import NAMED, code, write_markdown
+from partner_tools.report.markdown import LISTED, NAMED, code, write_markdown
 from tests.report import fleet
 
 PARSER = MarkdownIt("gfm-like", {"linkify": False})
@@ -32,8 +32,10 @@ def tokens(text: str) -> list[Token]:
 def test_summary_guide_and_serials_are_there() -> None:
     text = written(fleet.handoff(fleet.mixed()))
     assert "# Device handoff: `Contoso Pharmaceuticals`" in text
-    assert "| Removed | 11 |" in text
-    assert "### 6. Delete the device from Intune" in text
+    document = fleet.handoff(fleet.mixed())
+    assert f"| Removed | {document['summary']['outcomes']['removed']} |" in text
+    (order,) = (one["order"] for one in document["guide"] if one["id"] == "delete-from-intune")
+    assert f"### {order}. Delete the device from Intune" in text
     assert "A part of the customer's tenant was looked at" in text
 
 
@@ -64,7 +66,8 @@ def test_foreign_text_is_never_markup() -> None:
     links = {
         token.attrs["href"] for token in tokens(written(document)) if token.type == "link_open"
     }
-    assert all(str(link).startswith("https://learn.microsoft.com/") for link in links)
+    sources = {one[name] for one in document["guide"] for name in one if name.endswith("SourceUrl")}
+    assert links <= sources | {one["sourceUrl"] for one in document["guide"]}
 
 
 @given(st.text(min_size=1))
@@ -75,3 +78,16 @@ def test_a_code_span_holds_all_of_its_text_and_nothing_else(text: str) -> None:
     assert kinds in (["text", "code_inline", "text"], ["text"])
     assert "\n" not in span
     assert "|" not in span
+
+
+def test_it_ends_with_a_hundred_devices_and_says_where_the_others_are() -> None:
+    text = written(fleet.handoff(list(fleet.large(LISTED + 7))))
+    table = text.split("## The devices")[1]
+    assert table.count("\n| ") == LISTED + 2
+    assert "7 more devices are in the workbook" in table
+
+
+def test_a_command_is_in_a_block_as_every_other_format_has_it() -> None:
+    document = fleet.handoff(fleet.mixed())
+    blocks = [one.content.rstrip("\n") for one in tokens(written(document)) if one.type == "fence"]
+    assert blocks == [one["powershell"] for one in document["guide"] if one["powershell"]]

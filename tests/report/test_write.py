@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools.model import Customer, TenantId
-from partner_tools.report.write import FORMATS, NAME_LIMIT, file_name, harmless, write_handoff
+from partner_tools.report.guide import NAME_LIMIT, file_name, harmless
+from partner_tools.report.write import FORMATS, write_handoff
 from tests.report import fleet
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(10))}

@@ -24,6 +24,11 @@ from partner_tools.workspace import RunOptions
     is_flag=True,
     help="Confirm that recovery keys and local administrator passwords are saved.",
 )
+@click.option(
+    "--keys-receipt",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Receipt of the PowerShell file's -SaveKeys, checked against what is stored now.",
+)
 @guard_options
 @click.option(
     "--settle",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
 from partner_tools.cli.options import FORMAT_CHOICES, Moment, customer_option
 from partner_tools.cli.wiring import opened
+from partner_tools.model import PARTNER_CHANNELS
 from partner_tools.outstanding import FACTS, Flag
 
 FACTS_HELP = f"FACT is one of: {', '.join(FACTS)}."
@@ -59,6 +62,8 @@ class Observation(click.ParamType[tuple[str, Flag]]):
     metavar="SERIAL=FACT",
     help=f"Record what was seen at a device, then write it; may be repeated. {FACTS_HELP}",
 )
+@click.option("--partner-name", help="Your company, as customers see it. [default: the profile's]")
+@click.option("--partner-contact", help="Whom customers ask. [default: the profile's]")
 @click.option(
     "--summary",
     is_flag=True,
@@ -76,6 +81,8 @@ def report(
     run: str | None,
     folder: Path,
     formats: tuple[str, ...],
+    partner_name: str | None,
+    partner_contact: str | None,
     observed: tuple[tuple[str, Flag], ...],
     **summary: Any,
 ) -> int:
@@ -99,14 +106,31 @@ def report(
         return _summarize(call, folder, **summary)
     if summary["since"] or summary["until"] or summary["customer"]:
         raise click.UsageError("--since, --until and --customer go with --summary")
+    given = {"name": partner_name, "contact": partner_contact}
     with opened(call) as workspace:
+        if workspace.ledger.run(run).channel in PARTNER_CHANNELS:
+            given = _ask_for_sender(given, workspace.config.get("partner") or {})
         if observed:
             workspace.state_facts(run, observed)
-        paths = workspace.report(run, folder, formats)
+        partner = {name: value for name, value in given.items() if value}
+        paths = workspace.report(run, folder, formats, partner=partner)
     tell(f"files of the handoff in {folder}: {len(paths)}")
     for path in paths:
         click.echo(path)
     return 0
+
+
+def _ask_for_sender(
+    given: dict[str, str | None], known: Mapping[str, Any]
+) -> dict[str, str | None]:
+    """Ask for what is not known of the sender, where there is a terminal to ask on."""
+    if not sys.stdin.isatty():
+        return given
+    questions = {"name": "Your company, as the customer sees it", "contact": "Whom to ask"}
+    return {
+        name: given[name] or known.get(name) or click.prompt(question, err=True)
+        for name, question in questions.items()
+    }
 
 
 def _summarize(

@@ -24,15 +24,15 @@
   }
 
   const guide = new Map(data.guide.map((chapter) => [chapter.id, chapter]));
-  const devices = data.devices.map(([row, serial, productKey, reference, requestId, correlationId, shared, steps, commands, planes, extra]) => ({
-    row, serial, productKey, reference, requestId, correlationId, commands, extra,
+  const devices = data.devices.map(([row, serial, productKey, name, user, reference, requestId, correlationId, shared, steps, commands, planes, extra]) => ({
+    row, serial, productKey, name, user, reference, requestId, correlationId, commands, extra,
     ...data.pool[shared],
     steps: data.pool[steps],
     planes: planes.map(([common, found]) => ({ ...data.pool[common], found: found.map(([name, value]) => [data.pool[name], value]) })),
   }));
   const plane = (device, name) => device.planes.find((one) => one.plane === name);
   const haystacks = devices.map((device) => [
-    device.serial, device.productKey, device.reference, device.manufacturer, device.model,
+    device.serial, device.productKey, device.name, device.user, device.reference, device.manufacturer, device.model,
     device.requestId, device.correlationId, ...device.extra.map(([, value]) => value),
     ...device.planes.flatMap((one) => one.found.map(([, value]) => value)),
   ].filter(Boolean).join("\n").toLowerCase());
@@ -104,7 +104,7 @@
   function cell(device, column) {
     if (column.kind === "row") return make("td", { role: "cell", class: "w-row row" }, String(device.row));
     if (column.kind === "outcome") return make("td", { role: "cell", class: "w-outcome" }, words.outcomes[device.outcome]);
-    if (column.kind === "left") return make("td", { role: "cell", class: "w-left left", "data-title": "Steps" }, device.steps.map((one) => one.order).join(", ") || "none");
+    if (column.kind === "left") return make("td", { role: "cell", class: "w-left left", "data-title": "Steps" }, device.steps.filter((one) => data.open.includes(one.status)).map((one) => one.order).join(", ") || "none");
     if (column.kind === "open") {
       const name = visible(device.serial || device.productKey || "row " + device.row);
       return make("td", { role: "cell", class: "w-open" }, make("button", { type: "button", class: "open-device", "aria-haspopup": "dialog", "aria-label": "Details of " + name }, "Details"));
@@ -113,10 +113,12 @@
       const one = plane(device, column.plane);
       return make("td", { role: "cell", class: "w-plane", "data-title": column.title }, one ? status(one.status) : "");
     }
-    const made = visible(device.model || device.manufacturer || "");
+    const whose = [device.name, device.user].filter(Boolean).map(visible).join(" · ");
+    const made = [device.manufacturer, device.model].filter(Boolean).map(visible).join(" ");
     return make("th", { role: "rowheader", class: "w-device", scope: "row" },
       make("span", { class: "cut" }, foreign(device.serial || device.productKey || "–", "serial")),
-      make("span", { class: "model cut" }, make("bdi", {}, made)));
+      make("span", { class: "model cut" }, make("bdi", {}, whose || made)),
+      make("span", { class: "model cut" }, make("bdi", {}, whose ? made : "")));
   }
   function row(at) {
     const place = state.view[at];
@@ -218,14 +220,72 @@
     }
     return list.childElementCount ? list : null;
   }
-  function stepItem(step, text) {
+  /* ---- ticks: kept in this browser, saved as a results file --------------------------------------- */
+  const shelf = data.result && "partner-tools " + data.result.answers;
+  let ticks = new Map();
+  try { ticks = new Map(JSON.parse(localStorage.getItem(shelf) || "[]")); } catch { /* no storage: ticks last as long as the page */ }
+  const now = () => new Date().toISOString().slice(0, 19) + "Z";
+  const isTheirs = (step) => data.open.includes(step.status) && step.owner !== "partner";
+  const key = (place, step) => place + " " + step.id;
+  const due = [];
+  devices.forEach((device, place) => device.steps.forEach((step) => { if (isTheirs(step)) due.push([place, step]); }));
+  function tick(pairs, done) {
+    for (const [place, step] of pairs) {
+      if (done) { if (!ticks.has(key(place, step))) ticks.set(key(place, step), now()); } else ticks.delete(key(place, step));
+    }
+    try { localStorage.setItem(shelf, JSON.stringify([...ticks])); } catch { /* as above */ }
+    showTicks();
+  }
+  function showTicks() {
+    const counts = new Map();
+    for (const [place, step] of due) {
+      const [all, done] = counts.get(step.id) || [0, 0];
+      counts.set(step.id, [all + 1, done + (ticks.has(key(place, step)) ? 1 : 0)]);
+    }
+    for (const box of document.querySelectorAll(".tick [data-step]")) {
+      const [all, done] = counts.get(box.dataset.step) || [0, 0];
+      box.checked = all > 0 && done === all;
+      box.indeterminate = done > 0 && done < all;
+    }
+    byId("ticks").hidden = ticks.size === 0;
+    byId("ticked").textContent = ticks.size.toLocaleString("en") + " of " + due.length.toLocaleString("en") + " steps ticked in this browser.";
+  }
+  function saveResults() {
+    const { name, version, ...head } = data.result;
+    const told = devices.map((device, place) => ({ device, place, theirs: device.steps.filter(isTheirs) }))
+      .filter(({ place, theirs }) => theirs.some((step) => ticks.has(key(place, step))))
+      .map(({ device, place, theirs }) => ({
+        row: device.row, serialNumber: device.serial,
+        outcome: theirs.every((step) => ticks.has(key(place, step))) ? "done" : "left",
+        steps: theirs.filter((step) => ticks.has(key(place, step))).map((step) => ({ id: step.id, status: "done", at: ticks.get(key(place, step)) })),
+        planes: {},
+      }));
+    const result = {
+      schemaVersion: "1", ...head, startedAt: [...ticks.values()].sort()[0], updatedAt: now(),
+      by: { tool: "page", version, account: null }, applied: true, finished: true, devices: told,
+    };
+    const link = make("a", { download: name, href: URL.createObjectURL(new Blob([JSON.stringify(result, null, 1)], { type: "application/json" })) });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    byId("said").textContent = "Results file saved: " + name;
+  }
+  function tickBox(device, step) {
+    if (!shelf || !isTheirs(step)) return null;
+    const pair = [devices.indexOf(device), step];
+    const box = make("input", { type: "checkbox" });
+    box.checked = ticks.has(key(...pair));
+    box.addEventListener("change", () => tick([pair], box.checked));
+    return make("label", { class: "tick" }, box, step.id === "back-up-keys" ? " Saved" : " Done");
+  }
+
+  function stepItem(device, step, text) {
     const after = step.after.map((id) => guide.get(id).order).join(", ");
     return make("li", {}, make("span", { class: "at", "aria-hidden": "true" }, String(step.order)),
       make("div", {},
         make("span", { class: "hidden" }, "Step " + step.order + ": "),
         make("strong", {}, guide.get(step.id).title), " ", status(step.status), " ",
         "· " + data.owners[step.owner] + (after ? ", after step " + after : ""),
-        make("span", { class: "why" }, step.why.replaceAll("'", "\u2019")),
+        make("span", { class: "why" }, step.why.replaceAll("'", "\u2019")), tickBox(device, step),
         text ? command(text, "PowerShell of step " + step.order) : null));
   }
   function planeItem(one) {
@@ -241,12 +301,12 @@
     const made = [device.manufacturer, device.model].filter(Boolean).join(" ");
     byId("sheet-body").replaceChildren(
       make("h2", { id: "sheet-title", tabindex: "-1" }, foreign(device.serial || device.productKey || "Row " + device.row)),
-      make("p", { class: "why" }, foreign(made), made ? " · " : "", words.joins[device.joinType], " · row " + device.row),
+      make("p", { class: "why" }, device.name ? foreign(device.name) : "", device.name ? " · " : "", device.user ? foreign(device.user) : "", device.user ? " · " : "", foreign(made), made ? " · " : "", words.joins[device.joinType], " · row " + device.row),
       make("p", { class: "say" }, make("strong", {}, words.outcomes[device.outcome]),
         device.removedAt ? ", " + moment(device.removedAt) : "", device.detail ? ": " : "", device.detail ? foreign(device.detail) : ""),
       device.remedy ? make("p", { class: "why" }, foreign(device.remedy)) : "",
       make("h3", {}, "What is left to do"),
-      device.steps.length ? make("ol", { class: "todo" }, ...device.steps.map((step, place) => stepItem(step, device.commands[place]))) : make("p", { class: "say" }, "Nothing."),
+      device.steps.length ? make("ol", { class: "todo" }, ...device.steps.map((step, place) => stepItem(device, step, device.commands[place]))) : make("p", { class: "say" }, "Nothing."),
       make("h3", {}, "Where it was looked for"),
       ...device.planes.flatMap(planeItem).filter(Boolean),
       make("h3", {}, "For a support case"),
@@ -318,6 +378,16 @@
     button.addEventListener("click", () => copy(text, button, button.dataset.what));
     button.hidden = false;
   }
+  if (shelf) {
+    for (const box of document.querySelectorAll(".tick [data-step]")) {
+      box.parentElement.hidden = false;
+      box.addEventListener("change", () => tick(due.filter(([, step]) => step.id === box.dataset.step), box.checked));
+    }
+    byId("save-results").addEventListener("click", saveResults);
+    byId("clear-ticks").addEventListener("click", () => { ticks.clear(); tick([], false); });
+    showTicks();
+  }
+  byId("print-details").addEventListener("change", (event) => document.documentElement.classList.toggle("print-details", event.target.checked));
   window.addEventListener("scroll", drawSoon, { passive: true });
   window.addEventListener("resize", drawSoon);
   heads();
