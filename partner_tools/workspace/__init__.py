@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from partner_tools.intake.schema import load_schema, schema_names
     from partner_tools.intake.source import Source, read_stream, source_at, source_of_serials
     from partner_tools.ledger import DeviceTrace, RunRecord, StoredEvent
+    from partner_tools.report.certificate import Erasure
     from partner_tools.runs.context import RunObserver, RunOptions
     from partner_tools.runs.follow_up import Outstanding, Verification
     from partner_tools.runs.restoration import Restorable
     from partner_tools.runs.run_result import RunResult
     from partner_tools.signing import SigningKey
-    from partner_tools.signing import is_public as is_public_key
     from partner_tools.workspace.workspace import Workspace, open_workspace
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Config",
     "DeviceCode",
     "DeviceTrace",
+    "Erasure",
     "HardwareHash",
     "Outstanding",
     "Profile",
@@ -54,7 +55,6 @@ __all__ = [
     "decode_hash",
     "describe_hash",
     "hash_lines",
-    "is_public_key",
     "load_schema",
     "open_workspace",
     "read_stream",
@@ -68,6 +68,7 @@ _HOMES = {
     "Config": "config",
     "DeviceCode": "clients.oauth",
     "DeviceTrace": "ledger",
+    "Erasure": "report.certificate",
     "FILE_NAME": "config",
     "HardwareHash": "intake.hardware_hash",
     "Outstanding": "runs.follow_up",
@@ -88,7 +89,6 @@ _HOMES = {
     "decode_hash": "intake.hardware_hash:decode",
     "describe_hash": "intake.hardware_hash:describe",
     "hash_lines": "intake.hardware_hash:lines",
-    "is_public_key": "signing:is_public",
     "load_schema": "intake.schema",
     "open_workspace": "workspace.workspace",
     "read_stream": "intake.source",

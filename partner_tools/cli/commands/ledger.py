@@ -16,7 +16,7 @@ from partner_tools.cli.signals import agree
 from partner_tools.cli.signing_key import default_key_file, require_terminal, unlock_key
 from partner_tools.cli.wiring import load_config, opened
 from partner_tools.errors import LedgerError
-from partner_tools.workspace import is_public_key
+from partner_tools.signing import is_public
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.environment import now
 from partner_tools.workspace.exports import (
@@ -66,7 +66,7 @@ def verify(
     Example:
       partner-tools ledger verify --head sha256:…
     """
-    if unlike := next((key for key in signed_by if not is_public_key(key)), None):
+    if unlike := next((key for key in signed_by if not is_public(key)), None):
         raise click.UsageError(
             f"--signed-by takes a public key as `approve --init` prints it, not {unlike!r}"
         )
