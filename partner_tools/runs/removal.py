@@ -16,7 +16,7 @@ from partner_tools.engine.settle import Baseline, verify
 from partner_tools.events import Kind, State
 from partner_tools.guards import count_removals
 from partner_tools.json_forms import read_target
-from partner_tools.ledger import Ledger
+from partner_tools.ledger import Ledger, StoredEvent
 from partner_tools.model import GONE, Outcome, Plan
 from partner_tools.runs.checks import (
     Risks,
@@ -183,6 +183,13 @@ class RemovalSteps:
         return f"{said}; last, {reason}" if reason else said
 
 
+def _may_have_removed(stored: StoredEvent) -> bool:
+    """Whether a request left, and may have been processed: not where something redirected it."""
+    event = stored.event
+    redirected = 300 <= (event.payload.get("status") or 0) < 400
+    return event.kind is Kind.DOUBTED and not redirected
+
+
 def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
     """What this ledger knows of a device that its service does not know, and how it knows that."""
     identity = removal.identity
@@ -198,6 +205,6 @@ def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
                 when = f" on {at:%Y-%m-%d %H:%M} UTC" if at else ""
                 by = f" ({run.actor})" if run.actor else ""
                 return Outcome.ALREADY_REMOVED, f"removed by run {run.run}{when}{by}"
-            if any(each.event.kind is Kind.DOUBTED for each in seen.events):
+            if any(map(_may_have_removed, seen.events)):
                 return Outcome.ABSENT, f"an earlier request of run {run.run} may have removed it"
     return None
