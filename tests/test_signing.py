@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import pwd
 import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -176,9 +178,14 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
+def sign_in_as(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Have the operating system know this process by another name."""
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_name=name))
+
+
 @pytest.fixture
 def program(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    monkeypatch.setenv("LOGNAME", "avery")
+    sign_in_as(monkeypatch, "avery")
     return program_for(sandbox, tmp_path, PARTNER_TOOLS_SIGNING_PASSPHRASE=LONG)
 
 
@@ -228,7 +235,7 @@ def test_one_plans_and_another_approves(
     assert own.exit_code == 8, own.output
     assert "avery planned this" in own.stderr
 
-    monkeypatch.setenv("LOGNAME", "robin")
+    sign_in_as(monkeypatch, "robin")
     unasked = program("approve", planned, "--key", file)
     assert unasked.exit_code == 8
     assert "--yes" in unasked.stderr
