@@ -2,7 +2,7 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check static lint types pages package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz chaos bench bench-quick
+.PHONY: check static lint types pages package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz simulation chaos bench bench-quick same-as-cleanup
 
 check: static audit test
 
@@ -71,6 +71,10 @@ fuzz:
 	$(PYTHON) -m tests.fuzz.lists --count 1000000
 	$(PYTHON) -m tests.fuzz.associations --count 1000000
 
+# A million devices on a service that lies: nothing wrong removed, nothing falsely called clear.
+simulation:
+	$(PYTHON) -m tests.simulation.evidence --devices 1000000
+
 chaos:
 	$(PYTHON) -m tests.fleet.chaos
 
@@ -81,3 +85,7 @@ bench:
 # Their mechanism only: counts and correctness, never time. `make test` runs it too.
 bench-quick:
 	$(PYTHON) -m pytest -n 2 tests/bench
+
+# Script and cleanup on 300 generated tenants; needs PowerShell 7 as `pwsh`.
+same-as-cleanup:
+	TENANTS=300 REQUIRE_POWERSHELL=1 $(PYTHON) -m pytest -n 0 tests/powershell/test_same_as_cleanup.py

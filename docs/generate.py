@@ -30,12 +30,13 @@ from partner_tools.cli.app import EXIT_BUG
 from partner_tools.cli.commands import hash as hash_command
 from partner_tools.clients import transport
 from partner_tools.events import RUN_STATES, TRANSITIONS, Event, History, Kind, State, advance
-from partner_tools.intake import limits
+from partner_tools.intake import identifiers, limits
 from partner_tools.model import GONE, Outcome, RunId, RunState
 from tests.faults import table as fault_table
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
+LISTS = ROOT / "tests" / "cases" / "lists.toml"
 SCHEMAS = ROOT / "schemas"
 DIFF_LINES_SHOWN = 100
 HELP_WIDTH = 80
@@ -53,6 +54,7 @@ def pages() -> Mapping[str, str]:
         "configuration.md": configuration_page(_read_json(SCHEMAS / "config.schema.json")),
         "layers.md": layers_page(_contracts()),
         "limits.md": limits_page(),
+        "lists.md": lists_page(),
         "schemas.md": schemas_page(_schemas()),
         **{f"schemas/{name}.md": schema_page(name, each) for name, each in _schemas().items()},
     }
@@ -489,6 +491,71 @@ def limits_page() -> str:
             "broken files and answers each; the tests do the same with a few of each.",
         ]
     )
+
+
+def lists_page() -> str:
+    """Which lists are read, from the names that the reader knows and the cases that try it."""
+    known = identifiers.names()
+    cases = tomllib.loads(_read(LISTS))["list"]
+    parts = [
+        "# Lists that are read",
+        "CSV, JSON, JSON Lines and XLSX are told apart by content. A list that other programs "
+        "write needs no editing if one of its columns is called as below. `--serial-column NAME` "
+        "reads any other. Anything that is skipped or uncertain is a warning; a text that cannot "
+        "be a serial number is an error. Values in the examples are made up; the link says where "
+        "the form was seen.",
+    ]
+    for group in dict.fromkeys(case["group"] for case in cases):
+        parts += [f"## {group}"]
+        parts += [_list_example(case) for case in cases if case["group"] == group]
+    parts += [
+        "## Names of columns",
+        "Compared by letters and digits only, without case and accents and with zeros at the end "
+        "taken off. Before or after a name of the serial number may be: "
+        + ", ".join(f"`{each}`" for each in known["qualifiers"])
+        + ".",
+        table(
+            ("column", "kind", "names"),
+            [
+                (each["property"], each["of"], ", ".join(f"`{one}`" for one in each["names"]))
+                for each in known["columns"]
+            ],
+        ),
+        "## What is no serial number",
+        "Besides error values, totals, dates, several in one cell, one character repeated seven "
+        "times or more, and counters of eight or more characters:",
+        table(
+            ("kind", "values"),
+            [
+                (each["of"], ", ".join(f"`{one}`" for one in each["values"]))
+                for each in known["placeholders"]
+            ],
+        ),
+    ]
+    return "\n\n".join(parts)
+
+
+def _list_example(case: Mapping[str, Any]) -> str:
+    seen = case["seen"]
+    told = ", ".join(f"`{each}`" for each in case["problems"])
+    result = f"Read: {len(case['devices'])}." if "devices" in case else "Refused."
+    options = [
+        f"`--{'except' if name == 'excluded' else name.replace('_', '-')}`"
+        for name in case.get("options", {})
+    ]
+    lines = [
+        f"**{case['name']}**",
+        f"```text\n{case['text'].replace(chr(0xFEFF), '').replace(chr(0x1A), '^Z').strip()}\n```",
+        " ".join(
+            [
+                result,
+                *([f"Reported: {told}."] if told else []),
+                *([f"With {' '.join(options)}."] if options else []),
+                f"Seen: <{seen}>." if seen.startswith("http") else f"Seen: {seen}.",
+            ]
+        ),
+    ]
+    return "\n\n".join(lines)
 
 
 def _file_limits() -> list[tuple[str, tuple[int, str]]]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from partner_tools.fleet.submission import Handing, Submitted
     from partner_tools.fleet.submission import hand_in as submit
     from partner_tools.fleet.worker import WorkerOptions
+    from partner_tools.intake.batch_metadata import ReadingOptions
     from partner_tools.intake.hardware_hash import decode as decode_hash
     from partner_tools.intake.schema import load_schema, schema_names
     from partner_tools.model import (
@@ -51,9 +52,9 @@ if TYPE_CHECKING:
     from partner_tools.runs.follow_up import Verification
     from partner_tools.runs.run_result import RunResult
     from partner_tools.workspace.approvals import make_signing_key, open_signing_key
-    from partner_tools.workspace.audit_export import ExportCheck, check_export
     from partner_tools.workspace.batches import Validation, load_plan, read_batch, validate
     from partner_tools.workspace.diagnostics import Finding, examine
+    from partner_tools.workspace.exports import ExportCheck, check_export
     from partner_tools.workspace.hashes import HashCheck, check_hashes
     from partner_tools.workspace.workspace import Workspace, open_workspace
 
@@ -69,6 +70,7 @@ _HOMES = {
         "UnknownRunError",
         "MissingValueError",
     ),
+    "intake.batch_metadata": ("ReadingOptions",),
     "intake.hardware_hash": ("decode",),
     "fleet.services": ("work_until_stopped",),
     "fleet.submission": ("Handing", "Submitted", "hand_in"),
@@ -94,7 +96,7 @@ _HOMES = {
     "runs.follow_up": ("Verification",),
     "runs.run_result": ("RunResult",),
     "workspace.diagnostics": ("Finding", "examine"),
-    "workspace.audit_export": ("ExportCheck", "check_export"),
+    "workspace.exports": ("ExportCheck", "check_export"),
     "workspace.hashes": ("HashCheck", "check_hashes"),
     "workspace.workspace": ("Workspace", "open_workspace"),
 }
@@ -126,6 +128,7 @@ __all__ = [
     "PartnerToolsError",
     "Plan",
     "Problem",
+    "ReadingOptions",
     "Reason",
     "RunObserver",
     "RunOptions",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from partner_tools.errors import GuardError, InputError
 from partner_tools.homoglyphs import folded, shown_name
-from partner_tools.model import Customer, Outcome, PlannedCustomer, PlannedDevice, TenantId
+from partner_tools.model import Customer, Outcome, Plan, PlannedCustomer, PlannedDevice, TenantId
 
 DEFAULT_MAX_DEVICES = 500
 LIMIT = "limit"
@@ -125,6 +125,47 @@ def check_number(limits: Limits, removals: int) -> None:
     """Refuse more devices at once than the limit allows. Raises GuardError."""
     if refusals := _too_many(limits, removals):
         raise _joined(refusals)
+
+
+def refuse_overdrawn(limits: Limits, plan: Plan, used: Mapping[str, int]) -> None:
+    """Refuse a run whose removals no longer fit today's limit of a customer. Raises GuardError.
+
+    `used` counts, by tenant id, what was removed today and what other runs have reserved.
+    """
+    refusals = [
+        refusal
+        for each in counted(plan.devices, plan.customers)
+        if each.removals
+        for refusal in _too_many_today(limits, each, used)
+    ]
+    if refusals:
+        raise _joined(refusals)
+
+
+TOO_FEW_OF = 10
+"""A smaller batch may be mistyped as a whole."""
+
+
+def refuse_too_few(
+    planned: Sequence[PlannedDevice], share: float, belonged_to: Iterable[str]
+) -> None:
+    """Refuse a batch of which too few devices are registered for the customer that it names.
+
+    A wrong customer looks like this. `belonged_to` names the other customers for whom this ledger
+    removed such devices. Raises GuardError.
+    """
+    asked = [each for each in planned if each.outcome is not Outcome.DUPLICATE]
+    found = sum(each.outcome is not Outcome.NOT_FOUND for each in asked)
+    if len(asked) < TOO_FEW_OF or found >= share * len(asked):
+        return
+    others = ", ".join(belonged_to)
+    raise GuardError(
+        f"only {found} of {len(asked)} devices are registered for the named customer: nothing was "
+        f"removed" + (f". Earlier runs had such devices for {others}" if others else ""),
+        rule="too-few-found",
+        remedy="check the customer; if it is right, pass --min-found 0, or set "
+        "guards.min_found_share in the profile",
+    )
 
 
 def count_removals(planned: Iterable[PlannedDevice]) -> int:

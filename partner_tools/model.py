@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
 
 RunId = NewType("RunId", str)
 TenantId = NewType("TenantId", str)
@@ -221,6 +221,8 @@ class PlannedDevice:
     rule: str | None = None
     detail: str | None = None
     remedy: str | None = None
+    risks: tuple[str, ...] = ()
+    """What the customer's tenant showed against the removal, by the names of `outstanding.Risk`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,5 +250,7 @@ class Plan:
     """The account that planned, as the operating system knew it."""
     notes: tuple[str, ...] = field(default=())
     """What a reviewer has to know besides: identifiers that were derived, assumptions of a wire."""
+    place: Mapping[str, Any] | None = None
+    """Where it belongs, as `place.Place.document` gives it; None for plans of version 0.1."""
     is_foreign: bool = False
     """It came in a file that the ledger at hand did not make: its age is its own word."""

@@ -566,6 +566,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "schemaVersion": "1",
         "run": plan.run,
         "channel": plan.channel.value,
+        **({} if plan.place is None else {"place": dict(plan.place)}),
         "createdAt": plan.created_at.isoformat(),
         **stated(plannedBy=plan.planned_by),
         "batchId": plan.batch_id,
@@ -630,6 +631,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
             _read_device(position, each) for position, each in enumerate(document["devices"])
         ),
         notes=tuple(shown_name(note) or "" for note in document["notes"]),
+        place=document.get("place"),
     )
 
 
@@ -674,6 +676,8 @@ def _device(planned: PlannedDevice) -> dict[str, Any]:
         document["found"] = found_document(planned.found)
     if planned.candidates:
         document["candidates"] = [target_document(target) for target in planned.candidates]
+    if planned.risks:
+        document["risks"] = list(planned.risks)
     return document
 
 
@@ -691,6 +695,7 @@ def _read_device(position: int, document: Mapping[str, Any]) -> PlannedDevice:
         rule=document.get("rule"),
         detail=document.get("detail"),
         remedy=document.get("remedy"),
+        risks=tuple(document.get("risks", ())),
     )
 
 

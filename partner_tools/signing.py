@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -130,15 +131,29 @@ def is_signature(public: str, signature: str, content: bytes) -> bool:
     return True
 
 
+def fingerprint(public: str) -> str:
+    """What people compare of a public key: the SHA-256 of its 32 bytes, in hexadecimal."""
+    return hashlib.sha256(_bytes(public)).hexdigest()
+
+
+def grouped(fingerprint_: str) -> str:
+    """A fingerprint in groups of four, as people compare it."""
+    return " ".join(fingerprint_[at : at + 4] for at in range(0, len(fingerprint_), 4))
+
+
 def _text(content: bytes) -> str:
     return f"{PREFIX}{base64.b64encode(content).decode('ascii')}"
 
 
 def _bytes(text: str) -> bytes:
+    """The bytes behind a text that `_text` wrote; another spelling of them is refused."""
     try:
-        return base64.b64decode(text.removeprefix(PREFIX), validate=True)
+        content = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError("not base64") from error
+    if _text(content) != text:
+        raise ValueError("not the base64 that was written")
+    return content
 
 
 class Purpose(StrEnum):
@@ -146,6 +161,7 @@ class Purpose(StrEnum):
 
     APPROVAL = "plan-approval"
     EXPORT = "ledger-export"
+    CERTIFICATE = "release-certificate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +247,12 @@ def _statement(
     )
 
 
+APPROVAL_HOURS = 72.0
+"""How long an approval holds, where the profile does not say."""
+_CLOCK_DIFFERENCE = timedelta(minutes=10)
+"""A signature from the future: by how much the clocks of two machines may differ."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approver:
     """Somebody whose signature counts. `accounts` are the names under which they plan."""
@@ -242,17 +264,23 @@ class Approver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRule:
-    """What the profile asks of a plan: so many approvals, of these people."""
+    """How many approvals of which people the profile requires, and for how many hours they hold."""
 
     required: bool = False
     needed: int = 1
     approvers: tuple[Approver, ...] = ()
+    valid_hours: float = APPROVAL_HOURS
 
 
 def check_approval(
-    rule: ApprovalRule, digest: str, planner: str | None, signatures: Iterable[Signature]
+    rule: ApprovalRule,
+    digest: str,
+    planner: str | None,
+    signatures: Iterable[Signature],
+    *,
+    now: datetime,
 ) -> tuple[str, ...]:
-    """The names of those who approved the plan of this digest, each once.
+    """The names of those who approved the plan of this digest within the last hours, each once.
 
     Raises GuardError where the rule demands more, and says of each signature why it does not
     count.
@@ -260,7 +288,7 @@ def check_approval(
     names: dict[str, None] = {}
     against: list[str] = []
     for signature in signatures:
-        approver, why_not = _judge(rule, digest, planner, signature)
+        approver, why_not = _judge(rule, digest, planner, signature, now)
         if approver is None:
             against.append(why_not)
         else:
@@ -282,7 +310,7 @@ def refuse_without_plan(rule: ApprovalRule) -> None:
 
 
 def _judge(
-    rule: ApprovalRule, digest: str, planner: str | None, signature: Signature
+    rule: ApprovalRule, digest: str, planner: str | None, signature: Signature, now: datetime
 ) -> tuple[Approver | None, str]:
     """The approver whose signature this is, or why it does not count."""
     found = next((each for each in rule.approvers if each.key == signature.key), None)
@@ -293,6 +321,9 @@ def _judge(
     own = {name.casefold() for name in (found.name, *found.accounts, signature.account or "")}
     if planner is not None and planner.casefold() in own:
         return None, f"{found.name} planned it"
+    age = now - datetime.fromisoformat(signature.signed_at)
+    if not -_CLOCK_DIFFERENCE <= age <= timedelta(hours=rule.valid_hours):
+        return None, f"{found.name} signed it at {signature.signed_at}, which has expired"
     return found, ""
 
 

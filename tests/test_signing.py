@@ -9,7 +9,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,20 @@ def test_whose_approval_counts(
     rule = replace(RULE, needed=needed)
 
     if isinstance(expected, tuple):
-        assert check_approval(rule, DIGEST, planner, signatures) == expected
+        assert check_approval(rule, DIGEST, planner, signatures, now=AT) == expected
     else:
         with pytest.raises(GuardError, match=expected) as refused:
-            check_approval(rule, DIGEST, planner, signatures)
+            check_approval(rule, DIGEST, planner, signatures, now=AT)
         assert refused.value.exit_code == 8
+
+
+@pytest.mark.parametrize("hours", [-1, 73])
+def test_an_approval_holds_for_some_hours(hours: int) -> None:
+    now = AT + timedelta(hours=hours)
+
+    with pytest.raises(GuardError, match="which has expired"):
+        check_approval(RULE, DIGEST, "avery", [by(ROBIN)], now=now)
+    assert check_approval(RULE, DIGEST, "avery", [by(ROBIN)], now=AT + timedelta(hours=72))
 
 
 def test_a_signature_of_an_export_approves_no_plan() -> None:

@@ -22,6 +22,8 @@ SUMMARIES: Final = {
     "runs": "List runs, show one with its devices, or cancel one.",
     "verify": "Check again that removed devices are gone, and store the evidence.",
     "report": "Write a handoff for each customer: what was done and what is left to do.",
+    "certificate": "Certify which devices are released, lock by lock; check a certificate.",
+    "keys": "Publish the key that signs your certificates.",
     "restore": "Write the file that registers a run's removed devices again.",
     "cleanup": "Show, and with --apply carry out, the steps of a handoff in your own tenant.",
     "inventory": "List all devices of a customer that Partner Center shows.",
@@ -46,13 +48,14 @@ SECTIONS: Final = {
         "resume",
         "verify",
         "report",
+        "certificate",
         "restore",
     ),
     "Past runs": ("runs", "trace", "ledger"),
     "Look": ("inventory", "hash"),
     "For customers": ("cleanup",),
     "For a fleet": ("submit", "worker"),
-    "Set up": ("demo", "config", "auth", "doctor", "completion"),
+    "Set up": ("demo", "config", "auth", "keys", "doctor", "completion"),
 }
 """Where `--help` lists a command. A command that is not named here is listed under `More`."""
 

@@ -202,6 +202,10 @@ class PartnerCenter:
         """How far an upload has come."""
         return parse_job(self._read(build_job(tenant_id, job_id)), job_id)
 
+    def token(self) -> str | None:
+        """The token that the next request would carry. May ask for one."""
+        return self._transport.token()
+
     def renew_token(self) -> None:
         """After Unauthorized: have the token that this thread sent replaced."""
         self._transport.renew_token()

@@ -215,6 +215,10 @@ class Transport:
         if self._tokens is not None and stale is not None:
             self._tokens.renew(stale)
 
+    def token(self) -> str | None:
+        """The token that the next request would carry; None without one. May ask for one."""
+        return None if self._tokens is None else self._tokens.token()
+
     def close(self) -> None:
         """Close the connections that are kept."""
         self.session.close()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from partner_tools.engine.channel import Act, Channel
+from partner_tools.engine.channel import Act, Channel, Removal
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.events import Event, History
+from partner_tools.gate import GateRefusal
 from partner_tools.model import Identity, Registration, RunId, Target
 
 
@@ -50,6 +51,9 @@ class ExecutionContext(Protocol):
     @property
     def concurrency(self) -> int:
         """The number of calls in flight at most."""
+
+    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, GateRefusal]:
+        """Why requests may not be sent, by index: asked right before their intent is recorded."""
 
     def record(self, events: Sequence[Event]) -> None:
         """Make events durable; they are when it returns."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.channel import Acceptance, Answer, Channel, Removal, Verdict
@@ -28,6 +28,8 @@ from partner_tools.errors import (
     Unreadable,
 )
 from partner_tools.events import Event, History, Kind, State, advance
+from partner_tools.gate import GateRefusal
+from partner_tools.model import Outcome
 from partner_tools.pacing import GiveUp, decide
 
 
@@ -207,6 +209,7 @@ class _Execution:
         self.calls = len(waiting)
         self._queue = iter(waiting)
         self._barred: dict[str, Answer] = {}
+        self._gated: set[int] = set()
         self._given_up = 0
         self._ended_by: BaseException | None = None
 
@@ -300,11 +303,14 @@ class _Execution:
         open_states = {State.READY, State.ACCEPTED} | ({State.BETWEEN} if first else set())
         if first or self._channel.repeats:
             open_states.add(State.DOUBT)
-        return self._standing.among(call, *open_states)
+        permitted = (todo for todo in call if todo.index not in self._gated)
+        return self._standing.among(permitted, *open_states)
 
     def _attempt(self, call: tuple[PendingDevice, ...]) -> ServiceError | None:
         """One call. An error that is returned is one after which another attempt may be made."""
         removals = self._intend(call)
+        if not removals:
+            return None
         if not self._line.pace.acquire(self._halt):
             self._tell_all(removals, (Kind.WITHDRAWN, {}))
             raise interruption()
@@ -324,13 +330,26 @@ class _Execution:
         return setback(verdicts.values())
 
     def _intend(self, call: tuple[PendingDevice, ...]) -> tuple[Removal, ...]:
-        """Make the intent to remove durable, before anything leaves."""
+        """Ask the gate, and make the intent to remove durable, before anything leaves.
+
+        The only place that records an intent: a device that the gate refuses has its outcome, or
+        stays in doubt, and no request is made for it.
+        """
         request_id, correlation_id = self._context.new_id(), self._context.new_id()
         removals = tuple(
             removal(todo, self._standing.of(todo), request_id, correlation_id) for todo in call
         )
-        self._standing.note((one.index, _intent(one)) for one in removals)
-        return removals
+        refused = self._context.refusals(removals)
+        self._standing.note(
+            fact
+            for todo in call
+            if todo.index in refused
+            and (fact := _refused(todo, self._standing.of(todo), refused[todo.index]))
+        )
+        self._gated |= refused.keys()
+        allowed = tuple(one for one in removals if one.index not in refused)
+        self._standing.note((one.index, _intent(one)) for one in allowed)
+        return allowed
 
     def _heard(self, removals: tuple[Removal, ...], error: ServiceError) -> None:
         """Record how an attempt without a verdict ended, and stop where no other may follow.
@@ -373,6 +392,17 @@ class _Execution:
 
     def _tell_all(self, removals: Iterable[Removal], fact: Fact) -> None:
         self._standing.note((one.index, fact) for one in removals)
+
+
+def _refused(
+    todo: PendingDevice, history: History, refusal: GateRefusal
+) -> tuple[int, Fact] | None:
+    """The event that settles a refused device; None for one in doubt, which stays so."""
+    facts = {"outcome": Outcome.REFUSED.value, **asdict(refusal)}
+    if history.state is State.READY:
+        customer = {} if todo.customer is None else {"customer": todo.customer}
+        return todo.index, (Kind.RESOLVED, {**facts, **customer})
+    return (todo.index, (Kind.ANSWERED, facts)) if history.state is State.BETWEEN else None
 
 
 def _intent(one: Removal) -> Fact:

@@ -46,11 +46,9 @@ def _value_key(text: str) -> str:
     return text.strip().casefold() if is_short else key
 
 
-@lru_cache(maxsize=1)
-def _placeholders() -> frozenset[str]:
-    groups = names()["placeholders"]
-    return frozenset(_value_key(value) for group in groups for value in group["values"])
-
+_PLACEHOLDERS = frozenset(
+    _value_key(value) for group in names()["placeholders"] for value in group["values"]
+)
 
 LONGEST = 256
 """The characters of a serial number at most: what is longer is refused for that."""
@@ -68,7 +66,7 @@ def is_placeholder(text: str) -> bool:
     core = "".join(filter(str.isalnum, text)).upper()
     repeated = len(core) >= 7 and len(set(core)) == 1
     counted = len(core) >= 8 and (core in _ASCENDING or core in _DESCENDING)
-    return not core or repeated or counted or _value_key(text) in _placeholders()
+    return not core or repeated or counted or _value_key(text) in _PLACEHOLDERS
 
 
 _ERROR_NUMBER = re.compile(r"err(?:or)?:? ?\d{3}", re.IGNORECASE)
@@ -162,7 +160,8 @@ def is_plain_serial(text: str) -> bool:
     if _MIXED.fullmatch(text):
         small = text.lower()
         # A counter with letters and digits passes from 9 to A, or back.
-        return small not in _placeholders() and "9a" not in small and "a9" not in small
+        if small not in _PLACEHOLDERS and "9a" not in small and "a9" not in small:
+            return True
     return bool(_PLAIN.fullmatch(text)) and why_no_serial(text) is None
 
 

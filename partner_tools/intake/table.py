@@ -277,6 +277,7 @@ def rows_below(
     """Every device row below a header, and every problem of the records."""
     table = _Table(columns, file, reading)
     width = -1 if table.needs_every_row else len(columns.names)
+    names = [name or "" for name in columns.names]
     named = [(name, place) for place, name in enumerate(columns.names) if name]
     carried = [(columns.called(place), place) for place in columns.extra]
     at = next(place for name, place in named if name in IDENTIFIERS)
@@ -288,9 +289,11 @@ def rows_below(
         line, cells, notes = record
         if len(cells) == width and notes is None and is_usual(cells[at]):
             table.rows += 1
-            values: dict[str, object] = {name: cells[i] for name, i in named if cells[i]}
-            extra = [(name, cells[i]) for name, i in carried if cells[i]] if carried else ()
-            yield Row(line, values, tuple(extra))
+            if carried or "" in cells:
+                values: dict[str, object] = {name: cells[i] for name, i in named if cells[i]}
+                yield Row(line, values, tuple((name, cells[i]) for name, i in carried if cells[i]))
+            else:
+                yield Row(line, dict(zip(names, cells, strict=True)))
         elif not _is_blank(cells):
             yield from table.row(record)
     yield from table.summary()

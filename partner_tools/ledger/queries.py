@@ -6,6 +6,7 @@ because a service is slow must not keep SQLite from folding its write-ahead log.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -246,6 +247,73 @@ def count_removed(connection: Connection, customer: str, since: datetime) -> int
         )
     )
     return int(connection.execute(query).scalar_one())
+
+
+def count_used(connection: Connection, customer: str, since: datetime, other_than: RunId) -> int:
+    """What a daily limit counts: devices removed since the moment, and those that other runs hold.
+
+    A run that was started since then, or is running, holds room for every device that it has not
+    settled.
+    """
+    started = select(runs.c.run).where(
+        (runs.c.started_at >= codec.moment_text(since)) | (runs.c.state == RunState.RUNNING.value),
+        runs.c.state.not_in([RunState.FINISHED.value, RunState.CANCELLED.value]),
+        runs.c.run != other_than,
+    )
+    held = (
+        select(func.count())
+        .select_from(devices)
+        .where(
+            devices.c.run.in_(started),
+            devices.c.customer == customer,
+            devices.c.state != State.SETTLED.value,
+        )
+    )
+    removed = count_removed(connection, customer, since)
+    return removed + int(connection.execute(held).scalar_one())
+
+
+def run_customers_of(connection: Connection, run: RunId) -> list[str]:
+    """The tenants that the devices of a run were resolved to."""
+    query = select(run_customers.c.customer).where(run_customers.c.run == run)
+    return [str(row.customer) for row in connection.execute(query)]
+
+
+def planned_digest(connection: Connection, run: RunId) -> str | None:
+    """The digest of the plan that the run's own chain names last; None where it was purged."""
+    query = (
+        select(events.c.payload)
+        .where(
+            events.c.run == run,
+            events.c.device.is_(None),
+            events.c.kind == Kind.PLANNED.value,
+        )
+        .order_by(events.c.n.desc())
+        .limit(1)
+    )
+    payload = connection.execute(query).scalar()
+    return None if payload is None else str(json.loads(payload)["digest"])
+
+
+def last_event_at(connection: Connection, run: RunId) -> datetime | None:
+    """When the newest event of the run was recorded, by the clock of its writer."""
+    query = select(events.c.at).where(events.c.run == run).order_by(events.c.n.desc()).limit(1)
+    return codec.moment(connection.execute(query).scalar())
+
+
+def started_run_of(connection: Connection, plan_digest: str, other_than: RunId) -> RunId | None:
+    """Another run that began to execute the plan of this digest."""
+    query = (
+        select(runs.c.run)
+        .where(
+            runs.c.plan_digest == plan_digest,
+            runs.c.started_at.is_not(None),
+            runs.c.run != other_than,
+        )
+        .limit(1)
+    )
+    found = connection.execute(query).scalar()
+    return None if found is None else RunId(found)
 
 
 def last_sync(connection: Connection, customer: str) -> datetime | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import Connection, RowMapping, select
 
 from partner_tools.errors import DamagedRunError, LedgerError
 from partner_tools.events import Event, Kind, State
@@ -360,6 +360,58 @@ class Ledger:
         """What the service granted within this scope of its limit when it was last asked."""
         with self._database.read() as connection:
             return reading.remembered_rate(connection, service, scope)
+
+    def confirm(
+        self,
+        events: Sequence[Event],
+        *,
+        since: datetime,
+        allow: Callable[[Mapping[str, int]], None],
+    ) -> None:
+        """Record the confirmation and the start of a run, which reserves its room of today.
+
+        `allow` is given what is used of each of the run's customers since the moment, as
+        `used_since` counts it, and raises what forbids the run: nothing is recorded then. Runs
+        that are confirmed at the same time take turns, so that they cannot overdraw a limit
+        together. Durable on return.
+        """
+        run = events[0].run
+        with self._database.write() as connection:
+            take_turns(connection, "confirm")
+            allow(self._used(connection, run, since))
+            append_all(connection, self._appender, events)
+
+    def used_since(self, moment: datetime, *, other_than: RunId) -> Mapping[str, int]:
+        """What daily limits count for the customers of a run, without that run's own room.
+
+        Devices removed since the moment, over all runs, and those that other runs have reserved.
+        """
+        with self._database.read() as connection:
+            return self._used(connection, other_than, moment)
+
+    def _used(self, connection: Connection, run: RunId, since: datetime) -> Mapping[str, int]:
+        return {
+            tenant: reading.count_used(connection, tenant, since, run)
+            for tenant in reading.run_customers_of(connection, run)
+        }
+
+    def planned_digest(self, run: RunId) -> str | None:
+        """The digest of the plan that the run's chain of events names; None without a plan."""
+        with self._database.read() as connection:
+            return reading.planned_digest(connection, run)
+
+    def last_event_at(self, run: RunId) -> datetime:
+        """When the newest event of the run was recorded, by the clock of its writer."""
+        with self._database.read() as connection:
+            found = reading.last_event_at(connection, run)
+        if found is None:
+            raise LookupError(run)
+        return found
+
+    def run_of_plan(self, digest: str, *, other_than: RunId) -> RunId | None:
+        """Another run that began to execute the plan of this digest."""
+        with self._database.read() as connection:
+            return reading.started_run_of(connection, digest, other_than)
 
     def removed_since(self, customer: str, moment: datetime) -> int:
         """How many devices of this customer were removed since the moment, over all runs."""

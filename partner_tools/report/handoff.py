@@ -170,7 +170,7 @@ def build_handoff(
     guide = _guide(written, numbers)
     return {
         "schemaVersion": "1",
-        "generatedAt": _time(now),
+        "generatedAt": utc(now),
         "generator": {"name": generator.name, "version": generator.version},
         "customer": _customer(customer),
         "partner": {
@@ -246,8 +246,8 @@ def _run(run: RunFacts) -> Json:
         "channel": str(run.channel),
         "batchId": run.batch_id,
         "reason": run.reason.value,
-        "startedAt": _time(run.started_at),
-        "finishedAt": _time(run.finished_at) if run.finished_at else None,
+        "startedAt": utc(run.started_at),
+        "finishedAt": utc(run.finished_at) if run.finished_at else None,
         "ledgerDigest": run.ledger_digest,
     }
 
@@ -255,8 +255,8 @@ def _run(run: RunFacts) -> Json:
 def _cleanup(run: CleanupFacts) -> Json:
     return {
         "id": run.id,
-        "startedAt": _time(run.started_at),
-        "finishedAt": _time(run.finished_at) if run.finished_at else None,
+        "startedAt": utc(run.started_at),
+        "finishedAt": utc(run.finished_at) if run.finished_at else None,
         "ledgerDigest": run.ledger_digest,
         "outcomes": {outcome.value: number for outcome, number in run.outcomes.items()},
     }
@@ -403,20 +403,20 @@ def _removed_at(one: HandoffDevice) -> str | None:
     """When our own removal was confirmed; what was gone already was never removed by us."""
     if one.removed_at is None or one.outcome is not Outcome.REMOVED:
         return None
-    return _time(one.removed_at)
+    return utc(one.removed_at)
 
 
 def _plane(standing: PlaneStatus) -> Json:
     """A plane without what is not known of it."""
     written: Json = {
         "status": standing.status.value,
-        "observedAt": _time(standing.observed_at) if standing.observed_at else None,
+        "observedAt": utc(standing.observed_at) if standing.observed_at else None,
         "source": standing.source.value if standing.source else None,
         "note": standing.note,
         "error": standing.error,
         "requestId": standing.request_id,
         "lastStatus": standing.last_status.value if standing.last_status else None,
-        "lastObservedAt": _time(standing.last_observed_at) if standing.last_observed_at else None,
+        "lastObservedAt": utc(standing.last_observed_at) if standing.last_observed_at else None,
     }
     objects = [_found(one) for one in standing.found]
     written |= objects[0] if len(objects) == 1 else {"objects": objects or None}
@@ -568,5 +568,6 @@ def _chapter(id_: StepId, number: int, statuses: Mapping[str, int], owner: str |
     }
 
 
-def _time(moment: datetime) -> str:
+def utc(moment: datetime) -> str:
+    """A moment as every document writes it: UTC, to the second, with `Z`."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

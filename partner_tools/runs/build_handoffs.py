@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
+from partner_tools.errors import InputError
 from partner_tools.events import Event, Kind
 from partner_tools.json_forms import digest
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
@@ -33,6 +34,7 @@ from partner_tools.outstanding import (
     observed_facts,
     probe_from,
 )
+from partner_tools.report.certificate import Erasure, build_certificate
 from partner_tools.report.handoff import (
     CleanupFacts,
     Document,
@@ -74,11 +76,7 @@ def handoffs(
         document = build_handoff(
             _facts(record),
             _customer(tenant, known, record),
-            Partner(
-                tenant_id=partner.get("tenant_id"),
-                name=partner.get("name"),
-                contact=partner.get("contact"),
-            ),
+            _partner(partner),
             [_handed_over(device) for device in devices],
             now,
             generator=_generator(),
@@ -91,6 +89,72 @@ def handoffs(
         }
         ledger.record([Event(run=record.run, kind=Kind.HANDED_OVER, at=now, payload=payload)])
         yield document
+
+
+def certificates(
+    ledger: Ledger,
+    record: RunRecord,
+    *,
+    partner: Mapping[str, str],
+    now: datetime,
+    serials: Collection[str] = (),
+    each: bool = False,
+    erasure: Erasure | None = None,
+) -> Iterator[tuple[Customer | None, Document]]:
+    """What may be said of a run's devices, unsigned: a certificate for each customer.
+
+    `serials` are devices that get one of their own instead; `each` gives every device its own.
+    Raises InputError for a serial number that the run does not have.
+    """
+    unknown = set(serials)
+    for run, customer, issuer, devices in _subjects(ledger, record, partner):
+        groups = [devices]
+        if serials or each:
+            groups = [
+                [one] for one in devices if each or one.device.identity.serial_number in serials
+            ]
+        for group in groups:
+            unknown -= {one.device.identity.serial_number for one in group}
+            if all(one.outcome is Outcome.DUPLICATE for one in group):
+                continue
+            yield (
+                customer,
+                build_certificate(
+                    run, customer, issuer, group, now, generator=_generator(), erasure=erasure
+                ),
+            )
+    if unknown:
+        raise InputError(
+            f"run {record.run} has no device {', '.join(sorted(unknown))}",
+            rule="no-such-device",
+            remedy="`partner-tools runs RUN` lists its devices",
+        )
+
+
+def _subjects(
+    ledger: Ledger, record: RunRecord, partner: Mapping[str, str]
+) -> Iterator[tuple[RunFacts, Customer | None, Partner, list[HandoffDevice]]]:
+    """The devices of a run by customer, and who removed them."""
+    if record.channel is ChannelName.MICROSOFT_GRAPH:
+        given = stored_order(ledger, record)
+        if given is not None:
+            devices = [given.updated(device) for device in ledger.devices(record.run)]
+            yield given.received.run, given.received.customer, given.received.partner, devices
+        return
+    known = customers_of(ledger, record)
+    groups: dict[str | None, list[HandoffDevice]] = {}
+    for device in ledger.devices(record.run):
+        groups.setdefault(device.history.customer, []).append(_handed_over(device))
+    for tenant, devices in groups.items():
+        yield _facts(record), _customer(tenant, known, record), _partner(partner), devices
+
+
+def _partner(partner: Mapping[str, str]) -> Partner:
+    return Partner(
+        tenant_id=partner.get("tenant_id"),
+        name=partner.get("name"),
+        contact=partner.get("contact"),
+    )
 
 
 def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Document]:

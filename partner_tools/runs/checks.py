@@ -5,18 +5,37 @@ Each check refuses devices, durably, and gives the plan without their removals.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import islice
 
-from partner_tools.errors import GuardError
+from partner_tools.engine.channel import Removal
+from partner_tools.errors import GuardError, LedgerError
 from partner_tools.events import State
-from partner_tools.guards import LIMIT, check, counted
-from partner_tools.ledger import RunDevice
-from partner_tools.model import Outcome, Plan, PlannedDevice, Snapshot
+from partner_tools.gate import GateFacts, GateRefusal, Request, may_send
+from partner_tools.guards import LIMIT, check, counted, refuse_too_few
+from partner_tools.ledger import Ledger, RunDevice, RunRecord
+from partner_tools.model import (
+    ChannelName,
+    Device,
+    Outcome,
+    Plan,
+    PlannedDevice,
+    RunId,
+    Snapshot,
+)
 from partner_tools.outstanding.decision import REFUSING, WORDS, Risk, risks
-from partner_tools.plan import held_back, is_held
-from partner_tools.runs.context import RunContext
+from partner_tools.place import (
+    Place,
+    read_place,
+    refuse_other_address,
+    refuse_other_partner,
+    refuse_weaker_guards,
+)
+from partner_tools.plan import held_back, is_held, read_plan
+from partner_tools.runs.context import RunContext, RunOptions
 from partner_tools.runs.observation import TenantCheck, decision
 from partner_tools.runs.planning import Planner, resolution
 
@@ -25,7 +44,135 @@ PLAN_GOOD_FOR = timedelta(minutes=10)
 REFUSED = "intune-not-clear"
 """The rule by which a device is refused that the customer has to release first."""
 
+LOOKED_UP = 20
+"""Of how many devices that were not found the ledger is asked whose they were."""
+
 Risks = Mapping[Risk, Sequence[RunDevice]]
+
+
+class PlanGate:
+    """The `runs.context.Gate` of a removal: the sealed plan, and the hold list as it is now."""
+
+    def __init__(self, ledger: Ledger, run: RunId, held: Callable[[], frozenset[str]]) -> None:
+        self._ledger, self._run, self._held = ledger, run, held
+        self._sealed: Mapping[int, PlannedDevice] | None = None
+
+    def __call__(self, removals: Sequence[Removal]) -> Mapping[int, GateRefusal]:
+        """Which requests may not be sent, by index. Raises LedgerError for a forged plan."""
+        if self._sealed is None:
+            self._sealed = sealed_devices(self._ledger, self._run)
+        facts = GateFacts(sealed=self._sealed, held=self._held())
+        asked = ((one.index, may_send(_request(one), facts)) for one in removals)
+        return {index: refusal for index, refusal in asked if refusal is not None}
+
+
+def hold_list_gate(held: Callable[[], frozenset[str]]) -> Callable[..., Mapping[int, GateRefusal]]:
+    """The gate of a cleanup: each round looks before it acts, so only the hold list can change."""
+
+    def gate(removals: Sequence[Removal]) -> Mapping[int, GateRefusal]:
+        named = {
+            one.index: PlannedDevice(
+                index=one.index,
+                device=Device(row=one.index, identity=one.identity),
+                customer=None,
+                outcome=Outcome.PENDING,
+            )
+            for one in removals
+        }
+        facts = GateFacts(sealed=named, held=held())
+        asked = (
+            (one.index, may_send(replace(_request(one), customer=None, target=None), facts))
+            for one in removals
+        )
+        return {index: refusal for index, refusal in asked if refusal is not None}
+
+    return gate
+
+
+def sealed_devices(ledger: Ledger, run: RunId) -> Mapping[int, PlannedDevice]:
+    """The devices of the plan whose digest the run's own chain of events names, by index.
+
+    Raises LedgerError where the stored plan is another one.
+    """
+    text, chained = ledger.plan(run), ledger.planned_digest(run)
+    document = json.loads(text) if text is not None else {}
+    if document.get("digest") != chained:
+        raise LedgerError(
+            f"the stored plan of run {run} is not the one that the run's events name",
+            rule="ledger-edited",
+            remedy="verify the ledger with `partner-tools ledger verify`; nothing was sent",
+        )
+    return {each.index: each for each in read_plan(document).devices} if document else {}
+
+
+def refuse_elsewhere(context: RunContext, record: RunRecord, *, looks: bool = False) -> None:
+    """Refuse a run that was begun or planned at another place, or under stronger guards.
+
+    A command that only `looks` is free to do so under weaker guards.
+
+    Raises GuardError before any request to a channel; a token may be asked for where only the
+    partner's tenant is left to compare.
+    """
+    text = context.ledger.plan(record.run)
+    planned = None
+    if text is not None and record.channel is not ChannelName.MICROSOFT_GRAPH:
+        planned = read_place(json.loads(text).get("place"))
+    begun = read_place(record.settings.get("place"))
+    refuse_other_place(context, f"run {record.run}", begun, planned, looks=looks)
+
+
+def refuse_other_place(
+    context: RunContext,
+    of: str,
+    begun: Place | None,
+    planned: Place | None,
+    *,
+    looks: bool = False,
+) -> None:
+    """Compare where something was begun and planned with where this process would act."""
+    for place in filter(None, (begun, planned)):
+        refuse_other_address(of, place, context.place)
+        if not looks:
+            refuse_weaker_guards(of, place.guards, context.place.guards)
+    if planned is not None:
+        refuse_other_partner(of, planned, context.partner())
+
+
+def refuse_other_plan(context: RunContext, plan: Plan) -> None:
+    """Refuse a plan file that was made at another place, under stronger guards, or says neither."""
+    planned = read_place(plan.place)
+    if planned is None:
+        raise GuardError(
+            "the plan does not say at which service and for which partner it was made",
+            rule="other-place",
+            remedy="plan the batch again with this version",
+        )
+    refuse_other_place(context, "the plan", None, planned)
+
+
+def refuse_stale(context: RunContext, record: RunRecord) -> None:
+    """Refuse what an OEM Direct run left open longer ago than the profile allows.
+
+    OEM Direct has no listing: a unit may have been registered since, for its next owner. A
+    restored or copied ledger is covered as well, because its last event is as old. Raises
+    GuardError; `stale_ok` insists.
+    """
+    if record.channel is not ChannelName.OEM_DIRECT or record.started_at is None:
+        return
+    idle = context.now() - context.ledger.last_event_at(record.run)
+    if context.options.stale_ok or idle <= timedelta(hours=context.guards.stale_hours):
+        return
+    raise GuardError(
+        f"run {record.run} was left {idle.total_seconds() / 3600:.0f} hours ago, and its units "
+        "may have been registered since; OEM Direct cannot tell. Nothing was sent",
+        rule="stale",
+        remedy="check that none of its open units went to a new owner, then pass --stale-ok; or "
+        "run a new batch of the others",
+    )
+
+
+def _request(one: Removal) -> Request:
+    return Request(index=one.index, identity=one.identity, customer=one.customer, target=one.target)
 
 
 def refuse_held(context: RunContext, plan: Plan) -> Plan:
@@ -44,13 +191,7 @@ def heed_limits(context: RunContext, plan: Plan) -> Plan:
 
     Raises GuardError where nothing would be left, or more than one run may remove.
     """
-    midnight = context.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    removed_today = {
-        str(each.customer.tenant_id): context.ledger.removed_since(
-            each.customer.tenant_id, midnight
-        )
-        for each in counted(plan.devices, plan.customers)
-    }
+    removed_today = context.ledger.used_since(midnight(context.now()), other_than=context.run)
     refused = check(context.guards.limits, plan.devices, plan.customers, removed_today)
     return _refuse(
         context,
@@ -67,6 +208,11 @@ def heed_limits(context: RunContext, plan: Plan) -> Plan:
             if each.customer is not None and each.customer in refused
         ),
     )
+
+
+def midnight(at: datetime) -> datetime:
+    """When the day of a daily limit began, in UTC."""
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def look_before(context: RunContext) -> Risks:
@@ -114,35 +260,100 @@ def refuse_risky(context: RunContext, plan: Plan, found: Risks) -> Plan:
             remedy="set PARTNER_TOOLS_GRAPH_TOKEN, or graph.access in the profile; or leave out "
             "--require-intune-clear and --snapshot required",
         )
-    if not options.require_intune_clear:
-        return plan
+    return _refuse(context, plan, _risky(options, plan, found))
+
+
+def decide_by_risks(context: RunContext, plan: Plan, found: Risks) -> Plan:
+    """The plan with the risks of each device, and without the removals that they refuse.
+
+    The same decision as in the run, so that a preview says what a run does.
+    """
+    refused = {each.index: each for each in _risky(context.options, plan, found)}
+    named: dict[int, list[str]] = {}
+    for risk in Risk:
+        for device in found.get(risk, ()):
+            named.setdefault(device.index, []).append(risk.value)
+    devices = tuple(
+        replace(refused.get(each.index, each), risks=tuple(named.get(each.index, ())))
+        for each in plan.devices
+    )
+    return replace(plan, devices=devices, customers=counted(devices, plan.customers))
+
+
+def _risky(options: RunOptions, plan: Plan, found: Risks) -> list[PlannedDevice]:
+    """The devices that may not be removed because of what their tenant shows, refused."""
+    accepted = {serial.strip().casefold() for serial in options.accept_locked_firmware}
     why: dict[int, list[str]] = {}
-    for risk in REFUSING & set(found):
-        for device in found[risk]:
-            why.setdefault(device.index, []).append(WORDS[risk])
-    refusals = [
+    for risk, devices in found.items():
+        for device in devices:
+            planned = plan.devices[device.index]
+            if risk is Risk.FIRMWARE_MANAGED:
+                # A plan that still removes such a device was made with its serial number accepted.
+                serial = (planned.device.identity.serial_number or "").strip().casefold()
+                if serial not in accepted and risk.value not in planned.risks:
+                    why.setdefault(device.index, []).append(WORDS[risk])
+            elif options.require_intune_clear and risk in REFUSING:
+                why.setdefault(device.index, []).append(WORDS[risk])
+    return [
         replace(
             plan.devices[index],
             outcome=Outcome.REFUSED,
             rule=REFUSED,
             detail="; ".join(sorted(reasons)),
-            remedy="have the customer finish this first, or run it without --require-intune-clear",
+            remedy="have the customer finish this first"
+            + (
+                ", or run it without --require-intune-clear"
+                if options.require_intune_clear
+                else "; --accept-locked-firmware SERIAL removes it all the same"
+            ),
         )
         for index, reasons in sorted(why.items())
+        if plan.devices[index].outcome is Outcome.PENDING
     ]
-    return _refuse(context, plan, refusals)
 
 
-def refuse_changed(context: RunContext, planner: Planner, plan: Plan) -> int:
-    """Compare a plan with the service, unless this ledger made it just now; how many are refused.
+def refuse_wrong_customer(context: RunContext, plan: Plan) -> None:
+    """Refuse a batch that hardly any device of the named customer is in. Raises GuardError."""
+    if not context.channel.observable:
+        return
+    refuse_too_few(plan.devices, context.guards.min_found_share, _earlier_customers(context, plan))
 
-    Only devices of which nothing has been sent are compared. A plan from the future is as good as
-    an old one: one of the two clocks is wrong.
+
+def _earlier_customers(context: RunContext, plan: Plan) -> Iterator[str]:
+    """The other customers for whom this ledger had some of the devices that were not found."""
+    missing = (
+        each.device.identity.serial_number
+        for each in plan.devices
+        if each.outcome is Outcome.NOT_FOUND and each.device.identity.serial_number
+    )
+    own = {each.customer.tenant_id for each in plan.customers}
+    named: set[str] = set()
+    for serial in islice(missing, LOOKED_UP):
+        for trace in context.ledger.trace(serial):
+            tenant = trace.device.history.customer
+            if tenant and tenant not in own | named:
+                named.add(tenant)
+                names = context.ledger.planned_customers([trace.run.run]).get(trace.run.run, ())
+                found = next((each for each in names if each.tenant_id == tenant), None)
+                yield (found.domain or found.name or tenant) if found else tenant
+
+
+def refuse_changed(
+    context: RunContext, planner: Planner, plan: Plan, settled: Collection[int]
+) -> int:
+    """Compare a plan with the service; how many devices are refused.
+
+    Of a plan that this ledger made just now, and that no person was asked about, only `settled`
+    doubts are compared: their registration may have been replaced while the answer was missing, and
+    any other while the question waited. Only devices of which nothing is under way are compared. A
+    plan from the future is as good as an old one: one of the two clocks is wrong.
     """
     is_fresh = timedelta(0) <= context.now() - plan.created_at <= PLAN_GOOD_FOR
-    if is_fresh and not plan.is_foreign:
-        return 0
     ready = _ready(context)
+    if is_fresh and context.options.yes and not plan.is_foreign:
+        ready &= frozenset(settled)
+    if not ready:
+        return 0
     with context.noting_end():
         changes = planner.changes([each for each in plan.devices if each.index in ready])
     refusals = [

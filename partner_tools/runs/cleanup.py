@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,7 +43,9 @@ from partner_tools.outstanding import (
     Flag,
     Patience,
     Probe,
+    ProbeResult,
     StepId,
+    Subject,
     decide,
     probe_from,
 )
@@ -57,7 +59,7 @@ from partner_tools.outstanding.cleanup_plan import (
 from partner_tools.plan import holds
 from partner_tools.report.handoff import HandoffDevice, facts_of
 from partner_tools.report.results import Received, read_received
-from partner_tools.runs.context import RunContext
+from partner_tools.runs.context import RunContext, RunOptions
 from partner_tools.runs.observation import observe
 from partner_tools.runs.run import ROUNDS, carry_through
 from partner_tools.runs.tenant import TenantReader
@@ -99,7 +101,14 @@ class CleanupOrder:
     received: Received
     customer: Customer
     keys_saved: bool = False
+    saved_keys: Mapping[tuple[int, str | None], tuple[int, int]] = field(default_factory=dict)
+    """By row and serial number how many keys and passwords a receipt says are saved."""
     held: frozenset[str] = frozenset()
+
+    def with_keys(self, options: RunOptions) -> CleanupOrder:
+        """The order with what the options say of saved keys."""
+        saved = {(row, serial): (keys, more) for row, serial, keys, more in options.saved_keys}
+        return replace(self, keys_saved=options.keys_saved, saved_keys=saved)
 
     def batch(self, path: Path) -> Batch:
         """The handoff's devices as the batch of the run."""
@@ -125,7 +134,7 @@ class CleanupOrder:
         seen = replace(
             given,
             evidence=(*given.evidence, *device.history.evidence),
-            flags=self._flags(given),
+            flags=self._flags(given, device.history.evidence),
         )
         known: DeviceFacts = facts_of(seen, self.received.run, at, Patience())
         return plan_cleanup(known, decide(known), device.history.passed)
@@ -139,22 +148,64 @@ class CleanupOrder:
         return replace(
             given,
             evidence=(*given.evidence, *history.evidence),
-            flags=self._flags(given),
+            flags=self._flags(given, history.evidence),
             detail="; ".join(filter(None, (given.detail, said))) or None,
             remedy=history.remedy or given.remedy,
         )
 
-    def _flags(self, given: HandoffDevice) -> frozenset[Flag]:
+    def _flags(self, given: HandoffDevice, seen: Iterable[Mapping[str, Any]]) -> frozenset[Flag]:
         identity = given.device.identity
-        flags = {Flag.KEYS_SAVED} if self.keys_saved else set()
+        saved = self.saved_keys.get((given.device.row, identity.serial_number))
+        certain = saved is not None and _covers(saved, seen)
+        flags = {Flag.KEYS_SAVED} if self.keys_saved or certain else set()
         if holds(self.held, (identity.serial_number, identity.product_key_id)):
             flags.add(Flag.HELD)
         return given.flags | flags
 
 
-def read_order(
-    path: Path, *, keys_saved: bool = False, held: frozenset[str] = frozenset()
-) -> CleanupOrder:
+def _covers(saved: tuple[int, int], seen: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a receipt counts all keys and passwords that the last look at the directory showed.
+
+    A look that failed, or none at all, shows nothing that a receipt could be compared with.
+    """
+    shown: dict[Subject, int | None] = {}
+    for probe in map(probe_from, seen):
+        failed = probe.result is ProbeResult.FAILED
+        shown[probe.subject] = None if failed else len(probe.found)
+    counts = (shown.get(Subject.RECOVERY_KEYS), shown.get(Subject.LOCAL_PASSWORD))
+    return all(
+        count is not None and count <= limit for count, limit in zip(counts, saved, strict=True)
+    )
+
+
+def read_receipt(
+    path: Path, handoff: Mapping[str, Any]
+) -> tuple[tuple[int, str | None, int, int], ...]:
+    """What a receipt of the script's -SaveKeys says is saved, as `RunOptions` has it.
+
+    Raises InputError for what is no receipt, or one of another handoff.
+    """
+    from partner_tools.intake.schema import checker
+
+    remedy = "name the receipt (handoff-keys-receipt-….json) that -SaveKeys wrote"
+    receipt: dict[str, Any] = read_document(
+        path, HANDOFF_BYTES, what="the receipt", rule="keys-receipt", remedy=remedy
+    )
+    why = ""
+    if faults := checker("keys-receipt").violations(receipt):
+        why = f"is no receipt: {faults[0].place('/') or 'the whole file'}: {faults[0].message}"
+    elif receipt["answers"] != digest(handoff):
+        why = "belongs to another handoff"
+    if why:
+        raise InputError(f"{str(path)!r} {why}", rule="keys-receipt", remedy=remedy)
+    return tuple(
+        (one["row"], one["serialNumber"], one["recoveryKeys"], one["localPasswords"])
+        for one in receipt["devices"]
+        if one["result"] == "saved"
+    )
+
+
+def read_order(path: Path, *, held: frozenset[str] = frozenset()) -> CleanupOrder:
     """The order that a handoff's file is. Raises InputError for what is no handoff, or nobody's."""
     from partner_tools.intake.schema import checker
 
@@ -170,7 +221,7 @@ def read_order(
         where = faults[0].place("/") or "the whole file"
         raise _no_handoff(path, f"{where}: {faults[0].message}")
     try:
-        return _order(document, keys_saved=keys_saved, held=held)
+        return _order(document, held)
     except ValueError as error:
         raise _no_handoff(path, str(error)) from error
 
@@ -182,11 +233,15 @@ def stored_order(
     text = ledger.plan(record.run)
     if text is None:
         return None
-    keys_saved = bool(record.settings.get("keysSaved"))
-    return _order(json.loads(text)["handoff"], keys_saved=keys_saved, held=held)
+    return _ordered_in(record, _order(json.loads(text)["handoff"], held))
 
 
-def _order(document: Mapping[str, Any], *, keys_saved: bool, held: frozenset[str]) -> CleanupOrder:
+def _ordered_in(record: RunRecord, order: CleanupOrder) -> CleanupOrder:
+    """The order with what was said of the keys when the run was begun."""
+    return order.with_keys(RunOptions.restored(record.settings))
+
+
+def _order(document: Mapping[str, Any], held: frozenset[str]) -> CleanupOrder:
     received = read_received(document)
     customer = received.customer
     if customer is None or not _TENANT.fullmatch(customer.tenant_id):
@@ -195,9 +250,7 @@ def _order(document: Mapping[str, Any], *, keys_saved: bool, held: frozenset[str
             rule="no-tenant",
             remedy="ask the partner for a handoff that is assigned to your tenant",
         )
-    return CleanupOrder(
-        document=document, received=received, customer=customer, keys_saved=keys_saved, held=held
-    )
+    return CleanupOrder(document=document, received=received, customer=customer, held=held)
 
 
 def order_to_resume(ledger: Ledger, record: RunRecord, held: frozenset[str]) -> CleanupOrder:
@@ -211,7 +264,7 @@ def order_to_resume(ledger: Ledger, record: RunRecord, held: frozenset[str]) -> 
     if record.plan_digest is not None:
         why = "has no handoff any more: it was purged"
     elif path.is_file() and digest_of_bytes(path.read_bytes()) == record.batch_digest:
-        return read_order(path, keys_saved=bool(record.settings.get("keysSaved")), held=held)
+        return _ordered_in(record, read_order(path, held=held))
     else:
         why = (
             f"ended before its handoff was stored, and {record.file!r} is not the file that it was "
@@ -284,7 +337,7 @@ class CleanupSteps:
         """How many devices are touched: those with a step to take."""
         return sum(each.removals for each in plan.customers)
 
-    def compare(self, plan: Plan) -> None:
+    def compare(self, plan: Plan, settled: Collection[int]) -> None:
         """Nothing: each round of the execution looks first."""
 
     def execute(self, plan: Plan) -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.channel import Act, Channel
+from partner_tools.engine.channel import Act, Channel, Removal
 from partner_tools.engine.context import PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError, ServiceError
 from partner_tools.events import Event, History, Kind
+from partner_tools.gate import GateRefusal
 from partner_tools.guards import Limits
 from partner_tools.model import Plan, RunId, Snapshot
+from partner_tools.place import Place
 from partner_tools.signing import ApprovalRule, Signature, read_signatures, signature_entries
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 Confirm = Callable[[Plan], bool]
 """Has a person, or whoever may, agree to a plan: True removes what it names."""
+
+Gate = Callable[[Sequence[Removal]], Mapping[int, GateRefusal]]
+"""Says which requests may not be sent, by index, as of now."""
 
 OpenTenant = Callable[[str, float | None], "AbstractContextManager[TenantReader]"]
 """Opens the way into a customer's tenant. Nothing is read there after the given moment of the
@@ -49,6 +54,11 @@ class RunOptions:
       `snapshot_timeout` seconds; `best-effort` does where access is configured
     - `require_intune_clear`: refuse devices that are not confirmed absent from Intune
     - `keys_saved`: of a cleanup, BitLocker keys and local passwords are saved elsewhere
+    - `accept_locked_firmware`: serial numbers to remove although their firmware stays locked
+    - `min_found`: the share of ten or more devices that has to be registered (the profile's)
+    - `stale_ok`: send what an OEM Direct run left open longer than `guards.stale_hours` ago
+    - `keys_receipt`: of a cleanup, the receipt of the customer's script for keys that it saved;
+      `saved_keys` is what it says: row, serial number, counts of keys and of passwords
     - `approvals`: signatures of the plan that the run was begun with; checked at every execution
     """
 
@@ -63,6 +73,11 @@ class RunOptions:
     snapshot_timeout: float = 60.0
     require_intune_clear: bool = False
     keys_saved: bool = False
+    accept_locked_firmware: tuple[str, ...] = ()
+    min_found: float | None = None
+    stale_ok: bool = False
+    keys_receipt: Path | None = None
+    saved_keys: tuple[tuple[int, str | None, int, int], ...] = ()
     approvals: tuple[Signature, ...] = ()
 
     def stored(self) -> dict[str, Any]:
@@ -79,6 +94,8 @@ class RunOptions:
             "snapshotTimeout": self.snapshot_timeout,
             "requireIntuneClear": self.require_intune_clear,
             "keysSaved": self.keys_saved,
+            "acceptLockedFirmware": list(self.accept_locked_firmware),
+            **({"savedKeys": [*map(list, self.saved_keys)]} if self.saved_keys else {}),
             **({"approvals": signature_entries(self.approvals)} if self.approvals else {}),
         }
 
@@ -102,6 +119,8 @@ class RunOptions:
             snapshot_timeout=float(settings.get("snapshotTimeout", 60.0)),
             require_intune_clear=bool(settings.get("requireIntuneClear")),
             keys_saved=bool(settings.get("keysSaved")),
+            accept_locked_firmware=tuple(settings.get("acceptLockedFirmware", ())),
+            saved_keys=tuple(map(tuple, settings.get("savedKeys", ()))),
             approvals=read_signatures({"signatures": settings.get("approvals", ())}),
         )
 
@@ -148,6 +167,10 @@ class RunObserver:
 NULL_OBSERVER = RunObserver()
 
 
+STALE_HOURS = 24.0
+MIN_FOUND_SHARE = 0.5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardSettings:
     """What guards a run: the profile's limits, its rule for approvals, and the hold list.
@@ -158,12 +181,16 @@ class GuardSettings:
     held: Callable[[], frozenset[str]] = frozenset
     limits: Limits = field(default_factory=Limits)
     approval: ApprovalRule = field(default_factory=ApprovalRule)
+    stale_hours: float = STALE_HOURS
+    min_found_share: float = MIN_FOUND_SHARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
     """Everything that one run needs from outside; an `engine.context.ExecutionContext`.
 
+    `place` is where the run would act, without the partner's tenant, which `partner` reads from
+    the token: that may ask for one. `gate` is asked before every intent.
     `private_folder` holds the restore kits; `now` is the wall clock in UTC, `new_id` mints request
     ids. `open_tenant` is None where no access to customers' tenants is configured.
     """
@@ -174,6 +201,9 @@ class RunContext:
     channel: Channel
     line: RequestExecutor
     guards: GuardSettings
+    place: Place
+    partner: Callable[[], str | None]
+    gate: Gate
     private_folder: Path
     now: Callable[[], datetime]
     new_id: Callable[[], str]
@@ -192,6 +222,10 @@ class RunContext:
     def record(self, events: Sequence[Event]) -> None:
         """Make events durable, all or none of them."""
         self.ledger.record(events)
+
+    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, GateRefusal]:
+        """Why requests may not be sent, by index."""
+        return self.gate(removals)
 
     def settled(self, index: int, history: History) -> None:
         """Show an outcome that became durable."""

@@ -15,7 +15,7 @@ from partner_tools.files import write_private
 from partner_tools.guards import counted
 from partner_tools.json_forms import customer_document, found_document, target_document
 from partner_tools.ledger import RunRecord, UnknownRunError, is_run_id, read_kit, write_kit
-from partner_tools.model import Device, Plan, PlannedDevice, RunId
+from partner_tools.model import Device, Outcome, Plan, PlannedDevice, RunId
 from partner_tools.plan import PlanProposal, count_unmatched, counts, plan_document, read_plan
 from partner_tools.runs.context import RunContext
 from partner_tools.strict_json import shown_plainly
@@ -61,6 +61,7 @@ def make_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan:
         customers=draft.customers,
         devices=draft.devices,
         notes=notes,
+        place=replace(context.place, tenant=context.partner()).document(),
     )
     if draft.kit:  # before the plan: no plan is without its restore kit
         write_kit(context.private_folder, plan.run, draft.kit)
@@ -68,20 +69,23 @@ def make_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan:
     return plan
 
 
-def adopt_plan(context: RunContext, plan: Plan, document: Mapping[str, Any]) -> Plan:
+def adopt_plan(
+    context: RunContext, planner: Planner, plan: Plan, document: Mapping[str, Any]
+) -> Plan:
     """Make a reviewed plan the plan of this run; durable on return.
 
     Its restore kit comes along where it was planned with this ledger.
     """
     is_foreign = _is_foreign(context, plan, document["digest"])
     adopted = replace(plan, run=context.run, is_foreign=is_foreign)
+    adopted = _with_service_customers(context, planner, adopted)
     _store_plan(context, adopted, document)
     kit = () if is_foreign else read_kit(context.private_folder, plan.run)
     write_kit(context.private_folder, context.run, kit)
     return adopted
 
 
-def stored_plan(context: RunContext, record: RunRecord) -> Plan | None:
+def stored_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan | None:
     """What the plan of a run has left to remove; None where the run ended before it had a plan.
 
     Settled devices have their outcome in place of a removal, so that no limit counts them twice
@@ -98,13 +102,19 @@ def stored_plan(context: RunContext, record: RunRecord) -> Plan | None:
     devices = tuple(
         replace(each, outcome=settled.get(each.index, each.outcome)) for each in plan.devices
     )
-    return replace(
+    left = replace(
         plan,
         run=record.run,
         devices=devices,
         customers=counted(devices, plan.customers),
         is_foreign=_is_foreign(context, plan, record.plan_digest),
     )
+    return _with_service_customers(context, planner, left)
+
+
+def store_decided(context: RunContext, plan: Plan) -> None:
+    """Store a plan once more, with what was decided after the service was read."""
+    _store_plan(context, plan, plan_document(plan))
 
 
 def write_plan(document: Mapping[str, Any], path: Path) -> None:
@@ -147,6 +157,25 @@ def _store_plan(context: RunContext, plan: Plan, document: Mapping[str, Any]) ->
     )
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     context.ledger.save_plan(plan.run, text, document["digest"], [*resolved, planned])
+
+
+def _with_service_customers(context: RunContext, planner: Planner, plan: Plan) -> Plan:
+    """A plan of another ledger with the customers as the service shows them now.
+
+    A plan file can be edited and sealed again: names, domains and the size of an estate decide what
+    a person confirms, whose handoff a device is in, and what a limit allows. A channel without a
+    listing has none of these to compare.
+    """
+    if not plan.is_foreign or not context.channel.observable:
+        return plan
+    named = [
+        replace(each.device, customer=each.customer)
+        for each in plan.devices
+        if each.outcome is Outcome.PENDING and each.customer
+    ]
+    with context.noting_end():
+        draft = planner.draft(named, default_customer=None, held=context.guards.held())
+    return replace(plan, customers=counted(plan.devices, draft.customers))
 
 
 def _is_foreign(context: RunContext, plan: Plan, digest: str | None) -> bool:

@@ -7,7 +7,7 @@ Everything that happened is durable when a function returns or raises.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
@@ -19,8 +19,10 @@ from partner_tools.engine.execute import LAST_ANSWERS_SECONDS, execute
 from partner_tools.engine.settle import settle
 from partner_tools.errors import GuardError, InputError, Interrupted
 from partner_tools.events import IN_DOUBT, Event, Kind, State
+from partner_tools.guards import refuse_overdrawn
 from partner_tools.ledger import Ledger, RunRecord, RunStart
 from partner_tools.model import Batch, ChannelName, Plan, RunId, RunState
+from partner_tools.runs.checks import midnight, refuse_elsewhere, refuse_stale
 from partner_tools.runs.context import RunContext, RunObserver, todos
 from partner_tools.signing import check_approval
 
@@ -48,8 +50,8 @@ class Steps(Protocol):
     def count(self, plan: Plan) -> int:
         """How many devices the plan changes: what is asked about."""
 
-    def compare(self, plan: Plan) -> None:
-        """Refuse what is not any more what a person confirmed."""
+    def compare(self, plan: Plan, settled: Collection[int]) -> None:
+        """Refuse what is not any more what a person confirmed, `settled` doubts above all."""
 
     def execute(self, plan: Plan) -> None:
         """Bring every device to an outcome, as far as this run can."""
@@ -75,7 +77,7 @@ def begin(context: RunContext, batch: Batch, actor: str | None) -> None:
         context.run,
         batch,
         channel=context.channel.name,
-        settings=context.options.stored(),
+        settings={**context.options.stored(), "place": context.place.document()},
         actor=actor,
         now=context.now(),
     )
@@ -155,21 +157,20 @@ def prepare(steps: Steps, *, unattended: bool = False) -> Plan | None:
     resume, that is recorded as its end.
     """
     context = steps.context
+    record = context.ledger.run(context.run)
+    with context.noting_end() if unattended else nullcontext():
+        refuse_elsewhere(context, record)
+        refuse_stale(context, record)
     with context.noting_end():
-        settle_doubts(context)
+        settled = settle_doubts(context)
     plan = steps.plan()
     if context.options.dry_run:
         return None
     with context.noting_end() if unattended else nullcontext():
-        approved_by = check_approval(
-            context.guards.approval,
-            context.ledger.run(context.run).plan_digest or "",
-            plan.planned_by,
-            context.options.approvals,
-        )
+        approved_by = _approved(context, plan)
         plan = steps.check(plan)
         _confirm(steps, plan, approved_by)
-    steps.compare(plan)
+    steps.compare(plan, settled)
     return plan
 
 
@@ -189,9 +190,14 @@ def carry_through(
     return current
 
 
-def settle_doubts(context: RunContext) -> None:
-    """Look for what has left without an answer, where the channel can look; nothing is sent."""
-    settle(context, todos(context.ledger.devices(context.run, states=IN_DOUBT)))
+def settle_doubts(context: RunContext) -> frozenset[int]:
+    """Look for what has left without an answer, where the channel can look; nothing is sent.
+
+    The indexes of the devices that were in doubt.
+    """
+    doubtful = todos(context.ledger.devices(context.run, states=IN_DOUBT))
+    settle(context, doubtful)
+    return frozenset(each.index for each in doubtful)
 
 
 def finish(steps: Steps) -> None:
@@ -243,6 +249,7 @@ def cancel(
     if not any(ledger.devices(record.run, states=IN_DOUBT)):
         return
     with ledger.hold(record.run), open_steps() as steps:
+        refuse_elsewhere(steps.context, record, looks=True)
         settle_doubts(steps.context)
     if any(ledger.devices(record.run, states=IN_DOUBT)):
         observer.notify("this channel cannot look: what was in doubt stays unknown")
@@ -257,9 +264,40 @@ def _confirm(steps: Steps, plan: Plan, approved_by: Sequence[str]) -> None:
             rule="not-confirmed",
             remedy="run it again when you are sure",
         )
-    context.note(
-        Kind.CONFIRMED,
-        removals=count,
-        asked=not context.options.yes,
-        **({"approvedBy": list(approved_by)} if approved_by else {}),
+    payload: dict[str, Any] = {"removals": count, "asked": not context.options.yes}
+    if approved_by:
+        payload["approvedBy"] = list(approved_by)
+    at = context.now()
+    context.ledger.confirm(
+        [
+            Event(run=context.run, kind=Kind.CONFIRMED, at=at, payload=payload),
+            Event(run=context.run, kind=Kind.STARTED, at=at, payload={}),
+        ],
+        since=midnight(at),
+        allow=lambda used: refuse_overdrawn(context.guards.limits, plan, used),
+    )
+
+
+def _approved(context: RunContext, plan: Plan) -> tuple[str, ...]:
+    """Who approved the plan. Raises GuardError where the profile demands more.
+
+    An approval holds for some hours, for one run, and for the ledger that the plan was made with.
+    """
+    rule, digest = context.guards.approval, context.ledger.run(context.run).plan_digest or ""
+    if rule.required:
+        if plan.is_foreign:
+            raise GuardError(
+                "the plan was made with another ledger: its approval does not hold here",
+                rule="approval-other-ledger",
+                remedy="plan the batch with the ledger that executes it, and have it approved",
+            )
+        if other := context.ledger.run_of_plan(digest, other_than=context.run):
+            raise GuardError(
+                f"the approval of this plan was spent by run {other}",
+                rule="approval-spent",
+                remedy=f"`partner-tools resume {other}` continues that run; plan and approve again "
+                "for another one",
+            )
+    return check_approval(
+        rule, digest, plan.planned_by, context.options.approvals, now=context.now()
     )

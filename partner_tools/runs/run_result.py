@@ -33,6 +33,8 @@ class RunResult:
     state: RunState
     devices: tuple[DeviceResult, ...]
     reports: tuple[Path, ...] = ()
+    is_reprinted: bool = False
+    """It is an earlier run's, whose batch was handed in again."""
 
     @property
     def counts(self) -> Mapping[Outcome, int]:
@@ -42,9 +44,10 @@ class RunResult:
     @property
     def document(self) -> dict[str, Any]:
         """As `deregister --output json` prints it; `schemas/result.schema.json` is its shape."""
-        return result_document(
+        document = result_document(
             run=self.run, channel=self.channel.value, state=self.state, devices=self.devices
         )
+        return {**document, "reprinted": True} if self.is_reprinted else document
 
     @property
     def exit_code(self) -> int:

@@ -11,6 +11,7 @@ from partner_tools.errors import GuardError, InputError
 from partner_tools.files import refuse_exposed, this_user
 from partner_tools.model import Plan
 from partner_tools.signing import (
+    APPROVAL_HOURS,
     ApprovalRule,
     Approver,
     Purpose,
@@ -34,6 +35,7 @@ def approval_rule(config: Config) -> ApprovalRule:
     return ApprovalRule(
         required=bool(config.get("guards", "require_approval")),
         needed=int(config.get("approval", "needed") or 1),
+        valid_hours=float(config.get("approval", "valid_hours") or APPROVAL_HOURS),
         approvers=tuple(
             Approver(name=each["name"], key=each["key"], accounts=tuple(each.get("accounts", ())))
             for each in config.get("approval", "approvers") or ()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
+import ctypes
+import os
 import secrets
+import sys
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,11 +35,20 @@ def new_run() -> RunId:
 
 
 def actor() -> str | None:
-    """Who started the program, as the operating system knows it."""
+    """The account that runs the program, as the operating system knows it.
+
+    Environment variables such as LOGNAME are the user's own words, and are not asked.
+    """
+    if sys.platform == "win32":
+        name, size = ctypes.create_unicode_buffer(257), ctypes.c_ulong(257)
+        found = ctypes.windll.advapi32.GetUserNameW(name, ctypes.byref(size))
+        return name.value if found else None
+    import pwd
+
     try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return None
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container may run under a number that has no name
+        return f"uid-{os.geteuid()}"
 
 
 def user_config_folder() -> Path:

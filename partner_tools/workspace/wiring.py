@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits, read_hold_list
 from partner_tools.model import ChannelName, Plan, RunId
+from partner_tools.place import GuardTerms, Place
 from partner_tools.strict_json import read_text
 from partner_tools.user_files import HOLD_LIST_BYTES, read_document
 from partner_tools.workspace.approvals import approval_rule
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from partner_tools.runs.context import Confirm, OpenTenant, RunContext, RunObserver, RunOptions
     from partner_tools.runs.removal import RemovalSteps
     from partner_tools.runs.tenant import TenantReader
+
+PartnerTenant = Callable[[], str | None]
+"""Gives the partner's tenant id as the channel's token states it, None without one."""
 
 PARTNER_CENTER_URL = "https://api.partnercenter.microsoft.com"
 
@@ -70,6 +75,59 @@ def held(config: Config) -> frozenset[str]:
     return read_hold_list(text, str(file))
 
 
+class HoldListFile:
+    """The hold list, read again whenever its file changed. Thread-safe."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stamp: tuple[int, ...] = ()
+        self._held: frozenset[str] | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self) -> frozenset[str]:
+        """The hold list as it is now. Raises InputError where it cannot be read."""
+        file = self._config.path("guards", "hold_list")
+        stamp: tuple[int, ...] = ()
+        if file is not None and file.exists():
+            seen = file.stat()
+            stamp = (seen.st_mtime_ns, seen.st_size, seen.st_ino)
+        with self._lock:
+            if self._held is None or not stamp or stamp != self._stamp:
+                self._held, self._stamp = held(self._config), stamp
+            return self._held
+
+
+def place_of(config: Config, channel: ChannelName) -> Place:
+    """Where the configuration says that a channel's runs act; the token says for which partner."""
+    from partner_tools.clients.oauth import GLOBAL_LOGIN_URL
+
+    address, wire_profile = config.text("urls", "partner_center") or PARTNER_CENTER_URL, None
+    if channel is ChannelName.OEM_DIRECT:
+        from partner_tools.json_forms import digest_of_bytes
+        from partner_tools.workspace.oem import profile_path, read_wire_profile
+
+        address = config.text("urls", "oem_direct") or read_wire_profile(config).base_url or ""
+        wire_profile = digest_of_bytes(profile_path(config).read_bytes())
+    elif channel is ChannelName.MICROSOFT_GRAPH:
+        from partner_tools.workspace.sign_in import GRAPH_URL
+
+        address = config.text("urls", "graph") or GRAPH_URL
+    rule = approval_rule(config)
+    return Place(
+        channel=channel,
+        address=address,
+        login=config.text("urls", "login") or GLOBAL_LOGIN_URL,
+        wire_profile=wire_profile,
+        guards=GuardTerms(
+            hold_list=config.path("guards", "hold_list") is not None,
+            max_devices=config.get("limits", "max_devices"),
+            max_devices_per_day=config.get("limits", "max_devices_per_day"),
+            max_estate_share=config.get("guards", "max_estate_share"),
+            approvals=rule.needed if rule.required else 0,
+        ),
+    )
+
+
 def private_folder(ledger: Ledger) -> Path:
     """Where restore kits are: beside a SQLite ledger, else with the user's data."""
     return ledger.folder or user_data_folder()
@@ -105,8 +163,10 @@ class Wiring:
         token = self.run_token(run)
         is_oem = channel is ChannelName.OEM_DIRECT
         opener = self._oem_direct if is_oem else self._partner_center
-        with opener(token, options.max_rate, observer) as (planner, line, governor):
-            context = self._context(run, options, observer, confirm, planner, line, governor)
+        with opener(token, options.max_rate, observer) as (planner, line, governor, partner):
+            context = self._context(
+                run, options, observer, confirm, planner, line, governor, partner
+            )
             yield RemovalSteps(context=context, planner=planner, reviewed=reviewed, save_as=save_as)
 
     @contextmanager
@@ -206,19 +266,19 @@ class Wiring:
     @contextmanager
     def _partner_center(
         self, token: CancellationToken, max_rate: float | None, observer: RunObserver
-    ) -> Iterator[tuple[PartnerCenterChannel, RequestExecutor, Governed]]:
+    ) -> Iterator[tuple[PartnerCenterChannel, RequestExecutor, Governed, PartnerTenant]]:
         from partner_tools.channels.partner_center import PartnerCenterChannel
 
         with self.open_partner_center(token, observer, max_rate) as (client, line, governor):
             channel = PartnerCenterChannel(
                 client=client, line=line, now=now, listed=observer.listed
             )
-            yield channel, line, governor
+            yield channel, line, governor, partial(_tenant_of, client.token)
 
     @contextmanager
     def _oem_direct(
         self, token: CancellationToken, max_rate: float | None, observer: RunObserver
-    ) -> Iterator[tuple[OemDirectChannel, RequestExecutor, Governed]]:
+    ) -> Iterator[tuple[OemDirectChannel, RequestExecutor, Governed, PartnerTenant]]:
         from partner_tools.channels.oem_direct import OemDirectChannel
         from partner_tools.runs.removal import witness
         from partner_tools.workspace.oem import open_oem, read_wire_profile
@@ -230,7 +290,7 @@ class Wiring:
         ):
             line = _line(governor, token, transport.renew_token, observer)
             channel = OemDirectChannel(client, profile, partial(witness, self.ledger))
-            yield channel, line, governor
+            yield channel, line, governor, partial(_tenant_of, transport.token)
 
     def _context(
         self,
@@ -241,8 +301,15 @@ class Wiring:
         channel: Channel,
         line: RequestExecutor,
         governor: Governed | None = None,
+        partner: Callable[[], str | None] = lambda: None,
     ) -> RunContext:
-        from partner_tools.runs.context import GuardSettings, RunContext
+        from partner_tools.runs.checks import PlanGate, hold_list_gate
+        from partner_tools.runs.context import (
+            MIN_FOUND_SHARE,
+            STALE_HOURS,
+            GuardSettings,
+            RunContext,
+        )
         from partner_tools.signing import ApprovalRule
 
         config, own = self.config, channel.name is ChannelName.MICROSOFT_GRAPH
@@ -250,6 +317,8 @@ class Wiring:
             ChannelName.OEM_DIRECT: OEM_CALLS_AT_A_TIME,
             ChannelName.MICROSOFT_GRAPH: min(CLEANUP_CALLS_AT_A_TIME, config.concurrency),
         }
+        hold_list = HoldListFile(config)
+        stale = config.get("guards", "stale_hours")
         return RunContext(
             run=run,
             options=options,
@@ -257,10 +326,17 @@ class Wiring:
             channel=channel,
             line=line,
             guards=GuardSettings(
-                held=lambda: held(config),
+                held=hold_list,
                 limits=limits(config, options.max_devices),
                 approval=ApprovalRule() if own else approval_rule(config),
+                min_found_share=_first(
+                    options.min_found, config.get("guards", "min_found_share"), MIN_FOUND_SHARE
+                ),
+                stale_hours=STALE_HOURS if stale is None else float(stale),
             ),
+            place=place_of(config, channel.name),
+            partner=partner,
+            gate=hold_list_gate(hold_list) if own else PlanGate(self.ledger, run, hold_list),
             private_folder=private_folder(self.ledger),
             now=now,
             new_id=new_id,
@@ -295,6 +371,18 @@ class Wiring:
             return
         with open_rate_limiters(self.ledger, self.token.clock) as limiters:
             yield limiters.of(service.value, scope, limit)
+
+
+def _first(*values: float | None) -> float:
+    """The first value that is set; the last one is."""
+    return next(float(value) for value in values if value is not None)
+
+
+def _tenant_of(token: Callable[[], str | None]) -> str | None:
+    """The tenant that a token was issued in, as it says."""
+    from partner_tools.clients.oauth import describe_token
+
+    return describe_token(token() or "").tenant
 
 
 def _throttle(governor: Governed) -> str:

@@ -15,14 +15,14 @@ from partner_tools.config import Config
 from partner_tools.errors import GuardError, InputError, MissingValueError
 from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import Batch, ChannelName, Customer, Estate, Plan, RunId, RunState
-from partner_tools.result import undelivered, unfinished
+from partner_tools.result import still_listed, undelivered, unfinished
 from partner_tools.runs.context import NULL_OBSERVER, Confirm, RunObserver, RunOptions
 from partner_tools.runs.run_result import RunResult
 from partner_tools.signing import check_approval, refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import ByName, batch_of, load_plan, read_batch
 from partner_tools.workspace.environment import actor, new_id, new_run, now
-from partner_tools.workspace.settings import load_config, open_ledger
+from partner_tools.workspace.settings import ledger_url, load_config, open_ledger
 from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
 if TYPE_CHECKING:
@@ -66,6 +66,27 @@ def open_workspace(
         yield Workspace(
             config=read, ledger=opened, cancellation=cancellation or CancellationToken()
         )
+
+
+@contextmanager
+def peek_workspace(
+    *, config: str | None, profile: str | None, ledger: str | None, patience: float
+) -> Iterator[Workspace | None]:
+    """The workspace for a glance, which changes nothing.
+
+    None where the ledger is no file that is there. Raises LedgerError for one of another version,
+    or that is busy for longer than `patience` seconds.
+    """
+    from partner_tools.ledger import Ledger
+
+    read = load_config(config, profile)
+    url = ledger_url(ledger, read)
+    scheme, _, path = url.partition(":///")
+    if scheme != "sqlite" or not Path(path).is_file():
+        yield None
+        return
+    with Ledger.open(url, patience=patience, as_it_is=True) as opened:
+        yield Workspace(config=read, ledger=opened, cancellation=CancellationToken())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,27 +143,29 @@ class Workspace:
     ) -> RunResult:
         """Plan the removal of a batch, have it confirmed, remove, and look whether it is gone.
 
-        `via` and `customer` are for batches without these. On OEM Direct a batch that was
-        completed before is not sent again unless `again` insists: its result comes back. Raises
-        GuardError where a guard refuses or nobody confirmed.
+        `via` and `customer` are for batches without these. A batch that an earlier run completed
+        is not sent again unless `again` insists: its result comes back; an unfinished run of it is
+        resumed. Raises GuardError where a guard refuses or nobody confirmed.
         """
         from partner_tools.runs.run import begin, carry_out
 
         options = options or RunOptions()
+        read, channel = self.addressed(batch, via, customer)
+        if not (again or options.dry_run):
+            repeated = self._repeated(read, channel, options, confirm, observer)
+            if repeated is not None:
+                return repeated
         if not options.dry_run:
             refuse_without_plan(approval_rule(self.config))
-        read, channel = self.addressed(batch, via, customer)
-        run = None if again or options.dry_run else self._completed(read, channel, observer)
-        if run is None:
-            run = new_run()
-            with (
-                self.ledger.hold(run),
-                self.wiring.open_removal(
-                    run, channel, options, observer, confirm, save_as=save_as
-                ) as steps,
-            ):
-                begin(steps.context, read, actor())
-                carry_out(steps)
+        run = new_run()
+        with (
+            self.ledger.hold(run),
+            self.wiring.open_removal(
+                run, channel, options, observer, confirm, save_as=save_as
+            ) as steps,
+        ):
+            begin(steps.context, read, actor())
+            carry_out(steps)
         return self._conclude(run, options, observer)
 
     def deregister_plan(
@@ -156,29 +179,33 @@ class Workspace:
     ) -> RunResult:
         """Execute a plan that a person reviewed. A dry run shows it only.
 
-        On OEM Direct a batch that was completed before is not sent again unless `again` insists:
-        its result comes back. Raises GuardError where the plan was changed since, or not approved
+        A batch that was completed before is not sent again unless `again` insists: its result
+        comes back. Raises GuardError where the plan was changed since, or not approved
         as the profile demands.
         """
+        from partner_tools.runs.checks import refuse_other_plan
         from partner_tools.runs.run import begin, carry_out
 
         plan, document = load_plan(plan_file)
         options = replace(options or RunOptions(), approvals=approvals_of(plan_file))
         if not options.dry_run:
             rule = approval_rule(self.config)
-            check_approval(rule, document["digest"], plan.planned_by, options.approvals)
+            check_approval(rule, document["digest"], plan.planned_by, options.approvals, now=now())
         batch = batch_of(plan, plan_file)
-        run = None if again or options.dry_run else self._completed(batch, plan.channel, observer)
-        if run is None:
-            run = new_run()
-            with (
-                self.ledger.hold(run),
-                self.wiring.open_removal(
-                    run, plan.channel, options, observer, confirm, reviewed=(plan, document)
-                ) as steps,
-            ):
-                begin(steps.context, batch, actor())
-                carry_out(steps)
+        if not (again or options.dry_run):
+            repeated = self._repeated(batch, plan.channel, options, confirm, observer)
+            if repeated is not None:
+                return repeated
+        run = new_run()
+        with (
+            self.ledger.hold(run),
+            self.wiring.open_removal(
+                run, plan.channel, options, observer, confirm, reviewed=(plan, document)
+            ) as steps,
+        ):
+            refuse_other_plan(steps.context, plan)
+            begin(steps.context, batch, actor())
+            carry_out(steps)
         return self._conclude(run, options, observer)
 
     def cleanup(
@@ -196,13 +223,17 @@ class Workspace:
         options say. Raises InputError for what is no handoff, GuardError where a guard refuses or
         nobody confirmed.
         """
-        from partner_tools.runs.cleanup import read_order
+        from partner_tools.runs.cleanup import read_order, read_receipt
         from partner_tools.runs.run import begin, carry_out
 
         options = options or RunOptions()
         folder = (options.report or handoff.parent) if apply else None
         options = replace(options, dry_run=not apply, report=folder)
-        order = read_order(handoff, keys_saved=options.keys_saved, held=held(self.config))
+        order = read_order(handoff, held=held(self.config))
+        if options.keys_receipt is not None:
+            saved = read_receipt(options.keys_receipt, order.document)
+            options = replace(options, saved_keys=saved)
+        order = order.with_keys(options)
         run = new_run()
         with (
             self.ledger.hold(run),
@@ -218,6 +249,7 @@ class Workspace:
         *,
         yes: bool = False,
         max_devices: int | None = None,
+        stale_ok: bool = False,
         confirm: Confirm = refuse_unconfirmed,
         observer: RunObserver = NULL_OBSERVER,
     ) -> RunResult:
@@ -230,7 +262,7 @@ class Workspace:
         record = self.ledger.run(run)
         stored = RunOptions.restored(record.settings)
         limit = stored.max_devices if max_devices is None else max_devices
-        options = replace(stored, yes=yes or stored.yes, max_devices=limit)
+        options = replace(stored, yes=yes or stored.yes, max_devices=limit, stale_ok=stale_ok)
         if self._is_over(record, options, observer):
             result = self.result(record.run)
             observer.ended(result)
@@ -272,6 +304,19 @@ class Workspace:
         from partner_tools.runs.follow_up import read_result
 
         return read_result(self.ledger, run, now())
+
+    def write_junit(self, result: RunResult, file: Path) -> None:
+        """Write a result as JUnit XML, for a build server."""
+        from partner_tools.report.junit import write_junit
+
+        record = self.ledger.run(result.run)
+        facts = {
+            "batch": record.batch_id,
+            "reference": record.reference,
+            "depot": record.depot,
+            "account": record.actor,
+        }
+        write_junit(result.document, file, facts)
 
     def runs(
         self,
@@ -551,7 +596,7 @@ class Workspace:
         `customer` is a tenant id or a domain; `since` (inclusive) and `until` (exclusive) speak of
         the events. With a key it is signed, in a file beside it.
         """
-        from partner_tools.workspace.audit_export import sign_export, write_export
+        from partner_tools.workspace.exports import sign_export, write_export
 
         events = self.ledger.export(
             run=None if run is None else self.ledger.run(run).run,
@@ -566,8 +611,14 @@ class Workspace:
 
     def register_again(self, devices: tuple[Restorable, ...]) -> int:
         """Register devices again through Partner Center (app+user); how many are back."""
+        from partner_tools.runs.checks import refuse_elsewhere
         from partner_tools.runs.restoration import RestoreContext, register
 
+        for run in dict.fromkeys(each.device.run for each in devices):
+            with self._open_steps(
+                self.ledger.run(run), RunOptions(), NULL_OBSERVER, refuse_unconfirmed
+            ) as steps:
+                refuse_elsewhere(steps.context, self.ledger.run(run), looks=True)
         with self.wiring.open_partner_center(self.cancellation) as (client, line, _):
             context = RestoreContext(
                 client=client, line=line, ledger=self.ledger, now=now, new_id=new_id
@@ -601,28 +652,37 @@ class Workspace:
 
     def token(self) -> TokenFacts:
         """Whose token would be used for the channel. Raises AuthError without one."""
-        from partner_tools.clients.oauth import describe_token
-        from partner_tools.workspace.sign_in import channel_tokens
+        from partner_tools.workspace.sign_in import token_facts
 
-        return describe_token(channel_tokens(self.config).token())
+        return token_facts(self.config)
 
     def sign_in(self, prompt: Callable[[DeviceCode], None]) -> TokenFacts:
-        """Sign a person in by a device code, which `prompt` shows; the token rests in the store."""
-        from partner_tools.clients.oauth import sign_in_by_device_code
-        from partner_tools.workspace.sign_in import open_door, read_app, token_store
+        """Sign a person in by a device code, which `prompt` shows; the token is stored."""
+        from partner_tools.workspace.sign_in import sign_in
 
-        return sign_in_by_device_code(
-            read_app(self.config),
-            door=open_door(self.config),
-            store=token_store(self.config),
-            prompt=prompt,
-        )
+        return sign_in(self.config, prompt)
 
     def sign_out(self) -> tuple[str, ...]:
         """Forget the tokens of every signed-in user of this profile; who they were."""
-        from partner_tools.workspace.sign_in import token_store
+        from partner_tools.workspace.sign_in import sign_out
 
-        return tuple(each.username for each in token_store(self.config).clear())
+        return sign_out(self.config)
+
+    def copy_ledger(self, target: str) -> str:
+        """Copy the ledger into another, empty one; the head digest of both.
+
+        `target` is a path of a SQLite file or an SQLAlchemy URL. Raises InputError where the
+        ledger changed meanwhile.
+        """
+        with open_ledger(target, self.config) as copy:
+            self.ledger.copy_to(copy)
+            if self.ledger.head() != copy.head():
+                raise InputError(
+                    "the copy has another head than the original",
+                    rule="migrate",
+                    remedy="nothing else may write while a ledger is copied; copy it again",
+                )
+            return copy.head()
 
     def addressed(
         self, batch: Batch | ByName, via: str | None, customer: str | None
@@ -661,22 +721,43 @@ class Workspace:
             ) as removal:
                 yield removal
 
-    def _completed(self, batch: Batch, channel: ChannelName, observer: RunObserver) -> RunId | None:
-        """The run that completed this batch on OEM Direct; tells of it, or of those begun."""
-        if channel is not ChannelName.OEM_DIRECT:
+    def _repeated(
+        self,
+        batch: Batch,
+        channel: ChannelName,
+        options: RunOptions,
+        confirm: Confirm,
+        observer: RunObserver,
+    ) -> RunResult | None:
+        """What an earlier run of this very batch came to: printed again, or resumed.
+
+        None where none carried it out. Raises InputError where its id was used for another content.
+        """
+        before = earlier_run(self.ledger, batch, channel)
+        if before is None:
             return None
-        before = completed_run(self.ledger, batch)
-        if before is not None:
+        if not self._is_over(before, options, observer):
             observer.notify(
-                f"batch {batch.batch_id} was completed by run {before}; --again insists"
+                f"batch {batch.batch_id} was begun by run {before.run}: resuming that run"
             )
-            return before
-        for begun in unfinished_runs(self.ledger, batch):
-            observer.notify(
-                f"batch {batch.batch_id} was begun by run {begun.run}, which is {begun.state}: "
-                f"`partner-tools resume {begun.run}` finishes that one; this is a new run"
+            return self.resume(
+                before.run,
+                yes=options.yes,
+                max_devices=options.max_devices,
+                confirm=confirm,
+                observer=observer,
             )
-        return None
+        observer.notify(
+            f"batch {batch.batch_id} was completed by run {before.run} on "
+            f"{before.created_at:%Y-%m-%d}: its result again; --again insists"
+        )
+        if channel is ChannelName.PARTNER_CENTER:  # it may have been registered again since
+            self.verify(before.run, observer=observer)
+        result = replace(self.result(before.run), is_reprinted=True)
+        if any(still_listed(each.history) for each in result.devices):
+            observer.notify("removed devices are registered again; --again removes them again")
+        observer.ended(result)
+        return self._with_reports(result, options, observer)
 
     def _is_over(self, record: RunRecord, options: RunOptions, observer: RunObserver) -> bool:
         """Whether there is nothing to continue."""
@@ -700,42 +781,43 @@ class Workspace:
         """
         result = self.result(run)
         observer.ended(result)
+        return self._with_reports(result, options, observer)
+
+    def _with_reports(
+        self, result: RunResult, options: RunOptions, observer: RunObserver
+    ) -> RunResult:
         if options.report is None:
             return result
         try:
-            reports = self.report(run, options.report, options.formats)
+            reports = self.report(result.run, options.report, options.formats)
         except InputError as error:
             missing = error.rule == "no-partner"
             more = " --partner-name NAME --partner-contact CONTACT" if missing else ""
             where = "it" if missing else "the handoff elsewhere"
-            again = f"`partner-tools report {run} -o DIR{more}` writes {where}"
+            again = f"`partner-tools report {result.run} -o DIR{more}` writes {where}"
             raise undelivered(error, again) from error
         observer.notify(f"files of the handoff in {options.report}: {len(reports)}")
         return replace(result, reports=reports)
 
 
-def completed_run(ledger: Ledger, batch: Batch) -> RunId | None:
-    """The run that completed this very batch on OEM Direct before.
+def earlier_run(ledger: Ledger, batch: Batch, channel: ChannelName) -> RunRecord | None:
+    """The newest run that began to carry out this very batch.
 
-    Raises InputError where its id was used for another content.
+    Previews, and runs that were refused or cancelled, bind no batch id. Raises InputError where
+    the id was used for another content.
     """
-    finished = ledger.runs(
-        batch_id=batch.batch_id, channel=ChannelName.OEM_DIRECT, state=RunState.FINISHED
-    )
-    for record in finished:
+    bound = {RunState.FINISHED, RunState.STOPPED, RunState.INTERRUPTED}
+    for record in ledger.runs(batch_id=batch.batch_id, channel=channel):
+        if record.state not in bound or record.started_at is None:
+            continue
         if record.batch_digest != batch.digest:
             raise InputError(
                 f"the batch id {batch.batch_id!r} was used for another content by run {record.run}",
                 rule="batch-id-reused",
                 remedy="give the new batch an id of its own, or insist with --again",
             )
-    return finished[0].run if finished else None
-
-
-def unfinished_runs(ledger: Ledger, batch: Batch) -> list[RunRecord]:
-    """The runs on OEM Direct that began this batch and can be resumed, newest first."""
-    begun = ledger.runs(batch_id=batch.batch_id, channel=ChannelName.OEM_DIRECT)
-    return [each for each in begun if each.state in (RunState.STOPPED, RunState.INTERRUPTED)]
+        return record
+    return None
 
 
 def _require_customers(batch: Batch, default: str | None) -> None:

@@ -6,7 +6,7 @@ import ssl
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,10 +20,12 @@ from partner_tools.channels.oem_direct import OemDirectChannel, completed
 from partner_tools.clients.oem.client import OemDirect as Client
 from partner_tools.clients.oem.profile import Profile, at_base_url
 from partner_tools.clients.transport import ClientCertificate, Transport
+from partner_tools.engine.channel import Removal
 from partner_tools.engine.context import PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import InputError
 from partner_tools.events import Event, History, Kind
+from partner_tools.gate import GateRefusal
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.model import ChannelName, Device, Identity, Reason, RunId
 from partner_tools.pacing import Policy
@@ -62,6 +64,10 @@ class Execution:
     new_id: Callable[[], str]
     settled: Callable[[int, History], None]
     concurrency: int
+
+    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, GateRefusal]:
+        """Nothing: the gate has tests of its own."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import requests
 
 from partner_tools.cli.app import Call
 from partner_tools.intake.schema import checker
+from partner_tools.json_forms import digest
 from partner_tools.ledger import Ledger, sqlite_url
 from partner_tools.model import ChannelName, RunId
 from partner_tools.runs.cleanup import read_order
@@ -666,3 +667,46 @@ def test_a_cleanup_is_a_run_like_others(sandbox: Sandbox, tmp_path: Path) -> Non
     told = run("trace", "OWN1").stdout
     assert "step=deregister-from-autopilot" in told
     assert run("ledger", "verify").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("counts", "outcome"), [((2, 1), "removed"), ((1, 1), "refused"), ((2, 0), "refused")]
+)
+def test_a_receipt_has_to_count_what_the_directory_shows(
+    sandbox: Sandbox, tmp_path: Path, counts: tuple[int, int], outcome: str
+) -> None:
+    sent = handed_over(sandbox, tmp_path, "KEYS1")
+    receipt = _receipt(tmp_path, json.loads(sent.read_text(encoding="utf-8")), counts)
+    run = customers(sandbox, tmp_path)
+    options = ("--apply", "--yes", "--settle", "0", "--keys-receipt", receipt)
+    done = run.json("cleanup", sent, *options, exit_code=0 if outcome == "removed" else 7)
+    assert outcomes(done) == {"KEYS1": outcome}
+
+
+def test_a_receipt_of_another_handoff_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
+    sent = handed_over(sandbox, tmp_path, "KEYS1")
+    receipt = _receipt(tmp_path, {}, (2, 1))
+    run = customers(sandbox, tmp_path)
+    refused = run("cleanup", sent, "--apply", "--yes", "--keys-receipt", receipt)
+    assert refused.exit_code == 3
+    assert "belongs to another handoff" in refused.stderr
+    assert changes(sandbox) == []
+
+
+def _receipt(folder: Path, handoff: Mapping[str, Any], counts: tuple[int, int]) -> Path:
+    """What -SaveKeys would have written."""
+    device = {"row": 2, "serialNumber": "KEYS1", "result": "saved"}
+    document = {
+        "schemaVersion": "1",
+        "answers": digest(handoff),
+        "tenantId": CONTOSO,
+        "savedAt": "2026-11-29T14:05:31Z",
+        "account": None,
+        "file": "handoff-keys.cms",
+        "sha256": f"sha256:{'0' * 64}",
+        "encrypted": True,
+        "devices": [device | {"recoveryKeys": counts[0], "localPasswords": counts[1]}],
+    }
+    path = folder / "receipt.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path

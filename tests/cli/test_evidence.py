@@ -17,6 +17,7 @@ from partner_tools.intake.schema import checker
 from partner_tools.ledger import Ledger, sqlite_url
 from partner_tools.model import RunId
 from partner_tools.sandbox import Sandbox, seed_from
+from partner_tools.workspace.workspace import open_workspace
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, outcomes, program_for, world
 from tests.clients.wire_service import Asked
 from tests.liar import Lie, Said, lying
@@ -324,3 +325,35 @@ def test_a_poisoned_run_is_listed_as_damaged(sandbox: Sandbox, tmp_path: Path, v
     assert program("runs", poisoned).exit_code == 6
     assert program("verify", "--outstanding").exit_code == 6
     assert program("runs", sound).exit_code == 0
+
+
+def test_what_changed_while_the_question_waited_is_refused(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """However young the plan: the person was shown another device than is there now."""
+    changed = False
+
+    def lie(asked: Asked, said: Said) -> None:
+        if changed and is_list(asked, "B"):
+            for each in said.content["items"]:
+                if each["serialNumber"] == "SN-1":
+                    each["serialNumber"] = "SN-OTHER"
+
+    def confirm(_plan: object) -> bool:
+        nonlocal changed
+        changed = True
+        return True
+
+    with told(sandbox, tmp_path, lie) as program:
+        with open_workspace(environment=program.environment) as workspace:
+            done = workspace.deregister(
+                program.serials("SN-1", "SN-2"),
+                via="partner-center",
+                customer=CONTOSO,
+                confirm=confirm,
+            )
+        found = {
+            each.device.identity.serial_number: each.history.outcome.value for each in done.devices
+        }
+    assert found == {"SN-1": "refused", "SN-2": "removed"}
+    assert deletes(sandbox) == 1

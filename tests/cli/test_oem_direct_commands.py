@@ -223,7 +223,8 @@ def test_a_completed_batch_is_not_repeated(tmp_path: Path) -> None:
     with depot(tmp_path, *registered("S1")) as (sandbox, program):
         first, _ = deregister(program, batch("S1"))
         second, _ = deregister(program, batch("S1"))
-        assert first == second
+        assert {**first, "reprinted": True} == second
+        assert checker("result").violations(second) == ()
         assert len(sandbox.log.of("deregister")) == 1
         third, _ = deregister(program, batch("S1"), "--again")
     assert third["counts"] == {"already-removed": 1}
@@ -237,7 +238,7 @@ def test_the_plan_of_a_completed_batch_is_not_repeated(tmp_path: Path) -> None:
         assert program("plan", units, "--via", "oem-direct", "-o", plan).exit_code == 0
         first = program.json("deregister", "--plan", plan, "--yes")
         second = program("deregister", "--plan", plan, "--yes", "--output", "json")
-        assert json.loads(second.stdout) == first
+        assert json.loads(second.stdout) == {**first, "reprinted": True}
         assert "--again insists" in second.stderr
         assert len(sandbox.log.of("deregister")) == 1
         third = program.json("deregister", "--plan", plan, "--yes", "--again")
@@ -287,10 +288,13 @@ def test_801_stops_the_run(tmp_path: Path) -> None:
         document, _ = deregister(program, batch("S1", "S2"), exit_code=5)
         assert len(sandbox.log.of("deregister")) == 1
         sandbox.behave(faults_from({"schemaVersion": "1"}))
-        _, said = deregister(program, batch("S1", "S2"))
+        resumed, said = deregister(program, batch("S1", "S2"), exit_code=7)
+        anew, _ = deregister(program, batch("S1", "S2"), "--again", exit_code=0)
     assert document["counts"] == {"refused": 1, "pending": 1}
     assert document["state"] == "stopped"
-    assert f"`partner-tools resume {document['run']}` finishes that one" in said
+    assert f"was begun by run {document['run']}: resuming that run" in said
+    assert (resumed["run"], resumed["counts"]) == (document["run"], {"refused": 1, "removed": 1})
+    assert anew["counts"] == {"removed": 1, "already-removed": 1}
 
 
 @pytest.mark.parametrize(

@@ -119,9 +119,10 @@ def test_a_run_that_cannot_be_looked_at_stops_no_other(
 ) -> None:
     remove(program, "C-1,contoso.onmicrosoft.com\n")
     lost = remove(program, "F-0,fabrikam.example\n")
+    # A token that states no tenant speaks for another partner than the one that removed them.
     blind = program_for(sandbox, tmp_path, PARTNER_TOOLS_ACCESS_TOKEN="expired")
 
-    document = outstanding(blind, exit_code=4)
+    document = outstanding(blind, exit_code=8)
 
     assert [each["customer"]["tenantId"] for each in document["customers"]] == [CONTOSO, FABRIKAM]
     assert lost in {each["run"] for each in document["failures"]}

@@ -297,7 +297,7 @@ def test_no_evidence_makes_a_cleanup_touch_what_it_must_not(
     known = facts(*looks, *KEYS_ABSENT, NO_ENTRA, outcome=outcome, flags=flags)
     found = way(known, *passed)
     intune = [one for one in looks if one.plane is INTUNE]
-    latest = sorted(intune, key=lambda one: one.observed_at)[-1] if intune else None
+    latest = intune[-1] if intune else None
     if found.due is not None:
         # The record that is touched is the only one that the newest look shows.
         looked = [one for one in looks if any(f.ids["id"] == found.due.record for f in one.found)]

@@ -57,7 +57,7 @@ def start(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1500,
         check=False,
     )
     return Done(code=done.returncode, stdout=done.stdout, stderr=done.stderr)

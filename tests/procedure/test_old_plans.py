@@ -26,6 +26,7 @@ from partner_tools.model import (
     TenantId,
 )
 from partner_tools.pacing import Policy
+from partner_tools.place import Place
 from partner_tools.plan import PlanProposal
 from partner_tools.runs.checks import PLAN_GOOD_FOR, refuse_changed
 from partner_tools.runs.context import GuardSettings, RunContext, RunOptions
@@ -93,11 +94,14 @@ def context(ledger: Ledger, channel: Listing, folder: Path, now: datetime) -> Ru
     )
     return RunContext(
         run=RUN,
-        options=RunOptions(),
+        options=RunOptions(yes=True),
         ledger=ledger,
         channel=channel,  # type: ignore[arg-type]  # only what planning asks for
         line=line,
         guards=GuardSettings(),
+        place=Place(channel=ChannelName.PARTNER_CENTER, address="https://a", login="https://l"),
+        partner=lambda: None,
+        gate=lambda _: {},
         private_folder=folder,
         now=lambda: now,
         new_id=lambda: "id",
@@ -114,7 +118,7 @@ def test_a_fresh_plan_is_not_compared(ledger: Ledger, tmp_path: Path) -> None:
     plan = make_plan(planned_at, planner(channel), ledger.run(RUN))
 
     refused = refuse_changed(
-        context(ledger, channel, tmp_path, AT + PLAN_GOOD_FOR), planner(channel), plan
+        context(ledger, channel, tmp_path, AT + PLAN_GOOD_FOR), planner(channel), plan, ()
     )
 
     assert (refused, channel.compared) == (0, [])
@@ -129,7 +133,9 @@ def test_a_device_that_changed_since_an_old_plan_is_refused(
     planned_at = context(ledger, channel, tmp_path, AT)
     plan = make_plan(planned_at, planner(channel), ledger.run(RUN))
 
-    refused = refuse_changed(context(ledger, channel, tmp_path, AT + age), planner(channel), plan)
+    refused = refuse_changed(
+        context(ledger, channel, tmp_path, AT + age), planner(channel), plan, ()
+    )
 
     first, second = ledger.devices(RUN)
     assert (refused, channel.compared) == (1, [0, 1])

@@ -13,7 +13,7 @@ from partner_tools.cli.options import FORMAT_CHOICES, guard_options, result_opti
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import Outcome, RunState
-from partner_tools.runs.context import RunOptions
+from partner_tools.workspace import RunOptions
 
 
 @command("cleanup")
@@ -23,6 +23,11 @@ from partner_tools.runs.context import RunOptions
     "--keys-saved",
     is_flag=True,
     help="Confirm that recovery keys and local administrator passwords are saved.",
+)
+@click.option(
+    "--keys-receipt",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Receipt of the PowerShell file's -SaveKeys, checked against what is stored now.",
 )
 @guard_options
 @click.option(

@@ -33,5 +33,27 @@ def completion(call: Call, shell: str) -> int:
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"this version of click does not know {shell}")
-    click.echo(found(root, {}, "partner-tools", VARIABLE).source())
+    source = found(root, {}, "partner-tools", VARIABLE).source()
+    click.echo(_quoting(source) if shell == "powershell" else source)
     return 0
+
+
+def _quoting(source: str) -> str:
+    """Click's script for PowerShell, with values quoted: click 8.5 completes `my list.csv` bare.
+
+    A file that is half typed inside quotes is found as well.
+    """
+    quote = (
+        "    $quote = { param($text) if ($text -match '^[A-Za-z0-9_./:\\\\=+-]+$') { $text } else"
+        """ { "'" + ($text -replace "['\\u2018-\\u201b]", '$0$0') + "'" } }\n"""
+    )
+    for given, ours in (
+        (
+            '    $prefix = "$wordToComplete*"\n',
+            f"{quote}    $prefix = $wordToComplete.Trim([char]34, [char]39) + '*'\n",
+        ),
+        ("$value, $value, ", "(& $quote $value), $value, "),
+        ("$_.FullName, $_.Name, ", "(& $quote $_.FullName), $_.Name, "),
+    ):
+        source = source.replace(given, ours)
+    return source

@@ -17,8 +17,15 @@ from partner_tools.cli.wiring import opened
 @command("resume")
 @click.argument("run", metavar="RUN", shell_complete=completers.runs)
 @guard_options
+@click.option(
+    "--stale-ok",
+    is_flag=True,
+    help="Send what an OEM Direct run left open longer than guards.stale_hours ago.",
+)
 @result_options
-def resume(call: Call, run: str, yes: bool, max_devices: int | None, junit: Path | None) -> int:
+def resume(
+    call: Call, run: str, yes: bool, max_devices: int | None, stale_ok: bool, junit: Path | None
+) -> int:
     """Finish an interrupted run.
 
     Devices whose request was never answered are checked first; completed devices are never
@@ -35,6 +42,7 @@ def resume(call: Call, run: str, yes: bool, max_devices: int | None, junit: Path
             run,
             yes=yes,
             max_devices=max_devices,
+            stale_ok=stale_ok,
             confirm=observer.ask,
             observer=observer,
         )

@@ -460,6 +460,7 @@ function Set-Plane {
     if (-not $unseen -and $Records.Count -eq 0 -and $null -ne $near) {
         $unseen = 'a record is listed whose serial number ''' + (Get-Plain -Text $near['serialNumber']) + ''' differs only in letter case or blanks: compare them'
     }
+    if (-not $unseen -and $Records.Count -eq 0 -and -not $Result.Device.Serial) { $unseen = 'neither a serial number nor an id of the device is known' }
     $Result.Unseen[$Plane] = $unseen
     if ($unseen) {
         $Result.Planes[$Plane] = @{ result = 'failed'; observedAt = $place.At; detail = $unseen }
@@ -474,18 +475,18 @@ function Set-Refusal {
     $Result.Rule = $Rule
     $Result.Detail = $Detail
     $Result.Moves = @()
+    $Result.Awaited = $false
 }
 
 function Find-Device {
     # Looks a device up and decides, as cleanup of partner-tools does, what is to be done with it.
     param($Device)
     $result = New-Result -Device $Device
-    if ($Device.Rule -and $Device.Rule -ne 'ambiguous') { return $result }
     $identities = @(Find-Record -Place $Places.autopilot -Device $Device -Ids $Device.AutopilotIds)
     $linked = @($Device.ManagedIds) + @($identities | ForEach-Object { Get-RealId -Id $_['managedDeviceId'] })
     $managed = @(Find-Record -Place $Places.intune -Device $Device -Ids $linked)
     $result.DeviceIds = @(@($Device.DeviceIds) + @($managed | ForEach-Object { Get-RealId -Id $_['azureADDeviceId'] }) + @($identities | ForEach-Object { Get-RealId -Id $_['azureActiveDirectoryDeviceId'] }) | Where-Object { $_ } | Sort-Object -Unique)
-    if ($identities.Count -eq 0 -and -not $Places.autopilot.Small -and -not $Places.autopilot.Error) { Find-ByDeviceId -DeviceIds $result.DeviceIds }
+    if ($identities.Count -eq 0 -and $Device.Serial -and -not $Places.autopilot.Small -and -not $Places.autopilot.Error) { Find-ByDeviceId -DeviceIds $result.DeviceIds }
     if ($identities.Count -eq 0) { $identities = @(Find-Record -Place $Places.autopilot -Device $Device -Ids @() -DeviceIds $result.DeviceIds) }
     Set-Plane -Result $result -Plane 'intune' -Records $managed
     Set-Plane -Result $result -Plane 'autopilot' -Records $identities
@@ -499,6 +500,7 @@ function Find-Device {
         $result.Autopilot = $identities[0]
         if (-not $result.User) { $result.User = Get-Plain -Text $identities[0]['userPrincipalName'] }
     }
+    if ($Device.Rule -and $Device.Rule -ne 'ambiguous') { return $result }
     $rule = Get-Refusal -Result $result -Managed $managed -Registered $identities
     if ($rule) {
         $detail = ''
@@ -779,9 +781,7 @@ function Get-ResultEntry {
     if ($Result.RequestId) { $entry.requestId = $Result.RequestId }
     $steps = @($Result.Steps)
     if ($Result.Awaited) {
-        $last = @($steps | Where-Object { $_.id -eq 'deregister-from-autopilot' })
-        if ($last.Count) { $steps = @($steps | ForEach-Object { if ($_.id -eq 'deregister-from-autopilot' -and $_.status -eq 'done') { $copy = $_.Clone(); $copy.status = 'waiting'; $copy } else { $_ } }) }
-        else { $steps += @{ id = 'confirm-autopilot-removal'; status = 'waiting'; record = (Get-RealId -Id $Result.Autopilot['id']) } }
+        $steps = @($steps | ForEach-Object { if ($_.id -eq 'deregister-from-autopilot' -and $_.status -eq 'done') { $copy = $_.Clone(); $copy.status = 'waiting'; $copy } else { $_ } })
     }
     $entry.steps = $steps
     $entry.planes = $Result.Planes
@@ -1107,7 +1107,7 @@ function Wait-UntilGone {
     foreach ($result in $Open) {
         $result.AutopilotWord = 'still there'
         $result.Planes['autopilot'] = @{ result = 'found'; observedAt = (Format-Time); ids = @(Get-RealId -Id $result.Autopilot['id']) }
-        if ($result.Untaken) { $result.Awaited = $false; Set-Refusal -Result $result -Rule 'still-there' -Detail $result.Detail }
+        if ($result.Untaken) { Set-Refusal -Result $result -Rule 'still-there' -Detail $result.Detail }
         elseif (-not $result.Detail) { $result.Detail = 'still registered: run the script again later' }
         Update-Written -Result $result
         Write-Warning ('Still registered in Windows Autopilot: serial number ' + $result.Device.Serial)
@@ -1182,12 +1182,9 @@ Connect-Handoff -Needed (Get-NeededScope)
 Write-Host ($Handoff + ': ' + $Devices.Count + ' devices. Signed in as ' + $Account + '.')
 if (-not $Apply) { Write-Host 'Nothing will be changed. Pass -Apply to carry it out.' }
 
-$sought = @($Devices | Where-Object { -not $_.Rule -or $_.Rule -eq 'ambiguous' })
-if ($sought.Count) {
-    Read-Place -Place $Places.autopilot -Sought $sought
-    Read-Place -Place $Places.intune -Sought $sought
-}
-if (-not $Places.intune.ContainsKey('ById')) { Clear-Place -Place $Places.intune; Clear-Place -Place $Places.autopilot }
+$sought = @($Devices | Where-Object { $_.Serial })
+Read-Place -Place $Places.autopilot -Sought $sought
+Read-Place -Place $Places.intune -Sought $sought
 $results = @(foreach ($device in $Devices) { Find-Device -Device $device })
 if ($SaveKeys) { $KeysReceipt = @(Save-AllKeys -Results @($results | Where-Object { -not $_.Rule -or $_.Rule -ne 'duplicate' }))[-1] }
 if ($SaveKeys -and -not $Apply) {
@@ -1230,14 +1227,13 @@ try {
 finally {
     if ($number -and -not $WhatIfPreference) { Write-Host ('Results: ' + $ResultFile + '. Send this file to your partner; it has no key and no password in it.') }
 }
-Show-Table -Results $results
 Write-Host 'Microsoft Entra ID and Active Directory were not changed: see the handoff for what is left there.'
+if ($Stopped) { $Host.UI.WriteErrorLine($Stopped) }
+# The table last and at once: PowerShell sets its columns by what comes in the first moments.
+$table = @(Show-Table -Results $results)
+$table
 $refused = @($results | Where-Object { (Get-Outcome -Result $_) -eq 'refused' })
 $unfinished = @($results | Where-Object { (Get-Outcome -Result $_) -eq 'left' })
-if ($Stopped) {
-    $Host.UI.WriteErrorLine($Stopped)
-    if ($Changed -eq 0) { exit 1 }
-    exit 7
-}
-if ($refused.Count -or (-not $Preview -and $unfinished.Count)) { exit 7 }
+if ($Stopped -and $Changed -eq 0) { exit 1 }
+if ($Stopped -or $refused.Count -or (-not $Preview -and $unfinished.Count)) { exit 7 }
 exit 0

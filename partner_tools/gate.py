@@ -1,0 +1,84 @@
+"""Whether one request may be sent: the only gate before an intent, on every path. Pure.
+
+Guards are an invariant, not a phase. `may_send` is asked directly before every intent is recorded:
+at the first attempt, before every repeat, after a doubt was settled, on `resume`, in a slice of a
+fleet, and before each step of a cleanup. It believes the sealed plan and nothing else: rows that
+another role of the database can write are what it checks, not what it relies on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from partner_tools.model import Identity, Outcome, PlannedDevice, Target
+from partner_tools.plan import is_held
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRefusal:
+    """Why a request may not be sent, and what to do about it."""
+
+    rule: str
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is about to be sent: which device of the run, and what identifies it to the service."""
+
+    index: int
+    identity: Identity
+    customer: str | None
+    target: Target | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateFacts:
+    """What is known at this moment.
+
+    `sealed` holds the devices of the plan whose digest the run's own chain names, by index.
+    `held` is the hold list as it is now.
+    """
+
+    sealed: Mapping[int, PlannedDevice]
+    held: Collection[str]
+
+
+def may_send(request: Request, facts: GateFacts) -> GateRefusal | None:
+    """Why this request may not be sent; None where it may."""
+    planned = facts.sealed.get(request.index)
+    if planned is None or planned.outcome is not Outcome.PENDING:
+        return GateRefusal(
+            rule="not-in-plan",
+            detail="the plan does not name this device for removal: its row was written by "
+            "something else, and nothing was sent",
+            remedy="verify the ledger with `partner-tools ledger verify`, and plan the batch again",
+        )
+    if difference := _difference(request, planned):
+        return GateRefusal(
+            rule="differs-from-plan",
+            detail=f"its {difference} in the ledger is not the one of the sealed plan: nothing was "
+            "sent",
+            remedy="verify the ledger with `partner-tools ledger verify`, and plan the batch again",
+        )
+    if is_held(planned, facts.held):
+        return GateRefusal(
+            rule="hold-list",
+            detail="the hold list names this device",
+            remedy="take it off the hold list if it may be removed",
+        )
+    return None
+
+
+def _difference(request: Request, planned: PlannedDevice) -> str | None:
+    """What the request says otherwise than the plan; a hardware hash is in neither."""
+    if request.target != planned.target:
+        return "registration"
+    if request.customer != planned.customer:
+        return "customer"
+    for name in ("serial_number", "product_key_id", "manufacturer", "model"):
+        if getattr(request.identity, name) != getattr(planned.device.identity, name):
+            return name.replace("_", " ")
+    return None
