@@ -126,7 +126,14 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def steps(ledger: Ledger, folder: Path, options: RunOptions, **given: bool) -> Recorded:
+def steps(
+    ledger: Ledger,
+    folder: Path,
+    options: RunOptions,
+    *,
+    refuses: bool = False,
+    cancels: bool = False,
+) -> Recorded:
     token = CancellationToken(TimedToken(), cancelled=lambda: ledger.is_cancelled(RUN))
     line = RequestExecutor(
         pace=AdaptiveRateLimiter.started(),
@@ -150,7 +157,7 @@ def steps(ledger: Ledger, folder: Path, options: RunOptions, **given: bool) -> R
         now=lambda: AT,
         new_id=lambda: "id",
     )
-    return Recorded(context, **given)
+    return Recorded(context, refuses=refuses, cancels=cancels)
 
 
 def test_doubts_are_settled_before_the_guards_are_asked(ledger: Ledger, tmp_path: Path) -> None:
