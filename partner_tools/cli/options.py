@@ -14,7 +14,7 @@ import click
 from partner_tools.model import Snapshot
 
 if TYPE_CHECKING:
-    from partner_tools.intake.batch_metadata import ReadingOptions
+    from partner_tools.workspace import ReadingOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -266,7 +266,7 @@ READING_NAMES = (
 
 def take_reading(given: dict[str, Any]) -> tuple[tuple[str, ...], ReadingOptions]:
     """Take the reading options out of a command's arguments: the serials, and how to read."""
-    from partner_tools.intake.batch_metadata import ReadingOptions
+    from partner_tools.workspace import ReadingOptions
 
     serials = given.pop("serials")
     compare = given.pop("compare")
@@ -376,6 +376,18 @@ def removal_options(command: Command) -> Command:
                 show_default=True,
                 metavar="SECONDS",
                 help="Time for reading the customer's tenant before the removal.",
+            ),
+            click.option(
+                "--accept-locked-firmware",
+                metavar="SERIAL",
+                multiple=True,
+                help="Remove this device although its firmware stays locked; repeat for several.",
+            ),
+            click.option(
+                "--min-found",
+                type=click.FloatRange(min=0, max=1),
+                metavar="SHARE",
+                help="Refuse if fewer than this share of the devices is registered. [default: 0.5]",
             ),
             click.option(
                 "--require-intune-clear",

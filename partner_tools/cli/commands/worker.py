@@ -6,8 +6,10 @@ import click
 
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
-from partner_tools.cli.wiring import load_config, open_ledger, opened
+from partner_tools.cli.wiring import opened
 from partner_tools.model import ChannelName
+from partner_tools.workspace import Workspace
+from partner_tools.workspace.settings import open_ledger
 
 CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
 
@@ -58,8 +60,14 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
 @click.option(
     "--health-host", default="127.0.0.1", show_default=True, help="Address to serve them at."
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Check queue, configuration, sign-in and access of each channel, then exit.",
+)
 def worker(
     call: Call,
+    check: bool,
     channels: str,
     concurrency: int,
     takeover: float,
@@ -77,7 +85,6 @@ def worker(
     Example:
       partner-tools worker --channels oem-direct --health-port 9100
     """
-    config = load_config(call.common)
     with opened(call) as workspace:
         from partner_tools.fleet.queue import Beat, is_cron
         from partner_tools.fleet.services import SliceSize, work_until_stopped
@@ -85,6 +92,8 @@ def worker(
 
         if reverify is not None and not is_cron(reverify):
             raise click.UsageError("--reverify takes five cron fields, such as '15 4 * * *'")
+        if check:
+            return _check(call, workspace, _channels(channels))
         work_until_stopped(
             workspace,
             WorkerOptions(
@@ -94,11 +103,36 @@ def worker(
                 reverify_cron=reverify,
             ),
             size=SliceSize(least=portion),
-            open_ledger=lambda: open_ledger(call.common, config),
+            open_ledger=lambda: open_ledger(call.common.ledger, workspace.config),
             health_at=None if health_port is None else (health_host, health_port),
             notify=tell,
         )
     return 0
+
+
+def _check(call: Call, workspace: Workspace, channels: tuple[ChannelName, ...]) -> int:
+    """What a deployment asks before it replaces a worker. Changes nothing."""
+    from partner_tools.fleet.queue import open_queue
+    from partner_tools.fleet.submission import fleet_address
+    from partner_tools.workspace.diagnostics import examine
+
+    with open_queue(fleet_address(workspace.ledger)) as queue:
+        tell(f"queue: {queue.backlog()[0]} jobs wait")
+    failed = []
+    for channel in channels:
+        for finding in examine(
+            config=call.common.config,
+            profile=call.common.profile,
+            ledger=call.common.ledger,
+            via=channel.value,
+            customer=None,
+            token=workspace.cancellation,
+        ):
+            if not finding.good:
+                failed.append(finding)
+                tell(f"{channel.value}: {finding.message}")
+    tell("cannot work" if failed else f"can work for {', '.join(channels)}")
+    return failed[0].exit_code if failed else 0
 
 
 def _channels(named: str) -> tuple[ChannelName, ...]:
