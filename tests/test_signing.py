@@ -312,7 +312,7 @@ def test_the_plan_names_its_planner(program: Program) -> None:
     """The account that planned is sealed with the plan, and comes back from the file."""
     document = json.loads(plan(program).read_text())
 
-    assert document["plannedBy"] == actor() == "avery"
+    assert document["plannedBy"] == actor()
     assert plan_document(read_plan(document)) == document
 
 

@@ -54,8 +54,8 @@ ARGUMENTS: dict[tuple[str, ...], tuple[Words, str, str | None]] = {
     ("doctor",): (("--customer", CONTOSO), "doctor", "checks"),
 }
 """What each command is called with, the schema of its document, and the list that it holds."""
-ELSEWHERE = {("cleanup",), ("submit",)}
-"""They need the customer's tenant and a fleet: test_cleanup_command.py, tests/fleet."""
+ELSEWHERE = {("certificate",), ("cleanup",), ("submit",)}
+"""They need a signing key, the customer's tenant and a fleet, and are tested where those are."""
 CASES = [
     *((path, *case) for path, case in ARGUMENTS.items()),
     (("runs",), ("RUN",), "result", "devices"),

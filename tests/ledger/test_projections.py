@@ -190,6 +190,7 @@ def test_a_history_survives_whatever_field_it_gets() -> None:
         restored="done",
         settled_at=datetime(2026, 4, 17, tzinfo=UTC),
         evidence=({"plane": "autopilot", "ids": {"a": [1]}},),
+        looked_before=1,
     )
     defaults = History()
     names = history.__slots__
