@@ -6,9 +6,11 @@ comes out. Every report format renders this document and adds no fact to it.
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -124,6 +126,23 @@ class Generator:
     version: str
 
 
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Leave out the cyclic garbage collector; also a decorator.
+
+    A document has no cycles. While it grows, the collector would walk all of it again and again:
+    with 100,000 devices that took two thirds of the time, and with 10,000 half of it.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@collector_paused()
 def build_handoff(
     run: RunFacts,
     customer: Customer | None,

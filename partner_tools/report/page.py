@@ -36,7 +36,7 @@ from partner_tools.report.guide import (
     file_name,
     visible,
 )
-from partner_tools.report.handoff import OPEN, Document, answer_digest
+from partner_tools.report.handoff import OPEN, Document, answer_digest, collector_paused
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -332,6 +332,7 @@ class _Pool:
         return self.places[kind]
 
 
+@collector_paused()
 def packed(document: Document) -> dict[str, Any]:
     """The devices as the script unpacks them: what repeats stands once in `pool`."""
     pool = _Pool()

@@ -285,6 +285,9 @@ def _write_table(
             part += 1
             sheet, at = _open_table(book, f"{name} {part}", columns, styles), 0
         at += 1
+        if wrap:
+            texts = [(str(column.value(row) or ""), column.width) for column in columns]
+            sheet.set_row(at, max(_height(text_, width) for text_, width in texts))
         for place, column in enumerate(columns):
             _write_cell(sheet, at, place, column.value(row), styles, text)
     sheet.autofilter(0, 0, at, len(columns) - 1)
@@ -301,6 +304,11 @@ def _open_table(book: Workbook, name: str, columns: Sequence[Column], styles: _S
         sheet.set_column(place, place, column.width)
         sheet.write_string(0, place, column.title, styles.heading)
     return sheet
+
+
+def _height(text: str, width: int) -> float:
+    """How high a row has to be for its text to fit: some spreadsheets do not work that out."""
+    return 15.0 * sum(1 + len(line) // width for line in text.split("\n"))
 
 
 def _for_paper(sheet: Worksheet) -> None:
@@ -351,7 +359,17 @@ def _write_summary(book: Workbook, document: Document, styles: _Styles) -> None:
     sheet.set_column(1, 1, 40)
     sheet.set_column(2, 6, 16)
     _for_paper(sheet)
+    sheet.print_area(0, 0, 200, 6)
+    wrapped = _wrapped(book)
     for at, (style, cells) in enumerate(_summary_lines(document, styles)):
+        last = cells[-1] if cells else None
+        if isinstance(last, str) and len(last) > 60 and style is not styles.title:
+            # A sentence goes over the rest of the line, in as many rows of text as it takes.
+            first = len(cells) - 1
+            sheet.set_row(at, _height(last, 120 if first == 0 else 90))
+            sheet.merge_range(at, first, at, 6, "", wrapped)
+            sheet.write_string(at, first, clipped(last), wrapped)
+            cells = cells[:-1]
         for place, value in enumerate(cells):
             plain = style if place == 0 or style is styles.heading else styles.text
             _write_cell(sheet, at, place, value, styles, plain)

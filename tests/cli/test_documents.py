@@ -14,7 +14,7 @@ from partner_tools.cli import main
 from partner_tools.intake.schema import checker
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
-from tests.cli.test_help import found
+from tests.cli.test_help_pages import found
 from tests.intake.hash_encoder import Machine, encode
 
 HERE = ("--via", "partner-center", "--customer", CONTOSO)

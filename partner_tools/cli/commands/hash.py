@@ -29,7 +29,7 @@ from partner_tools.result import problem_document
 
 if TYPE_CHECKING:
     from partner_tools.workspace import HardwareHash
-    from partner_tools.workspace.hashes import HashCheck
+    from partner_tools.workspace.batches import HashCheck
 
 TEXT_LIMIT_BYTES = 1 << 20
 """A file of this size holds some 250 hashes; whole fleets are for `hash check`."""
@@ -95,7 +95,7 @@ def check(call: Call, batch: str, repaired: Path | None) -> int:
     Example:
       partner-tools hash check returned.csv --repaired whole.csv
     """
-    from partner_tools.workspace.hashes import check_hashes
+    from partner_tools.workspace.batches import check_hashes
 
     try:
         found = check_hashes(*open_batches((batch,), ()))

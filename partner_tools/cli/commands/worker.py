@@ -87,8 +87,7 @@ def worker(
     """
     with opened(call) as workspace:
         from partner_tools.fleet.queue import Beat, is_cron
-        from partner_tools.fleet.services import SliceSize, work_until_stopped
-        from partner_tools.fleet.worker import WorkerOptions
+        from partner_tools.fleet.worker import SliceSize, WorkerOptions, work_until_stopped
 
         if reverify is not None and not is_cron(reverify):
             raise click.UsageError("--reverify takes five cron fields, such as '15 4 * * *'")
@@ -101,8 +100,8 @@ def worker(
                 concurrency=concurrency,
                 beat=Beat.within(takeover),
                 reverify_cron=reverify,
+                size=SliceSize(least=portion),
             ),
-            size=SliceSize(least=portion),
             open_ledger=lambda: open_ledger(call.common.ledger, workspace.config),
             health_at=None if health_port is None else (health_host, health_port),
             notify=tell,
