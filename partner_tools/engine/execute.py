@@ -11,6 +11,7 @@ from partner_tools.engine.channel import Acceptance, Answer, Channel, Removal, V
 from partner_tools.engine.context import ExecutionContext, PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor, interruption
 from partner_tools.engine.verdicts import (
+    DEFERRED,
     Fact,
     answer_payload,
     end_where_barred,
@@ -208,6 +209,7 @@ class _Execution:
         waiting = list(calls(filter(self._workable, todos), context.channel.call_size))
         self.calls = len(waiting)
         self._queue = iter(waiting)
+        self._deferred: list[PendingDevice] = []
         self._barred: dict[str, Answer] = {}
         self._gated: set[int] = set()
         self._given_up = 0
@@ -247,8 +249,9 @@ class _Execution:
     def work(self) -> None:
         """Carry out calls until none is left, or something ended the execution."""
         try:
-            while (call := self._next_call()) is not None:
-                self._carry_out(call)
+            while (following := self._next_call()) is not None:
+                call, is_last = following
+                self._carry_out(call, call_is_last=is_last)
         except BaseException as error:  # noqa: BLE001 - a worker's end, bug or not, ends the run
             self._end(error)
 
@@ -259,12 +262,23 @@ class _Execution:
                 self._ended_by = error
         self._halt.set()
 
-    def _next_call(self) -> tuple[PendingDevice, ...] | None:
+    def _next_call(self) -> tuple[tuple[PendingDevice, ...], bool] | None:
+        """The next call, and whether its devices were put off already; None when none is left."""
         with self._lock:
-            return None if self._halt.is_set() else next(self._queue, None)
+            if self._halt.is_set():
+                return None
+            call = next(self._queue, None)
+            if call is not None:
+                return call, False
+            call = tuple(self._deferred[: self._channel.call_size])
+            self._deferred = self._deferred[len(call) :]
+            return (call, True) if call else None
 
-    def _carry_out(self, call: tuple[PendingDevice, ...]) -> None:
-        """See one call through: until every device has an answer, or no attempt is left."""
+    def _carry_out(self, call: tuple[PendingDevice, ...], *, call_is_last: bool) -> None:
+        """See one call through: until every device has an answer, or no attempt is left.
+
+        Single devices that the service defers come last, so that no other waits for them.
+        """
         started, tries, renewed = self._line.clock(), 0, False
         first = True
         while call := self._open(call, first=first):
@@ -285,6 +299,10 @@ class _Execution:
             elif isinstance(error, Unauthorized) and not renewed:
                 renewed = True
                 self._line.refresh_token(error)
+            elif error.rule == DEFERRED and not call_is_last:
+                with self._lock:
+                    self._deferred += self._repeatable(call)
+                return
             elif not self._rest(call, error, tries, self._line.clock() - started):
                 return
 

@@ -206,5 +206,8 @@ def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
                 by = f" ({run.actor})" if run.actor else ""
                 return Outcome.ALREADY_REMOVED, f"removed by run {run.run}{when}{by}"
             if any(map(_may_have_removed, seen.events)):
-                return Outcome.ABSENT, f"an earlier request of run {run.run} may have removed it"
+                return (
+                    Outcome.ABSENT,
+                    f"an earlier request of ours may have removed it (run {run.run})",
+                )
     return None
