@@ -1,4 +1,4 @@
-"""What a worker needs of the workspace: a ledger and a way to the service for each slice."""
+"""A worker's access to the workspace: a ledger and a channel for each slice."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ from partner_tools.runs.run import Steps
 from partner_tools.shared_pacing import Party
 
 LOOKS_PER_SWEEP = 12
-"""The ledger is asked for runs without a job each time that so many looks at the queue passed."""
+"""The ledger is searched for runs without a job once per this many looks at the queue."""
 LONGEST_REST = 15.0
-"""A database that is away is tried again after so many seconds at most."""
+"""The longest wait in seconds before an unavailable database is retried."""
 
 GLANCE_SECONDS = 0.25
 
@@ -38,7 +38,7 @@ def party_of(record: RunRecord) -> Party:
 
 
 class WorkerServices(Protocol):
-    """What the program gives a worker. `seconds` is how long a slice may take."""
+    """The services of a worker. `seconds` is how long a slice may take."""
 
     seconds: float
 
@@ -63,7 +63,7 @@ class WorkerServices(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """What a worker does. `reverify_cron` is when outstanding steps are looked at again."""
+    """The options of a worker. `reverify_cron` is when outstanding steps are checked again."""
 
     channels: Sequence[ChannelName] = (ChannelName.PARTNER_CENTER, ChannelName.OEM_DIRECT)
     concurrency: int = 4
@@ -166,7 +166,7 @@ class Worker:
             )
 
     def _may_continue(self) -> bool:
-        """Whether the next slice may follow at once: nobody else waits for a turn."""
+        """Whether the next slice may follow at once: no other run waits for a turn."""
         return not self._token.is_set() and self._queue.backlog()[0] == 0
 
     def _following(self, job: Job, step: NextSlice) -> Job:

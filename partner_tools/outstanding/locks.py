@@ -65,7 +65,7 @@ class Lock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """The claim that may be made about one device. `obstacles` are further reasons, as sentences."""
+    """The claim that may be made of one device. `obstacles` are other reasons, as sentences."""
 
     locks: tuple[Lock, ...]
     obstacles: tuple[str, ...] = ()

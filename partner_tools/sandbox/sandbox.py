@@ -48,7 +48,7 @@ class Sandbox:
     `oem_profile` is the wire that the OEM Direct API speaks; where it wants mutual TLS, the API
     is served over that alone, to whoever presents `client_certificate`.
     `port` is the first service's; the others follow it. 0 takes any that are free. `clock` gives
-    seconds since the epoch and rules limits, jobs, lists and tokens; `sleep` waits for a number of
+    seconds since the epoch and rules limits, jobs, lists and tokens; `sleep` waits some
     seconds, and wakes up when the sandbox stops by default; `later` ends outages.
     `random_seed` decides every chance.
     Raises InputError on entry when a port is taken.

@@ -103,7 +103,7 @@ def deregister_batch(
 def deregister_plan(
     call: Call, path: Path, options: RunOptions, *, junit: Path | None, again: bool
 ) -> int:
-    """Execute a plan that somebody reviewed; the exit code. A dry run shows it only."""
+    """Execute a reviewed plan; return the exit code. A dry run only shows it."""
     with opened(call) as workspace:
         observer = ConsoleReporter(call=call, workspace=workspace, junit=junit)
         result = workspace.deregister_plan(

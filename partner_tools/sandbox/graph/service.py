@@ -355,7 +355,7 @@ class Graph:
             raise Refusal(400, "BadRequest", "Request not applicable to target tenant.")
 
     def _throttle_headers(self, request: Request) -> tuple[tuple[str, str], ...]:
-        """The directory's headers on a 429 (https://learn.microsoft.com/graph/throttling-limits)."""
+        """The directory's headers of 429 (https://learn.microsoft.com/graph/throttling-limits)."""
         claims = self._claims(request)
         if claims is None or aim(request).family is not Family.DIRECTORY:
             return ()
