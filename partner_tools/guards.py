@@ -142,6 +142,32 @@ def refuse_overdrawn(limits: Limits, plan: Plan, used: Mapping[str, int]) -> Non
         raise _joined(refusals)
 
 
+TOO_FEW_OF = 10
+"""A smaller batch may be mistyped as a whole."""
+
+
+def refuse_too_few(
+    planned: Sequence[PlannedDevice], share: float, belonged_to: Iterable[str]
+) -> None:
+    """Refuse a batch of which too few devices are registered for the customer that it names.
+
+    A wrong customer looks like this. `belonged_to` names the other customers for whom this ledger
+    removed such devices. Raises GuardError.
+    """
+    asked = [each for each in planned if each.outcome is not Outcome.DUPLICATE]
+    found = sum(each.outcome is not Outcome.NOT_FOUND for each in asked)
+    if len(asked) < TOO_FEW_OF or found >= share * len(asked):
+        return
+    others = ", ".join(belonged_to)
+    raise GuardError(
+        f"only {found} of {len(asked)} devices are registered for the named customer: nothing was "
+        f"removed" + (f". Earlier runs had such devices for {others}" if others else ""),
+        rule="too-few-found",
+        remedy="check the customer; if it is right, pass --min-found 0, or set "
+        "guards.min_found_share in the profile",
+    )
+
+
 def count_removals(planned: Iterable[PlannedDevice]) -> int:
     """How many devices the plan would remove."""
     return sum(device.outcome is Outcome.PENDING for device in planned)

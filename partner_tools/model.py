@@ -221,6 +221,8 @@ class PlannedDevice:
     rule: str | None = None
     detail: str | None = None
     remedy: str | None = None
+    risks: tuple[str, ...] = ()
+    """What the customer's tenant showed against the removal, by the names of `outstanding.Risk`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

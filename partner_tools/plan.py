@@ -676,6 +676,8 @@ def _device(planned: PlannedDevice) -> dict[str, Any]:
         document["found"] = found_document(planned.found)
     if planned.candidates:
         document["candidates"] = [target_document(target) for target in planned.candidates]
+    if planned.risks:
+        document["risks"] = list(planned.risks)
     return document
 
 
@@ -693,6 +695,7 @@ def _read_device(position: int, document: Mapping[str, Any]) -> PlannedDevice:
         rule=document.get("rule"),
         detail=document.get("detail"),
         remedy=document.get("remedy"),
+        risks=tuple(document.get("risks", ())),
     )
 
 

@@ -473,7 +473,7 @@ class AnswerReader:
         So it is `absent` only where something else knows the identity: an earlier request of ours,
         the device's own hardware hash, or an earlier removal in the ledger.
         """
-        if removal.doubted or removal.silent:
+        if removal.silent:
             detail = f"{answer.detail}; an earlier request of ours may have removed it"
             return replace(answer, detail=detail, remedy=None)
         if removal.confirmed:

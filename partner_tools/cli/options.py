@@ -378,6 +378,18 @@ def removal_options(command: Command) -> Command:
                 help="Time for reading the customer's tenant before the removal.",
             ),
             click.option(
+                "--accept-locked-firmware",
+                metavar="SERIAL",
+                multiple=True,
+                help="Remove this device although its firmware stays locked; repeat for several.",
+            ),
+            click.option(
+                "--min-found",
+                type=click.FloatRange(min=0, max=1),
+                metavar="SHARE",
+                help="Refuse if fewer than this share of the devices is registered. [default: 0.5]",
+            ),
+            click.option(
                 "--require-intune-clear",
                 is_flag=True,
                 help="Refuse devices not confirmed absent from Intune.",

@@ -10,7 +10,7 @@ import click
 
 from partner_tools.cli.app import Call
 from partner_tools.cli.console import clean, counted, tell
-from partner_tools.cli.signals import asking
+from partner_tools.cli.signals import asking, discard_typed
 from partner_tools.errors import GuardError
 from partner_tools.guards import count_nobodys, count_removals, expected_answer, question
 from partner_tools.model import ChannelName, Outcome, Plan, RunState
@@ -37,6 +37,7 @@ def ask(plan: Plan, above: str = "") -> bool:
         tell(takes)
     expected = expected_answer(plan.customers, count_nobodys(plan.devices))
     with asking():
+        discard_typed()
         if expected is None:
             return click.confirm("Remove them?", err=True)
         answer = click.prompt(

@@ -45,6 +45,8 @@ class ConsoleReporter(RunObserver):
     call: Call
     workspace: Workspace
     junit: Path | None = None
+    result_file: Path | None = None
+    """Without its suffix: the result is also written as `.json` and `.xml`."""
     _run: RunId | None = None
     _progress: Progress | None = None
     _reading: Reading | None = None
@@ -129,7 +131,7 @@ class ConsoleReporter(RunObserver):
         self._print(result)
         self.call.breaking_off = self.call.going_on = None
         try:
-            self._write_junit(result)
+            self._write_files(result)
         except InputError as error:
             again = self.call.again("resume", result.run, "--junit", "FILE")
             raise undelivered(error, f"this writes it elsewhere: {again}") from error
@@ -137,7 +139,7 @@ class ConsoleReporter(RunObserver):
     def show(self, result: RunResult) -> None:
         """Print the result in the form that was asked for, and write it for a build server."""
         self._print(result)
-        self._write_junit(result)
+        self._write_files(result)
 
     def _print(self, result: RunResult) -> None:
         self.still()
@@ -150,8 +152,18 @@ class ConsoleReporter(RunObserver):
         else:
             self._print_rest(result)
 
-    def _write_junit(self, result: RunResult) -> None:
-        if self.junit is not None:
+    def _write_files(self, result: RunResult) -> None:
+        documents = [self.junit]
+        if self.result_file is not None:
+            import json
+
+            from partner_tools.files import write_private
+
+            name = self.result_file.name
+            content = json.dumps(result.document, indent=2, ensure_ascii=False).encode()
+            write_private(self.result_file.with_name(f"{name}.json"), content)
+            documents.append(self.result_file.with_name(f"{name}.xml"))
+        for file in filter(None, documents):
             from partner_tools.report.junit import write_junit
 
             record = self.workspace.ledger.run(result.run)
@@ -161,7 +173,7 @@ class ConsoleReporter(RunObserver):
                 "depot": record.depot,
                 "account": record.actor,
             }
-            write_junit(result.document, self.junit, facts)
+            write_junit(result.document, file, facts)
 
     def _break_off(self, error: PartnerToolsError) -> str | None:
         """Print the run's result up to the error; return the command that continues it, if any."""
@@ -172,7 +184,7 @@ class ConsoleReporter(RunObserver):
         with telling_of_no_room():
             self._print(result)
         try:
-            self._write_junit(result)
+            self._write_files(result)
         except InputError as unwritable:  # beside what ended the run, which is told already
             print_error(unwritable)
         if error.rule in OF_THE_BATCH:

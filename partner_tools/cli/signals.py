@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -53,9 +54,25 @@ def asking() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def discard_typed() -> None:
+    """Discard what was typed before a question is shown: it was no answer to it."""
+    if not sys.stdin.isatty():
+        return
+    if sys.platform == "win32":
+        import msvcrt
+
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+    else:
+        import termios
+
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+
+
 def agree(question: str, otherwise: str) -> None:
     """Ask a person. Raises GuardError, which says what was not done, unless the answer is yes."""
     with asking():
+        discard_typed()
         agreed = click.confirm(question, err=True)
     if not agreed:
         raise GuardError(otherwise, rule="not-confirmed", remedy="run it again when you are sure")

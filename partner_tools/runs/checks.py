@@ -6,15 +6,16 @@ Each check refuses devices, durably, and gives the plan without their removals.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 from partner_tools.engine.channel import Removal
 from partner_tools.errors import GuardError, LedgerError
 from partner_tools.events import State
 from partner_tools.gate import GateFacts, GateRefusal, Request, may_send
-from partner_tools.guards import LIMIT, check, counted
+from partner_tools.guards import LIMIT, check, counted, refuse_too_few
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     ChannelName,
@@ -34,7 +35,7 @@ from partner_tools.place import (
     refuse_weaker_guards,
 )
 from partner_tools.plan import held_back, is_held, read_plan
-from partner_tools.runs.context import RunContext
+from partner_tools.runs.context import RunContext, RunOptions
 from partner_tools.runs.observation import TenantCheck, decision
 from partner_tools.runs.planning import Planner, resolution
 
@@ -42,6 +43,9 @@ PLAN_GOOD_FOR = timedelta(minutes=10)
 """An older plan is compared with the service before it is executed."""
 REFUSED = "intune-not-clear"
 """The rule by which a device is refused that the customer has to release first."""
+
+LOOKED_UP = 20
+"""Of how many devices that were not found the ledger is asked whose they were."""
 
 Risks = Mapping[Risk, Sequence[RunDevice]]
 
@@ -256,23 +260,82 @@ def refuse_risky(context: RunContext, plan: Plan, found: Risks) -> Plan:
             remedy="set PARTNER_TOOLS_GRAPH_TOKEN, or graph.access in the profile; or leave out "
             "--require-intune-clear and --snapshot required",
         )
-    if not options.require_intune_clear:
-        return plan
+    return _refuse(context, plan, _risky(options, plan, found))
+
+
+def decide_by_risks(context: RunContext, plan: Plan, found: Risks) -> Plan:
+    """The plan with the risks of each device, and without the removals that they refuse.
+
+    The same decision as in the run, so that a preview says what a run does.
+    """
+    refused = {each.index: each for each in _risky(context.options, plan, found)}
+    named: dict[int, list[str]] = {}
+    for risk in Risk:
+        for device in found.get(risk, ()):
+            named.setdefault(device.index, []).append(risk.value)
+    devices = tuple(
+        replace(refused.get(each.index, each), risks=tuple(named.get(each.index, ())))
+        for each in plan.devices
+    )
+    return replace(plan, devices=devices, customers=counted(devices, plan.customers))
+
+
+def _risky(options: RunOptions, plan: Plan, found: Risks) -> list[PlannedDevice]:
+    """The devices that may not be removed because of what their tenant shows, refused."""
+    accepted = {serial.strip().casefold() for serial in options.accept_locked_firmware}
     why: dict[int, list[str]] = {}
-    for risk in REFUSING & set(found):
-        for device in found[risk]:
-            why.setdefault(device.index, []).append(WORDS[risk])
-    refusals = [
+    for risk, devices in found.items():
+        for device in devices:
+            planned = plan.devices[device.index]
+            if risk is Risk.FIRMWARE_MANAGED:
+                # A plan that still removes such a device was made with its serial number accepted.
+                serial = (planned.device.identity.serial_number or "").strip().casefold()
+                if serial not in accepted and risk.value not in planned.risks:
+                    why.setdefault(device.index, []).append(WORDS[risk])
+            elif options.require_intune_clear and risk in REFUSING:
+                why.setdefault(device.index, []).append(WORDS[risk])
+    return [
         replace(
             plan.devices[index],
             outcome=Outcome.REFUSED,
             rule=REFUSED,
             detail="; ".join(sorted(reasons)),
-            remedy="have the customer finish this first, or run it without --require-intune-clear",
+            remedy="have the customer finish this first"
+            + (
+                ", or run it without --require-intune-clear"
+                if options.require_intune_clear
+                else "; --accept-locked-firmware SERIAL removes it all the same"
+            ),
         )
         for index, reasons in sorted(why.items())
+        if plan.devices[index].outcome is Outcome.PENDING
     ]
-    return _refuse(context, plan, refusals)
+
+
+def refuse_wrong_customer(context: RunContext, plan: Plan) -> None:
+    """Refuse a batch that hardly any device of the named customer is in. Raises GuardError."""
+    if not context.channel.observable:
+        return
+    refuse_too_few(plan.devices, context.guards.min_found_share, _earlier_customers(context, plan))
+
+
+def _earlier_customers(context: RunContext, plan: Plan) -> Iterator[str]:
+    """The other customers for whom this ledger had some of the devices that were not found."""
+    missing = (
+        each.device.identity.serial_number
+        for each in plan.devices
+        if each.outcome is Outcome.NOT_FOUND and each.device.identity.serial_number
+    )
+    own = {each.customer.tenant_id for each in plan.customers}
+    named: set[str] = set()
+    for serial in islice(missing, LOOKED_UP):
+        for trace in context.ledger.trace(serial):
+            tenant = trace.device.history.customer
+            if tenant and tenant not in own | named:
+                named.add(tenant)
+                names = context.ledger.planned_customers([trace.run.run]).get(trace.run.run, ())
+                found = next((each for each in names if each.tenant_id == tenant), None)
+                yield (found.domain or found.name or tenant) if found else tenant
 
 
 def refuse_changed(

@@ -54,6 +54,8 @@ class RunOptions:
       `snapshot_timeout` seconds; `best-effort` does where access is configured
     - `require_intune_clear`: refuse devices that are not confirmed absent from Intune
     - `keys_saved`: of a cleanup, BitLocker keys and local passwords are saved elsewhere
+    - `accept_locked_firmware`: serial numbers to remove although their firmware stays locked
+    - `min_found`: the share of ten or more devices that has to be registered (the profile's)
     - `stale_ok`: send what an OEM Direct run left open longer than `guards.stale_hours` ago
     - `keys_receipt`: of a cleanup, the receipt of the customer's script for keys that it saved;
       `saved_keys` is what it says: row, serial number, counts of keys and of passwords
@@ -71,6 +73,8 @@ class RunOptions:
     snapshot_timeout: float = 60.0
     require_intune_clear: bool = False
     keys_saved: bool = False
+    accept_locked_firmware: tuple[str, ...] = ()
+    min_found: float | None = None
     stale_ok: bool = False
     keys_receipt: Path | None = None
     saved_keys: tuple[tuple[int, str | None, int, int], ...] = ()
@@ -90,6 +94,7 @@ class RunOptions:
             "snapshotTimeout": self.snapshot_timeout,
             "requireIntuneClear": self.require_intune_clear,
             "keysSaved": self.keys_saved,
+            "acceptLockedFirmware": list(self.accept_locked_firmware),
             **({"savedKeys": [*map(list, self.saved_keys)]} if self.saved_keys else {}),
             **({"approvals": signature_entries(self.approvals)} if self.approvals else {}),
         }
@@ -114,6 +119,7 @@ class RunOptions:
             snapshot_timeout=float(settings.get("snapshotTimeout", 60.0)),
             require_intune_clear=bool(settings.get("requireIntuneClear")),
             keys_saved=bool(settings.get("keysSaved")),
+            accept_locked_firmware=tuple(settings.get("acceptLockedFirmware", ())),
             saved_keys=tuple(map(tuple, settings.get("savedKeys", ()))),
             approvals=read_signatures({"signatures": settings.get("approvals", ())}),
         )
@@ -162,6 +168,7 @@ NULL_OBSERVER = RunObserver()
 
 
 STALE_HOURS = 24.0
+MIN_FOUND_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +182,7 @@ class GuardSettings:
     limits: Limits = field(default_factory=Limits)
     approval: ApprovalRule = field(default_factory=ApprovalRule)
     stale_hours: float = STALE_HOURS
+    min_found_share: float = MIN_FOUND_SHARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,6 +112,11 @@ def stored_plan(context: RunContext, planner: Planner, record: RunRecord) -> Pla
     return _with_service_customers(context, planner, left)
 
 
+def store_decided(context: RunContext, plan: Plan) -> None:
+    """Store a plan once more, with what was decided after the service was read."""
+    _store_plan(context, plan, plan_document(plan))
+
+
 def write_plan(document: Mapping[str, Any], path: Path) -> None:
     """Write a plan file, private to the user, whole or not at all."""
     text = shown_plainly(json.dumps(document, ensure_ascii=False, indent=2))

@@ -16,19 +16,28 @@ from partner_tools.engine.settle import Baseline, verify
 from partner_tools.events import Kind, State
 from partner_tools.guards import count_removals
 from partner_tools.json_forms import read_target
-from partner_tools.ledger import Ledger
+from partner_tools.ledger import Ledger, StoredEvent
 from partner_tools.model import GONE, Outcome, Plan
 from partner_tools.runs.checks import (
     Risks,
+    decide_by_risks,
     heed_limits,
     look_before,
     refuse_changed,
     refuse_elsewhere,
     refuse_held,
     refuse_risky,
+    refuse_wrong_customer,
 )
 from partner_tools.runs.context import RunContext, todos
-from partner_tools.runs.planning import Planner, adopt_plan, make_plan, stored_plan, write_plan
+from partner_tools.runs.planning import (
+    Planner,
+    adopt_plan,
+    make_plan,
+    store_decided,
+    stored_plan,
+    write_plan,
+)
 from partner_tools.runs.run import carry_through
 
 SETTLE_SECONDS = 30.0
@@ -49,21 +58,30 @@ class RemovalSteps:
     _risks: Risks = field(default_factory=dict)
 
     def plan(self) -> Plan:
-        """The stored, the reviewed or a new plan, with the risks that the tenants show."""
+        """The stored, the reviewed or a new plan, with the risks that the tenants show.
+
+        A new plan is decided with them, as the run would decide, before a person sees it.
+        """
         context = self.context
         record = context.ledger.run(context.run)
+        is_new = False
         if self.reviewed is not None:
             plan = adopt_plan(context, self.planner, *self.reviewed)
+        elif (stored := stored_plan(context, self.planner, record)) is not None:
+            plan = stored
         else:
-            plan = stored_plan(context, self.planner, record) or make_plan(
-                context, self.planner, record
-            )
+            plan, is_new = make_plan(context, self.planner, record), True
+            with context.noting_end():
+                refuse_wrong_customer(context, plan)
+        self._risks = look_before(context)
+        if is_new and self._risks:
+            plan = decide_by_risks(context, plan, self._risks)
+            store_decided(context, plan)
         context.observer.planned(plan)
         if self.save_as is not None:
             document = json.loads(context.ledger.plan(context.run) or "")
             write_plan(document, self.save_as)
             context.observer.notify(f"plan written to {self.save_as} ({document['digest']})")
-        self._risks = look_before(context)
         return plan
 
     def check(self, plan: Plan) -> Plan:
@@ -165,6 +183,13 @@ class RemovalSteps:
         return f"{said}; last, {reason}" if reason else said
 
 
+def _may_have_removed(stored: StoredEvent) -> bool:
+    """Whether a request left, and may have been processed: not where something redirected it."""
+    event = stored.event
+    redirected = 300 <= (event.payload.get("status") or 0) < 400
+    return event.kind is Kind.DOUBTED and not redirected
+
+
 def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
     """What this ledger knows of a device that its service does not know, and how it knows that."""
     identity = removal.identity
@@ -180,6 +205,6 @@ def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
                 when = f" on {at:%Y-%m-%d %H:%M} UTC" if at else ""
                 by = f" ({run.actor})" if run.actor else ""
                 return Outcome.ALREADY_REMOVED, f"removed by run {run.run}{when}{by}"
-            if any(each.event.kind is Kind.DOUBTED for each in seen.events):
+            if any(map(_may_have_removed, seen.events)):
                 return Outcome.ABSENT, f"an earlier request of run {run.run} may have removed it"
     return None

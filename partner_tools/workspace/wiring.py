@@ -304,7 +304,12 @@ class Wiring:
         partner: Callable[[], str | None] = lambda: None,
     ) -> RunContext:
         from partner_tools.runs.checks import PlanGate, hold_list_gate
-        from partner_tools.runs.context import STALE_HOURS, GuardSettings, RunContext
+        from partner_tools.runs.context import (
+            MIN_FOUND_SHARE,
+            STALE_HOURS,
+            GuardSettings,
+            RunContext,
+        )
         from partner_tools.signing import ApprovalRule
 
         config, own = self.config, channel.name is ChannelName.MICROSOFT_GRAPH
@@ -324,6 +329,9 @@ class Wiring:
                 held=hold_list,
                 limits=limits(config, options.max_devices),
                 approval=ApprovalRule() if own else approval_rule(config),
+                min_found_share=_first(
+                    options.min_found, config.get("guards", "min_found_share"), MIN_FOUND_SHARE
+                ),
                 stale_hours=STALE_HOURS if stale is None else float(stale),
             ),
             place=place_of(config, channel.name),
@@ -363,6 +371,11 @@ class Wiring:
             return
         with open_rate_limiters(self.ledger, self.token.clock) as limiters:
             yield limiters.of(service.value, scope, limit)
+
+
+def _first(*values: float | None) -> float:
+    """The first value that is set; the last one is."""
+    return next(float(value) for value in values if value is not None)
 
 
 def _tenant_of(token: Callable[[], str | None]) -> str | None:

@@ -93,7 +93,7 @@ def test_only_801_bars_the_run() -> None:
     assert isinstance(stop, Answer)
     assert (stop.outcome, stop.bars_run) == (Outcome.REFUSED, True)
     for number in ("802", "803", "806", "807", "808", "811", "812", "813", "814"):
-        found = verdict(OemResult(status="Failed", code=number), doubted=True)
+        found = verdict(OemResult(status="Failed", code=number), silent=True)
         assert isinstance(found, Answer)
         assert not found.bars_run
         assert ("earlier request of ours" in (found.detail or "")) == (number == "807")
@@ -106,7 +106,8 @@ def test_absent_after_an_unanswered_request_says_so(doubted: bool, silent: bool)
     """Also where the work was accepted since, and its outcome is polled for."""
     found = verdict(OemResult(status="Failed", code="807"), doubted=doubted, silent=silent)
     assert isinstance(found, Answer)
-    assert ("earlier request of ours" in (found.detail or "")) == (doubted or silent)
+    assert ("earlier request of ours" in (found.detail or "")) == silent
+    assert (found.outcome is Outcome.ABSENT) == silent
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tests.cli.program import Program
 from tests.cli.test_oem_direct_commands import depot, registered
@@ -105,21 +107,41 @@ def test_an_order_is_released_when_every_unit_is_gone(
     assert lines(tmp_path / "held") == held
 
 
-def test_the_watched_folder_is_emptied_by_outcome(tmp_path: Path) -> None:
-    """Done, or to be looked at; nothing of an order with a tenant in it leaves."""
-    for name in ("in", "out", "done", "attention"):
-        (tmp_path / name).mkdir()
-    orders = {
-        "R-1.csv": HEADER + "S1,Fabrikam,Book\n",
-        "R-2.csv": "SerialNumber,Manufacturer,Model,TenantID\nS2,Fabrikam,Book,contoso.com\n",
-    }
-    for name, content in orders.items():
-        (tmp_path / "in" / name).write_text(content, encoding="utf-8")
-    text = script("deregister-folder", folder=f"/srv/depot/in={tmp_path}/in")
-    with depot(tmp_path, *registered("S1", "S2")) as (sandbox, program):
-        assert run(text, program) == 0
-        assert [call.operation for call in sandbox.log.of("deregister")] == ["deregister"]
-    assert [path.name for path in (tmp_path / "done").iterdir()] == ["R-1.csv"]
-    assert [path.name for path in (tmp_path / "attention").iterdir()] == ["R-2.csv"]
-    said = json.loads((tmp_path / "out" / "R-1.json").read_text(encoding="utf-8"))
-    assert said["counts"] == {"removed": 1}
+def shell_step(title: str) -> str:
+    """What a build server's file has run, as its own form says it."""
+    document = yaml.safe_load(script(title)) if title != "Jenkinsfile" else None
+    if document is None:
+        (step,) = re.findall(r"script: '(.*)'\n", script(title))
+        return str(step)
+    if title == ".gitlab-ci.yml":
+        return "\n".join(document["deregister"]["script"])
+    if title == "azure-pipelines.yml":
+        return str(document["steps"][0]["bash"])
+    (step,) = [each["run"] for each in document["jobs"]["deregister"]["steps"] if "run" in each]
+    return str(step)
+
+
+@pytest.mark.parametrize(
+    ("title", "unstable"),
+    [
+        (".gitlab-ci.yml", 7),
+        (".github/workflows/deregister.yml", 0),
+        ("azure-pipelines.yml", 0),
+        ("Jenkinsfile", 7),
+    ],
+)
+def test_a_build_that_is_started_again_resumes(tmp_path: Path, title: str, unstable: int) -> None:
+    """Exit 5 fails the build; the next one resumes the run, and exit 7 is for a person."""
+    (tmp_path / "order.csv").write_text(
+        f"{HEADER}S1,Fabrikam,Book\nS9,Fabrikam,Book\n", encoding="utf-8"
+    )
+    variables = {"ORDER": "R-1", "ORDER_FILE": str(tmp_path / "order.csv")}
+    with depot(tmp_path, *registered("S1"), faults={"rules": [BROKEN_OFF]}) as (_, program):
+        step = shell_step(title)
+        assert run(step, program, **variables) == 5
+        first = json.loads((tmp_path / "result.json").read_text("utf-8"))
+        assert run(step, program, **variables) == unstable
+    second = json.loads((tmp_path / "result.json").read_text("utf-8"))
+    assert second["run"] == first["run"]
+    assert second["counts"] == {"removed": 1, "unconfirmed": 1}
+    assert "R-1" in (tmp_path / "result.xml").read_text("utf-8")

@@ -230,3 +230,14 @@ def test_the_account_is_the_operating_systems(monkeypatch: pytest.MonkeyPatch) -
     if sys.platform != "win32":
         assert before is not None
         assert os.geteuid() >= 0
+
+
+def test_a_list_of_another_customer_is_refused(program: Program, sandbox: Sandbox) -> None:
+    strangers = [f"OTHER-{letter}" for letter in "ABCDEFGHIJKL"]
+    batch = program.serials("GATE-0", *strangers)
+
+    for command in (("deregister", batch, *VIA, *NOW), ("plan", batch, *VIA, "-o", "plan.json")):
+        refused = error(program, *command)
+        assert "only 1 of 13 devices are registered for the named customer" in refused
+    assert removals_of(sandbox) == 0
+    assert program("deregister", batch, *VIA, *NOW, "--min-found", "0").exit_code == 7

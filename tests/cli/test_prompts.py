@@ -36,10 +36,12 @@ def program(sandbox: Sandbox, tmp_path: Path) -> Program:
     return program_for(sandbox, tmp_path)
 
 
-def at_a_terminal(program: Program, batch: Path, answer: str | None) -> tuple[int, str]:
+def at_a_terminal(
+    program: Program, batch: Path, answer: str | None, *, early: str = ""
+) -> tuple[int, str]:
     """Run `deregister` at a pseudo-terminal and type one answer; the exit code and the screen.
 
-    None for an answer is Ctrl-C.
+    None for an answer is Ctrl-C. `early` is typed before the question shows.
     """
     import pty
 
@@ -56,6 +58,7 @@ def at_a_terminal(program: Program, batch: Path, answer: str | None) -> tuple[in
         cwd=Path(__file__).parents[2],
     )
     os.close(theirs)
+    os.write(ours, early.encode())
     screen = _read_until(ours, ("[y/N]", "to remove them"))
     if answer is None:
         screen += _press_ctrl_c(process, ours)
@@ -112,6 +115,13 @@ def test_many_removals_ask_for_the_customers_domain(
     code, screen = at_a_terminal(program, program.serials(*SERIALS), answer)
 
     assert (code, len(sandbox.state.devices(CONTOSO))) == (exit_code, left), screen
+
+
+def test_a_yes_typed_before_the_question_is_no_answer(program: Program, sandbox: Sandbox) -> None:
+    code, screen = at_a_terminal(program, program.serials(*SERIALS[:2]), "n\n", early="y\ny\n")
+
+    assert "Remove them?" in screen
+    assert (code, len(sandbox.state.devices(CONTOSO))) == (8, 60), screen
 
 
 def test_ctrl_c_at_the_question_removes_nothing(program: Program, sandbox: Sandbox) -> None:

@@ -99,7 +99,7 @@ def test_a_mixed_fleet_is_seen_as_it_is_after_its_removal(sandbox: Sandbox, tmp_
         "NEVER1": ("clear", "clear", "clear"),
         "PERSONAL1": ("clear", "outstanding", "expected"),
         "RETIRING1": ("clear", "expected", "expected"),
-        "FIRM1": ("clear", "outstanding", "expected"),
+        "FIRM1": ("outstanding", "outstanding", "expected"),
         "TWIN1": ("clear", "outstanding", "expected"),
         "HY-PHEN-1": ("clear", "outstanding", "expected"),
         "CLEAN1": ("clear", "clear", "clear"),
@@ -115,12 +115,44 @@ def test_a_mixed_fleet_is_seen_as_it_is_after_its_removal(sandbox: Sandbox, tmp_
     assert steps["NEVER1"] == set()
 
 
+def test_a_preview_decides_as_the_run_does(sandbox: Sandbox, tmp_path: Path) -> None:
+    run = program(sandbox, tmp_path)
+    batch = run.serials("MANAGED1", "FIRM1", "CLEAN1")
+    named = ("--via", "partner-center", "--customer", CONTOSO, "--require-intune-clear")
+
+    preview = run.json("deregister", batch, *named, "--dry-run", exit_code=7)
+    removed = run.json("deregister", batch, *named, "--yes", "--settle", "0", exit_code=7)
+
+    seen = {each["serialNumber"]: each["outcome"] for each in preview["devices"]}
+    assert seen == {"MANAGED1": "refused", "FIRM1": "refused", "CLEAN1": "pending"}
+    done = {each["serialNumber"]: each["outcome"] for each in removed["devices"]}
+    assert done == {**seen, "CLEAN1": "removed"}
+
+
+def test_a_device_with_managed_firmware_goes_only_by_name(sandbox: Sandbox, tmp_path: Path) -> None:
+    run = program(sandbox, tmp_path)
+    named = ("--via", "partner-center", "--customer", CONTOSO)
+    batch = run.serials("FIRM1")
+
+    refused = run.json("deregister", batch, *named, "--yes", "--settle", "0", exit_code=7)
+    plan = tmp_path / "plan.json"
+    accepted = ("--accept-locked-firmware", "firm1", "--dry-run")
+    run.json("deregister", batch, *named, *accepted)
+    run("plan", batch, *named, "-o", plan)
+
+    assert refused["devices"][0]["outcome"] == "refused"
+    assert "--accept-locked-firmware" in refused["devices"][0]["remedy"]
+    planned = json.loads(plan.read_text(encoding="utf-8"))["devices"][0]
+    assert planned["risks"][0] == "firmware-managed"
+    assert planned["outcome"] == "refused"
+
+
 def test_risks_are_named_before_anything_is_removed(sandbox: Sandbox, tmp_path: Path) -> None:
     run = program(sandbox, tmp_path)
     batch = run.serials("MANAGED1", "FIRM1", "TWIN1", "CLEAN1")
     said = run("deregister", batch, "--via", "partner-center", "--customer", CONTOSO, "--yes")
     told = [line.rpartition("): ")[2] for line in said.stderr.splitlines() if "): " in line]
-    assert ["FIRM1", "TWIN1", "MANAGED1, FIRM1, TWIN1", "MANAGED1"] == told[-4:]
+    assert ["FIRM1", "TWIN1", "MANAGED1, FIRM1, TWIN1", "MANAGED1"] == told[-5:-1]
     first_delete = next(n for n, one in enumerate(sandbox.log.entries) if one.method == "DELETE")
     looked = [n for n, one in enumerate(sandbox.log.entries) if one.service == "graph"]
     assert looked

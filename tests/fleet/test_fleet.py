@@ -38,6 +38,7 @@ from partner_tools.fleet.worker import LOOKS_PER_SWEEP, Worker, WorkerOptions
 from partner_tools.ledger import Ledger
 from partner_tools.model import ChannelName, RunId
 from partner_tools.workspace.environment import now
+from tests.cli.program import Program
 from tests.fleet.conftest import SERIALS, VIA, Fleet
 
 pytestmark = pytest.mark.slow
@@ -72,6 +73,20 @@ def test_a_batch_is_submitted_once_and_carried_out_in_portions(fleet: Fleet) -> 
     assert kinds.count("started") >= 3
     assert kinds.count("intended") - kinds.count("withdrawn") == 60
     assert fleet.program.json("runs", "--depot", "lyon")["runs"] == []
+
+
+def test_a_worker_is_checked_before_it_is_deployed(fleet: Fleet) -> None:
+    """Queue, sign-in and access; the first thing that fails decides the exit code."""
+    fleet.submit(SERIALS[:1])
+    order = ("worker", "--check", "--channels", "partner-center")
+    fine = fleet.program(*order)
+    assert fine.exit_code == 0, fine.output
+    assert "queue: 1 jobs wait" in fine.stderr
+    assert "can work for partner-center" in fine.stderr
+    expired = {"PARTNER_TOOLS_ACCESS_TOKEN": fleet.sandbox.tokens["expired"]}
+    blind = Program(fleet.program.folder, {**fleet.program.environment, **expired})
+    refused = blind(*order)
+    assert (refused.exit_code, "cannot work" in refused.stderr) == (4, True)
 
 
 def test_what_nobody_may_submit(fleet: Fleet, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ from partner_tools.runs.context import RunOptions
     help="Execute this plan file instead of a batch.",
 )
 @click.option("--dry-run", is_flag=True, help="Stop after the plan: nothing is removed.")
+@click.option(
+    "--result-dir",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Also write the result into this folder: JSON and JUnit XML, named after the batch file.",
+)
 @click.option("--again", is_flag=True, help="Run a batch that was already completed.")
 @batch_options
 @guard_options
@@ -43,6 +49,7 @@ def deregister(
     batch: str | None,
     plan_file: Path | None,
     junit: Path | None,
+    result_dir: Path | None,
     again: bool,
     **given: Any,
 ) -> int:
@@ -64,8 +71,14 @@ def deregister(
     if plan_file is not None:
         if batch is not None or any(value and value != "all" for value in said.values()):
             raise click.UsageError("--plan says everything: give neither a batch nor its options")
+        if result_dir is not None:
+            raise click.UsageError(
+                "--result-dir names files after a batch: it does not go with --plan"
+            )
         return deregister_plan(call, plan_file, options, junit=junit, again=again)
-    return deregister_batch(call, batch, options, junit=junit, again=again, **said)
+    return deregister_batch(
+        call, batch, options, junit=junit, result_dir=result_dir, again=again, **said
+    )
 
 
 def deregister_batch(
@@ -76,6 +89,7 @@ def deregister_batch(
     via: str | None,
     customer: str | None,
     junit: Path | None,
+    result_dir: Path | None = None,
     plan_to: Path | None = None,
     again: bool = False,
     **said: Any,
@@ -87,6 +101,11 @@ def deregister_batch(
     batch = load_batch(call.common, path, via=via, customer=customer, **said)
     with opened(call) as workspace:
         observer = ConsoleReporter(call=call, workspace=workspace, junit=junit)
+        if result_dir is not None:
+            # Standard input has no name: the batch id, as a file may be called.
+            named = Path(path).name if path and path != "-" else said.get("batch_id") or "result"
+            stem = re.sub(r"[^\w.-]", "_", named)
+            observer.result_file = result_dir / f"{stem}.result"
         result = workspace.deregister(
             batch,
             via=via,

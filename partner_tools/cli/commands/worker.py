@@ -8,6 +8,7 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
 from partner_tools.cli.wiring import load_config, open_ledger, opened
 from partner_tools.model import ChannelName
+from partner_tools.workspace.workspace import Workspace
 
 CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
 
@@ -58,8 +59,14 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
 @click.option(
     "--health-host", default="127.0.0.1", show_default=True, help="Address to serve them at."
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Check queue, configuration, sign-in and access of each channel, then exit.",
+)
 def worker(
     call: Call,
+    check: bool,
     channels: str,
     concurrency: int,
     takeover: float,
@@ -85,6 +92,8 @@ def worker(
 
         if reverify is not None and not is_cron(reverify):
             raise click.UsageError("--reverify takes five cron fields, such as '15 4 * * *'")
+        if check:
+            return _check(call, workspace, _channels(channels))
         work_until_stopped(
             workspace,
             WorkerOptions(
@@ -99,6 +108,31 @@ def worker(
             notify=tell,
         )
     return 0
+
+
+def _check(call: Call, workspace: Workspace, channels: tuple[ChannelName, ...]) -> int:
+    """What a deployment asks before it replaces a worker. Changes nothing."""
+    from partner_tools.fleet.queue import open_queue
+    from partner_tools.fleet.submission import fleet_address
+    from partner_tools.workspace.diagnostics import examine
+
+    with open_queue(fleet_address(workspace.ledger)) as queue:
+        tell(f"queue: {queue.backlog()[0]} jobs wait")
+    failed = []
+    for channel in channels:
+        for finding in examine(
+            config=call.common.config,
+            profile=call.common.profile,
+            ledger=call.common.ledger,
+            via=channel.value,
+            customer=None,
+            token=workspace.cancellation,
+        ):
+            if not finding.good:
+                failed.append(finding)
+                tell(f"{channel.value}: {finding.message}")
+    tell("cannot work" if failed else f"can work for {', '.join(channels)}")
+    return failed[0].exit_code if failed else 0
 
 
 def _channels(named: str) -> tuple[ChannelName, ...]:
