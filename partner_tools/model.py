@@ -222,7 +222,7 @@ class PlannedDevice:
     detail: str | None = None
     remedy: str | None = None
     risks: tuple[str, ...] = ()
-    """What the customer's tenant showed against the removal, by the names of `outstanding.Risk`."""
+    """Risks that the customer's tenant showed, by the names of `outstanding.Risk`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

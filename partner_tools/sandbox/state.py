@@ -513,7 +513,7 @@ def _names(device: SeedDevice) -> frozenset[str]:
 
 
 def _keys(device: SeedDevice) -> tuple[str, ...]:
-    """Identities that Autopilot accepts: a hash, a product key, or serial/manufacturer/model."""
+    """Identities that Autopilot accepts: a hash, a product key, or serial, manufacturer, model."""
     found = []
     if device.hardware_hash:
         found.append(f"hash {device.hardware_hash}")

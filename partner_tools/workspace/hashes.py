@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HashCheck:
-    """What the hashes of a batch came to. `devices` counts its rows, with a hash or without.
+    """The result of checking a batch's hashes. `devices` counts its rows, with a hash or without.
 
     `whole` is the batch byte for byte, but for the `repaired` hashes that could be made whole.
     """

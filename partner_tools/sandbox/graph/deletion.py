@@ -158,7 +158,7 @@ def connect(estate: Estate, now: float) -> None:
 
 
 def _in_use(estate: Estate, serial: str) -> bool:
-    """Whether Intune has a device of this serial that was not retired or wiped."""
+    """Whether Intune has a device of this serial that is not being retired or wiped."""
     return any(
         row["managementState"] in IN_USE or row["managementState"].endswith("Canceled")
         for row in estate.managed.having("serialNumber", [serial])
