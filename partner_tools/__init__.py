@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from partner_tools.runs.follow_up import Verification
     from partner_tools.runs.run_result import RunResult
     from partner_tools.workspace.approvals import make_signing_key, open_signing_key
-    from partner_tools.workspace.audit_export import ExportCheck, check_export
     from partner_tools.workspace.batches import Validation, load_plan, read_batch, validate
     from partner_tools.workspace.diagnostics import Finding, examine
+    from partner_tools.workspace.exports import ExportCheck, check_export
     from partner_tools.workspace.hashes import HashCheck, check_hashes
     from partner_tools.workspace.workspace import Workspace, open_workspace
 
@@ -96,7 +96,7 @@ _HOMES = {
     "runs.follow_up": ("Verification",),
     "runs.run_result": ("RunResult",),
     "workspace.diagnostics": ("Finding", "examine"),
-    "workspace.audit_export": ("ExportCheck", "check_export"),
+    "workspace.exports": ("ExportCheck", "check_export"),
     "workspace.hashes": ("HashCheck", "check_hashes"),
     "workspace.workspace": ("Workspace", "open_workspace"),
 }

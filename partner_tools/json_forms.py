@@ -106,3 +106,8 @@ def read_found(document: Mapping[str, Any], target: Target) -> Registration:
 def stated(**facts: str | None) -> dict[str, str]:
     """The facts that are known."""
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def registration_document(found: Registration) -> dict[str, Any]:
+    """A registration with the ids by which it is removed."""
+    return {**found_document(found), **target_document(found.target)}

@@ -150,10 +150,9 @@ def test_the_list_of_commands_loads_none_of_them(python: Path, tmp_path: Path) -
     own = {name for name in loaded if name.startswith("partner_tools.")}
 
     assert own == {
+        "partner_tools.cancellation",
         "partner_tools.cli",
         "partner_tools.errors",
-        "partner_tools.workspace",
-        "partner_tools.workspace.stopping",
     } | {f"partner_tools.cli.{name}" for name in frame}
 
 

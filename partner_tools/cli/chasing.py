@@ -15,7 +15,7 @@ from partner_tools.cli.wiring import opened
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from partner_tools.runs.follow_up import Outstanding
+    from partner_tools.workspace import Outstanding
 
 
 def chase(call: Call, *, since: datetime | None, customer: str | None, remind: Path | None) -> int:
@@ -56,12 +56,11 @@ def _print(output: str, found: Outstanding) -> None:
 
 def _row(found: Outstanding, number: int) -> tuple[str, ...]:
     from partner_tools.outstanding import Status
-    from partner_tools.report.mail import name_of
 
     each = found.follow_ups[number]
     statuses = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
     return (
-        name_of(each.customer),
+        each.name,
         str(each.devices),
         *(str(each.statuses.get(status, 0)) for status in statuses),
         str(each.listed),

@@ -16,7 +16,7 @@ from partner_tools.errors import PartnerToolsError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from partner_tools.ledger import Ledger, RunRecord
+    from partner_tools.workspace import RunRecord, Workspace
 
 NEWEST = 200
 """The most runs to offer, and to read customers from."""
@@ -51,13 +51,13 @@ def schemas(
     _context: click.Context, _parameter: click.Parameter, typed: str
 ) -> list[CompletionItem]:
     """The names of the schemas."""
-    from partner_tools.intake.schema import schema_names
+    from partner_tools.workspace import schema_names
 
     return _beginning_with(typed, dict.fromkeys(schema_names(), ""))
 
 
-def _runs(ledger: Ledger) -> Offers:
-    return {each.run: _summary(each) for each in ledger.runs(limit=NEWEST)}
+def _runs(workspace: Workspace) -> Offers:
+    return {each.run: _summary(each) for each in workspace.runs(limit=NEWEST)}
 
 
 def _summary(run: RunRecord) -> str:
@@ -66,32 +66,26 @@ def _summary(run: RunRecord) -> str:
     return f"{run.state.value}: {counts}"
 
 
-def _customers(ledger: Ledger) -> Offers:
-    from partner_tools.runs.known_customers import customers_by_run
-
-    by_run = customers_by_run(ledger, ledger.runs(limit=NEWEST))
+def _customers(workspace: Workspace) -> Offers:
+    by_run = workspace.customers_by_run(workspace.runs(limit=NEWEST))
     served = (each for customers in by_run.values() for each in customers)
     return {each.domain: each.name or "" for each in served if each.domain}
 
 
-def _asked(context: click.Context, question: Callable[[Ledger], Offers]) -> Offers:
+def _asked(context: click.Context, question: Callable[[Workspace], Offers]) -> Offers:
     """Ask the ledger that the preceding words name for completions."""
-    from pathlib import Path
+    from partner_tools.workspace.workspace import peek_workspace
 
-    from partner_tools.ledger import Ledger
-    from partner_tools.workspace.settings import ledger_url, load_config
-
-    named = _named(context, "ledger")
     try:
-        config = load_config(_named(context, "config"), _named(context, "profile"))
-        url = ledger_url(named, config)
-        scheme, _, path = url.partition(":///")
-        if scheme == "sqlite" and Path(path).is_file():
-            with Ledger.open(url, patience=PATIENCE_SECONDS, as_it_is=True) as ledger:
-                return question(ledger)
+        with peek_workspace(
+            config=_named(context, "config"),
+            profile=_named(context, "profile"),
+            ledger=_named(context, "ledger"),
+            patience=PATIENCE_SECONDS,
+        ) as workspace:
+            return {} if workspace is None else question(workspace)
     except (PartnerToolsError, OSError):
-        pass
-    return {}
+        return {}
 
 
 def _named(context: click.Context | None, option: str) -> str | None:

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from partner_tools.cli.console import fitted, tell
-from partner_tools.config import Config
-from partner_tools.errors import InputError, PartnerToolsError
+from partner_tools.errors import PartnerToolsError
+from partner_tools.workspace import Config
 from partner_tools.workspace.settings import load_config
 
 Settings = dict[str, dict[str, str]]
@@ -137,27 +137,16 @@ def _partner() -> dict[str, str]:
 
 
 def _find_tenant(base: Config, tenant: str) -> str:
-    from urllib.parse import quote
+    from partner_tools.workspace.sign_in import find_tenant
 
-    from partner_tools.clients.oauth import GLOBAL_LOGIN_URL
-    from partner_tools.workspace.sign_in import open_door
-
-    login = base.text("urls", "login") or GLOBAL_LOGIN_URL
-    known = f"{quote(tenant, safe='')}/v2.0/.well-known/openid-configuration"
-    open_door(base).get(f"{login.rstrip('/')}/{known}")
+    find_tenant(base, tenant)
     return "there is such a tenant"
 
 
 def _find_app(base: Config, tenant: str, client_id: str) -> str:
-    from partner_tools.channels.partner_center import is_guid
-    from partner_tools.clients.oauth import check_app
-    from partner_tools.workspace.sign_in import open_door, read_app
+    from partner_tools.workspace.sign_in import find_app
 
-    if not is_guid(client_id):
-        raise InputError("a client id looks like 9cb2a3f4-6f2a-4f5e-8f0b-2f4f7a0a7d10")
-    named = {"auth": {"tenant": tenant, "client_id": client_id}}
-    profile = replace(base, settings={**base.settings, **named})
-    check_app(read_app(profile), door=open_door(base))
+    find_app(base, tenant, client_id)
     return "the tenant knows the app, as far as it says without a secret"
 
 

@@ -14,7 +14,7 @@ import click
 from partner_tools.model import Snapshot
 
 if TYPE_CHECKING:
-    from partner_tools.intake.batch_metadata import ReadingOptions
+    from partner_tools.workspace import ReadingOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -266,7 +266,7 @@ READING_NAMES = (
 
 def take_reading(given: dict[str, Any]) -> tuple[tuple[str, ...], ReadingOptions]:
     """Take the reading options out of a command's arguments: the serials, and how to read."""
-    from partner_tools.intake.batch_metadata import ReadingOptions
+    from partner_tools.workspace import ReadingOptions
 
     serials = given.pop("serials")
     compare = given.pop("compare")

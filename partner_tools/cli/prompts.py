@@ -15,7 +15,7 @@ from partner_tools.errors import GuardError
 from partner_tools.guards import count_nobodys, count_removals, expected_answer, question
 from partner_tools.model import ChannelName, Outcome, Plan, RunState
 from partner_tools.result import still_listed, unfinished
-from partner_tools.runs.run_result import RunResult
+from partner_tools.workspace import RunResult
 
 _PLACES = {False: "Windows Autopilot", True: "Intune and Windows Autopilot"}
 _LOOK_ONLY = {False: "--dry-run", True: "leave out --apply"}

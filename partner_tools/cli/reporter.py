@@ -27,12 +27,11 @@ from partner_tools.guards import count_removals
 from partner_tools.model import GONE, Device, Outcome, Plan, RunId, RunState
 from partner_tools.plan import counts
 from partner_tools.result import OF_THE_BATCH, DeviceResult, device_line, undelivered
-from partner_tools.runs.context import RunObserver
-from partner_tools.runs.run_result import RunResult
+from partner_tools.workspace import RunObserver, RunResult
 
 if TYPE_CHECKING:
     from partner_tools.cli.app import Call
-    from partner_tools.workspace.workspace import Workspace
+    from partner_tools.workspace import Workspace
 
 RESUMABLE = frozenset({RunState.PLANNING, RunState.INTERRUPTED, RunState.STOPPED})
 NOT_STAYING = GONE | {Outcome.PENDING}
@@ -164,16 +163,7 @@ class ConsoleReporter(RunObserver):
             write_private(self.result_file.with_name(f"{name}.json"), content)
             documents.append(self.result_file.with_name(f"{name}.xml"))
         for file in filter(None, documents):
-            from partner_tools.report.junit import write_junit
-
-            record = self.workspace.ledger.run(result.run)
-            facts = {
-                "batch": record.batch_id,
-                "reference": record.reference,
-                "depot": record.depot,
-                "account": record.actor,
-            }
-            write_junit(result.document, file, facts)
+            self.workspace.write_junit(result, file)
 
     def _break_off(self, error: PartnerToolsError) -> str | None:
         """Print the run's result up to the error; return the command that continues it, if any."""

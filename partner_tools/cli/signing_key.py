@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from partner_tools.cli.signals import asking
-from partner_tools.config import Config
 from partner_tools.errors import GuardError
-from partner_tools.signing import SigningKey, open_key
 from partner_tools.workspace.approvals import (
     make_signing_key,
+    open_signing_key,
     read_signing_key,
     refuse_existing_key,
 )
 from partner_tools.workspace.environment import user_data_folder
+
+if TYPE_CHECKING:
+    from partner_tools.workspace import Config, SigningKey
 
 PASSPHRASE = "PARTNER_TOOLS_SIGNING_PASSPHRASE"  # noqa: S105 - a name of a variable
 
@@ -37,8 +40,8 @@ def create_key(file: Path, config: Config) -> str:
 
 def unlock_key(file: Path, config: Config) -> SigningKey:
     """The key of a file. Raises InputError where there is none or it does not open."""
-    content = read_signing_key(file)
-    return open_key(content, _passphrase(config, twice=False))
+    read_signing_key(file)  # before a passphrase is asked for in vain
+    return open_signing_key(file, _passphrase(config, twice=False))
 
 
 def require_terminal(what: str, remedy: str) -> None:

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from partner_tools.cli.options import Common
 from partner_tools.cli.signals import handle_signals
-from partner_tools.config import Config
 from partner_tools.workspace import settings
 
 if TYPE_CHECKING:
     from partner_tools.cli.app import Call
-    from partner_tools.ledger import Ledger
-    from partner_tools.workspace.workspace import Workspace
+    from partner_tools.workspace import Config, Workspace
 
 
 def load_config(common: Common) -> Config:
     """The configuration that flags, environment and file amount to."""
     return settings.load_config(common.config, common.profile)
-
-
-def ledger_url(common: Common, config: Config) -> str:
-    """The ledger's SQLAlchemy URL."""
-    return settings.ledger_url(common.ledger, config)
-
-
-def open_ledger(common: Common, config: Config) -> AbstractContextManager[Ledger]:
-    """The ledger, closed at the end."""
-    return settings.open_ledger(common.ledger, config)
 
 
 @contextmanager
@@ -38,7 +26,7 @@ def opened(call: Call, *, handles_signals: bool = True) -> Iterator[Workspace]:
 
     Ctrl-C, SIGTERM and SIGHUP stop it resumably while the block lasts, where it `handles_signals`.
     """
-    from partner_tools.workspace.workspace import open_workspace
+    from partner_tools.workspace import open_workspace
 
     common, token = call.common, call.make_token()
     with (

@@ -294,7 +294,7 @@ def _parts(document: Document) -> Iterable[Part]:
 
 
 def _exceptions(devices: Sequence[Json]) -> Sequence[Json]:
-    """Select the devices that a reader without script must see: those with another outcome."""
+    """Select the devices that a reader without script must see: those with unusual results."""
     usual = Counter(json.dumps(_shape(one)) for one in devices)
     unusual = [
         one

@@ -76,6 +76,11 @@ class FollowUp:
     since: datetime
     runs: tuple[RunId, ...]
 
+    @property
+    def name(self) -> str:
+        """The customer's name."""
+        return name_of(self.customer)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:

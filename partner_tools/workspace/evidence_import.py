@@ -51,6 +51,13 @@ class TakenIn:
     reasons: Mapping[str, int]
 
     @property
+    def open_titles(self) -> Mapping[str, int]:
+        """The steps that are left as the handoff calls them, with how many devices have them."""
+        from partner_tools.report.guide import GUIDE
+
+        return {GUIDE[step].title: number for step, number in self.open_steps.items()}
+
+    @property
     def exit_code(self) -> int:
         """7 while the customer has something left to do, by what is known now."""
         return 7 if self.open_steps else 0

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import quote
 
 from partner_tools.clients.oauth import GLOBAL_LOGIN_URL as LOGIN_URL
 from partner_tools.clients.oauth import PARTNER_CENTER_AUDIENCE as AUDIENCE
 from partner_tools.clients.oauth import (
     App,
     Certificate,
+    DeviceCode,
     MsalHttpClient,
     StaticToken,
+    TokenFacts,
     TokenSource,
     TokenStore,
     app_only,
+    check_app,
     describe_token,
+    sign_in_by_device_code,
     user_by_refresh_token,
     user_signed_in,
 )
 from partner_tools.clients.transport import Secret, Transport
 from partner_tools.config import Config
-from partner_tools.errors import AuthError
+from partner_tools.errors import AuthError, InputError
 from partner_tools.files import refuse_exposed, this_user
 from partner_tools.workspace.environment import now, user_data_folder
 
@@ -155,3 +161,38 @@ def token_store(config: Config) -> TokenStore:
         location=user_data_folder() / f"tokens-{config.profile}.bin",
         plain_file=bool(config.get("auth", "allow_plaintext_cache")),
     )
+
+
+def token_facts(config: Config) -> TokenFacts:
+    """Whose token would be used for the channel. Raises AuthError without one."""
+    return describe_token(channel_tokens(config).token())
+
+
+def sign_in(config: Config, prompt: Callable[[DeviceCode], None]) -> TokenFacts:
+    """Sign a person in by a device code, which `prompt` shows; the token is stored."""
+    return sign_in_by_device_code(
+        read_app(config), door=open_door(config), store=token_store(config), prompt=prompt
+    )
+
+
+def sign_out(config: Config) -> tuple[str, ...]:
+    """Forget the tokens of every signed-in user of the profile; who they were."""
+    return tuple(each.username for each in token_store(config).clear())
+
+
+def find_tenant(config: Config, tenant: str) -> None:
+    """Raise ServiceError or AuthError unless the login authority knows the tenant."""
+    login = config.text("urls", "login") or LOGIN_URL
+    known = f"{quote(tenant, safe='')}/v2.0/.well-known/openid-configuration"
+    open_door(config).get(f"{login.rstrip('/')}/{known}")
+
+
+def find_app(config: Config, tenant: str, client_id: str) -> None:
+    """Raise unless the tenant knows the app, as far as it says without a secret."""
+    from partner_tools.channels.partner_center import is_guid
+
+    if not is_guid(client_id):
+        raise InputError("a client id looks like 9cb2a3f4-6f2a-4f5e-8f0b-2f4f7a0a7d10")
+    named = {"auth": {"tenant": tenant, "client_id": client_id}}
+    profile = replace(config, settings={**config.settings, **named})
+    check_app(read_app(profile), door=open_door(profile))

@@ -22,7 +22,7 @@ from partner_tools.signing import check_approval, refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import ByName, batch_of, load_plan, read_batch
 from partner_tools.workspace.environment import actor, new_id, new_run, now
-from partner_tools.workspace.settings import load_config, open_ledger
+from partner_tools.workspace.settings import ledger_url, load_config, open_ledger
 from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
 if TYPE_CHECKING:
@@ -66,6 +66,27 @@ def open_workspace(
         yield Workspace(
             config=read, ledger=opened, cancellation=cancellation or CancellationToken()
         )
+
+
+@contextmanager
+def peek_workspace(
+    *, config: str | None, profile: str | None, ledger: str | None, patience: float
+) -> Iterator[Workspace | None]:
+    """The workspace for a glance, which changes nothing.
+
+    None where the ledger is no file that is there. Raises LedgerError for one of another version,
+    or that is busy for longer than `patience` seconds.
+    """
+    from partner_tools.ledger import Ledger
+
+    read = load_config(config, profile)
+    url = ledger_url(ledger, read)
+    scheme, _, path = url.partition(":///")
+    if scheme != "sqlite" or not Path(path).is_file():
+        yield None
+        return
+    with Ledger.open(url, patience=patience, as_it_is=True) as opened:
+        yield Workspace(config=read, ledger=opened, cancellation=CancellationToken())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +304,19 @@ class Workspace:
         from partner_tools.runs.follow_up import read_result
 
         return read_result(self.ledger, run, now())
+
+    def write_junit(self, result: RunResult, file: Path) -> None:
+        """Write a result as JUnit XML, for a build server."""
+        from partner_tools.report.junit import write_junit
+
+        record = self.ledger.run(result.run)
+        facts = {
+            "batch": record.batch_id,
+            "reference": record.reference,
+            "depot": record.depot,
+            "account": record.actor,
+        }
+        write_junit(result.document, file, facts)
 
     def runs(
         self,
@@ -562,7 +596,7 @@ class Workspace:
         `customer` is a tenant id or a domain; `since` (inclusive) and `until` (exclusive) speak of
         the events. With a key it is signed, in a file beside it.
         """
-        from partner_tools.workspace.audit_export import sign_export, write_export
+        from partner_tools.workspace.exports import sign_export, write_export
 
         events = self.ledger.export(
             run=None if run is None else self.ledger.run(run).run,
@@ -618,28 +652,37 @@ class Workspace:
 
     def token(self) -> TokenFacts:
         """Whose token would be used for the channel. Raises AuthError without one."""
-        from partner_tools.clients.oauth import describe_token
-        from partner_tools.workspace.sign_in import channel_tokens
+        from partner_tools.workspace.sign_in import token_facts
 
-        return describe_token(channel_tokens(self.config).token())
+        return token_facts(self.config)
 
     def sign_in(self, prompt: Callable[[DeviceCode], None]) -> TokenFacts:
-        """Sign a person in by a device code, which `prompt` shows; the token rests in the store."""
-        from partner_tools.clients.oauth import sign_in_by_device_code
-        from partner_tools.workspace.sign_in import open_door, read_app, token_store
+        """Sign a person in by a device code, which `prompt` shows; the token is stored."""
+        from partner_tools.workspace.sign_in import sign_in
 
-        return sign_in_by_device_code(
-            read_app(self.config),
-            door=open_door(self.config),
-            store=token_store(self.config),
-            prompt=prompt,
-        )
+        return sign_in(self.config, prompt)
 
     def sign_out(self) -> tuple[str, ...]:
         """Forget the tokens of every signed-in user of this profile; who they were."""
-        from partner_tools.workspace.sign_in import token_store
+        from partner_tools.workspace.sign_in import sign_out
 
-        return tuple(each.username for each in token_store(self.config).clear())
+        return sign_out(self.config)
+
+    def copy_ledger(self, target: str) -> str:
+        """Copy the ledger into another, empty one; the head digest of both.
+
+        `target` is a path of a SQLite file or an SQLAlchemy URL. Raises InputError where the
+        ledger changed meanwhile.
+        """
+        with open_ledger(target, self.config) as copy:
+            self.ledger.copy_to(copy)
+            if self.ledger.head() != copy.head():
+                raise InputError(
+                    "the copy has another head than the original",
+                    rule="migrate",
+                    remedy="nothing else may write while a ledger is copied; copy it again",
+                )
+            return copy.head()
 
     def addressed(
         self, batch: Batch | ByName, via: str | None, customer: str | None

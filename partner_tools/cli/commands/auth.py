@@ -14,7 +14,7 @@ from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import load_config
 
 if TYPE_CHECKING:
-    from partner_tools.clients.oauth import DeviceCode, TokenFacts
+    from partner_tools.workspace import DeviceCode, TokenFacts
 
 
 @click.group("auth", cls=Whole)
@@ -37,13 +37,9 @@ def login(call: Call) -> int:
     Example:
       partner-tools auth login
     """
-    from partner_tools.clients.oauth import sign_in_by_device_code
-    from partner_tools.workspace.sign_in import open_door, read_app, token_store
+    from partner_tools.workspace.sign_in import sign_in
 
-    config = load_config(call.common)
-    facts = sign_in_by_device_code(
-        read_app(config), door=open_door(config), store=token_store(config), prompt=_show_code
-    )
+    facts = sign_in(load_config(call.common), _show_code)
     click.echo(clean(f"signed in as {facts.who or 'a user'}, tenant {facts.tenant or 'unknown'}"))
     tell(f"next: {call.again('doctor')}")
     return 0
@@ -58,11 +54,10 @@ def status(call: Call) -> int:
     Example:
       partner-tools auth status --output json
     """
-    from partner_tools.clients.oauth import describe_token
-    from partner_tools.workspace.sign_in import channel_tokens
+    from partner_tools.workspace.sign_in import token_facts
 
     config = load_config(call.common)
-    facts = describe_token(channel_tokens(config).token())
+    facts = token_facts(config)
     shown = {
         "profile": config.profile,
         "who": facts.who,
@@ -89,11 +84,11 @@ def logout(call: Call) -> int:
     Example:
       partner-tools auth logout
     """
-    from partner_tools.workspace.sign_in import token_store
+    from partner_tools.workspace.sign_in import sign_out
 
-    gone = token_store(load_config(call.common)).clear()
-    for account in gone:
-        click.echo(clean(f"signed out {account.username}"))
+    gone = sign_out(load_config(call.common))
+    for username in gone:
+        click.echo(clean(f"signed out {username}"))
     if not gone:
         click.echo("nobody was signed in")
     return 0

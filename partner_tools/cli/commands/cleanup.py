@@ -13,7 +13,7 @@ from partner_tools.cli.options import FORMAT_CHOICES, guard_options, result_opti
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import Outcome, RunState
-from partner_tools.runs.context import RunOptions
+from partner_tools.workspace import RunOptions
 
 
 @command("cleanup")

@@ -12,10 +12,11 @@ from partner_tools.cli.console import clean, print_document, tell, without_passw
 from partner_tools.cli.help_pages import Whole
 from partner_tools.cli.options import OutputFile, output_options
 from partner_tools.cli.signals import asking
-from partner_tools.cli.wiring import ledger_url, load_config
-from partner_tools.config import FILE_NAME, SECRETS
+from partner_tools.cli.wiring import load_config
 from partner_tools.errors import GuardError, InputError
+from partner_tools.workspace import FILE_NAME, SECRETS
 from partner_tools.workspace.environment import user_config_folder
+from partner_tools.workspace.settings import ledger_url
 
 
 @click.group("config", cls=Whole)
@@ -42,7 +43,7 @@ def show(call: Call) -> int:
     document = {
         "profile": found.profile,
         "file": None if found.file is None else str(found.file),
-        "ledger": without_password(ledger_url(call.common, found)),
+        "ledger": without_password(ledger_url(call.common.ledger, found)),
         "settings": {**found.settings, **_ledger_setting(found.text("ledger"))},
         "secrets": secrets,
     }

@@ -17,9 +17,7 @@ from partner_tools.cli.console import tell
 from partner_tools.cli.options import FORMATS
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
-from partner_tools.intake.source import Source
-from partner_tools.runs.context import RunOptions
-from partner_tools.runs.run_result import RunResult
+from partner_tools.workspace import RunOptions, RunResult, Source
 from partner_tools.workspace.batches import read_batch
 
 SAMPLE = "retired.csv"

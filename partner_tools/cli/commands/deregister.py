@@ -22,7 +22,7 @@ from partner_tools.cli.prompts import conclude
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import Snapshot
-from partner_tools.runs.context import RunOptions
+from partner_tools.workspace import RunOptions
 
 
 @command("deregister")

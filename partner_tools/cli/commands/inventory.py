@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,21 +14,10 @@ from partner_tools.cli.options import Moment, OutputFile, customer_option, outpu
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.estate_filter import EstateFilter, narrowed
-from partner_tools.json_forms import found_document, target_document
+from partner_tools.json_forms import registration_document
 
 if TYPE_CHECKING:
-    from partner_tools.model import Estate, Registration
-
-COLUMNS = (
-    "serialNumber",
-    "manufacturer",
-    "model",
-    "productKeyId",
-    "batchId",
-    "deviceId",
-    "uploadedAt",
-    "allowedOperations",
-)
+    from partner_tools.model import Estate
 
 
 @command("inventory")
@@ -85,9 +72,9 @@ def inventory(call: Call, customer: str | None, file: Path | None, **filters: An
         hint = "" if left else f"; {_other_filter(filters['batch'], batches)}"
         tell(f"{left} of {counted(whole, 'device')}{hint}")
     if file is not None:
-        from partner_tools.files import write_private
+        from partner_tools.workspace.exports import write_inventory
 
-        write_private(file, _csv(estate).encode("utf-8-sig"))
+        write_inventory(estate, file)
         tell(f"{counted(left, 'device')} written to {file}")
     else:
         _print(call.output, estate)
@@ -103,7 +90,7 @@ def _other_filter(batch: str | None, batches: Iterable[str]) -> str:
 
 
 def _print(output: str, estate: Estate) -> None:
-    rows = [_row(found) for found in estate.registrations]
+    rows = [registration_document(found) for found in estate.registrations]
     if output == "json":
         customer = estate.customer
         print_json(
@@ -135,20 +122,3 @@ def _print(output: str, estate: Estate) -> None:
                 for row in rows
             ],
         )
-
-
-def _row(found: Registration) -> dict[str, Any]:
-    return {**found_document(found), **target_document(found.target)}
-
-
-def _csv(estate: Estate) -> str:
-    """The inventory as CSV in which no cell is a formula."""
-    from partner_tools.report.tables import inert
-
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for found in estate.registrations:
-        row = {**_row(found), "allowedOperations": " ".join(found.allowed_operations or ())}
-        writer.writerow([inert(str(row.get(name) or "")) for name in COLUMNS])
-    return text.getvalue()

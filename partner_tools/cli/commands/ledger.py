@@ -14,18 +14,19 @@ from partner_tools.cli.help_pages import Whole
 from partner_tools.cli.options import LedgerAddress, Moment, customer_option, output_options
 from partner_tools.cli.signals import agree
 from partner_tools.cli.signing_key import default_key_file, require_terminal, unlock_key
-from partner_tools.cli.wiring import ledger_url, load_config, open_ledger
-from partner_tools.errors import InputError, LedgerError
+from partner_tools.cli.wiring import load_config, opened
+from partner_tools.errors import LedgerError
 from partner_tools.signing import is_public
 from partner_tools.workspace.approvals import approval_rule
-from partner_tools.workspace.audit_export import (
+from partner_tools.workspace.environment import now
+from partner_tools.workspace.exports import (
     FORMS,
     check_export,
     lines_of,
     sign_export,
     write_export,
 )
-from partner_tools.workspace.environment import now
+from partner_tools.workspace.settings import ledger_url
 
 
 @click.group("ledger", cls=Whole)
@@ -71,8 +72,8 @@ def verify(
         )
     if exported is not None:
         return verify_export(call, exported, signed_by)
-    config = load_config(call.common)
-    with open_ledger(call.common, config) as record:
+    with opened(call, handles_signals=False) as workspace:
+        record = workspace.ledger
         findings = record.verify(expected)
         head, runs = record.head(), len(record.heads())
     if call.output != "text":
@@ -87,7 +88,7 @@ def verify(
             say(f"{each.run or 'ledger'}: {each.message}")
         say(f"{'whole' if not findings else 'NOT whole'}, {counted(runs, 'run')}, head {head}")
         if not runs:
-            where = without_password(ledger_url(call.common, config))
+            where = without_password(ledger_url(call.common.ledger, workspace.config))
             tell(f"{where} is empty: there is nothing to prove; --ledger names another ledger")
     return LedgerError.exit_code if findings else 0
 
@@ -137,14 +138,13 @@ def export(
     """
     if sign and file is None:
         raise click.UsageError("--sign needs a file to sign: name one with -o")
-    from partner_tools.runs.known_customers import tenant_of
-
-    config = load_config(call.common)
-    key = unlock_key(key_file or default_key_file(), config) if sign else None
-    with open_ledger(call.common, config) as record:
+    key_file = key_file or default_key_file()
+    key = unlock_key(key_file, load_config(call.common)) if sign else None
+    with opened(call, handles_signals=False) as workspace:
+        record = workspace.ledger
         events = record.export(
             run=None if run is None else record.run(run).run,
-            customer=None if customer is None else tenant_of(record, customer),
+            customer=None if customer is None else workspace.tenant_of(customer),
             since=since,
             until=until,
         )
@@ -179,8 +179,8 @@ def purge(call: Call, before: datetime, yes: bool) -> int:
     if not yes:
         require_terminal("old payloads would be purged for good", "pass --yes to confirm")
         agree(f"Purge runs that ended before {before:%Y-%m-%d}?", "nothing was purged")
-    with open_ledger(call.common, load_config(call.common)) as record:
-        count = record.purge(before, now())
+    with opened(call, handles_signals=False) as workspace:
+        count = workspace.ledger.purge(before, now())
     click.echo(f"{counted(count, 'run')} purged")
     return 0
 
@@ -194,19 +194,8 @@ def migrate(call: Call, target: str) -> int:
     Example:
       partner-tools ledger migrate postgresql+psycopg://ledger@db/partner_tools
     """
-    from partner_tools.ledger import Ledger, sqlite_url
-
-    url = target if "://" in target else sqlite_url(Path(target).absolute())
-    config = load_config(call.common)
-    with open_ledger(call.common, config) as source, Ledger.open(url) as copy:
-        source.copy_to(copy)
-        if source.head() != copy.head():
-            raise InputError(
-                "the copy has another head than the original",
-                rule="migrate",
-                remedy="nothing else may write while a ledger is copied; copy it again",
-            )
-        click.echo(f"copied, head {copy.head()}")
+    with opened(call, handles_signals=False) as workspace:
+        click.echo(f"copied, head {workspace.copy_ledger(target)}")
         tell("next: name the copy with --ledger, PARTNER_TOOLS_LEDGER or `ledger` in the profile")
     return 0
 
@@ -234,10 +223,11 @@ def roles(call: Call, bind: tuple[str, ...], unbind: tuple[str, ...]) -> None:
         if not (login and depot):
             raise click.UsageError(f"--bind takes LOGIN=DEPOT, not {pair!r}")
         bindings.setdefault(login, []).append(depot)
-    with open_ledger(call.common, load_config(call.common)) as record:
+    with opened(call, handles_signals=False) as workspace:
         from partner_tools.fleet.submission import set_up
 
-        bound, strangers = set_up(record, bindings), record.bound_strangers()
+        bound = set_up(workspace.ledger, bindings)
+        strangers = workspace.ledger.bound_strangers()
     for login, depot in bound:
         click.echo(f"{clean(login)} sees {clean(depot)}")
     for login in strangers:

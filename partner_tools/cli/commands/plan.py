@@ -11,7 +11,7 @@ from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.commands.deregister import deregister_batch
 from partner_tools.cli.options import OutputFile, batch_options, result_options
-from partner_tools.runs.context import RunOptions
+from partner_tools.workspace import RunOptions
 
 
 @command("plan")

@@ -19,8 +19,7 @@ from partner_tools.errors import GuardError
 from partner_tools.model import ChannelName
 
 if TYPE_CHECKING:
-    from partner_tools.runs.restoration import Restorable
-    from partner_tools.workspace.workspace import Workspace
+    from partner_tools.workspace import Restorable, Workspace
 
 
 @command("restore")

@@ -26,9 +26,8 @@ from partner_tools.model import ChannelName, RunState
 from partner_tools.workspace.settings import ledger_url
 
 if TYPE_CHECKING:
-    from partner_tools.ledger import RunRecord
     from partner_tools.model import Customer
-    from partner_tools.workspace.workspace import Workspace
+    from partner_tools.workspace import RunRecord, Workspace
 
 WATCH_SECONDS = 2.0
 STATES = [state.value for state in RunState]

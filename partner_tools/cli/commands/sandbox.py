@@ -16,8 +16,7 @@ from partner_tools.cli.wiring import load_config
 from partner_tools.errors import InputError
 
 if TYPE_CHECKING:
-    from partner_tools.clients.oem.profile import Profile
-    from partner_tools.config import Config
+    from partner_tools.workspace import Config, Profile
 
 
 @command("sandbox")

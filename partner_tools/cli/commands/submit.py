@@ -21,7 +21,7 @@ from partner_tools.cli.options import (
 from partner_tools.cli.signals import asking
 from partner_tools.cli.wiring import opened
 from partner_tools.errors import GuardError
-from partner_tools.runs.context import RunOptions
+from partner_tools.workspace import RunOptions
 
 if TYPE_CHECKING:
     from partner_tools.model import Batch, ChannelName

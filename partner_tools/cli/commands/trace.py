@@ -10,10 +10,10 @@ import click
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, print_json, print_line, say, tell
 from partner_tools.cli.options import output_options
-from partner_tools.cli.wiring import load_config, open_ledger
+from partner_tools.cli.wiring import opened
 
 if TYPE_CHECKING:
-    from partner_tools.ledger import DeviceTrace, StoredEvent
+    from partner_tools.workspace import DeviceTrace, StoredEvent
 
 
 @command("trace")
@@ -26,8 +26,8 @@ def trace(call: Call, serial: str) -> int:
     Example:
       partner-tools trace 5CD333527Z
     """
-    with open_ledger(call.common, load_config(call.common)) as ledger:
-        found = ledger.trace(serial)
+    with opened(call, handles_signals=False) as workspace:
+        found = workspace.trace(serial)
     if call.output == "text":
         _show(call, serial, found)
     elif call.output == "json":

@@ -16,7 +16,7 @@ from partner_tools.model import GONE
 from partner_tools.result import still_listed
 
 if TYPE_CHECKING:
-    from partner_tools.runs.follow_up import Verification
+    from partner_tools.workspace import Verification
 
 
 @command("verify")
@@ -124,7 +124,6 @@ def _conclude(call: Call, seen: Verification, *, graph: bool) -> None:
 
 def _take_in(call: Call, run: str | None, evidence: Path) -> int:
     from partner_tools.cli.wiring import opened
-    from partner_tools.report.guide import GUIDE
 
     with opened(call) as workspace:
         taken = workspace.take_in(evidence, run)
@@ -147,7 +146,7 @@ def _take_in(call: Call, run: str | None, evidence: Path) -> int:
     )
     for reason, number in taken.reasons.items():
         click.echo(f"  {reason}: {counted(number, 'device')}")
-    for step, number in taken.open_steps.items():
-        click.echo(f"  still open: {GUIDE[step].title}: {counted(number, 'device')}")
+    for title, number in taken.open_titles.items():
+        click.echo(f"  still open: {title}: {counted(number, 'device')}")
     tell(f"next: {call.again('report', taken.run, '-o', 'handoff')}")
     return taken.exit_code

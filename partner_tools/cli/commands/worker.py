@@ -6,9 +6,10 @@ import click
 
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
-from partner_tools.cli.wiring import load_config, open_ledger, opened
+from partner_tools.cli.wiring import opened
 from partner_tools.model import ChannelName
-from partner_tools.workspace.workspace import Workspace
+from partner_tools.workspace import Workspace
+from partner_tools.workspace.settings import open_ledger
 
 CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
 
@@ -84,7 +85,6 @@ def worker(
     Example:
       partner-tools worker --channels oem-direct --health-port 9100
     """
-    config = load_config(call.common)
     with opened(call) as workspace:
         from partner_tools.fleet.queue import Beat, is_cron
         from partner_tools.fleet.services import SliceSize, work_until_stopped
@@ -103,7 +103,7 @@ def worker(
                 reverify_cron=reverify,
             ),
             size=SliceSize(least=portion),
-            open_ledger=lambda: open_ledger(call.common, config),
+            open_ledger=lambda: open_ledger(call.common.ledger, workspace.config),
             health_at=None if health_port is None else (health_host, health_port),
             notify=tell,
         )

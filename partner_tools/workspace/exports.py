@@ -1,4 +1,4 @@
-"""The audit trail as files: written, signed, and proved without the ledger that it came from."""
+"""Files that leave: the audit trail, written, signed and proved without its ledger; inventories."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.errors import InputError, LedgerError
-from partner_tools.json_forms import digest_of_bytes
+from partner_tools.json_forms import digest_of_bytes, registration_document
+from partner_tools.model import Estate
 from partner_tools.signing import Purpose, is_valid, read_signatures
 from partner_tools.strict_json import InvalidTextError
 from partner_tools.user_files import EXPORT_BYTES, read_bytes
@@ -26,6 +27,16 @@ COLUMNS = (
     *("run", "n", "at", "actor", "kind", "channel", "batchId", "customer", "device", "row"),
     *("serialNumber", "productKeyId", "requestId", "correlationId"),
     *("payload", "payloadDigest", "previous", "hash"),
+)
+INVENTORY_COLUMNS = (
+    "serialNumber",
+    "manufacturer",
+    "model",
+    "productKeyId",
+    "batchId",
+    "deviceId",
+    "uploadedAt",
+    "allowedOperations",
 )
 OF_THE_PAYLOAD = frozenset({"requestId", "correlationId"})
 
@@ -70,6 +81,21 @@ def write_export(events: Iterable[Mapping[str, Any]], form: str, file: Path) -> 
     with writing(file) as stream:
         for line in lines_of(events, form):
             stream.write(line.encode("utf-8", "backslashreplace"))
+
+
+def write_inventory(estate: Estate, file: Path) -> None:
+    """Write an estate as CSV in which no cell is a formula, private to the user."""
+    from partner_tools.files import write_private
+    from partner_tools.report.tables import inert
+
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(INVENTORY_COLUMNS)
+    for found in estate.registrations:
+        allowed = " ".join(found.allowed_operations or ())
+        row = {**registration_document(found), "allowedOperations": allowed}
+        writer.writerow([inert(str(row.get(name) or "")) for name in INVENTORY_COLUMNS])
+    write_private(file, text.getvalue().encode("utf-8-sig"))
 
 
 def sign_export(file: Path, key: SigningKey) -> Path:
