@@ -1,4 +1,4 @@
-"""Which devices share a call, and what a call carries of each. Pure."""
+"""Group devices into calls, and build each call's content. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def calls(todos: Iterable[PendingDevice], size: int) -> Iterator[tuple[PendingDe
 
 
 def _call_key(history: History) -> tuple[str | None, str | None]:
-    """What devices of one call have in common."""
+    """The values that all devices of one call share."""
     if history.state in (State.ACCEPTED, State.DOUBT):
         return history.handle, history.correlation_id
     return None, history.correlation_id if history.request_id else None
@@ -58,9 +58,9 @@ def _call_key(history: History) -> tuple[str | None, str | None]:
 def removal(
     todo: PendingDevice, history: History, request_id: str = "", correlation_id: str = ""
 ) -> Removal:
-    """What a call carries of a device.
+    """Build a call's entry for a device.
 
-    The ids are those of its last attempt as long as that is unanswered, otherwise the given ones.
+    The ids are those of its last attempt while that is unanswered, otherwise the given ones.
     """
     in_doubt = history.state is State.DOUBT or history.request_id
     return Removal(
@@ -91,7 +91,7 @@ class DeviceStates:
         self._histories = {todo.index: todo.history for todo in todos}
 
     def of(self, todo: PendingDevice) -> History:
-        """What is known of the device by now."""
+        """Return the device's current history."""
         return self._histories[todo.index]
 
     def todos(self) -> tuple[PendingDevice, ...]:
@@ -126,8 +126,8 @@ def see_through(
 ) -> ServiceError | None:
     """Ask after one call's accepted work until it is finished or the deadline has passed.
 
-    What is finished is durable by then; the rest stays accepted, for `resume`. An error that is
-    returned says that some of it wants to be sent again.
+    Finished devices are durable by then; the rest stays accepted, for `resume`. A returned
+    error means that some of it must be sent again.
     Raises Interrupted when stopped, Rejected where the service says that the request is wrong.
     """
     polling = channel.polling
@@ -160,7 +160,7 @@ def _ask_after(
 
 
 GIVEN_UP_IN_A_ROW = 3
-"""So many calls given up with no success between them mean that the service is down."""
+"""This number of calls given up with no success in between means that the service is down."""
 
 LAST_ANSWERS_SECONDS = 10.0
 """How long answers in flight are awaited after Ctrl-C (docs/reference/exit-codes.md, 130)."""
@@ -392,8 +392,8 @@ class _Execution:
     ) -> bool:
         """Sleep before the next attempt; False when this call is given up.
 
-        Raises `error` when the run must not go on: a refused token, a pause beyond our patience,
-        or a service that is down for everybody.
+        Raises `error` when the run must not continue: a refused token, a pause beyond our patience,
+        or a service that is down for all customers.
         """
         step = decide(self._line.policy, error, tries, elapsed, self._line.jitter())
         repeatable = self._repeatable(call)

@@ -1,4 +1,4 @@
-"""Which event records how an attempt ended, and what it means for the rest of the run. Pure."""
+"""Choose the event that records how an attempt ended, and its effect on the run. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Fact = tuple[Kind, Mapping[str, Any]]
 
 
 def of_error(error: ServiceError) -> Fact:
-    """What an attempt that ended in an error means for its devices.
+    """Return what an attempt that ended in an error means for its devices.
 
     Only an error that proves that nothing was done leaves no doubt.
     """
@@ -72,7 +72,7 @@ def _in_part(verdict: StepDone | AwaitingApproval) -> dict[str, Any]:
 
 
 def answer_payload(answer: Answer) -> Mapping[str, Any]:
-    """What the ledger keeps of a service's answer."""
+    """Return the part of a service's answer that the ledger keeps."""
     return _stated(
         {
             "outcome": answer.outcome.value,

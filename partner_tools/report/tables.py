@@ -184,7 +184,7 @@ def step_rows(document: Document) -> Iterator[Json]:
 # --- CSV ----------------------------------------------------------------------------------------
 
 _ACTIVE = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
-"""What makes a spreadsheet calculate a cell of a CSV file, the wide forms in some languages
+"""Characters that make a spreadsheet calculate a CSV cell, the wide forms in some languages
 (https://owasp.org/www-community/attacks/CSV_Injection, read 2026-11)."""
 
 
@@ -226,7 +226,7 @@ class _Styles:
 def write_xlsx(document: Document, stream: BinaryIO, row_limit: int = ROW_LIMIT) -> None:
     """Sheets Summary, Steps, Devices and Guide, in memory that does not grow with the devices.
 
-    A sheet of more than `row_limit` rows goes on in a further one, `Steps 2`.
+    A sheet of more than `row_limit` rows continues in another one, `Steps 2`.
     """
     from xlsxwriter.workbook import Workbook
 
@@ -274,7 +274,7 @@ def _write_table(
 ) -> None:
     """A sheet with a frozen heading and a filter; a further one where Excel's rows run out.
 
-    The first `printed` columns go on paper, in landscape and as wide as the page.
+    The first `printed` columns are printed, in landscape and as wide as the page.
     """
     text = _wrapped(book) if wrap else styles.text
     sheet, at, part = _open_table(book, name, columns, styles), 0, 1
@@ -420,7 +420,7 @@ EVIDENCE = {
 
 
 def pivot(document: Document) -> list[list[Cell]]:
-    """Steps by who does them and how they stand, with sums: a heading and its lines."""
+    """Count steps by owner and status, with sums: a heading and its lines."""
     counts = Counter(
         (OWNERS[step["owner"]], STATUSES[step["status"]])
         for device in document["devices"]

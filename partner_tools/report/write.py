@@ -93,7 +93,7 @@ ON_REQUEST: Mapping[str, Format] = {
         ),
     ),
 }
-"""What is written only where it is asked for."""
+"""Formats that are written only on request."""
 
 
 @collector_paused()

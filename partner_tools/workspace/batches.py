@@ -22,7 +22,7 @@ ByName = str | Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """What a check of batches found. `devices` counts the rows that name one, good and bad."""
+    """The result of checking batches. `devices` counts the rows that name one, good and bad."""
 
     devices: int
     problems: tuple[Problem, ...]
@@ -88,8 +88,8 @@ def read_batch(
 ) -> Batch:
     """A batch, checked: CSV, XLSX, JSON or JSON Lines, told apart by content.
 
-    What is said here is for files that cannot say it themselves; `default_via` gives way to what a
-    JSON batch says. `warn` is told the warnings.
+    The arguments are for formats without these fields; `default_via` gives way to the channel of a
+    JSON batch. `warn` receives the warnings.
     Raises InputError with every problem of the file; GuardError where a tenant is given on OEM
     Direct.
     """

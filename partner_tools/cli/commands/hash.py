@@ -134,7 +134,7 @@ def _print_problems(output: str, found: HashCheck) -> None:
 
 
 def _decoded(file: str, line: int, text: str) -> HardwareHash:
-    """The machine of a hash. Raises InputError that says in which line it stands."""
+    """Decode a hash. Raises InputError that names its line."""
     from partner_tools.workspace import decode_hash
 
     place = f"standard input:{line}" if file == "-" else f"{file}:{line}"

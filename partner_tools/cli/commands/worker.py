@@ -110,7 +110,7 @@ def worker(
 
 
 def _check(call: Call, workspace: Workspace, channels: tuple[ChannelName, ...]) -> int:
-    """What a deployment asks before it replaces a worker. Changes nothing."""
+    """Check for a deployment whether it can replace a worker. Changes nothing."""
     from partner_tools.fleet.queue import open_queue
     from partner_tools.fleet.submission import fleet_address
     from partner_tools.workspace.diagnostics import examine
