@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import pwd
 import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -176,11 +174,6 @@ def sandbox() -> Iterator[Sandbox]:
     seed = seed_from(world(customer({"B": [{"serialNumber": "SN-1"}, {"serialNumber": "SN-2"}]})))
     with Sandbox(seed) as running:
         yield running
-
-
-def sign_in_as(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Have the operating system know this process by another name."""
-    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_name=name))
 
 
 @pytest.fixture
