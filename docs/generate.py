@@ -69,8 +69,8 @@ def cli_page(program: click.Group) -> str:
     parts = [
         "# Commands",
         "`partner-tools` and `python -m partner_tools` are the same.\n"
-        "`--config`, `--profile`, `--ledger`, `--log-format`, `-v` and `-q` may stand before the "
-        "subcommand as well as after it; all other options stand after it.\n"
+        "`--config`, `--profile`, `--ledger`, `--log-format`, `-v` and `-q` may be placed before "
+        "or after the subcommand; all other options follow it.\n"
         "The result goes to stdout, everything else to stderr.\n"
         "[Exit codes](exit-codes.md) and [outcomes](outcomes.md) have pages of their own.",
     ]
@@ -120,8 +120,8 @@ _EXIT_CODES: Mapping[int, str] = {
     errors.InputError.exit_code: "The batch, plan or configuration is invalid. Nothing that "
     "changes anything was sent.",
     errors.AuthError.exit_code: "Authentication or permission.",
-    errors.ServiceError.exit_code: "A service is unavailable or refuses to go on. The run can be "
-    "resumed.",
+    errors.ServiceError.exit_code: "A service is unavailable or refuses to continue. The run can "
+    "be resumed.",
     errors.LedgerError.exit_code: "The ledger is locked, damaged or of another version. It was "
     "left as it is.",
     result.EXIT_INCOMPLETE: "Finished, but at least one device is neither `removed` nor `absent`, "
@@ -224,7 +224,7 @@ _OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
         "guessed; the candidates are listed.",
         "Add maker, model or product key id to the row and run it again.",
     ),
-    Outcome.DUPLICATE: ("The same device stands earlier in the batch.", "Nothing."),
+    Outcome.DUPLICATE: ("The same device appears earlier in the batch.", "Nothing."),
     Outcome.NOT_OWNED: (
         "The service says that this partner may not remove it.",
         "Whoever registered it removes it, or the customer does.",
@@ -272,13 +272,13 @@ def faults_page() -> str:
             "# What a fault leads to",
             "Each cell is tried against the sandbox, over real sockets: `make faults` tries all of "
             "them, the tests a sample. "
-            "A command meets the fault once, unless it says *each time* or has no end; then all is "
-            "well again, and the command that goes on is run: `resume`, or the same command where "
-            "there is no run to resume. Two devices are listed, one more is registered and not "
-            "listed. It is never touched.",
+            "A command meets the fault once, unless it says *each time* or has no end. Then the "
+            "fault is cleared and the next command runs: `resume`, or the same command if there is "
+            "no run to resume. Two devices are listed; a third is registered but not listed, and "
+            "is never touched.",
             "A cell gives the [exit code](exit-codes.md) and the [outcomes](outcomes.md), and "
-            "behind *then* those of the command that went on. "
-            "Where there is no *then*, nothing was left to do, and going on says the same again.",
+            "after *then* those of the next command. "
+            "Without *then*, nothing was left to do, and the next command gives the same result.",
             _LEGEND,
             *(f"## {title}\n\n{table(heads, rows)}" for title, heads, rows in fault_table.tables()),
         ]
@@ -432,9 +432,9 @@ def configuration_page(schema: Mapping[str, Any]) -> str:
             "## Environment variables",
             table(("variable", "gives"), [*variables, *locators]),
             "## Secrets",
-            "Secrets come from the environment alone; a user's tokens rest in the operating "
-            "system's credential store. None of them stands in the configuration, in a flag, in "
-            "a log, in a report or in the ledger.",
+            "Secrets come from the environment only; a user's tokens are kept in the operating "
+            "system's credential store. The configuration, flags, logs, reports and the ledger "
+            "never contain them.",
             table(
                 ("variable", "meaning"),
                 [(code(name), meaning) for name, meaning in config.SECRETS.items()],
@@ -477,12 +477,12 @@ def limits_page() -> str:
     return "\n\n".join(
         [
             "# Limits",
-            "What comes from a file or a service is read up to a limit, and refused beyond it with "
-            "a message that names the limit. A file is refused with exit 3 before anything was "
-            "sent. An answer that is no answer ends the run with 5, resumable; where the request "
-            "may have been carried out, the device is `unknown` until somebody looks.",
+            "Input from a file or a service is read up to a limit, and refused beyond it with a "
+            "message that names the limit. A file is refused with exit 3 before anything is "
+            "sent. An unreadable response ends the run with 5, resumable; if the request may "
+            "have been carried out, the device is `unknown` until it is checked.",
             table(("what", "at most", "exit"), rows),
-            "Besides: a property that stands twice in a JSON file, NaN, a number of more than "
+            "Also refused: a duplicate property in a JSON file, NaN, a number of more than "
             "4,300 digits, a text that is not Unicode, a document type or an entity in XML (OEM "
             "Direct's answers and workbooks), an encrypted workbook, rows that do not count up. "
             "CSV and JSON Lines are read as a stream: there is no limit to their rows where they "

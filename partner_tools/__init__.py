@@ -28,10 +28,9 @@ if TYPE_CHECKING:
         ServiceError,
         UnknownRunError,
     )
-    from partner_tools.fleet.services import work_until_stopped
     from partner_tools.fleet.submission import Handing, Submitted
     from partner_tools.fleet.submission import hand_in as submit
-    from partner_tools.fleet.worker import WorkerOptions
+    from partner_tools.fleet.worker import WorkerOptions, work_until_stopped
     from partner_tools.intake.batch_metadata import ReadingOptions
     from partner_tools.intake.hardware_hash import decode as decode_hash
     from partner_tools.intake.schema import load_schema, schema_names
@@ -52,10 +51,16 @@ if TYPE_CHECKING:
     from partner_tools.runs.follow_up import Verification
     from partner_tools.runs.run_result import RunResult
     from partner_tools.workspace.approvals import make_signing_key, open_signing_key
-    from partner_tools.workspace.batches import Validation, load_plan, read_batch, validate
+    from partner_tools.workspace.batches import (
+        HashCheck,
+        Validation,
+        check_hashes,
+        load_plan,
+        read_batch,
+        validate,
+    )
     from partner_tools.workspace.diagnostics import Finding, examine
     from partner_tools.workspace.exports import ExportCheck, check_export
-    from partner_tools.workspace.hashes import HashCheck, check_hashes
     from partner_tools.workspace.workspace import Workspace, open_workspace
 
 _HOMES = {
@@ -72,9 +77,8 @@ _HOMES = {
     ),
     "intake.batch_metadata": ("ReadingOptions",),
     "intake.hardware_hash": ("decode",),
-    "fleet.services": ("work_until_stopped",),
     "fleet.submission": ("Handing", "Submitted", "hand_in"),
-    "fleet.worker": ("WorkerOptions",),
+    "fleet.worker": ("WorkerOptions", "work_until_stopped"),
     "intake.schema": ("load_schema", "schema_names"),
     "model": (
         "Batch",
@@ -90,14 +94,20 @@ _HOMES = {
         "Severity",
     ),
     "workspace.approvals": ("make_signing_key", "open_signing_key"),
-    "workspace.batches": ("Validation", "load_plan", "read_batch", "validate"),
+    "workspace.batches": (
+        "HashCheck",
+        "Validation",
+        "check_hashes",
+        "load_plan",
+        "read_batch",
+        "validate",
+    ),
     "cancellation": ("CancellationToken",),
     "runs.context": ("RunObserver", "RunOptions"),
     "runs.follow_up": ("Verification",),
     "runs.run_result": ("RunResult",),
     "workspace.diagnostics": ("Finding", "examine"),
     "workspace.exports": ("ExportCheck", "check_export"),
-    "workspace.hashes": ("HashCheck", "check_hashes"),
     "workspace.workspace": ("Workspace", "open_workspace"),
 }
 _OTHER_NAMES = {"decode": "decode_hash", "hand_in": "submit"}

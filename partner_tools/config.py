@@ -1,6 +1,6 @@
 """The configuration: one TOML table per profile, checked by `schemas/config.schema.json`.
 
-Precedence: flag, environment, file, default. Secrets never stand in it: they come from the
+Precedence: flag, environment, file, default. It never contains secrets: they come from the
 environment or the operating system's credential store.
 """
 
@@ -55,7 +55,7 @@ SECRETS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The settings of one profile. `file` is where they stand, None where there is no file."""
+    """The settings of one profile. `file` is their file, None where there is none."""
 
     profile: str = DEFAULT_PROFILE
     file: Path | None = None
@@ -110,7 +110,7 @@ def read_config(
     `named` is `--config`; else `PARTNER_TOOLS_CONFIG`, else `partner-tools.toml` in the working
     directory, else in `user_folder`. `user` is the id of who runs this, where systems have one.
     Raises InputError for a file or profile that is not there or not valid, and for a file in the
-    working directory that somebody else has put there.
+    working directory that belongs to another user.
     """
     file = _find(named, environment, user_folder, user)
     profiles = _read(file, validate) if file else {}

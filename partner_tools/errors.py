@@ -1,4 +1,4 @@
-"""What can end a command, each with its exit code, and what a single request can run into.
+"""The errors that end a command, each with its exit code, and those of a single request.
 
     PartnerToolsError                     exit
     ├── UnknownRunError                      2   no run, or several, go by that name
@@ -6,7 +6,7 @@
     ├── InputError                           3   batch, plan or configuration is invalid
     ├── AuthError                            4   no token, wrong permission
     │   └── Unauthorized                     4   one 401: a fresh token may help, once
-    ├── ServiceError                         5   a service is unavailable or refuses to go on
+    ├── ServiceError                         5   a service is unavailable or refuses to continue
     │   ├── Unsent                           5   no byte of the request left this machine
     │   │   └── Untrusted                    5   its certificate is not trusted: waiting won't help
     │   ├── Unanswered                       5   it left, and no whole answer came
@@ -21,7 +21,7 @@
     └── Interrupted                        130   Ctrl-C, SIGTERM, SIGHUP; resumable
 
 `str(error)` says what happened and carries the request id; `remedy` says what to do next.
-What becomes of one device is a value (`model.Outcome`), never an exception.
+The outcome of one device is a value (`model.Outcome`), never an exception.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class AuthError(PartnerToolsError):
 
 
 class ServiceError(PartnerToolsError):
-    """A service is unavailable or refuses to go on.
+    """A service is unavailable or refuses to continue.
 
     `code` is the service's own error code as text (Partner Center sends numbers and strings);
     `retry_after` is in seconds, None where the service did not say.
@@ -183,7 +183,7 @@ class LedgerError(PartnerToolsError):
 
 
 class DamagedRunError(LedgerError, ValueError):
-    """What the ledger holds of one run cannot be read; every other run can."""
+    """One run in the ledger cannot be read; every other run can."""
 
     default_rule = "run-damaged"
 
@@ -203,7 +203,7 @@ class GuardError(PartnerToolsError):
 
 
 class Interrupted(PartnerToolsError):
-    """Ctrl-C, SIGTERM or SIGHUP. What was in flight is recorded; the run is resumable."""
+    """Ctrl-C, SIGTERM or SIGHUP. Requests in flight are recorded; the run is resumable."""
 
     exit_code = 130
     default_rule = "interrupted"

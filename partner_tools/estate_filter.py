@@ -1,6 +1,6 @@
-"""Which registrations of an estate are wanted. Pure.
+"""Filter the registrations of an estate. Pure.
 
-For looking only: what is removed is named by serial number and product key id, compared exactly.
+For display only: removals are named by serial number and product key id, compared exactly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from partner_tools.model import Estate, Registration
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstateFilter:
-    """What a registration has to be; None and empty mean any. Moments without a zone are UTC.
+    """The conditions for a registration; None and empty mean any. Moments without a zone are UTC.
 
     `model` and `manufacturer` are parts of the name, whatever the case; the others are exact.
     `removable` says whether Partner Center may delete it; where the service does not say, it may.

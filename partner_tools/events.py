@@ -2,7 +2,7 @@
 
 All that is durable about a run is a list of events; status, resume, report and audit are folds
 over them. A crash, a time-out, a power cut and Ctrl-C look the same here: an intent without an
-answer. Everything that belongs to the state machine stands in this file; the diagram in
+answer. This file holds the whole state machine; the diagram in
 `docs/reference/lifecycle.md` is made from `TRANSITIONS`.
 """
 
@@ -19,7 +19,7 @@ from partner_tools.model import Outcome, RunId, RunState
 
 
 class Kind(StrEnum):
-    """What can happen. The first group happens to a run, the second to one device of it."""
+    """The kinds of events. The first group concerns a run, the second one device of it."""
 
     CREATED = "created"
     QUEUED = "queued"
@@ -49,7 +49,7 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
-    """Where one device stands."""
+    """The state of one device."""
 
     NEW = "new"
     """Named by the batch, not resolved yet."""
@@ -142,7 +142,7 @@ TRANSITIONS: Mapping[tuple[State, Kind], State] = {
 find the registration, settle at once: `advance` says so where it reads the payload."""
 
 IN_DOUBT = frozenset({State.SENT, State.DOUBT, State.RESENT})
-"""What a process that died may leave behind, and `settle` has to clear before anything is sent."""
+"""States that a dead process may leave, and that `settle` has to clear before anything is sent."""
 
 
 class IllegalEventError(LedgerError, ValueError):
@@ -163,7 +163,7 @@ class IllegalEventError(LedgerError, ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What the events of one device amount to.
+    """The result of folding the events of one device.
 
     `request_id` is the one that an attempt has to carry while no answer to it came; None means
     that the next attempt needs a new one (Partner Center's rule,

@@ -26,7 +26,7 @@ class GateRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is about to be sent: which device of the run, and what identifies it to the service."""
+    """A request about to be sent: the device of the run, and its identifiers for the service."""
 
     index: int
     identity: Identity
@@ -36,7 +36,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateFacts:
-    """What is known at this moment.
+    """The facts at this moment.
 
     `sealed` holds the devices of the plan whose digest the run's own chain names, by index.
     `held` is the hold list as it is now.
@@ -73,7 +73,7 @@ def may_send(request: Request, facts: GateFacts) -> GateRefusal | None:
 
 
 def _difference(request: Request, planned: PlannedDevice) -> str | None:
-    """What the request says otherwise than the plan; a hardware hash is in neither."""
+    """Describe how the request differs from the plan; a hardware hash is in neither."""
     if request.target != planned.target:
         return "registration"
     if request.customer != planned.customer:

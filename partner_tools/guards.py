@@ -1,4 +1,4 @@
-"""What has to be true before anything is removed. Pure: limits and a plan in, refusals out."""
+"""The preconditions of every removal. Pure: limits and a plan in, refusals out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TYPED_CONFIRMATION_ABOVE = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a profile or a flag allows. None means no limit."""
+    """The limits of a profile or a flag. None means no limit."""
 
     max_devices: int = DEFAULT_MAX_DEVICES
     max_devices_per_day: int | None = None
@@ -69,8 +69,8 @@ def check(
 ) -> Mapping[TenantId, Refusal]:
     """The customers whose own limit the plan passes; the others' devices may go.
 
-    `removed_today` counts, by tenant id, what runs of this ledger removed since midnight UTC.
-    Raises GuardError, naming every limit passed, where that leaves nobody, or where the others'
+    `removed_today` counts, by tenant id, this ledger's removals since midnight UTC.
+    Raises GuardError, naming every limit passed, if that leaves no customer, or if the others'
     devices are more than one run may remove.
     """
     refused = {
@@ -179,7 +179,7 @@ def count_nobodys(planned: Iterable[PlannedDevice]) -> int:
 
 
 def question(customers: Iterable[PlannedCustomer], nobodys: int = 0) -> str:
-    """What a person has to see before saying yes: how much of whose estate goes."""
+    """Return the text to confirm: the part of each customer's estate to be removed."""
     lines = [f"  {display_name(each)}: {_of_estate(each)}" for each in customers if each.removals]
     return "\n".join([*lines, *([f"  no customer named: {_devices(nobodys)}"] if nobodys else [])])
 
@@ -196,9 +196,9 @@ def _devices(number: int) -> str:
 
 
 def expected_answer(customers: Sequence[PlannedCustomer], nobodys: int = 0) -> str | None:
-    """What has to be typed where a y is too little; None where a y is enough.
+    """Return the text to type where a y is too little; None where a y is enough.
 
-    Or where there is nothing to type: of the `nobodys` that go no customer is known.
+    Or where there is nothing to type: the `nobodys` have no known customer.
     """
     concerned = [each for each in customers if each.removals]
     removals = nobodys + sum(each.removals for each in concerned)

@@ -1,7 +1,7 @@
-"""Texts as they look: what a name is compared by where a near match has to count. Pure.
+"""Texts as they look: a form of names for comparisons in which a near match counts. Pure.
 
-Only what a name is searched by is read so, never what is sent or shown. What is removed is chosen
-by exact comparison; what is kept, and whether a device is still there, is judged by these forms.
+Only search terms are read so, never texts that are sent or shown. Removals are chosen
+by exact comparison; the hold list, and whether a device is still there, use these forms.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
     for start, end in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
     for point in range(start, end + 1)
 }
-"""What leaves no mark and is neither space nor format by its category: fillers, variation selectors
+"""Invisible characters, neither space nor format by category: fillers, variation selectors
 (https://www.unicode.org/Public/16.0.0/ucd/DerivedCoreProperties.txt, Default_Ignorable)."""
 
 

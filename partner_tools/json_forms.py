@@ -67,7 +67,7 @@ def customer_document(customer: Customer) -> dict[str, str]:
 
 
 def read_customer(document: Mapping[str, Any]) -> Customer:
-    """The customer that `customer_document` wrote, whatever else stands beside it."""
+    """Read the customer that `customer_document` wrote, ignoring other properties."""
     return Customer(
         tenant_id=TenantId(document["tenantId"]),
         domain=shown_name(document.get("domain")),
@@ -76,7 +76,7 @@ def read_customer(document: Mapping[str, Any]) -> Customer:
 
 
 def found_document(found: Registration) -> dict[str, Any]:
-    """What the service showed, as JSON, without target and hardware hash."""
+    """Return the listed registration as JSON, without target and hardware hash."""
     document: dict[str, Any] = stated(
         serialNumber=found.serial_number,
         manufacturer=found.manufacturer,
@@ -90,7 +90,7 @@ def found_document(found: Registration) -> dict[str, Any]:
 
 
 def read_found(document: Mapping[str, Any], target: Target) -> Registration:
-    """What the service showed of this target, as `found_document` wrote it."""
+    """Read this target's registration, as `found_document` wrote it."""
     operations = document.get("allowedOperations")
     return Registration(
         target=target,

@@ -40,7 +40,7 @@ class Reason(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of one device. `docs/reference/lifecycle.md` says which event leads to which."""
+    """The outcome of one device. `docs/reference/lifecycle.md` says which event leads to which."""
 
     REMOVED = "removed"
     ABSENT = "absent"
@@ -114,7 +114,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What identifies a machine to Autopilot. The texts are exactly as given, but trimmed."""
+    """The identity of a machine in Autopilot. The texts are exactly as given, but trimmed."""
 
     serial_number: str | None = None
     manufacturer: str | None = None
@@ -135,9 +135,9 @@ class Device:
     replacement: Identity | None = None
     """The new identity after a board swap: never resolved, planned or sent."""
     extra: tuple[tuple[str, str], ...] = ()
-    """Columns that nobody knows, as they were; they travel into the report."""
+    """Unknown columns, unchanged; they are copied into the report."""
     derived: tuple[str, ...] = ()
-    """Which parts of the identity only the hardware hash says, in words."""
+    """The parts of the identity that come from the hardware hash alone, in words."""
     hash_confirms: bool = False
     """Whether the hardware hash states the identity that the row does."""
     contradictions: tuple[str, ...] = ()
@@ -199,12 +199,12 @@ class Estate:
     registrations: tuple[Registration, ...]
     observed_at: datetime
     notes: tuple[str, ...] = ()
-    """What a reader has to know of the list, in sentences."""
+    """Notes on the list for a reader, in sentences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedDevice:
-    """What will be done with one device of the batch, or why nothing will.
+    """The plan for one device of the batch: its removal, or why there is none.
 
     `outcome` is `pending` where a removal is planned and final otherwise. `index` is the position
     in the batch from 0 and the key of the device in its run.
@@ -216,13 +216,13 @@ class PlannedDevice:
     outcome: Outcome
     target: Target | None = None
     found: Registration | None = None
-    """What the service showed, without the hardware hash: the restore kit keeps that apart."""
+    """The registration as listed, without the hardware hash: the restore kit keeps that apart."""
     candidates: tuple[Target, ...] = ()
     rule: str | None = None
     detail: str | None = None
     remedy: str | None = None
     risks: tuple[str, ...] = ()
-    """What the customer's tenant showed against the removal, by the names of `outstanding.Risk`."""
+    """Risks that the customer's tenant showed, by the names of `outstanding.Risk`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +249,7 @@ class Plan:
     planned_by: str | None = None
     """The account that planned, as the operating system knew it."""
     notes: tuple[str, ...] = field(default=())
-    """What a reviewer has to know besides: identifiers that were derived, assumptions of a wire."""
+    """Further notes for a reviewer: derived identifiers, assumptions of a wire."""
     place: Mapping[str, Any] | None = None
     """Where it belongs, as `place.Place.document` gives it; None for plans of version 0.1."""
     is_foreign: bool = False

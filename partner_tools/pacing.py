@@ -1,8 +1,8 @@
 """When to send, and when to try again: decisions over values, nothing here waits.
 
 The services publish no rate, so the rate is learned. A `RateState` starts low and doubles, gently
-once much is under way, until the first 429, which pauses everybody. What had been sent by then
-tells how fast the service's bucket is refilled, for each size that the bucket may have; two
+once much is under way, until the first 429, which pauses all threads. The requests sent by then
+tell how fast the service's bucket is refilled, for each size that the bucket may have; two
 overshoots settle which size it is. From then on the rate stays just below the limit, and
 occasionally probes higher. All times are seconds of one monotonic clock, which the caller reads.
 """
@@ -80,7 +80,7 @@ class Policy:
     patience: float = 120.0
 
     def within(self, seconds: float) -> Policy:
-        """The same policy for a request that has so many seconds at most."""
+        """Return this policy for a request with at most `seconds` left."""
         return replace(
             self,
             budget=min(self.budget, seconds),
@@ -98,12 +98,12 @@ class GivenUp(StrEnum):
     BUDGET = "budget"
     """It was tried for as long as the policy allows."""
     PATIENCE = "patience"
-    """The service asks for a longer wait than anybody should sit through."""
+    """The service asks for a longer wait than is acceptable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Try again after so many seconds."""
+    """Retry after `seconds`."""
 
     seconds: float
 
@@ -119,7 +119,7 @@ class GiveUp:
 def decide(
     policy: Policy, failure: ServiceError, attempt: int, elapsed: float, jitter: float
 ) -> Wait | GiveUp:
-    """What to do after attempt number `attempt` (from 1) failed, `elapsed` seconds after the first.
+    """Decide after attempt number `attempt` (from 1) failed, `elapsed` seconds after the first.
 
     `jitter` is in [0, 1). Never waits less than half the back-off, so never tries again at once:
     "all requests accrue against your usage limits"
@@ -157,7 +157,7 @@ MIN_RATE: Final = 0.1
 MAX_RATE: Final = 1000.0
 
 MARGIN: Final = 0.97
-"""The share of a rate just learned at which everybody goes on."""
+"""The share of a rate just learned at which all threads continue."""
 REMEMBERED_MARGIN: Final = 0.96
 """The same for a rate that an earlier run learned, an hour ago or less."""
 FORGOTTEN: Final = 60 * 86_400.0
@@ -170,14 +170,14 @@ RAMP_RISK: Final = 20
 at once: all of them are refused when one of them is too many."""
 RAMP_SECONDS: Final = 0.4
 RAMP_PERMITS: Final = 3.0
-"""A step of the ramp lasts at least so long, and until an answer tells of a third of it."""
+"""The least length of a ramp step; it also lasts until an answer covers a third of it."""
 SATURATED: Final = 0.85
 """A rate was really tried when permits were asked for in so much of the time."""
 
 BUCKETS: Final = tuple(0.01 * 1.25**step for step in range(40))
 """The sizes that a bucket may have, in seconds of its own refilling: 10 ms to a minute."""
 SIZES: Final = (*BUCKETS, 60.0)
-"""The last one stands for what is no bucket: so many requests in each fixed window."""
+"""The last one means no bucket: a number of requests in each fixed window."""
 USUAL_BURST: Final = 0.3
 USUAL_BURST_PER_PAUSE: Final = 0.05
 """Before a second overshoot the bucket is taken to be small, larger where the pause is long."""
@@ -199,7 +199,7 @@ LARGEST_LOOK_STEP: Final = 0.4
 LOOK_SECONDS: Final = 3.0
 CALM_PER_SECOND: Final = 28.0
 CALM_GROWTH: Final = 1.2
-"""What a look costs is the pause after it: 3.5 % of the time where that is a second, less where
+"""A probe costs the pause after it: 3.5 % of the time where that is a second, less where
 it is longer."""
 SHORTEST_CALM: Final = 20.0
 LONGEST_CALM: Final = 600.0
@@ -210,12 +210,12 @@ LONGEST_PAUSE: Final = 60.0
 """The pauses of our own where the service names none, doubled while they are fruitless."""
 SHORTEST_PAUSE: Final = 0.2
 SCOUT_SECONDS: Final = 30.0
-"""So long everybody waits for the answer of the one request sent ahead after such a pause."""
+"""All threads wait up to this long for the answer to the request sent ahead after a pause."""
 
 SLACK: Final = 0.02
 """A permit asked for so little too late does not delay the ones after it."""
 IDLE: Final = 0.25
-"""After so long without a request the bucket may have filled again."""
+"""Seconds without a request after which the bucket may have filled again."""
 KEPT_MARKS: Final = 32
 
 
@@ -273,7 +273,7 @@ class RateState:
     """When the present step of the phase began."""
     issued: int = 0
     idle: float = 0.0
-    """Seconds of the step in which nobody asked for a permit that was due."""
+    """Seconds of the step in which a due permit was not requested."""
     marks: tuple[Mark, ...] = ()
     """The stretch since the last pause."""
     pauses: int = 0
@@ -294,7 +294,7 @@ class RateState:
     """The highest rate of the ramp that was tried without a 429."""
     ceiling: float | None = None
     guesses: tuple[Guess, ...] = ()
-    """What each of the last two overshoots told."""
+    """The guesses from the last two overshoots."""
     burst: float | None = None
     """The size of the bucket that two overshoots agreed on."""
     reach: float = 0.0
@@ -306,8 +306,8 @@ class RateState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """What a run learned, in requests per second: the limit where the service `refused` more,
-    else a rate that it granted, above which nobody has been."""
+    """The learned rate, in requests per second: the limit where the service `refused` more,
+    else the highest rate that was tried and granted."""
 
     per_second: float
     refused: bool = True
@@ -326,8 +326,8 @@ def remembered(
 ) -> RateState:
     """The pace of a run that begins with what an earlier one learned, `age` seconds ago, if any.
 
-    The older the memory, the further below it the run starts and the sooner it looks above. What
-    was never refused is where doubling goes on.
+    The older the memory, the further below it the run starts and the sooner it probes above. If
+    the rate was never refused, doubling continues there.
     """
     rate = known.per_second if known else 0.0
     if known is None or not (math.isfinite(rate) and rate > 0.0) or age >= FORGOTTEN:
@@ -431,7 +431,7 @@ def throttled(pace: RateState, permit: Permit, now: float, retry_after: float | 
 
 
 def learned(pace: RateState) -> Learned | None:
-    """What is worth remembering: None before any rate was tried.
+    """Return the rate worth remembering: None before any rate was tried.
 
     A climb spends what the bucket gathered during the pause, so that its rate proves nothing by
     itself: of a climb that was not finished, no more is remembered than its mean since the pause.
@@ -488,7 +488,7 @@ def _marked(pace: RateState, at: float) -> tuple[Mark, ...]:
 
 
 def _step(pace: RateState, now: float, rate: float, phase: Phase) -> RateState:
-    """Go on at another rate, from the last permit on."""
+    """Continue at another rate, from the last permit on."""
     rate = _within(rate, pace.max_rate)
     last_at = pace.next_at - 1.0 / pace.rate
     return replace(

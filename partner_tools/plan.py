@@ -44,7 +44,7 @@ SHARED_BY = 10
 """A serial number that more registrations than this have identifies no device."""
 
 NOTED = 20
-"""So many rows a note names; the plan has them all."""
+"""The most rows that a note names; the plan has them all."""
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: the near serials are computed when needed
@@ -64,7 +64,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanProposal:
-    """What a channel makes of a batch: every device planned, and what a reviewer has to know.
+    """A channel's plan for a batch: every device planned, and notes for a reviewer.
 
     `kit` are the registrations to be removed with their hardware hashes, for the restore kit.
     """
@@ -157,7 +157,7 @@ def match(identity: Identity, known: Index) -> tuple[Registration, ...]:
 
 
 def contradictions(identity: Identity, found: Registration) -> tuple[str, ...]:
-    """What the row says of a device and the registration denies.
+    """List the properties in which the row contradicts the registration.
 
     A field that the service left out contradicts nothing: it omits what it does not hold.
     """
@@ -215,7 +215,7 @@ def _changed(planned: PlannedDevice, now: Index, spelled: Mapping[str, Registrat
 
 
 def spelling(target: Target) -> str:
-    """What is left of an id in every form in which .NET reads a GUID
+    """Reduce an id to the part common to all forms in which .NET reads a GUID
     (https://learn.microsoft.com/dotnet/api/system.guid.parse, read 2026-11)."""
     return "".join(filter(str.isalnum, target.device_id)).casefold()
 
@@ -437,7 +437,7 @@ def _removable(blank: PlannedDevice, found: Registration) -> PlannedDevice:
 
 
 def notes_on(planned: Iterable[PlannedDevice]) -> tuple[str, ...]:
-    """What a reviewer has to know of the removals: which match only after trimming."""
+    """Write notes for a reviewer: the removals that match only after trimming."""
     rows = [
         str(each.device.row)
         for each in planned

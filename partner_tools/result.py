@@ -1,4 +1,4 @@
-"""What a command says of a run: the JSON of its result, and its exit code. Pure."""
+"""A command's result for a run: its JSON, and its exit code. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FINAL = OF_THE_BATCH | {"cancelled"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopReason:
-    """What ended a run early, and what to do before it is resumed."""
+    """The reason that ended a run early, and what to do before resuming it."""
 
     detail: str
     remedy: str | None = None
@@ -29,7 +29,7 @@ class StopReason:
 
     @property
     def is_final(self) -> bool:
-        """Whether only a new run can go on: the batch is at fault, or this run was cancelled."""
+        """Whether only a new run can continue: the batch is at fault, or this run was cancelled."""
         return self.rule in _FINAL
 
 
@@ -38,7 +38,7 @@ CANCELLED = StopReason(
     detail="it was cancelled",
     remedy="hand it in again if it is to leave after all",
 )
-"""Nobody resumes a run that was cancelled."""
+"""The stop of a cancelled run, which can't be resumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class DeviceResult:
     account: Mapping[str, Any] = field(default_factory=dict)
     """Of a cleanup: what its line says besides, step by step."""
     stop: StopReason | None = None
-    """What ended the run before this device was attempted."""
+    """The reason why the run ended before this device was attempted."""
 
 
 def result_document(
@@ -114,7 +114,7 @@ _WAITING: Mapping[RunState, str | None] = {
     RunState.PLANNED: None,
     RunState.QUEUED: "wait for a worker, which carries the run out",
 }
-"""What to do about a device that was not attempted, where resuming is not the way."""
+"""Remedies for a device that was not attempted, where resuming doesn't help."""
 
 
 def detail(history: History, stop: StopReason | None = None) -> str | None:
@@ -132,7 +132,7 @@ def detail(history: History, stop: StopReason | None = None) -> str | None:
 
 
 def remedy(history: History, stop: StopReason | None = None) -> str | None:
-    """What to do next about one device."""
+    """Return the next action for one device."""
     if history.remedy or history.outcome not in (Outcome.UNKNOWN, Outcome.PENDING, *GONE):
         return history.remedy
     if history.outcome in GONE:
@@ -160,8 +160,8 @@ def still_listed(history: History) -> bool:
 def last_listed(history: History) -> str | None:
     """When a service was last seen listing a device that is gone; None where none does.
 
-    Each service speaks for itself: the newest look that it answered counts. What was seen before
-    the removal says nothing of it.
+    Each service counts separately, by the newest look that it answered. Looks before
+    the removal don't count.
     """
     if history.outcome not in GONE:
         return None
@@ -200,7 +200,7 @@ def unfinished(histories: Iterable[History]) -> bool:
 def error_document(
     error: PartnerToolsError, problems: Sequence[Problem] | None = None
 ) -> dict[str, Any]:
-    """What stdout carries where a command ends before a run exists."""
+    """Build the stdout document of a command that ends before a run exists."""
     if problems is None:
         problems = error.problems if isinstance(error, InputError) else ()
     return {

@@ -1,8 +1,8 @@
-"""One pace for many processes: who gets the next permits. Decisions over values, as in `pacing`.
+"""One pace for many processes: assign the next permits. Decisions over values, as in `pacing`.
 
-What all know is a `Shared`, kept as one text that one process at a time changes. Parties (a depot
-at a priority) are served by weighted turns: each has had so much, the one that had least is next,
-and nobody saves up turns while absent. A permit is handed out a tenth of a second ahead at most,
+The state is a `Shared`, kept as one text that one process at a time changes. Parties (a depot
+at a priority) are served by weighted turns: the one that has had least is next,
+and absence saves up no turns. A permit is handed out a tenth of a second ahead at most,
 so that a pause finds few of them. All times are seconds of the clock of the database's server.
 """
 
@@ -21,14 +21,14 @@ HORIZON: Final = 0.1
 SLICE: Final = 64
 """Permits handed out at once, at most."""
 ABSENT: Final = 2.0
-"""Who has not asked for so long waits no more: its process may be dead."""
+"""A party silent for longer than this is not waiting any more: its process may be dead."""
 LATE: Final = 0.5
-"""Who has not asked for so long is not waited for; its turns are kept."""
+"""A party silent for longer than this is not waited for; its turns are kept."""
 LEAD: Final = 0.5
 """The share of what is handed out ahead by which a party may go before others' turns: who asks
 late, or never again, does not leave permits unused meanwhile, and has its turns afterwards."""
 FORGOTTEN: Final = 900.0
-"""A pace that nobody used for so long begins anew from what it learned."""
+"""A pace unused for longer than this restarts from what it learned."""
 WEIGHT_PER_PRIORITY: Final = 2.0
 
 
@@ -47,7 +47,7 @@ class Party:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What a party had, by its weight, and how many permits each process wants for it."""
+    """A party's past share by its weight, and how many permits each process wants for it."""
 
     had: float
     seen: float
@@ -66,7 +66,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What became of a request: answered, throttled, or neither."""
+    """The result of a request: answered, throttled, or neither."""
 
     permit: Permit
     at: float
@@ -78,9 +78,9 @@ class Told:
 def begin(
     shared: Shared | None, now: float, *, known: Learned | None, age: float, max_rate: float | None
 ) -> Shared:
-    """What is shared, or a beginning with the rate that an earlier run learned `age` seconds ago.
+    """Read the shared state, or start with the rate that an earlier run learned `age` seconds ago.
 
-    What lay unused begins anew. A `max_rate` that is given bounds all who share.
+    An unused state restarts. A given `max_rate` bounds all processes.
     """
     if shared is None:
         return Shared(pace=pacing.remembered(known, now, age=age, max_rate=max_rate), at=now)
@@ -197,7 +197,7 @@ def _is_awaited(turn: Turn, process: str, now: float) -> bool:
 
 
 def _levelled(before: Mapping[Party, Turn], after: dict[Party, Turn]) -> dict[Party, Turn]:
-    """Who comes back starts level with the one that had least: absence saves nothing up."""
+    """Level a returning party with the one that had least, so that absence saves nothing up."""
     staying = [
         turn.had
         for party, turn in after.items()

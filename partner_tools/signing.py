@@ -98,7 +98,7 @@ def _unlocked(content: bytes, passphrase: str) -> Ed25519PrivateKey | None:
 
 
 def _lock(passphrase: str, salt: bytes) -> Fernet:
-    """What locks and opens a key's file, as the library advises for passwords
+    """Return the cipher of a key's file, as the library advises for passwords
     (https://cryptography.io/en/latest/fernet/#using-passwords-with-fernet, read 2026-11)."""
     from cryptography.fernet import Fernet
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -132,7 +132,7 @@ def is_signature(public: str, signature: str, content: bytes) -> bool:
 
 
 def fingerprint(public: str) -> str:
-    """What people compare of a public key: the SHA-256 of its 32 bytes, in hexadecimal."""
+    """Return a public key's fingerprint to compare: the SHA-256 of its 32 bytes, in hex."""
     return hashlib.sha256(_bytes(public)).hexdigest()
 
 
@@ -157,7 +157,7 @@ def _bytes(text: str) -> bytes:
 
 
 class Purpose(StrEnum):
-    """What a signature is for."""
+    """The purpose of a signature."""
 
     APPROVAL = "plan-approval"
     EXPORT = "ledger-export"
@@ -167,7 +167,7 @@ class Purpose(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
     """One signature. `account` is whom the operating system knew, `signed_at` that machine's time:
-    both are the signer's own words, which nobody else can change afterwards."""
+    both are the signer's own claims, which no one else can change afterwards."""
 
     key: str
     account: str | None
@@ -190,7 +190,7 @@ def is_valid(signature: Signature, purpose: Purpose, digest: str) -> bool:
         statement = _statement(
             purpose, digest, signature.key, signature.account, signature.signed_at
         )
-    except ValueError:  # a text that canonical JSON cannot hold, which nobody signed
+    except ValueError:  # canonical JSON cannot hold this text, so it was never signed
         return False
     return is_signature(signature.key, signature.signature, statement)
 
@@ -255,7 +255,7 @@ _CLOCK_DIFFERENCE = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approver:
-    """Somebody whose signature counts. `accounts` are the names under which they plan."""
+    """A person whose signature counts. `accounts` are the names under which they plan."""
 
     name: str
     key: str

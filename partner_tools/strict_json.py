@@ -1,7 +1,7 @@
-"""JSON and TOML that somebody else wrote: one meaning, or none. Pure.
+"""JSON and TOML from outside: one meaning, or none. Pure.
 
-What a person reads in an editor and what a program makes of it must not differ, so a property that
-stands twice is refused. What later code would stumble over is refused as well: NaN, depth, numbers
+A person in an editor and a program must read the same, so a property that
+appears twice is refused. So is input that would break later code: NaN, depth, numbers
 of thousands of digits, texts that are not Unicode.
 """
 
@@ -21,7 +21,7 @@ TOML_CHARACTERS: Final = 1_048_576
 """A configuration or a wire profile. Those of ours have 2,000."""
 _BREAKS: Final = re.compile(r"[\n\r\t]")
 _OPENING: Final = (b",", b"[", b"{")
-"""Each value but the first stands behind one of these."""
+"""Each value but the first follows one of these."""
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 """Only an escape can bring a lone surrogate into a text that is UTF-8."""
 
@@ -91,10 +91,10 @@ def read_toml(text: str) -> dict[str, Any]:
 
 
 def shown_plainly(text: str) -> str:
-    """A JSON text in which nothing moves, hides or reorders what stands beside it.
+    """Return a JSON text in which nothing moves, hides or reorders the text beside it.
 
-    What cannot be printed stands as its escape: bidirectional marks, zero-width characters, and
-    what is not Unicode. The value that is read from it is the same.
+    Unprintable characters are escaped: bidirectional marks, zero-width characters, and
+    anything that is not Unicode. The value read from it is the same.
     """
     if text.isprintable():
         return text
@@ -105,7 +105,7 @@ def shown_plainly(text: str) -> str:
 
 
 def _hidden(text: str) -> Iterator[str]:
-    """What neither leaves a mark nor room where it stands; wide and narrow spaces do."""
+    """Yield characters that take no visible room; wide and narrow spaces do."""
     for piece in _BREAKS.split(text):
         if not piece.isprintable():
             yield from (each for each in piece if not each.isprintable() and category(each) != "Zs")

@@ -1,4 +1,4 @@
-"""Files that a user names and somebody else may have written: read within limits, or refused."""
+"""Files that a user names but others may have written: read within limits, or refused."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from partner_tools.fleet.health import Backlog, Health
+from tests.cli.commands.test_deregister_oem_direct import depot, registered
 from tests.cli.program import Program
-from tests.cli.test_oem_direct_commands import depot, registered
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "watched-folder"

@@ -136,8 +136,8 @@ def test_a_429_seen_by_one_stops_all() -> None:
     ),
     now=st.floats(0.0, 100.0),
 )
-def test_what_is_shared_survives_its_text(wishes: dict[Party, int], now: float) -> None:
-    shared, granted = sharing.lease(known(50.0), "a", wishes, now)
+def test_what_is_shared_survives_its_text(options: dict[Party, int], now: float) -> None:
+    shared, granted = sharing.lease(known(50.0), "a", options, now)
     for _, permit in granted[:1]:
         told = Told(permit=permit, at=now, answered=True, throttled=True, retry_after=1.0)
         shared = sharing.hear(shared, [told])

@@ -45,9 +45,9 @@ from partner_tools.outstanding.search import (
 )
 
 REMOVAL_UNDER_WAY: Final = 400
-"""What a second deletion of an Autopilot identity is answered while the first is under way: seen,
-and not documented (https://github.com/adamgell/ProxmoxVEAutopilot, read 2026-11). Intune is clear
-of the device by then, so nothing else is known that it could mean; looking settles it."""
+"""The answer to a second deletion of an Autopilot identity while the first is under way: observed,
+not documented (https://github.com/adamgell/ProxmoxVEAutopilot, read 2026-11). Intune is clear
+of the device by then, so no other meaning is known; looking settles it."""
 
 _COLLECTIONS: Mapping[StepId, Collection] = {
     StepId.DELETE_FROM_INTUNE: Collection.INTUNE,
@@ -151,7 +151,7 @@ class CustomerTenantChannel:
         )
 
     def _look(self, removal: Removal) -> tuple[Found, ...]:
-        """What answers to id or serial number now. Where a look fails, nothing was sent."""
+        """Find the records with this id or serial number. If a look fails, nothing was sent."""
         try:
             return self._see(removal)
         except (Throttled, Unauthorized, Unsent):
@@ -265,7 +265,7 @@ def _unsure(outcome: Outcome, detail: str) -> Answer:
 
 
 def _refused(step: StepId, rejection: Rejected) -> Verdict:
-    """What a refusal means for the device. Raises AuthError where it is one of the sign-in."""
+    """Return what a refusal means for the device. Raises AuthError for a refused sign-in."""
     said = rejection.description or str(rejection)
     if rejection.status == 404:
         return StepDone(step=step.value, detail="it was gone already", status=404)

@@ -1,4 +1,4 @@
-"""What the Autopilot service's codes say of a device that was to be deregistered. Pure.
+"""Read the Autopilot service's codes for a device that was to be deregistered. Pure.
 
 A code is read by its name first and its number second, because services pair them wrongly: 806 has
 been seen with the name of 808. The names and numbers are those that Intune and Partner Center show
@@ -158,7 +158,7 @@ CODES: tuple[Code, ...] = (
         remedy=_REGISTERING,
     ),
 )
-"""The public table. 804 and 805 stand in no public list."""
+"""The public table. 804 and 805 are in no public list."""
 
 _WORD = re.compile(r"[A-Za-z0-9_]+")
 

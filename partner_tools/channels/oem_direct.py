@@ -1,7 +1,7 @@
 """Plans a batch for OEM Direct. Pure: this channel has no listing, so the rows are all there is.
 
-A device goes by product key id, or by serial number, maker and model; a hardware hash is never
-sent, but says all of these of its machine. What is incomplete or contradicts itself stays here.
+A device goes by product key id, or by serial number, manufacturer and model; a hash is never
+sent, but contains all of these. Incomplete or contradictory devices are not sent.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from partner_tools.model import (
 from partner_tools.plan import PlanProposal, held_back, is_held
 
 Derive = Callable[[str], Identity]
-"""What a hardware hash says of its machine, without the hash; InputError where it is none."""
+"""Reads the identity from a hardware hash, without the hash; InputError if it isn't one."""
 
 _NAMES = {
     "serial_number": "serial number",
@@ -186,7 +186,7 @@ def _completing(profile: Profile) -> str:
 
 
 def _unsendable(identity: Identity) -> str | None:
-    """Which text no XML or JSON body can carry as it is."""
+    """Name the field whose text no XML or JSON body can carry unchanged."""
     for name, label in _NAMES.items():
         if _UNSENDABLE.search(getattr(identity, name) or ""):
             return label
@@ -197,7 +197,7 @@ _UNSENDABLE = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff\\ufffe\\uffff]")
 
 
 def _how(device: Device, profile: Profile) -> str | None:
-    """What a reviewer has to know of a device that goes."""
+    """Explain to a reviewer how a device to be removed is identified."""
     if not device.derived:
         return None
     used = " and ".join(_KIND_NAMES[kind] for kind in kinds(profile, device.identity))
@@ -300,14 +300,14 @@ def _notes(profile: Profile, planned: Iterable[PlannedDevice]) -> tuple[str, ...
 
 
 Witness = Callable[[Removal], tuple[Outcome, str] | None]
-"""What the ledger knows of a device that the service does not: its outcome, and why."""
+"""Asks the ledger about a device unknown to the service: its outcome, and why."""
 
 ASK_AGAIN = "resume the run: the same blank request is sent once more"
 _OVERLOADED = 503
 
 
 class OemDirectChannel:
-    """Implements `engine.channel.Channel`, and drafts plans without asking anybody.
+    """Implements `engine.channel.Channel`, and drafts plans without any request.
 
     Devices come to it `oem_draft.completed`.
     """
@@ -418,7 +418,7 @@ class AnswerReader:
         }
 
     def refusals(self, said: Said, removals: Sequence[Removal]) -> dict[int, Verdict]:
-        """What the pre-flight says against devices; it needs no word for the others."""
+        """Return the pre-flight's refusals by device; the others may proceed."""
         verdicts = self.verdicts(said, removals) if said.results else {}
         return {
             index: replace(verdict, detail=f"the pre-flight refused it: {verdict.detail}")
@@ -427,7 +427,7 @@ class AnswerReader:
         }
 
     def whole(self, rejection: Rejected) -> Verdict:
-        """What a call that was refused as a whole means for each of its devices."""
+        """Return what the refusal of a whole call means for each of its devices."""
         code = self.codes.read(rejection.code or "", rejection.description or "")
         if code is not None and code.meaning is CodeMeaning.RETRY:
             return _deferred(rejection)
@@ -601,7 +601,7 @@ def _indices(removals: Sequence[Removal]) -> list[int]:
 
 
 def explain_assumptions(profile: Profile) -> tuple[str, ...]:
-    """What of this wire is still assumed, in sentences for `doctor`; empty once confirmed."""
+    """List the assumptions about this wire as sentences for `doctor`; empty once confirmed."""
     if profile.profile_confirmed:
         return ()
     return tuple(say(profile) for say in _ASSUMPTIONS)

@@ -1,4 +1,4 @@
-"""Reads the estates of a batch's customers, each on its own: who cannot be served stops nobody."""
+"""Reads each customer's estate on its own, so that one unreachable customer stops no other."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ from partner_tools.plan import (
 )
 
 OF_ONE_CUSTOMER = (Rejected, Unavailable, Unreadable)
-"""What the service can say of one customer's list while it serves another's. Anything else, such
-as a host out of reach or a limit that was reached, would be the same for the next one."""
+"""Errors that may concern one customer's list while another's is served. Anything else, such
+as an unreachable host or an exhausted limit, would be the same for the next one."""
 
 
 class BarredError(ServiceError):
@@ -154,7 +154,7 @@ class PartnerCenterChannel:
 
     @property
     def name(self) -> ChannelName:
-        """Which channel this is."""
+        """The name of this channel."""
         return ChannelName.PARTNER_CENTER
 
     def draft(
@@ -286,8 +286,8 @@ class PartnerCenterChannel:
     def sightings(self, removals: Sequence[Removal]) -> Sightings:
         """Where each device is registered now, looked for in all batches of its customer.
 
-        By any identity that is known of it, however it is spelled: maker and model do not have to
-        agree, as whoever registers a device again may write them otherwise.
+        By any known identity, however it is spelled: manufacturer and model do not have to
+        agree, because a second registration may spell them differently.
         """
         tenants = dict.fromkeys(TenantId(each.customer) for each in removals if each.customer)
         listed: dict[tuple[str, str, str], list[Target]] = {}
@@ -403,7 +403,7 @@ class PartnerCenterChannel:
 
 
 def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
-    """What a refused DELETE means for its device.
+    """Return what a refused DELETE means for its device.
 
     `silent` says that an earlier request of ours went unanswered. Raises AuthError where the
     refusal speaks of the partner or the token, so that no other device would fare better. How the
@@ -572,7 +572,7 @@ def _differing_counts(
 
 
 def _notes_of(estates: Iterable[Estate]) -> list[str]:
-    """What a reviewer has to know of lists: at most NOTED sentences."""
+    """Describe oddities of the lists to a reviewer: at most NOTED sentences."""
     notes = [note for estate in estates for note in estate.notes]
     more = [f"{len(notes) - NOTED} more batches state another number of devices than they list"]
     return notes[:NOTED] + (more if len(notes) > NOTED else [])
@@ -593,7 +593,7 @@ def _names(found: Registration) -> frozenset[str]:
 
 
 def _kit(planned: Iterable[PlannedDevice], estates: Iterable[Estate]) -> tuple[Registration, ...]:
-    """What will be removed, with its hardware hash where there is one."""
+    """Collect the registrations to remove, with their hardware hashes where known."""
     targets = {(each.customer, each.target) for each in planned if each.outcome is Outcome.PENDING}
     return tuple(
         found

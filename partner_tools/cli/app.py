@@ -44,16 +44,16 @@ WITHOUT_DOCUMENT = (Interrupted, UnknownRunError)
 """An unknown run is a misuse of the command line, and those print nothing on stdout."""
 
 COLLECT_AFTER = 50_000
-"""Objects that are made before somebody looks for cycles among them: what a command loads, and the
-rows of a batch, stay. With Python's 700 the looking is a tenth of the time to start."""
+"""Objects allocated before the garbage collector runs: a command's imports, and the
+rows of a batch, stay. With Python's 700 the collector takes a tenth of the start-up time."""
 
 
 @dataclass(slots=True)
 class Call:
-    """What a command was called with besides its own arguments.
+    """The context of a command besides its own arguments.
 
-    `breaking_off` is set while a run goes on: where the command ends early it prints the run's
-    result, and gives the command that goes on with it; where it ends at once, `going_on` is that
+    `breaking_off` is set while a run is active: if the command ends early it prints the run's
+    result, and returns the command that continues it; if it ends at once, `going_on` is that
     command. `make_token` makes what a command is stopped by, and waits with; `at_end` takes away
     what is written over on the screen, however the command ends.
     """
@@ -118,7 +118,7 @@ class Program(Whole):
         sys.exit(InputError.exit_code)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """Read what stands before the subcommand."""
+        """Read the options before the subcommand."""
         try:
             return super().make_context(*args, **extra)
         except click.ClickException as error:
@@ -155,7 +155,7 @@ def command(
 ) -> Callable[[Callable[..., int | None]], click.Command]:
     """Make a function a command, called with `Call` before its own arguments.
 
-    What it returns is the exit code. A command that has nothing to log need not load what logs.
+    It returns the exit code. A command without logging doesn't load the logging modules.
     """
 
     def made(function: Callable[..., int | None]) -> click.Command:
@@ -179,7 +179,7 @@ def command(
 
 
 def _told(error: click.ClickException) -> Exception:
-    """What click has to say of a command line, told where that takes a line of JSON."""
+    """Convert click's error about a command line for places that take a line of JSON."""
     if not FORM.is_json:
         return error
     context = error.ctx if isinstance(error, click.UsageError) else None
@@ -189,7 +189,7 @@ def _told(error: click.ClickException) -> Exception:
 
 
 def _asks_for_json(arguments: Sequence[str]) -> bool:
-    """Whether `--log-format json` stands there, wherever: before anything is said of the rest."""
+    """Whether `--log-format json` is given anywhere, before the rest is parsed."""
     forms = [
         each.partition("=")[2] or following
         for each, following in zip_longest(arguments, arguments[1:], fillvalue="")

@@ -1,7 +1,7 @@
-"""What a shell completes besides commands, options and choices: files, runs, customers, schemas.
+"""Shell completion besides commands, options and choices: files, runs, customers, schemas.
 
-Nothing here may fail, change anything or ask a service: somebody pressed the Tab key. A ledger is
-asked where it is a file that is there, of this version, and not busy.
+Nothing here may fail, change anything or ask a service: a user pressed the Tab key. A ledger is
+read only if it is an existing file of this version that is not busy.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from partner_tools.workspace import RunRecord, Workspace
 
 NEWEST = 200
-"""So many runs are offered, and asked for their customers."""
+"""The most runs to offer, and to read customers from."""
 
 PATIENCE_SECONDS = 0.5
-"""Nobody waits longer for the Tab key."""
+"""The longest acceptable wait after the Tab key."""
 
 Offers = dict[str, str]
-"""What a word may become, and what it is."""
+"""Completions of a word, each with its description."""
 
 
 def files(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
@@ -73,7 +73,7 @@ def _customers(workspace: Workspace) -> Offers:
 
 
 def _asked(context: click.Context, question: Callable[[Workspace], Offers]) -> Offers:
-    """What the ledger has to offer that the words before name."""
+    """Ask the ledger that the preceding words name for completions."""
     from partner_tools.workspace.workspace import peek_workspace
 
     try:
@@ -89,7 +89,7 @@ def _asked(context: click.Context, question: Callable[[Workspace], Offers]) -> O
 
 
 def _named(context: click.Context | None, option: str) -> str | None:
-    """What an option names that may stand after the subcommand or before it."""
+    """Return the value of an option given before or after the subcommand."""
     if context is None:
         return None
     given: str | None = context.params.get(option)

@@ -23,7 +23,7 @@ APPS = "https://entra.microsoft.com/#view/Microsoft_AAD_RegisteredApps/Applicati
 
 
 def ask_for_settings(target: Path) -> Settings:
-    """Ask for everything that a profile needs. `target` is where the profile will stand."""
+    """Ask for everything that a profile needs. `target` is the file for the profile."""
     tell("Every answer is tested at once; Ctrl-C leaves without writing anything.\n")
     via = _channel()
     settings: Settings = {"": {"via": via}}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STEPS_SHOWN = 200
 NAMED = 20
-"""So many devices are named in one cell; the rest is counted."""
+"""The most devices named in one cell; the rest is counted."""
 ROWS_SHOWN = 40
 """A text result lists this many devices that need attention; the rest is counted."""
 WHOLE = frozenset({"row", "run", "state", "via", "devices", "outcome"})
@@ -28,9 +28,9 @@ WHOLE = frozenset({"row", "run", "state", "via", "devices", "outcome"})
 LONGEST_WORD = 16
 """Where not every word fits, a column has room for its longest up to this."""
 _PIECES = re.compile(r"(?:`[^`]*`|\S)+")
-"""What a line is broken between: words, and commands in backticks as a whole."""
+"""The unbreakable pieces of a line: words, and commands in backticks as a whole."""
 _TYPED = re.compile(r"\s*(?:(?:next: |\$ )?partner-tools\s|export \w+=|\$env:\w)")
-"""Lines that are a command to paste: those are broken by nobody but the terminal."""
+"""Lines that are a command to paste: only the terminal may break them."""
 
 
 def is_unwritable(error: OSError) -> bool:
@@ -121,12 +121,12 @@ def json_line(at: float, level: str, logger: str, message: str, **facts: str | i
 
 
 def is_screen() -> bool:
-    """Whether standard error is somebody's screen, where a line may be written over."""
+    """Whether standard error is a terminal, where a line may be overwritten."""
     return sys.stderr.isatty() and not FORM.is_json
 
 
 def say(sentence: str, *, indent: int = 2) -> None:
-    """Print a sentence of the result; what does not fit the terminal goes on further in."""
+    """Print a sentence of the result; continuation lines are indented further."""
     click.echo(fitted(clean(sentence), sys.stdout, indent))
 
 
@@ -156,7 +156,7 @@ def broken(line: str, width: int, indent: int = 2) -> str:
 
 
 def print_error(error: PartnerToolsError) -> None:
-    """What happened, and what to do next."""
+    """Print the problem, and what to do next."""
     if FORM.is_json:
         remedy = error.remedy or None
         tell(str(error), "error", exit=error.exit_code, rule=error.rule, remedy=remedy)
@@ -253,7 +253,7 @@ def _width(columns: Sequence[int]) -> int:
 
 
 def _blocks(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
-    """Each row as a block, a line for each of its cells in which something stands."""
+    """Yield each row as a block, with a line for each cell that isn't empty."""
     indent = max(map(len, headers)) + 2
     for number, row in enumerate(rows):
         if number:
@@ -282,7 +282,7 @@ def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[
 
 
 def print_filled_columns(headers: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
-    """A table without the columns in which nothing stands."""
+    """Print a table without its empty columns."""
     filled = [number for number in range(len(headers)) if any(row[number] for row in rows)]
     print_table(
         [headers[number] for number in filled], [[row[number] for number in filled] for row in rows]
@@ -290,9 +290,9 @@ def print_filled_columns(headers: Sequence[str], rows: Sequence[Sequence[str | N
 
 
 def print_result(document: Mapping[str, Any]) -> None:
-    """A run's result for a person: the counts, and every device that needs attention.
+    """Print a run's result for a person: the counts, and every device that needs attention.
 
-    What goes as planned, or has only to be waited for, comes last: it must not push out the rest.
+    Devices that proceed as planned or only need waiting come last: they must not push out the rest.
     """
     counts = tallied(document["counts"])
     say(f"run {document['run']}  {document['state']}  {counts or 'no devices'}")
@@ -351,7 +351,7 @@ def _step_rows(device: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _untouched_rows(devices: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """What is left alone for one reason in one row; with its objects where it is one device's."""
+    """Yield one row per reason for untouched objects; with the objects if they are one device's."""
     groups: dict[tuple[str, str], list[tuple[str, Sequence[str]]]] = {}
     for device in devices:
         for left in device.get("untouched", ()):

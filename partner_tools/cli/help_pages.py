@@ -11,7 +11,7 @@ import click
 from partner_tools.cli.options import COMMON_NAMES
 
 UNBROKEN_HYPHEN: Final = "\u2011"
-"""Stands for a hyphen while lines are broken: `partner-center` and `--max-devices` stay whole."""
+"""Replaces a hyphen while lines are broken: `partner-center` and `--max-devices` stay whole."""
 
 
 class Page(click.HelpFormatter):

@@ -16,7 +16,7 @@ LIBRARIES = (
 )
 """Their own lines may carry what ours leave out (URLs with queries), so only errors are heard."""
 LOST = "ConnectorException"
-"""What the fleet's queue logs, with all that led there, while the database is away: no bug."""
+"""The queue logs this with a traceback while the database is unavailable: it is no bug."""
 
 
 class _Stderr(logging.Handler):

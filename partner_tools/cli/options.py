@@ -96,7 +96,7 @@ _PASSWORD_IN_URL = re.compile(r"://[^:/@]*:.+@|[?&][^=&]*password=[^&]", re.DOTA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
-    """What may stand before the subcommand as well as after it."""
+    """Options allowed before the subcommand as well as after it."""
 
     config: str | None = None
     profile: str | None = None
@@ -106,7 +106,7 @@ class Common:
     quiet: bool = False
 
     def overlaid(self, later: Common) -> Common:
-        """These, with what stands after the subcommand in their place."""
+        """Return these options, overridden by those after the subcommand."""
         return replace(
             self,
             config=later.config or self.config,
@@ -142,7 +142,7 @@ _COMMON = (
 
 
 def common(command: Command) -> Command:
-    """Add the options that stand before and after the subcommand."""
+    """Add the options that are allowed before and after the subcommand."""
     return _applied(_COMMON, command)
 
 

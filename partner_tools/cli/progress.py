@@ -15,7 +15,7 @@ from partner_tools.model import Outcome
 
 LINE_EVERY_SECONDS = 10.0
 NOTE_SECONDS = 0.5
-"""So old may be what stands beside the bar."""
+"""The greatest age of the note beside the bar."""
 
 
 class Progress:
@@ -67,7 +67,7 @@ class Progress:
             tell(self.line())
 
     def line(self) -> str:
-        """Where the removal stands, in one line."""
+        """Return the removal's progress in one line."""
         done, rate = self._counts.total(), self._rate()
         left = (self._total - done) / rate if rate else 0.0
         note = self._throttle()
@@ -81,7 +81,7 @@ class Progress:
         return ", ".join(part for part in parts if part)
 
     def _note(self) -> str:
-        """What stands beside the bar, read anew while nothing settles: a pause is seen as one."""
+        """Return the note beside the bar, refreshed while nothing settles, so that pauses show."""
         rate = f"{self._rate():.1f}/s"
         return "  ".join(filter(None, (rate, self._counted(), self._throttle())))
 
@@ -121,7 +121,7 @@ class Reading:
             self._show(self.line())
 
     def waiting(self, what: str, seconds: float) -> None:
-        """A read is tried again in so many seconds."""
+        """Show that a read is retried in `seconds`."""
         with self._lock:
             self._wait = f"{what}; trying again in {max(seconds, 1):.0f} s"
             self._until = self._clock() + seconds

@@ -22,9 +22,9 @@ _LOOK_ONLY = {False: "--dry-run", True: "leave out --apply"}
 
 
 def ask(plan: Plan, above: str = "") -> bool:
-    """Have a person confirm the removal. Raises GuardError where nobody can.
+    """Have a person confirm the removal. Raises GuardError without a terminal.
 
-    `above` is what was said last: where that is what the plan takes, it is not said again.
+    `above` is the last printed text: if it already describes the removal, it isn't repeated.
     """
     removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
     if not sys.stdin.isatty():

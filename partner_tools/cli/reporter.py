@@ -39,7 +39,7 @@ NOT_STAYING = GONE | {Outcome.PENDING}
 
 @dataclass(slots=True)
 class ConsoleReporter(RunObserver):
-    """What a user sees of one run while it goes and when it is over."""
+    """A run's output for the user, during the run and at its end."""
 
     call: Call
     workspace: Workspace
@@ -166,7 +166,7 @@ class ConsoleReporter(RunObserver):
             self.workspace.write_junit(result, file)
 
     def _break_off(self, error: PartnerToolsError) -> str | None:
-        """Print what the run came to before the error; the command that goes on, if one does."""
+        """Print the run's result up to the error; return the command that continues it, if any."""
         if self._run is None:
             return None
         with self.workspace.ledger:  # which the command had closed when it broke off
@@ -194,7 +194,7 @@ class ConsoleReporter(RunObserver):
 
 
 def _what_can_be_removed(plan: Plan) -> Iterator[str]:
-    """What went before, how many rows stay and why; at the end what goes, and is asked about."""
+    """Yield earlier events, the rows that stay and why; at the end the removals to confirm."""
     gone = counts(each.outcome for each in plan.devices if each.outcome in GONE)
     staying = counts(each.outcome for each in plan.devices if each.outcome not in NOT_STAYING)
     if gone:

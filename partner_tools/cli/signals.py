@@ -29,7 +29,7 @@ def handle_signals(
 ) -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and the end of the terminal into `stop` while the block lasts.
 
-    `last_words` is what the second one, which ends at once, leaves on stderr: how to go on.
+    `last_words` is printed to stderr on the second one, which ends at once: how to continue.
     """
     before = {name: signal.getsignal(name) for name in _signals()}
     for name in before:
@@ -113,7 +113,7 @@ def _write(text: str) -> None:
 
 
 def _leave_line() -> None:
-    """Go on below what stands on a terminal's line: a bar or a question, and `^C` behind it."""
+    """Start a new line below a terminal's bar or question, and the `^C` behind it."""
     if os.isatty(STDERR):
         _write("\n")
 

@@ -45,7 +45,7 @@ def unlock_key(file: Path, config: Config) -> SigningKey:
 
 
 def require_terminal(what: str, remedy: str) -> None:
-    """Raise GuardError where nobody can be asked."""
+    """Raise GuardError where there is no terminal to ask on."""
     if not sys.stdin.isatty():
         raise GuardError(f"{what} and nobody can be asked", rule="no-terminal", remedy=remedy)
 

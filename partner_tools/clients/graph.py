@@ -99,7 +99,7 @@ SELECTED: Mapping[Collection, tuple[str, ...]] = {
         "physicalIds",
         "registrationDateTime",
     ),
-    # Never `key`, never `credentials`: that they exist is all that anybody here has to know.
+    # Never `key`, never `credentials`: only their existence matters here.
     Collection.RECOVERY_KEYS: ("id", "createdDateTime", "deviceId", "volumeType"),
     Collection.LOCAL_PASSWORDS: ("id", "deviceName", "lastBackupDateTime", "refreshDateTime"),
 }
@@ -210,7 +210,7 @@ def read_row(collection: Collection, row: object) -> Found:
 def _serial_of_identifier(row: Mapping[str, Any]) -> dict[str, str]:
     """The serial number that a corporate identifier names; an IMEI names none.
 
-    With maker and model it stands last, behind commas: as the portal's upload wants it
+    With manufacturer and model it comes last, after commas, as in the portal's upload
     (https://learn.microsoft.com/intune/intune-service/enrollment/corporate-identifiers-add, read
     2026-11); that Graph shows it so is assumed.
     """
@@ -248,7 +248,7 @@ _EXTRA_IDS: Mapping[Collection, Callable[[Mapping[str, Any]], dict[str, str]]] =
 
 
 def _plain(value: object) -> bool:
-    """Whether a value may stand in evidence: null is one, for it says "never"."""
+    """Whether a value is usable as evidence: null is, because it means "never"."""
     return value is None or (isinstance(value, str | bool | int | float) and len(str(value)) <= 512)
 
 
@@ -264,7 +264,7 @@ _REMEDIES: Mapping[type[ServiceError], str] = {
     Unavailable: "Verify the run again later.",
 }
 _FAILED_DEPENDENCY = 424
-"""What the rest of a batch is answered where one request of it was throttled
+"""The status of a batch's other requests where one of them was throttled
 (https://learn.microsoft.com/graph/throttling, read 2026-11)."""
 
 
@@ -303,7 +303,7 @@ def _kind_of(status: int) -> type[ServiceError]:
 
 
 def read_fault(body: object) -> tuple[str | None, str | None]:
-    """Code and message of an error body; nothing of a web page, whose words help nobody."""
+    """Code and message of an error body; nothing of a web page, whose words don't help."""
     if isinstance(body, str):
         return None, None if _is_no_sentence(body) else one_line(body) or None
     error = body.get("error") if isinstance(body, dict) else None

@@ -216,7 +216,7 @@ class App:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCode:
-    """What the user types where: `code` on the page `url`, within `expires_in` seconds."""
+    """A code that the user enters: `code` on the page `url`, within `expires_in` seconds."""
 
     url: str
     code: str
@@ -233,9 +233,9 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenFacts:
-    """What a token says of itself; nothing of it is verified. None where it does not say.
+    """The claims of a token, none of them verified. None where the token doesn't say.
 
-    `app_only` is None for a token that cannot be read, which is the service's right.
+    `app_only` is None for an opaque token, which services may issue.
     """
 
     who: str | None = None
@@ -281,7 +281,7 @@ class CachedTokens:
 
 
 class StaticToken:
-    """A TokenSource for a token that somebody else minted, named as the user knows it."""
+    """A TokenSource for a token from outside, named as the user knows it."""
 
     def __init__(self, token: Secret, *, name: str, clock: Callable[[], float] = time.time) -> None:
         self._token = Secret(token.reveal().strip())
@@ -309,7 +309,7 @@ class StaticToken:
 
 
 class MsalHttpClient:
-    """What msal speaks HTTP through: `connect` opens a transport to a sign-in host.
+    """The HTTP client of msal: `connect` opens a transport to a sign-in host.
 
     A secret goes to the configured host alone; from one of Microsoft's hosts also to another of
     them, which national clouds do. Raises Unavailable, Throttled and what `Transport.send` does.
@@ -415,7 +415,7 @@ class TokenStore:
     """Where users' refresh tokens rest between commands, encrypted by the operating system.
 
     DPAPI on Windows, Keychain on macOS, libsecret on Linux; `location` is the file that holds, or
-    stands for, the tokens. `plain_file` allows a file that only its owner may read (0600) where
+    represents, the tokens. `plain_file` allows a file that only its owner may read (0600) where
     the system has no such service: the user has to say so.
     """
 
@@ -447,12 +447,12 @@ class TokenStore:
     def clear(self) -> tuple[Account, ...]:
         """Forget all tokens, and say whose they were.
 
-        The service keeps honouring a refresh token that somebody copied: revoke sessions for that.
+        The service still accepts a copied refresh token: revoke sessions to stop that.
         """
         try:
             accounts = self.read_accounts()
         except AuthError:
-            # What cannot be read is forgotten all the same.
+            # An unreadable store is cleared all the same.
             accounts = ()
         beside = self.location.parent.glob(f"{self.location.name}-*")
         for path in (self.location, *sorted(beside)):
@@ -608,7 +608,7 @@ def sign_in_by_device_code(
 def check_app(app: App, *, door: MsalHttpClient) -> None:
     """Raise AuthError where the tenant does not know the app (AADSTS700016); no secret is needed.
 
-    Begins a sign-in by device code, which nobody ends and which therefore comes to nothing. Any
+    Begins a sign-in by device code that is never completed and so has no effect. Any
     other refusal means that the app was found. Microsoft documents the number, but not which
     request gives it (https://learn.microsoft.com/entra/identity-platform/reference-error-codes,
     read 2026-11): that this one does is an assumption. Where it does not, every app passes.
@@ -622,7 +622,7 @@ def check_app(app: App, *, door: MsalHttpClient) -> None:
 
 
 def describe_token(token: str) -> TokenFacts:
-    """What the token says of itself (the claims of a JWT); empty facts for any other text."""
+    """Read the token's own claims (of a JWT); empty facts for any other text."""
     claims = _read_claims(token)
     who = next(
         (claims[n] for n in ("upn", "preferred_username", "appid", "azp") if n in claims), None

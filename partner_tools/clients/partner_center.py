@@ -61,7 +61,7 @@ class DeviceBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What the service said to a removal that it confirms; ids as answered, else as sent."""
+    """The service's confirmation of a removal; ids as answered, else as sent."""
 
     status: int
     request_id: str
@@ -81,7 +81,7 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDevice:
-    """What became of one uploaded device."""
+    """The result of one uploaded device."""
 
     status: JobStatus
     device_id: str | None = None
@@ -704,7 +704,7 @@ CLOUDS: Mapping[str, Cloud] = {
 
 
 def warn_of_cloud(base_url: str, login_url: str) -> str | None:
-    """What to know before using another cloud than the global one; None for that and loopback."""
+    """Return a warning for clouds other than the global one; None for that and loopback."""
     hosts = {urlsplit(base_url).hostname, urlsplit(login_url).hostname}
     national = [
         name

@@ -26,7 +26,7 @@ from partner_tools.pacing import parse_retry_after
 
 
 class RefusalSubject(StrEnum):
-    """Whom a refusal speaks of: that decides what else can go on."""
+    """The subject of a refusal: it decides what else can continue."""
 
     DEVICE = "device"
     CUSTOMER = "customer"
@@ -37,7 +37,7 @@ class RefusalSubject(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What is known of one of the service's codes."""
+    """The known facts about one of the service's codes."""
 
     subject: RefusalSubject
     sentence: str
@@ -165,7 +165,7 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def explain(code: str | None) -> tuple[str, str] | None:
-    """What a code of the service means, and what to do about it; None for an unknown one."""
+    """Return a code's meaning and its remedy; None for an unknown one."""
     fault = FAULTS.get(code or "")
     return (fault.sentence, fault.remedy) if fault else None
 
@@ -262,6 +262,6 @@ def _code_text(code: object) -> str | None:
 
 
 def _plain_text(body: bytes) -> str | None:
-    """The words of a body that is no JSON; None for a web page, whose words help nobody."""
+    """Return a body that isn't JSON as text; None for a web page, whose words don't help."""
     text = body.decode("utf-8", errors="replace").lstrip("\ufeff").strip()
     return None if text.startswith("<") else one_line(text) or None

@@ -123,9 +123,9 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked. `url` is a path below the base URL, or an absolute URL of the same host.
+    """One HTTP request. `url` is a path below the base URL, or an absolute URL of the same host.
 
-    It leaves byte for byte as it stands here: percent-encoding is the caller's.
+    It is sent byte for byte as given: percent-encoding is the caller's.
     """
 
     method: str
@@ -419,7 +419,7 @@ _MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[ServiceError]], ...
 
 
 def classify(error: BaseException) -> type[ServiceError]:
-    """What a foreign error means; in doubt that the request may have been processed."""
+    """Classify a foreign error; in doubt, assume that the request may have been processed."""
     causes = tuple(_causes(error))
     # `_Connecting` makes every failure before the first byte of a request one of these.
     if any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in causes):
@@ -491,7 +491,7 @@ class _Punctual(http.client.HTTPResponse):
 
 
 class _Connecting:
-    """What both kinds of connection do here: a failure to connect is always told as one.
+    """Shared by both kinds of connection: a failure to connect is always reported as one.
 
     DNS, TCP, a proxy's tunnel and the TLS handshake all happen in `connect`, before a byte of the
     request. The library reports some of them as it reports failures after sending.
@@ -764,7 +764,7 @@ _STORIES: tuple[tuple[type[BaseException], str, str], ...] = (
 
 
 def _describe(error: BaseException) -> tuple[str, str]:
-    """What happened, and what to do: our own words, as a foreign text could hold a secret."""
+    """Return problem and remedy in our own words, because a foreign text could hold a secret."""
     causes = tuple(_causes(error))
     if any(str(cause).startswith("Tunnel connection failed") for cause in causes):
         return "the proxy did not let it through", _PROXY_REMEDY

@@ -1,4 +1,4 @@
-"""What the engine asks of a channel, and what a channel may say of each device."""
+"""The interface between the engine and a channel, and a channel's verdicts on devices."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDone:
-    """One step of several is done. What is next is decided by looking."""
+    """One step of several is done. Looking decides the next one."""
 
     step: str
     detail: str | None = None
@@ -142,7 +142,7 @@ class Channel(Protocol):
 
     @property
     def name(self) -> ChannelName:
-        """Which channel this is."""
+        """The name of this channel."""
 
     @property
     def call_size(self) -> int:

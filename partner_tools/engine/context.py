@@ -1,4 +1,4 @@
-"""What an execution is given: the devices to remove, and the world outside."""
+"""The inputs of an execution: the devices to remove, and the world outside."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PendingDevice:
 
 
 class ExecutionContext(Protocol):
-    """What an execution needs from outside. `runs.context.RunContext` is one."""
+    """The dependencies of an execution. `runs.context.RunContext` is one."""
 
     @property
     def run(self) -> RunId:

@@ -1,4 +1,4 @@
-"""Which devices share a call, and what a call carries of each. Pure."""
+"""Group devices into calls, and build each call's content. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from partner_tools.engine.channel import Acceptance, Answer, Channel, Removal, V
 from partner_tools.engine.context import ExecutionContext, PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor, interruption
 from partner_tools.engine.verdicts import (
+    DEFERRED,
     Fact,
     answer_payload,
     end_where_barred,
@@ -48,7 +49,7 @@ def calls(todos: Iterable[PendingDevice], size: int) -> Iterator[tuple[PendingDe
 
 
 def _call_key(history: History) -> tuple[str | None, str | None]:
-    """What devices of one call have in common."""
+    """The values that all devices of one call share."""
     if history.state in (State.ACCEPTED, State.DOUBT):
         return history.handle, history.correlation_id
     return None, history.correlation_id if history.request_id else None
@@ -57,9 +58,9 @@ def _call_key(history: History) -> tuple[str | None, str | None]:
 def removal(
     todo: PendingDevice, history: History, request_id: str = "", correlation_id: str = ""
 ) -> Removal:
-    """What a call carries of a device.
+    """Build a call's entry for a device.
 
-    The ids are those of its last attempt as long as that is unanswered, otherwise the given ones.
+    The ids are those of its last attempt while that is unanswered, otherwise the given ones.
     """
     in_doubt = history.state is State.DOUBT or history.request_id
     return Removal(
@@ -90,7 +91,7 @@ class DeviceStates:
         self._histories = {todo.index: todo.history for todo in todos}
 
     def of(self, todo: PendingDevice) -> History:
-        """What is known of the device by now."""
+        """Return the device's current history."""
         return self._histories[todo.index]
 
     def todos(self) -> tuple[PendingDevice, ...]:
@@ -125,8 +126,8 @@ def see_through(
 ) -> ServiceError | None:
     """Ask after one call's accepted work until it is finished or the deadline has passed.
 
-    What is finished is durable by then; the rest stays accepted, for `resume`. An error that is
-    returned says that some of it wants to be sent again.
+    Finished devices are durable by then; the rest stays accepted, for `resume`. A returned
+    error means that some of it must be sent again.
     Raises Interrupted when stopped, Rejected where the service says that the request is wrong.
     """
     polling = channel.polling
@@ -159,7 +160,7 @@ def _ask_after(
 
 
 GIVEN_UP_IN_A_ROW = 3
-"""So many calls given up with no success between them mean that the service is down."""
+"""This number of calls given up with no success in between means that the service is down."""
 
 LAST_ANSWERS_SECONDS = 10.0
 """How long answers in flight are awaited after Ctrl-C (docs/reference/exit-codes.md, 130)."""
@@ -208,6 +209,7 @@ class _Execution:
         waiting = list(calls(filter(self._workable, todos), context.channel.call_size))
         self.calls = len(waiting)
         self._queue = iter(waiting)
+        self._deferred: list[PendingDevice] = []
         self._barred: dict[str, Answer] = {}
         self._gated: set[int] = set()
         self._given_up = 0
@@ -247,8 +249,9 @@ class _Execution:
     def work(self) -> None:
         """Carry out calls until none is left, or something ended the execution."""
         try:
-            while (call := self._next_call()) is not None:
-                self._carry_out(call)
+            while (following := self._next_call()) is not None:
+                call, is_last = following
+                self._carry_out(call, call_is_last=is_last)
         except BaseException as error:  # noqa: BLE001 - a worker's end, bug or not, ends the run
             self._end(error)
 
@@ -259,12 +262,23 @@ class _Execution:
                 self._ended_by = error
         self._halt.set()
 
-    def _next_call(self) -> tuple[PendingDevice, ...] | None:
+    def _next_call(self) -> tuple[tuple[PendingDevice, ...], bool] | None:
+        """The next call, and whether its devices were put off already; None when none is left."""
         with self._lock:
-            return None if self._halt.is_set() else next(self._queue, None)
+            if self._halt.is_set():
+                return None
+            call = next(self._queue, None)
+            if call is not None:
+                return call, False
+            call = tuple(self._deferred[: self._channel.call_size])
+            self._deferred = self._deferred[len(call) :]
+            return (call, True) if call else None
 
-    def _carry_out(self, call: tuple[PendingDevice, ...]) -> None:
-        """See one call through: until every device has an answer, or no attempt is left."""
+    def _carry_out(self, call: tuple[PendingDevice, ...], *, call_is_last: bool) -> None:
+        """See one call through: until every device has an answer, or no attempt is left.
+
+        Single devices that the service defers come last, so that no other waits for them.
+        """
         started, tries, renewed = self._line.clock(), 0, False
         first = True
         while call := self._open(call, first=first):
@@ -285,6 +299,10 @@ class _Execution:
             elif isinstance(error, Unauthorized) and not renewed:
                 renewed = True
                 self._line.refresh_token(error)
+            elif error.rule == DEFERRED and not call_is_last:
+                with self._lock:
+                    self._deferred += self._repeatable(call)
+                return
             elif not self._rest(call, error, tries, self._line.clock() - started):
                 return
 
@@ -374,8 +392,8 @@ class _Execution:
     ) -> bool:
         """Sleep before the next attempt; False when this call is given up.
 
-        Raises `error` when the run must not go on: a refused token, a pause beyond our patience,
-        or a service that is down for everybody.
+        Raises `error` when the run must not continue: a refused token, a pause beyond our patience,
+        or a service that is down for all customers.
         """
         step = decide(self._line.policy, error, tries, elapsed, self._line.jitter())
         repeatable = self._repeatable(call)

@@ -1,4 +1,4 @@
-"""One pace for all threads of a run: the only place where anybody waits for a permit.
+"""One rate limiter for all threads of a run: the only place where a thread waits for a permit.
 
 The decisions are `pacing`'s; here are a lock, a clock and a way to wait. A thread holds at most
 one permit, the one that its last `acquire` gave it; what became of that request is told from the
@@ -23,7 +23,7 @@ GLANCE_SECONDS: Final = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What a progress display shows. `rate` is in permits per second, `paused` in seconds left."""
+    """The state to display. `rate` is in permits per second, `paused` in seconds left."""
 
     rate: float
     ceiling: float | None
@@ -97,7 +97,7 @@ class AdaptiveRateLimiter:
             self._pace = pacing.succeeded(self._pace, self._permit(), self._clock())
 
     def throttled(self, retry_after: float | None) -> None:
-        """The service answered 429: nobody gets a permit for so many seconds."""
+        """The service answered 429: give no permits for this number of seconds."""
         with self._state:
             self._throttled += 1
             self._pace = pacing.throttled(self._pace, self._permit(), self._clock(), retry_after)
@@ -108,15 +108,15 @@ class AdaptiveRateLimiter:
             self._pace = pacing.withdrawn(self._pace, self._permit())
 
     def close(self) -> None:
-        """Nothing is left to do: nobody else takes part."""
+        """Do nothing: no other process takes part."""
 
     def learned(self) -> Learned | None:
-        """What is worth remembering of the rate; None when nothing was learned."""
+        """Return the rate worth remembering; None when nothing was learned."""
         with self._state:
             return pacing.learned(self._pace)
 
     def snapshot(self) -> Snapshot:
-        """How things stand now."""
+        """Return the current state."""
         with self._state:
             return Snapshot(
                 rate=self._pace.rate,
@@ -144,7 +144,7 @@ class AdaptiveRateLimiter:
 
 
 SLACK: Final = 1e-9
-"""What rounding may lack of a permit, so that nobody waits for less than a clock can tell."""
+"""Rounding tolerance of a permit, so that no thread waits for less than a clock can tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ class FixedRateLimiter:
         """Nothing changes."""
 
     def throttled(self, retry_after: float | None) -> None:
-        """Nobody gets a permit for so many seconds."""
+        """Give no permits for this number of seconds."""
         with self._lock:
             self._refill()
             self._left = min(self._left, -self._rate * (retry_after or 0.0))

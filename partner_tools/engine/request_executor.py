@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 Sleep = Callable[[threading.Event, float | None], bool]
-"""Waits for an event so many seconds at most; whether it is set."""
+"""Waits for an event up to the given seconds; returns whether it is set."""
 
 
 class RateLimiter(Protocol):
@@ -47,7 +47,7 @@ class RequestExecutor:
     """How requests leave: when, how often again, and with whose token.
 
     `clock` is monotonic, in seconds; `jitter` gives numbers between 0 and 1; `renew` replaces a
-    token that the service refused; `nap` waits for an event so many seconds at most.
+    token that the service refused; `nap` waits for an event up to the given seconds.
     """
 
     pace: RateLimiter
@@ -119,5 +119,5 @@ class RequestExecutor:
 
 
 def interruption() -> Interrupted:
-    """What ends a command that was asked to stop."""
+    """Return the error that ends a command that was asked to stop."""
     return Interrupted("interrupted: no further request was sent", remedy="resume the run")

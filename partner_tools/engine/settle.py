@@ -78,7 +78,7 @@ def _left(doubtful: Sequence[PendingDevice]) -> list[tuple[int, Fact]]:
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 10.0
 OF_EVERYBODY = (Unsent, Unanswered, Throttled, Unauthorized)
-"""What would be the same for the next customer; the rest a service says of one customer's list."""
+"""Errors that the next customer would meet too; any other may concern one customer's list."""
 
 
 AGREEING_LOOKS = 2
@@ -89,7 +89,7 @@ MANY = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What the plan of a run saw of its customers' registrations.
+    """The registrations of a run's customers as its plan saw them.
 
     `remaining` is how many each customer should still have; `others` are, by a device's index,
     those that share a name with it and are known to be other devices.
@@ -155,7 +155,7 @@ def verify(
 def _look(
     observer: Observer, todos: Sequence[PendingDevice], baseline: Baseline
 ) -> tuple[dict[int, Target | None], dict[str | None, ServiceError]]:
-    """What each customer's lists show, and by customer what kept us from reading them."""
+    """Read each customer's lists; also return the errors that prevented it, by customer."""
     seen: dict[int, Target | None] = {}
     blind: dict[str | None, ServiceError] = {}
     for customer in dict.fromkeys(todo.customer for todo in todos):

@@ -25,19 +25,19 @@ T = TypeVar("T")
 
 CLOCK_GRAIN: Final = 0.001
 SHORTEST_WAIT: Final = 0.02
-"""Nobody asks more often than so for a permit that is not due."""
+"""The shortest interval between two requests for a permit that is not due."""
 STALE_SECONDS: Final = 0.25
-"""A permit that nobody took for so long is not caught up."""
+"""A permit unused for longer than this is not caught up."""
 LONGEST_HORIZON: Final = 1.0
 """Where the database answers slowly, permits are leased further ahead, but no more than so."""
 DRIFT: Final = 0.0005
-"""So many seconds a clock may lose against the server's between two exchanges."""
+"""The drift of a clock against the server's, in seconds per second."""
 
 _Grants = tuple[tuple[Party, Permit], ...]
 
 
 class ExchangeText(Protocol):
-    """Changes the shared text while nobody else can; also gives the server's clock, in seconds."""
+    """Changes the shared text exclusively; also gives the server's clock, in seconds."""
 
     def __call__(self, change: Callable[[str | None], tuple[str, T]], /) -> tuple[T, float]:
         """See `Ledger.exchange`."""
@@ -45,7 +45,7 @@ class ExchangeText(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a pace begins with where nobody shares one yet; see `sharing.begin`."""
+    """The initial values of a pace that isn't shared yet; see `sharing.begin`."""
 
     known: Learned | None = None
     age: float = 0.0
@@ -120,7 +120,7 @@ class SharedRateLimiter:
         self._tell(answered=False)
 
     def throttled(self, retry_after: float | None) -> None:
-        """The service answered 429: no process gets a permit for so many seconds."""
+        """The service answered 429: no process gets a permit for this number of seconds."""
         self._tell(answered=True, throttled=True, retry_after=retry_after)
         self._lease()
 
@@ -130,11 +130,11 @@ class SharedRateLimiter:
             self._ask({})
 
     def learned(self) -> Learned | None:
-        """What is worth remembering of the rate; None when nothing was learned."""
+        """Return the rate worth remembering; None when nothing was learned."""
         return pacing.learned(self._pace)
 
     def snapshot(self) -> Snapshot:
-        """How things stood when this process last leased."""
+        """Return the state when this process last leased."""
         pace = self._pace
         return Snapshot(
             rate=pace.rate,
@@ -256,7 +256,7 @@ class SharedRateLimiter:
 
 @dataclass(frozen=True, slots=True)
 class PartyRateLimiter:
-    """What one party's line asks for permits: an `engine.line.Pace`."""
+    """The rate limiter of one party's request executor: an `engine.line.Pace`."""
 
     governor: SharedRateLimiter
     party: Party
@@ -278,9 +278,9 @@ class PartyRateLimiter:
         self.governor.withdrawn()
 
     def snapshot(self) -> Snapshot:
-        """How things stand for all who share."""
+        """Return the state for all processes that share it."""
         return self.governor.snapshot()
 
     def learned(self) -> Learned | None:
-        """What is worth remembering of the rate; None when nothing was learned."""
+        """Return the rate worth remembering; None when nothing was learned."""
         return self.governor.learned()

@@ -1,4 +1,4 @@
-"""Which event records how an attempt ended, and what it means for the rest of the run. Pure."""
+"""Choose the event that records how an attempt ended, and its effect on the run. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Fact = tuple[Kind, Mapping[str, Any]]
 
 
 def of_error(error: ServiceError) -> Fact:
-    """What an attempt that ended in an error means for its devices.
+    """Return what an attempt that ended in an error means for its devices.
 
     Only an error that proves that nothing was done leaves no doubt.
     """
@@ -72,7 +72,7 @@ def _in_part(verdict: StepDone | AwaitingApproval) -> dict[str, Any]:
 
 
 def answer_payload(answer: Answer) -> Mapping[str, Any]:
-    """What the ledger keeps of a service's answer."""
+    """Return the part of a service's answer that the ledger keeps."""
     return _stated(
         {
             "outcome": answer.outcome.value,
@@ -91,6 +91,10 @@ def _stated(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
+DEFERRED = "device-deferred"
+"""The rule of a failure that is about single devices of a call that was answered."""
+
+
 def setback(verdicts: Iterable[Verdict]) -> ServiceError | None:
     """Why an answered call counts as a failure: a device is to be asked for later, or was
     answered in an unexpected way.
@@ -99,8 +103,11 @@ def setback(verdicts: Iterable[Verdict]) -> ServiceError | None:
         if isinstance(verdict, Answer) and verdict.unexpected:
             return _rejected(verdict, verdict.detail or "")
         if isinstance(verdict, Deferral):
+            # Of one device alone, in an answer that was had: the others need not wait for it.
+            alone = verdict.status is not None and verdict.status < 400
             return Unavailable(
                 verdict.detail,
+                rule=DEFERRED if alone else None,
                 status=verdict.status,
                 code=verdict.code,
                 retry_after=verdict.retry_after,

@@ -1,4 +1,4 @@
-"""What monitoring sees of a worker: `/health`, and `/metrics` for Prometheus."""
+"""A worker's monitoring endpoints: `/health`, and `/metrics` for Prometheus."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Metric = CounterMetricFamily | GaugeMetricFamily
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What waits in the whole fleet. Ages are in seconds; 0 where nothing waits."""
+    """The waiting work of the whole fleet. Ages are in seconds; 0 where nothing waits."""
 
     jobs: int
     oldest: float
@@ -33,7 +33,7 @@ class Backlog:
 
 @dataclass
 class Health:
-    """What one worker knows of itself. Thread-safe.
+    """The state of one worker. Thread-safe.
 
     `rates` gives the state of each limit scope, by service and scope; `backlog` asks the database,
     and raises where that cannot be asked.
@@ -68,7 +68,7 @@ class Health:
 
 
 class _Looking(Collector):
-    """The figures that are looked up when somebody asks."""
+    """The figures that are looked up on each request."""
 
     def __init__(self, health: Health) -> None:
         self._health = health
@@ -120,7 +120,7 @@ class _Looking(Collector):
 def served(health: Health, host: str, port: int) -> Iterator[int]:
     """Serve both while the block lasts, at this port or (0) at any; the port.
 
-    Raises InputError where nobody can listen there.
+    Raises InputError if the address can't be bound.
     """
     try:
         server = make_server(

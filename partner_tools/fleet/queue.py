@@ -1,7 +1,7 @@
 """The queue of the fleet: Procrastinate's jobs, in the database of the ledger.
 
 https://procrastinate.readthedocs.io, 3.10 read 2026-11. A run has at most one job that waits and
-one that is worked on (`queueing_lock`, `lock`). A run that goes on gets a new job, which goes
+one in progress (`queueing_lock`, `lock`). A run that continues gets a new job, which goes
 behind those that wait at its priority: so runs take turns.
 """
 
@@ -38,7 +38,7 @@ SELECT count(*) AS jobs,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a worker is asked to do next: go on with a run behind the device with index `after`.
+    """A worker's next task: continue a run behind the device with index `after`.
 
     `failures` counts the attempts in a row that a service or a sign-in refused. The job waits
     until `not_before`, where that is given.
@@ -80,7 +80,7 @@ def _reached() -> Iterator[None]:
 
 
 def message_of(error: BaseException) -> str:
-    """What is wrong, in one line; Procrastinate says it in the cause."""
+    """Return the problem in one line; Procrastinate puts it in the cause."""
     said = str(error.__cause__ or error).split("\n")
     return next(filter(None, map(str.strip, said)), type(error).__name__)
 
@@ -126,9 +126,9 @@ class Queue:
 
 @contextmanager
 def open_queue(conninfo: str, *, patience: float = 30.0, most: int = 4) -> Iterator[Queue]:
-    """The queue, closed at the end; a lost database is waited for for so many seconds.
+    """The queue, closed at the end; a lost database is awaited for `patience` seconds.
 
-    At most so many threads use it at the same time.
+    At most `most` threads use it at the same time.
     """
     app = App(
         connector=SyncPsycopgConnector(
@@ -153,7 +153,7 @@ class Beat:
 
     @classmethod
     def within(cls, seconds: float) -> Beat:
-        """So that a dead worker's work is taken over within so many seconds."""
+        """Choose the beat that lets a dead worker's jobs be taken over within `seconds`."""
         return cls(heartbeat=seconds / 6, stalled=seconds / 2, look=seconds / 6)
 
 

@@ -28,13 +28,13 @@ UNSETTLED = frozenset(State) - {State.SETTLED, State.NEW}
 FIRST_DELAY = 30.0
 LONGEST_DELAY = 900.0
 MOST_FAILURES = 40
-"""What a service or a sign-in refuses is tried again after half a minute, doubled up to a quarter
+"""A refusal by a service or a sign-in is retried after half a minute, doubled up to a quarter
 of an hour, forty times over the life of a run; then the run is left to a person."""
 HELD_DELAY = 10.0
 
 
 class Next(StrEnum):
-    """What comes after a slice."""
+    """The next step after a slice."""
 
     MORE = "more"
     """There is more to do, at once."""
@@ -46,7 +46,7 @@ class Next(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextSlice:
-    """What comes next: behind which device, in how many seconds, after how many failures."""
+    """The next slice: after which device, in how many seconds, after how many failures."""
 
     next: Next
     after: int = -1
@@ -57,9 +57,9 @@ class NextSlice:
 def carry_on(steps: Steps, *, size: int, seconds: float, after: int, failures: int) -> NextSlice:
     """Carry out the next slice of a run, of at most `size` devices and about `seconds` long.
 
-    Everything that happened is durable on return. What an earlier worker left in doubt is settled
+    Everything that happened is durable on return. Doubts that an earlier worker left are settled
     before anything of the slice is sent. Raises LedgerError where the ledger cannot be used:
-    nothing is known of what comes next then.
+    the next step is unknown then.
     """
     context = steps.context
     again = NextSlice(next=Next.LATER, after=after, failures=failures, delay=HELD_DELAY)

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Protocol
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
-from partner_tools.cancellation import CancellationToken
 from partner_tools.errors import LedgerError, PartnerToolsError, UnknownRunError
-from partner_tools.fleet.queue import Beat, Job, JobSession, Queue, message_of, serve
+from partner_tools.events import History
+from partner_tools.fleet.health import Backlog, Health, served
+from partner_tools.fleet.queue import Beat, Job, JobSession, Queue, message_of, open_queue, serve
 from partner_tools.fleet.slices import Next, NextSlice, carry_on
+from partner_tools.fleet.submission import fleet_address
+from partner_tools.fleet.tables import bring_up_to_date
 from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import ChannelName, RunId
-from partner_tools.runs.run import Steps
+from partner_tools.runs.context import RunObserver, RunOptions
+from partner_tools.runs.removal import RemovalSteps
 from partner_tools.shared_pacing import Party
+from partner_tools.workspace.environment import now
+from partner_tools.workspace.rate_limiters import RateLimiters, Shares, open_rate_limiters
+from partner_tools.workspace.settings import open_ledger as open_configured
+from partner_tools.workspace.sign_in import channel_tokens
+from partner_tools.workspace.wiring import Wiring
+from partner_tools.workspace.workspace import Workspace, refuse_unconfirmed
 
 LOOKS_PER_SWEEP = 12
 """The ledger is asked for runs without a job each time that so many looks at the queue passed."""
@@ -25,6 +35,8 @@ LONGEST_REST = 15.0
 """A database that is away is tried again after so many seconds at most."""
 
 GLANCE_SECONDS = 0.25
+GLIMPSE_SECONDS = 3.0
+"""A question for the health of a worker gets an answer soon, also where the database gives none."""
 
 
 def priority_of(record: RunRecord) -> int:
@@ -32,33 +44,21 @@ def priority_of(record: RunRecord) -> int:
     return int(record.settings.get("priority", 0))
 
 
-def party_of(record: RunRecord) -> Party:
-    """Whose requests the run's are."""
-    return Party(depot=record.depot or "", priority=priority_of(record))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceSize:
+    """How large slices are: at least `least` devices, about `seconds` long at the full rate.
 
+    A slice gives way after half as long again, because the rate may be shared. At the end of each
+    no request is under way for as long as an answer takes: the longer a slice is, the less that
+    costs.
+    """
 
-class WorkerServices(Protocol):
-    """What the program gives a worker. `seconds` is how long a slice may take."""
+    least: int = 50
+    seconds: float = 10.0
 
-    seconds: float
-
-    def open_ledger(self) -> AbstractContextManager[Ledger]:
-        """A ledger for one slice: what fails in one does not hinder the others."""
-
-    def open_steps(self, ledger: Ledger, record: RunRecord) -> AbstractContextManager[Steps]:
-        """The way to the service for slices of one run."""
-
-    def size(self, call_size: int) -> int:
-        """How many devices the next slice has."""
-
-    def reverify(self) -> None:
-        """Look again for what is outstanding."""
-
-    def notify(self, message: str) -> None:
-        """Say something that a person should see."""
-
-    def carried(self, channel: str, following: str) -> None:
-        """A slice ended; what comes next."""
+    def devices(self, rate: float, call_size: int) -> int:
+        """How many devices a slice has at this rate, in requests per second."""
+        return max(self.least, int(rate * self.seconds), call_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,27 +69,33 @@ class WorkerOptions:
     concurrency: int = 4
     beat: Beat = field(default_factory=Beat)
     reverify_cron: str | None = None
+    size: SliceSize = field(default_factory=SliceSize)
 
 
 class Worker:
-    """One worker. `ledger` is its own, for looking after the queue."""
+    """One worker. Thread-safe but for `look`."""
 
     def __init__(
         self,
-        services: WorkerServices,
+        workspace: Workspace,
         queue: Queue,
-        ledger: Ledger,
-        options: WorkerOptions,
+        rate_limiters: RateLimiters,
+        health: Health,
         *,
-        token: CancellationToken,
-        now: Callable[[], datetime],
+        options: WorkerOptions,
+        open_ledger: Callable[[], AbstractContextManager[Ledger]],
+        notify: Callable[[str], None],
     ) -> None:
-        self._now = now
-        self._services = services
+        self._workspace = workspace
         self._queue = queue
-        self._ledger = ledger
+        self._rate_limiters = rate_limiters
+        self._health = health
         self._options = options
-        self._token = token
+        self._open_ledger = open_ledger
+        self._notify = notify
+        self._ledger = workspace.ledger
+        self._token = workspace.cancellation
+        self._tokens = functools.cache(lambda: channel_tokens(workspace.config))
         self._looks = 0
         self._missing: frozenset[RunId] = frozenset()
 
@@ -103,20 +109,20 @@ class Worker:
                 with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
                     runner.run(serve(self._session(), self._stopped))
             except Exception as error:  # noqa: BLE001 - a lost database shows in many ways
-                self._services.notify(f"no queue, trying again: {message_of(error)}")
+                self._notify(f"no queue, trying again: {message_of(error)}")
             rest = 1.0 if time.monotonic() - began > LONGEST_REST else min(rest * 2, LONGEST_REST)
             self._token.wait(rest)
 
     def work(self, job: Job) -> None:
         """Carry out slices until others have their turn, and put the next one into the queue."""
         try:
-            with self._services.open_ledger() as ledger:
+            with self._open_ledger() as ledger:
                 step = self._carry_on(ledger, job)
         except UnknownRunError:
-            self._services.notify(f"run {job.run} is not in this ledger: its job is dropped")
+            self._notify(f"run {job.run} is not in this ledger: its job is dropped")
             return
         except LedgerError as error:
-            self._services.notify(f"run {job.run}: {error}")
+            self._notify(f"run {job.run}: {error}")
             step = NextSlice(next=Next.LATER, after=job.after, failures=job.failures, delay=5.0)
         if step.next is not Next.OVER:
             self._put(self._following(job, step))
@@ -125,7 +131,7 @@ class Worker:
         try:
             self._queue.put(job)
         except LedgerError as error:
-            self._services.notify(f"run {job.run}: {error}: its next job is made from the ledger")
+            self._notify(f"run {job.run}: {error}: its next job is made from the ledger")
 
     def look(self) -> None:
         """Put those runs into the queue again that lost their job. Called every few seconds."""
@@ -144,42 +150,64 @@ class Worker:
     def _carry_on(self, ledger: Ledger, job: Job) -> NextSlice:
         record = ledger.run(job.run)
         following = NextSlice(next=Next.MORE, after=job.after, failures=job.failures)
+        size = self._options.size
         try:
-            with self._services.open_steps(ledger, record) as steps:
+            with self._open_steps(ledger, record) as steps:
                 while True:
+                    rates = (each.rate for each in self._rate_limiters.snapshots().values())
                     following = carry_on(
                         steps,
-                        size=self._services.size(steps.context.channel.call_size),
-                        seconds=self._services.seconds,
+                        size=size.devices(max(rates, default=0.0), steps.context.channel.call_size),
+                        seconds=1.5 * size.seconds,
                         after=following.after,
                         failures=following.failures,
                     )
-                    self._services.carried(record.channel.value, following.next.value)
+                    self._health.carried(record.channel.value, following.next.value)
                     if following.next is not Next.MORE or not self._may_continue():
                         return following
         except LedgerError:
             raise
         except PartnerToolsError as error:  # there is no way to the service from here
-            self._services.notify(f"run {job.run}: {error}")
+            self._notify(f"run {job.run}: {error}")
             return NextSlice(
                 next=Next.LATER, after=job.after, failures=job.failures + 1, delay=60.0
             )
+
+    def _open_steps(
+        self, ledger: Ledger, record: RunRecord
+    ) -> AbstractContextManager[RemovalSteps]:
+        """The way to the service for one run: as submitted, and as this profile allows."""
+        party = Party(depot=record.depot or "", priority=priority_of(record))
+        wiring = Wiring(
+            config=self._workspace.config,
+            ledger=ledger,
+            token=self._token,
+            shares=Shares(rate_limiters=self._rate_limiters, party=party, tokens=self._tokens),
+        )
+        return wiring.open_removal(
+            record.run,
+            record.channel,
+            RunOptions.restored(record.settings),
+            _WorkerObserver(self._health, self._notify, record),
+            refuse_unconfirmed,
+        )
+
+    def _reverify(self) -> None:
+        """Look again at every run that has something open; what is seen is durable on return."""
+        number = len(self._workspace.verify_outstanding().follow_ups)
+        what = "1 customer has" if number == 1 else f"{number} customers have"
+        self._notify(f"looked again: {what} something open")
 
     def _may_continue(self) -> bool:
         """Whether the next slice may follow at once: nobody else waits for a turn."""
         return not self._token.is_set() and self._queue.backlog()[0] == 0
 
     def _following(self, job: Job, step: NextSlice) -> Job:
-        later = None
-        if step.delay:
-            later = self._now() + timedelta(seconds=step.delay)
-        return Job(
-            run=job.run,
-            channel=job.channel,
-            priority=job.priority,
+        return replace(
+            job,
             after=step.after,
             failures=step.failures,
-            not_before=later,
+            not_before=now() + timedelta(seconds=step.delay) if step.delay else None,
         )
 
     def _session(self) -> JobSession:
@@ -190,10 +218,74 @@ class Worker:
             beat=self._options.beat,
             work=self.work,
             look=self.look,
-            reverify=self._services.reverify,
+            reverify=self._reverify,
             reverify_cron=self._options.reverify_cron,
         )
 
     async def _stopped(self) -> None:
         while not self._token.is_set():
             await asyncio.sleep(GLANCE_SECONDS)
+
+
+def work_until_stopped(
+    workspace: Workspace,
+    options: WorkerOptions | None = None,
+    *,
+    open_ledger: Callable[[], AbstractContextManager[Ledger]] | None = None,
+    health_at: tuple[str, int] | None = None,
+    notify: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Be a worker until the workspace's token is set; what was begun is finished first.
+
+    `open_ledger` opens the workspace's ledger once more, by itself that of the configuration;
+    `health_at` is the address and port of `/health` and `/metrics`. Raises InputError where the
+    ledger is not on PostgreSQL.
+    """
+    options = options or WorkerOptions()
+    open_ledger = open_ledger or (lambda: open_configured(None, workspace.config))
+    conninfo = fleet_address(workspace.ledger)
+    bring_up_to_date(conninfo)
+    with ExitStack() as stack:
+        queue = stack.enter_context(open_queue(conninfo))
+        limiters = stack.enter_context(
+            open_rate_limiters(workspace.ledger, workspace.cancellation.clock)
+        )
+        watched = stack.enter_context(open_queue(conninfo, patience=GLIMPSE_SECONDS, most=1))
+        health = Health(
+            rates=limiters.snapshots, backlog=lambda: _backlog(watched, workspace.ledger)
+        )
+        if health_at is not None:
+            port = stack.enter_context(served(health, *health_at))
+            notify(f"health and metrics at http://{health_at[0]}:{port}")
+        notify(f"working for {', '.join(options.channels)}; Ctrl-C stops")
+        Worker(
+            workspace,
+            queue,
+            limiters,
+            health,
+            options=options,
+            open_ledger=open_ledger,
+            notify=notify,
+        ).run()
+
+
+def _backlog(queue: Queue, ledger: Ledger) -> Backlog:
+    jobs, oldest = queue.backlog()
+    return Backlog(jobs=jobs, oldest=oldest, in_doubt=ledger.in_doubt())
+
+
+class _WorkerObserver(RunObserver):
+    """Counts outcomes for the metrics, and names the run in every message."""
+
+    def __init__(self, health: Health, notify: Callable[[str], None], record: RunRecord) -> None:
+        self._health = health
+        self._notify = notify
+        self._record = record
+
+    def settled(self, index: int, history: History) -> None:
+        """Count one more device with its outcome."""
+        self._health.settled(self._record.channel.value, history.outcome.value)
+
+    def notify(self, message: str) -> None:
+        """Pass the message on."""
+        self._notify(f"run {self._record.run}: {message}")

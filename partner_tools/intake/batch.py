@@ -67,7 +67,7 @@ class Intake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """What a check came to: device rows, good and bad, and problems by severity."""
+    """The counts of a check: device rows, good and bad, and problems by severity."""
 
     devices: int
     errors: int
@@ -244,7 +244,7 @@ _TENANT = re.compile(load_schema("batch")["$defs"]["customer"]["pattern"])
 
 
 _NAME = re.compile(r"[^{}<>@/\\]{1,256}")
-"""What can be the name of a company; a GUID in braces is a mistyped tenant."""
+"""A plausible company name; a GUID in braces is a mistyped tenant."""
 
 
 class _CustomerNames:
@@ -276,7 +276,7 @@ class _CustomerNames:
         return {**values, "customer": name}, extra
 
     def findings(self) -> Iterator[Finding]:
-        """What is to be said of all of them."""
+        """Yield the findings that concern all of them."""
         if self._names:
             listed = ", ".join(map(shown, list(self._names)[:3])) + ", …" * (len(self._names) > 3)
             message = f"customers are given by name, which is looked up when planning: {listed}"
@@ -284,7 +284,7 @@ class _CustomerNames:
 
 
 def _key(values: Values, tenant: str) -> tuple[str, str, str] | None:
-    """What makes a row the same device as another one: its serial, else what stands for it."""
+    """Return the key by which rows are the same device: the serial, else its substitute."""
     if "customer" in values:
         tenant = str(values["customer"]).casefold()
     for name in IDENTIFIERS:

@@ -1,4 +1,4 @@
-"""What a batch says of itself as a whole, from the command line and from a JSON batch. Pure."""
+"""The metadata of a whole batch, from the command line and from a JSON batch. Pure."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class ReadingOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeOptions:
-    """What the command line says about a batch; None where it says nothing.
+    """The command line's options for a batch; None where not given.
 
-    `default_channel` is the profile's, for a batch of which nothing else says one. Without
+    `default_channel` is the profile's, for a batch without any other channel. Without
     `judge_hashes` the hardware hashes are taken as they are.
     """
 

@@ -1,4 +1,4 @@
-"""Which property a column is, told by its header. Pure."""
+"""Recognize a column's property by its header. Pure."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def is_header(cells: Sequence[str]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """What each column of a table is. `names[i]` is the property of column i, None for another.
+    """The columns of a table. `names[i]` is the property of column i, None for another.
 
     `serials` are all columns that name serial numbers; more than one where each row has to say
     which. `extra` and `tenant` are the columns that travel into the report and those that must be
@@ -152,7 +152,7 @@ class Columns:
         raise no_such_column(name, self.headers)
 
     def called(self, place: int) -> str:
-        """What a column is called where it travels into the report."""
+        """Return a column's name in the report."""
         header = self.headers[place]
         return DEVICE_NAME if kind_of_column(header) == "deviceName" else header
 

@@ -1,4 +1,4 @@
-"""Which device stood where: an index of a million rows in some twenty bytes for each.
+"""The first line of each device: an index of a million rows in some twenty bytes for each.
 
 A key is kept as its 64-bit hash, so that one of a hundred million files of a million rows has two
 devices taken for one. That costs a wrong warning and never a device: planning compares the texts.
@@ -19,7 +19,7 @@ _MARK = 0xFFFF_FFFF_FFFF_FFFF
 class DuplicateIndex:
     """The first line of every key, in hash tables with open addressing; 0 marks a free place.
 
-    There are several, so that only one of them stands in memory twice while it grows.
+    There are several, so that only one of them is in memory twice while it grows.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class DuplicateIndex:
         self._free = [int(_START * _FULL) for _ in range(_PARTS)]
 
     def first(self, key: Hashable, line: int) -> int | None:
-        """The line on which the key stood first, or None, after which this line is its first."""
+        """Return the first line with this key, or None and record this line as the first."""
         mark = hash(key) & _MARK or 1
         part = mark % _PARTS
         marks = self._marks[part]

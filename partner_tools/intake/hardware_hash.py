@@ -1,8 +1,8 @@
-"""What a 4K hardware hash says of its machine: it is no digest, but an inventory in base64.
+"""Read a 4K hardware hash: it is not a digest, but a machine's inventory in base64.
 
 It owns the reading of a whole hash and the questions that are asked of it: whose machine it is,
 whether the columns beside it agree, what Autopilot will miss in it. The envelope is
-`hash_frame`'s, the shapes of the records are `hash_records`'. What is not understood is noted,
+`hash_frame`'s, the shapes of the records are `hash_records`'. Unknown content is noted,
 never guessed. Nothing here touches a file.
 """
 
@@ -164,8 +164,8 @@ def missing_fields(machine: HardwareHash) -> tuple[str, ...]:
 def disagreements(machine: HardwareHash, identity: Identity) -> tuple[Disagreement, ...]:
     """Compare the columns that are given with what the hash says: exactly, case included.
 
-    Blanks around a value are no difference, here as everywhere. What either side does not say
-    is no disagreement.
+    Blanks around a value are no difference, here as everywhere. A value missing on either side
+    is not a disagreement.
     """
     said = derive(machine)
     pairs = (
@@ -317,7 +317,7 @@ def describe(machine: HardwareHash) -> Json:
     """Everything that the hash says, ready for `json.dumps`; absent values are null.
 
     Keys are the fields of `HardwareHash` in camel case, besides `schemaVersion`,
-    `missingFields` and `deviceIdMatchesEk`. A record of a type that nobody knows carries its
+    `missingFields` and `deviceIdMatchesEk`. A record of an unknown type carries its
     payload in hexadecimal.
     """
     said = {

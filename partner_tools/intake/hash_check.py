@@ -1,4 +1,4 @@
-"""What the hardware hashes of a batch say against the columns beside them.
+"""Compare the hardware hashes of a batch with the columns beside them.
 
 It owns the verdict on a batch whose rows carry hashes: damaged or not, whose machine it is,
 whether Autopilot will find in it what it needs. It reads no file; a damaged text whose base64 can
@@ -28,7 +28,7 @@ from partner_tools.model import Device, Identity, Problem, Severity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HashProblem:
-    """What is wrong with one hash. `repaired` is the text to put in its place, if there is one."""
+    """The problem of one hash. `repaired` is the text to replace it, if there is one."""
 
     problem: Problem
     repaired: str | None = None
@@ -36,7 +36,7 @@ class HashProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """Where a hash stands: the file, its row, and what stands before the column's name."""
+    """The place of a hash: the file, its row, and the prefix of the column's name."""
 
     file: str
     row: int

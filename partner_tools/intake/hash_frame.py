@@ -1,7 +1,7 @@
 """The envelope of a 4K hardware hash: base64 text, a header, records, a checksum trailer, zeros.
 
 It owns how a text becomes records and refuses whatever its own lengths or its checksum disown.
-What the records mean is none of its business. Any text ends in a value or in a `HashError`, in
+It doesn't interpret the records. Any text ends in a value or in a `HashError`, in
 time linear in its length.
 
     0      'O' 'A'
@@ -49,7 +49,7 @@ class HashError(InputError):
 
 
 class Record(NamedTuple):
-    """One record as it stands in the hash: `offset` is that of its type, in bytes from 0.
+    """One record of the hash: `offset` is that of its type, in bytes from 0.
 
     A tuple and no dataclass: it is made in a third of the time, and 100,000 hashes make three
     million of them.
@@ -259,7 +259,7 @@ def _walk(data: bytes, total: int) -> Iterator[tuple[int, int, bytes]]:
     """
     offset = _HEADER.size
     while offset < total:
-        # The trailer stands behind, so there are always four bytes to read.
+        # The trailer follows, so there are always four bytes to read.
         kind, length = _RECORD.unpack_from(data, offset)
         end = offset + length
         if length < _RECORD.size or end > total:

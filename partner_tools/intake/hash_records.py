@@ -1,4 +1,4 @@
-"""What the records of a hardware hash hold, by their type: payload in, value out.
+"""Read the records of a hardware hash by their type: payload in, value out.
 
 It owns the shapes of the payloads. A value is taken only from a payload of the shape that is
 known for its type, else it is None: nothing is guessed.
@@ -24,7 +24,7 @@ TPM_EK = "TPM_EK"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Software:
-    """What wrote the hash, and under which Windows. Builds are `10.0.22631.3007`."""
+    """The program that wrote the hash, and its Windows version. Builds are `10.0.22631.3007`."""
 
     tool_build: str
     os_build: str
@@ -325,7 +325,7 @@ PARSERS: Mapping[int, Callable[[bytes], Any]] = {
 }
 
 KNOWN_TYPES = frozenset(PARSERS)
-"""The record types whose values are read. 27 occurs in real hashes too; nobody knows it."""
+"""The record types whose values are read. 27 occurs in real hashes too; its meaning is unknown."""
 
 
 def is_plain(payload: bytes) -> bool:

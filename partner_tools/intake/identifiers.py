@@ -1,4 +1,4 @@
-"""What is a serial number, and what only stands in its place; the names of columns. Pure.
+"""Tell serial numbers from placeholders; the names of columns. Pure.
 
 Names and values are data: `names.toml` has them with the place where each was seen.
 """
@@ -153,9 +153,9 @@ _PLAIN = re.compile(r"[0-9A-Za-z/_:#-]+")
 
 
 def is_plain_serial(text: str) -> bool:
-    """Whether nothing is to be said about a serial number, told as cheaply as for a million rows.
+    """Whether a serial number gives no finding, decided cheaply enough for a million rows.
 
-    What this lets pass, `why_no_serial` lets pass.
+    Every serial number that passes here passes `why_no_serial`.
     """
     if _MIXED.fullmatch(text):
         small = text.lower()

@@ -1,6 +1,6 @@
 """JSON batches and JSON Lines: standard JSON, read strictly, one device at a time.
 
-Keys that stand twice, NaN and whatever follows the end are refused. A JSON batch is held as text,
+Duplicate keys, NaN and anything after the end are refused. A JSON batch is held as text,
 so that a fault has its line and column; of JSON Lines one line is held.
 """
 
@@ -212,7 +212,7 @@ def _read_batch(cursor: _Cursor, file: str) -> JsonBatch:
             properties[key] = cursor.value()
             if _is_deep(properties[key], limits.JSON_DEPTH):
                 raise HaltError(_TOO_DEEP)
-        if key in seen:  # after its value: passing over a list forgets what stood twice in it
+        if key in seen:  # after its value: skipping a list forgets the duplicate keys in it
             cursor.note(key)
         seen.add(key)
         problems += (problem(file, None, _stands_twice(twice)) for twice in cursor.take_twice())
@@ -227,7 +227,7 @@ def _read_batch(cursor: _Cursor, file: str) -> JsonBatch:
 
 
 class _Cursor:
-    """Walks through a JSON text and remembers the keys that stood twice in one object.
+    """Walks through a JSON text and remembers the duplicate keys of each object.
 
     Every method raises ValueError where the text is no JSON, and RecursionError where it is
     nested more deeply than Python reads.
@@ -284,11 +284,11 @@ class _Cursor:
             raise json.JSONDecodeError("Extra data", self.text, self.place)
 
     def note(self, key: str) -> None:
-        """Remember a key that stood twice."""
+        """Remember a duplicate key."""
         self._twice.append(key)
 
     def take_twice(self) -> list[str]:
-        """The keys that stood twice since the last call."""
+        """Return the duplicate keys since the last call."""
         twice, self._twice = self._twice, []
         return twice
 

@@ -86,7 +86,7 @@ def _wrong_digits(text: str) -> Finding:
 
 
 def explain_text(column: str, text: str) -> Finding | None:
-    """Why a text cannot stand in any field; None where it can."""
+    """Explain why a text is invalid in every field; None where it is valid."""
     if PRODUCT_KEY_TEXT.search(text):
         return _product_key(column)
     bad = CONTROL.search(text)
@@ -103,7 +103,7 @@ def _product_key(column: str) -> Finding:
 
 
 def oddities(column: str, text: str) -> Iterator[Finding]:
-    """What the schema lets pass in a serial number, manufacturer or model, and is odd."""
+    """Yield oddities of a serial number, manufacturer or model that the schema allows."""
     if column == "serialNumber":
         yield from _odd_serial(text)
     if _QUOTED.fullmatch(text):
@@ -157,9 +157,9 @@ _IDENTIFIERS = ("serialNumber", "productKeyId", "hardwareHash")
 def explain(
     violations: Sequence[Violation], document: Mapping[str, object], known: frozenset[str]
 ) -> Iterator[Finding]:
-    """What a document's violations amount to. `known` are the properties of the document.
+    """Turn a document's violations into findings. `known` are the properties of the document.
 
-    A value of the wrong type breaks other keywords as well, of which nothing more is said.
+    A value of the wrong type breaks other keywords as well, which are not reported.
     """
     mistyped = {one.path for one in violations if one.keyword == "type"}
     for one in violations:
@@ -298,7 +298,7 @@ class RowCheck:
         self._judge_hashes = judge_hashes
 
     def check(self, values: Values, extra: Extra = ()) -> Examined:
-        """Everything that is to be said about a row and its columns that nobody knows."""
+        """Return all findings about a row, including its unknown columns."""
         if is_plain(values) and self._checker.accepts_fast(values):
             found = check_hash(str(values[HASH])) if HASH in values else ()
         else:
@@ -366,7 +366,7 @@ def _known_properties() -> frozenset[str]:
 
 
 def without_tenant(values: Values) -> tuple[Values, list[Finding]]:
-    """The row without properties that would carry a tenant into OEM Direct, wherever they stand."""
+    """The row without properties that would carry a tenant into OEM Direct, at any depth."""
     kept: Values = {}
     found: list[Finding] = []
     for name, value in values.items():
@@ -445,7 +445,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def secrets(values: Iterable[tuple[str, object]], prefix: str = "") -> Iterator[Finding]:
-    """Product keys, wherever they stand."""
+    """Find product keys in any column."""
     for name, value in values:
         if isinstance(value, dict):
             yield from secrets(value.items(), f"{prefix}{name}.")
@@ -466,7 +466,7 @@ def unknown_facts(extra: Extra) -> Iterator[Finding]:
 
 
 def check_hash(text: str, column: str = "hardwareHash") -> tuple[Finding, ...]:
-    """What is wrong with a hardware hash: an error, or warnings, or nothing."""
+    """Check a hardware hash: an error, or warnings, or nothing."""
     from partner_tools.intake import hash_frame  # most batches have no hash to decode
 
     try:

@@ -1,4 +1,4 @@
-"""What can be wrong with a batch: every rule with its severity and its remedy, in one list.
+"""The rules for batches: every rule with its severity and its remedy, in one list.
 
 A finding is a rule that one value, row or file broke, in words; it becomes a `model.Problem` when
 a reader knows where. A message never holds a product key, a hash or a whole row.
@@ -16,7 +16,7 @@ SHOWN_CHARACTERS = 60
 """How much of a foreign text a message repeats."""
 
 PRODUCT_KEY_TEXT = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{5}(-[0-9A-Za-z]{5}){4}(?![0-9A-Za-z])")
-"""A product key of five groups, wherever it stands: a secret."""
+"""A product key of five groups, anywhere in a text: a secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,5 +232,5 @@ SCHEMA = _error("schema", "write the value as `partner-tools schema batch` says"
 
 
 def all_rules() -> tuple[Rule, ...]:
-    """Every rule of this module, for the reference; the hash rules stand in `hash_frame`."""
+    """Every rule of this module, for the reference; the hash rules are in `hash_frame`."""
     return tuple(value for value in globals().values() if isinstance(value, Rule))

@@ -242,7 +242,7 @@ def _article(word: str) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What a JSON value is, for a sentence.
+    """Name the type of a JSON value, for a sentence.
 
     >>> kind_of(12.5)
     'a number'
@@ -300,7 +300,7 @@ def _near(name: str, known: set[str]) -> str:
 
 
 def _property_names(schema: Any) -> Iterator[str]:
-    """Of all its parts, whatever stands between them."""
+    """Yield the property names of all its parts, at any depth."""
     parts = schema.values() if isinstance(schema, Mapping) else schema
     if isinstance(schema, Mapping):
         yield from schema.get("properties", {})

@@ -312,7 +312,7 @@ def _refuse_other(piece: bytes, line: int) -> None:
 
 
 def _line_at(source: Source, offset: int, codec: str) -> int:
-    """The line, from 1, on which the byte at `offset` stands."""
+    """The line, from 1, that contains the byte at `offset`."""
     decoder = codecs.getincrementaldecoder(codec)("replace")
     lines, rest, last = 1, offset, ""
     for piece in _pieces(source):

@@ -47,16 +47,16 @@ LISTED = 20
 
 NUMBER = "a number"
 FORMULA = "a formula"
-"""What a cell of a workbook is that holds a number, or a formula."""
+"""The kinds of a workbook's cells that hold a number, or a formula."""
 
 _EXACT = frozenset((*IDENTIFIERS, "manufacturer", "model"))
 """The properties that are compared exactly, so that only text will do."""
 
 
 class Cell(NamedTuple):
-    """What is to be said about a cell of a workbook.
+    """Notes on a cell of a workbook.
 
-    `kind` is what it is where it is not text; `shown` what Excel shows in its place, None where
+    `kind` is its type if it is not text; `shown` what Excel shows in its place, None where
     that has lost something; `struck` whether its text is struck through.
     """
 
@@ -231,7 +231,7 @@ def _no_header(line: int, first: Sequence[str]) -> HaltError:
 def _above_header(
     before: Sequence[Record | Problem], columns: Columns, file: str, header: int
 ) -> list[Problem]:
-    """What is above the header: titles are skipped, devices are an error."""
+    """Check the rows above the header: titles are skipped, devices are an error."""
     found = [one for one in before if isinstance(one, Problem)]
     titles: list[tuple[int, str]] = []
     for one in before:
@@ -358,7 +358,7 @@ class _Table:
         yield Row(line, _given(values), self._extra(cells))
 
     def summary(self) -> Iterator[Problem]:
-        """What is to be said when all rows were read."""
+        """Yield the problems that are known once all rows were read."""
         for place, stays in self._status.items():
             if stays.count and stays.count < self.rows:
                 header = self._columns.headers[place]
@@ -378,7 +378,7 @@ class _Table:
         )
 
     def _aside(self, line: int, cells: Sequence[str]) -> Finding | None:
-        """What a row is that is no device: skipped with a warning, or an error."""
+        """Judge a row that is not a device: skipped with a warning, or an error."""
         filled = {place: cell.strip() for place, cell in enumerate(cells) if cell.strip()}
         texts = tuple(filled.values())
         if texts[0].startswith("#TYPE ") or (len(texts) == 1 and _SEP_LINE.fullmatch(texts[0])):
@@ -440,7 +440,7 @@ class _Table:
         values[SERIAL] = next(iter(given.values()), "")
 
     def _noted(self, cells: Sequence[str], notes: Mapping[int, Cell]) -> Iterator[Finding]:
-        """What is wrong with the cells of a workbook: not text, or struck through.
+        """Find problems in the cells of a workbook: not text, or struck through.
 
         A number of 13 digits in the product key id has lost nothing.
         """
@@ -679,7 +679,7 @@ class _Rest:
 
 
 def _sentence(error: csv.Error, more_lines: int) -> str:
-    """What the csv module means; its own messages name no place and change between versions."""
+    """Rephrase the csv module's error: its messages name no place and differ between versions."""
     text = str(error)
     if "field larger" in text:
         return f"a quoted cell has more than {limits.CELL_CHARACTERS:,} characters"

@@ -69,7 +69,7 @@ def _check_part(part: zipfile.ZipInfo) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class _Facts:
-    """What the XML of a sheet says besides its cells. `filled` are rows with a background."""
+    """Facts from a sheet's XML besides its cells. `filled` are rows with a background."""
 
     hidden: set[int] = field(default_factory=set)
     filled: list[int] = field(default_factory=list)
@@ -83,7 +83,7 @@ def _facts(stream: IO[bytes], fills: frozenset[str]) -> _Facts:
     """Read a sheet once for what openpyxl does not tell when it streams.
 
     `fills` are the styles with a background. Raises HaltError where the rows do not count up
-    within a sheet's limit, or a cell stands beyond `limits.COLUMNS`.
+    within a sheet's limit, or a cell is beyond `limits.COLUMNS`.
     """
     facts = _Facts()
     last = values = coloured = 0
@@ -155,7 +155,7 @@ def _following(last: int, told: str | None) -> int:
 
 
 def _refuse_document_type(stream: IO[bytes]) -> None:
-    """Read a part up to its first element, before which a document type has to stand."""
+    """Read a part up to its first element, which any document type has to precede."""
     begun = False
 
     def started(_name: str, _attributes: dict[str, str]) -> None:
@@ -202,7 +202,7 @@ _DAMAGE = (
     zlib.error,
     expat.ExpatError,
 )
-"""What zipfile, expat and openpyxl raise on bytes that are no workbook."""
+"""The exceptions of zipfile, expat and openpyxl for bytes that are not a workbook."""
 
 _ERROR_CELL = "an error of the sheet"
 
@@ -346,7 +346,7 @@ def _ignored(sheet: _Sheet, file: str) -> Problem:
 
 
 def _remarks(chosen: _Sheet, file: str) -> Iterator[Problem]:
-    """What people say with colours and comments, which is not read."""
+    """Warn of meaning in colours and comments, which are not read."""
     filled = [row for row in chosen.facts.filled if row > chosen.header]
     below = chosen.facts.rows - 1 if chosen.header else chosen.facts.rows
     if filled and len(filled) * 2 < below:

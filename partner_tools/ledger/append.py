@@ -43,7 +43,7 @@ class _InFlight:
 class Appender:
     """Appends drafts, and remembers the devices in flight between two transactions.
 
-    What it remembers of a run holds exactly as long as the run's head is the one that it wrote:
+    The memory of a run is valid exactly while the run's head is the one that it wrote:
     another process that writes moves the head, and a rolled-back transaction does not reach it.
     Not thread-safe: the caller holds the database's write transaction.
     """

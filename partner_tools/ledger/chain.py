@@ -2,7 +2,7 @@
 
 Every event names the hash of the one before it, and its own hash covers everything but the
 payload, of which it covers the digest. A payload can therefore be purged and the chain still
-verifies. Whoever can rewrite the whole chain of a run is found by comparing the heads with
+verifies. A rewrite of a run's whole chain is detected by comparing the heads with
 exported ones, which `digest_of_heads` condenses into one line.
 """
 
@@ -17,7 +17,7 @@ from partner_tools.json_forms import digest_of_bytes
 from partner_tools.ledger.records import RunHead
 
 GENESIS = f"sha256:{'0' * 64}"
-"""What the first event of a run names as the hash before it."""
+"""The previous hash in the first event of a run."""
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
@@ -33,7 +33,7 @@ def link(
 ) -> str:
     """The hash of one event; `payload` is the payload's digest.
 
-    What is hashed is the compact JSON array of the arguments in this order. All texts in it are
+    The hash covers the compact JSON array of the arguments in this order. All texts in it are
     ASCII, so it is the array's RFC 8785 form too, and any language can check it.
     """
     content = _ENCODER.encode([previous, run, n, at, kind, device, payload])

@@ -1,6 +1,6 @@
 """How nouns become columns and JSON texts, and come back: the only place that knows both forms.
 
-A hardware hash never comes through here: its digest (`sha256:` of its text) stands instead.
+A hardware hash never comes through here: its digest (`sha256:` of its text) replaces it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def index_text(text: str | None) -> str | None:
 
 
 def hash_digest(hardware_hash: str) -> str:
-    """What the ledger keeps of a hardware hash."""
+    """Return the digest that the ledger keeps of a hardware hash."""
     return digest_of_bytes(hardware_hash.encode("utf-8", "surrogatepass"))
 
 
@@ -135,7 +135,7 @@ def device_from(named: Mapping[str, Any]) -> Device:
 
 
 def registration_from(stored: Mapping[str, Any], target: Target) -> Registration:
-    """What a service showed of a device, as a `resolved` event holds it under `found`."""
+    """Read a device's registration from the `found` of a `resolved` event."""
     found, full_hash = read_found(stored, target), stored.get("hardwareHash")
     return found if full_hash is None else replace(found, hardware_hash=full_hash)
 
@@ -162,7 +162,7 @@ def new_device_columns(index: int, device: Device) -> dict[str, Any]:
 
 
 def history_columns(history: History) -> dict[str, Any]:
-    """What becomes of one device, as columns."""
+    """Return one device's history as columns."""
     settled_at = history.settled_at
     rest = {
         name: value
@@ -194,7 +194,7 @@ def history_from(columns: Columns) -> History:
 
 
 def found_columns(device: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """What a `resolved` event says of a device besides its history; `device` is the column.
+    """Return a `resolved` event's other columns for a device; `device` is its column.
 
     The serial number and product key id that the service shows are searchable where the user
     gave none.
@@ -210,7 +210,7 @@ def found_columns(device: str, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
-"""What a row that somebody edited can raise while it is read."""
+"""The exceptions that reading a tampered row can raise."""
 
 
 def run_device_from(columns: Columns) -> RunDevice:

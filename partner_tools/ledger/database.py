@@ -256,7 +256,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that writes. What it did is durable when the block has ended.
+        """Open a write transaction. Its changes are durable when the block has ended.
 
         All of them use one session. Where it is lost while it holds runs (`held`), their locks
         are lost with it, and nothing is written any more: another process may hold them now.
@@ -356,7 +356,7 @@ def insert_new(
 
 
 def take_turns(connection: Connection, subject: str) -> None:
-    """Let nobody else do this until the transaction ends; on SQLite writers take turns anyway."""
+    """Exclude other writers until the transaction ends; SQLite serializes writers anyway."""
     if connection.dialect.name == "postgresql":
         number = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], "big", signed=True)
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (number,))
@@ -384,7 +384,7 @@ def _parsed(url: str) -> URL:
 
 
 def _parsed_sqlite(url: str) -> URL:
-    """What follows the slashes is the path as it is: SQLAlchemy 2.0 and 2.1 read `%` unlike."""
+    """Take the path after the slashes literally: SQLAlchemy 2.0 and 2.1 read `%` differently."""
     named = _SQLITE.fullmatch(url)
     if named is None or named["path"] == ":memory:":
         raise _bad_url("a SQLite ledger is a file: the address names none, or has options")

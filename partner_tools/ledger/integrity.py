@@ -1,8 +1,8 @@
 """Proves that the ledger is as it was written, or says at which run, event and device it is not.
 
 Within the database: every event's hash, every payload's digest, every gap, and every projection
-against the fold of its events. What the database alone cannot show, a cut-off end or a chain that
-was rewritten as a whole, is found by comparison with heads that were exported before.
+against the fold of its events. The database alone can't show a cut-off end or a chain that
+was rewritten as a whole: comparing with heads exported earlier does.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from partner_tools.model import RunId
 
 _STREAMED = {"yield_per": 1000}
 _UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
-"""What an edited value raises where it is read as what it was."""
+"""The exceptions that reading an edited value can raise."""
 
 
 @dataclass(slots=True)
 class _Walk:
-    """What a run's events amount to."""
+    """The state accumulated over a run's events."""
 
     tally: RunTally
     began_at: str | None = None

@@ -111,15 +111,15 @@ _OF_THE_DEVICE = ("row", "serialNumber", "productKeyId", "customer")
 _PROPERTIES = {"schemaVersion", *_HASHED, *_OF_THE_RUN, *_OF_THE_DEVICE}
 
 Claim = tuple[tuple[str, int | None, str], Any]
-"""What a line says: of which run, device and property, and the value."""
+"""A statement of a line: run, device and property, and the value."""
 
 
 def check_exported(lines: Iterable[bytes]) -> Iterator[IntegrityFinding | None]:
     """For each event of an export in JSON Lines, None, or what is wrong with it.
 
     Every event's hash covers its content, and names the event before it: where both are in the
-    export, they have to fit. What stands beside the content, copied from run and batch, no hash
-    covers: it has to agree with the payloads that name it too, and from line to line. An export of
+    export, they have to fit. No hash covers the fields beside the content, copied from run and
+    batch: they have to agree with the payloads that name them, and across lines. An export of
     one customer or period leaves events out, which is no fault; that it leaves out nothing else,
     only its signature says.
     """
@@ -164,12 +164,12 @@ def _copied_claims(event: Any) -> Iterator[Claim]:
     for name in _OF_THE_RUN:
         yield (event["run"], None, name), event[name]
     for name in _OF_THE_DEVICE:
-        if event[name] is not None:  # an export of a run that goes on may not know it yet
+        if event[name] is not None:  # an export of an unfinished run may not know it yet
             yield (event["run"], event["device"], name), _trimmed(event[name])
 
 
 def _hashed_claims(event: Any) -> Iterator[Claim]:
-    """What payloads say of the same; nothing where they were purged."""
+    """Yield the payloads' own claims; none where they were purged."""
     run, payload = event["run"], event["payload"]
     if payload is None:
         return

@@ -1,4 +1,4 @@
-"""What only PostgreSQL has: roles with narrow rights, and a rate shared by processes."""
+"""PostgreSQL only: roles with narrow rights, and a rate shared by processes."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ CREATE OR REPLACE FUNCTION ledger_is_begun(named text) RETURNS boolean
     AS $$ SELECT EXISTS (SELECT FROM events WHERE run = named
         AND kind NOT IN ('created', 'queued', 'cancelled')) $$
 """
-"""Whether a worker has begun with a run. By its events, which nobody can change: the columns of
+"""Whether a worker has begun with a run. By its immutable events: the columns of
 `runs` are written by stations too."""
 
 _HAND_IN = """
@@ -140,7 +140,7 @@ def insert_devices(connection: Connection, run: str, rows: Sequence[Mapping[str,
 
 
 def statements(grants: Mapping[str, Sequence[str]]) -> list[str]:
-    """What gives these privileges to those of the roles that exist; may be repeated."""
+    """Return the statements that grant these privileges to existing roles; may be repeated."""
     return [
         _GRANT.format(role=role, grants=" ".join(f"GRANT {each} TO {role};" for each in granted))
         for role, granted in grants.items()
@@ -180,7 +180,7 @@ def bind(connection: Connection, login: str, depots: Sequence[str]) -> None:
 
 
 def bound(connection: Connection) -> list[tuple[str, str]]:
-    """Which logins see which depots only."""
+    """List the logins that are limited to depots, with each depot."""
     query = select(depot_logins.c.login, depot_logins.c.depot).order_by(
         depot_logins.c.login, depot_logins.c.depot
     )
@@ -213,7 +213,7 @@ def exchange(
     scope: str,
     change: Callable[[str | None], tuple[str, T]],
 ) -> tuple[T, float]:
-    """Change the row while nobody else can; the answer of `change`, and the server's clock."""
+    """Change the row exclusively; return the answer of `change`, and the server's clock."""
     row = connection.exec_driver_sql(_LOCK, (service, scope)).one_or_none()
     if row is None:
         connection.exec_driver_sql(_BEGIN, (service, scope))

@@ -1,6 +1,6 @@
-"""Where runs and devices stand: read before events are folded, written with them.
+"""The state of runs and devices: read before events are folded, written with them.
 
-Every row is written from what the events amount to; nothing here decides.
+Every row is written from the folded events; nothing here decides.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TALLIED = ("state", "started_at", "finished_at", "counts", "head_n", "head_hash
 _LOADED = ("idx", "device", *codec.HISTORY_COLUMNS)
 _FOUND = ("target", "found", "serial_number", "product_key_id")
 _WIDEST_GAP = 8
-"""How many rows that nobody asked for are read rather than asking once more."""
+"""The most unneeded rows to read rather than sending another query."""
 
 Place = tuple[RunId, int]
 """A device of a run."""
@@ -45,7 +45,7 @@ class RunTally:
 
 @dataclass(slots=True)
 class Group:
-    """What is known of the runs and devices that a transaction touches."""
+    """The state of the runs and devices that a transaction touches."""
 
     runs: dict[RunId, RunTally]
     histories: dict[Place, History] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Projections:
         self._insert_event = prepared(insert(events).values(_bound(events.c.keys())))
 
     def lock(self, connection: Connection, wanted: Iterable[RunId]) -> Group:
-        """Where the runs stand; nobody else moves them until the transaction ends.
+        """Read the state of the runs, and lock them until the transaction ends.
 
         In one order for all writers, so that none waits for another in a ring.
         """
@@ -112,7 +112,7 @@ class Projections:
     def load(
         self, connection: Connection, group: Group, run: RunId, indexes: Sequence[int]
     ) -> None:
-        """Add to the group where these devices stand; the indexes have to be sorted."""
+        """Add the state of these devices to the group; the indexes have to be sorted."""
         for low, high in _spans(indexes):
             span = {"of": run, "low": low, "high": high}
             for row in self._load_devices.rows(connection, span):

@@ -53,7 +53,7 @@ _NAMED_AT_MOST = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs are wanted; None means any. `since` is inclusive, `until` is not."""
+    """A filter for runs; None means any. `since` is inclusive, `until` is not."""
 
     customer: str | None = None
     states: tuple[RunState, ...] | None = None
@@ -250,7 +250,7 @@ def count_removed(connection: Connection, customer: str, since: datetime) -> int
 
 
 def count_used(connection: Connection, customer: str, since: datetime, other_than: RunId) -> int:
-    """What a daily limit counts: devices removed since the moment, and those that other runs hold.
+    """Count for a daily limit: devices removed since the moment, and those that other runs hold.
 
     A run that was started since then, or is running, holds room for every device that it has not
     settled.
@@ -339,7 +339,7 @@ def run_heads(connection: Connection) -> Iterator[RunHead]:
 
 
 def remembered_rate(connection: Connection, service: str, scope: str) -> RememberedRate | None:
-    """What the service last granted within this scope of its limit."""
+    """Return the rate that the service last granted within this scope of its limit."""
     query = select(rates).where(rates.c.service == service, rates.c.scope == scope)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:

@@ -59,9 +59,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStart:
-    """What is known of a run before it is planned.
+    """The data of a run before it is planned.
 
-    `settings` is a JSON object without secrets: whatever `resume` needs to go on as it began.
+    `settings` is a JSON object without secrets: all that `resume` needs to continue as it began.
     `actor` is who started it, as the caller knows it. `customer` is as the user gave it. `depot` is
     who handed it to the fleet, None for a run of one machine.
     """
@@ -125,7 +125,7 @@ class RunDevice:
     """One device of a run: as the user named it, what the plan found, and what became of it.
 
     Hardware hashes are not kept: `device` and `found` are without them, and the two digests
-    (`sha256:`) stand in their place. `history.customer` is the tenant that it was resolved to.
+    (`sha256:`) take their place. `history.customer` is the tenant that it was resolved to.
     """
 
     run: RunId
@@ -161,7 +161,7 @@ class DeviceTrace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RememberedRate:
-    """What a service granted when it was last asked: requests per second, and when.
+    """The rate that a service last granted: requests per second, and when.
 
     `refused` says whether it refused more, so that this is its limit.
     """

@@ -116,7 +116,7 @@ class Ledger:
         """Grant the roles what they need, and let logins see only the depots named for them.
 
         A login without depots sees all again. Gives who is bound to which depot. For the owner of
-        a PostgreSQL ledger; LedgerError for anybody else.
+        a PostgreSQL ledger; LedgerError for other users.
         """
         with self._database.write() as connection:
             roles.set_up(connection)
@@ -132,7 +132,7 @@ class Ledger:
     def exchange(
         self, service: str, scope: str, change: Callable[[str | None], tuple[str, T]]
     ) -> tuple[T, float]:
-        """Let nobody else change the shared pace of a limit scope meanwhile; PostgreSQL only.
+        """Change the shared pace of a limit scope exclusively; PostgreSQL only.
 
         `change` gets its text, None the first time, and gives the new one and an answer. With the
         answer comes the server's clock, in seconds. A crash may lose what was exchanged in the
@@ -289,7 +289,7 @@ class Ledger:
             return reading.planned_customers(connection, tuple(runs))
 
     def is_cancelled(self, run: RunId) -> bool:
-        """Whether somebody called the run off: no further request of it may leave."""
+        """Whether the run was cancelled: no further request of it may leave."""
         with self._database.read() as connection:
             return reading.run_state(connection, run) == RunState.CANCELLED
 
@@ -302,7 +302,7 @@ class Ledger:
     def in_doubt(self) -> int:
         """How many devices have a request whose answer is not known, and no process awaits.
 
-        What is in flight in a run that some process holds is not counted.
+        Requests in flight in a run that a process holds are not counted.
         """
         with self._database.read() as connection:
             counted = reading.count_in_doubt(connection)
@@ -341,7 +341,7 @@ class Ledger:
         return reading.stored_events(self._database, run)
 
     def last_stop(self, run: RunId) -> Mapping[str, Any]:
-        """What the last `stopped` event of the run says; empty where there is none, or no more."""
+        """Return the run's last `stopped` event; empty where there is none, or no more."""
         with self._database.read() as connection:
             return reading.last_payload(connection, run, Kind.STOPPED)
 
@@ -357,7 +357,7 @@ class Ledger:
         return said.get("detail")
 
     def remembered_rate(self, service: str, scope: str) -> RememberedRate | None:
-        """What the service granted within this scope of its limit when it was last asked."""
+        """Return the rate that the service last granted within this scope of its limit."""
         with self._database.read() as connection:
             return reading.remembered_rate(connection, service, scope)
 
@@ -382,7 +382,7 @@ class Ledger:
             append_all(connection, self._appender, events)
 
     def used_since(self, moment: datetime, *, other_than: RunId) -> Mapping[str, int]:
-        """What daily limits count for the customers of a run, without that run's own room.
+        """Return the daily limits' count for each customer of a run, without that run's own room.
 
         Devices removed since the moment, over all runs, and those that other runs have reserved.
         """
@@ -424,7 +424,7 @@ class Ledger:
             return reading.last_sync(connection, customer)
 
     def trace(self, identifier: str) -> tuple[DeviceTrace, ...]:
-        """What every run knows of the device with exactly this serial number or product key id.
+        """Return every run's data on the device with exactly this serial number or product key id.
 
         Newest run first.
         """

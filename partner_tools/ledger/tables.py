@@ -107,7 +107,7 @@ devices = Table(
     Index(None, "serial_number"),
     Index(None, "product_key_id"),
 )
-"""What the events of each device amount to, so that nothing has to be replayed to go on."""
+"""The folded events of each device, so that nothing has to be replayed to continue."""
 
 is_in_doubt = devices.c.state.in_(["sent", "doubt", "resent"])
 
@@ -157,4 +157,4 @@ depot_logins = Table(
     Column("depot", BYTES, nullable=False),
     PrimaryKeyConstraint("login", "depot"),
 )
-"""Who of PostgreSQL's logins sees only these depots; who is not listed sees them all."""
+"""PostgreSQL logins limited to these depots; a login that is not listed sees them all."""

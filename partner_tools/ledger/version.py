@@ -1,4 +1,4 @@
-"""Which version of the tables a database has, and which is the newest that this program knows."""
+"""The version of a database's tables, and the newest version that this program knows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def newest_version(migrations: Path) -> str:
 def read_version(connection: Connection, place: str) -> str | None:
     """The version of the tables in this database; None where there are none yet.
 
-    Raises LedgerError for a database that is somebody else's, a SQLite file with other tables or
+    Raises LedgerError for a foreign database, such as a SQLite file with other tables or
     a server's with tables of the same names; and for a ledger that has lost its version.
     """
     present = set(inspect(connection).get_table_names())

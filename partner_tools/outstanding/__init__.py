@@ -1,4 +1,4 @@
-"""What is still to do for one device, decided from evidence alone.
+"""Decide the outstanding steps for one device from evidence alone.
 
 Pure: an outcome, what the services said and when they said it go in; the status of every plane and
 the steps in their order come out. `clear` needs a probe that ran and found nothing: a probe that
@@ -88,9 +88,9 @@ __all__ = [
 
 
 def decide(facts: DeviceFacts) -> Decision:
-    """What every plane's evidence amounts to, and the steps that follow from it.
+    """Judge every plane's evidence, and derive the steps that follow from it.
 
-    A device that stands earlier in the batch, and one that the partner holds back, have none.
+    A duplicate of an earlier row, and a device that the partner holds back, have none.
     """
     if facts.outcome is Outcome.DUPLICATE:
         return nothing_to_do("This device stands earlier in the list; its steps are listed there.")

@@ -1,4 +1,4 @@
-"""What a cleanup does with one device, in which order, and what it leaves alone. Pure.
+"""Plan a cleanup's actions for one device, in order, and what it leaves untouched. Pure.
 
 It rests on `decide`: a step is taken only where the decision asks for it, of the one record that
 the evidence names, and only after everything before it is proved done. No step deletes an object
@@ -79,7 +79,7 @@ class CleanupAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Untouched:
-    """What is left alone on one plane, and why."""
+    """The objects left untouched on one plane, and why."""
 
     plane: Plane
     records: tuple[str, ...]
@@ -98,10 +98,10 @@ class FinalOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanupPlan:
-    """What is still to be done with one device.
+    """The remaining work for one device.
 
     `moves` are to be carried out, `awaited` are under way and show when they are done, both in
-    order. A `ruling` stands instead of either.
+    order. A `ruling` replaces both.
     """
 
     moves: tuple[CleanupAction, ...] = ()
@@ -120,7 +120,7 @@ class CleanupPlan:
 def plan_cleanup(
     facts: DeviceFacts, decision: Decision, passed: Collection[str] = ()
 ) -> CleanupPlan:
-    """What to do with a device on this evidence, after the steps that have `passed`."""
+    """Plan a device's cleanup on this evidence, after the steps that have `passed`."""
     ruling = next(filter(None, (rule(facts, decision) for rule in _RULES)), None)
     if ruling is None and (changed := _changed(facts, passed)) is not None:
         ruling = changed

@@ -40,7 +40,7 @@ INTUNE_APPS = frozenset(
 
 
 def nothing_to_do(note: str) -> Decision:
-    """The decision for a device that nobody has to act on."""
+    """Return the decision for a device that needs no action."""
     idle = PlaneStatus(status=Status.NOT_APPLICABLE)
     others = dict.fromkeys(
         (Plane.INTUNE, Plane.DEVICE_ASSOCIATION, Plane.ENTRA, Plane.ACTIVE_DIRECTORY), idle
@@ -277,7 +277,7 @@ def _synchronized(case: Case) -> bool:
 def residual(case: Case) -> bool:
     """Row 14: hybrid joined once, no longer synchronized, and everything before it done.
 
-    What only left the scope of synchronization looks the same, so nothing here proves it gone.
+    A device that only left the synchronization's scope looks the same, so this proves nothing.
     """
     return (
         bool(case.entra.present and _hybrid_objects(case))
@@ -300,7 +300,7 @@ def entra_lingers(case: Case) -> bool:
 
 
 def _done_since(case: Case) -> datetime | None:
-    """Since when Intune and Autopilot are known to be clear; None where nobody can tell."""
+    """Since when Intune and Autopilot are known to be clear; None where unknown."""
     first_absent: datetime | None = None
     for probe in probes(case.facts, Plane.INTUNE):
         if probe.result is ProbeResult.FOUND:
@@ -314,7 +314,7 @@ def _done_since(case: Case) -> datetime | None:
 
 
 def directory_status(case: Case) -> Status:
-    """How Active Directory stands: mostly derived, for a partner never sees it."""
+    """Return Active Directory's status: mostly derived, because a partner never sees it."""
     if case.directory.probe:
         return _plain_status(case.directory)
     if case.join_type is JoinType.UNKNOWN and case.entra.present is not False:
@@ -446,7 +446,7 @@ PREREQUISITES: Mapping[StepId, tuple[StepId, ...]] = {
         StepId.REMOVE_DEVICE_ASSOCIATION,
     ),
 }
-"""What has to be finished before a step, where the device has it to do at all."""
+"""The steps to finish before a step, where the device has them at all."""
 
 
 def _rule_ambiguous(case: Case) -> Iterator[Step]:
@@ -511,7 +511,7 @@ def _rule_other_mdm(case: Case) -> Iterator[Step]:
 
 
 def _rule_intune(case: Case) -> Iterator[Step]:
-    """Rows 3, 4 and 5; row 28 where nobody looked."""
+    """Rows 3, 4 and 5; row 28 where Intune was not checked."""
     if case.intune.present is False or only_configuration_manager(case):
         return
     states = intune_states(case)
@@ -563,7 +563,7 @@ def _rule_reenrollment(case: Case) -> Iterator[Step]:
 
 
 def _rule_autopilot(case: Case) -> Iterator[Step]:
-    """Rows 8, 9 and 10; row 28 where nobody looked. What is unsettled stays the partner's."""
+    """Rows 8, 9 and 10; row 28 if not checked. Unsettled devices stay the partner's."""
     if case.autopilot.present is False:
         return
     partners_turn = case.facts.outcome in {Outcome.PENDING, Outcome.UNKNOWN}
@@ -618,7 +618,7 @@ def _rule_support_case(case: Case) -> Iterator[Step]:
 
 
 def _rule_directory(case: Case) -> Iterator[Step]:
-    """Row 13; beside row 14 and where nobody knows how it is joined, only a look."""
+    """Row 13; beside row 14 and where the join type is unknown, only a look."""
     status = directory_status(case)
     if status is Status.OUTSTANDING:
         why = "Synchronization brings the cloud object back while the computer object exists."

@@ -1,6 +1,6 @@
-"""Observations as the ledger stores them, and the probes that they stand for.
+"""Observations as the ledger stores them, and the probes that they record.
 
-What the `observed` event of the ledger holds, as `probe_from` reads and `evidence_from` writes it:
+The content of the ledger's `observed` event, as `probe_from` reads and `evidence_from` writes it:
 
 - `plane`: a `Plane`; `subject`: a `Subject` (left out: `device`)
 - `source`: a `EvidenceSource` (left out or unknown: `channel`, which proves least)
@@ -194,12 +194,12 @@ _JOINS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceSummary:
-    """One plane as the newest usable evidence shows it. `present` None means: nobody knows."""
+    """One plane as the newest usable evidence shows it. `present` None means unknown."""
 
     present: bool | None = None
     probe: Probe | None = None
     older: Probe | None = None
-    """What was seen before the newest probe failed, or longer ago than it can be relied on."""
+    """The last result before the newest probe failed, or one too old to be relied on."""
 
     @property
     def seen(self) -> tuple[Found, ...]:
@@ -208,7 +208,7 @@ class EvidenceSummary:
         return shown[0] if shown else ()
 
     def values(self, name: str) -> frozenset[str]:
-        """What the objects there say of one attribute, in lower case; only while present."""
+        """Collect one attribute of the objects there, in lower case; only while present."""
         return frozenset(text(one, name) for one in self.seen if self.present) - {""}
 
 
@@ -280,12 +280,12 @@ def probes(facts: DeviceFacts, plane: Plane, subject: Subject = Subject.DEVICE) 
 def summarize(
     facts: DeviceFacts, plane: Plane, subject: Subject = Subject.DEVICE
 ) -> EvidenceSummary:
-    """What the evidence says of one question."""
+    """Summarize the evidence for one question."""
     return _newest(facts, probes(facts, plane, subject))
 
 
 def _newest(facts: DeviceFacts, looks: Sequence[Probe]) -> EvidenceSummary:
-    """The newest probe decides; where it failed, or `clear` is too old, nobody knows."""
+    """The newest probe decides; where it failed, or `clear` is too old, the state is unknown."""
     if not looks:
         return EvidenceSummary()
     newest = looks[-1]

@@ -1,4 +1,4 @@
-"""Whether a device may be called released: every lock, what was seen of it, and what stands open.
+"""Whether a device may be called released: every lock, its evidence, and what is still open.
 
 A lock is anything by which the former owner could still claim the device, or by which its next
 owner could be kept from setting it up. Only a look of our own, or what a person states to have
@@ -48,7 +48,7 @@ ALWAYS_APPLY = frozenset({LockId.AUTOPILOT, LockId.DEVICE_ASSOCIATION, LockId.IN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """One lock: how it stands, who looked when, and what that rests on in words."""
+    """One lock: its state, who looked when, and the evidence in words."""
 
     id: LockId
     status: Status
@@ -65,7 +65,7 @@ class Lock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """What may be said of one device. `obstacles` are reasons beside its locks, as sentences."""
+    """The claim that may be made of one device. `obstacles` are other reasons, as sentences."""
 
     locks: tuple[Lock, ...]
     obstacles: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What the customer reports done, laid over what our own looks say. Pure.
+"""Merge the customer's reports with our own observations. Pure.
 
 A results file closes steps as `reported`, which is not `clear`: that needs a look of our own. A
 look that is newer than the report, and ran, outweighs it either way.

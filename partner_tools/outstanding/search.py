@@ -63,7 +63,7 @@ ANSWERS: Mapping[Collection, tuple[Plane, Subject]] = {
     Collection.IMPORT_RECORDS: (Plane.AUTOPILOT, Subject.IMPORT_RECORD),
     Collection.CORPORATE_IDENTIFIERS: (Plane.INTUNE, Subject.CORPORATE_IDENTIFIER),
 }
-"""What each collection tells of a device."""
+"""The planes that each collection covers."""
 
 
 CONTAINS = frozenset({Collection.AUTOPILOT, Collection.ASSOCIATIONS, Collection.IMPORT_RECORDS})
@@ -75,7 +75,7 @@ _ONLY_LISTED = frozenset({Collection.DELETED, Collection.CORPORATE_IDENTIFIERS})
 
 
 class By(StrEnum):
-    """What a question knows of the record that it asks for."""
+    """The property by which a question identifies a record."""
 
     ID = "id"
     SERIAL = "serialNumber"
@@ -96,7 +96,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchAnswer:
-    """What came back: rows, or why none did."""
+    """The answer to a question: rows, or why there are none."""
 
     rows: tuple[Found, ...] = ()
     error: str | None = None
@@ -134,7 +134,7 @@ _LINKS: Mapping[Collection, Mapping[str, str]] = {
     Collection.INTUNE: {"id": "managed_ids", "azureADDeviceId": "device_ids"},
     Collection.ENTRA: {"deviceId": "device_ids"},
 }
-"""Which id of a row is an id of which record."""
+"""The ids of a row, and the record that each identifies."""
 
 _COLLECTIONS = {place: collection for collection, place in ANSWERS.items()}
 
@@ -196,7 +196,7 @@ def _serials(device: SearchTarget, *, blanks: bool) -> set[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approach:
-    """How to look: list the collection, but give that up after so many `pages` and ask.
+    """How to look: list the collection, but after this many `pages` ask instead.
 
     `pages` None means that only the whole list will do, 0 that asking is cheaper from the start.
     """
@@ -257,7 +257,7 @@ def folded(serial: object) -> str:
 def answers_from_list(
     asked: Iterable[Question], rows: Iterable[Found], request_id: str | None
 ) -> dict[Question, SearchAnswer]:
-    """What a collection that was read completely answers to each question.
+    """Answer each question from a collection that was read completely.
 
     To a serial number also rows whose own differs only in form, or is missing: `conclude` says
     what they mean.
@@ -285,7 +285,7 @@ def conclude(
     answers: Mapping[Question, SearchAnswer],
     at: datetime,
 ) -> Probe | None:
-    """What the answers say of one device; None where a collection has nothing to be asked for.
+    """Conclude from the answers for one device; None where a collection has nothing to look for.
 
     Found by any row that carries what was asked for. Absent only where every question was
     answered, no row resembles what was asked for, and the directory only where it was asked for a

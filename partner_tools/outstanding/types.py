@@ -1,4 +1,4 @@
-"""What can be outstanding and where, what a probe saw, and what a decision says. Values only."""
+"""The types for outstanding steps, planes, probes and decisions. Values only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Plane(StrEnum):
 
 
 class Status(StrEnum):
-    """How a plane or a step stands."""
+    """The status of a plane or a step."""
 
     CLEAR = "clear"
     REPORTED = "reported"
@@ -47,7 +47,7 @@ class JoinType(StrEnum):
 
 
 class Owner(StrEnum):
-    """Who can do a step."""
+    """The party that can do a step."""
 
     PARTNER = "partner"
     INTUNE_ADMINISTRATOR = "intune-administrator"
@@ -94,7 +94,7 @@ class StepId(StrEnum):
 
 
 class Subject(StrEnum):
-    """What a probe of a plane looked for."""
+    """The object that a probe of a plane looked for."""
 
     DEVICE = "device"
     RECOVERY_KEYS = "recovery-keys"
@@ -103,11 +103,11 @@ class Subject(StrEnum):
     CORPORATE_IDENTIFIER = "corporate-identifier"
     IMPORT_RECORD = "import-record"
     STATEMENT = "statement"
-    """What a person saw at the device: a fact of `FACTS` that no probe can see."""
+    """A person's observation at the device: a fact of `FACTS` that no probe can see."""
 
 
 class EvidenceSource(StrEnum):
-    """Which service a probe asked."""
+    """The service that a probe asked."""
 
     GRAPH = "graph"
     CHANNEL = "channel"
@@ -116,11 +116,11 @@ class EvidenceSource(StrEnum):
     CUSTOMER = "customer"
     """A results file of the customer's. It closes steps as `reported`, never as `clear`."""
     PERSON = "person"
-    """Somebody who looked at the device itself."""
+    """A person who looked at the device itself."""
 
 
 class ProbeResult(StrEnum):
-    """What a probe came back with."""
+    """The result of a probe."""
 
     FOUND = "found"
     ABSENT = "absent"
@@ -128,7 +128,7 @@ class ProbeResult(StrEnum):
 
 
 class Flag(StrEnum):
-    """What people or the run know of a device, and no probe can see."""
+    """Facts about a device from people or the run that no probe can see."""
 
     HELD = "held"
     """The partner's hold list names it: nothing may be done to it."""
@@ -143,7 +143,7 @@ class Flag(StrEnum):
     NO_DEVICE_ASSOCIATION = "no-device-association"
     """The Jwt variables were looked for in the firmware, and are not there."""
     FIRMWARE_OPEN = "firmware-open"
-    """Somebody opened the firmware menus and could change them: nothing locks them."""
+    """A person opened the firmware menus and could change them: nothing locks them."""
 
 
 FACTS: Mapping[str, Flag] = {
@@ -161,7 +161,7 @@ FACTS: Mapping[str, Flag] = {
     "0x801c03f3": Flag.ANCHOR_LOST,
     "0x80180014": Flag.REENROLLMENT_BLOCKED,
 }
-"""What a person can state of a device, by the word for it, in lower case."""
+"""The facts that a person can state about a device, by their word in lower case."""
 
 REASSURING = frozenset({Flag.NO_DEVICE_ASSOCIATION, Flag.FIRMWARE_OPEN})
 """Facts that a document which came by mail cannot state: they would let something pass."""
@@ -177,7 +177,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a results file says beside a look: `step` is one that was done, `at` when.
+    """A results file's statement beside a look: `step` is one that was done, `at` when.
 
     `file` is when the file was written, `joined` how the device was joined, where that was seen.
     """
@@ -191,7 +191,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What one look at one plane brought. An empty `found` with `FOUND` means: no ids known.
+    """The result of one look at one plane. An empty `found` with `FOUND` means: no ids known.
 
     A probe with a `report` is the customer's; `observed_at` is when its file was taken in.
     """
@@ -237,9 +237,9 @@ class DeviceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneStatus:
-    """How one plane stands, and what that rests on.
+    """The status of one plane, and its evidence.
 
-    `found` is what was last seen there, also where it can't be relied on any more: its ids are
+    `found` is what was last seen there, even if no longer reliable: its ids are
     the only link once the registration is gone. `last_*` is older evidence behind a failed probe.
     """
 
@@ -272,7 +272,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What is left to do for one device, in the order in which to do it."""
+    """The remaining steps for one device, in the order in which to do them."""
 
     join_type: JoinType
     planes: Mapping[Plane, PlaneStatus]
@@ -284,4 +284,4 @@ STATUSES: Mapping[ProbeResult, Status] = {
     ProbeResult.FOUND: Status.OUTSTANDING,
     ProbeResult.FAILED: Status.NOT_VERIFIED,
 }
-"""What a probe's result says of its plane, all else apart."""
+"""The status of a plane that a probe's result alone implies."""

@@ -34,7 +34,7 @@ NOT_CHECKED: Final = (
     "Microsoft Defender for Endpoint and Windows Autopatch",
     "whether the device itself was reset",
 )
-"""What no certificate checks, as it says of itself."""
+"""The limits of a certificate, as it states them itself."""
 NOT_ERASED: Final = "whether the data on the device was erased: no erasure record was named"
 
 SIGNED_APART: Final = frozenset({"digest", "signatures"})
@@ -62,7 +62,7 @@ def build_certificate(
     generator: Generator,
     erasure: Erasure | None = None,
 ) -> Json:
-    """What may be said of the devices now, unsigned. A device listed twice stands in it once."""
+    """Build the unsigned certificate of the devices. A device listed twice appears once."""
     written = [
         _device(one, release(facts := facts_of(one, run, now, Patience()), decide(facts)), partner)
         for one in devices
@@ -102,7 +102,7 @@ def unsigned(document: Mapping[str, Any]) -> dict[str, Any]:
 def contradictions(document: Mapping[str, Any]) -> Iterator[str]:
     """Where a certificate by its schema says more than its own locks, as sentences.
 
-    Whoever signs can sign anything: this is judged again by whoever reads it.
+    A signer can sign anything, so every reader checks this again.
     """
     for device in document["devices"]:
         statuses = [(LockId(one["lock"]), Status(one["status"])) for one in device["locks"]]

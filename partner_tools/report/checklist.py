@@ -16,7 +16,7 @@ from partner_tools.report.page import environment, policy, text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of the work. `short` stands beside the box of each device."""
+    """One step of the work. `short` is printed beside the box of each device."""
 
     short: str
     title: str

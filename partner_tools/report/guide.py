@@ -2,8 +2,8 @@
 
 Each step has a title, a portal path, a command and the page that says so, with its date.
 
-The texts hold for every customer; what is true of one device stands in the document's devices.
-`<…>` in a command is what the reader fills in.
+The texts hold for every customer; facts about one device are in the document's devices.
+The reader replaces `<…>` in a command.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ _INVISIBLE = re.compile(
 
 
 def cleaned_up(document: Mapping[str, Any]) -> str | None:
-    """What the customer's own cleanup did, in a sentence; None where there was none."""
+    """Summarize the customer's own cleanup in a sentence; None where there was none."""
     cleanup = document.get("cleanup")
     if cleanup is None:
         return None
@@ -184,7 +184,7 @@ def file_name(document: Mapping[str, Any]) -> str:
 def harmless(text: str) -> str:
     """The text as a part of a file name on any system.
 
-    What had to be changed is told apart by a digest, so that no two customers share a file.
+    A changed text gets a digest, so that no two customers share a file.
     """
     kept = "-".join(re.findall(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", text))
     if kept and kept == text and len(kept) <= NAME_LIMIT:
@@ -209,7 +209,7 @@ TOOLS: Mapping[StepId, tuple[str, ...]] = {
     StepId.DEREGISTER_FROM_AUTOPILOT: ("script", "cleanup"),
     StepId.CONFIRM_AUTOPILOT_REMOVAL: ("script", "cleanup"),
 }
-"""What can do a step besides a person in the portal: the PowerShell script, `cleanup`."""
+"""The automation for a step besides the portal: the PowerShell script, `cleanup`."""
 
 SCRIPT_MINUTES = 15
 """To start the script, read its preview and wait for what Autopilot does in the background."""

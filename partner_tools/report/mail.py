@@ -1,4 +1,4 @@
-"""What a person sends with a handoff: the cover e-mail, tickets for each owner, and reminders.
+"""The messages for a handoff: the cover e-mail, tickets for each owner, and reminders.
 
 E-mails are files. Nothing is sent: a person opens the file, looks, and sends it.
 """
@@ -33,7 +33,7 @@ _SAID = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reminder:
-    """What a customer is reminded of. `attachments` are file names with their HTML."""
+    """A reminder to a customer. `attachments` are file names with their HTML."""
 
     customer: Customer | None
     devices: int
@@ -154,7 +154,7 @@ def write_cover_text(document: Document, stream: BinaryIO) -> None:
 
 
 def cover_subject(document: Document) -> str:
-    """What was done and until when the rest is due."""
+    """Write the subject: the completed part, and when the rest is due."""
     number = document["summary"]["devices"]
     devices = f"{number:,} device{'s' if number != 1 else ''}"
     due = f", please finish by {day_text(document['dueOn'])}" if document.get("dueOn") else ""
@@ -212,7 +212,7 @@ def _recipient(document: Document) -> str:
 
 
 def owners(document: Document) -> list[str]:
-    """Who has something to do, the customer's people in the order of their first step."""
+    """List the owners of steps, the customer's people in the order of their first step."""
     theirs = [one["owner"] for one in document["guide"] if one["open"]]
     return [owner for owner in dict.fromkeys(theirs) if owner != "partner"]
 

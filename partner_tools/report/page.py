@@ -36,7 +36,7 @@ from partner_tools.report.guide import (
     file_name,
     visible,
 )
-from partner_tools.report.handoff import OPEN, Document, answer_digest
+from partner_tools.report.handoff import OPEN, Document, answer_digest, collector_paused
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 Json = Mapping[str, Any]
 
 STATIC_DEVICES = 1_000
-"""Up to here every device stands in the file as markup too; above, only the exceptions do, for a
+"""Up to this number every device is in the file as markup too; above, only the exceptions: a
 browser stalls on a table of many thousand rows."""
 
 NOT_REMOVED: Mapping[str, str] = {
@@ -150,7 +150,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What the page says of the document as a whole; every number is a count of it."""
+    """The page's summary of the whole document; every number is a count of it."""
 
     recipient: str
     sender: str
@@ -225,7 +225,7 @@ _WORDS = {
 
 
 def headline(removed: int, devices: int) -> str:
-    """What was done, in one sentence."""
+    """Summarize the completed work in one sentence."""
     if not devices:
         return "This run holds no devices."
     if removed == devices:
@@ -239,7 +239,7 @@ def headline(removed: int, devices: int) -> str:
 
 
 def remains(steps: Mapping[str, int]) -> str:
-    """What is left, in one sentence."""
+    """Summarize the remaining work in one sentence."""
     if steps["outstanding"] or steps["not-verified"]:
         return "The rest is in your hands."
     return "The rest should happen by itself." if steps["expected"] else "Nothing is left to do."
@@ -283,7 +283,7 @@ def _not_done(outcomes: Mapping[str, int]) -> Iterable[str]:
 
 
 def _parts(document: Document) -> Iterable[Part]:
-    """Who has to do what: the customer's people first, the partner last."""
+    """Group the steps by owner: the customer's people first, the partner last."""
     by_owner: dict[str, list[Json]] = {}
     for chapter in document["guide"]:
         if chapter["devices"]:
@@ -294,7 +294,7 @@ def _parts(document: Document) -> Iterable[Part]:
 
 
 def _exceptions(devices: Sequence[Json]) -> Sequence[Json]:
-    """What a reader without script has to see of many devices: those that went another way."""
+    """Select the devices that a reader without script must see: those with unusual results."""
     usual = Counter(json.dumps(_shape(one)) for one in devices)
     unusual = [
         one
@@ -323,7 +323,7 @@ class _Pool:
     places: dict[str, int] = field(default_factory=dict)
 
     def place(self, value: Any) -> int:
-        """Where the value stands in `values`."""
+        """Return the value's position in `values`."""
         key = value if isinstance(value, str) else json.dumps(value)
         kind = f"{type(value).__name__}:{key}"
         if kind not in self.places:
@@ -332,8 +332,9 @@ class _Pool:
         return self.places[kind]
 
 
+@collector_paused()
 def packed(document: Document) -> dict[str, Any]:
-    """The devices as the script unpacks them: what repeats stands once in `pool`."""
+    """The devices as the script unpacks them: repeated values are once in `pool`."""
     pool = _Pool()
     devices = [_packed_device(device, pool) for device in document["devices"]]
     return {
@@ -352,7 +353,7 @@ def packed(document: Document) -> dict[str, Any]:
 
 
 def _result(document: Document) -> Json | None:
-    """What the results file that the page saves begins with; None where it could answer nothing."""
+    """Return the start of the page's results file; None where it could answer nothing."""
     if document["customer"]["tenantId"] is None:
         return None
     return {

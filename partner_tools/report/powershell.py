@@ -1,6 +1,6 @@
 """Foreign text inside PowerShell, and the command that does one step for one device.
 
-Whatever a serial number or a name holds, it stays one literal: printable ASCII stands in single
+Any serial number or name stays one literal: printable ASCII is in single
 quotes, everything else is spelled as `[char]` codes. So no typographic quote can end a literal
 (PowerShell takes U+2018 to U+201B for quotes), no line can break, nothing can turn the reading
 direction, and the encoding in which Windows PowerShell 5.1 reads a file does not matter.
@@ -178,7 +178,7 @@ def command(
     *,
     hybrid: bool = False,
 ) -> str | None:
-    """What does or looks up this step for one device; None where only the portal can.
+    """Return the command for this step and device, or for a look; None where only the portal can.
 
     `own_id` is the id of the record that the step works on, `device_id` the one that the directory
     knows the device by. Without them only a look-up by serial number is offered, never a deletion.

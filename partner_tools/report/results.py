@@ -46,7 +46,7 @@ class Received:
 def read_received(document: Json) -> Received:
     """The facts of a document that keeps `schemas/handoff.schema.json`.
 
-    A serial number that stands in it twice is a duplicate the second time. Raises ValueError for
+    The second occurrence of a serial number is a duplicate. Raises ValueError for
     a moment that is none.
     """
     run, customer, partner = document["run"], document["customer"], document["partner"]
@@ -150,7 +150,7 @@ _RESULTS = {
 
 
 def _of_plane(plane: Plane, standing: Json) -> Iterator[Probe]:
-    """What was seen of a plane: the last look, and the one before it where the last one failed."""
+    """Yield a plane's evidence: the last look, and the one before it if the last one failed."""
     found, result = tuple(_objects(standing)), _RESULTS.get(standing["status"])
     for at, outcome in (
         (standing.get("lastObservedAt"), _RESULTS.get(standing.get("lastStatus", ""))),
@@ -223,7 +223,7 @@ def secret_in(value: Any, place: str = "") -> str | None:
 
 
 def reported_probes(device: Json, result: Json, at: datetime) -> Iterator[Probe]:
-    """What a results file says of one device, as evidence taken in at this moment.
+    """Yield a results file's statements on one device, as evidence taken in at this moment.
 
     Looks that failed say nothing. Ids are left out: no command of ours may rest on them.
     """

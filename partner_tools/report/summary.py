@@ -16,7 +16,7 @@ from partner_tools.report.page import environment, policy, text
 
 CUSTOMERS_DRAWN = 12
 SPANS = ((92, 1, "day"), (730, 7, "week"), (36_500, 30, "30 days"))
-"""The longest time in days that is drawn with bars of so many days each, and their name."""
+"""The longest time in days that is drawn with bars of this many days each, and their name."""
 LEAST_COLUMNS = 9
 """A chart of fewer days leaves room beside them: one day is a bar, not a wall."""
 LABELLED_COLUMNS = 5
@@ -25,7 +25,7 @@ LABELLED_COLUMNS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """What one customer has left to do: steps by age, newest first, and in how many devices."""
+    """One customer's remaining work: steps by age, newest first, and the number of devices."""
 
     name: str
     devices: int
@@ -34,7 +34,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummaryFacts:
-    """What the page shows. `ages` names the ages; `period` says over which runs, in words."""
+    """The content of the page. `ages` names the ages; `period` says over which runs, in words."""
 
     at: datetime
     period: str

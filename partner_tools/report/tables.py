@@ -184,7 +184,7 @@ def step_rows(document: Document) -> Iterator[Json]:
 # --- CSV ----------------------------------------------------------------------------------------
 
 _ACTIVE = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
-"""What makes a spreadsheet calculate a cell of a CSV file, the wide forms in some languages
+"""Characters that make a spreadsheet calculate a CSV cell, the wide forms in some languages
 (https://owasp.org/www-community/attacks/CSV_Injection, read 2026-11)."""
 
 
@@ -226,7 +226,7 @@ class _Styles:
 def write_xlsx(document: Document, stream: BinaryIO, row_limit: int = ROW_LIMIT) -> None:
     """Sheets Summary, Steps, Devices and Guide, in memory that does not grow with the devices.
 
-    A sheet of more than `row_limit` rows goes on in a further one, `Steps 2`.
+    A sheet of more than `row_limit` rows continues in another one, `Steps 2`.
     """
     from xlsxwriter.workbook import Workbook
 
@@ -274,7 +274,7 @@ def _write_table(
 ) -> None:
     """A sheet with a frozen heading and a filter; a further one where Excel's rows run out.
 
-    The first `printed` columns go on paper, in landscape and as wide as the page.
+    The first `printed` columns are printed, in landscape and as wide as the page.
     """
     text = _wrapped(book) if wrap else styles.text
     sheet, at, part = _open_table(book, name, columns, styles), 0, 1
@@ -285,6 +285,9 @@ def _write_table(
             part += 1
             sheet, at = _open_table(book, f"{name} {part}", columns, styles), 0
         at += 1
+        if wrap:
+            texts = [(str(column.value(row) or ""), column.width) for column in columns]
+            sheet.set_row(at, max(_height(text_, width) for text_, width in texts))
         for place, column in enumerate(columns):
             _write_cell(sheet, at, place, column.value(row), styles, text)
     sheet.autofilter(0, 0, at, len(columns) - 1)
@@ -301,6 +304,11 @@ def _open_table(book: Workbook, name: str, columns: Sequence[Column], styles: _S
         sheet.set_column(place, place, column.width)
         sheet.write_string(0, place, column.title, styles.heading)
     return sheet
+
+
+def _height(text: str, width: int) -> float:
+    """How high a row has to be for its text to fit: some spreadsheets do not work that out."""
+    return 15.0 * sum(1 + len(line) // width for line in text.split("\n"))
 
 
 def _for_paper(sheet: Worksheet) -> None:
@@ -351,7 +359,17 @@ def _write_summary(book: Workbook, document: Document, styles: _Styles) -> None:
     sheet.set_column(1, 1, 40)
     sheet.set_column(2, 6, 16)
     _for_paper(sheet)
+    sheet.print_area(0, 0, 200, 6)
+    wrapped = _wrapped(book)
     for at, (style, cells) in enumerate(_summary_lines(document, styles)):
+        last = cells[-1] if cells else None
+        if isinstance(last, str) and len(last) > 60 and style is not styles.title:
+            # A sentence goes over the rest of the line, in as many rows of text as it takes.
+            first = len(cells) - 1
+            sheet.set_row(at, _height(last, 120 if first == 0 else 90))
+            sheet.merge_range(at, first, at, 6, "", wrapped)
+            sheet.write_string(at, first, clipped(last), wrapped)
+            cells = cells[:-1]
         for place, value in enumerate(cells):
             plain = style if place == 0 or style is styles.heading else styles.text
             _write_cell(sheet, at, place, value, styles, plain)
@@ -402,7 +420,7 @@ EVIDENCE = {
 
 
 def pivot(document: Document) -> list[list[Cell]]:
-    """Steps by who does them and how they stand, with sums: a heading and its lines."""
+    """Count steps by owner and status, with sums: a heading and its lines."""
     counts = Counter(
         (OWNERS[step["owner"]], STATUSES[step["status"]])
         for device in document["devices"]

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from partner_tools.files import writing
 from partner_tools.report.checklist import write_checklist
 from partner_tools.report.guide import file_name, harmless
-from partner_tools.report.handoff import Document
+from partner_tools.report.handoff import Document, collector_paused
 from partner_tools.report.mail import (
     owners,
     ticket,
@@ -93,9 +93,10 @@ ON_REQUEST: Mapping[str, Format] = {
         ),
     ),
 }
-"""What is written only where it is asked for."""
+"""Formats that are written only on request."""
 
 
+@collector_paused()
 def write_handoff(
     document: Document, folder: Path, formats: Iterable[str] = FORMATS
 ) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""The work, step by step: begin, plan, remove, verify, restore. What the commands call.
+"""The steps of a run, for the commands: begin, plan, remove, verify, restore.
 
 Everything here takes its ledger, channel, clock and stop as arguments and prints nothing.
 """

@@ -101,7 +101,7 @@ def certificates(
     each: bool = False,
     erasure: Erasure | None = None,
 ) -> Iterator[tuple[Customer | None, Document]]:
-    """What may be said of a run's devices, unsigned: a certificate for each customer.
+    """Build the unsigned certificates of a run's devices, one for each customer.
 
     `serials` are devices that get one of their own instead; `each` gives every device its own.
     Raises InputError for a serial number that the run does not have.
@@ -181,7 +181,7 @@ def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Docum
 def cleanup_result(
     ledger: Ledger, record: RunRecord, now: datetime
 ) -> tuple[dict[str, Any], str | None] | None:
-    """What the partner is told of a cleanup that was carried out, and the customer's domain.
+    """Build the partner's report of a completed cleanup, and return the customer's domain.
 
     The document keeps `handoff-result.schema.json`. None of any other run, of one that only looked,
     and of one whose handoff was purged.

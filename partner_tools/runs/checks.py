@@ -1,4 +1,4 @@
-"""What speaks against a removal: hold list, limits, the customer's tenant, a changed service.
+"""The checks before a removal: hold list, limits, the customer's tenant, a changed service.
 
 Each check refuses devices, durably, and gives the plan without their removals.
 """
@@ -58,7 +58,7 @@ class PlanGate:
         self._sealed: Mapping[int, PlannedDevice] | None = None
 
     def __call__(self, removals: Sequence[Removal]) -> Mapping[int, GateRefusal]:
-        """Which requests may not be sent, by index. Raises LedgerError for a forged plan."""
+        """Refuse requests that may not be sent, by index. Raises LedgerError for a forged plan."""
         if self._sealed is None:
             self._sealed = sealed_devices(self._ledger, self._run)
         facts = GateFacts(sealed=self._sealed, held=self._held())

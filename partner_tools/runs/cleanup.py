@@ -91,9 +91,9 @@ class Syncing(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanupOrder:
-    """What a cleanup was given to do: the handoff, and what was said when it was ordered.
+    """The order of a cleanup: the handoff, and the options given with it.
 
-    `document` is the handoff as it was read, `customer` whose devices it names; `held` is the hold
+    `document` is the handoff as read, `customer` the owner of its devices; `held` is the hold
     list.
     """
 
@@ -122,14 +122,14 @@ class CleanupOrder:
         )
 
     def earlier(self) -> dict[int, tuple[Probe, ...]]:
-        """What the handoff knows of each device: the ledger of this run does not hold it."""
+        """Return the handoff's evidence by device: this run's ledger doesn't hold it."""
         return {
             index: tuple(probe_from(seen) for seen in each.evidence)
             for index, each in enumerate(self.received.devices)
         }
 
     def course(self, device: RunDevice, at: datetime) -> CleanupPlan:
-        """What is still to be done with a device, by all evidence there is."""
+        """Plan the remaining work for a device from all evidence."""
         given = self.received.devices[device.index]
         seen = replace(
             given,
@@ -181,9 +181,9 @@ def _covers(saved: tuple[int, int], seen: Iterable[Mapping[str, Any]]) -> bool:
 def read_receipt(
     path: Path, handoff: Mapping[str, Any]
 ) -> tuple[tuple[int, str | None, int, int], ...]:
-    """What a receipt of the script's -SaveKeys says is saved, as `RunOptions` has it.
+    """Read the saved keys from a receipt of the script's -SaveKeys, as `RunOptions` has them.
 
-    Raises InputError for what is no receipt, or one of another handoff.
+    Raises InputError for an invalid receipt, or one of another handoff.
     """
     from partner_tools.intake.schema import checker
 
@@ -206,7 +206,7 @@ def read_receipt(
 
 
 def read_order(path: Path, *, held: frozenset[str] = frozenset()) -> CleanupOrder:
-    """The order that a handoff's file is. Raises InputError for what is no handoff, or nobody's."""
+    """Read a handoff's file. Raises InputError if it isn't a handoff, or has no customer."""
     from partner_tools.intake.schema import checker
 
     document: dict[str, Any] = read_document(
@@ -229,7 +229,7 @@ def read_order(path: Path, *, held: frozenset[str] = frozenset()) -> CleanupOrde
 def stored_order(
     ledger: Ledger, record: RunRecord, held: frozenset[str] = frozenset()
 ) -> CleanupOrder | None:
-    """What a run was given to do; None where it ended before it was planned, or was purged."""
+    """Return a run's order; None where it ended before it was planned, or was purged."""
     text = ledger.plan(record.run)
     if text is None:
         return None
@@ -481,7 +481,7 @@ class CleanupSteps:
     def _look_and_decide(self, *, briefly: bool) -> dict[int, CleanupPlan]:
         """Look for the open devices, and settle each that is finished or refused; the others.
 
-        What the tenant refuses to show is decided upon as not verified. Raises what only kept us
+        Planes that the tenant refuses to show count as not verified. Raises errors that kept us
         from looking now: then nothing is decided.
         """
         devices = self._open_devices()
@@ -588,7 +588,7 @@ def accounts(
 
 
 def _steps_of(device: RunDevice, course: CleanupPlan | None) -> Iterator[dict[str, Any]]:
-    """What was done to which object of a device, and what is still to be done, in order."""
+    """Yield the steps done to each object of a device, and the remaining ones, in order."""
     history = device.history
     open_steps = [*course.awaited, *course.moves] if course else []
     awaited = {move.step.value: move for move in (course.awaited if course else ())}

@@ -1,4 +1,4 @@
-"""What a run is given: how it was ordered, who watches it, and everything from outside."""
+"""The inputs of a run: its options, its observer, and everything from outside."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class RunOptions:
 
     @classmethod
     def restored(cls, settings: Mapping[str, Any]) -> RunOptions:
-        """What an earlier run was begun with.
+        """Restore the options of an earlier run.
 
         In version 0.1 a cleanup stored `apply`, and `snapshot` was a boolean.
         """
@@ -173,7 +173,7 @@ MIN_FOUND_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardSettings:
-    """What guards a run: the profile's limits, its rule for approvals, and the hold list.
+    """The guards of a run: the profile's limits, its rule for approvals, and the hold list.
 
     `held` reads the hold list as it is now. Raises InputError where it cannot be read.
     """
@@ -216,7 +216,7 @@ class RunContext:
 
     @property
     def token(self) -> CancellationToken:
-        """What cancels the run."""
+        """The token that cancels the run."""
         return self.line.stop
 
     def record(self, events: Sequence[Event]) -> None:

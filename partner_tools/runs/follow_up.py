@@ -1,4 +1,4 @@
-"""What runs came to, and what is still open over all of them, after looking again.
+"""The results of runs, and the open steps over all of them, after checking again.
 
 A scheduled job calls `recheck` and then `follow_ups`. A device is counted once, as the newest run
 that names it left it; one that was registered again has nothing open.
@@ -62,7 +62,7 @@ class OpenDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowUp:
-    """What one customer still has to do. `since` is when the oldest of its devices settled.
+    """One customer's remaining work. `since` is when the oldest of its devices settled.
 
     `customer` is None for devices of which no tenant is known. `statuses` and `steps` count
     steps, `listed` counts devices that a service still shows after their removal.
@@ -78,13 +78,13 @@ class FollowUp:
 
     @property
     def name(self) -> str:
-        """What the customer is called."""
+        """The customer's name."""
         return name_of(self.customer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What kept a run from being looked at again."""
+    """The error that prevented a run from being checked again."""
 
     run: RunId
     error: PartnerToolsError
@@ -92,7 +92,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outstanding:
-    """Which customers to remind, as of `at`; `failures` are runs that could not be checked."""
+    """The customers to remind, as of `at`; `failures` are runs that could not be checked."""
 
     at: datetime
     follow_ups: tuple[FollowUp, ...]
@@ -141,7 +141,7 @@ class Outstanding:
         }
 
     def reminder(self, follow_up: FollowUp) -> Reminder:
-        """What the customer is reminded of, without attachments."""
+        """Build the customer's reminder, without attachments."""
         return Reminder(
             customer=follow_up.customer,
             devices=follow_up.devices,
@@ -155,7 +155,7 @@ class Outstanding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What a look at one run came to. `observable`: whether the channel shows registrations at all.
+    """The result of checking one run. `observable`: whether the channel shows registrations at all.
 
     `unseen` is the exit code of looking into the customer's tenant alone: 4 where nothing let us,
     5 where it was not available.
@@ -198,7 +198,7 @@ def read_result(ledger: Ledger, run: str, at: datetime) -> RunResult:
 
 
 def _stop(ledger: Ledger, record: RunRecord) -> StopReason | None:
-    """What stopped the run last; None where it continues, was never stopped, or that was purged."""
+    """Return the run's last stop; None where it continues, never stopped, or that was purged."""
     if record.state is RunState.CANCELLED:
         return CANCELLED
     payload = ledger.last_stop(record.run) if record.state is RunState.STOPPED else {}
@@ -212,7 +212,7 @@ def _stop(ledger: Ledger, record: RunRecord) -> StopReason | None:
 
 
 def _accounts(ledger: Ledger, record: RunRecord, at: datetime) -> Mapping[int, Mapping[str, Any]]:
-    """What a cleanup says of each device step by step; nothing of any other run."""
+    """Return a cleanup's account of each device, step by step; empty for any other run."""
     if record.channel is not ChannelName.MICROSOFT_GRAPH:
         return {}
     order = stored_order(ledger, record)

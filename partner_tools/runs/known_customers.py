@@ -1,4 +1,4 @@
-"""Which customers the ledger knows: what they are called, and which a filter means."""
+"""Look up the ledger's customers: their names, and the ones that a filter means."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def customers_of(ledger: Ledger, record: RunRecord) -> Mapping[str, Customer]:
 def _known(ledger: Ledger) -> Iterator[Customer]:
     """Every customer of every run, newest first; last by the plans whose event did not name it.
 
-    A plan is read as a whole, which takes long, and says nothing of a run that served nobody.
+    A plan is read as a whole, which takes long, and doesn't list runs without customers.
     """
     records = ledger.runs()
     by_run = customers_by_run(ledger, records)
@@ -68,7 +68,7 @@ def _known(ledger: Ledger) -> Iterator[Customer]:
 def _near(wanted: str, known: Iterable[Customer]) -> list[str]:
     """The domains, or tenant ids, of customers that are nearly called so; three at most.
 
-    What all tenants of Microsoft end with makes no two of them alike.
+    The ending that all Microsoft tenants share doesn't make two of them similar.
     """
     called = {
         text.casefold().partition(".")[0]: one.domain or one.tenant_id

@@ -49,9 +49,9 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservationResult:
-    """What became of one round of looking.
+    """The result of one round of looking.
 
-    `failures` is what kept collections from being read, `blind` those of them that hold records of
+    `failures` are errors of reading collections, `blind` those of them that hold records of
     the devices themselves: without those a plane could not be looked at.
     """
 
@@ -217,7 +217,7 @@ def probes_of(device: RunDevice) -> tuple[Probe, ...]:
 
 
 def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
-    """What the evidence of one device amounts to."""
+    """Decide on one device from its evidence."""
     history = device.history
     return decide(
         DeviceFacts(
@@ -234,7 +234,7 @@ def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
 
 
 def awaited(devices: Iterable[RunDevice], reason: Reason, at: datetime) -> dict[str, list[int]]:
-    """What the services still have to do by themselves: in words, with the devices' indexes."""
+    """Describe the work that the services still do by themselves, with the devices' indexes."""
     waiting: dict[str, list[int]] = {}
     for each in devices:
         for what in _awaited_of(each, decision(each, reason, at), reason):
@@ -262,7 +262,7 @@ def _is_listed(decided: Decision) -> bool:
 
 
 _LEAVES_BY_ITSELF = 15
-"""The row of the decision table by which the directory may remove an object without anybody."""
+"""The row of the decision table by which the directory may remove an object by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -385,7 +385,7 @@ def _worst(codes: Collection[int]) -> int:
 
 
 def _exit_code(failure: ServiceError) -> int:
-    """What a failure amounts to: 4 for a permission, 0 for a tenant without Intune, else 5."""
+    """Return a failure's exit code: 4 for a permission, 0 for a tenant without Intune, else 5."""
     if not isinstance(failure, Rejected):
         return failure.exit_code
     if failure.status == 403:

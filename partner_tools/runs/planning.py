@@ -22,7 +22,7 @@ from partner_tools.strict_json import shown_plainly
 
 
 class Planner(Protocol):
-    """What a removal's channel can do besides removing: plan, compare, look."""
+    """A removal channel's other abilities: plan, compare, look."""
 
     def draft(
         self, devices: Sequence[Device], *, default_customer: str | None, held: frozenset[str]
@@ -86,10 +86,10 @@ def adopt_plan(
 
 
 def stored_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan | None:
-    """What the plan of a run has left to remove; None where the run ended before it had a plan.
+    """Return a run's plan with the removals left; None where the run ended before it had a plan.
 
     Settled devices have their outcome in place of a removal, so that no limit counts them twice
-    and nobody is asked for them again.
+    and no confirmation asks for them again.
     """
     text = context.ledger.plan(record.run)
     if text is None:

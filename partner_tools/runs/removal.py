@@ -145,7 +145,7 @@ class RemovalSteps:
             verify(self.context, self.planner, gone, wait_seconds=wait_seconds, baseline=baseline)
 
     def _baseline(self, gone: Sequence[PendingDevice]) -> Baseline:
-        """What the plan saw, without what runs of this ledger removed since.
+        """Return the plan's baseline, without devices that this ledger's runs removed since.
 
         An unanswered request of ours may have removed something as well. Empty where the plan was
         purged.
@@ -191,7 +191,7 @@ def _may_have_removed(stored: StoredEvent) -> bool:
 
 
 def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
-    """What this ledger knows of a device that its service does not know, and how it knows that."""
+    """Look up a device unknown to its service in this ledger, and say how it is known."""
     identity = removal.identity
     parts = ("serial_number", "manufacturer", "model", "product_key_id")
     for name in filter(None, (identity.product_key_id, identity.serial_number)):
@@ -206,5 +206,8 @@ def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
                 by = f" ({run.actor})" if run.actor else ""
                 return Outcome.ALREADY_REMOVED, f"removed by run {run.run}{when}{by}"
             if any(map(_may_have_removed, seen.events)):
-                return Outcome.ABSENT, f"an earlier request of run {run.run} may have removed it"
+                return (
+                    Outcome.ABSENT,
+                    f"an earlier request of ours may have removed it (run {run.run})",
+                )
     return None

@@ -1,8 +1,8 @@
 """Registers again what a run removed: as a file for Partner Center's upload, or through its API.
 
-A device can come back by its hardware hash, its product key id, or the tuple of serial number,
-maker and model (https://learn.microsoft.com/partner-center/developer/device-deployment-resources,
-read 2026-11); where the service showed none of these, nobody can register it from here.
+A device can come back by hardware hash, product key id, or the tuple of serial number, manufacturer
+and model (https://learn.microsoft.com/partner-center/developer/device-deployment-resources,
+read 2026-11); if the service listed none of these, it can't be registered from here.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Restorable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreContext:
-    """What registering needs from outside. `now` is the wall clock in UTC."""
+    """The dependencies of registering. `now` is the wall clock in UTC."""
 
     client: PartnerCenter
     line: RequestExecutor
@@ -80,7 +80,7 @@ def upload_file(devices: Iterable[Restorable]) -> tuple[str, tuple[Restorable, .
 
     The upload knows no quoting, so that a value with a comma, a quotation mark or a letter
     outside Windows-1252 can only go through the API; so does one that a spreadsheet would
-    calculate when somebody opens the file.
+    calculate when the file is opened.
     """
     lines, left_out = [",".join(HEADER)], []
     for each in devices:
@@ -240,7 +240,7 @@ def _await(context: RestoreContext, tenant: str, job_id: JobId) -> ServiceJob:
 
 
 def _verdict(job: ServiceJob, said: JobDevice | None) -> tuple[bool, str]:
-    """What the service said of one device: a finished job says nothing of it."""
+    """Read the service's result for one device: a finished job alone doesn't give it."""
     if said is None:
         return False, f"the upload is {job.status} and does not mention this device"
     if said.status is JobStatus.FINISHED or said.error_code == ALREADY_THERE:

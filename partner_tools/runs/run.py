@@ -35,11 +35,11 @@ GLANCE_SECONDS = 0.2
 
 
 class Steps(Protocol):
-    """What one kind of run does at each station of its life."""
+    """The behaviour of one kind of run at each stage of its life."""
 
     @property
     def context(self) -> RunContext:
-        """What the run needs from outside."""
+        """The dependencies of the run."""
 
     def plan(self) -> Plan:
         """The plan of the run, made where it has none, and shown to the observer. Reads only."""
@@ -95,7 +95,7 @@ def run_start(
     now: datetime,
     depot: str | None = None,
 ) -> RunStart:
-    """What is known of a run before it is planned."""
+    """Collect the data of a run before it is planned."""
     return RunStart(
         run=run,
         channel=channel,
@@ -179,7 +179,7 @@ def carry_through(
 ) -> tuple[PendingDevice, ...]:
     """Bring devices to an outcome, as far as this run can; the devices afterwards.
 
-    What an earlier process left in doubt is settled before anything is sent. Raises what ended
+    Doubts of an earlier process are settled before anything is sent. Raises the error that ended
     the run early.
     """
     current = settle(context, devices)
@@ -279,7 +279,7 @@ def _confirm(steps: Steps, plan: Plan, approved_by: Sequence[str]) -> None:
 
 
 def _approved(context: RunContext, plan: Plan) -> tuple[str, ...]:
-    """Who approved the plan. Raises GuardError where the profile demands more.
+    """Return the plan's approvers. Raises GuardError where the profile demands more.
 
     An approval holds for some hours, for one run, and for the ledger that the plan was made with.
     """

@@ -1,4 +1,4 @@
-"""What a run came to, as the ledger has it."""
+"""The result of a run, as recorded in the ledger."""
 
 from __future__ import annotations
 

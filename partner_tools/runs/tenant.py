@@ -199,7 +199,7 @@ def _failed(error: ServiceError) -> SearchAnswer:
 
 
 def _ask(tenant: _Tenant, questions: Sequence[Question]) -> Told:
-    """What each question was answered. Stops where the service would refuse all the others too."""
+    """Answer each question. Stops where the service would refuse all the others too."""
     told: Told = {}
     for start in range(0, len(questions), BATCH):
         batch = questions[start : start + BATCH]

@@ -30,7 +30,7 @@ AGE_NAMES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAt:
-    """What one customer has open, in steps: how many in each of the ages."""
+    """One customer's open steps: the number in each age."""
 
     follow_up: FollowUp
     by_age: tuple[int, ...]

@@ -89,7 +89,7 @@ class Control:
 
 
 def _answer_tenant(request: Request, estate: Estate, now: float) -> Response | None:
-    """What is asked of one tenant; None where there is nothing of that name."""
+    """Answer a question about one tenant; None where there is nothing of that name."""
     match request.method, request.segments[2:]:
         case "GET", ():
             return json_response(200, estate.truth())

@@ -108,7 +108,7 @@ class Log:
         return {operation: dict(sorted(c.items())) for operation, c in sorted(counted.items())}
 
     def clear(self) -> None:
-        """Forgets everything so far; numbers go on."""
+        """Forgets everything so far; numbers continue."""
         with self._lock:
             self._entries.clear()
 
@@ -277,7 +277,7 @@ def retry_after_header(form: RetryAfter, wait: float, now: float) -> tuple[tuple
 
 
 def _sharer(scope: Scope, call: Call) -> str:
-    """Who shares a limit with whoever else has the same name."""
+    """The name under which callers share a limit."""
     partner, customer = call.partner or "anonymous", call.customer
     match scope:
         case Scope.PARTNER:
@@ -289,7 +289,7 @@ def _sharer(scope: Scope, call: Call) -> str:
 
 
 def _entry(call: Call, request: Request, service: str, number: int, at: float) -> Entry:
-    """What is known of a request before it is answered."""
+    """Build the log entry of a request before it is answered."""
     return Entry(
         number=number,
         at=at,
@@ -321,7 +321,7 @@ def _facts(service: Service, call: Call, request: Request) -> Facts:
 def _injected(
     service: Service, request: Request, fault: Fault | None, now: float
 ) -> Response | None:
-    """What is answered instead of acting; None where the service is to act first."""
+    """Return the answer that replaces acting; None where the service is to act first."""
     if fault is None or _answered_first(fault):
         return None
     if fault.kind is FaultKind.STATUS:

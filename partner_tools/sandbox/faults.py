@@ -67,7 +67,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """What one limit remembers of one caller. `level` counts tokens left, or requests used."""
+    """The state of one limit for one caller. `level` counts tokens left, or requests used."""
 
     level: float
     since: float
@@ -82,7 +82,7 @@ def full(limit: Limit, now: float) -> Bucket:
 
 
 def rate_at(limit: Limit, elapsed: float) -> float:
-    """The rate that holds so many seconds after the start."""
+    """Return the rate at `elapsed` seconds after the start."""
     past = [rate for at, rate in sorted(limit.changes) if at <= elapsed]
     return past[-1] if past else limit.rate
 
@@ -133,7 +133,7 @@ def _lockout(limit: Limit, draw: float) -> float:
 
 
 class FaultKind(StrEnum):
-    """What can go wrong with one request."""
+    """The faults of one request."""
 
     REFUSE = "refuse"
     TLS_FAILURE = "tls-failure"
@@ -189,7 +189,7 @@ ABOUT_PAGES = frozenset({FaultKind.STICKY_TOKEN, FaultKind.REPEAT_PAGE, FaultKin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What happens to a request that a rule picked. Which fields count depends on the kind."""
+    """The fault of a request that a rule picked. The kind decides which fields count."""
 
     kind: FaultKind
     seconds: float = 1.0
@@ -205,7 +205,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """Which requests a rule is about, and which of those it picks.
+    """The requests that a rule counts, and those of them that it picks.
 
     The first group says which requests are counted (empty: all); the second picks among them.
     With `per_target` each method and path has a count of its own, so that `nth: [1]` is
@@ -247,7 +247,7 @@ class Latency:
 
 
 class ItemKind(StrEnum):
-    """What can go wrong with one device of an OEM Direct call."""
+    """The faults of one device of an OEM Direct call."""
 
     CODE = "code"
     """It is refused with a code, and not worked on."""
@@ -265,7 +265,7 @@ class ItemKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemFault:
-    """Which devices meet which fault, `times` each. `serials` are serials or product key ids.
+    """A fault and its devices, `times` each. `serials` are serials or product key ids.
 
     `number` and `name` are the code of the kind `code`.
     """
@@ -290,7 +290,7 @@ class LastPage(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirks:
-    """Standing habits of the services. `docs/reference/sandbox.md` says which are documented."""
+    """Fixed behaviour of the services. `docs/reference/sandbox.md` says which are documented."""
 
     bom: bool = True
     list_lag: tuple[float, float] = (0.0, 0.0)
@@ -315,7 +315,7 @@ class Quirks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphQuirks:
-    """Standing habits of Microsoft Graph. Times are seconds; a range is drawn from by the id."""
+    """Fixed behaviour of Microsoft Graph. Times are seconds; a range is drawn from by the id."""
 
     autopilot_delete: tuple[float, float] = (1.0, 1.0)
     autopilot_delete_status: int = 204
@@ -335,7 +335,7 @@ class GraphQuirks:
     directory_page_size: int = 100
     batch_in_order: bool = False
     association_filter: str = "contains"
-    """What a filter on device associations does: `contains` works, `ignored`, or `refused`."""
+    """The effect of a filter on device associations: `contains` works, `ignored`, or `refused`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,7 +352,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What rules may look at."""
+    """The facts about a request that rules may use."""
 
     service: str
     operation: str

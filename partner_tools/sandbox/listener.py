@@ -35,11 +35,11 @@ log = logging.getLogger(__name__)
 
 Serve = Callable[[Request], Delivery]
 Later = Callable[[float, Callable[[], object]], Callable[[], object]]
-"""Has something done in so many seconds; what it gives back calls that off."""
+"""Schedules a call after the given seconds; returns a function that cancels it."""
 
 
 def after(seconds: float, deed: Callable[[], object]) -> Callable[[], object]:
-    """Do something in so many seconds by the machine's clock: a `Later`."""
+    """Call `deed` after `seconds` by the machine's clock: a `Later`."""
     timer = threading.Timer(seconds, deed)
     timer.daemon = True
     timer.start()
@@ -95,7 +95,7 @@ class Listener:
             self._server.start()
 
     def refuse(self, seconds: float | None = None, *, spared: socket.socket | None = None) -> None:
-        """Refuse connections and drop open ones, until `listen` or for so many seconds."""
+        """Refuse connections and drop open ones, until `listen` or for `seconds`."""
         with self._lock:
             server, self._server = self._server, None
             if server is None:
@@ -106,7 +106,7 @@ class Listener:
             self._call_off.append(self._later(seconds, self.listen))
 
     def fail_tls(self, seconds: float, *, spared: socket.socket | None = None) -> None:
-        """Drop open connections, and break off every TLS handshake for so many seconds."""
+        """Drop open connections, and abort every TLS handshake for `seconds`."""
         self.tls_fails = True
         with self._lock:
             self._drop_connections(spared)
@@ -242,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._read(min(length, LARGEST_BODY)) if length > 0 else b""
 
     def _read(self, size: int) -> bytes:
-        """So many bytes of a body. Raises ConnectionError where it ends before: no service acts on
+        """Read `size` bytes of a body. Raises ConnectionError if it ends early: no service acts on
         half of a request."""
         content = self.rfile.read(size)
         if len(content) < size:

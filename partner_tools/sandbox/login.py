@@ -49,7 +49,7 @@ class Mint:
         return int(self._clock())
 
     def mint(self, claims: Claims, *, lifetime: int) -> str:
-        """A token with these claims that is good for so many seconds from now."""
+        """Return a token with these claims that is valid for `lifetime` seconds from now."""
         now = self.now()
         body = {"iat": now, "nbf": now, "exp": now + lifetime, **claims}
         head = _encoded({"typ": "JWT", "alg": "HS256"})
@@ -168,7 +168,7 @@ class Tokens:
 
 
 def _issued(app_id: str, tenant: str, audience: str, *, subject: str) -> dict[str, str]:
-    """What every access token for Microsoft's own services says: they take version 1.0
+    """Claims of every access token for Microsoft's own services: they take version 1.0
     (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference, 2025).
     """
     return {
@@ -252,7 +252,7 @@ class TokenRequest:
 
     @property
     def resource(self) -> str | None:
-        """What the token is to be for, if it says so: v1 by name, v2 within its scopes."""
+        """The requested resource, if any: v1 by name, v2 within its scopes."""
         if self.version == 1:
             return self.form.get("resource")
         scopes = [s for s in self.form.get("scope", "").split() if s not in OPENID_SCOPES]

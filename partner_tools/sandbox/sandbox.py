@@ -39,7 +39,7 @@ WITHOUT_INTUNE = tuple(one for one in GRAPH_READ_PERMISSIONS if "ManagedDevices"
 
 
 OEM_PROFILE = Profile(name="sandbox", auth=Auth(mode=AuthMode.NONE))
-"""What the OEM Direct API speaks where nobody says: JSON, outcomes in the answer, no sign-in."""
+"""The OEM Direct API's default wire: JSON, outcomes in the answer, no sign-in."""
 
 
 class Sandbox:
@@ -48,7 +48,7 @@ class Sandbox:
     `oem_profile` is the wire that the OEM Direct API speaks; where it wants mutual TLS, the API
     is served over that alone, to whoever presents `client_certificate`.
     `port` is the first service's; the others follow it. 0 takes any that are free. `clock` gives
-    seconds since the epoch and rules limits, jobs, lists and tokens; `sleep` waits for so many
+    seconds since the epoch and rules limits, jobs, lists and tokens; `sleep` waits some
     seconds, and wakes up when the sandbox stops by default; `later` ends outages.
     `random_seed` decides every chance.
     Raises InputError on entry when a port is taken.
@@ -198,7 +198,7 @@ class Sandbox:
         }
 
     def behave(self, faults: Faults) -> None:
-        """Go on under other faults: counts and hidden limits start anew, what exists stays."""
+        """Continue under other faults: counts and hidden limits start anew, what exists stays."""
         self._faults = faults
         self._core.behave(faults)
         self.oem_direct.behave()
@@ -304,7 +304,7 @@ def serve(
         signal.signal(name, lambda number, _frame: stops.append(number))
     with Sandbox(seed, faults, port=port, oem_profile=oem_profile) as sandbox:
         announce(sandbox.announce())
-        while not stops:  # in slices: a sleep goes on after a signal
+        while not stops:  # in slices: a sleep continues after a signal
             time.sleep(0.1)
 
 
@@ -313,7 +313,7 @@ def _first(users: Iterable[User], wanted: Callable[[User], bool]) -> User | None
 
 
 def _tls(ca_file: Path, client_file: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Two contexts with a certificate for loopback: one for anybody, one for mutual TLS.
+    """Two contexts with a certificate for loopback: one for any client, one for mutual TLS.
 
     The PEM of the authority, and a client certificate of it, are written to files.
     """

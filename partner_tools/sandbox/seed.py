@@ -1,4 +1,4 @@
-"""What exists when the sandbox starts: the partner, its applications and users, customers, devices.
+"""The sandbox's initial state: the partner, its applications and users, customers, devices.
 
 `Seed` is the file `--seed` as values (`schemas/sandbox-seed.schema.json` is the contract). Ids that
 the file leaves out are derived from what it says, so that the same file is always the same world.
@@ -27,7 +27,7 @@ GRAPH_PERMISSIONS = (
     "DeviceManagementServiceConfig.ReadWrite.All",
     "Organization.Read.All",
 )
-"""What an application may do through Microsoft Graph where the seed does not say."""
+"""An application's default permissions for Microsoft Graph."""
 
 GRAPH_READ_PERMISSIONS = (
     "BitlockerKey.ReadBasic.All",
@@ -37,7 +37,7 @@ GRAPH_READ_PERMISSIONS = (
     "DeviceManagementServiceConfig.Read.All",
     "Organization.Read.All",
 )
-"""What suffices to look at everything and change nothing."""
+"""The permissions to read everything and change nothing."""
 
 Properties = Mapping[str, Any]
 """Properties under the names that Microsoft Graph gives them."""
@@ -77,7 +77,7 @@ class Application:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Somebody of the partner who signs in. The first user is who approves a device code."""
+    """A user of the partner. The first user approves device codes."""
 
     name: str
     mfa: bool = True
@@ -88,7 +88,7 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedDevice:
-    """One registration. What is None is left out of every answer."""
+    """One registration. Answers leave out properties that are None."""
 
     id: str
     serial_number: str | None = None
@@ -101,7 +101,7 @@ class SeedDevice:
     uploaded_date: str | None = None
     allowed_operations: tuple[str, ...] | None = None
     registered_by_other: bool = False
-    """Whether somebody else registered it, so that this partner may see and not remove it."""
+    """Whether another partner registered it, so that this partner may see and not remove it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ class SeedBatch:
 
 
 class Join(StrEnum):
-    """What a machine is to the customer's directory."""
+    """The join type of a machine in the customer's directory."""
 
     NONE = "none"
     ENTRA = "entra-joined"
@@ -264,7 +264,7 @@ def _grown(fleet: Fleet, tenant_id: str, index: int) -> SeedDevice:
 
 
 def generated_customers(count: int) -> Iterator[SeedCustomer]:
-    """So many customers without devices, to page through."""
+    """Yield `count` customers without devices, to page through."""
     for number in range(1, count + 1):
         domain = f"customer{number:05d}.onmicrosoft.com"
         yield SeedCustomer(

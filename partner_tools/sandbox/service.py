@@ -1,4 +1,4 @@
-"""What the sandbox asks of a service, so that further services join without changing the core."""
+"""The sandbox's interface for services, so that more can be added without changing the core."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What one request asks for: read, and not yet carried out.
+    """One request: parsed, and not yet carried out.
 
     `act` carries it out. The fault handed to it, if any, is about the content of lists
     (`sticky-token`, `repeat-page`, `stale-list`); all others are the core's business.
@@ -68,7 +68,7 @@ class Service(Protocol):
         """An injected error in this service's shape."""
 
     def expired(self) -> Response:
-        """What this service says of a token that has expired."""
+        """Return this service's answer to an expired token."""
 
     def stamp(self, request: Request, response: Response) -> Response:
         """Add the headers that every answer of this service carries."""

@@ -37,7 +37,7 @@ class BatchView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Devices of a batch. `following` is the position to go on from; None behind the last."""
+    """Devices of a batch. `following` is the position to continue from; None behind the last."""
 
     devices: tuple[SeedDevice, ...]
     following: int | None
@@ -63,7 +63,7 @@ class Change:
 
 
 class Removal(StrEnum):
-    """What became of the wish to remove a device."""
+    """The result of a request to remove a device."""
 
     DONE = "done"
     NO_BATCH = "no-batch"
@@ -175,7 +175,7 @@ class _Customer:
 class State:
     """Everything that exists. Tenant ids, domains and batch ids are found in any letter case.
 
-    Who keeps a truth of its own beside this one does so under `lock`, and catches up by `follow`.
+    A service with further state of its own changes it under `lock`, and catches up by `follow`.
     """
 
     def __init__(self, seed: Seed, clock: Callable[[], float]) -> None:
@@ -195,7 +195,7 @@ class State:
         self._holders: dict[str, dict[str, int]] | None = None
 
     def devices(self, customer: str) -> tuple[Placed, ...]:
-        """What is registered for a customer (tenant id or domain), whatever lists still show."""
+        """Return a customer's registrations (by tenant id or domain), whatever lists still show."""
         with self.lock:
             self._run_jobs()
             found = self._customers[self._tenant(customer)]
@@ -252,7 +252,7 @@ class State:
             return entry.device if entry else None
 
     def remove(self, customer: str, batch_id: str, device_id: str, *, lag: float) -> Removal:
-        """Remove a device; lists go on showing it for `lag` seconds."""
+        """Remove a device; lists still show it for `lag` seconds."""
         with self.lock:
             now = self._run_jobs()
             batch = self._batch(customer, batch_id)
@@ -277,7 +277,7 @@ class State:
                 self._end(customer, batch, entry, at, 0.0)
 
     def changes(self, customer: str, start: int) -> tuple[Change, ...]:
-        """Which registrations came and went, in order, from a position on."""
+        """Return the registrations added and removed, in order, from a position on."""
         with self.lock:
             return tuple(self._customers[customer.lower()].changes[start:])
 
@@ -344,7 +344,7 @@ class State:
             self._audit.append(record)
 
     def audit(self, *, since: float, until: float) -> tuple[AuditRecord, ...]:
-        """What was done between two moments, in order."""
+        """Return the audit records between two moments, in order."""
         with self.lock:
             return tuple(record for record in self._audit if since <= record.at < until)
 
@@ -513,7 +513,7 @@ def _names(device: SeedDevice) -> frozenset[str]:
 
 
 def _keys(device: SeedDevice) -> tuple[str, ...]:
-    """The identities that Autopilot accepts: a hash, a product key, or serial, maker and model."""
+    """Identities that Autopilot accepts: a hash, a product key, or serial, manufacturer, model."""
     found = []
     if device.hardware_hash:
         found.append(f"hash {device.hardware_hash}")

@@ -80,7 +80,7 @@ class Manner(StrEnum):
 
 
 class Outage(StrEnum):
-    """What becomes of new connections for a time."""
+    """The treatment of new connections during an outage."""
 
     REFUSE = "refuse"
     TLS_FAILURE = "tls-failure"

@@ -31,7 +31,7 @@ _REMEDY = "get the file from who signed once more, or delete it and have it sign
 
 
 def approval_rule(config: Config) -> ApprovalRule:
-    """What the profile asks of a plan."""
+    """Return the profile's rule for approvals of a plan."""
     return ApprovalRule(
         required=bool(config.get("guards", "require_approval")),
         needed=int(config.get("approval", "needed") or 1),
@@ -104,7 +104,7 @@ def approve(plan_file: Path, key: SigningKey, account: str | None) -> Path:
 
 
 def refuse_own(plan: Plan, account: str | None) -> None:
-    """Raise GuardError where somebody would approve what they planned themselves."""
+    """Raise GuardError where a person would approve their own plan."""
     if account is not None and plan.planned_by is not None and account == plan.planned_by:
         raise GuardError(
             f"{account} planned this, and cannot approve it",

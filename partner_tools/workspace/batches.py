@@ -1,4 +1,4 @@
-"""Reads batches and plans from files, or says everything that is wrong with them."""
+"""Reads batches and plans from files, checks hardware hashes, and reports all that is wrong."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from partner_tools.user_files import PLAN_BYTES, read_document
 
 if TYPE_CHECKING:
     from partner_tools.intake.batch_metadata import ReadingOptions
+    from partner_tools.intake.hash_check import HashProblem
     from partner_tools.intake.source import Source
 
 ByName = str | Path
@@ -21,7 +22,7 @@ ByName = str | Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """What a check of batches found. `devices` counts the rows that name one, good and bad."""
+    """The result of checking batches. `devices` counts the rows that name one, good and bad."""
 
     devices: int
     problems: tuple[Problem, ...]
@@ -87,8 +88,8 @@ def read_batch(
 ) -> Batch:
     """A batch, checked: CSV, XLSX, JSON or JSON Lines, told apart by content.
 
-    What is said here is for files that cannot say it themselves; `default_via` gives way to what a
-    JSON batch says. `warn` is told the warnings.
+    The arguments are for formats without these fields; `default_via` gives way to the channel of a
+    JSON batch. `warn` receives the warnings.
     Raises InputError with every problem of the file; GuardError where a tenant is given on OEM
     Direct.
     """
@@ -110,6 +111,55 @@ def read_batch(
     if intake.batch is None:
         raise refusal(source.name, intake.problems)
     return intake.batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HashCheck:
+    """What the hashes of a batch came to. `devices` counts its rows, with a hash or without.
+
+    `whole` is the batch byte for byte, but for the `repaired` hashes that could be made whole.
+    """
+
+    devices: int
+    problems: tuple[Problem, ...]
+    repaired: int
+    whole: bytes
+
+    @property
+    def exit_code(self) -> int:
+        """With what `hash check` ends: 3 for an error, else 0."""
+        errors = any(each.severity is Severity.ERROR for each in self.problems)
+        return InputError.exit_code if errors else 0
+
+
+def check_hashes(batch: ByName | Source) -> HashCheck:
+    """Check the hardware hashes of a batch against the columns beside them; nothing is sent.
+
+    Raises InputError for what is no batch: its rows have to be readable, its hashes need not.
+    """
+    from partner_tools.intake.batch import halted, read_batch
+    from partner_tools.intake.batch_metadata import IntakeOptions
+    from partner_tools.intake.hash_check import check
+    from partner_tools.intake.rules import HaltError
+    from partner_tools.intake.source import hold
+
+    source = source_of(batch)
+    try:
+        held = hold(source)
+    except HaltError as halt:
+        raise refusal(source.name, (halted(source, halt),)) from halt
+    intake = read_batch(held, IntakeOptions(judge_hashes=False))
+    if intake.batch is None:
+        raise refusal(source.name, intake.problems)
+    devices = intake.batch.devices
+    found = tuple(check(devices, file=source.name, placeholders=_placeholders()))
+    repaired, whole = _repaired(held.content or b"", devices, found)
+    return HashCheck(
+        devices=intake.count,
+        problems=tuple(each.problem for each in found),
+        repaired=repaired,
+        whole=whole,
+    )
 
 
 def refusal(name: str, problems: tuple[Problem, ...]) -> InputError | GuardError:
@@ -183,3 +233,27 @@ def _tenant_given() -> str:
     from partner_tools.intake.rules import TENANT_GIVEN
 
     return TENANT_GIVEN.name
+
+
+def _placeholders() -> list[str]:
+    from partner_tools.intake.schema import load_schema
+
+    listed: list[str] = load_schema("batch")["$defs"]["placeholderSerial"]["enum"]
+    return listed
+
+
+def _repaired(
+    content: bytes, devices: Iterable[Device], found: Iterable[HashProblem]
+) -> tuple[int, bytes]:
+    """How many hashes could be made whole, and the batch with them."""
+    damaged = {device.row: device.identity.hardware_hash for device in devices}
+    encoding = "utf-16-le" if content[:2] == b"\xff\xfe" else "ascii"
+    done = 0
+    for each in found:
+        before = damaged.get(each.problem.row or 0)
+        if each.repaired is None or before is None or each.problem.column != "hardwareHash":
+            continue
+        old, new = before.encode(encoding), each.repaired.encode(encoding)
+        done += content.count(old)
+        content = content.replace(old, new)
+    return done, content

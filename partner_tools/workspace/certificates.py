@@ -36,7 +36,7 @@ _REMEDY = "name the JSON file of the certificate, as it was sent"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateCheck:
-    """What a certificate came to. `signers` are the names of known signers whose signature is
+    """The check of a certificate. `signers` are the names of known signers whose signature is
     valid, `fingerprints` of all whose signature is."""
 
     document: Mapping[str, Any]
@@ -200,7 +200,7 @@ def keys_document(public: str, partner: Mapping[str, str]) -> dict[str, Any]:
 
 
 def keys_text(document: Mapping[str, Any], domain: str | None) -> str:
-    """What a partner puts on its website and into its DNS, as text to copy."""
+    """Return the text for a partner's website and DNS, ready to copy."""
     name = document["partner"]["name"] or "This partner"
     where = domain or "example.com"
     lines = []

@@ -44,7 +44,7 @@ def examine(
 ) -> Iterator[Finding]:
     """Check configuration, ledger, sign-in and access in this order, up to the first that fails.
 
-    Reads only. What is given is as for `open_workspace`; `via` is the channel, else the profile's,
+    Reads only. Arguments are as for `open_workspace`; `via` is the channel, else the profile's,
     else Partner Center; of a `customer` it is checked that this partner may act for it.
     """
     try:
@@ -120,7 +120,7 @@ def _examine_partner_center(
 
 
 def _examine_handed_in(config: Config) -> Iterator[Finding]:
-    """What the environment's token for the customer's tenant allows."""
+    """Check the permissions of the environment's token for the customer's tenant."""
     from partner_tools.clients.oauth import describe_token
     from partner_tools.workspace.permissions import GRAPH_READ
     from partner_tools.workspace.sign_in import GRAPH_HANDED_IN
@@ -192,8 +192,8 @@ def _examine_oem_direct(config: Config) -> Iterator[Finding]:
 
 
 def _examine_oem_token(facts: TokenFacts, auth: Auth) -> Iterator[Finding]:
-    """For whom the token is. Which permissions the OEM's API needs is not public, so what it holds
-    of them is shown and not judged; that it opens another service is too much in any case."""
+    """Check the token's audience. The permissions that the OEM's API needs are not public, so they
+    are shown and not judged; access to another service is too much in any case."""
     from partner_tools.workspace.permissions import other_service
 
     yield _signed_in(facts)

@@ -1,4 +1,4 @@
-"""What the machine gives: the clock, chance, the user and their folders."""
+"""The machine's environment: the clock, randomness, the user and their folders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def new_id() -> str:
 
 
 def new_run() -> RunId:
-    """A fresh run id, which nobody can guess."""
+    """Return a new run id that can't be guessed."""
     from partner_tools.ledger import RANDOM_BYTES, new_run_id
 
     return new_run_id(now(), secrets.token_bytes(RANDOM_BYTES))

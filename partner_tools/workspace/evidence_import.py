@@ -39,7 +39,7 @@ _REMEDY = "name the file that the customer's script or cleanup wrote (handoff-re
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenIn:
-    """What a results file came to. `open_steps` counts the customer's steps that are left in the
+    """The result of a results file. `open_steps` counts the customer's steps that are left in the
     devices of the file, `reasons` why devices were left, in the file's words."""
 
     run: RunId

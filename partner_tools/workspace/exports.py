@@ -43,7 +43,7 @@ OF_THE_PAYLOAD = frozenset({"requestId", "correlationId"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportCheck:
-    """What an exported file came to: its events, what is wrong, and whose signatures count."""
+    """The result of checking an exported file: its events, problems, and valid signers."""
 
     events: int
     findings: tuple[str, ...]
@@ -113,10 +113,10 @@ def signature_file(exported: Path) -> Path:
 def check_export(
     file: Path, trusted: Mapping[str, str], *, has_to_be_signed: bool = True
 ) -> ExportCheck:
-    """Prove an exported file and its signatures. `trusted` names who counts, by public key.
+    """Verify an exported file and its signatures. `trusted` names who counts, by public key.
 
     Only JSON Lines carry the chain: of another file nothing but a signature proves anything.
-    Whoever cuts lines off would take the signature away too: that is found where there has to be
+    Cutting lines off removes the signature too: that is detected where there has to be
     one. Raises InputError where there is nothing that could prove the file.
     """
     from partner_tools.ledger.maintenance import check_exported

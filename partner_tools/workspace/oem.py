@@ -48,7 +48,7 @@ def read_wire_profile(config: Config) -> Profile:
 
 
 def profile_path(config: Config) -> Path:
-    """Where the wire profile stands. Raises InputError where nothing says it."""
+    """Return the path of the wire profile. Raises InputError where none is configured."""
     path = config.path("oem", "profile")
     if path is None:
         raise InputError(

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class Governed(RateLimiter, Protocol):
-    """A pace that says how it stands."""
+    """A rate limiter that reports its state."""
 
     def snapshot(self) -> Snapshot:
-        """How things stand now."""
+        """Return the current state."""
 
     def learned(self) -> Learned | None:
-        """What is worth remembering of the rate."""
+        """Return the rate worth remembering."""
 
 
 class RateLimiters:
@@ -58,7 +58,7 @@ class RateLimiters:
         )
 
     def snapshots(self) -> Mapping[tuple[str, str], Snapshot]:
-        """How each scope stands, by service and scope."""
+        """Return the state of each scope, by service and scope."""
         with self._lock:
             opened = dict(self._open)
         return {scope: governor.snapshot() for scope, governor in opened.items()}
@@ -92,7 +92,7 @@ class RateLimiters:
         )
 
     def _known(self, service: str, scope: str) -> tuple[Learned | None, float]:
-        """What an earlier run learned, and how many seconds ago."""
+        """Return the rate that an earlier run learned, and how many seconds ago."""
         rate = self._ledger.remembered_rate(service, scope)
         if rate is None:
             return None, 0.0
@@ -112,7 +112,7 @@ def open_rate_limiters(ledger: Ledger, clock: Callable[[], float]) -> Iterator[R
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
-    """What the portions of one worker share: the rate_limiters, and the tokens of the channel."""
+    """The state shared by one worker's slices: the rate limiters, and the channel's tokens."""
 
     rate_limiters: RateLimiters
     party: Party

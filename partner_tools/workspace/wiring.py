@@ -48,7 +48,7 @@ CLEANUP_CALLS_AT_A_TIME = 4
 
 
 def limits(config: Config, max_devices: int | None) -> Limits:
-    """What may be removed: a flag before the profile before the default."""
+    """Return the limits for removals: a flag before the profile before the default."""
     configured = config.get("limits", "max_devices")
     return Limits(
         max_devices=next(
@@ -199,7 +199,7 @@ class Wiring:
             yield CleanupSteps(context=context, order=order, reader=reader, syncing=changes)
 
     def run_token(self, run: RunId) -> CancellationToken:
-        """What cancels one run: a stop of this process, or a `cancelled` event in the ledger."""
+        """Return one run's token: set by this process's stop, or a `cancelled` event."""
         return CancellationToken(self.token, cancelled=lambda: self.ledger.is_cancelled(run))
 
     def tenant_opener(self, token: CancellationToken) -> OpenTenant | None:
@@ -386,7 +386,7 @@ def _tenant_of(token: Callable[[], str | None]) -> str | None:
 
 
 def _throttle(governor: Governed) -> str:
-    """What holds the requests back, in words."""
+    """Describe the reason that delays requests."""
     state = governor.snapshot()
     if state.paused > 0:
         return f"paused for {state.paused:.0f} s, as the service asked"

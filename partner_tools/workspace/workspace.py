@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def refuse_unconfirmed(plan: Plan) -> bool:
-    """Refuse, because there is nobody to ask. Raises GuardError that says what to pass."""
+    """Refuse, because there is no terminal to ask on. Raises GuardError that says what to pass."""
     raise GuardError(
         f"{count_removals(plan.devices)} devices would be removed and nobody confirmed it:\n"
         f"{question(plan.customers, count_nobodys(plan.devices))}",
@@ -91,7 +91,7 @@ def peek_workspace(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """Everything that the commands do. What a method did is durable when it returns.
+    """Everything that the commands do. A method's changes are durable when it returns.
 
     Every failure is a `PartnerToolsError`, with what to do next in `remedy` and the command's exit
     code in `exit_code`. Where a run exists it can be resumed afterwards.
@@ -145,7 +145,7 @@ class Workspace:
 
         `via` and `customer` are for batches without these. A batch that an earlier run completed
         is not sent again unless `again` insists: its result comes back; an unfinished run of it is
-        resumed. Raises GuardError where a guard refuses or nobody confirmed.
+        resumed. Raises GuardError where a guard refuses or there was no confirmation.
         """
         from partner_tools.runs.run import begin, carry_out
 
@@ -221,7 +221,7 @@ class Workspace:
 
         In the customer's own tenant. Writes the updated handoff beside the given one, or where the
         options say. Raises InputError for what is no handoff, GuardError where a guard refuses or
-        nobody confirmed.
+        there was no confirmation.
         """
         from partner_tools.runs.cleanup import read_order, read_receipt
         from partner_tools.runs.run import begin, carry_out
@@ -300,7 +300,7 @@ class Workspace:
         return self.result(record.run)
 
     def result(self, run: str) -> RunResult:
-        """What a run came to, as the ledger has it."""
+        """Return a run's result, as recorded in the ledger."""
         from partner_tools.runs.follow_up import read_result
 
         return read_result(self.ledger, run, now())
@@ -352,7 +352,7 @@ class Workspace:
     def customers_by_run(
         self, records: Sequence[RunRecord]
     ) -> Mapping[RunId, tuple[Customer, ...]]:
-        """What the customers of these runs are called, in the order of each run's plan.
+        """Return the names of these runs' customers, in the order of each run's plan.
 
         A tenant that the plan does not name, or not any more, has its id alone.
         """
@@ -361,7 +361,7 @@ class Workspace:
         return customers_by_run(self.ledger, records)
 
     def trace(self, serial: str) -> tuple[DeviceTrace, ...]:
-        """What every run did with exactly this serial number or product key id."""
+        """Return every run's history of exactly this serial number or product key id."""
         return self.ledger.trace(serial)
 
     def verify(
@@ -460,7 +460,7 @@ class Workspace:
         return take_in(self.ledger, file, run, now())
 
     def sender(self, given: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-        """Who writes to customers: the profile's `partner`, with what is given over it.
+        """Return the sender of letters: the profile's `partner`, overridden by `given`.
 
         Raises InputError where the name or the contact is missing.
         """
@@ -729,7 +729,7 @@ class Workspace:
         confirm: Confirm,
         observer: RunObserver,
     ) -> RunResult | None:
-        """What an earlier run of this very batch came to: printed again, or resumed.
+        """Return the result of an earlier run of this very batch: repeated, or resumed.
 
         None where none carried it out. Raises InputError where its id was used for another content.
         """

@@ -289,6 +289,24 @@ def test_640_is_asked_again_for_its_devices_alone(bench: Open) -> None:
         assert sizes(api) == [4, 1, 1]
 
 
+def test_an_endless_640_holds_up_no_other_device(bench: Open) -> None:
+    """Its devices come last, all in one call, with a deadline of their own."""
+    api, depot = bench(machines(6), limit=2)
+    api.faults += [
+        ItemFault(serials=frozenset({serial}), number="640") for serial in ("SN00001", "SN00004")
+    ]
+    depot.carry()
+    assert depot.outcomes() == {"removed": 4, "pending": 2}
+    assert sizes(api)[:4] == [2, 2, 2, 2]
+    first, _, third, fourth = api.calls[:4]
+    assert b"SN00001" in first.body
+    assert b"SN00001" not in third.body
+    assert all(serial in fourth.body for serial in (b"SN00001", b"SN00004"))
+    api.faults.clear()
+    depot.carry()
+    assert depot.outcomes() == {"removed": 6}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",

@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
 from partner_tools.cli import main
@@ -68,6 +70,12 @@ def program_for(sandbox: Sandbox, folder: Path, **more: str) -> Program:
         **more,
     }
     return Program(folder, settings)
+
+
+def sign_in_as(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Run commands from here on as another account of the operating system."""
+    pwd = pytest.importorskip("pwd", reason="accounts are replaced through POSIX's")
+    monkeypatch.setattr(pwd, "getpwuid", lambda _number: SimpleNamespace(pw_name=name))
 
 
 def world(*customers: dict[str, Any]) -> dict[str, Any]:

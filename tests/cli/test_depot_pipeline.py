@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from tests.cli.commands.test_deregister_oem_direct import depot, registered
 from tests.cli.program import Program
-from tests.cli.test_oem_direct_commands import depot, registered
 from tests.test_docs import ROOT, blocks
 
 pytestmark = [

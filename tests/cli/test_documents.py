@@ -14,7 +14,7 @@ from partner_tools.cli import main
 from partner_tools.intake.schema import checker
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
-from tests.cli.test_help import found
+from tests.cli.test_help_pages import found
 from tests.intake.hash_encoder import Machine, encode
 
 HERE = ("--via", "partner-center", "--customer", CONTOSO)
@@ -54,8 +54,8 @@ ARGUMENTS: dict[tuple[str, ...], tuple[Words, str, str | None]] = {
     ("doctor",): (("--customer", CONTOSO), "doctor", "checks"),
 }
 """What each command is called with, the schema of its document, and the list that it holds."""
-ELSEWHERE = {("cleanup",), ("submit",)}
-"""They need the customer's tenant and a fleet: test_cleanup_command.py, tests/fleet."""
+ELSEWHERE = {("certificate",), ("cleanup",), ("submit",)}
+"""They need keys, the customer's tenant and a fleet: tests of their own look at them."""
 CASES = [
     *((path, *case) for path, case in ARGUMENTS.items()),
     (("runs",), ("RUN",), "result", "devices"),

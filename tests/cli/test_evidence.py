@@ -285,6 +285,7 @@ def poison(program: Program, statement: str, run: str) -> None:
         connection.commit()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "history",
     ["", "nonsense", "[]", '{"no_such_field": 1}', '{"evidence": [{"plane": "moon"}]}'],
@@ -310,6 +311,7 @@ def test_a_poisoned_device_stops_no_other_run(
     assert program("ledger", "verify").exit_code == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value", ["counts = 'x'", "settings = '['", "state = 'y'", "created_at = ''", "channel = 'z'"]
 )

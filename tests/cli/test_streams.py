@@ -14,9 +14,12 @@ import pytest
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
 
-pytestmark = pytest.mark.skipif(
-    not Path("/dev/full").exists(), reason="needs Linux: a shell and the full device /dev/full"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not Path("/dev/full").exists(), reason="needs Linux: a shell and the full device /dev/full"
+    ),
+]
 
 PROGRAM = f"{sys.executable} -m partner_tools"
 DEREGISTER = f"deregister batch.csv --via partner-center --customer {CONTOSO} --yes --settle 0"

@@ -237,6 +237,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the peak of memory is read from the kernel")
 def test_eight_large_answers_at_once_stay_within_two_gibibytes() -> None:
     """Measured in a process of its own; before there was a limit on values it was above six."""

@@ -14,8 +14,7 @@ import pytest
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.fleet.queue import Beat
-from partner_tools.fleet.services import SliceSize, work_until_stopped
-from partner_tools.fleet.worker import WorkerOptions
+from partner_tools.fleet.worker import SliceSize, WorkerOptions, work_until_stopped
 from partner_tools.ledger import Ledger
 from partner_tools.sandbox import Sandbox, seed_from
 from partner_tools.workspace.workspace import open_workspace
@@ -86,8 +85,10 @@ class Fleet:
         with open_workspace(environment=self.program.environment, cancellation=stop) as workspace:
             work_until_stopped(
                 workspace,
-                WorkerOptions(**{"beat": Beat.within(3.0), **duty}),
-                size=SliceSize(least=least, seconds=1.0),
+                WorkerOptions(
+                    **{"beat": Beat.within(3.0), **duty},
+                    size=SliceSize(least=least, seconds=1.0),
+                ),
                 open_ledger=lambda: Ledger.open(self.ledger_url),
                 health_at=("127.0.0.1", 0),
                 notify=told.append,

@@ -37,7 +37,6 @@ from partner_tools.fleet.tables import bring_up_to_date
 from partner_tools.fleet.worker import LOOKS_PER_SWEEP, Worker, WorkerOptions
 from partner_tools.ledger import Ledger
 from partner_tools.model import ChannelName, RunId
-from partner_tools.workspace.environment import now
 from tests.cli.program import Program
 from tests.fleet.conftest import SERIALS, VIA, Fleet
 
@@ -221,8 +220,19 @@ def test_a_lost_job_is_made_again_from_the_ledger(fleet: Fleet) -> None:
     run = fleet.submit(SERIALS[70:75])
     with psycopg.connect(fleet.ledger_url) as connection:
         connection.execute("DELETE FROM procrastinate_jobs")
-    with open_queue(fleet.ledger_url) as queue, Ledger.open(fleet.ledger_url) as ledger:
-        worker = Worker(None, queue, ledger, WorkerOptions(), token=None, now=now)  # type: ignore[arg-type]
+    with (
+        open_queue(fleet.ledger_url) as queue,
+        open_workspace(environment=fleet.program.environment) as workspace,
+    ):
+        worker = Worker(
+            workspace,
+            queue,
+            None,  # type: ignore[arg-type]
+            None,  # type: ignore[arg-type]
+            options=WorkerOptions(),
+            open_ledger=lambda: Ledger.open(fleet.ledger_url),
+            notify=print,
+        )
         for _ in range(2 * LOOKS_PER_SWEEP):
             assert queue.jobs() == []
             worker.look()

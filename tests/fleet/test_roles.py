@@ -20,6 +20,8 @@ from partner_tools.model import RunId
 from partner_tools.workspace.environment import now
 from tests.fleet.conftest import SERIALS, VIA, Fleet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def login(fleet: Fleet) -> Iterator[Callable[..., str]]:
@@ -63,7 +65,6 @@ def submit(fleet: Fleet, url: str, serials: list[str], depot: str) -> str:
     return run
 
 
-@pytest.mark.slow
 def test_each_role_does_its_part_and_no_more(fleet: Fleet, login: Callable[..., str]) -> None:
     station, worker, auditor = login("submit"), login("worker"), login("auditor")
     run = submit(fleet, station, SERIALS[180:184], "leipzig")

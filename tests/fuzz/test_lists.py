@@ -7,6 +7,7 @@ import pytest
 from tests.fuzz.lists import is_no_identifier, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_mutated_list_gives_what_is_no_identifier(seed: int) -> None:
     outcomes = run(1_500, seed)

@@ -215,6 +215,9 @@ def set_up(stage: Stage) -> None:
     )
     stage.add("ids", box, document, apply)
 
+    box = opened([own("SN1"), own("SN2")])
+    _change(box, "windowsAutopilotDeviceIdentities", "SN1", serialNumber="OTHER1")
+    stage.add("by device id", box, handed_over(box, "SN1", "SN2"), apply)
     box = opened(
         [
             enrolled("RETIRE1", online=False, managedDevice={"managementState": "retirePending"}),
@@ -598,6 +601,13 @@ def test_ids_that_moved_on_are_refused(scenes: Mapping[str, Scene]) -> None:
         "ONLY1",
         "ONLY2",
     }
+
+
+def test_a_registration_is_also_looked_for_by_its_entra_device_id(
+    scenes: Mapping[str, Scene],
+) -> None:
+    assert scenes["by device id"].outcomes() == {"SN1": "ambiguous", "SN2": "done"}
+    assert left(scenes["by device id"].sandbox) == (["SN1"], ["OTHER1"])
 
 
 def test_what_has_to_wait_is_left_alone(scenes: Mapping[str, Scene]) -> None:

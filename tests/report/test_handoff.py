@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections import Counter
@@ -19,6 +20,7 @@ from partner_tools.model import Customer, Device, Identity, Outcome, Reason, Ten
 from partner_tools.outstanding import EvidenceSource, JoinType, Owner, Plane, Status, StepId
 from partner_tools.report.guide import GUIDE
 from partner_tools.report.handoff import HandoffDevice
+from partner_tools.report.page import packed
 from tests.report import fleet
 
 SCHEMA = json.loads(
@@ -341,3 +343,17 @@ def test_a_customer_is_written_as_the_partner_knows_it() -> None:
     customer = Customer(tenant_id=TenantId("t-1"))
     document = fleet.handoff([], customer=customer)
     assert {"tenantId": "t-1", "domain": None, "name": None} == document["customer"]
+
+
+def test_the_garbage_collector_rests_while_a_document_is_made_and_packed() -> None:
+    """It would walk the growing document again and again: time would not be linear any more."""
+    devices, passes = list(fleet.large(3000)), []
+    gc.collect()
+    gc.callbacks.append(lambda phase, info: passes.append((phase, info["generation"])))
+    try:
+        document = fleet.handoff(devices)
+        packed(document)
+        assert len(passes) < 20  # in between; some 200 without the pause
+    finally:
+        gc.callbacks.pop()
+    assert gc.isenabled()

@@ -27,6 +27,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_the_simulation_notices_a_missing_rule(
     mutant: str, monkeypatch: pytest.MonkeyPatch

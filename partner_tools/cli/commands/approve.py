@@ -1,4 +1,4 @@
-"""`approve`: a second person signs what somebody else planned."""
+"""`approve`: a second person signs another person's plan."""
 
 from __future__ import annotations
 

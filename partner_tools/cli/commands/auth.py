@@ -99,7 +99,7 @@ for _command in (login, status, logout):
 
 
 def _lines(profile: str, facts: TokenFacts) -> Iterator[tuple[str, str]]:
-    """What a token says of itself, in words."""
+    """Describe a token's claims in words."""
     unknown = "the token does not say"
     yes_no = {None: unknown, True: "yes", False: "no"}
     yield "profile", profile

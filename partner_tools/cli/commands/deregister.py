@@ -75,61 +75,26 @@ def deregister(
             raise click.UsageError(
                 "--result-dir names files after a batch: it does not go with --plan"
             )
-        return deregister_plan(call, plan_file, options, junit=junit, again=again)
-    return deregister_batch(
-        call, batch, options, junit=junit, result_dir=result_dir, again=again, **said
-    )
-
-
-def deregister_batch(
-    call: Call,
-    path: str | None,
-    options: RunOptions,
-    *,
-    via: str | None,
-    customer: str | None,
-    junit: Path | None,
-    result_dir: Path | None = None,
-    plan_to: Path | None = None,
-    again: bool = False,
-    **said: Any,
-) -> int:
-    """Take a batch from its file to its result; the exit code.
-
-    With `plan_to` or a dry run it ends with the plan.
-    """
-    batch = load_batch(call.common, path, via=via, customer=customer, **said)
+    what = plan_file or load_batch(call.common, batch, **said)
     with opened(call) as workspace:
         observer = ConsoleReporter(call=call, workspace=workspace, junit=junit)
         if result_dir is not None:
             # Standard input has no name: the batch id, as a file may be called.
-            named = Path(path).name if path and path != "-" else said.get("batch_id") or "result"
+            named = Path(batch).name if batch and batch != "-" else said["batch_id"] or "result"
             stem = re.sub(r"[^\w.-]", "_", named)
             observer.result_file = result_dir / f"{stem}.result"
-        result = workspace.deregister(
-            batch,
-            via=via,
-            customer=customer,
-            options=options,
-            confirm=observer.ask,
-            again=again,
-            save_as=plan_to,
-            observer=observer,
-        )
-    return conclude(call, result, saved=plan_to)
-
-
-def deregister_plan(
-    call: Call, path: Path, options: RunOptions, *, junit: Path | None, again: bool
-) -> int:
-    """Execute a plan that somebody reviewed; the exit code. A dry run shows it only."""
-    with opened(call) as workspace:
-        observer = ConsoleReporter(call=call, workspace=workspace, junit=junit)
-        result = workspace.deregister_plan(
-            path,
-            options=options,
-            confirm=observer.ask,
-            again=again,
-            observer=observer,
-        )
+        if isinstance(what, Path):
+            result = workspace.deregister_plan(
+                what, options=options, confirm=observer.ask, again=again, observer=observer
+            )
+        else:
+            result = workspace.deregister(
+                what,
+                via=said["via"],
+                customer=said["customer"],
+                options=options,
+                confirm=observer.ask,
+                again=again,
+                observer=observer,
+            )
     return conclude(call, result)

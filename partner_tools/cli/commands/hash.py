@@ -29,7 +29,7 @@ from partner_tools.result import problem_document
 
 if TYPE_CHECKING:
     from partner_tools.workspace import HardwareHash
-    from partner_tools.workspace.hashes import HashCheck
+    from partner_tools.workspace.batches import HashCheck
 
 TEXT_LIMIT_BYTES = 1 << 20
 """A file of this size holds some 250 hashes; whole fleets are for `hash check`."""
@@ -95,7 +95,7 @@ def check(call: Call, batch: str, repaired: Path | None) -> int:
     Example:
       partner-tools hash check returned.csv --repaired whole.csv
     """
-    from partner_tools.workspace.hashes import check_hashes
+    from partner_tools.workspace.batches import check_hashes
 
     try:
         found = check_hashes(*open_batches((batch,), ()))
@@ -134,7 +134,7 @@ def _print_problems(output: str, found: HashCheck) -> None:
 
 
 def _decoded(file: str, line: int, text: str) -> HardwareHash:
-    """The machine of a hash. Raises InputError that says in which line it stands."""
+    """Decode a hash. Raises InputError that names its line."""
     from partner_tools.workspace import decode_hash
 
     place = f"standard input:{line}" if file == "-" else f"{file}:{line}"

@@ -82,7 +82,7 @@ def inventory(call: Call, customer: str | None, file: Path | None, **filters: An
 
 
 def _other_filter(batch: str | None, batches: Iterable[str]) -> str:
-    """What to do where the filters left no device."""
+    """Suggest another filter when no device is left."""
     from difflib import get_close_matches
 
     near = get_close_matches(batch, batches, n=1) if batch and batch not in batches else []

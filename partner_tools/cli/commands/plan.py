@@ -9,9 +9,11 @@ import click
 
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.commands.deregister import deregister_batch
+from partner_tools.cli.batch_input import load_batch
 from partner_tools.cli.options import OutputFile, batch_options, result_options
-from partner_tools.workspace import RunOptions
+from partner_tools.cli.prompts import conclude
+from partner_tools.cli.reporter import ConsoleReporter
+from partner_tools.cli.wiring import opened
 
 
 @command("plan")
@@ -36,6 +38,13 @@ def plan(call: Call, batch: str | None, plan_to: Path, junit: Path | None, **sai
       partner-tools plan retired.csv --via partner-center \\
           --customer contoso.onmicrosoft.com -o plan.json
     """
-    return deregister_batch(
-        call, batch, RunOptions(dry_run=True), junit=junit, plan_to=plan_to, **said
-    )
+    loaded = load_batch(call.common, batch, **said)
+    with opened(call) as workspace:
+        result = workspace.plan(
+            loaded,
+            via=said["via"],
+            customer=said["customer"],
+            save_as=plan_to,
+            observer=ConsoleReporter(call=call, workspace=workspace, junit=junit),
+        )
+    return conclude(call, result, saved=plan_to)

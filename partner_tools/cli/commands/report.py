@@ -60,7 +60,7 @@ class Observation(click.ParamType[tuple[str, Flag]]):
     multiple=True,
     type=Observation(),
     metavar="SERIAL=FACT",
-    help=f"Record what was seen at a device, then write it; may be repeated. {FACTS_HELP}",
+    help="Record what a person saw at a device; repeat for several. A wrong FACT lists them all.",
 )
 @click.option("--partner-name", help="Your company, as customers see it. [default: the profile's]")
 @click.option("--partner-contact", help="Whom customers ask. [default: the profile's]")

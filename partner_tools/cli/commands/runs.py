@@ -192,5 +192,5 @@ def run_document(record: RunRecord) -> dict[str, Any]:
 
 
 def _said(batch_id: str) -> str:
-    """The id that a person gave the batch; one made of its content tells nobody anything."""
+    """Return the batch's id if a person chose it; one made of its content means nothing."""
     return "" if batch_id.startswith("sha256:") else batch_id

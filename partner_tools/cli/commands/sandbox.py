@@ -53,7 +53,7 @@ def sandbox(call: Call, port: int, seed: Path | None, faults: Path | None) -> No
 
 
 def _announce(told: Mapping[str, Any]) -> None:
-    """Print the line for programs; to somebody who looks at it also what to do with it."""
+    """Print the line for programs; on a terminal also explain its use."""
     print_line(told)
     if not sys.stdout.isatty():
         return

@@ -106,7 +106,7 @@ def submit(
 
 
 def _ask(batch: Batch, channel: ChannelName) -> bool:
-    """Have a person confirm what workers will do. Raises GuardError where nobody can."""
+    """Have a person confirm the workers' task. Raises GuardError without a terminal."""
     devices = counted(len(batch.devices), "device")
     if not sys.stdin.isatty():
         raise GuardError(

@@ -87,8 +87,7 @@ def worker(
     """
     with opened(call) as workspace:
         from partner_tools.fleet.queue import Beat, is_cron
-        from partner_tools.fleet.services import SliceSize, work_until_stopped
-        from partner_tools.fleet.worker import WorkerOptions
+        from partner_tools.fleet.worker import SliceSize, WorkerOptions, work_until_stopped
 
         if reverify is not None and not is_cron(reverify):
             raise click.UsageError("--reverify takes five cron fields, such as '15 4 * * *'")
@@ -101,8 +100,8 @@ def worker(
                 concurrency=concurrency,
                 beat=Beat.within(takeover),
                 reverify_cron=reverify,
+                size=SliceSize(least=portion),
             ),
-            size=SliceSize(least=portion),
             open_ledger=lambda: open_ledger(call.common.ledger, workspace.config),
             health_at=None if health_port is None else (health_host, health_port),
             notify=tell,
@@ -111,7 +110,7 @@ def worker(
 
 
 def _check(call: Call, workspace: Workspace, channels: tuple[ChannelName, ...]) -> int:
-    """What a deployment asks before it replaces a worker. Changes nothing."""
+    """Check for a deployment whether it can replace a worker. Changes nothing."""
     from partner_tools.fleet.queue import open_queue
     from partner_tools.fleet.submission import fleet_address
     from partner_tools.workspace.diagnostics import examine

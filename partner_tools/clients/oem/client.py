@@ -1,4 +1,4 @@
-"""What an OEM Direct API answered: results by device, the id of accepted work, or a refusal.
+"""Read an OEM Direct API's answer: results by device, the id of accepted work, or a refusal.
 
 Pure. A result is tied to a device by what the profile names for it, and only where nothing else in
 the result contradicts that; what cannot be tied stays untied, so that its device stays unknown.
@@ -41,7 +41,7 @@ from partner_tools.pacing import parse_retry_after
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OemResult:
-    """What the service said of one device, as texts; empty where it said nothing."""
+    """The service's result for one device, as texts; empty where it gave none."""
 
     status: str = ""
     code: str = ""
@@ -87,10 +87,10 @@ def unreadable(profile: Profile, reply: Reply, why: str) -> Unreadable:
 
 
 def find(document: Any, path: str, *, is_xml: bool) -> Any:
-    """What stands at a dotted path, None where nothing does. An empty path is all of it.
+    """Return the value at a dotted path, None if there is none. An empty path is all of it.
 
     Names are taken exactly, else without regard to case where that leaves one. The root element of
-    an XML answer may stand in the path or be left out.
+    an XML answer may be part of the path or be left out.
     """
     found = _walk(document, path)
     if found is None and is_xml and isinstance(document, Mapping) and len(document) == 1:
@@ -122,7 +122,7 @@ def match(
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every text and number in a document, wherever it stands."""
+    """Yield every text and number in a document, at any depth."""
     waiting = [value]
     while waiting:
         each = waiting.pop()
@@ -193,7 +193,7 @@ def _item(profile: Profile, item: Mapping[str, Any]) -> Item:
 
 
 def _names(entry: Entry) -> Mapping[MatchKey, str]:
-    """How a result may call this device. What the row does not say, it cannot contradict."""
+    """The names that a result may use for this device. An absent name contradicts nothing."""
     names = {
         MatchKey.ITEM_REF: entry.ref,
         MatchKey.PKID: entry.identity.product_key_id or "",
@@ -237,7 +237,7 @@ _MESSAGE_PATHS = ("message", "description", "error.message", "error.description"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What an answer says of the devices of its call, by their `ref`.
+    """The content of an answer about the devices of its call, by their `ref`.
 
     `results` is None as long as the service has only accepted them; then `handle` is what it gave
     to ask after them. A device without a result of its own has None: it stays unknown. Results
@@ -297,7 +297,7 @@ class OemDirect:
     def progress(self, handle: str, entries: Sequence[Entry], ids: Ids) -> Said:
         """Ask once what became of accepted work.
 
-        Work that the service does not know any more has no result for anybody.
+        Work that the service has forgotten has no result for any device.
         """
         poll = self._profile.poll
         url = f"{origin(self._profile.base_url)}{handle}"
@@ -320,7 +320,7 @@ class OemDirect:
         return self._said(reply, ids, results=match(self._profile, (), entries))
 
     def _read_progress(self, reply: Reply, handle: str, entries: Sequence[Entry], ids: Ids) -> Said:
-        """What a page of accepted work says: by its word for the batch, else device by device."""
+        """Read a page of accepted work: by its status for the batch, else device by device."""
         document = self._read(reply, ids)
         asked, named = self._id_in(handle), self._batch_id(document)
         if self._profile.poll.id_path and asked and not is_same(asked, named):
@@ -340,14 +340,14 @@ class OemDirect:
         return self._said(reply, ids, results=results, handle=handle)
 
     def _batch_status(self, document: Any) -> str:
-        """The status of the whole batch as the profile spells it, else as it stands there."""
+        """The status of the whole batch as the profile spells it, else as answered."""
         poll = self._profile.poll
         said = as_text(self._find(document, poll.status_path)) if poll.status_path else ""
         known = {value.casefold(): value for value in poll.finished_values}
         return known.get(said.casefold(), said)
 
     def _all_decided(self, status: str, results: Mapping[str, OemResult | None]) -> bool:
-        """Whether nobody is waiting, under a batch status that no list of the profile has."""
+        """Whether no device is waiting, for a batch status that the profile doesn't list."""
         pending = {value.casefold() for value in self._profile.response.pending_values}
         said = [result.status if result else "" for result in results.values()]
         return status.casefold() not in pending and all(
@@ -367,7 +367,7 @@ class OemDirect:
         return self._said(reply, ids, results=match(self._profile, items or (), entries))
 
     def _handle(self, reply: Reply, document: Any) -> str | None:
-        """What to ask after: the batch's id, or path and query of its location on this host."""
+        """The handle to poll: the batch's id, or path and query of its location on this host."""
         poll = self._profile.poll
         batch_id = self._batch_id(document)
         if self._profile.response.mode is ResponseMode.ACK_LIST:

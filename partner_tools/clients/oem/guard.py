@@ -2,7 +2,7 @@
 
 The serialized body is parsed again and held against the only shape that a deregistration has under
 its profile: known fields, texts in them, every tenant field blank. Path, query and headers are
-looked at too. What does not fit is GuardError and has not been sent. `BlankOnly` is the client's
+checked too. Any mismatch raises GuardError before sending. `BlankOnly` is the client's
 only way to a transport, so nothing leaves without this look.
 """
 

@@ -1,6 +1,6 @@
 """The wire profile of an OEM Direct API: everything that its contract says and the public does not.
 
-Only the operation's name, the two tenant fields and the identifiers are public; the rest stands in
+Only the operation's name, the two tenant fields and the identifiers are public; the rest is in
 the OEM API design whitepaper, under the OEM's own agreement. So it is configuration, and called an
 assumption until `profile_confirmed` says otherwise. No field here can hold a tenant of a customer.
 """
@@ -26,7 +26,7 @@ from partner_tools.errors import InputError
 from partner_tools.strict_json import InvalidTextError, read_toml
 
 ASSUMED = "assumed-v0"
-"""How a profile is called until somebody with the whitepaper confirmed it."""
+"""The label of a profile until it is confirmed against the whitepaper."""
 
 MAX_BATCH = 1000
 """Devices in one call, "1000 at a time"
@@ -34,7 +34,7 @@ MAX_BATCH = 1000
 
 
 class TenantScope(StrEnum):
-    """Where the tenant fields stand."""
+    """The place of the tenant fields."""
 
     DEVICE = "device"
     BATCH = "batch"
@@ -82,7 +82,7 @@ class MatchKey(StrEnum):
 
 
 class CodeMeaning(StrEnum):
-    """What a code of the service says of its device."""
+    """The meaning of a service's code for its device."""
 
     ABSENT = "absent"
     NOT_OWNED = "not-owned"
@@ -105,7 +105,7 @@ class Xml:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """The envelope. `devices_key` empty is a bare array. `static_fields` stand in the envelope."""
+    """The envelope. `devices_key` empty is a bare array. `static_fields` go into the envelope."""
 
     devices_key: str = "Devices"
     tenant_scope: TenantScope = TenantScope.DEVICE
@@ -194,7 +194,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poll:
-    """How accepted work is asked after. Times are in seconds; `{id}` stands for the handle."""
+    """How accepted work is polled. Times are in seconds; `{id}` is replaced by the handle."""
 
     id_path: str = "BatchId"
     list_path: str = ""
@@ -263,7 +263,7 @@ class Profile:
 
     @property
     def label(self) -> str:
-        """What the plan and the output call this wire."""
+        """The name of this wire in plans and output."""
         return "confirmed" if self.profile_confirmed else ASSUMED
 
 
@@ -348,7 +348,7 @@ _OURS = {
     *("content-type", "content-length", "content-encoding", "transfer-encoding"),
     *("x-http-method", "x-http-method-override", "x-method-override"),
 }
-"""Headers that say how the request is read: the transport's, or nobody's."""
+"""Headers that determine how a request is parsed: only the transport may set them."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -482,7 +482,7 @@ _ABOUT_TENANTS = {
     ("oem", "auth", "entra_tenant"),
     ("oem", "auth", "entra_scope"),
 }
-"""What speaks of a tenant by its nature and never reaches the API."""
+"""Names that denote a tenant by their nature and never reach the API."""
 _NEVER_SENT = {("oem", "codes"), ("oem", "response")}
 _OF_THIS_SIDE = {
     ("oem", "name"),
@@ -499,7 +499,7 @@ _WITHOUT_GUID = {
     ("oem", "poll", "detail_path"),
     ("oem", "preflight", "path"),
 }
-"""Where no GUID may stand: it may be a tenant's. A header may name the caller by one."""
+"""Places where no GUID is allowed: it may be a tenant's. A header may identify the caller."""
 
 
 def _refuse_tenants(document: Mapping[str, Any]) -> None:
@@ -526,7 +526,7 @@ def _carries_tenant(key: _Key, value: str, own: frozenset[str], ours: frozenset[
 
 
 def _leaves(value: Any, key: _Key = ()) -> Iterator[tuple[_Key, str]]:
-    """Every key with the text of its scalar; lists count under the key that they stand at."""
+    """Yield every key with the text of its scalar; list items count under the list's key."""
     if key in _NEVER_SENT:
         return
     if isinstance(value, Mapping):

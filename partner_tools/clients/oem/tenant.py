@@ -1,4 +1,4 @@
-"""What counts as a tenant on the wire, in whatever spelling. Pure."""
+"""Recognize a tenant on the wire, in any spelling. Pure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def mentions_tenant(name: str, own: Collection[str] = ()) -> bool:
 def speaks_of_tenant(text: str) -> bool:
     """Whether a text names a tenant by the domain or the field that it holds.
 
-    Serial numbers, makers and models are never asked: they go where they belong, and nowhere else.
+    Never applied to serial numbers, manufacturers and models: each has its own field.
 
     >>> speaks_of_tenant("/x?%74enantId=1"), speaks_of_tenant("contoso.onmicrosoft.com")
     (True, True)
@@ -56,7 +56,7 @@ def speaks_of_tenant(text: str) -> bool:
 
 
 def holds_guid(text: str) -> bool:
-    """Whether a text holds a GUID, which nobody can tell from a tenant's id.
+    """Whether a text holds a GUID, which can't be told from a tenant's id.
 
     >>> holds_guid("/x/8F6D2F0A-4C0F-4F63-9F0E-3A1F5C7D9B21"), holds_guid("/acks/{id}")
     (True, False)

@@ -39,7 +39,7 @@ class Element:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing at all stands in it."""
+        """Whether it has no content at all."""
         return not self.text and not self.children and (not self.attributes or self.is_nil)
 
 
@@ -69,7 +69,7 @@ def read_xml(body: bytes) -> Element:
 
 
 def plain(element: Element) -> Any:
-    """What a JSON reader would have been given: a text, or a mapping; repeated names are a list."""
+    """Convert to what JSON would give: a text, or a mapping; repeated names become a list."""
     named = [
         (name.rpartition(" ")[2], value) for name, value in element.attributes if not _xsi(name)
     ]

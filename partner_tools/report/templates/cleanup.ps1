@@ -726,11 +726,11 @@ function Invoke-Device {
         if ($Stopped) { break }
     }
     if ($Result.Rule -or $Result.Awaited -or @($Result.Steps | Where-Object { $_.status -ne 'done' }).Count) { return }
-    if ($Result.Unseen.autopilot) {
+    if ($Result.Device.PartnersTurn -and ($Result.Unseen.autopilot -or $null -ne $Result.Autopilot)) { Set-Refusal -Result $Result -Rule 'partners-turn' -Detail '' }
+    elseif ($Result.Unseen.autopilot) {
         Set-Refusal -Result $Result -Rule 'autopilot-not-verified' -Detail $Result.Unseen.autopilot
         $Result.RequestId = $Places.autopilot.RequestId
     }
-    elseif ($null -ne $Result.Autopilot -and $Result.Device.PartnersTurn) { Set-Refusal -Result $Result -Rule 'partners-turn' -Detail '' }
 }
 
 function Get-Outcome {

@@ -22,7 +22,7 @@ THIRTY_DAYS = 30 * 86_400.0
 
 
 class RemovalStart(StrEnum):
-    """What became of the wish to remove an identity."""
+    """The result of a request to remove an identity."""
 
     ACCEPTED = "accepted"
     UNKNOWN = "unknown"
@@ -158,7 +158,7 @@ def connect(estate: Estate, now: float) -> None:
 
 
 def _in_use(estate: Estate, serial: str) -> bool:
-    """Whether Intune has a device of this serial that nobody sent away."""
+    """Whether Intune has a device of this serial that is not being retired or wiped."""
     return any(
         row["managementState"] in IN_USE or row["managementState"].endswith("Canceled")
         for row in estate.managed.having("serialNumber", [serial])

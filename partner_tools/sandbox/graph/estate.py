@@ -71,7 +71,7 @@ class Table:
         return row
 
     def rows(self, since: float | None = None) -> Iterator[Row]:
-        """What is here, and what went after `since`."""
+        """Yield the rows that exist, and those deleted after `since`."""
         yield from self._rows.values()
         if since is not None:
             yield from (row for at, row in self._removed if at > since)
@@ -86,7 +86,7 @@ class Table:
         return [self._rows[key] for key in sorted(keys, key=self._positions.__getitem__)]
 
     def position(self, row: Row) -> int:
-        """Where a row stands, also of one that went: it grows in the order they came."""
+        """Return a row's position, even if deleted: positions grow in order of creation."""
         return self._positions[row["id"].lower()]
 
     def _enter(self, key: str, row: Row) -> None:
@@ -503,7 +503,7 @@ _PENDING: Row = {
     "mdmAppId": None,
     "profileType": None,
 }
-"""What is missing from an object that was synchronized again and not registered yet."""
+"""Properties missing from an object that was synchronized again and not registered yet."""
 
 
 def _management(machine: SeedMachine) -> Properties:

@@ -217,7 +217,7 @@ def delete_one_association(parsed: ParsedRequest) -> Response:
 
 
 def _deleted(parsed: ParsedRequest, serial: str) -> list[Row]:
-    """What becomes of every identity with this serial; one that failed where there is none."""
+    """Return the result for every identity with this serial; a failed one where there is none."""
     found = [row["id"] for row in parsed.estate.identities.rows() if row["serialNumber"] == serial]
     states = []
     for name in found or [""]:
@@ -523,7 +523,7 @@ def purge_deleted(parsed: ParsedRequest) -> Response:
 
 
 def list_recovery_keys(parsed: ParsedRequest) -> Response:
-    """Which keys are kept, never the keys; those of a deleted device are not shown."""
+    """List the recovery keys without the keys; those of a deleted device are not shown."""
     _refuse_key(parsed)
     table, estate = parsed.estate.recovery_keys, parsed.estate
     rows = [row for row in of_one_device(parsed, table) if estate.device_of(row["deviceId"])]
@@ -531,7 +531,7 @@ def list_recovery_keys(parsed: ParsedRequest) -> Response:
 
 
 def get_recovery_key(parsed: ParsedRequest) -> Response:
-    """Which key it is; the key, a made-up one, for who may read it and selects it."""
+    """Return one recovery key's data; the made-up key itself only if permitted and selected."""
     selected = "key" in (parsed.option("select") or "").lower().split(",")
     if "BitlockerKey.Read.All" not in parsed.permissions:
         _refuse_key(parsed)
@@ -685,4 +685,4 @@ HANDLERS: Mapping[str, Callable[[ParsedRequest], Response]] = {
     "get-organization": get_organization,
     "get-me": get_me,
 }
-"""What each operation does."""
+"""The handler of each operation."""

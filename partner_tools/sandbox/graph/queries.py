@@ -613,7 +613,7 @@ DEVICE_FILTERS: Mapping[str, frozenset[str]] = {
     "registrationDateTime": _TIMES,
     "profileType": _EQUAL,
 }
-"""What the directory's devices can be filtered by without advanced queries."""
+"""The properties of directory devices that basic queries can filter by."""
 DEVICE_ADVANCED_FILTERS: Mapping[str, frozenset[str]] = {
     "id": frozenset({"ne"}),
     "deviceId": frozenset({"ne", "startswith"}),
@@ -627,7 +627,7 @@ DEVICE_ADVANCED_FILTERS: Mapping[str, frozenset[str]] = {
     "operatingSystemVersion": frozenset({"ne"}),
     "onPremisesSecurityIdentifier": frozenset({"eq", "ne"}),
 }
-"""What needs `ConsistencyLevel: eventual` and `$count=true`, as every `not` does."""
+"""Filters that need `ConsistencyLevel: eventual` and `$count=true`, as every `not` does."""
 MOST_ALTERNATIVES = 15
 """How many tests the directory lets `or` join."""
 
@@ -718,7 +718,7 @@ def check_property(name: str, known: Iterable[str], shape: Shape) -> None:
 def _quickly(
     parsed: ParsedRequest, table: Table, tree: Tree, supported: Mapping[str, frozenset[str]]
 ) -> list[Row] | None:
-    """What an index finds; None where the rows must be looked at one by one."""
+    """Return the rows that an index finds; None where all rows must be scanned."""
     plain = equalities(tree)
     if plain is None or parsed.since is not None:
         return None

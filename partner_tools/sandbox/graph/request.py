@@ -26,7 +26,7 @@ VERSIONS = ("v1.0", "beta")
 
 
 class Family(StrEnum):
-    """Which service behind the one door answers, and so how its errors look."""
+    """The service behind the shared endpoint that answers, which decides the form of its errors."""
 
     GRAPH = "graph"
     INTUNE = "intune"
@@ -210,7 +210,7 @@ class Target:
     path: tuple[str, ...]
     route: Route | None
     name: str = ""
-    """What stands in the path for `{id}`."""
+    """The value of `{id}` in the path."""
     wrong_method: bool = False
 
     @property
@@ -338,7 +338,7 @@ def _unfolded(segments: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _match(pattern: tuple[str, ...], path: tuple[str, ...]) -> str | None:
-    """What stands for `{id}`, empty where the pattern has none; None where the path is another."""
+    """Return the value of `{id}`, empty if the pattern has none; None if the path doesn't match."""
     if len(pattern) != len(path):
         return None
     name = ""
@@ -365,7 +365,7 @@ BAD_URL = (
 LONGEST_SEGMENT = 260
 LONGEST_URL = 16_384
 FORBIDDEN = frozenset("<>*&\\")
-"""What the web server in front allows in no path, decoded."""
+"""Characters that the web server in front allows in no path, decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -420,7 +420,7 @@ def check_url(request: Request) -> None:
 
 
 def not_found(target: Target, request: Request) -> Refusal:
-    """What is said of a path that is none, or of a verb that it does not have."""
+    """Return the refusal for an unknown path, or for a verb that it does not have."""
     if target.version not in {"v1.0", "beta"}:
         return Refusal(400, "BadRequest", "Invalid version.", family=Family.GRAPH)
     if target.wrong_method and request.method != "POST":

@@ -194,7 +194,7 @@ def _request(parsed: ParsedRequest, one: Mapping[str, Any]) -> Request:
 
 
 def _path(parsed: ParsedRequest, url: str) -> str | None:
-    """What an inner url says behind the version. Microsoft's client for Python sends it whole, with
+    """Return an inner url's path after the version. Microsoft's Python client sends it whole, with
     the host and the version of the batch; None for any other host.
     """
     if "://" not in url.partition("?")[0]:
@@ -228,7 +228,7 @@ CODES = {400: "BadRequest", 401: "InvalidAuthenticationToken", 403: "Forbidden",
 """The code of an injected error that says none, by its status."""
 OTHER_CODES = {429: "TooManyRequests", 503: "ServiceUnavailable", 504: "GatewayTimeout"}
 PLAIN = re.compile(r"[!-~][ -~]{0,127}")
-"""What may be echoed in a header."""
+"""Text that may be echoed in a header."""
 
 
 class Graph:
@@ -355,7 +355,7 @@ class Graph:
             raise Refusal(400, "BadRequest", "Request not applicable to target tenant.")
 
     def _throttle_headers(self, request: Request) -> tuple[tuple[str, str], ...]:
-        """What the directory adds to a 429 (https://learn.microsoft.com/graph/throttling-limits)."""
+        """The directory's headers of 429 (https://learn.microsoft.com/graph/throttling-limits)."""
         claims = self._claims(request)
         if claims is None or aim(request).family is not Family.DIRECTORY:
             return ()

@@ -157,7 +157,7 @@ class RequestedDevice:
 
     @property
     def key(self) -> Key | None:
-        """What it is found by: the product key id, else the whole tuple."""
+        """The lookup key: the product key id, else the whole tuple."""
         if self.pkid:
             return ("pkid", self.pkid)
         parts = (self.serial, self.manufacturer, self.model)
@@ -166,7 +166,7 @@ class RequestedDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What became of one device: no number and no name where it was removed."""
+    """The result of one device: no number and no name where it was removed."""
 
     requested: RequestedDevice
     number: str = ""
@@ -215,7 +215,7 @@ class Register:
             self._hits.clear()
 
     def objection(self, requested: RequestedDevice) -> Done:
-        """What a validation says of a device: it changes nothing."""
+        """Validate a device: it changes nothing."""
         return _refused(requested, "803") if requested.key is None else Done(requested=requested)
 
     def _removed(self, requested: RequestedDevice, lag: float) -> Done:

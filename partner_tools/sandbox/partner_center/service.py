@@ -57,7 +57,7 @@ CUSTOMER_FIELDS: Mapping[str, Callable[[SeedCustomer], str]] = {
     "companyname": lambda customer: customer.name,
     "domain": lambda customer: customer.domain,
 }
-"""What customers can be looked for by; the default domain alone is searched, not vanity ones."""
+"""Searchable properties of customers; only the default domain is searched, not vanity ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,7 +347,7 @@ CHANGING = frozenset(
 CODES = {400: 3000, 401: 400, 403: 2032, 404: 1000}
 """The code of an injected error that says none."""
 PLAIN = re.compile(r"[!-~][ -~]{0,127}")
-"""What may be echoed in a header."""
+"""Text that may be echoed in a header."""
 
 
 class PartnerCenter:
@@ -531,5 +531,5 @@ def _mfa_header(request: Request, claims: Claims | None) -> tuple[tuple[str, str
 
 
 def _echo(value: str | None) -> str | None:
-    """What came, if it can stand in a header again."""
+    """Return the value if it can be echoed in a header."""
     return value if value and PLAIN.fullmatch(value) else None

@@ -83,7 +83,7 @@ def batch_item(customer: str, batch: BatchView, *, raw_link: bool) -> Object:
 
 
 def device_item(device: SeedDevice) -> Object:
-    """A device. What is not known is left out, not null."""
+    """A device. Unknown properties are left out, not null."""
     allowed = device.allowed_operations
     return _without_nulls(
         {
@@ -209,7 +209,7 @@ def token_for(what: str, position: int) -> str:
 
 
 def position_in(token: str | None, what: str) -> int:
-    """Where a list goes on; 0 without a token."""
+    """Return the position where a list continues; 0 without a token."""
     if token is None:
         return 0
     try:

@@ -284,6 +284,7 @@ WITHOUT_ED25519 = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize("script", [None, WITHOUT_ED25519, WITHOUT_CRYPTO])
 def test_a_certificate_is_checked_in_a_browser_without_network(
