@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from partner_tools.model import Snapshot
-
 if TYPE_CHECKING:
     from partner_tools.workspace import ReadingOptions
 
@@ -323,6 +321,8 @@ def guard_options(command: Command, done: str = "removed") -> Command:
 def removal_options(command: Command) -> Command:
     """Add how the removal goes and what follows it."""
     from pathlib import Path
+
+    from partner_tools.model import Snapshot
 
     return _applied(
         (
