@@ -181,7 +181,7 @@ def why_no_serial(text: str) -> Finding | None:
         (_DATE.fullmatch(text), "is a date"),
         (is_footer(text), "is a total or the end of a report"),
         (_is_prose(text) and not is_placeholder(text), "is a sentence"),
-        (_HARD.search(text.strip()), "holds a separator and is"),
+        (_HARD.search(text.strip()), "is text with a separator"),
     )
     for found, what in kinds:
         if found:
