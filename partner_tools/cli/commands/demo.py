@@ -22,7 +22,7 @@ from partner_tools.workspace.batches import read_batch
 
 SAMPLE = "retired.csv"
 CUSTOMER = "contoso.onmicrosoft.com"
-# One device of the sample stays listed for longer than any wait, so that the report has such a case.
+# One device of the sample stays listed for longer than any wait: an example for the report.
 SETTLE_SECONDS = 2.0
 
 
