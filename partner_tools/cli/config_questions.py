@@ -79,12 +79,22 @@ def _auth(target: Path) -> dict[str, str]:
         "\nTenant: your own partner tenant, by its id or its default domain; "
         "not a customer's. Partner Center shows it as Account ID under App management."
     )
-    tenant = _tested("tenant", lambda answer: _find_tenant(base, answer))
+    from partner_tools.workspace.sign_in import find_app, find_tenant
+
+    def test_tenant(answer: str) -> str:
+        find_tenant(base, answer)
+        return "there is such a tenant"
+
+    def test_app(answer: str) -> str:
+        find_app(base, tenant, answer)
+        return "the tenant knows the app, as far as it says without a secret"
+
+    tenant = _tested("tenant", test_tenant)
     explain(
         "\nClient id: of the app that App management of Partner Center lists; "
         "docs/how-to/app-registration.md says how to make one with the least permissions."
     )
-    client_id = _tested("client id", lambda answer: _find_app(base, tenant, answer))
+    client_id = _tested("client id", test_app)
     explain(
         "\nMode: `app` signs in by itself with a certificate or secret, which is enough for "
         "everything but `restore --apply` into a batch that is gone; `app+user` signs in a person."
@@ -134,20 +144,6 @@ def _partner() -> dict[str, str]:
     name = str(_prompt("company", default="", show_default=False))
     contact = str(_prompt("contact (an e-mail address)", default="", show_default=False))
     return {"name": name, "contact": contact}
-
-
-def _find_tenant(base: Config, tenant: str) -> str:
-    from partner_tools.workspace.sign_in import find_tenant
-
-    find_tenant(base, tenant)
-    return "there is such a tenant"
-
-
-def _find_app(base: Config, tenant: str, client_id: str) -> str:
-    from partner_tools.workspace.sign_in import find_app
-
-    find_app(base, tenant, client_id)
-    return "the tenant knows the app, as far as it says without a secret"
 
 
 def _tested(name: str, test: Callable[[str], str], **more: Any) -> str:

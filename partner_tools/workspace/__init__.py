@@ -10,97 +10,68 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from partner_tools.clients.oauth import DeviceCode, TokenFacts
-    from partner_tools.clients.oem.profile import Profile
-    from partner_tools.config import FILE_NAME, SECRETS, Config
-    from partner_tools.intake.batch import validation_document
-    from partner_tools.intake.batch_metadata import ReadingOptions
-    from partner_tools.intake.hardware_hash import HardwareHash
-    from partner_tools.intake.hardware_hash import decode as decode_hash
-    from partner_tools.intake.hardware_hash import describe as describe_hash
-    from partner_tools.intake.hardware_hash import lines as hash_lines
-    from partner_tools.intake.schema import load_schema, schema_names
-    from partner_tools.intake.source import Source, read_stream, source_at, source_of_serials
-    from partner_tools.ledger import DeviceTrace, RunRecord, StoredEvent
-    from partner_tools.report.certificate import Erasure
-    from partner_tools.runs.context import RunObserver, RunOptions
-    from partner_tools.runs.follow_up import Outstanding, Verification
-    from partner_tools.runs.restoration import Restorable
-    from partner_tools.runs.run_result import RunResult
-    from partner_tools.signing import SigningKey
-    from partner_tools.workspace.workspace import Workspace, open_workspace
+    from partner_tools.clients.oauth import DeviceCode as DeviceCode
+    from partner_tools.clients.oauth import TokenFacts as TokenFacts
+    from partner_tools.clients.oem.profile import Profile as Profile
+    from partner_tools.config import FILE_NAME as FILE_NAME
+    from partner_tools.config import SECRETS as SECRETS
+    from partner_tools.config import Config as Config
+    from partner_tools.intake.batch import validation_document as validation_document
+    from partner_tools.intake.batch_metadata import ReadingOptions as ReadingOptions
+    from partner_tools.intake.hardware_hash import HardwareHash as HardwareHash
+    from partner_tools.intake.hardware_hash import decode, describe, lines
+    from partner_tools.intake.schema import load_schema as load_schema
+    from partner_tools.intake.schema import schema_names as schema_names
+    from partner_tools.intake.source import Source as Source
+    from partner_tools.intake.source import read_stream as read_stream
+    from partner_tools.intake.source import source_at as source_at
+    from partner_tools.intake.source import source_of_serials as source_of_serials
+    from partner_tools.ledger import DeviceTrace as DeviceTrace
+    from partner_tools.ledger import RunRecord as RunRecord
+    from partner_tools.ledger import StoredEvent as StoredEvent
+    from partner_tools.report.certificate import Erasure as Erasure
+    from partner_tools.runs.context import RunObserver as RunObserver
+    from partner_tools.runs.context import RunOptions as RunOptions
+    from partner_tools.runs.follow_up import Outstanding as Outstanding
+    from partner_tools.runs.follow_up import Verification as Verification
+    from partner_tools.runs.restoration import Restorable as Restorable
+    from partner_tools.runs.run_result import RunResult as RunResult
+    from partner_tools.signing import SigningKey as SigningKey
+    from partner_tools.workspace.workspace import Workspace as Workspace
+    from partner_tools.workspace.workspace import open_workspace as open_workspace
 
-__all__ = [
-    "FILE_NAME",
-    "SECRETS",
-    "Config",
-    "DeviceCode",
-    "DeviceTrace",
-    "Erasure",
-    "HardwareHash",
-    "Outstanding",
-    "Profile",
-    "ReadingOptions",
-    "Restorable",
-    "RunObserver",
-    "RunOptions",
-    "RunRecord",
-    "RunResult",
-    "SigningKey",
-    "Source",
-    "StoredEvent",
-    "TokenFacts",
-    "Verification",
-    "Workspace",
-    "decode_hash",
-    "describe_hash",
-    "hash_lines",
-    "load_schema",
-    "open_workspace",
-    "read_stream",
-    "schema_names",
-    "source_at",
-    "source_of_serials",
-    "validation_document",
-]
+    decode_hash = decode
+    describe_hash = describe
+    hash_lines = lines
 
 _HOMES = {
-    "Config": "config",
-    "DeviceCode": "clients.oauth",
-    "DeviceTrace": "ledger",
-    "Erasure": "report.certificate",
-    "FILE_NAME": "config",
-    "HardwareHash": "intake.hardware_hash",
-    "Outstanding": "runs.follow_up",
-    "Profile": "clients.oem.profile",
-    "ReadingOptions": "intake.batch_metadata",
-    "Restorable": "runs.restoration",
-    "RunObserver": "runs.context",
-    "RunOptions": "runs.context",
-    "RunRecord": "ledger",
-    "RunResult": "runs.run_result",
-    "SECRETS": "config",
-    "SigningKey": "signing",
-    "Source": "intake.source",
-    "StoredEvent": "ledger",
-    "TokenFacts": "clients.oauth",
-    "Verification": "runs.follow_up",
-    "Workspace": "workspace.workspace",
-    "decode_hash": "intake.hardware_hash:decode",
-    "describe_hash": "intake.hardware_hash:describe",
-    "hash_lines": "intake.hardware_hash:lines",
-    "load_schema": "intake.schema",
-    "open_workspace": "workspace.workspace",
-    "read_stream": "intake.source",
-    "schema_names": "intake.schema",
-    "source_at": "intake.source",
-    "source_of_serials": "intake.source",
-    "validation_document": "intake.batch",
+    "clients.oauth": "DeviceCode TokenFacts",
+    "clients.oem.profile": "Profile",
+    "config": "Config FILE_NAME SECRETS",
+    "intake.batch": "validation_document",
+    "intake.batch_metadata": "ReadingOptions",
+    "intake.hardware_hash": "HardwareHash decode_hash=decode describe_hash=describe "
+    "hash_lines=lines",
+    "intake.schema": "load_schema schema_names",
+    "intake.source": "Source read_stream source_at source_of_serials",
+    "ledger": "DeviceTrace RunRecord StoredEvent",
+    "report.certificate": "Erasure",
+    "runs.context": "RunObserver RunOptions",
+    "runs.follow_up": "Outstanding Verification",
+    "runs.restoration": "Restorable",
+    "runs.run_result": "RunResult",
+    "signing": "SigningKey",
+    "workspace.workspace": "Workspace open_workspace",
+}
+_HOME_OF = {
+    name: (module, there or name)
+    for module, words in _HOMES.items()
+    for name, _, there in (word.partition("=") for word in words.split())
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, there = _HOMES[name].partition(":")
-    return getattr(import_module(f"partner_tools.{module}"), there or name)
+    module, there = _HOME_OF[name]
+    return getattr(import_module(f"partner_tools.{module}"), there)

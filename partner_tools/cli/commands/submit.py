@@ -79,9 +79,10 @@ def submit(
     """
     loaded = load_batch(call.common, batch, **said)
     with opened(call) as workspace:
-        from partner_tools.fleet.submission import DEFAULT_DEPOT, Handing, document, hand_in
+        from partner_tools.fleet.submission import DEFAULT_DEPOT, Handing
+        from partner_tools.fleet.submission import submit as submit_batch
 
-        submitted = hand_in(
+        submitted = submit_batch(
             workspace,
             loaded,
             via=said["via"],
@@ -95,7 +96,7 @@ def submit(
             ),
             confirm=_ask,
         )
-    told = document(submitted)
+    told = submitted.document
     if call.output == "text":
         click.echo(submitted.run.run)
         if not submitted.new:
