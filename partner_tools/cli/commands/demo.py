@@ -22,6 +22,8 @@ from partner_tools.workspace.batches import read_batch
 
 SAMPLE = "retired.csv"
 CUSTOMER = "contoso.onmicrosoft.com"
+# One device of the sample stays listed for longer than any wait: an example for the report.
+SETTLE_SECONDS = 2.0
 
 
 @command("demo")
@@ -76,7 +78,7 @@ def _deregister(call: Call, folder: Path) -> RunResult:
             batch,
             via="partner-center",
             customer=CUSTOMER,
-            options=RunOptions(yes=True, report=folder, formats=FORMATS),
+            options=RunOptions(yes=True, report=folder, formats=FORMATS, settle=SETTLE_SECONDS),
             observer=ConsoleReporter(call=call, workspace=workspace),
         )
 
