@@ -186,7 +186,7 @@ class Disagreement:
     decoded: str
 
 
-def decode(text: str) -> HardwareHash:
+def decode_hash(text: str) -> HardwareHash:
     """Read a hardware hash, wholly. White space around the text is no part of it.
 
     Nothing is repaired: for that there is `repair`. Whatever `text` is, this returns or raises
@@ -552,7 +552,7 @@ def check(devices: Iterable[Device], *, file: str) -> Iterator[HashProblem]:
 def _check_identity(identity: Identity) -> Iterator[tuple[Finding, str | None]]:
     text = identity.hardware_hash or ""
     try:
-        machine = decode(text)
+        machine = decode_hash(text)
     except HashError as error:
         whole = repair(text)
         repaired = _decoded(whole.text) if whole else None
@@ -568,7 +568,7 @@ def _check_identity(identity: Identity) -> Iterator[tuple[Finding, str | None]]:
 
 def _decoded(text: str) -> HardwareHash | None:
     try:
-        return decode(text)
+        return decode_hash(text)
     except HashError:
         return None
 
@@ -594,7 +594,7 @@ def _check_machine(machine: HardwareHash, identity: Identity) -> Iterator[Findin
     yield from machine.notes
 
 
-def describe(machine: HardwareHash) -> Json:
+def describe_hash(machine: HardwareHash) -> Json:
     """Everything that the hash says, ready for `json.dumps`; absent values are null.
 
     Keys are the fields of `HardwareHash` in camel case, besides `schemaVersion`,
@@ -623,7 +623,7 @@ def describe(machine: HardwareHash) -> Json:
     }
 
 
-def lines(machine: HardwareHash) -> tuple[str, ...]:
+def hash_lines(machine: HardwareHash) -> tuple[str, ...]:
     """The same for a terminal: one value a line, its name first."""
     rows = [(name, _shown(value)) for name, value in _rows(machine) if value is not None]
     width = max(len(name) for name, _ in rows)
