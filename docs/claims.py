@@ -26,7 +26,7 @@ BASES = ("assumption", "observed", "documented")
 """How sure a statement is, the weakest first."""
 
 DEFINITIONS = "<!-- Sources, written by `make docs` from docs/claims.toml. -->"
-_CITATION = re.compile(r"\[([^\[\]]*)\]\[([a-z0-9][a-z0-9-]*)\]")
+_CITATION = re.compile(r"(?<!`)\[([^\[\]]*)\]\[([a-z0-9][a-z0-9-]*)\]")
 _SHOWN = re.compile(r"(<!-- Claims shown here: (.+?) -->)\n(?:\n\|(?:.*\n)+?(?=\n))?")
 _DATES = re.compile(r"(?:20\d\d(?:-\d\d){0,2}, )?read 20\d\d-\d\d")
 _INLINE = re.compile(r"\]\((https?://[^)\s]+)\)")
