@@ -49,8 +49,15 @@ _OTHER_PLANES = [name for plane, name in PLANES.items() if plane not in MAIN_PLA
 
 STEP_COLUMNS: Mapping[str, int] = {
     **_IDENTITY,
-    "Outcome": 14, "Step": 6, "What to do": 46, "Status": 14, "Who": 30, "Where": 20,
-    "After step": 12, "Why": 60, "Command": 60,
+    "Outcome": 14,
+    "Step": 6,
+    "What to do": 46,
+    "Status": 14,
+    "Who": 30,
+    "Where": 20,
+    "After step": 12,
+    "Why": 60,
+    "Command": 60,
     **_MORE,
 }
 """One row per device and step, by heading: the width in characters. A device without steps has one
@@ -61,16 +68,29 @@ DEVICE_COLUMNS: Mapping[str, int] = {
     **{PLANES[plane]: 14 for plane in MAIN_PLANES},
     "Steps left": 12,
     **_MORE,
-    "Detail": 50, "What to do about it": 50, "Removed at (UTC)": 18, "Joined": 16,
+    "Detail": 50,
+    "What to do about it": 50,
+    "Removed at (UTC)": 18,
+    "Joined": 16,
     **dict.fromkeys(_OTHER_PLANES, 20),
     **dict.fromkeys(("Autopilot id", "Intune id", "Entra object id", "Entra device id"), 38),
     **dict.fromkeys(("Request id", "Correlation id"), 38),
 }
 GUIDE_COLUMNS: Mapping[str, int] = {
-    "Step": 6, "What to do": 46, "Who": 30, "Devices": 10, "Open": 8,
-    "Minutes by hand": 10, "Minutes by script": 10,
-    "How": 90, "Take care": 60, "Portal": 70, "PowerShell": 70,
-    "Source": 60, "Address": 60, "Says otherwise": 60,
+    "Step": 6,
+    "What to do": 46,
+    "Who": 30,
+    "Devices": 10,
+    "Open": 8,
+    "Minutes by hand": 10,
+    "Minutes by script": 10,
+    "How": 90,
+    "Take care": 60,
+    "Portal": 70,
+    "PowerShell": 70,
+    "Source": 60,
+    "Address": 60,
+    "Says otherwise": 60,
 }
 STEPS_PRINTED = 10
 DEVICES_PRINTED = 10
