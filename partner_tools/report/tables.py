@@ -428,12 +428,9 @@ def pivot(document: Document) -> list[list[Cell]]:
             counts.setdefault(OWNERS[step["owner"]], Counter())[STATUSES[step["status"]]] += 1
     if not counts:
         return []
-    total = sum(counts.values(), Counter())
-    shown = [word for word in STATUSES.values() if word in total]
-    return [
-        ["Steps by who does them", *shown, "All"],
-        *(
-            [owner, *(count[word] for word in shown), count.total()]
-            for owner, count in (counts | {"All": total}).items()
-        ),
-    ]
+    counts["All"] = sum(counts.values(), Counter())
+    shown = [word for word in STATUSES.values() if word in counts["All"]]
+    lines: list[list[Cell]] = [["Steps by who does them", *shown, "All"]]
+    for owner, count in counts.items():
+        lines.append([owner, *(count[word] for word in shown), count.total()])
+    return lines

@@ -91,7 +91,7 @@ def write_markdown(document: Document, stream: BinaryIO) -> None:
         ("Batch", document["run"]["batchId"]),
     )
     devices = document["devices"]
-    text = _render(
+    written = _render(
         "handoff.md",
         **document | {"devices": devices[:LISTED]},
         name=customer["name"] or customer["domain"] or customer["tenantId"] or "nobody named",
@@ -106,7 +106,7 @@ def write_markdown(document: Document, stream: BinaryIO) -> None:
         },
         more=max(0, len(devices) - LISTED),
     )
-    stream.write(f"{text}\n".encode())
+    stream.write(f"{written}\n".encode())
 
 
 # --- tickets --------------------------------------------------------------------------------------
