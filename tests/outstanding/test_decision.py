@@ -40,8 +40,8 @@ from partner_tools.outstanding import (
     stated,
     statement,
 )
-from partner_tools.outstanding.decision import HOMES, PREREQUISITES
 from partner_tools.outstanding.search import ANSWERS
+from partner_tools.outstanding.types import HOMES, PREREQUISITES
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REMOVED = NOW - timedelta(hours=3)
