@@ -13,7 +13,7 @@ from docs import claims, generate
 from partner_tools.clients.graph import CHANGE_PERMISSIONS, READ_PERMISSIONS
 from partner_tools.outstanding import Flag, StepId
 from partner_tools.report.guide import GUIDE
-from partner_tools.report.powershell import RECIPES, command
+from partner_tools.report.powershell import command
 from tests.outstanding import test_decision
 from tests.powershell.shell import CMDLETS
 
@@ -38,8 +38,8 @@ def code() -> dict[str, str]:
 
 def commands() -> Iterator[str]:
     """Every PowerShell command of a handoff."""
-    for step, recipe in RECIPES.items():
-        yield recipe.guide
+    for step, chapter in GUIDE.items():
+        yield chapter.recipe.guide or ""
         yield command(step, GUID, GUID, "5CD1234XYZ", hybrid=True) or ""
 
 
@@ -47,7 +47,9 @@ def guide() -> dict[str, list[tuple[str, str]]]:
     """The pages that each step of the guide names, by address and date."""
     return {
         step.value: [
-            (source.url, source.date) for source in (chapter.source, chapter.otherwise) if source
+            (source.url, str(source.date or ""))
+            for source in (chapter.source, chapter.otherwise)
+            if source
         ]
         for step, chapter in GUIDE.items()
     }
