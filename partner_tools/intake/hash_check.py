@@ -149,7 +149,7 @@ def _placeholder(serial: str, place: _Place) -> HashProblem:
             "hardwareHash",
             "hash-placeholder-serial",
             f"the serial number in the hardware hash is {shown(serial)}, which firmware says when "
-            "nobody set one",
+            "it was never set",
             "write the serial number into the firmware with the maker's tool, then capture "
             "the hash again",
             Severity.WARNING,

@@ -347,8 +347,8 @@ GUIDE: Mapping[StepId, Chapter] = {
         title="Save recovery keys and local administrator passwords",
         about=(
             "Deleting a device from Intune retires it: at its next check-in the BitLocker key"
-            " protectors are removed and encryption is suspended, and nobody can sign in to it"
-            " with a Microsoft Entra account any more. Save the BitLocker recovery keys and the"
+            " protectors are removed, encryption is suspended, and users can no longer sign in to"
+            " it with a Microsoft Entra account. Save the BitLocker recovery keys and the"
             " local administrator password (Windows LAPS) while the directory still shows them. The"
             " PowerShell file's -SaveKeys does it for all devices and writes a receipt. The keys of"
             " a hybrid joined device can be in Active Directory or Configuration Manager instead."
@@ -534,8 +534,9 @@ GUIDE: Mapping[StepId, Chapter] = {
             "These devices are gone from Windows Autopilot and Intune, and their directory objects"
             " stayed beyond the grace period. Microsoft advises against deleting them without a"
             " specific reason; a device that leaves for good can be one. If you decide so: disable"
-            " the object, wait until nobody misses it, then delete it. Since 2026 (preview)"
-            " deleted objects of joined and registered devices can be restored for 30 days."
+            " the object, wait until you are sure that no user needs it, then delete it. Since"
+            " 2026 (preview) deleted objects of joined and registered devices can be restored for"
+            " 30 days."
         ),
         caution="Save the recovery keys first. Leave the object if the device comes back to you.",
         portal=(*_ENTRA_DEVICE, "Disable, later Delete"),
@@ -600,7 +601,7 @@ GUIDE: Mapping[StepId, Chapter] = {
         title="Delete the device association record",
         about=(
             "A device that is only pre-associated is known to the tenant alone: deleting its"
-            " record is enough, takes effect at once and needs nobody at the device. Left alone,"
+            " record is enough, takes effect at once and needs no one at the device. Left alone,"
             " the record binds the device to your tenant at its next setup with a network. Of a"
             " device that is associated, deleting the record may leave the association in the"
             " firmware, so the step before comes first. Where this report says not verified, look"

@@ -55,7 +55,7 @@ def block(commands: str) -> tuple[str, ...]:
 
 def _lines(document: Document) -> Iterator[str]:
     customer, run, summary = document["customer"], document["run"], document["summary"]
-    name = customer["name"] or customer["domain"] or customer["tenantId"] or "nobody named"
+    name = customer["name"] or customer["domain"] or customer["tenantId"] or "(no name)"
     yield f"# Device handoff: {code(name)}"
     yield ""
     yield f"{STATEMENT} {EVIDENCE[summary['evidence']['graph']]}"
