@@ -1,93 +1,126 @@
 """The words of a handoff: how each step is done, names for the document's ids, and safe text.
 
-Each step has a title, a portal path, a command and the page that says so, with its date.
-
-The texts hold for every customer; facts about one device are in the document's devices.
-The reader replaces `<…>` in a command.
+The texts are data: `guide.toml` has them, each step with the page that says so and its date.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from importlib.resources import files
 from typing import Any
 
 from partner_tools.model import GONE
 from partner_tools.outstanding import StepId
 
-OWNERS: Mapping[str, str] = {
-    "partner": "Partner",
-    "intune-administrator": "Intune administrator",
-    "entra-administrator": "Entra ID administrator",
-    "active-directory-administrator": "Active Directory administrator",
-    "configuration-manager-administrator": "Configuration Manager administrator",
-    "device-holder": "Device holder",
-}
+_DATA = tomllib.loads(files(__package__).joinpath("guide.toml").read_text(encoding="utf-8"))
 
-PLANES: Mapping[str, str] = {
-    "autopilot": "Windows Autopilot",
-    "intune": "Intune",
-    "entra": "Entra ID",
-    "active-directory": "Active Directory",
-    "configuration-manager": "Configuration Manager",
-    "device-association": "Device association",
-    "device-firmware": "Device firmware",
-}
+WORDS: Mapping[str, Mapping[str, str]] = _DATA["words"]
+"""How a document's ids are shown: `owners`, `planes`, `statuses` in the order in which a reader
+cares, `outcomes`, `joins`, `reasons`, `channels` and `tools`."""
+OWNERS = WORDS["owners"]
+PLANES = WORDS["planes"]
+STATUSES = WORDS["statuses"]
+OUTCOMES = WORDS["outcomes"]
+
+CHECKLIST: Mapping[str, Any] = _DATA["checklist"]
+CERTIFICATE: Mapping[str, Mapping[str, str]] = _DATA["certificate"]
 
 MAIN_PLANES = ("autopilot", "intune", "entra", "active-directory")
 """The planes that every device has."""
 
-STATUSES: Mapping[str, str] = {
-    "outstanding": "Outstanding",
-    "not-verified": "Not verified",
-    "expected": "Expected",
-    "reported": "Reported done",
-    "clear": "Clear",
-    "not-applicable": "Does not apply",
-}
-"""In the order in which a reader cares."""
-
-OUTCOMES: Mapping[str, str] = {
-    "removed": "Removed",
-    "absent": "Already gone",
-    "already-removed": "Removed earlier",
-    "unconfirmed": "Not confirmed",
-    "not-found": "Not found",
-    "not-owned": "Not owned",
-    "ambiguous": "Ambiguous",
-    "refused": "Refused",
-    "unknown": "Unknown",
-    "pending": "Not attempted",
-    "duplicate": "Listed twice",
-}
-
-JOIN_TYPES: Mapping[str, str] = {
-    "entra-joined": "Entra joined",
-    "hybrid-joined": "Hybrid joined",
-    "registered": "Entra registered",
-    "none": "Not joined",
-    "unknown": "Not known",
-}
-
-REASONS: Mapping[str, str] = {
-    "repair": "Repair",
-    "end-of-life": "End of life",
-    "resale": "Resale",
-    "replacement": "Replacement",
-    "lost-or-stolen": "Lost or stolen",
-    "other": "Other",
-}
-
-CHANNELS: Mapping[str, str] = {
-    "partner-center": "Microsoft Partner Center",
-    "oem-direct": "OEM Direct API",
-}
-
 NAME_LIMIT = 80
 """Characters of a customer's name in a file name: Windows allows 260 for a whole path."""
+
+SCRIPT_MINUTES = 15
+"""To start the script, read its preview and wait for what Autopilot does in the background."""
+SCRIPT_SECONDS = 5
+"""For one device and step: at most four requests. Both are estimates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The page that a statement rests on, with the date that it carries."""
+
+    title: str
+    url: str
+    date: date | None = None
+
+    def __str__(self) -> str:
+        return f"{self.title}, {self.date}" if self.date else self.title
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a step is done in PowerShell; tests check names against the modules' published help.
+
+    In `each`, `<id>` is the record that the step works on, `<device id>` how the directory knows
+    the device. `hybrid` is added for hybrid joined devices, `once` is for the whole tenant.
+    """
+
+    scopes: tuple[str, ...] = ()
+    each: tuple[str, ...] = ()
+    hybrid: tuple[str, ...] = ()
+    once: tuple[str, ...] = ()
+
+    @property
+    def guide(self) -> str | None:
+        """The recipe for any device, with its placeholders, one command a line."""
+        scopes = ", ".join(f"'{scope}'" for scope in self.scopes)
+        lines = [f"Connect-MgGraph -Scopes {scopes}"] if scopes else []
+        lines += [*self.once, *self.each]
+        if self.hybrid:
+            lines += ["# Hybrid joined devices, in Active Directory:", *self.hybrid]
+        return "\n".join(lines) or None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chapter:
+    """One step, explained. `caution` is what goes wrong if it is done carelessly.
+
+    `minutes` is an estimate of ours for one device by hand; 0 where nothing but time is needed.
+    `tools` are those that do it besides a person in the portal. `otherwise` is a page that
+    contradicts `source`; the text then names both dates.
+    """
+
+    title: str
+    about: str
+    source: Source
+    caution: str | None = None
+    portal: tuple[str, ...] = ()
+    minutes: int = 2
+    tools: tuple[str, ...] = ()
+    recipe: Recipe = Recipe()
+    otherwise: Source | None = None
+
+
+_SOURCES = {name: Source(**facts) for name, facts in _DATA["sources"].items()}
+
+
+def _chapter(step: Mapping[str, Any]) -> Chapter:
+    commands = {name: tuple(lines) for name, lines in step.get("powershell", {}).items()}
+    return Chapter(
+        title=step["title"],
+        about=step["about"],
+        source=_SOURCES[step["source"]],
+        caution=step.get("caution"),
+        portal=tuple(step.get("portal", ())),
+        minutes=step.get("minutes", 2),
+        tools=tuple(step.get("tools", ())),
+        recipe=Recipe(**commands),
+        otherwise=_SOURCES.get(step.get("otherwise", "")),
+    )
+
+
+GUIDE: Mapping[StepId, Chapter] = {
+    StepId(name): _chapter(step) for name, step in _DATA["steps"].items()
+}
+"""One chapter for every step of the enumeration."""
+
 
 _INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
@@ -143,19 +176,12 @@ def start_here(document: Mapping[str, Any]) -> str | None:
     if start is None:
         return None
     title = next(one["title"] for one in document["guide"] if one["id"] == start["step"])
-    with_what = " or ".join(TOOL_NAMES[tool] for tool in start["tools"])
+    with_what = " or ".join(WORDS["tools"][tool] for tool in start["tools"])
     due = f" Please finish by {day_text(document['dueOn'])}." if document.get("dueOn") else ""
     return (
         f"Step {start['order']}: {title}. {OWNERS[start['owner']]}, {with_what}. All steps together"
         f" take {effort(start['minutes'])}.{due}"
     )
-
-
-TOOL_NAMES = {
-    "script": "with the PowerShell script",
-    "cleanup": "with partner-tools cleanup",
-    "by-hand": "by hand in the portal",
-}
 
 
 def duration(minutes: int) -> str:
@@ -191,6 +217,7 @@ def harmless(text: str) -> str:
         return kept
     digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
     return f"{kept[:NAME_LIMIT].rstrip('._-')}-{digest}".lstrip("-")
+<<<<<<< HEAD
 
 
 # --- the steps ----------------------------------------------------------------------------------
@@ -675,3 +702,5 @@ GUIDE: Mapping[StepId, Chapter] = {
     ),
 }
 """One chapter for every step of the enumeration."""
+=======
+>>>>>>> main
