@@ -28,6 +28,7 @@ from partner_tools.model import (
     ChannelName,
     Device,
     Estate,
+    Explanation,
     Identity,
     Outcome,
     Plan,
@@ -76,15 +77,12 @@ class PlanProposal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unserved:
-    """A customer of a batch for whom nothing can be done, and why; the others are served.
+class Unserved(Explanation):
+    """Why nothing can be done for one customer of a batch; the others are served.
 
     `customer` is None where not even its tenant could be found out.
     """
 
-    rule: str
-    detail: str
-    remedy: str
     customer: TenantId | None = None
 
 
@@ -449,7 +447,7 @@ def notes_on(planned: Iterable[PlannedDevice]) -> tuple[str, ...]:
         return ()
     more = f" and {len(rows) - NOTED} more" if len(rows) > NOTED else ""
     return (
-        "blanks stand around serial numbers in Partner Center, so that rows match only after "
+        "serial numbers in Partner Center have blanks around them, so rows match only after "
         f"trimming: {', '.join(rows[:NOTED])}{more}",
     )
 
@@ -480,7 +478,7 @@ def _duplicate(device: PlannedDevice, earlier: int) -> PlannedDevice:
         replace(device, target=None, found=None, candidates=()),
         Outcome.DUPLICATE,
         rule="named-before",
-        detail=f"the same device stands in row {earlier}",
+        detail=f"the same device as in row {earlier}",
         remedy="nothing to do: that row's outcome counts",
     )
 

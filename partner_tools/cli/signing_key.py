@@ -19,7 +19,7 @@ from partner_tools.workspace.approvals import (
 from partner_tools.workspace.environment import user_data_folder
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import Config, SigningKey
+    from partner_tools import Config, SigningKey
 
 PASSPHRASE = "PARTNER_TOOLS_SIGNING_PASSPHRASE"  # noqa: S105 - a name of a variable
 
@@ -47,7 +47,9 @@ def unlock_key(file: Path, config: Config) -> SigningKey:
 def require_terminal(what: str, remedy: str) -> None:
     """Raise GuardError where there is no terminal to ask on."""
     if not sys.stdin.isatty():
-        raise GuardError(f"{what} and nobody can be asked", rule="no-terminal", remedy=remedy)
+        raise GuardError(
+            f"{what}, but there is no terminal to ask on", rule="no-terminal", remedy=remedy
+        )
 
 
 def _passphrase(config: Config, *, twice: bool) -> str:

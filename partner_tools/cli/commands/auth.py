@@ -14,7 +14,7 @@ from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import load_config
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import DeviceCode, TokenFacts
+    from partner_tools import DeviceCode, TokenFacts
 
 
 @click.group("auth", cls=Whole)
@@ -90,7 +90,7 @@ def logout(call: Call) -> int:
     for username in gone:
         click.echo(clean(f"signed out {username}"))
     if not gone:
-        click.echo("nobody was signed in")
+        click.echo("no user was signed in")
     return 0
 
 

@@ -19,7 +19,7 @@ from partner_tools.errors import GuardError
 from partner_tools.model import ChannelName
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import Restorable, Workspace
+    from partner_tools import Restorable, Workspace
 
 
 @command("restore")
@@ -87,7 +87,7 @@ def _apply(
 def _confirm(able: int) -> None:
     if not sys.stdin.isatty():
         raise GuardError(
-            f"{counted(able, 'device')} would be registered and nobody can be asked",
+            f"{counted(able, 'device')} would be registered, but there is no terminal to ask on",
             rule="not-confirmed",
             remedy="pass --yes to confirm",
         )
