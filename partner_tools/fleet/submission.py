@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from partner_tools.errors import GuardError, InputError
-from partner_tools.fleet.queue import Job, enqueue
-from partner_tools.fleet.tables import bring_up_to_date, grant
+from partner_tools.fleet.queue import Job, bring_up_to_date, enqueue, grant
 from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import Batch, ChannelName, RunState
 from partner_tools.runs.context import RunOptions
