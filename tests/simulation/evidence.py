@@ -345,6 +345,7 @@ def _one_customer(score: Score, chance: random.Random) -> None:
     pending = [_pending(each) for each in planned if each.outcome is Outcome.PENDING]
     others = {each.index: frozenset(each.candidates) for each in planned}
     for machine in (worker, worker):  # the second time as `resume` does
+        _correct(chance, own, [each for each in pending if each.history.in_doubt])
         try:
             pending = list(carry_through(machine, pending))
         except PartnerToolsError:
@@ -384,6 +385,16 @@ def _as_recorded(planned: Sequence[PlannedDevice], events: Sequence[Event]) -> l
             each = known[event.device]
             known[event.device] = replace(each, history=advance(each.history, event))
     return list(known.values())
+
+
+def _correct(chance: random.Random, own: Tenant, doubtful: Sequence[PendingDevice]) -> None:
+    """Another device is registered under the id of some that are in doubt."""
+    for each in doubtful:
+        there = own.batches.get(each.target.batch_id if each.target else "", {})
+        for device_id, registered in there.items():
+            is_it = each.target is not None and device_id == each.target.device_id
+            if is_it and chance.random() < 0.5:
+                there[device_id] = {**registered, "serialNumber": f"other-{device_id}"}
 
 
 def _register_again(chance: random.Random, own: Tenant, named: Sequence[dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from partner_tools.channels import partner_center as channel
 from partner_tools.clients import partner_center
 from partner_tools.clients.answers import SentIds
 from partner_tools.engine import settle
@@ -20,6 +21,7 @@ def test_a_service_that_lies_has_nothing_wrong_removed_and_nothing_falsely_clear
 
 
 MUTANTS = {
+    "an id is the device": (channel, "difference", lambda *_: None),
     "one look is proof": (settle, "AGREEING_LOOKS", 1),
     "counts are ignored": (partner_center, "_counted_items", partner_center._items),
     "an empty estate is proof": (settle, "MANY", 1_000_000),
