@@ -25,6 +25,7 @@ from partner_tools.json_forms import (
     target_document,
 )
 from partner_tools.model import (
+    Account,
     ChannelName,
     Device,
     Estate,
@@ -575,7 +576,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "channel": plan.channel.value,
         **({} if plan.place is None else {"place": dict(plan.place)}),
         "createdAt": plan.created_at.isoformat(),
-        **stated(plannedBy=plan.planned_by),
+        **stated(plannedBy=plan.planner.name, plannedById=plan.planner.id),
         "batchId": plan.batch_id,
         "batchDigest": plan.batch_digest,
         "reason": plan.reason.value,
@@ -629,7 +630,9 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         run=RunId(document["run"]),
         channel=ChannelName(document["channel"]),
         created_at=datetime.fromisoformat(document["createdAt"]),
-        planned_by=shown_name(document.get("plannedBy")),
+        planner=Account(
+            name=shown_name(document.get("plannedBy")), id=shown_name(document.get("plannedById"))
+        ),
         batch_id=document["batchId"],
         batch_digest=document["batchDigest"],
         reason=Reason(document["reason"]),
