@@ -342,7 +342,7 @@ def _one_customer(score: Score, chance: random.Random) -> None:
         ).devices
     except PartnerToolsError:
         planned = ()
-    pending = [_pending(each) for each in planned if each.outcome is Outcome.PENDING]
+    pending = [pending_of(each) for each in planned if each.outcome is Outcome.PENDING]
     others = {each.index: frozenset(each.candidates) for each in planned}
     for machine in (worker, worker):  # the second time as `resume` does
         _correct(chance, own, [each for each in pending if each.history.in_doubt])
@@ -363,7 +363,7 @@ def _one_customer(score: Score, chance: random.Random) -> None:
     _judge(score, own, service, planned, _as_recorded(planned, events))
 
 
-def _pending(each: PlannedDevice) -> PendingDevice:
+def pending_of(each: PlannedDevice) -> PendingDevice:
     history = History()
     resolved = {"outcome": each.outcome.value, "customer": each.customer}
     event = Event(run=RUN, kind=Kind.RESOLVED, at=START, device=each.index, payload=resolved)
@@ -379,7 +379,7 @@ def _pending(each: PlannedDevice) -> PendingDevice:
 
 def _as_recorded(planned: Sequence[PlannedDevice], events: Sequence[Event]) -> list[PendingDevice]:
     """The devices as the shared ledger has them: folded in its order."""
-    known = {each.index: _pending(each) for each in planned if each.outcome is Outcome.PENDING}
+    known = {each.index: pending_of(each) for each in planned if each.outcome is Outcome.PENDING}
     for event in events:
         if event.device is not None:
             each = known[event.device]
