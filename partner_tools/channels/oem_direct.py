@@ -341,7 +341,9 @@ class OemDirectChannel:
         """Plan every device, in its order. Nothing is sent."""
         return draft(devices, self._profile, default_customer=default_customer, held=held)
 
-    def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
+    def changes(
+        self, devices: Sequence[PlannedDevice], remaining: Mapping[str, int]
+    ) -> Mapping[int, str]:
         """Nothing: what became of an old plan's devices cannot be seen here."""
         return {}
 

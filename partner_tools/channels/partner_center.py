@@ -17,6 +17,7 @@ from partner_tools.clients.partner_center import Cursor, DeviceBatch, PartnerCen
 from partner_tools.clients.refusals import RefusalSubject, subject_of
 from partner_tools.engine.channel import Answer, Polling, Removal, Sightings, Verdict
 from partner_tools.engine.request_executor import RequestExecutor
+from partner_tools.engine.settle import estate_vanished
 from partner_tools.errors import (
     AuthError,
     InputError,
@@ -191,13 +192,20 @@ class PartnerCenterChannel:
             kit=_kit(planned, seen.estates.values()),
         )
 
-    def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
-        """Why devices of a plan are not what it says, by index; only those that are not."""
-        tenants = dict.fromkeys(each.customer for each in devices if each.customer)
-        return changes(
-            devices,
-            {tenant: index(self.estate(Customer(tenant_id=tenant))) for tenant in tenants},
-        )
+    def changes(
+        self, devices: Sequence[PlannedDevice], remaining: Mapping[str, int]
+    ) -> Mapping[int, str]:
+        """Why devices of a plan are not what it says, by index; only those that are not.
+
+        Raises ServiceError where a customer's devices have vanished as a whole.
+        """
+        now: dict[TenantId, Index] = {}
+        for tenant in dict.fromkeys(each.customer for each in devices if each.customer):
+            estate = self.estate(Customer(tenant_id=tenant))
+            if vanished := estate_vanished(tenant, len(estate.registrations), remaining):
+                raise vanished
+            now[tenant] = index(estate)
+        return changes(devices, now)
 
     def customer(self, named: str) -> Customer:
         """The customer that a tenant GUID or a domain names.

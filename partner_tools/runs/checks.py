@@ -340,9 +340,15 @@ def _earlier_customers(context: RunContext, plan: Plan) -> Iterator[str]:
 
 
 def refuse_changed(
-    context: RunContext, planner: Planner, plan: Plan, settled: Collection[int]
+    context: RunContext,
+    planner: Planner,
+    plan: Plan,
+    settled: Collection[int],
+    remaining: Mapping[str, int],
 ) -> int:
     """Compare a plan with the service; how many devices are refused.
+
+    `remaining` is how many devices each customer should still have: an empty list is not believed.
 
     Of a plan that this ledger made just now, and that no person was asked about, only `settled`
     doubts are compared: their registration may have been replaced while the answer was missing, and
@@ -356,7 +362,8 @@ def refuse_changed(
     if not ready:
         return 0
     with context.noting_end():
-        changes = planner.changes([each for each in plan.devices if each.index in ready])
+        asked = [each for each in plan.devices if each.index in ready]
+        changes = planner.changes(asked, remaining)
     refusals = [
         replace(
             plan.devices[index],

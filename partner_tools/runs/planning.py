@@ -29,8 +29,13 @@ class Planner(Protocol):
     ) -> PlanProposal:
         """Read what the service shows and plan every device, in its order."""
 
-    def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
-        """Why devices of an old plan are not what they were, by index; only those that changed."""
+    def changes(
+        self, devices: Sequence[PlannedDevice], remaining: Mapping[str, int]
+    ) -> Mapping[int, str]:
+        """Why devices of an old plan are not what they were, by index; only those that changed.
+
+        `remaining` is how many devices each customer should still have.
+        """
 
     def sightings(self, removals: Sequence[Removal]) -> Sightings:
         """See `engine.settle.Observer`. Called only where the channel is observable."""

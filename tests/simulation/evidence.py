@@ -206,7 +206,9 @@ def _reply(request: Request, status: int, content: Any) -> Reply:
     return Reply(status=status, headers=ids, body=text.encode())
 
 
-class _Pace:
+class Pace:
+    """No limit: nothing here is slow."""
+
     def acquire(self, _stop: object) -> bool:
         return True
 
@@ -217,7 +219,7 @@ class _Pace:
     def withdrawn(self) -> None: ...
 
 
-class _Stop(CancellationToken):
+class Stop(CancellationToken):
     """Waits in simulated time."""
 
     def __init__(self) -> None:
@@ -241,10 +243,10 @@ class Machine:
     def __init__(self, service: Service, events: list[Event], skew: timedelta) -> None:
         self._events, self._skew = events, skew
         self._ids = service.chance
-        self.stop = _Stop()
+        self.stop = Stop()
         client = PartnerCenter(service, ids=self.new_id, correlation_id="c")
         self.line = RequestExecutor(
-            pace=_Pace(),
+            pace=Pace(),
             policy=Policy(),
             stop=self.stop,
             clock=lambda: self.stop.seconds,
