@@ -37,6 +37,7 @@ from partner_tools.model import (
     ChannelName,
     Customer,
     Device,
+    Explanation,
     Identity,
     Outcome,
     PlannedCustomer,
@@ -369,7 +370,7 @@ class OemDirectChannel:
         said = self._client.progress(handle, _entries(removals), ids)
         return self._reader.verdicts(said, removals)
 
-    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
+    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool | Explanation]:
         """Not possible here: the channel is not observable."""
         raise ValueError(f"OEM Direct cannot look for {len(removals)} devices: it has no listing")
 

@@ -31,6 +31,7 @@ from partner_tools.model import (
     Customer,
     Device,
     Estate,
+    Explanation,
     Identity,
     Outcome,
     PlannedDevice,
@@ -46,8 +47,10 @@ from partner_tools.plan import (
     Unserved,
     changes,
     customers_of,
+    difference,
     index,
     notes_on,
+    replaced,
     resolve,
     spelling,
 )
@@ -271,17 +274,20 @@ class PartnerCenterChannel:
         """Partner Center's delete is synchronous: there is nothing to ask after."""
         raise ValueError(f"Partner Center accepts no work to ask after ({handle}, {len(removals)})")
 
-    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
-        """Look which of them their batches still list."""
-        present: set[tuple[str | None, str]] = set()
-        for tenant, batch_ids in _touched(removals).items():
-            for found in self.list_batches(tenant, self._existing(tenant, batch_ids)):
-                present.add((tenant, spelling(found.target)))
-        return {
-            each.index: each.target is not None
-            and (each.customer, spelling(each.target)) in present
-            for each in removals
+    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool | Explanation]:
+        """Look which of them their batches still list, as the devices that the plan found."""
+        listed = {
+            (tenant, spelling(found.target)): found
+            for tenant, batch_ids in _touched(removals).items()
+            for found in self.list_batches(tenant, self._existing(tenant, batch_ids))
         }
+        seen: dict[int, bool | Explanation] = {}
+        for each in removals:
+            place = each.target and (TenantId(each.customer or ""), spelling(each.target))
+            now = listed.get(place) if place else None
+            why = difference(each.identity, each.found, now) if now else None
+            seen[each.index] = replaced(why) if why else now is not None
+        return seen
 
     def sightings(self, removals: Sequence[Removal]) -> Sightings:
         """Where each device is registered now, looked for in all batches of its customer.

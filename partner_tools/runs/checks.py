@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -35,7 +35,7 @@ from partner_tools.place import (
     refuse_other_partner,
     refuse_weaker_guards,
 )
-from partner_tools.plan import held_back, is_held, read_plan
+from partner_tools.plan import held_back, is_held, read_plan, replaced
 from partner_tools.runs.context import RunContext, RunOptions
 from partner_tools.runs.observation import TenantCheck, decision
 from partner_tools.runs.planning import Planner, resolution
@@ -361,9 +361,7 @@ def refuse_changed(
         replace(
             plan.devices[index],
             outcome=Outcome.REFUSED,
-            rule="changed-since-plan",
-            detail=why,
-            remedy="plan the batch again and review what changed",
+            **asdict(replaced(why)),
         )
         for index, why in changes.items()
     ]
