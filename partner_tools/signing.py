@@ -348,7 +348,7 @@ def _judge(
     """The approver whose signature this is, or why it does not count."""
     found = next((each for each in rule.approvers if each.key == signature.key), None)
     if found is None:
-        return None, f"{signature.account.name or 'the signer'} is no approver of this profile"
+        return None, f"{signature.account.name or 'the signer'} is not an approver of this profile"
     if not is_valid(signature, Purpose.APPROVAL, digest):
         return None, f"the signature of {found.name} is not one of this plan"
     own = {name.casefold() for name in (found.name, *found.accounts, signature.account.name or "")}

@@ -198,7 +198,7 @@ class Database:
                 raise LedgerError(
                     f"the session with the ledger {self.place} was lost while it held run "
                     f"{min(self.held)}",
-                    remedy=f"go on with `partner-tools resume {min(self.held)}`",
+                    remedy=f"continue with `partner-tools resume {min(self.held)}`",
                     rule="ledger-unreachable",
                 )
             self._writing = None

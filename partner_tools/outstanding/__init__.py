@@ -11,9 +11,7 @@ from __future__ import annotations
 from partner_tools.model import Outcome
 from partner_tools.outstanding.decision import (
     ENTRA_DELETES,
-    HOMES,
     RULES,
-    STEP_ORDER,
     nothing_to_do,
     ordered,
     planes,
@@ -32,7 +30,9 @@ from partner_tools.outstanding.evidence import (
 from partner_tools.outstanding.reported import overlay
 from partner_tools.outstanding.types import (
     FACTS,
+    HOMES,
     REASSURING,
+    STEP_ORDER,
     Decision,
     DeviceFacts,
     EvidenceSource,
@@ -93,7 +93,7 @@ def decide(facts: DeviceFacts) -> Decision:
     A duplicate of an earlier row, and a device that the partner holds back, have none.
     """
     if facts.outcome is Outcome.DUPLICATE:
-        return nothing_to_do("This device stands earlier in the list; its steps are listed there.")
+        return nothing_to_do("This device appears earlier in the list; its steps are listed there.")
     if Flag.HELD in facts.flags:
         return nothing_to_do("The partner holds this device back: leave it as it is.")
     case = Case.of(facts)
