@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from partner_tools.channels import partner_center
-from partner_tools.runs import checks, removal
+from partner_tools.runs import checks
 from tests.simulation.gate import simulate
 
 SEED = 20260417
@@ -26,7 +26,6 @@ def test_no_request_leaves_that_the_gate_would_refuse(tmp_path: Path) -> None:
 MUTANTS = {
     "the gate is open": (checks, "may_send", lambda *_: None),
     "an id is the device": (partner_center, "difference", lambda *_: None),
-    "old plans are believed": (removal, "refuse_changed", lambda *_: 0),
 }
 
 
