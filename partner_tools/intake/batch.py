@@ -25,7 +25,7 @@ from partner_tools.intake.batch_metadata import (
 from partner_tools.intake.columns import IDENTIFIERS, SERIAL
 from partner_tools.intake.duplicate_index import DuplicateIndex
 from partner_tools.intake.identifiers import several_in
-from partner_tools.intake.json_batch import find_list, json_lines_rows, read_json
+from partner_tools.intake.json_batch import JsonBatch, is_foreign, json_lines_rows, json_lines_table
 from partner_tools.intake.row_check import Extra, RowCheck, Values
 from partner_tools.intake.rules import Finding, HaltError, finding, halt, problem, shown
 from partner_tools.intake.schema import load_schema
@@ -302,66 +302,60 @@ def halted(source: Source, halt: HaltError) -> Problem:
 
 
 def _open(source: Source, options: IntakeOptions, resources: ExitStack) -> _Opened:
+    """Tell the format of a batch, and read what precedes its rows."""
     with open_source(source) as stream:
         start = read_some(stream, 16)
     if not start:
         raise halt("empty-file", "the file is empty")
     refuse_binary(start)
+    metadata = read_metadata(None, options)
+    channel, reading = metadata.metadata.channel, options.reading
     if is_zip(start):
         from partner_tools.intake.xlsx import xlsx_rows
 
         content = read_whole(source, limits.XLSX_BYTES, "the workbook")
-        metadata = read_metadata(None, options)
-        rows = xlsx_rows(content, source.name, metadata.metadata.channel, options.reading)
+        rows = xlsx_rows(content, source.name, channel, reading)
         return _Opened(metadata=metadata, rows=rows, is_table=True)
     encoding = find_encoding(source)
-    return _open_text(source, options, encoding, resources)
-
-
-def _open_text(
-    source: Source, options: IntakeOptions, encoding: Encoding, resources: ExitStack
-) -> _Opened:
     guessed = tuple(problem(source.name, None, one) for one in _guess(encoding))
-    match format_of_text(_peek(source, encoding)):
-        case Format.JSON:
-            content = read_whole(source, limits.JSON_BYTES, "a JSON batch").decode(encoding.codec)
-            foreign = find_list(content, source.name)
-            if foreign is not None:
-                metadata = read_metadata(None, options)
-                rows = foreign.rows(metadata.metadata.channel, options.reading)
-                return _Opened(metadata=metadata, rows=rows, is_table=True, problems=guessed)
-            _require_no_columns(options.reading)
-            batch = read_json(content, source.name)
-            document = dict(batch.properties)
-            if batch.devices is not None:
-                document["devices"] = []
+    first = _peek(source, encoding)
+    form = format_of_text(first)
+    if form is Format.JSON:
+        content = read_whole(source, limits.JSON_BYTES, "a JSON batch")
+        batch = JsonBatch(content.decode(encoding.codec), source.name)
+        if not batch.is_table:
+            _require_no_columns(reading)
             return _Opened(
-                metadata=read_metadata(document, options),
+                metadata=read_metadata(batch.properties, options),
                 rows=batch.rows(),
                 is_table=False,
-                problems=(*guessed, *batch.problems),
+                problems=(*guessed, *batch.problems()),
             )
-        case Format.JSON_LINES:
-            _require_no_columns(options.reading)
-            metadata, is_table = read_metadata(None, options), False
-            rows = json_lines_rows(_lines(source, encoding, resources), source.name)
-        case _:
-            metadata, is_table = read_metadata(None, options), True
-            marks: list[int] = []
-            lines = _lines(source, encoding, resources, marks.append)
-            channel = metadata.metadata.channel
-            rows = chain(
-                csv_rows(lines, source.name, channel, options.reading),
-                _end_marks(source.name, marks),
-            )
+        rows = batch.table_rows(channel, reading)
+        return _Opened(metadata=metadata, rows=rows, is_table=True, problems=guessed)
+    marks: list[int] = []
+
+    def lines() -> Iterator[str]:
+        stream = resources.enter_context(open_source(source))
+        text = resources.enter_context(TextIOWrapper(stream, encoding=encoding.codec))
+        return read_lines(text, marks.append)
+
+    is_table = form is Format.CSV or is_foreign(first[0])
+    if form is Format.CSV:
+        records = csv_rows(lines(), source.name, channel, reading)
+        rows = chain(records, _end_marks(source.name, marks))
+    elif is_table:
+        rows = json_lines_table(lines, source.name, channel, reading)
+    else:
+        _require_no_columns(reading)
+        rows = json_lines_rows(lines(), source.name)
     return _Opened(metadata=metadata, rows=rows, is_table=is_table, problems=guessed)
 
 
 def _require_no_columns(reading: ReadingOptions) -> None:
     """Raise HaltError where a batch without columns is to be read by a column."""
     if reading.serial_column or reading.only or reading.excluded:
-        message = "the batch has no columns by which rows could be chosen"
-        raise halt("conflict", message)
+        raise halt("conflict", "the batch has no columns by which rows could be chosen")
 
 
 def _end_marks(file: str, lines: Sequence[int]) -> Iterator[Item]:
@@ -383,17 +377,6 @@ def _peek(source: Source, encoding: Encoding) -> list[str]:
     with TextIOWrapper(open_source(source), encoding=encoding.codec) as text:
         start = text.read(limits.TEXT_CHARACTERS)
     return [line for line in start.split("\n") if line.strip()]
-
-
-def _lines(
-    source: Source,
-    encoding: Encoding,
-    resources: ExitStack,
-    marked: Callable[[int], None] = lambda _: None,
-) -> Iterator[str]:
-    stream = resources.enter_context(open_source(source))
-    text = resources.enter_context(TextIOWrapper(stream, encoding=encoding.codec))
-    return read_lines(text, marked)
 
 
 def device_of(row: Row) -> Device:

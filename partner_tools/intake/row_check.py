@@ -284,7 +284,7 @@ class RowCheck:
     ) -> None:
         is_direct = channel is ChannelName.OEM_DIRECT
         self._checker = checker("batch", "oemDirectDevice" if is_direct else "device")
-        self._known = _known_properties()
+        self._known = known_properties()
         self._is_direct = is_direct
         self._blank_is_absent = blank_is_absent
         self._judge_hashes = judge_hashes
@@ -353,7 +353,8 @@ def _without_hash(values: Values) -> list[object]:
 
 
 @lru_cache(maxsize=1)
-def _known_properties() -> frozenset[str]:
+def known_properties() -> frozenset[str]:
+    """The properties of a device in a JSON batch."""
     return frozenset(load_schema("batch")["$defs"]["device"]["properties"])
 
 
