@@ -60,10 +60,9 @@ class JsonBatch:
             raise _too_deep()
         return own
 
-    def problems(self) -> Iterator[Problem]:
-        """Yield the problems of the whole batch: keys that it repeats outside of its devices."""
-        for one in self._parser.repeated(self._document, without=self._document.get("devices")):
-            yield problem(self._file, None, one)
+    def findings(self) -> Iterator[Finding]:
+        """Yield a finding for each key that the batch repeats outside of its devices."""
+        return self._parser.repeated(self._document, without=self._document.get("devices"))
 
     def rows(self) -> Iterator[Item]:
         """Every device with its index from 1, and every problem of its form."""

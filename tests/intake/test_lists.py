@@ -90,7 +90,8 @@ def test_keys_that_only_a_later_line_has_are_columns_as_well() -> None:
 
 
 def test_a_broken_line_of_another_program_is_an_error_of_its_own() -> None:
-    text = '{"hardware_serial": "5CG1111AAA", "a": "b", "c": "d"}\n{"hardware_serial": 12345}\n{\n[1]\n'
+    first = '{"hardware_serial": "5CG1111AAA", "a": "b", "c": "d"}'
+    text = first + '\n{"hardware_serial": 12345}\n{\n[1]\n'
     found = [(one.row, one.rule) for one in read(text).problems if one.severity == "error"]
     assert found == [(2, "spreadsheet-damage"), (3, "json-syntax"), (4, "wrong-type")]
 
