@@ -1,4 +1,6 @@
-"""Plans a batch for OEM Direct. Pure: this channel has no listing, so the rows are all there is.
+"""OEM Direct as the engine needs it: plans a batch, and reads answers and their codes.
+
+This channel has no listing, so the rows are all there is.
 
 A device goes by product key id, or by serial number, manufacturer and model; a hash is never
 sent, but contains all of these. Incomplete or contradictory devices are not sent.
@@ -7,10 +9,12 @@ sent, but contains all of these. Incomplete or contradictory devices are not sen
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 
-from partner_tools.channels.oem_codes import Code, CodeTable, code_table
 from partner_tools.clients.oem.client import Ids, OemDirect, OemResult, Said, shown
 from partner_tools.clients.oem.profile import CodeMeaning, IdentityKind, Profile
 from partner_tools.clients.oem.wire import Entry, kinds
@@ -50,7 +54,7 @@ Derive = Callable[[str], Identity]
 
 _NAMES = {
     "serial_number": "serial number",
-    "manufacturer": "maker",
+    "manufacturer": "manufacturer",
     "model": "model",
     "product_key_id": "product key id",
 }
@@ -180,7 +184,7 @@ def _incomplete(identity: Identity, profile: Profile) -> str:
 def _completing(profile: Profile) -> str:
     ways = {
         IdentityKind.PKID: "the product key id (on the box)",
-        IdentityKind.TUPLE: "serial number, maker and model exactly as the firmware has them",
+        IdentityKind.TUPLE: f"{_KIND_NAMES[IdentityKind.TUPLE]} exactly as the firmware has them",
     }
     return f"add {', or '.join(ways[kind] for kind in profile.identity_order)}"
 
@@ -206,7 +210,7 @@ def _how(device: Device, profile: Profile) -> str | None:
 
 _KIND_NAMES = {
     IdentityKind.PKID: "product key id",
-    IdentityKind.TUPLE: "serial number, maker and model",
+    IdentityKind.TUPLE: "serial number, manufacturer and model",
 }
 
 
@@ -286,7 +290,7 @@ def _notes(profile: Profile, planned: Iterable[PlannedDevice]) -> tuple[str, ...
     notes = []
     if not profile.profile_confirmed:
         notes.append(
-            f"wire profile {profile.label}: the API's contract is not public, and nobody has "
+            f"wire profile {profile.label}: the API's contract is not public, and no one has "
             "confirmed this profile against the whitepaper (oem.profile_confirmed)"
         )
     derived = sum(each.outcome is Outcome.PENDING and bool(each.device.derived) for each in planned)
@@ -297,6 +301,93 @@ def _notes(profile: Profile, planned: Iterable[PlannedDevice]) -> tuple[str, ...
         "this channel has no listing: what is registered, and to whom, cannot be seen beforehand"
     )
     return tuple(notes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """One code: what it means for the device, in a sentence, and what to do next."""
+
+    name: str
+    number: str | None
+    meaning: CodeMeaning
+    detail: str
+    remedy: str
+
+    @property
+    def shown(self) -> str:
+        """The code as a person would search for it."""
+        return " ".join(part for part in (self.number, self.name) if part)
+
+
+@cache
+def public_codes() -> tuple[Code, ...]:
+    """The codes of `oem_codes.toml`, which has the sources too.
+
+    That the OEM Direct API uses those of Intune and Partner Center is an assumption.
+    """
+    file = Path(__file__).with_name("oem_codes.toml")
+    tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    return tuple(
+        Code(
+            name=name,
+            number=each.get("number"),
+            meaning=CodeMeaning(each["meaning"]),
+            detail=each["detail"],
+            remedy=tables["remedies"].get(each["remedy"], each["remedy"]),
+        )
+        for name, each in tables["codes"].items()
+    )
+
+
+_WORD = re.compile(r"[A-Za-z0-9_]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeTable:
+    """The codes of one wire, by casefolded name and by number."""
+
+    by_name: Mapping[str, Code]
+    by_number: Mapping[str, Code]
+
+    def read(self, code: str, *texts: str) -> Code | None:
+        """The code that an answer speaks of: a known name in any text, else a known number.
+
+        The name first, because services pair them wrongly: 806 was seen with the name of 808.
+
+        >>> code_table(()).read("806", "ZtdDeviceAssignedToOtherTenant").number
+        '808'
+        """
+        for text in (code, *texts):
+            for word in _WORD.findall(text):
+                if found := self.by_name.get(word.casefold()):
+                    return found
+        return self.by_number.get(code)
+
+
+def code_table(overrides: Iterable[tuple[str, CodeMeaning]]) -> CodeTable:
+    """The public table with a profile's meanings over it; a known code is meant whole."""
+    by_name = {code.name.casefold(): code for code in public_codes()}
+    by_number = {code.number: code for code in public_codes() if code.number}
+    for name, meaning in overrides:
+        known = by_number.get(name) or by_name.get(name.casefold())
+        if known is not None and known.meaning is meaning:
+            continue
+        if known is not None:
+            own_name, number = known.name, known.number
+        else:
+            own_name, number = ("", name) if name.isdigit() else (name, None)
+        code = Code(
+            name=own_name,
+            number=number,
+            meaning=meaning,
+            detail=f"the service said {name}, which the wire profile reads as {meaning.value}",
+            remedy="look the code up in your whitepaper",
+        )
+        if code.name:
+            by_name[code.name.casefold()] = code
+        if code.number:
+            by_number[code.number] = code
+    return CodeTable(by_name=by_name, by_number=by_number)
 
 
 Witness = Callable[[Removal], tuple[Outcome, str] | None]
@@ -600,46 +691,30 @@ def _indices(removals: Sequence[Removal]) -> list[int]:
     return [removal.index for removal in removals]
 
 
-def explain_assumptions(profile: Profile) -> tuple[str, ...]:
+def explain_assumptions(p: Profile) -> tuple[str, ...]:
     """List the assumptions about this wire as sentences for `doctor`; empty once confirmed."""
-    if profile.profile_confirmed:
+    if p.profile_confirmed:
         return ()
-    return tuple(say(profile) for say in _ASSUMPTIONS)
-
-
-_ASSUMPTIONS: tuple[Callable[[Profile], str], ...] = (
-    lambda p: (
+    return (
         "The API's contract is not public: only the operation's name, that TenantID and "
-        "TenantDomain stay blank, and product key id or serial, maker and model as identifiers are "
-        f"documented. This profile is {p.label} until oem.profile_confirmed = true."
-    ),
-    lambda p: (
+        "TenantDomain stay blank, and product key id or serial, manufacturer and model as "
+        f"identifiers are documented. This profile is {p.label} until oem.profile_confirmed = "
+        "true.",
         f"Address: {p.method} {p.path} at the base URL; only the name "
-        "AutopilotDeviceRegistration is documented."
-    ),
-    lambda p: (
+        "AutopilotDeviceRegistration is documented.",
         f"Body: {p.media_type}, devices under {p.body.devices_key or 'a bare array'!r}, "
-        f"at most {p.batch_limit} a call (1,000 is documented for registering)."
-    ),
-    lambda p: (
+        f"at most {p.batch_limit} a call (1,000 is documented for registering).",
         f"Tenant: {' and '.join(p.body.tenant_fields)} per {p.body.tenant_scope.value}, "
-        f"blank as {p.body.blank_style.value}; documented is only that they are left blank."
-    ),
-    lambda p: (
+        f"blank as {p.body.blank_style.value}; documented is only that they are left blank.",
         f"Fields: {', '.join(p.fields.names)}; sent is "
-        f"{' or '.join(kind.value for kind in p.identity_order)}, never a hardware hash."
-    ),
-    lambda p: f"Sign-in: {p.auth.mode.value}. No public source says how OEMs authenticate.",
-    lambda p: (
+        f"{' or '.join(kind.value for kind in p.identity_order)}, never a hardware hash.",
+        f"Sign-in: {p.auth.mode.value}. No public source says how OEMs authenticate.",
         f"Answers: mode {p.response.mode.value}, results under "
         f"{p.response.items_path or 'the top'!r} matched by "
         f"{', '.join(key.value for key in p.response.match_on)}; success is "
-        f"{', '.join(p.response.ok_values)} in {p.response.status_field!r}."
-    ),
-    lambda p: (
+        f"{', '.join(p.response.ok_values)} in {p.response.status_field!r}.",
         "Codes: those of Intune and Partner Center (807 absent, 811 not owned, 812 refused, "
-        f"813 ambiguous, 801 stops the run), {len(p.codes)} of them overridden."
-    ),
-    lambda p: "Sending a blank request twice does no harm: assumed, and needed to settle doubts.",
-    lambda p: f"Pre-flight: {'on' if p.preflight.enabled else 'off'}; its contract is not public.",
-)
+        f"813 ambiguous, 801 stops the run), {len(p.codes)} of them overridden.",
+        "Sending a blank request twice does no harm: assumed, and needed to settle doubts.",
+        f"Pre-flight: {'on' if p.preflight.enabled else 'off'}; its contract is not public.",
+    )

@@ -13,13 +13,12 @@ from partner_tools.clients.oauth import (
     App,
     Certificate,
     StaticToken,
-    TokenSource,
     app_only,
     unpack_pfx,
 )
 from partner_tools.clients.oem.client import OemDirect
 from partner_tools.clients.oem.profile import Auth, Profile, read_profile
-from partner_tools.clients.transport import ClientCertificate, Secret, Transport
+from partner_tools.clients.transport import ClientCertificate, Secret, TokenSource, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, InputError
 from partner_tools.files import refuse_exposed, this_user
@@ -27,7 +26,7 @@ from partner_tools.strict_json import read_text
 from partner_tools.user_files import PROFILE_BYTES, read_document
 from partner_tools.workspace.environment import now
 from partner_tools.workspace.settings import named_faults
-from partner_tools.workspace.sign_in import open_door
+from partner_tools.workspace.sign_in import open_msal_http
 
 HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"
 
@@ -111,7 +110,7 @@ def oem_tokens(config: Config, auth: Auth) -> TokenSource | None:
         login_url=config.text("urls", "login") or GLOBAL_LOGIN_URL,
         audience=auth.entra_scope.removesuffix("/.default"),
     )
-    return app_only(app, Secret(secret), door=open_door(config))
+    return app_only(app, Secret(secret), http=open_msal_http(config))
 
 
 @contextmanager

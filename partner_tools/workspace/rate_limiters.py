@@ -14,7 +14,7 @@ from partner_tools.shared_pacing import Party
 from partner_tools.workspace.environment import new_id, now
 
 if TYPE_CHECKING:
-    from partner_tools.clients.oauth import TokenSource
+    from partner_tools.clients.transport import TokenSource
     from partner_tools.engine.rate_limiter import AdaptiveRateLimiter, Snapshot
     from partner_tools.engine.shared_rate_limiter import SharedRateLimiter
     from partner_tools.ledger import Ledger

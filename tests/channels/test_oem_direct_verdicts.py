@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from partner_tools.channels.oem_codes import code_table
-from partner_tools.channels.oem_direct import AnswerReader, OemDirectChannel
+from partner_tools.channels.oem_direct import AnswerReader, OemDirectChannel, code_table
 from partner_tools.clients.oem.client import OemDirect, OemResult, Said
 from partner_tools.clients.oem.profile import Profile
 from partner_tools.clients.transport import Reply, Request, Transport
@@ -63,7 +62,7 @@ def verdict(
         (OemResult(status="Failed", code="640"), Deferral, "640 StorageError"),
         (OemResult(status="Wobbly", message="because"), Answer, "because"),
         (OemResult(status="Failed"), Answer, "Failed"),
-        (OemResult(status="ZtdDeviceRegisteredByOtherTenant"), Answer, "somebody else"),
+        (OemResult(status="ZtdDeviceRegisteredByOtherTenant"), Answer, "another party"),
     ],
 )
 def test_a_result_means_no_more_than_it_says(
