@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
+from partner_tools import Config
 from partner_tools.cli.console import fitted, tell
 from partner_tools.errors import PartnerToolsError
-from partner_tools.workspace import Config
-from partner_tools.workspace.settings import load_config
+from partner_tools.workspace.environment import load_config
 
 Settings = dict[str, dict[str, str]]
 """The tables of the default profile: its own values under an empty name."""
@@ -65,7 +65,7 @@ def _wire_profile() -> str:
     )
 
     def test(path: str) -> str:
-        from partner_tools.workspace.oem import read_wire_profile
+        from partner_tools.workspace.sign_in import read_wire_profile
 
         read_wire_profile(Config(settings={"oem": {"profile": str(Path(path).absolute())}}))
         return "it can be read"
@@ -79,12 +79,22 @@ def _auth(target: Path) -> dict[str, str]:
         "\nTenant: your own partner tenant, by its id or its default domain; "
         "not a customer's. Partner Center shows it as Account ID under App management."
     )
-    tenant = _tested("tenant", lambda answer: _find_tenant(base, answer))
+    from partner_tools.workspace.sign_in import find_app, find_tenant
+
+    def test_tenant(answer: str) -> str:
+        find_tenant(base, answer)
+        return "there is such a tenant"
+
+    def test_app(answer: str) -> str:
+        find_app(base, tenant, answer)
+        return "the tenant knows the app, as far as it says without a secret"
+
+    tenant = _tested("tenant", test_tenant)
     explain(
         "\nClient id: of the app that App management of Partner Center lists; "
         "docs/how-to/app-registration.md says how to make one with the least permissions."
     )
-    client_id = _tested("client id", lambda answer: _find_app(base, tenant, answer))
+    client_id = _tested("client id", test_app)
     explain(
         "\nMode: `app` signs in by itself with a certificate or secret, which is enough for "
         "everything but `restore --apply` into a batch that is gone; `app+user` signs in a person."
@@ -134,20 +144,6 @@ def _partner() -> dict[str, str]:
     name = str(_prompt("company", default="", show_default=False))
     contact = str(_prompt("contact (an e-mail address)", default="", show_default=False))
     return {"name": name, "contact": contact}
-
-
-def _find_tenant(base: Config, tenant: str) -> str:
-    from partner_tools.workspace.sign_in import find_tenant
-
-    find_tenant(base, tenant)
-    return "there is such a tenant"
-
-
-def _find_app(base: Config, tenant: str, client_id: str) -> str:
-    from partner_tools.workspace.sign_in import find_app
-
-    find_app(base, tenant, client_id)
-    return "the tenant knows the app, as far as it says without a secret"
 
 
 def _tested(name: str, test: Callable[[str], str], **more: Any) -> str:

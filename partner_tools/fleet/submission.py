@@ -39,6 +39,22 @@ class Submitted:
     run: RunRecord
     new: bool
 
+    @property
+    def document(self) -> dict[str, object]:
+        """What `submit --output json` prints."""
+        run = self.run
+        state = run.state if run.state is not RunState.PLANNING else RunState.QUEUED
+        return {
+            "schemaVersion": "1",
+            "run": run.run,
+            "state": state.value,
+            "new": self.new,
+            "channel": run.channel.value,
+            "batchId": run.batch_id,
+            "depot": run.depot,
+            "devices": run.devices,
+        }
+
 
 def fleet_address(ledger: Ledger) -> str:
     """Where the queue is. Raises InputError for a ledger that several machines cannot share."""
@@ -51,60 +67,7 @@ def fleet_address(ledger: Ledger) -> str:
     return ledger.conninfo
 
 
-def check_size(workspace: Workspace, batch: Batch, max_devices: int | None) -> None:
-    """Refuse a batch that no worker would carry out. Raises GuardError."""
-    allowed = workspace.most_devices(max_devices)
-    if len(batch.devices) > allowed:
-        raise GuardError(
-            f"{len(batch.devices)} devices may be removed, more than the limit of {allowed}",
-            rule="limit",
-            remedy=f"if that is right, submit it again with --max-devices {len(batch.devices)}",
-        )
-
-
 def submit(
-    workspace: Workspace,
-    batch: Batch,
-    channel: ChannelName,
-    options: RunOptions,
-    handing: Handing,
-) -> Submitted:
-    """Store the batch as a run that waits for a worker; durable on return, or nothing was done.
-
-    The same batch again gives the run that it has. Raises InputError where its id was used for
-    another content, or the ledger is not on PostgreSQL; GuardError where the profile demands that
-    a second person approves, which only a plan file can have.
-    """
-    refuse_without_plan(approval_rule(workspace.config))
-    bring_up_to_date(fleet_address(workspace.ledger))
-    batch = with_hashes_read(batch, channel)
-    start = run_start(
-        new_run(),
-        batch,
-        channel=channel,
-        settings={**options.stored(), "priority": handing.priority},
-        actor=actor(),
-        now=now(),
-        depot=handing.depot,
-    )
-    job = Job(
-        run=start.run, channel=channel, priority=handing.priority, not_before=handing.not_before
-    )
-    earlier = workspace.ledger.submit_run(
-        start, batch.devices, lambda connection: enqueue(connection, job), again=handing.again
-    )
-    if earlier is None:
-        return Submitted(run=workspace.ledger.run(start.run), new=True)
-    if earlier.batch_digest != batch.digest:
-        raise InputError(
-            f"the batch id {batch.batch_id!r} was used for another content by run {earlier.run}",
-            rule="batch-id-reused",
-            remedy="give the new batch an id of its own, or insist with --again",
-        )
-    return Submitted(run=earlier, new=False)
-
-
-def hand_in(
     workspace: Workspace,
     batch: Batch | ByName,
     *,
@@ -116,22 +79,52 @@ def hand_in(
 ) -> Submitted:
     """Queue a batch for the workers on the shared ledger; durable on return.
 
-    Workers carry out the plan unseen: the options say `yes`, or `confirm` agrees. Raises GuardError
-    where neither is so, for a batch beyond the limit, and where the profile demands approval; else
-    as `submit`.
+    Workers carry out the plan unseen: the options say `yes`, or `confirm` agrees. The same batch
+    again gives the run that it has. Raises GuardError where nobody agrees, for a batch beyond the
+    limit, and where the profile demands that a second person approves, which only a plan file can
+    have; InputError where the batch's id was used for another content, or the ledger is not on
+    PostgreSQL.
     """
-    options = options or RunOptions()
-    fleet_address(workspace.ledger)
+    ledger, options = workspace.ledger, options or RunOptions()
+    address = fleet_address(ledger)
     read, channel = workspace.addressed(batch, via, customer)
-    check_size(workspace, read, options.max_devices)
+    size, allowed = len(read.devices), workspace.most_devices(options.max_devices)
+    if size > allowed:
+        raise GuardError(
+            f"{size} devices may be removed, more than the limit of {allowed}",
+            rule="limit",
+            remedy=f"if that is right, submit it again with --max-devices {size}",
+        )
     if not options.yes and not confirm(read, channel):
         raise GuardError(
             "not confirmed: nothing was submitted",
             rule="not-confirmed",
             remedy="submit it again when you are sure",
         )
+    refuse_without_plan(approval_rule(workspace.config))
+    bring_up_to_date(address)
     own = handing or Handing(depot=workspace.config.text("fleet", "depot") or DEFAULT_DEPOT)
-    return submit(workspace, read, channel, replace(options, yes=True), own)
+    read = with_hashes_read(read, channel)
+    start = run_start(
+        new_run(),
+        read,
+        channel=channel,
+        settings={**replace(options, yes=True).stored(), "priority": own.priority},
+        actor=actor(),
+        now=now(),
+        depot=own.depot,
+    )
+    job = Job(run=start.run, channel=channel, priority=own.priority, not_before=own.not_before)
+    earlier = ledger.submit_run(
+        start, read.devices, lambda connection: enqueue(connection, job), again=own.again
+    )
+    if earlier is not None and earlier.batch_digest != read.digest:
+        raise InputError(
+            f"the batch id {read.batch_id!r} was used for another content by run {earlier.run}",
+            rule="batch-id-reused",
+            remedy="give the new batch an id of its own, or insist with --again",
+        )
+    return Submitted(run=earlier or ledger.run(start.run), new=earlier is None)
 
 
 def set_up(ledger: Ledger, bindings: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
@@ -145,19 +138,3 @@ def set_up(ledger: Ledger, bindings: Mapping[str, Sequence[str]]) -> list[tuple[
     bring_up_to_date(conninfo)
     grant(conninfo)
     return list(bound)
-
-
-def document(submitted: Submitted) -> dict[str, object]:
-    """What `submit --output json` prints."""
-    run = submitted.run
-    state = run.state if run.state is not RunState.PLANNING else RunState.QUEUED
-    return {
-        "schemaVersion": "1",
-        "run": run.run,
-        "state": state.value,
-        "new": submitted.new,
-        "channel": run.channel.value,
-        "batchId": run.batch_id,
-        "depot": run.depot,
-        "devices": run.devices,
-    }

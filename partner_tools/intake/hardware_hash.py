@@ -51,7 +51,7 @@ __all__ = [
     "Note",
     "Record",
     "Repaired",
-    "decode",
+    "decode_hash",
     "derive",
     "disagreements",
     "missing_fields",
@@ -124,7 +124,7 @@ class Disagreement:
     decoded: str
 
 
-def decode(text: str) -> HardwareHash:
+def decode_hash(text: str) -> HardwareHash:
     """Read a hardware hash, wholly. White space around the text is no part of it.
 
     Nothing is repaired: for that there is `repair`. Whatever `text` is, this returns or raises
@@ -313,7 +313,7 @@ def _odd_texts(records: Iterable[Record]) -> Iterable[Note]:
 Lines = Iterable[tuple[str, object]]
 
 
-def describe(machine: HardwareHash) -> Json:
+def describe_hash(machine: HardwareHash) -> Json:
     """Everything that the hash says, ready for `json.dumps`; absent values are null.
 
     Keys are the fields of `HardwareHash` in camel case, besides `schemaVersion`,
@@ -334,7 +334,7 @@ def describe(machine: HardwareHash) -> Json:
     }
 
 
-def lines(machine: HardwareHash) -> tuple[str, ...]:
+def hash_lines(machine: HardwareHash) -> tuple[str, ...]:
     """The same for a terminal: one value a line, its name first."""
     rows = [(name, _shown(value)) for name, value in _rows(machine) if value is not None]
     width = max(len(name) for name, _ in rows)

@@ -16,7 +16,7 @@ from partner_tools.intake.hardware_hash import (
     HashError,
     Note,
     Repaired,
-    decode,
+    decode_hash,
     derive,
     disagreements,
     missing_fields,
@@ -80,7 +80,7 @@ def _check_identity(
     if not identity.hardware_hash:
         return
     try:
-        machine = decode(identity.hardware_hash)
+        machine = decode_hash(identity.hardware_hash)
     except HashError as error:
         whole = repair(identity.hardware_hash)
         machine_of_whole = _decoded(whole)
@@ -95,7 +95,7 @@ def _decoded(whole: Repaired | None) -> HardwareHash | None:
     if whole is None:
         return None
     try:
-        return decode(whole.text)
+        return decode_hash(whole.text)
     except HashError:
         return None
 

@@ -3,7 +3,7 @@
 Nearly every row of a real file is plain: printable ASCII with nothing remarkable in it, which the
 schema accepts. `RowCheck.check` tells those apart for a tenth of the price; `examine` decides.
 Texts stay as they are but for blanks around them, whose removal is reported. Messages are ours
-and quote at most a short text; jsonschema's own embed the whole row.
+and quote at most a short text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from partner_tools.intake import rules
 from partner_tools.intake.columns import is_tenant
 from partner_tools.intake.identifiers import is_plain_serial, why_no_serial
 from partner_tools.intake.rules import PRODUCT_KEY_TEXT, Finding, finding, shown
-from partner_tools.intake.schema import Violation, checker, kind_of, load_schema
+from partner_tools.intake.schema import Violation, checker, kind_of, load_schema, value_at
 from partner_tools.model import ChannelName, Severity
 from partner_tools.outstanding import facts_in, is_observed
 
@@ -171,7 +171,7 @@ def _explain(
     violation: Violation, document: Mapping[str, object], known: frozenset[str]
 ) -> tuple[Finding, ...]:
     column = ".".join(map(str, violation.path)) or None
-    value = _value_at(document, violation.path)
+    value = value_at(document, violation.path)
     if violation.keyword == "required":
         return (_missing(violation, value, column),)
     if violation.keyword == "additionalProperties":
@@ -179,13 +179,6 @@ def _explain(
     if isinstance(value, str) and column:
         return (_text(violation, column, value),)
     return (_other(violation, column, value),)
-
-
-def _value_at(document: object, path: tuple[str | int, ...]) -> object:
-    value = document
-    for step in path:
-        value = value[step]  # type: ignore[index]
-    return value
 
 
 def _missing(violation: Violation, value: object, column: str | None) -> Finding:
@@ -299,7 +292,7 @@ class RowCheck:
 
     def check(self, values: Values, extra: Extra = ()) -> Examined:
         """Return all findings about a row, including its unknown columns."""
-        if is_plain(values) and self._checker.accepts_fast(values):
+        if is_plain(values) and self._checker.accepts(values):
             found = check_hash(str(values[HASH])) if HASH in values else ()
         else:
             values, found = self.examine(values)

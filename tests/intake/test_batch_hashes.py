@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from partner_tools.intake.hardware_hash import decode
+from partner_tools.intake.hardware_hash import decode_hash
 from partner_tools.intake.hash_check import HashProblem, check
 from partner_tools.model import Device, Identity, Severity
 from tests.intake import hash_encoder as enc
@@ -139,7 +139,7 @@ def test_padding_damage_is_explained_and_the_whole_text_offered(text: str) -> No
     assert first.problem.severity is ERROR
     assert "Repaired: " in first.problem.message
     assert first.repaired is not None
-    assert decode(first.repaired).serial_number == "PT-0001"
+    assert decode_hash(first.repaired).serial_number == "PT-0001"
 
 
 def test_a_repair_that_does_not_give_an_intact_hash_is_not_offered() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from partner_tools import RunOptions
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.batch_input import load_batch
@@ -21,7 +22,6 @@ from partner_tools.cli.options import (
 from partner_tools.cli.signals import asking
 from partner_tools.cli.wiring import opened
 from partner_tools.errors import GuardError
-from partner_tools.workspace import RunOptions
 
 if TYPE_CHECKING:
     from partner_tools.model import Batch, ChannelName
@@ -79,9 +79,10 @@ def submit(
     """
     loaded = load_batch(call.common, batch, **said)
     with opened(call) as workspace:
-        from partner_tools.fleet.submission import DEFAULT_DEPOT, Handing, document, hand_in
+        from partner_tools.fleet.submission import DEFAULT_DEPOT, Handing
+        from partner_tools.fleet.submission import submit as submit_batch
 
-        submitted = hand_in(
+        submitted = submit_batch(
             workspace,
             loaded,
             via=said["via"],
@@ -95,7 +96,7 @@ def submit(
             ),
             confirm=_ask,
         )
-    told = document(submitted)
+    told = submitted.document
     if call.output == "text":
         click.echo(submitted.run.run)
         if not submitted.new:

@@ -10,13 +10,22 @@ import click
 
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import counted, print_json, print_line, tell
+from partner_tools.cli.console import (
+    counted,
+    print_document,
+    print_json,
+    print_line,
+    print_table,
+    tell,
+)
 from partner_tools.cli.options import Moment, customer_option, result_options
+from partner_tools.cli.reporter import ConsoleReporter
+from partner_tools.cli.wiring import opened
 from partner_tools.model import GONE
 from partner_tools.result import still_listed
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import Verification
+    from partner_tools import Outstanding, Verification
 
 
 @command("verify")
@@ -92,16 +101,11 @@ def verify(
     if outstanding and (wait or junit):
         raise click.UsageError("--wait and --junit go with one run: name it")
     if run is None:
-        from partner_tools.cli.chasing import chase
-
-        return chase(call, since=since, customer=customer, remind=remind)
+        return _verify_outstanding(call, since=since, customer=customer, remind=remind)
     return _verify_run(call, run, wait=wait, graph=graph, junit=junit)
 
 
 def _verify_run(call: Call, run: str, *, wait: float, graph: bool, junit: Path | None) -> int:
-    from partner_tools.cli.reporter import ConsoleReporter
-    from partner_tools.cli.wiring import opened
-
     with opened(call) as workspace:
         showing = ConsoleReporter(call=call, workspace=workspace, junit=junit)
         seen = workspace.verify(run, wait=wait, graph=graph, observer=showing)
@@ -122,9 +126,59 @@ def _conclude(call: Call, seen: Verification, *, graph: bool) -> None:
         tell(f"next: {call.again('report', seen.result.run, '-o', 'handoff')}")
 
 
-def _take_in(call: Call, run: str | None, evidence: Path) -> int:
-    from partner_tools.cli.wiring import opened
+def _verify_outstanding(
+    call: Call, *, since: datetime | None, customer: str | None, remind: Path | None
+) -> int:
+    """Check every run with something open again, and list the customers to remind."""
+    with opened(call) as workspace:
+        if remind is not None:
+            workspace.sender()
+        found = workspace.verify_outstanding(
+            since=since,
+            customer=customer,
+            observer=ConsoleReporter(call=call, workspace=workspace),
+        )
+        _print_outstanding(call.output, found)
+        if found.follow_ups and remind is None and call.output == "text":
+            tell(f"next: {call.again('verify', '--outstanding', '--remind', 'reminders')}")
+        if remind is not None:
+            written = workspace.remind(found, remind)
+            tell(f"{counted(len(written), 'e-mail')} in {remind}, not sent: open, look, send")
+            for path in written:
+                tell(str(path))
+    return found.exit_code
 
+
+def _print_outstanding(output: str, found: Outstanding) -> None:
+    if output == "json":
+        print_json(found.document)
+    elif output == "jsonl":
+        for each in found.follow_ups:
+            print_line(found.line(each))
+    elif not found.follow_ups:
+        click.echo("nothing is open at any customer")
+    else:
+        print_table(
+            ("customer", "devices", "to do", "not verified", "expected", "listed", "since"),
+            [_row(found, number) for number in range(len(found.follow_ups))],
+        )
+
+
+def _row(found: Outstanding, number: int) -> tuple[str, ...]:
+    from partner_tools.outstanding import Status
+
+    each = found.follow_ups[number]
+    statuses = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
+    return (
+        each.name,
+        str(each.devices),
+        *(str(each.statuses.get(status, 0)) for status in statuses),
+        str(each.listed),
+        f"{each.since:%Y-%m-%d} ({(found.at - each.since).days} d)",
+    )
+
+
+def _take_in(call: Call, run: str | None, evidence: Path) -> int:
     with opened(call) as workspace:
         taken = workspace.take_in(evidence, run)
         document = {
@@ -138,7 +192,7 @@ def _take_in(call: Call, run: str | None, evidence: Path) -> int:
             "openSteps": {step.value: number for step, number in taken.open_steps.items()},
         }
     if call.output in ("json", "jsonl"):
-        (print_json if call.output == "json" else print_line)(document)
+        print_document(call.output, document)
         return taken.exit_code
     click.echo(
         f"{counted(taken.devices, 'device')} of run {taken.run} reported on"
