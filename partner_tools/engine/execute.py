@@ -1,36 +1,103 @@
-"""Group devices into calls, and build each call's content. Pure."""
+"""Carries out removals: devices in calls, one intent before each request, one event after it."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Protocol
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.channel import Acceptance, Answer, Channel, Removal, Verdict
-from partner_tools.engine.context import ExecutionContext, PendingDevice
-from partner_tools.engine.request_executor import RequestExecutor, interruption
-from partner_tools.engine.verdicts import (
-    DEFERRED,
-    Fact,
-    answer_payload,
-    end_where_barred,
-    of_error,
-    of_verdict,
-    setback,
+from partner_tools.engine.channel import (
+    Acceptance,
+    Act,
+    Answer,
+    AwaitingApproval,
+    Channel,
+    Deferral,
+    Doubt,
+    Removal,
+    StepDone,
+    Verdict,
 )
+from partner_tools.engine.request_executor import RequestExecutor, interruption
 from partner_tools.errors import (
     AuthError,
     Interrupted,
     Redirected,
+    Rejected,
     ServiceError,
     Throttled,
+    Unanswered,
     Unauthorized,
+    Unavailable,
     Unreadable,
+    Unsent,
 )
 from partner_tools.events import Event, History, Kind, State, advance
-from partner_tools.model import Explanation, Outcome
+from partner_tools.model import Explanation, Identity, Outcome, Registration, RunId, Target
 from partner_tools.pacing import GiveUp, decide
+
+GIVEN_UP_IN_A_ROW = 3
+"""This number of calls given up with no success in between means that the service is down."""
+
+LAST_ANSWERS_SECONDS = 10.0
+"""How long answers in flight are awaited after Ctrl-C (docs/reference/exit-codes.md, 130)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingDevice:
+    """One device of a run that is to be removed, and what the ledger knows of it.
+
+    `found` is the registration that the plan found; `act` is the next step, where the channel
+    removes in several.
+    """
+
+    index: int
+    identity: Identity
+    customer: str | None
+    target: Target | None
+    history: History
+    confirmed: bool = False
+    """Whether the device's own hardware hash states this identity."""
+    found: Registration | None = None
+    act: Act | None = None
+
+
+class ExecutionContext(Protocol):
+    """The dependencies of an execution. `runs.context.RunContext` is one."""
+
+    @property
+    def run(self) -> RunId:
+        """The run."""
+
+    @property
+    def channel(self) -> Channel:
+        """The way to remove registrations."""
+
+    @property
+    def line(self) -> RequestExecutor:
+        """How requests leave."""
+
+    @property
+    def concurrency(self) -> int:
+        """The number of calls in flight at most."""
+
+    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
+        """Why requests may not be sent, by index: asked right before their intent is recorded."""
+
+    def record(self, events: Sequence[Event]) -> None:
+        """Make events durable; they are when it returns."""
+
+    def now(self) -> datetime:
+        """The wall clock, in UTC."""
+
+    def new_id(self) -> str:
+        """A fresh request id."""
+
+    def settled(self, index: int, history: History) -> None:
+        """Is told of each outcome after it became durable."""
 
 
 def calls(todos: Iterable[PendingDevice], size: int) -> Iterator[tuple[PendingDevice, ...]]:
@@ -118,51 +185,6 @@ class DeviceStates:
         self._histories[index] = history
         if history.state is State.SETTLED:
             self._context.settled(index, history)
-
-
-def see_through(
-    channel: Channel, line: RequestExecutor, standing: DeviceStates, call: Sequence[PendingDevice]
-) -> ServiceError | None:
-    """Ask after one call's accepted work until it is finished or the deadline has passed.
-
-    Finished devices are durable by then; the rest stays accepted, for `resume`. A returned
-    error means that some of it must be sent again.
-    Raises Interrupted when stopped, Rejected where the service says that the request is wrong.
-    """
-    polling = channel.polling
-    interval, deadline = polling.interval, line.clock() + polling.deadline
-    resting = None
-    while (waiting := standing.among(call, State.ACCEPTED)) and line.clock() <= deadline:
-        if line.stop.wait(interval):
-            raise interruption()
-        resting = _ask_after(channel, line, standing, waiting) or resting
-        interval = min(interval * 2, polling.max_interval)
-    return resting
-
-
-def _ask_after(
-    channel: Channel,
-    line: RequestExecutor,
-    standing: DeviceStates,
-    waiting: Sequence[PendingDevice],
-) -> ServiceError | None:
-    handle = standing.of(waiting[0]).handle or ""
-    removals = tuple(removal(todo, standing.of(todo)) for todo in waiting)
-    verdicts = line.call_with_retry(lambda: channel.poll(handle, removals))
-    standing.note(
-        (index, of_verdict(verdict))
-        for index, verdict in verdicts.items()
-        if not isinstance(verdict, Acceptance)
-    )
-    end_where_barred(verdicts.values())
-    return setback(verdicts.values())
-
-
-GIVEN_UP_IN_A_ROW = 3
-"""This number of calls given up with no success in between means that the service is down."""
-
-LAST_ANSWERS_SECONDS = 10.0
-"""How long answers in flight are awaited after Ctrl-C (docs/reference/exit-codes.md, 130)."""
 
 
 def execute(
@@ -427,3 +449,143 @@ def _intent(one: Removal) -> Fact:
     if one.act is None:
         return Kind.INTENDED, ids
     return Kind.INTENDED, {**ids, "step": one.act.step, "record": one.act.record}
+
+
+def see_through(
+    channel: Channel, line: RequestExecutor, standing: DeviceStates, call: Sequence[PendingDevice]
+) -> ServiceError | None:
+    """Ask after one call's accepted work until it is finished or the deadline has passed.
+
+    Finished devices are durable by then; the rest stays accepted, for `resume`. A returned
+    error means that some of it must be sent again.
+    Raises Interrupted when stopped, Rejected where the service says that the request is wrong.
+    """
+    polling = channel.polling
+    interval, deadline = polling.interval, line.clock() + polling.deadline
+    resting = None
+    while (waiting := standing.among(call, State.ACCEPTED)) and line.clock() <= deadline:
+        if line.stop.wait(interval):
+            raise interruption()
+        resting = _ask_after(channel, line, standing, waiting) or resting
+        interval = min(interval * 2, polling.max_interval)
+    return resting
+
+
+def _ask_after(
+    channel: Channel,
+    line: RequestExecutor,
+    standing: DeviceStates,
+    waiting: Sequence[PendingDevice],
+) -> ServiceError | None:
+    handle = standing.of(waiting[0]).handle or ""
+    removals = tuple(removal(todo, standing.of(todo)) for todo in waiting)
+    verdicts = line.call_with_retry(lambda: channel.poll(handle, removals))
+    standing.note(
+        (index, of_verdict(verdict))
+        for index, verdict in verdicts.items()
+        if not isinstance(verdict, Acceptance)
+    )
+    end_where_barred(verdicts.values())
+    return setback(verdicts.values())
+
+
+Fact = tuple[Kind, Mapping[str, Any]]
+"""The kind and the payload of an event to come."""
+
+
+def of_error(error: ServiceError) -> Fact:
+    """Return what an attempt that ended in an error means for its devices.
+
+    Only an error that proves that nothing was done leaves no doubt.
+    """
+    facts = {"detail": str(error), "status": error.status, "code": error.code}
+    if isinstance(error, Unsent):
+        return Kind.WITHDRAWN, {"detail": str(error)}
+    if isinstance(error, Unanswered):
+        return Kind.DOUBTED, _stated({**facts, "answered": False})
+    if isinstance(error, Unavailable | Redirected | Unreadable):
+        return Kind.DOUBTED, _stated({**facts, "answered": True})
+    return Kind.DEFERRED, _stated(facts)
+
+
+def of_verdict(verdict: Verdict) -> Fact:
+    """The event that makes a verdict durable."""
+    match verdict:
+        case Answer():
+            return Kind.ANSWERED, answer_payload(verdict)
+        case Deferral(detail=detail, status=status, code=code):
+            return Kind.DEFERRED, _stated({"detail": detail, "status": status, "code": code})
+        case Doubt(answered=answered, detail=detail, remedy=remedy, status=status):
+            facts = {"answered": answered, "detail": detail, "remedy": remedy, "status": status}
+            return Kind.DOUBTED, _stated(facts)
+        case Acceptance(handle=handle):
+            return Kind.ACCEPTED, {"handle": handle}
+        case StepDone(step=step, detail=detail, status=status, request_id=request_id):
+            facts = {"step": step, "detail": detail, "status": status, "requestId": request_id}
+            return Kind.PASSED, _stated(facts)
+        case AwaitingApproval(approval=approval, detail=detail, remedy=remedy, status=status):
+            facts = {"approval": approval, "remedy": remedy, "detail": detail, "status": status}
+            return Kind.PARKED, _stated({**facts, "requestId": verdict.request_id})
+
+
+def answer_payload(answer: Answer) -> Mapping[str, Any]:
+    """Return the part of a service's answer that the ledger keeps."""
+    return _stated(
+        {
+            "outcome": answer.outcome.value,
+            "rule": answer.rule,
+            "detail": answer.detail,
+            "remedy": answer.remedy,
+            "status": answer.status,
+            "code": answer.code,
+            "requestId": answer.request_id,
+            "correlationId": answer.correlation_id,
+        }
+    )
+
+
+def _stated(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+DEFERRED = "device-deferred"
+"""The rule of a failure that is about single devices of a call that was answered."""
+
+
+def setback(verdicts: Iterable[Verdict]) -> ServiceError | None:
+    """Why an answered call counts as a failure: a device is to be asked for later, or was
+    answered in an unexpected way.
+    """
+    for verdict in verdicts:
+        if isinstance(verdict, Answer) and verdict.unexpected:
+            return _rejected(verdict, verdict.detail or "")
+        if isinstance(verdict, Deferral):
+            # Of one device alone, in an answer that was had: the others need not wait for it.
+            alone = verdict.status is not None and verdict.status < 400
+            return Unavailable(
+                verdict.detail,
+                rule=DEFERRED if alone else None,
+                status=verdict.status,
+                code=verdict.code,
+                retry_after=verdict.retry_after,
+            )
+    return None
+
+
+def end_where_barred(verdicts: Iterable[Verdict]) -> None:
+    """End the run, by Rejected, where the service says that the request itself is wrong."""
+    for verdict in verdicts:
+        if isinstance(verdict, Answer) and verdict.bars_run:
+            raise _rejected(verdict, f"the run was stopped: {verdict.detail}")
+
+
+def _rejected(answer: Answer, message: str) -> Rejected:
+    return Rejected(
+        message,
+        remedy=answer.remedy or "",
+        rule=answer.rule,
+        status=answer.status,
+        code=answer.code,
+        request_id=answer.request_id,
+        correlation_id=answer.correlation_id,
+    )

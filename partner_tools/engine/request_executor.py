@@ -1,8 +1,7 @@
-"""Asks a service, patiently: the one loop around reads, under the shared governor."""
+"""Asks a service, patiently: the one loop around reads, under the shared rate limiter."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -22,12 +21,8 @@ from partner_tools.pacing import GiveUp, Policy, decide
 T = TypeVar("T")
 
 
-Sleep = Callable[[threading.Event, float | None], bool]
-"""Waits for an event up to the given seconds; returns whether it is set."""
-
-
 class RateLimiter(Protocol):
-    """Says when the next request may leave. `engine.governor.Governor` is one."""
+    """Says when the next request may leave. `engine.rate_limiter` has some."""
 
     def acquire(self, stop: CancellationToken) -> bool:
         """Wait for a permit; False when stopped instead."""
@@ -36,7 +31,7 @@ class RateLimiter(Protocol):
         """A request that had a permit was answered, and not with 429."""
 
     def throttled(self, retry_after: float | None) -> None:
-        """A request was answered 429: everybody pauses."""
+        """A request was answered 429: all threads pause."""
 
     def withdrawn(self) -> None:
         """A request that had a permit did not leave, or was never answered."""
@@ -47,7 +42,7 @@ class RequestExecutor:
     """How requests leave: when, how often again, and with whose token.
 
     `clock` is monotonic, in seconds; `jitter` gives numbers between 0 and 1; `renew` replaces a
-    token that the service refused; `nap` waits for an event up to the given seconds.
+    token that the service refused.
     """
 
     pace: RateLimiter
@@ -56,7 +51,6 @@ class RequestExecutor:
     clock: Callable[[], float]
     jitter: Callable[[], float]
     renew: Callable[[], None]
-    nap: Sleep = threading.Event.wait
     waiting: Callable[[ServiceError, float], None] = lambda _error, _seconds: None
     """Is told of a read that is tried again, and in how many seconds; by any thread."""
 
@@ -100,7 +94,7 @@ class RequestExecutor:
             raise refused from error
 
     def heard(self, error: ServiceError) -> None:
-        """Tell the governor how an attempt ended."""
+        """Tell the rate limiter how an attempt ended."""
         if isinstance(error, Throttled):
             self.pace.throttled(error.retry_after)
         elif isinstance(error, Unsent | Unanswered):

@@ -8,10 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from partner_tools.engine.channel import Removal, Sightings
-from partner_tools.engine.context import ExecutionContext, PendingDevice
-from partner_tools.engine.execute import DeviceStates, removal
+from partner_tools.engine.execute import (
+    DeviceStates,
+    ExecutionContext,
+    Fact,
+    PendingDevice,
+    removal,
+)
 from partner_tools.engine.request_executor import interruption
-from partner_tools.engine.verdicts import Fact
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
 from partner_tools.events import Event, History, Kind, State, advance
 from partner_tools.model import GONE, Target
@@ -159,7 +163,11 @@ def _look(
     seen: dict[int, Target | None] = {}
     blind: dict[str | None, ServiceError] = {}
     for customer in dict.fromkeys(todo.customer for todo in todos):
-        own = [_removal(todo, baseline) for todo in todos if todo.customer == customer]
+        own = [
+            replace(removal(todo, History()), others=baseline.others.get(todo.index, frozenset()))
+            for todo in todos
+            if todo.customer == customer
+        ]
         try:
             shown = observer.sightings(own)
         except OF_EVERYBODY:
@@ -222,16 +230,3 @@ def _record_evidence(
         replace(todo, history=advance(todo.history, event))
         for todo, event in zip(todos, events, strict=True)
     ]
-
-
-def _removal(todo: PendingDevice, baseline: Baseline) -> Removal:
-    return Removal(
-        index=todo.index,
-        identity=todo.identity,
-        customer=todo.customer,
-        target=todo.target,
-        found=todo.found,
-        others=baseline.others.get(todo.index, frozenset()),
-        request_id="",
-        correlation_id="",
-    )

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 from partner_tools.clients.graph import ApprovalNeeded, Done
 from partner_tools.engine.channel import Act
-from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.execute import PendingDevice
 from partner_tools.engine.rate_limiter import FixedRate
 from partner_tools.engine.request_executor import interruption
 from partner_tools.errors import InputError, Rejected, ServiceError

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.execute import PendingDevice
 from partner_tools.engine.settle import Baseline, verify
 from partner_tools.events import Kind, State
 from partner_tools.guards import count_removals

@@ -14,8 +14,12 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from partner_tools.cancellation import LOOK_SECONDS, CancellationToken
-from partner_tools.engine.context import ExecutionContext, PendingDevice
-from partner_tools.engine.execute import LAST_ANSWERS_SECONDS, execute
+from partner_tools.engine.execute import (
+    LAST_ANSWERS_SECONDS,
+    ExecutionContext,
+    PendingDevice,
+    execute,
+)
 from partner_tools.engine.settle import settle
 from partner_tools.errors import GuardError, InputError, Interrupted
 from partner_tools.events import IN_DOUBT, Event, Kind, State

@@ -16,9 +16,9 @@ from partner_tools.config import Config
 from partner_tools.engine.request_executor import RateLimiter
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits, read_hold_list
 from partner_tools.model import ChannelName, Plan, RunId
-from partner_tools.pacing import Learned
+from partner_tools.pacing import Learned, remembered
 from partner_tools.place import GuardTerms, Place
-from partner_tools.shared_pacing import Party
+from partner_tools.shared_pacing import Party, begin
 from partner_tools.strict_json import read_text
 from partner_tools.user_files import HOLD_LIST_BYTES, read_document
 from partner_tools.workspace.approvals import approval_rule
@@ -30,9 +30,13 @@ if TYPE_CHECKING:
     from partner_tools.clients.partner_center import PartnerCenter
     from partner_tools.clients.transport import TokenSource, Transport
     from partner_tools.engine.channel import Channel
-    from partner_tools.engine.rate_limiter import AdaptiveRateLimiter, FixedRate, Snapshot
+    from partner_tools.engine.rate_limiter import (
+        AdaptiveRateLimiter,
+        FixedRate,
+        SharedRateLimiter,
+        Snapshot,
+    )
     from partner_tools.engine.request_executor import RateLimiter, RequestExecutor
-    from partner_tools.engine.shared_rate_limiter import SharedRateLimiter
     from partner_tools.ledger import Ledger
     from partner_tools.runs.cleanup import CleanupOrder, CleanupSteps
     from partner_tools.runs.context import Confirm, OpenTenant, RunContext, RunObserver, RunOptions
@@ -416,7 +420,6 @@ def _line(
         policy=Policy(),
         stop=token,
         clock=token.clock,
-        nap=token.nap,
         jitter=random.random,
         renew=renew,
         waiting=observer.waiting if observer else lambda _error, _seconds: None,
@@ -479,18 +482,16 @@ class RateLimiters:
     def _started(
         self, service: str, scope: str, max_rate: float | None
     ) -> AdaptiveRateLimiter | SharedRateLimiter:
-        from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
-        from partner_tools.engine.shared_rate_limiter import SharedRateLimiter, Start
+        from partner_tools.engine.rate_limiter import AdaptiveRateLimiter, SharedRateLimiter
 
         known, age = self._known(service, scope)
         if self._ledger.conninfo is None:
-            return AdaptiveRateLimiter.started(
-                known=known, age=age, max_rate=max_rate, clock=self._clock
-            )
+            pace = remembered(known, self._clock(), age=age, max_rate=max_rate)
+            return AdaptiveRateLimiter(pace, clock=self._clock)
         return SharedRateLimiter(
             lambda change: self._ledger.exchange(service, scope, change),
             process=new_id(),
-            start=Start(known=known, age=age, max_rate=max_rate),
+            begin=partial(begin, known=known, age=age, max_rate=max_rate),
             clock=self._clock,
         )
 

@@ -26,7 +26,7 @@ from partner_tools.cancellation import CancellationToken
 from partner_tools.clients.partner_center import build_customers
 from partner_tools.clients.transport import Request, Transport
 from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
-from partner_tools.pacing import Learned, parse_retry_after
+from partner_tools.pacing import Learned, parse_retry_after, remembered
 from tests.bench.figures import Figure, Goal, Part
 from tests.bench.goodput_simulated import CONCURRENCY, KINDS, LOCKOUT, World, paced
 
@@ -85,7 +85,7 @@ def carried_out(world: World, known: Learned | None) -> Result:
         sandbox(world) as (url, token),
         Transport(url, tokens=FixedToken(token), pool_size=CONCURRENCY) as transport,
     ):
-        governor = AdaptiveRateLimiter.started(known=known)
+        governor = AdaptiveRateLimiter(remembered(known, time.monotonic()))
         work: queue.SimpleQueue[Request] = queue.SimpleQueue()
         for _ in range(world.requests):
             work.put(build_customers())

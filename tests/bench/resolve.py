@@ -26,7 +26,7 @@ from partner_tools.clients.transport import Transport
 from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.model import TenantId
-from partner_tools.pacing import Learned, Policy
+from partner_tools.pacing import Learned, Policy, remembered
 from tests.bench.figures import Figure, Goal, Part
 from tests.bench.goodput_http import FixedToken
 
@@ -105,7 +105,7 @@ def _channel(
             transport, ids=lambda: "bench", correlation_id="bench", now=lambda: datetime.now(UTC)
         )
         line = RequestExecutor(
-            pace=AdaptiveRateLimiter.started(known=known),
+            pace=AdaptiveRateLimiter(remembered(known, time.monotonic())),
             policy=Policy(),
             stop=CancellationToken(),
             clock=time.monotonic,

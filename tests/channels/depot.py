@@ -21,7 +21,7 @@ from partner_tools.clients.oem.client import OemDirect as Client
 from partner_tools.clients.oem.profile import Profile, at_base_url
 from partner_tools.clients.transport import ClientCertificate, Transport
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.execute import PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import InputError
 from partner_tools.events import Event, History, Kind
@@ -53,7 +53,7 @@ MEDIA = {"json": "application/json", "xml": "application/xml"}
 
 @dataclass(kw_only=True)
 class Execution:
-    """An `engine.context.ExecutionContext` of a test."""
+    """An `engine.execute.ExecutionContext` of a test."""
 
     run: RunId
     channel: OemDirectChannel

@@ -34,6 +34,10 @@ def governed(clock: VirtualTime, *, max_rate: float | None = None) -> AdaptiveRa
     return AdaptiveRateLimiter(cold(clock.now, max_rate=max_rate), clock=clock, wait=clock.wait)
 
 
+def started(known: Learned | None = None, **options: float) -> AdaptiveRateLimiter:
+    return AdaptiveRateLimiter(remembered(known, time.monotonic(), **options))
+
+
 def test_permits_are_evenly_spaced() -> None:
     clock, stop, times = VirtualTime(), CancellationToken(), []
     governor = governed(clock, max_rate=4.0)
@@ -84,25 +88,17 @@ def test_the_snapshot_says_how_things_stand() -> None:
 
 
 def test_nothing_is_learned_from_nothing() -> None:
-    assert AdaptiveRateLimiter.started().learned() is None
+    assert started().learned() is None
 
 
 def test_a_run_begins_with_what_is_known() -> None:
     assert (
         remembered(Learned(per_second=50.0), 0.0).rate
-        == AdaptiveRateLimiter.started(known=Learned(per_second=50.0)).snapshot().rate
+        == started(Learned(per_second=50.0)).snapshot().rate
     )
-    assert (
-        20.0
-        == AdaptiveRateLimiter.started(known=Learned(per_second=50.0), max_rate=20.0)
-        .snapshot()
-        .rate
-    )
-    assert (
-        FIRST_RATE
-        == AdaptiveRateLimiter.started(known=Learned(per_second=50.0), age=1e9).snapshot().rate
-    )
-    assert 2.0 == AdaptiveRateLimiter.started(max_rate=2.0).snapshot().rate
+    assert 20.0 == started(Learned(per_second=50.0), max_rate=20.0).snapshot().rate
+    assert FIRST_RATE == started(Learned(per_second=50.0), age=1e9).snapshot().rate
+    assert 2.0 == started(max_rate=2.0).snapshot().rate
 
 
 def test_a_stopped_run_gets_no_permit() -> None:
@@ -146,7 +142,7 @@ def join(threads: list[threading.Thread]) -> None:
 def test_threads_share_one_rate() -> None:
     """Sixteen threads get no more than one rate's worth, and each its own outcome told."""
     governor, stop, times = (
-        AdaptiveRateLimiter.started(known=Learned(per_second=300.0), max_rate=200.0),
+        started(Learned(per_second=300.0), max_rate=200.0),
         CancellationToken(),
         [],
     )
@@ -167,7 +163,7 @@ def test_threads_share_one_rate() -> None:
 
 def test_one_lock_out_seen_by_many_threads_is_one_pause() -> None:
     governor, stop = (
-        AdaptiveRateLimiter.started(known=Learned(per_second=400.0)),
+        started(Learned(per_second=400.0)),
         CancellationToken(),
     )
     all_sent = threading.Barrier(8)
@@ -187,7 +183,7 @@ def test_one_lock_out_seen_by_many_threads_is_one_pause() -> None:
 
 
 def test_everybody_who_waits_is_freed_by_a_stop() -> None:
-    governor, stop, answers = AdaptiveRateLimiter.started(), CancellationToken(), list[bool]()
+    governor, stop, answers = started(), CancellationToken(), list[bool]()
     governor.acquire(stop)
     governor.throttled(60.0)
     threads = in_threads(8, lambda: answers.append(governor.acquire(stop)))

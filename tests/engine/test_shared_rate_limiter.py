@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.shared_rate_limiter import SharedRateLimiter, Start
+from partner_tools.engine.rate_limiter import SharedRateLimiter
 from partner_tools.pacing import Learned
-from partner_tools.shared_pacing import Party
+from partner_tools.shared_pacing import Party, begin
 
 PARTY = Party(depot="leipzig")
 
@@ -29,9 +30,10 @@ class Row:
 
 
 def governors(rate: float) -> tuple[SharedRateLimiter, SharedRateLimiter]:
-    row, start = Row(), Start(known=Learned(per_second=rate), max_rate=rate)
+    row = Row()
+    begun = partial(begin, known=Learned(per_second=rate), age=0.0, max_rate=rate)
     first, second = (
-        SharedRateLimiter(row.exchange, process=name, start=start) for name in ("one", "other")
+        SharedRateLimiter(row.exchange, process=name, begin=begun) for name in ("one", "other")
     )
     return first, second
 
@@ -68,13 +70,13 @@ def test_a_429_seen_by_one_process_pauses_the_other() -> None:
     stop = CancellationToken()
     for governor in (one, other):
         assert governor.of(PARTY).acquire(stop)
-        governor.answered()
+        governor.succeeded()
     assert one.of(PARTY).acquire(stop)
     paused = time.monotonic()
     one.throttled(0.6)
     assert one.snapshot().throttled == 1
     while other.of(PARTY).acquire(stop) and time.monotonic() < paused + 0.3:
-        other.answered()  # what was leased before, a tenth of a second at most
+        other.succeeded()  # what was leased before, a tenth of a second at most
     assert time.monotonic() >= paused + 0.5
     other.withdrawn()
     other.close()

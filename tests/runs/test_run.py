@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -19,7 +20,7 @@ from partner_tools.errors import GuardError, Interrupted
 from partner_tools.events import Event, Kind, State
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.model import ChannelName, Device, Identity, Plan, Reason, RunId, RunState
-from partner_tools.pacing import Policy
+from partner_tools.pacing import Policy, cold
 from partner_tools.place import Place
 from partner_tools.runs.context import GuardSettings, RunContext, RunOptions
 from partner_tools.runs.run import carry_out, prepare
@@ -136,7 +137,7 @@ def steps(
 ) -> Recorded:
     token = CancellationToken(TimedToken(), cancelled=lambda: ledger.is_cancelled(RUN))
     line = RequestExecutor(
-        pace=AdaptiveRateLimiter.started(),
+        pace=AdaptiveRateLimiter(cold(monotonic())),
         policy=Policy(),
         stop=token,
         clock=token.clock,

@@ -31,7 +31,7 @@ from partner_tools.channels.partner_center import PartnerCenterChannel
 from partner_tools.clients.partner_center import PartnerCenter
 from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.execute import PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.engine.settle import Baseline, verify
 from partner_tools.errors import PartnerToolsError, Unanswered
