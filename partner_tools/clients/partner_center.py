@@ -679,48 +679,21 @@ def _unreadable(reply: Reply, reason: str) -> Unreadable:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cloud:
-    """Where a cloud's Partner Center and its sign-in are."""
-
-    api: str
-    login: str
-
-
-CLOUDS: Mapping[str, Cloud] = {
-    # https://learn.microsoft.com/partner-center/developer/partner-center-rest-urls, read 2026-11;
-    # the US Government cloud uses the global API host.
-    "global": Cloud(
-        api="https://api.partnercenter.microsoft.com", login="https://login.microsoftonline.com"
-    ),
-    "us-government": Cloud(
-        api="https://api.partnercenter.microsoft.com", login="https://login.microsoftonline.us"
-    ),
-    "china": Cloud(
-        api="https://partner.partnercenterapi.microsoftonline.cn",
-        login="https://login.partner.microsoftonline.cn",
-    ),
+NATIONAL_HOSTS: Mapping[str | None, str] = {
+    "login.microsoftonline.us": "us-government",
+    "partner.partnercenterapi.microsoftonline.cn": "china",
+    "login.partner.microsoftonline.cn": "china",
 }
+"""The hosts of clouds other than the global one, whose API host the US Government cloud uses
+(https://learn.microsoft.com/partner-center/developer/partner-center-rest-urls, read 2026-11)."""
 
 
 def warn_of_cloud(base_url: str, login_url: str) -> str | None:
     """Return a warning for clouds other than the global one; None for that and loopback."""
-    hosts = {urlsplit(base_url).hostname, urlsplit(login_url).hostname}
-    national = [
-        name
-        for name, cloud in CLOUDS.items()
-        if name != "global" and hosts & ({_host(cloud.api), _host(cloud.login)} - _GLOBAL_HOSTS)
-    ]
-    if not national:
-        return None
-    return (
-        f"Partner Center's device operations are documented for the global cloud only; whether "
-        f"they work in {national[0]} is not known."
-    )
-
-
-def _host(url: str) -> str | None:
-    return urlsplit(url).hostname
-
-
-_GLOBAL_HOSTS = {_host(CLOUDS["global"].api), _host(CLOUDS["global"].login)}
+    for url in (base_url, login_url):
+        if cloud := NATIONAL_HOSTS.get(urlsplit(url).hostname):
+            return (
+                "Partner Center's device operations are documented for the global cloud only; "
+                f"whether they work in {cloud} is not known."
+            )
+    return None
