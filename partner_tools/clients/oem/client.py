@@ -236,7 +236,7 @@ _MESSAGE_PATHS = ("message", "description", "error.message", "error.description"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class OemReply:
     """The content of an answer about the devices of its call, by their `ref`.
 
     `results` is None as long as the service has only accepted them; then `handle` is what it gave
@@ -279,22 +279,22 @@ class OemDirect:
         self._now = now
         self._sent = SentIds()
 
-    def deregister(self, entries: Sequence[Entry], ids: Ids) -> Said:
+    def deregister(self, entries: Sequence[Entry], ids: Ids) -> OemReply:
         """Ask for the removal of at most `batch_limit` devices in one call."""
         profile = self._profile
         reply = self._post(profile.method, profile.path, entries, ids)
         return self._read_submission(reply, entries, ids)
 
-    def validate(self, entries: Sequence[Entry], ids: Ids) -> Said:
+    def validate(self, entries: Sequence[Entry], ids: Ids) -> OemReply:
         """Pre-flight: have the same body validated. It changes nothing at the service."""
         preflight = self._profile.preflight
         reply = self._post(preflight.method, preflight.path, entries, ids)
         document = self._read(reply, ids)
         items = read_items(self._profile, document)
         results = None if items is None else match(self._profile, items, entries)
-        return self._said(reply, ids, results=results)
+        return self._reply(reply, ids, results=results)
 
-    def progress(self, handle: str, entries: Sequence[Entry], ids: Ids) -> Said:
+    def progress(self, handle: str, entries: Sequence[Entry], ids: Ids) -> OemReply:
         """Ask once what became of accepted work.
 
         Work that the service has forgotten has no result for any device.
@@ -306,26 +306,28 @@ class OemDirect:
             if poll.list_path:
                 listing = self._get(poll.list_path, ids)
                 if handle not in set(texts(self._read(listing, ids))):
-                    return self._said(listing, ids, handle=handle)
+                    return self._reply(listing, ids, handle=handle)
         reply = self._get(url, ids)
         if reply.status in (404, 410):
             return self._not_found(reply, handle, entries, ids)
         return self._read_progress(reply, handle, entries, ids)
 
-    def _not_found(self, reply: Reply, handle: str, entries: Sequence[Entry], ids: Ids) -> Said:
+    def _not_found(self, reply: Reply, handle: str, entries: Sequence[Entry], ids: Ids) -> OemReply:
         """Not there yet, where no list said that it is; else not there any more."""
         poll, mode = self._profile.poll, self._profile.response.mode
         if mode is ResponseMode.ACK_LIST and not poll.list_path and reply.status == 404:
-            return self._said(reply, ids, handle=handle)
-        return self._said(reply, ids, results=match(self._profile, (), entries))
+            return self._reply(reply, ids, handle=handle)
+        return self._reply(reply, ids, results=match(self._profile, (), entries))
 
-    def _read_progress(self, reply: Reply, handle: str, entries: Sequence[Entry], ids: Ids) -> Said:
+    def _read_progress(
+        self, reply: Reply, handle: str, entries: Sequence[Entry], ids: Ids
+    ) -> OemReply:
         """Read a page of accepted work: by its status for the batch, else device by device."""
         document = self._read(reply, ids)
         asked, named = self._id_in(handle), self._batch_id(document)
         if self._profile.poll.id_path and asked and not is_same(asked, named):
             raise unreadable(self._profile, reply, f"it is about the batch {shown(named)!r}")
-        waiting = self._said(reply, ids, handle=handle)
+        waiting = self._reply(reply, ids, handle=handle)
         if reply.status == 202 or document is None:
             return waiting
         items = read_items(self._profile, document)
@@ -334,10 +336,10 @@ class OemDirect:
         if status in self._profile.poll.finished_values or (
             status and self._all_decided(status, results)
         ):
-            return self._said(reply, ids, results=results)
+            return self._reply(reply, ids, results=results)
         if status or items is None:
             return waiting
-        return self._said(reply, ids, results=results, handle=handle)
+        return self._reply(reply, ids, results=results, handle=handle)
 
     def _batch_status(self, document: Any) -> str:
         """The status of the whole batch as the profile spells it, else as answered."""
@@ -354,17 +356,17 @@ class OemDirect:
             each and each.casefold() not in pending for each in said
         )
 
-    def _read_submission(self, reply: Reply, entries: Sequence[Entry], ids: Ids) -> Said:
+    def _read_submission(self, reply: Reply, entries: Sequence[Entry], ids: Ids) -> OemReply:
         document = self._read(reply, ids)
         if self._profile.response.mode is not ResponseMode.SYNC:
             handle = self._handle(reply, document)
             if handle is not None:
-                return self._said(reply, ids, handle=handle)
+                return self._reply(reply, ids, handle=handle)
         items = read_items(self._profile, document)
         if items is None and document is not None:
             path = self._profile.response.items_path
             raise unreadable(self._profile, reply, f"it has no results under {path!r}")
-        return self._said(reply, ids, results=match(self._profile, items or (), entries))
+        return self._reply(reply, ids, results=match(self._profile, items or (), entries))
 
     def _handle(self, reply: Reply, document: Any) -> str | None:
         """The handle to poll: the batch's id, or path and query of its location on this host."""
@@ -508,15 +510,15 @@ class OemDirect:
         accept = profile.media_type.split(";")[0]
         return {"Accept": accept, **dict(profile.extra_headers), **given}
 
-    def _said(
+    def _reply(
         self,
         reply: Reply,
         ids: Ids,
         *,
         results: Mapping[str, OemResult | None] | None = None,
         handle: str | None = None,
-    ) -> Said:
-        return Said(
+    ) -> OemReply:
+        return OemReply(
             status=reply.status,
             request_id=self._echoed(reply, self._profile.request_id_header) or ids.request_id,
             correlation_id=self._echoed(reply, self._profile.correlation_header)
