@@ -478,7 +478,7 @@ def _duplicate(device: PlannedDevice, earlier: int) -> PlannedDevice:
         replace(device, target=None, found=None, candidates=()),
         Outcome.DUPLICATE,
         rule="named-before",
-        detail=f"the same device stands in row {earlier}",
+        detail=f"the same device is in row {earlier}",
         remedy="nothing to do: that row's outcome counts",
     )
 
