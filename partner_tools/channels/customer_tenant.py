@@ -73,13 +73,13 @@ class CustomerTenantChannel:
         reading: Graph,
         changing: Changes,
         *,
-        line: RequestExecutor,
+        executor: RequestExecutor,
         stop: CancellationToken,
         justification: str,
     ) -> None:
         self._reading = reading
         self._changing = changing
-        self._line = line
+        self._executor = executor
         self._stop = stop
         self._justification = justification
 
@@ -95,7 +95,7 @@ class CustomerTenantChannel:
         """Look, patiently, which steps are still to be done."""
         return {
             removal.index: _is_open(
-                removal, self._line.call_with_retry(partial(self._see, removal))
+                removal, self._executor.call_with_retry(partial(self._see, removal))
             )
             for removal in removals
         }

@@ -143,7 +143,7 @@ class PartnerCenterChannel:
     """
 
     client: PartnerCenter
-    line: RequestExecutor
+    executor: RequestExecutor
     now: Callable[[], datetime]
     concurrency: int = 32
     call_size: int = 1
@@ -206,7 +206,7 @@ class PartnerCenterChannel:
             tenant = TenantId(named.lower())
             with barred(tenant):
                 try:
-                    return self.line.call_with_retry(partial(self.client.customer, tenant))
+                    return self.executor.call_with_retry(partial(self.client.customer, tenant))
                 except Rejected as rejection:
                     if rejection.status == 404:
                         raise no_such_customer(tenant) from rejection
@@ -350,7 +350,7 @@ class PartnerCenterChannel:
         cursor: Cursor | None = None
         while True:
             with barred(named):
-                page = self.line.call_with_retry(partial(_continuing, read, cursor))
+                page = self.executor.call_with_retry(partial(_continuing, read, cursor))
             guard.check([key(item) for item in page.items], page.cursor)
             fresh = _distinct(page.items, key, collection)
             yield from (item for name, item in fresh.items() if name not in seen)
@@ -366,7 +366,7 @@ class PartnerCenterChannel:
     def _near(self, domain: str) -> list[str]:
         """Domains that begin as a misspelt one does, nearest first."""
         try:
-            page = self.line.call_with_retry(
+            page = self.executor.call_with_retry(
                 lambda: self.client.customers(domain_prefix=domain[:NEAR_LETTERS])
             )
         except ServiceError:

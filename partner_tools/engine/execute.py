@@ -42,6 +42,9 @@ from partner_tools.pacing import GiveUp, decide
 GIVEN_UP_IN_A_ROW = 3
 """This number of calls given up with no success in between means that the service is down."""
 
+ROUNDS = 3
+"""How often a device that was found still registered after a doubt is tried again in one run."""
+
 LAST_ANSWERS_SECONDS = 10.0
 """How long answers in flight are awaited after Ctrl-C (docs/reference/exit-codes.md, 130)."""
 
@@ -77,7 +80,7 @@ class ExecutionContext(Protocol):
         """The way to remove registrations."""
 
     @property
-    def line(self) -> RequestExecutor:
+    def executor(self) -> RequestExecutor:
         """How requests leave."""
 
     @property
@@ -188,25 +191,75 @@ class DeviceStates:
 
 
 def execute(
-    context: ExecutionContext, todos: Sequence[PendingDevice], *, again: bool = False
+    context: ExecutionContext, devices: Sequence[PendingDevice]
 ) -> tuple[PendingDevice, ...]:
-    """Remove every device that is ready, see accepted work through; the devices afterwards.
+    """Bring devices to an outcome, as far as this run can; the devices afterwards.
 
-    A device whose answer never came is left in doubt: `settle` looks for it. Where the channel
-    cannot look, what was in doubt before is sent once more. With `again` only what is ready takes
-    part: accepted work and doubts had their turn.
-    Raises the error that ended the run, after the answers in flight were recorded.
+    Doubts of an earlier process are settled before anything is sent; where the channel cannot look,
+    what was in doubt before is sent once more. Accepted work is seen through. What is found still
+    registered after a doubt is ready again: only that takes part in further rounds. Raises the
+    error that ended the run early, after the answers in flight were recorded.
     """
-    standing = DeviceStates(context, todos)
-    execution = _Execution(context, todos, standing, again=again)
-    workers = [
-        threading.Thread(target=execution.work, name=f"removal-{number}", daemon=True)
-        for number in range(min(context.concurrency, execution.calls))
-    ]
-    for worker in workers:
-        worker.start()
-    execution.join(workers)
-    return standing.todos()
+    todos = settle(context, devices)
+    for finished in range(ROUNDS):
+        states = DeviceStates(context, todos)
+        execution = _Execution(context, todos, states, again=finished > 0)
+        workers = [
+            threading.Thread(target=execution.work, name=f"removal-{number}", daemon=True)
+            for number in range(min(context.concurrency, execution.calls))
+        ]
+        for worker in workers:
+            worker.start()
+        execution.join(workers)
+        todos = settle(context, states.todos())
+        if not any(todo.history.state is State.READY for todo in todos):
+            break
+    return todos
+
+
+def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
+    """Look for every device in doubt, where the channel can; the devices afterwards.
+
+    Still registered: ready again, with the same request id where that was never answered. Not
+    there any more: `absent`, with our own unanswered request said; one step of several is passed
+    then. Where the channel cannot look, an intent that a dead process left becomes a doubt, which
+    `execute` may send once more.
+    """
+    states = DeviceStates(context, todos)
+    doubtful = [todo for todo in todos if todo.history.in_doubt]
+    if context.channel.observable and doubtful:
+        # Present as soon as one look says so; absent only where two looks agree.
+        asked = [removal(todo, todo.history) for todo in doubtful]
+        present = dict(context.channel.recall(asked))
+        if unseen := [each for each in asked if not present[each.index]]:
+            present |= context.channel.recall(unseen)
+        states.note((todo.index, _recalled(todo, present=present[todo.index])) for todo in doubtful)
+    else:
+        facts = {
+            "answered": False,
+            "detail": "the process ended before an answer was recorded",
+            "remedy": "resume the run: the same request is sent once more",
+        }
+        states.note(
+            (todo.index, (Kind.DOUBTED, facts))
+            for todo in doubtful
+            if todo.history.state is not State.DOUBT
+        )
+    return states.todos()
+
+
+def _recalled(todo: PendingDevice, *, present: bool) -> Fact:
+    if present:
+        return Kind.RECALLED, {"present": True}
+    if todo.act is not None:
+        detail = "done when looked at; the answer to our own request never came"
+        return Kind.PASSED, {"step": todo.act.step, "detail": detail}
+    request = f" {todo.history.request_id}" if todo.history.request_id else ""
+    return Kind.RECALLED, {
+        "present": False,
+        "detail": f"it is not listed any more; our own request{request} "
+        "had left and its answer never came, so that it may have been ours",
+    }
 
 
 class _Execution:
@@ -216,16 +269,16 @@ class _Execution:
         self,
         context: ExecutionContext,
         todos: Sequence[PendingDevice],
-        standing: DeviceStates,
+        states: DeviceStates,
         *,
         again: bool,
     ) -> None:
         self._context = context
-        self._standing = standing
+        self._standing = states
         self._again = again
         self._channel = context.channel
-        self._halt = CancellationToken(context.line.stop)
-        self._line = replace(context.line, stop=self._halt)
+        self._halt = CancellationToken(context.executor.stop)
+        self._executor = replace(context.executor, stop=self._halt)
         self._lock = threading.Lock()
         waiting = list(calls(filter(self._workable, todos), context.channel.call_size))
         self.calls = len(waiting)
@@ -251,17 +304,17 @@ class _Execution:
         Raises what ended the execution early.
         """
         self._await(workers)
-        if self._ended_by is None and self._context.line.stop.is_set():
+        if self._ended_by is None and self._context.executor.stop.is_set():
             self._ended_by = interruption()
         if self._ended_by is not None:
             raise self._ended_by
 
     def _await(self, workers: Iterable[threading.Thread]) -> None:
-        clock, deadline = self._line.clock, None
+        clock, deadline = self._executor.clock, None
         for worker in workers:
             while worker.is_alive():
                 worker.join(0.05)
-                if self._context.line.stop.is_set():
+                if self._context.executor.stop.is_set():
                     self._halt.set()
                     deadline = deadline or clock() + LAST_ANSWERS_SECONDS
                     if clock() > deadline:
@@ -300,16 +353,16 @@ class _Execution:
 
         Single devices that the service defers come last, so that no other waits for them.
         """
-        started, tries, renewed = self._line.clock(), 0, False
+        started, tries, renewed = self._executor.clock(), 0, False
         first = True
         while call := self._open(call, first=first):
             first = False
             accepted = self._standing.among(call, State.ACCEPTED)
             if accepted:
-                asked = self._line.clock()
-                error = see_through(self._channel, self._line, self._standing, accepted)
+                asked = self._executor.clock()
+                error = see_through(self._channel, self._executor, self._standing, accepted)
                 call = self._standing.among(call, State.READY)
-                started += self._line.clock() - asked
+                started += self._executor.clock() - asked
             else:
                 tries += 1
                 error = self._attempt(call)
@@ -319,12 +372,12 @@ class _Execution:
                     return
             elif isinstance(error, Unauthorized) and not renewed:
                 renewed = True
-                self._line.refresh_token(error)
+                self._executor.refresh_token(error)
             elif error.rule == DEFERRED and not call_is_last:
                 with self._lock:
                     self._deferred += self._repeatable(call)
                 return
-            elif not self._rest(call, error, tries, self._line.clock() - started):
+            elif not self._back_off(call, error, tries, self._executor.clock() - started):
                 return
 
     def _open(self, call: tuple[PendingDevice, ...], *, first: bool) -> tuple[PendingDevice, ...]:
@@ -350,19 +403,19 @@ class _Execution:
         removals = self._intend(call)
         if not removals:
             return None
-        if not self._line.pace.acquire(self._halt):
-            self._tell_all(removals, (Kind.WITHDRAWN, {}))
+        if not self._executor.pace.acquire(self._halt):
+            self._note_all(removals, (Kind.WITHDRAWN, {}))
             raise interruption()
         try:
             verdicts = self._channel.remove(removals)
         except ServiceError as error:
-            self._heard(removals, error)
+            self._note_failure(removals, error)
             return error
         except AuthError as error:
-            self._line.pace.succeeded()
-            self._tell_all(removals, (Kind.DEFERRED, {"detail": str(error)}))
+            self._executor.pace.succeeded()
+            self._note_all(removals, (Kind.DEFERRED, {"detail": str(error)}))
             raise
-        self._line.pace.succeeded()
+        self._executor.pace.succeeded()
         self._bar(removals, verdicts)
         self._standing.note([(index, of_verdict(verdict)) for index, verdict in verdicts.items()])
         end_where_barred(verdicts.values())
@@ -390,14 +443,14 @@ class _Execution:
         self._standing.note((one.index, _intent(one)) for one in allowed)
         return allowed
 
-    def _heard(self, removals: tuple[Removal, ...], error: ServiceError) -> None:
+    def _note_failure(self, removals: tuple[Removal, ...], error: ServiceError) -> None:
         """Record how an attempt without a verdict ended, and stop where no other may follow.
 
         An unreadable answer leaves its device in doubt, and looking clears that. Where the channel
         cannot look, the next call would only add to the doubt.
         """
-        self._line.heard(error)
-        self._tell_all(removals, of_error(error))
+        self._executor.report(error)
+        self._note_all(removals, of_error(error))
         blind = isinstance(error, Unreadable) and not self._channel.observable
         if blind or isinstance(error, Redirected):
             raise error
@@ -408,7 +461,7 @@ class _Execution:
             if isinstance(verdict, Answer) and verdict.bars_customer:
                 self._barred[one.customer or ""] = verdict
 
-    def _rest(
+    def _back_off(
         self, call: Iterable[PendingDevice], error: ServiceError, tries: int, elapsed: float
     ) -> bool:
         """Sleep before the next attempt; False when this call is given up.
@@ -416,7 +469,7 @@ class _Execution:
         Raises `error` when the run must not continue: a refused token, a pause beyond our patience,
         or a service that is down for all customers.
         """
-        step = decide(self._line.policy, error, tries, elapsed, self._line.jitter())
+        step = decide(self._executor.policy, error, tries, elapsed, self._executor.jitter())
         repeatable = self._repeatable(call)
         if repeatable and not isinstance(step, GiveUp):
             if self._halt.wait(step.seconds):
@@ -429,7 +482,7 @@ class _Execution:
             raise error
         return False
 
-    def _tell_all(self, removals: Iterable[Removal], fact: Fact) -> None:
+    def _note_all(self, removals: Iterable[Removal], fact: Fact) -> None:
         self._standing.note((one.index, fact) for one in removals)
 
 
@@ -452,7 +505,7 @@ def _intent(one: Removal) -> Fact:
 
 
 def see_through(
-    channel: Channel, line: RequestExecutor, standing: DeviceStates, call: Sequence[PendingDevice]
+    channel: Channel, executor: RequestExecutor, states: DeviceStates, call: Sequence[PendingDevice]
 ) -> ServiceError | None:
     """Ask after one call's accepted work until it is finished or the deadline has passed.
 
@@ -461,26 +514,26 @@ def see_through(
     Raises Interrupted when stopped, Rejected where the service says that the request is wrong.
     """
     polling = channel.polling
-    interval, deadline = polling.interval, line.clock() + polling.deadline
+    interval, deadline = polling.interval, executor.clock() + polling.deadline
     resting = None
-    while (waiting := standing.among(call, State.ACCEPTED)) and line.clock() <= deadline:
-        if line.stop.wait(interval):
+    while (waiting := states.among(call, State.ACCEPTED)) and executor.clock() <= deadline:
+        if executor.stop.wait(interval):
             raise interruption()
-        resting = _ask_after(channel, line, standing, waiting) or resting
+        resting = _ask_after(channel, executor, states, waiting) or resting
         interval = min(interval * 2, polling.max_interval)
     return resting
 
 
 def _ask_after(
     channel: Channel,
-    line: RequestExecutor,
-    standing: DeviceStates,
+    executor: RequestExecutor,
+    states: DeviceStates,
     waiting: Sequence[PendingDevice],
 ) -> ServiceError | None:
-    handle = standing.of(waiting[0]).handle or ""
-    removals = tuple(removal(todo, standing.of(todo)) for todo in waiting)
-    verdicts = line.call_with_retry(lambda: channel.poll(handle, removals))
-    standing.note(
+    handle = states.of(waiting[0]).handle or ""
+    removals = tuple(removal(todo, states.of(todo)) for todo in waiting)
+    verdicts = executor.call_with_retry(lambda: channel.poll(handle, removals))
+    states.note(
         (index, of_verdict(verdict))
         for index, verdict in verdicts.items()
         if not isinstance(verdict, Acceptance)

@@ -72,7 +72,7 @@ class RequestExecutor:
                 renewed = True
                 self.refresh_token(error)
             except ServiceError as error:
-                self.heard(error)
+                self.report(error)
                 self.back_off(error, tries, self.clock() - started)
             else:
                 self.pace.succeeded()
@@ -93,7 +93,7 @@ class RequestExecutor:
         except AuthError as error:
             raise refused from error
 
-    def heard(self, error: ServiceError) -> None:
+    def report(self, error: ServiceError) -> None:
         """Tell the rate limiter how an attempt ended."""
         if isinstance(error, Throttled):
             self.pace.throttled(error.retry_after)

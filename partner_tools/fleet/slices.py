@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
+from partner_tools.engine.execute import execute
 from partner_tools.errors import (
     AuthError,
     DamagedRunError,
@@ -20,7 +21,7 @@ from partner_tools.errors import (
 from partner_tools.events import Kind, State
 from partner_tools.model import GONE, RunState
 from partner_tools.runs.context import RunContext, todos
-from partner_tools.runs.run import Steps, carry_through, finish, prepare, settle_doubts
+from partner_tools.runs.run import Steps, finish, prepare, settle_doubts
 
 UNSETTLED = frozenset(State) - {State.SETTLED, State.NEW}
 """The states of devices that a slice takes along."""
@@ -104,7 +105,7 @@ def _slice(steps: Steps, size: int, seconds: float, *, after: int, failures: int
     context.note(Kind.STARTED)
     devices = todos(islice(ledger.devices(run, states=UNSETTLED, after=after), size))
     with context.noting_end(), context.token.deadline(seconds):
-        carried = carry_through(context, devices)
+        carried = execute(context, devices)
     if carried and any(ledger.devices(run, states=UNSETTLED, after=carried[-1].index)):
         more = NextSlice(next=Next.MORE, after=carried[-1].index, failures=failures)
         return _give_back(context, more)

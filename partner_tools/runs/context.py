@@ -198,7 +198,7 @@ class RunContext:
     options: RunOptions
     ledger: Ledger
     channel: Channel
-    line: RequestExecutor
+    executor: RequestExecutor
     guards: GuardSettings
     place: Place
     partner: Callable[[], str | None]
@@ -216,7 +216,7 @@ class RunContext:
     @property
     def token(self) -> CancellationToken:
         """The token that cancels the run."""
-        return self.line.stop
+        return self.executor.stop
 
     def record(self, events: Sequence[Event]) -> None:
         """Make events durable, all or none of them."""

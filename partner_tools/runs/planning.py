@@ -33,7 +33,7 @@ class Planner(Protocol):
         """Why devices of an old plan are not what they were, by index; only those that changed."""
 
     def sightings(self, removals: Sequence[Removal]) -> Sightings:
-        """See `engine.settle.Observer`. Called only where the channel is observable."""
+        """See `engine.verification.Observer`. Called only where the channel is observable."""
 
 
 def make_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan:

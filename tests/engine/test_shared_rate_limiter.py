@@ -29,7 +29,7 @@ class Row:
         return answer, time.monotonic() + 1000.0
 
 
-def governors(rate: float) -> tuple[SharedRateLimiter, SharedRateLimiter]:
+def limiters(rate: float) -> tuple[SharedRateLimiter, SharedRateLimiter]:
     row = Row()
     begun = partial(begin, known=Learned(per_second=rate), age=0.0, max_rate=rate)
     first, second = (
@@ -42,15 +42,15 @@ def test_two_processes_together_keep_the_rate() -> None:
     left: list[float] = []
     stop = CancellationToken()
 
-    def send(governor: SharedRateLimiter) -> None:
-        pace = governor.of(PARTY)
+    def send(limiter: SharedRateLimiter) -> None:
+        pace = limiter.of(PARTY)
         while pace.acquire(stop):
             left.append(time.monotonic())
             pace.succeeded()
 
     threads = [
-        threading.Thread(target=send, args=(governor,))
-        for governor in governors(50.0)
+        threading.Thread(target=send, args=(limiter,))
+        for limiter in limiters(50.0)
         for _ in range(3)
     ]
     began = time.monotonic()
@@ -66,11 +66,11 @@ def test_two_processes_together_keep_the_rate() -> None:
 
 
 def test_a_429_seen_by_one_process_pauses_the_other() -> None:
-    one, other = governors(100.0)
+    one, other = limiters(100.0)
     stop = CancellationToken()
-    for governor in (one, other):
-        assert governor.of(PARTY).acquire(stop)
-        governor.succeeded()
+    for limiter in (one, other):
+        assert limiter.of(PARTY).acquire(stop)
+        limiter.succeeded()
     assert one.of(PARTY).acquire(stop)
     paused = time.monotonic()
     one.throttled(0.6)
@@ -84,7 +84,7 @@ def test_a_429_seen_by_one_process_pauses_the_other() -> None:
 
 
 def test_who_stops_gets_no_permit() -> None:
-    one, _ = governors(1.0)
+    one, _ = limiters(1.0)
     stop = CancellationToken()
     assert one.of(PARTY).acquire(stop)
     threading.Timer(0.1, stop.set).start()

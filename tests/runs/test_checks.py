@@ -85,7 +85,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def context(ledger: Ledger, channel: Listing, folder: Path, now: datetime) -> RunContext:
-    line = RequestExecutor(
+    executor = RequestExecutor(
         pace=AdaptiveRateLimiter(cold(monotonic())),
         policy=Policy(),
         stop=CancellationToken(),
@@ -98,7 +98,7 @@ def context(ledger: Ledger, channel: Listing, folder: Path, now: datetime) -> Ru
         options=RunOptions(yes=True),
         ledger=ledger,
         channel=channel,  # type: ignore[arg-type]  # only what planning asks for
-        line=line,
+        executor=executor,
         guards=GuardSettings(),
         place=Place(channel=ChannelName.PARTNER_CENTER, address="https://a", login="https://l"),
         partner=lambda: None,

@@ -37,7 +37,7 @@ class TimedToken(CancellationToken):
     def clock(self) -> float:
         return self.now
 
-    def nap(self, event: threading.Event, timeout: float | None = None) -> bool:
+    def wait_for(self, event: threading.Event, timeout: float | None = None) -> bool:
         self.now += timeout or 0.0
         return event.is_set()
 
@@ -136,7 +136,7 @@ def steps(
     cancels: bool = False,
 ) -> Recorded:
     token = CancellationToken(TimedToken(), cancelled=lambda: ledger.is_cancelled(RUN))
-    line = RequestExecutor(
+    executor = RequestExecutor(
         pace=AdaptiveRateLimiter(cold(monotonic())),
         policy=Policy(),
         stop=token,
@@ -149,7 +149,7 @@ def steps(
         options=options,
         ledger=ledger,
         channel=Looking(),  # type: ignore[arg-type]  # only what settling asks for
-        line=line,
+        executor=executor,
         guards=GuardSettings(),
         place=Place(channel=ChannelName.PARTNER_CENTER, address="https://a", login="https://l"),
         partner=lambda: None,

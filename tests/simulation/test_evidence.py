@@ -6,7 +6,7 @@ import pytest
 
 from partner_tools.clients import partner_center
 from partner_tools.clients.answers import SentIds
-from partner_tools.engine import settle
+from partner_tools.engine import verification
 from tests.simulation.evidence import LIES, simulate
 
 SAMPLE = 12_000
@@ -20,9 +20,9 @@ def test_a_service_that_lies_has_nothing_wrong_removed_and_nothing_falsely_clear
 
 
 MUTANTS = {
-    "one look is proof": (settle, "AGREEING_LOOKS", 1),
+    "one look is proof": (verification, "AGREEING_LOOKS", 1),
     "counts are ignored": (partner_center, "_counted_items", partner_center._items),
-    "an empty estate is proof": (settle, "MANY", 1_000_000),
+    "an empty estate is proof": (verification, "MANY", 1_000_000),
     "answers are not tied to requests": (SentIds, "is_of_another", lambda *_: False),
 }
 
