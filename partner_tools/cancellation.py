@@ -18,8 +18,8 @@ GLANCE_SECONDS: Final = 0.25
 class CancellationToken:
     """Set to cancel work: no further request leaves then, and the run ends resumably.
 
-    A token also tells the time that the work goes by: `clock` in seconds, and `wait_for`, which lets
-    it pass. A token with a `parent` is set when the parent is. `cancelled` asks whether the run was
+    A token also has the clock of the work: `clock` in seconds, and `wait_for`, which lets time
+    pass. A token with a `parent` is set when the parent is. `cancelled` asks whether the run was
     cancelled elsewhere; it is called at most every `LOOK_SECONDS`, and not after
     `acknowledge_cancel`, so that requests which have left can be settled.
     """
