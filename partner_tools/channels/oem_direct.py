@@ -208,7 +208,7 @@ def _or_duplicate(
                 each,
                 outcome=Outcome.DUPLICATE,
                 rule="named-before",
-                detail=f"the same device is in row {earlier.device.row}",
+                detail=f"the same device as in row {earlier.device.row}",
                 remedy="nothing to do: that row's outcome counts",
             )
     for name in names:
@@ -519,7 +519,7 @@ class AnswerReader:
                 remedy="look the code up in your whitepaper; name it in oem.codes if it means "
                 "something else",
             )
-        return _doubt(reply, f"its status {as_answered!r} is in no list of the profile")
+        return _doubt(reply, f"its status {as_answered!r} is in none of the profile's lists")
 
     def _by_code(self, reply: OemReply, result: OemResult, code: Code, removal: Removal) -> Verdict:
         if code.meaning is CodeMeaning.RETRY:
