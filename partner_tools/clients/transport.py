@@ -199,10 +199,27 @@ class Transport:
         """
         started = self._clock()
         try:
-            reply = self._attempt(request, started)
+            url = build_url(self.base_url, request)
+            prepared = _prepare(request, url, self._read_token(request))
+            adapter = self.session.get_adapter(url=url)
+            try:
+                answer = adapter.send(
+                    prepared, stream=True, timeout=self._timeout, proxies=dict(self._proxies)
+                )
+                with answer:
+                    body = self._read_body(request, answer)
+                    _check_end(answer, body)
+            except FOREIGN_ERRORS as error:
+                raise make_error(error, request, self.host) from error
         except ServiceError as error:
             _log_end(request, type(error).__name__, self._clock() - started)
             raise
+        reply = Reply(
+            status=answer.status_code,
+            headers=answer.headers,
+            body=body,
+            seconds=self._clock() - started,
+        )
         _log_end(request, str(reply.status), reply.seconds)
         if 300 <= reply.status < 400:
             target = origin(reply.header("Location") or "")
@@ -244,26 +261,6 @@ class Transport:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _attempt(self, request: Request, started: float) -> Reply:
-        url = build_url(self.base_url, request)
-        prepared = _prepare(request, url, self._read_token(request))
-        adapter = self.session.get_adapter(url=url)
-        try:
-            answer = adapter.send(
-                prepared, stream=True, timeout=self._timeout, proxies=dict(self._proxies)
-            )
-            with answer:
-                body = self._read_body(request, answer)
-                _check_end(answer, body)
-        except FOREIGN_ERRORS as error:
-            raise make_error(error, request, self.host) from error
-        return Reply(
-            status=answer.status_code,
-            headers=answer.headers,
-            body=body,
-            seconds=self._clock() - started,
-        )
 
     def _read_token(self, request: Request) -> str | None:
         if self._tokens is None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from partner_tools.cancellation import CancellationToken
@@ -182,12 +183,9 @@ class DeviceStates:
             return
         self._context.record([event for _, event in noted])
         for index, event in noted:
-            self._learn(index, advance(self._histories[index], event))
-
-    def _learn(self, index: int, history: History) -> None:
-        self._histories[index] = history
-        if history.state is State.SETTLED:
-            self._context.settled(index, history)
+            history = self._histories[index] = advance(self._histories[index], event)
+            if history.state is State.SETTLED:
+                self._context.settled(index, history)
 
 
 def execute(
@@ -274,7 +272,7 @@ class _Execution:
         again: bool,
     ) -> None:
         self._context = context
-        self._standing = states
+        self._states = states
         self._again = again
         self._channel = context.channel
         self._halt = CancellationToken(context.executor.stop)
@@ -327,14 +325,11 @@ class _Execution:
                 call, is_last = following
                 self._carry_out(call, call_is_last=is_last)
         except BaseException as error:  # noqa: BLE001 - a worker's end, bug or not, ends the run
-            self._end(error)
-
-    def _end(self, error: BaseException) -> None:
-        """Keep the first reason; an interruption gives way to a reason that says more."""
-        with self._lock:
-            if self._ended_by is None or isinstance(self._ended_by, Interrupted):
-                self._ended_by = error
-        self._halt.set()
+            with self._lock:
+                # The first reason, but any other than an interruption says more.
+                if self._ended_by is None or isinstance(self._ended_by, Interrupted):
+                    self._ended_by = error
+            self._halt.set()
 
     def _next_call(self) -> tuple[tuple[PendingDevice, ...], bool] | None:
         """The next call, and whether its devices were put off already; None when none is left."""
@@ -357,11 +352,11 @@ class _Execution:
         first = True
         while call := self._open(call, first=first):
             first = False
-            accepted = self._standing.among(call, State.ACCEPTED)
+            accepted = self._states.among(call, State.ACCEPTED)
             if accepted:
                 asked = self._executor.clock()
-                error = see_through(self._channel, self._executor, self._standing, accepted)
-                call = self._standing.among(call, State.READY)
+                error = self._see_through(accepted)
+                call = self._states.among(call, State.READY)
                 started += self._executor.clock() - asked
             else:
                 tries += 1
@@ -385,7 +380,7 @@ class _Execution:
         waiting = self._repeatable(call, first=first)
         for todo in waiting:
             if answer := self._barred.get(todo.customer or ""):
-                self._standing.note([(todo.index, (Kind.ANSWERED, answer_payload(answer)))])
+                self._states.note([(todo.index, (Kind.ANSWERED, answer_payload(answer)))])
         return tuple(todo for todo in waiting if (todo.customer or "") not in self._barred)
 
     def _repeatable(
@@ -396,7 +391,7 @@ class _Execution:
         if first or self._channel.repeats:
             open_states.add(State.DOUBT)
         permitted = (todo for todo in call if todo.index not in self._gated)
-        return self._standing.among(permitted, *open_states)
+        return self._states.among(permitted, *open_states)
 
     def _attempt(self, call: tuple[PendingDevice, ...]) -> ServiceError | None:
         """One call. An error that is returned is one after which another attempt may be made."""
@@ -416,9 +411,11 @@ class _Execution:
             self._note_all(removals, (Kind.DEFERRED, {"detail": str(error)}))
             raise
         self._executor.pace.succeeded()
-        self._bar(removals, verdicts)
-        self._standing.note([(index, of_verdict(verdict)) for index, verdict in verdicts.items()])
-        end_where_barred(verdicts.values())
+        for one in removals:
+            verdict = verdicts[one.index]
+            if isinstance(verdict, Answer) and verdict.bars_customer:
+                self._barred[one.customer or ""] = verdict
+        self._states.note([(index, of_verdict(verdict)) for index, verdict in verdicts.items()])
         return setback(verdicts.values())
 
     def _intend(self, call: tuple[PendingDevice, ...]) -> tuple[Removal, ...]:
@@ -429,18 +426,18 @@ class _Execution:
         """
         request_id, correlation_id = self._context.new_id(), self._context.new_id()
         removals = tuple(
-            removal(todo, self._standing.of(todo), request_id, correlation_id) for todo in call
+            removal(todo, self._states.of(todo), request_id, correlation_id) for todo in call
         )
         refused = self._context.refusals(removals)
-        self._standing.note(
+        self._states.note(
             fact
             for todo in call
             if todo.index in refused
-            and (fact := _refused(todo, self._standing.of(todo), refused[todo.index]))
+            and (fact := _refused(todo, self._states.of(todo), refused[todo.index]))
         )
         self._gated |= refused.keys()
         allowed = tuple(one for one in removals if one.index not in refused)
-        self._standing.note((one.index, _intent(one)) for one in allowed)
+        self._states.note((one.index, _intent(one)) for one in allowed)
         return allowed
 
     def _note_failure(self, removals: tuple[Removal, ...], error: ServiceError) -> None:
@@ -454,12 +451,6 @@ class _Execution:
         blind = isinstance(error, Unreadable) and not self._channel.observable
         if blind or isinstance(error, Redirected):
             raise error
-
-    def _bar(self, removals: tuple[Removal, ...], verdicts: Mapping[int, Verdict]) -> None:
-        for one in removals:
-            verdict = verdicts[one.index]
-            if isinstance(verdict, Answer) and verdict.bars_customer:
-                self._barred[one.customer or ""] = verdict
 
     def _back_off(
         self, call: Iterable[PendingDevice], error: ServiceError, tries: int, elapsed: float
@@ -482,8 +473,33 @@ class _Execution:
             raise error
         return False
 
+    def _see_through(self, call: Sequence[PendingDevice]) -> ServiceError | None:
+        """Ask after one call's accepted work until it is finished or the deadline has passed.
+
+        Finished devices are durable by then; the rest stays accepted, for `resume`. A returned
+        error means that some of it must be sent again. Raises Interrupted when stopped, Rejected
+        where the service says that the request is wrong.
+        """
+        polling, clock = self._channel.polling, self._executor.clock
+        interval, deadline = polling.interval, clock() + polling.deadline
+        error = None
+        while (waiting := self._states.among(call, State.ACCEPTED)) and clock() <= deadline:
+            if self._halt.wait(interval):
+                raise interruption()
+            handle = self._states.of(waiting[0]).handle or ""
+            removals = tuple(removal(todo, self._states.of(todo)) for todo in waiting)
+            verdicts = self._executor.call_with_retry(partial(self._channel.poll, handle, removals))
+            self._states.note(
+                (index, of_verdict(verdict))
+                for index, verdict in verdicts.items()
+                if not isinstance(verdict, Acceptance)
+            )
+            error = setback(verdicts.values()) or error
+            interval = min(interval * 2, polling.max_interval)
+        return error
+
     def _note_all(self, removals: Iterable[Removal], fact: Fact) -> None:
-        self._standing.note((one.index, fact) for one in removals)
+        self._states.note((one.index, fact) for one in removals)
 
 
 def _refused(
@@ -502,44 +518,6 @@ def _intent(one: Removal) -> Fact:
     if one.act is None:
         return Kind.INTENDED, ids
     return Kind.INTENDED, {**ids, "step": one.act.step, "record": one.act.record}
-
-
-def see_through(
-    channel: Channel, executor: RequestExecutor, states: DeviceStates, call: Sequence[PendingDevice]
-) -> ServiceError | None:
-    """Ask after one call's accepted work until it is finished or the deadline has passed.
-
-    Finished devices are durable by then; the rest stays accepted, for `resume`. A returned
-    error means that some of it must be sent again.
-    Raises Interrupted when stopped, Rejected where the service says that the request is wrong.
-    """
-    polling = channel.polling
-    interval, deadline = polling.interval, executor.clock() + polling.deadline
-    resting = None
-    while (waiting := states.among(call, State.ACCEPTED)) and executor.clock() <= deadline:
-        if executor.stop.wait(interval):
-            raise interruption()
-        resting = _ask_after(channel, executor, states, waiting) or resting
-        interval = min(interval * 2, polling.max_interval)
-    return resting
-
-
-def _ask_after(
-    channel: Channel,
-    executor: RequestExecutor,
-    states: DeviceStates,
-    waiting: Sequence[PendingDevice],
-) -> ServiceError | None:
-    handle = states.of(waiting[0]).handle or ""
-    removals = tuple(removal(todo, states.of(todo)) for todo in waiting)
-    verdicts = executor.call_with_retry(lambda: channel.poll(handle, removals))
-    states.note(
-        (index, of_verdict(verdict))
-        for index, verdict in verdicts.items()
-        if not isinstance(verdict, Acceptance)
-    )
-    end_where_barred(verdicts.values())
-    return setback(verdicts.values())
 
 
 Fact = tuple[Kind, Mapping[str, Any]]
@@ -605,10 +583,15 @@ DEFERRED = "device-deferred"
 """The rule of a failure that is about single devices of a call that was answered."""
 
 
-def setback(verdicts: Iterable[Verdict]) -> ServiceError | None:
+def setback(verdicts: Collection[Verdict]) -> ServiceError | None:
     """Why an answered call counts as a failure: a device is to be asked for later, or was
     answered in an unexpected way.
+
+    Raises Rejected, which ends the run, where the service says that the request itself is wrong.
     """
+    for verdict in verdicts:
+        if isinstance(verdict, Answer) and verdict.bars_run:
+            raise _rejected(verdict, f"the run was stopped: {verdict.detail}")
     for verdict in verdicts:
         if isinstance(verdict, Answer) and verdict.unexpected:
             return _rejected(verdict, verdict.detail or "")
@@ -623,13 +606,6 @@ def setback(verdicts: Iterable[Verdict]) -> ServiceError | None:
                 retry_after=verdict.retry_after,
             )
     return None
-
-
-def end_where_barred(verdicts: Iterable[Verdict]) -> None:
-    """End the run, by Rejected, where the service says that the request itself is wrong."""
-    for verdict in verdicts:
-        if isinstance(verdict, Answer) and verdict.bars_run:
-            raise _rejected(verdict, f"the run was stopped: {verdict.detail}")
 
 
 def _rejected(answer: Answer, message: str) -> Rejected:
