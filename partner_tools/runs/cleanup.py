@@ -24,6 +24,7 @@ from partner_tools.engine.rate_limiter import FixedRate
 from partner_tools.engine.request_executor import interruption
 from partner_tools.errors import InputError, Rejected, ServiceError
 from partner_tools.events import Event, Kind, State
+from partner_tools.files import HANDOFF_BYTES, read_document
 from partner_tools.guards import check_number
 from partner_tools.json_forms import customer_document, digest, digest_of_bytes
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
@@ -62,7 +63,6 @@ from partner_tools.report.results import Received, read_received
 from partner_tools.runs.context import RunContext, RunOptions
 from partner_tools.runs.observation import observe
 from partner_tools.runs.tenant import TenantReader
-from partner_tools.user_files import HANDOFF_BYTES, read_document
 
 WRITES: Final = FixedRate(requests=100, seconds=20.0)
 """The smallest of the limits that Microsoft publishes for what is changed here: Intune's enrollment

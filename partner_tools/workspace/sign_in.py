@@ -33,9 +33,8 @@ from partner_tools.clients.oem.profile import Auth, Profile, read_profile
 from partner_tools.clients.transport import ClientCertificate, Secret, TokenSource, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, InputError
-from partner_tools.files import refuse_exposed, this_user
+from partner_tools.files import PROFILE_BYTES, read_document, refuse_exposed, this_user
 from partner_tools.strict_json import read_text
-from partner_tools.user_files import PROFILE_BYTES, read_document
 from partner_tools.workspace.environment import named_faults, now, user_data_folder
 
 HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"

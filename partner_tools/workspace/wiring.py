@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
 from partner_tools.engine.request_executor import RateLimiter
+from partner_tools.files import HOLD_LIST_BYTES, read_document
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits, read_hold_list
 from partner_tools.model import ChannelName, Plan, RunId
 from partner_tools.pacing import Learned, remembered
 from partner_tools.place import GuardTerms, Place
 from partner_tools.shared_pacing import Party, begin
 from partner_tools.strict_json import read_text
-from partner_tools.user_files import HOLD_LIST_BYTES, read_document
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.environment import new_id, now, user_data_folder
 
