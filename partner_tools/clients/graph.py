@@ -30,7 +30,7 @@ from partner_tools.pacing import parse_retry_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Facts:
+class _CollectionFacts:
     """An entry of `graph.toml`: what the file says at its top."""
 
     path: str
@@ -43,7 +43,7 @@ class _Facts:
 
 
 _FACTS: Final = {
-    Collection(name): _Facts(**facts)
+    Collection(name): _CollectionFacts(**facts)
     for name, facts in tomllib.loads(
         Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
     ).items()
@@ -70,7 +70,7 @@ def question_path(question: Question) -> str:
     return _path(facts, facts.path, [("$filter", _filter(question))])
 
 
-def _path(facts: _Facts, path: str, query: list[tuple[str, str]]) -> str:
+def _path(facts: _CollectionFacts, path: str, query: list[tuple[str, str]]) -> str:
     if facts.select:
         query = [*query, ("$select", ",".join(facts.attributes))]
     written = "&".join(f"{name}={quote(value, safe=_PLAIN)}" for name, value in query)

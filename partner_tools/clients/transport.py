@@ -513,20 +513,20 @@ class _Connecting:
             raise urllib3.exceptions.NewConnectionError(self, str(error)) from error  # type: ignore[arg-type]
 
 
-class _Connection(_Connecting, HTTPConnection):
+class _HttpConnection(_Connecting, HTTPConnection):
     response_class = _Punctual
 
 
-class _SecureConnection(_Connecting, HTTPSConnection):
+class _HttpsConnection(_Connecting, HTTPSConnection):
     response_class = _Punctual
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
 
 
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
@@ -552,7 +552,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 def _use_our_pools(manager: urllib3.PoolManager) -> None:
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+    manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
 
 
 def _open_tls_context(

@@ -27,7 +27,7 @@ GLANCE_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class RateSnapshot:
     """The state to display. `rate` is in permits per second, `paused` in seconds left."""
 
     rate: float
@@ -39,8 +39,8 @@ class Snapshot:
     pauses: int
 
 
-def _snapshot(pace: RateState, now: float, answered: int, throttled: int) -> Snapshot:
-    return Snapshot(
+def _snapshot(pace: RateState, now: float, answered: int, throttled: int) -> RateSnapshot:
+    return RateSnapshot(
         rate=pace.rate,
         ceiling=pace.ceiling,
         paused=max(0.0, pace.paused_until - now),
@@ -114,7 +114,7 @@ class AdaptiveRateLimiter:
         with self._state:
             return pacing.learned(self._pace)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> RateSnapshot:
         """Return the current state."""
         with self._state:
             return _snapshot(self._pace, self._clock(), self._answered, self._throttled)
@@ -245,7 +245,7 @@ class SharedRateLimiter:
         """Return the rate worth remembering; None when nothing was learned."""
         return pacing.learned(self._pace)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> RateSnapshot:
         """Return the state when this process last leased."""
         return _snapshot(self._pace, self._now(), self._answered, self._throttled)
 
@@ -357,7 +357,7 @@ class PartyRateLimiter:
     succeeded: Callable[[], None]
     throttled: Callable[[float | None], None]
     withdrawn: Callable[[], None]
-    snapshot: Callable[[], Snapshot]
+    snapshot: Callable[[], RateSnapshot]
     learned: Callable[[], Learned | None]
 
 

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from partner_tools.engine.rate_limiter import (
         AdaptiveRateLimiter,
         FixedRate,
+        RateSnapshot,
         SharedRateLimiter,
-        Snapshot,
     )
     from partner_tools.engine.request_executor import RateLimiter, RequestExecutor
     from partner_tools.ledger import Ledger
@@ -429,7 +429,7 @@ def _executor(
 class LearningRateLimiter(RateLimiter, Protocol):
     """A rate limiter that reports its state."""
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> RateSnapshot:
         """Return the current state."""
 
     def learned(self) -> Learned | None:
@@ -461,7 +461,7 @@ class RateLimiters:
                 self._open[service, scope] = limiter
         return limiter if isinstance(limiter, AdaptiveRateLimiter) else limiter.of(party or Party())
 
-    def snapshots(self) -> Mapping[tuple[str, str], Snapshot]:
+    def snapshots(self) -> Mapping[tuple[str, str], RateSnapshot]:
         """Return the state of each scope, by service and scope."""
         with self._lock:
             opened = dict(self._open)

@@ -15,8 +15,14 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from partner_tools.clients.answers import SentIds, is_same, kind_of
 from partner_tools.clients.oem.guard import BlankOnly
-from partner_tools.clients.oem.profile import MatchKey, Profile, ResponseMode, at_base_url
-from partner_tools.clients.oem.tenant import mentions_tenant, normalized
+from partner_tools.clients.oem.profile import (
+    MatchKey,
+    Profile,
+    ResponseMode,
+    at_base_url,
+    mentions_tenant,
+    normalized,
+)
 from partner_tools.clients.oem.wire import (
     DocumentError,
     Entry,
