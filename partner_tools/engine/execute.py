@@ -38,7 +38,7 @@ from partner_tools.errors import (
 )
 from partner_tools.events import Event, History, Kind, State, advance
 from partner_tools.model import Explanation, Identity, Outcome, Registration, RunId, Target
-from partner_tools.pacing import GiveUp, decide
+from partner_tools.pacing import decide
 
 GIVEN_UP_IN_A_ROW = 3
 """This number of calls given up with no success in between means that the service is down."""
@@ -460,10 +460,10 @@ class _Execution:
         Raises `error` when the run must not continue: a refused token, a pause beyond our patience,
         or a service that is down for all customers.
         """
-        step = decide(self._executor.policy, error, tries, elapsed, self._executor.jitter())
+        seconds = decide(self._executor.policy, error, tries, elapsed, self._executor.jitter())
         repeatable = self._repeatable(call)
-        if repeatable and not isinstance(step, GiveUp):
-            if self._halt.wait(step.seconds):
+        if repeatable and seconds is not None:
+            if self._halt.wait(seconds):
                 raise interruption()
             return True
         with self._lock:

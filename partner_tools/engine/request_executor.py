@@ -16,7 +16,7 @@ from partner_tools.errors import (
     Unauthorized,
     Unsent,
 )
-from partner_tools.pacing import GiveUp, Policy, decide
+from partner_tools.pacing import Policy, decide
 
 T = TypeVar("T")
 
@@ -104,11 +104,11 @@ class RequestExecutor:
 
     def back_off(self, error: ServiceError, tries: int, elapsed: float) -> None:
         """Sleep before the next attempt. Raises `error` when there shall be none."""
-        step = decide(self.policy, error, tries, elapsed, self.jitter())
-        if isinstance(step, GiveUp):
+        seconds = decide(self.policy, error, tries, elapsed, self.jitter())
+        if seconds is None:
             raise error
-        self.waiting(error, step.seconds)
-        if self.stop.wait(step.seconds):
+        self.waiting(error, seconds)
+        if self.stop.wait(seconds):
             raise interruption() from error
 
 
