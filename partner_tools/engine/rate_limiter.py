@@ -93,18 +93,18 @@ class AdaptiveRateLimiter:
         """The service answered this thread's request, and not with 429."""
         with self._state:
             self._answered += 1
-            self._pace = pacing.succeeded(self._pace, self._permit(), self._clock())
+            self._pace = pacing.succeeded(self._pace, self._mine.permit, self._clock())
 
     def throttled(self, retry_after: float | None) -> None:
         """The service answered 429: give no permits for this number of seconds."""
         with self._state:
             self._throttled += 1
-            self._pace = pacing.throttled(self._pace, self._permit(), self._clock(), retry_after)
+            self._pace = pacing.throttled(self._pace, self._mine.permit, self._clock(), retry_after)
 
     def withdrawn(self) -> None:
         """This thread's request never reached the service, or its answer never came."""
         with self._state:
-            self._pace = pacing.withdrawn(self._pace, self._permit())
+            self._pace = pacing.withdrawn(self._pace, self._mine.permit)
 
     def close(self) -> None:
         """Do nothing: no other process takes part."""
@@ -128,10 +128,6 @@ class AdaptiveRateLimiter:
                 return seconds
             self._pace, self._mine.permit = pacing.reserve(self._pace, now)
             return None
-
-    def _permit(self) -> Permit:
-        permit: Permit = self._mine.permit
-        return permit
 
 
 T = TypeVar("T")
@@ -254,7 +250,9 @@ class SharedRateLimiter:
 
     def _next(self, party: Party, stop: CancellationToken) -> bool:
         while not stop.is_set():
-            permit = self._take(party)
+            with self._state:
+                ready = self._ready[party]
+                permit = ready.popleft() if ready else None
             if permit is None:
                 self._wait(stop, self._lease(party))
                 continue
@@ -265,26 +263,18 @@ class SharedRateLimiter:
                 return True
         return False
 
-    def _take(self, party: Party) -> Permit | None:
-        with self._state:
-            ready = self._ready[party]
-            return ready.popleft() if ready else None
-
     def _reached(self, permit: Permit, stop: CancellationToken) -> bool:
         """Wait until the permit's moment; False when it is void by then."""
         while not stop.is_set():
-            seconds = permit.at - self._now()
-            if self._is_void(permit) or seconds < -STALE_SECONDS:
+            pace, seconds = self._pace, permit.at - self._now()
+            # A pause began before the permit's moment.
+            void = permit.number <= pace.paused_after and permit.at < pace.paused_until
+            if void or seconds < -STALE_SECONDS:
                 return False
             if seconds <= 0.0:
                 return True
             self._wait(stop, min(seconds, GLANCE_SECONDS))
         return False
-
-    def _is_void(self, permit: Permit) -> bool:
-        """Whether a pause began before the permit's moment."""
-        pace = self._pace
-        return permit.number <= pace.paused_after and permit.at < pace.paused_until
 
     def _lease(self, party: Party | None = None, *, in_hand: int = 0) -> float:
         """Lease for all parties that wait; how long to wait before asking again, in seconds."""
@@ -295,16 +285,13 @@ class SharedRateLimiter:
                 with self._state:
                     wishes = self._waiting - Counter({party: in_hand} if party else {})
                 self._pace = self._ask(wishes)
-                self._ask_at = self._clock() + self._until_due()
+                # Until then it makes no sense to ask: nothing is due, or it is others' turn.
+                due = pacing.due(self._pace, self._now()) - self._now()
+                ahead = due - self._horizon if due > self._horizon else due
+                self._ask_at = self._clock() + min(max(ahead, SHORTEST_WAIT), GLANCE_SECONDS)
             if party is not None and self._ready[party]:
                 return 0.0
             return max(self._ask_at - self._clock(), 0.0) + CLOCK_GRAIN
-
-    def _until_due(self) -> float:
-        """How long it makes no sense to ask again: nothing is due, or it is others' turn."""
-        due = pacing.due(self._pace, self._now()) - self._now()
-        ahead = due - self._horizon if due > self._horizon else due
-        return min(max(ahead, SHORTEST_WAIT), GLANCE_SECONDS)
 
     def _ask(self, wishes: Mapping[Party, int]) -> RateState:
         with self._state:
