@@ -226,10 +226,10 @@ def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[P
     states = DeviceStates(context, todos)
     doubtful = [todo for todo in todos if todo.history.in_doubt]
     if context.channel.observable and doubtful:
-        # Present as soon as one look says so; absent only where two looks agree.
+        # Present, or replaced, as soon as one look says so; absent only where two looks agree.
         asked = [removal(todo, todo.history) for todo in doubtful]
         present = dict(context.channel.recall(asked))
-        if unseen := [each for each in asked if not present[each.index]]:
+        if unseen := [each for each in asked if present[each.index] is False]:
             present |= context.channel.recall(unseen)
         states.note((todo.index, _recalled(todo, present=present[todo.index])) for todo in doubtful)
     else:
@@ -246,7 +246,9 @@ def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[P
     return states.todos()
 
 
-def _recalled(todo: PendingDevice, *, present: bool) -> Fact:
+def _recalled(todo: PendingDevice, present: bool | Explanation) -> Fact:
+    if isinstance(present, Explanation):
+        return Kind.ANSWERED, {"outcome": Outcome.REFUSED.value, **asdict(present)}
     if present:
         return Kind.RECALLED, {"present": True}
     if todo.act is not None:

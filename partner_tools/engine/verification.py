@@ -116,18 +116,30 @@ def _look(
         except ServiceError as error:
             blind[customer] = error
             continue
-        missing = baseline.remaining.get(customer or "", 0)
-        if shown.registrations == 0 and missing >= MANY:
-            blind[customer] = ServiceError(
-                f"the service lists no device of {customer} any more, and {missing} that this "
-                "ledger did not remove were there: that is no proof that anything is gone",
-                remedy="look in Partner Center's own pages, or with `verify --graph`; verify the "
-                "run again later",
-                rule="estate-vanished",
-            )
+        if vanished := estate_vanished(customer, shown.registrations, baseline.remaining):
+            blind[customer] = vanished
         else:
             seen |= shown.targets
     return seen, blind
+
+
+def estate_vanished(
+    customer: str | None, registrations: int, remaining: Mapping[str, int]
+) -> ServiceError | None:
+    """Why an empty list of a customer's devices is not believed; None where it may be.
+
+    `remaining` is how many each customer should still have.
+    """
+    missing = remaining.get(customer or "", 0)
+    if registrations or missing < MANY:
+        return None
+    return ServiceError(
+        f"the service lists no device of {customer} any more, and {missing} that this "
+        "ledger did not remove were there: that is no proof that anything is gone",
+        remedy="look in Partner Center's own pages, or with `verify --graph`; verify the "
+        "run again later",
+        rule="estate-vanished",
+    )
 
 
 def _blindness(
