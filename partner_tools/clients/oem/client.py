@@ -129,9 +129,9 @@ def match(
             index[key, name].append(entry)
     found = defaultdict[str, set[OemResult]](set)
     for item in items:
-        entry = _entry_of(profile.response.match_on, item, index)
-        if entry is not None:
-            found[entry.ref].add(item.result)
+        named = _entry_of(profile.response.match_on, item, index)
+        if named is not None:
+            found[named.ref].add(item.result)
     # A device that was told several times alike was told once.
     return {
         entry.ref: next(iter(found[entry.ref])) if len(found[entry.ref]) == 1 else None
