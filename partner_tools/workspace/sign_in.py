@@ -23,6 +23,7 @@ from partner_tools.clients.oauth import (
     app_only,
     check_app,
     describe_token,
+    refuse_expired,
     sign_in_by_device_code,
     unpack_pfx,
     user_by_refresh_token,
@@ -301,37 +302,16 @@ def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate 
         key = _beside(auth.client_key, folder)
         if key is not None:
             refuse_exposed(key, "the client's key", this_user())
-        _refuse_expired(certificate, certificate.read_bytes())
+        refuse_expired(certificate, certificate.read_bytes(), now())
         yield ClientCertificate(certificate=certificate, key=key, password=password)
         return
     with tempfile.TemporaryDirectory(prefix="partner-tools-") as private:
         unpacked = Path(private) / "client.pem"
         unpacked.touch(mode=0o600)
         pem = unpack_pfx(Certificate(path=certificate, password=password))
-        _refuse_expired(certificate, pem)
+        refuse_expired(certificate, pem, now())
         unpacked.write_bytes(pem)
         yield ClientCertificate(certificate=unpacked)
-
-
-def _refuse_expired(file: Path, pem: bytes) -> None:
-    """Refuse a client certificate that has expired.
-
-    With TLS 1.3 a server refuses it only after the request was sent
-    (https://www.rfc-editor.org/rfc/rfc8446#section-2, read 2026-11): devices would be unknown.
-    """
-    from cryptography.x509 import load_pem_x509_certificates
-
-    try:
-        certificate = load_pem_x509_certificates(pem)[0]
-    except ValueError:
-        return  # OpenSSL says what is wrong with it
-    if certificate.not_valid_after_utc < now():
-        raise AuthError(
-            f"the client certificate {str(file)!r} expired at "
-            f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC",
-            rule="certificate-expired",
-            remedy="Put the renewed certificate in its place; then run the same command again.",
-        )
 
 
 def _beside(text: str, folder: Path) -> Path | None:
