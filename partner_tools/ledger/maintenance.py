@@ -26,7 +26,7 @@ from partner_tools.ledger.database import Database
 from partner_tools.ledger.queries import between, in_pages
 from partner_tools.ledger.records import IntegrityFinding
 from partner_tools.ledger.tables import devices, events, metadata, plans, run_customers, runs
-from partner_tools.model import ChannelName, Outcome, RunId, RunState
+from partner_tools.model import ENDED, ChannelName, Outcome, RunId, RunState
 from partner_tools.strict_json import read_json
 
 SCHEMA_VERSION = "1"
@@ -208,7 +208,7 @@ def _digest(payload: Any) -> str:
     return chain.payload_digest(codec.json_text(payload))
 
 
-_OVER = (RunState.FINISHED.value, RunState.CANCELLED.value)
+_OVER = (*sorted(ENDED), RunState.CANCELLED.value)
 _RUNS_AT_ONCE = 100
 
 

@@ -19,7 +19,7 @@ from partner_tools.ledger import chain, codec
 from partner_tools.ledger.codec import PendingEvent
 from partner_tools.ledger.database import Prepared, insert_new
 from partner_tools.ledger.tables import devices, events, run_customers, runs
-from partner_tools.model import RunId, RunState
+from partner_tools.model import ENDED, RunId, RunState
 
 _TALLIED = ("state", "started_at", "finished_at", "counts", "head_n", "head_hash")
 _LOADED = ("idx", "device", *codec.HISTORY_COLUMNS)
@@ -66,7 +66,7 @@ def move_run(tally: RunTally, kind: Kind, at: str) -> None:
     if state is RunState.RUNNING:
         tally.started_at = tally.started_at or at
         tally.finished_at = None
-    elif state in {RunState.FINISHED, RunState.CANCELLED}:
+    elif state in {*ENDED, RunState.CANCELLED}:
         tally.finished_at = at
 
 

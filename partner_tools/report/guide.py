@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 from partner_tools.model import GONE
-from partner_tools.outstanding import StepId
+from partner_tools.outstanding import REMOVED_BY_HAND, StepId
 
 OWNERS: Mapping[str, str] = {
     "partner": "Partner",
@@ -55,6 +56,7 @@ OUTCOMES: Mapping[str, str] = {
     "absent": "Already gone",
     "already-removed": "Removed earlier",
     "unconfirmed": "Not confirmed",
+    "assessed": "Assessed",
     "not-found": "Not found",
     "not-owned": "Not owned",
     "ambiguous": "Ambiguous",
@@ -84,6 +86,7 @@ REASONS: Mapping[str, str] = {
 CHANNELS: Mapping[str, str] = {
     "partner-center": "Microsoft Partner Center",
     "oem-direct": "OEM Direct API",
+    "assessment": "an assessment, without a partner's API",
 }
 
 NAME_LIMIT = 80
@@ -94,6 +97,17 @@ _INVISIBLE = re.compile(
     "\u2028-\u202f\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e0fff]"
 )
+
+
+def chapter_of(step: StepId, owner: str | None, channel: str) -> Chapter:
+    """How a step is done. A partner may remove a registration by hand, and without a partner's
+    removal there is none that failed."""
+    if step is StepId.DEREGISTER_FROM_AUTOPILOT:
+        if owner == "partner":
+            return _BY_HAND
+        if channel == "assessment":
+            return replace(GUIDE[step], about=GUIDE[step].about.removeprefix(_NOT_THE_PARTNERS))
+    return GUIDE[step]
 
 
 def cleaned_up(document: Mapping[str, Any]) -> str | None:
@@ -110,6 +124,16 @@ def cleaned_up(document: Mapping[str, Any]) -> str | None:
     )
     parts = ", ".join(f"{counted(number, 'device')} {what}" for number, what in told if number)
     return f"Cleanup in your own tenant (run {cleanup['id']}): {parts or 'no devices'}"
+
+
+def by_hand(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was removed on Partner Center's pages, as reported and as seen, in a line for each."""
+    notes = Counter(
+        note
+        for device in document["devices"]
+        if (note := device["planes"]["autopilot"].get("note", "")).startswith(REMOVED_BY_HAND)
+    )
+    return tuple(f"{counted(number, 'device')}: {note}" for note, number in notes.items())
 
 
 def count_gone(outcomes: Mapping[str, int]) -> int:
@@ -199,6 +223,10 @@ INTUNE = "Microsoft Intune admin center"
 ENTRA = "Microsoft Entra admin center"
 
 _AUTOPILOT_LIST = (INTUNE, "Devices", "Windows", "Enrollment", "Windows Autopilot", "Devices")
+_NOT_THE_PARTNERS = (
+    "The partner could not remove these registrations: most likely your own organisation or another"
+    " partner made them. "
+)
 _ENTRA_DEVICE = (ENTRA, "Entra ID", "Devices", "All devices", "the device")
 
 TOOLS: Mapping[StepId, tuple[str, ...]] = {
@@ -437,8 +465,7 @@ GUIDE: Mapping[StepId, Chapter] = {
     StepId.DEREGISTER_FROM_AUTOPILOT: Chapter(
         title="Deregister the device from Windows Autopilot",
         about=(
-            "The partner could not remove these registrations: most likely your own organisation"
-            " or another partner made them. Find the device by its serial number, unassign its"
+            f"{_NOT_THE_PARTNERS}Find the device by its serial number, unassign its"
             " user if one is assigned, choose Delete, then Sync, and refresh every few minutes"
             " until it is gone. Only devices that are not enrolled in Intune can be deleted here,"
             " so Intune comes first. In the Microsoft 365 admin center the same is Devices,"
@@ -674,3 +701,15 @@ GUIDE: Mapping[StepId, Chapter] = {
     ),
 }
 """One chapter for every step of the enumeration."""
+
+_BY_HAND = Chapter(
+    title="Partner: deregister the device in Partner Center",
+    about=(
+        "Your partner removes these registrations on Partner Center's pages, one by one, and looks"
+        " afterwards whether they are gone. Devices that Partner Center does not list for you were"
+        " registered by your own organisation or another partner: your partner tells you which."
+    ),
+    portal=("Partner Center", "Customers", "the customer", "Devices"),
+    source=_DEREGISTER,
+)
+"""The pages' names are those of 2026 (the source, read 2026-11)."""

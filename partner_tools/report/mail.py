@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from partner_tools.model import Customer
 from partner_tools.outstanding import HOMES, Status, StepId
-from partner_tools.report.guide import GUIDE, OWNERS, count_gone, day_text, effort, file_name
+from partner_tools.report.guide import GUIDE, OWNERS, by_hand, day_text, effort, file_name
 from partner_tools.report.handoff import OPEN, Document
 
 ATTACHED_AT_MOST = 10
@@ -163,24 +163,20 @@ def cover_subject(document: Document) -> str:
 
 def cover_text(document: Document) -> str:
     """Salutation, what was done, what to do first, until when, and whom to ask."""
-    from partner_tools.report.page import headline
+    from partner_tools.report.page import headline_of
 
-    summary, partner, start = document["summary"], document["partner"], document.get("start")
-    outcomes = summary["outcomes"]
-    removed = count_gone(outcomes)
-    distinct = summary["devices"] - outcomes.get("duplicate", 0)
+    partner, start, run = document["partner"], document.get("start"), document["run"]
     theirs = [
         one
         for one in document["guide"]
         if start and one["open"] and one["owner"] != "partner" and one["order"] >= start["order"]
     ]
-    lines = [f"Dear {_recipient(document)} team,", "", headline(removed, distinct)]
+    lines = [f"Dear {_recipient(document)} team,", "", headline_of(document), *by_hand(document)]
     if start is None:
         lines += ["Nothing is left for you to do. The attached page says what was checked."]
     else:
         lines += [
-            "That ends the registration only. The records in Intune, Microsoft Entra ID and Active"
-            " Directory are yours to clear.",
+            _PARTS["by-hand" if run.get("byHand") else run["channel"]],
             "",
             "Please do these first:",
             *(
@@ -201,6 +197,18 @@ def cover_text(document: Document) -> str:
     lines += ["", f"Questions: {_line(partner['contact'])}"] if partner["contact"] else []
     lines += ["", "Kind regards", *([_line(partner["name"])] if partner["name"] else [])]
     return "\n".join(lines)
+
+
+_YOURS = (
+    " ends the registration only. The records in Intune, Microsoft Entra ID and Active Directory"
+    " are yours to clear."
+)
+_PARTS = {
+    "by-hand": f"We remove the registrations on Partner Center's pages. That{_YOURS}",
+    "assessment": "Nothing was changed. Every record of these devices is yours to clear.",
+    **dict.fromkeys(("partner-center", "oem-direct"), f"That{_YOURS}"),
+}
+"""Who does what, by the way in which the registrations are removed."""
 
 
 def _recipient(document: Document) -> str:

@@ -18,6 +18,7 @@ from partner_tools.report.guide import (
     PLANES,
     REASONS,
     STATUSES,
+    by_hand,
     cleaned_up,
     counted,
     start_here,
@@ -66,6 +67,8 @@ def _lines(document: Document) -> Iterator[str]:
     if said := cleaned_up(document):
         yield f"{code(said)}"
         yield ""
+    for said in by_hand(document):
+        yield f"- {code(said)}"
     yield from _facts(document)
     yield ""
     yield from _table(

@@ -28,6 +28,7 @@ from partner_tools.report.guide import (
     REASONS,
     STATUSES,
     TOOL_NAMES,
+    by_hand,
     cleaned_up,
     count_gone,
     counted,
@@ -156,6 +157,7 @@ class View:
     sender: str
     open: tuple[str, ...]
     headline: str
+    lead: str
     remains: str
     removed: int
     devices: int
@@ -175,6 +177,7 @@ class View:
     titles: Mapping[str, str]
     numbers: Mapping[str, int]
     cleaned_up: str | None
+    by_hand: tuple[str, ...]
 
 
 def view(document: Document) -> View:
@@ -189,7 +192,8 @@ def view(document: Document) -> View:
         recipient=customer["name"] or customer["domain"] or customer["tenantId"] or "",
         sender=partner["name"] or partner["tenantId"] or "Your partner",
         open=OPEN,
-        headline=headline(removed, distinct),
+        headline=headline_of(document),
+        lead=lead(document),
         remains=remains(summary["steps"]),
         removed=removed,
         devices=distinct,
@@ -209,6 +213,7 @@ def view(document: Document) -> View:
         titles={chapter["id"]: chapter["title"] for chapter in document["guide"]},
         numbers={chapter["id"]: chapter["order"] for chapter in document["guide"]},
         cleaned_up=cleaned_up(document),
+        by_hand=by_hand(document),
     )
 
 
@@ -224,8 +229,21 @@ _WORDS = {
 }
 
 
-def headline(removed: int, devices: int) -> str:
+def headline_of(document: Document) -> str:
     """Summarize the completed work in one sentence."""
+    outcomes = document["summary"]["outcomes"]
+    devices = document["summary"]["devices"] - outcomes.get("duplicate", 0)
+    if document["run"]["channel"] == "assessment":
+        planes = document["summary"]["planes"]["autopilot"]
+        states = ", ".join(
+            f"{planes[status]:,} {word}" for status, word in _REGISTERED.items() if status in planes
+        )
+        return f"{counted(devices, 'device')} assessed; in Windows Autopilot: {states}."
+    return headline(count_gone(outcomes), devices)
+
+
+def headline(removed: int, devices: int) -> str:
+    """Say how many devices were removed."""
     if not devices:
         return "This run holds no devices."
     if removed == devices:
@@ -236,6 +254,35 @@ def headline(removed: int, devices: int) -> str:
         return f"{whom} removed from Windows Autopilot."
     verb = "was" if removed == 1 else "were"
     return f"{removed:,} of {devices:,} devices {verb} removed from Windows Autopilot."
+
+
+_REGISTERED = {
+    "outstanding": "registered",
+    "reported": "reported removed",
+    "not-verified": "not verified",
+    "clear": "not registered",
+    "not-applicable": "to stay as they are",
+}
+
+
+def lead(document: Document) -> str:
+    """Say who did what, and what is left to the reader."""
+    sender = document["partner"]["name"] or document["partner"]["tenantId"] or "Your partner"
+    yours = "the records in Intune, Microsoft Entra ID and Active Directory are yours to clear"
+    if document["run"].get("byHand"):
+        return (
+            f"{sender} removes the Windows Autopilot registrations on Partner Center's pages, and"
+            f" can do no more: {yours}, in the order below."
+        )
+    if document["run"]["channel"] == "assessment":
+        return (
+            "Nothing has been changed: your tenant was only looked at. Every record of these"
+            " devices is yours to clear, in the order below."
+        )
+    return (
+        f"{sender} has taken devices of your organisation out of Windows Autopilot. That is all a"
+        f" partner can do: {yours}, in the order below."
+    )
 
 
 def remains(steps: Mapping[str, int]) -> str:

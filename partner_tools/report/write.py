@@ -27,6 +27,7 @@ from partner_tools.report.markdown import write_markdown
 from partner_tools.report.page import write_page
 from partner_tools.report.script import write_script
 from partner_tools.report.tables import write_csv, write_xlsx
+from partner_tools.report.worksheet import worksheet_csv, write_worksheet
 from partner_tools.strict_json import shown_plainly
 
 
@@ -83,6 +84,12 @@ ON_REQUEST: Mapping[str, Format] = {
     ),
     "email-text": Format(
         suffix="email.txt", description="the cover e-mail's text", write=write_cover_text
+    ),
+    "worksheet": Format(
+        suffix="worksheet.html",
+        description="what a person removes on Partner Center's pages, to print and as CSV",
+        write=write_worksheet,
+        each=lambda document: (("worksheet.csv", worksheet_csv(document)),),
     ),
     "tickets": Format(
         suffix="tickets.csv",

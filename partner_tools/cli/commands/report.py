@@ -108,7 +108,8 @@ def report(
         raise click.UsageError("--since, --until and --customer go with --summary")
     given = {"name": partner_name, "contact": partner_contact}
     with opened(call) as workspace:
-        if workspace.ledger.run(run).channel in PARTNER_CHANNELS:
+        record = workspace.ledger.run(run)
+        if record.channel in PARTNER_CHANNELS or record.settings.get("byHand"):
             given = _ask_for_sender(given, workspace.config.get("partner") or {})
         if observed:
             workspace.state_facts(run, observed)
