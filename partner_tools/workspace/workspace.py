@@ -289,6 +289,8 @@ class Workspace:
         options = replace(options or RunOptions(), yes=True)
         if options.by_hand and options.report is None:
             options = replace(options, report=Path(), formats=("worksheet",))
+        elif options.by_hand:
+            self.sender()  # before the run exists, not when its handoff is to be written
         run = new_run()
         with (
             self.ledger.hold(run),
@@ -597,8 +599,9 @@ class Workspace:
         from partner_tools.runs.build_handoffs import cleanup_result, handoffs
 
         record, at = self.ledger.run(run), now()
-        sender = self.sender_of(record, partner)
-        # The cover e-mail is the partner's to send, and the worksheet is for its own hands.
+        # The worksheet is for the partner's own hands, and names no sender.
+        sender = {} if formats == ("worksheet",) else self.sender_of(record, partner)
+        # The cover e-mail is the partner's to send.
         usual = [name for name in FORMATS if sender.get("name") or name != "eml"]
         if record.settings.get("byHand"):
             usual.append("worksheet")
