@@ -339,14 +339,21 @@ def _report_options() -> tuple[Callable[[Command], Command], ...]:
             type=click.Path(path_type=Path, file_okay=False),
             help="Write the customer's handoff to this folder.",
         ),
-        click.option(
-            "--format",
-            "formats",
-            type=click.Choice(FORMAT_CHOICES),
-            multiple=True,
-            help="Handoff format; repeat for several. [default: all]",
-        ),
+        format_option,
     )
+
+
+def format_option(command: Command) -> Command:
+    """Add in which formats handoffs are written."""
+    return click.option(
+        "--format",
+        "formats",
+        type=click.Choice(FORMAT_CHOICES),
+        metavar="FORMAT",
+        multiple=True,
+        help=f"Handoff format: {', '.join(FORMATS)} (the default), "
+        f"{', '.join(FORMAT_CHOICES[len(FORMATS) :])}; repeat for several.",
+    )(command)
 
 
 def removal_options(command: Command) -> Command:

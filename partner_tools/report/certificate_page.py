@@ -46,6 +46,7 @@ SOURCES: Mapping[str, str] = {
     "active-directory": "Active Directory",
     "customer": "former owner's word",
     "person": "person at the device",
+    "partner": "partner's word",
 }
 OUTCOMES: Mapping[str, str] = {
     "removed": "The registration was removed",

@@ -157,6 +157,7 @@ class View:
     sender: str
     open: tuple[str, ...]
     headline: str
+    by_partner: bool
     lead: str
     remains: str
     removed: int
@@ -193,6 +194,7 @@ def view(document: Document) -> View:
         sender=partner["name"] or partner["tenantId"] or "Your partner",
         open=OPEN,
         headline=headline_of(document),
+        by_partner=document["run"]["channel"] != "assessment" or "byHand" in document["run"],
         lead=lead(document),
         remains=remains(summary["steps"]),
         removed=removed,
@@ -266,12 +268,11 @@ _REGISTERED = {
 
 
 def lead(document: Document) -> str:
-    """Say who did what, and what is left to the reader."""
-    sender = document["partner"]["name"] or document["partner"]["tenantId"] or "Your partner"
+    """What the sender did, unless it is the reader's own run, and what is left to the reader."""
     yours = "the records in Intune, Microsoft Entra ID and Active Directory are yours to clear"
     if document["run"].get("byHand"):
         return (
-            f"{sender} removes the Windows Autopilot registrations on Partner Center's pages, and"
+            "removes the Windows Autopilot registrations on Partner Center's pages, and"
             f" can do no more: {yours}, in the order below."
         )
     if document["run"]["channel"] == "assessment":
@@ -280,8 +281,8 @@ def lead(document: Document) -> str:
             " devices is yours to clear, in the order below."
         )
     return (
-        f"{sender} has taken devices of your organisation out of Windows Autopilot. That is all a"
-        f" partner can do: {yours}, in the order below."
+        "has taken devices of your organisation out of Windows Autopilot. That is all a partner can"
+        f" do: {yours}, in the order below."
     )
 
 

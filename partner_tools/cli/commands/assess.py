@@ -43,8 +43,8 @@ def assess(call: Call, batch: str | None, by_hand: bool, junit: Path | None, **g
 
     \b
     Example:
-      partner-tools assess retired.csv --customer contoso.onmicrosoft.com --report handoff
-      partner-tools assess retired.csv --customer contoso.onmicrosoft.com --by-hand
+      partner-tools assess retired.csv --customer contoso.com --report handoff
+      partner-tools assess retired.csv --customer contoso.com --by-hand
     """
     names = ("customer", "batch_id", "reason", "reference", *READING_NAMES)
     said = {name: given.pop(name) for name in names}
