@@ -38,8 +38,8 @@ from partner_tools.outstanding import (
     probe_from,
     stated,
 )
-from partner_tools.report.guide import SCRIPT_MINUTES, SCRIPT_SECONDS, TOOLS, chapter_of
-from partner_tools.report.powershell import RECIPES, command
+from partner_tools.report.guide import SCRIPT_MINUTES, SCRIPT_SECONDS, chapter_of
+from partner_tools.report.powershell import command
 
 Json = dict[str, Any]
 """A part of a handoff by its schema, as `json.loads` would give it."""
@@ -542,7 +542,6 @@ def _chapter(
 ) -> Json:
     """How a step is done, and by how many. `owner` is the first device's, None without any."""
     chapter = chapter_of(id_, owner, channel)
-    tools = () if owner == Owner.PARTNER else TOOLS.get(id_, ())
     plane, usual_owner = HOMES[id_]
     waiting = sum(statuses.get(status, 0) for status in OPEN)
     return {
@@ -554,15 +553,15 @@ def _chapter(
         "about": chapter.about,
         "caution": chapter.caution,
         "portal": list(chapter.portal),
-        "powershell": RECIPES[id_].guide if id_ in RECIPES and owner != Owner.PARTNER else None,
+        "powershell": chapter.recipe.guide,
         "devices": sum(statuses.values()),
         "open": waiting,
         "statuses": dict(statuses),
-        "tools": [*tools, "by-hand"],
+        "tools": [*chapter.tools, "by-hand"],
         "minutes": {
             "byHand": chapter.minutes * waiting,
             "byScript": SCRIPT_MINUTES + SCRIPT_SECONDS * waiting // 60
-            if "script" in tools and waiting
+            if "script" in chapter.tools and waiting
             else None,
         },
         "source": str(chapter.source),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from partner_tools.intake import hardware_hash
-from partner_tools.intake.hash_check import check
+from partner_tools.intake.hardware_hash import check
 from partner_tools.model import Device, Identity
 from tests.bench.figures import Figure, Part, in_turns, pairs
 from tests.intake.hash_encoder import machine

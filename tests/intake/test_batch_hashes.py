@@ -7,8 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from partner_tools.intake.hardware_hash import decode_hash
-from partner_tools.intake.hash_check import HashProblem, check
+from partner_tools.intake.hardware_hash import HashProblem, check, decode_hash
 from partner_tools.model import Device, Identity, Severity
 from tests.intake import hash_encoder as enc
 
@@ -40,7 +39,7 @@ def device(
 
 
 def findings(*devices: Device) -> list[HashProblem]:
-    return list(check(devices, file="units.csv", placeholders=("Default String",)))
+    return list(check(devices, file="units.csv"))
 
 
 def verdicts(*devices: Device) -> list[tuple[str | None, str, Severity]]:
