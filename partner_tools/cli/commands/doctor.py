@@ -31,7 +31,7 @@ WHICH_OEM = (
 @command("doctor")
 @click.option(
     "--via",
-    type=click.Choice([*PARTNER_CHANNELS, ChannelName.ASSESSMENT]),
+    type=click.Choice([name.value for name in (*PARTNER_CHANNELS, ChannelName.ASSESSMENT)]),
     help="Service to check; `assessment` is the customer's tenant alone. [default: the profile's, "
     "else what there is a sign-in for]",
 )

@@ -305,6 +305,7 @@ def test_cleanup_leaves_a_registration_that_the_partner_removes_by_hand(
 
 
 def test_the_doctor_checks_only_the_customers_tenant(program: Program, sandbox: Sandbox) -> None:
+    assert program("doctor", "--via", "assessment").exit_code == 3  # no customer is named
     shown = program("doctor", "--customer", DOMAIN)
     assert shown.exit_code == 0, shown.output
     assert "Microsoft Graph: a token for" in shown.stdout
