@@ -76,8 +76,10 @@ fuzz:
 	$(PYTHON) -m tests.fuzz.associations --count 1000000
 
 # A million devices on a service that lies: nothing wrong removed, nothing falsely called clear.
+# Then 100,000 steps of runs that are killed and resumed while guards and rows change.
 simulation:
 	$(PYTHON) -m tests.simulation.evidence --devices 1000000
+	$(PYTHON) -m tests.simulation.gate --steps 100000
 
 chaos:
 	$(PYTHON) -m tests.fleet.chaos

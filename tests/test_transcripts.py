@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from partner_tools.sandbox import Sandbox, faults_from
-from partner_tools.sandbox.reading import read_seed
+from partner_tools.sandbox.seed import read_seed
 from tests.cli.program import Program, program_for
 from tests.test_first_hour import pattern
 
