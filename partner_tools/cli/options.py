@@ -327,20 +327,13 @@ def guard_options(command: Command, done: str = "removed") -> Command:
 
 def report_options(command: Command) -> Command:
     """Add where the handoffs are written, and in which formats."""
-    return _applied(_report_options(), command)
-
-
-def _report_options() -> tuple[Callable[[Command], Command], ...]:
     from pathlib import Path
 
-    return (
-        click.option(
-            "--report",
-            type=click.Path(path_type=Path, file_okay=False),
-            help="Write the customer's handoff to this folder.",
-        ),
-        format_option,
-    )
+    return click.option(
+        "--report",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Write the customer's handoff to this folder.",
+    )(format_option(command))
 
 
 def format_option(command: Command) -> Command:
@@ -370,7 +363,7 @@ def removal_options(command: Command) -> Command:
                 metavar="SECONDS",
                 help="Keep checking for up to SECONDS until removed devices disappear.",
             ),
-            *_report_options(),
+            report_options,
             click.option(
                 "--max-rate",
                 type=click.FloatRange(min=0, min_open=True),

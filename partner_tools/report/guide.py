@@ -22,7 +22,7 @@ _DATA = tomllib.loads(files(__package__).joinpath("guide.toml").read_text(encodi
 
 WORDS: Mapping[str, Mapping[str, str]] = _DATA["words"]
 """How a document's ids are shown: `owners`, `planes`, `statuses` in the order in which a reader
-cares, `outcomes`, `joins`, `reasons`, `channels` and `tools`."""
+cares, `outcomes`, `joins`, `reasons`, `channels`, `tools` and `registered`."""
 OWNERS = WORDS["owners"]
 PLANES = WORDS["planes"]
 STATUSES = WORDS["statuses"]

@@ -199,8 +199,6 @@ def view(document: Document) -> dict[str, Any]:
         "sender": partner["name"] or partner["tenantId"] or "Your partner",
         "open": OPEN,
         "headline": headline_of(document),
-        "by_partner": document["run"]["channel"] != "assessment" or "byHand" in document["run"],
-        "lead": lead(document),
         "by_hand": by_hand(document),
         "remains": remains(summary["steps"]),
         "removed": removed,
@@ -223,15 +221,6 @@ def view(document: Document) -> dict[str, Any]:
     }
 
 
-_REGISTERED = {
-    "outstanding": "registered",
-    "reported": "reported removed",
-    "not-verified": "not verified",
-    "clear": "not registered",
-    "not-applicable": "to stay as they are",
-}
-
-
 def headline_of(document: Document) -> str:
     """Summarize in one sentence what was done, or seen by an assessment."""
     outcomes = document["summary"]["outcomes"]
@@ -239,27 +228,9 @@ def headline_of(document: Document) -> str:
     if document["run"]["channel"] != "assessment":
         return headline(count_gone(outcomes), devices)
     planes = document["summary"]["planes"]["autopilot"]
-    states = (f"{planes[one]:,} {word}" for one, word in _REGISTERED.items() if one in planes)
+    words = WORDS["registered"]
+    states = (f"{planes[one]:,} {word}" for one, word in words.items() if one in planes)
     return f"{counted(devices, 'device')} assessed; in Windows Autopilot: {', '.join(states)}."
-
-
-def lead(document: Document) -> str:
-    """What the sender did, unless it is the reader's own run, and what is left to the reader."""
-    yours = "the records in Intune, Microsoft Entra ID and Active Directory are yours to clear"
-    if document["run"].get("byHand"):
-        return (
-            "removes the Windows Autopilot registrations on Partner Center's pages, and"
-            f" can do no more: {yours}, in the order below."
-        )
-    if document["run"]["channel"] == "assessment":
-        return (
-            "Nothing has been changed: your tenant was only looked at. Every record of these"
-            " devices is yours to clear, in the order below."
-        )
-    return (
-        "has taken devices of your organisation out of Windows Autopilot. That is all a partner can"
-        f" do: {yours}, in the order below."
-    )
 
 
 def headline(removed: int, devices: int) -> str:

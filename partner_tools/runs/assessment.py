@@ -40,11 +40,9 @@ from partner_tools.runs.context import RunContext
 from partner_tools.runs.observation import BY_HAND_RULE, TenantCheck, decision
 from partner_tools.runs.planning import make_plan, stored_plan
 
-_DONE = frozenset({Status.CLEAR, Status.NOT_APPLICABLE})
-
 
 class NoChannel:
-    """The channel of an assessment, which can do nothing."""
+    """The channel of an assessment, which plans no removal and could send none."""
 
     name = ChannelName.ASSESSMENT
     call_size = 1
@@ -52,15 +50,11 @@ class NoChannel:
     repeats = False
     polling = Polling()
 
-    def remove(self, _removals: Sequence[Any]) -> NoReturn:
-        """Refuse: an assessment plans no removal, so that this is never asked."""
+    def remove(self, *_args: Any, **_named: Any) -> NoReturn:
+        """Refuse, as every other request that would change something."""
         raise AssertionError("an assessment sends no request that changes anything")
 
-    def poll(self, _handle: str, removals: Sequence[Any]) -> NoReturn:
-        """Refuse, as `remove`."""
-        self.remove(removals)
-
-    recall = remove
+    poll = recall = remove
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,17 +76,16 @@ class AssessmentSteps:
         self, devices: Sequence[Device], *, default_customer: str | None, held: frozenset[str]
     ) -> PlanProposal:
         """Every device assessed, but for those that the list repeats or the hold list names."""
-        by_hand = self.context.options.by_hand
-        planned = [
+        planned = (
             PlannedDevice(
                 index=index,
                 device=device,
                 customer=self.customer.tenant_id,
                 outcome=Outcome.ASSESSED,
-                rule=BY_HAND_RULE if by_hand else None,
+                rule=BY_HAND_RULE if self.context.options.by_hand else None,
             )
             for index, device in enumerate(devices)
-        ]
+        )
         kept = (held_back(each) if is_held(each, held) else each for each in planned)
         customer = PlannedCustomer(customer=self.customer, estate=0, removals=0)
         return PlanProposal(devices=without_duplicates(kept), customers=(customer,))
@@ -131,24 +124,18 @@ def assessed(ledger: Ledger, record: RunRecord, at: datetime) -> dict[int, dict[
     """Per device of an assessment what a result says besides: every plane, and that in words."""
     told: dict[int, dict[str, Any]] = {}
     for device in ledger.devices(record.run):
-        if device.history.outcome is Outcome.ASSESSED:
-            planes = decision(device, record.reason, at).planes
-            told[device.index] = {
-                "planes": {plane.value: each.status.value for plane, each in planes.items()},
-                "detail": _in_words({plane: each.status for plane, each in planes.items()}),
-            }
+        if device.history.outcome is not Outcome.ASSESSED:
+            continue
+        decided = decision(device, record.reason, at).planes
+        planes = {plane.value: each.status.value for plane, each in decided.items()}
+        left = {
+            status: ", ".join(plane for plane, one in planes.items() if one == status)
+            for status in Status
+            if status not in (Status.CLEAR, Status.NOT_APPLICABLE)
+        }
+        words = "; ".join(f"{status}: {names}" for status, names in left.items() if names)
+        told[device.index] = {"planes": planes, "detail": words or "clear on every plane"}
     return told
-
-
-def _in_words(planes: Mapping[Plane, Status]) -> str:
-    by_status: dict[Status, list[str]] = {}
-    for plane, status in planes.items():
-        if status not in _DONE:
-            by_status.setdefault(status, []).append(plane.value)
-    parts = (
-        f"{status}: {', '.join(by_status[status])}" for status in Status if status in by_status
-    )
-    return "; ".join(parts) or "clear on every plane"
 
 
 def refuse_other_customers(
@@ -163,8 +150,7 @@ def refuse_other_customers(
     others = [
         f"{name} ({count})"
         for name, count in named.most_common()
-        if name.casefold() != (customer.domain or "").casefold()
-        and tenant_of(name) not in (None, customer.tenant_id)
+        if tenant_of(name) not in (None, customer.tenant_id)
     ]
     if others:
         raise InputError(
@@ -183,16 +169,16 @@ def mark_done(
     *,
     by: str | None,
     at: datetime,
-) -> int:
-    """Record that a person removed these registrations on Partner Center's pages; how many.
+) -> None:
+    """Record that a person removed these registrations on Partner Center's pages.
 
     `names` are serial numbers or product key ids; None means every device of the run. All of them
     are recorded or none. Raises InputError for a run whose removals are not made by hand, and for
     names that are no device of it.
     """
-    if record.channel is not ChannelName.ASSESSMENT or not record.settings.get("byHand"):
+    if not record.settings.get("byHand"):
         raise InputError(
-            f"run {record.run} is not one whose registrations a person removes: its channel is "
+            f"no person removes the registrations of run {record.run}: its channel is "
             f"{record.channel}; nothing was recorded",
             rule="not-by-hand",
             remedy="name a run of `partner-tools assess --by-hand`; `partner-tools verify` asks "
@@ -202,15 +188,10 @@ def mark_done(
         each for each in ledger.devices(record.run) if each.history.outcome is not Outcome.DUPLICATE
     ]
     known = {name: each for each in devices for name in _names(each)}
-    if names is None:
-        chosen = [each for each in devices if each.history.outcome is Outcome.ASSESSED]
-    else:
-        wrong = [
-            why
-            for name in dict.fromkeys(names)
-            if (why := _objection(ledger, record, name, known)) is not None
-        ]
-        if wrong:
+    chosen = {each.index for each in devices if each.history.outcome is Outcome.ASSESSED}
+    if names is not None:
+        objections = (_objection(ledger, name, known) for name in dict.fromkeys(names))
+        if wrong := list(filter(None, objections)):
             raise InputError(
                 f"nothing was recorded: {len(wrong)} of {len(names)} are not devices to mark as "
                 f"done in run {record.run}:\n" + "\n".join(wrong),
@@ -218,7 +199,7 @@ def mark_done(
                 remedy="correct the list, and repeat it whole; `partner-tools runs RUN` lists the "
                 "devices of the run",
             )
-        chosen = list({known[name].index: known[name] for name in names}.values())
+        chosen = {known[name].index for name in names}
     said = Probe(
         plane=Plane.AUTOPILOT,
         result=ProbeResult.ABSENT,
@@ -229,11 +210,10 @@ def mark_done(
     payload = evidence_from(said)
     ledger.record(
         [
-            Event(run=record.run, kind=Kind.OBSERVED, at=at, device=each.index, payload=payload)
-            for each in chosen
+            Event(run=record.run, kind=Kind.OBSERVED, at=at, device=index, payload=payload)
+            for index in sorted(chosen)
         ]
     )
-    return len(chosen)
 
 
 def _names(device: RunDevice) -> tuple[str, ...]:
@@ -241,13 +221,10 @@ def _names(device: RunDevice) -> tuple[str, ...]:
     return tuple(filter(None, (identity.serial_number, identity.product_key_id)))
 
 
-def _objection(
-    ledger: Ledger, record: RunRecord, name: str, known: Mapping[str, RunDevice]
-) -> str | None:
+def _objection(ledger: Ledger, name: str, known: Mapping[str, RunDevice]) -> str | None:
     """Why a name cannot be marked as done in the run; None where it can."""
-    device = known.get(name)
-    if device is not None:
-        is_held = device.history.outcome is not Outcome.ASSESSED
+    if name in known:
+        is_held = known[name].history.outcome is not Outcome.ASSESSED
         return f"  {name}: the hold list names it; it must stay" if is_held else None
     if similar := near_serials.near(name, near_serials.index(known)):
         return f"  {name}: not in this run; did you mean {', '.join(similar)}?"

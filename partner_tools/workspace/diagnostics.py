@@ -197,7 +197,8 @@ def _examine_partner_center(
             batches = len(executor.call_with_retry(lambda: client.batches(found.tenant_id)).items)
             many = f"{batches} batch" if batches == 1 else f"{batches} batches"
             yield _ok("customer", f"{found.domain or found.tenant_id}, {many}")
-            yield from _examine_graph(config, found)
+            if config.text("graph", "access") is not None:
+                yield from _examine_tenant(config, found)
 
 
 def _examine_handed_in(config: Config) -> Iterator[Finding]:
@@ -209,13 +210,8 @@ def _examine_handed_in(config: Config) -> Iterator[Finding]:
         yield from _too_much(describe_token(graph), GRAPH_READ, f"the token in {GRAPH_HANDED_IN}")
 
 
-def _examine_graph(config: Config, customer: Customer) -> Iterator[Finding]:
-    """The sign-in to the customer's tenant, where the profile has one, and what it allows."""
-    if config.text("graph", "access") is not None:
-        yield from _examine_tenant(config, customer)
-
-
 def _examine_tenant(config: Config, customer: Customer) -> Iterator[Finding]:
+    """The sign-in to the customer's tenant, and what it allows."""
     from partner_tools.clients.oauth import describe_token
     from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, graph_tokens
 

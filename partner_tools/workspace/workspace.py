@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
-from partner_tools.errors import GuardError, InputError, MissingValueError
+from partner_tools.errors import AuthError, GuardError, InputError, MissingValueError
 from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import (
     ENDED,
@@ -276,7 +276,15 @@ class Workspace:
         """
         from partner_tools.runs.assessment import refuse_other_customers
         from partner_tools.runs.run import begin, carry_out
-        from partner_tools.workspace.sign_in import customer_at, graph_tokens, tenant_named
+        from partner_tools.workspace.sign_in import customer_at, graph_tokens
+
+        def tenant_of(text: str) -> str | None:
+            try:
+                return customer_at(self.config, text).tenant_id
+            except InputError:  # a name, which the list may say beside --customer
+                return None
+            except AuthError:  # a domain that no tenant has
+                return ""
 
         read = batch if isinstance(batch, Batch) else read_batch(batch, customer=customer)
         named = customer or read.customer or self.config.text("customer")
@@ -285,7 +293,7 @@ class Workspace:
                 "name the customer: --customer with a tenant id or a domain", rule="no-customer"
             )
         found = customer_at(self.config, named)
-        refuse_other_customers(read.devices, found, partial(tenant_named, self.config))
+        refuse_other_customers(read.devices, found, tenant_of)
         options = replace(options or RunOptions(), yes=True)
         if options.by_hand and options.report is None:
             options = replace(options, report=Path(), formats=("worksheet",))

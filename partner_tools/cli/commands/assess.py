@@ -81,8 +81,7 @@ def _next(call: Call, result: RunResult, by_hand: bool) -> str:
         return call.again("certificate", result.run, "-o", "certificates")
     if by_hand:
         return call.again("runs", "done", result.run, "--all")
-    if result.reports:
-        handoff = next((each for each in result.reports if each.suffix == ".json"), None)
-        if handoff is not None:
-            return call.again("cleanup", str(handoff))
+    handoff = next((each for each in result.reports if each.suffix == ".json"), None)
+    if handoff is not None:
+        return call.again("cleanup", str(handoff))
     return call.again("report", result.run, "-o", "handoff")
