@@ -14,7 +14,6 @@ from partner_tools.clients.oauth import (
     GLOBAL_LOGIN_URL,
     PARTNER_CENTER_AUDIENCE,
     App,
-    Certificate,
     DeviceCode,
     MsalHttpClient,
     StaticToken,
@@ -30,7 +29,7 @@ from partner_tools.clients.oauth import (
 )
 from partner_tools.clients.oem.client import OemDirect
 from partner_tools.clients.oem.profile import Auth, Profile, read_profile
-from partner_tools.clients.transport import ClientCertificate, Secret, TokenSource, Transport
+from partner_tools.clients.transport import Certificate, Secret, TokenSource, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, InputError
 from partner_tools.files import PROFILE_BYTES, read_document, refuse_exposed, this_user
@@ -288,7 +287,7 @@ def oem_tokens(config: Config, auth: Auth) -> TokenSource | None:
 
 
 @contextmanager
-def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate | None]:
+def _client_certificate(auth: Auth, folder: Path) -> Iterator[Certificate | None]:
     """The client certificate as PEM; a PFX file is unpacked privately while the block lasts."""
     certificate = _beside(auth.client_cert, folder)
     if not auth.needs_certificate or certificate is None:
@@ -301,13 +300,13 @@ def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate 
         key = _beside(auth.client_key, folder)
         if key is not None:
             refuse_exposed(key, "the client's key", this_user())
-        yield ClientCertificate(certificate=certificate, key=key, password=password)
+        yield Certificate(path=certificate, key=key, password=password)
         return
     with tempfile.TemporaryDirectory(prefix="partner-tools-") as private:
         unpacked = Path(private) / "client.pem"
         unpacked.touch(mode=0o600)
         unpacked.write_bytes(unpack_pfx(Certificate(path=certificate, password=password)))
-        yield ClientCertificate(certificate=unpacked)
+        yield Certificate(path=unpacked)
 
 
 def _beside(text: str, folder: Path) -> Path | None:
