@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from partner_tools.engine.channel import Act, Channel, Removal
+from partner_tools.engine.channel import Channel, Removal
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.events import Event, History
-from partner_tools.model import Explanation, Identity, Registration, RunId, Target
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingDevice:
-    """One device of a run that is to be removed, and what the ledger knows of it.
-
-    `found` is the registration that the plan found; `act` is the next step, where the channel
-    removes in several.
-    """
-
-    index: int
-    identity: Identity
-    customer: str | None
-    target: Target | None
-    history: History
-    confirmed: bool = False
-    """Whether the device's own hardware hash states this identity."""
-    found: Registration | None = None
-    act: Act | None = None
+from partner_tools.model import Explanation, RunId
 
 
 class ExecutionContext(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.channel import Acceptance, Answer, Channel, Removal, Verdict
-from partner_tools.engine.context import ExecutionContext, PendingDevice
+from partner_tools.engine.context import ExecutionContext
 from partner_tools.engine.request_executor import RequestExecutor, interruption
 from partner_tools.engine.verdicts import (
     DEFERRED,
@@ -28,18 +28,18 @@ from partner_tools.errors import (
     Unauthorized,
     Unreadable,
 )
-from partner_tools.events import Event, History, Kind, State, advance
+from partner_tools.events import Event, History, Kind, RunDevice, State, advance
 from partner_tools.model import Explanation, Outcome
 from partner_tools.pacing import GiveUp, decide
 
 
-def calls(todos: Iterable[PendingDevice], size: int) -> Iterator[tuple[PendingDevice, ...]]:
+def calls(todos: Iterable[RunDevice], size: int) -> Iterator[tuple[RunDevice, ...]]:
     """The devices in calls of at most `size`, accepted work by its handle.
 
     Devices that share unanswered ids or are still in doubt stay together, so that the same body
     can be sent once more under the same ids.
     """
-    together: dict[tuple[str | None, str | None], list[PendingDevice]] = {}
+    together: dict[tuple[str | None, str | None], list[RunDevice]] = {}
     for todo in todos:
         together.setdefault(_call_key(todo.history), []).append(todo)
     for group in together.values():
@@ -55,7 +55,7 @@ def _call_key(history: History) -> tuple[str | None, str | None]:
 
 
 def removal(
-    todo: PendingDevice, history: History, request_id: str = "", correlation_id: str = ""
+    todo: RunDevice, history: History, request_id: str = "", correlation_id: str = ""
 ) -> Removal:
     """Build a call's entry for a device.
 
@@ -71,7 +71,7 @@ def removal(
         correlation_id=(history.correlation_id if in_doubt else None) or correlation_id,
         silent=history.silent,
         doubted=history.state is State.DOUBT,
-        confirmed=todo.confirmed,
+        confirmed=todo.device.hash_confirms,
         found=todo.found,
         act=todo.act,
         approval=history.approval,
@@ -84,20 +84,20 @@ class DeviceStates:
     Workers may share it: each device is written by the one worker whose call carries it.
     """
 
-    def __init__(self, context: ExecutionContext, todos: Sequence[PendingDevice]) -> None:
+    def __init__(self, context: ExecutionContext, todos: Sequence[RunDevice]) -> None:
         self._context = context
         self._todos = tuple(todos)
         self._histories = {todo.index: todo.history for todo in todos}
 
-    def of(self, todo: PendingDevice) -> History:
+    def of(self, todo: RunDevice) -> History:
         """Return the device's current history."""
         return self._histories[todo.index]
 
-    def todos(self) -> tuple[PendingDevice, ...]:
+    def todos(self) -> tuple[RunDevice, ...]:
         """Every device with what is known of it by now."""
         return tuple(replace(todo, history=self.of(todo)) for todo in self._todos)
 
-    def among(self, call: Iterable[PendingDevice], *states: State) -> tuple[PendingDevice, ...]:
+    def among(self, call: Iterable[RunDevice], *states: State) -> tuple[RunDevice, ...]:
         """The devices of the call that are in one of the states."""
         return tuple(todo for todo in call if self.of(todo).state in states)
 
@@ -121,7 +121,7 @@ class DeviceStates:
 
 
 def see_through(
-    channel: Channel, line: RequestExecutor, standing: DeviceStates, call: Sequence[PendingDevice]
+    channel: Channel, line: RequestExecutor, standing: DeviceStates, call: Sequence[RunDevice]
 ) -> ServiceError | None:
     """Ask after one call's accepted work until it is finished or the deadline has passed.
 
@@ -144,7 +144,7 @@ def _ask_after(
     channel: Channel,
     line: RequestExecutor,
     standing: DeviceStates,
-    waiting: Sequence[PendingDevice],
+    waiting: Sequence[RunDevice],
 ) -> ServiceError | None:
     handle = standing.of(waiting[0]).handle or ""
     removals = tuple(removal(todo, standing.of(todo)) for todo in waiting)
@@ -166,8 +166,8 @@ LAST_ANSWERS_SECONDS = 10.0
 
 
 def execute(
-    context: ExecutionContext, todos: Sequence[PendingDevice], *, again: bool = False
-) -> tuple[PendingDevice, ...]:
+    context: ExecutionContext, todos: Sequence[RunDevice], *, again: bool = False
+) -> tuple[RunDevice, ...]:
     """Remove every device that is ready, see accepted work through; the devices afterwards.
 
     A device whose answer never came is left in doubt: `settle` looks for it. Where the channel
@@ -193,7 +193,7 @@ class _Execution:
     def __init__(
         self,
         context: ExecutionContext,
-        todos: Sequence[PendingDevice],
+        todos: Sequence[RunDevice],
         standing: DeviceStates,
         *,
         again: bool,
@@ -208,13 +208,13 @@ class _Execution:
         waiting = list(calls(filter(self._workable, todos), context.channel.call_size))
         self.calls = len(waiting)
         self._queue = iter(waiting)
-        self._deferred: list[PendingDevice] = []
+        self._deferred: list[RunDevice] = []
         self._barred: dict[str, Answer] = {}
         self._gated: set[int] = set()
         self._given_up = 0
         self._ended_by: BaseException | None = None
 
-    def _workable(self, todo: PendingDevice) -> bool:
+    def _workable(self, todo: RunDevice) -> bool:
         """Whether this device takes part: in doubt only where the channel cannot look."""
         state = todo.history.state
         if self._again or state is State.READY:
@@ -261,7 +261,7 @@ class _Execution:
                 self._ended_by = error
         self._halt.set()
 
-    def _next_call(self) -> tuple[tuple[PendingDevice, ...], bool] | None:
+    def _next_call(self) -> tuple[tuple[RunDevice, ...], bool] | None:
         """The next call, and whether its devices were put off already; None when none is left."""
         with self._lock:
             if self._halt.is_set():
@@ -273,7 +273,7 @@ class _Execution:
             self._deferred = self._deferred[len(call) :]
             return (call, True) if call else None
 
-    def _carry_out(self, call: tuple[PendingDevice, ...], *, call_is_last: bool) -> None:
+    def _carry_out(self, call: tuple[RunDevice, ...], *, call_is_last: bool) -> None:
         """See one call through: until every device has an answer, or no attempt is left.
 
         Single devices that the service defers come last, so that no other waits for them.
@@ -305,7 +305,7 @@ class _Execution:
             elif not self._rest(call, error, tries, self._line.clock() - started):
                 return
 
-    def _open(self, call: tuple[PendingDevice, ...], *, first: bool) -> tuple[PendingDevice, ...]:
+    def _open(self, call: tuple[RunDevice, ...], *, first: bool) -> tuple[RunDevice, ...]:
         """The devices of the call that another attempt may carry, less a barred customer's."""
         waiting = self._repeatable(call, first=first)
         for todo in waiting:
@@ -314,8 +314,8 @@ class _Execution:
         return tuple(todo for todo in waiting if (todo.customer or "") not in self._barred)
 
     def _repeatable(
-        self, call: Iterable[PendingDevice], *, first: bool = False
-    ) -> tuple[PendingDevice, ...]:
+        self, call: Iterable[RunDevice], *, first: bool = False
+    ) -> tuple[RunDevice, ...]:
         """The devices of the call that may take part in another attempt, or in the first one."""
         open_states = {State.READY, State.ACCEPTED} | ({State.BETWEEN} if first else set())
         if first or self._channel.repeats:
@@ -323,7 +323,7 @@ class _Execution:
         permitted = (todo for todo in call if todo.index not in self._gated)
         return self._standing.among(permitted, *open_states)
 
-    def _attempt(self, call: tuple[PendingDevice, ...]) -> ServiceError | None:
+    def _attempt(self, call: tuple[RunDevice, ...]) -> ServiceError | None:
         """One call. An error that is returned is one after which another attempt may be made."""
         removals = self._intend(call)
         if not removals:
@@ -346,7 +346,7 @@ class _Execution:
         end_where_barred(verdicts.values())
         return setback(verdicts.values())
 
-    def _intend(self, call: tuple[PendingDevice, ...]) -> tuple[Removal, ...]:
+    def _intend(self, call: tuple[RunDevice, ...]) -> tuple[Removal, ...]:
         """Ask the gate, and make the intent to remove durable, before anything leaves.
 
         The only place that records an intent: a device that the gate refuses has its outcome, or
@@ -387,7 +387,7 @@ class _Execution:
                 self._barred[one.customer or ""] = verdict
 
     def _rest(
-        self, call: Iterable[PendingDevice], error: ServiceError, tries: int, elapsed: float
+        self, call: Iterable[RunDevice], error: ServiceError, tries: int, elapsed: float
     ) -> bool:
         """Sleep before the next attempt; False when this call is given up.
 
@@ -411,9 +411,7 @@ class _Execution:
         self._standing.note((one.index, fact) for one in removals)
 
 
-def _refused(
-    todo: PendingDevice, history: History, refusal: Explanation
-) -> tuple[int, Fact] | None:
+def _refused(todo: RunDevice, history: History, refusal: Explanation) -> tuple[int, Fact] | None:
     """The event that settles a refused device; None for one in doubt, which stays so."""
     facts = {"outcome": Outcome.REFUSED.value, **asdict(refusal)}
     if history.state is State.READY:

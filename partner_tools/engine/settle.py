@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from partner_tools.engine.channel import Removal, Sightings
-from partner_tools.engine.context import ExecutionContext, PendingDevice
+from partner_tools.engine.context import ExecutionContext
 from partner_tools.engine.execute import DeviceStates, removal
 from partner_tools.engine.request_executor import interruption
 from partner_tools.engine.verdicts import Fact
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
-from partner_tools.events import Event, History, Kind, State, advance
+from partner_tools.events import Event, History, Kind, RunDevice, State, advance
 from partner_tools.model import GONE, Explanation, Outcome, Target
 
 
-def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
+def settle(context: ExecutionContext, todos: Sequence[RunDevice]) -> tuple[RunDevice, ...]:
     """Look for every device in doubt, where the channel can; the devices afterwards.
 
     Still registered: ready again, with the same request id where that was never answered. Not
@@ -33,9 +33,7 @@ def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[P
     return standing.todos()
 
 
-def _looked_for(
-    context: ExecutionContext, doubtful: Sequence[PendingDevice]
-) -> list[tuple[int, Fact]]:
+def _looked_for(context: ExecutionContext, doubtful: Sequence[RunDevice]) -> list[tuple[int, Fact]]:
     """Present, or replaced, as soon as one look says so; absent only where two looks agree."""
     asked = [removal(todo, todo.history) for todo in doubtful]
     present = dict(context.channel.recall(asked))
@@ -44,7 +42,7 @@ def _looked_for(
     return [(todo.index, _recalled(todo, present[todo.index])) for todo in doubtful]
 
 
-def _recalled(todo: PendingDevice, present: bool | Explanation) -> Fact:
+def _recalled(todo: RunDevice, present: bool | Explanation) -> Fact:
     if isinstance(present, Explanation):
         return Kind.ANSWERED, {"outcome": Outcome.REFUSED.value, **asdict(present)}
     if present:
@@ -64,7 +62,7 @@ def _absent(history: History) -> dict[str, object]:
     }
 
 
-def _left(doubtful: Sequence[PendingDevice]) -> list[tuple[int, Fact]]:
+def _left(doubtful: Sequence[RunDevice]) -> list[tuple[int, Fact]]:
     facts: dict[str, object] = {
         "answered": False,
         "detail": "the process ended before an answer was recorded",
@@ -114,11 +112,11 @@ class Observer(Protocol):
 def verify(
     context: ExecutionContext,
     observer: Observer,
-    todos: Sequence[PendingDevice],
+    todos: Sequence[RunDevice],
     *,
     wait_seconds: float,
     baseline: Baseline | None = None,
-) -> tuple[PendingDevice, ...]:
+) -> tuple[RunDevice, ...]:
     """Look for every device that is gone until none is listed, at most `wait_seconds` long.
 
     The devices afterwards, each with one more piece of evidence: `clear` only from two looks in a
@@ -155,13 +153,20 @@ def verify(
 
 
 def _look(
-    observer: Observer, todos: Sequence[PendingDevice], baseline: Baseline
+    observer: Observer, todos: Sequence[RunDevice], baseline: Baseline
 ) -> tuple[dict[int, Target | None], dict[str | None, ServiceError]]:
     """Read each customer's lists; also return the errors that prevented it, by customer."""
     seen: dict[int, Target | None] = {}
     blind: dict[str | None, ServiceError] = {}
     for customer in dict.fromkeys(todo.customer for todo in todos):
-        own = [_removal(todo, baseline) for todo in todos if todo.customer == customer]
+        own = [
+            replace(
+                removal(todo, todo.history),
+                others=baseline.others.get(todo.index, frozenset()),
+            )
+            for todo in todos
+            if todo.customer == customer
+        ]
         try:
             shown = observer.sightings(own)
         except OF_EVERYBODY:
@@ -211,10 +216,10 @@ def _blindness(
 
 def _record_evidence(
     context: ExecutionContext,
-    todos: Sequence[PendingDevice],
+    todos: Sequence[RunDevice],
     seen: Mapping[int, Target | None],
     blind: Mapping[str | None, ServiceError],
-) -> list[PendingDevice]:
+) -> list[RunDevice]:
     """Make durable what was seen of each device, as `outstanding.probe_from` reads it."""
     events = []
     for todo in todos:
@@ -236,16 +241,3 @@ def _record_evidence(
         replace(todo, history=advance(todo.history, event))
         for todo, event in zip(todos, events, strict=True)
     ]
-
-
-def _removal(todo: PendingDevice, baseline: Baseline) -> Removal:
-    return Removal(
-        index=todo.index,
-        identity=todo.identity,
-        customer=todo.customer,
-        target=todo.target,
-        found=todo.found,
-        others=baseline.others.get(todo.index, frozenset()),
-        request_id="",
-        correlation_id="",
-    )

@@ -42,7 +42,7 @@ from partner_tools.fleet.queue import (
 from partner_tools.fleet.submission import fleet_address
 from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import GONE, ChannelName, RunId, RunState
-from partner_tools.runs.context import RunContext, RunObserver, RunOptions, todos
+from partner_tools.runs.context import RunContext, RunObserver, RunOptions
 from partner_tools.runs.removal import RemovalSteps
 from partner_tools.runs.run import Steps, carry_through, finish, prepare, settle_doubts
 from partner_tools.shared_pacing import Party
@@ -394,7 +394,7 @@ def _slice(steps: Steps, size: int, seconds: float, *, after: int, failures: int
     if record.started_at is None or not any(ledger.devices(run, outcomes=GONE)):
         prepare(steps, unattended=True)
     context.note(Kind.STARTED)
-    devices = todos(islice(ledger.devices(run, states=UNSETTLED, after=after), size))
+    devices = tuple(islice(ledger.devices(run, states=UNSETTLED, after=after), size))
     with context.noting_end(), context.token.deadline(seconds):
         carried = carry_through(context, devices)
     if carried and any(ledger.devices(run, states=UNSETTLED, after=carried[-1].index)):

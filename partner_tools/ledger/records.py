@@ -9,16 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from partner_tools.errors import UnknownRunError
-from partner_tools.events import Event, History
+from partner_tools.events import Event, RunDevice
 from partner_tools.model import (
     ChannelName,
-    Device,
     Outcome,
     Reason,
-    Registration,
     RunId,
     RunState,
-    Target,
     TenantId,
 )
 
@@ -118,24 +115,6 @@ class RunRecord:
     finished_at: datetime | None = None
     plan_digest: str | None = None
     purged_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunDevice:
-    """One device of a run: as the user named it, what the plan found, and what became of it.
-
-    Hardware hashes are not kept: `device` and `found` are without them, and the two digests
-    (`sha256:`) take their place. `history.customer` is the tenant that it was resolved to.
-    """
-
-    run: RunId
-    index: int
-    device: Device
-    history: History
-    target: Target | None = None
-    found: Registration | None = None
-    hardware_hash_digest: str | None = None
-    found_hash_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,17 +14,17 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from partner_tools.cancellation import LOOK_SECONDS, CancellationToken
-from partner_tools.engine.context import ExecutionContext, PendingDevice
+from partner_tools.engine.context import ExecutionContext
 from partner_tools.engine.execute import LAST_ANSWERS_SECONDS, execute
 from partner_tools.engine.settle import settle
 from partner_tools.errors import GuardError, InputError, Interrupted
-from partner_tools.events import IN_DOUBT, Event, Kind, State
+from partner_tools.events import IN_DOUBT, Event, Kind, RunDevice, State
 from partner_tools.guards import refuse_overdrawn
 from partner_tools.json_forms import stated
 from partner_tools.ledger import Ledger, RunRecord, RunStart
 from partner_tools.model import Account, Batch, ChannelName, Plan, RunId, RunState
 from partner_tools.runs.checks import midnight, refuse_elsewhere, refuse_stale
-from partner_tools.runs.context import RunContext, RunObserver, todos
+from partner_tools.runs.context import RunContext, RunObserver
 from partner_tools.signing import check_approval
 
 ROUNDS = 3
@@ -175,9 +175,7 @@ def prepare(steps: Steps, *, unattended: bool = False) -> Plan | None:
     return plan
 
 
-def carry_through(
-    context: ExecutionContext, devices: Sequence[PendingDevice]
-) -> tuple[PendingDevice, ...]:
+def carry_through(context: ExecutionContext, devices: Sequence[RunDevice]) -> tuple[RunDevice, ...]:
     """Bring devices to an outcome, as far as this run can; the devices afterwards.
 
     Doubts of an earlier process are settled before anything is sent. Raises the error that ended
@@ -196,7 +194,7 @@ def settle_doubts(context: RunContext) -> frozenset[int]:
 
     The indexes of the devices that were in doubt.
     """
-    doubtful = todos(context.ledger.devices(context.run, states=IN_DOUBT))
+    doubtful = tuple(context.ledger.devices(context.run, states=IN_DOUBT))
     settle(context, doubtful)
     return frozenset(each.index for each in doubtful)
 

@@ -21,7 +21,6 @@ from partner_tools.clients.oem.client import OemDirect as Client
 from partner_tools.clients.oem.profile import Profile, at_base_url
 from partner_tools.clients.transport import ClientCertificate, Transport
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.context import PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import InputError
 from partner_tools.events import Event, History, Kind
@@ -294,17 +293,8 @@ class Depot:
     def carry(self) -> None:
         """One process: from what the ledger says to as far as it comes."""
         with self.ledger() as ledger:
-            todos = [
-                PendingDevice(
-                    index=each.index,
-                    identity=each.device.identity,
-                    customer=None,
-                    target=None,
-                    history=each.history,
-                )
-                for each in ledger.devices(RUN)
-            ]
-            carry_through(self._execution(ledger, self.channel(ledger)), todos)
+            devices = tuple(ledger.devices(RUN))
+            carry_through(self._execution(ledger, self.channel(ledger)), devices)
 
     def outcomes(self) -> Counter[str]:
         """How many devices have which outcome, by the ledger."""
