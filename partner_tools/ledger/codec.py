@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from partner_tools.errors import DamagedRunError
-from partner_tools.events import Act, Event, History, Kind, State
+from partner_tools.events import Act, Event, History, Kind, RunDevice, State
 from partner_tools.json_forms import (
     digest_of_bytes,
     found_document,
@@ -25,7 +25,6 @@ from partner_tools.json_forms import (
     target_document,
 )
 from partner_tools.ledger.records import (
-    RunDevice,
     RunHead,
     RunRecord,
     StoredEvent,

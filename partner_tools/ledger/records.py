@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from partner_tools.errors import UnknownRunError
 from partner_tools.events import Event, RunDevice
 from partner_tools.model import (
     ChannelName,
@@ -39,19 +38,6 @@ def new_run_id(now: datetime, randomness: bytes) -> RunId:
 def is_run_id(text: str) -> bool:
     """Whether the text is a whole run id, hence safe as a part of a file name."""
     return _FORM.fullmatch(text) is not None
-
-
-__all__ = [
-    "DeviceTrace",
-    "IntegrityFinding",
-    "RememberedRate",
-    "RunDevice",
-    "RunHead",
-    "RunRecord",
-    "RunStart",
-    "StoredEvent",
-    "UnknownRunError",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
