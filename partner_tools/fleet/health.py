@@ -31,7 +31,7 @@ class Backlog:
     in_doubt: int
 
 
-@dataclass
+@dataclass(eq=False)  # the registry keeps collectors by identity
 class Health(Collector):
     """The state of one worker, collected for each request. Thread-safe.
 
