@@ -29,6 +29,7 @@ class Kind(StrEnum):
     INTERRUPTED = "interrupted"
     STOPPED = "stopped"
     FINISHED = "finished"
+    ASSESSED = "assessed"
     CANCELLED = "cancelled"
     SYNCED = "synced"
     HANDED_OVER = "handed-over"
@@ -416,6 +417,7 @@ RUN_STATES: Mapping[Kind, RunState | None] = {
     Kind.INTERRUPTED: RunState.INTERRUPTED,
     Kind.STOPPED: RunState.STOPPED,
     Kind.FINISHED: RunState.FINISHED,
+    Kind.ASSESSED: RunState.ASSESSED,
     Kind.CANCELLED: RunState.CANCELLED,
     Kind.SYNCED: RunState.RUNNING,
     Kind.HANDED_OVER: None,

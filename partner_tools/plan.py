@@ -122,7 +122,7 @@ def resolve(
         )
         for position, device in enumerate(devices)
     ]
-    return _without_duplicates(planned)
+    return without_duplicates(planned)
 
 
 def customers_of(
@@ -469,7 +469,8 @@ def _trimming_note(identity: Identity, found: Registration) -> str | None:
     return f"matches only after trimming: Partner Center shows {shown!r}"
 
 
-def _without_duplicates(planned: Iterable[PlannedDevice]) -> tuple[PlannedDevice, ...]:
+def without_duplicates(planned: Iterable[PlannedDevice]) -> tuple[PlannedDevice, ...]:
+    """The devices, with each that an earlier one names already as its duplicate."""
     first_rows: dict[tuple[object, ...], int] = {}
     result = []
     for device in planned:

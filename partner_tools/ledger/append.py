@@ -28,7 +28,7 @@ from partner_tools.ledger.database import Prepared, insert_new
 from partner_tools.ledger.postgresql import insert_devices
 from partner_tools.ledger.records import RunStart
 from partner_tools.ledger.tables import devices, events, run_customers, runs
-from partner_tools.model import Device, Outcome, RunId, RunState
+from partner_tools.model import ENDED, Device, Outcome, RunId, RunState
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ class RunTally:
         if state is RunState.RUNNING:
             self.started_at = self.started_at or at
             self.finished_at = None
-        elif state in {RunState.FINISHED, RunState.CANCELLED}:
+        elif state in {*ENDED, RunState.CANCELLED}:
             self.finished_at = at
 
 

@@ -50,7 +50,7 @@ from partner_tools.ledger.tables import (
     run_customers,
     runs,
 )
-from partner_tools.model import ChannelName, Customer, Outcome, RunId, RunState, TenantId
+from partner_tools.model import ENDED, ChannelName, Customer, Outcome, RunId, RunState, TenantId
 
 _PAGE = 1000
 _NAMED_AT_MOST = 5
@@ -403,7 +403,7 @@ def used_since(connection: Connection, moment: datetime, other_than: RunId) -> M
     """
     started = select(runs.c.run).where(
         (runs.c.started_at >= codec.moment_text(moment)) | (runs.c.state == RunState.RUNNING.value),
-        runs.c.state.not_in([RunState.FINISHED.value, RunState.CANCELLED.value]),
+        runs.c.state.not_in([*sorted(ENDED), RunState.CANCELLED.value]),
         runs.c.run != other_than,
     )
     held = (

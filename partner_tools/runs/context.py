@@ -55,6 +55,7 @@ class RunOptions:
     - `accept_locked_firmware`: serial numbers to remove although their firmware stays locked
     - `min_found`: the share of ten or more devices that has to be registered (the profile's)
     - `stale_ok`: send what an OEM Direct run left open longer than `guards.stale_hours` ago
+    - `by_hand`: of an assessment, a person of the partner removes the registrations
     - `keys_receipt`: of a cleanup, the receipt of the customer's script for keys that it saved;
       `saved_keys` is what it says: row, serial number, counts of keys and of passwords
     - `approvals`: signatures of the plan that the run was begun with; checked at every execution
@@ -74,6 +75,7 @@ class RunOptions:
     accept_locked_firmware: tuple[str, ...] = ()
     min_found: float | None = None
     stale_ok: bool = False
+    by_hand: bool = False
     keys_receipt: Path | None = None
     saved_keys: tuple[tuple[int, str | None, int, int], ...] = ()
     approvals: tuple[Signature, ...] = ()
@@ -93,6 +95,7 @@ class RunOptions:
             "requireIntuneClear": self.require_intune_clear,
             "keysSaved": self.keys_saved,
             "acceptLockedFirmware": list(self.accept_locked_firmware),
+            **({"byHand": True} if self.by_hand else {}),
             **({"savedKeys": [*map(list, self.saved_keys)]} if self.saved_keys else {}),
             **({"approvals": signature_entries(self.approvals)} if self.approvals else {}),
         }
@@ -118,6 +121,7 @@ class RunOptions:
             require_intune_clear=bool(settings.get("requireIntuneClear")),
             keys_saved=bool(settings.get("keysSaved")),
             accept_locked_firmware=tuple(settings.get("acceptLockedFirmware", ())),
+            by_hand=bool(settings.get("byHand")),
             saved_keys=tuple(map(tuple, settings.get("savedKeys", ()))),
             approvals=read_signatures({"signatures": settings.get("approvals", ())}),
         )
