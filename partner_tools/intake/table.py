@@ -25,6 +25,7 @@ from partner_tools.intake.columns import (
     known,
     names_identifier,
     no_such_column,
+    place_of,
     read_columns,
     spelt_like,
 )
@@ -524,7 +525,7 @@ def _selection(pairs: Sequence[tuple[str, str]], columns: Columns) -> Mapping[in
     """The values that were asked for, by the place of their column."""
     found: dict[int, frozenset[str]] = {}
     for column, value in pairs:
-        place = columns.place(column)
+        place = place_of(column, columns.headers)
         found[place] = found.get(place, frozenset()) | {value.strip().casefold()}
     return found
 

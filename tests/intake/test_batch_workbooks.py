@@ -272,6 +272,15 @@ def test_text_struck_in_part_is_struck() -> None:
     )
 
 
+def test_text_struck_in_a_cell_that_holds_it_itself_is_struck() -> None:
+    """Programs that write workbooks keep it in the cell, where openpyxl forgets its runs."""
+    runs = "<is><r><rPr><strike{}/></rPr><t>5CG00</t></r><r><t>00001</t></r></is>"
+    row = '<row r="2"><c r="A2" t="inlineStr">' + runs + "</c></row>"
+    for value, expected in (("", ["struck-row"]), (' val="0"', [])):
+        sheet = sheet_of(ROW.format(1, "Serial") + row.format(value))
+        assert expected == rules_of(read(with_parts({}, sheet)))
+
+
 def test_rows_of_another_colour_are_named_once() -> None:
     def fill(made: Workbook) -> None:
         sheet = made.worksheets[0]
