@@ -16,7 +16,7 @@ SERIAL = "serialNumber"
 IDENTIFIERS = (SERIAL, "productKeyId", "hardwareHash")
 """Any one of them names a device; manufacturer and model only narrow it."""
 
-STATUS = ("status", "removal", "keep")
+STATUS = ("status", "removal", "keep", "remarks")
 """The kinds of columns that may say that a device stays."""
 
 DEVICE_NAME = "Device name"
@@ -71,7 +71,10 @@ def kind_of_column(header: str) -> str | None:
     name = plain(header)
     kinds = _kinds()
     bare = name.rstrip("0")  # tables of Configuration Manager have two
-    return kinds.get(name) or kinds.get(bare) or _qualified(bare) or _status(name)
+    kind = kinds.get(name) or kinds.get(bare) or _qualified(bare)
+    if kind is None and (name.startswith(_status_words()) or name.endswith(_status_words())):
+        return "status"
+    return kind
 
 
 _QUALIFIERS_AT_MOST = 3
@@ -94,9 +97,9 @@ def _qualified(name: str) -> str | None:
     return None
 
 
-def _status(name: str) -> str | None:
-    words = tuple(map(plain, names()["status"]["words"]))
-    return "status" if name.startswith(words) or name.endswith(words) else None
+@lru_cache(maxsize=1)
+def _status_words() -> tuple[str, ...]:
+    return tuple(map(plain, names()["status"]["words"]))
 
 
 def spelt_like(header: str) -> str | None:
@@ -253,7 +256,9 @@ def _strange(columns: Columns, kinds: Sequence[str | None]) -> list[Finding]:
         header = columns.headers[place]
         message = f"the column {shown(header)} must stay blank on oem-direct"
         found.append(finding("tenant-column", message, column=header))
-    unknown = [columns.headers[place] for place in columns.extra if kinds[place] is None]
+    unknown = [
+        columns.headers[place] for place in columns.extra if kinds[place] in (None, "remarks")
+    ]
     if len(unknown) == 1:
         found.append(_unknown(unknown[0]))
     elif unknown:

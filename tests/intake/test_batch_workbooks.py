@@ -281,6 +281,21 @@ def test_text_struck_in_a_cell_that_holds_it_itself_is_struck() -> None:
         assert expected == rules_of(read(with_parts({}, sheet)))
 
 
+def test_a_struck_row_of_a_list_without_a_header_is_an_error() -> None:
+    def fill(made: Workbook) -> None:
+        sheet = made.worksheets[0]
+        sheet.delete_rows(1, 10)
+        sheet.append(["5CG0000001"])
+        sheet.append(["5CG0000002"])
+        sheet["A2"].font = Font(strike=True)
+
+    intake = read(workbook(fill))
+    assert intake.batch is None
+    assert [(one.row, one.rule) for one in intake.problems if one.rule != "bare-list"] == [
+        (2, "struck-row")
+    ]
+
+
 def test_rows_of_another_colour_are_named_once() -> None:
     def fill(made: Workbook) -> None:
         sheet = made.worksheets[0]
