@@ -14,14 +14,14 @@ deviceId}` its computer object in Active Directory · `POST …/connect` a cycle
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 
 from partner_tools.errors import InputError
 from partner_tools.sandbox.core import Log
 from partner_tools.sandbox.faults import Faults, checked_faults
-from partner_tools.sandbox.graph.deletion import check_in, connect, delete_computer
-from partner_tools.sandbox.graph.estate import Estate, Machine
+from partner_tools.sandbox.graph import deletion
+from partner_tools.sandbox.graph.estate import Estate
 from partner_tools.sandbox.graph.operations import status_of
 from partner_tools.sandbox.graph.service import Estates
 from partner_tools.sandbox.partner_center_wire import device_item
@@ -62,62 +62,53 @@ class Control:
                 return json_response(200, self._log.counts())
             case "DELETE", ("log",):
                 self._log.clear()
-                return Response(status=204)
+                return DONE
             case "GET", ("devices", customer) if self._state.customer(customer):
-                return json_response(200, {"devices": self._devices(customer)})
+                devices = [
+                    {"batchId": placed.batch_id, **device_item(placed.device)}
+                    for placed in self._state.devices(customer)
+                ]
+                return json_response(200, {"devices": devices})
             case "PUT", ("faults",):
-                return self._change(request.body)
+                try:
+                    self._behave(checked_faults(json.loads(request.body), "the request"))
+                except (ValueError, RecursionError, InputError) as error:
+                    return json_response(400, {"error": str(error)})
+                return DONE
             case _, ("graph", tenant, *_) if self._state.customer(tenant):
                 with self._state.lock:
-                    estate, now = self._estates.of(tenant), self._clock()
-                    return _answer_tenant(request, estate, now) or NOTHING
+                    return _answer_tenant(request, self._estates.of(tenant), self._clock())
         return NOTHING
 
-    def _devices(self, customer: str) -> list[dict[str, object]]:
-        return [
-            {"batchId": placed.batch_id, **device_item(placed.device)}
-            for placed in self._state.devices(customer)
-        ]
 
-    def _change(self, body: bytes) -> Response:
-        try:
-            self._behave(checked_faults(json.loads(body), "the request"))
-        except (ValueError, RecursionError, InputError) as error:
-            return json_response(400, {"error": str(error)})
-        return Response(status=204)
-
-
-def _answer_tenant(request: Request, estate: Estate, now: float) -> Response | None:
-    """Answer a question about one tenant; None where there is nothing of that name."""
+def _answer_tenant(request: Request, estate: Estate, now: float) -> Response:
+    """Answer a question about one tenant, or have something happen there."""
     match request.method, request.segments[2:]:
         case "GET", ():
             return json_response(200, estate.truth())
         case "POST", ("check-in",):
-            return _each(estate.machines, lambda one: check_in(estate, one, now))
+            machines, act = [*estate.machines], deletion.check_in
         case "POST", ("machines", name, "check-in"):
-            machines = estate.machines_named(name)
-            return _each(machines, lambda one: check_in(estate, one, now))
+            machines, act = estate.machines_named(name), deletion.check_in
         case "DELETE", ("computers", name):
-            computers = [one for one in estate.machines_named(name) if one.computer is not None]
-            return _each(computers, lambda one: delete_computer(estate, one, now))
+            machines = [one for one in estate.machines_named(name) if one.computer is not None]
+            act = deletion.delete_computer
         case "POST", ("connect",):
-            connect(estate, now)
+            deletion.connect(estate, now)
             return DONE
         case "POST", ("approvals", code, decision) if decision in DECISIONS:
             return _decide(estate, code, decision, now)
-    return None
+        case _:
+            return NOTHING
+    for machine in machines:
+        act(estate, machine, now)
+    return DONE if machines else NOTHING
 
 
-def _each(machines: Sequence[Machine], act: Callable[[Machine], None]) -> Response | None:
-    for machine in tuple(machines):
-        act(machine)
-    return DONE if machines else None
-
-
-def _decide(estate: Estate, code: str, decision: str, now: float) -> Response | None:
+def _decide(estate: Estate, code: str, decision: str, now: float) -> Response:
     approval = estate.approvals.get(code.lower())
     if approval is None:
-        return None
+        return NOTHING
     status = status_of(approval, now)
     if status != "needsApproval":
         return json_response(409, {"error": f"the request is {status}"})

@@ -13,7 +13,7 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from random import Random
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 from partner_tools.clients.oem.profile import Profile, ResponseMode
 from partner_tools.sandbox.faults import Fault, ItemFault, ItemKind
 from partner_tools.sandbox.login import Mint
+from partner_tools.sandbox.reading import camel
 from partner_tools.sandbox.seed import SeedDevice
 from partner_tools.sandbox.state import ZTD_NAMES, Removal, State, Ztd
 from partner_tools.sandbox.wire import (
@@ -43,7 +44,7 @@ Place = tuple[str, str, str]
 class RequestedDevice:
     """One device of a call, as it was named."""
 
-    ref: str = ""
+    item_ref: str = ""
     pkid: str = ""
     serial: str = ""
     manufacturer: str = ""
@@ -81,22 +82,11 @@ def read_devices(profile: Profile, body: bytes) -> list[RequestedDevice] | None:
         return None
     if rows is None or not all(isinstance(row, Mapping) for row in rows):
         return None
-    fields = profile.fields
-    return [
-        RequestedDevice(
-            ref=_text(row, fields.item_ref),
-            pkid=_text(row, fields.pkid),
-            serial=_text(row, fields.serial),
-            manufacturer=_text(row, fields.manufacturer),
-            model=_text(row, fields.model),
-        )
-        for row in rows
+    names = [(one.name, getattr(profile.fields, one.name)) for one in fields(RequestedDevice)]
+    texts = [
+        {name: row[key] for name, key in names if isinstance(row.get(key), str)} for row in rows
     ]
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    return value if isinstance(value, str) else ""
+    return [RequestedDevice(**each) for each in texts]
 
 
 def _json_rows(profile: Profile, body: bytes) -> list[Any] | None:
@@ -147,8 +137,8 @@ def _rows(profile: Profile, done: Done) -> list[dict[str, Any]]:
     """Under the profile's names. No OEM's wording of a failure is public."""
     response, requested, status = profile.response, done.requested, profile.response.status_field
     row: dict[str, Any] = {}
-    if requested.ref:
-        row[response.fields.item_ref] = requested.ref
+    if requested.item_ref:
+        row[response.fields.item_ref] = requested.item_ref
     if requested.pkid:
         row[response.fields.pkid] = requested.pkid
     elif requested.serial:
@@ -542,15 +532,5 @@ class OemDirect:
         return self._malformed(f"tripwire: {found[0][0]} is not blank")
 
     def _show_trips(self) -> Response:
-        shown = [
-            {
-                "at": trip.at,
-                "where": trip.where,
-                "value": trip.value,
-                "path": trip.path,
-                "requestId": trip.request_id,
-                "correlationId": trip.correlation_id,
-            }
-            for trip in self.trips
-        ]
-        return json_response(200, {"trips": shown})
+        trips = [{camel(name): value for name, value in asdict(one).items()} for one in self.trips]
+        return json_response(200, {"trips": trips})

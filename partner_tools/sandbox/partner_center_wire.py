@@ -18,8 +18,6 @@ from partner_tools.sandbox.state import ZTD_NAMES, Job, JobStatus, Page, State, 
 from partner_tools.sandbox.wire import Request, match_path, page_token, position_in
 
 VERSIONS = frozenset({"v1", "v1.0"})
-UNKNOWN = "unknown"
-WRONG_METHOD = "wrong-method"
 
 _BATCH = "customers/{customer}/devicebatches/{batch}/devices"
 
@@ -98,14 +96,14 @@ class ParsedRequest:
 def route(request: Request) -> tuple[str, Mapping[str, str]]:
     """The operation of a request, and the names in its path."""
     if not request.segments or request.segments[0].lower() not in VERSIONS:
-        return UNKNOWN, {}
-    operation, found = UNKNOWN, {}
+        return "unknown", {}
+    operation, found = "unknown", {}
     for method, pattern, name in _PATTERNS:
         names = match_path(pattern, request.segments[1:])
         if names is not None and method == request.method:
             return name, names
         if names is not None:
-            operation, found = WRONG_METHOD, names
+            operation, found = "wrong-method", names
     return operation, found
 
 

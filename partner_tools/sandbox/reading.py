@@ -78,7 +78,7 @@ def _plan(kind: type[Any]) -> list[tuple[str, str, Callable[[Any], Any]]]:
     return [
         (
             one.name,
-            one.metadata.get("property", _camel(one.name)),
+            one.metadata.get("property", camel(one.name)),
             one.metadata.get("read") or _reader(hints[one.name]),
         )
         for one in fields(kind)
@@ -114,6 +114,7 @@ def _pattern(text: str) -> re.Pattern[str]:
         ) from error
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """A field's name as JSON spells it."""
     first, *rest = name.split("_")
     return first + "".join(part.title() for part in rest)

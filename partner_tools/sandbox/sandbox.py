@@ -8,7 +8,7 @@ import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 from partner_tools.clients.oem.profile import Auth, AuthMode, Profile
 from partner_tools.sandbox.control import Control
 from partner_tools.sandbox.core import Core, Log
-from partner_tools.sandbox.faults import Faults, GraphQuirks, read_faults
+from partner_tools.sandbox.faults import Faults, read_faults
 from partner_tools.sandbox.graph import Graph
 from partner_tools.sandbox.listener import HOST, Later, Listener, Serve, after
 from partner_tools.sandbox.login import GRAPH, PARTNER_CENTER, Login, Mint
@@ -34,7 +34,7 @@ from partner_tools.sandbox.seed import (
     shipped_seed,
 )
 from partner_tools.sandbox.state import State
-from partner_tools.sandbox.wire import Request, Response, Service
+from partner_tools.sandbox.wire import Service
 
 HOUR = 3_600
 DAY = 24 * HOUR
@@ -89,11 +89,18 @@ class Sandbox:
             seed=random_seed,
         )
         self.graph = Graph(
-            self.state, self._mint, self._graph_quirks, clock, self._inside_batch, seed=random_seed
+            self.state,
+            self._mint,
+            lambda: self._faults.graph,
+            clock,
+            lambda request: self._core.within(self.graph, request),
+            seed=random_seed,
         )
         self._services: tuple[Service, ...] = (
-            PartnerCenter(self.state, self._mint, self._quirks, clock, seed=random_seed),
-            Login(seed, self._mint, self._quirks, clock),
+            PartnerCenter(
+                self.state, self._mint, lambda: self._faults.quirks, clock, seed=random_seed
+            ),
+            Login(seed, self._mint, lambda: self._faults.quirks, clock),
             self.oem_direct,
             self.graph,
         )
@@ -180,7 +187,7 @@ class Sandbox:
             make.for_user, app_id=application, tenant=tenant, audience=PARTNER_CENTER, lifetime=DAY
         )
         refresh = partial(make.to_refresh, app_id=application, tenant=tenant)
-        return {
+        tokens = {
             "app": app(tenant, PARTNER_CENTER),
             "user": person(User(name=user.name)),
             "userNoMfa": person(User(name=user.name, mfa=False)),
@@ -190,16 +197,13 @@ class Sandbox:
             "foreignPartner": app(FOREIGN_TENANT, PARTNER_CENTER),
             "refresh": refresh(user),
             "refreshExpired": refresh(user, lifetime=-HOUR),
-            **{
-                kind: refresh(found)
-                for kind, found in (
-                    ("refreshNoMfa", _first(self.seed.users, lambda one: not one.mfa)),
-                    ("refreshMfaDemanded", _first(self.seed.users, lambda one: one.mfa_demanded)),
-                )
-                if found
-            },
-            **self._graph_tokens(),
         }
+        for one in self.seed.users:
+            if not one.mfa:
+                tokens.setdefault("refreshNoMfa", refresh(one))
+            if one.mfa_demanded:
+                tokens.setdefault("refreshMfaDemanded", refresh(one))
+        return {**tokens, **self._graph_tokens()}
 
     def behave(self, faults: Faults) -> None:
         """Continue under other faults: counts and hidden limits start anew, what exists stays."""
@@ -218,7 +222,6 @@ class Sandbox:
     def announce(self) -> dict[str, Any]:
         """What `partner-tools sandbox` prints as its first line."""
         urls, tokens = self.urls, self.tokens
-        applications = self.seed.applications
         return {
             "schemaVersion": "1",
             "urls": dict(urls),
@@ -233,7 +236,7 @@ class Sandbox:
             },
             "applications": [
                 {"clientId": one.client_id, **({"secret": one.secret} if one.secret else {})}
-                for one in applications
+                for one in self.seed.applications
             ],
             "environment": {
                 "PARTNER_TOOLS_PARTNER_CENTER_URL": urls["partnerCenter"],
@@ -268,15 +271,6 @@ class Sandbox:
             for kind, permissions in kinds.items()
         }
 
-    def _quirks(self) -> Any:
-        return self._faults.quirks
-
-    def _graph_quirks(self) -> GraphQuirks:
-        return self._faults.graph
-
-    def _inside_batch(self, request: Request) -> Response:
-        return self._core.within(self.graph, request)
-
     def _url(self, name: str, scheme: str) -> str:
         return f"{scheme}://{HOST}:{self._listeners[name].port}"
 
@@ -310,10 +304,6 @@ def serve(
         announce(sandbox.announce())
         while not stops:  # in slices: a sleep continues after a signal
             time.sleep(0.1)
-
-
-def _first(users: Iterable[User], wanted: Callable[[User], bool]) -> User | None:
-    return next(filter(wanted, users), None)
 
 
 def _tls(ca_file: Path, client_file: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -21,7 +21,7 @@ from itertools import count
 from typing import Any
 
 from partner_tools.sandbox.faults import GraphQuirks, chance
-from partner_tools.sandbox.seed import Join, Properties, SeedDevice, Tenant, derived_id
+from partner_tools.sandbox.seed import Join, SeedDevice, Tenant, derived_id
 from partner_tools.sandbox.seed import Machine as SeedMachine
 
 Row = dict[str, Any]
@@ -330,21 +330,22 @@ def import_device(estate: Estate, given: Row, import_id: str, now: float) -> Row
     """
     state = {"deviceImportStatus": "pending", "deviceErrorCode": 0, "deviceErrorName": ""}
     row = {"id": import_id, **given, "state": {**state, "deviceRegistrationId": ""}}
+
+    def finish(_at: float) -> None:
+        serial = row["serialNumber"]
+        if any(known["serialNumber"] == serial for known in estate.identities.rows()):
+            ended = {"deviceImportStatus": "error", "deviceErrorCode": 806}
+            ended["deviceErrorName"] = "ZtdDeviceAlreadyAssigned"
+        else:
+            names = ("groupTag", "productKey")
+            identity = {name: row.get(name, "") for name in names}
+            _settle_unregistered(estate, SeedMachine(serial_number=serial, identity=identity))
+            ended = {"deviceImportStatus": "complete"}
+        estate.imported_autopilot.change(row["id"], state={**row["state"], **ended})
+
     estate.imported_autopilot.add(row)
-    estate.later(now + estate.quirks().sync, lambda _at: _finish_import(estate, row))
+    estate.later(now + estate.quirks().sync, finish)
     return dict(row)
-
-
-def _finish_import(estate: Estate, row: Row) -> None:
-    serial = row["serialNumber"]
-    if any(known["serialNumber"] == serial for known in estate.identities.rows()):
-        ended = {"deviceImportStatus": "error", "deviceErrorCode": 806}
-        ended["deviceErrorName"] = "ZtdDeviceAlreadyAssigned"
-    else:
-        identity = {"groupTag": row.get("groupTag", ""), "productKey": row.get("productKey", "")}
-        _settle_unregistered(estate, SeedMachine(serial_number=serial, identity=identity))
-        ended = {"deviceImportStatus": "complete"}
-    estate.imported_autopilot.change(row["id"], state={**row["state"], **ended})
 
 
 def _claimed(waiting: dict[str, deque[SeedMachine]], device: SeedDevice) -> SeedMachine | None:
@@ -372,18 +373,28 @@ def _settle(estate: Estate, machine: SeedMachine, ztdid: str | None) -> None:
     """Add the rows of one machine, each with the ids of the others."""
     key = ztdid or derived_id("machine", machine.serial_number, str(len(estate.machines)))
     placeholder = derived_id("placeholder", estate.tenant_id, key) if ztdid else None
-    own = _own_device_id(estate, machine, key, placeholder)
-    managed = _managed_row(estate, machine, key, own) if machine.managed is not None else None
-    if managed is not None:
+    joined = machine.join is Join.ENTRA
+    own = computer = None
+    if machine.join is not Join.NONE:
+        derived = derived_id("device", estate.tenant_id, key)
+        own = str(machine.device.get("deviceId") or (joined and placeholder) or derived)
+    managed = None
+    if machine.managed is not None:
+        managed = _managed_row(estate, machine, key, own)
         estate.managed.add(managed)
     if ztdid is not None:
-        linked = own if machine.join is Join.ENTRA else placeholder
-        identity = _identity_row(machine, ztdid, linked, managed)
+        identity = _identity_row(machine, ztdid, own if joined else placeholder, managed)
         estate.identities.add(identity)
-        if placeholder is not None and (machine.join is not Join.ENTRA):
+        if placeholder is not None and not joined:
             estate.devices.add(_placeholder_row(identity, placeholder))
-    computer = _add_device(estate, machine, own, ztdid) if own else None
+    if own:
+        device = _device_row(machine, own, ztdid if joined else None)
+        estate.devices.add(device)
+        _add_keys(estate, machine, own)
+        if machine.join is Join.HYBRID and machine.computer:
+            computer = {**device, **_PENDING}
     if own or managed:
+        leaving = managed is not None and managed["managementState"] in LEAVING
         estate.house(
             Machine(
                 serial_number=machine.serial_number,
@@ -391,23 +402,23 @@ def _settle(estate: Estate, machine: SeedMachine, ztdid: str | None) -> None:
                 managed=managed["id"] if managed else None,
                 entra=own,
                 computer=computer,
-                leaving=managed is not None and _is_leaving(managed["managementState"]),
+                leaving=leaving,
             )
         )
 
 
-def _own_device_id(
-    estate: Estate, machine: SeedMachine, key: str, placeholder: str | None
-) -> str | None:
-    """The `deviceId` of a machine that is joined or registered."""
-    if machine.join is Join.NONE:
-        return None
-    given = machine.device.get("deviceId")
-    if given is not None:
-        return str(given)
-    if machine.join is Join.ENTRA and placeholder is not None:
-        return placeholder
-    return derived_id("device", estate.tenant_id, key)
+LEAVING = frozenset({"retirePending", "retireIssued", "wipePending", "wipeIssued", "deletePending"})
+"""States of a managed device that retires at its next check-in."""
+_PENDING: Row = {
+    "registrationDateTime": None,
+    "approximateLastSignInDateTime": None,
+    "physicalIds": [],
+    "isManaged": None,
+    "isCompliant": None,
+    "mdmAppId": None,
+    "profileType": None,
+}
+"""Properties missing from an object that was synchronized again and not registered yet."""
 
 
 def _identity_row(
@@ -463,11 +474,9 @@ def _placeholder_row(identity: Row, device_id: str) -> Row:
     }
 
 
-def _add_device(
-    estate: Estate, machine: SeedMachine, device_id: str, ztdid: str | None
-) -> Row | None:
-    """Add a machine's object with its keys. Returns the computer object's part, if it has one."""
-    in_cloud = machine.join is Join.ENTRA
+def _device_row(machine: SeedMachine, device_id: str, ztdid: str | None) -> Row:
+    """A machine's object; `ztdid` is of its registration, if the object is that of it."""
+    tag = (machine.identity or {}).get("groupTag", "")
     row: Row = {
         "id": derived_id("object", device_id),
         "deviceId": device_id,
@@ -476,60 +485,29 @@ def _add_device(
         "accountEnabled": True,
         "operatingSystem": "Windows",
         "operatingSystemVersion": "10.0.22631.4317",
-        "physicalIds": _physical_ids(
-            ztdid if in_cloud else None, device_id, (machine.identity or {}).get("groupTag", "")
-        ),
+        "physicalIds": _physical_ids(ztdid, device_id, tag),
         "registrationDateTime": ENROLLED_AT,
         "approximateLastSignInDateTime": LAST_SEEN,
         "deviceOwnership": "Personal" if machine.join is Join.REGISTERED else "Company",
         "profileType": "RegisteredDevice",
-        **_management(machine),
-        **_synchronized(machine, device_id),
-        **machine.device,
-        "registeredOwners": [machine.user] if machine.user else [],
     }
-    estate.devices.add(row)
-    _add_keys(estate, machine, device_id)
-    if machine.join is Join.HYBRID and machine.computer:
-        return {**row, **_PENDING}
-    return None
-
-
-_PENDING: Row = {
-    "registrationDateTime": None,
-    "approximateLastSignInDateTime": None,
-    "physicalIds": [],
-    "isManaged": None,
-    "isCompliant": None,
-    "mdmAppId": None,
-    "profileType": None,
-}
-"""Properties missing from an object that was synchronized again and not registered yet."""
-
-
-def _management(machine: SeedMachine) -> Properties:
-    if machine.managed is None:
-        return {}
-    return {
-        "isManaged": True,
-        "isCompliant": True,
-        "mdmAppId": INTUNE,
-        "managementType": "MDM",
-        "enrollmentType": "AzureDomainJoined"
-        if machine.join is Join.ENTRA
-        else "OnPremiseCoManaged",
-    }
-
-
-def _synchronized(machine: SeedMachine, device_id: str) -> Properties:
-    if machine.join is not Join.HYBRID:
-        return {}
-    number = int(device_id.replace("-", "")[:8], 16)
-    return {
-        "onPremisesSyncEnabled": machine.computer,
-        "onPremisesLastSyncDateTime": LAST_SEEN,
-        "onPremisesSecurityIdentifier": f"S-1-5-21-1180699209-877415012-3182924384-{number}",
-    }
+    if machine.managed is not None:
+        joined = machine.join is Join.ENTRA
+        row |= {
+            "isManaged": True,
+            "isCompliant": True,
+            "mdmAppId": INTUNE,
+            "managementType": "MDM",
+            "enrollmentType": "AzureDomainJoined" if joined else "OnPremiseCoManaged",
+        }
+    if machine.join is Join.HYBRID:
+        number = int(device_id.replace("-", "")[:8], 16)
+        row |= {
+            "onPremisesSyncEnabled": machine.computer,
+            "onPremisesLastSyncDateTime": LAST_SEEN,
+            "onPremisesSecurityIdentifier": f"S-1-5-21-1180699209-877415012-3182924384-{number}",
+        }
+    return {**row, **machine.device, "registeredOwners": [machine.user] if machine.user else []}
 
 
 def _add_keys(estate: Estate, machine: SeedMachine, device_id: str) -> None:
@@ -566,10 +544,6 @@ def tag_devices(estate: Estate, identity: Row) -> None:
     for device in estate.devices.having("physicalIds", [f"[ZTDID]:{identity['id']}"]):
         kept = [name for name in device["physicalIds"] if not name.startswith("[OrderId]")]
         estate.devices.change(device["id"], physicalIds=[*kept, *order])
-
-
-def _is_leaving(state: str) -> bool:
-    return state in {"retirePending", "retireIssued", "wipePending", "wipeIssued", "deletePending"}
 
 
 def _name(machine: SeedMachine) -> str:

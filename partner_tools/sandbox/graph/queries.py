@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -100,8 +99,7 @@ LOCAL_CREDENTIAL = _SHAPES["deviceLocalCredentialInfo"]
 IMPORTED_AUTOPILOT = _SHAPES["importedWindowsAutopilotDeviceIdentity"]
 IMPORTED_IDENTITY = _SHAPES["importedDeviceIdentity"]
 ASSOCIATION = _SHAPES["tenantAssociatedDevice"]
-DIRECTORY_OBJECT = replace(DEVICE, path="directoryObjects")
-"""A deleted device, by its id."""
+DELETED_DEVICE = replace(DEVICE, table="deleted")
 
 Value = str | bool | None
 Predicate = Callable[[Row], bool]
@@ -379,52 +377,68 @@ MOST_ALTERNATIVES = 15
 """How many tests the directory lets `or` join."""
 
 
-def managed_devices(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
+def table_of(parsed: ParsedRequest, shape: Shape) -> Table:
+    table: Table = getattr(parsed.estate, shape.table)
+    return table
+
+
+def managed_devices(parsed: ParsedRequest) -> Iterable[Row]:
     """The managed devices that Intune finds."""
-    tree = _tree(parsed, MANAGED)
     shown = MANAGED.properties(beta=parsed.beta)
-    return _found(parsed, table, tree, partial(_managed, shown), MANAGED)
+
+    def of_leaf(leaf: Leaf) -> Predicate:
+        """The test that Intune makes of a leaf: none at all for what it does not support."""
+        operators = MANAGED.filters.get(leaf.name, frozenset())
+        word = "eq" if leaf.operator == "ne" and "ne" not in operators else leaf.operator
+        if word not in operators or leaf.value == "":
+            return lambda _row: True
+        return holds(Leaf(name=leaf.name, operator=word, values=leaf.values), shown.get(leaf.name))
+
+    return _found(parsed, MANAGED, _tree(parsed, MANAGED), of_leaf)
 
 
-def autopilot_identities(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
+def autopilot_identities(parsed: ParsedRequest, shape: Shape) -> Iterable[Row]:
     """The identities or imports that Autopilot finds: `contains` on the serial, or a lucky id."""
     tree = _tree(parsed, IDENTITY, strict=False)
-    if isinstance(tree, Leaf) and _autopilot_understands(tree):
-        # A blank finds nothing, without an error (IntuneOffboarding issue 8, 2024-04;
-        # andrew-s-taylor/WindowsAutopilotInfo issue 1, 2023-06).
-        return () if " " in str(tree.value) else _found(parsed, table, tree)
-    if tree is not None:
-        raise bad_request("An error has occurred")
-    return table.rows(parsed.since)
+    if tree is None:
+        return _found(parsed, shape, tree)
+    if isinstance(tree, Leaf):
+        test, value = (tree.operator, tree.name), str(tree.value)
+        by_serial = test == ("contains", "serialNumber") and "-" not in value
+        if by_serial or test == ("eq", "azureActiveDirectoryDeviceId"):
+            # A blank finds nothing, without an error (IntuneOffboarding issue 8, 2024-04;
+            # andrew-s-taylor/WindowsAutopilotInfo issue 1, 2023-06).
+            return () if " " in value else _found(parsed, shape, tree)
+    raise bad_request("An error has occurred")
 
 
-def associations(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
+def associations(parsed: ParsedRequest) -> Iterable[Row]:
     """Device associations: `contains` on the serial finds them, `eq` finds none that are there
     (WindowsDeviceLink issue 1, read 2026-11). Under quirks a filter is ignored, or refused."""
     tree = _tree(parsed, ASSOCIATION, strict=False)
     if tree is None or parsed.quirks.association_filter == "ignored":
-        return table.rows(parsed.since)
+        return _found(parsed, ASSOCIATION, None)
     if parsed.quirks.association_filter == "refused" or not isinstance(tree, Leaf):
         raise bad_request("An error has occurred")
-    return _found(parsed, table, tree) if tree.operator == "contains" else ()
+    return _found(parsed, ASSOCIATION, tree) if tree.operator == "contains" else ()
 
 
-def directory_devices(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
+def directory_devices(parsed: ParsedRequest) -> Iterable[Row]:
     """The objects that the directory finds, or its refusal of what it does not support."""
     tree = _tree(parsed, DEVICE)
     if tree is not None:
         _check_directory(parsed, tree)
-    return _found(parsed, table, tree, indexed=DEVICE)
+    return _found(parsed, DEVICE, tree)
 
 
-def of_one_device(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
+def of_one_device(parsed: ParsedRequest) -> Iterable[Row]:
     """Recovery keys, which can be filtered by their device alone."""
     tree = _tree(parsed, RECOVERY_KEY, strict=False)
     if tree is None:
-        return table.rows(parsed.since)
+        return _found(parsed, RECOVERY_KEY, None)
     if not isinstance(tree, Leaf) or (tree.name, tree.operator) != ("deviceId", "eq"):
         raise Refusal(400, "badRequest", "Only filtering by deviceId is supported.")
-    return table.having("deviceId", [str(tree.value)])
+    return parsed.estate.recovery_keys.having("deviceId", [str(tree.value)])
 
 
 def _tree(parsed: ParsedRequest, shape: Shape, *, strict: bool = True) -> Tree | None:
@@ -451,37 +465,22 @@ def check_property(name: str, known: Iterable[str], shape: Shape) -> None:
 
 def _found(
     parsed: ParsedRequest,
-    table: Table,
+    shape: Shape,
     tree: Tree | None,
     of_leaf: Callable[[Leaf], Predicate] = holds,
-    indexed: Shape | None = None,
 ) -> Iterable[Row]:
-    """The rows that a filter finds: by an index where one of `indexed` serves, else one by one."""
+    """The rows that a filter finds: by an index where one serves, else one by one."""
+    table = table_of(parsed, shape)
     if tree is None:
         return table.rows(parsed.since)
     plain = equalities(tree)
-    if plain is not None and indexed is not None and parsed.since is None:
+    if plain is not None and parsed.since is None:
         name, values = plain
         operators = {leaf.operator for leaf in leaves(tree)}
-        supported = operators <= indexed.filters.get(name, frozenset())
+        supported = operators <= shape.filters.get(name, frozenset())
         if supported and all(values) and table.indexes(name):
             return table.having(name, values)
     return filter(predicate_of(tree, of_leaf), table.rows(parsed.since))
-
-
-def _managed(shown: Mapping[str, Any], leaf: Leaf) -> Predicate:
-    """The test that Intune makes of a leaf: none at all for what it does not support."""
-    operators = MANAGED.filters.get(leaf.name, frozenset())
-    word = "eq" if leaf.operator == "ne" and "ne" not in operators else leaf.operator
-    if word not in operators or leaf.value == "":
-        return lambda _row: True
-    return holds(Leaf(name=leaf.name, operator=word, values=leaf.values), shown.get(leaf.name))
-
-
-def _autopilot_understands(leaf: Leaf) -> bool:
-    if leaf.operator == "contains" and leaf.name == "serialNumber":
-        return "-" not in str(leaf.value)
-    return leaf.operator == "eq" and leaf.name == "azureActiveDirectoryDeviceId"
 
 
 def _check_directory(parsed: ParsedRequest, tree: Tree) -> None:
@@ -573,7 +572,6 @@ def by_serial(
 
 def in_order(
     parsed: ParsedRequest,
-    table: Table,
     shape: Shape,
     rows: Iterable[Row],
     size: int,
@@ -583,8 +581,7 @@ def in_order(
     added: Callable[[Row], Row] = lambda _row: {},
 ) -> Response:
     """A page in the order of arrival, of the properties that were selected."""
-    chosen = _selection(parsed, shape)
-    kept = list(rows)
+    table, chosen, kept = table_of(parsed, shape), _selection(parsed, shape), list(rows)
     operation = parsed.target.operation
     token, start = parsed.option("skiptoken"), None
     if token is not None:
@@ -611,10 +608,11 @@ def one(
     shape: Shape,
     row: Row,
     added: Callable[[Row], Row] = lambda _row: {},
+    path: str = "",
 ) -> Response:
     """A single row, of the properties that were selected."""
     shown = _chosen_of(parsed, shape, row, _selection(parsed, shape))
-    return parsed.answer(f"{shape.path}/$entity", {**shown, **added(row)})
+    return parsed.answer(f"{path or shape.path}/$entity", {**shown, **added(row)})
 
 
 def _selection(parsed: ParsedRequest, shape: Shape) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from partner_tools.sandbox.faults import Fault, GraphQuirks
 from partner_tools.sandbox.graph.deletion import begin_removal
 from partner_tools.sandbox.graph.estate import Estate, register, seed_estate
-from partner_tools.sandbox.graph.operations import HANDLERS
+from partner_tools.sandbox.graph.operations import handler_of
 from partner_tools.sandbox.graph.request import (
     Family,
     Ids,
@@ -151,7 +151,10 @@ def _run_inner(
     response = carry(request)
     found = {"id": _name(one), "status": response.status, "headers": dict(response.headers)}
     if response.body:
-        found["body"] = _inner_body(response.body)
+        try:
+            found["body"] = json.loads(response.body)
+        except ValueError:
+            found["body"] = base64.b64encode(response.body).decode("ascii")
     return found
 
 
@@ -194,14 +197,6 @@ def _path(parsed: ParsedRequest, url: str) -> str | None:
         return url.lstrip("/")
     whole = f"{parsed.request.base_url}/{parsed.target.version}/"
     return url[len(whole) :] if url.lower().startswith(whole.lower()) else None
-
-
-def _inner_body(body: bytes) -> Any:
-    """JSON as it is, anything else in base64."""
-    try:
-        return json.loads(body)
-    except ValueError:
-        return base64.b64encode(body).decode("ascii")
 
 
 AUDIENCES = frozenset({GRAPH, "00000003-0000-0000-c000-000000000000"})
@@ -308,7 +303,7 @@ class Graph:
                 fault=fault,
             )
             if target.operation != "batch":
-                return HANDLERS[target.operation](parsed)
+                return handler_of(target.operation)(parsed)
         # Without the lock: what the batch holds may wait for a fault of its own.
         return run_batch(parsed, self._carry, in_order=quirks.batch_in_order)
 
