@@ -248,7 +248,7 @@ class State:
             self._end(customer, batch, entry, now, lag)
             return Removal.DONE
 
-    def withdraw(self, customer: str, batch_id: str, device_id: str, *, at: float) -> None:
+    def withdraw(self, customer: str, batch_id: str, device_id: str, at: float) -> None:
         """End a registration whoever made it: the customer, whose device it is, removed it."""
         with self.lock:
             batch = self._batch(customer, batch_id)

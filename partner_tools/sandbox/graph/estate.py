@@ -21,7 +21,7 @@ from itertools import count
 from typing import Any
 
 from partner_tools.sandbox.faults import GraphQuirks, chance
-from partner_tools.sandbox.seed import Join, SeedDevice, Tenant, derived_id
+from partner_tools.sandbox.seed import Join, SeedBatch, SeedDevice, Tenant, derived_id
 from partner_tools.sandbox.seed import Machine as SeedMachine
 
 Row = dict[str, Any]
@@ -284,13 +284,14 @@ INTUNE = "0000000a-0000-0000-c000-000000000000"
 """The application id of Intune; assumed."""
 
 
-def seed_estate(estate: Estate, registered: Iterable[tuple[str, SeedDevice]]) -> None:
-    """Fill an empty estate: what is registered, by batch id, and the machines of the seed."""
+def seed_estate(estate: Estate, batches: Iterable[SeedBatch]) -> None:
+    """Fill an empty estate: what is registered, and the machines of the seed."""
     waiting: defaultdict[str, deque[SeedMachine]] = defaultdict(deque)
     for machine in estate.habits.machines:
         waiting[machine.serial_number].append(machine)
-    for batch_id, device in registered:
-        register(estate, batch_id, device, _claimed(waiting, device))
+    for batch in batches:
+        for device in batch.devices:
+            register(estate, batch.id, device, _claimed(waiting, device))
     for left in waiting.values():
         for machine in left:
             _settle_unregistered(estate, machine)

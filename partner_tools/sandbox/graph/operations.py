@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from partner_tools.sandbox.graph import deletion
-from partner_tools.sandbox.graph.deletion import RemovalStart
 from partner_tools.sandbox.graph.estate import (
     NEVER,
     Approval,
@@ -60,11 +59,6 @@ SETTINGS = "deviceManagement/windowsAutopilotSettings"
 APPROVALS = "deviceManagement/operationApprovalRequests"
 IMPORT_PAGE_SIZE = 1000
 
-REMOVAL_REFUSALS: Mapping[RemovalStart, tuple[int, str, str]] = {
-    RemovalStart.UNKNOWN: (404, "ResourceNotFound", "The device was not found"),
-    RemovalStart.UNDER_WAY: (400, "BadRequest", "A deletion of this device is in progress"),
-    RemovalStart.ENROLLED: (400, "BadRequest", "The device is enrolled and cannot be deleted"),
-}
 UPDATABLE = frozenset({"userPrincipalName", "addressableUserName", "groupTag", "displayName"})
 
 
@@ -126,9 +120,9 @@ def _identity(parsed: ParsedRequest, row: Row) -> Row:
 def delete_autopilot_identity(parsed: ParsedRequest) -> Response:
     """Accept a removal that takes its time."""
     row = parsed.row(parsed.estate.identities)
-    started = deletion.remove_identity(parsed.estate, row["id"], parsed.now)
-    if started is not RemovalStart.ACCEPTED:
-        raise Refusal(*REMOVAL_REFUSALS[started])
+    objection = deletion.remove_identity(parsed.estate, row["id"], parsed.now)
+    if objection is not None:
+        raise Refusal(*objection)
     return Response(status=parsed.quirks.autopilot_delete_status)
 
 
@@ -159,14 +153,13 @@ def _deleted(parsed: ParsedRequest, serial: str) -> list[Row]:
     found = [row["id"] for row in parsed.estate.identities.rows() if row["serialNumber"] == serial]
     states = []
     for name in found or [""]:
-        started = deletion.remove_identity(parsed.estate, name, parsed.now)
-        accepted = started is RemovalStart.ACCEPTED
+        objection = deletion.remove_identity(parsed.estate, name, parsed.now)
         states.append(
             {
                 "serialNumber": serial,
                 "deviceRegistrationId": name,
-                "deletionState": "accepted" if accepted else "failed",
-                "errorMessage": "" if accepted else REMOVAL_REFUSALS[started][2],
+                "deletionState": "failed" if objection else "accepted",
+                "errorMessage": objection[2] if objection else "",
             }
         )
     return states
