@@ -27,7 +27,9 @@ from partner_tools.sandbox.graph.request import (
     answer,
     bad_request,
     check_url,
+    denied,
     granted,
+    no_key,
     not_found,
     refused,
     throttled,
@@ -358,8 +360,4 @@ def _forbidden(target: Target, permissions: tuple[str, ...]) -> Refusal:
             f"of the following scopes: {', '.join(permissions)}"
         )
         return Refusal(403, "Forbidden", text)
-    if "recoverykeys" in (part.lower() for part in target.path):
-        text = "Failed to authorize, token doesn't have the required permissions."
-        return Refusal(403, "authorization_error", text)
-    text = "Insufficient privileges to complete the operation."
-    return Refusal(403, "Authorization_RequestDenied", text)
+    return no_key() if "recoverykeys" in (part.lower() for part in target.path) else denied()
