@@ -270,13 +270,8 @@ def retry_after_header(form: RetryAfter, wait: float, now: float) -> Headers:
 def _sharer(scope: Scope, call: Call) -> str:
     """The name under which callers share a limit."""
     partner, customer = call.partner or "anonymous", str(call.customer)
-    match scope:
-        case Scope.PARTNER:
-            return partner
-        case Scope.CUSTOMER:
-            return customer
-        case Scope.PARTNER_CUSTOMER:
-            return f"{partner} {customer}"
+    names = {Scope.PARTNER: partner, Scope.CUSTOMER: customer}
+    return names.get(scope, f"{partner} {customer}")
 
 
 def _problem(service: Service, problem: Problem, form: BodyForm | None) -> Response:

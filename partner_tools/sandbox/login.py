@@ -13,7 +13,6 @@ HMAC under a key of this sandbox alone. They are verified by that key; none is r
 from __future__ import annotations
 
 import base64
-import hmac
 import json
 import threading
 from collections import Counter
@@ -26,6 +25,8 @@ from itertools import count
 from typing import Any
 from urllib.parse import unquote_plus
 
+import jwt
+
 from partner_tools.sandbox.faults import Fault, Quirks
 from partner_tools.sandbox.seed import Application, Seed, User, derived_id
 from partner_tools.sandbox.wire import Call, Headers, Problem, Request, Response, json_response
@@ -33,6 +34,11 @@ from partner_tools.sandbox.wire import Call, Headers, Problem, Request, Response
 PARTNER_CENTER = "https://api.partnercenter.microsoft.com"
 GRAPH = "https://graph.microsoft.com"
 REFRESH_LIFETIME = 90 * 86_400
+
+SIGNATURE_ALONE: Any = {
+    f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
+}
+"""Every service judges the claims for itself."""
 
 Claims = Mapping[str, Any]
 
@@ -44,7 +50,7 @@ class Mint:
         self._key = key
         self._clock = clock
         self._numbers = count(1)
-        self._read = lru_cache(maxsize=1024)(self._read_uncached)
+        self._read = lru_cache(maxsize=1024)(self._decoded)
 
     def for_app(
         self,
@@ -134,19 +140,13 @@ class Mint:
     def _minted(self, claims: Claims, lifetime: int) -> str:
         now = int(self._clock())
         body = {"iat": now, "nbf": now, "exp": now + lifetime, **claims}
-        signed = f"{_encoded({'typ': 'JWT', 'alg': 'HS256'})}.{_encoded(body)}"
-        return f"{signed}.{self._signature(signed)}"
+        return jwt.encode(body, self._key, "HS256")
 
-    def _read_uncached(self, token: str) -> Claims | None:
-        signed, _, signature = token.rpartition(".")
-        if not hmac.compare_digest(signature.encode(), self._signature(signed).encode()):
+    def _decoded(self, token: str) -> Claims | None:
+        try:
+            return jwt.decode(token, self._key, ["HS256"], options=SIGNATURE_ALONE)
+        except jwt.InvalidTokenError:
             return None
-        payload = signed.partition(".")[2]
-        claims: Claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return claims
-
-    def _signature(self, signed: str) -> str:
-        return _base64url(hmac.digest(self._key, signed.encode(), "sha256"))
 
 
 def _issued(app_id: str, tenant: str, audience: str, *, subject: str) -> dict[str, str]:
@@ -163,14 +163,6 @@ def _issued(app_id: str, tenant: str, audience: str, *, subject: str) -> dict[st
         "sub": subject,
         "ver": "1.0",
     }
-
-
-def _encoded(value: Any) -> str:
-    return _base64url(json.dumps(value, separators=(",", ":")).encode("utf-8"))
-
-
-def _base64url(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode("ascii")
 
 
 _DATA = json.loads(files(__package__).joinpath("login.json").read_text("utf-8"))
@@ -434,8 +426,7 @@ class Login:
             "scope": " ".join(f"{prefix}{scope}" for scope in scopes or ("user_impersonation",)),
             "refresh_token": self._mint.to_refresh(user, client, tenant, audience),
             "id_token": self._mint.to_identify(user, client, tenant, f"{parsed.root}/v2.0"),
-            # By this msal names the account.
-            "client_info": _encoded({"uid": derived_id(tenant, user.name), "utid": tenant}),
+            "client_info": _client_info(user, tenant),
         }
 
     def _consented(
@@ -469,6 +460,13 @@ class Login:
         if application is None:
             raise refusal("unknown application", name=client_id)
         return application
+
+
+def _client_info(user: User, tenant: str) -> str:
+    """The words by which msal names the account."""
+    account = {"uid": derived_id(tenant, user.name), "utid": tenant}
+    named = json.dumps(account, separators=(",", ":"))
+    return base64.urlsafe_b64encode(named.encode("utf-8")).rstrip(b"=").decode("ascii")
 
 
 def _describe(parsed: TokenRequest) -> Answer:
@@ -524,7 +522,6 @@ def _check_credential(application: Application, parsed: TokenRequest) -> None:
 
 def _check_assertion(application: Application, assertion: str, parsed: TokenRequest) -> None:
     """Verify a client assertion against the certificate that the seed registered."""
-    import jwt
     from cryptography.x509 import load_pem_x509_certificate
 
     if application.certificate is None:

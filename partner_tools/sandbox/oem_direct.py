@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from random import Random
@@ -168,76 +168,6 @@ def _nested(path: str, value: Any) -> Any:
     return value
 
 
-class Register:
-    """Removes devices by identity from whichever customer holds them. Thread-safe."""
-
-    def __init__(self, state: State, faults: Callable[[], Iterable[ItemFault]]) -> None:
-        self._state = state
-        self._faults = faults
-        self._lock = threading.Lock()
-        self._hits: defaultdict[tuple[ItemFault, str], int] = defaultdict(int)
-        self._known: dict[Key, list[Place]] = {}
-
-    def remove(self, requested: RequestedDevice) -> Done:
-        """Remove one device, or say why not."""
-        with self._lock:
-            fault = self._fault(requested)
-            if fault is None:
-                return self._removed(requested)
-            if fault.kind is ItemKind.CODE:
-                return Done(requested=requested, number=fault.number, name=fault.name)
-            return replace(self._removed(requested), fault=fault.kind)
-
-    def forget(self) -> None:
-        """Count the hits of item faults anew."""
-        with self._lock:
-            self._hits.clear()
-
-    def _removed(self, requested: RequestedDevice) -> Done:
-        if requested.key is None:
-            return _refused(requested, Ztd.MISSING_IDENTITY)
-        places = self._places(requested.key)
-        if not places:
-            unknown = self._state.seed.unknown_to_autopilot
-            never = not unknown.isdisjoint({requested.serial, requested.pkid})
-            return _refused(requested, Ztd.NOT_FOUND if never else Ztd.NOT_REGISTERED)
-        if len(places) > 1:
-            return _refused(requested, Ztd.NOT_UNIQUE)
-        removal = self._state.remove(*places[0], lag=0.0)
-        if removal is Removal.DONE:
-            return Done(requested=requested)
-        refused = removal in (Removal.NOT_OWNED, Removal.NOT_ALLOWED)
-        error = Ztd.REGISTERED_BY_OTHER_TENANT if refused else Ztd.NOT_REGISTERED
-        return _refused(requested, error)
-
-    def _places(self, key: Key) -> list[Place]:
-        """Where this identity is registered now."""
-        if key not in self._known:
-            self._index()
-        return [place for place in self._known.get(key, ()) if self._state.find(*place)]
-
-    def _index(self) -> None:
-        for customer in self._state.seed.customers:
-            for placed in self._state.devices(customer.tenant_id):
-                place = (customer.tenant_id, placed.batch_id, placed.device.id)
-                for key in _keys(placed.device):
-                    places = self._known.setdefault(key, [])
-                    if place not in places:
-                        places.append(place)
-
-    def _fault(self, requested: RequestedDevice) -> ItemFault | None:
-        for fault in self._faults():
-            named = fault.serials & {requested.serial, requested.pkid}
-            if not named:
-                continue
-            hits = (fault, min(named))
-            if fault.times is not None and self._hits[hits] >= fault.times:
-                continue
-            self._hits[hits] += 1
-            return fault
-        return None
-
-
 def _refused(requested: RequestedDevice, error: Ztd) -> Done:
     return Done(requested=requested, number=error, name=ZTD_NAMES[error])
 
@@ -363,13 +293,17 @@ class OemDirect:
         self._mint = mint
         self._clock = clock
         self._work_seconds = work_seconds
-        self._register = Register(state, faults)
+        self._state = state
+        self._item_faults = faults
+        self._removing = threading.Lock()
+        self._hits: Counter[tuple[ItemFault, str]] = Counter()
+        self._places_of: dict[Key, list[Place]] = {}
         self._random = Random(seed)  # noqa: S311 - ids of a sandbox, not secrets
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
         self._trips: list[Trip] = []
         self._detail_path = profile.poll.detail_path or "/batches/{id}"
-        self._known = tuple(
+        self._tenants = tuple(
             name
             for customer in state.seed.customers
             for name in (customer.tenant_id, customer.domain, *customer.custom_domains)
@@ -388,10 +322,11 @@ class OemDirect:
 
     def behave(self) -> None:
         """Count the hits of item faults anew."""
-        self._register.forget()
+        with self._removing:
+            self._hits.clear()
 
     def read(self, request: Request) -> Call:
-        found = tenants(request, self._known)
+        found = tenants(request, self._tenants)
         if found:
             return Call(operation="register", act=lambda _fault: self._tripped(request, found))
         operation, act = self._route(request)
@@ -457,7 +392,7 @@ class OemDirect:
         requested = self._asked(request)
         if isinstance(requested, Response):
             return requested
-        done = tuple(self._register.remove(each) for each in requested)
+        done = tuple(self._remove(each) for each in requested)
         mode, poll = self.profile.response.mode, self.profile.poll
         if mode is ResponseMode.SYNC:
             return write(self.profile, 200, results(self.profile, done))
@@ -468,6 +403,60 @@ class OemDirect:
             return write(self.profile, 202, _nested(poll.id_path or "Status", job_id))
         location = request.base_url + self._detail_path.replace("{id}", quote(job_id, safe=""))
         return Response(status=202, headers=((poll.location_header, location),))
+
+    def _remove(self, requested: RequestedDevice) -> Done:
+        """Remove a device from whichever customer holds it, or say why not."""
+        with self._removing:
+            fault = self._fault(requested)
+            if fault is None:
+                return self._removed(requested)
+            if fault.kind is ItemKind.CODE:
+                return Done(requested=requested, number=fault.number, name=fault.name)
+            return replace(self._removed(requested), fault=fault.kind)
+
+    def _removed(self, requested: RequestedDevice) -> Done:
+        if requested.key is None:
+            return _refused(requested, Ztd.MISSING_IDENTITY)
+        places = self._places(requested.key)
+        if not places:
+            unknown = self._state.seed.unknown_to_autopilot
+            never = not unknown.isdisjoint({requested.serial, requested.pkid})
+            return _refused(requested, Ztd.NOT_FOUND if never else Ztd.NOT_REGISTERED)
+        if len(places) > 1:
+            return _refused(requested, Ztd.NOT_UNIQUE)
+        removal = self._state.remove(*places[0], lag=0.0)
+        if removal is Removal.DONE:
+            return Done(requested=requested)
+        refused = removal in (Removal.NOT_OWNED, Removal.NOT_ALLOWED)
+        error = Ztd.REGISTERED_BY_OTHER_TENANT if refused else Ztd.NOT_REGISTERED
+        return _refused(requested, error)
+
+    def _places(self, key: Key) -> list[Place]:
+        """Where this identity is registered now."""
+        if key not in self._places_of:
+            self._index()
+        return [place for place in self._places_of.get(key, ()) if self._state.find(*place)]
+
+    def _index(self) -> None:
+        for customer in self._state.seed.customers:
+            for placed in self._state.devices(customer.tenant_id):
+                place = (customer.tenant_id, placed.batch_id, placed.device.id)
+                for key in _keys(placed.device):
+                    places = self._places_of.setdefault(key, [])
+                    if place not in places:
+                        places.append(place)
+
+    def _fault(self, requested: RequestedDevice) -> ItemFault | None:
+        for fault in self._item_faults():
+            named = fault.serials & {requested.serial, requested.pkid}
+            if not named:
+                continue
+            hits = (fault, min(named))
+            if fault.times is not None and self._hits[hits] >= fault.times:
+                continue
+            self._hits[hits] += 1
+            return fault
+        return None
 
     def _validate(self, request: Request) -> Response:
         """Say which devices are named well enough: it changes nothing."""

@@ -335,10 +335,10 @@ class PartnerCenter:
         self, parsed: ParsedRequest, customer: str, batch: str, devices: list[SeedDevice]
     ) -> Response:
         job_id, at = self._id(), _stamp(self._clock())
-        stamped = tuple(
+        stamped = [
             replace(device, uploaded_by=parsed.partner, uploaded_date=at) for device in devices
-        )
-        self._state.upload(customer, batch, stamped, job_id, self._quirks())
+        ]
+        self._state.start_job(customer, stamped, job_id, self._quirks(), batch)
         return _accepted(customer, job_id)
 
     def _update_policies(self, parsed: ParsedRequest) -> Response:
@@ -346,9 +346,9 @@ class PartnerCenter:
         rows = _object(parsed).get("devices")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise Refusal(400, 3000, "The property devices is not valid.")
-        devices = tuple(device_from(row, str(in_lower_case(row).get("id", ""))) for row in rows)
+        devices = [device_from(row, str(in_lower_case(row).get("id", ""))) for row in rows]
         job_id = self._id()
-        self._state.assign_policies(customer, devices, job_id, self._quirks())
+        self._state.start_job(customer, devices, job_id, self._quirks())
         return _accepted(customer, job_id)
 
     def _get_job(self, parsed: ParsedRequest) -> Response:

@@ -319,22 +319,13 @@ def query_page(parsed: ParsedRequest, items: list[Object], quirks: Quirks, path:
     if parsed.has_fault(FaultKind.STICKY_TOKEN):
         token = parsed.token
     first = 0 if parsed.has_fault(FaultKind.REPEAT_PAGE) else start
-    return collection(items[first : first + size], **_ways_on(parsed, token, size, quirks, path))
-
-
-def _ways_on(
-    parsed: ParsedRequest, token: str | None, size: int, quirks: Quirks, path: str
-) -> dict[str, Any]:
     links: Object = {"self": _link(parsed.request.target)}
-    if token is None:
-        return {"links": links}
-    if quirks.next_links:
+    if token is not None and quirks.next_links:
         prefix = "/v1" if chance("prefix", token) < quirks.prefixed_next_links else ""
-        kept = {name: text for name, text in parsed.request.query.items() if name == "filter"}
-        query = urlencode({"size": size, "seekOperation": "Next", **kept})
+        kept = {"filter": query["filter"]} if "filter" in query else {}
+        following = urlencode({"size": size, "seekOperation": "Next", **kept})
         header = {"key": "MS-ContinuationToken", "value": token}
-        links["next"] = _link(f"{prefix}{path}?{query}", header)
-    return {
-        **({"continuationToken": token} if quirks.body_continuation_token else {}),
-        "links": links,
-    }
+        links["next"] = _link(f"{prefix}{path}?{following}", header)
+    shown = token is not None and quirks.body_continuation_token
+    more_to_come = {"continuationToken": token} if shown else {}
+    return collection(items[first : first + size], **more_to_come, links=links)

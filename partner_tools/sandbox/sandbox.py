@@ -203,7 +203,17 @@ class Sandbox:
                 tokens.setdefault("refreshNoMfa", refresh(one))
             if one.mfa_demanded:
                 tokens.setdefault("refreshMfaDemanded", refresh(one))
-        return {**tokens, **self._graph_tokens()}
+        kinds = {
+            "graph": self.seed.applications[0].graph_permissions,
+            "graphRead": GRAPH_READ_PERMISSIONS,
+            "graphNoIntune": WITHOUT_INTUNE,
+        }
+        for customer in self.seed.customers:
+            for kind, permissions in kinds.items():
+                if customer.batches or customer.tenant.machines:
+                    token = app(customer.tenant_id, GRAPH, permissions=permissions)
+                    tokens[f"{kind}:{customer.domain}"] = token
+        return tokens
 
     def behave(self, faults: Faults) -> None:
         """Continue under other faults: counts and hidden limits start anew, what exists stays."""
@@ -248,27 +258,6 @@ class Sandbox:
                 "PARTNER_TOOLS_PARTNER_CONTACT": f"devices@{self.seed.partner.domain}",
                 "PARTNER_TOOLS_ACCESS_TOKEN": tokens["app"],
             },
-        }
-
-    def _graph_tokens(self) -> Mapping[str, str]:
-        """Of the first application, for each tenant that has something to show."""
-        application = self.seed.applications[0]
-        kinds = {
-            "graph": application.graph_permissions,
-            "graphRead": GRAPH_READ_PERMISSIONS,
-            "graphNoIntune": WITHOUT_INTUNE,
-        }
-        return {
-            f"{kind}:{customer.domain}": self._mint.for_app(
-                application.client_id,
-                customer.tenant_id,
-                GRAPH,
-                lifetime=DAY,
-                permissions=permissions,
-            )
-            for customer in self.seed.customers
-            if customer.batches or customer.tenant.machines
-            for kind, permissions in kinds.items()
         }
 
     def _url(self, name: str, scheme: str) -> str:

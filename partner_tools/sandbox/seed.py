@@ -289,7 +289,9 @@ def _customer(row: Object) -> SeedCustomer:
     machines, grown = [*customer.tenant.machines], [*customer.batches]
     for fleet in (structure(Fleet, one) for one in row.get("fleets", ())):
         grown += grow(fleet, tenant_id)
-        machines += populate(fleet)
+        if fleet.join is not Join.NONE:
+            serials = (_serial(fleet, index) for index in range(fleet.count))
+            machines += [Machine(serial_number=s, join=fleet.join, managed={}) for s in serials]
     tenant = replace(customer.tenant, machines=tuple(machines))
     return replace(customer, batches=tuple(grown), tenant=tenant)
 
@@ -306,14 +308,6 @@ def grow(fleet: Fleet, tenant_id: str) -> Iterator[SeedBatch]:
             devices=tuple(_grown(fleet, tenant_id, index) for index in range(start, end)),
         )
         start = end
-
-
-def populate(fleet: Fleet) -> Iterator[Machine]:
-    """The machines of a fleet, where they are in use."""
-    if fleet.join is Join.NONE:
-        return
-    for index in range(fleet.count):
-        yield Machine(serial_number=_serial(fleet, index), join=fleet.join, managed={})
 
 
 def _serial(fleet: Fleet, index: int) -> str:

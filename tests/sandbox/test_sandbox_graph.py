@@ -14,10 +14,10 @@ import requests
 from partner_tools.intake.schema import checker, load_schema
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from partner_tools.sandbox.faults import Faults, GraphQuirks
-from partner_tools.sandbox.graph.estate import NEVER, NO_ID, Estate
+from partner_tools.sandbox.graph.estate import NEVER, NO_ID, Estate, read_data
 from partner_tools.sandbox.graph.operations import handler_of
 from partner_tools.sandbox.graph.queries import COMPARISONS, DEVICE, FUNCTIONS, IDENTITY, MANAGED
-from partner_tools.sandbox.graph.request import ROUTES, aim, read_data
+from partner_tools.sandbox.graph.request import ROUTES, aim
 from partner_tools.sandbox.seed import GRAPH_PERMISSIONS, Join, derived_id
 from partner_tools.sandbox.wire import Request
 

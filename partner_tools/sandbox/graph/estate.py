@@ -13,15 +13,17 @@ the state's lock.
 from __future__ import annotations
 
 import heapq
+import json
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from importlib.resources import files
 from itertools import count
 from typing import Any
 
 from partner_tools.sandbox.faults import GraphQuirks, chance
-from partner_tools.sandbox.seed import Join, SeedDevice, Tenant, derived_id
+from partner_tools.sandbox.seed import Join, SeedBatch, SeedDevice, Tenant, derived_id
 from partner_tools.sandbox.seed import Machine as SeedMachine
 
 Row = dict[str, Any]
@@ -139,6 +141,11 @@ class Approval:
     justification: str
     requested_at: float
     status: str = "needsApproval"
+
+
+def read_data(name: str) -> Any:
+    """A data file of this package."""
+    return json.loads(files(__package__).joinpath(name).read_text("utf-8"))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -271,26 +278,21 @@ def stamp(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-JOINS = {
-    Join.NONE: ("", "unknown", "unknown"),
-    Join.ENTRA: ("AzureAd", "windowsAzureADJoin", "azureADJoined"),
-    Join.HYBRID: ("ServerAd", "windowsCoManagement", "hybridAzureADJoined"),
-    Join.REGISTERED: ("Workplace", "windowsAutoEnrollment", "azureADRegistered"),
-}
-"""`trustType` in Entra ID, `deviceEnrollmentType` and `joinType` in Intune."""
-ENROLLED_AT = "2026-03-09T07:40:12Z"
-LAST_SEEN = "2026-10-30T06:21:47Z"
-INTUNE = "0000000a-0000-0000-c000-000000000000"
-"""The application id of Intune; assumed."""
+_ROWS: Mapping[str, Any] = read_data("machines.json")
+"""What the rows of every machine say alike. `pending` is missing from an object that was
+synchronized again and not registered yet."""
+LEAVING = frozenset({"retirePending", "retireIssued", "wipePending", "wipeIssued", "deletePending"})
+"""States of a managed device that retires at its next check-in."""
 
 
-def seed_estate(estate: Estate, registered: Iterable[tuple[str, SeedDevice]]) -> None:
-    """Fill an empty estate: what is registered, by batch id, and the machines of the seed."""
+def seed_estate(estate: Estate, batches: Iterable[SeedBatch]) -> None:
+    """Fill an empty estate: what is registered, and the machines of the seed."""
     waiting: defaultdict[str, deque[SeedMachine]] = defaultdict(deque)
     for machine in estate.habits.machines:
         waiting[machine.serial_number].append(machine)
-    for batch_id, device in registered:
-        register(estate, batch_id, device, _claimed(waiting, device))
+    for batch in batches:
+        for device in batch.devices:
+            register(estate, batch.id, device, _claimed(waiting, device))
     for left in waiting.values():
         for machine in left:
             _settle_unregistered(estate, machine)
@@ -392,7 +394,7 @@ def _settle(estate: Estate, machine: SeedMachine, ztdid: str | None) -> None:
         estate.devices.add(device)
         _add_keys(estate, machine, own)
         if machine.join is Join.HYBRID and machine.computer:
-            computer = {**device, **_PENDING}
+            computer = {**device, **_ROWS["pending"]}
     if own or managed:
         leaving = managed is not None and managed["managementState"] in LEAVING
         estate.house(
@@ -407,20 +409,6 @@ def _settle(estate: Estate, machine: SeedMachine, ztdid: str | None) -> None:
         )
 
 
-LEAVING = frozenset({"retirePending", "retireIssued", "wipePending", "wipeIssued", "deletePending"})
-"""States of a managed device that retires at its next check-in."""
-_PENDING: Row = {
-    "registrationDateTime": None,
-    "approximateLastSignInDateTime": None,
-    "physicalIds": [],
-    "isManaged": None,
-    "isCompliant": None,
-    "mdmAppId": None,
-    "profileType": None,
-}
-"""Properties missing from an object that was synchronized again and not registered yet."""
-
-
 def _identity_row(
     machine: SeedMachine, ztdid: str, device_id: str | None, managed: Row | None
 ) -> Row:
@@ -431,30 +419,27 @@ def _identity_row(
         "model": machine.model_name or "Notebook 14",
         "azureActiveDirectoryDeviceId": device_id or NO_ID,
         "managedDeviceId": managed["id"] if managed else NO_ID,
-        "enrollmentState": "enrolled" if managed else "notContacted",
-        **({"lastContactedDateTime": LAST_SEEN} if managed else {}),
+        "enrollmentState": "notContacted",
+        **(_ROWS["contacted"] if managed else {}),
         **(machine.identity or {}),
     }
 
 
 def _managed_row(estate: Estate, machine: SeedMachine, key: str, device_id: str | None) -> Row:
-    _, enrollment, join_type = JOINS[machine.join]
+    join = _ROWS["joins"][machine.join]
     return {
+        **_ROWS["managedDevice"],
         "id": derived_id("managed", estate.tenant_id, key),
         "deviceName": _name(machine),
         "serialNumber": machine.serial_number,
         "azureADDeviceId": device_id or NO_ID,
         "azureADRegistered": device_id is not None,
-        "managementState": "managed",
-        "managementAgent": "mdm",
-        "deviceEnrollmentType": enrollment,
-        "joinType": join_type,
+        "deviceEnrollmentType": join["deviceEnrollmentType"],
+        "joinType": join["joinType"],
         "manufacturer": machine.manufacturer or "Contoso",
         "model": machine.model_name or "Notebook 14",
         "userPrincipalName": machine.user or "",
         "emailAddress": machine.user or "",
-        "enrolledDateTime": ENROLLED_AT,
-        "lastSyncDateTime": LAST_SEEN,
         "isEncrypted": machine.recovery_keys > 0,
         **(machine.managed or {}),
     }
@@ -463,13 +448,10 @@ def _managed_row(estate: Estate, machine: SeedMachine, key: str, device_id: str 
 def _placeholder_row(identity: Row, device_id: str) -> Row:
     """The object that a registration makes before any machine was set up."""
     return {
+        **_ROWS["placeholder"],
         "id": derived_id("object", device_id),
         "deviceId": device_id,
         "displayName": identity["serialNumber"],
-        "trustType": "AzureAd",
-        "accountEnabled": True,
-        "operatingSystem": "Windows",
-        "operatingSystemVersion": "10.0",
         "physicalIds": _physical_ids(identity["id"], device_id, identity.get("groupTag", "")),
     }
 
@@ -478,35 +460,23 @@ def _device_row(machine: SeedMachine, device_id: str, ztdid: str | None) -> Row:
     """A machine's object; `ztdid` is of its registration, if the object is that of it."""
     tag = (machine.identity or {}).get("groupTag", "")
     row: Row = {
+        **_ROWS["device"],
         "id": derived_id("object", device_id),
         "deviceId": device_id,
         "displayName": _name(machine),
-        "trustType": JOINS[machine.join][0],
-        "accountEnabled": True,
-        "operatingSystem": "Windows",
-        "operatingSystemVersion": "10.0.22631.4317",
+        "trustType": _ROWS["joins"][machine.join]["trustType"],
         "physicalIds": _physical_ids(ztdid, device_id, tag),
-        "registrationDateTime": ENROLLED_AT,
-        "approximateLastSignInDateTime": LAST_SEEN,
         "deviceOwnership": "Personal" if machine.join is Join.REGISTERED else "Company",
-        "profileType": "RegisteredDevice",
     }
     if machine.managed is not None:
         joined = machine.join is Join.ENTRA
-        row |= {
-            "isManaged": True,
-            "isCompliant": True,
-            "mdmAppId": INTUNE,
-            "managementType": "MDM",
-            "enrollmentType": "AzureDomainJoined" if joined else "OnPremiseCoManaged",
-        }
+        row |= _ROWS["inUse"]
+        row["enrollmentType"] = "AzureDomainJoined" if joined else "OnPremiseCoManaged"
     if machine.join is Join.HYBRID:
         number = int(device_id.replace("-", "")[:8], 16)
-        row |= {
-            "onPremisesSyncEnabled": machine.computer,
-            "onPremisesLastSyncDateTime": LAST_SEEN,
-            "onPremisesSecurityIdentifier": f"S-1-5-21-1180699209-877415012-3182924384-{number}",
-        }
+        sid = f"S-1-5-21-1180699209-877415012-3182924384-{number}"
+        row |= _ROWS["synchronized"]
+        row |= {"onPremisesSyncEnabled": machine.computer, "onPremisesSecurityIdentifier": sid}
     return {**row, **machine.device, "registeredOwners": [machine.user] if machine.user else []}
 
 
@@ -514,21 +484,15 @@ def _add_keys(estate: Estate, machine: SeedMachine, device_id: str) -> None:
     for number in range(machine.recovery_keys):
         estate.recovery_keys.add(
             {
+                **_ROWS["recoveryKey"],
                 "id": derived_id("recovery key", device_id, str(number)),
-                "createdDateTime": ENROLLED_AT,
                 "deviceId": device_id,
                 "volumeType": "fixedDataVolume" if number else "operatingSystemVolume",
             }
         )
     if machine.local_credential:
-        estate.local_credentials.add(
-            {
-                "id": device_id,
-                "deviceName": _name(machine),
-                "lastBackupDateTime": LAST_SEEN,
-                "refreshDateTime": "2026-11-29T06:21:47Z",
-            }
-        )
+        saved = {**_ROWS["localCredential"], "id": device_id, "deviceName": _name(machine)}
+        estate.local_credentials.add(saved)
 
 
 def _physical_ids(ztdid: str | None, device_id: str, tag: str) -> list[str]:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from partner_tools.sandbox.graph import deletion
-from partner_tools.sandbox.graph.deletion import RemovalStart
 from partner_tools.sandbox.graph.estate import (
     NEVER,
     Approval,
@@ -49,7 +48,9 @@ from partner_tools.sandbox.graph.request import (
     Refusal,
     answer,
     bad_request,
+    denied,
     granted,
+    no_key,
 )
 from partner_tools.sandbox.seed import derived_id
 from partner_tools.sandbox.wire import Response, is_guid, text_response
@@ -60,11 +61,6 @@ SETTINGS = "deviceManagement/windowsAutopilotSettings"
 APPROVALS = "deviceManagement/operationApprovalRequests"
 IMPORT_PAGE_SIZE = 1000
 
-REMOVAL_REFUSALS: Mapping[RemovalStart, tuple[int, str, str]] = {
-    RemovalStart.UNKNOWN: (404, "ResourceNotFound", "The device was not found"),
-    RemovalStart.UNDER_WAY: (400, "BadRequest", "A deletion of this device is in progress"),
-    RemovalStart.ENROLLED: (400, "BadRequest", "The device is enrolled and cannot be deleted"),
-}
 UPDATABLE = frozenset({"userPrincipalName", "addressableUserName", "groupTag", "displayName"})
 
 
@@ -126,9 +122,9 @@ def _identity(parsed: ParsedRequest, row: Row) -> Row:
 def delete_autopilot_identity(parsed: ParsedRequest) -> Response:
     """Accept a removal that takes its time."""
     row = parsed.row(parsed.estate.identities)
-    started = deletion.remove_identity(parsed.estate, row["id"], parsed.now)
-    if started is not RemovalStart.ACCEPTED:
-        raise Refusal(*REMOVAL_REFUSALS[started])
+    objection = deletion.remove_identity(parsed.estate, row["id"], parsed.now)
+    if objection is not None:
+        raise Refusal(*objection)
     return Response(status=parsed.quirks.autopilot_delete_status)
 
 
@@ -159,14 +155,13 @@ def _deleted(parsed: ParsedRequest, serial: str) -> list[Row]:
     found = [row["id"] for row in parsed.estate.identities.rows() if row["serialNumber"] == serial]
     states = []
     for name in found or [""]:
-        started = deletion.remove_identity(parsed.estate, name, parsed.now)
-        accepted = started is RemovalStart.ACCEPTED
+        objection = deletion.remove_identity(parsed.estate, name, parsed.now)
         states.append(
             {
                 "serialNumber": serial,
                 "deviceRegistrationId": name,
-                "deletionState": "accepted" if accepted else "failed",
-                "errorMessage": "" if accepted else REMOVAL_REFUSALS[started][2],
+                "deletionState": "failed" if objection else "accepted",
+                "errorMessage": objection[2] if objection else "",
             }
         )
     return states
@@ -440,7 +435,7 @@ def update_entra_device(parsed: ParsedRequest) -> Response:
 def delete_entra_device(parsed: ParsedRequest) -> Response:
     row = _device(parsed)
     if parsed.quirks.refuse_registered and parsed.estate.registered(row["deviceId"]):
-        raise _denied()
+        raise denied()
     deletion.delete_device(parsed.estate, row, parsed.now)
     return NO_CONTENT
 
@@ -485,7 +480,7 @@ def purge_deleted_device(parsed: ParsedRequest) -> Response:
 def list_recovery_keys(parsed: ParsedRequest) -> Response:
     """List the recovery keys without the keys; those of a deleted device are not shown."""
     if _selects_key(parsed):
-        raise _no_key()
+        raise no_key()
     keys, estate = of_one_device(parsed), parsed.estate
     rows = [row for row in keys if estate.device_of(row["deviceId"])]
     return in_order(parsed, RECOVERY_KEY, rows, _page_size(parsed))
@@ -494,7 +489,7 @@ def list_recovery_keys(parsed: ParsedRequest) -> Response:
 def get_recovery_key(parsed: ParsedRequest) -> Response:
     """Return one recovery key's data; the made-up key itself only if permitted and selected."""
     if _selects_key(parsed) and "BitlockerKey.Read.All" not in granted(parsed.claims):
-        raise _no_key()
+        raise no_key()
     row = parsed.estate.recovery_keys.get(parsed.name)
     if row is None:
         raise Refusal(404, "notFound", "The recovery key was not found.")
@@ -505,11 +500,6 @@ def get_recovery_key(parsed: ParsedRequest) -> Response:
 
 def _selects_key(parsed: ParsedRequest) -> bool:
     return "key" in (parsed.option("select") or "").lower().split(",")
-
-
-def _no_key() -> Refusal:
-    text = "Failed to authorize, token doesn't have the required permissions."
-    return Refusal(403, "authorization_error", text)
 
 
 def list_local_credentials(parsed: ParsedRequest) -> Response:
@@ -526,7 +516,7 @@ def get_local_credential(parsed: ParsedRequest) -> Response:
     if "credentials" not in (parsed.option("select") or ""):
         return one(parsed, LOCAL_CREDENTIAL, row)
     if "DeviceLocalCredential.Read.All" not in granted(parsed.claims):
-        raise _denied()
+        raise denied()
     credential = {
         "accountName": "Administrator",
         "accountSid": "S-1-5-21-1180699209-877415012-3182924384-500",
@@ -594,8 +584,3 @@ def _present(parsed: ParsedRequest, row: Row | None, name: str | None = None) ->
         )
         raise Refusal(404, "Request_ResourceNotFound", text)
     return row
-
-
-def _denied() -> Refusal:
-    text = "Insufficient privileges to complete the operation."
-    return Refusal(403, "Authorization_RequestDenied", text)

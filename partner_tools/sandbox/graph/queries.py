@@ -30,13 +30,12 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from partner_tools.sandbox.faults import FaultKind
-from partner_tools.sandbox.graph.estate import Row, Table
+from partner_tools.sandbox.graph.estate import Row, Table, read_data
 from partner_tools.sandbox.graph.request import (
     Family,
     ParsedRequest,
     Refusal,
     bad_request,
-    read_data,
 )
 from partner_tools.sandbox.wire import Response, page_token, position_in
 

@@ -16,11 +16,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from importlib.resources import files
 from typing import Any
 
 from partner_tools.sandbox.faults import Fault, FaultKind, GraphQuirks
-from partner_tools.sandbox.graph.estate import NO_ID, Estate, Row, Table, stamp
+from partner_tools.sandbox.graph.estate import NO_ID, Estate, Row, Table, read_data, stamp
 from partner_tools.sandbox.login import Claims
 from partner_tools.sandbox.wire import (
     Headers,
@@ -52,11 +51,6 @@ class Route:
     path: tuple[str, ...]
     permissions: tuple[str, ...]
     versions: tuple[str, ...]
-
-
-def read_data(name: str) -> Any:
-    """A data file of this package."""
-    return json.loads(files(__package__).joinpath(name).read_text("utf-8"))
 
 
 ROUTES = tuple(
@@ -92,6 +86,16 @@ class Refusal(Exception):
 
 def bad_request(message: str, family: Family | None = None) -> Refusal:
     return Refusal(400, "BadRequest", message, family=family)
+
+
+def denied() -> Refusal:
+    text = "Insufficient privileges to complete the operation."
+    return Refusal(403, "Authorization_RequestDenied", text)
+
+
+def no_key() -> Refusal:
+    text = "Failed to authorize, token doesn't have the required permissions."
+    return Refusal(403, "authorization_error", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
