@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from partner_tools.errors import InputError
 from partner_tools.sandbox.core import Log
@@ -33,22 +33,15 @@ DONE = Response(status=204)
 NOTHING = json_response(404, {"error": "there is nothing here"})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
     """Answers questions about a sandbox."""
 
-    def __init__(
-        self,
-        state: State,
-        log: Log,
-        behave: Callable[[Faults], None],
-        estates: Estates,
-        clock: Callable[[], float],
-    ) -> None:
-        self._state = state
-        self._log = log
-        self._behave = behave
-        self._estates = estates
-        self._clock = clock
+    state: State
+    log: Log
+    behave: Callable[[Faults], None]
+    estates: Estates
+    clock: Callable[[], float]
 
     def serve(self, request: Request) -> Delivery:
         return Delivery(response=self._answer(request))
@@ -56,28 +49,28 @@ class Control:
     def _answer(self, request: Request) -> Response:
         match request.method, request.segments:
             case "GET", ("log",):
-                entries = [asdict(entry) for entry in self._log.entries]
+                entries = [asdict(entry) for entry in self.log.entries]
                 return json_response(200, {"requests": entries})
             case "GET", ("counts",):
-                return json_response(200, self._log.counts())
+                return json_response(200, self.log.counts())
             case "DELETE", ("log",):
-                self._log.clear()
+                self.log.clear()
                 return DONE
-            case "GET", ("devices", customer) if self._state.customer(customer):
+            case "GET", ("devices", customer) if self.state.customer(customer):
                 devices = [
                     {"batchId": placed.batch_id, **device_item(placed.device)}
-                    for placed in self._state.devices(customer)
+                    for placed in self.state.devices(customer)
                 ]
                 return json_response(200, {"devices": devices})
             case "PUT", ("faults",):
                 try:
-                    self._behave(checked_faults(json.loads(request.body), "the request"))
+                    self.behave(checked_faults(json.loads(request.body), "the request"))
                 except (ValueError, RecursionError, InputError) as error:
                     return json_response(400, {"error": str(error)})
                 return DONE
-            case _, ("graph", tenant, *_) if self._state.customer(tenant):
-                with self._state.lock:
-                    return _answer_tenant(request, self._estates.of(tenant), self._clock())
+            case _, ("graph", tenant, *_) if self.state.customer(tenant):
+                with self.state.lock:
+                    return _answer_tenant(request, self.estates.of(tenant), self.clock())
         return NOTHING
 
 

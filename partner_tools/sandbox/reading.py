@@ -95,6 +95,9 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
     if origin in (tuple, frozenset):  # of one alone too
         each = _reader(inner[0])
         return lambda value: origin(map(each, value if isinstance(value, list) else [value]))
+    if origin is Mapping:
+        inside = _reader(inner[1])
+        return lambda value: {name: inside(one) for name, one in value.items()}
     if origin is re.Pattern:
         return _pattern
     if isinstance(hint, type) and is_dataclass(hint):

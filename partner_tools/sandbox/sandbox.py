@@ -13,14 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from random import Random
-from types import TracebackType
 from typing import Any
 
 from partner_tools.clients.oem.profile import Auth, AuthMode, Profile
 from partner_tools.sandbox.control import Control
 from partner_tools.sandbox.core import Core, Log
 from partner_tools.sandbox.faults import Faults, read_faults
-from partner_tools.sandbox.graph import Graph
+from partner_tools.sandbox.graph.service import Graph
 from partner_tools.sandbox.listener import HOST, Later, Listener, Serve, after
 from partner_tools.sandbox.login import GRAPH, PARTNER_CENTER, Login, Mint
 from partner_tools.sandbox.oem_direct import OemDirect
@@ -104,7 +103,13 @@ class Sandbox:
             self.oem_direct,
             self.graph,
         )
-        self._control = Control(self.state, self.log, self.behave, self.graph.estates, clock)
+        self._control = Control(
+            state=self.state,
+            log=self.log,
+            behave=self.behave,
+            estates=self.graph.estates,
+            clock=clock,
+        )
         self._port = port
         self._listeners: dict[str, Listener] = {}
         self._folder: Path | None = None
@@ -126,12 +131,7 @@ class Sandbox:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._stop()
 
     @property

@@ -36,10 +36,10 @@ from partner_tools.sandbox.graph.queries import (
     by_serial,
     directory_devices,
     expansion,
-    in_order,
     managed_devices,
     of_one_device,
     one,
+    page,
     table_of,
     top,
 )
@@ -102,21 +102,27 @@ def list_autopilot_identities(parsed: ParsedRequest) -> Response:
     size = _intune_page_size(parsed, parsed.quirks.autopilot_page_size)
     rows = autopilot_identities(parsed, IDENTITY)
     contact = {} if parsed.quirks.contact_in_lists else {"lastContactedDateTime": NEVER}
-    return by_serial(parsed, rows, lambda row: {**_identity(parsed, row), **contact}, size)
+
+    def added(row: Row) -> Row:
+        return {**_second_name(parsed, row), **contact}
+
+    order = by_serial(parsed)
+    return page(parsed, IDENTITY, rows, size, order=order, counted=True, added=added)
 
 
 def get_autopilot_identity(parsed: ParsedRequest) -> Response:
-    row = _identity(parsed, parsed.row(parsed.estate.identities))
+    row = parsed.row(parsed.estate.identities)
+    shown = {**IDENTITY.shown(row, beta=parsed.beta), **_second_name(parsed, row)}
     profiles = ("deploymentProfile", "intendedDeploymentProfile") if parsed.beta else ()
     expanded = dict.fromkeys(expansion(parsed, IDENTITY, *profiles))
-    return parsed.answer(f"{IDENTITY.path}/$entity", {**row, **expanded})
+    return parsed.answer(f"{IDENTITY.path}/$entity", {**shown, **expanded})
 
 
-def _identity(parsed: ParsedRequest, row: Row) -> Row:
-    shown = IDENTITY.shown(row, beta=parsed.beta)
-    if parsed.beta and "azureAdDeviceId" not in row:
-        shown["azureAdDeviceId"] = shown["azureActiveDirectoryDeviceId"]
-    return shown
+def _second_name(parsed: ParsedRequest, row: Row) -> Row:
+    """The property of beta that says the same as another."""
+    if not parsed.beta or "azureAdDeviceId" in row:
+        return {}
+    return {"azureAdDeviceId": row["azureActiveDirectoryDeviceId"]}
 
 
 def delete_autopilot_identity(parsed: ParsedRequest) -> Response:
@@ -195,17 +201,17 @@ def _import_of(item: Any) -> Row:
 
 def list_imported_autopilot(parsed: ParsedRequest) -> Response:
     rows = autopilot_identities(parsed, IMPORTED_AUTOPILOT)
-    return in_order(parsed, IMPORTED_AUTOPILOT, rows, IMPORT_PAGE_SIZE, counted=True)
+    return page(parsed, IMPORTED_AUTOPILOT, rows, IMPORT_PAGE_SIZE, counted=True)
 
 
 def list_imported_identities(parsed: ParsedRequest) -> Response:
     rows = parsed.estate.imported_identities.rows(parsed.since)
-    return in_order(parsed, IMPORTED_IDENTITY, rows, IMPORT_PAGE_SIZE, counted=True)
+    return page(parsed, IMPORTED_IDENTITY, rows, IMPORT_PAGE_SIZE, counted=True)
 
 
 def list_associations(parsed: ParsedRequest) -> Response:
     size = parsed.quirks.autopilot_page_size
-    return in_order(parsed, ASSOCIATION, associations(parsed), size)
+    return page(parsed, ASSOCIATION, associations(parsed), size)
 
 
 def delete_association(parsed: ParsedRequest) -> Response:
@@ -255,7 +261,7 @@ def list_managed_devices(parsed: ParsedRequest) -> Response:
     size = _intune_page_size(parsed, parsed.quirks.managed_page_size)
     rows = [] if parsed.option("skip") is not None else managed_devices(parsed)
     expansion(parsed, MANAGED)
-    return in_order(parsed, MANAGED, rows, size, counted=True)
+    return page(parsed, MANAGED, rows, size, counted=True)
 
 
 def get_managed_device(parsed: ParsedRequest) -> Response:
@@ -399,7 +405,7 @@ def list_entra_devices(parsed: ParsedRequest) -> Response:
         text = "The sandbox does not search; use $filter."
         raise Refusal(400, "Request_UnsupportedQuery", text)
     rows, size, added = directory_devices(parsed), _page_size(parsed), _added_owners(parsed)
-    response = in_order(parsed, DEVICE, rows, size, total=parsed.counting, added=added)
+    response = page(parsed, DEVICE, rows, size, total=parsed.counting, added=added)
     return response.with_headers(RESOURCE_UNIT)
 
 
@@ -458,7 +464,7 @@ def _owners(parsed: ParsedRequest, row: Row) -> list[Row]:
 
 def list_deleted_devices(parsed: ParsedRequest) -> Response:
     rows = parsed.estate.deleted.rows(parsed.since)
-    return in_order(parsed, DELETED_DEVICE, rows, _page_size(parsed))
+    return page(parsed, DELETED_DEVICE, rows, _page_size(parsed))
 
 
 def get_deleted_device(parsed: ParsedRequest) -> Response:
@@ -483,7 +489,7 @@ def list_recovery_keys(parsed: ParsedRequest) -> Response:
         raise no_key()
     keys, estate = of_one_device(parsed), parsed.estate
     rows = [row for row in keys if estate.device_of(row["deviceId"])]
-    return in_order(parsed, RECOVERY_KEY, rows, _page_size(parsed))
+    return page(parsed, RECOVERY_KEY, rows, _page_size(parsed))
 
 
 def get_recovery_key(parsed: ParsedRequest) -> Response:
@@ -506,7 +512,7 @@ def list_local_credentials(parsed: ParsedRequest) -> Response:
     estate = parsed.estate
     credentials = estate.local_credentials.rows(parsed.since)
     rows = [row for row in credentials if estate.device_of(row["id"])]
-    return in_order(parsed, LOCAL_CREDENTIAL, rows, _page_size(parsed))
+    return page(parsed, LOCAL_CREDENTIAL, rows, _page_size(parsed))
 
 
 def get_local_credential(parsed: ParsedRequest) -> Response:

@@ -24,7 +24,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -37,6 +37,7 @@ from partner_tools.sandbox.graph.request import (
     Refusal,
     bad_request,
 )
+from partner_tools.sandbox.reading import named, structure
 from partner_tools.sandbox.wire import Response, page_token, position_in
 
 Filters = Mapping[str, frozenset[str]]
@@ -55,11 +56,11 @@ class Shape:
     type: str
     path: str
     table: str
-    v1: Row
+    v1: Row = field(metadata=named("v1.0"))
     beta: Row
     hidden: frozenset[str]
-    filters: Filters
-    advanced: Filters
+    filters: Filters = field(default_factory=dict)
+    advanced: Filters = field(default_factory=dict, metadata=named("advancedFilters"))
 
     def properties(self, *, beta: bool) -> Row:
         return self.beta if beta else self.v1
@@ -73,21 +74,8 @@ class Shape:
         return {**self.whole(row, beta=beta), **{name: self.v1[name] for name in self.hidden}}
 
 
-def _filters(row: Mapping[str, list[str]]) -> Filters:
-    return {name: frozenset(operators) for name, operators in row.items()}
-
-
 _SHAPES = {
-    name: Shape(
-        type=name,
-        path=row["path"],
-        table=row["table"],
-        v1=row["v1.0"],
-        beta={**row["v1.0"], **row["beta"]},
-        hidden=frozenset(row.get("hidden", ())),
-        filters=_filters(row.get("filters", {})),
-        advanced=_filters(row.get("advancedFilters", {})),
-    )
+    name: structure(Shape, {**row, "type": name, "beta": {**row["v1.0"], **row["beta"]}})
     for name, row in read_data("shapes.json").items()
 }
 IDENTITY = _SHAPES["windowsAutopilotDeviceIdentity"]
@@ -104,12 +92,7 @@ Value = str | bool | None
 Predicate = Callable[[Row], bool]
 
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
+    name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
 }
 FUNCTIONS: Mapping[str, Callable[[str, str], bool]] = {
     "contains": operator.contains,
@@ -508,98 +491,77 @@ def _unsupported(name: str) -> Refusal:
     return Refusal(400, "Request_UnsupportedQuery", text)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An order of rows: the place of each, the token to continue behind it, and the place behind
+    which this page begins (None: the first page)."""
+
+    place: Callable[[Row], Any]
+    token: Callable[[Row], str]
+    start: Any
+
+
 _SERIAL_TOKEN = re.compile(r"LastSerialNumber='(?P<serial>.*?)'(?:,LastId='(?P<id>[^']*)')?")
 
 
-def _listed(
-    parsed: ParsedRequest,
-    context: str,
-    rows: Iterable[Row],
-    size: int,
-    *,
-    place: Callable[[Row], Any],
-    token: Callable[[Row], str],
-    start: Any,
-    show: Callable[[Row], Row],
-    total: int | None = None,
-    counted: bool = False,
-) -> Response:
-    """One page, in the order of `place`, behind the place `start` (None: the first page).
-
-    `total` is the `@odata.count` of the first page: the whole list's, as the directory counts.
-    `counted`: every page says how many rows are on it, as Intune's `@odata.count` does
-    (https://github.com/microsoftgraph/microsoft-graph-docs/issues/18143, 2022-08).
-    """
-    ordered = sorted(rows, key=place)
-    behind = [row for row in ordered if start is None or place(row) > start]
-    page = behind[:size]
-    body: dict[str, Any] = {}
-    if start is None and total is not None:
-        body["@odata.count"] = total
-    if parsed.has_fault(FaultKind.STICKY_TOKEN):
-        body["@odata.nextLink"] = _link(parsed, parsed.option("skiptoken") or "")
-    elif len(behind) > size:
-        body["@odata.nextLink"] = _link(parsed, token(page[-1]))
-    if parsed.has_fault(FaultKind.REPEAT_PAGE):
-        page = ordered[:size]
-    if counted:
-        body["@odata.count"] = len(page)
-    body["value"] = [show(row) for row in page]
-    return parsed.answer(context, body)
-
-
-def by_serial(
-    parsed: ParsedRequest, rows: Iterable[Row], show: Callable[[Row], Row], size: int
-) -> Response:
-    """A page of identities, in the order of serials."""
+def by_serial(parsed: ParsedRequest) -> Order:
     token = parsed.option("skiptoken")
     found = _SERIAL_TOKEN.fullmatch(token) if token is not None else None
     if token is not None and found is None:
         raise bad_request("Skip token is not valid.")
-    return _listed(
-        parsed,
-        IDENTITY.path,
-        rows,
-        size,
+    return Order(
         place=lambda row: (row["serialNumber"], row["id"]),
         token=lambda row: f"LastSerialNumber='{row['serialNumber']}',LastId='{row['id']}'",
         start=(found["serial"], found["id"] or "~") if found else None,
-        show=show,
-        counted=True,
     )
 
 
-def in_order(
+def by_arrival(parsed: ParsedRequest, shape: Shape) -> Order:
+    token, operation = parsed.option("skiptoken"), parsed.target.operation
+    place = table_of(parsed, shape).position
+    start = position_in(token, operation) if token is not None else None
+    if token is not None and start is None:
+        text = "The specified page token value has expired and can no longer be included in "
+        raise Refusal(400, "Directory_ExpiredPageToken", f"{text}your request.")
+    return Order(place=place, token=lambda row: page_token(operation, place(row)), start=start)
+
+
+def page(
     parsed: ParsedRequest,
     shape: Shape,
     rows: Iterable[Row],
     size: int,
     *,
+    order: Order | None = None,
     total: bool = False,
     counted: bool = False,
     added: Callable[[Row], Row] = lambda _row: {},
 ) -> Response:
-    """A page in the order of arrival, of the properties that were selected."""
-    table, chosen, kept = table_of(parsed, shape), _selection(parsed, shape), list(rows)
-    operation = parsed.target.operation
-    token, start = parsed.option("skiptoken"), None
-    if token is not None:
-        start = position_in(token, operation)
-        if start is None:
-            text = "The specified page token value has expired and can no longer be included in "
-            raise Refusal(400, "Directory_ExpiredPageToken", f"{text}your request.")
-    return _listed(
-        parsed,
-        f"{shape.path}({','.join(chosen)})" if chosen else shape.path,
-        kept,
-        size,
-        place=table.position,
-        token=lambda row: page_token(operation, table.position(row)),
-        start=start,
-        show=lambda row: {**_chosen_of(parsed, shape, row, chosen), **added(row)},
-        total=len(kept) if total else None,
-        counted=counted,
-    )
+    """One page, of the properties that were selected and what is `added` to each row.
+
+    `total`: the `@odata.count` of the first page is the whole list's, as the directory counts.
+    `counted`: every page says how many rows are on it, as Intune's `@odata.count` does
+    (https://github.com/microsoftgraph/microsoft-graph-docs/issues/18143, 2022-08).
+    """
+    chosen = _selection(parsed, shape)
+    order = order or by_arrival(parsed, shape)
+    place, start = order.place, order.start
+    ordered = sorted(rows, key=place)
+    behind = [row for row in ordered if start is None or place(row) > start]
+    shown = behind[:size]
+    body: dict[str, Any] = {}
+    if start is None and total:
+        body["@odata.count"] = len(ordered)
+    if parsed.has_fault(FaultKind.STICKY_TOKEN):
+        body["@odata.nextLink"] = _link(parsed, parsed.option("skiptoken") or "")
+    elif len(behind) > size:
+        body["@odata.nextLink"] = _link(parsed, order.token(shown[-1]))
+    if parsed.has_fault(FaultKind.REPEAT_PAGE):
+        shown = ordered[:size]
+    if counted:
+        body["@odata.count"] = len(shown)
+    body["value"] = [{**_chosen_of(parsed, shape, row, chosen), **added(row)} for row in shown]
+    return parsed.answer(f"{shape.path}({','.join(chosen)})" if chosen else shape.path, body)
 
 
 def one(

@@ -14,13 +14,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from partner_tools.sandbox.faults import Fault, FaultKind, GraphQuirks
 from partner_tools.sandbox.graph.estate import NO_ID, Estate, Row, Table, read_data, stamp
 from partner_tools.sandbox.login import Claims
+from partner_tools.sandbox.reading import named, structure
 from partner_tools.sandbox.wire import (
     Headers,
     Request,
@@ -48,21 +49,14 @@ class Route:
 
     operation: str
     method: str
-    path: tuple[str, ...]
-    permissions: tuple[str, ...]
-    versions: tuple[str, ...]
-
-
-ROUTES = tuple(
-    Route(
-        operation=row["operation"],
-        method=row["method"],
-        path=tuple(row["path"].lower().split("/")),
-        permissions=tuple(row["permissions"]),
-        versions=tuple(row.get("versions", VERSIONS)),
+    path: tuple[str, ...] = field(
+        metadata=named("path", lambda text: tuple(text.lower().split("/")))
     )
-    for row in read_data("routes.json")
-)
+    permissions: tuple[str, ...]
+    versions: tuple[str, ...] = VERSIONS
+
+
+ROUTES = tuple(structure(Route, row) for row in read_data("routes.json"))
 """Every operation. Where two paths fit, the first one counts."""
 
 _KEYED = re.compile(r"(?P<set>[A-Za-z]+)\((?P<key>.+)\)")
