@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 from partner_tools.clients.transport import (
+    Certificate,
     Reply,
     Request,
     Secret,
@@ -44,14 +45,6 @@ from partner_tools.pacing import parse_retry_after
 if TYPE_CHECKING:
     import msal  # type: ignore[import-untyped]
     from cryptography import x509
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
-    """A certificate with its private key: a PEM file with both, or a PFX file."""
-
-    path: Path
-    password: Secret | None = None
 
 
 def read_certificate(certificate: Certificate, now: datetime) -> dict[str, str]:
@@ -91,6 +84,26 @@ def unpack_pfx(certificate: Certificate) -> bytes:
         _refuse(certificate, "does not hold a private key and its certificate")
     pem = (each.public_bytes(serialization.Encoding.PEM) for each in (public, *chain))
     return _unlocked(key) + b"".join(pem)
+
+
+def refuse_expired(file: Path, pem: bytes, now: datetime) -> None:
+    """Refuse a client certificate that has expired. Raises AuthError.
+
+    With TLS 1.3 a server refuses it only after the request was sent
+    (https://www.rfc-editor.org/rfc/rfc8446#section-2, read 2026-11): devices would be unknown.
+    """
+    from cryptography.x509 import load_pem_x509_certificate
+
+    try:
+        end = load_pem_x509_certificate(pem).not_valid_after_utc
+    except ValueError:
+        return  # OpenSSL says what is wrong with it
+    if end < now:
+        raise AuthError(
+            f"the client certificate {str(file)!r} expired at {end:%Y-%m-%d %H:%M:%S} UTC",
+            rule="certificate-expired",
+            remedy="Put the renewed certificate in its place; then run the same command again.",
+        )
 
 
 def _read(certificate: Certificate) -> tuple[Any, x509.Certificate | None, list[x509.Certificate]]:
@@ -412,15 +425,12 @@ class TokenStore:
             accounts = ()
         beside = self.location.parent.glob(f"{self.location.name}-*")
         for path in (self.location, *sorted(beside)):
-            self._forget(path)
+            with _as_auth_error(f"the token cache {str(path)!r} cannot be cleared", _CACHE_REMEDY):
+                if path.exists():
+                    with suppress(AuthError):
+                        self._open_persistence(path).save("{}")
+                    path.unlink()
         return accounts
-
-    def _forget(self, path: Path) -> None:
-        with _as_auth_error(f"the token cache {str(path)!r} cannot be cleared", _CACHE_REMEDY):
-            if path.exists():
-                with suppress(AuthError):
-                    self._open_persistence(path).save("{}")
-                path.unlink()
 
     def _open_persistence(self, path: Path) -> Any:
         import msal_extensions
