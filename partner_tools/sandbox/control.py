@@ -1,14 +1,8 @@
 """The control API, for a pipeline in another process: inspect a sandbox, and change its faults.
 
-`GET /log` every request · `GET /counts` how often each answer was given · `DELETE /log` clear it ·
-`GET /devices/{tenant or domain}` what is registered in truth · `PUT /faults` replace the faults
-file. Requests to it are neither logged nor met by faults. It needs no token: it is on loopback.
-
-The rest does what no service of Microsoft Graph does in a customer's tenant. Below
-`/graph/{tenant or domain}`: `GET` the truth · `POST …/check-in` every machine ·
-`POST …/machines/{serial or deviceId}/check-in` one of them · `DELETE …/computers/{serial or
-deviceId}` its computer object in Active Directory · `POST …/connect` a cycle of Entra Connect ·
-`POST …/approvals/{code}/{approved or rejected or cancelled}` the other administrator.
+`docs/reference/sandbox.md` lists its paths. Those below `/graph` do what no service of Microsoft
+Graph does in a customer's tenant. Requests to it are neither logged nor met by faults. It needs no
+token: it is on loopback.
 """
 
 from __future__ import annotations

@@ -118,7 +118,8 @@ class PartnerCenter:
         customer = self._state.customer(names["customer"]) if "customer" in names else None
         device = None
         if customer and "device" in names:
-            device = self._state.seen(customer.tenant_id, names["batch"], names["device"])
+            tenant = customer.tenant_id
+            device = self._state.find(tenant, names["batch"], names["device"], gone=True)
         return Call(
             operation=operation,
             act=lambda fault: self._act(request, operation, names, fault),

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from partner_tools.sandbox.faults import Fault, FaultKind, LastPage, Quirks, chance
+from partner_tools.sandbox.reading import structure
 from partner_tools.sandbox.seed import SeedBatch, SeedCustomer, SeedDevice
 from partner_tools.sandbox.state import ZTD_NAMES, Job, JobStatus, Page, State, Ztd
 from partner_tools.sandbox.wire import Request, match_path, page_token, position_in
@@ -179,26 +180,19 @@ def device_item(device: SeedDevice) -> Object:
     )
 
 
+DEVICE_TEXTS = ("serialNumber", "productKey", "hardwareHash", "modelName", "oemManufacturerName")
+
+
 def device_from(body: Mapping[str, Any], device_id: str) -> SeedDevice:
     """The device that a request describes, in any letter case of its property names."""
     given = in_lower_case(body)
-
-    def text(name: str) -> str | None:
-        value = given.get(name)
-        return value if isinstance(value, str) and value else None
-
+    texts = {name: given.get(name.lower()) for name in DEVICE_TEXTS}
     policies = given.get("policies")
     rows = policies if isinstance(policies, list) else []
     named = [in_lower_case(row) for row in rows if isinstance(row, dict)]
-    return SeedDevice(
-        id=device_id,
-        serial_number=text("serialnumber"),
-        product_key=text("productkey"),
-        hardware_hash=text("hardwarehash"),
-        model_name=text("modelname"),
-        manufacturer=text("oemmanufacturername"),
-        policies=tuple((str(row["key"]), row.get("value")) for row in named if "key" in row),
-    )
+    known = {name: value for name, value in texts.items() if isinstance(value, str) and value}
+    kept = [{"value": None, **row, "key": str(row["key"])} for row in named if "key" in row]
+    return structure(SeedDevice, {"id": device_id, **known, "policies": kept})
 
 
 def in_lower_case(body: Mapping[str, Any]) -> Object:

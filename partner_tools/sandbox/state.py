@@ -215,18 +215,14 @@ class State:
                 following=found[size] if len(found) > size else None,
             )
 
-    def find(self, customer: str, batch_id: str, device_id: str) -> SeedDevice | None:
-        """A device that is registered in this batch."""
+    def find(
+        self, customer: str, batch_id: str, device_id: str, *, gone: bool = False
+    ) -> SeedDevice | None:
+        """A device that is registered in this batch, or that was, if it may be `gone`."""
         with self.lock:
             self.settle()
             entry = self._entry(customer, batch_id, device_id)
-            return entry.device if entry and entry.listed_until is None else None
-
-    def seen(self, customer: str, batch_id: str, device_id: str) -> SeedDevice | None:
-        """A device that is or was registered in this batch."""
-        with self.lock:
-            entry = self._entry(customer, batch_id, device_id)
-            return entry.device if entry else None
+            return entry.device if entry and (gone or entry.listed_until is None) else None
 
     def remove(self, customer: str, batch_id: str, device_id: str, *, lag: float) -> Removal:
         """Remove a device; lists still show it for `lag` seconds."""

@@ -42,9 +42,6 @@ class Table:
         self._indexes: dict[str, dict[str, dict[str, None]]] = {name: {} for name in indexed}
         self._removed: list[tuple[float, Row]] = []
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
     def add(self, row: Row) -> None:
         key = row["id"].lower()
         self._rows[key] = row
