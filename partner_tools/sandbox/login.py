@@ -202,8 +202,6 @@ def refusal(key: str, **names: object) -> LoginError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
-    """A request at one of a tenant's endpoints."""
-
     tenant: str
     version: int
     form: Mapping[str, str]

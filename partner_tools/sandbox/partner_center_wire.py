@@ -72,7 +72,6 @@ class ParsedRequest:
 
     @property
     def token(self) -> str | None:
-        """The continuation token that came with it."""
         return self.request.header("MS-ContinuationToken")
 
     def position(self, what: str) -> int:
@@ -201,7 +200,6 @@ def in_lower_case(body: Mapping[str, Any]) -> Object:
 
 
 def job_item(job: Job, now: float) -> Object:
-    """A job's status page."""
     results = job.results or (None,) * len(job.devices)
     rows = zip(job.devices, results, strict=True)
     return _resource(

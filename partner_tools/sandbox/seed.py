@@ -60,8 +60,6 @@ class Relationship(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partner:
-    """The partner whose estate this is."""
-
     tenant_id: str
     domain: str
     name: str
@@ -186,8 +184,6 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedCustomer:
-    """A customer tenant."""
-
     tenant_id: str
     domain: str
     name: str

@@ -22,8 +22,6 @@ from partner_tools.sandbox.seed import Seed, SeedBatch, SeedCustomer, SeedDevice
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """A device and the batch that it is in."""
-
     batch_id: str
     device: SeedDevice
 
@@ -38,8 +36,6 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A registration that came or went."""
-
     at: float
     batch_id: str
     device: SeedDevice
@@ -323,7 +319,6 @@ class State:
             return job if job and job.customer == customer.lower() else None
 
     def record(self, at: float, item: dict[str, Any]) -> None:
-        """Note an audit record."""
         with self.lock:
             self._audit.append((at, item))
 

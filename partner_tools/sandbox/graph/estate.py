@@ -161,8 +161,6 @@ Withdraw = Callable[[str, str, float], None]
 
 @dataclass(slots=True, kw_only=True)
 class Estate:
-    """Everything in one tenant."""
-
     tenant_id: str
     domain: str
     name: str
@@ -236,7 +234,6 @@ class Estate:
         return next(iter(self.devices.having("deviceId", [device_id])), None)
 
     def object_of(self, machine: Machine) -> Row | None:
-        """A machine's object in Entra ID."""
         return self.device_of(machine.entra) if machine.entra else None
 
     def registered(self, device_id: str) -> bool:

@@ -240,8 +240,6 @@ def _key(value: object) -> object:
 
 
 class _Reader:
-    """Reads a filter from left to right."""
-
     def __init__(self, text: str, known: Iterable[str]) -> None:
         self.text = text
         self.position = 0
@@ -365,7 +363,6 @@ def table_of(parsed: ParsedRequest, shape: Shape) -> Table:
 
 
 def managed_devices(parsed: ParsedRequest) -> Iterable[Row]:
-    """The managed devices that Intune finds."""
     shown = MANAGED.properties(beta=parsed.beta)
 
     def of_leaf(leaf: Leaf) -> Predicate:

@@ -254,7 +254,6 @@ class Ids:
 
 
 def answer(body: Any, status: int = 200) -> Response:
-    """JSON as Graph sends it."""
     headers = (("Content-Type", JSON_TYPE), ("OData-Version", "4.0"))
     return replace(json_response(status, body), headers=headers)
 
