@@ -166,15 +166,7 @@ def _issued(app_id: str, tenant: str, audience: str, *, subject: str) -> dict[st
 
 
 _DATA = json.loads(files(__package__).joinpath("login.json").read_text("utf-8"))
-AUDIENCES = frozenset(
-    {
-        PARTNER_CENTER,
-        GRAPH,
-        "https://graph.windows.net",
-        "https://management.azure.com",
-        "https://partner.partnercenterapi.microsoftonline.cn",
-    }
-)
+AUDIENCES = frozenset(_DATA["audiences"])
 """Resources that a token may be for; `api://` names are taken as they are."""
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"

@@ -61,8 +61,6 @@ SETTINGS = "deviceManagement/windowsAutopilotSettings"
 APPROVALS = "deviceManagement/operationApprovalRequests"
 IMPORT_PAGE_SIZE = 1000
 
-UPDATABLE = frozenset({"userPrincipalName", "addressableUserName", "groupTag", "displayName"})
-
 
 def handler_of(operation: str) -> Handler:
     handler: Handler = globals()[operation.replace("-", "_")]
@@ -137,7 +135,7 @@ def delete_autopilot_identity(parsed: ParsedRequest) -> Response:
 def update_autopilot_identity(parsed: ParsedRequest) -> Response:
     """`updateDeviceProperties`; the group tag is in the `physicalIds` of its Entra objects too."""
     row, body = parsed.row(parsed.estate.identities), parsed.body()
-    unknown = sorted(set(body) - UPDATABLE)
+    unknown = sorted(set(body) - IDENTITY.writable)
     if unknown:
         text = f"The parameter '{unknown[0]}' in the request payload is not a valid parameter."
         raise bad_request(text)
@@ -384,17 +382,6 @@ RESOURCE_UNIT = ("x-ms-resource-unit", "1")
 KEY = "-".join(f"{block}" * 6 for block in range(1, 9))
 """The recovery key of every device: made up, it opens nothing."""
 PASSWORD = "c2FuZGJveA=="  # noqa: S105 - "sandbox" in base64: it opens nothing
-WRITABLE = frozenset(
-    {
-        "accountEnabled",
-        "displayName",
-        "extensionAttributes",
-        "isCompliant",
-        "isManaged",
-        "operatingSystem",
-        "operatingSystemVersion",
-    }
-)
 
 
 def list_entra_devices(parsed: ParsedRequest) -> Response:
@@ -430,7 +417,7 @@ def _added_owners(parsed: ParsedRequest) -> Callable[[Row], Row]:
 def update_entra_device(parsed: ParsedRequest) -> Response:
     row = _device(parsed)
     body = {name: value for name, value in parsed.body().items() if not name.startswith("@")}
-    refused = sorted(set(body) - WRITABLE)
+    refused = sorted(set(body) - DEVICE.writable)
     if refused:
         text = f"Property '{refused[0]}' is read-only and cannot be set."
         raise Refusal(400, "Request_BadRequest", text)

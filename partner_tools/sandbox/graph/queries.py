@@ -59,6 +59,7 @@ class Shape:
     v1: Row = field(metadata=named("v1.0"))
     beta: Row
     hidden: frozenset[str]
+    writable: frozenset[str] = frozenset()
     filters: Filters = field(default_factory=dict)
     advanced: Filters = field(default_factory=dict, metadata=named("advancedFilters"))
 

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from importlib.resources import files
 from typing import Any
 
 from partner_tools.sandbox.faults import Fault, FaultKind, GraphQuirks
@@ -228,13 +229,8 @@ JSON_TYPE = (
     "IEEE754Compatible=false;charset=utf-8"
 )
 INTUNE_URL = "https://fef.msub01.manage.microsoft.com/DeviceEnrollmentFE/StatelessService/"
-BAD_URL = (
-    '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN""http://www.w3.org/TR/html4/strict.dtd">\r\n'
-    "<HTML><HEAD><TITLE>Bad Request</TITLE>\r\n"
-    '<META HTTP-EQUIV="Content-Type" Content="text/html; charset=us-ascii"></HEAD>\r\n'
-    "<BODY><h2>Bad Request - Invalid URL</h2>\r\n"
-    "<hr><p>HTTP Error 400. The request URL is invalid.</p>\r\n</BODY></HTML>\r\n"
-)
+BAD_URL = files(__package__).joinpath("bad_url.html").read_text("ascii").replace("\n", "\r\n")
+"""A page of the web server in front."""
 LONGEST_SEGMENT = 260
 LONGEST_URL = 16_384
 FORBIDDEN = frozenset("<>*&\\")
