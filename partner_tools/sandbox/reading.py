@@ -92,9 +92,10 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
         return lambda value: None if value is None else read(value)
     if hint == Range:
         return lambda value: tuple(value) if isinstance(value, list) else (value, value)
-    if origin in (tuple, frozenset):  # of one alone too
+    if origin in (tuple, frozenset):  # in a file, one alone stands for a list of one
         each = _reader(inner[0])
-        return lambda value: origin(map(each, value if isinstance(value, list) else [value]))
+        alone = (str, int, Mapping)
+        return lambda value: origin(map(each, [value] if isinstance(value, alone) else value))
     if origin is Mapping:
         inside = _reader(inner[1])
         return lambda value: {name: inside(one) for name, one in value.items()}
