@@ -209,7 +209,7 @@ def _is_open(removal: Removal, seen: Sequence[Found]) -> bool:
         case StepId.UNASSIGN_USER:
             return _has_user(record)
         case StepId.DELETE_ASSOCIATION_RECORD:
-            return _association_state(record) != "pendingRemoval"
+            return _association_state(record) != "pendingremoval"
     return True
 
 
@@ -219,7 +219,7 @@ def _record(removal: Removal, seen: Sequence[Found]) -> Found | None:
 
 
 def _association_state(record: Found) -> str:
-    return str(record.attributes.get("associationState") or "")
+    return str(record.attributes.get("associationState") or "").strip().casefold()
 
 
 def _has_user(record: Found) -> bool:

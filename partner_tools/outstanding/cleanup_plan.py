@@ -226,9 +226,9 @@ def _is_another_record(facts: DeviceFacts, passed: Collection[str]) -> bool:
         ran = [one for one in looks if one.result is not ProbeResult.FAILED]
         if not ran or ran[-1].result is not ProbeResult.FOUND:
             continue
-        ids = {found.ids.get("id", "").lower() for one in ran for found in one.found} - {""}
+        looked = [{found.ids.get("id", "").lower() for found in one.found} - {""} for one in ran]
         again = any(one.result is ProbeResult.ABSENT for one in ran) and step.value not in passed
-        if len(ids) > 1 or again:
+        if again or any(ids and ids != looked[-1] for ids in looked):
             return True
     return False
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from partner_tools.model import GONE, Outcome, Reason
 from partner_tools.outstanding import (
     EvidenceSource,
+    Flag,
     Patience,
     Plane,
     Probe,
@@ -53,9 +54,9 @@ def device_lines(document: Document) -> Iterator[str]:
 
 def _object(row: Mapping[str, Any], device: HandoffDevice) -> str:
     probes = [probe_from(seen) for seen in device.evidence]
-    intune, autopilot = (
+    intune, autopilot, association = (
         [one for one in probes if one.plane is plane and one.source is EvidenceSource.GRAPH]
-        for plane in (Plane.INTUNE, Plane.AUTOPILOT)
+        for plane in (Plane.INTUNE, Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION)
     )
     settles = ""
     if device.outcome in GONE and device.removed_at is not None:
@@ -72,6 +73,9 @@ def _object(row: Mapping[str, Any], device: HandoffDevice) -> str:
         "ManagedGone": _flag(_was_absent(intune)),
         "AutopilotIds": _ids(autopilot, "id"),
         "AutopilotGone": _flag(_was_absent(autopilot)),
+        "AssociationIds": _ids(association, "id"),
+        "AssociationGone": _flag(_was_absent(association)),
+        "Bound": _flag(Flag.DEVICE_ASSOCIATION in device.flags),
         "DeviceIds": _ids(probes, "deviceId", "azureADDeviceId", "azureActiveDirectoryDeviceId"),
         "PartnersTurn": _flag(device.outcome in _PARTNERS_TURN),
         "SettlesUntil": literal(settles),
