@@ -391,12 +391,13 @@ def is_ambiguous(facts: DeviceFacts, *sights: EvidenceSummary) -> bool:
 
 
 def _several_or_other(found: Sequence[Found], serial: str | None) -> bool:
-    named = {str(one.attributes["serialNumber"]).strip() for one in found if _has_serial(one)}
-    return len(found) > 1 or (serial is not None and bool(named - {serial.strip()}))
+    return len(found) > 1 or any(is_of_another(one, serial) for one in found)
 
 
-def _has_serial(found: Found) -> bool:
-    return bool(found.attributes.get("serialNumber"))
+def is_of_another(found: Found, serial: str | None) -> bool:
+    """Whether an object carries another serial number than the device's."""
+    named = found.attributes.get("serialNumber")
+    return serial is not None and bool(named) and str(named).strip() != serial.strip()
 
 
 def text(found: Found, name: str) -> str:
