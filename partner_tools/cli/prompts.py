@@ -29,7 +29,7 @@ def ask(plan: Plan, above: str = "") -> bool:
     removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
     if not sys.stdin.isatty():
         raise GuardError(
-            f"{counted(removals, 'device')} would be removed and nobody can be asked",
+            f"{counted(removals, 'device')} would be removed, but there is no terminal to ask on",
             rule="not-confirmed",
             remedy=f"pass --yes to confirm, or {_LOOK_ONLY[own]} to see the plan only",
         )

@@ -47,7 +47,9 @@ def unlock_key(file: Path, config: Config) -> SigningKey:
 def require_terminal(what: str, remedy: str) -> None:
     """Raise GuardError where there is no terminal to ask on."""
     if not sys.stdin.isatty():
-        raise GuardError(f"{what} and nobody can be asked", rule="no-terminal", remedy=remedy)
+        raise GuardError(
+            f"{what}, but there is no terminal to ask on", rule="no-terminal", remedy=remedy
+        )
 
 
 def _passphrase(config: Config, *, twice: bool) -> str:

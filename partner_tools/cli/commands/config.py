@@ -81,7 +81,7 @@ def init(call: Call, file: Path | None) -> int:
 
     if not sys.stdin.isatty():
         raise GuardError(
-            "config init asks questions and there is nobody to answer",
+            "config init asks questions, but there is no terminal to ask on",
             rule="no-terminal",
             remedy="set PARTNER_TOOLS_TENANT, PARTNER_TOOLS_CLIENT_ID and "
             f"PARTNER_TOOLS_CLIENT_SECRET, or write {FILE_NAME} by hand: "

@@ -87,7 +87,7 @@ def _apply(
 def _confirm(able: int) -> None:
     if not sys.stdin.isatty():
         raise GuardError(
-            f"{counted(able, 'device')} would be registered and nobody can be asked",
+            f"{counted(able, 'device')} would be registered, but there is no terminal to ask on",
             rule="not-confirmed",
             remedy="pass --yes to confirm",
         )

@@ -111,7 +111,7 @@ def _ask(batch: Batch, channel: ChannelName) -> bool:
     devices = counted(len(batch.devices), "device")
     if not sys.stdin.isatty():
         raise GuardError(
-            f"{devices} would be removed by workers and nobody can be asked",
+            f"{devices} would be removed by workers, but there is no terminal to ask on",
             rule="not-confirmed",
             remedy="pass --yes to confirm, or look at `partner-tools plan` first",
         )
