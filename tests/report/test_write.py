@@ -150,3 +150,10 @@ def test_knowing_the_formats_loads_no_heavy_library() -> None:
         [sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_script_has_a_twin_for_mail_gateways(tmp_path: Path) -> None:
+    document = fleet.handoff(fleet.mixed())
+    script, twin = write_handoff(document, tmp_path, ("ps1", "script-text"))
+    assert twin.name == f"{script.name}.txt"
+    assert twin.read_bytes() == script.read_bytes()
