@@ -38,8 +38,7 @@ from partner_tools.outstanding import (
     probe_from,
     stated,
 )
-from partner_tools.report.guide import GUIDE, SCRIPT_MINUTES, SCRIPT_SECONDS
-from partner_tools.report.powershell import command
+from partner_tools.report.guide import GUIDE, SCRIPT_MINUTES, SCRIPT_SECONDS, command
 
 Json = dict[str, Any]
 """A part of a handoff by its schema, as `json.loads` would give it."""
@@ -172,13 +171,13 @@ def build_handoff(
         "schemaVersion": "1",
         "generatedAt": utc(now),
         "generator": {"name": generator.name, "version": generator.version},
-        "customer": _customer(customer),
+        "customer": customer_json(customer),
         "partner": {
             "tenantId": partner.tenant_id,
             "name": partner.name,
             "contact": partner.contact,
         },
-        "run": _run(run),
+        "run": {**run_json(run), "reason": run.reason.value},
         **({} if cleanup is None else {"cleanup": _cleanup(cleanup)}),
         "start": _start(guide),
         "dueOn": due_on.isoformat() if due_on else None,
@@ -234,18 +233,21 @@ def _steps(devices: Iterable[Json]) -> Iterator[Json]:
     return (step for device in devices for step in device["steps"])
 
 
-def _customer(customer: Customer | None) -> Json:
-    if customer is None:
-        return {"tenantId": None, "domain": None, "name": None}
-    return {"tenantId": customer.tenant_id, "domain": customer.domain, "name": customer.name}
+def customer_json(customer: Customer | None) -> Json:
+    """The addressee of a handoff or the former owner of a certificate's devices."""
+    return {
+        "tenantId": customer.tenant_id if customer else None,
+        "domain": customer.domain if customer else None,
+        "name": customer.name if customer else None,
+    }
 
 
-def _run(run: RunFacts) -> Json:
+def run_json(run: RunFacts) -> Json:
+    """The run that a document follows."""
     return {
         "id": run.id,
-        "channel": str(run.channel),
+        "channel": run.channel,
         "batchId": run.batch_id,
-        "reason": run.reason.value,
         "startedAt": utc(run.started_at),
         "finishedAt": utc(run.finished_at) if run.finished_at else None,
         "ledgerDigest": run.ledger_digest,

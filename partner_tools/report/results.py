@@ -228,8 +228,8 @@ def reported_probes(device: Json, result: Json, at: datetime) -> Iterator[Probe]
     Looks that failed say nothing. Ids are left out: no command of ours may rest on them.
     """
     told = Report(
-        at=_told_at(result["updatedAt"]),
-        file=_told_at(result["updatedAt"]),
+        at=datetime.fromisoformat(result["updatedAt"]),
+        file=datetime.fromisoformat(result["updatedAt"]),
         account=result["by"]["account"],
         joined=JoinType(device["joinType"]) if "joinType" in device else None,
     )
@@ -240,7 +240,7 @@ def reported_probes(device: Json, result: Json, at: datetime) -> Iterator[Probe]
             result=ProbeResult.ABSENT if absent else ProbeResult.FOUND,
             observed_at=at,
             source=EvidenceSource.CUSTOMER,
-            report=replace(told, at=_told_at(when), step=step),
+            report=replace(told, at=datetime.fromisoformat(when), step=step),
         )
 
     for step in device["steps"]:
@@ -253,10 +253,6 @@ def reported_probes(device: Json, result: Json, at: datetime) -> Iterator[Probe]
     for name, seen in device["planes"].items():
         if seen["result"] != "failed":
             yield probe(Plane(name), seen["observedAt"], seen["result"] == "absent")
-
-
-def _told_at(written: str) -> datetime:
-    return datetime.fromisoformat(written)
 
 
 def _is_list(value: object) -> bool:

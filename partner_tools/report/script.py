@@ -27,9 +27,8 @@ from partner_tools.outstanding import (
 from partner_tools.outstanding.cleanup_plan import REFUSALS
 from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS
 from partner_tools.outstanding.search import real_id
-from partner_tools.report.guide import visible
+from partner_tools.report.guide import is_guid, literal, visible
 from partner_tools.report.handoff import Document, HandoffDevice, answer_digest
-from partner_tools.report.powershell import is_guid, literal
 from partner_tools.report.results import read_received
 
 _PARTNERS_TURN = frozenset({Outcome.PENDING, Outcome.UNKNOWN})

@@ -1372,7 +1372,7 @@ try {
             Wait-UntilGone -Open $open
         }
         foreach ($result in $results) { if (-not $Stopped) { Complete-Association -Result $result } }
-        Update-Association -Results @($results | Where-Object { $_.Steps.Count -and $_.Planes['device-association'].result -eq 'found' })
+        Update-Association -Results @($results | Where-Object { $_.Steps.Count -and $_.Planes['device-association'].result -ne 'absent' })
     }
     Find-DirectoryObject -Results @($results | Where-Object { $_.Rule -ne 'duplicate' })
     Save-Results -Finished $true
