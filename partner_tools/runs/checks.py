@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -35,7 +35,7 @@ from partner_tools.place import (
     refuse_other_partner,
     refuse_weaker_guards,
 )
-from partner_tools.plan import held_back, is_held, read_plan
+from partner_tools.plan import held_back, is_held, read_plan, replaced
 from partner_tools.runs.context import RunContext, RunOptions
 from partner_tools.runs.observation import TenantCheck, decision
 from partner_tools.runs.planning import Planner, resolution
@@ -340,9 +340,15 @@ def _earlier_customers(context: RunContext, plan: Plan) -> Iterator[str]:
 
 
 def refuse_changed(
-    context: RunContext, planner: Planner, plan: Plan, settled: Collection[int]
+    context: RunContext,
+    planner: Planner,
+    plan: Plan,
+    settled: Collection[int],
+    remaining: Mapping[str, int],
 ) -> int:
     """Compare a plan with the service; how many devices are refused.
+
+    `remaining` is how many devices each customer should still have: an empty list is not believed.
 
     Of a plan that this ledger made just now, and that no person was asked about, only `settled`
     doubts are compared: their registration may have been replaced while the answer was missing, and
@@ -356,14 +362,13 @@ def refuse_changed(
     if not ready:
         return 0
     with context.noting_end():
-        changes = planner.changes([each for each in plan.devices if each.index in ready])
+        asked = [each for each in plan.devices if each.index in ready]
+        changes = planner.changes(asked, remaining)
     refusals = [
         replace(
             plan.devices[index],
             outcome=Outcome.REFUSED,
-            rule="changed-since-plan",
-            detail=why,
-            remedy="plan the batch again and review what changed",
+            **asdict(replaced(why)),
         )
         for index, why in changes.items()
     ]

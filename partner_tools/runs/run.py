@@ -20,8 +20,9 @@ from partner_tools.engine.settle import settle
 from partner_tools.errors import GuardError, InputError, Interrupted
 from partner_tools.events import IN_DOUBT, Event, Kind, State
 from partner_tools.guards import refuse_overdrawn
+from partner_tools.json_forms import stated
 from partner_tools.ledger import Ledger, RunRecord, RunStart
-from partner_tools.model import Batch, ChannelName, Plan, RunId, RunState
+from partner_tools.model import Account, Batch, ChannelName, Plan, RunId, RunState
 from partner_tools.runs.checks import midnight, refuse_elsewhere, refuse_stale
 from partner_tools.runs.context import RunContext, RunObserver, todos
 from partner_tools.signing import check_approval
@@ -63,7 +64,7 @@ class Steps(Protocol):
         """Why the run waits for a resume although nothing ended it; None where it is finished."""
 
 
-def begin(context: RunContext, batch: Batch, actor: str | None) -> None:
+def begin(context: RunContext, batch: Batch, account: Account) -> None:
     """Store the batch as a new run: from here on it exists, and can be resumed.
 
     Raises InputError where the handoffs could not be written, before anything is stored.
@@ -78,7 +79,7 @@ def begin(context: RunContext, batch: Batch, actor: str | None) -> None:
         batch,
         channel=context.channel.name,
         settings={**context.options.stored(), "place": context.place.document()},
-        actor=actor,
+        account=account,
         now=context.now(),
     )
     context.ledger.create_run(start, batch.devices)
@@ -91,7 +92,7 @@ def run_start(
     *,
     channel: ChannelName,
     settings: Mapping[str, Any],
-    actor: str | None,
+    account: Account,
     now: datetime,
     depot: str | None = None,
 ) -> RunStart:
@@ -106,8 +107,8 @@ def run_start(
         reason=batch.reason,
         reference=batch.reference,
         customer=batch.customer,
-        actor=actor,
-        settings=settings,
+        actor=account.name,
+        settings={**settings, **stated(accountId=account.id)},
         depot=depot,
     )
 
@@ -298,6 +299,4 @@ def _approved(context: RunContext, plan: Plan) -> tuple[str, ...]:
                 remedy=f"`partner-tools resume {other}` continues that run; plan and approve again "
                 "for another one",
             )
-    return check_approval(
-        rule, digest, plan.planned_by, context.options.approvals, now=context.now()
-    )
+    return check_approval(rule, digest, plan.planner, context.options.approvals, now=context.now())

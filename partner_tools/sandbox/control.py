@@ -24,7 +24,7 @@ from partner_tools.sandbox.graph.deletion import check_in, connect, delete_compu
 from partner_tools.sandbox.graph.estate import Estate, Machine
 from partner_tools.sandbox.graph.operations import status_of
 from partner_tools.sandbox.graph.service import Estates
-from partner_tools.sandbox.partner_center.shapes import device_item
+from partner_tools.sandbox.partner_center_wire import device_item
 from partner_tools.sandbox.reading import checked_faults
 from partner_tools.sandbox.state import State
 from partner_tools.sandbox.wire import Delivery, Request, Response, json_response

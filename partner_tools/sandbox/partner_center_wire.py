@@ -1,4 +1,4 @@
-"""Partner Center's JSON: customers, batches, devices, jobs and audit records, and pages of them.
+"""Partner Center on the wire: its operations and paths, its JSON, and pages of lists.
 
 Field names and the omission of nulls follow Microsoft's published resources and recorded sessions
 (https://learn.microsoft.com/partner-center/developer/device-deployment-resources, 2025-11).
@@ -6,17 +6,14 @@ Field names and the omission of nulls follow Microsoft's published resources and
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from partner_tools.sandbox.faults import FaultKind, LastPage, Quirks, chance
-from partner_tools.sandbox.partner_center.request import ParsedRequest, Refusal
-from partner_tools.sandbox.seed import Seed, SeedCustomer, SeedDevice
+from partner_tools.sandbox.faults import Fault, FaultKind, LastPage, Quirks, chance
+from partner_tools.sandbox.seed import SeedCustomer, SeedDevice
 from partner_tools.sandbox.state import (
     ZTD_NAMES,
     AuditRecord,
@@ -27,8 +24,97 @@ from partner_tools.sandbox.state import (
     State,
     Ztd,
 )
+from partner_tools.sandbox.wire import Request, match_path, page_token, position_in
+
+VERSIONS = frozenset({"v1", "v1.0"})
+UNKNOWN = "unknown"
+WRONG_METHOD = "wrong-method"
+
+_BATCH = "customers/{customer}/devicebatches/{batch}/devices"
+
+ROUTES: tuple[tuple[str, str, str], ...] = (
+    ("GET", "customers", "list-customers"),
+    ("GET", "customers/{customer}", "get-customer"),
+    ("GET", "customers/{customer}/devicebatches", "list-batches"),
+    ("POST", "customers/{customer}/devicebatches", "create-batch"),
+    ("GET", _BATCH, "list-devices"),
+    ("POST", _BATCH, "add-devices"),
+    ("DELETE", f"{_BATCH}/{{device}}", "delete-device"),
+    ("PUT", f"{_BATCH}/{{device}}", "update-device"),
+    ("GET", "customers/{customer}/batchjobstatus/{job}", "get-job"),
+    ("PATCH", "customers/{customer}/devicepolicyupdates", "update-policies"),
+    ("GET", "auditrecords", "list-audit-records"),
+)
+"""Every operation: verb, path behind the version, and the name in rules and in the log."""
+
+_PATTERNS = [(method, path.split("/"), name) for method, path, name in ROUTES]
 
 Object = dict[str, Any]
+
+
+@dataclass(eq=False)
+class Refusal(Exception):
+    """An answer of the service other than success."""
+
+    status: int
+    code: int
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedRequest:
+    """A request that was understood: the operation, the names in its path, and who asks."""
+
+    request: Request
+    operation: str
+    names: Mapping[str, str]
+    claims: Mapping[str, Any]
+    fault: Fault | None = None
+
+    @property
+    def batch(self) -> str:
+        return self.names["batch"]
+
+    @property
+    def partner(self) -> str:
+        return str(self.claims["tid"])
+
+    @property
+    def token(self) -> str | None:
+        """The continuation token that came with it."""
+        return self.request.header("MS-ContinuationToken")
+
+    def position(self, what: str) -> int:
+        """Where a list continues; 0 without a token. Raises Refusal for a token of another."""
+        if self.token is None:
+            return 0
+        position = position_in(self.token, what)
+        if position is None:
+            raise Refusal(400, 3000, "The continuation token is not valid.")
+        return position
+
+    def has_fault(self, kind: FaultKind) -> bool:
+        """Whether the list that it gets is to be wrong in this way."""
+        return self.fault is not None and self.fault.kind is kind
+
+    @property
+    def age(self) -> float:
+        """How many seconds old the list is that it gets to see."""
+        return self.fault.seconds if self.fault and self.has_fault(FaultKind.STALE_LIST) else 0.0
+
+
+def route(request: Request) -> tuple[str, Mapping[str, str]]:
+    """The operation of a request, and the names in its path."""
+    if not request.segments or request.segments[0].lower() not in VERSIONS:
+        return UNKNOWN, {}
+    operation, found = UNKNOWN, {}
+    for method, pattern, name in _PATTERNS:
+        names = match_path(pattern, request.segments[1:])
+        if names is not None and method == request.method:
+            return name, names
+        if names is not None:
+            operation, found = WRONG_METHOD, names
+    return operation, found
 
 
 def collection(items: list[Object], **more: Any) -> Object:
@@ -143,14 +229,15 @@ def job_item(job: JobView) -> Object:
     )
 
 
-def audit_item(record: AuditRecord, seed: Seed, customer_name: str) -> Object:
+def audit_item(record: AuditRecord, state: State) -> Object:
     """One audit record."""
+    customer = state.customer(record.customer)
     return _without_nulls(
         {
             "id": f"{record.at:.6f}-{record.device.id}",
-            "partnerId": seed.partner.tenant_id,
+            "partnerId": state.seed.partner.tenant_id,
             "customerId": record.customer,
-            "customerName": customer_name,
+            "customerName": customer.name if customer else "",
             "userPrincipalName": record.user,
             "applicationId": record.application,
             "resourceType": "device",
@@ -202,50 +289,27 @@ END = 1 << 40
 """A position behind every list."""
 
 
-def token_for(what: str, position: int) -> str:
-    """A continuation token: opaque to clients, a position to us."""
-    content = json.dumps([what, position]).encode("utf-8")
-    return base64.urlsafe_b64encode(content).decode("ascii")
-
-
-def position_in(token: str | None, what: str) -> int:
-    """Return the position where a list continues; 0 without a token."""
-    if token is None:
-        return 0
-    try:
-        named, position = json.loads(base64.urlsafe_b64decode(token))
-    except (binascii.Error, ValueError, TypeError):
-        named, position = None, None
-    if named != what or not isinstance(position, int):
-        raise Refusal(400, 3000, "The continuation token is not valid.")
-    return position
-
-
 def devices_page(parsed: ParsedRequest, state: State, quirks: Quirks, customer: str) -> Object:
     """One page of a batch, with the token to the next as the quirks want it."""
+
+    def read(start: int) -> Page:
+        size = quirks.devices_page_size
+        page = state.page(customer, parsed.batch, start=start, size=size, age=parsed.age)
+        if page is None:
+            raise Refusal(404, 1000, f"Device batch {parsed.batch} not found")
+        return page
+
     what = f"devices {customer} {parsed.batch.casefold()}"
-    start = position_in(parsed.token, what)
-    page = _read(parsed, state, quirks, customer, start)
-    shown = page
-    if parsed.bent(FaultKind.REPEAT_PAGE):
-        shown = _read(parsed, state, quirks, customer, 0)
-    items = [device_item(device) for device in shown.devices]
+    page = read(parsed.position(what))
+    shown = read(0) if parsed.has_fault(FaultKind.REPEAT_PAGE) else page
     following = page.following
     if following is None and quirks.last_page is LastPage.FURTHER_PAGE and page.devices:
         following = END
-    token = None if following is None else token_for(what, following)
-    if parsed.bent(FaultKind.STICKY_TOKEN):
+    token = None if following is None else page_token(what, following)
+    if parsed.has_fault(FaultKind.STICKY_TOKEN):
         token = parsed.token
+    items = [device_item(device) for device in shown.devices]
     return collection(items, **_last(token, quirks, parsed.batch), links={})
-
-
-def _read(parsed: ParsedRequest, state: State, quirks: Quirks, customer: str, start: int) -> Page:
-    page = state.page(
-        customer, parsed.batch, start=start, size=quirks.devices_page_size, age=parsed.age
-    )
-    if page is None:
-        raise Refusal(404, 1000, f"Device batch {parsed.batch} not found")
-    return page
 
 
 def _last(token: str | None, quirks: Quirks, batch: str) -> dict[str, str | None]:
@@ -262,34 +326,22 @@ def _last(token: str | None, quirks: Quirks, batch: str) -> dict[str, str | None
 
 def query_page(parsed: ParsedRequest, items: list[Object], quirks: Quirks, path: str) -> Object:
     """One page of a list that is followed by `seekOperation=next`, as customers are."""
-    size = _size(parsed, quirks)
-    start = _start(parsed, path)
-    if parsed.token is not None and start >= len(items):
-        raise Refusal(400, 2000, "No more records: all of them have been fetched.")
-    more = start + size < len(items)
-    if quirks.customers_end_by_2000:
-        more = bool(items)
-    shown = items[:size] if parsed.bent(FaultKind.REPEAT_PAGE) else items[start : start + size]
-    token = token_for(path, start + size) if more else None
-    if parsed.bent(FaultKind.STICKY_TOKEN):
-        token = parsed.token
-    return collection(shown, **_ways_on(parsed, token, size, quirks, path))
-
-
-def _size(parsed: ParsedRequest, quirks: Quirks) -> int:
-    given = parsed.request.query.get("size", "0")
+    query = parsed.request.query
+    given, seek = query.get("size", "0"), query.get("seekoperation", "first").lower()
     if not given.isascii() or not given.isdigit():
         raise Refusal(400, 800002, f"The size {given} is not valid.")
-    return min(int(given) or 500, quirks.customers_page_size)
-
-
-def _start(parsed: ParsedRequest, path: str) -> int:
-    seek = parsed.request.query.get("seekoperation", "first").lower()
     if seek not in {"first", "next"}:
         raise Refusal(400, 3000, f"The seek operation {seek} is not supported here.")
-    if parsed.token is None or seek == "first":
-        return 0
-    return position_in(parsed.token, path)
+    size = min(int(given) or 500, quirks.customers_page_size)
+    start = parsed.position(path) if seek == "next" else 0
+    if parsed.token is not None and start >= len(items):
+        raise Refusal(400, 2000, "No more records: all of them have been fetched.")
+    more = bool(items) if quirks.customers_end_by_2000 else start + size < len(items)
+    token = page_token(path, start + size) if more else None
+    if parsed.has_fault(FaultKind.STICKY_TOKEN):
+        token = parsed.token
+    first = 0 if parsed.has_fault(FaultKind.REPEAT_PAGE) else start
+    return collection(items[first : first + size], **_ways_on(parsed, token, size, quirks, path))
 
 
 def _ways_on(

@@ -1,31 +1,43 @@
-"""Partner Center as a service of the sandbox: operations, rights, repeated requests, errors."""
+"""Partner Center's REST API as a service of the sandbox, as far as devices are concerned.
+
+Documented or recorded behaviour is served as such; the rest is an assumption and listed
+as such in `docs/reference/sandbox.md`: 404 with code 1000 for a device that is gone, 403 with 811
+for one that another registered, 400 with 3000 for one that may not be deleted and for a batch that
+exists already, batch ids found in any letter case, a continuation token that is a position.
+"""
 
 from __future__ import annotations
 
 import json
 import random
-import re
 import threading
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any
-from uuid import UUID
 
 from partner_tools.sandbox.faults import Fault, Quirks, chance
 from partner_tools.sandbox.login import PARTNER_CENTER, Claims, Mint
-from partner_tools.sandbox.partner_center import shapes
-from partner_tools.sandbox.partner_center.request import (
+from partner_tools.sandbox.partner_center_wire import (
     UNKNOWN,
     WRONG_METHOD,
+    Object,
     ParsedRequest,
     Refusal,
+    audit_item,
+    batch_item,
+    collection,
+    customer_item,
+    customer_whole,
+    device_from,
+    device_item,
+    devices_page,
+    job_item,
+    query_page,
     route,
 )
-from partner_tools.sandbox.partner_center.shapes import devices_page, query_page
 from partner_tools.sandbox.seed import (
     ADMIN_AGENT,
     SALES_AGENT,
@@ -34,9 +46,18 @@ from partner_tools.sandbox.seed import (
     SeedCustomer,
     SeedDevice,
 )
-from partner_tools.sandbox.service import Answer, Call, Problem
 from partner_tools.sandbox.state import AuditRecord, Removal, State, Ticket
-from partner_tools.sandbox.wire import BOM, Request, Response, json_response, reason_phrase
+from partner_tools.sandbox.wire import (
+    BOM,
+    Call,
+    Headers,
+    Problem,
+    Request,
+    Response,
+    is_guid,
+    json_response,
+    new_id,
+)
 
 DAY = 86_400.0
 
@@ -89,30 +110,27 @@ class Operations:
         return handlers[parsed.operation](parsed)
 
     def _list_customers(self, parsed: ParsedRequest) -> Response:
-        own = parsed.partner == self.state.seed.partner.tenant_id
-        related = [
-            customer
-            for customer in self.state.seed.customers
-            if own and customer.relationship is not Relationship.NONE
-        ]
         wanted = _customer_filter(parsed.request.query.get("filter"))
-        items = [shapes.customer_item(customer) for customer in related if wanted(customer)]
+        items = [
+            customer_item(customer)
+            for customer in (self.state.seed.customers if self._own(parsed) else ())
+            if customer.relationship is not Relationship.NONE and wanted(customer)
+        ]
         return json_response(200, query_page(parsed, items, self.quirks(), "/customers"))
 
     def _get_customer(self, parsed: ParsedRequest) -> Response:
-        known = self.state.customer(parsed.customer)
-        own = parsed.partner == self.state.seed.partner.tenant_id
-        if known is None and own and _is_guid(parsed.customer):
-            raise Refusal(404, 60003, f"Tenant {parsed.customer} not found")
+        named = parsed.names["customer"]
+        if self.state.customer(named) is None and self._own(parsed) and is_guid(named):
+            raise Refusal(404, 60003, f"Tenant {named} not found")
         related = frozenset(Relationship) - {Relationship.NONE}
-        return json_response(200, shapes.customer_whole(self._customer(parsed, related)))
+        return json_response(200, customer_whole(self._customer(parsed, related)))
 
     def _list_batches(self, parsed: ParsedRequest) -> Response:
         customer = self._customer(parsed).tenant_id
         raw = self.quirks().raw_devices_link
         views = self.state.batches(customer, age=parsed.age)
-        items = [shapes.batch_item(customer, view, raw_link=raw) for view in views]
-        return json_response(200, shapes.collection(items))
+        items = [batch_item(customer, view, raw_link=raw) for view in views]
+        return json_response(200, collection(items))
 
     def _list_devices(self, parsed: ParsedRequest) -> Response:
         customer = self._customer(parsed).tenant_id
@@ -136,11 +154,11 @@ class Operations:
         device = self.state.find(customer, parsed.batch, device_id)
         if device is None:
             raise Refusal(*REFUSALS[Removal.NO_DEVICE])
-        wanted = shapes.device_from(_object(parsed), device_id)
+        wanted = device_from(_object(parsed), device_id)
         device = replace(device, policies=wanted.policies)
         self.state.replace_device(customer, parsed.batch, device)
         self._record(parsed, customer, "device_updated", device)
-        return json_response(200, shapes.device_item(device))
+        return json_response(200, device_item(device))
 
     def _create_batch(self, parsed: ParsedRequest) -> Response:
         customer, body = self._customer(parsed).tenant_id, _object(parsed)
@@ -180,7 +198,7 @@ class Operations:
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise Refusal(400, 3000, "The property devices is not valid.")
         ids = [str({k.lower(): v for k, v in row.items()}.get("id", "")) for row in rows]
-        devices = tuple(map(shapes.device_from, rows, ids))
+        devices = tuple(map(device_from, rows, ids))
         ticket = self._ticket()
         self.state.assign_policies(customer, devices, ticket)
         return _accepted(customer, ticket)
@@ -190,16 +208,13 @@ class Operations:
         job = self.state.job(customer, parsed.names["job"])
         if job is None:
             raise Refusal(404, 1000, "Batch upload status not found")
-        return json_response(200, shapes.job_item(job))
+        return json_response(200, job_item(job))
 
     def _list_audit_records(self, parsed: ParsedRequest) -> Response:
         since, until = self._audit_period(parsed)
         wanted = _audit_filter(parsed.request.query.get("filter"))
-        own = parsed.partner == self.state.seed.partner.tenant_id
-        records = self.state.audit(since=since, until=until) if own else ()
-        items = [
-            shapes.audit_item(record, self.state.seed, self._name(record)) for record in records
-        ]
+        records = self.state.audit(since=since, until=until) if self._own(parsed) else ()
+        items = [audit_item(record, self.state) for record in records]
         kept = [item for item in items if wanted(item)]
         return json_response(200, query_page(parsed, kept, self.quirks(), "/auditrecords"))
 
@@ -209,11 +224,11 @@ class Operations:
         related: frozenset[Relationship] = frozenset({Relationship.RESELLER}),
     ) -> SeedCustomer:
         """The customer of this request, if the partner that asks may act for it."""
-        named, own = parsed.customer, parsed.partner == self.state.seed.partner.tenant_id
-        if not _is_guid(named):
+        named = parsed.names["customer"]
+        if not is_guid(named):
             raise Refusal(400, 900118, f"The customer id {named} is not valid.")
         customer = self.state.customer(named)
-        if not own or customer is None or customer.relationship not in related:
+        if not self._own(parsed) or customer is None or customer.relationship not in related:
             text = f"The partner id {parsed.partner} has no commerce relationship with the "
             raise Refusal(403, 20002, f"{text}customer id {named}")
         return customer
@@ -223,7 +238,7 @@ class Operations:
             raise Refusal(400, 3000, "The property devices must be a list that is not empty.")
         if not all(isinstance(row, dict) for row in rows):
             raise Refusal(400, 3000, "The property devices holds something that is no device.")
-        return tuple(shapes.device_from(row, self.new_id()) for row in rows)
+        return tuple(device_from(row, self.new_id()) for row in rows)
 
     def _ticket(self) -> Ticket:
         quirks = self.quirks()
@@ -245,9 +260,9 @@ class Operations:
             )
         )
 
-    def _name(self, record: AuditRecord) -> str:
-        customer = self.state.customer(record.customer)
-        return customer.name if customer else ""
+    def _own(self, parsed: ParsedRequest) -> bool:
+        """Whether it is the partner of the seed that asks."""
+        return parsed.partner == self.state.seed.partner.tenant_id
 
     def _audit_period(self, parsed: ParsedRequest) -> tuple[float, float]:
         now, query = self.clock(), parsed.request.query
@@ -297,7 +312,7 @@ def _customer_filter(text: str | None) -> Callable[[SeedCustomer], bool]:
     return lambda customer: read(customer).casefold().startswith(prefix)
 
 
-def _audit_filter(text: str | None) -> Callable[[shapes.Object], bool]:
+def _audit_filter(text: str | None) -> Callable[[Object], bool]:
     if text is None:
         return lambda _item: True
     field, operator, value = _filter(text)
@@ -329,14 +344,6 @@ def _stamp(seconds: float) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S.%f}0+00:00"
 
 
-def _is_guid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return len(text) == 36
-
-
 AUDIENCES = frozenset({PARTNER_CENTER, "https://partner.partnercenterapi.microsoftonline.cn"})
 REMEMBERED_REQUESTS = 200_000
 """How many request ids keep their outcome for a repetition."""
@@ -346,8 +353,6 @@ CHANGING = frozenset(
 )
 CODES = {400: 3000, 401: 400, 403: 2032, 404: 1000}
 """The code of an injected error that says none."""
-PLAIN = re.compile(r"[!-~][ -~]{0,127}")
-"""Text that may be echoed in a header."""
 
 
 class PartnerCenter:
@@ -376,9 +381,11 @@ class PartnerCenter:
 
     def read(self, request: Request) -> Call:
         operation, names = route(request)
-        claims = self._claims(request)
+        claims = self._mint.read(request.bearer)
         customer = self._state.customer(names["customer"]) if "customer" in names else None
-        device = self._device(customer.tenant_id, names) if customer else None
+        device = None
+        if customer and "device" in names:
+            device = self._state.seen(customer.tenant_id, names["batch"], names["device"])
         return Call(
             operation=operation,
             act=lambda fault: self._act(request, operation, names, fault),
@@ -393,18 +400,16 @@ class PartnerCenter:
         if problem.status == 429 or problem.gateway:
             return _gateway_problem(problem)
         code = CODES.get(problem.status, 800003) if problem.code is None else problem.code
-        return self._fault(
-            problem.status, code, problem.description or reason_phrase(problem.status)
-        )
+        return self._fault(problem.status, code, problem.text)
 
     def expired(self) -> Response:
         return self._fault(401, 400, "Access denied. The access token has expired.")
 
     def stamp(self, request: Request, response: Response) -> Response:
         """The headers in the order of recorded sessions; ids are echoed, as a rule."""
-        request_id = _echo(request.header("MS-RequestId"))
-        correlation_id = _echo(request.header("MS-CorrelationId"))
-        locale = _echo(request.header("X-Locale"))
+        request_id = request.echoable("MS-RequestId")
+        correlation_id = request.echoable("MS-CorrelationId")
+        locale = request.echoable("X-Locale")
         if self._answers_under_other_id(request_id):
             correlation_id = None
         return response.with_headers(
@@ -414,34 +419,34 @@ class PartnerCenter:
             ("MS-CV", f"{self._id().replace('-', '')[:16]}.0"),
             ("MS-ServerId", "201022015"),
             ("Request-Context", "appId=cid-v1:00000000-0000-0000-0000-000000000000"),
-            *_mfa_header(request, self._claims(request)),
+            *_mfa_header(request, self._mint.read(request.bearer)),
         )
 
     def _act(
         self, request: Request, operation: str, names: Mapping[str, str], fault: Fault | None
-    ) -> Answer:
+    ) -> Response:
         try:
             claims = self._authorized(request, operation)
         except Refusal as refusal:
-            return Answer(response=self._refused(refusal))
+            return self._refused(refusal)
         parsed = ParsedRequest(
             request=request, operation=operation, names=names, claims=claims, fault=fault
         )
         request_id = request.header("MS-RequestId")
         if request_id is None or operation not in CHANGING:
-            return Answer(response=self._outcome(parsed))
+            return self._outcome(parsed)
         return self._once(parsed, (request_id.lower(), request.method, request.path))
 
-    def _once(self, parsed: ParsedRequest, key: tuple[str, str, str]) -> Answer:
+    def _once(self, parsed: ParsedRequest, key: tuple[str, str, str]) -> Response:
         """Carry out, unless the same request id has its outcome already."""
         with self._lock:
             known = self._outcomes.get(key)
             if known is not None:
-                return Answer(response=known, replayed=True)
+                return replace(known, replayed=True)
             response = self._outcomes[key] = self._outcome(parsed)
             if len(self._outcomes) > REMEMBERED_REQUESTS:
                 self._outcomes.popitem(last=False)
-            return Answer(response=response)
+            return response
 
     def _outcome(self, parsed: ParsedRequest) -> Response:
         try:
@@ -453,7 +458,7 @@ class PartnerCenter:
         """The claims of a token that may ask for this operation."""
         if request.header("Authorization") is None:
             raise Refusal(401, 800001, "Partner token missing in request context")
-        claims = self._claims(request)
+        claims = self._mint.read(request.bearer)
         if claims is None or "aud" not in claims:
             raise Refusal(401, 400, "Access denied. The access token is not valid.")
         if self._mint.expired(claims):
@@ -463,15 +468,6 @@ class PartnerCenter:
             raise Refusal(401, 900420, text)
         _check_rights(claims, operation)
         return claims
-
-    def _claims(self, request: Request) -> Claims | None:
-        scheme, _, token = (request.header("Authorization") or "").partition(" ")
-        return self._mint.read(token.strip()) if scheme.lower() == "bearer" else None
-
-    def _device(self, customer: str, names: Mapping[str, str]) -> SeedDevice | None:
-        if "device" not in names:
-            return None
-        return self._state.seen(customer, names["batch"], names["device"])
 
     def _refused(self, refusal: Refusal) -> Response:
         response = self._fault(refusal.status, refusal.code, refusal.description)
@@ -501,11 +497,11 @@ class PartnerCenter:
         return chance(self._seed, "correlation", request_id) < share
 
     def _id(self) -> str:
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        return new_id(self._random)
 
 
 def _gateway_problem(problem: Problem) -> Response:
-    message = problem.description or reason_phrase(problem.status)
+    message = problem.text
     if problem.status == 429:
         seconds = ceil(problem.wait or 1.0)
         message = f"Rate limit is exceeded. Try again in {seconds} seconds."
@@ -523,13 +519,8 @@ def _check_rights(claims: Claims, operation: str) -> None:
         raise Refusal(403, 900150, "The supplied role does not have the rights to do this.")
 
 
-def _mfa_header(request: Request, claims: Claims | None) -> tuple[tuple[str, str], ...]:
+def _mfa_header(request: Request, claims: Claims | None) -> Headers:
     """The answer to `ValidateMfa: true`. That it is a header is an assumption."""
     if (request.header("ValidateMfa") or "").lower() != "true" or claims is None:
         return ()
     return (("isMfaCompliant", str("mfa" in claims.get("amr", ())).lower()),)
-
-
-def _echo(value: str | None) -> str | None:
-    """Return the value if it can be echoed in a header."""
-    return value if value and PLAIN.fullmatch(value) else None
