@@ -236,9 +236,9 @@ def write_xlsx(document: Document, stream: BinaryIO, row_limit: int = ROW_LIMIT)
 
 
 def _styles(book: Workbook) -> Styles:
-    font = {"font_name": "Calibri", "font_size": 11, "valign": "top"}
+    font: dict[str, Any] = {"font_name": "Calibri", "font_size": 11, "valign": "top"}
     heading = {"bold": True, "bg_color": "#1F3A4D", "font_color": "#FFFFFF", "valign": "vcenter"}
-    looks: Mapping[str, Mapping[str, Any]] = {
+    looks: Mapping[str, dict[str, Any]] = {
         "title": {"bold": True, "font_size": 16},
         "heading": heading,
         "text": {"num_format": "@"},
