@@ -1,6 +1,7 @@
 """How the services misbehave: which request meets which fault, limits, latency and quirks.
 
-`Faults` is the file `--faults` as values (`schemas/sandbox-faults.schema.json` is the contract).
+`Faults` is the file `--faults` as values (`schemas/sandbox-faults.schema.json` is the contract):
+its properties are the fields in camel case, where a field does not name another.
 `Script` plays its rules. The same requests meet the same faults under the same seed, in whatever
 order threads send them: chance is drawn from the request and its attempt, not from a sequence.
 
@@ -18,6 +19,17 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from partner_tools.sandbox.reading import (
+    Object,
+    Range,
+    checked,
+    named,
+    read_document,
+    structure,
+)
 
 
 class Scope(StrEnum):
@@ -52,17 +64,20 @@ class Limit:
     lock-out anew with every hit. `changes` are (seconds since the start, new rate).
     """
 
-    service: str
+    service: str = "partnerCenter"
     rate: float
-    operations: tuple[str, ...] = ()
+    operations: tuple[str, ...] = field(default=(), metadata=named("operation"))
     scope: Scope = Scope.PARTNER
     kind: LimitKind = LimitKind.TOKEN_BUCKET
     burst: float = 1.0
     window: float = 60.0
-    lockout: tuple[float, float] | None = None
+    lockout: Range | None = None
     extend: bool = False
     retry_after: RetryAfter = RetryAfter.SECONDS
-    changes: tuple[tuple[float, float], ...] = ()
+    changes: tuple[tuple[float, float], ...] = field(
+        default=(),
+        metadata=named("changes", lambda rows: tuple((row["at"], row["rate"]) for row in rows)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +243,7 @@ class Match:
     """
 
     service: str | None = None
-    operations: tuple[str, ...] = ()
+    operations: tuple[str, ...] = field(default=(), metadata=named("operation"))
     method: str | None = None
     path: re.Pattern[str] | None = None
     serials: frozenset[str] = frozenset()
@@ -248,7 +263,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    match: Match
+    match: Match = Match()
     fault: Fault
 
 
@@ -256,9 +271,9 @@ class Rule:
 class Latency:
     """Seconds that a request takes, drawn from the range; half before and half after acting."""
 
-    seconds: tuple[float, float]
+    seconds: Range
     service: str | None = None
-    operations: tuple[str, ...] = ()
+    operations: tuple[str, ...] = field(default=(), metadata=named("operation"))
 
 
 class ItemKind(StrEnum):
@@ -308,7 +323,7 @@ class Quirks:
     """Fixed behaviour of the services. `docs/reference/sandbox.md` says which are documented."""
 
     bom: bool = True
-    list_lag: tuple[float, float] = (0.0, 0.0)
+    list_lag: Range = (0.0, 0.0)
     delete_status: int = 204
     codes_as_text: bool = False
     raw_devices_link: bool = False
@@ -332,13 +347,13 @@ class Quirks:
 class GraphQuirks:
     """Fixed behaviour of Microsoft Graph. Times are seconds; a range is drawn from by the id."""
 
-    autopilot_delete: tuple[float, float] = (1.0, 1.0)
+    autopilot_delete: Range = (1.0, 1.0)
     autopilot_delete_status: int = 204
     refuse_enrolled: bool = True
     refuse_registered: bool = False
     sync: float = 1.0
     sync_interval: float = 600.0
-    check_in: tuple[float, float] = (1.0, 1.0)
+    check_in: Range = (1.0, 1.0)
     connect_cycle: float = 1800.0
     auto_removal: bool = True
     placeholder_removal: bool = True
@@ -361,8 +376,23 @@ class Faults:
     limits: tuple[Limit, ...] = ()
     latency: tuple[Latency, ...] = ()
     items: tuple[ItemFault, ...] = ()
-    quirks: Quirks = field(default_factory=Quirks)
-    graph: GraphQuirks = field(default_factory=GraphQuirks)
+    quirks: Quirks = Quirks()
+    graph: GraphQuirks = GraphQuirks()
+
+
+def read_faults(path: Path) -> Faults:
+    """The behaviour of a faults file. Raises InputError with every problem of the file."""
+    return faults_from(read_document(path, "sandbox-faults"))
+
+
+def checked_faults(document: Any, name: str) -> Faults:
+    """The behaviour that a document describes. Raises InputError with every problem of it."""
+    return faults_from(checked(document, "sandbox-faults", name))
+
+
+def faults_from(document: Object) -> Faults:
+    """Faults from a document that keeps `sandbox-faults.schema.json`."""
+    return structure(Faults, document)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from partner_tools.clients.oem.profile import Profile, ResponseMode
 from partner_tools.sandbox.faults import Fault, ItemFault, ItemKind
 from partner_tools.sandbox.login import Mint
 from partner_tools.sandbox.seed import SeedDevice
-from partner_tools.sandbox.state import Removal, State
+from partner_tools.sandbox.state import ZTD_NAMES, Removal, State, Ztd
 from partner_tools.sandbox.wire import (
     Call,
     Problem,
@@ -178,15 +178,6 @@ def _nested(path: str, value: Any) -> Any:
     return value
 
 
-NAMES: Mapping[str, str] = {
-    "803": "MissingZtdSerialNumberAndProductKey",
-    "807": "ZtdDeviceIsNotRegistered",
-    "811": "ZtdDeviceRegisteredByOtherTenant",
-    "812": "ZtdDeviceNotFound",
-    "813": "ZtdDeviceIsNotUnique",
-}
-
-
 class Register:
     """Removes devices by identity from whichever customer holds them. Thread-safe."""
 
@@ -214,19 +205,20 @@ class Register:
 
     def _removed(self, requested: RequestedDevice) -> Done:
         if requested.key is None:
-            return _refused(requested, "803")
+            return _refused(requested, Ztd.MISSING_IDENTITY)
         places = self._places(requested.key)
         if not places:
             unknown = self._state.seed.unknown_to_autopilot
             never = not unknown.isdisjoint({requested.serial, requested.pkid})
-            return _refused(requested, "812" if never else "807")
+            return _refused(requested, Ztd.NOT_FOUND if never else Ztd.NOT_REGISTERED)
         if len(places) > 1:
-            return _refused(requested, "813")
+            return _refused(requested, Ztd.NOT_UNIQUE)
         removal = self._state.remove(*places[0], lag=0.0)
         if removal is Removal.DONE:
             return Done(requested=requested)
         refused = removal in (Removal.NOT_OWNED, Removal.NOT_ALLOWED)
-        return _refused(requested, "811" if refused else "807")
+        error = Ztd.REGISTERED_BY_OTHER_TENANT if refused else Ztd.NOT_REGISTERED
+        return _refused(requested, error)
 
     def _places(self, key: Key) -> list[Place]:
         """Where this identity is registered now."""
@@ -256,8 +248,8 @@ class Register:
         return None
 
 
-def _refused(requested: RequestedDevice, number: str) -> Done:
-    return Done(requested=requested, number=number, name=NAMES[number])
+def _refused(requested: RequestedDevice, error: Ztd) -> Done:
+    return Done(requested=requested, number=error, name=ZTD_NAMES[error])
 
 
 def _keys(device: SeedDevice) -> Iterable[Key]:
@@ -493,7 +485,7 @@ class OemDirect:
         if isinstance(requested, Response):
             return requested
         done = [
-            _refused(each, "803") if each.key is None else Done(requested=each)
+            _refused(each, Ztd.MISSING_IDENTITY) if each.key is None else Done(requested=each)
             for each in requested
         ]
         return write(self.profile, 200, results(self.profile, done))

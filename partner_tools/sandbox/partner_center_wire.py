@@ -6,24 +6,15 @@ Field names and the omission of nulls follow Microsoft's published resources and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from partner_tools.sandbox.faults import Fault, FaultKind, LastPage, Quirks, chance
-from partner_tools.sandbox.seed import SeedCustomer, SeedDevice
-from partner_tools.sandbox.state import (
-    ZTD_NAMES,
-    AuditRecord,
-    BatchView,
-    JobStatus,
-    JobView,
-    Page,
-    State,
-    Ztd,
-)
+from partner_tools.sandbox.seed import SeedBatch, SeedCustomer, SeedDevice
+from partner_tools.sandbox.state import ZTD_NAMES, Job, JobStatus, Page, State, Ztd
 from partner_tools.sandbox.wire import Request, match_path, page_token, position_in
 
 VERSIONS = frozenset({"v1", "v1.0"})
@@ -69,6 +60,7 @@ class ParsedRequest:
     operation: str
     names: Mapping[str, str]
     claims: Mapping[str, Any]
+    new_id: Callable[[], str]
     fault: Fault | None = None
 
     @property
@@ -127,75 +119,79 @@ def collection(items: list[Object], **more: Any) -> Object:
     }
 
 
-def customer_item(customer: SeedCustomer) -> Object:
-    """A customer as a list shows it."""
-    return {
-        "id": customer.tenant_id,
-        "companyProfile": {
-            "tenantId": customer.tenant_id,
-            "domain": customer.domain,
-            "companyName": customer.name,
-            "attributes": {"objectType": "CustomerCompanyProfile"},
-        },
-        "relationshipToPartner": customer.relationship,
-        "links": {"self": _link(f"/customers/{customer.tenant_id}")},
-        "attributes": {"objectType": "Customer"},
-    }
+def _resource(kind: str, **properties: Any) -> Object:
+    """A resource. Unknown properties are left out, not null."""
+    known = {name: value for name, value in properties.items() if value is not None}
+    return {**known, "attributes": {"objectType": kind}}
 
 
-def customer_whole(customer: SeedCustomer) -> Object:
-    """A customer as it is shown by id, which says more."""
-    return {
-        **customer_item(customer),
-        "allowDelegatedAccess": False,
-        "customDomains": [customer.domain, *customer.custom_domains],
-    }
+def _link(uri: str, *headers: Object) -> Object:
+    return {"uri": uri, "method": "GET", "headers": [*headers]}
 
 
-def batch_item(customer: str, batch: BatchView, *, raw_link: bool) -> Object:
-    """A batch. The link's id is percent-encoded unless `raw_link` asks for the old form."""
+def customer_item(customer: SeedCustomer, **more: Any) -> Object:
+    """A customer as a list shows it, or with `more`."""
+    profile = _resource(
+        "CustomerCompanyProfile",
+        tenantId=customer.tenant_id,
+        domain=customer.domain,
+        companyName=customer.name,
+    )
+    item = _resource(
+        "Customer",
+        id=customer.tenant_id,
+        companyProfile=profile,
+        relationshipToPartner=customer.relationship,
+        links={"self": _link(f"/customers/{customer.tenant_id}")},
+    )
+    return {**item, **more}
+
+
+def batch_item(customer: str, batch: SeedBatch, listed: int, *, raw_link: bool) -> Object:
+    """A batch in which `listed` devices are shown, unless it shows a stale count.
+
+    The link's id is percent-encoded unless `raw_link` asks for the old form.
+    """
     name = batch.id if raw_link else quote(batch.id, safe="")
-    return _without_nulls(
-        {
-            "id": batch.id,
-            "createdBy": batch.created_by,
-            "creationDate": batch.creation_date,
-            "devicesCount": batch.devices_count,
-            "devicesLink": _link(f"/customers/{customer}/deviceBatches/{name}/devices"),
-            "links": {"self": _link(f"/customers/{customer}/deviceBatches/{name}")},
-            "attributes": {"objectType": "DeviceBatch"},
-        }
+    path = f"/customers/{customer}/deviceBatches/{name}"
+    return _resource(
+        "DeviceBatch",
+        id=batch.id,
+        createdBy=batch.created_by,
+        creationDate=batch.creation_date,
+        devicesCount=listed if batch.devices_count is None else batch.devices_count,
+        devicesLink=_link(f"{path}/devices"),
+        links={"self": _link(path)},
     )
 
 
 def device_item(device: SeedDevice) -> Object:
-    """A device. Unknown properties are left out, not null."""
-    allowed = device.allowed_operations
-    return _without_nulls(
-        {
-            "id": device.id,
-            "serialNumber": device.serial_number,
-            "productKey": device.product_key,
-            "hardwareHash": device.hardware_hash,
-            "modelName": device.model_name,
-            "oemManufacturerName": device.manufacturer,
-            "policies": [{"key": key, "value": value} for key, value in device.policies] or None,
-            "uploadedBy": device.uploaded_by,
-            "uploadedDate": device.uploaded_date,
-            "allowedOperations": None if allowed is None else list(allowed),
-            "attributes": {"objectType": "Device"},
-        }
+    return _resource(
+        "Device",
+        id=device.id,
+        serialNumber=device.serial_number,
+        productKey=device.product_key,
+        hardwareHash=device.hardware_hash,
+        modelName=device.model_name,
+        oemManufacturerName=device.manufacturer,
+        policies=[{"key": key, "value": value} for key, value in device.policies] or None,
+        uploadedBy=device.uploaded_by,
+        uploadedDate=device.uploaded_date,
+        allowedOperations=device.allowed_operations,
     )
 
 
 def device_from(body: Mapping[str, Any], device_id: str) -> SeedDevice:
     """The device that a request describes, in any letter case of its property names."""
-    given = {name.lower(): value for name, value in body.items()}
+    given = in_lower_case(body)
 
     def text(name: str) -> str | None:
         value = given.get(name)
         return value if isinstance(value, str) and value else None
 
+    policies = given.get("policies")
+    rows = policies if isinstance(policies, list) else []
+    named = [in_lower_case(row) for row in rows if isinstance(row, dict)]
     return SeedDevice(
         id=device_id,
         serial_number=text("serialnumber"),
@@ -203,86 +199,70 @@ def device_from(body: Mapping[str, Any], device_id: str) -> SeedDevice:
         hardware_hash=text("hardwarehash"),
         model_name=text("modelname"),
         manufacturer=text("oemmanufacturername"),
-        policies=policies_from(given.get("policies")),
+        policies=tuple((str(row["key"]), row.get("value")) for row in named if "key" in row),
     )
 
 
-def policies_from(value: object) -> tuple[tuple[str, str | None], ...]:
-    """The policies of a request; what is none is left out."""
-    if not isinstance(value, list):
-        return ()
-    rows = [{str(k).lower(): v for k, v in row.items()} for row in value if isinstance(row, dict)]
-    return tuple((str(row["key"]), row.get("value")) for row in rows if "key" in row)
+def in_lower_case(body: Mapping[str, Any]) -> Object:
+    """An object with its property names in lower case."""
+    return {name.lower(): value for name, value in body.items()}
 
 
-def job_item(job: JobView) -> Object:
+def job_item(job: Job, now: float) -> Object:
     """A job's status page."""
-    return _without_nulls(
-        {
-            "batchTrackingId": job.id,
-            "status": job.status,
-            "startedTime": moment(job.started_at),
-            "completedTime": None if job.completed_at is None else moment(job.completed_at),
-            "devicesStatus": [_job_device(job, device, error) for device, error in job.devices],
-            "attributes": {"objectType": "BatchUploadDetails"},
-        }
+    results = job.results or (None,) * len(job.devices)
+    rows = zip(job.devices, results, strict=True)
+    return _resource(
+        "BatchUploadDetails",
+        batchTrackingId=job.id,
+        status=job.status(now),
+        startedTime=moment(job.created_at),
+        completedTime=None if job.results is None else moment(job.completed_at),
+        devicesStatus=[_job_device(job, now, device, error) for device, error in rows],
     )
 
 
-def audit_item(record: AuditRecord, state: State) -> Object:
-    """One audit record."""
-    customer = state.customer(record.customer)
-    return _without_nulls(
-        {
-            "id": f"{record.at:.6f}-{record.device.id}",
-            "partnerId": state.seed.partner.tenant_id,
-            "customerId": record.customer,
-            "customerName": customer.name if customer else "",
-            "userPrincipalName": record.user,
-            "applicationId": record.application,
-            "resourceType": "device",
-            "operationType": record.operation,
-            "operationDate": moment(record.at) + "Z",
-            "operationStatus": "succeeded",
-            "originalCorrelationId": record.correlation_id,
-            "customizedData": [
-                {"key": "DeviceId", "value": record.device.id},
-                {"key": "SerialNumber", "value": record.device.serial_number or ""},
-                {"key": "BatchId", "value": record.batch_id},
-            ],
-            "attributes": {"objectType": "AuditRecord"},
-        }
+def _job_device(job: Job, now: float, device: SeedDevice, error: Ztd | None) -> Object:
+    status = job.status(now) if job.results is None else JobStatus.FINISHED
+    return _resource(
+        "DeviceUploadDetails",
+        deviceId=None if error or job.results is None else device.id,
+        serialNumber=device.serial_number,
+        productKey=device.product_key,
+        status=JobStatus.FINISHED_WITH_ERRORS if error else status,
+        errorCode=error,
+        errorDescription=ZTD_NAMES[error] if error else None,
+    )
+
+
+def audit_item(
+    parsed: ParsedRequest, customer: SeedCustomer, operation: str, device: SeedDevice, at: float
+) -> Object:
+    """The record of a change of a device."""
+    return _resource(
+        "AuditRecord",
+        id=f"{at:.6f}-{device.id}",
+        partnerId=parsed.partner,
+        customerId=customer.tenant_id,
+        customerName=customer.name,
+        userPrincipalName=parsed.claims.get("upn"),
+        applicationId=str(parsed.claims["appid"]),
+        resourceType="device",
+        operationType=operation,
+        operationDate=moment(at) + "Z",
+        operationStatus="succeeded",
+        originalCorrelationId=parsed.request.header("MS-CorrelationId") or parsed.new_id(),
+        customizedData=[
+            {"key": "DeviceId", "value": device.id},
+            {"key": "SerialNumber", "value": device.serial_number or ""},
+            {"key": "BatchId", "value": parsed.batch},
+        ],
     )
 
 
 def moment(seconds: float) -> str:
     """A time as jobs and batches write it: UTC, without an offset."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _job_device(job: JobView, device: SeedDevice, error: Ztd | None) -> Object:
-    status = JobStatus.FINISHED_WITH_ERRORS if error else job.status
-    if not error and job.completed_at is not None:
-        status = JobStatus.FINISHED
-    return _without_nulls(
-        {
-            "deviceId": None if error or job.completed_at is None else device.id,
-            "serialNumber": device.serial_number,
-            "productKey": device.product_key,
-            "status": status,
-            "errorCode": error,
-            "errorDescription": ZTD_NAMES[error] if error else None,
-            "attributes": {"objectType": "DeviceUploadDetails"},
-        }
-    )
-
-
-def _link(uri: str) -> Object:
-    return {"uri": uri, "method": "GET", "headers": []}
-
-
-def _without_nulls(value: Object) -> Object:
-    return {name: content for name, content in value.items() if content is not None}
 
 
 END = 1 << 40
@@ -347,17 +327,15 @@ def query_page(parsed: ParsedRequest, items: list[Object], quirks: Quirks, path:
 def _ways_on(
     parsed: ParsedRequest, token: str | None, size: int, quirks: Quirks, path: str
 ) -> dict[str, Any]:
-    links: Object = {"self": {"uri": parsed.request.target, "method": "GET", "headers": []}}
+    links: Object = {"self": _link(parsed.request.target)}
     if token is None:
         return {"links": links}
     if quirks.next_links:
         prefix = "/v1" if chance("prefix", token) < quirks.prefixed_next_links else ""
-        kept = (
-            {"filter": parsed.request.query["filter"]} if "filter" in parsed.request.query else {}
-        )
+        kept = {name: text for name, text in parsed.request.query.items() if name == "filter"}
         query = urlencode({"size": size, "seekOperation": "Next", **kept})
         header = {"key": "MS-ContinuationToken", "value": token}
-        links["next"] = {"uri": f"{prefix}{path}?{query}", "method": "GET", "headers": [header]}
+        links["next"] = _link(f"{prefix}{path}?{query}", header)
     return {
         **({"continuationToken": token} if quirks.body_continuation_token else {}),
         "links": links,

@@ -19,14 +19,20 @@ from typing import Any
 from partner_tools.clients.oem.profile import Auth, AuthMode, Profile
 from partner_tools.sandbox.control import Control
 from partner_tools.sandbox.core import Core, Log
-from partner_tools.sandbox.faults import Faults, GraphQuirks
+from partner_tools.sandbox.faults import Faults, GraphQuirks, read_faults
 from partner_tools.sandbox.graph import Graph
 from partner_tools.sandbox.listener import HOST, Later, Listener, Serve, after
 from partner_tools.sandbox.login import GRAPH, PARTNER_CENTER, Login, Mint
 from partner_tools.sandbox.oem_direct import OemDirect
 from partner_tools.sandbox.partner_center import PartnerCenter
-from partner_tools.sandbox.reading import read_faults, read_seed, shipped_seed
-from partner_tools.sandbox.seed import GRAPH_READ_PERMISSIONS, Seed, User, derived_id
+from partner_tools.sandbox.seed import (
+    GRAPH_READ_PERMISSIONS,
+    Seed,
+    User,
+    derived_id,
+    read_seed,
+    shipped_seed,
+)
 from partner_tools.sandbox.state import State
 from partner_tools.sandbox.wire import Request, Response, Service
 

@@ -233,7 +233,7 @@ def test_a_port_that_is_taken_is_named(world: Seed) -> None:
 
 @contextmanager
 def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "partner_tools.sandbox", *arguments]
+    command = [sys.executable, "-m", "partner_tools", "sandbox", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
     ) as running:
