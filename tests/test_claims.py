@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from partner_tools.report.powershell import command
 
 from docs import claims, generate
 from partner_tools.clients.graph import CHANGE_PERMISSIONS, READ_PERMISSIONS
 from partner_tools.outstanding import Flag, StepId
-from partner_tools.report.guide import GUIDE
+from partner_tools.report.guide import GUIDE, command
 from tests.outstanding import test_decision
 from tests.powershell.shell import CMDLETS
 
