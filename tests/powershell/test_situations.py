@@ -843,6 +843,8 @@ def test_the_directory_is_looked_at_where_the_session_may(scenes: Mapping[str, S
     assert planes["SN1"]["planes"]["entra"]["result"] in {"found", "absent"}
     assert planes["SN1"]["joinType"] in {"none", "entra-joined"}
     assert "entra" not in planes["SN9"]["planes"], "no device id is known of it"
+    again = {one["serialNumber"]: one["planes"] for one in scenes["window"].result(2)["devices"]}
+    assert again["SN1"]["entra"]["result"] == "absent", "known from the results file before"
     session = scenes["open session of an app"].result()["devices"][0]["planes"]["entra"]
     assert session["result"] == "failed"
     assert "Device.Read.All" in session["detail"]

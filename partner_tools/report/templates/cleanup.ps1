@@ -1058,15 +1058,25 @@ function Find-DirectoryObject {
         }
     }
     catch { $problem = Format-Problem -Problem (Get-Problem -Failure $_) }
+    $earlier = Read-EarlierResult
     foreach ($result in $Results) {
         $look = @{ result = 'failed'; observedAt = (Format-Time) }
-        if ($result.DeviceIds.Count -eq 0) {
+        $known = @($earlier[[string] $result.Device.Row] | Where-Object { $_ })
+        if ($result.DeviceIds.Count -eq 0 -and $known.Count -eq 0) {
             if ($null -eq $result.Autopilot) { continue }
             $look.detail = 'no device id is known to ask the directory for'
         }
         elseif ($problem) { $look.detail = $problem }
         else {
             $found = @($result.DeviceIds | ForEach-Object { $rows[$_] } | Where-Object { $null -ne $_ })
+            if ($result.DeviceIds.Count -eq 0) {
+                try { $found = @($known | ForEach-Object { Get-OneOrNothing -Uri ($Directory + '/' + $_ + '?$select=id,deviceId,trustType,registrationDateTime') } | Where-Object { $null -ne $_ }) }
+                catch {
+                    $result.Planes['entra'] = @{ result = 'failed'; observedAt = (Format-Time); detail = (Format-Problem -Problem (Get-Problem -Failure $_)) }
+                    Update-Written -Result $result
+                    continue
+                }
+            }
             $look.result = 'absent'
             if ($found.Count) { $look.result = 'found'; $look.ids = @($found | ForEach-Object { Get-RealId -Id $_['id'] } | Select-Object -First 20) }
             $result.JoinType = Get-JoinType -Result $result -Found $found
@@ -1074,6 +1084,23 @@ function Find-DirectoryObject {
         $result.Planes['entra'] = $look
         Update-Written -Result $result
     }
+}
+
+function Read-EarlierResult {
+    # The ids of directory objects by row, from what this handoff's script has written here before:
+    # once the other records are gone, nothing else leads to them.
+    $ids = @{}
+    foreach ($file in @(Get-ChildItem -LiteralPath $Folder -Filter ('handoff-result-' + $HandoffName + '-*.json') -File)) {
+        try { $read = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText($file.FullName)) }
+        catch { continue }
+        if ((Get-Value -Object $read -Name 'answers') -cne $Answers) { continue }
+        foreach ($device in @(Get-Value -Object $read -Name 'devices')) {
+            $seen = Get-Value -Object (Get-Value -Object $device -Name 'planes') -Name 'entra'
+            $found = @(Get-Value -Object $seen -Name 'ids' | Where-Object { $_ -match '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' })
+            if ($found.Count) { $ids[[string] (Get-Value -Object $device -Name 'row')] = $found }
+        }
+    }
+    return $ids
 }
 
 function Get-JoinType {
