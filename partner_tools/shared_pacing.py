@@ -65,7 +65,7 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class RequestOutcome:
     """The result of a request: answered, throttled, or neither."""
 
     permit: Permit
@@ -94,10 +94,10 @@ def begin(
     return replace(shared, pace=bounded)
 
 
-def hear(shared: Shared, told: Sequence[Told]) -> Shared:
+def hear(shared: Shared, outcomes: Sequence[RequestOutcome]) -> Shared:
     """Let the pace learn from answers, in the order in which they came."""
     pace = shared.pace
-    for each in sorted(told, key=lambda one: one.at):
+    for each in sorted(outcomes, key=lambda one: one.at):
         if each.throttled:
             pace = pacing.throttled(pace, each.permit, each.at, each.retry_after)
         elif each.answered:
@@ -107,13 +107,16 @@ def hear(shared: Shared, told: Sequence[Told]) -> Shared:
     return replace(shared, pace=pace)
 
 
+Grants = tuple[tuple[Party, Permit], ...]
+
+
 def lease(
     shared: Shared,
     process: str,
     wishes: Mapping[Party, int],
     now: float,
     horizon: float = HORIZON,
-) -> tuple[Shared, tuple[tuple[Party, Permit], ...]]:
+) -> tuple[Shared, Grants]:
     """Hand out the permits that are due soon to the parties of one process.
 
     `wishes` is how many permits it wants for each of its parties, `horizon` how far ahead. Its

@@ -21,7 +21,7 @@ NOTE_SECONDS = 0.5
 class Progress:
     """How far a removal has come. `settled` is called once a device, by one thread at a time.
 
-    `throttle` gives a short note on the governor's state, empty when there is none.
+    `throttle` gives a short note on the rate limiter's state, empty when there is none.
     """
 
     def __init__(

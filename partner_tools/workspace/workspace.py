@@ -626,9 +626,9 @@ class Workspace:
                 self.ledger.run(run), RunOptions(), NULL_OBSERVER, refuse_unconfirmed
             ) as steps:
                 refuse_elsewhere(steps.context, self.ledger.run(run), looks=True)
-        with self.wiring.open_partner_center(self.cancellation) as (client, line, _):
+        with self.wiring.open_partner_center(self.cancellation) as (client, executor, _):
             context = RestoreContext(
-                client=client, line=line, ledger=self.ledger, now=now, new_id=new_id
+                client=client, executor=executor, ledger=self.ledger, now=now, new_id=new_id
             )
             return register(context, devices)
 
@@ -647,10 +647,10 @@ class Workspace:
             raise MissingValueError(
                 "name the customer: --customer with a tenant id or a domain", rule="no-customer"
             )
-        with self.wiring.open_partner_center(self.cancellation, observer) as (client, line, _):
+        with self.wiring.open_partner_center(self.cancellation, observer) as (client, executor, _):
             channel = PartnerCenterChannel(
                 client=client,
-                line=line,
+                executor=executor,
                 now=now,
                 concurrency=self.config.concurrency,
                 listed=observer.listed,
