@@ -79,7 +79,7 @@ ON_REQUEST: Mapping[str, Format] = {
     "checklist": Format(
         suffix="checklist.html", description="a repair depot's page to tick", write=write_checklist
     ),
-    "script-text": Format(
+    "txt": Format(
         suffix="ps1.txt",
         description="the script under a name that mail gateways let through",
         write=write_script,

@@ -156,6 +156,6 @@ def test_knowing_the_formats_loads_no_heavy_library() -> None:
 
 def test_the_script_has_a_twin_for_mail_gateways(tmp_path: Path) -> None:
     document = fleet.handoff(fleet.mixed())
-    script, twin = write_handoff(document, tmp_path, ("ps1", "script-text"))
+    script, twin = write_handoff(document, tmp_path, ("ps1", "txt"))
     assert twin.name == f"{script.name}.txt"
     assert twin.read_bytes() == script.read_bytes()
