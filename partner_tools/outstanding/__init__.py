@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from partner_tools.model import Outcome
 from partner_tools.outstanding.decision import (
-    ENTRA_DELETES,
     RULES,
     nothing_to_do,
     ordered,
@@ -54,7 +53,6 @@ from partner_tools.outstanding.types import (
 
 __all__ = [
     "ALL_ZERO",
-    "ENTRA_DELETES",
     "FACTS",
     "HOMES",
     "REASSURING",

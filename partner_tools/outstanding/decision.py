@@ -346,10 +346,6 @@ def _known_synchronized(case: Case) -> bool:
     )
 
 
-ENTRA_DELETES = frozenset({StepId.DECIDE_ON_ENTRA_OBJECT, StepId.DECIDE_ON_RESIDUAL_OBJECT})
-"""The steps that can end in deleting a directory object by hand."""
-
-
 def _rule_ambiguous(case: Case) -> Iterator[Step]:
     """Row 0."""
     if case.ambiguous:

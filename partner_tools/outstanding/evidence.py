@@ -91,7 +91,7 @@ def stated(facts: DeviceFacts) -> frozenset[Flag]:
     return frozenset(flags)
 
 
-_SOURCES = {source.value: source for source in EvidenceSource}
+SOURCES = {source.value: source for source in EvidenceSource}
 _RESULTS = {
     Status.CLEAR.value: ProbeResult.ABSENT,
     Status.REPORTED.value: ProbeResult.ABSENT,
@@ -108,7 +108,7 @@ def probe_from(evidence: Mapping[str, Any]) -> Probe:
         plane=Plane(evidence["plane"]),
         result=_RESULTS.get(str(evidence.get("status")), ProbeResult.FAILED),
         observed_at=datetime.fromisoformat(evidence["observedAt"]),
-        source=_SOURCES.get(str(evidence.get("source")), EvidenceSource.CHANNEL),
+        source=SOURCES.get(str(evidence.get("source")), EvidenceSource.CHANNEL),
         subject=Subject(evidence.get("subject", Subject.DEVICE)),
         found=tuple(_found_in(evidence)),
         error=evidence.get("error"),

@@ -78,11 +78,8 @@ class RunFacts:
 class CleanupFacts:
     """A handoff's facts about the customer's own run that updated it."""
 
-    id: str
-    started_at: datetime
+    run: RunFacts
     outcomes: Mapping[Outcome, int]
-    finished_at: datetime | None = None
-    ledger_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,13 +251,11 @@ def run_json(run: RunFacts) -> Json:
     }
 
 
-def _cleanup(run: CleanupFacts) -> Json:
+def _cleanup(cleanup: CleanupFacts) -> Json:
+    run = run_json(cleanup.run)
     return {
-        "id": run.id,
-        "startedAt": utc(run.started_at),
-        "finishedAt": utc(run.finished_at) if run.finished_at else None,
-        "ledgerDigest": run.ledger_digest,
-        "outcomes": {outcome.value: number for outcome, number in run.outcomes.items()},
+        **{name: run[name] for name in ("id", "startedAt", "finishedAt", "ledgerDigest")},
+        "outcomes": {outcome.value: number for outcome, number in cleanup.outcomes.items()},
     }
 
 
@@ -307,11 +302,22 @@ def _owners(devices: Iterable[Json]) -> dict[str, dict[str, int]]:
 _LOOKED_AT = (Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION, Plane.INTUNE, Plane.ENTRA)
 
 
-def _evidence(devices: Sequence[Json]) -> Json:
+def _evidence(devices: Iterable[Json]) -> Json:
     """How much of the customer's tenant was looked at, by the planes of each device."""
-    open_ones = [planes for planes in devices if not _idle(planes)]
-    seen = [planes for planes in open_ones if _graph_answered(planes)]
-    whole = [planes for planes in seen if _verified(planes)]
+    idle = Status.NOT_APPLICABLE
+    open_ones = [one for one in devices if any(it["status"] != idle for it in one.values())]
+    seen = [
+        planes
+        for planes in open_ones
+        if any(
+            it.get("source") == EvidenceSource.GRAPH and "error" not in it for it in planes.values()
+        )
+    ]
+    whole = [
+        planes
+        for planes in seen
+        if all(planes[plane]["status"] != Status.NOT_VERIFIED for plane in _LOOKED_AT)
+    ]
     failures = Counter(
         plane for planes in open_ones for plane, it in planes.items() if "error" in it
     )
@@ -323,25 +329,11 @@ def _evidence(devices: Sequence[Json]) -> Json:
     }
 
 
-def _idle(planes: Json) -> bool:
-    return all(it["status"] == Status.NOT_APPLICABLE for it in planes.values())
-
-
-def _graph_answered(planes: Json) -> bool:
-    return any(
-        it.get("source") == EvidenceSource.GRAPH and "error" not in it for it in planes.values()
-    )
-
-
-def _verified(planes: Json) -> bool:
-    return all(planes[plane]["status"] != Status.NOT_VERIFIED for plane in _LOOKED_AT)
-
-
 # --- the devices --------------------------------------------------------------------------------
 
 
 def _device(one: HandoffDevice, decision: Decision, flags: frozenset[Flag]) -> Json:
-    identity = one.device.identity
+    identity, removed = one.device.identity, one.outcome is Outcome.REMOVED
     written: Json = {
         "row": one.device.row,
         "serialNumber": identity.serial_number,
@@ -354,7 +346,8 @@ def _device(one: HandoffDevice, decision: Decision, flags: frozenset[Flag]) -> J
         "outcome": one.outcome.value,
         "detail": one.detail,
         "remedy": one.remedy,
-        "removedAt": _removed_at(one),
+        # Of our own removal; what was gone already was never removed by us.
+        "removedAt": utc(one.removed_at) if one.removed_at and removed else None,
         "requestId": one.request_id,
         "correlationId": one.correlation_id,
         "joinType": decision.join_type.value,
@@ -399,13 +392,6 @@ def _seen(decision: Decision, *places: tuple[Plane, str]) -> str | None:
         if isinstance(value, str) and value.strip():
             return value
     return None
-
-
-def _removed_at(one: HandoffDevice) -> str | None:
-    """When our own removal was confirmed; what was gone already was never removed by us."""
-    if one.removed_at is None or one.outcome is not Outcome.REMOVED:
-        return None
-    return utc(one.removed_at)
 
 
 def _plane(standing: PlaneStatus) -> Json:
@@ -455,33 +441,19 @@ def _step(step: Step, decision: Decision, identity: Identity) -> Json:
     }
 
 
-_RECORDS: Mapping[StepId, Plane] = {
-    StepId.DELETE_FROM_INTUNE: Plane.INTUNE,
-    StepId.RETRY_INTUNE_ACTION: Plane.INTUNE,
-    StepId.ALLOW_REENROLLMENT: Plane.INTUNE,
-    StepId.UNASSIGN_USER: Plane.AUTOPILOT,
-    StepId.DEREGISTER_FROM_AUTOPILOT: Plane.AUTOPILOT,
-    StepId.CONFIRM_AUTOPILOT_REMOVAL: Plane.AUTOPILOT,
-    StepId.DELETE_ASSOCIATION_RECORD: Plane.DEVICE_ASSOCIATION,
-    StepId.DECIDE_ON_ENTRA_OBJECT: Plane.ENTRA,
-    StepId.DECIDE_ON_RESIDUAL_OBJECT: Plane.ENTRA,
-}
-"""The plane whose record a step changes."""
-
-
 def _command(step: StepId, decision: Decision, serial: str | None) -> str | None:
     return command(
         step,
-        own_id=_only_id(decision, _RECORDS.get(step), "id"),
+        own_id=_only_id(decision, HOMES[step][0], "id"),
         device_id=_device_id(decision),
         serial=serial,
         hybrid=decision.join_type is JoinType.HYBRID_JOINED,
     )
 
 
-def _only_id(decision: Decision, plane: Plane | None, name: str) -> str | None:
+def _only_id(decision: Decision, plane: Plane, name: str) -> str | None:
     """An id of the one object of a plane; None where there are several, or none is known."""
-    standing = decision.planes.get(plane) if plane else None
+    standing = decision.planes.get(plane)
     found = standing.found if standing else ()
     return found[0].ids.get(name) if len(found) == 1 else None
 

@@ -28,6 +28,7 @@ from partner_tools.outstanding import (
     StepId,
     evidence_from,
 )
+from partner_tools.outstanding.evidence import SOURCES
 from partner_tools.report.handoff import HOLD_RULE, HandoffDevice, Partner, RunFacts
 
 Json = Mapping[str, Any]
@@ -163,7 +164,7 @@ def _of_plane(plane: Plane, standing: Json) -> Iterator[Probe]:
             plane=plane,
             result=outcome,
             observed_at=moment,
-            source=_source(standing.get("source")),
+            source=SOURCES.get(str(standing.get("source")), EvidenceSource.CHANNEL),
             found=found if outcome is ProbeResult.FOUND else (),
             error=standing.get("error") if outcome is ProbeResult.FAILED else None,
             request_id=standing.get("requestId"),
@@ -174,14 +175,6 @@ def _objects(standing: Json) -> Iterator[Found]:
     single = [standing] if "ids" in standing else []
     for one in standing.get("objects", single):
         yield Found(ids=dict(one.get("ids", {})), attributes=dict(one.get("details", {})))
-
-
-def _source(name: str | None) -> EvidenceSource:
-    return (
-        EvidenceSource(name)
-        if name in {one.value for one in EvidenceSource}
-        else EvidenceSource.CHANNEL
-    )
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -365,8 +365,8 @@ def _summary_lines(document: Document, styles: Styles) -> Iterator[tuple[Format,
     name = customer["name"] or customer["domain"] or customer["tenantId"] or "(no name)"
     yield styles["title"], [f"Device handoff: {name}"]
     yield styles["text"], []
-    yield styles["text"], [STATEMENT]
-    yield styles["text"], [EVIDENCE[document["summary"]["evidence"]["graph"]]]
+    yield styles["text"], [WORDS["summary"]["statement"]]
+    yield styles["text"], [WORDS["summary"][document["summary"]["evidence"]["graph"]]]
     if said := cleaned_up(document):
         yield styles["text"], [said]
     yield styles["text"], []
@@ -389,17 +389,6 @@ def _summary_lines(document: Document, styles: Styles) -> Iterator[tuple[Format,
     yield styles["text"], []
     for place, line in enumerate(pivot(document)):
         yield (styles["heading"] if place == 0 else styles["strong"]), line
-
-
-STATEMENT = (
-    "A partner's removal takes a device out of Windows Autopilot and does nothing else: the"
-    " records in Intune, Microsoft Entra ID and Active Directory are the customer's to clear."
-)
-EVIDENCE = {
-    "none": ("The customer's tenant was not checked: every step there is listed as not verified."),
-    "partial": "A part of the customer's tenant was looked at; the rest is listed as not verified.",
-    "complete": "Autopilot, Intune and Entra ID were looked at for every device.",
-}
 
 
 def pivot(document: Document) -> list[list[Cell]]:

@@ -169,13 +169,7 @@ def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Docum
         [given.updated(device) for device in ledger.devices(record.run)],
         now,
         generator=_generator(),
-        cleanup=CleanupFacts(
-            id=record.run,
-            started_at=record.started_at or record.created_at,
-            finished_at=record.finished_at,
-            ledger_digest=_head(record),
-            outcomes=record.counts,
-        ),
+        cleanup=CleanupFacts(run=_facts(record), outcomes=record.counts),
     )
 
 
