@@ -93,6 +93,26 @@ def unpack_pfx(certificate: Certificate) -> bytes:
     return _unlocked(key) + b"".join(pem)
 
 
+def refuse_expired(file: Path, pem: bytes, now: datetime) -> None:
+    """Refuse a client certificate that has expired. Raises AuthError.
+
+    With TLS 1.3 a server refuses it only after the request was sent
+    (https://www.rfc-editor.org/rfc/rfc8446#section-2, read 2026-11): devices would be unknown.
+    """
+    from cryptography.x509 import load_pem_x509_certificate
+
+    try:
+        end = load_pem_x509_certificate(pem).not_valid_after_utc
+    except ValueError:
+        return  # OpenSSL says what is wrong with it
+    if end < now:
+        raise AuthError(
+            f"the client certificate {str(file)!r} expired at {end:%Y-%m-%d %H:%M:%S} UTC",
+            rule="certificate-expired",
+            remedy="Put the renewed certificate in its place; then run the same command again.",
+        )
+
+
 def _read(certificate: Certificate) -> tuple[Any, x509.Certificate | None, list[x509.Certificate]]:
     """The key, its certificate, and the chain of a PFX file."""
     from cryptography import x509

@@ -23,6 +23,7 @@ from partner_tools.clients.oauth import (
     app_only,
     check_app,
     describe_token,
+    refuse_expired,
     sign_in_by_device_code,
     unpack_pfx,
     user_by_refresh_token,
@@ -301,12 +302,15 @@ def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate 
         key = _beside(auth.client_key, folder)
         if key is not None:
             refuse_exposed(key, "the client's key", this_user())
+        refuse_expired(certificate, certificate.read_bytes(), now())
         yield ClientCertificate(certificate=certificate, key=key, password=password)
         return
     with tempfile.TemporaryDirectory(prefix="partner-tools-") as private:
         unpacked = Path(private) / "client.pem"
         unpacked.touch(mode=0o600)
-        unpacked.write_bytes(unpack_pfx(Certificate(path=certificate, password=password)))
+        pem = unpack_pfx(Certificate(path=certificate, password=password))
+        refuse_expired(certificate, pem, now())
+        unpacked.write_bytes(pem)
         yield ClientCertificate(certificate=unpacked)
 
 
