@@ -329,7 +329,8 @@ def reserve(pace: RateState, now: float) -> tuple[RateState, Permit]:
     planned = max(pace.next_at, pace.paused_until)
     late = at - planned
     slack = max(SLACK, gap)
-    pace = _begin_stretch(pace, at) if not pace.marks else pace
+    if not pace.marks:
+        pace = replace(pace, since=at, idle=0.0, marks=_marked(pace, at))
     return replace(
         pace,
         issued=permit.number,
@@ -374,9 +375,12 @@ def throttled(pace: RateState, permit: Permit, now: float, retry_after: float | 
     trusted = pace.proven and retry_after is not None
     if pace.proven:
         pace = _learn(pace, permit, until)
+    # The last overshoot cost everything up to the end of the pause.
+    lost = until - (until if pace.emptied_by is None else pace.emptied_by.at)
+    calm = CALM_PER_SECOND * math.pow(lost, CALM_GROWTH)
     return replace(
         pace,
-        calm=_calm_after(pace, until),
+        calm=min(max(calm, SHORTEST_CALM), LONGEST_CALM),
         next_at=until,
         since=until,
         idle=0.0,
@@ -398,18 +402,14 @@ def learned(pace: RateState) -> Learned | None:
     itself: of a climb that was not finished, no more is remembered than its mean since the pause.
     """
     if pace.ceiling is not None:
-        return Learned(per_second=min(pace.ceiling, _climbed(pace)))
+        rate = pace.ceiling
+        if pace.phase is Phase.CLIMB and pace.marks:
+            began = pace.marks[0]
+            rate = min(rate, (pace.issued - began.issued) / max(pace.next_at - began.at, SLACK))
+        return Learned(per_second=rate)
     if pace.granted is not None:
         return Learned(per_second=pace.granted, refused=False)
     return None
-
-
-def _climbed(pace: RateState) -> float:
-    """The mean rate since the pause, while the climb after it lasts."""
-    if pace.phase is not Phase.CLIMB or not pace.marks:
-        return math.inf
-    began = pace.marks[0]
-    return (pace.issued - began.issued) / max(pace.next_at - began.at, SLACK)
 
 
 def _limit(max_rate: float | None) -> float:
@@ -429,16 +429,6 @@ def _pause(pace: RateState, retry_after: float | None) -> float:
     if not retry_after:
         return own
     return max(retry_after, own if pace.fruitless else SHORTEST_PAUSE)
-
-
-def _calm_after(pace: RateState, until: float) -> float:
-    """How long to leave well alone, when the last overshoot cost everything up to `until`."""
-    lost = until - (until if pace.emptied_by is None else pace.emptied_by.at)
-    return min(max(CALM_PER_SECOND * math.pow(lost, CALM_GROWTH), SHORTEST_CALM), LONGEST_CALM)
-
-
-def _begin_stretch(pace: RateState, at: float) -> RateState:
-    return replace(pace, since=at, idle=0.0, marks=(Mark(at=at, issued=pace.issued),))
 
 
 def _marked(pace: RateState, at: float) -> tuple[Mark, ...]:

@@ -127,7 +127,12 @@ def lease(
     turns = _wished(shared.turns, process, wishes, now)
     had = {party: turn.had for party, turn in turns.items() if turn.wishes}
     mine = {party: count for party, count in wishes.items() if count > 0}
-    awaited = [party for party, turn in turns.items() if _is_awaited(turn, process, now)]
+    # Another process asked for these so lately that it will take what is left.
+    awaited = [
+        party
+        for party, turn in turns.items()
+        if any(name != process and asked > now - LATE for name, (_, asked) in turn.wishes.items())
+    ]
     pace, granted = shared.pace, list[tuple[Party, Permit]]()
     lead = pace.rate * horizon * LEAD
     while mine and len(granted) < SLICE:
@@ -192,11 +197,6 @@ def _wished(
         if seen > now - ABSENT:
             after[party] = replace(turn, wishes=asked, seen=seen)
     return _levelled(turns, after)
-
-
-def _is_awaited(turn: Turn, process: str, now: float) -> bool:
-    """Whether another process asked for the party so lately that it will take what is left."""
-    return any(name != process and asked > now - LATE for name, (_, asked) in turn.wishes.items())
 
 
 def _levelled(before: Mapping[Party, Turn], after: dict[Party, Turn]) -> dict[Party, Turn]:

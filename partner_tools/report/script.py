@@ -76,7 +76,7 @@ def _object(row: Mapping[str, Any], device: HandoffDevice) -> str:
         "AssociationGone": _flag(_was_absent(association)),
         "Bound": _flag(Flag.DEVICE_ASSOCIATION in device.flags),
         "DeviceIds": _ids(probes, "deviceId", "azureADDeviceId", "azureActiveDirectoryDeviceId"),
-        "PartnersTurn": _flag(device.outcome in _PARTNERS_TURN),
+        "PartnersTurn": _flag(device.outcome in _PARTNERS_TURN or Flag.BY_HAND in device.flags),
         "SettlesUntil": literal(settles),
         "Firmware": _flag(firmware),
     }

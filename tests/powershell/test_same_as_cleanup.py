@@ -176,7 +176,7 @@ class Tenant:
             self.machines,
             graph=slow,
             devices=self.registrations,
-            tenantAssociatedDevices=self.associations,
+            tenantAssociatedDevices=list(self.associations),
         )
 
     def document(self, sandbox: Sandbox, at: datetime) -> Document:
