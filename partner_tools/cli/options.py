@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 OUTPUTS = ("text", "json", "jsonl")
 FORMATS = ("html", "xlsx", "csv", "json", "md", "ps1", "eml")
 """The default report formats; a test compares them with the report's, which load too much."""
-FORMAT_CHOICES = (*FORMATS, "checklist", "email-text", "tickets")
+FORMAT_CHOICES = (*FORMATS, "checklist", "email-text", "tickets", "worksheet")
 MOMENTS = (
     "%Y-%m-%d",
     "%Y-%m-%dT%H:%M",
@@ -161,15 +161,22 @@ def customer_option(about: str) -> Callable[[Command], Command]:
 
 def batch_options(command: Command) -> Command:
     """Add what names the batch, its channel and its customer."""
-    from partner_tools.model import PARTNER_CHANNELS, Reason
+    from partner_tools.model import PARTNER_CHANNELS
+
+    via = click.option(
+        "--via",
+        type=click.Choice([name.value for name in PARTNER_CHANNELS]),
+        help="Service to remove devices through.",
+    )
+    return via(list_options(command))
+
+
+def list_options(command: Command) -> Command:
+    """Add what names the batch and its customer."""
+    from partner_tools.model import Reason
 
     return _applied(
         (
-            click.option(
-                "--via",
-                type=click.Choice([name.value for name in PARTNER_CHANNELS]),
-                help="Service to remove devices through.",
-            ),
             customer_option("Customer: tenant id or domain."),
             click.option("--batch-id", help="Id of the batch, for formats without this field."),
             click.option(
@@ -318,10 +325,32 @@ def guard_options(command: Command, done: str = "removed") -> Command:
     )
 
 
-def removal_options(command: Command) -> Command:
-    """Add how the removal goes and what follows it."""
+def report_options(command: Command) -> Command:
+    """Add where the handoffs are written, and in which formats."""
     from pathlib import Path
 
+    return click.option(
+        "--report",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Write the customer's handoff to this folder.",
+    )(format_option(command))
+
+
+def format_option(command: Command) -> Command:
+    """Add in which formats handoffs are written."""
+    return click.option(
+        "--format",
+        "formats",
+        type=click.Choice(FORMAT_CHOICES),
+        metavar="FORMAT",
+        multiple=True,
+        help=f"Handoff format: {', '.join(FORMATS)} (the default), "
+        f"{', '.join(FORMAT_CHOICES[len(FORMATS) :])}; repeat for several.",
+    )(command)
+
+
+def removal_options(command: Command) -> Command:
+    """Add how the removal goes and what follows it."""
     from partner_tools.model import Snapshot
 
     return _applied(
@@ -334,18 +363,7 @@ def removal_options(command: Command) -> Command:
                 metavar="SECONDS",
                 help="Keep checking for up to SECONDS until removed devices disappear.",
             ),
-            click.option(
-                "--report",
-                type=click.Path(path_type=Path, file_okay=False),
-                help="Write the customer's handoff to this folder.",
-            ),
-            click.option(
-                "--format",
-                "formats",
-                type=click.Choice(FORMAT_CHOICES),
-                multiple=True,
-                help="Handoff format; repeat for several. [default: all]",
-            ),
+            report_options,
             click.option(
                 "--max-rate",
                 type=click.FloatRange(min=0, min_open=True),

@@ -25,7 +25,7 @@ from partner_tools.cli.prompts import ask, what_it_takes
 from partner_tools.errors import InputError, Interrupted, PartnerToolsError, ServiceError
 from partner_tools.events import History, State
 from partner_tools.guards import count_removals
-from partner_tools.model import GONE, Device, Outcome, Plan, RunId, RunState
+from partner_tools.model import GONE, ChannelName, Device, Outcome, Plan, RunId, RunState
 from partner_tools.plan import counts
 from partner_tools.result import OF_THE_BATCH, DeviceResult, device_line, undelivered
 
@@ -103,7 +103,8 @@ class ConsoleReporter(RunObserver):
                     self._print_line(index, each.history)
         for note in plan.notes:
             self.notify(f"note: {note}")
-        if plan.customers and not self.call.common.quiet:
+        is_removal = plan.channel is not ChannelName.ASSESSMENT
+        if plan.customers and is_removal and not self.call.common.quiet:
             for line in _what_can_be_removed(plan):
                 self.notify(line)
 

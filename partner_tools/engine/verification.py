@@ -8,14 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from partner_tools.engine.channel import Removal, Sightings
-from partner_tools.engine.execute import (
-    ExecutionContext,
-    PendingDevice,
-    removal,
-)
+from partner_tools.engine.execute import ExecutionContext, removal
 from partner_tools.engine.request_executor import interruption
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
-from partner_tools.events import Event, History, Kind, advance
+from partner_tools.events import Event, History, Kind, RunDevice, advance
 from partner_tools.model import GONE, Target
 
 FIRST_PAUSE_SECONDS = 1.0
@@ -51,11 +47,11 @@ Complete, or raises."""
 def verify(
     context: ExecutionContext,
     look: Look,
-    todos: Sequence[PendingDevice],
+    todos: Sequence[RunDevice],
     *,
     wait_seconds: float,
     baseline: Baseline | None = None,
-) -> tuple[PendingDevice, ...]:
+) -> tuple[RunDevice, ...]:
     """Look for every device that is gone until none is listed, at most `wait_seconds` long.
 
     The devices afterwards, each with one more piece of evidence: `clear` only from two looks in a
@@ -103,7 +99,7 @@ def verify(
 
 
 def _look(
-    look: Look, todos: Sequence[PendingDevice], baseline: Baseline
+    look: Look, todos: Sequence[RunDevice], baseline: Baseline
 ) -> tuple[dict[int, Target | None], dict[str | None, ServiceError]]:
     """Read each customer's lists; also return the errors that prevented it, by customer."""
     seen: dict[int, Target | None] = {}
@@ -149,10 +145,10 @@ def estate_vanished(
 
 def _record_evidence(
     context: ExecutionContext,
-    todos: Sequence[PendingDevice],
+    todos: Sequence[RunDevice],
     seen: Mapping[int, Target | None],
     blind: Mapping[str | None, ServiceError],
-) -> list[PendingDevice]:
+) -> list[RunDevice]:
     """Make durable what was seen of each device, as `outstanding.probe_from` reads it."""
     events = []
     for todo in todos:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.channel import Act, Channel, Removal
-from partner_tools.engine.execute import PendingDevice
+from partner_tools.engine.channel import Channel, Removal
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError, ServiceError
 from partner_tools.events import Event, History, Kind
@@ -21,7 +20,7 @@ from partner_tools.place import Place
 from partner_tools.signing import ApprovalRule, Signature, read_signatures, signature_entries
 
 if TYPE_CHECKING:
-    from partner_tools.ledger import Ledger, RunDevice
+    from partner_tools.ledger import Ledger
     from partner_tools.runs.run_result import RunResult
     from partner_tools.runs.tenant import TenantReader
 
@@ -56,6 +55,7 @@ class RunOptions:
     - `accept_locked_firmware`: serial numbers to remove although their firmware stays locked
     - `min_found`: the share of ten or more devices that has to be registered (the profile's)
     - `stale_ok`: send what an OEM Direct run left open longer than `guards.stale_hours` ago
+    - `by_hand`: of an assessment, a person of the partner removes the registrations
     - `keys_receipt`: of a cleanup, the receipt of the customer's script for keys that it saved;
       `saved_keys` is what it says: row, serial number, counts of keys and of passwords
     - `approvals`: signatures of the plan that the run was begun with; checked at every execution
@@ -75,6 +75,7 @@ class RunOptions:
     accept_locked_firmware: tuple[str, ...] = ()
     min_found: float | None = None
     stale_ok: bool = False
+    by_hand: bool = False
     keys_receipt: Path | None = None
     saved_keys: tuple[tuple[int, str | None, int, int], ...] = ()
     approvals: tuple[Signature, ...] = ()
@@ -94,6 +95,7 @@ class RunOptions:
             "requireIntuneClear": self.require_intune_clear,
             "keysSaved": self.keys_saved,
             "acceptLockedFirmware": list(self.accept_locked_firmware),
+            **({"byHand": True} if self.by_hand else {}),
             **({"savedKeys": [*map(list, self.saved_keys)]} if self.saved_keys else {}),
             **({"approvals": signature_entries(self.approvals)} if self.approvals else {}),
         }
@@ -119,6 +121,7 @@ class RunOptions:
             require_intune_clear=bool(settings.get("requireIntuneClear")),
             keys_saved=bool(settings.get("keysSaved")),
             accept_locked_firmware=tuple(settings.get("acceptLockedFirmware", ())),
+            by_hand=bool(settings.get("byHand")),
             saved_keys=tuple(map(tuple, settings.get("savedKeys", ()))),
             approvals=read_signatures({"signatures": settings.get("approvals", ())}),
         )
@@ -247,24 +250,3 @@ class RunContext:
         except PartnerToolsError as error:
             self.note(Kind.STOPPED, rule=error.rule, detail=str(error), remedy=error.remedy)
             raise
-
-
-def todos(devices: Iterable[RunDevice]) -> tuple[PendingDevice, ...]:
-    """The devices of a run as the engine takes them; of a cleanup with the step that has left."""
-    return tuple(
-        PendingDevice(
-            index=each.index,
-            identity=each.device.identity,
-            customer=each.history.customer,
-            target=each.target,
-            history=each.history,
-            confirmed=each.device.hash_confirms,
-            found=each.found,
-            act=_act(each.history),
-        )
-        for each in devices
-    )
-
-
-def _act(history: History) -> Act | None:
-    return Act(step=history.step, record=history.record or "") if history.step else None

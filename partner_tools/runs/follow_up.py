@@ -25,7 +25,7 @@ from partner_tools.events import State
 from partner_tools.files import writing
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
-    PARTNER_CHANNELS,
+    ENDED,
     ChannelName,
     Customer,
     Outcome,
@@ -38,12 +38,13 @@ from partner_tools.report.guide import file_name, harmless
 from partner_tools.report.handoff import HOLD_RULE, OPEN
 from partner_tools.report.texts import Reminder, email, name_of, subject, text
 from partner_tools.result import CANCELLED, DeviceResult, StopReason, still_listed
+from partner_tools.runs.assessment import assessed
 from partner_tools.runs.cleanup import accounts, stored_order
 from partner_tools.runs.known_customers import customers_of
 from partner_tools.runs.observation import decision
 from partner_tools.runs.run_result import RunResult
 
-OVER = frozenset({RunState.FINISHED, RunState.STOPPED, RunState.INTERRUPTED})
+OVER = ENDED | {RunState.STOPPED, RunState.INTERRUPTED}
 """The states in which a run has devices with an outcome."""
 
 
@@ -170,6 +171,8 @@ class Verification:
         """With what `verify` ends: 7 while anything that was removed is still listed."""
         if self.unseen == AuthError.exit_code:
             return self.unseen
+        if self.result.channel is ChannelName.ASSESSMENT:
+            return self.unseen or self.result.exit_code
         histories = [each.history for each in self.result.devices]
         unsettled = any(each.outcome is Outcome.UNKNOWN for each in histories)
         doubt = unsettled and not self.observable
@@ -212,7 +215,9 @@ def _stop(ledger: Ledger, record: RunRecord) -> StopReason | None:
 
 
 def _accounts(ledger: Ledger, record: RunRecord, at: datetime) -> Mapping[int, Mapping[str, Any]]:
-    """Return a cleanup's account of each device, step by step; empty for any other run."""
+    """Return a cleanup's account of each device, step by step; an assessment's, by plane."""
+    if record.channel is ChannelName.ASSESSMENT:
+        return assessed(ledger, record, at)
     if record.channel is not ChannelName.MICROSOFT_GRAPH:
         return {}
     order = stored_order(ledger, record)
@@ -237,7 +242,7 @@ def open_devices(
         try:
             if record.state is RunState.DAMAGED:
                 ledger.run(record.run)  # says what is wrong with it
-            if record.state in OVER and record.channel in PARTNER_CHANNELS:
+            if record.state in OVER and record.channel is not ChannelName.MICROSOFT_GRAPH:
                 found += list(_open_of(ledger, record, at, seen))
         except DamagedRunError as error:
             if damaged is not None:

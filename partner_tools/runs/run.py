@@ -20,9 +20,9 @@ from partner_tools.events import IN_DOUBT, Event, Kind
 from partner_tools.guards import refuse_overdrawn
 from partner_tools.json_forms import stated
 from partner_tools.ledger import Ledger, RunRecord, RunStart
-from partner_tools.model import Account, Batch, ChannelName, Plan, RunId, RunState
+from partner_tools.model import ENDED, Account, Batch, ChannelName, Plan, RunId, RunState
 from partner_tools.runs.checks import midnight, refuse_elsewhere, refuse_stale
-from partner_tools.runs.context import RunContext, RunObserver, todos
+from partner_tools.runs.context import RunContext, RunObserver
 from partner_tools.signing import check_approval
 
 PATIENCE_SECONDS = LOOK_SECONDS + LAST_ANSWERS_SECONDS + 5.0
@@ -176,7 +176,7 @@ def settle_doubts(context: RunContext) -> frozenset[int]:
 
     The indexes of the devices that were in doubt.
     """
-    doubtful = todos(context.ledger.devices(context.run, states=IN_DOUBT))
+    doubtful = tuple(context.ledger.devices(context.run, states=IN_DOUBT))
     settle(context, doubtful)
     return frozenset(each.index for each in doubtful)
 
@@ -198,7 +198,8 @@ def finish(steps: Steps) -> None:
     if why := steps.unfinished():
         context.note(Kind.STOPPED, detail=why)
     else:
-        context.note(Kind.FINISHED)
+        is_look = context.channel.name is ChannelName.ASSESSMENT
+        context.note(Kind.ASSESSED if is_look else Kind.FINISHED)
 
 
 def cancel(
@@ -214,9 +215,9 @@ def cancel(
 
     Raises InputError for a run that is over; what its channel raises where it cannot look.
     """
-    if record.state is RunState.FINISHED:
+    if record.state in ENDED:
         raise InputError(
-            f"run {record.run} is finished: there is nothing to cancel",
+            f"run {record.run} is {record.state}: there is nothing to cancel",
             rule="run-over",
             remedy=f"`partner-tools runs {record.run}` shows it",
         )

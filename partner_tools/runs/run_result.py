@@ -6,19 +6,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from partner_tools.errors import AuthError, ServiceError
 from partner_tools.model import GONE, ChannelName, Outcome, RunId, RunState
 from partner_tools.result import (
     DeviceResult,
     exit_code,
+    is_clear,
     result_document,
     shown_state,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +45,19 @@ class RunResult:
         document = result_document(
             run=self.run, channel=self.channel.value, state=self.state, devices=self.devices
         )
+        if self.channel is ChannelName.ASSESSMENT:
+            document["kind"] = self.channel.value
         return {**document, "reprinted": True} if self.is_reprinted else document
 
     @property
     def exit_code(self) -> int:
         """With what `deregister` ends: 0 where every device is gone and none is still listed."""
         histories = [each.history for each in self.devices]
+        if self.state is RunState.ASSESSED:
+            listed = [
+                each for each in self.devices if each.history.outcome is not Outcome.DUPLICATE
+            ]
+            return 0 if all(is_clear(each.account.get("planes")) for each in listed) else 7
         if histories and all(each.rule == "no-relationship" for each in histories):
             return AuthError.exit_code
         if shown_state(self.state) is RunState.PLANNED:

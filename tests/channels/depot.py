@@ -21,7 +21,7 @@ from partner_tools.clients.oem.client import OemDirect as Client
 from partner_tools.clients.oem.profile import Profile, at_base_url
 from partner_tools.clients.transport import Certificate, Transport
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.execute import PendingDevice, execute
+from partner_tools.engine.execute import execute
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import InputError
 from partner_tools.events import Event, History, Kind
@@ -293,16 +293,7 @@ class Depot:
     def carry(self) -> None:
         """One process: from what the ledger says to as far as it comes."""
         with self.ledger() as ledger:
-            todos = [
-                PendingDevice(
-                    index=each.index,
-                    identity=each.device.identity,
-                    customer=None,
-                    target=None,
-                    history=each.history,
-                )
-                for each in ledger.devices(RUN)
-            ]
+            todos = tuple(ledger.devices(RUN))
             execute(self._execution(ledger, self.channel(ledger)), todos)
 
     def outcomes(self) -> Counter[str]:

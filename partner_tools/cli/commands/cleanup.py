@@ -10,7 +10,7 @@ import click
 from partner_tools import RunOptions
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
-from partner_tools.cli.options import FORMAT_CHOICES, guard_options, result_options
+from partner_tools.cli.options import format_option, guard_options, result_options
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import Outcome, RunState
@@ -43,13 +43,7 @@ from partner_tools.model import Outcome, RunState
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the updated handoff to this folder instead of HANDOFF's.",
 )
-@click.option(
-    "--format",
-    "formats",
-    type=click.Choice(FORMAT_CHOICES),
-    multiple=True,
-    help="Handoff format; repeat for several. [default: all]",
-)
+@format_option
 @result_options
 def cleanup(call: Call, handoff: Path, junit: Path | None, apply: bool, **given: Any) -> int:
     """Show, and with --apply carry out, the steps of a handoff in your own tenant.

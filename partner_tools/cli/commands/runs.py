@@ -34,7 +34,9 @@ STATES = [state.value for state in RunState]
 
 
 @command("runs")
-@click.argument("words", metavar="[RUN | cancel RUN]", nargs=-1, shell_complete=completers.runs)
+@click.argument(
+    "words", metavar="[RUN | cancel RUN | done RUN]", nargs=-1, shell_complete=completers.runs
+)
 @customer_option("Only runs of this customer: tenant id or domain.")
 @click.option(
     "--state",
@@ -50,7 +52,18 @@ STATES = [state.value for state in RunState]
 @click.option("--since", type=Moment(), help="Only runs started at or after this time (UTC).")
 @click.option("--until", type=Moment(), help="Only runs started before this time (UTC).")
 @click.option("--depot", help="Only runs submitted by this depot.")
-@click.option("--serial", help="Only runs that contain this serial number.")
+@click.option(
+    "--serial",
+    "serials",
+    multiple=True,
+    help="Only runs that contain this serial number. With `done`: a removed device; may be "
+    "repeated.",
+)
+@click.option(
+    "--file",
+    help="With `done`: list of the removed devices; - for standard input, such as a scanner.",
+)
+@click.option("--all", "everything", is_flag=True, help="With `done`: every device of the run.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -61,22 +74,37 @@ STATES = [state.value for state in RunState]
 )
 @click.option("--watch", is_flag=True, help="Refresh every two seconds until Ctrl-C.")
 @output_options
-def runs(call: Call, words: tuple[str, ...], watch: bool, **filters: Any) -> int:
-    """List runs, show one with its devices, or cancel one.
+def runs(
+    call: Call,
+    words: tuple[str, ...],
+    serials: tuple[str, ...],
+    file: str | None,
+    everything: bool,
+    watch: bool,
+    **filters: Any,
+) -> int:
+    """List runs, show one with its devices, cancel one, or mark devices as done.
 
     Cancelling sends no further requests and settles those already sent. It works on queued runs and
-    on runs of another process too.
+    on runs of another process too. `done` records that you removed registrations of an assessment
+    by hand, with your account and the time; a later look confirms or contradicts it.
 
     \b
     Example:
       partner-tools runs --state interrupted
       partner-tools runs 20260417-101530-4f2a9c
       partner-tools runs cancel 20260417-101530-4f2a9c
+      partner-tools runs done 20260417-101530-4f2a9c --file removed.txt
     """
+    if len(words) == 2 and words[0] == "done":
+        return _done(call, words[1], serials, file, everything)
+    if file is not None or everything or len(serials) > 1:
+        raise click.UsageError("--file, --all and several --serial go with `done RUN`")
+    filters["serial"] = serials[0] if serials else None
     if len(words) == 2 and words[0] == "cancel":
         return _cancel(call, words[1])
-    if len(words) > 1 or words == ("cancel",):
-        raise click.UsageError("name one run, or `cancel` and one run")
+    if len(words) > 1 or words in (("cancel",), ("done",)):
+        raise click.UsageError("name one run, or `cancel` or `done` and one run")
     with opened(call, handles_signals=False) as workspace:
         if words:
             ConsoleReporter(call=call, workspace=workspace).show(workspace.result(words[0]))
@@ -106,6 +134,32 @@ def _cancel(call: Call, run: str) -> int:
         reporter = ConsoleReporter(call=call, workspace=workspace)
         reporter.show(workspace.cancel(run, observer=reporter))
     return 0
+
+
+def _done(
+    call: Call, run: str, serials: tuple[str, ...], file: str | None, everything: bool
+) -> int:
+    """Record what was removed by hand; serial numbers on standard input where nothing names any."""
+    if file is None and not serials and not everything and not sys.stdin.isatty():
+        file = "-"
+    if sum((file is not None, bool(serials), everything)) != 1:
+        raise click.UsageError("name what was removed: --serial, --file or --all")
+    names = None if everything else list(serials) or _listed(call, file)
+    with opened(call) as workspace:
+        result = workspace.mark_done(run, names)
+        ConsoleReporter(call=call, workspace=workspace).show(result)
+    if call.output == "text":
+        tell(f"next: {call.again('verify', result.run, '--graph')}")
+    return 0
+
+
+def _listed(call: Call, file: str | None) -> list[str]:
+    from partner_tools.cli.batch_input import load_batch
+
+    unsaid = dict.fromkeys(("customer", "batch_id", "reason", "reference"))
+    batch = load_batch(call.common, file, has_channel=False, serials=(), compare="all", **unsaid)
+    found = (each.identity for each in batch.devices)
+    return [each.serial_number or each.product_key_id or "" for each in found]
 
 
 def _watch(call: Call, show: Callable[[], None]) -> None:
