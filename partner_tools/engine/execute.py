@@ -50,35 +50,33 @@ LAST_ANSWERS_SECONDS = 10.0
 
 
 class ExecutionContext(Protocol):
-    """The dependencies of an execution. `runs.context.RunContext` is one."""
+    """The dependencies of an execution. `runs.context.RunContext` is one.
+
+    `concurrency` is the number of calls in flight at most; `now` is the wall clock in UTC, and
+    `new_id` mints request ids.
+    """
 
     @property
-    def run(self) -> RunId:
-        """The run."""
+    def run(self) -> RunId: ...
 
     @property
-    def channel(self) -> Channel:
-        """The way to remove registrations."""
+    def channel(self) -> Channel: ...
 
     @property
-    def executor(self) -> RequestExecutor:
-        """How requests leave."""
+    def executor(self) -> RequestExecutor: ...
 
     @property
-    def concurrency(self) -> int:
-        """The number of calls in flight at most."""
+    def concurrency(self) -> int: ...
+
+    def now(self) -> datetime: ...
+
+    def new_id(self) -> str: ...
 
     def refusals(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
         """Why requests may not be sent, by index: asked right before their intent is recorded."""
 
     def record(self, events: Sequence[Event]) -> None:
         """Make events durable; they are when it returns."""
-
-    def now(self) -> datetime:
-        """The wall clock, in UTC."""
-
-    def new_id(self) -> str:
-        """A fresh request id."""
 
     def settled(self, index: int, history: History) -> None:
         """Is told of each outcome after it became durable."""
