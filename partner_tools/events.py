@@ -30,6 +30,8 @@ class Kind(StrEnum):
     STOPPED = "stopped"
     FINISHED = "finished"
     CANCELLED = "cancelled"
+    REFUSED = "refused"
+    DISMISSED = "dismissed"
     SYNCED = "synced"
     HANDED_OVER = "handed-over"
 
@@ -404,6 +406,8 @@ RUN_STATES: Mapping[Kind, RunState | None] = {
     Kind.STOPPED: RunState.STOPPED,
     Kind.FINISHED: RunState.FINISHED,
     Kind.CANCELLED: RunState.CANCELLED,
+    Kind.REFUSED: RunState.REFUSED,
+    Kind.DISMISSED: None,
     Kind.SYNCED: RunState.RUNNING,
     Kind.HANDED_OVER: None,
 }

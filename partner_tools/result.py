@@ -72,7 +72,7 @@ def shown_state(state: RunState) -> RunState:
     """The state as results name it: a run that is not over was interrupted."""
     if state in (RunState.PLANNING, RunState.QUEUED, RunState.RUNNING):
         return RunState.INTERRUPTED
-    return RunState.STOPPED if state is RunState.CANCELLED else state
+    return RunState.STOPPED if state in (RunState.CANCELLED, RunState.REFUSED) else state
 
 
 def device_line(each: DeviceResult, state: RunState = RunState.RUNNING) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import update_wrapper
@@ -53,14 +53,14 @@ class Call:
     """The context of a command besides its own arguments.
 
     `breaking_off` is set while a run is active: if the command ends early it prints the run's
-    result, and returns the command that continues it; if it ends at once, `going_on` is that
+    result, and returns its last lines; if it ends at once, `going_on` is that
     command. `make_token` makes what a command is stopped by, and waits with; `at_end` takes away
     what is written over on the screen, however the command ends.
     """
 
     common: Common = field(default_factory=Common)
     output: str = "text"
-    breaking_off: Callable[[PartnerToolsError], str | None] | None = None
+    breaking_off: Callable[[PartnerToolsError], Iterable[str]] | None = None
     going_on: str | None = None
     make_token: Callable[[], CancellationToken] = CancellationToken
     at_end: Callable[[], None] = lambda: None
@@ -208,9 +208,8 @@ def _end(call: Call, error: PartnerToolsError) -> None:
     """Print what there is to print: the run's result, or the error as JSON; then what to do."""
     print_error(error)
     if call.breaking_off is not None:
-        last_words = call.breaking_off(error)
-        if last_words:
-            tell(last_words)
+        for line in call.breaking_off(error):
+            tell(line)
     elif call.output == "json" and not isinstance(error, WITHOUT_DOCUMENT):
         from partner_tools.result import error_document
 

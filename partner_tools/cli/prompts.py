@@ -29,7 +29,7 @@ def ask(plan: Plan, above: str = "") -> bool:
     removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
     if not sys.stdin.isatty():
         raise GuardError(
-            f"{counted(removals, 'device')} would be removed and nobody can be asked",
+            f"this would remove {counted(removals, 'device')}, but there is no terminal to ask on",
             rule="not-confirmed",
             remedy=f"pass --yes to confirm, or {_LOOK_ONLY[own]} to see the plan only",
         )
@@ -72,7 +72,9 @@ def _next(call: Call, result: RunResult, saved: Path | None) -> Iterator[str]:
     else:
         if any(map(still_listed, histories)):
             yield f"next: {call.again('verify', result.run, '--wait', '300')}"
-        if not result.reports:
+        if not set(result.counts) - {Outcome.NOT_FOUND, Outcome.DUPLICATE}:
+            yield "no device was found: check the customer and the serial numbers"
+        elif not result.reports:
             yield f"next: {call.again('report', result.run, '-o', 'handoff')}"
         else:
             yield "next: send each customer its handoff; later, see what is left:"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partner_tools.cli.console import (
+    counted,
     print_error,
     print_json,
     print_line,
@@ -24,7 +25,7 @@ from partner_tools.cli.prompts import ask, what_it_takes
 from partner_tools.errors import InputError, Interrupted, PartnerToolsError, ServiceError
 from partner_tools.events import History, State
 from partner_tools.guards import count_removals
-from partner_tools.model import GONE, Device, Outcome, Plan, RunId, RunState
+from partner_tools.model import GONE, ChannelName, Device, Outcome, Plan, RunId, RunState
 from partner_tools.plan import counts
 from partner_tools.result import OF_THE_BATCH, DeviceResult, device_line, undelivered
 from partner_tools.workspace import RunObserver, RunResult
@@ -146,7 +147,11 @@ class ConsoleReporter(RunObserver):
         if self.call.output == "json":
             print_json(document)
         elif self.call.output == "text":
-            print_result(document)
+            print_result(
+                document,
+                each_device=bool(self.call.common.verbose),
+                list_all=self.call.again("runs", result.run, "-v"),
+            )
             print_steps(document)
         else:
             self._print_rest(result)
@@ -165,22 +170,31 @@ class ConsoleReporter(RunObserver):
         for file in filter(None, documents):
             self.workspace.write_junit(result, file)
 
-    def _break_off(self, error: PartnerToolsError) -> str | None:
-        """Print the run's result up to the error; return the command that continues it, if any."""
+    def _break_off(self, error: PartnerToolsError) -> Iterator[str]:
+        """Print the run's result up to the error; yield its last lines.
+
+        Of a run that sent nothing a person sees no table: the error says why.
+        """
         if self._run is None:
-            return None
-        with self.workspace.ledger:  # which the command had closed when it broke off
-            result = self.workspace.result(self._run)
-        with telling_of_no_room():
-            self._print(result)
+            return
+        with self.workspace.ledger as ledger:  # which the command had closed when it broke off
+            result, began = self.workspace.result(self._run), ledger.run(self._run).started_at
+        if began or self.call.output != "text":
+            with telling_of_no_room():
+                self._print(result)
+        self.still()
         try:
             self._write_files(result)
         except InputError as unwritable:  # beside what ended the run, which is told already
             print_error(unwritable)
-        if error.rule in OF_THE_BATCH:
-            return None
-        resumable = isinstance(error, Interrupted) or result.state in RESUMABLE
-        return self.call.again("resume", self._run) if resumable else None
+        done = "changed" if result.channel is ChannelName.MICROSOFT_GRAPH else "removed"
+        if not began:
+            yield f"nothing was {done}"
+        elif done == "removed":
+            yield f"removed so far: {counted(result.counts.get(Outcome.REMOVED, 0), 'device')}"
+        is_resumable = isinstance(error, Interrupted) or result.state in RESUMABLE
+        if is_resumable and error.rule not in OF_THE_BATCH:
+            yield self.call.again("resume", self._run)
 
     def _print_line(self, index: int, history: History) -> None:
         if index not in self._printed and index in self._devices:

@@ -281,7 +281,9 @@ def _run(columns: Columns, customers: tuple[TenantId, ...], state: RunState) -> 
     created_at = moment(columns["created_at"])
     if created_at is None:
         raise ValueError(f"run {run} has no beginning")
-    counts = json.loads(columns["counts"])
+    counts, settings = json.loads(columns["counts"]), json.loads(columns["settings"])
+    if state is RunState.PLANNED and settings.get("dryRun") and not settings.get("planFile"):
+        state = RunState.DRY_RUN
     return RunRecord(
         run=run,
         channel=ChannelName(columns["channel"]),
@@ -294,7 +296,7 @@ def _run(columns: Columns, customers: tuple[TenantId, ...], state: RunState) -> 
         customer=columns["customer"],
         customers=customers,
         actor=columns["actor"],
-        settings=json.loads(columns["settings"]),
+        settings=settings,
         depot=columns["depot"],
         devices=columns["devices"],
         counts={outcome: counts[outcome] for outcome in Outcome if outcome in counts},

@@ -25,7 +25,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from partner_tools.events import Kind, State
+from partner_tools.events import Event, Kind, State
 from partner_tools.json_forms import read_customer
 from partner_tools.ledger import codec
 from partner_tools.ledger.database import Database
@@ -162,6 +162,20 @@ def planned_customers(
     return found
 
 
+def dismissals(connection: Connection, wanted: Sequence[RunId]) -> dict[RunId, Event]:
+    """The last `dismissed` event of each run that has one."""
+    found: dict[RunId, Event] = {}
+    for start in range(0, len(wanted), _PAGE):
+        query = select(events).where(
+            events.c.run.in_(wanted[start : start + _PAGE]),
+            events.c.device.is_(None),
+            events.c.kind == Kind.DISMISSED.value,
+        )
+        for row in connection.execute(query.order_by(events.c.run, events.c.n)).mappings():
+            found[RunId(row["run"])] = codec.event_from(row).event
+    return found
+
+
 def run_devices(
     database: Database,
     run: RunId,
@@ -229,9 +243,20 @@ def device_events(connection: Connection, run: RunId, index: int) -> tuple[Store
     return tuple(map(codec.event_from, rows))
 
 
-def devices_named(connection: Connection, identifier: str) -> list[RunDevice]:
-    """Every device of every run with exactly this serial number or product key id, newest first."""
-    query = select(devices).where(_named(identifier)).order_by(devices.c.run.desc(), devices.c.idx)
+def identifiers(connection: Connection) -> list[str]:
+    """Every serial number and product key id of every run, once; reads all devices."""
+    columns = (devices.c.serial_number, devices.c.product_key_id)
+    found = (connection.execute(select(each).distinct()).scalars() for each in columns)
+    return [name for names in found for name in names if name]
+
+
+def devices_named(connection: Connection, *identifiers: str) -> list[RunDevice]:
+    """The devices of all runs with exactly one of these serial numbers or product key ids.
+
+    The newest run comes first.
+    """
+    query = select(devices).where(or_(*map(_named, identifiers)))
+    query = query.order_by(devices.c.run.desc(), devices.c.idx)
     return [codec.run_device_from(row) for row in connection.execute(query).mappings()]
 
 

@@ -272,7 +272,7 @@ class Ledger:
             depot=depot,
             batch_id=batch_id,
         )
-        told_by_state = state in {RunState.RUNNING, RunState.INTERRUPTED}
+        told_by_state = state in _TOLD_APART
         query = reading.matching_runs(wanted).limit(None if told_by_state else limit)
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
@@ -341,9 +341,14 @@ class Ledger:
         return reading.stored_events(self._database, run)
 
     def last_stop(self, run: RunId) -> Mapping[str, Any]:
-        """Return the run's last `stopped` event; empty where there is none, or no more."""
+        """Return the run's last `stopped` or `refused` event; empty without one, or if purged."""
         with self._database.read() as connection:
-            return reading.last_payload(connection, run, Kind.STOPPED)
+            return reading.last_payload(connection, run, Kind.STOPPED, Kind.REFUSED)
+
+    def dismissals(self, runs: Collection[RunId]) -> Mapping[RunId, Event]:
+        """The events that closed the outstanding steps of these runs."""
+        with self._database.read() as connection:
+            return reading.dismissals(connection, tuple(runs))
 
     def handed_over(self, run: RunId) -> list[Mapping[str, Any]]:
         """The handoffs that were written of the run: `customer`, `digest` and `generatedAt`."""
@@ -423,13 +428,18 @@ class Ledger:
         with self._database.read() as connection:
             return reading.last_sync(connection, customer)
 
-    def trace(self, identifier: str) -> tuple[DeviceTrace, ...]:
-        """Return every run's data on the device with exactly this serial number or product key id.
+    def identifiers(self) -> list[str]:
+        """Every serial number and product key id of every run, once; reads all devices."""
+        with self._database.read() as connection:
+            return reading.identifiers(connection)
+
+    def trace(self, *identifiers: str) -> tuple[DeviceTrace, ...]:
+        """Every run's data on devices with exactly one of these serial numbers or product key ids.
 
         Newest run first.
         """
         with self._database.read() as connection:
-            found = reading.devices_named(connection, identifier)
+            found = reading.devices_named(connection, *identifiers)
             passed = [reading.device_events(connection, each.run, each.index) for each in found]
         return tuple(
             DeviceTrace(run=self.run(device.run), device=device, events=events)
@@ -516,7 +526,17 @@ def _stored_states(state: RunState | None) -> tuple[RunState, ...] | None:
     """The states as stored among which the runs with this state are: a dead one reads running."""
     if state is None:
         return None
-    return (state, RunState.RUNNING) if state is RunState.INTERRUPTED else (state,)
+    stored = {
+        RunState.INTERRUPTED: (RunState.INTERRUPTED, RunState.RUNNING),
+        RunState.DRY_RUN: (RunState.PLANNED,),
+    }
+    return stored.get(state, (state,))
+
+
+_TOLD_APART = frozenset(
+    {RunState.RUNNING, RunState.INTERRUPTED, RunState.PLANNED, RunState.DRY_RUN}
+)
+"""States that the stored one alone does not tell: reading a run decides."""
 
 
 def _check_plan(plan_json: str, digest: str, events: Sequence[Event]) -> None:

@@ -13,7 +13,13 @@ from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.channel import Act, Channel, Removal
 from partner_tools.engine.context import PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor
-from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError, ServiceError
+from partner_tools.errors import (
+    GuardError,
+    Interrupted,
+    LedgerError,
+    PartnerToolsError,
+    ServiceError,
+)
 from partner_tools.events import Event, History, Kind
 from partner_tools.gate import GateRefusal
 from partner_tools.guards import Limits
@@ -237,7 +243,10 @@ class RunContext:
 
     @contextmanager
     def noting_end(self) -> Iterator[None]:
-        """Record what ends the run early, and let it pass on."""
+        """Record what ends the run early, and let it pass on.
+
+        A guard that refuses before anything was sent leaves the run refused, not stopped.
+        """
         try:
             yield
         except Interrupted:
@@ -246,7 +255,9 @@ class RunContext:
         except LedgerError:
             raise
         except PartnerToolsError as error:
-            self.note(Kind.STOPPED, rule=error.rule, detail=str(error), remedy=error.remedy)
+            is_refused = isinstance(error, GuardError) and not self.ledger.run(self.run).started_at
+            kind = Kind.REFUSED if is_refused else Kind.STOPPED
+            self.note(kind, rule=error.rule, detail=str(error), remedy=error.remedy)
             raise
 
 

@@ -27,6 +27,7 @@ from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
 if TYPE_CHECKING:
     from partner_tools.clients.oauth import DeviceCode, TokenFacts
+    from partner_tools.events import Event
     from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
     from partner_tools.outstanding import Flag
     from partner_tools.runs.follow_up import Outstanding, Verification
@@ -164,7 +165,7 @@ class Workspace:
                 run, channel, options, observer, confirm, save_as=save_as
             ) as steps,
         ):
-            begin(steps.context, read, actor())
+            begin(steps.context, read, actor(), plan_file=save_as)
             carry_out(steps)
         return self._conclude(run, options, observer)
 
@@ -299,6 +300,22 @@ class Workspace:
         )
         return self.result(record.run)
 
+    def dismiss(self, run: str, reason: str) -> RunRecord:
+        """Close the outstanding steps of a run, on the record: nothing is followed up any more.
+
+        A device that is seen registered afterwards opens again. Raises InputError for a run that
+        has no outstanding steps.
+        """
+        from partner_tools.runs.run import dismiss
+
+        record = self.ledger.run(run)
+        dismiss(self.ledger, record, reason, by=actor(), at=now())
+        return record
+
+    def dismissals(self, records: Sequence[RunRecord]) -> Mapping[RunId, Event]:
+        """The events that closed the outstanding steps of these runs."""
+        return self.ledger.dismissals([record.run for record in records])
+
     def result(self, run: str) -> RunResult:
         """Return a run's result, as recorded in the ledger."""
         from partner_tools.runs.follow_up import read_result
@@ -361,8 +378,35 @@ class Workspace:
         return customers_by_run(self.ledger, records)
 
     def trace(self, serial: str) -> tuple[DeviceTrace, ...]:
-        """Return every run's history of exactly this serial number or product key id."""
-        return self.ledger.trace(serial)
+        """Return every run's history of this serial number or product key id, newest first.
+
+        In any letter case. Its usual spellings are looked up by index; only where none is known,
+        every identifier of the ledger is read.
+        """
+        spelled = dict.fromkeys((serial, serial.upper(), serial.lower()))
+        if found := self.ledger.trace(*spelled):
+            return found
+        wanted = serial.casefold()
+        spelled = dict.fromkeys(
+            each for each in self.ledger.identifiers() if each.casefold() == wanted
+        )
+        return self.ledger.trace(*spelled) if spelled else ()
+
+    def near_serials(self, serial: str) -> tuple[str, ...]:
+        """Identifiers of the ledger that are nearly this one: what may have been meant."""
+        from partner_tools import near_serials
+
+        return near_serials.near(serial, near_serials.index(self.ledger.identifiers()))
+
+    def where_is_it(
+        self,
+        traces: Sequence[DeviceTrace],
+        shown: Callable[[datetime], str] = datetime.isoformat,
+    ) -> str | None:
+        """One sentence on a device: what happened, when, by whom, and where it is now."""
+        from partner_tools.runs.follow_up import where_is_it
+
+        return where_is_it(self.ledger, traces, now(), shown)
 
     def verify(
         self,
@@ -764,7 +808,7 @@ class Workspace:
         if options.dry_run and record.channel is ChannelName.MICROSOFT_GRAPH:
             observer.notify("it was only looked at; run cleanup again with --apply")
             return True
-        if options.dry_run and record.state is RunState.PLANNED:
+        if options.dry_run and record.state in (RunState.PLANNED, RunState.DRY_RUN):
             observer.notify(
                 "a dry run has nothing to resume; `deregister --plan` executes its plan"
             )
