@@ -170,7 +170,7 @@ def batch_options(command: Command) -> Command:
                 type=click.Choice([name.value for name in PARTNER_CHANNELS]),
                 help="Service to remove devices through.",
             ),
-            customer_option("Customer: tenant id or domain."),
+            customer_option("Customer: tenant id, domain or company name."),
             click.option("--batch-id", help="Id of the batch, for formats without this field."),
             click.option(
                 "--reason",

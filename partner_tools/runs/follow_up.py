@@ -24,6 +24,7 @@ from partner_tools.errors import (
 )
 from partner_tools.events import Event, State
 from partner_tools.files import writing
+from partner_tools.json_forms import full_customer_document
 from partner_tools.ledger import DeviceTrace, Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     GONE,
@@ -123,13 +124,7 @@ class Outstanding:
         """One customer; `text` is what a webhook of a chat takes."""
         customer = follow_up.customer
         return {
-            "customer": None
-            if customer is None
-            else {
-                "tenantId": customer.tenant_id,
-                "domain": customer.domain,
-                "name": customer.name,
-            },
+            "customer": None if customer is None else full_customer_document(customer),
             "devices": follow_up.devices,
             "stillListed": follow_up.listed,
             "since": follow_up.since.isoformat(),

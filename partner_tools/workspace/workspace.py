@@ -673,6 +673,14 @@ class Workspace:
         """How many devices one run may take: what is given, else the profile's, else 500."""
         return limits(self.config, max_devices).max_devices
 
+    def customers(self) -> tuple[Customer, ...]:
+        """Every customer that Partner Center shows this partner, sorted by domain."""
+        from partner_tools.channels.partner_center import PartnerCenterChannel
+
+        with self.wiring.open_partner_center(self.cancellation) as (client, line, _):
+            shown = PartnerCenterChannel(client=client, line=line, now=now).customers()
+            return tuple(sorted(shown, key=lambda each: (each.domain or "", each.tenant_id)))
+
     def inventory(
         self, customer: str | None = None, *, observer: RunObserver = NULL_OBSERVER
     ) -> Estate:

@@ -95,7 +95,7 @@ def verify(
 
 @command("export")
 @click.option("--run", help="Only this run.")
-@customer_option("Only this customer: tenant id or domain.")
+@customer_option("Only this customer: tenant id, domain or company name.")
 @click.option("--since", type=Moment(), help="Only events at or after this time (UTC).")
 @click.option("--until", type=Moment(), help="Only events before this time (UTC).")
 @click.option(

@@ -46,7 +46,7 @@ STATES = [state.value for state in RunState]
     shell_complete=completers.runs,
 )
 @click.option("--reason", help="With `dismiss`: why its outstanding steps are closed.")
-@customer_option("Only runs of this customer: tenant id or domain.")
+@customer_option("Only runs of this customer: tenant id, domain or company name.")
 @click.option(
     "--state",
     type=click.Choice(STATES),

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     type=Moment(),
     help="With --outstanding: only runs started at or after this time (UTC).",
 )
-@customer_option("With --outstanding: only this customer, by tenant id or domain.")
+@customer_option("With --outstanding: only this customer, by tenant id, domain or company name.")
 @click.option(
     "--remind",
     type=click.Path(path_type=Path, file_okay=False),
