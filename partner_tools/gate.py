@@ -11,17 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from partner_tools.model import Identity, Outcome, PlannedDevice, Target
+from partner_tools.model import Explanation, Identity, Outcome, PlannedDevice, Target
 from partner_tools.plan import is_held
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateRefusal:
-    """Why a request may not be sent, and what to do about it."""
-
-    rule: str
-    detail: str
-    remedy: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,25 +37,25 @@ class GateFacts:
     held: Collection[str]
 
 
-def may_send(request: Request, facts: GateFacts) -> GateRefusal | None:
+def may_send(request: Request, facts: GateFacts) -> Explanation | None:
     """Why this request may not be sent; None where it may."""
     planned = facts.sealed.get(request.index)
     if planned is None or planned.outcome is not Outcome.PENDING:
-        return GateRefusal(
+        return Explanation(
             rule="not-in-plan",
             detail="the plan does not name this device for removal: its row was written by "
             "something else, and nothing was sent",
             remedy="verify the ledger with `partner-tools ledger verify`, and plan the batch again",
         )
     if difference := _difference(request, planned):
-        return GateRefusal(
+        return Explanation(
             rule="differs-from-plan",
             detail=f"its {difference} in the ledger is not the one of the sealed plan: nothing was "
             "sent",
             remedy="verify the ledger with `partner-tools ledger verify`, and plan the batch again",
         )
     if is_held(planned, facts.held):
-        return GateRefusal(
+        return Explanation(
             rule="hold-list",
             detail="the hold list names this device",
             remedy="take it off the hold list if it may be removed",

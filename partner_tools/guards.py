@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 
 from partner_tools.errors import GuardError, InputError
 from partner_tools.homoglyphs import folded, shown_name
-from partner_tools.model import Customer, Outcome, Plan, PlannedCustomer, PlannedDevice, TenantId
+from partner_tools.model import (
+    Customer,
+    Explanation,
+    Outcome,
+    Plan,
+    PlannedCustomer,
+    PlannedDevice,
+    TenantId,
+)
 
 DEFAULT_MAX_DEVICES = 500
 LIMIT = "limit"
@@ -53,20 +61,12 @@ def read_hold_list(text: str, file: str) -> frozenset[str]:
     return frozenset(lines)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Why a limit does not allow what a plan takes, and what to do about it."""
-
-    message: str
-    remedy: str
-
-
 def check(
     limits: Limits,
     planned: Sequence[PlannedDevice],
     customers: Sequence[PlannedCustomer],
     removed_today: Mapping[str, int],
-) -> Mapping[TenantId, Refusal]:
+) -> Mapping[TenantId, Explanation]:
     """The customers whose own limit the plan passes; the others' devices may go.
 
     `removed_today` counts, by tenant id, this ledger's removals since midnight UTC.
@@ -103,22 +103,23 @@ def counted(
 
 def _refusals(
     limits: Limits, each: PlannedCustomer, removed_today: Mapping[str, int]
-) -> list[Refusal]:
+) -> list[Explanation]:
     if not each.removals:
         return []
     return [*_too_large_a_share(limits, each), *_too_many_today(limits, each, removed_today)]
 
 
-def _one(refusals: Sequence[Refusal]) -> Refusal:
-    return Refusal(
-        message="; ".join(one.message for one in refusals),
+def _one(refusals: Sequence[Explanation]) -> Explanation:
+    return Explanation(
+        rule=LIMIT,
+        detail="; ".join(one.detail for one in refusals),
         remedy="; ".join(dict.fromkeys(one.remedy for one in refusals)),
     )
 
 
-def _joined(refusals: Sequence[Refusal]) -> GuardError:
+def _joined(refusals: Sequence[Explanation]) -> GuardError:
     all_ = _one(refusals)
-    return GuardError(all_.message, rule=LIMIT, remedy=all_.remedy)
+    return GuardError(all_.detail, rule=LIMIT, remedy=all_.remedy)
 
 
 def check_number(limits: Limits, removals: int) -> None:
@@ -216,25 +217,27 @@ def display_name(planned: PlannedCustomer) -> str:
     return shown_name(f"{shown} ({customer.tenant_id})" if shown else customer.tenant_id) or ""
 
 
-def _too_many(limits: Limits, removals: int) -> list[Refusal]:
+def _too_many(limits: Limits, removals: int) -> list[Explanation]:
     if removals <= limits.max_devices:
         return []
     return [
-        Refusal(
-            message=f"{_devices(removals)} would be removed, more than the limit of "
+        Explanation(
+            rule=LIMIT,
+            detail=f"{_devices(removals)} would be removed, more than the limit of "
             f"{limits.max_devices}",
             remedy=f"if that is right, run it again with --max-devices {removals}",
         )
     ]
 
 
-def _too_large_a_share(limits: Limits, each: PlannedCustomer) -> list[Refusal]:
+def _too_large_a_share(limits: Limits, each: PlannedCustomer) -> list[Explanation]:
     share = each.removals / each.estate if each.estate else 0.0
     if limits.max_estate_share is None or share <= limits.max_estate_share:
         return []
     return [
-        Refusal(
-            message=f"{each.removals} of the {_devices(each.estate)} of {display_name(each)} would "
+        Explanation(
+            rule=LIMIT,
+            detail=f"{each.removals} of the {_devices(each.estate)} of {display_name(each)} would "
             f"be removed, more than the share of {limits.max_estate_share * 100:g}%",
             remedy="raise guards.max_estate_share in the profile if that is right",
         )
@@ -243,14 +246,15 @@ def _too_large_a_share(limits: Limits, each: PlannedCustomer) -> list[Refusal]:
 
 def _too_many_today(
     limits: Limits, each: PlannedCustomer, removed_today: Mapping[str, int]
-) -> list[Refusal]:
+) -> list[Explanation]:
     before = removed_today.get(each.customer.tenant_id, 0)
     allowed = limits.max_devices_per_day
     if allowed is None or not each.removals or before + each.removals <= allowed:
         return []
     return [
-        Refusal(
-            message=f"{display_name(each)} lost {_devices(before)} today and would lose "
+        Explanation(
+            rule=LIMIT,
+            detail=f"{display_name(each)} lost {_devices(before)} today and would lose "
             f"{each.removals} more, above the daily limit of {allowed}",
             remedy="wait until tomorrow (UTC), or raise limits.max_devices_per_day in the profile",
         )

@@ -94,6 +94,15 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why something is refused or ended: the rule's name, a sentence, and what to do about it."""
+
+    rule: str
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One thing wrong with the user's input, and what to do about it.
 

@@ -28,6 +28,7 @@ from partner_tools.model import (
     ChannelName,
     Device,
     Estate,
+    Explanation,
     Identity,
     Outcome,
     Plan,
@@ -76,15 +77,12 @@ class PlanProposal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unserved:
-    """A customer of a batch for whom nothing can be done, and why; the others are served.
+class Unserved(Explanation):
+    """Why nothing can be done for one customer of a batch; the others are served.
 
     `customer` is None where not even its tenant could be found out.
     """
 
-    rule: str
-    detail: str
-    remedy: str
     customer: TenantId | None = None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from partner_tools.errors import InputError, Interrupted, PartnerToolsError
 from partner_tools.events import History, State
-from partner_tools.model import GONE, Device, Outcome, Problem, RunState
+from partner_tools.model import GONE, Device, Explanation, Outcome, Problem, RunState
 from partner_tools.plan import counts
 
 EXIT_DONE = 0
@@ -20,12 +20,8 @@ _FINAL = OF_THE_BATCH | {"cancelled"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StopReason:
+class StopReason(Explanation):
     """The reason that ended a run early, and what to do before resuming it."""
-
-    detail: str
-    remedy: str | None = None
-    rule: str = ""
 
     @property
     def is_final(self) -> bool:

@@ -92,7 +92,7 @@ def test_a_limit_of_one_customer_leaves_the_others() -> None:
     )
 
     assert list(refused) == [TENANT]
-    assert "4 of the 5 devices" in refused[TENANT].message
+    assert "4 of the 5 devices" in refused[TENANT].detail
 
 
 def test_the_question_says_how_much_of_whose_estate_goes() -> None:

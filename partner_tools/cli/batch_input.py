@@ -15,7 +15,7 @@ from partner_tools.model import Batch, Problem, Severity
 from partner_tools.workspace import batches
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import Source
+    from partner_tools import Source
 
 PROBLEMS_SHOWN = 50
 
@@ -62,7 +62,7 @@ def open_batches(paths: tuple[str, ...], serials: tuple[str, ...]) -> tuple[Sour
 
     Raises UsageError unless either paths or serials are named.
     """
-    from partner_tools.workspace import read_stream, source_at, source_of_serials
+    from partner_tools import read_stream, source_at, source_of_serials
 
     if bool(paths) == bool(serials):
         raise click.UsageError(

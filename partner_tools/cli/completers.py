@@ -16,7 +16,7 @@ from partner_tools.errors import PartnerToolsError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from partner_tools.workspace import RunRecord, Workspace
+    from partner_tools import RunRecord, Workspace
 
 NEWEST = 200
 """The most runs to offer, and to read customers from."""
@@ -51,7 +51,7 @@ def schemas(
     _context: click.Context, _parameter: click.Parameter, typed: str
 ) -> list[CompletionItem]:
     """The names of the schemas."""
-    from partner_tools.workspace import schema_names
+    from partner_tools import schema_names
 
     return _beginning_with(typed, dict.fromkeys(schema_names(), ""))
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
+from partner_tools import Config
 from partner_tools.cli.console import fitted, tell
 from partner_tools.errors import PartnerToolsError
-from partner_tools.workspace import Config
-from partner_tools.workspace.settings import load_config
+from partner_tools.workspace.environment import load_config
 
 Settings = dict[str, dict[str, str]]
 """The tables of the default profile: its own values under an empty name."""
@@ -65,7 +65,7 @@ def _wire_profile() -> str:
     )
 
     def test(path: str) -> str:
-        from partner_tools.workspace.oem import read_wire_profile
+        from partner_tools.workspace.sign_in import read_wire_profile
 
         read_wire_profile(Config(settings={"oem": {"profile": str(Path(path).absolute())}}))
         return "it can be read"

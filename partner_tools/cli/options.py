@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import ReadingOptions
+    from partner_tools import ReadingOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -264,7 +264,7 @@ READING_NAMES = (
 
 def take_reading(given: dict[str, Any]) -> tuple[tuple[str, ...], ReadingOptions]:
     """Take the reading options out of a command's arguments: the serials, and how to read."""
-    from partner_tools.workspace import ReadingOptions
+    from partner_tools import ReadingOptions
 
     serials = given.pop("serials")
     compare = given.pop("compare")

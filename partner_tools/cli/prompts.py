@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from partner_tools import RunResult
 from partner_tools.cli.app import Call
 from partner_tools.cli.console import clean, counted, tell
 from partner_tools.cli.signals import asking, discard_typed
@@ -15,7 +16,6 @@ from partner_tools.errors import GuardError
 from partner_tools.guards import count_nobodys, count_removals, expected_answer, question
 from partner_tools.model import ChannelName, Outcome, Plan, RunState
 from partner_tools.result import still_listed, unfinished
-from partner_tools.workspace import RunResult
 
 _PLACES = {False: "Windows Autopilot", True: "Intune and Windows Autopilot"}
 _LOOK_ONLY = {False: "--dry-run", True: "leave out --apply"}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from partner_tools import RunObserver, RunResult
 from partner_tools.cli.console import (
     counted,
     print_error,
@@ -28,11 +29,10 @@ from partner_tools.guards import count_removals
 from partner_tools.model import GONE, ChannelName, Device, Outcome, Plan, RunId, RunState
 from partner_tools.plan import counts
 from partner_tools.result import OF_THE_BATCH, DeviceResult, device_line, undelivered
-from partner_tools.workspace import RunObserver, RunResult
 
 if TYPE_CHECKING:
+    from partner_tools import Workspace
     from partner_tools.cli.app import Call
-    from partner_tools.workspace import Workspace
 
 RESUMABLE = frozenset({RunState.PLANNING, RunState.INTERRUPTED, RunState.STOPPED})
 NOT_STAYING = GONE | {Outcome.PENDING}

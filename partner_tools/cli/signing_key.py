@@ -19,7 +19,7 @@ from partner_tools.workspace.approvals import (
 from partner_tools.workspace.environment import user_data_folder
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import Config, SigningKey
+    from partner_tools import Config, SigningKey
 
 PASSPHRASE = "PARTNER_TOOLS_SIGNING_PASSPHRASE"  # noqa: S105 - a name of a variable
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from partner_tools.cli.options import Common
 from partner_tools.cli.signals import handle_signals
-from partner_tools.workspace import settings
+from partner_tools.workspace import environment
 
 if TYPE_CHECKING:
+    from partner_tools import Config, Workspace
     from partner_tools.cli.app import Call
-    from partner_tools.workspace import Config, Workspace
 
 
 def load_config(common: Common) -> Config:
     """The configuration that flags, environment and file amount to."""
-    return settings.load_config(common.config, common.profile)
+    return environment.load_config(common.config, common.profile)
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def opened(call: Call, *, handles_signals: bool = True) -> Iterator[Workspace]:
 
     Ctrl-C, SIGTERM and SIGHUP stop it resumably while the block lasts, where it `handles_signals`.
     """
-    from partner_tools.workspace import open_workspace
+    from partner_tools import open_workspace
 
     common, token = call.common, call.make_token()
     with (

@@ -10,8 +10,7 @@ from typing import Protocol
 from partner_tools.engine.channel import Act, Channel, Removal
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.events import Event, History
-from partner_tools.gate import GateRefusal
-from partner_tools.model import Identity, Registration, RunId, Target
+from partner_tools.model import Explanation, Identity, Registration, RunId, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,7 @@ class ExecutionContext(Protocol):
     def concurrency(self) -> int:
         """The number of calls in flight at most."""
 
-    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, GateRefusal]:
+    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
         """Why requests may not be sent, by index: asked right before their intent is recorded."""
 
     def record(self, events: Sequence[Event]) -> None:

@@ -29,8 +29,7 @@ from partner_tools.errors import (
     Unreadable,
 )
 from partner_tools.events import Event, History, Kind, State, advance
-from partner_tools.gate import GateRefusal
-from partner_tools.model import Outcome
+from partner_tools.model import Explanation, Outcome
 from partner_tools.pacing import GiveUp, decide
 
 
@@ -413,7 +412,7 @@ class _Execution:
 
 
 def _refused(
-    todo: PendingDevice, history: History, refusal: GateRefusal
+    todo: PendingDevice, history: History, refusal: Explanation
 ) -> tuple[int, Fact] | None:
     """The event that settles a refused device; None for one in doubt, which stays so."""
     facts = {"outcome": Outcome.REFUSED.value, **asdict(refusal)}

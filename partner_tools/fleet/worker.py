@@ -23,10 +23,9 @@ from partner_tools.runs.context import RunObserver, RunOptions
 from partner_tools.runs.removal import RemovalSteps
 from partner_tools.shared_pacing import Party
 from partner_tools.workspace.environment import now
-from partner_tools.workspace.rate_limiters import RateLimiters, Shares, open_rate_limiters
-from partner_tools.workspace.settings import open_ledger as open_configured
+from partner_tools.workspace.environment import open_ledger as open_configured
 from partner_tools.workspace.sign_in import channel_tokens
-from partner_tools.workspace.wiring import Wiring
+from partner_tools.workspace.wiring import RateLimiters, Shares, Wiring, open_rate_limiters
 from partner_tools.workspace.workspace import Workspace, refuse_unconfirmed
 
 LOOKS_PER_SWEEP = 12

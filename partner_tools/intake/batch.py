@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from itertools import chain
 
-from partner_tools.intake import limits, rules
+from partner_tools.intake import limits
 from partner_tools.intake.batch_metadata import (
     BatchMetadata,
     IntakeOptions,
@@ -27,7 +27,7 @@ from partner_tools.intake.duplicate_index import DuplicateIndex
 from partner_tools.intake.identifiers import several_in
 from partner_tools.intake.json_batch import find_list, json_lines_rows, read_json
 from partner_tools.intake.row_check import Extra, RowCheck, Values
-from partner_tools.intake.rules import Finding, HaltError, finding, problem, shown
+from partner_tools.intake.rules import Finding, HaltError, finding, halt, problem, shown
 from partner_tools.intake.schema import load_schema
 from partner_tools.intake.source import (
     Encoding,
@@ -178,10 +178,10 @@ class _Reading:
             except OSError as error:
                 self._one(halted(self._source, unreadable(error)))
             except UnicodeError:
-                changed = finding(rules.ENCODING, "the file changed while it was read")
+                changed = finding("encoding", "the file changed while it was read")
                 self._tell(None, [changed])
         if not self.devices and not self.errors:
-            self._tell(None, [finding(rules.NO_DEVICES, "the file names no device")])
+            self._tell(None, [finding("no-devices", "the file names no device")])
         return metadata
 
     def _rows(self, opened: _Opened, metadata: BatchMetadata) -> None:
@@ -280,7 +280,7 @@ class _CustomerNames:
         if self._names:
             listed = ", ".join(map(shown, list(self._names)[:3])) + ", …" * (len(self._names) > 3)
             message = f"customers are given by name, which is looked up when planning: {listed}"
-            yield finding(rules.CUSTOMER_NAME, message, column="customer")
+            yield finding("customer-name", message, column="customer")
 
 
 def _key(values: Values, tenant: str) -> tuple[str, str, str] | None:
@@ -294,7 +294,7 @@ def _key(values: Values, tenant: str) -> tuple[str, str, str] | None:
 
 
 def _duplicate(first: int) -> Finding:
-    return finding(rules.DUPLICATE, f"row {first} names this device already")
+    return finding("duplicate-device", f"row {first} names this device already")
 
 
 def halted(source: Source, halt: HaltError) -> Problem:
@@ -305,7 +305,7 @@ def _open(source: Source, options: IntakeOptions, resources: ExitStack) -> _Open
     with open_source(source) as stream:
         start = read_some(stream, 16)
     if not start:
-        raise HaltError(finding(rules.EMPTY_FILE, "the file is empty"))
+        raise halt("empty-file", "the file is empty")
     refuse_binary(start)
     if is_zip(start):
         from partner_tools.intake.xlsx import xlsx_rows
@@ -361,12 +361,12 @@ def _require_no_columns(reading: ReadingOptions) -> None:
     """Raise HaltError where a batch without columns is to be read by a column."""
     if reading.serial_column or reading.only or reading.excluded:
         message = "the batch has no columns by which rows could be chosen"
-        raise HaltError(finding(rules.CONFLICT, message))
+        raise halt("conflict", message)
 
 
 def _end_marks(file: str, lines: Sequence[int]) -> Iterator[Item]:
     for line in lines:
-        yield problem(file, line, finding(rules.SKIPPED, "the end-of-file mark of DOS is skipped"))
+        yield problem(file, line, finding("skipped-line", "the end-of-file mark of DOS is skipped"))
 
 
 def _guess(encoding: Encoding) -> Iterator[Finding]:
@@ -375,7 +375,7 @@ def _guess(encoding: Encoding) -> Iterator[Finding]:
             "the file is not UTF-8 and was read as Windows-1252, which is a guess; "
             f"it matters from line {encoding.guessed_at} on"
         )
-        yield finding(rules.ENCODING_GUESSED, message)
+        yield finding("encoding-guessed", message)
 
 
 def _peek(source: Source, encoding: Encoding) -> list[str]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from partner_tools.intake import rules
 from partner_tools.intake.row_check import explain, surrogates, trim, trimmings, without_tenant
 from partner_tools.intake.rules import Finding, finding, shown
 from partner_tools.intake.schema import Checker, load_schema
@@ -145,7 +144,7 @@ def _conflicts(told: Mapping[str, object], own: Mapping[str, object]) -> Iterato
         same = ours.casefold() == theirs.casefold() if name == "customer" else ours == theirs
         if not same:
             message = f"{option} says {shown(ours)} and the batch says {shown(theirs)}"
-            yield finding(rules.CONFLICT, message, column=name)
+            yield finding("conflict", message, column=name)
 
 
 def _metadata(values: Mapping[str, object]) -> BatchMetadata:

@@ -8,9 +8,8 @@ from difflib import get_close_matches
 from functools import lru_cache
 
 from partner_tools.homoglyphs import as_latin
-from partner_tools.intake import rules
 from partner_tools.intake.identifiers import names, plain
-from partner_tools.intake.rules import Finding, HaltError, finding, shown
+from partner_tools.intake.rules import Finding, HaltError, finding, halt, shown
 from partner_tools.model import ChannelName
 
 SERIAL = "serialNumber"
@@ -160,7 +159,7 @@ class Columns:
 def no_such_column(name: str, headers: Sequence[str]) -> HaltError:
     listed = ", ".join(shown(header.strip()) for header in headers[:12] if header.strip())
     message = f"no column is called {shown(name)}; the header has {listed}"
-    return HaltError(finding(rules.NO_SUCH_COLUMN, message))
+    return halt("no-such-column", message)
 
 
 def read_columns(
@@ -229,11 +228,11 @@ def _twice(columns: Columns) -> list[Finding]:
         if len(places) > 1:
             spelt = " and ".join(shown(columns.headers[place]) for place in places)
             message = f"the columns {spelt} all mean `{name}`"
-            found.append(finding(rules.COLUMN_TWICE, message, column=name))
+            found.append(finding("column-twice", message, column=name))
     if len(columns.serials) > 1:
         spelt = " and ".join(shown(columns.headers[place]) for place in columns.serials)
         message = f"the columns {spelt} all name serial numbers; each row takes the one it fills"
-        found.append(finding(rules.SERIAL_COLUMNS, message, column=SERIAL))
+        found.append(finding("serial-columns", message, column=SERIAL))
     return found
 
 
@@ -242,7 +241,7 @@ def _no_identifier(columns: Columns) -> list[Finding]:
         return []
     listed = ", ".join(map(shown, columns.headers[:8]))
     message = f"no column holds a serial number, a product key id or a hardware hash: {listed}"
-    return [finding(rules.NO_IDENTIFIER_COLUMN, message)]
+    return [finding("no-identifier-column", message)]
 
 
 def _strange(columns: Columns, kinds: Sequence[str | None]) -> list[Finding]:
@@ -250,7 +249,7 @@ def _strange(columns: Columns, kinds: Sequence[str | None]) -> list[Finding]:
     for place in columns.tenant:
         header = columns.headers[place]
         message = f"the column {shown(header)} must stay blank on oem-direct"
-        found.append(finding(rules.TENANT_COLUMN, message, column=header))
+        found.append(finding("tenant-column", message, column=header))
     unknown = [columns.headers[place] for place in columns.extra if kinds[place] is None]
     if len(unknown) == 1:
         found.append(_unknown(unknown[0]))
@@ -259,7 +258,7 @@ def _strange(columns: Columns, kinds: Sequence[str | None]) -> list[Finding]:
         message = f"{len(unknown)} columns are not known and travel into the report: {listed}"
         near = [f"{shown(each)} `{spelt_like(each)}`" for each in unknown if spelt_like(each)]
         remedy = f"rename {', '.join(near[:3])} if that is what it holds" if near else None
-        found.append(finding(rules.UNKNOWN_COLUMN, message, remedy=remedy))
+        found.append(finding("unknown-column", message, remedy=remedy))
         found += [_unknown(each) for each in unknown if is_tenant(each)]
     return found
 
@@ -271,4 +270,4 @@ def _unknown(header: str) -> Finding:
     if is_tenant(header):
         message += ", and on oem-direct it would be refused"
         remedy = "name the column `Customer` if it holds the customer's tenant"
-    return finding(rules.UNKNOWN_COLUMN, message, column=header, remedy=remedy)
+    return finding("unknown-column", message, column=header, remedy=remedy)

@@ -1,63 +1,125 @@
 """Read a 4K hardware hash: it is not a digest, but a machine's inventory in base64.
 
-It owns the reading of a whole hash and the questions that are asked of it: whose machine it is,
-whether the columns beside it agree, what Autopilot will miss in it. The envelope is
-`hash_frame`'s, the shapes of the records are `hash_records`'. Unknown content is noted,
-never guessed. Nothing here touches a file.
+This module reads the records of a whole hash, and compares them with the columns beside it: is it
+the same machine, what will Autopilot miss in it. The envelope is `hash_frame`'s. A value is taken
+only from a payload of the shape that is known for its type: unknown content is noted, never
+guessed. Nothing here touches a file.
+
+Record types after https://github.com/okieselbach/SyncMLViewer (AutopilotUtility.cs) and
+https://oofhours.com/2022/08/02/connecting-the-dots-reverse-engineering-an-autopilot-hash/, read
+2026-11; Microsoft documents none of them. All numbers are little-endian.
 """
 
 from __future__ import annotations
 
+import struct
+import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from partner_tools.intake.hash_frame import (
-    CAPTURE_AGAIN,
-    HashError,
-    Note,
-    Record,
-    Repaired,
-    read,
-    repair,
-    verify,
-)
-from partner_tools.intake.hash_records import (
-    KNOWN_TYPES,
-    PARSERS,
-    SEVERAL,
-    TEXT_TYPES,
-    TPM_EK,
-    Chassis,
-    DeviceId,
-    Disk,
-    Display,
-    Memory,
-    Network,
-    Processor,
-    Software,
-    Storage,
-    is_plain,
-)
-from partner_tools.model import Identity, Json
+from partner_tools.intake.hash_frame import HashError as HashError
+from partner_tools.intake.hash_frame import Record, read
+from partner_tools.intake.hash_frame import repair as repair
+from partner_tools.intake.hash_frame import verify as verify
+from partner_tools.intake.identifiers import is_placeholder
+from partner_tools.intake.rules import Finding, finding, problem, shown
+from partner_tools.model import Device, Identity, Json, Problem
 
-__all__ = [
-    "KNOWN_TYPES",
-    "Disagreement",
-    "HardwareHash",
-    "HashError",
-    "Note",
-    "Record",
-    "Repaired",
-    "decode",
-    "derive",
-    "disagreements",
-    "missing_fields",
-    "repair",
-    "verify",
-]
+TPM_EK = "TPM_EK"
+"""The kind of a device id that is the digest of the TPM's endorsement key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Software:
+    """The program that wrote the hash, and its Windows version. Builds are `10.0.22631.3007`."""
+
+    tool_build: str
+    os_build: str
+    os_type: str
+    """`FullOS`, else the number: the meaning of the others is not public."""
+    architecture: str
+    tool_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processor:
+    """The processors, counted."""
+
+    architecture: str
+    packages: int
+    cores: int
+    threads: int
+    hyperthreading: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """RAM in GiB, as built in and as the board takes at most."""
+
+    total_gib: int
+    maximum_gib: int
+    slots: int
+    arrays: int
+    error_correction: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A disk as it names itself. Blanks are as they were; a part that is not given is None."""
+
+    serial_number: str
+    model: str | None = None
+    vendor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """The size of a disk in GB (10⁹ bytes) and how it is attached. Which `Disk` is not said."""
+
+    capacity_gb: int
+    bus: str
+    medium: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network adapter. `mac` is `02-00-5E-10-A0-01`."""
+
+    medium: str
+    mac: str
+    bus: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Display:
+    """A display: its size in a unit that no source names, and its resolution in pixels."""
+
+    width: int
+    height: int
+    horizontal: int
+    vertical: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chassis:
+    """The SMBIOS number of the enclosure's type, and the power role that Windows chose."""
+
+    type: int
+    power_role: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceId:
+    """The offline device id: for `TPM_EK`, SHA-256 of the endorsement key's public part."""
+
+    kind: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +133,7 @@ class HardwareHash:
     text_length: int
     total_length: int
     records: tuple[Record, ...]
-    notes: tuple[Note, ...]
+    notes: tuple[Finding, ...]
     software: Software | None
     processor: Processor | None
     processor_manufacturer: str | None
@@ -124,30 +186,268 @@ class Disagreement:
     decoded: str
 
 
-def decode(text: str) -> HardwareHash:
+def decode_hash(text: str) -> HardwareHash:
     """Read a hardware hash, wholly. White space around the text is no part of it.
 
     Nothing is repaired: for that there is `repair`. Whatever `text` is, this returns or raises
     HashError, in time linear in its length.
     """
     frame = read(text)
-    values: dict[int, list[Any]] = {}
-    odd: list[Note] = []
+    found: dict[str, list[Any]] = {kind.field: [] for kind in RECORD_TYPES.values()}
+    unread: list[Finding] = []
     for record in frame.records:
-        parse = PARSERS.get(record.type)
-        value = parse(record.payload) if parse else None
-        if value is not None:
-            values.setdefault(record.type, []).append(value)
-        elif parse:
-            odd.append(_unread(record))
-    notes = (*frame.notes, *odd, *_repeated(values), *_odd_texts(frame.records))
-    return _hardware_hash(
-        values,
+        kind = RECORD_TYPES.get(record.type)
+        try:
+            value = kind.parse(record.payload) if kind else None
+        except struct.error:  # it is too short
+            value = None
+        if kind and value is not None:
+            found[kind.field].append(value)
+        elif kind:
+            message = (
+                f"record {record.type} at byte {record.offset:,} has {len(record.payload):,} bytes "
+                "of payload, which is not the known shape of its type; its value was not read"
+            )
+            unread.append(finding("hash-unread-record", message))
+    values: dict[str, Any] = {
+        kind.field: tuple(found[kind.field]) if kind.several else (found[kind.field] or [None])[0]
+        for kind in RECORD_TYPES.values()
+    }
+    return HardwareHash(
         text_length=frame.text_length,
         total_length=frame.total_length,
         records=frame.records,
-        notes=notes,
+        notes=(*frame.notes, *unread, *_repeated(found), *_odd_texts(frame.records)),
+        **values,
     )
+
+
+def _repeated(found: Mapping[str, list[Any]]) -> Iterator[Finding]:
+    for number, kind in RECORD_TYPES.items():
+        times = len(found[kind.field])
+        if times > 1 and not kind.several:
+            message = f"record {number} occurs {times:,} times; the first one was read"
+            yield finding("hash-repeated-record", message)
+
+
+def _odd_texts(records: Iterable[Record]) -> Iterator[Finding]:
+    odd = Counter(
+        record.type
+        for record in records
+        if record.type in _TEXT_TYPES and not _is_plain(record.payload)
+    )
+    for number, count in odd.items():
+        message = (
+            f"record {number} is not the plain text that it should be ({count:,} times): "
+            "not UTF-8, or with data after its end"
+        )
+        yield finding("hash-odd-text", message)
+
+
+_SOFTWARE = struct.Struct("<8H")
+_PROCESSOR = struct.Struct("<5H")
+_MEMORY = struct.Struct("<QQHHB")
+_STORAGE = struct.Struct("<QBxB")
+_NETWORK = struct.Struct("<HH6s")
+_LENGTH = struct.Struct("<I")
+_DISPLAY = struct.Struct("<4H")
+_CHASSIS = struct.Struct("<BB")
+_DEVICE_ID = struct.Struct("<IHHH")
+
+
+@lru_cache(maxsize=1)
+def _names() -> Mapping[str, Mapping[str, str]]:
+    path = files("partner_tools.intake").joinpath("hardware_hash.toml")
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _name(kind: str, number: int) -> str:
+    return _names()[kind].get(str(number)) or str(number)
+
+
+def _software(payload: bytes) -> Software | None:
+    # Two versions, bytes whose meaning is not known (they differ from capture to capture),
+    # and three bytes that count from the end.
+    if len(payload) < _SOFTWARE.size + 3:
+        return None
+    tool, windows = _SOFTWARE.unpack_from(payload)[:4], _SOFTWARE.unpack_from(payload)[4:]
+    os_type, architecture, tool_version = payload[-3:]
+    return Software(
+        tool_build=_build(tool),
+        os_build=_build(windows),
+        os_type=_name("osTypes", os_type),
+        architecture=_name("architectures", architecture),
+        tool_version=tool_version,
+    )
+
+
+def _build(numbers: tuple[int, ...]) -> str:
+    minor, major, revision, build = numbers
+    return f"{major}.{minor}.{build}.{revision}"
+
+
+def _processor(payload: bytes) -> Processor:
+    architecture, packages, cores, threads, hyperthreading = _PROCESSOR.unpack_from(payload)
+    return Processor(
+        architecture=_name("architectures", architecture),
+        packages=packages,
+        cores=cores,
+        threads=threads,
+        hyperthreading=hyperthreading == 1,
+    )
+
+
+def _memory(payload: bytes) -> Memory:
+    total, maximum, slots, arrays, correction = _MEMORY.unpack_from(payload)
+    return Memory(
+        total_gib=total,
+        maximum_gib=maximum,
+        slots=slots,
+        arrays=arrays,
+        error_correction=_name("errorCorrections", correction),
+    )
+
+
+def _storage(payload: bytes) -> Storage:
+    capacity, bus, medium = _STORAGE.unpack_from(payload)
+    attached = _name("buses", bus)
+    medium = None if attached == "NVMe" else _names()["diskMedia"].get(str(medium))
+    return Storage(capacity_gb=capacity, bus=attached, medium=medium)
+
+
+def _disk(payload: bytes) -> Disk:
+    # "serial|model|vendor": the serial is what counts, so a bar too many stays in it.
+    parts = _text(payload).rsplit("|", 2)
+    if len(parts) < 3:
+        return Disk(serial_number=_text(payload))
+    return Disk(serial_number=parts[0], model=parts[1], vendor=parts[2])
+
+
+def _network(payload: bytes) -> Network:
+    medium, _, mac = _NETWORK.unpack_from(payload)
+    return Network(
+        medium=_name("media", medium),
+        mac=mac.hex("-").upper(),
+        bus=_bus_name(payload[_NETWORK.size :]),
+    )
+
+
+def _bus_name(rest: bytes) -> str | None:
+    """Read u32 length and UTF-16; hashes written by other tools end after the MAC address."""
+    if len(rest) < _LENGTH.size:
+        return None
+    end = _LENGTH.size + _LENGTH.unpack_from(rest)[0]
+    return _wide(rest[_LENGTH.size : end]) if end <= len(rest) else None
+
+
+def _display(payload: bytes) -> Display:
+    width, height, horizontal, vertical = _DISPLAY.unpack_from(payload)
+    return Display(width=width, height=height, horizontal=horizontal, vertical=vertical)
+
+
+def _chassis(payload: bytes) -> Chassis:
+    number, role = _CHASSIS.unpack_from(payload)
+    return Chassis(type=number, power_role=_name("powerRoles", role))
+
+
+def _device_id(payload: bytes) -> DeviceId | None:
+    _, kind, length, _ = _DEVICE_ID.unpack_from(payload)
+    digest = payload[_DEVICE_ID.size : _DEVICE_ID.size + length]
+    if len(digest) < length:
+        return None
+    return DeviceId(kind=_name("deviceIdKinds", kind), digest=digest.hex())
+
+
+def _uuid(payload: bytes) -> UUID | None:
+    return UUID(bytes_le=payload) if len(payload) == 16 else None
+
+
+def _digest(payload: bytes) -> str | None:
+    return sha256(payload).hexdigest() if payload else None
+
+
+def _graphics_memory(payload: bytes) -> int:
+    found: int = _LENGTH.unpack_from(payload)[0]
+    return found
+
+
+def _text(payload: bytes) -> str:
+    """Read up to the first NUL, as UTF-8, else byte by byte (`_is_plain` tells)."""
+    text = payload.partition(b"\0")[0]
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
+
+
+def _wide(payload: bytes) -> str:
+    return payload.decode("utf-16-le", errors="replace").partition("\0")[0]
+
+
+class _RecordType(NamedTuple):
+    """A known type of record: where its value goes, and how its payload is read."""
+
+    field: str
+    parse: Callable[[bytes], Any]
+    several: bool = False
+    """Whether a machine has as many as it has parts."""
+
+    @property
+    def is_text(self) -> bool:
+        return self.parse in (_text, _disk)
+
+
+RECORD_TYPES: Mapping[int, _RecordType] = {
+    1: _RecordType("software", _software),
+    2: _RecordType("processor", _processor),
+    3: _RecordType("processor_manufacturer", _text),
+    4: _RecordType("processor_model", _text),
+    5: _RecordType("memory", _memory),
+    6: _RecordType("storage", _storage, several=True),
+    7: _RecordType("disks", _disk, several=True),
+    8: _RecordType("networks", _network, several=True),
+    9: _RecordType("displays", _display, several=True),
+    10: _RecordType("chassis", _chassis),
+    11: _RecordType("device_id", _device_id),
+    12: _RecordType("smbios_uuid", _uuid),
+    13: _RecordType("tpm", _text),
+    14: _RecordType("serial_number", _text),
+    15: _RecordType("firmware_vendor", _text),
+    16: _RecordType("manufacturer", _text),
+    17: _RecordType("model", _text),
+    18: _RecordType("sku_number", _text),
+    19: _RecordType("system_family", _text),
+    20: _RecordType("firmware_vendor_2", _text),
+    21: _RecordType("board_product", _text),
+    22: _RecordType("board_version", _text),
+    23: _RecordType("system_version", _text),
+    24: _RecordType("product_key_id", _text),
+    25: _RecordType("ek_public_sha256", _digest),
+    26: _RecordType("product_key_part_number", _text),
+    28: _RecordType("kernel_disk_serials", _text, several=True),
+    29: _RecordType("graphics_memory", _graphics_memory, several=True),
+    30: _RecordType("graphics_names", _wide, several=True),
+}
+"""27 occurs in real hashes too; its meaning is unknown."""
+
+
+_TEXT_TYPES = frozenset(number for number, kind in RECORD_TYPES.items() if kind.is_text)
+
+
+def _is_plain(payload: bytes) -> bool:
+    """Whether a text is UTF-8, with nothing but its NUL behind it."""
+    end = payload.find(0)
+    if end == -1 or end == len(payload) - 1:
+        return payload.isascii() or _is_utf8(payload)
+    return not payload[end:].strip(b"\0") and _is_utf8(payload)
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def missing_fields(machine: HardwareHash) -> tuple[str, ...]:
@@ -225,95 +525,76 @@ def _says(hexadecimal: str) -> bool:
     return set(hexadecimal.lower()) not in (set(), {"0"}, {"f"})
 
 
-def _hardware_hash(
-    values: Mapping[int, list[Any]],
-    *,
-    text_length: int,
-    total_length: int,
-    records: tuple[Record, ...],
-    notes: tuple[Note, ...],
-) -> HardwareHash:
-    def first(kind: int) -> Any:
-        return values[kind][0] if kind in values else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HashProblem:
+    """The problem of one hash. `repaired` is the text to replace it, if there is one."""
 
-    def every(kind: int) -> tuple[Any, ...]:
-        return tuple(values.get(kind, ()))
-
-    return HardwareHash(
-        text_length=text_length,
-        total_length=total_length,
-        records=records,
-        notes=notes,
-        software=first(1),
-        processor=first(2),
-        processor_manufacturer=first(3),
-        processor_model=first(4),
-        memory=first(5),
-        storage=every(6),
-        disks=every(7),
-        networks=every(8),
-        displays=every(9),
-        chassis=first(10),
-        device_id=first(11),
-        smbios_uuid=first(12),
-        tpm=first(13),
-        serial_number=first(14),
-        firmware_vendor=first(15),
-        manufacturer=first(16),
-        model=first(17),
-        sku_number=first(18),
-        system_family=first(19),
-        firmware_vendor_2=first(20),
-        board_product=first(21),
-        board_version=first(22),
-        system_version=first(23),
-        product_key_id=first(24),
-        ek_public_sha256=first(25),
-        product_key_part_number=first(26),
-        kernel_disk_serials=every(28),
-        graphics_memory=every(29),
-        graphics_names=every(30),
-    )
+    problem: Problem
+    repaired: str | None = None
 
 
-def _unread(record: Record) -> Note:
-    return Note(
-        rule="hash-unread-record",
-        message=f"record {record.type} at byte {record.offset:,} has {len(record.payload):,} bytes "
-        "of payload, which is not the known shape of its type; its value was not read",
-        remedy=f"look at it with `hash decode --output json`, or {CAPTURE_AGAIN}",
-    )
+def check(devices: Iterable[Device], *, file: str) -> Iterator[HashProblem]:
+    """Check every hash of a batch against the columns beside it, that of a replacement too.
+
+    A device without a hash has no problems. A damaged hash and a column that contradicts its hash
+    are errors, the rest are warnings. A damaged text whose base64 can be made whole comes with the
+    whole text. `file` is the name in the problems.
+    """
+    for device in devices:
+        for prefix, identity in (("", device.identity), ("replacement.", device.replacement)):
+            if identity is None or not identity.hardware_hash:
+                continue
+            for found, repaired in _check_identity(identity):
+                placed = replace(found, column=prefix + (found.column or "hardwareHash"))
+                yield HashProblem(problem=problem(file, device.row, placed), repaired=repaired)
 
 
-def _repeated(values: Mapping[int, list[Any]]) -> Iterable[Note]:
-    for kind, found in values.items():
-        if len(found) > 1 and kind not in SEVERAL:
-            yield Note(
-                rule="hash-repeated-record",
-                message=f"record {kind} occurs {len(found):,} times; the first one was read",
-                remedy=CAPTURE_AGAIN,
-            )
+def _check_identity(identity: Identity) -> Iterator[tuple[Finding, str | None]]:
+    text = identity.hardware_hash or ""
+    try:
+        machine = decode_hash(text)
+    except HashError as error:
+        whole = repair(text)
+        repaired = _decoded(whole.text) if whole else None
+        if whole is None or repaired is None:
+            yield finding(error.rule, error.message), None
+            return
+        message = f"{error.message}. Repaired: {'; '.join(whole.steps)}"
+        remedy = "take the hash of the repaired copy: its checksum proves that nothing is lost"
+        yield finding(error.rule, message, remedy=remedy), whole.text
+        machine = repaired
+    yield from ((found, None) for found in _check_machine(machine, identity))
 
 
-def _odd_texts(records: Iterable[Record]) -> Iterable[Note]:
-    odd = Counter(
-        record.type
-        for record in records
-        if record.type in TEXT_TYPES and not is_plain(record.payload)
-    )
-    for kind, count in odd.items():
-        yield Note(
-            rule="hash-odd-text",
-            message=f"record {kind} is not the plain text that it should be ({count:,} times): "
-            "not UTF-8, or with data after its end",
-            remedy="compare the value with the device's firmware settings before using it",
+def _decoded(text: str) -> HardwareHash | None:
+    try:
+        return decode_hash(text)
+    except HashError:
+        return None
+
+
+def _check_machine(machine: HardwareHash, identity: Identity) -> Iterator[Finding]:
+    for each in disagreements(machine, identity):
+        same = each.given.casefold() == each.decoded.casefold()
+        message = (
+            f"the column says {shown(each.given)} and the hardware hash beside it "
+            f"{shown(each.decoded)}: they differ{' in upper and lower case' if same else ''}"
         )
+        yield finding("hash-contradicts-column", message, column=each.column)
+    serial = derive(machine).serial_number
+    if serial and is_placeholder(serial):
+        message = f"the serial number in the hardware hash is {shown(serial)}, a placeholder"
+        yield finding("hash-placeholder-serial", message)
+    if missing := missing_fields(machine):
+        message = f"the hardware hash lacks what Autopilot needs: {', '.join(missing)}"
+        yield finding("hash-missing-fields", message)
+    if machine.device_id_matches_ek is False:
+        message = "the device id in the hardware hash is not the digest of the TPM key beside it"
+        yield finding("hash-device-id", message)
+    yield from machine.notes
 
 
-Lines = Iterable[tuple[str, object]]
-
-
-def describe(machine: HardwareHash) -> Json:
+def describe_hash(machine: HardwareHash) -> Json:
     """Everything that the hash says, ready for `json.dumps`; absent values are null.
 
     Keys are the fields of `HardwareHash` in camel case, besides `schemaVersion`,
@@ -323,18 +604,26 @@ def describe(machine: HardwareHash) -> Json:
     said = {
         _camel(field.name): _plain(getattr(machine, field.name))
         for field in fields(machine)
-        if field.name != "records"
+        if field.name not in ("records", "notes")
     }
     return {
         "schemaVersion": "1",
         **said,
-        "records": [_record(record) for record in machine.records],
+        "notes": [
+            {"rule": note.rule, "message": note.message, "remedy": note.remedy}
+            for note in machine.notes
+        ],
+        "records": [
+            {"type": record.type, "offset": record.offset, "length": len(record.payload)}
+            | ({} if record.type in RECORD_TYPES else {"payload": record.payload.hex()})
+            for record in machine.records
+        ],
         "deviceIdMatchesEk": machine.device_id_matches_ek,
         "missingFields": list(missing_fields(machine)),
     }
 
 
-def lines(machine: HardwareHash) -> tuple[str, ...]:
+def hash_lines(machine: HardwareHash) -> tuple[str, ...]:
     """The same for a terminal: one value a line, its name first."""
     rows = [(name, _shown(value)) for name, value in _rows(machine) if value is not None]
     width = max(len(name) for name, _ in rows)
@@ -356,13 +645,6 @@ def _camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-def _record(record: Record) -> Json:
-    shown = {"type": record.type, "offset": record.offset, "length": len(record.payload)}
-    if record.type in KNOWN_TYPES:
-        return shown
-    return {**shown, "payload": record.payload.hex()}
-
-
 def _shown(value: object) -> str:
     """Show a text so that no character of it can move the cursor or change a colour."""
     text = str(value)
@@ -370,53 +652,27 @@ def _shown(value: object) -> str:
 
 
 def _rows(machine: HardwareHash) -> Iterator[tuple[str, object]]:
-    yield from _identity(machine)
-    yield from _trust(machine)
-    yield from _software(machine)
-    yield from _parts(machine)
-    yield "missing for Autopilot", ", ".join(missing_fields(machine)) or "nothing"
-    yield "hash", f"{machine.text_length:,} characters, {len(machine.records):,} records"
-    for note in machine.notes:
-        yield "note", f"{note.message}; {note.remedy}"
-
-
-def _identity(machine: HardwareHash) -> Lines:
-    return (
-        ("serial number", machine.serial_number),
-        ("manufacturer", machine.manufacturer),
-        ("model", machine.model),
-        ("product key id", machine.product_key_id),
-        ("product key part", machine.product_key_part_number),
-        ("SKU number", machine.sku_number),
-        ("system family", machine.system_family),
-        ("system version", machine.system_version),
-        ("SMBIOS UUID", machine.smbios_uuid),
-        ("board", _joined(machine.board_product, machine.board_version)),
-        ("firmware", _joined(machine.firmware_vendor, machine.firmware_vendor_2)),
-    )
-
-
-def _trust(machine: HardwareHash) -> Lines:
-    device_id = machine.device_id
-    verdicts = {True: "matches the TPM key", False: "does NOT match the TPM key", None: ""}
-    verdict = verdicts[machine.device_id_matches_ek]
-    return (
-        ("TPM", machine.tpm),
-        ("TPM key SHA-256", machine.ek_public_sha256),
-        ("device id", device_id and _joined(device_id.kind, device_id.digest, verdict)),
-    )
-
-
-def _software(machine: HardwareHash) -> Lines:
-    software = machine.software
-    if software is None:
-        return ()
-    tool = f"{software.tool_build}, version {software.tool_version}"
-    windows = f"{software.os_build}, {software.architecture}, {software.os_type}"
-    return (("captured under Windows", windows), ("captured by build", tool))
-
-
-def _parts(machine: HardwareHash) -> Iterator[tuple[str, object]]:
+    yield "serial number", machine.serial_number
+    yield "manufacturer", machine.manufacturer
+    yield "model", machine.model
+    yield "product key id", machine.product_key_id
+    yield "product key part", machine.product_key_part_number
+    yield "SKU number", machine.sku_number
+    yield "system family", machine.system_family
+    yield "system version", machine.system_version
+    yield "SMBIOS UUID", machine.smbios_uuid
+    yield "board", _joined(machine.board_product, machine.board_version)
+    yield "firmware", _joined(machine.firmware_vendor, machine.firmware_vendor_2)
+    yield "TPM", machine.tpm
+    yield "TPM key SHA-256", machine.ek_public_sha256
+    if machine.device_id:
+        verdicts = {True: "matches the TPM key", False: "does NOT match the TPM key", None: ""}
+        verdict = verdicts[machine.device_id_matches_ek]
+        yield "device id", _joined(machine.device_id.kind, machine.device_id.digest, verdict)
+    if software := machine.software:
+        windows = f"{software.os_build}, {software.architecture}, {software.os_type}"
+        yield "captured under Windows", windows
+        yield "captured by build", f"{software.tool_build}, version {software.tool_version}"
     yield "processor", _joined(machine.processor_manufacturer, machine.processor_model)
     if machine.memory:
         yield "memory", f"{machine.memory.total_gib:,} GiB"
@@ -428,6 +684,10 @@ def _parts(machine: HardwareHash) -> Iterator[tuple[str, object]]:
         yield "network", _joined(network.mac, network.medium, network.bus)
     for name in machine.graphics_names:
         yield "graphics", name
+    yield "missing for Autopilot", ", ".join(missing_fields(machine)) or "nothing"
+    yield "hash", f"{machine.text_length:,} characters, {len(machine.records):,} records"
+    for note in machine.notes:
+        yield "note", f"{note.message}; {note.remedy}"
 
 
 def _joined(*parts: str | None) -> str | None:

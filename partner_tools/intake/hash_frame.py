@@ -26,14 +26,13 @@ from struct import Struct
 from typing import NamedTuple
 
 from partner_tools.errors import InputError
+from partner_tools.intake.rules import Finding, finding
 
 USUAL_CHARACTERS = 4_000
 """What Windows and oa3tool write: 3,000 bytes, which base64 needs no padding for."""
 
 MAXIMUM_CHARACTERS = 65_536
 """More is no hash: the header's own length ends at 65,535 bytes, real ones at 3,000."""
-
-CAPTURE_AGAIN = "capture the hash again on the device (Get-WindowsAutopilotInfo or oa3tool)"
 
 _HEADER = Struct("<2sH")
 _RECORD = Struct("<HH")
@@ -61,22 +60,13 @@ class Record(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """Something odd about a hash that is intact all the same."""
-
-    rule: str
-    message: str
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """A hash whose lengths and checksum are right. `total_length` is in bytes, without trailer."""
 
     text_length: int
     total_length: int
     records: tuple[Record, ...]
-    notes: tuple[Note, ...]
+    notes: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +92,7 @@ def read(text: str) -> Frame:
     )
 
 
-def verify(text: str) -> tuple[Note, ...]:
+def verify(text: str) -> tuple[Finding, ...]:
     """Check what `read` checks, and build nothing: for intake, which sees every row.
 
     Raises HashError.
@@ -155,19 +145,25 @@ def _steps(text: str, joined: str, core: str, whole: str) -> Iterator[str]:
         yield f'ended the text with {has} "=" instead of {had}: base64 comes in groups of four'
 
 
+def _refused(rule: str, message: str) -> HashError:
+    return HashError(message, rule=rule, remedy=finding(rule, message).remedy)
+
+
 def _open(text: str) -> tuple[str, bytes, int]:
     """The bare text, its bytes, and the total length that its header and trailer vouch for."""
     if len(text) > MAXIMUM_CHARACTERS:
-        raise HashError(
-            f"the hardware hash has {len(text):,} characters; "
-            f"more than {MAXIMUM_CHARACTERS:,} are not read",
-            rule="hash-too-long",
-            remedy="give one hash; Windows writes 4,000 characters",
-        )
+        message = f"{len(text):,} characters; more than {MAXIMUM_CHARACTERS:,} are not read"
+        raise _refused("hash-too-long", f"the hardware hash has {message}")
     text = text.strip()
     data = _bytes(text)
     total = _total(data)
-    _check_trailer(data, total)
+    mark, length, checksum = _TRAILER.unpack_from(data, total)
+    if mark != b"CS" or length != _TRAILER.size:
+        message = f"no checksum at byte {total:,}, where its header puts it"
+        raise _refused("hash-trailer", f"the hardware hash has {message}")
+    if sha256(memoryview(data)[:total]).digest() != checksum:
+        message = "the hardware hash does not match its own checksum: it was altered on the way"
+        raise _refused("hash-checksum", message)
     return text, data, total
 
 
@@ -183,72 +179,36 @@ def _bytes(text: str) -> bytes:
 
 def _not_base64(text: str) -> HashError:
     if not text:
-        return HashError("the hardware hash is empty", rule="hash-empty", remedy=CAPTURE_AGAIN)
+        return _refused("hash-empty", "the hardware hash is empty")
     found = _NOT_BASE64.search(text) or _EARLY_PADDING.search(text)
     if found is None:
-        return _wrong_padding(text)
+        return _refused(
+            "hash-padding",
+            f"the hardware hash has {len(text):,} characters, and base64 ends on a group of four, "
+            'filled up with at most two "="',
+        )
     place = f"character {found.start() + 1:,}"
     if found.group().isspace():
-        return HashError(
-            f"the hardware hash is broken by white space at {place}",
-            rule="hash-white-space",
-            remedy="take blanks and line breaks out of it; `hash check` offers a repaired copy",
+        return _refused(
+            "hash-white-space", f"the hardware hash is broken by white space at {place}"
         )
-    return HashError(
-        f"the hardware hash is not base64: {found.group()!a} at {place} does not belong there",
-        rule="hash-not-base64",
-        remedy=f"copy it again from where it was exported, or {CAPTURE_AGAIN}",
-    )
-
-
-def _wrong_padding(text: str) -> HashError:
-    return HashError(
-        f"the hardware hash has {len(text):,} characters, and base64 ends on a group of four, "
-        'filled up with at most two "="',
-        rule="hash-padding",
-        remedy='its padding was lost or the text was cut; `hash check` appends the "=" '
-        f"in a repaired copy where that is all; else {CAPTURE_AGAIN}",
-    )
+    message = f"the hardware hash is not base64: {found.group()!a} at {place} does not belong there"
+    return _refused("hash-not-base64", message)
 
 
 def _total(data: bytes) -> int:
     if len(data) < _HEADER.size or data[:2] != b"OA":
-        raise HashError(
-            'the text is base64, but no hardware hash: those begin with "OA", in base64 "T0E"',
-            rule="hash-header",
-            remedy="give the value of the column Hardware Hash, not a file or another key",
-        )
+        message = 'the text is base64, but no hardware hash: those begin with "OA", in base64 "T0E"'
+        raise _refused("hash-header", message)
     total: int = _HEADER.unpack_from(data)[1]
     if total < _HEADER.size:
-        raise HashError(
-            f"the hardware hash gives its own length as {total} bytes, less than its header",
-            rule="hash-length",
-            remedy=CAPTURE_AGAIN,
-        )
-    if total + _TRAILER.size > len(data):
-        raise HashError(
-            f"the hardware hash is cut: its records and checksum end at byte "
-            f"{total + _TRAILER.size:,}, and it has {len(data):,}",
-            rule="hash-cut",
-            remedy=f"copy it whole from where it was exported, or {CAPTURE_AGAIN}",
-        )
+        message = f"the hardware hash gives its own length as {total} bytes, less than its header"
+        raise _refused("hash-length", message)
+    end = total + _TRAILER.size
+    if end > len(data):
+        message = f"its records and checksum end at byte {end:,}, and it has {len(data):,}"
+        raise _refused("hash-cut", f"the hardware hash is cut: {message}")
     return total
-
-
-def _check_trailer(data: bytes, total: int) -> None:
-    mark, length, checksum = _TRAILER.unpack_from(data, total)
-    if mark != b"CS" or length != _TRAILER.size:
-        raise HashError(
-            f"the hardware hash has no checksum at byte {total:,}, where its header puts it",
-            rule="hash-trailer",
-            remedy=f"it was altered; {CAPTURE_AGAIN}",
-        )
-    if sha256(memoryview(data)[:total]).digest() != checksum:
-        raise HashError(
-            "the hardware hash does not match its own checksum: it was altered on the way",
-            rule="hash-checksum",
-            remedy=f"copy it again from where it was exported, or {CAPTURE_AGAIN}",
-        )
 
 
 def _walk(data: bytes, total: int) -> Iterator[tuple[int, int, bytes]]:
@@ -263,43 +223,19 @@ def _walk(data: bytes, total: int) -> Iterator[tuple[int, int, bytes]]:
         kind, length = _RECORD.unpack_from(data, offset)
         end = offset + length
         if length < _RECORD.size or end > total:
-            raise _bad_record(offset, length)
+            message = f"its record at byte {offset:,} gives its length as {length:,} bytes"
+            raise _refused("hash-record", f"the hardware hash is damaged: {message}")
         yield kind, offset, data[offset + _RECORD.size : end]
         offset = end
 
 
-def _bad_record(offset: int, length: int) -> HashError:
-    return HashError(
-        f"the hardware hash is damaged: its record at byte {offset:,} gives its length as "
-        f"{length:,} bytes, which cannot be",
-        rule="hash-record",
-        remedy=CAPTURE_AGAIN,
-    )
-
-
-def _notes(text: str, data: bytes, total: int) -> tuple[Note, ...]:
-    notes: tuple[Note, ...] = ()
+def _notes(text: str, data: bytes, total: int) -> tuple[Finding, ...]:
+    notes: tuple[Finding, ...] = ()
     if len(text) != USUAL_CHARACTERS:
-        notes += (_unusual_length(len(text)),)
+        message = f"the hardware hash has {len(text):,} characters; Windows writes 4,000"
+        notes += (finding("hash-size", message),)
     rest = total + _TRAILER.size
     if data.count(0, rest) != len(data) - rest:
-        notes += (_data_after_trailer(rest),)
+        message = f"data after its checksum, from byte {rest:,} on, where zeros belong"
+        notes += (finding("hash-tail", f"the hardware hash holds {message}"),)
     return notes
-
-
-def _unusual_length(characters: int) -> Note:
-    return Note(
-        rule="hash-size",
-        message=f"the hardware hash has {characters:,} characters; Windows writes 4,000",
-        remedy="its content is intact; to register the device again, capture the hash with a "
-        "current tool, because the service may refuse this one (HashNot4k)",
-    )
-
-
-def _data_after_trailer(offset: int) -> Note:
-    return Note(
-        rule="hash-tail",
-        message=f"the hardware hash holds data after its checksum, from byte {offset:,} on, "
-        "where zeros belong",
-        remedy="that data was ignored; to register the device again, capture the hash again",
-    )

@@ -13,7 +13,6 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-from partner_tools.intake import rules
 from partner_tools.intake.rules import Finding, finding, shown
 
 
@@ -175,7 +174,7 @@ def why_no_serial(text: str) -> Finding | None:
         message = (
             f"{len(several)} serial numbers are in one cell: {', '.join(map(shown, several[:3]))}"
         )
-        return finding(rules.SEVERAL_IN_ONE, message, column=column)
+        return finding("several-in-one", message, column=column)
     kinds = (
         (_is_error_value(text), "is an error value of a spreadsheet"),
         (_DATE.fullmatch(text), "is a date"),
@@ -186,8 +185,8 @@ def why_no_serial(text: str) -> Finding | None:
     for found, what in kinds:
         if found:
             message = f"{shown(text)} {what}, not a serial number"
-            return finding(rules.NOT_AN_IDENTIFIER, message, column=column)
+            return finding("not-an-identifier", message, column=column)
     if len(text) <= LONGEST and is_placeholder(text):
         message = f"{shown(text)} is a placeholder, not a serial number"
-        return finding(rules.PLACEHOLDER_SERIAL, message, column=column)
+        return finding("placeholder-serial", message, column=column)
     return None

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from partner_tools.intake import limits, rules
 from partner_tools.intake.batch_metadata import ReadingOptions
 from partner_tools.intake.columns import read_columns
-from partner_tools.intake.rules import Finding, HaltError, finding, problem, shown
+from partner_tools.intake.rules import Finding, HaltError, finding, halt, problem, shown
 from partner_tools.intake.schema import kind_of
 from partner_tools.intake.table import Cell, Item, Record, Row, rows_below
 from partner_tools.model import ChannelName, Problem
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
-_TOO_DEEP = finding(rules.TOO_DEEP, "the JSON is nested too deeply")
+_TOO_DEEP = finding("too-deep", "the JSON is nested too deeply")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +73,10 @@ class JsonList:
         keys = self._keys()
         if self.is_partial:
             message = "the answer names a further page: not all devices are in this file"
-            yield problem(self.file, None, finding(rules.PARTIAL_LIST, message))
+            yield problem(self.file, None, finding("partial-list", message))
         columns, found = read_columns(tuple(keys), channel, reading.serial_column)
         yield from (problem(self.file, None, one) for one in found)
-        if not any(one.rule == rules.NO_IDENTIFIER_COLUMN.name for one in found):
+        if not any(one.rule == "no-identifier-column" for one in found):
             yield from rows_below(self._records(tuple(keys)), columns, self.file, reading)
 
     def _keys(self) -> dict[str, None]:
@@ -93,7 +93,7 @@ class JsonList:
         except RecursionError as error:
             raise HaltError(_TOO_DEEP) from error
         if not keys:
-            raise HaltError(finding(rules.JSON_SHAPE, "the batch is a list without objects"))
+            raise halt("json-shape", "the batch is a list without objects")
         return keys
 
     def _records(self, keys: tuple[str, ...]) -> Iterator[Record | Problem]:
@@ -111,7 +111,7 @@ class JsonList:
                 yield index, [_as_text(each) for each in given], notes or None
             else:
                 message = f"a device is {kind_of(value)} instead of an object"
-                yield problem(self.file, index, finding(rules.WRONG_TYPE, message))
+                yield problem(self.file, index, finding("wrong-type", message))
 
 
 def _as_text(value: object) -> str:
@@ -181,7 +181,7 @@ def _items(value: object, row: int, file: str, twice: list[str]) -> Iterator[Ite
         return
     else:
         message = f"a device is {kind_of(value)} instead of an object"
-        yield problem(file, row, finding(rules.WRONG_TYPE, message))
+        yield problem(file, row, finding("wrong-type", message))
     yield Row(row, None)
 
 
@@ -198,7 +198,7 @@ def _is_deep(value: object, left: int) -> bool:
 def _read_batch(cursor: _Cursor, file: str) -> JsonBatch:
     if cursor.peek() != "{":
         message = f"the batch is {kind_of(cursor.value())} instead of an object"
-        raise HaltError(finding(rules.JSON_SHAPE, message))
+        raise halt("json-shape", message)
     properties: dict[str, object] = {}
     devices = None
     seen: set[str] = set()
@@ -322,15 +322,15 @@ def _refuse_constant(name: str) -> object:
 
 def _stands_twice(key: str) -> Finding:
     message = f"the key {shown(key)} stands twice in one object"
-    return finding(rules.DUPLICATE_KEY, message, column=key)
+    return finding("duplicate-key", message, column=key)
 
 
 def _syntax(error: ValueError, *, in_file: bool) -> Finding:
     """Python's own sentence, which quotes nothing of the text, and the place."""
     if not isinstance(error, json.JSONDecodeError):
-        return finding(rules.JSON_SYNTAX, f"the JSON holds what is no JSON value: {_cut(error)}")
+        return finding("json-syntax", f"the JSON holds what is no JSON value: {_cut(error)}")
     place = f"line {error.lineno}, column {error.colno}" if in_file else f"column {error.colno}"
-    return finding(rules.JSON_SYNTAX, f"the JSON is broken at {place}: {error.msg}")
+    return finding("json-syntax", f"the JSON is broken at {place}: {error.msg}")
 
 
 def _cut(error: ValueError) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from partner_tools.intake.rules import LINE_TOO_LONG, TOO_LARGE, HaltError, finding
+from partner_tools.intake.rules import HaltError, halt
 
 MIB: Final = 1024 * 1024
 PIECE_BYTES: Final = MIB
@@ -44,11 +44,9 @@ XLSX_ROWS: Final = 1_048_576
 def require(size: int, limit: int, what: str) -> None:
     """Raise HaltError where `size` bytes are more than `limit`."""
     if size > limit:
-        message = f"{what} is larger than {limit // MIB} MiB"
-        raise HaltError(finding(TOO_LARGE, message))
+        raise halt("file-too-large", f"{what} is larger than {limit // MIB} MiB")
 
 
 def record_too_long(row: int) -> HaltError:
     """The end of a file whose record does not end."""
-    message = f"a record has more than {RECORD_CHARACTERS:,} characters"
-    return HaltError(finding(LINE_TOO_LONG, message), row)
+    return halt("line-too-long", f"a record has more than {RECORD_CHARACTERS:,} characters", row)

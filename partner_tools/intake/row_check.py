@@ -3,7 +3,7 @@
 Nearly every row of a real file is plain: printable ASCII with nothing remarkable in it, which the
 schema accepts. `RowCheck.check` tells those apart for a tenth of the price; `examine` decides.
 Texts stay as they are but for blanks around them, whose removal is reported. Messages are ours
-and quote at most a short text; jsonschema's own embed the whole row.
+and quote at most a short text.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from partner_tools.intake import rules
 from partner_tools.intake.columns import is_tenant
 from partner_tools.intake.identifiers import is_plain_serial, why_no_serial
 from partner_tools.intake.rules import PRODUCT_KEY_TEXT, Finding, finding, shown
-from partner_tools.intake.schema import Violation, checker, kind_of, load_schema
+from partner_tools.intake.schema import Violation, checker, kind_of, load_schema, value_at
 from partner_tools.model import ChannelName, Severity
 from partner_tools.outstanding import facts_in, is_observed
 
@@ -68,21 +67,21 @@ def explain_product_key_id(text: str) -> Finding:
     if _DIGITS.fullmatch(text):
         return _wrong_digits(text)
     message = f"the product key id {shown(text)} is not made of 13 digits"
-    return finding(rules.PRODUCT_KEY_ID, message, column=column)
+    return finding("product-key-id", message, column=column)
 
 
 def _wrong_digits(text: str) -> Finding:
     column = "productKeyId"
     if not text.strip("0"):
         message = "the product key id is made of zeros only"
-        return finding(rules.PRODUCT_KEY_ID, message, column=column)
+        return finding("product-key-id", message, column=column)
     if len(text) < 13:
         message = f"has {len(text)} digits instead of 13: a spreadsheet takes off leading zeros"
         return finding(
-            rules.SPREADSHEET_DAMAGE, f"the product key id {shown(text)} {message}", column=column
+            "spreadsheet-damage", f"the product key id {shown(text)} {message}", column=column
         )
     message = f"the product key id has {len(text)} digits instead of 13"
-    return finding(rules.PRODUCT_KEY_ID, message, column=column)
+    return finding("product-key-id", message, column=column)
 
 
 def explain_text(column: str, text: str) -> Finding | None:
@@ -93,13 +92,13 @@ def explain_text(column: str, text: str) -> Finding | None:
     if bad:
         code = f"U+{ord(bad.group()):04X}"
         message = f"the {label(column)} {shown(text)} holds the control character {code}"
-        return finding(rules.CONTROL_CHARACTER, message, column=column)
+        return finding("control-character", message, column=column)
     return None
 
 
 def _product_key(column: str) -> Finding:
     message = f"the {label(column)} holds a product key, which is a secret (not shown)"
-    return finding(rules.PRODUCT_KEY, message, column=column)
+    return finding("product-key", message, column=column)
 
 
 def oddities(column: str, text: str) -> Iterator[Finding]:
@@ -108,7 +107,7 @@ def oddities(column: str, text: str) -> Iterator[Finding]:
         yield from _odd_serial(text)
     if _QUOTED.fullmatch(text):
         message = f"the {label(column)} {shown(text)} stands in quotation marks"
-        yield finding(rules.STRAY_QUOTES, message, column=column)
+        yield finding("stray-quotes", message, column=column)
     for pattern, rule, what in _ODD:
         if pattern.search(text):
             message = f"the {label(column)} {shown(text)} holds {what}"
@@ -116,9 +115,9 @@ def oddities(column: str, text: str) -> Iterator[Finding]:
 
 
 _ODD = (
-    (_HIDDEN, rules.HIDDEN_CHARACTER, "a blank or a character that cannot be seen"),
-    (_SMART_QUOTES, rules.SMART_QUOTE, "a typographic quotation mark"),
-    (re.compile("  "), rules.DOUBLE_BLANK, "two blanks in a row"),
+    (_HIDDEN, "hidden-character", "a blank or a character that cannot be seen"),
+    (_SMART_QUOTES, "smart-quote", "a typographic quotation mark"),
+    (re.compile("  "), "double-blank", "two blanks in a row"),
 )
 
 
@@ -129,10 +128,10 @@ def _odd_serial(text: str) -> Iterator[Finding]:
         yield _damaged(column, text, damage)
     if not text.isascii():
         message = f"the serial number {shown(text)} holds characters beyond ASCII"
-        yield finding(rules.NON_ASCII_SERIAL, message, column=column)
+        yield finding("non-ascii-serial", message, column=column)
     if " " in text and not any(map(str.isdigit, text)):
         message = f"the serial number {shown(text)} has blanks and no digit"
-        yield finding(rules.LOOKS_LIKE_TEXT, message, column=column)
+        yield finding("serial-looks-like-text", message, column=column)
 
 
 def _damage(text: str, thousands: re.Pattern[str]) -> str | None:
@@ -147,7 +146,7 @@ def _damage(text: str, thousands: re.Pattern[str]) -> str | None:
 
 def _damaged(column: str, text: str, damage: str) -> Finding:
     message = f"the {label(column)} {shown(text)} was turned into {damage} by a spreadsheet"
-    return finding(rules.SPREADSHEET_DAMAGE, message, column=column)
+    return finding("spreadsheet-damage", message, column=column)
 
 
 _TUPLE = ("serialNumber", "manufacturer", "model")
@@ -171,7 +170,7 @@ def _explain(
     violation: Violation, document: Mapping[str, object], known: frozenset[str]
 ) -> tuple[Finding, ...]:
     column = ".".join(map(str, violation.path)) or None
-    value = _value_at(document, violation.path)
+    value = value_at(document, violation.path)
     if violation.keyword == "required":
         return (_missing(violation, value, column),)
     if violation.keyword == "additionalProperties":
@@ -181,25 +180,18 @@ def _explain(
     return (_other(violation, column, value),)
 
 
-def _value_at(document: object, path: tuple[str | int, ...]) -> object:
-    value = document
-    for step in path:
-        value = value[step]  # type: ignore[index]
-    return value
-
-
 def _missing(violation: Violation, value: object, column: str | None) -> Finding:
     if not isinstance(value, Mapping) or "schemaVersion" in violation.expected:
-        return finding(rules.JSON_SHAPE, f"the batch {violation.message}", column=column)
+        return finding("json-shape", f"the batch {violation.message}", column=column)
     if not any(name in value for name in _IDENTIFIERS):
         message = "the row names no serial number, product key id or hardware hash"
-        return finding(rules.IDENTIFIERS_MISSING, message)
+        return finding("identifiers-missing", message)
     lacks = " and ".join(name for name in _TUPLE if name not in value)
     message = (
         "OEM Direct needs a product key id, or serial number, manufacturer and model together; "
         f"the row lacks {lacks}"
     )
-    return finding(rules.IDENTIFIERS_MISSING, message)
+    return finding("identifiers-missing", message)
 
 
 _REPLACEMENT = frozenset(_IDENTIFIERS)
@@ -210,7 +202,7 @@ def _unknown(value: object, column: str | None, known: frozenset[str]) -> tuple[
     unknown = [name for name in value if name not in names] if isinstance(value, Mapping) else []
     return tuple(
         finding(
-            rules.UNKNOWN_PROPERTY,
+            "unknown-property",
             f"the property {shown(name)} is not known",
             column=f"{column}.{name}" if column else name,
         )
@@ -221,13 +213,13 @@ def _unknown(value: object, column: str | None, known: frozenset[str]) -> tuple[
 def _text(violation: Violation, column: str, text: str) -> Finding:
     name = column.rpartition(".")[2]
     if not text:
-        return finding(rules.BLANK, f"the {label(name)} is blank", column=column)
+        return finding("blank", f"the {label(name)} is blank", column=column)
     if name == "productKeyId":
         return replace(explain_product_key_id(text), column=column)
     if violation.keyword == "maxLength":
         message = f"the {label(name)} has {len(text):,} characters"
         return finding(
-            rules.TOO_LONG, f"{message}, at most {violation.expected:,} are read", column=column
+            "too-long", f"{message}, at most {violation.expected:,} are read", column=column
         )
     return _refused_text(violation, column, name, text)
 
@@ -235,18 +227,18 @@ def _text(violation: Violation, column: str, text: str) -> Finding:
 def _refused_text(violation: Violation, column: str, name: str, text: str) -> Finding:
     if violation.keyword in ("enum", "const"):
         message = f"the {label(name)} {shown(text)} {violation.message}"
-        return finding(rules.CHOICE, message, column=column)
+        return finding("choice", message, column=column)
     bad = explain_text(column, text)
     if bad:
         return bad
     if name == "customer":
         message = f"{shown(text)} is neither a tenant GUID nor a domain"
-        return finding(rules.CUSTOMER, message, column=column)
+        return finding("customer", message, column=column)
     if name == "serialNumber":
         message = f"{shown(text)} is a placeholder, not a serial number"
-        return finding(rules.PLACEHOLDER_SERIAL, message, column=column)
+        return finding("placeholder-serial", message, column=column)
     message = f"the {label(name)} {violation.message}"
-    return finding(rules.SCHEMA, message, column=column)
+    return finding("schema", message, column=column)
 
 
 def _other(violation: Violation, column: str | None, value: object) -> Finding:
@@ -256,14 +248,14 @@ def _other(violation: Violation, column: str | None, value: object) -> Finding:
         if kind_of(value) == "a number":
             remedy = "write it in quotes: a number loses leading zeros and long digits"
         message = f"{called} {violation.message}"
-        return finding(rules.WRONG_TYPE, message, column=column, remedy=remedy)
+        return finding("wrong-type", message, column=column, remedy=remedy)
     rule = {
-        "minProperties": rules.BLANK,
-        "maxProperties": rules.TOO_LONG,
-        "propertyNames": rules.PROPERTY_NAME,
-        "const": rules.CHOICE,
-        "enum": rules.CHOICE,
-    }.get(violation.keyword, rules.SCHEMA)
+        "minProperties": "blank",
+        "maxProperties": "too-long",
+        "propertyNames": "property-name",
+        "const": "choice",
+        "enum": "choice",
+    }.get(violation.keyword, "schema")
     return finding(rule, f"{called} {violation.message}", column=column)
 
 
@@ -299,7 +291,7 @@ class RowCheck:
 
     def check(self, values: Values, extra: Extra = ()) -> Examined:
         """Return all findings about a row, including its unknown columns."""
-        if is_plain(values) and self._checker.accepts_fast(values):
+        if is_plain(values) and self._checker.accepts(values):
             found = check_hash(str(values[HASH])) if HASH in values else ()
         else:
             values, found = self.examine(values)
@@ -384,9 +376,9 @@ def _tenant(name: str, value: object) -> Finding:
     is_blank = value is None or (isinstance(value, str) and not value.strip())
     if is_blank:
         message = f"the property {shown(name)} must stay blank on oem-direct"
-        return finding(rules.TENANT_COLUMN, message, column=name)
+        return finding("tenant-column", message, column=name)
     message = f"the property {shown(name)} is not blank: it would register the device"
-    return finding(rules.TENANT_GIVEN, message, column=name)
+    return finding("tenant-given", message, column=name)
 
 
 def trim(values: Values, *, blank_is_absent: bool) -> Values:
@@ -411,7 +403,7 @@ def trimmings(before: Values, after: Values, prefix: str = "") -> Iterator[Findi
             yield from trimmings(old, value, f"{name}.")
         elif value != old and value != "":
             message = f"the {label(name)} has blanks around it, which were taken off"
-            yield finding(rules.TRIMMED, message, column=prefix + name)
+            yield finding("trimmed", message, column=prefix + name)
 
 
 def _identities(values: Values) -> Iterator[tuple[str, Values]]:
@@ -433,7 +425,7 @@ def surrogates(values: Values, prefix: str = "") -> Iterator[Finding]:
         elif not (_is_unicode(name) and (not isinstance(value, str) or _is_unicode(value))):
             column = shown(prefix + name).strip('"')
             message = "the text holds a lone surrogate, which is half a character"
-            yield finding(rules.LONE_SURROGATE, message, column=column)
+            yield finding("lone-surrogate", message, column=column)
 
 
 def _is_unicode(text: str) -> bool:
@@ -451,7 +443,7 @@ def secrets(values: Iterable[tuple[str, object]], prefix: str = "") -> Iterator[
             yield from secrets(value.items(), f"{prefix}{name}.")
         elif isinstance(value, str) and name != HASH:
             found = explain_text(prefix + name, value)
-            if found and found.rule == rules.PRODUCT_KEY.name:
+            if found and found.rule == "product-key":
                 yield found
 
 
@@ -461,32 +453,16 @@ def unknown_facts(extra: Extra) -> Iterator[Finding]:
         unknown = facts_in(cell)[1] if is_observed(name) else ()
         if unknown:
             yield finding(
-                rules.UNKNOWN_FACT, f"it states nothing known: {shown(unknown[0])}", column=name
+                "unknown-fact", f"it states nothing known: {shown(unknown[0])}", column=name
             )
 
 
-def check_hash(text: str, column: str = "hardwareHash") -> tuple[Finding, ...]:
+def check_hash(text: str, column: str = HASH) -> tuple[Finding, ...]:
     """Check a hardware hash: an error, or warnings, or nothing."""
     from partner_tools.intake import hash_frame  # most batches have no hash to decode
 
     try:
-        notes = hash_frame.verify(text)
+        found = hash_frame.verify(text)
     except hash_frame.HashError as error:
-        found = Finding(
-            rule=error.rule,
-            severity=Severity.ERROR,
-            message=error.message,
-            remedy=error.remedy,
-            column=column,
-        )
-        return (found,)
-    return tuple(
-        Finding(
-            rule=note.rule,
-            severity=Severity.WARNING,
-            message=note.message,
-            remedy=note.remedy,
-            column=column,
-        )
-        for note in notes
-    )
+        found = (finding(error.rule, error.message),)
+    return tuple(replace(one, column=column) for one in found)

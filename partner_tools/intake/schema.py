@@ -1,26 +1,20 @@
-"""The shipped schemas, and the one door to jsonschema and jsonschema_rs.
+"""The shipped schemas, and the one door to jsonschema_rs.
 
-jsonschema is the reference. jsonschema_rs accepts what is good, a hundred times faster; what it
-does not accept jsonschema decides and explains, so that verdicts and messages are jsonschema's.
-Values are plain JSON: `str`, `int`, `float`, `bool`, `None`, `list`, `dict`.
+It judges in linear time, and its errors become sentences of ours, which quote no value: its own
+embed the whole row. Values are plain JSON: `str`, `int`, `float`, `bool`, `None`, `list`, `dict`.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
-
-import difflib
-from collections.abc import Mapping
+from typing import Any
 
 from partner_tools.strict_json import shown_plainly
 
@@ -47,8 +41,6 @@ class Violation:
 
     def place(self, separator: str) -> str:
         """Where that is, in printable text: names of properties are foreign. Empty: the whole."""
-        from partner_tools.strict_json import shown_plainly
-
         steps = (shown_plainly(str(step)).replace("\n", r"\n") for step in self.path)
         return separator.join(steps)
 
@@ -60,36 +52,46 @@ class Checker:
         self._schema = schema
 
     def accepts(self, value: object) -> bool:
-        """Whether the value keeps the schema."""
-        return self.accepts_fast(value) or bool(self._reference.is_valid(value))
-
-    def accepts_fast(self, value: object) -> bool:
-        """Whether jsonschema_rs accepts the value. False means: ask `violations`."""
+        """Whether the value keeps the schema. What JSON cannot say, keeps none."""
         try:
-            return bool(self._fast.is_valid(value))
+            return bool(self._validator.is_valid(value))
         except (TypeError, ValueError, OverflowError):
             return False  # a lone surrogate, a huge number or nesting without end
 
     def violations(self, value: object) -> tuple[Violation, ...]:
         """Every way in which the value breaks the schema, in the order of its parts."""
-        if self.accepts_fast(value):
-            return ()
-        errors = self._reference.iter_errors(value)
-        found = [_violation(error) for error in errors]
-        return tuple(sorted(found, key=lambda one: [str(part) for part in one.path]))
+        try:
+            errors = list(self._validator.iter_errors(value))
+        except (TypeError, ValueError, OverflowError):
+            return (Violation(path=(), keyword="json", expected=None, message="is not JSON"),)
+        # Each property that is missing is an error of its own, and one violation for all of them.
+        found = {(*error.instance_path, None, *error.schema_path): error for error in errors}
+        violations = [self._violation(error, value) for error in found.values()]
+        return tuple(sorted(violations, key=lambda one: [str(part) for part in one.path]))
 
     @cached_property
-    def _fast(self) -> Any:
+    def _validator(self) -> Any:
         import jsonschema_rs
 
         try:  # in linear time, which look-around does not allow
-            return _fast(self._schema, jsonschema_rs.RegexOptions())
+            return _compiled(self._schema, jsonschema_rs.RegexOptions())
         except ValueError:
-            return _fast(self._schema, jsonschema_rs.FancyRegexOptions())
+            return _compiled(self._schema, jsonschema_rs.FancyRegexOptions())
 
-    @cached_property
-    def _reference(self) -> Any:
-        return _reference(self._schema)
+    def _violation(self, error: Any, value: object) -> Violation:
+        path = tuple(error.instance_path)
+        keyword, expected = str(error.kind.name), value_at(self._schema, error.schema_path)
+        if keyword == "propertyNames":
+            expected = None
+        message = _sentence(keyword, expected, value_at(value, path))
+        return Violation(path=path, keyword=keyword, expected=expected, message=message)
+
+
+def value_at(document: Any, path: Iterable[str | int]) -> Any:
+    """The part of a JSON document to which a path leads."""
+    for step in path:
+        document = document[step]
+    return document
 
 
 def load_schema(name: str) -> dict[str, Any]:
@@ -130,75 +132,11 @@ def _folder() -> Path:
     return shipped if shipped.is_dir() else package.parent / "schemas"
 
 
-def _fast(schema: dict[str, Any], patterns: Any) -> Any:
+def _compiled(schema: dict[str, Any], patterns: Any) -> Any:
     import jsonschema_rs
 
     return jsonschema_rs.Draft202012Validator(
         schema, formats=_FORMAT_CHECKS, validate_formats=True, pattern_options=patterns
-    )
-
-
-def _reference(schema: dict[str, Any]) -> Any:
-    from jsonschema import Draft202012Validator, FormatChecker
-    from jsonschema.validators import extend
-
-    formats = FormatChecker(formats=())
-    for name, check in _FORMAT_CHECKS.items():
-        formats.checks(name)(check)
-    whole = _inlined(schema, schema.get("$defs", {}))
-    strict = extend(Draft202012Validator, {"pattern": _check_pattern})  # type: ignore[no-untyped-call]
-    return strict(whole, format_checker=formats)
-
-
-def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """The schema with its `$defs` in place of the references to them: half of jsonschema's time.
-
-    The shipped schemas refer to nothing else, and none of them to itself.
-    """
-    if isinstance(schema, list):
-        return [_inlined(one, definitions) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    own = {
-        name: _inlined(one, definitions)
-        for name, one in schema.items()
-        if name not in ("$ref", "$defs")
-    }
-    if "$ref" not in schema:
-        return own
-    target = _inlined(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
-    shared = target.keys() & own.keys() - _ANNOTATIONS
-    joined = {**own, "allOf": [target, *own.get("allOf", ())]}
-    return joined if shared else {**target, **own}
-
-
-_ANNOTATIONS = {"title", "description", "examples"}
-
-
-def _check_pattern(
-    _validator: object, pattern: str, instance: object, _schema: object
-) -> Iterator[ValidationError]:
-    """`pattern` as ECMA-262 has it: `$` is the end, not the place before a last line feed."""
-    from jsonschema import ValidationError
-
-    if isinstance(instance, str) and not _compiled(pattern).search(instance):
-        yield ValidationError("does not match the pattern")
-
-
-@lru_cache(maxsize=128)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", pattern))
-
-
-def _violation(error: ValidationError) -> Violation:
-    keyword, expected = str(error.validator), error.validator_value
-    if "propertyNames" in error.absolute_schema_path:
-        keyword, expected = "propertyNames", None
-    return Violation(
-        path=tuple(error.absolute_path),
-        keyword=keyword,
-        expected=expected,
-        message=_sentence(keyword, expected, error.instance),
     )
 
 
@@ -276,7 +214,11 @@ def _is_uuid(value: object) -> bool:
     return not isinstance(value, str) or _UUID.fullmatch(value) is not None
 
 
-_FORMAT_CHECKS = {"date-time": _is_moment, "uuid": _is_uuid}
+_FORMAT_CHECKS = {
+    "date-time": _is_moment,
+    "regex": lambda _: True,  # Python's, which the sandbox compiles itself
+    "uuid": _is_uuid,
+}
 
 
 def unknown_properties(document: Any, fault: Violation, schema: Mapping[str, Any]) -> str:
@@ -286,9 +228,7 @@ def unknown_properties(document: Any, fault: Violation, schema: Mapping[str, Any
     """
     if fault.keyword != "additionalProperties":
         return ""
-    table = document
-    for step in fault.path:
-        table = table[step]
+    table = value_at(document, fault.path)
     known = set(_property_names(schema))
     named = [f"{shown_plainly(name)}{_near(name, known)}" for name in table if name not in known]
     return f" ({', '.join(named)})" if named else ""

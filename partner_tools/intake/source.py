@@ -18,8 +18,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from partner_tools.intake import limits, rules
-from partner_tools.intake.rules import HaltError, finding
+from partner_tools.intake import limits
+from partner_tools.intake.rules import HaltError, halt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +102,10 @@ def read_some(stream: BinaryIO, size: int) -> bytes:
         raise unreadable(error) from error
 
 
-def unreadable(error: OSError | ValueError) -> rules.HaltError:
+def unreadable(error: OSError | ValueError) -> HaltError:
     """The end of a file that the operating system does not hand out."""
     reason = getattr(error, "strerror", None) or "no file can have this name"
-    return rules.HaltError(rules.finding(rules.UNREADABLE_FILE, f"cannot read the file: {reason}"))
+    return halt("unreadable-file", f"cannot read the file: {reason}")
 
 
 class Format(StrEnum):
@@ -141,7 +141,7 @@ def refuse_binary(start: bytes) -> None:
     """Raise HaltError where the first bytes are those of a known format that is no batch."""
     for mark, what in _BINARIES.items():
         if start.startswith(mark):
-            raise HaltError(finding(rules.UNKNOWN_FORMAT, f"the file is {what}"))
+            raise halt("unknown-format", f"the file is {what}")
 
 
 def format_of_text(lines: Sequence[str]) -> Format:
@@ -152,7 +152,7 @@ def format_of_text(lines: Sequence[str]) -> Format:
     first = lines[0] if lines else ""
     if _MARKUP.match(first):
         message = "the file is HTML or XML, perhaps a saved web page or an OA3 report"
-        raise HaltError(finding(rules.UNKNOWN_FORMAT, message))
+        raise halt("unknown-format", message)
     if _ARRAY.match(first):
         return Format.JSON
     if not _OBJECT.match(first):
@@ -205,7 +205,7 @@ def find_encoding(source: Source) -> Encoding:
         return Encoding(codec=codec)
     if codec != "utf-8":
         message = f"the file says that it is {_NAMES[codec]}, and holds what is not"
-        raise HaltError(finding(rules.ENCODING, message), _line_at(source, fault, codec))
+        raise halt("encoding", message, _line_at(source, fault, codec))
     return _windows(source, fault)
 
 
@@ -249,14 +249,14 @@ def codec_of(start: bytes) -> str:
     Raises HaltError for UTF-32, and for UTF-16 without a byte order mark.
     """
     if start in (codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE):
-        raise HaltError(finding(rules.ENCODING, "the file is UTF-32, which is not read"))
+        raise halt("encoding", "the file is UTF-32, which is not read")
     if start.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if len(start) == 4 and (start[::2] == b"\0\0") != (start[1::2] == b"\0\0"):
         message = "the file looks like UTF-16 without a byte order mark"
-        raise HaltError(finding(rules.ENCODING, message))
+        raise halt("encoding", message)
     return "utf-8"
 
 
@@ -286,7 +286,7 @@ def _first_fault(source: Source, codec: str) -> int | None:
 def _refuse_nul(source: Source, codec: str, start: int, place: int) -> None:
     if place >= 0:
         line = _line_at(source, start + place, codec)
-        raise HaltError(finding(rules.NUL_CHARACTER, "the file holds a NUL character"), line)
+        raise halt("nul-character", "the file holds a NUL character", line)
 
 
 def _windows(source: Source, fault: int) -> Encoding:
@@ -308,7 +308,7 @@ def _refuse_other(piece: bytes, line: int) -> None:
         message = "the file is neither UTF-8 nor Windows-1252"
     else:
         return
-    raise HaltError(finding(rules.ENCODING, message), line)
+    raise halt("encoding", message, line)
 
 
 def _line_at(source: Source, offset: int, codec: str) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
-from partner_tools.intake import limits, rules
+from partner_tools.intake import limits
 from partner_tools.intake.batch_metadata import ReadingOptions
 from partner_tools.intake.columns import (
     EXPECTED,
@@ -36,7 +36,7 @@ from partner_tools.intake.identifiers import (
     plain,
     why_no_serial,
 )
-from partner_tools.intake.rules import Finding, HaltError, Rule, finding, problem, shown
+from partner_tools.intake.rules import Finding, HaltError, finding, halt, problem, shown
 from partner_tools.model import ChannelName, Problem, Severity
 
 HEADER_WITHIN = 20
@@ -107,7 +107,7 @@ def rows_of_table(
     columns, found = read_columns(_without_blank_end(cells), channel, reading.serial_column)
     yield from _above_header(start[:place], columns, file, line)
     yield from (problem(file, line, one) for one in found)
-    if not any(one.rule == rules.NO_IDENTIFIER_COLUMN.name for one in found):
+    if not any(one.rule == "no-identifier-column" for one in found):
         yield from rows_below(chain(start[place + 1 :], records), columns, file, reading)
 
 
@@ -127,7 +127,7 @@ def _header_place(start: Sequence[Record | Problem], reading: ReadingOptions) ->
     """Where the header is; None where the records are a list without one."""
     records = [(place, one) for place, one in enumerate(start) if not isinstance(one, Problem)]
     if not records:
-        raise HaltError(finding(rules.EMPTY_FILE, "the file holds no row"))
+        raise halt("empty-file", "the file holds no row")
     wanted = reading.serial_column
     if wanted is not None:
         for place, (_, cells, _) in records:
@@ -160,7 +160,7 @@ def _repeated_labels(line: int, cells: Sequence[str], header: Sequence[str]) -> 
         f"this is a report that repeats its labels in every row, as Configuration Manager exports "
         f"them: the columns {listed} hold labels, and {column} seems to hold the serial numbers"
     )
-    return HaltError(finding(rules.REPEATED_LABELS, message), line)
+    return halt("repeated-labels", message, line)
 
 
 def _is_bare(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -182,15 +182,15 @@ def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -
         given = {place: cell.strip() for place, cell in enumerate(cells) if cell.strip()}
         if len(given) > 1 and not alone:
             message = f"the row has {len(given)} cells in a list without a header"
-            yield problem(file, line, finding(rules.NO_HEADER, message))
+            yield problem(file, line, finding("no-header", message))
             yield Row(line, None)
             continue
         for place, text in given.items():
             kind = notes[place].kind if notes and place in notes else None
             found = why_no_serial(text) or (None if is_serial(text) else _unsure(text))
             if found is None and kind is not None:
-                found = finding(rules.SPREADSHEET_DAMAGE, f"the cell holds {kind}, not text")
-            several = found is not None and found.rule == rules.SEVERAL_IN_ONE.name
+                found = finding("spreadsheet-damage", f"the cell holds {kind}, not text")
+            several = found is not None and found.rule == "several-in-one"
             if found is not None and not several:
                 yield problem(file, line, found)
                 yield Row(line, None)
@@ -200,13 +200,13 @@ def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -
     if first is not None:
         numbers = "1 serial number is" if count == 1 else f"{count} serial numbers are"
         message = f"the list has no header; {numbers} read, the first is {shown(first[1])}"
-        yield problem(file, first[0], finding(rules.BARE_LIST, message))
+        yield problem(file, first[0], finding("bare-list", message))
 
 
 def _unsure(text: str) -> Finding:
     message = f"{shown(text)} may be something else than a serial number; the list has no header"
     remedy = "add the header `Serial number` if it is one, else delete the row"
-    return finding(rules.NOT_AN_IDENTIFIER, message, column=SERIAL, remedy=remedy)
+    return finding("not-an-identifier", message, column=SERIAL, remedy=remedy)
 
 
 def _no_header(line: int, first: Sequence[str]) -> HaltError:
@@ -215,17 +215,17 @@ def _no_header(line: int, first: Sequence[str]) -> HaltError:
     if len(first) == 1 and re.match(r"\s*[A-Za-z ]+\s+:\s", first[0]):
         message = f"the file looks like the output of Format-List: {cells}"
         remedy = "export it with Export-Csv -NoTypeInformation"
-        return HaltError(finding(rules.UNKNOWN_HEADER, message, remedy=remedy), line)
+        return halt("unknown-header", message, line, remedy=remedy)
     if any(map(is_serial, (cell.strip() for cell in first))):
         message = f"the file begins with a row of data instead of a header: {cells}"
-        return HaltError(finding(rules.NO_HEADER, message), line)
+        return halt("no-header", message, line)
     near = dict.fromkeys(filter(None, map(spelt_like, first)))
     hint = f"; did you mean {', '.join(near)}?" if near else ""
     message = (
         f"no column of the header is known: {cells}{hint}; expected: {EXPECTED}, "
         "separated by comma, semicolon or tab"
     )
-    return HaltError(finding(rules.UNKNOWN_HEADER, message), line)
+    return halt("unknown-header", message, line)
 
 
 def _above_header(
@@ -242,14 +242,14 @@ def _above_header(
         at = [place for place, name in enumerate(columns.names) if name in IDENTIFIERS]
         if any(is_serial(filled.get(place, "")) for place in (*at, *columns.serials)):
             message = f"the row seems to be a device, above the header in row {header}"
-            found.append(problem(file, line, finding(rules.ROWS_BEFORE_HEADER, message)))
+            found.append(problem(file, line, finding("rows-before-header", message)))
         else:
             titles.append((line, next(iter(filled.values()))))
     if titles:
         listed = ", ".join(shown(text) for _, text in titles[:3])
         rows = "1 row" if len(titles) == 1 else f"{len(titles)} rows"
         message = f"{rows} above the header in row {header} skipped: {listed}"
-        found.append(problem(file, titles[0][0], finding(rules.SKIPPED, message)))
+        found.append(problem(file, titles[0][0], finding("skipped-line", message)))
     return sorted(found, key=lambda one: one.row or 0)
 
 
@@ -259,7 +259,7 @@ def _without_blank_end(cells: Sequence[str]) -> list[str]:
         kept.pop()
     if len(kept) > limits.COLUMNS:
         message = f"the table has more than {limits.COLUMNS} columns"
-        raise HaltError(finding(rules.CELL_COUNT, message))
+        raise halt("cell-count", message)
     return kept
 
 
@@ -363,11 +363,11 @@ class _Table:
             if stays.count and stays.count < self.rows:
                 header = self._columns.headers[place]
                 message = f"the column {shown(header)} says {stays.said()}: these may have to stay"
-                found = finding(rules.STATUS, message, column=header)
+                found = finding("status-column", message, column=header)
                 yield problem(self._file, stays.rows[0], found)
         if self._only or self._except:
             message = f"{self._selected} of {self.rows} rows are selected"
-            yield problem(self._file, None, finding(rules.SELECTED, message))
+            yield problem(self._file, None, finding("selected", message))
 
     def _repeats(self, place: int, text: str, kind: str | None) -> bool:
         """Whether a cell says what the header says at its place."""
@@ -382,23 +382,23 @@ class _Table:
         filled = {place: cell.strip() for place, cell in enumerate(cells) if cell.strip()}
         texts = tuple(filled.values())
         if texts[0].startswith("#TYPE ") or (len(texts) == 1 and _SEP_LINE.fullmatch(texts[0])):
-            return finding(rules.SKIPPED, f"the line {shown(texts[0])} is skipped")
+            return finding("skipped-line", f"the line {shown(texts[0])} is skipped")
         if all(not text.strip("-=+_ ") for text in texts) and (
             not self.rows or len(cells) != len(self._forms)
         ):
-            return finding(rules.SKIPPED, "a line that is only drawn is skipped")
+            return finding("skipped-line", "a line that is only drawn is skipped")
         kinds = {place: kind_of_column(text) for place, text in filled.items()}
         if set(kinds.values()).intersection(IDENTIFIERS):
             alone = len(kinds) == 1 and is_placeholder(texts[0])  # firmware says that, too
             if not (alone and plain(texts[0]) not in self._forms) and all(
                 self._repeats(place, filled[place], kind) for place, kind in kinds.items()
             ):
-                return finding(rules.SKIPPED, "the header is repeated; the row is skipped")
+                return finding("skipped-line", "the header is repeated; the row is skipped")
             if len(kinds) > 1 and None not in kinds.values():
-                raise HaltError(finding(rules.OTHER_HEADER, "another header begins here"), line)
+                raise halt("other-header", "another header begins here", line)
         if is_footer(texts[0]) and all(_FIGURE.fullmatch(text) for text in texts[1:]):
             message = f"{shown(texts[0])} is a total or the end of a report, not a device"
-            return finding(rules.NOT_AN_IDENTIFIER, message)
+            return finding("not-an-identifier", message)
         return None
 
     def _is_selected(self, cells: Sequence[str]) -> bool:
@@ -436,7 +436,7 @@ class _Table:
                 for place, text in given.items()
             )
             message = f"the columns name different serial numbers: {listed}"
-            yield finding(rules.SERIALS_DIFFER, message, column=SERIAL)
+            yield finding("serials-differ", message, column=SERIAL)
         values[SERIAL] = next(iter(given.values()), "")
 
     def _noted(self, cells: Sequence[str], notes: Mapping[int, Cell]) -> Iterator[Finding]:
@@ -447,7 +447,7 @@ class _Table:
         struck = {place for place, note in notes.items() if note.struck}
         filled = {place for place, cell in enumerate(cells) if cell.strip()}
         if struck and (struck >= filled or any(map(self._is_exact, struck))):
-            yield finding(rules.STRUCK_ROW, "the row is struck through in the sheet")
+            yield finding("struck-row", "the row is struck through in the sheet")
         for place, note in notes.items():
             name = self._columns.names[place] if place < len(self._columns.names) else None
             whole = name == "productKeyId" and note.kind == NUMBER and len(cells[place]) == 13
@@ -508,12 +508,12 @@ def _misfit(cells: Sequence[str], width: int) -> Iterator[Finding]:
     if len(cells) < width:
         message = f"the row has {_cells(len(cells))} under {width} headers"
         other = any(mark in cell for cell in cells for mark in ",;\t")
-        rule: Rule = rules.MIXED_SEPARATOR if other else rules.SHORT_ROW
+        rule = "mixed-separator" if other else "short-row"
         if other:
             message += ", and holds another separator than the header"
         yield finding(rule, message)
     elif not _is_blank(cells[width:]):
-        yield finding(rules.CELL_COUNT, f"the row has {_cells(len(cells))} under {width} headers")
+        yield finding("cell-count", f"the row has {_cells(len(cells))} under {width} headers")
 
 
 def _cells(count: int) -> str:
@@ -525,7 +525,7 @@ def _tenants(cells: Sequence[str], columns: Columns) -> Iterator[Finding]:
         if place < len(cells) and cells[place].strip():
             header = columns.headers[place]
             message = f"the column {shown(header)} is not blank: it would register the device"
-            yield finding(rules.TENANT_GIVEN, message, column=header)
+            yield finding("tenant-given", message, column=header)
 
 
 def _not_text(name: str, text: str, note: Cell) -> Finding:
@@ -539,7 +539,7 @@ def _not_text(name: str, text: str, note: Cell) -> Finding:
     elif note.shown:
         message += f"; Excel last showed {shown(note.shown)}"
         remedy = "copy the column in Excel and paste it as values, if they are right"
-    return finding(rules.SPREADSHEET_DAMAGE, message, column=name, remedy=remedy)
+    return finding("spreadsheet-damage", message, column=name, remedy=remedy)
 
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -555,7 +555,7 @@ def csv_rows(
         # Excel writes a first line `sep=;` into files that it wants to open itself.
         first, told = 1, start[0].strip("\r\n")[4:5]
         message = f"the line {shown(start[0].strip())} is skipped"
-        yield problem(file, 1, finding(rules.SKIPPED, message))
+        yield problem(file, 1, finding("skipped-line", message))
     offsets = _fixed_width(start)
     rest: Iterator[str] = chain(start[first:], lines)
     if offsets:
@@ -566,7 +566,7 @@ def csv_rows(
     if inner != start[first:] and _is_quoted_whole(start[first:], inner):
         rest = map(_unquoted, rest)
         message = "lines are quoted as a whole; each was split once more"
-        yield problem(file, first + 1, finding(rules.QUOTED_LINES, message))
+        yield problem(file, first + 1, finding("quoted-lines", message))
         start[first:] = inner
     separator = told if told in SEPARATORS else _separator(start[first:])
     yield from rows_of_table(records(rest, separator, file, first), file, channel, reading)
@@ -645,7 +645,7 @@ def records(
         try:
             yield number, next(reader), None
         except csv.Error as error:
-            yield problem(file, number, finding(rules.QUOTING, _sentence(error, rest.taken)))
+            yield problem(file, number, finding("quoting", _sentence(error, rest.taken)))
         number += rest.taken
 
 

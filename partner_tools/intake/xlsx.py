@@ -22,10 +22,10 @@ from itertools import islice
 from typing import IO, Any
 from xml.parsers import expat
 
-from partner_tools.intake import limits, rules
+from partner_tools.intake import limits
 from partner_tools.intake.batch_metadata import ReadingOptions
 from partner_tools.intake.columns import names_identifier
-from partner_tools.intake.rules import HaltError, finding, problem, shown
+from partner_tools.intake.rules import HaltError, finding, halt, problem, shown
 from partner_tools.intake.table import (
     FORMULA,
     HEADER_WITHIN,
@@ -47,7 +47,7 @@ def check_archive(archive: zipfile.ZipFile) -> None:
     names = {part.filename for part in parts}
     if "[Content_Types].xml" not in names or not any(name.startswith("xl/") for name in names):
         message = "the file is a ZIP archive, but no Excel workbook"
-        raise HaltError(finding(rules.UNKNOWN_FORMAT, message))
+        raise halt("unknown-format", message)
     if len(parts) > limits.XLSX_PARTS or len(names) < len(parts):
         raise _unsafe("has far too many parts, or parts of one name")
     for part in parts:
@@ -136,7 +136,7 @@ def _check_column(place: str) -> None:
     letters = place.rstrip("0123456789").lstrip("$")
     if len(letters) > 1 and _column(letters) > limits.COLUMNS:
         message = f"the sheet has cells beyond column {limits.COLUMNS}"
-        raise HaltError(finding(rules.CELL_COUNT, message))
+        raise halt("cell-count", message)
 
 
 def _column(letters: str) -> int:
@@ -150,7 +150,7 @@ def _following(last: int, told: str | None) -> int:
     number = last + 1 if told is None else int(told)
     if not last < number <= limits.XLSX_ROWS:
         message = f"the rows of the sheet do not count up after row {last}"
-        raise HaltError(finding(rules.XLSX_DAMAGED, message))
+        raise halt("xlsx-damaged", message)
     return number
 
 
@@ -183,7 +183,7 @@ def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _unsafe(what: str) -> HaltError:
-    return HaltError(finding(rules.XLSX_UNSAFE, f"the workbook {what}"))
+    return halt("xlsx-unsafe", f"the workbook {what}")
 
 
 _DAMAGE = (
@@ -256,7 +256,7 @@ def _damage_told() -> Iterator[None]:
             yield
         except _DAMAGE as error:
             message = f"the workbook cannot be read ({type(error).__name__})"
-            raise HaltError(finding(rules.XLSX_DAMAGED, message)) from error
+            raise halt("xlsx-damaged", message) from error
 
 
 def _filled_sheets(content: bytes, archive: zipfile.ZipFile) -> Iterator[_Sheet]:
@@ -322,14 +322,14 @@ def _commented(archive: zipfile.ZipFile, path: str) -> tuple[str, ...]:
 def _choose(sheets: tuple[_Sheet, ...], wanted: str | None) -> _Sheet:
     """The sheet that is asked for, else the only visible one with devices, else the only one."""
     if not sheets:
-        raise HaltError(finding(rules.EMPTY_FILE, "the workbook is empty"))
+        raise halt("empty-file", "the workbook is empty")
     titles = ", ".join(shown(one.title) for one in sheets[:8])
     if wanted is not None:
         for one in sheets:
             if one.title.casefold() == wanted.strip().casefold():
                 return one
         message = f"no sheet with content is called {shown(wanted)}; there are {titles}"
-        raise HaltError(finding(rules.XLSX_SHEETS, message))
+        raise halt("xlsx-sheets", message)
     visible = [one for one in sheets if one.visible]
     fit = [one for one in visible if one.has_devices] or [one for one in visible if one.header]
     fit = fit or visible or list(sheets)
@@ -337,12 +337,12 @@ def _choose(sheets: tuple[_Sheet, ...], wanted: str | None) -> _Sheet:
         return fit[0]
     titles = ", ".join(shown(one.title) for one in fit[:5])
     message = f"{len(fit)} sheets could hold the devices: {titles}"
-    raise HaltError(finding(rules.XLSX_SHEETS, message))
+    raise halt("xlsx-sheets", message)
 
 
 def _ignored(sheet: _Sheet, file: str) -> Problem:
     message = f"the sheet {shown(sheet.title)} is not read"
-    return problem(file, None, finding(rules.SHEET_IGNORED, message))
+    return problem(file, None, finding("sheet-ignored", message))
 
 
 def _remarks(chosen: _Sheet, file: str) -> Iterator[Problem]:
@@ -354,11 +354,11 @@ def _remarks(chosen: _Sheet, file: str) -> Iterator[Problem]:
         listed = ", ".join(map(str, filled[:LISTED]))
         rows = "row" if len(filled) == 1 else "rows"
         message = f"{rows} {listed}{more} have a background colour that the others do not have"
-        yield problem(file, filled[0], finding(rules.FILLED_ROWS, message))
+        yield problem(file, filled[0], finding("filled-rows", message))
     if chosen.comments:
         listed = ", ".join(chosen.comments[:LISTED])
         message = f"cells have comments, which are not read: {listed}"
-        yield problem(file, None, finding(rules.COMMENTS, message))
+        yield problem(file, None, finding("comments", message))
 
 
 def _records_told(chosen: _Sheet, file: str) -> Iterator[Record | Problem]:
@@ -371,7 +371,7 @@ def _records_told(chosen: _Sheet, file: str) -> Iterator[Record | Problem]:
             return
         if record[0] in chosen.facts.hidden:
             message = "the row is hidden in the sheet, and is still one of the batch"
-            yield problem(file, record[0], finding(rules.HIDDEN_ROW, message))
+            yield problem(file, record[0], finding("hidden-row", message))
         yield record
 
 

@@ -28,29 +28,15 @@ def payload_digest(text: str) -> str:
     return digest_of_bytes(text.encode("ascii"))
 
 
-def link(
-    *, previous: str, run: str, n: int, at: str, kind: str, device: int | None, payload: str
-) -> str:
-    """The hash of one event; `payload` is the payload's digest.
+def link(event: Mapping[Any, Any], payload: str) -> str:
+    """The hash of an event, new, stored or exported; `payload` is the payload's digest.
 
-    The hash covers the compact JSON array of the arguments in this order. All texts in it are
-    ASCII, so it is the array's RFC 8785 form too, and any language can check it.
+    The hash covers a compact JSON array. All texts in it are ASCII, so it is the array's RFC 8785
+    form too, and any language can check it.
     """
-    content = _ENCODER.encode([previous, run, n, at, kind, device, payload])
+    names = ("previous", "run", "n", "at", "kind", "device")
+    content = _ENCODER.encode([*(event[name] for name in names), payload])
     return digest_of_bytes(content.encode("ascii"))
-
-
-def rehash(event: Mapping[Any, Any], payload: str) -> str:
-    """The hash that an event has by its content, stored or exported; `payload` as for `link`."""
-    return link(
-        previous=event["previous"],
-        run=event["run"],
-        n=event["n"],
-        at=event["at"],
-        kind=event["kind"],
-        device=event["device"],
-        payload=payload,
-    )
 
 
 def digest_of_heads(heads: Iterable[RunHead]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,6 @@ from partner_tools.json_forms import (
     stated,
     target_document,
 )
-from partner_tools.ledger import chain, codec
 from partner_tools.ledger.records import (
     RunDevice,
     RunHead,
@@ -216,96 +215,69 @@ UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 def run_device_from(columns: Columns) -> RunDevice:
     """A row of the table `devices`. Raises DamagedRunError."""
     try:
-        return _run_device(columns)
+        named = json.loads(columns["device"])
+        shown = None if columns["found"] is None else json.loads(columns["found"])
+        target = None if columns["target"] is None else read_target(json.loads(columns["target"]))
+        return RunDevice(
+            run=RunId(columns["run"]),
+            index=columns["idx"],
+            device=device_from(named),
+            history=history_from(columns),
+            target=target,
+            found=None if shown is None or target is None else registration_from(shown, target),
+            hardware_hash_digest=named.get("hardwareHashDigest"),
+            found_hash_digest=None if shown is None else shown.get("hardwareHashDigest"),
+        )
     except UNREADABLE as error:
         raise DamagedRunError(columns["run"], f"its device {columns['idx']}") from error
 
 
-def _run_device(columns: Columns) -> RunDevice:
-    named = json.loads(columns["device"])
-    shown = None if columns["found"] is None else json.loads(columns["found"])
-    target = None if columns["target"] is None else read_target(json.loads(columns["target"]))
-    return RunDevice(
-        run=RunId(columns["run"]),
-        index=columns["idx"],
-        device=device_from(named),
-        history=history_from(columns),
-        target=target,
-        found=None if shown is None or target is None else registration_from(shown, target),
-        hardware_hash_digest=named.get("hardwareHashDigest"),
-        found_hash_digest=None if shown is None else shown.get("hardwareHashDigest"),
-    )
-
-
-def run_from(columns: Columns, customers: tuple[TenantId, ...], state: RunState) -> RunRecord:
+def run_from(columns: Columns, customers: tuple[TenantId, ...]) -> RunRecord:
     """A row of the table `runs`, with what it does not contain. Raises DamagedRunError."""
     try:
-        return _run(columns, customers, state)
+        counts = json.loads(columns["counts"])
+        return RunRecord(
+            run=RunId(columns["run"]),
+            channel=ChannelName(columns["channel"]),
+            state=RunState(columns["state"]),
+            batch_id=columns["batch_id"],
+            batch_digest=columns["batch_digest"],
+            file=columns["file"],
+            reason=Reason(columns["reason"]),
+            reference=columns["reference"],
+            customer=columns["customer"],
+            customers=customers,
+            actor=columns["actor"],
+            settings=json.loads(columns["settings"]),
+            depot=columns["depot"],
+            devices=columns["devices"],
+            counts={outcome: counts[outcome] for outcome in Outcome if outcome in counts},
+            created_at=datetime.fromisoformat(columns["created_at"]),
+            started_at=moment(columns["started_at"]),
+            finished_at=moment(columns["finished_at"]),
+            plan_digest=columns["plan_digest"],
+            purged_at=moment(columns["purged_at"]),
+            head=RunHead(run=RunId(columns["run"]), n=columns["head_n"], hash=columns["head_hash"]),
+        )
     except UNREADABLE as error:
         raise DamagedRunError(columns["run"], "its row") from error
 
 
 def damaged_run(columns: Columns) -> RunRecord:
     """A run whose row cannot be read, as far as a list of runs has to name it."""
+    channels = {name.value: name for name in ChannelName}
     return RunRecord(
         run=RunId(columns["run"]),
-        channel=next((name for name in ChannelName if name == columns["channel"]), PARTNER),
+        channel=channels.get(columns["channel"], ChannelName.PARTNER_CENTER),
         state=RunState.DAMAGED,
         batch_id=str(columns["batch_id"]),
         batch_digest=str(columns["batch_digest"]),
         file=str(columns["file"]),
-        reason=Reason.OTHER,
-        reference=None,
-        customer=None,
-        customers=(),
-        actor=None,
-        settings={},
         depot=columns["depot"],
         devices=0,
         counts={},
-        created_at=_BEFORE_ALL,
-        started_at=None,
-        finished_at=None,
-        plan_digest=None,
-        purged_at=None,
+        created_at=datetime(1970, 1, 1, tzinfo=UTC),
         head=RunHead(run=RunId(columns["run"]), n=0, hash=""),
-    )
-
-
-PARTNER = ChannelName.PARTNER_CENTER
-_BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _run(columns: Columns, customers: tuple[TenantId, ...], state: RunState) -> RunRecord:
-    run = RunId(columns["run"])
-    created_at = moment(columns["created_at"])
-    if created_at is None:
-        raise ValueError(f"run {run} has no beginning")
-    counts, settings = json.loads(columns["counts"]), json.loads(columns["settings"])
-    if state is RunState.PLANNED and settings.get("dryRun") and not settings.get("planFile"):
-        state = RunState.DRY_RUN
-    return RunRecord(
-        run=run,
-        channel=ChannelName(columns["channel"]),
-        state=state,
-        batch_id=columns["batch_id"],
-        batch_digest=columns["batch_digest"],
-        file=columns["file"],
-        reason=Reason(columns["reason"]),
-        reference=columns["reference"],
-        customer=columns["customer"],
-        customers=customers,
-        actor=columns["actor"],
-        settings=settings,
-        depot=columns["depot"],
-        devices=columns["devices"],
-        counts={outcome: counts[outcome] for outcome in Outcome if outcome in counts},
-        created_at=created_at,
-        started_at=moment(columns["started_at"]),
-        finished_at=moment(columns["finished_at"]),
-        plan_digest=columns["plan_digest"],
-        purged_at=moment(columns["purged_at"]),
-        head=RunHead(run=run, n=columns["head_n"], hash=columns["head_hash"]),
     )
 
 
@@ -334,28 +306,3 @@ def _identity_json(identity: Identity) -> dict[str, Any]:
     if identity.hardware_hash:
         named["hardwareHashDigest"] = hash_digest(identity.hardware_hash)
     return named
-
-
-@dataclass(frozen=True, slots=True)
-class PendingEvent:
-    """An event with its texts, made before the turn to write comes."""
-
-    event: Event
-    at: str
-    text: str
-    digest: str
-
-
-def pending_event(event: Event) -> PendingEvent:
-    """Make an event ready to be stored.
-
-    Raises ValueError or TypeError for a moment without a time zone or a payload that is not JSON.
-    """
-    at = codec.moment_text(event.at)
-    text = codec.json_text(event.payload)
-    if '"hardwareHash"' in text:
-        event = replace(event, payload=codec.without_hashes(event.payload))
-        text = codec.json_text(event.payload)
-    if event.at.tzinfo is not UTC:
-        event = replace(event, at=event.at.astimezone(UTC))
-    return PendingEvent(event, at, text, chain.payload_digest(text))

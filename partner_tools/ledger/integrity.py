@@ -20,16 +20,13 @@ from sqlalchemy import Connection, RowMapping, Select, Table, select
 from partner_tools.events import Kind, fold
 from partner_tools.json_forms import digest
 from partner_tools.ledger import chain, codec
-from partner_tools.ledger.append import created_columns
-from partner_tools.ledger.projections import RunTally, move_run
-from partner_tools.ledger.queries import run_heads
+from partner_tools.ledger.append import RunTally, created_columns
 from partner_tools.ledger.records import IntegrityFinding, RunHead
 from partner_tools.ledger.tables import devices, events, plans, run_customers, runs
-from partner_tools.model import RunId
+from partner_tools.model import ChannelName, Outcome, RunId
+from partner_tools.strict_json import read_json
 
 _STREAMED = {"yield_per": 1000}
-_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
-"""The exceptions that reading an edited value can raise."""
 
 
 @dataclass(slots=True)
@@ -48,19 +45,15 @@ def find_edits(
     connection: Connection, expected_head: str | None, expected: Iterable[RunHead]
 ) -> Iterator[IntegrityFinding]:
     """Everything in the database that is not as it was written, within one snapshot."""
-    yield from _damage(connection)
+    if connection.dialect.name == "sqlite":
+        for (said,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+            if said != "ok":
+                yield IntegrityFinding(rule="damaged-file", message=f"SQLite finds: {said}")
     for table in (events, devices, plans, run_customers):
         yield from _orphans(connection, table)
     for row in _stream(connection, select(runs).order_by(runs.c.run)):
         yield from _run_edits(connection, row)
     yield from _head_differences(connection, expected_head, expected)
-
-
-def _damage(connection: Connection) -> Iterator[IntegrityFinding]:
-    if connection.dialect.name == "sqlite":
-        for (said,) in connection.exec_driver_sql("PRAGMA integrity_check"):
-            if said != "ok":
-                yield IntegrityFinding(rule="damaged-file", message=f"SQLite finds: {said}")
 
 
 def _orphans(connection: Connection, table: Table) -> Iterator[IntegrityFinding]:
@@ -76,7 +69,7 @@ def _run_edits(connection: Connection, row: RowMapping) -> Iterator[IntegrityFin
         yield from _chain_edits(connection, row, walk)
         yield from _device_edits(connection, row["run"], walk)
         yield from _column_edits(connection, row, walk)
-    except _UNREADABLE as error:
+    except codec.UNREADABLE as error:
         message = f"run {row['run']} cannot be read as it was written ({error})"
         yield IntegrityFinding(rule="unreadable-run", run=row["run"], message=message)
 
@@ -109,7 +102,7 @@ def _link_edits(
         yield "missing-event", f"the one before it is {before.head_n}"
     elif event["previous"] != before.head_hash:
         yield "broken-chain", "it does not follow the one before it"
-    if not _agrees(lambda: chain.rehash(event, event["payload_digest"]), event["hash"]):
+    if not _agrees(lambda: chain.link(event, event["payload_digest"]), event["hash"]):
         yield "altered-event", "its hash is not that of its content"
     if event["payload"] is None:
         if purged_at is None:
@@ -121,7 +114,7 @@ def _link_edits(
 def _agrees(compute: Callable[[], str], stored: object) -> bool:
     try:
         return compute() == stored
-    except _UNREADABLE:
+    except codec.UNREADABLE:
         return False
 
 
@@ -130,7 +123,7 @@ def _walk_over(walk: _Walk, event: RowMapping) -> None:
     walk.began_at = walk.began_at or event["at"]
     walk.purged = walk.purged or event["payload"] is None
     if event["device"] is None:
-        move_run(walk.tally, Kind(event["kind"]), event["at"])
+        walk.tally.move(Kind(event["kind"]), event["at"])
     if event["payload"] is None or event["kind"] not in _KEPT:
         return
     payload = json.loads(event["payload"])
@@ -190,7 +183,7 @@ def _projection_edits(
 ) -> Iterator[IntegrityFinding]:
     try:
         wrong = _differences(row, _projected(row, happened))
-    except _UNREADABLE as error:
+    except codec.UNREADABLE as error:
         wrong = [str(error)]
     if wrong:
         message = (
@@ -273,6 +266,149 @@ def _head_differences(
             yield IntegrityFinding(rule="head-differs", run=wanted.run, n=wanted.n, message=message)
 
 
+def run_heads(connection: Connection) -> Iterator[RunHead]:
+    """The head of every run as the table `runs` has it, sorted by run."""
+    query = select(runs.c.run, runs.c.head_n, runs.c.head_hash).order_by(runs.c.run)
+    for run, n, hash_ in connection.execute(query):
+        yield RunHead(run=RunId(run), n=n, hash=hash_)
+
+
 def _stream(connection: Connection, query: Select[Any]) -> Iterator[RowMapping]:
     with connection.execute(query, execution_options=_STREAMED) as result:
         yield from result.mappings()
+
+
+SCHEMA_VERSION = "1"
+
+
+def export_line(row: RowMapping, reader: str | None) -> Mapping[str, Any]:
+    """An event by `schemas/event.schema.json`, for one customer or (None) for the partner itself.
+
+    A payload that names other customers is not for a customer.
+    """
+    payload = None if row["payload"] is None else json.loads(row["payload"])
+    named = {each["tenantId"] for each in (payload or {}).get("customers", ())}
+    if reader is not None and named - {reader}:
+        payload = None
+    return {
+        "schemaVersion": SCHEMA_VERSION,
+        "run": row["run"],
+        "n": row["n"],
+        "at": row["at"],
+        "kind": row["kind"],
+        "device": row["device"],
+        "channel": row["channel"],
+        "batchId": row["batch_id"],
+        "actor": row["actor"],
+        "row": row["row"],
+        "serialNumber": row["serial_number"],
+        "productKeyId": row["product_key_id"],
+        "customer": row["customer"],
+        "payload": payload,
+        "payloadDigest": row["payload_digest"],
+        "previous": row["previous"],
+        "hash": row["hash"],
+    }
+
+
+_HASHED = ("run", "n", "at", "kind", "device", "payload", "payloadDigest", "previous", "hash")
+_OF_THE_RUN = ("channel", "batchId", "actor")
+_OF_THE_DEVICE = ("row", "serialNumber", "productKeyId", "customer")
+_PROPERTIES = {"schemaVersion", *_HASHED, *_OF_THE_RUN, *_OF_THE_DEVICE}
+
+Claim = tuple[tuple[str, int | None, str], Any]
+"""A statement of a line: run, device and property, and the value."""
+
+
+def check_exported(lines: Iterable[bytes]) -> Iterator[IntegrityFinding | None]:
+    """For each event of an export in JSON Lines, None, or what is wrong with it.
+
+    Every event's hash covers its content, and names the event before it: where both are in the
+    export, they have to fit. No hash covers the fields beside the content, copied from run and
+    batch: they have to agree with the payloads that name them, and across lines. An export of
+    one customer or period leaves events out, which is no fault; that it leaves out nothing else,
+    only its signature says.
+    """
+    heads: dict[str, tuple[int, str]] = {}
+    said: dict[tuple[str, int | None, str], Any] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            event = read_json(line)
+            yield _edit(event, heads) or _contradiction(event, said)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            yield IntegrityFinding(
+                rule="unreadable-event", message=f"line {number} is no event ({error})"
+            )
+
+
+def _edit(event: Any, heads: dict[str, tuple[int, str]]) -> IntegrityFinding | None:
+    run, n, payload = event["run"], event["n"], event["payload"]
+    before, heads[run] = heads.get(run), (n, event["hash"])
+    if set(event) != _PROPERTIES or event["schemaVersion"] != "1":
+        return _finding(event, "foreign-property", "it has other properties than an event")
+    if chain.link(event, event["payloadDigest"]) != event["hash"]:
+        return _finding(event, "altered-event", "its hash is not that of its content")
+    if payload is not None and _digest(payload) != event["payloadDigest"]:
+        return _finding(event, "altered-payload", "its payload is not the one that was stored")
+    if before is not None and n <= before[0]:
+        return _finding(event, "out-of-order", f"it stands behind event {before[0]}")
+    if before is not None and n == before[0] + 1 and event["previous"] != before[1]:
+        return _finding(event, "broken-chain", "it does not follow the one before it")
+    return None
+
+
+def _contradiction(
+    event: Any, said: dict[tuple[str, int | None, str], Any]
+) -> IntegrityFinding | None:
+    for place, value in (*_hashed_claims(event), *_copied_claims(event)):
+        if said.setdefault(place, value) != value:
+            return _finding(event, "altered-copy", f"its {place[2]} is not what others say of it")
+    return None
+
+
+def _copied_claims(event: Any) -> Iterator[Claim]:
+    for name in _OF_THE_RUN:
+        yield (event["run"], None, name), event[name]
+    for name in _OF_THE_DEVICE:
+        if event[name] is not None:  # an export of an unfinished run may not know it yet
+            yield (event["run"], event["device"], name), _trimmed(event[name])
+
+
+def _hashed_claims(event: Any) -> Iterator[Claim]:
+    """Yield the payloads' own claims; none where they were purged."""
+    run, payload = event["run"], event["payload"]
+    if payload is None:
+        return
+    if event["kind"] == "created":
+        for name in _OF_THE_RUN:
+            yield (run, None, name), codec.index_text(payload[name])
+    if event["kind"] == "resolved" and payload["customer"] is not None:
+        yield (run, event["device"], "customer"), codec.index_text(payload["customer"])
+    if _is_matched(event, payload):
+        for name in ("serialNumber", "productKeyId"):
+            if payload["found"].get(name):
+                yield (run, event["device"], name), _trimmed(payload["found"][name])
+
+
+def _is_matched(event: Any, payload: Any) -> bool:
+    """Whether a service showed the very device that the batch names."""
+    is_removable = event["kind"] == "resolved" and payload["outcome"] == Outcome.PENDING.value
+    return (
+        is_removable
+        and event["channel"] == ChannelName.PARTNER_CENTER.value
+        and bool(payload.get("found"))
+    )
+
+
+def _trimmed(value: Any) -> Any:
+    """As identifiers are compared."""
+    return (codec.index_text(value) or "").strip() if isinstance(value, str) else value
+
+
+def _finding(event: Any, rule: str, what: str) -> IntegrityFinding:
+    run, n = event["run"], event["n"]
+    return IntegrityFinding(rule=rule, run=RunId(run), n=n, message=f"run {run}, event {n}: {what}")
+
+
+def _digest(payload: Any) -> str:
+    return chain.payload_digest(codec.json_text(payload))

@@ -14,10 +14,24 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import Index
 
 from partner_tools.errors import LedgerError
 from partner_tools.ledger.database import Database, advisory_key
-from partner_tools.ledger.version import read_version
+from partner_tools.ledger.tables import devices, is_in_doubt, metadata, read_version
+
+__all__ = ["metadata", "upgrade"]
+
+# The indexes of a part of a table, which need to be known where tables are made or compared. To
+# name them loads every dialect, so they are not in `tables`.
+Index(
+    "ix_devices_removed",
+    devices.c.customer,
+    devices.c.settled_at,
+    sqlite_where=devices.c.outcome == "removed",
+    postgresql_where=devices.c.outcome == "removed",
+)
+Index("ix_devices_in_doubt", devices.c.run, sqlite_where=is_in_doubt, postgresql_where=is_in_doubt)
 
 _MIGRATION_LOCK = 0
 _one_at_a_time = threading.Lock()

@@ -1,4 +1,4 @@
-"""The name of a run: unique, sortable by time, and whole in file names on every system."""
+"""The values that the ledger takes and gives, and how a run is named."""
 
 from __future__ import annotations
 
@@ -103,21 +103,21 @@ class RunRecord:
     batch_id: str
     batch_digest: str
     file: str
-    reason: Reason
-    reference: str | None
-    customer: str | None
-    customers: tuple[TenantId, ...]
-    actor: str | None
-    settings: Mapping[str, Any]
-    depot: str | None
     devices: int
     counts: Mapping[Outcome, int]
     created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    plan_digest: str | None
-    purged_at: datetime | None
     head: RunHead
+    reason: Reason = Reason.OTHER
+    reference: str | None = None
+    customer: str | None = None
+    customers: tuple[TenantId, ...] = ()
+    actor: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    depot: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    plan_digest: str | None = None
+    purged_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

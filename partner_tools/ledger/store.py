@@ -1,49 +1,47 @@
-"""The ledger: what the rest of the program sees of it."""
+"""The ledger: what the rest of the program sees of it. Reading is in `reading`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import delete, func, insert, select, update
 
-from partner_tools.errors import DamagedRunError, LedgerError
-from partner_tools.events import Event, Kind, State
-from partner_tools.ledger import chain, codec
+from partner_tools.errors import LedgerError
+from partner_tools.events import Event, Kind
+from partner_tools.ledger import codec
 from partner_tools.ledger import postgresql as roles
-from partner_tools.ledger import queries as reading
-from partner_tools.ledger.append import Appender, Writer, append_all, insert_run, store_plan
-from partner_tools.ledger.codec import PendingEvent, pending_event
+from partner_tools.ledger.append import Appender, PendingEvent, Writer, pending_event
 from partner_tools.ledger.database import Database, connect, in_unicode, insert_new, take_turns
-from partner_tools.ledger.integrity import find_edits
-from partner_tools.ledger.maintenance import copy_tables, exported_events, purge_runs
-from partner_tools.ledger.postgresql import exchange
-from partner_tools.ledger.records import (
-    DeviceTrace,
-    IntegrityFinding,
-    RememberedRate,
-    RunDevice,
-    RunHead,
-    RunRecord,
-    RunStart,
-    StoredEvent,
+from partner_tools.ledger.reading import LedgerReader, submitted_run, used_since
+from partner_tools.ledger.records import RunRecord, RunStart
+from partner_tools.ledger.run_lock import hold_run
+from partner_tools.ledger.tables import (
+    MIGRATIONS,
+    events,
+    metadata,
+    newest_version,
+    plans,
+    rates,
+    read_version,
+    require_tables,
+    runs,
 )
-from partner_tools.ledger.run_lock import hold_run, run_is_held
-from partner_tools.ledger.tables import plans, rates
-from partner_tools.ledger.version import MIGRATIONS, newest_version, read_version, require_tables
-from partner_tools.model import ChannelName, Customer, Device, Outcome, RunId, RunState, TenantId
+from partner_tools.model import Device, RunId, RunState
 
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 10.0
 """How long to wait for another process that is writing."""
+_RUNS_AT_ONCE = 100
+_ROWS_AT_ONCE = 1000
 
 
-class Ledger:
+class Ledger(LedgerReader):
     """The durable record of every run, in a SQLite file or a PostgreSQL database.
 
     Safe to share between threads. Every write is durable when its call returns. Whatever goes
@@ -52,7 +50,7 @@ class Ledger:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self._appender = Appender(database.dialect)
         self._writer = Writer(self._commit)
 
@@ -139,12 +137,12 @@ class Ledger:
         last second: no pace is worth waiting for a disk.
         """
         with self._database.aside() as connection:
-            return exchange(connection, service, scope, change)
+            return roles.exchange(connection, service, scope, change)
 
     def create_run(self, start: RunStart, devices: Iterable[Device]) -> None:
         """Begin a run with the devices of its batch, in their order, and its `created` event."""
         with self._database.write() as connection:
-            insert_run(connection, self._appender, start, devices)
+            self._appender.insert_run(connection, start, devices)
 
     def submit_run(
         self,
@@ -162,11 +160,11 @@ class Ledger:
         """
         with self._database.write() as connection:
             take_turns(connection, f"submit {start.channel} {start.batch_id}")
-            earlier = None if again else reading.submitted_run(connection, start)
+            earlier = None if again else submitted_run(connection, start.channel, start.batch_id)
             if earlier is None:
-                insert_run(connection, self._appender, start, devices)
+                self._appender.insert_run(connection, start, devices)
                 queued = Event(run=start.run, kind=Kind.QUEUED, at=start.at, payload={})
-                append_all(connection, self._appender, [queued])
+                self._appender.append_all(connection, [queued])
                 enqueue(connection.connection.driver_connection)
                 return None
         return self.run(earlier)
@@ -178,9 +176,34 @@ class Ledger:
         a plan that is there already is replaced. Raises ValueError for a plan with full hardware
         hashes, IllegalEventError for events that cannot follow.
         """
-        _check_plan(plan_json, digest, events)
+        planned = [event.payload.get("digest") for event in events if event.kind is Kind.PLANNED]
+        if planned != [digest]:
+            raise ValueError("a plan is saved with one `planned` event that repeats its digest")
+        if '"hardwareHash"' in plan_json:
+            raise ValueError("a plan with full hardware hashes is not for the ledger")
         with self._database.write() as connection:
-            store_plan(connection, self._appender, run, plan_json, digest, events)
+            self._appender.append_all(connection, events)
+            insert_new(connection, plans, [{"run": run, "text": plan_json}], replace=True)
+            connection.execute(update(runs).where(runs.c.run == run), {"plan_digest": digest})
+
+    def confirm(
+        self,
+        events: Sequence[Event],
+        *,
+        since: datetime,
+        allow: Callable[[Mapping[str, int]], None],
+    ) -> None:
+        """Record the confirmation and the start of a run, which reserves its room of today.
+
+        `allow` is given what is used of each of the run's customers since the moment, as
+        `used_since` counts it, and raises what forbids the run: nothing is recorded then. Runs
+        that are confirmed at the same time take turns, so that they cannot overdraw a limit
+        together. Durable on return.
+        """
+        with self._database.write() as connection:
+            take_turns(connection, "confirm")
+            allow(used_since(connection, since, events[0].run))
+            self._appender.append_all(connection, events)
 
     def record(self, events: Sequence[Event]) -> None:
         """Make the events durable, all or none of them, together with what they amount to.
@@ -215,8 +238,22 @@ class Ledger:
         Takes the runs that were finished or cancelled before the moment. Their chains still
         verify; what became of each device stays.
         """
+        over = select(runs.c.run).where(
+            runs.c.state.in_([RunState.FINISHED.value, RunState.CANCELLED.value]),
+            runs.c.finished_at < codec.moment_text(before),
+            runs.c.purged_at.is_(None),
+        )
         with self._database.write() as connection:
-            return purge_runs(connection, before, at)
+            if connection.dialect.name == "sqlite":  # freed pages are overwritten too
+                connection.exec_driver_sql("PRAGMA secure_delete=ON")
+            old = list(connection.execute(over.order_by(runs.c.run)).scalars())
+            for start in range(0, len(old), _RUNS_AT_ONCE):
+                part = old[start : start + _RUNS_AT_ONCE]
+                connection.execute(update(events).where(events.c.run.in_(part)), {"payload": None})
+                connection.execute(delete(plans).where(plans.c.run.in_(part)))
+                purged = {"purged_at": codec.moment_text(at)}
+                connection.execute(update(runs).where(runs.c.run.in_(part)), purged)
+        return len(old)
 
     def copy_to(self, target: Ledger) -> None:
         """Copy everything into an empty ledger, byte for byte: its chains verify as they are.
@@ -224,7 +261,17 @@ class Ledger:
         Raises LedgerError where the target has runs.
         """
         with self._database.read() as source, target._database.write() as connection:
-            copy_tables(source, connection, target._database.place)
+            if connection.execute(select(func.count()).select_from(runs)).scalar_one():
+                raise LedgerError(
+                    f"the ledger {target._database.place} has runs already",
+                    remedy="migrate into an empty ledger",
+                    rule="ledger-not-empty",
+                )
+            streamed = {"yield_per": _ROWS_AT_ONCE}
+            for table in metadata.sorted_tables:
+                rows = source.execute(select(table), execution_options=streamed)
+                for part in rows.mappings().partitions():
+                    connection.execute(insert(table), [dict(row) for row in part])
 
     def hold(self, run: RunId) -> AbstractContextManager[None]:
         """Be the only process that executes the run, until the block or the process ends.
@@ -233,275 +280,9 @@ class Ledger:
         """
         return hold_run(self._database, run)
 
-    def is_held(self, run: RunId) -> bool:
-        """Whether a process, this one included, executes the run right now."""
-        return run_is_held(self._database, run)
-
-    def run(self, name: str) -> RunRecord:
-        """The run with this id, or the only one whose id begins so. Raises UnknownRunError."""
-        with self._database.read() as connection:
-            row = reading.find_run(connection, name)
-            customers = reading.customers_of(connection, [row["run"]])
-        return self._record(row, customers)
-
-    def runs(
-        self,
-        *,
-        customer: str | None = None,
-        state: RunState | None = None,
-        channel: ChannelName | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        serial: str | None = None,
-        depot: str | None = None,
-        batch_id: str | None = None,
-        limit: int | None = None,
-    ) -> list[RunRecord]:
-        """The runs that match, newest first, answered by index.
-
-        `since` (inclusive) and `until` (exclusive) speak of when a run was created; `serial` is
-        an exact serial number or product key id of one of its devices.
-        """
-        wanted = reading.RunFilter(
-            customer=customer,
-            states=_stored_states(state),
-            channel=channel,
-            since=since,
-            until=until,
-            serial=serial,
-            depot=depot,
-            batch_id=batch_id,
-        )
-        told_by_state = state in _TOLD_APART
-        query = reading.matching_runs(wanted).limit(None if told_by_state else limit)
-        with self._database.read() as connection:
-            rows = connection.execute(query).mappings().all()
-            customers = reading.customers_of(connection, [row["run"] for row in rows])
-        found = [self._listed(row, customers) for row in rows]
-        return [record for record in found if state in {None, record.state}][:limit]
-
-    def planned_customers(self, runs: Collection[RunId]) -> Mapping[RunId, tuple[Customer, ...]]:
-        """The customers that each run's plan names, in its order, answered by index.
-
-        Without runs that have no plan, and empty where it was purged.
-        """
-        with self._database.read() as connection:
-            return reading.planned_customers(connection, tuple(runs))
-
-    def is_cancelled(self, run: RunId) -> bool:
-        """Whether the run was cancelled: no further request of it may leave."""
-        with self._database.read() as connection:
-            return reading.run_state(connection, run) == RunState.CANCELLED
-
-    def submitted_unfinished(self) -> list[RunRecord]:
-        """The runs that were handed to the fleet and are not over: each should have a job."""
-        with self._database.read() as connection:
-            rows = connection.execute(reading.submitted_unfinished()).mappings().all()
-        return [self._listed(row, {}) for row in rows]
-
-    def in_doubt(self) -> int:
-        """How many devices have a request whose answer is not known, and no process awaits.
-
-        Requests in flight in a run that a process holds are not counted.
-        """
-        with self._database.read() as connection:
-            counted = reading.count_in_doubt(connection)
-        return sum(count for run, count in counted.items() if not self.is_held(run))
-
-    def devices(
-        self,
-        run: RunId,
-        *,
-        states: Collection[State] | None = None,
-        outcomes: Collection[Outcome] | None = None,
-        after: int = -1,
-    ) -> Iterator[RunDevice]:
-        """The devices of the run in the order of the batch, a page at a time.
-
-        Each page is as it is when it is reached: what `record` did before shows. `states` (for
-        example `events.IN_DOUBT`) and `outcomes` leave out the others, `after`
-        those up to this index.
-        """
-        return reading.run_devices(self._database, run, states, outcomes, after)
-
-    def device(self, run: RunId, index: int) -> RunDevice:
-        """One device of the run. Raises LookupError where the run has no such device."""
-        with self._database.read() as connection:
-            return reading.run_device(connection, run, index)
-
-    def plan(self, run: RunId) -> str | None:
-        """The text of the run's plan, as it was saved; None before that, and after a purge."""
-        with self._database.read() as connection:
-            return connection.execute(
-                select(plans.c.text).where(plans.c.run == run)
-            ).scalar_one_or_none()
-
-    def events(self, run: RunId | None = None) -> Iterator[StoredEvent]:
-        """The events of one run or of all, run by run, each run's in their order."""
-        return reading.stored_events(self._database, run)
-
-    def last_stop(self, run: RunId) -> Mapping[str, Any]:
-        """Return the run's last `stopped` or `refused` event; empty without one, or if purged."""
-        with self._database.read() as connection:
-            return reading.last_payload(connection, run, Kind.STOPPED, Kind.REFUSED)
-
-    def dismissals(self, runs: Collection[RunId]) -> Mapping[RunId, Event]:
-        """The events that closed the outstanding steps of these runs."""
-        with self._database.read() as connection:
-            return reading.dismissals(connection, tuple(runs))
-
-    def handed_over(self, run: RunId) -> list[Mapping[str, Any]]:
-        """The handoffs that were written of the run: `customer`, `digest` and `generatedAt`."""
-        with self._database.read() as connection:
-            return reading.payloads(connection, run, Kind.HANDED_OVER)
-
-    def last_setback(self, run: RunId) -> str | None:
-        """Why a device of the run was put off the last time; None where none was, or no more."""
-        with self._database.read() as connection:
-            said = reading.last_payload(connection, run, Kind.WITHDRAWN, Kind.DEFERRED)
-        return said.get("detail")
-
-    def remembered_rate(self, service: str, scope: str) -> RememberedRate | None:
-        """Return the rate that the service last granted within this scope of its limit."""
-        with self._database.read() as connection:
-            return reading.remembered_rate(connection, service, scope)
-
-    def confirm(
-        self,
-        events: Sequence[Event],
-        *,
-        since: datetime,
-        allow: Callable[[Mapping[str, int]], None],
-    ) -> None:
-        """Record the confirmation and the start of a run, which reserves its room of today.
-
-        `allow` is given what is used of each of the run's customers since the moment, as
-        `used_since` counts it, and raises what forbids the run: nothing is recorded then. Runs
-        that are confirmed at the same time take turns, so that they cannot overdraw a limit
-        together. Durable on return.
-        """
-        run = events[0].run
-        with self._database.write() as connection:
-            take_turns(connection, "confirm")
-            allow(self._used(connection, run, since))
-            append_all(connection, self._appender, events)
-
-    def used_since(self, moment: datetime, *, other_than: RunId) -> Mapping[str, int]:
-        """Return the daily limits' count for each customer of a run, without that run's own room.
-
-        Devices removed since the moment, over all runs, and those that other runs have reserved.
-        """
-        with self._database.read() as connection:
-            return self._used(connection, other_than, moment)
-
-    def _used(self, connection: Connection, run: RunId, since: datetime) -> Mapping[str, int]:
-        return {
-            tenant: reading.count_used(connection, tenant, since, run)
-            for tenant in reading.run_customers_of(connection, run)
-        }
-
-    def planned_digest(self, run: RunId) -> str | None:
-        """The digest of the plan that the run's chain of events names; None without a plan."""
-        with self._database.read() as connection:
-            return reading.planned_digest(connection, run)
-
-    def last_event_at(self, run: RunId) -> datetime:
-        """When the newest event of the run was recorded, by the clock of its writer."""
-        with self._database.read() as connection:
-            found = reading.last_event_at(connection, run)
-        if found is None:
-            raise LookupError(run)
-        return found
-
-    def run_of_plan(self, digest: str, *, other_than: RunId) -> RunId | None:
-        """Another run that began to execute the plan of this digest."""
-        with self._database.read() as connection:
-            return reading.started_run_of(connection, digest, other_than)
-
-    def removed_since(self, customer: str, moment: datetime) -> int:
-        """How many devices of this customer were removed since the moment, over all runs."""
-        with self._database.read() as connection:
-            return reading.count_removed(connection, customer, moment)
-
-    def last_sync(self, customer: str) -> datetime | None:
-        """When a sync of Autopilot was last about to be asked for in this tenant, over all runs."""
-        with self._database.read() as connection:
-            return reading.last_sync(connection, customer)
-
-    def identifiers(self) -> list[str]:
-        """Every serial number and product key id of every run, once; reads all devices."""
-        with self._database.read() as connection:
-            return reading.identifiers(connection)
-
-    def trace(self, *identifiers: str) -> tuple[DeviceTrace, ...]:
-        """Every run's data on devices with exactly one of these serial numbers or product key ids.
-
-        Newest run first.
-        """
-        with self._database.read() as connection:
-            found = reading.devices_named(connection, *identifiers)
-            passed = [reading.device_events(connection, each.run, each.index) for each in found]
-        return tuple(
-            DeviceTrace(run=self.run(device.run), device=device, events=events)
-            for device, events in zip(found, passed, strict=True)
-        )
-
-    def verify(
-        self, expected_head: str | None = None, heads: Iterable[RunHead] = ()
-    ) -> list[IntegrityFinding]:
-        """Everything in the ledger that is not as it was written; nothing is changed.
-
-        `expected_head` is what `head` gave when nothing was recorded since; `heads` are what
-        `heads` gave at any time before. Only they show that the end of a run was cut off, or that
-        a run was removed or rewritten as a whole.
-        """
-        with self._database.read() as connection:
-            return list(find_edits(connection, expected_head, heads))
-
-    def head(self) -> str:
-        """One digest (`sha256:`) over the heads of all runs."""
-        return chain.digest_of_heads(self.heads())
-
-    def heads(self) -> tuple[RunHead, ...]:
-        """The last event of every run, sorted by run: what to keep elsewhere for `verify`."""
-        with self._database.read() as connection:
-            return tuple(reading.run_heads(connection))
-
-    def export(
-        self,
-        *,
-        run: RunId | None = None,
-        customer: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> Iterator[Mapping[str, Any]]:
-        """The audit trail as JSON objects by `schemas/event.schema.json`, run by run.
-
-        With a customer: the events of that tenant's devices, and of the runs that have any,
-        without payloads that name other customers.
-        `since` (inclusive) and `until` (exclusive) speak of the events.
-        """
-        return exported_events(self._database, run=run, customer=customer, since=since, until=until)
-
     def _commit(self, calls: Sequence[Sequence[PendingEvent]]) -> Sequence[Exception | None]:
         with self._database.write() as connection:
             return self._appender.append(connection, calls)
-
-    def _record(self, row: RowMapping, customers: Mapping[str, tuple[TenantId, ...]]) -> RunRecord:
-        try:
-            state = RunState(row["state"])
-        except ValueError as error:
-            raise DamagedRunError(row["run"], "its state") from error
-        if state is RunState.RUNNING and not self.is_held(row["run"]):
-            state = RunState.INTERRUPTED
-        return codec.run_from(row, customers.get(row["run"], ()), state)
-
-    def _listed(self, row: RowMapping, customers: Mapping[str, tuple[TenantId, ...]]) -> RunRecord:
-        """A run of many: one that cannot be read is named, and hides no other."""
-        try:
-            return self._record(row, customers)
-        except DamagedRunError:
-            return codec.damaged_run(row)
 
 
 def _bring_up_to_date(database: Database, migrations: Path, *, as_it_is: bool) -> None:
@@ -520,28 +301,3 @@ def _bring_up_to_date(database: Database, migrations: Path, *, as_it_is: bool) -
         from partner_tools.ledger.migrate import upgrade
 
         upgrade(database, migrations)
-
-
-def _stored_states(state: RunState | None) -> tuple[RunState, ...] | None:
-    """The states as stored among which the runs with this state are: a dead one reads running."""
-    if state is None:
-        return None
-    stored = {
-        RunState.INTERRUPTED: (RunState.INTERRUPTED, RunState.RUNNING),
-        RunState.DRY_RUN: (RunState.PLANNED,),
-    }
-    return stored.get(state, (state,))
-
-
-_TOLD_APART = frozenset(
-    {RunState.RUNNING, RunState.INTERRUPTED, RunState.PLANNED, RunState.DRY_RUN}
-)
-"""States that the stored one alone does not tell: reading a run decides."""
-
-
-def _check_plan(plan_json: str, digest: str, events: Sequence[Event]) -> None:
-    planned = [event for event in events if event.kind is Kind.PLANNED]
-    if [event.payload.get("digest") for event in planned] != [digest]:
-        raise ValueError("a plan is saved with one `planned` event that repeats its digest")
-    if '"hardwareHash"' in plan_json:
-        raise ValueError("a plan with full hardware hashes is not for the ledger")

@@ -14,12 +14,13 @@ from itertools import islice
 from partner_tools.engine.channel import Removal
 from partner_tools.errors import GuardError, LedgerError
 from partner_tools.events import State
-from partner_tools.gate import GateFacts, GateRefusal, Request, may_send
+from partner_tools.gate import GateFacts, Request, may_send
 from partner_tools.guards import LIMIT, check, counted, refuse_too_few
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     ChannelName,
     Device,
+    Explanation,
     Outcome,
     Plan,
     PlannedDevice,
@@ -57,7 +58,7 @@ class PlanGate:
         self._ledger, self._run, self._held = ledger, run, held
         self._sealed: Mapping[int, PlannedDevice] | None = None
 
-    def __call__(self, removals: Sequence[Removal]) -> Mapping[int, GateRefusal]:
+    def __call__(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
         """Refuse requests that may not be sent, by index. Raises LedgerError for a forged plan."""
         if self._sealed is None:
             self._sealed = sealed_devices(self._ledger, self._run)
@@ -66,10 +67,10 @@ class PlanGate:
         return {index: refusal for index, refusal in asked if refusal is not None}
 
 
-def hold_list_gate(held: Callable[[], frozenset[str]]) -> Callable[..., Mapping[int, GateRefusal]]:
+def hold_list_gate(held: Callable[[], frozenset[str]]) -> Callable[..., Mapping[int, Explanation]]:
     """The gate of a cleanup: each round looks before it acts, so only the hold list can change."""
 
-    def gate(removals: Sequence[Removal]) -> Mapping[int, GateRefusal]:
+    def gate(removals: Sequence[Removal]) -> Mapping[int, Explanation]:
         named = {
             one.index: PlannedDevice(
                 index=one.index,
@@ -201,7 +202,7 @@ def heed_limits(context: RunContext, plan: Plan) -> Plan:
                 each,
                 outcome=Outcome.REFUSED,
                 rule=LIMIT,
-                detail=refused[each.customer].message,
+                detail=refused[each.customer].detail,
                 remedy=refused[each.customer].remedy,
             )
             for each in plan.devices

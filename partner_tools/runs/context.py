@@ -21,9 +21,8 @@ from partner_tools.errors import (
     ServiceError,
 )
 from partner_tools.events import Event, History, Kind
-from partner_tools.gate import GateRefusal
 from partner_tools.guards import Limits
-from partner_tools.model import Plan, RunId, Snapshot
+from partner_tools.model import Explanation, Plan, RunId, Snapshot
 from partner_tools.place import Place
 from partner_tools.signing import ApprovalRule, Signature, read_signatures, signature_entries
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 Confirm = Callable[[Plan], bool]
 """Has a person, or whoever may, agree to a plan: True removes what it names."""
 
-Gate = Callable[[Sequence[Removal]], Mapping[int, GateRefusal]]
+Gate = Callable[[Sequence[Removal]], Mapping[int, Explanation]]
 """Says which requests may not be sent, by index, as of now."""
 
 OpenTenant = Callable[[str, float | None], "AbstractContextManager[TenantReader]"]
@@ -229,7 +228,7 @@ class RunContext:
         """Make events durable, all or none of them."""
         self.ledger.record(events)
 
-    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, GateRefusal]:
+    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
         """Why requests may not be sent, by index."""
         return self.gate(removals)
 

@@ -202,7 +202,7 @@ def _stop(ledger: Ledger, record: RunRecord) -> StopReason | None:
         return None
     return StopReason(
         detail=payload["detail"],
-        remedy=payload.get("remedy") or None,
+        remedy=payload.get("remedy") or "",
         rule=payload.get("rule") or "",
     )
 

@@ -129,9 +129,9 @@ def with_hashes_read(batch: Batch, channel: ChannelName) -> Batch:
     if channel is not ChannelName.OEM_DIRECT:
         return batch
     from partner_tools.channels.oem_direct import completed
-    from partner_tools.intake.hardware_hash import decode, derive
+    from partner_tools.intake.hardware_hash import decode_hash, derive
 
-    devices = (completed(each, lambda text: derive(decode(text))) for each in batch.devices)
+    devices = (completed(each, lambda text: derive(decode_hash(text))) for each in batch.devices)
     return replace(batch, devices=tuple(devices))
 
 

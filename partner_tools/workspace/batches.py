@@ -14,10 +14,13 @@ from partner_tools.user_files import PLAN_BYTES, read_document
 
 if TYPE_CHECKING:
     from partner_tools.intake.batch_metadata import ReadingOptions
-    from partner_tools.intake.hash_check import HashProblem
+    from partner_tools.intake.hardware_hash import HashProblem
     from partner_tools.intake.source import Source
 
 ByName = str | Path
+
+_TENANT_GIVEN = "tenant-given"
+"""The rule for a tenant in a batch for OEM Direct, which would register the device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class Validation:
     @property
     def exit_code(self) -> int:
         """With what `validate` ends: 0, 3 for an error, 8 for a tenant on OEM Direct."""
-        if any(problem.rule == _tenant_given() for problem in _errors(self.problems)):
+        if any(problem.rule == _TENANT_GIVEN for problem in _errors(self.problems)):
             return GuardError.exit_code
         return 0 if self.valid else InputError.exit_code
 
@@ -139,7 +142,7 @@ def check_hashes(batch: ByName | Source) -> HashCheck:
     """
     from partner_tools.intake.batch import halted, read_batch
     from partner_tools.intake.batch_metadata import IntakeOptions
-    from partner_tools.intake.hash_check import check
+    from partner_tools.intake.hardware_hash import check
     from partner_tools.intake.rules import HaltError
     from partner_tools.intake.source import hold
 
@@ -152,7 +155,7 @@ def check_hashes(batch: ByName | Source) -> HashCheck:
     if intake.batch is None:
         raise refusal(source.name, intake.problems)
     devices = intake.batch.devices
-    found = tuple(check(devices, file=source.name, placeholders=_placeholders()))
+    found = tuple(check(devices, file=source.name))
     repaired, whole = _repaired(held.content or b"", devices, found)
     return HashCheck(
         devices=intake.count,
@@ -165,7 +168,7 @@ def check_hashes(batch: ByName | Source) -> HashCheck:
 def refusal(name: str, problems: tuple[Problem, ...]) -> InputError | GuardError:
     """Why this batch cannot be used."""
     errors = _errors(problems)
-    tenants = [problem for problem in errors if problem.rule == _tenant_given()]
+    tenants = [problem for problem in errors if problem.rule == _TENANT_GIVEN]
     if tenants:
         first = tenants[0]
         return GuardError(f"{first.place}: {first.message}", rule=first.rule, remedy=first.remedy)
@@ -227,19 +230,6 @@ def source_of(batch: ByName | Source) -> Source:
 
 def _errors(problems: Iterable[Problem]) -> list[Problem]:
     return [problem for problem in problems if problem.severity is Severity.ERROR]
-
-
-def _tenant_given() -> str:
-    from partner_tools.intake.rules import TENANT_GIVEN
-
-    return TENANT_GIVEN.name
-
-
-def _placeholders() -> list[str]:
-    from partner_tools.intake.schema import load_schema
-
-    listed: list[str] = load_schema("batch")["$defs"]["placeholderSerial"]["enum"]
-    return listed
 
 
 def _repaired(

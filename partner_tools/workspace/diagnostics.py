@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.errors import PartnerToolsError
 from partner_tools.model import ChannelName, Customer
-from partner_tools.workspace.settings import ledger_url, load_config, open_ledger
+from partner_tools.workspace.environment import ledger_url, load_config, open_ledger
 from partner_tools.workspace.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -18,6 +18,57 @@ if TYPE_CHECKING:
     from partner_tools.clients.oem.profile import Auth
     from partner_tools.config import Config
     from partner_tools.ledger import Ledger
+
+PARTNER_CENTER: Final = frozenset({"user_impersonation"})
+"""Delegated access; an app alone needs none: App management of Partner Center lets it in
+(https://learn.microsoft.com/partner-center/developer/partner-center-authentication, read
+2026-11)."""
+GRAPH_READ: Final = frozenset(
+    {
+        "DeviceManagementServiceConfig.Read.All",
+        "DeviceManagementManagedDevices.Read.All",
+        "Device.Read.All",
+        "BitlockerKey.ReadBasic.All",
+        "DeviceLocalCredential.ReadBasic.All",
+    }
+)
+"""For `verify --graph` and the look before a removal; a test compares them with the client's."""
+_SERVICES: Final[Mapping[str, str]] = {
+    "graph.microsoft.com": "Microsoft Graph",
+    "graph.microsoft.us": "Microsoft Graph",
+    "dod-graph.microsoft.us": "Microsoft Graph",
+    "microsoftgraph.chinacloudapi.cn": "Microsoft Graph",
+    "00000003-0000-0000-c000-000000000000": "Microsoft Graph",
+    "graph.windows.net": "Azure AD Graph",
+    "00000002-0000-0000-c000-000000000000": "Azure AD Graph",
+    "api.partnercenter.microsoft.com": "Partner Center",
+    "fa3d9a0c-3fb0-42cc-9193-47c7ecd2edbd": "Partner Center",
+    "management.azure.com": "Azure",
+    "management.core.windows.net": "Azure",
+    "797f4846-ba00-4fd7-ba43-dac1f8f63013": "Azure",
+}
+"""By the audience of a token, as host or as the id of the application
+(https://docs.cloudblue.com/connect/connectors/Azure/4.4/Azure_Distributor_Portal/Granting%20Permissions.htm
+names address and id of three of them, read 2026-11)."""
+_OF_EVERY_SIGN_IN: Final = frozenset(
+    {"openid", "profile", "email", "offline_access", "User.Read", "Organization.Read.All"}
+)
+
+
+def surplus(permissions: Iterable[str], needed: frozenset[str]) -> tuple[str, ...]:
+    """The permissions that nothing here needs, in their order of names."""
+    known = {name.casefold() for name in needed | _OF_EVERY_SIGN_IN}
+    return tuple(sorted({name for name in permissions if name.casefold() not in known}))
+
+
+def other_service(audience: str | None, own: str) -> str | None:
+    """The name of the Microsoft service that a token is for, where that is not its `own`."""
+    service = _SERVICES.get(_host(audience or ""))
+    return None if service is None or service == _SERVICES.get(_host(own)) else service
+
+
+def _host(address: str) -> str:
+    return address.casefold().removeprefix("https://").split("/")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +149,6 @@ def _examine_partner_center(
     from partner_tools.channels.partner_center import PartnerCenterChannel
     from partner_tools.clients.oauth import describe_token
     from partner_tools.workspace.environment import now
-    from partner_tools.workspace.permissions import PARTNER_CENTER
     from partner_tools.workspace.sign_in import channel_tokens
 
     facts = describe_token(channel_tokens(config).token())
@@ -122,7 +172,6 @@ def _examine_partner_center(
 def _examine_handed_in(config: Config) -> Iterator[Finding]:
     """Check the permissions of the environment's token for the customer's tenant."""
     from partner_tools.clients.oauth import describe_token
-    from partner_tools.workspace.permissions import GRAPH_READ
     from partner_tools.workspace.sign_in import GRAPH_HANDED_IN
 
     if graph := config.secrets.get(GRAPH_HANDED_IN):
@@ -132,7 +181,6 @@ def _examine_handed_in(config: Config) -> Iterator[Finding]:
 def _examine_graph(config: Config, customer: Customer) -> Iterator[Finding]:
     """The sign-in to the customer's tenant, where the profile has one, and what it allows."""
     from partner_tools.clients.oauth import describe_token
-    from partner_tools.workspace.permissions import GRAPH_READ
     from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, graph_tokens
 
     if config.text("graph", "access") is None:
@@ -155,7 +203,6 @@ def _who(facts: TokenFacts) -> str:
 
 def _too_much(facts: TokenFacts, needed: frozenset[str], what: str) -> Iterator[Finding]:
     """Warn of what a token allows and nothing here needs; it fails nothing."""
-    from partner_tools.workspace.permissions import surplus
 
     beyond = surplus(facts.permissions, needed)
     if beyond:
@@ -173,7 +220,7 @@ def _examine_oem_direct(config: Config) -> Iterator[Finding]:
     """The wire profile, its certificate and token, and what is still assumed of the wire."""
     from partner_tools.channels.oem_direct import explain_assumptions
     from partner_tools.clients.oauth import describe_token
-    from partner_tools.workspace.oem import (
+    from partner_tools.workspace.sign_in import (
         oem_tokens,
         open_oem,
         profile_path,
@@ -194,7 +241,6 @@ def _examine_oem_direct(config: Config) -> Iterator[Finding]:
 def _examine_oem_token(facts: TokenFacts, auth: Auth) -> Iterator[Finding]:
     """Check the token's audience. The permissions that the OEM's API needs are not public, so they
     are shown and not judged; access to another service is too much in any case."""
-    from partner_tools.workspace.permissions import other_service
 
     yield _signed_in(facts)
     if facts.permissions:

@@ -119,7 +119,7 @@ def check_export(
     Cutting lines off removes the signature too: that is detected where there has to be
     one. Raises InputError where there is nothing that could prove the file.
     """
-    from partner_tools.ledger.maintenance import check_exported
+    from partner_tools.ledger.integrity import check_exported
 
     content = _read(file)
     document = load_signatures(signature_file(file), Purpose.EXPORT)

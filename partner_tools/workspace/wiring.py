@@ -9,27 +9,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
+from partner_tools.engine.request_executor import RateLimiter
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits, read_hold_list
 from partner_tools.model import ChannelName, Plan, RunId
+from partner_tools.pacing import Learned
 from partner_tools.place import GuardTerms, Place
+from partner_tools.shared_pacing import Party
 from partner_tools.strict_json import read_text
 from partner_tools.user_files import HOLD_LIST_BYTES, read_document
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.environment import new_id, now, user_data_folder
-from partner_tools.workspace.rate_limiters import Governed, Shares, open_rate_limiters
 
 if TYPE_CHECKING:
     from partner_tools.channels.oem_direct import OemDirectChannel
     from partner_tools.channels.partner_center import PartnerCenterChannel
+    from partner_tools.clients.oauth import TokenSource
     from partner_tools.clients.partner_center import PartnerCenter
     from partner_tools.clients.transport import Transport
     from partner_tools.engine.channel import Channel
-    from partner_tools.engine.rate_limiter import FixedRate
+    from partner_tools.engine.rate_limiter import AdaptiveRateLimiter, FixedRate, Snapshot
     from partner_tools.engine.request_executor import RateLimiter, RequestExecutor
+    from partner_tools.engine.shared_rate_limiter import SharedRateLimiter
     from partner_tools.ledger import Ledger
     from partner_tools.runs.cleanup import CleanupOrder, CleanupSteps
     from partner_tools.runs.context import Confirm, OpenTenant, RunContext, RunObserver, RunOptions
@@ -104,7 +108,7 @@ def place_of(config: Config, channel: ChannelName) -> Place:
     address, wire_profile = config.text("urls", "partner_center") or PARTNER_CENTER_URL, None
     if channel is ChannelName.OEM_DIRECT:
         from partner_tools.json_forms import digest_of_bytes
-        from partner_tools.workspace.oem import profile_path, read_wire_profile
+        from partner_tools.workspace.sign_in import profile_path, read_wire_profile
 
         address = config.text("urls", "oem_direct") or read_wire_profile(config).base_url or ""
         wire_profile = digest_of_bytes(profile_path(config).read_bytes())
@@ -281,7 +285,7 @@ class Wiring:
     ) -> Iterator[tuple[OemDirectChannel, RequestExecutor, Governed, PartnerTenant]]:
         from partner_tools.channels.oem_direct import OemDirectChannel
         from partner_tools.runs.removal import witness
-        from partner_tools.workspace.oem import open_oem, read_wire_profile
+        from partner_tools.workspace.sign_in import open_oem, read_wire_profile
 
         profile = read_wire_profile(self.config)
         with (
@@ -418,3 +422,102 @@ def _line(
         renew=renew,
         waiting=observer.waiting if observer else lambda _error, _seconds: None,
     )
+
+
+class Governed(RateLimiter, Protocol):
+    """A rate limiter that reports its state."""
+
+    def snapshot(self) -> Snapshot:
+        """Return the current state."""
+
+    def learned(self) -> Learned | None:
+        """Return the rate worth remembering."""
+
+
+class RateLimiters:
+    """The rate_limiters of this process, one for each limit scope. Thread-safe.
+
+    On PostgreSQL they are shared with every process on the same ledger.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._open: dict[tuple[str, str], AdaptiveRateLimiter | SharedRateLimiter] = {}
+
+    def of(
+        self, service: str, scope: str, max_rate: float | None, party: Party | None = None
+    ) -> Governed:
+        """The pace of a limit scope, as one party sees it where it is shared."""
+        from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
+
+        with self._lock:
+            governor = self._open.get((service, scope))
+            if governor is None:
+                governor = self._started(service, scope, max_rate)
+                self._open[service, scope] = governor
+        return (
+            governor if isinstance(governor, AdaptiveRateLimiter) else governor.of(party or Party())
+        )
+
+    def snapshots(self) -> Mapping[tuple[str, str], Snapshot]:
+        """Return the state of each scope, by service and scope."""
+        with self._lock:
+            opened = dict(self._open)
+        return {scope: governor.snapshot() for scope, governor in opened.items()}
+
+    def close(self) -> None:
+        """Leave in the ledger what was learned."""
+        for (service, scope), governor in self._open.items():
+            learned = governor.learned()
+            if learned is not None:
+                rate, refused = learned.per_second, learned.refused
+                self._ledger.remember_rate(service, scope, rate, now(), refused=refused)
+        for governor in self._open.values():
+            governor.close()
+
+    def _started(
+        self, service: str, scope: str, max_rate: float | None
+    ) -> AdaptiveRateLimiter | SharedRateLimiter:
+        from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
+        from partner_tools.engine.shared_rate_limiter import SharedRateLimiter, Start
+
+        known, age = self._known(service, scope)
+        if self._ledger.conninfo is None:
+            return AdaptiveRateLimiter.started(
+                known=known, age=age, max_rate=max_rate, clock=self._clock
+            )
+        return SharedRateLimiter(
+            lambda change: self._ledger.exchange(service, scope, change),
+            process=new_id(),
+            start=Start(known=known, age=age, max_rate=max_rate),
+            clock=self._clock,
+        )
+
+    def _known(self, service: str, scope: str) -> tuple[Learned | None, float]:
+        """Return the rate that an earlier run learned, and how many seconds ago."""
+        rate = self._ledger.remembered_rate(service, scope)
+        if rate is None:
+            return None, 0.0
+        known = Learned(per_second=rate.per_second, refused=rate.refused)
+        return known, (now() - rate.learned_at).total_seconds()
+
+
+@contextmanager
+def open_rate_limiters(ledger: Ledger, clock: Callable[[], float]) -> Iterator[RateLimiters]:
+    """The rate_limiters of one command; what they learned is remembered at the end."""
+    rate_limiters = RateLimiters(ledger, clock)
+    try:
+        yield rate_limiters
+    finally:
+        rate_limiters.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """The state shared by one worker's slices: the rate limiters, and the channel's tokens."""
+
+    rate_limiters: RateLimiters
+    party: Party
+    tokens: Callable[[], TokenSource]

@@ -21,8 +21,15 @@ from partner_tools.runs.run_result import RunResult
 from partner_tools.signing import check_approval, refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import ByName, batch_of, load_plan, read_batch
-from partner_tools.workspace.environment import actor, new_id, new_run, now
-from partner_tools.workspace.settings import ledger_url, load_config, open_ledger
+from partner_tools.workspace.environment import (
+    actor,
+    ledger_url,
+    load_config,
+    new_id,
+    new_run,
+    now,
+    open_ledger,
+)
 from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
 if TYPE_CHECKING:

@@ -25,9 +25,8 @@ from partner_tools.engine.context import PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import InputError
 from partner_tools.events import Event, History, Kind
-from partner_tools.gate import GateRefusal
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
-from partner_tools.model import ChannelName, Device, Identity, Reason, RunId
+from partner_tools.model import ChannelName, Device, Explanation, Identity, Reason, RunId
 from partner_tools.pacing import Policy
 from partner_tools.runs.removal import witness
 from partner_tools.runs.run import carry_through
@@ -65,7 +64,7 @@ class Execution:
     settled: Callable[[int, History], None]
     concurrency: int
 
-    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, GateRefusal]:
+    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
         """Nothing: the gate has tests of its own."""
         return {}
 

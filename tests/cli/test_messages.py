@@ -157,6 +157,7 @@ def test_a_cleanup_that_nobody_can_sign_in_for_leaves_no_run(
     assert own.json("runs")["runs"] == []
 
 
+@pytest.mark.slow
 def test_the_demo_names_its_own_files_and_what_comes_after_it(tmp_path: Path) -> None:
     folder = tmp_path / "handoff"
     folder.mkdir()

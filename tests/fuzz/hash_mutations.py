@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from partner_tools.intake import hardware_hash as hh
-from partner_tools.intake.hardware_hash import describe, lines
+from partner_tools.intake.hardware_hash import describe_hash, hash_lines
 from partner_tools.model import Identity
 from tests.intake import hash_encoder as enc
 
@@ -100,7 +100,7 @@ def try_one(text: str) -> hh.HardwareHash | hh.HashError:
     if repaired is not None:
         base64.b64decode(repaired.text, validate=True)
     try:
-        machine = hh.decode(text)
+        machine = hh.decode_hash(text)
     except hh.HashError as error:
         assert error.rule in RULES, error.rule
         assert error.message and error.remedy
@@ -119,7 +119,7 @@ def seconds(text: str) -> float:
 
 def _timed(text: str) -> float:
     began = time.thread_time()
-    hh.decode(text)
+    hh.decode_hash(text)
     return time.thread_time() - began
 
 
@@ -150,8 +150,8 @@ def _check_against_bytes(machine: hh.HardwareHash, data: bytes) -> None:
 
 def _use(machine: hh.HardwareHash) -> None:
     """Everything that is done with a decoded hash works on this one."""
-    json.dumps(describe(machine), allow_nan=False).encode("utf-8")
-    assert all(line.isprintable() for line in lines(machine))
+    json.dumps(describe_hash(machine), allow_nan=False).encode("utf-8")
+    assert all(line.isprintable() for line in hash_lines(machine))
     assert set(hh.missing_fields(machine)) <= EVERY_FIELD
     derived = hh.derive(machine)
     assert hh.disagreements(machine, derived) == ()
@@ -309,7 +309,7 @@ TEXT_CHANGES: tuple[Callable[[random.Random, str], str], ...] = (
     _very_long,
 )
 MACHINES = tuple(enc.buffer(enc.machine(number).records(), size=0) for number in range(8))
-EVERY_FIELD = frozenset(hh.missing_fields(hh.decode(enc.encode([]))))
+EVERY_FIELD = frozenset(hh.missing_fields(hh.decode_hash(enc.encode([]))))
 
 
 def main(arguments: list[str]) -> int:

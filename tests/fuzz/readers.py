@@ -49,7 +49,7 @@ from partner_tools.sandbox.reading import read_faults, read_seed
 from partner_tools.signing import Purpose
 from partner_tools.workspace.approvals import load_signatures
 from partner_tools.workspace.batches import load_plan
-from partner_tools.workspace.settings import named_faults
+from partner_tools.workspace.environment import named_faults
 from partner_tools.workspace.wiring import held
 from tests.clients.oem_profiles import faults as profile_faults
 from tests.clients.oem_profiles import plain_profile

@@ -7,8 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from partner_tools.intake.hardware_hash import decode
-from partner_tools.intake.hash_check import HashProblem, check
+from partner_tools.intake.hardware_hash import HashProblem, check, decode_hash
 from partner_tools.model import Device, Identity, Severity
 from tests.intake import hash_encoder as enc
 
@@ -40,7 +39,7 @@ def device(
 
 
 def findings(*devices: Device) -> list[HashProblem]:
-    return list(check(devices, file="units.csv", placeholders=("Default String",)))
+    return list(check(devices, file="units.csv"))
 
 
 def verdicts(*devices: Device) -> list[tuple[str | None, str, Severity]]:
@@ -139,7 +138,7 @@ def test_padding_damage_is_explained_and_the_whole_text_offered(text: str) -> No
     assert first.problem.severity is ERROR
     assert "Repaired: " in first.problem.message
     assert first.repaired is not None
-    assert decode(first.repaired).serial_number == "PT-0001"
+    assert decode_hash(first.repaired).serial_number == "PT-0001"
 
 
 def test_a_repair_that_does_not_give_an_intact_hash_is_not_offered() -> None:

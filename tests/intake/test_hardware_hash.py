@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from partner_tools.errors import InputError
 from partner_tools.intake import hardware_hash as hh
-from partner_tools.intake.hardware_hash import describe, lines
+from partner_tools.intake.hardware_hash import describe_hash, hash_lines
 from partner_tools.intake.schema import Checker, load_schema
 from partner_tools.model import Identity
 from tests.fuzz import hash_mutations
@@ -32,22 +32,22 @@ record_lists = st.lists(st.tuples(st.integers(0, 255), payloads), max_size=40)
 def rule_of(text: str) -> str:
     """The rule by which the decoder refuses the text."""
     with pytest.raises(hh.HashError) as caught:
-        hh.decode(text)
+        hh.decode_hash(text)
     assert caught.value.message
     assert caught.value.remedy
     return caught.value.rule
 
 
 def of(*records: tuple[int, bytes]) -> hh.HardwareHash:
-    return hh.decode(enc.encode(records))
+    return hh.decode_hash(enc.encode(records))
 
 
 def test_every_value_of_a_whole_machine_is_read() -> None:
     assert MACHINE.ek_public is not None
     ek = hashlib.sha256(MACHINE.ek_public).hexdigest()
-    machine = hh.decode(WHOLE)
+    machine = hh.decode_hash(WHOLE)
 
-    said = describe(machine)
+    said = describe_hash(machine)
 
     assert machine.notes == ()
     expected = {
@@ -118,7 +118,7 @@ def test_the_description_keeps_its_schema(text: str) -> None:
     """Every property is required and none else allowed, so the two cannot drift apart."""
     checker = Checker(load_schema("hardware-hash"))
 
-    assert checker.violations(describe(hh.decode(text))) == ()
+    assert checker.violations(describe_hash(hh.decode_hash(text))) == ()
 
 
 @pytest.mark.slow
@@ -128,7 +128,7 @@ def test_the_description_of_arbitrary_records_keeps_its_schema(
 ) -> None:
     checker = Checker(load_schema("hardware-hash"))
 
-    assert checker.violations(describe(hh.decode(enc.encode(records)))) == ()
+    assert checker.violations(describe_hash(hh.decode_hash(enc.encode(records)))) == ()
 
 
 def test_the_uuid_is_mixed_endian() -> None:
@@ -139,7 +139,7 @@ def test_the_uuid_is_mixed_endian() -> None:
 
 
 def test_unknown_records_are_kept_and_shown_in_hexadecimal() -> None:
-    said = json.loads(json.dumps(describe(of((27, b"\x01\x02"), (200, b"")))))
+    said = json.loads(json.dumps(describe_hash(of((27, b"\x01\x02"), (200, b"")))))
 
     assert said["records"] == [
         {"type": 27, "offset": 4, "length": 2, "payload": "0102"},
@@ -148,7 +148,7 @@ def test_unknown_records_are_kept_and_shown_in_hexadecimal() -> None:
 
 
 def test_white_space_around_the_text_is_no_part_of_it() -> None:
-    assert hh.decode(WHOLE) == hh.decode(f"\ufeff{WHOLE}\r\n".lstrip("\ufeff"))
+    assert hh.decode_hash(WHOLE) == hh.decode_hash(f"\ufeff{WHOLE}\r\n".lstrip("\ufeff"))
 
 
 @given(record_lists)
@@ -156,12 +156,12 @@ def test_arbitrary_records_come_back_as_they_were(records: list[tuple[int, bytes
     """Whatever the payloads hold, framing loses nothing and nothing but HashError is raised."""
     data = enc.buffer(records, size=0)
 
-    decoded = hh.decode(enc.as_text(data))
+    decoded = hh.decode_hash(enc.as_text(data))
 
     assert records == [(record.type, record.payload) for record in decoded.records]
     assert decoded.total_length == len(data) - 36
-    json.dumps(describe(decoded))
-    lines(decoded)
+    json.dumps(describe_hash(decoded))
+    hash_lines(decoded)
     hh.missing_fields(decoded)
 
 
@@ -186,7 +186,7 @@ texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
     )
 )
 def test_a_machine_comes_back_as_it_was_written(machine: enc.Machine) -> None:
-    decoded = hh.decode(machine.encode())
+    decoded = hh.decode_hash(machine.encode())
 
     assert machine.serial_number == decoded.serial_number
     assert machine.manufacturer == decoded.manufacturer
@@ -265,7 +265,7 @@ def test_a_damaged_hash_is_refused_by_the_rule_that_it_breaks(text: str, rule: s
 
 def test_an_error_ends_the_command_as_bad_input_and_never_quotes_the_hash() -> None:
     with pytest.raises(InputError) as caught:
-        hh.decode(enc.as_text(damaged(40, b"\xff")))
+        hh.decode_hash(enc.as_text(damaged(40, b"\xff")))
 
     assert caught.value.exit_code == 3
     assert WHOLE[:40] not in f"{caught.value} {caught.value.remedy}"
@@ -274,7 +274,7 @@ def test_an_error_ends_the_command_as_bad_input_and_never_quotes_the_hash() -> N
 def test_the_longest_text_and_the_longest_record_are_read() -> None:
     body = enc.buffer([(14, b"S" * 49_000)], size=49_152)
 
-    decoded = hh.decode(enc.as_text(body))
+    decoded = hh.decode_hash(enc.as_text(body))
 
     assert len(enc.as_text(body)) == 65_536
     assert decoded.serial_number == "S" * 49_000
@@ -300,8 +300,8 @@ def test_the_longest_text_and_the_longest_record_are_read() -> None:
     ],
 )
 def test_oddities_of_an_intact_hash_are_notes(text: str, rules: list[str]) -> None:
-    assert rules == [note.rule for note in hh.decode(text).notes]
-    assert all(note.message and note.remedy for note in hh.decode(text).notes)
+    assert rules == [note.rule for note in hh.decode_hash(text).notes]
+    assert all(note.message and note.remedy for note in hh.decode_hash(text).notes)
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_a_type_with_its_second_byte_set_is_another_type() -> None:
     at = data.index(b"PT-0001") - 4
     text = resealed(data[: at + 1] + b"\x01" + data[at + 2 :], TOTAL)
 
-    decoded = hh.decode(text)
+    decoded = hh.decode_hash(text)
 
     assert decoded.serial_number is None
     assert 0x10E in [record.type for record in decoded.records]
@@ -442,7 +442,7 @@ def test_missing_fields_are_named_as_microsoft_names_them(
     machine: enc.Machine, missing: tuple[str, ...]
 ) -> None:
     """A second adapter still has an address, and the kernel's disk serial a serial."""
-    assert missing == hh.missing_fields(hh.decode(machine.encode()))
+    assert missing == hh.missing_fields(hh.decode_hash(machine.encode()))
 
 
 def test_an_empty_inventory_lacks_everything() -> None:
@@ -489,19 +489,19 @@ def test_an_empty_inventory_lacks_everything() -> None:
     ],
 )
 def test_columns_are_compared_exactly(identity: Identity, columns: list[str]) -> None:
-    found = hh.disagreements(hh.decode(WHOLE), identity)
+    found = hh.disagreements(hh.decode_hash(WHOLE), identity)
 
     assert columns == [disagreement.column for disagreement in found]
 
 
 def test_what_the_hash_does_not_say_contradicts_nothing() -> None:
-    silent = hh.decode(replace(MACHINE, serial_number=" ", product_key_id=None).encode())
+    silent = hh.decode_hash(replace(MACHINE, serial_number=" ", product_key_id=None).encode())
 
     assert hh.disagreements(silent, Identity(serial_number="X", product_key_id="1")) == ()
 
 
 def test_an_identity_is_derived_from_the_hash_alone() -> None:
-    decoded = hh.decode(replace(MACHINE, serial_number=" PT-9\t", model=" ").encode())
+    decoded = hh.decode_hash(replace(MACHINE, serial_number=" PT-9\t", model=" ").encode())
 
     assert Identity(
         serial_number="PT-9", manufacturer="Contoso, Inc.", product_key_id="3305670012345"
@@ -561,7 +561,7 @@ def test_repair_is_total_and_makes_base64(text: str) -> None:
 
 
 def test_the_lines_show_what_a_technician_looks_for() -> None:
-    shown = "\n".join(lines(hh.decode(WHOLE)))
+    shown = "\n".join(hash_lines(hh.decode_hash(WHOLE)))
 
     for value in (
         "PT-0001",
@@ -583,14 +583,14 @@ def test_the_lines_let_nothing_reach_the_terminal() -> None:
     """Firmware text is foreign: escapes, bells and line breaks are shown, not sent."""
     hostile = replace(MACHINE, serial_number="\x1b[2J\a\r\nPT\u202e\u200b\xa0ü")
 
-    shown = lines(hh.decode(hostile.encode()))
+    shown = hash_lines(hh.decode_hash(hostile.encode()))
 
     assert all(line.isprintable() for line in shown)
     assert r"'\x1b[2J\x07\r\nPT\u202e\u200b\xa0ü'" in shown[0]
 
 
 def test_the_lines_of_an_empty_inventory_say_what_is_missing() -> None:
-    shown = lines(of((12, b"")))
+    shown = hash_lines(of((12, b"")))
 
     assert shown[0].startswith("missing for Autopilot  DiskSerialNumber, ")
     assert shown[-1].startswith("note ")
@@ -622,6 +622,6 @@ def test_one_changed_character_is_seen_wherever_it_counts(dice: random.Random, a
     letter = dice.choice(hash_mutations.ALPHABET)
     text = WHOLE[:at] + letter + WHOLE[at + 1 :]
     if base64.b64decode(text)[: TOTAL + 36] == base64.b64decode(WHOLE)[: TOTAL + 36]:
-        assert hh.derive(hh.decode(text)) == hh.derive(hh.decode(WHOLE))
+        assert hh.derive(hh.decode_hash(text)) == hh.derive(hh.decode_hash(WHOLE))
     else:
         assert rule_of(text) in RULES

@@ -20,8 +20,7 @@ import pytest
 from partner_tools.errors import LedgerError
 from partner_tools.events import Event, IllegalEventError, Kind, State
 from partner_tools.ledger import Ledger, RunStart
-from partner_tools.ledger.append import Writer
-from partner_tools.ledger.codec import PendingEvent, pending_event
+from partner_tools.ledger.append import PendingEvent, Writer, pending_event
 from partner_tools.model import Device, Identity, Outcome, RunId
 
 AT = datetime(2026, 4, 17, 10, 16, tzinfo=UTC)

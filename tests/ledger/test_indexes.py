@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event
 
 from partner_tools.ledger import Ledger, sqlite_url
-from partner_tools.ledger import queries as reading
+from partner_tools.ledger.reading import events_of_device
 from partner_tools.model import ChannelName, RunId, RunState
 
 AT = datetime(2026, 4, 17, 10, 16, tzinfo=UTC)
@@ -73,7 +73,7 @@ def test_no_question_reads_a_whole_table(opened: Ledger, question: str) -> None:
 
 def test_the_events_of_a_device_are_found_without_those_of_its_run(opened: Ledger) -> None:
     with opened._database.read() as connection:
-        taken = steps(opened, lambda _: reading.device_events(connection, RUN, 3))
+        taken = steps(opened, lambda _: connection.execute(events_of_device(RUN, 3)))
     assert taken == ["SEARCH events USING INDEX ix_events_run_device_n (run=? AND device=?)"]
 
 

@@ -21,8 +21,7 @@ import pytest
 from partner_tools.errors import InputError, LedgerError
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.ledger.database import _write_ahead
-from partner_tools.ledger.tables import VERSION_TABLE, metadata
-from partner_tools.ledger.version import MIGRATIONS, newest_version
+from partner_tools.ledger.tables import MIGRATIONS, VERSION_TABLE, metadata, newest_version
 from partner_tools.model import Device
 from tests.postgresql import new_database
 
@@ -423,7 +422,7 @@ def test_the_migrations_make_the_tables_that_the_program_uses(new_url: str) -> N
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from partner_tools.ledger.partial_indexes import metadata
+    from partner_tools.ledger.migrate import metadata
     from partner_tools.ledger.tables import VERSION_TABLE
 
     with Ledger.open(new_url) as ledger, ledger._database.read() as connection:

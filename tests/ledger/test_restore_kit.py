@@ -41,9 +41,6 @@ def test_a_kit_is_for_this_user_alone(tmp_path: Path) -> None:
 
 
 def test_a_kit_replaces_the_one_before_and_leaves_nothing_unfinished(tmp_path: Path) -> None:
-    leftover = tmp_path / "kits" / f"{RUN}.unfinished"
-    leftover.parent.mkdir()
-    leftover.write_text("half a li", encoding="ascii")
     write_kit(tmp_path, RUN, [WITH_HASH] * 3)
     path = write_kit(tmp_path, RUN, [WITH_HASH])
     assert read_kit(tmp_path, RUN) == (WITH_HASH,)

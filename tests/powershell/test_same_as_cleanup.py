@@ -41,6 +41,9 @@ from tests.powershell.scenes import (
     seen_by,
 )
 
+pytestmark = pytest.mark.slow
+
+
 SAMPLE = 8
 FORBIDDEN = {"kind": "status", "status": 403, "code": "Forbidden", "description": "no such right"}
 

@@ -27,6 +27,9 @@ from tests.cli.program import program_for
 from tests.powershell.scenes import DOMAIN, handed_over, left, opened, own, written
 from tests.powershell.shell import HERE, powershell
 
+pytestmark = pytest.mark.slow
+
+
 PAGE = HERE.parents[1] / "docs" / "how-to" / "customers-handoff.md"
 SLOW = {"autopilotDelete": 9000, "sync": 9000, "checkIn": 0}
 SETTINGS = {"POWERSHELL_TELEMETRY_OPTOUT": "1", "NO_COLOR": "1", "POWERSHELL_UPDATECHECK": "Off"}

@@ -41,6 +41,9 @@ from tests.powershell.scenes import (
 )
 from tests.powershell.shell import HERE
 
+pytestmark = pytest.mark.slow
+
+
 FORBIDDEN = {"kind": "status", "status": 403, "code": "Forbidden", "description": "no such right"}
 DELETE_MANAGED = {"operation": "delete-managed-device"}
 SMALL_PAGES = {"managedPageSize": 3, "autopilotPageSize": 3}

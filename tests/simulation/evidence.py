@@ -36,9 +36,17 @@ from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.engine.settle import Baseline, verify
 from partner_tools.errors import PartnerToolsError, Unanswered
 from partner_tools.events import Event, History, Kind, advance
-from partner_tools.gate import GateRefusal
 from partner_tools.ledger import RunDevice
-from partner_tools.model import GONE, Device, Identity, Outcome, PlannedDevice, Reason, RunId
+from partner_tools.model import (
+    GONE,
+    Device,
+    Explanation,
+    Identity,
+    Outcome,
+    PlannedDevice,
+    Reason,
+    RunId,
+)
 from partner_tools.outstanding import Plane, Status
 from partner_tools.pacing import Policy
 from partner_tools.runs.observation import decision
@@ -258,7 +266,7 @@ class Machine:
 
     def settled(self, _index: int, _history: History) -> None: ...
 
-    def refusals(self, _removals: Sequence[Removal]) -> Mapping[int, GateRefusal]:
+    def refusals(self, _removals: Sequence[Removal]) -> Mapping[int, Explanation]:
         """Nothing: the gate has tests of its own."""
         return {}
 

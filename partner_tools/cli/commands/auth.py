@@ -14,7 +14,7 @@ from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import load_config
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import DeviceCode, TokenFacts
+    from partner_tools import DeviceCode, TokenFacts
 
 
 @click.group("auth", cls=Whole)

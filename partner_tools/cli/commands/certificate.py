@@ -19,7 +19,7 @@ from partner_tools.signing import grouped, is_public
 from partner_tools.workspace.approvals import approval_rule
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import Erasure
+    from partner_tools import Erasure
     from partner_tools.workspace.certificates import CertificateCheck
 
 _ERASURE = ("erasure_record", "erasure_method", "erasure_standard", "erasure_provider")

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
+from partner_tools import RunOptions
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
 from partner_tools.cli.options import FORMAT_CHOICES, guard_options, result_options
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import Outcome, RunState
-from partner_tools.workspace import RunOptions
 
 
 @command("cleanup")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from partner_tools import FILE_NAME, SECRETS
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, print_document, tell, without_password
 from partner_tools.cli.help_pages import Whole
@@ -14,9 +15,7 @@ from partner_tools.cli.options import OutputFile, output_options
 from partner_tools.cli.signals import asking
 from partner_tools.cli.wiring import load_config
 from partner_tools.errors import GuardError, InputError
-from partner_tools.workspace import FILE_NAME, SECRETS
-from partner_tools.workspace.environment import user_config_folder
-from partner_tools.workspace.settings import ledger_url
+from partner_tools.workspace.environment import ledger_url, user_config_folder
 
 
 @click.group("config", cls=Whole)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from partner_tools import RunOptions, RunResult, Source
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.batch_input import show_problems
 from partner_tools.cli.commands.sandbox import load_sandbox
@@ -17,11 +18,12 @@ from partner_tools.cli.console import tell
 from partner_tools.cli.options import FORMATS
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
-from partner_tools.workspace import RunOptions, RunResult, Source
 from partner_tools.workspace.batches import read_batch
 
 SAMPLE = "retired.csv"
 CUSTOMER = "contoso.onmicrosoft.com"
+# One device of the sample stays listed for longer than any wait: an example for the report.
+SETTLE_SECONDS = 2.0
 
 
 @command("demo")
@@ -76,7 +78,7 @@ def _deregister(call: Call, folder: Path) -> RunResult:
             batch,
             via="partner-center",
             customer=CUSTOMER,
-            options=RunOptions(yes=True, report=folder, formats=FORMATS),
+            options=RunOptions(yes=True, report=folder, formats=FORMATS, settle=SETTLE_SECONDS),
             observer=ConsoleReporter(call=call, workspace=workspace),
         )
 

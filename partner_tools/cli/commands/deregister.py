@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from partner_tools import RunOptions
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.batch_input import load_batch
@@ -22,7 +23,6 @@ from partner_tools.cli.prompts import conclude
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import Snapshot
-from partner_tools.workspace import RunOptions
 
 
 @command("deregister")

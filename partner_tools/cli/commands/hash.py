@@ -28,7 +28,7 @@ from partner_tools.model import Severity
 from partner_tools.result import problem_document
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import HardwareHash
+    from partner_tools import HardwareHash
     from partner_tools.workspace.batches import HashCheck
 
 TEXT_LIMIT_BYTES = 1 << 20
@@ -57,7 +57,7 @@ def decode(call: Call, file: str) -> int:
     Example:
       partner-tools hash decode hash.txt --output json
     """
-    from partner_tools.workspace import describe_hash, hash_lines
+    from partner_tools import describe_hash, hash_lines
 
     texts = _texts(file)
     if call.output == "json" and len(texts) > 1:
@@ -118,7 +118,7 @@ for _command in (decode, check):
 
 def _print_problems(output: str, found: HashCheck) -> None:
     if output == "json":
-        from partner_tools.workspace import validation_document
+        from partner_tools import validation_document
 
         print_json(validation_document(found.problems, found.devices))
     for problem in found.problems if output != "json" else ():
@@ -135,7 +135,7 @@ def _print_problems(output: str, found: HashCheck) -> None:
 
 def _decoded(file: str, line: int, text: str) -> HardwareHash:
     """Decode a hash. Raises InputError that names its line."""
-    from partner_tools.workspace import decode_hash
+    from partner_tools import decode_hash
 
     place = f"standard input:{line}" if file == "-" else f"{file}:{line}"
     if any(separator in text for separator in ",;\t"):

@@ -18,7 +18,7 @@ from partner_tools.cli.wiring import load_config, opened
 from partner_tools.errors import LedgerError
 from partner_tools.signing import is_public
 from partner_tools.workspace.approvals import approval_rule
-from partner_tools.workspace.environment import now
+from partner_tools.workspace.environment import ledger_url, now
 from partner_tools.workspace.exports import (
     FORMS,
     check_export,
@@ -26,7 +26,6 @@ from partner_tools.workspace.exports import (
     sign_export,
     write_export,
 )
-from partner_tools.workspace.settings import ledger_url
 
 
 @click.group("ledger", cls=Whole)

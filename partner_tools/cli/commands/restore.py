@@ -19,7 +19,7 @@ from partner_tools.errors import GuardError
 from partner_tools.model import ChannelName
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import Restorable, Workspace
+    from partner_tools import Restorable, Workspace
 
 
 @command("restore")

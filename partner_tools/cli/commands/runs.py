@@ -27,12 +27,12 @@ from partner_tools.cli.options import Moment, customer_option, output_options
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import ChannelName, RunState
-from partner_tools.workspace.settings import ledger_url
+from partner_tools.workspace.environment import ledger_url
 
 if TYPE_CHECKING:
+    from partner_tools import RunRecord, Workspace
     from partner_tools.events import Event
     from partner_tools.model import Customer
-    from partner_tools.workspace import RunRecord, Workspace
 
 WATCH_SECONDS = 2.0
 STATES = [state.value for state in RunState]

@@ -16,7 +16,7 @@ from partner_tools.cli.wiring import load_config
 from partner_tools.errors import InputError
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import Config, Profile
+    from partner_tools import Config, Profile
 
 
 @command("sandbox")
@@ -66,7 +66,7 @@ def _announce(told: Mapping[str, Any]) -> None:
 
 
 def _wire_profile(config: Config) -> Profile:
-    from partner_tools.workspace.oem import read_wire_profile
+    from partner_tools.workspace.sign_in import read_wire_profile
 
     return read_wire_profile(config)
 

@@ -19,7 +19,7 @@ def schema(_call: Call, name: str | None) -> None:
     Example:
       partner-tools schema batch
     """
-    from partner_tools.workspace import load_schema, schema_names
+    from partner_tools import load_schema, schema_names
 
     if name is None:
         for each in schema_names():

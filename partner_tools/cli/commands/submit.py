@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from partner_tools import RunOptions
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.batch_input import load_batch
@@ -21,7 +22,6 @@ from partner_tools.cli.options import (
 from partner_tools.cli.signals import asking
 from partner_tools.cli.wiring import opened
 from partner_tools.errors import GuardError
-from partner_tools.workspace import RunOptions
 
 if TYPE_CHECKING:
     from partner_tools.model import Batch, ChannelName

@@ -13,7 +13,7 @@ from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import opened
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import DeviceTrace, StoredEvent
+    from partner_tools import DeviceTrace, StoredEvent
 
 
 @command("trace")

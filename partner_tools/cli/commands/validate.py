@@ -68,7 +68,7 @@ def _show(output: str, problem: Problem) -> None:
 def _conclude(output: str, devices: int, problems: list[Problem]) -> None:
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
     if output == "json":
-        from partner_tools.workspace import validation_document
+        from partner_tools import validation_document
 
         print_json(validation_document(problems, devices))
     elif output == "text":

@@ -25,7 +25,7 @@ from partner_tools.model import GONE
 from partner_tools.result import still_listed
 
 if TYPE_CHECKING:
-    from partner_tools.workspace import Outstanding, Verification
+    from partner_tools import Outstanding, Verification
 
 
 @command("verify")

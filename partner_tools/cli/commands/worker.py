@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
+from partner_tools import Workspace
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
 from partner_tools.cli.wiring import opened
 from partner_tools.model import ChannelName
-from partner_tools.workspace import Workspace
-from partner_tools.workspace.settings import open_ledger
+from partner_tools.workspace.environment import open_ledger
 
 CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
 

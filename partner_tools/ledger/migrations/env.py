@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from partner_tools.ledger.partial_indexes import metadata
+from partner_tools.ledger.migrate import metadata
 from partner_tools.ledger.tables import VERSION_TABLE
 
 context.configure(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from partner_tools.intake.hardware_hash import decode
+from partner_tools.intake.hardware_hash import decode_hash
 from partner_tools.intake.schema import checker
 from tests.cli.program import Program
 from tests.intake.hash_encoder import Machine, encode
@@ -70,4 +70,4 @@ def test_columns_are_checked_against_the_hash_and_damage_is_repaired(program: Pr
         (3, "hardwareHash"),
     }
     repaired = copy.read_text(encoding="utf-8").splitlines()[2].split(",")[1]
-    assert decode(repaired).serial_number == "SN-2"
+    assert decode_hash(repaired).serial_number == "SN-2"

@@ -10,7 +10,7 @@ import pytest
 from partner_tools.cli.command_index import SUMMARIES
 from partner_tools.clients.graph import READ_PERMISSIONS
 from partner_tools.sandbox import Sandbox, seed_from
-from partner_tools.workspace.permissions import (
+from partner_tools.workspace.diagnostics import (
     GRAPH_READ,
     PARTNER_CENTER,
     other_service,
