@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -81,7 +82,13 @@ def read_metadata(document: Mapping[str, object] | None, options: IntakeOptions)
 
     `devices` of the document is only looked at for being a list.
     """
-    told, found = _checked(_as_document(options), is_direct=False)
+    said = _as_document(options)
+    named = None if options.channel is ChannelName.OEM_DIRECT else company_name(options.customer)
+    if named is not None:
+        del said["customer"]  # the schema knows tenant ids and domains: a name is looked up
+    told, found = _checked(said, is_direct=False)
+    if named is not None:
+        told["customer"] = named
     own: Mapping[str, object] = {}
     default = options.default_channel
     otherwise = {} if default is None else {"channel": default.value}
@@ -92,6 +99,17 @@ def read_metadata(document: Mapping[str, object] | None, options: IntakeOptions)
     return ReadMetadata(
         metadata=_metadata({**otherwise, **own, **told}), findings=tuple(dict.fromkeys(found))
     )
+
+
+def company_name(customer: object) -> str | None:
+    """The customer, trimmed, where it may be a company's name and is no tenant id or domain."""
+    name = str(customer or "").strip()
+    is_tenant = re.fullmatch(load_schema("batch")["$defs"]["customer"]["pattern"], name)
+    return name if _NAME.fullmatch(name) and name.isprintable() and not is_tenant else None
+
+
+_NAME = re.compile(r"[^{}<>@/\\]{1,256}")
+"""A plausible company name; a GUID in braces is a mistyped tenant."""
 
 
 def _as_document(options: IntakeOptions) -> dict[str, object]:

@@ -141,11 +141,12 @@ def test_a_removal_outranks_later_runs_that_do_not_find_the_device(program: Prog
     """The same list handed in twice asks the customer for nothing that is done."""
     contoso = "contoso.onmicrosoft.com"
     first = remove(program, f"C-0,{contoso}\n")
-    remove(program, f"c-0,{contoso}\nC-1,{contoso}\n", exit_code=7)
+    second = remove(program, f"c-0,{contoso}\nC-1,{contoso}\n", exit_code=7)
 
     (found,) = outstanding(program)["customers"]
 
-    assert (found["runs"], found["devices"]) == ([first], 1)
+    assert (found["runs"], found["devices"]) == ([second, first], 2)
+    assert "deregister-from-autopilot" not in found["steps"]
 
 
 def test_a_run_that_found_nothing_enters_no_reminder(program: Program) -> None:
