@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from partner_tools.cli.options import COMMON_NAMES
+from partner_tools.cli.options import BATCH_NAMES, COMMON_NAMES
 
 UNBROKEN_HYPHEN: Final = "\u2011"
 """Replaces a hyphen while lines are broken: `partner-center` and `--max-devices` stay whole."""
@@ -45,16 +45,34 @@ class OwnFirst(click.Command):
     context_class = PageContext
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the options in their two sections."""
-        listed = [
-            (each.name in COMMON_NAMES, record)
-            for each in self.get_params(ctx)
-            if isinstance(each, click.Option) and (record := each.get_help_record(ctx)) is not None
-        ]
-        for title, common in (("Options", False), ("Options of every command", True)):
-            if rows := [record for is_common, record in listed if is_common is common]:
+        """List the options in sections: by purpose, if there are many, and last the common ones."""
+        titles = _PURPOSES if ctx.command.name in MANY_OPTIONS else {}
+        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in titles}
+        for each in self.get_params(ctx):
+            record = each.get_help_record(ctx) if isinstance(each, click.Option) else None
+            if record is None:
+                continue
+            title = next((one for one, names in titles.items() if each.name in names), "Options")
+            if each.name in COMMON_NAMES or (titles and each.name == "help"):
+                title = "Options of every command"
+            sections.setdefault(title, []).append(record)
+        for title in sorted(sections, key=_LAST.__contains__):
+            if rows := sections[title]:
                 with formatter.section(title):
                     formatter.write_dl(rows)
+
+
+MANY_OPTIONS: Final = frozenset({"cleanup", "deregister", "plan", "submit", "validate"})
+_PURPOSES: Final = {
+    "Batch": {"plan_file", *BATCH_NAMES},
+    "Safety": {
+        *("dry_run", "apply", "yes", "max_devices", "min_found", "snapshot"),
+        *("accept_locked_firmware", "require_intune_clear", "keys_saved", "keys_receipt", "again"),
+    },
+    "Output": {"plan_to", "output", "junit", "result_dir", "report", "formats"},
+    "Connection": {"settle", "max_rate", "snapshot_timeout", "priority", "not_before", "depot"},
+}
+_LAST: Final = ("Options of every command",)
 
 
 class Whole(click.Group):

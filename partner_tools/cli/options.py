@@ -134,7 +134,12 @@ _COMMON = (
         type=click.Choice(["text", "json"]),
         help="Format of messages on stderr.",
     ),
-    click.option("-v", "--verbose", count=True, help="Log requests (-v) and details (-vv)."),
+    click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        help="Name each device, log requests (-v) and details (-vv).",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="Print only the result and errors."),
 )
 
@@ -262,6 +267,9 @@ READING_NAMES = (
 )
 
 
+BATCH_NAMES = ("via", "customer", "batch_id", "reason", "reference", *READING_NAMES)
+
+
 def take_reading(given: dict[str, Any]) -> tuple[tuple[str, ...], ReadingOptions]:
     """Take the reading options out of a command's arguments: the serials, and how to read."""
     from partner_tools import ReadingOptions
@@ -318,46 +326,21 @@ def guard_options(command: Command, done: str = "removed") -> Command:
     )
 
 
-def removal_options(command: Command) -> Command:
-    """Add how the removal goes and what follows it."""
-    from pathlib import Path
-
+def check_options(command: Command) -> Command:
+    """Add what is checked before a removal, alike in a preview and in a run."""
     from partner_tools.model import Snapshot
+
+    def as_snapshot(_context: click.Context, _option: click.Parameter, value: str) -> Snapshot:
+        return Snapshot(value)
 
     return _applied(
         (
-            click.option(
-                "--settle",
-                type=click.FloatRange(min=0),
-                default=30.0,
-                show_default=True,
-                metavar="SECONDS",
-                help="Keep checking for up to SECONDS until removed devices disappear.",
-            ),
-            click.option(
-                "--report",
-                type=click.Path(path_type=Path, file_okay=False),
-                help="Write the customer's handoff to this folder.",
-            ),
-            click.option(
-                "--format",
-                "formats",
-                type=click.Choice(FORMAT_CHOICES),
-                multiple=True,
-                help="Handoff format; repeat for several. [default: all]",
-            ),
-            click.option(
-                "--max-rate",
-                type=click.FloatRange(min=0, min_open=True),
-                metavar="PER-SECOND",
-                help="Send at most this many requests per second.",
-            ),
             click.option(
                 "--snapshot",
                 type=click.Choice([each.value for each in Snapshot]),
                 default=Snapshot.BEST_EFFORT.value,
                 show_default=True,
-                callback=lambda _context, _option, value: Snapshot(value),
+                callback=as_snapshot,
                 help="Read the customer's tenant before the removal; `required` removes "
                 "nothing if that fails.",
             ),
@@ -366,7 +349,7 @@ def removal_options(command: Command) -> Command:
                 "snapshot",
                 flag_value=Snapshot.NONE.value,
                 default=Snapshot.BEST_EFFORT.value,
-                callback=lambda _context, _option, value: Snapshot(value),
+                callback=as_snapshot,
                 help="Same as --snapshot none.",
             ),
             click.option(
@@ -397,6 +380,38 @@ def removal_options(command: Command) -> Command:
         ),
         command,
     )
+
+
+def settle_option(default: float, about: str) -> Callable[[Command], Command]:
+    """`--settle`: how long to wait at the end."""
+    return click.option(
+        "--settle",
+        type=click.FloatRange(min=0),
+        default=default,
+        show_default=True,
+        metavar="SECONDS",
+        help=about,
+    )
+
+
+WAIT_UNTIL_GONE = "Keep checking for up to SECONDS until removed devices disappear."
+
+
+def report_options(about: str) -> Callable[[Command], Command]:
+    """`--report` and `--format`: the handoff that follows."""
+    from pathlib import Path
+
+    options = (
+        click.option("--report", type=click.Path(path_type=Path, file_okay=False), help=about),
+        click.option(
+            "--format",
+            "formats",
+            type=click.Choice(FORMAT_CHOICES),
+            multiple=True,
+            help="Handoff format; repeat for several. [default: all]",
+        ),
+    )
+    return lambda command: _applied(options, command)
 
 
 def _applied(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:

@@ -120,6 +120,7 @@ class Workspace:
         *,
         via: str | None = None,
         customer: str | None = None,
+        options: RunOptions | None = None,
         save_as: Path | None = None,
         observer: RunObserver = NULL_OBSERVER,
     ) -> RunResult:
@@ -132,7 +133,7 @@ class Workspace:
             batch,
             via=via,
             customer=customer,
-            options=RunOptions(dry_run=True),
+            options=replace(options or RunOptions(), dry_run=True),
             save_as=save_as,
             observer=observer,
         )

@@ -14,10 +14,12 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.batch_input import load_batch
 from partner_tools.cli.console import counted, print_document, tell
 from partner_tools.cli.options import (
+    WAIT_UNTIL_GONE,
     Moment,
     batch_options,
     guard_options,
     output_options,
+    settle_option,
 )
 from partner_tools.cli.signals import asking
 from partner_tools.cli.wiring import opened
@@ -45,14 +47,7 @@ if TYPE_CHECKING:
     help="Do not start before this time (UTC).",
 )
 @click.option("--depot", help="Depot that submits the batch. [default: the profile's fleet.depot]")
-@click.option(
-    "--settle",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Keep checking for up to SECONDS until removed devices disappear.",
-)
+@settle_option(30.0, WAIT_UNTIL_GONE)
 @click.option("--again", is_flag=True, help="Submit a batch that was already submitted.")
 @output_options
 def submit(
@@ -111,7 +106,7 @@ def _ask(batch: Batch, channel: ChannelName) -> bool:
     devices = counted(len(batch.devices), "device")
     if not sys.stdin.isatty():
         raise GuardError(
-            f"{devices} would be removed by workers and nobody can be asked",
+            f"workers would remove {devices}, but there is no terminal to ask on",
             rule="not-confirmed",
             remedy="pass --yes to confirm, or look at `partner-tools plan` first",
         )
