@@ -11,9 +11,7 @@ from __future__ import annotations
 from partner_tools.model import Outcome
 from partner_tools.outstanding.decision import (
     ENTRA_DELETES,
-    HOMES,
     RULES,
-    STEP_ORDER,
     nothing_to_do,
     ordered,
     planes,
@@ -32,7 +30,9 @@ from partner_tools.outstanding.evidence import (
 from partner_tools.outstanding.reported import overlay
 from partner_tools.outstanding.types import (
     FACTS,
+    HOMES,
     REASSURING,
+    STEP_ORDER,
     Decision,
     DeviceFacts,
     EvidenceSource,

@@ -7,13 +7,16 @@ of Entra ID or of Active Directory: there is none for that in `CARRIED_OUT`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from partner_tools.model import Outcome, Reason
-from partner_tools.outstanding.decision import CO_MANAGED, HOMES, STEP_ORDER, WAITING
+from partner_tools.outstanding.decision import WAITING
 from partner_tools.outstanding.evidence import probes, text
 from partner_tools.outstanding.types import (
+    DATA,
+    HOMES,
+    STEP_ORDER,
     Decision,
     DeviceFacts,
     EvidenceSource,
@@ -36,36 +39,7 @@ CARRIED_OUT = (
 
 _DELETIONS = frozenset(CARRIED_OUT) - {StepId.UNASSIGN_USER}
 
-REFUSALS: Mapping[str, str] = {
-    "hold-list": "it is held back, by the hold list here or by the partner",
-    "duplicate": "the same device is earlier in the handoff",
-    "no-serial-number": "the handoff has no serial number of it to compare with",
-    "odd-serial-number": "its serial number contains characters that no serial number has",
-    "ambiguous": "more than one record answers to it, or none certainly does; none is touched",
-    "firmware-managed": (
-        "Intune manages its firmware (DFCI), and its menus stay locked unless freed first"
-    ),
-    "waiting-for-check-in": (
-        "it is to be retired or wiped at its next check-in: expected, not touched"
-    ),
-    "configuration-manager": "Configuration Manager alone manages it; Intune only shows it",
-    "changed-since-handoff": (
-        "a record is not the one that the handoff or an earlier look names: the device may have "
-        "been enrolled or registered again"
-    ),
-    "wipe-first": (
-        "it is lost or stolen and Intune still manages it: after a delete it cannot be wiped"
-    ),
-    "keys-not-saved": "its recovery keys or local administrator password are not known to be saved",
-    "partners-turn": "the partner's own removal of its Autopilot registration is not settled yet",
-    "intune-not-verified": "whether Intune manages it could not be verified",
-    "autopilot-not-verified": (
-        "whether it is registered in Windows Autopilot could not be verified"
-    ),
-    "still-there": (
-        "the service did not take the deletion, as if it were done already, and shows it still"
-    ),
-}
+REFUSALS: Mapping[str, str] = {rule: said["detail"] for rule, said in DATA["refusals"].items()}
 """Why a device is left alone, by rule; `cleanup` and the customer's script give the same."""
 
 
@@ -121,18 +95,17 @@ def plan_cleanup(
     facts: DeviceFacts, decision: Decision, passed: Collection[str] = ()
 ) -> CleanupPlan:
     """Plan a device's cleanup on this evidence, after the steps that have `passed`."""
-    ruling = next(filter(None, (rule(facts, decision) for rule in _RULES)), None)
-    if ruling is None and (changed := _changed(facts, passed)) is not None:
-        ruling = changed
-    if ruling is not None:
-        return CleanupPlan(ruling=ruling, left=(*_kept(decision, ruling), *_left(decision)))
+    refusal = next(_against(facts, decision, passed), None)
+    if refusal is not None:
+        return CleanupPlan(ruling=refusal, left=(*_kept(decision, refusal), *_left(decision)))
     wanted = tuple(_wanted(decision))
     moves = tuple(one for one in wanted if one.step.value not in passed and _is_carried_out(one))
     awaited = tuple(one for one in wanted if one not in moves and one.step is not _UNASSIGN)
+    ruling = None
     if not (moves or awaited):
         ruling = _autopilot_refusal(decision) or _done(passed)
     elif moves:
-        ruling = next(filter(None, (rule(facts, decision) for rule in _PRECAUTIONS)), None)
+        ruling = next(_before_any_deletion(facts, decision), None)
     if ruling is not None:
         kept = _kept(decision, ruling) if ruling.outcome is Outcome.REFUSED else ()
         return CleanupPlan(ruling=ruling, left=(*kept, *_left(decision)))
@@ -189,95 +162,50 @@ def _only_record(decision: Decision, plane: Plane) -> str | None:
 # --- What keeps the whole device from being touched -----------------------------------------------
 
 
-def _held(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
-    if Flag.HELD not in facts.flags:
-        return None
-    return _refused(
-        "hold-list",
-        "take it off the hold list, or ask the partner, if it may go",
-    )
-
-
-def _duplicate(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
-    if facts.outcome is not Outcome.DUPLICATE:
-        return None
-    return FinalOutcome(outcome=Outcome.DUPLICATE, detail=REFUSALS["duplicate"])
-
-
-def _nameless(facts: DeviceFacts, _decision: Decision) -> FinalOutcome | None:
-    if (facts.serial_number or "").strip():
-        return None
-    return _refused(
-        "no-serial-number",
-        "look it up by its product key and clean it up in the portals",
-    )
-
-
-def _ambiguous(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
+def _against(
+    facts: DeviceFacts, decision: Decision, passed: Collection[str]
+) -> Iterator[FinalOutcome]:
+    """Whatever keeps the device from being touched, the strongest reason first."""
+    steps = {step.id for step in decision.steps}
+    states = {text(one, "managementState") for one in _here(decision, Plane.INTUNE)}
+    agents = {text(one, "managementAgent") for one in _here(decision, Plane.INTUNE)}
+    intune = decision.planes[Plane.INTUNE]
     nameless = any(
         _is_here(decision, plane) and _only_record(decision, plane) is None
         for plane in (Plane.INTUNE, Plane.AUTOPILOT)
     )
-    if not nameless and all(step.id is not StepId.RESOLVE_AMBIGUITY for step in decision.steps):
-        return None
+    if Flag.HELD in facts.flags:
+        yield refused("hold-list")
+    if facts.outcome is Outcome.DUPLICATE:
+        yield FinalOutcome(outcome=Outcome.DUPLICATE, detail=REFUSALS["duplicate"])
+    if not (facts.serial_number or "").strip():
+        yield refused("no-serial-number")
+    if nameless or StepId.RESOLVE_AMBIGUITY in steps:
+        yield replace(refused("ambiguous"), outcome=Outcome.AMBIGUOUS)
+    if intune.status is Status.NOT_VERIFIED:
+        yield refused("intune-not-verified", intune.error or _NOT_LOOKED)
+    if StepId.UNLOCK_FIRMWARE in steps:
+        yield refused("firmware-managed")
+    if states and states <= WAITING:
+        yield refused("waiting-for-check-in")
+    if agents == {"configurationmanagerclient"}:
+        yield refused("configuration-manager")
+    if _is_another_record(facts, passed):
+        yield refused("changed-since-handoff")
+
+
+_NOT_LOOKED = "it was not looked at"
+
+
+def refused(rule: str, why: str | None = None) -> FinalOutcome:
+    """The refusal of a device by a rule; `why` follows what the rule says."""
+    said = DATA["refusals"][rule]
     return FinalOutcome(
-        outcome=Outcome.AMBIGUOUS,
-        rule="ambiguous",
-        detail=REFUSALS["ambiguous"],
-        remedy="find the right record by its id in the portals, and delete the others there",
+        outcome=Outcome.REFUSED,
+        rule=rule,
+        detail=f"{said['detail']}: {why}" if why else said["detail"],
+        remedy=said["remedy"],
     )
-
-
-def _unseen(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
-    intune = decision.planes[Plane.INTUNE]
-    if intune.status is not Status.NOT_VERIFIED:
-        return None
-    return _refused(
-        "intune-not-verified",
-        "give the sign-in DeviceManagementManagedDevices.ReadWrite.All, then run it again",
-        f"{REFUSALS['intune-not-verified']}: {intune.error or 'it was not looked at'}",
-    )
-
-
-def _firmware(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
-    if all(step.id is not StepId.UNLOCK_FIRMWARE for step in decision.steps):
-        return None
-    return _refused(
-        "firmware-managed",
-        "unlock it with a DFCI profile and let it sync, then run it again",
-    )
-
-
-def _leaving(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
-    states = {text(one, "managementState") for one in _here(decision, Plane.INTUNE)}
-    if not states or not states <= WAITING:
-        return None
-    return _refused(
-        "waiting-for-check-in",
-        "bring it online, or wait; run it again when Intune has let it go",
-    )
-
-
-def _tenant_attached(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
-    agents = {text(one, "managementAgent") for one in _here(decision, Plane.INTUNE)}
-    if agents != {"configurationmanagerclient"} or agents & CO_MANAGED:
-        return None
-    return _refused(
-        "configuration-manager",
-        "delete it in Configuration Manager, then run it again",
-    )
-
-
-_RULES: tuple[Callable[[DeviceFacts, Decision], FinalOutcome | None], ...] = (
-    _held,
-    _duplicate,
-    _nameless,
-    _ambiguous,
-    _unseen,
-    _firmware,
-    _leaving,
-    _tenant_attached,
-)
 
 
 _NAMES = {
@@ -287,7 +215,7 @@ _NAMES = {
 }
 
 
-def _changed(facts: DeviceFacts, passed: Collection[str]) -> FinalOutcome | None:
+def _is_another_record(facts: DeviceFacts, passed: Collection[str]) -> bool:
     """Whether a record is another one than all evidence before, or came again after it was gone."""
     for plane, step in (
         (Plane.INTUNE, StepId.DELETE_FROM_INTUNE),
@@ -301,41 +229,20 @@ def _changed(facts: DeviceFacts, passed: Collection[str]) -> FinalOutcome | None
         ids = {found.ids.get("id", "").lower() for one in ran for found in one.found} - {""}
         again = any(one.result is ProbeResult.ABSENT for one in ran) and step.value not in passed
         if len(ids) > 1 or again:
-            return _refused(
-                "changed-since-handoff",
-                "have a new handoff made, and look at the device before anything is deleted",
-            )
-    return None
+            return True
+    return False
 
 
-# --- What has to be done by a person before anything is deleted -----------------------------------
-
-
-def _lost(facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
-    if facts.reason is not Reason.LOST_OR_STOLEN or not _here(decision, Plane.INTUNE):
-        return None
-    return _refused(
-        "wipe-first",
-        "wipe it in Intune first; if it is not to be wiped, delete it there yourself",
-    )
-
-
-def _unsaved(_facts: DeviceFacts, decision: Decision) -> FinalOutcome | None:
-    status = {step.id: step.status for step in decision.steps}.get(StepId.BACK_UP_KEYS)
-    if status is None:
-        return None
-    why = (
-        "BitLocker keys or a local administrator password are stored for it"
-        if status is Status.OUTSTANDING
-        else "whether BitLocker keys or a local administrator password are stored for it was not "
-        "verified"
-    )
-    return _refused(
-        "keys-not-saved", "save them elsewhere, then run it again with --keys-saved", why
-    )
-
-
-_PRECAUTIONS: tuple[Callable[[DeviceFacts, Decision], FinalOutcome | None], ...] = (_lost, _unsaved)
+def _before_any_deletion(facts: DeviceFacts, decision: Decision) -> Iterator[FinalOutcome]:
+    """What a person has to do before anything is deleted."""
+    if facts.reason is Reason.LOST_OR_STOLEN and _here(decision, Plane.INTUNE):
+        yield refused("wipe-first")
+    keys = {step.id: step.status for step in decision.steps}.get(StepId.BACK_UP_KEYS)
+    if keys is not None:
+        stored = "BitLocker keys or a local administrator password are stored for it"
+        unknown = f"whether {stored} was not verified"
+        why = stored if keys is Status.OUTSTANDING else unknown
+        yield replace(refused("keys-not-saved"), detail=why)
 
 
 # --- How it ends ----------------------------------------------------------------------------------
@@ -347,15 +254,8 @@ def _autopilot_refusal(decision: Decision) -> FinalOutcome | None:
     if autopilot.status is Status.CLEAR:
         return None
     if any(step.id is StepId.SETTLE_REMOVAL for step in decision.steps):
-        return _refused(
-            "partners-turn",
-            "have the partner resume the run and send a new handoff",
-        )
-    return _refused(
-        "autopilot-not-verified",
-        "give the sign-in DeviceManagementServiceConfig.ReadWrite.All, then run it again",
-        f"{REFUSALS['autopilot-not-verified']}: {autopilot.error or 'it was not looked at'}",
-    )
+        return refused("partners-turn")
+    return refused("autopilot-not-verified", autopilot.error or _NOT_LOOKED)
 
 
 def _done(passed: Collection[str]) -> FinalOutcome:
@@ -434,9 +334,3 @@ def _here(decision: Decision, plane: Plane) -> tuple[Found, ...]:
 
 def _ids(decision: Decision, plane: Plane) -> tuple[str, ...]:
     return tuple(one.ids["id"] for one in _here(decision, plane) if "id" in one.ids)
-
-
-def _refused(rule: str, remedy: str, detail: str | None = None) -> FinalOutcome:
-    return FinalOutcome(
-        outcome=Outcome.REFUSED, rule=rule, detail=detail or REFUSALS[rule], remedy=remedy
-    )

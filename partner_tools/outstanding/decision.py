@@ -14,7 +14,11 @@ from enum import StrEnum
 from partner_tools.model import GONE, Outcome, Reason
 from partner_tools.outstanding.evidence import Case, EvidenceSummary, is_true, probes, text
 from partner_tools.outstanding.types import (
+    DATA,
+    HOMES,
+    PREREQUISITES,
     STATUSES,
+    STEP_ORDER,
     Decision,
     EvidenceSource,
     Flag,
@@ -330,123 +334,8 @@ def _known_synchronized(case: Case) -> bool:
     )
 
 
-STEP_ORDER: Mapping[StepId, int] = {step: place for place, step in enumerate(StepId)}
-
-HOMES: Mapping[StepId, tuple[Plane, Owner]] = {
-    StepId.RESOLVE_AMBIGUITY: (Plane.AUTOPILOT, Owner.INTUNE_ADMINISTRATOR),
-    StepId.SETTLE_REMOVAL: (Plane.AUTOPILOT, Owner.PARTNER),
-    StepId.UNLOCK_FIRMWARE: (Plane.DEVICE_FIRMWARE, Owner.INTUNE_ADMINISTRATOR),
-    StepId.BACK_UP_KEYS: (Plane.ENTRA, Owner.ENTRA_ADMINISTRATOR),
-    StepId.UNENROLL_OTHER_MDM: (Plane.ENTRA, Owner.INTUNE_ADMINISTRATOR),
-    StepId.DELETE_FROM_INTUNE: (Plane.INTUNE, Owner.INTUNE_ADMINISTRATOR),
-    StepId.RETRY_INTUNE_ACTION: (Plane.INTUNE, Owner.INTUNE_ADMINISTRATOR),
-    StepId.WAIT_FOR_CHECK_IN: (Plane.INTUNE, Owner.DEVICE_HOLDER),
-    StepId.DELETE_FROM_CONFIGURATION_MANAGER: (
-        Plane.CONFIGURATION_MANAGER,
-        Owner.CONFIGURATION_MANAGER_ADMINISTRATOR,
-    ),
-    StepId.ALLOW_REENROLLMENT: (Plane.INTUNE, Owner.INTUNE_ADMINISTRATOR),
-    StepId.UNASSIGN_USER: (Plane.AUTOPILOT, Owner.INTUNE_ADMINISTRATOR),
-    StepId.DEREGISTER_FROM_AUTOPILOT: (Plane.AUTOPILOT, Owner.INTUNE_ADMINISTRATOR),
-    StepId.CONFIRM_AUTOPILOT_REMOVAL: (Plane.AUTOPILOT, Owner.INTUNE_ADMINISTRATOR),
-    StepId.OPEN_SUPPORT_CASE: (Plane.AUTOPILOT, Owner.INTUNE_ADMINISTRATOR),
-    StepId.DELETE_COMPUTER_OBJECT: (
-        Plane.ACTIVE_DIRECTORY,
-        Owner.ACTIVE_DIRECTORY_ADMINISTRATOR,
-    ),
-    StepId.DISCONNECT_WORK_ACCOUNT: (Plane.ENTRA, Owner.DEVICE_HOLDER),
-    StepId.DELETE_CORPORATE_IDENTIFIER: (Plane.INTUNE, Owner.INTUNE_ADMINISTRATOR),
-    StepId.DELETE_IMPORT_RECORD: (Plane.AUTOPILOT, Owner.INTUNE_ADMINISTRATOR),
-    StepId.VERIFY_ENTRA_REMOVAL: (Plane.ENTRA, Owner.ENTRA_ADMINISTRATOR),
-    StepId.DECIDE_ON_ENTRA_OBJECT: (Plane.ENTRA, Owner.ENTRA_ADMINISTRATOR),
-    StepId.DECIDE_ON_RESIDUAL_OBJECT: (Plane.ENTRA, Owner.ENTRA_ADMINISTRATOR),
-    StepId.REBUILD_REGISTRATION: (Plane.AUTOPILOT, Owner.INTUNE_ADMINISTRATOR),
-    StepId.REGISTER_AGAIN: (Plane.AUTOPILOT, Owner.PARTNER),
-    StepId.REMOVE_DEVICE_ASSOCIATION: (Plane.DEVICE_ASSOCIATION, Owner.DEVICE_HOLDER),
-    StepId.DELETE_ASSOCIATION_RECORD: (Plane.DEVICE_ASSOCIATION, Owner.INTUNE_ADMINISTRATOR),
-    StepId.RESET_DEVICE: (Plane.DEVICE_FIRMWARE, Owner.DEVICE_HOLDER),
-    StepId.CHECK_FIRMWARE_LOCKS: (Plane.DEVICE_FIRMWARE, Owner.DEVICE_HOLDER),
-    StepId.OFFBOARD_FROM_DEFENDER: (Plane.INTUNE, Owner.INTUNE_ADMINISTRATOR),
-    StepId.REMOVE_FROM_AUTOPATCH: (Plane.INTUNE, Owner.INTUNE_ADMINISTRATOR),
-}
-"""The plane that a step works on, and who can usually do it."""
-
 ENTRA_DELETES = frozenset({StepId.DECIDE_ON_ENTRA_OBJECT, StepId.DECIDE_ON_RESIDUAL_OBJECT})
 """The steps that can end in deleting a directory object by hand."""
-
-_INTUNE_WORK = (
-    StepId.DELETE_FROM_INTUNE,
-    StepId.RETRY_INTUNE_ACTION,
-    StepId.WAIT_FOR_CHECK_IN,
-)
-
-PREREQUISITES: Mapping[StepId, tuple[StepId, ...]] = {
-    StepId.SETTLE_REMOVAL: (StepId.RESOLVE_AMBIGUITY,),
-    StepId.UNLOCK_FIRMWARE: (StepId.RESOLVE_AMBIGUITY,),
-    StepId.BACK_UP_KEYS: (StepId.RESOLVE_AMBIGUITY,),
-    StepId.UNENROLL_OTHER_MDM: (StepId.RESOLVE_AMBIGUITY, StepId.BACK_UP_KEYS),
-    StepId.DELETE_FROM_INTUNE: (
-        StepId.RESOLVE_AMBIGUITY,
-        StepId.UNLOCK_FIRMWARE,
-        StepId.BACK_UP_KEYS,
-    ),
-    StepId.RETRY_INTUNE_ACTION: (
-        StepId.RESOLVE_AMBIGUITY,
-        StepId.UNLOCK_FIRMWARE,
-        StepId.BACK_UP_KEYS,
-    ),
-    StepId.DELETE_FROM_CONFIGURATION_MANAGER: (
-        StepId.RESOLVE_AMBIGUITY,
-        StepId.BACK_UP_KEYS,
-        *_INTUNE_WORK,
-    ),
-    StepId.ALLOW_REENROLLMENT: (StepId.RESOLVE_AMBIGUITY, *_INTUNE_WORK),
-    StepId.UNASSIGN_USER: (StepId.RESOLVE_AMBIGUITY, *_INTUNE_WORK),
-    StepId.DEREGISTER_FROM_AUTOPILOT: (
-        StepId.RESOLVE_AMBIGUITY,
-        StepId.SETTLE_REMOVAL,
-        StepId.UNLOCK_FIRMWARE,
-        *_INTUNE_WORK,
-        StepId.UNASSIGN_USER,
-    ),
-    StepId.CONFIRM_AUTOPILOT_REMOVAL: (
-        StepId.SETTLE_REMOVAL,
-        StepId.DEREGISTER_FROM_AUTOPILOT,
-    ),
-    StepId.OPEN_SUPPORT_CASE: (StepId.SETTLE_REMOVAL, StepId.DEREGISTER_FROM_AUTOPILOT),
-    StepId.DELETE_COMPUTER_OBJECT: (
-        StepId.RESOLVE_AMBIGUITY,
-        StepId.BACK_UP_KEYS,
-        *_INTUNE_WORK,
-        StepId.DEREGISTER_FROM_AUTOPILOT,
-    ),
-    StepId.DISCONNECT_WORK_ACCOUNT: (StepId.RESOLVE_AMBIGUITY, *_INTUNE_WORK),
-    StepId.VERIFY_ENTRA_REMOVAL: (
-        *_INTUNE_WORK,
-        StepId.UNENROLL_OTHER_MDM,
-        StepId.DELETE_FROM_CONFIGURATION_MANAGER,
-        StepId.DEREGISTER_FROM_AUTOPILOT,
-        StepId.CONFIRM_AUTOPILOT_REMOVAL,
-        StepId.DELETE_COMPUTER_OBJECT,
-        StepId.DISCONNECT_WORK_ACCOUNT,
-    ),
-    StepId.DECIDE_ON_ENTRA_OBJECT: (
-        StepId.BACK_UP_KEYS,
-        StepId.UNENROLL_OTHER_MDM,
-        StepId.DELETE_FROM_CONFIGURATION_MANAGER,
-        StepId.DISCONNECT_WORK_ACCOUNT,
-    ),
-    StepId.DECIDE_ON_RESIDUAL_OBJECT: (StepId.BACK_UP_KEYS, StepId.DELETE_COMPUTER_OBJECT),
-    StepId.REBUILD_REGISTRATION: (*_INTUNE_WORK, StepId.DEREGISTER_FROM_AUTOPILOT),
-    StepId.REGISTER_AGAIN: (StepId.DEREGISTER_FROM_AUTOPILOT, StepId.CONFIRM_AUTOPILOT_REMOVAL),
-    StepId.REMOVE_DEVICE_ASSOCIATION: _INTUNE_WORK,
-    StepId.DELETE_ASSOCIATION_RECORD: (
-        StepId.RESOLVE_AMBIGUITY,
-        *_INTUNE_WORK,
-        StepId.REMOVE_DEVICE_ASSOCIATION,
-    ),
-}
-"""The steps to finish before a step, where the device has them at all."""
 
 
 def _rule_ambiguous(case: Case) -> Iterator[Step]:
@@ -735,7 +624,7 @@ def ordered(steps: Iterable[Step]) -> tuple[Step, ...]:
     in_order = sorted(steps, key=lambda step: STEP_ORDER[step.id])
     present = {step.id for step in in_order}
     return tuple(
-        replace(step, after=tuple(one for one in PREREQUISITES.get(step.id, ()) if one in present))
+        replace(step, after=tuple(one for one in PREREQUISITES[step.id] if one in present))
         for step in in_order
     )
 
@@ -752,18 +641,7 @@ class Risk(StrEnum):
     KEYS_NOT_VERIFIED = "keys-not-verified"
 
 
-WORDS = {
-    Risk.FIRMWARE_MANAGED: "firmware managed by Intune (DFCI): unlock it first, or its menus stay "
-    "locked",
-    Risk.AMBIGUOUS: "more than one record in the customer's tenant answers to it",
-    Risk.IN_INTUNE: "still in Intune: the customer's delete there should come first",
-    Risk.DEVICE_ASSOCIATION: "bound to the tenant by device association, which outlasts the "
-    "registration: the handoff says how to lift it",
-    Risk.KEYS_NOT_SAVED: "BitLocker keys or a local administrator password are stored: have them "
-    "saved first",
-    Risk.INTUNE_NOT_VERIFIED: "whether Intune manages it was not verified",
-    Risk.KEYS_NOT_VERIFIED: "whether keys are stored was not verified",
-}
+WORDS: Mapping[Risk, str] = {Risk(name): words for name, words in DATA["risks"].items()}
 """Each risk as a person reads it before confirming."""
 
 REFUSING = frozenset(Risk) - {Risk.KEYS_NOT_VERIFIED, Risk.DEVICE_ASSOCIATION}

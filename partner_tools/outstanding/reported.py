@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from partner_tools.outstanding.types import (
+    CLOSED_BY,
     Decision,
     DeviceFacts,
     EvidenceSource,
@@ -23,36 +24,6 @@ from partner_tools.outstanding.types import (
     StepId,
     Subject,
 )
-
-CLOSED_BY: Mapping[Plane, frozenset[StepId]] = {
-    Plane.INTUNE: frozenset(
-        {
-            StepId.DELETE_FROM_INTUNE,
-            StepId.RETRY_INTUNE_ACTION,
-            StepId.WAIT_FOR_CHECK_IN,
-            StepId.ALLOW_REENROLLMENT,
-        }
-    ),
-    Plane.AUTOPILOT: frozenset(
-        {
-            StepId.UNASSIGN_USER,
-            StepId.DEREGISTER_FROM_AUTOPILOT,
-            StepId.CONFIRM_AUTOPILOT_REMOVAL,
-        }
-    ),
-    Plane.ENTRA: frozenset(
-        {
-            StepId.DISCONNECT_WORK_ACCOUNT,
-            StepId.VERIFY_ENTRA_REMOVAL,
-            StepId.DECIDE_ON_ENTRA_OBJECT,
-            StepId.DECIDE_ON_RESIDUAL_OBJECT,
-        }
-    ),
-    Plane.DEVICE_ASSOCIATION: frozenset({StepId.DELETE_ASSOCIATION_RECORD}),
-    Plane.ACTIVE_DIRECTORY: frozenset({StepId.DELETE_COMPUTER_OBJECT}),
-    Plane.CONFIGURATION_MANAGER: frozenset({StepId.DELETE_FROM_CONFIGURATION_MANAGER}),
-}
-"""The steps that a plane where nothing is left any more closes."""
 
 _AFTER_KEYS = (StepId.DELETE_FROM_INTUNE, StepId.DEREGISTER_FROM_AUTOPILOT)
 """Our script and `cleanup` delete only once the administrator said that the keys are saved."""
@@ -100,7 +71,7 @@ def _reported(
     planes: dict[Plane, Probe] = {}
     steps: dict[StepId, Probe] = {}
     for probe in reports:
-        closes = CLOSED_BY.get(probe.plane, frozenset())
+        closes = CLOSED_BY[probe.plane]
         if probe.report is not None and probe.report.step is not None:
             steps[probe.report.step] = probe
         elif probe.result is ProbeResult.ABSENT:
@@ -121,7 +92,7 @@ def _reported(
         {
             step: probe
             for step, probe in steps.items()
-            if not any(step in CLOSED_BY.get(plane, ()) for plane in outweighed)
+            if not any(step in CLOSED_BY[plane] for plane in outweighed)
         },
     )
 
@@ -136,7 +107,7 @@ def _seen_since(
 
     A channel shows a partner only its own registrations: its silence outweighs no report.
     """
-    told = [steps[step] for step in CLOSED_BY.get(plane, ()) if step in steps]
+    told = [steps[step] for step in CLOSED_BY[plane] if step in steps]
     told += [planes[plane]] if plane in planes else []
     if not told:
         return False

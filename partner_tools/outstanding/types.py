@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from importlib.resources import files
 from typing import Any
 
 from partner_tools.model import Outcome, Reason
@@ -91,6 +93,32 @@ class StepId(StrEnum):
     DECIDE_ON_RESIDUAL_OBJECT = "decide-on-residual-object"
     REBUILD_REGISTRATION = "rebuild-registration"
     REGISTER_AGAIN = "register-again"
+
+
+DATA: Mapping[str, Mapping[str, Any]] = tomllib.loads(
+    files(__package__).joinpath("outstanding.toml").read_text(encoding="utf-8")
+)
+"""Facts about the steps, and the words for refusals and risks."""
+
+STEP_ORDER: Mapping[StepId, int] = {step: place for place, step in enumerate(StepId)}
+HOMES: Mapping[StepId, tuple[Plane, Owner]] = {
+    StepId(name): (Plane(step["plane"]), Owner(step["owner"]))
+    for name, step in DATA["steps"].items()
+}
+"""The plane that a step works on, and who can usually do it."""
+PREREQUISITES: Mapping[StepId, tuple[StepId, ...]] = {
+    StepId(name): tuple(map(StepId, step.get("after", ()))) for name, step in DATA["steps"].items()
+}
+"""The steps to finish before a step, where the device has them at all."""
+CLOSED_BY: Mapping[Plane, frozenset[StepId]] = {
+    plane: frozenset(
+        step
+        for step, (its_plane, _) in HOMES.items()
+        if its_plane is plane and DATA["steps"][step].get("closed_by_absence")
+    )
+    for plane in Plane
+}
+"""The steps that a plane where nothing is left any more closes."""
 
 
 class Subject(StrEnum):

@@ -38,8 +38,8 @@ from partner_tools.outstanding import (
     probe_from,
     stated,
 )
-from partner_tools.report.guide import GUIDE, SCRIPT_MINUTES, SCRIPT_SECONDS, TOOLS
-from partner_tools.report.powershell import RECIPES, command
+from partner_tools.report.guide import GUIDE, SCRIPT_MINUTES, SCRIPT_SECONDS
+from partner_tools.report.powershell import command
 
 Json = dict[str, Any]
 """A part of a handoff by its schema, as `json.loads` would give it."""
@@ -547,15 +547,15 @@ def _chapter(id_: StepId, number: int, statuses: Mapping[str, int], owner: str |
         "about": chapter.about,
         "caution": chapter.caution,
         "portal": list(chapter.portal),
-        "powershell": RECIPES[id_].guide if id_ in RECIPES else None,
+        "powershell": chapter.recipe.guide,
         "devices": sum(statuses.values()),
         "open": waiting,
         "statuses": dict(statuses),
-        "tools": [*TOOLS.get(id_, ()), "by-hand"],
+        "tools": [*chapter.tools, "by-hand"],
         "minutes": {
             "byHand": chapter.minutes * waiting,
             "byScript": SCRIPT_MINUTES + SCRIPT_SECONDS * waiting // 60
-            if "script" in TOOLS.get(id_, ()) and waiting
+            if "script" in chapter.tools and waiting
             else None,
         },
         "source": str(chapter.source),

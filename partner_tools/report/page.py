@@ -1,14 +1,16 @@
-"""The handoff as one HTML file: no network, readable without script, foreign text never markup.
+"""Pages as single HTML files: the handoff, a depot's checklist, the certificate and its checking.
 
-The template's static part holds everything a reader needs; the script replaces the static device
-table by one that searches, filters and sorts. The browser is told by hash which style and script
-it may run, so nothing that slipped in could.
+No network, readable without script, foreign text never markup. The browser is told by hash which
+style and script it may run, so nothing that slipped in could. The handoff's template holds
+everything that a reader needs; its script replaces the static device table by one that searches,
+filters and sorts.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,16 +20,14 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from partner_tools.model import GONE
+from partner_tools.report.certificate import RELEASED, open_locks
 from partner_tools.report.guide import (
-    CHANNELS,
-    JOIN_TYPES,
+    CERTIFICATE,
+    CHECKLIST,
     MAIN_PLANES,
-    OUTCOMES,
     OWNERS,
     PLANES,
-    REASONS,
-    STATUSES,
-    TOOL_NAMES,
+    WORDS,
     cleaned_up,
     count_gone,
     counted,
@@ -37,6 +37,7 @@ from partner_tools.report.guide import (
     visible,
 )
 from partner_tools.report.handoff import OPEN, Document, answer_digest, collector_paused
+from partner_tools.signing import fingerprint, grouped
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -60,7 +61,7 @@ NOT_REMOVED: Mapping[str, str] = {
 
 
 def write_page(document: Document, stream: BinaryIO) -> None:
-    """The page, in UTF-8."""
+    """The handoff's page, in UTF-8."""
     style, script = text("page.css"), text("page.js")
     template = environment().get_template("page.html")
     chunks = template.stream(
@@ -76,19 +77,68 @@ def write_page(document: Document, stream: BinaryIO) -> None:
         stream.write(chunk.encode("utf-8", "replace"))
 
 
+def write_checklist(document: Document, stream: BinaryIO) -> None:
+    """The repair depot's page: the order of the work, and a box for each step of each device.
+
+    The depot's part is the same for every device
+    (https://learn.microsoft.com/autopilot/autopilot-motherboard-replacement).
+    """
+    style = text("checklist.css")
+    page = environment().get_template("checklist.html")
+    content = page.render(
+        document=document, **CHECKLIST, words=WORDS, style=style, policy=policy(style)
+    )
+    stream.write(content.encode("utf-8", "replace"))
+
+
+def certificate_page(document: Json) -> bytes:
+    """A signed certificate as one HTML file without network or script, in UTF-8."""
+    import segno
+
+    style, code = text("certificate.css"), io.BytesIO()
+    # Dark on light whatever the page's colours: some readers of QR codes need it.
+    segno.make(document["digest"], error="m").save(
+        code, kind="svg", xmldecl=False, svgns=False, omitsize=True, light="#fff", dark="#000"
+    )
+    page = environment().get_template("certificate.html")
+    content = page.render(
+        document=document,
+        released=document["kind"] == RELEASED,
+        open_locks=open_locks,
+        words=CERTIFICATE,
+        signers=[
+            (grouped(fingerprint(each["key"])), each["signedAt"]) for each in document["signatures"]
+        ],
+        code=code.getvalue().decode("ascii"),
+        style=style,
+        policy=policy(style),
+    )
+    return content.encode("utf-8", "replace")
+
+
+def checking_page() -> bytes:
+    """The page that checks certificates: static, without network, the same for every partner."""
+    style, script = text("certificate.css"), text("verify.js")
+    words = {name: said for name, said in CERTIFICATE.items() if name != "short"}
+    page = environment().get_template("verify.html")
+    return page.render(
+        style=style, script=script, policy=policy(style, script), words=words
+    ).encode()
+
+
 def environment() -> Environment:
-    """The templates, with every value escaped unless it says otherwise."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    """The templates. In HTML every value is escaped unless it says otherwise."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 
     made = Environment(
-        autoescape=True,
+        autoescape=select_autoescape(("html",)),
         undefined=StrictUndefined,
         loader=FunctionLoader(text),
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters |= {
-        "visible": _shown,
+        "visible": lambda value: visible(str(value)),
         "moment": moment,
         "day": day_text,
         "effort": effort,
@@ -101,10 +151,6 @@ def environment() -> Environment:
 def text(name: str) -> str:
     """A file beside the templates."""
     return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
-
-
-def _shown(value: object) -> str:
-    return visible(str(value))
 
 
 def policy(style: str, script: str | None = None) -> str:
@@ -139,89 +185,38 @@ def moment(written: str | None) -> str:
 # --- what the first screen says -----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One owner's part: the guide's steps that wait for them."""
-
-    owner: str
-    devices: int
-    chapters: tuple[Json, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """The page's summary of the whole document; every number is a count of it."""
-
-    recipient: str
-    sender: str
-    open: tuple[str, ...]
-    headline: str
-    remains: str
-    removed: int
-    devices: int
-    confirmed: int
-    outstanding: int
-    outstanding_devices: int
-    unverified: int
-    unverified_devices: int
-    expected: int
-    not_done: tuple[str, ...]
-    evidence: str
-    parts: tuple[Part, ...]
-    words: Mapping[str, Mapping[str, str]]
-    main_planes: tuple[str, ...]
-    listed: tuple[Json, ...]
-    complete: bool
-    titles: Mapping[str, str]
-    numbers: Mapping[str, int]
-    cleaned_up: str | None
-
-
-def view(document: Document) -> View:
-    """Everything that the template shows besides the document itself."""
+def view(document: Document) -> dict[str, Any]:
+    """Everything that the template shows besides the document itself; numbers count its parts."""
     summary, devices = document["summary"], document["devices"]
     outcomes: Mapping[str, int] = summary["outcomes"]
+    customer, partner = document["customer"], document["partner"]
     removed = count_gone(outcomes)
     distinct = summary["devices"] - outcomes.get("duplicate", 0)
-    customer, partner = document["customer"], document["partner"]
     complete = len(devices) <= STATIC_DEVICES
-    return View(
-        recipient=customer["name"] or customer["domain"] or customer["tenantId"] or "",
-        sender=partner["name"] or partner["tenantId"] or "Your partner",
-        open=OPEN,
-        headline=headline(removed, distinct),
-        remains=remains(summary["steps"]),
-        removed=removed,
-        devices=distinct,
-        confirmed=_confirmed(devices),
-        outstanding=summary["steps"]["outstanding"],
-        outstanding_devices=_devices_with(devices, "outstanding"),
-        unverified=summary["steps"]["not-verified"],
-        unverified_devices=_devices_with(devices, "not-verified"),
-        expected=summary["steps"]["expected"],
-        not_done=tuple(_not_done(outcomes)),
-        evidence=evidence(summary),
-        parts=tuple(_parts(document)),
-        words=_WORDS,
-        main_planes=MAIN_PLANES,
-        listed=tuple(devices if complete else _exceptions(devices)),
-        complete=complete,
-        titles={chapter["id"]: chapter["title"] for chapter in document["guide"]},
-        numbers={chapter["id"]: chapter["order"] for chapter in document["guide"]},
-        cleaned_up=cleaned_up(document),
-    )
-
-
-_WORDS = {
-    "outcomes": OUTCOMES,
-    "statuses": STATUSES,
-    "planes": PLANES,
-    "owners": OWNERS,
-    "joins": JOIN_TYPES,
-    "tools": TOOL_NAMES,
-    "channels": CHANNELS,
-    "reasons": REASONS,
-}
+    return {
+        "recipient": customer["name"] or customer["domain"] or customer["tenantId"] or "",
+        "sender": partner["name"] or partner["tenantId"] or "Your partner",
+        "open": OPEN,
+        "headline": headline(removed, distinct),
+        "remains": remains(summary["steps"]),
+        "removed": removed,
+        "devices": distinct,
+        "confirmed": _confirmed(devices),
+        "outstanding": summary["steps"]["outstanding"],
+        "outstanding_devices": _devices_with(devices, "outstanding"),
+        "unverified": summary["steps"]["not-verified"],
+        "unverified_devices": _devices_with(devices, "not-verified"),
+        "not_done": list(_not_done(outcomes)),
+        "evidence": evidence(summary),
+        "parts": _parts(document),
+        "words": WORDS,
+        "main_planes": MAIN_PLANES,
+        "listed": devices if complete else _exceptions(devices),
+        "complete": complete,
+        "titles": {chapter["id"]: chapter["title"] for chapter in document["guide"]},
+        "numbers": {chapter["id"]: chapter["order"] for chapter in document["guide"]},
+        "cleaned_up": cleaned_up(document),
+    }
 
 
 def headline(removed: int, devices: int) -> str:
@@ -282,15 +277,21 @@ def _not_done(outcomes: Mapping[str, int]) -> Iterable[str]:
             yield f"{counted(count, 'device')}: {why.format(them='it' if count == 1 else 'them')}"
 
 
-def _parts(document: Document) -> Iterable[Part]:
-    """Group the steps by owner: the customer's people first, the partner last."""
+def _parts(document: Document) -> list[Json]:
+    """The guide's steps by owner: the customer's people first, the partner last."""
     by_owner: dict[str, list[Json]] = {}
     for chapter in document["guide"]:
         if chapter["devices"]:
             by_owner.setdefault(chapter["owner"], []).append(chapter)
-    for owner in sorted(by_owner, key=lambda one: (one == "partner", list(OWNERS).index(one))):
-        share = document["summary"]["owners"].get(owner, {"devices": 0})
-        yield Part(owner=owner, devices=share["devices"], chapters=tuple(by_owner[owner]))
+    waiting = document["summary"]["owners"]
+    return [
+        {
+            "owner": owner,
+            "devices": waiting.get(owner, {"devices": 0})["devices"],
+            "chapters": by_owner[owner],
+        }
+        for owner in sorted(by_owner, key=lambda one: (one == "partner", list(OWNERS).index(one)))
+    ]
 
 
 def _exceptions(devices: Sequence[Json]) -> Sequence[Json]:
@@ -338,7 +339,7 @@ def packed(document: Document) -> dict[str, Any]:
     pool = _Pool()
     devices = [_packed_device(device, pool) for device in document["devices"]]
     return {
-        "words": {name: _WORDS[name] for name in ("outcomes", "statuses", "planes", "joins")},
+        "words": {name: WORDS[name] for name in ("outcomes", "statuses", "planes", "joins")},
         "owners": OWNERS,
         "planes": list(MAIN_PLANES),
         "guide": [

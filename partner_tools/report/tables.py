@@ -9,20 +9,18 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from partner_tools.report.guide import (
-    CHANNELS,
-    JOIN_TYPES,
     MAIN_PLANES,
     OUTCOMES,
     OWNERS,
     PLANES,
-    REASONS,
     STATUSES,
+    WORDS,
     cleaned_up,
     day_text,
     start_here,
@@ -36,6 +34,8 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, Any]
 Cell = str | int | datetime | None
+Row = Mapping[str, Cell]
+"""Cells by the heading of their column; a heading that is missing is an empty cell."""
 
 CELL_LIMIT = 32_767
 """Characters that a cell of Excel can hold; XlsxWriter silently drops what is longer."""
@@ -43,142 +43,141 @@ ROW_LIMIT = 1_048_576
 """Rows that a sheet of Excel can hold, the heading included."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """One column: its heading, its width in characters, and where its cells come from."""
+_IDENTITY = {"Row": 6, "Serial number": 20, "Name": 18, "User": 26}
+_MORE = {"Manufacturer": 18, "Model": 24, "Product key id": 16, "Reference": 18}
+_OTHER_PLANES = [name for plane, name in PLANES.items() if plane not in MAIN_PLANES]
 
-    title: str
-    width: int
-    value: Callable[[Json], Cell]
-
-
-def _device(title: str, width: int, name: str) -> Column:
-    return Column(title=title, width=width, value=lambda row: row["device"].get(name))
-
-
-def _step(title: str, width: int, name: str) -> Column:
-    return Column(title=title, width=width, value=lambda row: _of_step(row, name))
-
-
-def _of_step(row: Json, name: str) -> Cell:
-    value: Cell = row["step"][name] if row["step"] else None
-    return value
-
-
-def _named(title: str, width: int, name: str, words: Mapping[str, str]) -> Column:
-    def value(row: Json) -> Cell:
-        word = _of_step(row, name)
-        return words[word] if isinstance(word, str) else None
-
-    return Column(title=title, width=width, value=value)
-
-
-def _plane_status(plane: str, width: int) -> Column:
-    def value(row: Json) -> Cell:
-        standing = row["device"]["planes"].get(plane)
-        return STATUSES[standing["status"]] if standing else None
-
-    return Column(title=PLANES[plane], width=width, value=value)
-
-
-def _left(device: Json) -> str | None:
-    """The numbers of the steps that are open."""
-    return ", ".join(str(one["order"]) for one in device["steps"] if one["status"] in OPEN) or None
-
-
-def _plane_id(title: str, plane: str, name: str = "id") -> Column:
-    def value(row: Json) -> Cell:
-        found: Cell = row["device"]["planes"].get(plane, {}).get("ids", {}).get(name)
-        return found
-
-    return Column(title=title, width=38, value=value)
-
-
-def _time_of(title: str, name: str) -> Column:
-    return Column(title=title, width=18, value=lambda row: _time(row["device"][name]))
-
-
-_IDENTITY = (
-    _device("Row", 6, "row"),
-    _device("Serial number", 20, "serialNumber"),
-    _device("Name", 18, "name"),
-    _device("User", 26, "user"),
-)
-_MORE = (
-    _device("Manufacturer", 18, "manufacturer"),
-    _device("Model", 24, "model"),
-    _device("Product key id", 16, "productKeyId"),
-    _device("Reference", 18, "reference"),
-)
-_OUTCOME = Column(title="Outcome", width=14, value=lambda row: OUTCOMES[row["device"]["outcome"]])
-
-STEP_COLUMNS = (
-    *_IDENTITY,
-    _OUTCOME,
-    _step("Step", 6, "order"),
-    Column(title="What to do", width=46, value=lambda row: row["title"]),
-    _named("Status", 14, "status", STATUSES),
-    _named("Who", 30, "owner", OWNERS),
-    _named("Where", 20, "plane", PLANES),
-    Column(title="After step", width=12, value=lambda row: row["after"]),
-    _step("Why", 60, "why"),
-    _step("Command", 60, "command"),
-    *_MORE,
-)
-"""One row per device and step; a device without steps has one row that says so."""
-
-DEVICE_COLUMNS = (
-    *_IDENTITY,
-    _OUTCOME,
-    *(_plane_status(plane, 14) for plane in MAIN_PLANES),
-    Column(title="Steps left", width=12, value=lambda row: _left(row["device"])),
-    *_MORE,
-    _device("Detail", 50, "detail"),
-    _device("What to do about it", 50, "remedy"),
-    _time_of("Removed at (UTC)", "removedAt"),
-    Column(title="Joined", width=16, value=lambda row: JOIN_TYPES[row["device"]["joinType"]]),
-    *(_plane_status(plane, 20) for plane in PLANES if plane not in MAIN_PLANES),
-    _plane_id("Autopilot id", "autopilot"),
-    _plane_id("Intune id", "intune"),
-    _plane_id("Entra object id", "entra"),
-    _plane_id("Entra device id", "entra", "deviceId"),
-    _device("Request id", 38, "requestId"),
-    _device("Correlation id", 38, "correlationId"),
-)
-
+STEP_COLUMNS: Mapping[str, int] = {
+    **_IDENTITY,
+    "Outcome": 14,
+    "Step": 6,
+    "What to do": 46,
+    "Status": 14,
+    "Who": 30,
+    "Where": 20,
+    "After step": 12,
+    "Why": 60,
+    "Command": 60,
+    **_MORE,
+}
+"""One row per device and step, by heading: the width in characters. A device without steps has one
+row that says so."""
+DEVICE_COLUMNS: Mapping[str, int] = {
+    **_IDENTITY,
+    "Outcome": 14,
+    **{PLANES[plane]: 14 for plane in MAIN_PLANES},
+    "Steps left": 12,
+    **_MORE,
+    "Detail": 50,
+    "What to do about it": 50,
+    "Removed at (UTC)": 18,
+    "Joined": 16,
+    **dict.fromkeys(_OTHER_PLANES, 20),
+    **dict.fromkeys(("Autopilot id", "Intune id", "Entra object id", "Entra device id"), 38),
+    **dict.fromkeys(("Request id", "Correlation id"), 38),
+}
+GUIDE_COLUMNS: Mapping[str, int] = {
+    "Step": 6,
+    "What to do": 46,
+    "Who": 30,
+    "Devices": 10,
+    "Open": 8,
+    "Minutes by hand": 10,
+    "Minutes by script": 10,
+    "How": 90,
+    "Take care": 60,
+    "Portal": 70,
+    "PowerShell": 70,
+    "Source": 60,
+    "Address": 60,
+    "Says otherwise": 60,
+}
 STEPS_PRINTED = 10
 DEVICES_PRINTED = 10
+GUIDE_PRINTED = 8
 """The first columns, which fit a landscape page; the others are for the screen."""
 
-GUIDE_COLUMNS = (
-    Column(title="Step", width=6, value=lambda row: row["order"]),
-    Column(title="What to do", width=46, value=lambda row: row["title"]),
-    Column(title="Who", width=30, value=lambda row: OWNERS[row["owner"]]),
-    Column(title="Devices", width=10, value=lambda row: row["devices"] or "every one"),
-    Column(title="Open", width=8, value=lambda row: row["open"]),
-    Column(title="Minutes by hand", width=10, value=lambda row: row["minutes"]["byHand"]),
-    Column(title="Minutes by script", width=10, value=lambda row: row["minutes"]["byScript"]),
-    Column(title="How", width=90, value=lambda row: row["about"]),
-    Column(title="Take care", width=60, value=lambda row: row["caution"]),
-    Column(title="Portal", width=70, value=lambda row: " > ".join(row["portal"]) or None),
-    Column(title="PowerShell", width=70, value=lambda row: row["powershell"]),
-    Column(title="Source", width=60, value=lambda row: row["source"]),
-    Column(title="Address", width=60, value=lambda row: row["sourceUrl"]),
-    Column(title="Says otherwise", width=60, value=lambda row: row.get("otherSource")),
-)
-GUIDE_PRINTED = 8
 
-
-def step_rows(document: Document) -> Iterator[Json]:
+def step_rows(document: Document) -> Iterator[Row]:
     """Every device with each of its steps; a device without steps once, with no step."""
     numbers = {chapter["id"]: chapter["order"] for chapter in document["guide"]}
     titles = {chapter["id"]: chapter["title"] for chapter in document["guide"]}
     for device in document["devices"]:
+        row = _identity(device)
         for step in device["steps"]:
-            after = ", ".join(str(numbers[one]) for one in step["after"]) or None
-            yield {"device": device, "step": step, "title": titles[step["id"]], "after": after}
+            yield row | {
+                "Step": step["order"],
+                "What to do": titles[step["id"]],
+                "Status": STATUSES[step["status"]],
+                "Who": OWNERS[step["owner"]],
+                "Where": PLANES[step["plane"]],
+                "After step": ", ".join(str(numbers[one]) for one in step["after"]) or None,
+                "Why": step["why"],
+                "Command": step["command"],
+            }
         if not device["steps"]:
-            yield {"device": device, "step": None, "title": "Nothing to do", "after": None}
+            yield row | {"What to do": "Nothing to do"}
+
+
+def device_rows(document: Document) -> Iterator[Row]:
+    """Every device, with the status and the ids of its planes."""
+    for device in document["devices"]:
+        planes = device["planes"]
+        ids = {plane: standing.get("ids", {}) for plane, standing in planes.items()}
+        yield _identity(device) | {
+            "Steps left": steps_left(device) or None,
+            **{PLANES[plane]: STATUSES[standing["status"]] for plane, standing in planes.items()},
+            "Detail": device["detail"],
+            "What to do about it": device["remedy"],
+            "Removed at (UTC)": _time(device["removedAt"]),
+            "Joined": WORDS["joins"][device["joinType"]],
+            "Autopilot id": ids.get("autopilot", {}).get("id"),
+            "Intune id": ids.get("intune", {}).get("id"),
+            "Entra object id": ids.get("entra", {}).get("id"),
+            "Entra device id": ids.get("entra", {}).get("deviceId"),
+            "Request id": device["requestId"],
+            "Correlation id": device["correlationId"],
+        }
+
+
+def _identity(device: Json) -> dict[str, Cell]:
+    return {
+        "Row": device["row"],
+        "Serial number": device["serialNumber"],
+        "Name": device.get("name"),
+        "User": device.get("user"),
+        "Outcome": OUTCOMES[device["outcome"]],
+        "Manufacturer": device["manufacturer"],
+        "Model": device["model"],
+        "Product key id": device["productKeyId"],
+        "Reference": device["reference"],
+    }
+
+
+def guide_rows(document: Document) -> Iterator[Row]:
+    """Every step of the guide."""
+    for chapter in document["guide"]:
+        yield {
+            "Step": chapter["order"],
+            "What to do": chapter["title"],
+            "Who": OWNERS[chapter["owner"]],
+            "Devices": chapter["devices"] or "every one",
+            "Open": chapter["open"],
+            "Minutes by hand": chapter["minutes"]["byHand"],
+            "Minutes by script": chapter["minutes"]["byScript"],
+            "How": chapter["about"],
+            "Take care": chapter["caution"],
+            "Portal": " > ".join(chapter["portal"]) or None,
+            "PowerShell": chapter["powershell"],
+            "Source": chapter["source"],
+            "Address": chapter["sourceUrl"],
+            "Says otherwise": chapter.get("otherSource"),
+        }
+
+
+def steps_left(device: Json) -> str:
+    """The numbers of a device's steps that are open."""
+    return ", ".join(str(one["order"]) for one in device["steps"] if one["status"] in OPEN)
 
 
 # --- CSV ----------------------------------------------------------------------------------------
@@ -195,9 +194,9 @@ def write_csv(document: Document, stream: BinaryIO) -> None:
     """
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="backslashreplace", newline="")
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow([column.title for column in STEP_COLUMNS])
+    writer.writerow(STEP_COLUMNS)
     for row in step_rows(document):
-        writer.writerow([inert(column.value(row)) for column in STEP_COLUMNS])
+        writer.writerow([inert(row.get(title)) for title in STEP_COLUMNS])
     text.flush()
     text.detach()
 
@@ -239,12 +238,12 @@ def write_xlsx(document: Document, stream: BinaryIO, row_limit: int = ROW_LIMIT)
     with Workbook(stream, options) as book:
         styles = _styles(book)
         _write_summary(book, document, styles)
-        steps = step_rows(document)
-        _write_table(book, "Steps", STEP_COLUMNS, steps, styles, STEPS_PRINTED, limit=row_limit)
-        devices = ({"device": device} for device in document["devices"])
-        shown = DEVICES_PRINTED
-        _write_table(book, "Devices", DEVICE_COLUMNS, devices, styles, shown, limit=row_limit)
-        guide = document["guide"]
+        for name, columns, rows, printed in (
+            ("Steps", STEP_COLUMNS, step_rows(document), STEPS_PRINTED),
+            ("Devices", DEVICE_COLUMNS, device_rows(document), DEVICES_PRINTED),
+        ):
+            _write_table(book, name, columns, rows, styles, printed, limit=row_limit)
+        guide = guide_rows(document)
         _write_table(book, "Guide", GUIDE_COLUMNS, guide, styles, GUIDE_PRINTED, wrap=True)
 
 
@@ -264,8 +263,8 @@ def _styles(book: Workbook) -> _Styles:
 def _write_table(
     book: Workbook,
     name: str,
-    columns: Sequence[Column],
-    rows: Iterable[Json],
+    columns: Mapping[str, int],
+    rows: Iterable[Row],
     styles: _Styles,
     printed: int,
     *,
@@ -286,23 +285,25 @@ def _write_table(
             sheet, at = _open_table(book, f"{name} {part}", columns, styles), 0
         at += 1
         if wrap:
-            texts = [(str(column.value(row) or ""), column.width) for column in columns]
-            sheet.set_row(at, max(_height(text_, width) for text_, width in texts))
-        for place, column in enumerate(columns):
-            _write_cell(sheet, at, place, column.value(row), styles, text)
+            heights = [_height(str(row.get(one) or ""), width) for one, width in columns.items()]
+            sheet.set_row(at, max(heights))
+        for place, title in enumerate(columns):
+            _write_cell(sheet, at, place, row.get(title), styles, text)
     sheet.autofilter(0, 0, at, len(columns) - 1)
     sheet.print_area(0, 0, at, printed - 1)
 
 
-def _open_table(book: Workbook, name: str, columns: Sequence[Column], styles: _Styles) -> Worksheet:
+def _open_table(
+    book: Workbook, name: str, columns: Mapping[str, int], styles: _Styles
+) -> Worksheet:
     sheet = book.add_worksheet(name)
     sheet.freeze_panes(1, 2 if name.startswith(("Steps", "Devices")) else 0)
     sheet.repeat_rows(0)
     _for_paper(sheet)
     sheet.set_row(0, 22)
-    for place, column in enumerate(columns):
-        sheet.set_column(place, place, column.width)
-        sheet.write_string(0, place, column.title, styles.heading)
+    for place, (title, width) in enumerate(columns.items()):
+        sheet.set_column(place, place, width)
+        sheet.write_string(0, place, title, styles.heading)
     return sheet
 
 
@@ -393,9 +394,9 @@ def _summary_lines(document: Document, styles: _Styles) -> Iterator[tuple[Format
     yield styles.strong, ["Partner", partner["name"], partner["contact"]]
     yield styles.strong, ["Written at (UTC)", _time(document["generatedAt"])]
     yield styles.strong, ["Run", run["id"]]
-    yield styles.strong, ["Channel", CHANNELS[run["channel"]]]
+    yield styles.strong, ["Channel", WORDS["channels"][run["channel"]]]
     yield styles.strong, ["Batch", run["batchId"]]
-    yield styles.strong, ["Reason", REASONS[run["reason"]]]
+    yield styles.strong, ["Reason", WORDS["reasons"][run["reason"]]]
     yield styles.strong, ["Ledger digest", run["ledgerDigest"]]
     yield styles.text, []
     yield styles.heading, ["Outcome", "Devices"]
@@ -421,33 +422,15 @@ EVIDENCE = {
 
 def pivot(document: Document) -> list[list[Cell]]:
     """Count steps by owner and status, with sums: a heading and its lines."""
-    counts = Counter(
-        (OWNERS[step["owner"]], STATUSES[step["status"]])
-        for device in document["devices"]
-        for step in device["steps"]
-    )
+    counts: dict[str, Counter[str]] = {}
+    for device in document["devices"]:
+        for step in device["steps"]:
+            counts.setdefault(OWNERS[step["owner"]], Counter())[STATUSES[step["status"]]] += 1
     if not counts:
         return []
-    import pandas as pd
-
-    frame = pd.DataFrame(
-        [(owner, status, count) for (owner, status), count in counts.items()],
-        columns=["Steps by who does them", "status", "steps"],
-    )
-    table = frame.pivot_table(
-        index="Steps by who does them",
-        columns="status",
-        values="steps",
-        aggfunc="sum",
-        fill_value=0,
-        margins=True,
-        margins_name="All",
-        sort=False,
-    )
-    order = [word for word in (*STATUSES.values(), "All") if word in table.columns]
-    heading: list[Cell] = ["Steps by who does them", *order]
-    lines: list[list[Cell]] = [
-        [str(owner), *(int(count) for count in line)]
-        for owner, line in zip(table.index, table[order].to_numpy(), strict=True)
-    ]
-    return [heading, *lines]
+    counts["All"] = sum(counts.values(), Counter())
+    shown = [word for word in STATUSES.values() if word in counts["All"]]
+    lines: list[list[Cell]] = [["Steps by who does them", *shown, "All"]]
+    for owner, count in counts.items():
+        lines.append([owner, *(count[word] for word in shown), count.total()])
+    return lines

@@ -13,20 +13,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from partner_tools.files import writing
-from partner_tools.report.checklist import write_checklist
 from partner_tools.report.guide import file_name, harmless
 from partner_tools.report.handoff import Document, collector_paused
-from partner_tools.report.mail import (
-    owners,
-    ticket,
-    write_cover,
-    write_cover_text,
-    write_tickets,
-)
-from partner_tools.report.markdown import write_markdown
-from partner_tools.report.page import write_page
+from partner_tools.report.page import write_checklist, write_page
 from partner_tools.report.script import write_script
 from partner_tools.report.tables import write_csv, write_xlsx
+from partner_tools.report.texts import (
+    tickets,
+    write_cover,
+    write_cover_text,
+    write_markdown,
+    write_tickets,
+)
 from partner_tools.strict_json import shown_plainly
 
 
@@ -89,7 +87,7 @@ ON_REQUEST: Mapping[str, Format] = {
         description="a ticket for each owner, as CSV and as Markdown",
         write=write_tickets,
         each=lambda document: (
-            (f"ticket-{owner}.md", ticket(document, owner)) for owner in owners(document)
+            (f"ticket-{owner}.md", ticket) for owner, ticket in tickets(document)
         ),
     ),
 }

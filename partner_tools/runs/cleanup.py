@@ -50,11 +50,11 @@ from partner_tools.outstanding import (
     probe_from,
 )
 from partner_tools.outstanding.cleanup_plan import (
-    REFUSALS,
     CleanupAction,
     CleanupPlan,
     FinalOutcome,
     plan_cleanup,
+    refused,
 )
 from partner_tools.plan import holds
 from partner_tools.report.handoff import HandoffDevice, facts_of
@@ -547,12 +547,7 @@ class CleanupSteps:
 
 
 _UNTAKEN = frozenset({400, 404})
-_STILL_THERE = FinalOutcome(
-    outcome=Outcome.REFUSED,
-    rule="still-there",
-    detail=REFUSALS["still-there"],
-    remedy="look at it in the portal, and run cleanup again later: it asks anew",
-)
+_STILL_THERE = refused("still-there")
 
 
 def _in_words(awaited: Iterable[CleanupAction]) -> str:

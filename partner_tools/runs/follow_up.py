@@ -39,7 +39,7 @@ from partner_tools.model import (
 from partner_tools.outstanding import Owner, Plane, Status, Step, StepId
 from partner_tools.report.guide import file_name, harmless
 from partner_tools.report.handoff import HOLD_RULE, OPEN
-from partner_tools.report.mail import Reminder, email, name_of, subject, text
+from partner_tools.report.texts import Reminder, email, name_of, subject, text
 from partner_tools.result import CANCELLED, DeviceResult, StopReason, last_listed, still_listed
 from partner_tools.runs.cleanup import accounts, stored_order
 from partner_tools.runs.known_customers import customers_of

@@ -15,8 +15,8 @@ from partner_tools.files import writing
 from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import PARTNER_CHANNELS, Outcome, RunState
 from partner_tools.outstanding import Status
-from partner_tools.report.mail import name_of
 from partner_tools.report.summary import Left, SummaryFacts, write_summary
+from partner_tools.report.texts import name_of
 from partner_tools.runs.follow_up import FollowUp, OpenDevice, follow_ups, open_devices
 
 AGES = (7, 30, 90)

@@ -95,8 +95,8 @@ def issue(
     """Sign and write the certificates of a run: JSON, a page to print, and the page that checks
     them. Yields each signed document with the path of its JSON file, durable by then."""
     from partner_tools.files import require_folder, write_private
-    from partner_tools.report.certificate_page import certificate_page, checking_page
     from partner_tools.report.guide import harmless
+    from partner_tools.report.page import certificate_page, checking_page
     from partner_tools.runs.build_handoffs import certificates
 
     at = now()

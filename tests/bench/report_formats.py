@@ -49,8 +49,8 @@ def by_pandas(document: Document, stream: BinaryIO) -> None:
     """One row per device and step, by the usual call."""
     import pandas as pd
 
-    rows = [[column.value(row) for column in STEP_COLUMNS] for row in step_rows(document)]
-    frame = pd.DataFrame(rows, columns=[column.title for column in STEP_COLUMNS])
+    rows = [[row.get(title) for title in STEP_COLUMNS] for row in step_rows(document)]
+    frame = pd.DataFrame(rows, columns=list(STEP_COLUMNS))
     frame.to_excel(stream, index=False, engine="openpyxl")
 
 
@@ -62,7 +62,7 @@ def all_markup(document: Document, stream: BinaryIO) -> None:
         "<table>{% for row in rows %}<tr>{% for it in row %}<td>{{ it }}</td>{% endfor %}</tr>"
         "{% endfor %}</table>"
     )
-    rows = ([column.value(row) for column in STEP_COLUMNS] for row in step_rows(document))
+    rows = ([row.get(title) for title in STEP_COLUMNS] for row in step_rows(document))
     for chunk in page.generate(rows=rows):
         stream.write(chunk.encode())
 

@@ -38,7 +38,7 @@ from partner_tools.outstanding import (
     stated,
     statement,
 )
-from partner_tools.outstanding.decision import HOMES, PREREQUISITES
+from partner_tools.outstanding.types import HOMES, PREREQUISITES
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REMOVED = NOW - timedelta(hours=3)

@@ -22,15 +22,9 @@ from partner_tools.report.certificate import (
     open_locks,
     unsigned,
 )
-from partner_tools.report.certificate_page import (
-    LOCKS,
-    SHORT,
-    SOURCES,
-    STATUSES,
-    certificate_page,
-    checking_page,
-)
+from partner_tools.report.guide import CERTIFICATE
 from partner_tools.report.handoff import HandoffDevice
+from partner_tools.report.page import certificate_page, checking_page
 from tests.report import fleet
 from tests.report.test_page import Reader
 
@@ -106,7 +100,7 @@ def test_every_fleet_keeps_the_schema_and_lists_every_open_lock(
         assert [one["lock"] for one in device["locks"]] == [one.value for one in LockId]
         assert device["released"] or open_locks(device) or device["obstacles"]
         for one in open_locks(device):
-            assert LOCKS[one["lock"]] in shown
+            assert CERTIFICATE["locks"][one["lock"]] in shown
     assert "may be set up by a new owner. Every lock" not in shown
 
 
@@ -143,12 +137,12 @@ def test_pages_load_nothing_and_hostile_names_stay_text() -> None:
         assert "default-src 'none'" in html.unescape(text)
         assert "<script>alert" not in text
         assert "<img" not in text
-    assert json.dumps(LOCKS["intune"])[1:-1] in checking_page().decode()
+    assert json.dumps(CERTIFICATE["locks"]["intune"])[1:-1] in checking_page().decode()
 
 
 def test_every_lock_status_and_source_has_words() -> None:
-    assert set(LOCKS) == set(SHORT) == {one.value for one in LockId}
-    assert set(STATUSES) == {one.value for one in Status}
+    assert set(CERTIFICATE["locks"]) == set(CERTIFICATE["short"]) == {one.value for one in LockId}
+    assert set(CERTIFICATE["statuses"]) == {one.value for one in Status}
     sources = checker("certificate")._schema["$defs"]["device"]["properties"]["locks"]["items"]
-    assert set(SOURCES) == set(sources["properties"]["source"]["enum"]) - {None}
-    assert set(STATUSES) == set(sources["properties"]["status"]["enum"])
+    assert set(CERTIFICATE["sources"]) == set(sources["properties"]["source"]["enum"]) - {None}
+    assert set(CERTIFICATE["statuses"]) == set(sources["properties"]["status"]["enum"])

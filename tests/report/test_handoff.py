@@ -303,7 +303,7 @@ def test_where_microsofts_pages_contradict_each_other_the_guide_names_both_dates
     chapter = GUIDE[StepId.VERIFY_ENTRA_REMOVAL]
     assert chapter.otherwise is not None
     for source in (chapter.source, chapter.otherwise):
-        assert source.date in chapter.about
+        assert str(source.date) in chapter.about
     told = {one["id"]: one for one in fleet.handoff(FLEETS["mixed"])["guide"]}
     assert told["verify-entra-removal"]["otherSource"] == str(chapter.otherwise)
     assert "2024-08-27" in GUIDE[StepId.BACK_UP_KEYS].about

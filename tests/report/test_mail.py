@@ -15,13 +15,13 @@ from partner_tools.model import Customer, TenantId
 from partner_tools.outstanding import Status
 from partner_tools.report.guide import duration
 from partner_tools.report.handoff import Document, HandoffDevice, build_handoff
-from partner_tools.report.mail import (
+from partner_tools.report.texts import (
     NAMED_IN_TICKET,
     Reminder,
     cover_text,
     email,
     owners,
-    ticket,
+    tickets,
     write_cover,
     write_tickets,
 )
@@ -130,7 +130,7 @@ def test_every_owner_has_a_ticket_with_its_steps_and_devices_alone() -> None:
     assert heading[:4] == ["Summary", "Description", "Assignee role", "Due date"]
     assert len(rows) == len(owners(document)) == 5
     assert {row[3] for row in rows} == {"2026-12-07"}
-    text = ticket(document, "active-directory-administrator")
+    text = dict(tickets(document))["active-directory-administrator"]
     assert ". Hybrid joined devices: delete the computer object in Active Directory" in text
     assert "Delete the device from Intune" not in text
     assert text.count("- [ ] ") == next(
@@ -139,7 +139,7 @@ def test_every_owner_has_a_ticket_with_its_steps_and_devices_alone() -> None:
 
 
 def test_a_ticket_lists_so_many_devices_and_says_where_the_others_are() -> None:
-    text = ticket(handed(list(fleet.large(400))), "intune-administrator")
+    text = dict(tickets(handed(list(fleet.large(400)))))["intune-administrator"]
     first = text.split("\n## ")[1]
     assert first.count("- [ ] ") == NAMED_IN_TICKET
     assert "more in the workbook" in first

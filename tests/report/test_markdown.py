@@ -11,7 +11,7 @@ from markdown_it.token import Token
 
 from partner_tools.model import Customer, TenantId
 from partner_tools.report.handoff import Document, Partner
-from partner_tools.report.markdown import LISTED, NAMED, code, write_markdown
+from partner_tools.report.texts import LISTED, NAMED, code, write_markdown
 from tests.report import fleet
 
 PARSER = MarkdownIt("gfm-like", {"linkify": False})

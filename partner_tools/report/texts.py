@@ -1,0 +1,319 @@
+"""A handoff as text: Markdown and tickets for a service desk, the cover e-mail, and reminders.
+
+In Markdown foreign text is in code spans, where nothing is markup, a link or a mention; characters
+that could end a span's line or a table's cell are spelled out. Commands are in code blocks of
+their own, so that what is copied is what every other format has. E-mails are files. Nothing is
+sent: a person opens the file, looks, and sends it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
+from typing import Any, BinaryIO
+
+from partner_tools.model import Customer
+from partner_tools.outstanding import HOMES, Status, StepId
+from partner_tools.report.guide import (
+    GUIDE,
+    OWNERS,
+    WORDS,
+    cleaned_up,
+    count_gone,
+    counted,
+    day_text,
+    file_name,
+    start_here,
+    visible,
+)
+from partner_tools.report.handoff import OPEN, Document
+from partner_tools.report.page import environment, headline, write_page
+from partner_tools.report.tables import EVIDENCE, STATEMENT, inert, steps_left
+
+NAMED = 20
+"""How many serial numbers a step of the Markdown names before it refers to the tables."""
+LISTED = 100
+"""How many devices the Markdown's table at the end lists."""
+NAMED_IN_TICKET = 200
+"""How many devices a ticket lists: most service desks cut a description at some 30,000 letters."""
+FIRST_STEPS = 3
+"""How many of the steps the cover e-mail names."""
+ATTACHED_AT_MOST = 10
+"""Handoffs of one e-mail: mail servers refuse what is larger than some 20 MB."""
+
+
+def _render(template: str, **values: Any) -> str:
+    made = environment()
+    made.filters |= {"code": code, "left": steps_left, "shown": _shown}
+    return made.get_template(template).render(words=WORDS, **values)
+
+
+def code(text: object) -> str:
+    """The text as a code span that nothing in it can leave."""
+    shown = visible(str(text)).replace("|", "⟨U+007C⟩").strip()
+    if not shown:
+        return "–"  # noqa: RUF001
+    fence = "`" * (max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
+    gap = " " if "`" in shown else ""
+    return f"{fence}{gap}{shown}{gap}{fence}"
+
+
+def _shown(device: Mapping[str, Any]) -> str:
+    return device["serialNumber"] or device["productKeyId"] or f"row {device['row']}"
+
+
+def _by_step(
+    document: Document, statuses: Iterable[str] = tuple(Status)
+) -> dict[str, list[Mapping[str, Any]]]:
+    """The devices of each step of the guide, where it has one of these statuses."""
+    found: dict[str, list[Mapping[str, Any]]] = {one["id"]: [] for one in document["guide"]}
+    for device in document["devices"]:
+        for step in device["steps"]:
+            if step["status"] in statuses:
+                found[step["id"]].append(device)
+    return found
+
+
+def write_markdown(document: Document, stream: BinaryIO) -> None:
+    """The summary, the guide and a table of devices, in UTF-8 with line feeds."""
+    customer, partner = document["customer"], document["partner"]
+    facts = (
+        ("Customer", customer["domain"], customer["tenantId"]),
+        ("Partner", partner["name"], partner["contact"]),
+        ("Batch", document["run"]["batchId"]),
+    )
+    devices = document["devices"]
+    written = _render(
+        "handoff.md",
+        **document | {"devices": devices[:LISTED]},
+        name=customer["name"] or customer["domain"] or customer["tenantId"] or "nobody named",
+        statement=STATEMENT,
+        evidence=EVIDENCE[document["summary"]["evidence"]["graph"]],
+        start_here=start_here(document),
+        cleaned_up=cleaned_up(document),
+        facts=[(title, [one for one in values if one]) for title, *values in facts],
+        named={
+            step: [_shown(one) for one in concerned[:NAMED]]
+            for step, concerned in _by_step(document).items()
+        },
+        more=max(0, len(devices) - LISTED),
+    )
+    stream.write(f"{written}\n".encode())
+
+
+# --- tickets --------------------------------------------------------------------------------------
+
+
+def owners(document: Document) -> list[str]:
+    """List the owners of steps, the customer's people in the order of their first step."""
+    theirs = [one["owner"] for one in document["guide"] if one["open"]]
+    return [owner for owner in dict.fromkeys(theirs) if owner != "partner"]
+
+
+def tickets(document: Document) -> Iterator[tuple[str, str]]:
+    """Each owner with its part as Markdown: its steps in order, with the devices of each."""
+    waiting = _by_step(document, OPEN)
+    for owner in owners(document):
+        yield (
+            owner,
+            _render(
+                "ticket.md",
+                title=_ticket_title(document, owner),
+                partner=document["partner"],
+                due=document.get("dueOn"),
+                chapters=[
+                    one for one in document["guide"] if one["owner"] == owner and one["open"]
+                ],
+                waiting=waiting,
+                listed=NAMED_IN_TICKET,
+            ).rstrip("\n"),
+        )
+
+
+def write_tickets(document: Document, stream: BinaryIO) -> None:
+    """One ticket for each owner as CSV, as service desks import it; the text is Markdown."""
+    text_ = io.TextIOWrapper(stream, "utf-8-sig", errors="backslashreplace", newline="")
+    writer = csv.writer(text_, lineterminator="\r\n")
+    writer.writerow(["Summary", "Description", "Assignee role", "Due date", "Devices", "Reference"])
+    for owner, ticket in tickets(document):
+        row = (
+            _ticket_title(document, owner),
+            ticket,
+            OWNERS[owner],
+            document.get("dueOn") or "",
+            _waiting(document, owner),
+            document["run"]["id"],
+        )
+        writer.writerow([inert(cell) for cell in row])
+    text_.flush()
+    text_.detach()
+
+
+def _ticket_title(document: Document, owner: str) -> str:
+    what = f"{counted(_waiting(document, owner), 'device')} left Windows Autopilot"
+    return f"{what}: steps of the {OWNERS[owner]} ({_recipient(document)})"
+
+
+def _waiting(document: Document, owner: str) -> int:
+    """How many devices wait for an owner."""
+    number: int = document["summary"]["owners"].get(owner, {}).get("devices", 0)
+    return number
+
+
+# --- the cover of a handoff -----------------------------------------------------------------------
+
+
+def write_cover(document: Document, stream: BinaryIO) -> None:
+    """The cover e-mail as an unsent message without a recipient, the page attached."""
+    page = io.BytesIO()
+    write_page(document, page)
+    partner = document["partner"]
+    at = datetime.fromisoformat(document["generatedAt"])
+    sender = _address(partner["name"], partner["contact"])
+    attached = [(f"{file_name(document)}.html", page.getvalue())]
+    stream.write(_draft(_cover_subject(document), cover_text(document), at, sender, attached))
+
+
+def write_cover_text(document: Document, stream: BinaryIO) -> None:
+    """The same in plain words, to paste."""
+    stream.write(f"{_cover_subject(document)}\n\n{cover_text(document)}\n".encode())
+
+
+def _cover_subject(document: Document) -> str:
+    devices = counted(document["summary"]["devices"], "device")
+    due = f", please finish by {day_text(document['dueOn'])}" if document.get("dueOn") else ""
+    return f"Windows Autopilot: {devices} of {_recipient(document)}{due}"
+
+
+def cover_text(document: Document) -> str:
+    """Salutation, what was done, what to do first, until when, and whom to ask."""
+    partner, start = document["partner"], document.get("start")
+    outcomes = document["summary"]["outcomes"]
+    theirs = [
+        one
+        for one in document["guide"]
+        if start and one["open"] and one["owner"] != "partner" and one["order"] >= start["order"]
+    ]
+    return _render(
+        "cover.txt",
+        recipient=_recipient(document),
+        headline=headline(
+            count_gone(outcomes), document["summary"]["devices"] - outcomes.get("duplicate", 0)
+        ),
+        start=start,
+        first=theirs[:FIRST_STEPS],
+        due=document.get("dueOn"),
+        contact=_line(partner["contact"] or ""),
+        sender=_line(partner["name"] or ""),
+    ).rstrip("\n")
+
+
+def _recipient(document: Document) -> str:
+    customer = document["customer"]
+    return _line(customer["name"] or customer["domain"] or customer["tenantId"] or "your")
+
+
+# --- reminders ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reminder:
+    """A reminder to a customer. `attachments` are file names with their HTML."""
+
+    customer: Customer | None
+    devices: int
+    statuses: Mapping[Status, int]
+    steps: Mapping[StepId, int]
+    since: datetime
+    sender: str | None = None
+    contact: str | None = None
+    attachments: Sequence[tuple[str, bytes]] = ()
+
+
+_SAID = {
+    Status.OUTSTANDING: "to do",
+    Status.NOT_VERIFIED: "not verified",
+    Status.EXPECTED: "expected to happen by themselves",
+}
+
+
+def subject(reminder: Reminder) -> str:
+    """One line: how many devices of whom."""
+    number = f"{reminder.devices} device{'s' if reminder.devices != 1 else ''}"
+    return f"Windows Autopilot: {number} of {name_of(reminder.customer)} with steps left to do"
+
+
+def text(reminder: Reminder) -> str:
+    """The reminder in plain words; foreign text stays on its line."""
+    counts = (
+        f"{reminder.statuses[status]} {said}"
+        for status, said in _SAID.items()
+        if reminder.statuses.get(status)
+    )
+    return _render(
+        "reminder.txt",
+        subject=subject(reminder),
+        since=f"{reminder.since:%Y-%m-%d}",
+        counts=", ".join(counts),
+        steps=[
+            (GUIDE[step].title, reminder.steps[step], OWNERS[HOMES[step][1]])
+            for step in sorted(reminder.steps, key=list(StepId).index)
+        ],
+        contact=_line(reminder.contact or ""),
+        sender=_line(reminder.sender or ""),
+    ).rstrip("\n")
+
+
+def email(reminder: Reminder, at: datetime) -> bytes:
+    """An unsent e-mail without a recipient, as mail programs open it for editing."""
+    sender = _address(reminder.sender, reminder.contact)
+    attachments = reminder.attachments[:ATTACHED_AT_MOST]
+    return _draft(subject(reminder), text(reminder), at, sender, attachments)
+
+
+def name_of(customer: Customer | None) -> str:
+    """The customer as a person knows it."""
+    if customer is None:
+        return "an unknown customer"
+    return _line(customer.name or customer.domain or customer.tenant_id)
+
+
+def _draft(
+    title: str,
+    body: str,
+    at: datetime,
+    sender: Address | None,
+    attachments: Iterable[tuple[str, bytes]],
+) -> bytes:
+    message = EmailMessage(policy=SMTP)
+    message["Subject"] = title
+    message["Date"] = format_datetime(at)
+    # Outlook opens it as a draft by this header; other programs do so with any message file.
+    message["X-Unsent"] = "1"
+    if sender is not None:
+        message["From"] = sender
+    message.set_content(body)
+    for name, content in attachments:
+        message.add_attachment(content, maintype="text", subtype="html", filename=name)
+    return message.as_bytes()
+
+
+def _address(name: str | None, contact: str | None) -> Address | None:
+    """The sender, where the contact is an e-mail address."""
+    address = parseaddr(contact or "")[1]
+    if "@" not in address:
+        return None
+    return Address(display_name=_line(name or ""), addr_spec=address)
+
+
+def _line(text_: str) -> str:
+    """Foreign text without what could begin another line, or another header."""
+    return "".join(each if each.isprintable() else " " for each in text_)
