@@ -53,7 +53,7 @@ class OwnFirst(click.Command):
             if record is None:
                 continue
             title = next((one for one, names in titles.items() if each.name in names), "Options")
-            if each.name in COMMON_NAMES or (titles and each.name == "help"):
+            if each.name in COMMON_NAMES or (titles and "--help" in each.opts):
                 title = "Options of every command"
             sections.setdefault(title, []).append(record)
         for title in sorted(sections, key=_LAST.__contains__):
