@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import click
 from partner_tools import RunResult
 from partner_tools.cli.app import Call
 from partner_tools.cli.console import clean, counted, tell
-from partner_tools.cli.signals import asking, discard_typed
-from partner_tools.errors import GuardError
+from partner_tools.cli.signals import asking, discard_typed, require_terminal
 from partner_tools.guards import count_nobodys, count_removals, expected_answer, question
 from partner_tools.model import ChannelName, Outcome, Plan, RunState
 from partner_tools.result import still_listed, unfinished
@@ -27,12 +25,10 @@ def ask(plan: Plan, above: str = "") -> bool:
     `above` is the last printed text: if it already describes the removal, it isn't repeated.
     """
     removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
-    if not sys.stdin.isatty():
-        raise GuardError(
-            f"this would remove {counted(removals, 'device')}, but there is no terminal to ask on",
-            rule="not-confirmed",
-            remedy=f"pass --yes to confirm, or {_LOOK_ONLY[own]} to see the plan only",
-        )
+    require_terminal(
+        f"this would remove {counted(removals, 'device')}",
+        f"pass --yes to confirm, or {_LOOK_ONLY[own]} to see the plan only",
+    )
     if above != (takes := what_it_takes(plan)):
         tell(takes)
     expected = expected_answer(plan.customers, count_nobodys(plan.devices))

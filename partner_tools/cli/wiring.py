@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from partner_tools.cli.console import tell
 from partner_tools.cli.options import Common
 from partner_tools.cli.signals import handle_signals
 from partner_tools.workspace import environment
@@ -38,4 +39,7 @@ def opened(call: Call, *, handles_signals: bool = True) -> Iterator[Workspace]:
             cancellation=token,
         ) as workspace,
     ):
+        config = workspace.config
+        if not (config.file or config.settings or config.secrets or common.quiet):
+            tell("no configuration file found; `partner-tools config init` writes one")
         yield workspace

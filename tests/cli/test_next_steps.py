@@ -406,7 +406,8 @@ def test_init_asks_tests_each_answer_and_writes_a_valid_profile(
             "Keep it all the same? ": "n",
             "client id:  ": app,
             "mode": "app+user",
-            "company": "Northwind",
+            "company": "",
+            "company:": "Northwind",
             "contact": "help@northwind.example",
         },
     )
@@ -418,3 +419,31 @@ def test_init_asks_tests_each_answer_and_writes_a_valid_profile(
     assert "a client id looks like" in screen
     assert "the tenant does not know the app" in screen
     assert f"adminconsent?client_id={app}" in screen
+    assert screen.rstrip().endswith(f"partner-tools doctor --config {target}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
+def test_an_interrupted_init_keeps_its_answers_and_need_not_test_them(tmp_path: Path) -> None:
+    from tests.cli.terminal import at_a_terminal
+
+    target = tmp_path / "made.toml"
+    command = ["config", "init", "--no-test", "-o", str(target)]
+    begun = {"channel": "", "tenant:": "northwind.example"}
+    code, screen = at_a_terminal(command, {}, begun, interrupted_at="client id:")
+    assert (code, target.exists()) == (130, False), screen
+    assert "your answers are kept" in screen
+
+    rest = {
+        "channel": "",
+        "tenant [northwind.example]:": "",
+        "client id:": "9cb2a3f4-6f2a-4f5e-8f0b-2f4f7a0a7d10",
+        "mode": "",
+        "certificate": "",
+        "company": "Northwind",
+        "contact": "help@northwind.example",
+    }
+    code, screen = at_a_terminal(command, {}, rest)
+    assert code == 0, screen
+    profile = tomllib.loads(target.read_text(encoding="utf-8"))["default"]
+    assert profile["auth"]["tenant"] == "northwind.example"
+    assert [path.name for path in tmp_path.iterdir()] == ["made.toml"]

@@ -8,11 +8,10 @@ import click
 
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, counted, tell
-from partner_tools.cli.signals import agree
+from partner_tools.cli.signals import agree, require_terminal
 from partner_tools.cli.signing_key import (
     create_key,
     default_key_file,
-    require_terminal,
     unlock_key,
 )
 from partner_tools.cli.wiring import load_config
@@ -78,5 +77,7 @@ def _confirm(plan: Plan, digest: str, yes: bool) -> None:
     tell(digest)
     if yes:
         return
-    require_terminal("the plan has to be looked at", "pass --yes to sign it unasked")
+    require_terminal(
+        "the plan has to be looked at", "pass --yes to sign it unasked", rule="no-terminal"
+    )
     agree("Approve it?", "nothing was signed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,8 @@ from partner_tools.cli.options import (
     output_options,
     settle_option,
 )
-from partner_tools.cli.signals import asking
+from partner_tools.cli.signals import asking, require_terminal
 from partner_tools.cli.wiring import opened
-from partner_tools.errors import GuardError
 
 if TYPE_CHECKING:
     from partner_tools.model import Batch, ChannelName
@@ -104,12 +102,10 @@ def submit(
 def _ask(batch: Batch, channel: ChannelName) -> bool:
     """Have a person confirm the workers' task. Raises GuardError without a terminal."""
     devices = counted(len(batch.devices), "device")
-    if not sys.stdin.isatty():
-        raise GuardError(
-            f"workers would remove {devices}, but there is no terminal to ask on",
-            rule="not-confirmed",
-            remedy="pass --yes to confirm, or look at `partner-tools plan` first",
-        )
+    require_terminal(
+        f"workers would remove {devices}",
+        "pass --yes to confirm, or look at `partner-tools plan` first",
+    )
     with asking():
         return click.confirm(
             f"Workers will remove up to {devices} through {channel}. Submit?", err=True
