@@ -153,7 +153,7 @@ def _refuse_planted(file: Path, user: int | None) -> None:
     owners = {file.lstat().st_uid, file.stat().st_uid}
     if user is not None and not owners <= {user, ROOT}:
         raise InputError(
-            f"the configuration {str(file)!r} is somebody else's, and was not named",
+            f"the configuration {str(file)!r} belongs to another user, and was not named",
             rule="config-planted",
             remedy="work in a folder of your own; or, if you trust this file, name it with "
             f"--config {file}",

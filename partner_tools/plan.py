@@ -447,7 +447,7 @@ def notes_on(planned: Iterable[PlannedDevice]) -> tuple[str, ...]:
         return ()
     more = f" and {len(rows) - NOTED} more" if len(rows) > NOTED else ""
     return (
-        "blanks stand around serial numbers in Partner Center, so that rows match only after "
+        "serial numbers in Partner Center have blanks around them, so rows match only after "
         f"trimming: {', '.join(rows[:NOTED])}{more}",
     )
 
@@ -478,7 +478,7 @@ def _duplicate(device: PlannedDevice, earlier: int) -> PlannedDevice:
         replace(device, target=None, found=None, candidates=()),
         Outcome.DUPLICATE,
         rule="named-before",
-        detail=f"the same device stands in row {earlier}",
+        detail=f"the same device as in row {earlier}",
         remedy="nothing to do: that row's outcome counts",
     )
 

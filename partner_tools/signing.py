@@ -315,7 +315,7 @@ def _judge(
     """The approver whose signature this is, or why it does not count."""
     found = next((each for each in rule.approvers if each.key == signature.key), None)
     if found is None:
-        return None, f"{signature.account or 'somebody'} is no approver of this profile"
+        return None, f"{signature.account or 'the signer'} is not an approver of this profile"
     if not is_valid(signature, Purpose.APPROVAL, digest):
         return None, f"the signature of {found.name} is not one of this plan"
     own = {name.casefold() for name in (found.name, *found.accounts, signature.account or "")}
@@ -330,7 +330,7 @@ def _judge(
 def _refusal(
     rule: ApprovalRule, planner: str | None, names: tuple[str, ...], against: list[str]
 ) -> GuardError:
-    have = f"{len(names)} of {rule.needed} approvals ({', '.join(names) or 'nobody'})"
+    have = f"{len(names)} of {rule.needed} approvals ({', '.join(names) or 'none'})"
     unplanned = [] if planner is not None else ["the plan does not say who planned it"]
     reasons = "; ".join([*unplanned, *against])
     return GuardError(

@@ -118,7 +118,7 @@ def _escaped(character: str) -> str:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise InvalidTextError("a property stands in it twice")
+        raise InvalidTextError("it contains a property twice")
     return found
 
 

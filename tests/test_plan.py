@@ -143,7 +143,7 @@ def test_two_rows_that_name_one_registration_remove_it_once() -> None:
     assert [Outcome.PENDING, Outcome.DUPLICATE, Outcome.DUPLICATE] == [
         each.outcome for each in planned
     ]
-    assert planned[1].detail == "the same device stands in row 2"
+    assert planned[1].detail == "the same device as in row 2"
 
 
 def test_a_missing_device_named_twice_is_a_duplicate_too() -> None:

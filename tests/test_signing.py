@@ -72,7 +72,7 @@ def by(signer: SigningKey, digest: str = DIGEST, account: str = "signer") -> Sig
         ("avery", [by(ROBIN), by(SASHA)], 2, ("Robin", "Sasha")),
         ("avery", [by(STRANGER), by(SASHA)], 1, ("Sasha",)),
         ("avery", [], 1, "0 of 1"),
-        ("avery", [by(STRANGER)], 1, "is no approver"),
+        ("avery", [by(STRANGER)], 1, "is not an approver"),
         ("avery", [by(ROBIN, OTHER)], 1, "not one of this plan"),
         ("avery", [replace(by(ROBIN), account="else")], 1, "not one of this plan"),
         ("avery", [replace(by(STRANGER), key=ROBIN.public)], 1, "not one of this plan"),

@@ -244,7 +244,7 @@ def _precluded(removal: Removal, seen: Sequence[Found]) -> Verdict | None:
 
 
 _DONE: Mapping[StepId, str] = {
-    StepId.UNASSIGN_USER: "nobody is assigned to it any more",
+    StepId.UNASSIGN_USER: "no user is assigned to it any more",
     StepId.DELETE_ASSOCIATION_RECORD: "its removal is pending already",
 }
 

@@ -116,7 +116,7 @@ CODES: tuple[Code, ...] = (
         name="ZtdDeviceRegisteredByOtherTenant",
         number="811",
         meaning=CodeMeaning.NOT_OWNED,
-        detail="somebody else registered this device, and only that party may remove it",
+        detail="another party registered this device, and only that party may remove it",
         remedy="whoever registered it has to remove it; for the customer that is Intune",
     ),
     Code(

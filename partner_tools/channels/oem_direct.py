@@ -260,7 +260,7 @@ def _duplicate(each: PlannedDevice, earlier: PlannedDevice) -> PlannedDevice:
         each,
         outcome=Outcome.DUPLICATE,
         rule="named-before",
-        detail=f"the same device stands in row {earlier.device.row}",
+        detail=f"the same device as in row {earlier.device.row}",
         remedy="nothing to do: that row's outcome counts",
     )
 
@@ -286,7 +286,7 @@ def _notes(profile: Profile, planned: Iterable[PlannedDevice]) -> tuple[str, ...
     notes = []
     if not profile.profile_confirmed:
         notes.append(
-            f"wire profile {profile.label}: the API's contract is not public, and nobody has "
+            f"wire profile {profile.label}: the API's contract is not public, and no one has "
             "confirmed this profile against the whitepaper (oem.profile_confirmed)"
         )
     derived = sum(each.outcome is Outcome.PENDING and bool(each.device.derived) for each in planned)
@@ -465,7 +465,9 @@ class AnswerReader:
         stated = result.code or result.message
         if stated or status in map(str.casefold, response.failed_values):
             return _refused(said, result)
-        return _doubt(said, f"its status {shown(result.status)!r} stands in no list of the profile")
+        return _doubt(
+            said, f"its status {shown(result.status)!r} is in none of the profile's lists"
+        )
 
     def _vouched(self, answer: Answer, removal: Removal) -> Answer:
         """What 807 means: a misspelt identity gets the same answer as one that is gone.

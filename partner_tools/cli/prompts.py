@@ -26,7 +26,7 @@ def ask(plan: Plan, above: str = "") -> bool:
     """
     removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
     require_terminal(
-        f"this would remove {counted(removals, 'device')}",
+        f"{counted(removals, 'device')} would be removed",
         f"pass --yes to confirm, or {_LOOK_ONLY[own]} to see the plan only",
     )
     if above != (takes := what_it_takes(plan)):

@@ -732,7 +732,7 @@ def _choose(accounts: list[dict[str, Any]], username: str | None) -> dict[str, A
         return matching[0]
     names = ", ".join(sorted(str(account.get("username")) for account in accounts))
     raise AuthError(
-        f"several users are signed in: {names}" if matching else "nobody is signed in",
+        f"several users are signed in: {names}" if matching else "no user is signed in",
         rule="not-signed-in",
         remedy="Say whose tokens to use in the configuration."
         if matching

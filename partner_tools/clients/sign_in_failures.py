@@ -49,7 +49,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "53000": ("the device does not comply with a Conditional Access policy", _POLICY),
     "53001": ("a Conditional Access policy wants a device joined to the domain", _POLICY),
     "53003": ("a Conditional Access policy forbids the sign-in", _POLICY),
-    "65001": ("nobody consented to what the app asks for", _CONSENT),
+    "65001": ("the permissions that the app asks for were not consented to", _CONSENT),
     "65004": ("the user declined to consent", _CONSENT),
     "70008": ("the refresh token has expired", _LOGIN),
     "70011": (

@@ -314,7 +314,7 @@ def check_base_url(url: str) -> str:
             f"{shown} {problem}",
             rule="base-url",
             remedy="Give an https address such as https://api.partnercenter.microsoft.com; "
-            "plain http is for 127.0.0.1 and localhost alone, and secrets never stand in a URL.",
+            "plain http is for 127.0.0.1 and localhost alone, and a URL never contains secrets.",
         )
     return url.rstrip("/")
 

@@ -83,7 +83,7 @@ class _Looking(Collector):
             "partner_tools_rate_per_second", "Permits per second, for all who share.", labels=labels
         )
         paused = GaugeMetricFamily(
-            "partner_tools_paused_seconds", "How long nobody gets a permit.", labels=labels
+            "partner_tools_paused_seconds", "Seconds until the next permit.", labels=labels
         )
         throttled = CounterMetricFamily(
             "partner_tools_throttled", "429s that this worker was answered.", labels=labels
@@ -111,7 +111,11 @@ class _Looking(Collector):
         for name, text, value in (
             ("queue_jobs", "Jobs that wait and are due.", backlog.jobs),
             ("queue_oldest_seconds", "Age of the job that waits longest.", backlog.oldest),
-            ("devices_in_doubt", "Devices whose answer nobody awaits.", backlog.in_doubt),
+            (
+                "devices_in_doubt",
+                "Devices with an unanswered request and no worker waiting for it.",
+                backlog.in_doubt,
+            ),
         ):
             yield GaugeMetricFamily(f"partner_tools_{name}", text, value=value)
 

@@ -29,9 +29,9 @@ from partner_tools.workspace.wiring import RateLimiters, Shares, Wiring, open_ra
 from partner_tools.workspace.workspace import Workspace, refuse_unconfirmed
 
 LOOKS_PER_SWEEP = 12
-"""The ledger is asked for runs without a job each time that so many looks at the queue passed."""
+"""The ledger is asked for runs without a job each time this number of queue polls has passed."""
 LONGEST_REST = 15.0
-"""A database that is away is tried again after so many seconds at most."""
+"""A database that is away is tried again after at most this many seconds."""
 
 GLANCE_SECONDS = 0.25
 GLIMPSE_SECONDS = 3.0
@@ -198,7 +198,7 @@ class Worker:
         self._notify(f"looked again: {what} something open")
 
     def _may_continue(self) -> bool:
-        """Whether the next slice may follow at once: nobody else waits for a turn."""
+        """Whether the next slice may follow at once: no other job waits for a turn."""
         return not self._token.is_set() and self._queue.backlog()[0] == 0
 
     def _following(self, job: Job, step: NextSlice) -> Job:

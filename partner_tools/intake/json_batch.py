@@ -321,7 +321,7 @@ def _refuse_constant(name: str) -> object:
 
 
 def _stands_twice(key: str) -> Finding:
-    message = f"the key {shown(key)} stands twice in one object"
+    message = f"the key {shown(key)} appears twice in one object"
     return finding("duplicate-key", message, column=key)
 
 

@@ -106,7 +106,7 @@ def oddities(column: str, text: str) -> Iterator[Finding]:
     if column == "serialNumber":
         yield from _odd_serial(text)
     if _QUOTED.fullmatch(text):
-        message = f"the {label(column)} {shown(text)} stands in quotation marks"
+        message = f"the {label(column)} {shown(text)} is in quotation marks"
         yield finding("stray-quotes", message, column=column)
     for pattern, rule, what in _ODD:
         if pattern.search(text):

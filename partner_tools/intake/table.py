@@ -685,4 +685,4 @@ def _sentence(error: csv.Error, more_lines: int) -> str:
         return f"a quoted cell has more than {limits.CELL_CHARACTERS:,} characters"
     if "end of data" in text:
         return f"a quotation mark is not closed; {more_lines} more lines were taken into the cell"
-    return "a quotation mark ends a cell that goes on"
+    return "a quotation mark ends before the cell does"

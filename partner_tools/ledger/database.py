@@ -60,12 +60,12 @@ _READ_ONLY = _Meaning(
 _FULL = _Meaning(
     "ledger-full",
     "cannot grow: the disk is full",
-    "free space on that disk; a run that had begun goes on with `partner-tools resume RUN`",
+    "free space on that disk; continue a run that had begun with `partner-tools resume RUN`",
 )
 _FAULTY = _Meaning(
     "ledger-io",
     "could not be read or written by the operating system",
-    "check the disk that holds it; a run that had begun goes on with `partner-tools resume RUN`",
+    "check the disk that holds it; continue a run that had begun with `partner-tools resume RUN`",
 )
 _MISSING = _Meaning(
     "ledger-unreachable",
@@ -76,7 +76,7 @@ _UNREACHABLE = _Meaning(
     "ledger-unreachable",
     "cannot be reached",
     "check the server that PARTNER_TOOLS_LEDGER names and the way to it; "
-    "a run that had begun goes on with `partner-tools resume RUN`",
+    "continue a run that had begun with `partner-tools resume RUN`",
 )
 _DENIED = _Meaning(
     "ledger-denied",
@@ -288,7 +288,7 @@ class Database:
                 raise LedgerError(
                     f"the session with the ledger {self.place} was lost while it held run "
                     f"{min(self.held)}",
-                    remedy=f"go on with `partner-tools resume {min(self.held)}`",
+                    remedy=f"continue with `partner-tools resume {min(self.held)}`",
                     rule="ledger-unreachable",
                 )
             self._writing = None

@@ -351,7 +351,7 @@ def _edit(event: Any, heads: dict[str, tuple[int, str]]) -> IntegrityFinding | N
     if payload is not None and _digest(payload) != event["payloadDigest"]:
         return _finding(event, "altered-payload", "its payload is not the one that was stored")
     if before is not None and n <= before[0]:
-        return _finding(event, "out-of-order", f"it stands behind event {before[0]}")
+        return _finding(event, "out-of-order", f"it comes after event {before[0]}")
     if before is not None and n == before[0] + 1 and event["previous"] != before[1]:
         return _finding(event, "broken-chain", "it does not follow the one before it")
     return None

@@ -93,7 +93,7 @@ def decide(facts: DeviceFacts) -> Decision:
     A duplicate of an earlier row, and a device that the partner holds back, have none.
     """
     if facts.outcome is Outcome.DUPLICATE:
-        return nothing_to_do("This device stands earlier in the list; its steps are listed there.")
+        return nothing_to_do("This device appears earlier in the list; its steps are listed there.")
     if Flag.HELD in facts.flags:
         return nothing_to_do("The partner holds this device back: leave it as it is.")
     case = Case.of(facts)

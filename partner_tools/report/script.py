@@ -122,7 +122,7 @@ def _flag(value: bool) -> str:
 
 def _filled(template: str, document: Document) -> str:
     customer, run = document["customer"], document["run"]
-    name = customer["name"] or customer["domain"] or customer["tenantId"] or "nobody named"
+    name = customer["name"] or customer["domain"] or customer["tenantId"] or "(no name)"
     tenant = customer["tenantId"] or ""
     file = f"{customer['domain'] or tenant or 'unassigned'}-{run['id']}".casefold()
     values = {

@@ -378,7 +378,7 @@ def _write_summary(book: Workbook, document: Document, styles: _Styles) -> None:
 
 def _summary_lines(document: Document, styles: _Styles) -> Iterator[tuple[Format, Sequence[Cell]]]:
     customer, partner, run = document["customer"], document["partner"], document["run"]
-    name = customer["name"] or customer["domain"] or customer["tenantId"] or "nobody named"
+    name = customer["name"] or customer["domain"] or customer["tenantId"] or "(no name)"
     yield styles.title, [f"Device handoff: {name}"]
     yield styles.text, []
     yield styles.text, [STATEMENT]
@@ -412,9 +412,7 @@ STATEMENT = (
     " records in Intune, Microsoft Entra ID and Active Directory are the customer's to clear."
 )
 EVIDENCE = {
-    "none": (
-        "Nobody looked into the customer's tenant: every step there is listed as not verified."
-    ),
+    "none": ("The customer's tenant was not checked: every step there is listed as not verified."),
     "partial": "A part of the customer's tenant was looked at; the rest is listed as not verified.",
     "complete": "Autopilot, Intune and Entra ID were looked at for every device.",
 }

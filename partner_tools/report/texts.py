@@ -94,7 +94,7 @@ def write_markdown(document: Document, stream: BinaryIO) -> None:
     written = _render(
         "handoff.md",
         **document | {"devices": devices[:LISTED]},
-        name=customer["name"] or customer["domain"] or customer["tenantId"] or "nobody named",
+        name=customer["name"] or customer["domain"] or customer["tenantId"] or "(no name)",
         statement=STATEMENT,
         evidence=EVIDENCE[document["summary"]["evidence"]["graph"]],
         start_here=start_here(document),

@@ -131,7 +131,7 @@ def _read(path: Path, schema: str) -> Any:
     except (OSError, InvalidTextError) as error:
         raise InputError(
             f'cannot read "{path}": {error}',
-            remedy=f"give a JSON file; `partner-tools schema {schema}` says what may stand in it",
+            remedy=f"give a JSON file; `partner-tools schema {schema}` describes it",
         ) from error
 
 

@@ -198,7 +198,7 @@ def _signed_in(facts: TokenFacts) -> Finding:
 
 
 def _who(facts: TokenFacts) -> str:
-    return facts.who or ("the app itself" if facts.app_only else "somebody")
+    return facts.who or ("the app itself" if facts.app_only else "a user")
 
 
 def _too_much(facts: TokenFacts, needed: frozenset[str], what: str) -> Iterator[Finding]:

@@ -127,7 +127,7 @@ def check_export(
     if document is None and not lines:
         raise InputError(
             f"{str(file)!r} has no events in JSON Lines, whose hashes would prove them, "
-            "and no signature stands beside it",
+            "and there is no signature beside it",
             rule="export-unprovable",
             remedy="name a file that `partner-tools ledger export -o` wrote; a CSV has to be "
             "signed",
@@ -139,9 +139,9 @@ def check_export(
     )
     findings = [each.message for each in check_exported(lines) if each is not None]
     if has_to_be_signed and document is None:
-        findings.append("no signature stands beside the file")
+        findings.append("there is no signature beside the file")
     elif document is not None and not names:
-        findings.append("no signature beside the file is a valid one of somebody trusted")
+        findings.append("no signature beside the file is valid and from a trusted key")
     return ExportCheck(
         events=len(lines),
         findings=tuple(findings),

@@ -124,7 +124,7 @@ def read_app(config: Config, *, instead_of: str | None = None) -> App:
         raise AuthError(
             f"there is no token: neither {instead_of} nor an app registration is set"
             if instead_of
-            else "no app registration is set, and only by one can somebody sign in",
+            else "no app registration is set; signing in needs one",
             rule="no-token",
             remedy="run `partner-tools config init`, or set PARTNER_TOOLS_TENANT, "
             "PARTNER_TOOLS_CLIENT_ID and PARTNER_TOOLS_CLIENT_SECRET",

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 def refuse_unconfirmed(plan: Plan) -> bool:
     """Refuse, because there is no terminal to ask on. Raises GuardError that says what to pass."""
     raise GuardError(
-        f"{count_removals(plan.devices)} devices would be removed and nobody confirmed it:\n"
+        f"{count_removals(plan.devices)} devices would be removed, but this was not confirmed:\n"
         f"{question(plan.customers, count_nobodys(plan.devices))}",
         rule="not-confirmed",
         remedy="pass RunOptions(yes=True), or a `confirm` that agrees",

@@ -79,7 +79,7 @@ def test_the_same_device_goes_once(
     planned = plan(named(2, first), named(3, second))[1]
     assert planned.outcome == outcome
     if outcome == "duplicate":
-        assert planned.detail == "the same device stands in row 2"
+        assert planned.detail == "the same device as in row 2"
 
 
 def test_the_hold_list_holds_what_only_the_hash_names() -> None:

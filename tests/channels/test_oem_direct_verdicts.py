@@ -57,13 +57,13 @@ def verdict(
         (OemResult(status="Success", code="811"), Doubt, "contradicts"),
         (OemResult(status="Success", message="ZtdDeviceNotFound"), Doubt, "contradicts"),
         (OemResult(status="InProgress"), Doubt, "accepted is not done"),
-        (OemResult(status="Wobbly"), Doubt, "in no list"),
+        (OemResult(status="Wobbly"), Doubt, "none of the profile"),
         (OemResult(status="OemShrug"), Doubt, "OemShrug"),
         (OemResult(status="Failed", message="OemLater"), Deferral, "OemLater"),
         (OemResult(status="Failed", code="640"), Deferral, "640 StorageError"),
         (OemResult(status="Wobbly", message="because"), Answer, "because"),
         (OemResult(status="Failed"), Answer, "Failed"),
-        (OemResult(status="ZtdDeviceRegisteredByOtherTenant"), Answer, "somebody else"),
+        (OemResult(status="ZtdDeviceRegisteredByOtherTenant"), Answer, "another party"),
     ],
 )
 def test_a_result_means_no_more_than_it_says(

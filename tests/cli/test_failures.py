@@ -423,7 +423,7 @@ def test_a_file_with_a_property_twice_is_refused(
     result = program(*command, file)
 
     assert result.exit_code == 3
-    assert "a property stands in it twice" in result.stderr
+    assert "it contains a property twice" in result.stderr
 
 
 def test_a_plan_shows_in_an_editor_what_is_removed(tmp_path: Path) -> None:

@@ -421,7 +421,7 @@ def test_sign_in_by_device_code_and_what_rests_afterwards(login: Login, store: T
 
     assert store.clear() == (Account(username="admin@fabrikam.example", tenant=TENANT),)
     assert store.read_accounts() == ()
-    with pytest.raises(errors.AuthError, match="nobody is signed in") as raised:
+    with pytest.raises(errors.AuthError, match="no user is signed in") as raised:
         user_signed_in(login.app(), door=login.door(), store=store).token()
     assert "auth login" in raised.value.remedy
 
@@ -613,7 +613,7 @@ def test_of_several_users_one_is_chosen_by_name(login: Login, store: TokenStore)
     some = partial(user_signed_in, login.app(), door=login.door(), store=store)
     with pytest.raises(errors.AuthError, match="several users"):
         some().token()
-    with pytest.raises(errors.AuthError, match="nobody"):
+    with pytest.raises(errors.AuthError, match="no user"):
         some(username="c@fabrikam.example").token()
 
 

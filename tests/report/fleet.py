@@ -335,7 +335,7 @@ def mixed(seed: int = 4) -> list[HandoffDevice]:
         ),
         twice.handoff(
             Outcome.DUPLICATE,
-            detail="the same device stands in row 2",
+            detail="the same device as in row 2",
             remedy="nothing; it is done once",
         ),
         held.handoff(

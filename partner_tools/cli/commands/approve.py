@@ -41,7 +41,7 @@ def approve(call: Call, plan: Path | None, init: bool, key_file: Path | None, ye
     """Sign a plan as a second person.
 
     The signature goes into a file beside the plan (PLAN.approval.json), and holds for exactly this
-    plan. A profile with guards.require_approval executes no plan without one by somebody else
+    plan. A profile with guards.require_approval executes no plan without one by another person
     than its planner. The key's passphrase is asked for, or PARTNER_TOOLS_SIGNING_PASSPHRASE.
 
     \b
@@ -71,7 +71,7 @@ def approve(call: Call, plan: Path | None, init: bool, key_file: Path | None, ye
 def _confirm(plan: Plan, digest: str, yes: bool) -> None:
     """Show what would be signed, and ask."""
     removals = count_removals(plan.devices)
-    tell(clean(f"planned by {plan.planned_by or 'nobody it names'} at {plan.created_at:%F %T %Z}"))
+    tell(clean(f"planned by {plan.planned_by or '(no name)'} at {plan.created_at:%F %T %Z}"))
     tell(f"{counted(removals, 'device')} would be removed through {plan.channel}:")
     tell(clean(question(plan.customers, count_nobodys(plan.devices))))
     tell(digest)

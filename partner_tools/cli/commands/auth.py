@@ -90,7 +90,7 @@ def logout(call: Call) -> int:
     for username in gone:
         click.echo(clean(f"signed out {username}"))
     if not gone:
-        click.echo("nobody was signed in")
+        click.echo("no user was signed in")
     return 0
 
 

@@ -184,7 +184,7 @@ class Questions:
         return "\n".join(lines)
 
     def _ask_for_wire_profile(self) -> None:
-        from partner_tools.workspace.oem import read_wire_profile
+        from partner_tools.workspace.sign_in import read_wire_profile
 
         def test(path: str) -> str:
             settings = {"oem": {"profile": str(Path(path).absolute())}}

@@ -177,7 +177,7 @@ def purge(call: Call, before: datetime, yes: bool) -> int:
     """
     if not yes:
         require_terminal(
-            "this would purge old payloads for good", "pass --yes to confirm", rule="no-terminal"
+            "old payloads would be purged for good", "pass --yes to confirm", rule="no-terminal"
         )
         agree(f"Purge runs that ended before {before:%Y-%m-%d}?", "nothing was purged")
     with opened(call, handles_signals=False) as workspace:

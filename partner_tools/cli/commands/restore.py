@@ -77,7 +77,7 @@ def _apply(
             remedy=f"if that is right, run it again with --max-devices {able}",
         )
     if able and not yes:
-        require_terminal(f"this would register {counted(able, 'device')}", "pass --yes to confirm")
+        require_terminal(f"{counted(able, 'device')} would be registered", "pass --yes to confirm")
         agree(f"Register {counted(able, 'device')} again?", "nothing was registered again")
     back = workspace.register_again(devices)
     click.echo(f"{back} of {len(devices)} devices are registered again")

@@ -103,7 +103,7 @@ def _ask(batch: Batch, channel: ChannelName) -> bool:
     """Have a person confirm the workers' task. Raises GuardError without a terminal."""
     devices = counted(len(batch.devices), "device")
     require_terminal(
-        f"workers would remove {devices}",
+        f"{devices} would be removed by workers",
         "pass --yes to confirm, or look at `partner-tools plan` first",
     )
     with asking():

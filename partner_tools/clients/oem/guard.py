@@ -125,7 +125,7 @@ def _check_elements(root: Element, own: Collection[str]) -> None:
         if element.attributes and not element.is_nil:
             raise _misshapen(f"the element {element.name!r} has attributes")
         if element.children and element.text:
-            raise _misshapen(f"between the elements of {element.name!r} stands text")
+            raise _misshapen(f"there is text between the elements of {element.name!r}")
 
 
 def _check_envelope(fields: Iterable[tuple[str, object]], profile: Profile) -> None:

@@ -1164,7 +1164,7 @@ if (-not $Preview -and -not ($KeysSaved -or $KeysReceipt -or $SaveKeys)) {
     Stop-Handoff 'Save the BitLocker recovery keys and local administrator passwords first (-SaveKeys does it), then pass -KeysReceipt FILE or -KeysSaved.'
 }
 if (-not $Preview -and -not $Silent -and -not (Test-Interactive)) {
-    Stop-Handoff 'There is nobody to ask before each change: pass -Confirm:$false to carry the steps out without questions. Nothing was changed.'
+    Stop-Handoff 'There is no terminal to ask on before each change: pass -Confirm:$false to carry the steps out without questions. Nothing was changed.'
 }
 if ($KeysReceipt -and -not (Test-Path -LiteralPath $KeysReceipt -PathType Leaf)) { Stop-Handoff ('There is no receipt ' + $KeysReceipt + '.') }
 if ($ResultPath) {
@@ -1193,7 +1193,7 @@ if ($SaveKeys -and -not $Apply) {
 }
 if ($KeysReceipt -and -not $WhatIfPreference) { Read-Receipt -Path $KeysReceipt }
 if (-not $Preview -and $null -eq $Receipt) {
-    $question = 'There is no receipt for the saved keys. Deleting a device from Intune removes its BitLocker key protectors, and nobody can sign in to it with a Microsoft Entra account any more. Continue without a receipt?'
+    $question = 'There is no receipt for the saved keys. Deleting a device from Intune removes its BitLocker key protectors, and users can no longer sign in to it with a Microsoft Entra account. Continue without a receipt?'
     if ($Silent) { Write-Warning 'There is no receipt for the saved keys. -KeysSaved and -Confirm:$false say that they are saved.' }
     elseif (-not $Self.ShouldContinue($question, 'Keys')) { Stop-Handoff 'Nothing was changed.' }
 }

@@ -141,7 +141,7 @@ def test_every_edit_of_an_export_is_found(
     (tmp_path / "audit.jsonl.signature.json").write_bytes(beside)
     found = check(program, edited, public, exit_code=6)
 
-    assert "no signature beside the file is a valid one of somebody trusted" in found["findings"]
+    assert "no signature beside the file is valid and from a trusted key" in found["findings"]
     assert unsigned.exit_code == (0 if edit is _drop else 6), unsigned.output
 
 
@@ -155,7 +155,7 @@ def test_an_export_is_read_as_an_editor_shows_it(
 
     document = program.json("ledger", "verify", "--export", edited, exit_code=6)
 
-    assert "stands in it twice" in document["findings"][0]
+    assert "contains a property twice" in document["findings"][0]
 
 
 def test_a_missing_signature_is_found_where_one_is_asked_for(
@@ -168,7 +168,7 @@ def test_a_missing_signature_is_found_where_one_is_asked_for(
 
     found = check(program, tmp_path / "audit.jsonl", public, exit_code=6)
 
-    assert found["findings"] == ["no signature stands beside the file"]
+    assert found["findings"] == ["there is no signature beside the file"]
 
 
 @pytest.mark.parametrize("content", [b"", b"Serial number\nSN-1\n", "{}\n".encode("utf-16")])
