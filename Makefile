@@ -2,7 +2,7 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check static lint types pages package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz simulation chaos bench bench-quick same-as-cleanup
+.PHONY: check static lint types pages claims package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz simulation chaos bench bench-quick same-as-cleanup
 
 check: static audit test
 
@@ -19,6 +19,10 @@ types:
 pages:
 	$(PYTHON) -m docs.generate --check
 	$(PYTHON) -m sphinx -q -n -W --keep-going -b html docs docs/_site
+
+# Which statements about services that are not ours are due to be read again; docs/claims.toml.
+claims:
+	$(PYTHON) -m docs.claims
 
 package:
 	$(PYTHON) -m pytest -n 0 tests/test_packaging.py
@@ -72,8 +76,10 @@ fuzz:
 	$(PYTHON) -m tests.fuzz.associations --count 1000000
 
 # A million devices on a service that lies: nothing wrong removed, nothing falsely called clear.
+# Then 100,000 steps of runs that are killed and resumed while guards and rows change.
 simulation:
 	$(PYTHON) -m tests.simulation.evidence --devices 1000000
+	$(PYTHON) -m tests.simulation.gate --steps 100000
 
 chaos:
 	$(PYTHON) -m tests.fleet.chaos

@@ -21,6 +21,7 @@ from typing import Any
 
 import click
 
+from docs import claims
 from docs.schema_tables import code, render_schema, table
 from partner_tools import config, errors, result
 from partner_tools import strict_json as foreign
@@ -55,6 +56,7 @@ def pages() -> Mapping[str, str]:
         "layers.md": layers_page(_contracts()),
         "limits.md": limits_page(),
         "lists.md": lists_page(),
+        "what-we-rely-on.md": relied_on_page(claims.register(), written_pages()),
         "schemas.md": schemas_page(_schemas()),
         **{f"schemas/{name}.md": schema_page(name, each) for name, each in _schemas().items()},
     }
@@ -629,6 +631,39 @@ def _schemas() -> Mapping[str, Mapping[str, Any]]:
     }
 
 
+# --- What we rely on --------------------------------------------------------------------------
+
+_BASES: Mapping[str, str] = {
+    "assumption": "No public source says it. The program does something safe if it is not so.",
+    "observed": "Others saw it, and no documentation promises it.",
+    "documented": "The owner of the service or program documents it.",
+}
+
+
+def relied_on_page(known: claims.Register, pages: Mapping[str, str]) -> str:
+    """Every statement about what is not ours, the least sure first, then the oldest."""
+    heads = ("id", "statement", "source", "page of", "read", "next review", "used in")
+    parts = [
+        "# What we rely on",
+        "Statements about services and programs that are not ours, from `docs/claims.toml`. "
+        "The least certain come first, and within each part those not read for longest. "
+        "Where two sources contradict each other, both are here, and a text that cites one cites "
+        "the other. `make claims` prints the reviews that are due. "
+        f"{len(known.claims)} statements, {len(known.sources)} sources. Each cmdlet of the "
+        "handoff's PowerShell has its page and date in `tests/powershell/cmdlets.json`.",
+    ]
+    for basis, rows in claims.relied_on_rows(known, pages):
+        parts += [f"## {basis.capitalize()}", _BASES[basis], table(heads, rows)]
+    return "\n\n".join(parts)
+
+
+def written_pages() -> Mapping[str, str]:
+    """The pages that persons write, by their path from the root."""
+    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+    texts = {path.relative_to(ROOT).as_posix(): _read(path) for path in sorted(found)}
+    return {name: text for name, text in texts.items() if NOTICE not in text and text.strip()}
+
+
 # --- Layers -----------------------------------------------------------------------------------
 
 
@@ -730,17 +765,31 @@ def run(arguments: Sequence[str], say: Callable[[str], object]) -> int:
     parser = argparse.ArgumentParser(prog="python -m docs.generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only, and write nothing")
     check = parser.parse_args(arguments).check
+    known = claims.register()
     made = pages()
     if not check:
         write(made, REFERENCE)
+        for name, text in written_pages().items():
+            (ROOT / name).write_text(
+                claims.refreshed(name, text, known), encoding="utf-8", newline="\n"
+            )
         return 0
+    for key in claims.overdue(known, datetime.now(UTC).strftime("%Y-%m")):
+        say(f"warning: the review of {key} was due {known.claims[key].review}")
+    cited = [
+        problem
+        for name, text in written_pages().items()
+        for problem in claims.of_a_page(name, text, known)
+    ]
+    for problem in cited:
+        say(problem)
     differences = stale(made, REFERENCE)
     for name, difference in differences.items():
         say(f"docs/reference/{name} is stale; run `make docs`\n{difference}")
     extra = left_over(made, REFERENCE)
     for name in extra:
         say(f"docs/reference/{name} is made no more; run `make docs`")
-    return 1 if differences or extra else 0
+    return 1 if cited or differences or extra else 0
 
 
 def _difference(name: str, old: str, new: str) -> str:

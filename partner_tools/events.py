@@ -214,7 +214,7 @@ def advance(history: History, event: Event) -> History:
     following = TRANSITIONS.get((history.state, event.kind))
     if following is None:
         raise IllegalEventError(f"{event.kind} cannot follow in state {history.state}")
-    changes = _READERS[event.kind](history, event.payload, event.at, following)
+    changes = _READERS[event.kind](history, event)
     return replace(history, **{"state": following, **changes})
 
 
@@ -230,153 +230,129 @@ Changes = dict[str, Any]
 """The fields of a history that an event changes, besides the state that the table gives."""
 
 
-def _resolved(
-    history: History, payload: Mapping[str, Any], at: datetime, _following: State
-) -> Changes:
-    outcome = Outcome(payload["outcome"])
+def _resolved(history: History, event: Event) -> Changes:
+    outcome = Outcome(event.payload["outcome"])
     settled = outcome is not Outcome.PENDING
     return {
         "looked_before": len(history.evidence) if settled else None,
         "state": State.SETTLED if settled else State.READY,
         "outcome": outcome,
-        "customer": payload.get("customer"),
-        "rule": payload.get("rule"),
-        "detail": payload.get("detail"),
-        "remedy": payload.get("remedy"),
-        "settled_at": at if settled else None,
+        "customer": event.payload.get("customer"),
+        "rule": event.payload.get("rule"),
+        "detail": event.payload.get("detail"),
+        "remedy": event.payload.get("remedy"),
+        "settled_at": event.at if settled else None,
     }
 
 
-def _intended(
-    history: History, payload: Mapping[str, Any], _at: datetime, _following: State
-) -> Changes:
+def _intended(history: History, event: Event) -> Changes:
     return {
         "outcome": Outcome.UNKNOWN,
-        "request_id": payload["requestId"],
-        "correlation_id": payload.get("correlationId"),
+        "request_id": event.payload["requestId"],
+        "correlation_id": event.payload.get("correlationId"),
         "attempts": history.attempts + 1,
         "detail": None,
         "remedy": None,
-        "step": payload.get("step"),
-        "record": payload.get("record"),
+        "step": event.payload.get("step"),
+        "record": event.payload.get("record"),
     }
 
 
-def _withdrawn(
-    history: History, _payload: Mapping[str, Any], _at: datetime, following: State
-) -> Changes:
-    return {"outcome": _unsettled_outcome(following), "attempts": history.attempts - 1}
+def _withdrawn(history: History, event: Event) -> Changes:
+    return {"outcome": _outcome_after(history, event), "attempts": history.attempts - 1}
 
 
-def _deferred(
-    history: History, payload: Mapping[str, Any], _at: datetime, following: State
-) -> Changes:
+def _deferred(history: History, event: Event) -> Changes:
     return {
-        "outcome": _unsettled_outcome(following),
+        "outcome": _outcome_after(history, event),
         "answered_request_id": history.request_id,
         "request_id": None,
-        "detail": payload.get("detail"),
+        "detail": event.payload.get("detail"),
     }
 
 
-def _doubted(
-    history: History, payload: Mapping[str, Any], _at: datetime, _following: State
-) -> Changes:
-    answered = bool(payload.get("answered"))
+def _doubted(history: History, event: Event) -> Changes:
+    answered = bool(event.payload.get("answered"))
     return {
         "outcome": Outcome.UNKNOWN,
         "answered_request_id": history.request_id if answered else history.answered_request_id,
         "request_id": None if answered else history.request_id,
         "silent": history.silent or not answered,
-        "detail": payload.get("detail"),
-        "remedy": payload.get("remedy"),
+        "detail": event.payload.get("detail"),
+        "remedy": event.payload.get("remedy"),
     }
 
 
-def _accepted(
-    _history: History, payload: Mapping[str, Any], _at: datetime, _following: State
-) -> Changes:
-    return {"outcome": Outcome.UNKNOWN, "handle": payload["handle"]}
+def _accepted(_history: History, event: Event) -> Changes:
+    return {"outcome": Outcome.UNKNOWN, "handle": event.payload["handle"]}
 
 
-def _recalled(
-    history: History, payload: Mapping[str, Any], at: datetime, _following: State
-) -> Changes:
-    if payload["present"]:
+def _recalled(history: History, event: Event) -> Changes:
+    if event.payload["present"]:
         return {"outcome": Outcome.PENDING, "detail": None, "remedy": None}
     return {
         "state": State.SETTLED,
         "outcome": Outcome.ABSENT,
-        "detail": payload.get("detail"),
-        "remedy": payload.get("remedy"),
-        "settled_at": at,
+        "detail": event.payload.get("detail"),
+        "remedy": event.payload.get("remedy"),
+        "settled_at": event.at,
         "looked_before": len(history.evidence),
     }
 
 
-def _answered(
-    history: History, payload: Mapping[str, Any], at: datetime, _following: State
-) -> Changes:
+def _answered(history: History, event: Event) -> Changes:
     return {
-        "outcome": Outcome(payload["outcome"]),
-        "rule": payload.get("rule"),
-        "detail": payload.get("detail"),
-        "remedy": payload.get("remedy"),
-        "answered_request_id": payload.get("requestId") or history.request_id,
-        "correlation_id": payload.get("correlationId") or history.correlation_id,
+        "outcome": Outcome(event.payload["outcome"]),
+        "rule": event.payload.get("rule"),
+        "detail": event.payload.get("detail"),
+        "remedy": event.payload.get("remedy"),
+        "answered_request_id": event.payload.get("requestId") or history.request_id,
+        "correlation_id": event.payload.get("correlationId") or history.correlation_id,
         "request_id": None,
-        "settled_at": at,
+        "settled_at": event.at,
         "looked_before": len(history.evidence),
     }
 
 
-def _passed(
-    history: History, payload: Mapping[str, Any], _at: datetime, _following: State
-) -> Changes:
+def _passed(history: History, event: Event) -> Changes:
     return {
-        **_answered_in_part(history, payload),
-        "passed": (*history.passed, payload["step"]),
+        **_answered_in_part(history, event),
+        "passed": (*history.passed, event.payload["step"]),
         "approval": None,
         "silent": False,
     }
 
 
-def _parked(
-    history: History, payload: Mapping[str, Any], _at: datetime, _following: State
-) -> Changes:
-    return {**_answered_in_part(history, payload), "approval": payload["approval"]}
+def _parked(history: History, event: Event) -> Changes:
+    return {**_answered_in_part(history, event), "approval": event.payload["approval"]}
 
 
-def _answered_in_part(history: History, payload: Mapping[str, Any]) -> Changes:
+def _answered_in_part(history: History, event: Event) -> Changes:
     return {
         "outcome": Outcome.PENDING,
-        "detail": payload.get("detail"),
-        "remedy": payload.get("remedy"),
-        "answered_request_id": payload.get("requestId") or history.request_id,
+        "detail": event.payload.get("detail"),
+        "remedy": event.payload.get("remedy"),
+        "answered_request_id": event.payload.get("requestId") or history.request_id,
         "request_id": None,
     }
 
 
-def _observed(
-    history: History, payload: Mapping[str, Any], at: datetime, _following: State
-) -> Changes:
-    return {"evidence": (*history.evidence, {**payload, "observedAt": at.isoformat()})}
+def _observed(history: History, event: Event) -> Changes:
+    return {"evidence": (*history.evidence, {**event.payload, "observedAt": event.at.isoformat()})}
 
 
-def _restoring(
-    _history: History, _payload: Mapping[str, Any], _at: datetime, _following: State
-) -> Changes:
+def _restoring(_history: History, _event: Event) -> Changes:
     return {"restored": "requested"}
 
 
-def _restored(
-    _history: History, payload: Mapping[str, Any], _at: datetime, _following: State
-) -> Changes:
-    return {"restored": "done" if payload["done"] else payload.get("detail")}
+def _restored(_history: History, event: Event) -> Changes:
+    return {"restored": "done" if event.payload["done"] else event.payload.get("detail")}
 
 
-def _unsettled_outcome(following: State) -> Outcome:
-    return Outcome.PENDING if following is State.READY else Outcome.UNKNOWN
+def _outcome_after(history: History, event: Event) -> Outcome:
+    """Unknown while an earlier request is in doubt."""
+    is_ready = TRANSITIONS[history.state, event.kind] is State.READY
+    return Outcome.PENDING if is_ready else Outcome.UNKNOWN
 
 
 _READERS = {

@@ -94,6 +94,18 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Whom the operating system runs a command for.
+
+    `id` is `uid@host`, or on Windows the security identifier (SID): unlike a name, one person
+    cannot have that of another.
+    """
+
+    name: str | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """Why something is refused or ended: the rule's name, a sentence, and what to do about it."""
 
@@ -259,7 +271,7 @@ class Plan:
     reason: Reason
     customers: tuple[PlannedCustomer, ...]
     devices: tuple[PlannedDevice, ...]
-    planned_by: str | None = None
+    planner: Account = Account()
     """The account that planned, as the operating system knew it."""
     notes: tuple[str, ...] = field(default=())
     """Further notes for a reviewer: derived identifiers, assumptions of a wire."""

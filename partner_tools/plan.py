@@ -25,6 +25,7 @@ from partner_tools.json_forms import (
     target_document,
 )
 from partner_tools.model import (
+    Account,
     ChannelName,
     Device,
     Estate,
@@ -205,7 +206,7 @@ def _changed(planned: PlannedDevice, now: Index, spelled: Mapping[str, Registrat
         return None
     same_place = now.by_target.get(planned.target)
     if same_place:
-        return _difference(planned, same_place)
+        return difference(planned.device.identity, planned.found, same_place)
     elsewhere = match(planned.device.identity, now)
     respelled = spelled.get(spelling(planned.target))
     other = elsewhere[0] if elsewhere else respelled
@@ -216,6 +217,15 @@ def spelling(target: Target) -> str:
     """Reduce an id to the part common to all forms in which .NET reads a GUID
     (https://learn.microsoft.com/dotnet/api/system.guid.parse, read 2026-11)."""
     return "".join(filter(str.isalnum, target.device_id)).casefold()
+
+
+def replaced(why: str) -> Explanation:
+    """Refuse a device whose registration is not the one that was planned."""
+    return Explanation(
+        rule="changed-since-plan",
+        detail=why,
+        remedy="plan the batch again and review what changed",
+    )
 
 
 def is_held(planned: PlannedDevice, held: Collection[str]) -> bool:
@@ -272,14 +282,14 @@ def held_back(planned: PlannedDevice) -> PlannedDevice:
     )
 
 
-def _difference(planned: PlannedDevice, now: Registration) -> str | None:
-    before = planned.found
+def difference(identity: Identity, before: Registration | None, now: Registration) -> str | None:
+    """Why the registration is not the one that the row names and the plan found, if it is not."""
     if before is not None and before.serial_number != now.serial_number:
         return (
             f"its serial number was {before.serial_number!r} in the plan "
             f"and is {now.serial_number!r} now"
         )
-    if not is_named(planned.device.identity, now):
+    if not is_named(identity, now):
         return "what is registered there now is not what the row names"
     return None
 
@@ -566,7 +576,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "channel": plan.channel.value,
         **({} if plan.place is None else {"place": dict(plan.place)}),
         "createdAt": plan.created_at.isoformat(),
-        **stated(plannedBy=plan.planned_by),
+        **stated(plannedBy=plan.planner.name, plannedById=plan.planner.id),
         "batchId": plan.batch_id,
         "batchDigest": plan.batch_digest,
         "reason": plan.reason.value,
@@ -620,7 +630,9 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         run=RunId(document["run"]),
         channel=ChannelName(document["channel"]),
         created_at=datetime.fromisoformat(document["createdAt"]),
-        planned_by=shown_name(document.get("plannedBy")),
+        planner=Account(
+            name=shown_name(document.get("plannedBy")), id=shown_name(document.get("plannedById"))
+        ),
         batch_id=document["batchId"],
         batch_digest=document["batchDigest"],
         reason=Reason(document["reason"]),

@@ -17,14 +17,15 @@ import binascii
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
 from partner_tools.errors import GuardError, InputError
-from partner_tools.json_forms import canonical
+from partner_tools.json_forms import canonical, stated
+from partner_tools.model import Account
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
@@ -160,6 +161,7 @@ class Purpose(StrEnum):
     """The purpose of a signature."""
 
     APPROVAL = "plan-approval"
+    PLAN = "plan-author"
     EXPORT = "ledger-export"
     CERTIFICATE = "release-certificate"
 
@@ -169,27 +171,28 @@ class Signature:
     """One signature. `account` is whom the operating system knew, `signed_at` that machine's time:
     both are the signer's own claims, which no one else can change afterwards."""
 
+    purpose: Purpose
     key: str
-    account: str | None
+    account: Account
     signed_at: str
     signature: str
 
 
 def sign(
-    purpose: Purpose, digest: str, *, key: SigningKey, account: str | None, at: datetime
+    purpose: Purpose, digest: str, *, key: SigningKey, account: Account, at: datetime
 ) -> Signature:
     """Sign a digest."""
     signed_at = at.isoformat(timespec="seconds")
-    text = key.sign(_statement(purpose, digest, key.public, account, signed_at))
-    return Signature(key=key.public, account=account, signed_at=signed_at, signature=text)
+    unsigned = Signature(
+        purpose=purpose, key=key.public, account=account, signed_at=signed_at, signature=""
+    )
+    return replace(unsigned, signature=key.sign(_statement(unsigned, digest)))
 
 
 def is_valid(signature: Signature, purpose: Purpose, digest: str) -> bool:
     """Whether the signature's key signed this digest for this purpose."""
     try:
-        statement = _statement(
-            purpose, digest, signature.key, signature.account, signature.signed_at
-        )
+        statement = _statement(replace(signature, purpose=purpose), digest)
     except ValueError:  # canonical JSON cannot hold this text, so it was never signed
         return False
     return is_signature(signature.key, signature.signature, statement)
@@ -211,8 +214,10 @@ def signature_entries(signatures: Iterable[Signature]) -> list[dict[str, Any]]:
     """Signatures as JSON objects."""
     return [
         {
+            **({"as": "planner"} if each.purpose is Purpose.PLAN else {}),
             "key": each.key,
-            "account": each.account,
+            "account": each.account.name,
+            **stated(accountId=each.account.id),
             "signedAt": each.signed_at,
             "signature": each.signature,
         }
@@ -222,10 +227,12 @@ def signature_entries(signatures: Iterable[Signature]) -> list[dict[str, Any]]:
 
 def read_signatures(document: Mapping[str, Any]) -> tuple[Signature, ...]:
     """The signatures of a document that its schema accepts, none of them checked."""
+    purpose = Purpose(document.get("purpose", Purpose.APPROVAL))
     return tuple(
         Signature(
+            purpose=Purpose.PLAN if "as" in each else purpose,
             key=each["key"],
-            account=each["account"],
+            account=Account(name=each["account"], id=each.get("accountId")),
             signed_at=each["signedAt"],
             signature=each["signature"],
         )
@@ -233,16 +240,16 @@ def read_signatures(document: Mapping[str, Any]) -> tuple[Signature, ...]:
     )
 
 
-def _statement(
-    purpose: Purpose, digest: str, key: str, account: str | None, signed_at: str
-) -> bytes:
+def _statement(signature: Signature, digest: str) -> bytes:
+    """The bytes that are signed; version 0.1 knew no account id."""
     return canonical(
         {
-            "purpose": f"partner-tools {purpose.value} 1",
+            "purpose": f"partner-tools {signature.purpose.value} 1",
             "digest": digest,
-            "key": key,
-            "account": account,
-            "signedAt": signed_at,
+            "key": signature.key,
+            "account": signature.account.name,
+            **stated(accountId=signature.account.id),
+            "signedAt": signature.signed_at,
         }
     )
 
@@ -264,37 +271,55 @@ class Approver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRule:
-    """How many approvals of which people the profile requires, and for how many hours they hold."""
+    """How many approvals of which people the profile requires, and for how many hours they hold.
+
+    `planners` sign the plans that they make, as approvers do with theirs; they approve none.
+    """
 
     required: bool = False
     needed: int = 1
     approvers: tuple[Approver, ...] = ()
+    planners: tuple[Approver, ...] = ()
     valid_hours: float = APPROVAL_HOURS
 
 
 def check_approval(
     rule: ApprovalRule,
     digest: str,
-    planner: str | None,
-    signatures: Iterable[Signature],
+    planner: Account,
+    signatures: Sequence[Signature],
     *,
     now: datetime,
 ) -> tuple[str, ...]:
     """The names of those who approved the plan of this digest within the last hours, each once.
 
     Raises GuardError where the rule demands more, and says of each signature why it does not
-    count.
+    count. A plan without its planner's own signature has no approval: the name of an account does
+    not prove that two people were involved, two keys do.
     """
+    author = _author(rule, digest, signatures)
     names: dict[str, None] = {}
-    against: list[str] = []
+    against = [] if planner.name is not None else ["the plan does not say who planned it"]
+    if author is None:
+        against.append("its planner has not signed it (`approve --as-planner`)")
     for signature in signatures:
+        if signature.purpose is Purpose.PLAN:
+            continue
         approver, why_not = _judge(rule, digest, planner, signature, now)
         if approver is None:
             against.append(why_not)
+        elif author and (author.name == approver.name or author.key == approver.key):
+            against.append(f"{approver.name} planned it")
         else:
             names[approver.name] = None
-    if rule.required and (planner is None or len(names) < rule.needed):
-        raise _refusal(rule, planner, tuple(names), against)
+    if rule.required and (planner.name is None or author is None or len(names) < rule.needed):
+        have = f"{len(names)} of {rule.needed} approvals ({', '.join(names) or 'none'})"
+        raise GuardError(
+            ": ".join(filter(None, (f"the plan has {have}", "; ".join(against)))),
+            rule="approval-missing",
+            remedy="have it signed by its planner, and by an approver who is another person, with "
+            "`partner-tools approve`",
+        )
     return tuple(names)
 
 
@@ -309,32 +334,28 @@ def refuse_without_plan(rule: ApprovalRule) -> None:
         )
 
 
+def _author(rule: ApprovalRule, digest: str, signatures: Iterable[Signature]) -> Approver | None:
+    """The person of the profile who signed the plan as its planner."""
+    people = {each.key: each for each in (*rule.approvers, *rule.planners)}
+    signed = (each for each in signatures if each.purpose is Purpose.PLAN)
+    valid = (each for each in signed if each.key in people and is_valid(each, Purpose.PLAN, digest))
+    return next((people[each.key] for each in valid), None)
+
+
 def _judge(
-    rule: ApprovalRule, digest: str, planner: str | None, signature: Signature, now: datetime
+    rule: ApprovalRule, digest: str, planner: Account, signature: Signature, now: datetime
 ) -> tuple[Approver | None, str]:
     """The approver whose signature this is, or why it does not count."""
     found = next((each for each in rule.approvers if each.key == signature.key), None)
     if found is None:
-        return None, f"{signature.account or 'the signer'} is not an approver of this profile"
+        return None, f"{signature.account.name or 'the signer'} is not an approver of this profile"
     if not is_valid(signature, Purpose.APPROVAL, digest):
         return None, f"the signature of {found.name} is not one of this plan"
-    own = {name.casefold() for name in (found.name, *found.accounts, signature.account or "")}
-    if planner is not None and planner.casefold() in own:
+    own = {name.casefold() for name in (found.name, *found.accounts, signature.account.name or "")}
+    same_id = signature.account.id is not None and signature.account.id == planner.id
+    if same_id or (planner.name is not None and planner.name.casefold() in own):
         return None, f"{found.name} planned it"
     age = now - datetime.fromisoformat(signature.signed_at)
     if not -_CLOCK_DIFFERENCE <= age <= timedelta(hours=rule.valid_hours):
         return None, f"{found.name} signed it at {signature.signed_at}, which has expired"
     return found, ""
-
-
-def _refusal(
-    rule: ApprovalRule, planner: str | None, names: tuple[str, ...], against: list[str]
-) -> GuardError:
-    have = f"{len(names)} of {rule.needed} approvals ({', '.join(names) or 'none'})"
-    unplanned = [] if planner is not None else ["the plan does not say who planned it"]
-    reasons = "; ".join([*unplanned, *against])
-    return GuardError(
-        f"the plan has {have}{f': {reasons}' if reasons else ''}",
-        rule="approval-missing",
-        remedy="have it signed by an approver other than its planner, with `partner-tools approve`",
-    )

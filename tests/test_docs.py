@@ -125,14 +125,6 @@ def test_every_link_within_the_documentation_leads_somewhere(page: Path) -> None
         assert not anchor or anchor in _anchors(file), target
 
 
-@pytest.mark.parametrize("page", WRITTEN, ids=name_of)
-def test_every_link_to_microsoft_carries_the_date_it_was_read(page: Path) -> None:
-    """What a service does changes; a reader has to know how old the statement is."""
-    links = re.findall(r"\[([^\]]*)\]\(https://learn\.microsoft\.com[^)]*\)", _prose(page))
-
-    assert [text for text in links if not re.search(r"read 20[0-9]{2}-[0-9]{2}", text)] == []
-
-
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_profile_shown_is_valid(page: Path) -> None:
     """TOML in a page is a profile that the program accepts."""

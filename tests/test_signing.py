@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from partner_tools.errors import GuardError, InputError
 from partner_tools.intake.schema import checker
+from partner_tools.model import Account
 from partner_tools.plan import plan_document, read_plan
 from partner_tools.sandbox import Sandbox, seed_from
 from partner_tools.signing import (
@@ -34,10 +35,11 @@ from partner_tools.signing import (
     is_valid,
     make_key,
     open_key,
+    read_signatures,
     sign,
     signatures_document,
 )
-from partner_tools.workspace.environment import actor
+from partner_tools.workspace.environment import account, actor
 from tests.cli.program import CONTOSO, Program, customer, program_for, sign_in_as, world
 
 DIGEST = f"sha256:{'a' * 64}"
@@ -51,18 +53,27 @@ def key() -> SigningKey:
     return SigningKey(public=_text(private.public_key().public_bytes_raw()), _private=private)
 
 
-ROBIN, SASHA, STRANGER = key(), key(), key()
+ROBIN, SASHA, STRANGER, AVERY = key(), key(), key(), key()
+PLANNER = Account(name="avery", id="1000@desk")
 RULE = ApprovalRule(
     required=True,
     approvers=(
         Approver(name="Robin", key=ROBIN.public, accounts=("r.meyer",)),
         Approver(name="Sasha", key=SASHA.public),
     ),
+    planners=(Approver(name="Avery", key=AVERY.public),),
 )
 
 
-def by(signer: SigningKey, digest: str = DIGEST, account: str = "signer") -> Signature:
-    return sign(Purpose.APPROVAL, digest, key=signer, account=account, at=AT)
+def by(
+    signer: SigningKey, digest: str = DIGEST, account: str = "signer", account_id: str = "7@other"
+) -> Signature:
+    of = Account(name=account, id=account_id)
+    return sign(Purpose.APPROVAL, digest, key=signer, account=of, at=AT)
+
+
+def planned(signer: SigningKey = AVERY, digest: str = DIGEST) -> Signature:
+    return sign(Purpose.PLAN, digest, key=signer, account=PLANNER, at=AT)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +85,10 @@ def by(signer: SigningKey, digest: str = DIGEST, account: str = "signer") -> Sig
         ("avery", [], 1, "0 of 1"),
         ("avery", [by(STRANGER)], 1, "is not an approver"),
         ("avery", [by(ROBIN, OTHER)], 1, "not one of this plan"),
-        ("avery", [replace(by(ROBIN), account="else")], 1, "not one of this plan"),
+        ("avery", [replace(by(ROBIN), account=Account(name="else"))], 1, "not one of this plan"),
         ("avery", [replace(by(STRANGER), key=ROBIN.public)], 1, "not one of this plan"),
         ("avery", [by(ROBIN, account="AVERY")], 1, "Robin planned it"),
+        ("avery", [by(ROBIN, account_id="1000@desk")], 1, "Robin planned it"),
         ("R.Meyer", [by(ROBIN)], 1, "Robin planned it"),
         ("robin", [by(ROBIN)], 1, "Robin planned it"),
         ("avery", [by(ROBIN), by(ROBIN)], 2, "1 of 2"),
@@ -87,14 +99,49 @@ def test_whose_approval_counts(
     planner: str | None, signatures: list[Signature], needed: int, expected: tuple[str, ...] | str
 ) -> None:
     """A trusted person's signature over exactly this digest, who is not the planner; each once."""
-    rule = replace(RULE, needed=needed)
+    rule, account = replace(RULE, needed=needed), replace(PLANNER, name=planner)
+    signed = [planned(), *signatures]
 
     if isinstance(expected, tuple):
-        assert check_approval(rule, DIGEST, planner, signatures, now=AT) == expected
+        assert check_approval(rule, DIGEST, account, signed, now=AT) == expected
     else:
         with pytest.raises(GuardError, match=expected) as refused:
-            check_approval(rule, DIGEST, planner, signatures, now=AT)
+            check_approval(rule, DIGEST, account, signed, now=AT)
         assert refused.value.exit_code == 8
+
+
+@pytest.mark.parametrize(
+    ("author", "why"),
+    [
+        (None, "its planner has not signed it"),
+        (planned(STRANGER), "its planner has not signed it"),
+        (planned(digest=OTHER), "its planner has not signed it"),
+        (by(AVERY), "its planner has not signed it"),
+        (planned(ROBIN), "Robin planned it"),
+        (replace(planned(STRANGER), key=AVERY.public), "its planner has not signed it"),
+    ],
+)
+def test_a_plan_is_approved_only_with_its_planners_own_signature(
+    author: Signature | None, why: str
+) -> None:
+    """One person with two accounts is still one key."""
+    signatures = [by(ROBIN), *([author] if author else [])]
+
+    with pytest.raises(GuardError, match=why):
+        check_approval(RULE, DIGEST, PLANNER, signatures, now=AT)
+
+
+def test_an_approval_of_version_0_1_is_still_valid() -> None:
+    """It states no account id, and its signature covers none."""
+    old = sign(Purpose.APPROVAL, DIGEST, key=ROBIN, account=Account(name="robin"), at=AT)
+    document = signatures_document(Purpose.APPROVAL, DIGEST, [old])
+
+    assert "accountId" not in document["signatures"][0]
+    assert read_signatures(document) == (old,)
+    assert is_valid(old, Purpose.APPROVAL, DIGEST)
+    assert not is_valid(
+        replace(old, account=Account(name="robin", id="1@x")), Purpose.APPROVAL, DIGEST
+    )
 
 
 @pytest.mark.parametrize("hours", [-1, 73])
@@ -102,13 +149,14 @@ def test_an_approval_holds_for_some_hours(hours: int) -> None:
     now = AT + timedelta(hours=hours)
 
     with pytest.raises(GuardError, match="which has expired"):
-        check_approval(RULE, DIGEST, "avery", [by(ROBIN)], now=now)
-    assert check_approval(RULE, DIGEST, "avery", [by(ROBIN)], now=AT + timedelta(hours=72))
+        check_approval(RULE, DIGEST, PLANNER, [planned(), by(ROBIN)], now=now)
+    later = AT + timedelta(hours=72)
+    assert check_approval(RULE, DIGEST, PLANNER, [planned(), by(ROBIN)], now=later)
 
 
 def test_a_signature_of_an_export_approves_no_plan() -> None:
     """The purpose is signed too."""
-    exported = sign(Purpose.EXPORT, DIGEST, key=ROBIN, account=None, at=AT)
+    exported = sign(Purpose.EXPORT, DIGEST, key=ROBIN, account=Account(), at=AT)
 
     assert is_valid(exported, Purpose.EXPORT, DIGEST)
     assert not is_valid(exported, Purpose.APPROVAL, DIGEST)
@@ -118,8 +166,9 @@ def test_a_signature_of_an_export_approves_no_plan() -> None:
 @given(
     st.builds(
         Signature,
+        purpose=st.just(Purpose.APPROVAL),
         key=st.sampled_from([ROBIN.public, "", "ed25519:", "ed25519:AAAA"]) | st.text(),
-        account=st.none() | st.text(st.characters()),
+        account=st.builds(Account, name=st.none() | st.text(st.characters())),
         signed_at=st.text(),
         signature=st.text() | st.just(by(ROBIN).signature),
     )
@@ -190,12 +239,14 @@ def plan(program: Program) -> Path:
     return file
 
 
-def demand(program: Program, *approvers: str, extra: str = "") -> None:
+def demand(program: Program, *approvers: str, planner: str = "", extra: str = "") -> None:
     """A profile that demands an approval by one of these keys."""
     people = "".join(
         f'[[default.approval.approvers]]\nname = "P{number}"\nkey = "{public}"\n'
         for number, public in enumerate(approvers)
     )
+    if planner:
+        people += f'[[default.approval.planners]]\nname = "Avery"\nkey = "{planner}"\n'
     text = f"[default.guards]\nrequire_approval = true\n{extra}{people}"
     (program.folder / "partner-tools.toml").write_text(text, encoding="utf-8")
 
@@ -217,7 +268,8 @@ def test_one_plans_and_another_approves(
 ) -> None:
     """Refused without, refused by the planner, executed with; the ledger says who."""
     file, public = init(program)
-    demand(program, public)
+    own_file, planner = init(program, "avery.locked")
+    demand(program, public, planner=planner)
     planned = plan(program)
     command = ("deregister", "--plan", planned, "--yes", "--settle", "0")
 
@@ -227,8 +279,12 @@ def test_one_plans_and_another_approves(
     own = program("approve", planned, "--key", file, "--yes")
     assert own.exit_code == 8, own.output
     assert "avery planned this" in own.stderr
+    authored = program("approve", planned, "--as-planner", "--key", own_file, "--yes")
+    assert authored.exit_code == 0, authored.output
 
     sign_in_as(monkeypatch, "robin")
+    claimed = program("approve", planned, "--as-planner", "--key", file, "--yes")
+    assert "avery planned this, and has to sign it" in claimed.stderr
     unasked = program("approve", planned, "--key", file)
     assert unasked.exit_code == 8
     assert "--yes" in unasked.stderr
@@ -245,7 +301,8 @@ def test_one_plans_and_another_approves(
     assert confirmed[0]["payload"]["approvedBy"] == ["P0"]
     assert checker("event").violations(confirmed[0]) == ()
     created = json.loads(exported[0])["payload"]["settings"]["approvals"]
-    assert created[0]["account"] == "robin"
+    assert [each["account"] for each in created] == ["avery", "robin"]
+    assert created[1]["accountId"] == account().id
     if sys.platform != "win32":
         for path in (file, beside):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -285,7 +342,7 @@ def test_an_approval_file_is_hostile_text(program: Program, sandbox: Sandbox) ->
     beside = program.folder / "plan.json.approval.json"
     digest = json.loads(planned.read_text())["digest"]
     exported = signatures_document(
-        Purpose.EXPORT, digest, [sign(Purpose.EXPORT, digest, key=ROBIN, account=None, at=AT)]
+        Purpose.EXPORT, digest, [sign(Purpose.EXPORT, digest, key=ROBIN, account=Account(), at=AT)]
     )
     command = ("deregister", "--plan", planned, "--yes", "--settle", "0")
     for content in (
@@ -313,6 +370,7 @@ def test_the_plan_names_its_planner(program: Program) -> None:
     document = json.loads(plan(program).read_text())
 
     assert document["plannedBy"] == actor() == "avery"
+    assert document["plannedById"] == account().id
     assert plan_document(read_plan(document)) == document
 
 

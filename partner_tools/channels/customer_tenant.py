@@ -31,7 +31,7 @@ from partner_tools.errors import (
     Unreadable,
     Unsent,
 )
-from partner_tools.model import ChannelName, Outcome
+from partner_tools.model import ChannelName, Explanation, Outcome
 from partner_tools.outstanding import Found, StepId
 from partner_tools.outstanding.search import (
     By,
@@ -113,7 +113,7 @@ class CustomerTenantChannel:
         """Never needed: what was accepted is looked for, of all devices together."""
         raise ValueError(f"nothing can be asked about {handle!r} of {len(removals)} devices")
 
-    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
+    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool | Explanation]:
         """Look, patiently, which steps are still to be done."""
         return {
             removal.index: self._line.call_with_retry(partial(self._still_open, removal))

@@ -37,6 +37,7 @@ from partner_tools.model import (
     ChannelName,
     Customer,
     Device,
+    Explanation,
     Identity,
     Outcome,
     PlannedCustomer,
@@ -340,7 +341,9 @@ class OemDirectChannel:
         """Plan every device, in its order. Nothing is sent."""
         return draft(devices, self._profile, default_customer=default_customer, held=held)
 
-    def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
+    def changes(
+        self, devices: Sequence[PlannedDevice], remaining: Mapping[str, int]
+    ) -> Mapping[int, str]:
         """Nothing: what became of an old plan's devices cannot be seen here."""
         return {}
 
@@ -369,7 +372,7 @@ class OemDirectChannel:
         said = self._client.progress(handle, _entries(removals), ids)
         return self._reader.verdicts(said, removals)
 
-    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
+    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool | Explanation]:
         """Not possible here: the channel is not observable."""
         raise ValueError(f"OEM Direct cannot look for {len(removals)} devices: it has no listing")
 

@@ -16,6 +16,7 @@ from partner_tools.clients.partner_center import Cursor, DeviceBatch, PartnerCen
 from partner_tools.clients.refusals import RefusalSubject, subject_of
 from partner_tools.engine.channel import Answer, Polling, Removal, Sightings, Verdict
 from partner_tools.engine.request_executor import RequestExecutor
+from partner_tools.engine.settle import estate_vanished
 from partner_tools.errors import (
     AuthError,
     InputError,
@@ -31,6 +32,7 @@ from partner_tools.model import (
     Customer,
     Device,
     Estate,
+    Explanation,
     Identity,
     Outcome,
     PlannedDevice,
@@ -47,8 +49,10 @@ from partner_tools.plan import (
     Unserved,
     changes,
     customers_of,
+    difference,
     index,
     notes_on,
+    replaced,
     resolve,
     spelling,
 )
@@ -186,13 +190,20 @@ class PartnerCenterChannel:
             kit=_kit(planned, seen.estates.values()),
         )
 
-    def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
-        """Why devices of a plan are not what it says, by index; only those that are not."""
-        tenants = dict.fromkeys(each.customer for each in devices if each.customer)
-        return changes(
-            devices,
-            {tenant: index(self.estate(Customer(tenant_id=tenant))) for tenant in tenants},
-        )
+    def changes(
+        self, devices: Sequence[PlannedDevice], remaining: Mapping[str, int]
+    ) -> Mapping[int, str]:
+        """Why devices of a plan are not what it says, by index; only those that are not.
+
+        Raises ServiceError where a customer's devices have vanished as a whole.
+        """
+        now: dict[TenantId, Index] = {}
+        for tenant in dict.fromkeys(each.customer for each in devices if each.customer):
+            estate = self.estate(Customer(tenant_id=tenant))
+            if vanished := estate_vanished(tenant, len(estate.registrations), remaining):
+                raise vanished
+            now[tenant] = index(estate)
+        return changes(devices, now)
 
     def customer(self, named: str) -> Customer:
         """The customer that a tenant GUID, a domain or a company name names.
@@ -269,17 +280,20 @@ class PartnerCenterChannel:
         """Partner Center's delete is synchronous: there is nothing to ask after."""
         raise ValueError(f"Partner Center accepts no work to ask after ({handle}, {len(removals)})")
 
-    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
-        """Look which of them their batches still list."""
-        present: set[tuple[str | None, str]] = set()
-        for tenant, batch_ids in _touched(removals).items():
-            for found in self.list_batches(tenant, self._existing(tenant, batch_ids)):
-                present.add((tenant, spelling(found.target)))
-        return {
-            each.index: each.target is not None
-            and (each.customer, spelling(each.target)) in present
-            for each in removals
+    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool | Explanation]:
+        """Look which of them their batches still list, as the devices that the plan found."""
+        listed = {
+            (tenant, spelling(found.target)): found
+            for tenant, batch_ids in _touched(removals).items()
+            for found in self.list_batches(tenant, self._existing(tenant, batch_ids))
         }
+        seen: dict[int, bool | Explanation] = {}
+        for each in removals:
+            place = each.target and (TenantId(each.customer or ""), spelling(each.target))
+            now = listed.get(place) if place else None
+            why = difference(each.identity, each.found, now) if now else None
+            seen[each.index] = replaced(why) if why else now is not None
+        return seen
 
     def sightings(self, removals: Sequence[Removal]) -> Sightings:
         """Where each device is registered now, looked for in all batches of its customer.

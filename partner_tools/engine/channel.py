@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from partner_tools.model import ChannelName, Identity, Outcome, Registration, Target
+from partner_tools.model import ChannelName, Explanation, Identity, Outcome, Registration, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +170,10 @@ class Channel(Protocol):
     def poll(self, handle: str, removals: Sequence[Removal]) -> Mapping[int, Verdict]:
         """One attempt to ask after accepted work; `Acceptance` for what is not finished."""
 
-    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
+    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool | Explanation]:
         """Look, patiently, which of them are still registered. Complete, or raises.
+
+        An explanation says why one is not sent again: another device is registered in its place.
 
         Of one with an `act`: whether that is still to be done. Called only where the channel is
         observable.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from partner_tools.engine.channel import Removal, Sightings
@@ -14,7 +14,7 @@ from partner_tools.engine.request_executor import interruption
 from partner_tools.engine.verdicts import Fact
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
 from partner_tools.events import Event, History, Kind, State, advance
-from partner_tools.model import GONE, Target
+from partner_tools.model import GONE, Explanation, Outcome, Target
 
 
 def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
@@ -36,15 +36,17 @@ def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[P
 def _looked_for(
     context: ExecutionContext, doubtful: Sequence[PendingDevice]
 ) -> list[tuple[int, Fact]]:
-    """Present as soon as one look says so; absent only where two looks agree."""
+    """Present, or replaced, as soon as one look says so; absent only where two looks agree."""
     asked = [removal(todo, todo.history) for todo in doubtful]
     present = dict(context.channel.recall(asked))
-    if unseen := [each for each in asked if not present[each.index]]:
+    if unseen := [each for each in asked if present[each.index] is False]:
         present |= context.channel.recall(unseen)
-    return [(todo.index, _recalled(todo, present=present[todo.index])) for todo in doubtful]
+    return [(todo.index, _recalled(todo, present[todo.index])) for todo in doubtful]
 
 
-def _recalled(todo: PendingDevice, *, present: bool) -> Fact:
+def _recalled(todo: PendingDevice, present: bool | Explanation) -> Fact:
+    if isinstance(present, Explanation):
+        return Kind.ANSWERED, {"outcome": Outcome.REFUSED.value, **asdict(present)}
     if present:
         return Kind.RECALLED, {"present": True}
     if todo.act is not None:
@@ -167,18 +169,30 @@ def _look(
         except ServiceError as error:
             blind[customer] = error
             continue
-        missing = baseline.remaining.get(customer or "", 0)
-        if shown.registrations == 0 and missing >= MANY:
-            blind[customer] = ServiceError(
-                f"the service lists no device of {customer} any more, and {missing} that this "
-                "ledger did not remove were there: that is no proof that anything is gone",
-                remedy="look in Partner Center's own pages, or with `verify --graph`; verify the "
-                "run again later",
-                rule="estate-vanished",
-            )
+        if vanished := estate_vanished(customer, shown.registrations, baseline.remaining):
+            blind[customer] = vanished
         else:
             seen |= shown.targets
     return seen, blind
+
+
+def estate_vanished(
+    customer: str | None, registrations: int, remaining: Mapping[str, int]
+) -> ServiceError | None:
+    """Why an empty list of a customer's devices is not believed; None where it may be.
+
+    `remaining` is how many each customer should still have.
+    """
+    missing = remaining.get(customer or "", 0)
+    if registrations or missing < MANY:
+        return None
+    return ServiceError(
+        f"the service lists no device of {customer} any more, and {missing} that this "
+        "ledger did not remove were there: that is no proof that anything is gone",
+        remedy="look in Partner Center's own pages, or with `verify --graph`; verify the "
+        "run again later",
+        rule="estate-vanished",
+    )
 
 
 def _blindness(

@@ -1,4 +1,4 @@
-"""The queue of the fleet: Procrastinate's jobs, in the database of the ledger.
+"""The queue of the fleet: Procrastinate's jobs and tables, in the database of the ledger.
 
 https://procrastinate.readthedocs.io, 3.10 read 2026-11. A run has at most one job that waits and
 one in progress (`queueing_lock`, `lock`). A run that continues gets a new job, which goes
@@ -8,19 +8,23 @@ behind those that wait at its priority: so runs take turns.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import psycopg
 from croniter import croniter  # type: ignore[import-untyped]  # Procrastinate reads with it
 from procrastinate import App, JobContext, PsycopgConnector, SyncPsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
+from procrastinate.schema import SchemaManager
 
 from partner_tools.errors import LedgerError
+from partner_tools.ledger.postgresql import AUDITOR, SUBMIT, WORKER, statements
 from partner_tools.model import ChannelName, RunId
 
 TASK = "carry-on"
@@ -50,17 +54,6 @@ class Job:
     after: int = -1
     failures: int = 0
     not_before: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """A job as the queue shows it."""
-
-    id: int
-    run: RunId | None
-    status: str
-    priority: int
-    not_before: datetime | None
 
 
 def enqueue(connection: Any, job: Job) -> None:
@@ -99,23 +92,14 @@ class Queue:
         with suppress(AlreadyEnqueued), _reached():
             _defer(self._app, job)
 
-    def jobs(self) -> list[Waiting]:
+    def jobs(self) -> list[Job]:
         """The jobs that wait or are worked on, in the order in which they were put in."""
         with _reached():
-            found = [
-                *self._app.job_manager.list_jobs(status=Status.TODO.value),
-                *self._app.job_manager.list_jobs(status=Status.DOING.value),
+            return [
+                _job(each.task_kwargs, each.priority, each.scheduled_at)
+                for status in (Status.TODO, Status.DOING)
+                for each in self._app.job_manager.list_jobs(task=TASK, status=status.value)
             ]
-        return [
-            Waiting(
-                id=each.id or 0,
-                run=each.task_kwargs.get("run"),  # type: ignore[arg-type]  # as `_defer` put it
-                status=each.status or "",
-                priority=each.priority,
-                not_before=each.scheduled_at,
-            )
-            for each in found
-        ]
 
     def backlog(self) -> tuple[int, float]:
         """How many jobs wait and are due, and the age of the oldest in seconds."""
@@ -215,7 +199,7 @@ async def serve(session: JobSession, stopped: Callable[[], Awaitable[object]]) -
 
 def _add_tasks(app: App, session: JobSession) -> None:
     def carry_on(context: JobContext, /, **arguments: Any) -> None:
-        session.work(_job(arguments, context.job.priority))
+        session.work(_job(arguments, context.job.priority, None))
 
     def reverify(timestamp: int) -> None:
         session.reverify()
@@ -258,11 +242,94 @@ def _defer(app: App, job: Job, connection: Any = None) -> None:
     ).defer(run=job.run, channel=job.channel.value, after=job.after, failures=job.failures)
 
 
-def _job(arguments: dict[str, Any], priority: int) -> Job:
+def _job(arguments: Mapping[str, Any], priority: int, not_before: datetime | None) -> Job:
     return Job(
         run=RunId(arguments["run"]),
         channel=ChannelName(arguments["channel"]),
         priority=priority,
         after=arguments["after"],
         failures=arguments["failures"],
+        not_before=not_before,
     )
+
+
+_TABLES_LOCK = 0x7061_7274_6E65_7273
+_APPLIED = "SELECT max(migration) FROM fleet_queue_version"
+_TABLES = (
+    "procrastinate_jobs",
+    "procrastinate_events",
+    "procrastinate_periodic_defers",
+    "procrastinate_workers",
+)
+_SEQUENCES = "USAGE ON ALL SEQUENCES IN SCHEMA public"
+_SEEN = ("fleet_queue_version", *_TABLES)
+GRANTS = {
+    SUBMIT: (
+        *(f"SELECT ON {table}" for table in _SEEN),
+        "INSERT ON procrastinate_jobs",
+        "INSERT ON procrastinate_events",
+        _SEQUENCES,
+    ),
+    WORKER: (
+        "SELECT ON fleet_queue_version",
+        *(f"SELECT, INSERT, UPDATE, DELETE ON {table}" for table in _TABLES),
+        _SEQUENCES,
+    ),
+    AUDITOR: tuple(f"SELECT ON {table}" for table in _SEEN),
+}
+
+
+def bring_up_to_date(conninfo: str) -> None:
+    """Make the queue's tables, or apply the migrations that came with a newer Procrastinate.
+
+    Needs the right to make tables only where something is to do. Raises LedgerError.
+    """
+    shipped = sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
+    try:
+        with psycopg.connect(conninfo) as connection:
+            if _applied(connection) != shipped[-1].name:
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TABLES_LOCK,))
+                _apply(connection, shipped)
+    except psycopg.Error as error:
+        raise LedgerError(
+            f"the queue's tables cannot be made or read ({message_of(error)})",
+            remedy="let the owner of the database run `partner-tools ledger roles` once",
+            rule="queue-tables",
+        ) from error
+
+
+def _applied(connection: psycopg.Connection[Any]) -> str | None:
+    """The last migration that was applied; None where there is no queue yet."""
+    present = connection.execute("SELECT to_regclass('fleet_queue_version')").fetchone()
+    if present is None or present[0] is None:
+        return None
+    row = connection.execute(_APPLIED).fetchone()
+    return None if row is None else row[0]
+
+
+def _apply(connection: psycopg.Connection[Any], shipped: list[Path]) -> None:
+    applied = _applied(connection)
+    if applied is None:
+        connection.execute("CREATE TABLE fleet_queue_version (migration text NOT NULL)")
+        _execute(connection, SchemaManager.get_schema())
+    else:
+        for migration in shipped:
+            if migration.name > applied:
+                _execute(connection, migration.read_text(encoding="utf-8"))
+    connection.execute("INSERT INTO fleet_queue_version VALUES (%s)", (shipped[-1].name,))
+    _grant(connection)
+
+
+def grant(conninfo: str) -> None:
+    """Give the roles what they need of the queue; for its owner."""
+    with psycopg.connect(conninfo) as connection:
+        _grant(connection)
+
+
+def _grant(connection: psycopg.Connection[Any]) -> None:
+    for statement in statements(GRANTS):
+        _execute(connection, statement)
+
+
+def _execute(connection: psycopg.Connection[Any], statements: str) -> None:
+    connection.execute(statements.encode())

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from partner_tools.errors import GuardError, InputError
-from partner_tools.fleet.queue import Job, enqueue
-from partner_tools.fleet.tables import bring_up_to_date, grant
+from partner_tools.fleet.queue import Job, bring_up_to_date, enqueue, grant
 from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import Batch, ChannelName, RunState
 from partner_tools.runs.context import RunOptions
@@ -16,7 +15,7 @@ from partner_tools.runs.run import run_start, with_hashes_read
 from partner_tools.signing import refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.batches import ByName
-from partner_tools.workspace.environment import actor, new_run, now
+from partner_tools.workspace.environment import account, new_run, now
 from partner_tools.workspace.workspace import Workspace
 
 DEFAULT_DEPOT = "default"
@@ -110,7 +109,7 @@ def submit(
         read,
         channel=channel,
         settings={**replace(options, yes=True).stored(), "priority": own.priority},
-        actor=actor(),
+        account=account(),
         now=now(),
         depot=own.depot,
     )

@@ -7,7 +7,7 @@ Nothing is corrected without being said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -18,14 +18,13 @@ from partner_tools.intake.batch_metadata import (
     BatchMetadata,
     IntakeOptions,
     ReadingOptions,
-    ReadMetadata,
     company_name,
     read_metadata,
 )
 from partner_tools.intake.columns import IDENTIFIERS, SERIAL
 from partner_tools.intake.duplicate_index import DuplicateIndex
 from partner_tools.intake.identifiers import several_in
-from partner_tools.intake.json_batch import find_list, json_lines_rows, read_json
+from partner_tools.intake.json_batch import JsonBatch, is_foreign, json_lines_rows, json_lines_table
 from partner_tools.intake.row_check import Extra, RowCheck, Values
 from partner_tools.intake.rules import Finding, HaltError, finding, halt, problem, shown
 from partner_tools.intake.source import (
@@ -75,12 +74,12 @@ class Count:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Opened:
-    """A batch whose rows can be read, once."""
+    """A batch whose rows can be read, once. `findings` concern the whole of it."""
 
-    metadata: ReadMetadata
+    metadata: BatchMetadata
+    findings: tuple[Finding, ...]
     rows: Iterable[Item]
     is_table: bool
-    problems: tuple[Problem, ...] = ()
 
 
 def read_batch(source: Source, options: IntakeOptions) -> Intake:
@@ -142,7 +141,7 @@ def _batch(
         batch_id=metadata.batch_id or digest,
         file=source.name,
         digest=digest,
-        devices=tuple(map(device_of if compared else device_by_serial, rows)),
+        devices=tuple(_device(row, compared=compared) for row in rows),
         reason=metadata.reason,
         channel=metadata.channel,
         customer=metadata.customer,
@@ -168,14 +167,13 @@ class _Reading:
         with ExitStack() as resources:
             try:
                 opened = _open(self._source, self._options, resources)
-                metadata = opened.metadata.metadata
-                self._tell(None, opened.metadata.findings)
-                self._all(opened.problems)
-                self._rows(opened, metadata)
-            except HaltError as halt:
-                self._one(halted(self._source, halt))
+                metadata = opened.metadata
+                self._tell(None, opened.findings)
+                self._rows(opened)
+            except HaltError as halted:
+                self._tell(halted.row, [halted.finding])
             except OSError as error:
-                self._one(halted(self._source, unreadable(error)))
+                self._tell(None, [unreadable(error).finding])
             except UnicodeError:
                 changed = finding("encoding", "the file changed while it was read")
                 self._tell(None, [changed])
@@ -183,7 +181,8 @@ class _Reading:
             self._tell(None, [finding("no-devices", "the file names no device")])
         return metadata
 
-    def _rows(self, opened: _Opened, metadata: BatchMetadata) -> None:
+    def _rows(self, opened: _Opened) -> None:
+        metadata = opened.metadata
         check = RowCheck(
             metadata.channel,
             blank_is_absent=opened.is_table,
@@ -210,17 +209,15 @@ class _Reading:
                 key = _key(values, tenant)
                 first = seen.first(key, line) if key else None
                 if first is not None:
-                    self._tell(line, [_duplicate(first)])
+                    message = f"row {first} names this device already"
+                    self._tell(line, [finding("duplicate-device", message)])
                 if self._keep:
                     self._keep(Row(line, values, extra))
         self._tell(named.line, named.findings())
 
     def _tell(self, row: int | None, found: Iterable[Finding]) -> None:
-        self._all(problem(self._source.name, row, one) for one in found)
-
-    def _all(self, problems: Iterable[Problem]) -> None:
-        for one in problems:
-            self._one(one)
+        for one in found:
+            self._one(problem(self._source.name, row, one))
 
     def _one(self, one: Problem) -> None:
         if one.severity is Severity.ERROR:
@@ -284,79 +281,75 @@ def _key(values: Values, tenant: str) -> tuple[str, str, str] | None:
     return None
 
 
-def _duplicate(first: int) -> Finding:
-    return finding("duplicate-device", f"row {first} names this device already")
-
-
 def halted(source: Source, halt: HaltError) -> Problem:
     return problem(source.name, halt.row, halt.finding)
 
 
 def _open(source: Source, options: IntakeOptions, resources: ExitStack) -> _Opened:
+    """Tell the format of a batch, and read what precedes its rows."""
     with open_source(source) as stream:
         start = read_some(stream, 16)
     if not start:
         raise halt("empty-file", "the file is empty")
     refuse_binary(start)
+    metadata, findings = read_metadata(None, options)
+    channel, reading = metadata.channel, options.reading
     if is_zip(start):
         from partner_tools.intake.xlsx import xlsx_rows
 
         content = read_whole(source, limits.XLSX_BYTES, "the workbook")
-        metadata = read_metadata(None, options)
-        rows = xlsx_rows(content, source.name, metadata.metadata.channel, options.reading)
-        return _Opened(metadata=metadata, rows=rows, is_table=True)
+        rows = xlsx_rows(content, source.name, channel, reading)
+        return _Opened(metadata=metadata, findings=findings, rows=rows, is_table=True)
     encoding = find_encoding(source)
-    return _open_text(source, options, encoding, resources)
+    guessed = tuple(_guess(encoding))
+    first = _peek(source, encoding)
+    form = format_of_text(first)
+    if form is Format.JSON:
+        content = read_whole(source, limits.JSON_BYTES, "a JSON batch")
+        batch = JsonBatch(content.decode(encoding.codec), source.name)
+        if batch.is_table:
+            rows = batch.table_rows(channel, reading)
+        else:
+            _require_no_columns(reading)
+            metadata, findings = read_metadata(batch.properties, options)
+            guessed, rows = (*guessed, *batch.findings()), batch.rows()
+        return _Opened(
+            metadata=metadata,
+            findings=(*findings, *guessed),
+            rows=rows,
+            is_table=batch.is_table,
+        )
+    marks: set[int] = set()
 
+    def lines() -> Iterator[str]:
+        stream = resources.enter_context(open_source(source))
+        text = resources.enter_context(TextIOWrapper(stream, encoding=encoding.codec))
+        return read_lines(text, marks.add)
 
-def _open_text(
-    source: Source, options: IntakeOptions, encoding: Encoding, resources: ExitStack
-) -> _Opened:
-    guessed = tuple(problem(source.name, None, one) for one in _guess(encoding))
-    match format_of_text(_peek(source, encoding)):
-        case Format.JSON:
-            content = read_whole(source, limits.JSON_BYTES, "a JSON batch").decode(encoding.codec)
-            foreign = find_list(content, source.name)
-            if foreign is not None:
-                metadata = read_metadata(None, options)
-                rows = foreign.rows(metadata.metadata.channel, options.reading)
-                return _Opened(metadata=metadata, rows=rows, is_table=True, problems=guessed)
-            _require_no_columns(options.reading)
-            batch = read_json(content, source.name)
-            document = dict(batch.properties)
-            if batch.devices is not None:
-                document["devices"] = []
-            return _Opened(
-                metadata=read_metadata(document, options),
-                rows=batch.rows(),
-                is_table=False,
-                problems=(*guessed, *batch.problems),
-            )
-        case Format.JSON_LINES:
-            _require_no_columns(options.reading)
-            metadata, is_table = read_metadata(None, options), False
-            rows = json_lines_rows(_lines(source, encoding, resources), source.name)
-        case _:
-            metadata, is_table = read_metadata(None, options), True
-            marks: list[int] = []
-            lines = _lines(source, encoding, resources, marks.append)
-            channel = metadata.metadata.channel
-            rows = chain(
-                csv_rows(lines, source.name, channel, options.reading),
-                _end_marks(source.name, marks),
-            )
-    return _Opened(metadata=metadata, rows=rows, is_table=is_table, problems=guessed)
+    is_table = form is Format.CSV or is_foreign(first[0])
+    if form is Format.CSV:
+        rows = csv_rows(lines(), source.name, channel, reading)
+    elif is_table:
+        rows = json_lines_table(lines, source.name, channel, reading)
+    else:
+        _require_no_columns(reading)
+        rows = json_lines_rows(lines(), source.name)
+    return _Opened(
+        metadata=metadata,
+        findings=(*findings, *guessed),
+        rows=chain(rows, _end_marks(source.name, marks)),
+        is_table=is_table,
+    )
 
 
 def _require_no_columns(reading: ReadingOptions) -> None:
     """Raise HaltError where a batch without columns is to be read by a column."""
     if reading.serial_column or reading.only or reading.excluded:
-        message = "the batch has no columns by which rows could be chosen"
-        raise halt("conflict", message)
+        raise halt("conflict", "the batch has no columns by which rows could be chosen")
 
 
-def _end_marks(file: str, lines: Sequence[int]) -> Iterator[Item]:
-    for line in lines:
+def _end_marks(file: str, lines: Iterable[int]) -> Iterator[Item]:
+    for line in sorted(lines):
         yield problem(file, line, finding("skipped-line", "the end-of-file mark of DOS is skipped"))
 
 
@@ -376,41 +369,26 @@ def _peek(source: Source, encoding: Encoding) -> list[str]:
     return [line for line in start.split("\n") if line.strip()]
 
 
-def _lines(
-    source: Source,
-    encoding: Encoding,
-    resources: ExitStack,
-    marked: Callable[[int], None] = lambda _: None,
-) -> Iterator[str]:
-    stream = resources.enter_context(open_source(source))
-    text = resources.enter_context(TextIOWrapper(stream, encoding=encoding.codec))
-    return read_lines(text, marked)
+def _device(row: Row, *, compared: bool) -> Device:
+    """The device of a row whose values keep the batch schema.
 
-
-def device_of(row: Row) -> Device:
-    """The device of a row whose values keep the batch schema."""
-    values = row.values or {}
-    replacement = values.get("replacement")
+    A manufacturer and a model that are not `compared` travel along.
+    """
+    values, extra = dict(row.values or {}), row.extra
+    for name, header in () if compared else (("manufacturer", "Manufacturer"), ("model", "Model")):
+        if name in values:
+            extra += ((header, str(values.pop(name))),)
+    replacement, own = values.get("replacement"), values.get("extra")
+    if isinstance(own, dict):
+        extra += tuple((str(name), str(text)) for name, text in own.items())
     return Device(
         row=row.line,
         identity=_identity(values),
         customer=_text(values, "customer"),
         reference=_text(values, "reference"),
         replacement=_identity(replacement) if isinstance(replacement, dict) else None,
-        extra=(*row.extra, *_extra(values.get("extra"))),
+        extra=extra,
     )
-
-
-def device_by_serial(row: Row) -> Device:
-    """The device of a row whose manufacturer and model are not compared: they travel along."""
-    values = row.values or {}
-    extra = tuple(
-        (header, str(values[name]))
-        for name, header in (("manufacturer", "Manufacturer"), ("model", "Model"))
-        if name in values
-    )
-    kept = {name: value for name, value in values.items() if name not in ("manufacturer", "model")}
-    return device_of(Row(row.line, kept, (*row.extra, *extra)))
 
 
 def _identity(values: Mapping[str, object]) -> Identity:
@@ -426,9 +404,3 @@ def _identity(values: Mapping[str, object]) -> Identity:
 def _text(values: Mapping[str, object], name: str) -> str | None:
     value = values.get(name)
     return value if isinstance(value, str) else None
-
-
-def _extra(values: object) -> tuple[tuple[str, str], ...]:
-    if not isinstance(values, dict):
-        return ()
-    return tuple((str(name), str(text)) for name, text in values.items())

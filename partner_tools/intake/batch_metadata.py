@@ -60,14 +60,6 @@ class BatchMetadata:
     customer: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadMetadata:
-    """The metadata and what is wrong with it: what was legible, where there is an error."""
-
-    metadata: BatchMetadata
-    findings: tuple[Finding, ...]
-
-
 _OPTIONS = {
     "channel": "--via",
     "batchId": "--batch-id",
@@ -77,16 +69,28 @@ _OPTIONS = {
 }
 
 
-def read_metadata(document: Mapping[str, object] | None, options: IntakeOptions) -> ReadMetadata:
-    """Join what the command line and a JSON batch say; `document` is None for other formats.
+def read_metadata(
+    document: Mapping[str, object] | None, options: IntakeOptions
+) -> tuple[BatchMetadata, tuple[Finding, ...]]:
+    """Join what the command line and a JSON batch say, and find what is wrong with it.
 
-    `devices` of the document is only looked at for being a list.
+    `document` is None for other formats; its `devices` are only looked at for being a list.
     """
-    said = _as_document(options)
+    given = {
+        "channel": options.channel,
+        "batchId": options.batch_id,
+        "reason": options.reason,
+        "reference": options.reference,
+        "customer": options.customer,
+    }
     named = None if options.channel is ChannelName.OEM_DIRECT else company_name(options.customer)
     if named is not None:
-        del said["customer"]  # the schema knows tenant ids and domains: a name is looked up
-    told, found = _checked(said, is_direct=False)
+        given["customer"] = None  # the schema knows tenant ids and domains: a name is looked up
+    told, found = _checked(
+        {"schemaVersion": "1", "devices": []}
+        | {name: str(value) for name, value in given.items() if value is not None},
+        is_direct=False,
+    )
     if named is not None:
         told["customer"] = named
     own: Mapping[str, object] = {}
@@ -96,9 +100,17 @@ def read_metadata(document: Mapping[str, object] | None, options: IntakeOptions)
         is_direct = _channel(told, document, otherwise) is ChannelName.OEM_DIRECT
         own, wrong = _checked(document, is_direct=is_direct)
         found += [*wrong, *_conflicts(told, own)]
-    return ReadMetadata(
-        metadata=_metadata({**otherwise, **own, **told}), findings=tuple(dict.fromkeys(found))
+    values = {**otherwise, **own, **told}
+    texts = {name: value for name, value in values.items() if isinstance(value, str)}
+    reason = texts.get("reason")
+    metadata = BatchMetadata(
+        channel=_channel(values),
+        batch_id=texts.get("batchId"),
+        reason=Reason(reason) if reason in tuple(Reason) else Reason.OTHER,
+        reference=texts.get("reference"),
+        customer=texts.get("customer"),
     )
+    return metadata, tuple(dict.fromkeys(found))
 
 
 def company_name(customer: object) -> str | None:
@@ -110,18 +122,6 @@ def company_name(customer: object) -> str | None:
 
 _NAME = re.compile(r"[^{}<>@/\\]{1,256}")
 """A plausible company name; a GUID in braces is a mistyped tenant."""
-
-
-def _as_document(options: IntakeOptions) -> dict[str, object]:
-    told = {
-        "channel": options.channel,
-        "batchId": options.batch_id,
-        "reason": options.reason,
-        "reference": options.reference,
-        "customer": options.customer,
-    }
-    given = {name: str(value) for name, value in told.items() if value is not None}
-    return {"schemaVersion": "1", "devices": [], **given}
 
 
 def _checked(
@@ -163,15 +163,3 @@ def _conflicts(told: Mapping[str, object], own: Mapping[str, object]) -> Iterato
         if not same:
             message = f"{option} says {shown(ours)} and the batch says {shown(theirs)}"
             yield finding("conflict", message, column=name)
-
-
-def _metadata(values: Mapping[str, object]) -> BatchMetadata:
-    texts = {name: value for name, value in values.items() if isinstance(value, str)}
-    reason = texts.get("reason")
-    return BatchMetadata(
-        channel=_channel(values),
-        batch_id=texts.get("batchId"),
-        reason=Reason(reason) if reason in tuple(Reason) else Reason.OTHER,
-        reference=texts.get("reference"),
-        customer=texts.get("customer"),
-    )

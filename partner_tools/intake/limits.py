@@ -27,6 +27,8 @@ COLUMNS: Final = 256
 """The columns of a table."""
 JSON_BYTES: Final = 64 * MIB
 """A JSON batch: about 400,000 devices, or 15,000 with hashes."""
+JSON_VALUES: Final = 5_000_000
+"""Its values: an empty list of two bytes takes 64 in memory."""
 JSON_DEPTH: Final = 16
 """Objects and lists within each other. A batch needs four."""
 XLSX_BYTES: Final = 32 * MIB

@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, time, timedelta
 from io import BytesIO
 from itertools import islice
@@ -25,7 +25,7 @@ from xml.parsers import expat
 from partner_tools.intake import limits
 from partner_tools.intake.batch_metadata import ReadingOptions
 from partner_tools.intake.columns import names_identifier
-from partner_tools.intake.rules import HaltError, finding, halt, problem, shown
+from partner_tools.intake.rules import finding, halt, problem, shown
 from partner_tools.intake.table import (
     FORMULA,
     HEADER_WITHIN,
@@ -46,12 +46,16 @@ def check_archive(archive: zipfile.ZipFile) -> None:
     parts = archive.infolist()
     names = {part.filename for part in parts}
     if "[Content_Types].xml" not in names or not any(name.startswith("xl/") for name in names):
-        message = "the file is a ZIP archive, but no Excel workbook"
-        raise halt("unknown-format", message)
+        raise halt("unknown-format", "the file is a ZIP archive, but no Excel workbook")
     if len(parts) > limits.XLSX_PARTS or len(names) < len(parts):
-        raise _unsafe("has far too many parts, or parts of one name")
+        raise halt("xlsx-unsafe", "the workbook has far too many parts, or parts of one name")
     for part in parts:
-        _check_part(part)
+        if part.flag_bits & 1 or part.compress_type not in _STORED_OR_DEFLATED:
+            raise halt("xlsx-unsafe", "the workbook is encrypted or packed in an unusual way")
+        most = max(limits.MIB, limits.XLSX_RATIO * max(1, part.compress_size))
+        if part.file_size > most:
+            message = f"a part that expands more than {limits.XLSX_RATIO} times"
+            raise halt("xlsx-unsafe", f"the workbook has {message}")
     unpacked = sum(part.file_size for part in parts)
     limits.require(unpacked, limits.XLSX_UNPACKED_BYTES, "the unpacked workbook")
     for part in parts:
@@ -59,98 +63,73 @@ def check_archive(archive: zipfile.ZipFile) -> None:
             _refuse_document_type(stream)
 
 
-def _check_part(part: zipfile.ZipInfo) -> None:
-    if part.flag_bits & 1 or part.compress_type not in _STORED_OR_DEFLATED:
-        raise _unsafe("is encrypted or packed in an unusual way")
-    many = part.file_size > limits.MIB
-    if many and part.file_size > limits.XLSX_RATIO * max(1, part.compress_size):
-        raise _unsafe(f"has a part that expands more than {limits.XLSX_RATIO} times")
-
-
-@dataclass(slots=True, kw_only=True)
 class _Facts:
-    """Facts from a sheet's XML besides its cells. `filled` are rows with a background."""
-
-    hidden: set[int] = field(default_factory=set)
-    filled: list[int] = field(default_factory=list)
-    rows: int = 0
-    has_formulas: bool = False
-    merged: list[tuple[int, int, int]] = field(default_factory=list)
-    """Columns (from 0) whose cells are merged downwards, with their first and last row."""
-
-
-def _facts(stream: IO[bytes], fills: frozenset[str]) -> _Facts:
-    """Read a sheet once for what openpyxl does not tell when it streams.
+    """Facts from a sheet's XML that openpyxl does not tell when it streams.
 
     `fills` are the styles with a background. Raises HaltError where the rows do not count up
     within a sheet's limit, or a cell is beyond `limits.COLUMNS`.
     """
-    facts = _Facts()
-    last = values = coloured = 0
-    is_coloured = False
 
-    def started(name: str, attributes: dict[str, str]) -> None:
-        nonlocal last, values, coloured, is_coloured
+    def __init__(self, stream: IO[bytes], fills: frozenset[str]) -> None:
+        self.hidden: set[int] = set()
+        self.filled: list[int] = []
+        """The rows with a background."""
+        self.rows = 0
+        self.has_formulas = False
+        self.merged: list[tuple[int, int, int]] = []
+        """Columns (from 0) whose cells are merged downwards, with their first and last row."""
+        self._fills = fills
+        self._row = self._values = self._coloured = 0
+        self._is_coloured = False
+        parser = expat.ParserCreate()
+        parser.StartElementHandler = self._started
+        parser.EndElementHandler = self._ended
+        for piece in _pieces(stream):
+            parser.Parse(piece, False)
+
+    def _started(self, name: str, attributes: dict[str, str]) -> None:
         kind = name.rpartition(":")[2]
         if kind == "c":
-            _check_column(attributes.get("r", ""))
-            is_coloured = attributes.get("s") in fills
+            letters = attributes.get("r", "").rstrip("0123456789").lstrip("$")
+            # A reader fills a row up to its last cell.
+            if len(letters) > 1 and _column(letters) > limits.COLUMNS:
+                raise halt("cell-count", f"the sheet has cells beyond column {limits.COLUMNS}")
+            self._is_coloured = attributes.get("s") in self._fills
         elif kind in ("v", "is"):
-            values += 1
-            coloured += is_coloured
+            self._values += 1
+            self._coloured += self._is_coloured
         elif kind == "f":
-            facts.has_formulas = True
+            self.has_formulas = True
         elif kind == "row":
-            last = _following(last, attributes.get("r"))
-            values = coloured = 0
-            if attributes.get("hidden") in ("1", "true"):
-                facts.hidden.add(last)
+            self._start_row(attributes)
         elif kind == "mergeCell":
-            _note_merged(facts, attributes.get("ref", ""))
+            found = _MERGED.fullmatch(attributes.get("ref", ""))
+            if found and found[2] != found[3] and len(self.merged) < limits.XLSX_PARTS:
+                self.merged.append((_column(found[1]) - 1, int(found[2]), int(found[3])))
 
-    def ended(name: str) -> None:
-        if name.rpartition(":")[2] == "row" and values:
-            facts.rows += 1
-            if coloured * 2 > values:
-                facts.filled.append(last)
+    def _start_row(self, attributes: dict[str, str]) -> None:
+        row = int(attributes.get("r", self._row + 1))
+        if not self._row < row <= limits.XLSX_ROWS:
+            message = f"the rows of the sheet do not count up after row {self._row}"
+            raise halt("xlsx-damaged", message)
+        self._row, self._values, self._coloured = row, 0, 0
+        if attributes.get("hidden") in ("1", "true"):
+            self.hidden.add(row)
 
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = started
-    parser.EndElementHandler = ended
-    for piece in _pieces(stream):
-        parser.Parse(piece, False)
-    return facts
+    def _ended(self, name: str) -> None:
+        if name.rpartition(":")[2] == "row" and self._values:
+            self.rows += 1
+            if self._coloured * 2 > self._values:
+                self.filled.append(self._row)
 
 
 _MERGED = re.compile(r"([A-Z]{1,3})([0-9]{1,7}):[A-Z]{1,3}([0-9]{1,7})")
-
-
-def _note_merged(facts: _Facts, ref: str) -> None:
-    found = _MERGED.fullmatch(ref)
-    if found and found[2] != found[3] and len(facts.merged) < limits.XLSX_PARTS:
-        facts.merged.append((_column(found[1]) - 1, int(found[2]), int(found[3])))
-
-
-def _check_column(place: str) -> None:
-    """A cell such as `B7`. A reader fills a row up to its last cell."""
-    letters = place.rstrip("0123456789").lstrip("$")
-    if len(letters) > 1 and _column(letters) > limits.COLUMNS:
-        message = f"the sheet has cells beyond column {limits.COLUMNS}"
-        raise halt("cell-count", message)
 
 
 def _column(letters: str) -> int:
     number = 0
     for letter in letters[:4].upper():
         number = number * 26 + ord(letter) - ord("A") + 1
-    return number
-
-
-def _following(last: int, told: str | None) -> int:
-    number = last + 1 if told is None else int(told)
-    if not last < number <= limits.XLSX_ROWS:
-        message = f"the rows of the sheet do not count up after row {last}"
-        raise halt("xlsx-damaged", message)
     return number
 
 
@@ -163,7 +142,8 @@ def _refuse_document_type(stream: IO[bytes]) -> None:
         begun = True
 
     def declared(*_declaration: object) -> None:
-        raise _unsafe("holds an XML document type, which Excel never writes")
+        message = "the workbook holds an XML document type, which Excel never writes"
+        raise halt("xlsx-unsafe", message)
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = started
@@ -180,10 +160,6 @@ def _refuse_document_type(stream: IO[bytes]) -> None:
 def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
     while piece := stream.read(65_536):
         yield piece
-
-
-def _unsafe(what: str) -> HaltError:
-    return halt("xlsx-unsafe", f"the workbook {what}")
 
 
 _DAMAGE = (
@@ -238,14 +214,12 @@ def xlsx_rows(
         check_archive(archive)
         sheets = tuple(_filled_sheets(content, archive))
     chosen = _choose(sheets, reading.sheet)
-    yield from (_ignored(one, file) for one in sheets if one is not chosen)
+    for one in sheets:
+        if one is not chosen:
+            message = f"the sheet {shown(one.title)} is not read"
+            yield problem(file, None, finding("sheet-ignored", message))
     yield from rows_of_table(_records_told(chosen, file), file, channel, reading)
     yield from _remarks(chosen, file)
-
-
-def _path(sheet: Any) -> str:
-    """openpyxl keeps the name of a sheet's part to itself."""
-    return str(sheet._worksheet_path)
 
 
 @contextmanager
@@ -262,12 +236,15 @@ def _damage_told() -> Iterator[None]:
 def _filled_sheets(content: bytes, archive: zipfile.ZipFile) -> Iterator[_Sheet]:
     from openpyxl import load_workbook
 
-    workbook = load_workbook(BytesIO(content), read_only=True, keep_links=False, rich_text=True)
+    workbook: Any = load_workbook(
+        BytesIO(content), read_only=True, keep_links=False, rich_text=True
+    )
     struck, fills = _styles(workbook)
     calculated = None
     for sheet in workbook.worksheets:
-        with archive.open(_path(sheet)) as stream:
-            facts = _facts(stream, fills)
+        path = str(sheet._worksheet_path)  # openpyxl keeps it to itself
+        with archive.open(path) as stream:
+            facts = _Facts(stream, fills)
         if facts.has_formulas and calculated is None:
             calculated = load_workbook(
                 BytesIO(content), read_only=True, keep_links=False, data_only=True
@@ -286,7 +263,7 @@ def _filled_sheets(content: bytes, archive: zipfile.ZipFile) -> Iterator[_Sheet]
                 facts=facts,
                 calculated=calculated[sheet.title] if facts.has_formulas and calculated else None,
                 struck=struck,
-                comments=_commented(archive, _path(sheet)),
+                comments=_commented(archive, path),
             )
 
 
@@ -338,11 +315,6 @@ def _choose(sheets: tuple[_Sheet, ...], wanted: str | None) -> _Sheet:
     titles = ", ".join(shown(one.title) for one in fit[:5])
     message = f"{len(fit)} sheets could hold the devices: {titles}"
     raise halt("xlsx-sheets", message)
-
-
-def _ignored(sheet: _Sheet, file: str) -> Problem:
-    message = f"the sheet {shown(sheet.title)} is not read"
-    return problem(file, None, finding("sheet-ignored", message))
 
 
 def _remarks(chosen: _Sheet, file: str) -> Iterator[Problem]:
@@ -411,32 +383,26 @@ def _text(cell: Any, struck: frozenset[int]) -> tuple[str, Cell | None]:
     value = cell.value
     if value is None:
         return "", None
-    text, kind, seen = _value(value, cell)
-    is_struck = (bool(struck) and cell._style_id in struck) or _has_struck_run(value)
+    is_struck = bool(struck) and cell._style_id in struck
+    kind: str | None = None
+    seen: str | None = None
+    text = str(value)
+    if isinstance(value, list):  # rich text: a list of runs
+        fonts = [getattr(run, "font", None) for run in value]
+        is_struck = is_struck or any(getattr(font, "strike", False) for font in fonts)
+    elif isinstance(value, str):
+        kind = {"f": FORMULA, "e": _ERROR_CELL}.get(cell.data_type)
+    elif isinstance(value, bool):
+        text, kind = text.upper(), "a truth value"
+    elif isinstance(value, int | float):
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+            text = str(int(value))
+        kind, seen = NUMBER, _as_excel_shows(value, str(cell.number_format))
+    else:
+        kind = "a date" if isinstance(value, date | time | timedelta) else FORMULA
     if kind is None and not is_struck:
         return text, None
     return text, Cell(kind=kind, shown=seen, struck=is_struck)
-
-
-def _value(value: Any, cell: Any) -> tuple[str, str | None, str | None]:
-    """The text of a cell, what it is where it is not text, and what Excel shows in its place."""
-    if isinstance(value, list):  # rich text: a list of runs
-        return str(value), None, None
-    if isinstance(value, str):
-        return value, {"f": FORMULA, "e": _ERROR_CELL}.get(cell.data_type), None
-    if isinstance(value, bool):
-        return str(value).upper(), "a truth value", None
-    if isinstance(value, int | float):
-        return _digits(value), NUMBER, _as_excel_shows(value, str(cell.number_format))
-    if isinstance(value, date | time | timedelta):
-        return str(value), "a date", None
-    return str(value), FORMULA, None
-
-
-def _has_struck_run(value: Any) -> bool:
-    if not isinstance(value, list):
-        return False
-    return any(getattr(getattr(run, "font", None), "strike", False) for run in value)
 
 
 _PADDED = re.compile(r"0{1,20}")
@@ -450,8 +416,3 @@ def _as_excel_shows(number: int | float, number_format: str) -> str | None:
     if _PADDED.fullmatch(number_format):
         return str(whole).zfill(len(number_format))
     return str(whole) if number_format in ("General", "@") and whole < 10**11 else None
-
-
-def _digits(number: int | float) -> str:
-    whole = isinstance(number, float) and number.is_integer() and abs(number) < 1e15
-    return str(int(number)) if whole else str(number)

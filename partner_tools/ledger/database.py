@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -26,109 +26,12 @@ from sqlalchemy.sql.expression import ClauseElement
 
 from partner_tools.errors import InputError, LedgerError
 from partner_tools.files import make_private_folder
-
-
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    rule: str
-    what: str
-    remedy: str
-
+from partner_tools.strict_json import read_toml
 
 LOCKED_RULE = "ledger-locked"
-_LOCKED = _Meaning(
-    LOCKED_RULE,
-    "is locked by another process",
-    "wait until the other command has ended, then try again; see it with `partner-tools runs`",
-)
-_DAMAGED = _Meaning(
-    "ledger-damaged",
-    "is damaged, or is not a ledger",
-    "keep the file as it is, put back a copy of it, or begin a new ledger with --ledger",
-)
-_INCOMPLETE = _Meaning(
-    "ledger-damaged",
-    "is damaged: a part of its tables is missing",
-    "keep it as it is and put back a backup of it, or begin a new ledger with --ledger; what was "
-    "exported of it before still says what was done",
-)
-_READ_ONLY = _Meaning(
-    "ledger-read-only",
-    "cannot be written",
-    "give yourself write permission on the file and its folder, or name another with --ledger",
-)
-_FULL = _Meaning(
-    "ledger-full",
-    "cannot grow: the disk is full",
-    "free space on that disk; continue a run that had begun with `partner-tools resume RUN`",
-)
-_FAULTY = _Meaning(
-    "ledger-io",
-    "could not be read or written by the operating system",
-    "check the disk that holds it; continue a run that had begun with `partner-tools resume RUN`",
-)
-_MISSING = _Meaning(
-    "ledger-unreachable",
-    "cannot be opened",
-    "check the folder or the server that --ledger or PARTNER_TOOLS_LEDGER names",
-)
-_UNREACHABLE = _Meaning(
-    "ledger-unreachable",
-    "cannot be reached",
-    "check the server that PARTNER_TOOLS_LEDGER names and the way to it; "
-    "continue a run that had begun with `partner-tools resume RUN`",
-)
-_DENIED = _Meaning(
-    "ledger-denied",
-    "does not let this user in",
-    "check user and password of the database that PARTNER_TOOLS_LEDGER names",
-)
-_FORBIDDEN = _Meaning(
-    "ledger-denied",
-    "does not let this user do that",
-    "use a login whose role may (`partner-tools ledger roles`); one that is bound to a depot hands "
-    "in for that one, with --depot or fleet.depot in the profile",
-)
-_OTHER = _Meaning(
-    "ledger",
-    "refused a statement",
-    "run `partner-tools ledger verify`; if it finds nothing, report this as a bug",
-)
 
 _MISSING_IN_SQLITE = ("no such table", "no such column")
 """SQLite has one code for these and for what is wrong with a statement."""
-
-_BY_SQLITE_CODE = {
-    sqlite3.SQLITE_BUSY: _LOCKED,
-    sqlite3.SQLITE_LOCKED: _LOCKED,
-    sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_NOTADB: _DAMAGED,
-    sqlite3.SQLITE_FORMAT: _DAMAGED,
-    sqlite3.SQLITE_READONLY: _READ_ONLY,
-    sqlite3.SQLITE_PERM: _READ_ONLY,
-    sqlite3.SQLITE_FULL: _FULL,
-    sqlite3.SQLITE_IOERR: _FAULTY,
-    sqlite3.SQLITE_CANTOPEN: _MISSING,
-}
-
-_BY_SQL_STATE = {
-    "55P03": _LOCKED,
-    "40P01": _LOCKED,
-    "53100": _FULL,
-    "25006": _READ_ONLY,
-    "42501": _FORBIDDEN,
-    "28": _DENIED,
-    "3D": _MISSING,
-    "42P01": _INCOMPLETE,
-    "42703": _INCOMPLETE,
-    "08": _UNREACHABLE,
-    "53": _UNREACHABLE,
-    "57": _UNREACHABLE,
-    "58": _FAULTY,
-    "XX": _DAMAGED,
-}
-"""By the whole SQLSTATE or its class
-(https://www.postgresql.org/docs/18/errcodes-appendix.html, read 2026-11)."""
 
 
 @contextmanager
@@ -137,37 +40,41 @@ def explained(place: str, driver: type[Exception] = sqlite3.Error) -> Iterator[N
     try:
         yield
     except (SQLAlchemyError, driver) as error:
-        raise explain(error, place) from error
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+        raise failure(_name_of(cause), place, " ".join(str(cause).split())) from error
 
 
-def explain(error: Exception, place: str) -> LedgerError:
-    """Say what a database error means for the ledger at `place`."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    return _failure(_meaning(cause), place, " ".join(str(cause).split()))
-
-
-def incomplete(place: str, missing: str) -> LedgerError:
-    """The ledger at `place` has lost a table."""
-    return _failure(_INCOMPLETE, place, missing)
-
-
-def _failure(meaning: _Meaning, place: str, said: str) -> LedgerError:
+def failure(name: str, place: str, said: str) -> LedgerError:
+    """What happened to the ledger at `place`, by its name in `failures.toml`."""
+    meaning = failures()[name]
     return LedgerError(
-        f"the ledger {place} {meaning.what} ({said})", remedy=meaning.remedy, rule=meaning.rule
+        f"the ledger {place} {meaning['what']} ({said})",
+        remedy=meaning["remedy"],
+        rule=meaning["rule"],
     )
 
 
-def _meaning(cause: BaseException) -> _Meaning:
+@cache
+def failures() -> Mapping[str, Mapping[str, Any]]:
+    """What the databases' errors mean, by name; read when the first one occurs."""
+    return read_toml(Path(__file__).with_name("failures.toml").read_text(encoding="utf-8"))
+
+
+def _name_of(cause: BaseException) -> str:
+    """The name of what a driver reports."""
     if isinstance(cause, sqlite3.Error):
-        # The low byte is the primary code: https://sqlite.org/rescode.html, read 2026-11.
         if str(cause).startswith(_MISSING_IN_SQLITE):
-            return _INCOMPLETE
-        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        return _BY_SQLITE_CODE.get(code, _OTHER)
+            return "incomplete"
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without details
+        for name, meaning in failures().items():
+            if code in (getattr(sqlite3, each) for each in meaning.get("sqlite", ())):
+                return name
+        return "other"
     state = getattr(cause, "sqlstate", None)
-    if state:
-        return _BY_SQL_STATE.get(state) or _BY_SQL_STATE.get(state[:2], _OTHER)
-    return _UNREACHABLE if type(cause).__name__ == "OperationalError" else _OTHER
+    if not state:
+        return "unreachable" if type(cause).__name__ == "OperationalError" else "other"
+    states = {each: name for name, one in failures().items() for each in one.get("sqlstate", ())}
+    return states.get(state) or states.get(state[:2], "other")
 
 
 Row = Mapping[str, Any]
@@ -241,7 +148,10 @@ class Database:
         self._aside_turn = threading.Lock()
         self._beside: Connection | None = None
         with explained(self.place):
-            self.engine = _engine(url, self.path, patience)
+            if self.path is not None:
+                self.engine = _sqlite_engine(self.path, patience)
+            else:
+                self.engine = _postgresql_engine(url, patience)
         self.dialect = self.engine.dialect
         self._driver_error: type[Exception] = self.dialect.loaded_dbapi.Error
 
@@ -410,18 +320,7 @@ def _create_private(path: Path) -> None:
         # SQLite gives its WAL and shared memory the mode of the file.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
-        raise LedgerError(
-            f"the ledger {path} cannot be opened for writing ({error.strerror})",
-            remedy="give yourself write permission on the file and its folder, "
-            "or name another with --ledger",
-            rule="ledger-read-only",
-        ) from error
-
-
-def _engine(url: URL, path: Path | None, patience: float) -> Engine:
-    if path is not None:
-        return _sqlite_engine(path, patience)
-    return _postgresql_engine(url, patience)
+        raise failure("read-only", str(path), str(error.strerror)) from error
 
 
 def _sqlite_engine(path: Path, patience: float) -> Engine:

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 
 from partner_tools.errors import LedgerError
-from partner_tools.ledger.database import incomplete
+from partner_tools.ledger.database import failure
 
 VERSION_TABLE = "ledger_version"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -193,7 +193,7 @@ def read_version(connection: Connection, place: str) -> str | None:
         if version is not None or not present & set(metadata.tables):
             return version
     if present >= set(metadata.tables):
-        raise incomplete(place, f"its version in {VERSION_TABLE}")
+        raise failure("incomplete", place, f"its version in {VERSION_TABLE}")
     foreign = present if connection.dialect.name == "sqlite" else present & set(metadata.tables)
     if foreign:
         raise LedgerError(
@@ -209,4 +209,4 @@ def require_tables(connection: Connection, place: str) -> None:
     """Raise LedgerError where a database of this program's version has lost a table."""
     missing = set(metadata.tables) - set(inspect(connection).get_table_names())
     if missing:
-        raise incomplete(place, f"no {', '.join(sorted(missing))}")
+        raise failure("incomplete", place, f"no {', '.join(sorted(missing))}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -25,9 +25,10 @@ from partner_tools.model import (
     Plan,
     PlannedDevice,
     RunId,
+    RunState,
     Snapshot,
 )
-from partner_tools.outstanding.decision import REFUSING, WORDS, Risk, risks
+from partner_tools.outstanding.decision import REFUSING, WORDS, Risk, risks, risks_in_words
 from partner_tools.place import (
     Place,
     read_place,
@@ -35,7 +36,7 @@ from partner_tools.place import (
     refuse_other_partner,
     refuse_weaker_guards,
 )
-from partner_tools.plan import held_back, is_held, read_plan
+from partner_tools.plan import held_back, is_held, read_plan, replaced
 from partner_tools.runs.context import RunContext, RunOptions
 from partner_tools.runs.observation import TenantCheck, decision
 from partner_tools.runs.planning import Planner, resolution
@@ -45,6 +46,8 @@ PLAN_GOOD_FOR = timedelta(minutes=10)
 REFUSED = "intune-not-clear"
 """The rule by which a device is refused that the customer has to release first."""
 
+NAMED = 5
+"""The most devices that a line about another run names."""
 LOOKED_UP = 20
 """Of how many devices that were not found the ledger is asked whose they were."""
 
@@ -240,11 +243,47 @@ def look_before(context: RunContext) -> Risks:
     for device in context.ledger.devices(context.run, states={State.READY}):
         for risk in risks(decision(device, reason, at)):
             found[risk].append(device)
-    for risk, devices in found.items():
-        if devices:
-            names = ", ".join(_name(each) for each in devices)
-            context.observer.notify(f"{WORDS[risk]} ({len(devices)}): {names}")
+    for line in risks_in_words(
+        {risk: list(map(_name, devices)) for risk, devices in found.items()}
+    ):
+        context.observer.notify(line)
     return {risk: devices for risk, devices in found.items() if devices}
+
+
+def name_overlaps(context: RunContext, plan: Plan) -> None:
+    """Name each other unfinished run that still has some of the devices to remove."""
+    own = {
+        _known_as(each.customer, each.device): each.device
+        for each in plan.devices
+        if each.outcome is Outcome.PENDING
+    }
+    tenants = {customer for customer, _ in own}
+    for state in _UNFINISHED if own else ():
+        for record in context.ledger.runs(state=state, channel=plan.channel):
+            if record.run == context.run or not ({*record.customers, None} & tenants):
+                continue
+            open_ones = context.ledger.devices(record.run, states=_OPEN)
+            both = [
+                own[key]
+                for each in open_ones
+                if (key := _known_as(each.history.customer, each.device)) in own
+            ]
+            if both:
+                names = ", ".join(str(each.identity.serial_number) for each in both[:NAMED])
+                by = f" by {record.actor}" if record.actor else ""
+                context.observer.notify(
+                    f"run {record.run} ({state}, begun{by}) has {len(both)} of these devices too: "
+                    f"{names}{' …' * (len(both) > NAMED)}"
+                )
+
+
+def _known_as(customer: str | None, device: Device) -> tuple[str | None, str]:
+    name = device.identity.serial_number or device.identity.product_key_id or ""
+    return customer, name.casefold()
+
+
+_UNFINISHED = (RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED, RunState.STOPPED)
+_OPEN = frozenset(State) - {State.SETTLED}
 
 
 def refuse_risky(context: RunContext, plan: Plan, found: Risks) -> Plan:
@@ -340,9 +379,15 @@ def _earlier_customers(context: RunContext, plan: Plan) -> Iterator[str]:
 
 
 def refuse_changed(
-    context: RunContext, planner: Planner, plan: Plan, settled: Collection[int]
+    context: RunContext,
+    planner: Planner,
+    plan: Plan,
+    settled: Collection[int],
+    remaining: Mapping[str, int],
 ) -> int:
     """Compare a plan with the service; how many devices are refused.
+
+    `remaining` is how many devices each customer should still have: an empty list is not believed.
 
     Of a plan that this ledger made just now, and that no person was asked about, only `settled`
     doubts are compared: their registration may have been replaced while the answer was missing, and
@@ -356,14 +401,13 @@ def refuse_changed(
     if not ready:
         return 0
     with context.noting_end():
-        changes = planner.changes([each for each in plan.devices if each.index in ready])
+        asked = [each for each in plan.devices if each.index in ready]
+        changes = planner.changes(asked, remaining)
     refusals = [
         replace(
             plan.devices[index],
             outcome=Outcome.REFUSED,
-            rule="changed-since-plan",
-            detail=why,
-            remedy="plan the batch again and review what changed",
+            **asdict(replaced(why)),
         )
         for index, why in changes.items()
     ]

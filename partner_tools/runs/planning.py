@@ -15,7 +15,7 @@ from partner_tools.files import write_private
 from partner_tools.guards import counted
 from partner_tools.json_forms import customer_document, found_document, target_document
 from partner_tools.ledger import RunRecord, UnknownRunError, is_run_id, read_kit, write_kit
-from partner_tools.model import Device, Outcome, Plan, PlannedDevice, RunId
+from partner_tools.model import Account, Device, Outcome, Plan, PlannedDevice, RunId
 from partner_tools.plan import PlanProposal, count_unmatched, counts, plan_document, read_plan
 from partner_tools.runs.context import RunContext
 from partner_tools.strict_json import shown_plainly
@@ -29,8 +29,13 @@ class Planner(Protocol):
     ) -> PlanProposal:
         """Read what the service shows and plan every device, in its order."""
 
-    def changes(self, devices: Sequence[PlannedDevice]) -> Mapping[int, str]:
-        """Why devices of an old plan are not what they were, by index; only those that changed."""
+    def changes(
+        self, devices: Sequence[PlannedDevice], remaining: Mapping[str, int]
+    ) -> Mapping[int, str]:
+        """Why devices of an old plan are not what they were, by index; only those that changed.
+
+        `remaining` is how many devices each customer should still have.
+        """
 
     def sightings(self, removals: Sequence[Removal]) -> Sightings:
         """See `engine.settle.Observer`. Called only where the channel is observable."""
@@ -54,7 +59,7 @@ def make_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan:
         run=record.run,
         channel=record.channel,
         created_at=context.now(),
-        planned_by=record.actor,
+        planner=Account(name=record.actor, id=record.settings.get("accountId")),
         batch_id=record.batch_id,
         batch_digest=record.batch_digest,
         reason=record.reason,

@@ -23,6 +23,7 @@ from partner_tools.runs.checks import (
     decide_by_risks,
     heed_limits,
     look_before,
+    name_overlaps,
     refuse_changed,
     refuse_elsewhere,
     refuse_held,
@@ -77,6 +78,7 @@ class RemovalSteps:
         if is_new and self._risks:
             plan = decide_by_risks(context, plan, self._risks)
             store_decided(context, plan)
+        name_overlaps(context, plan)
         context.observer.planned(plan)
         if self.save_as is not None:
             document = json.loads(context.ledger.plan(context.run) or "")
@@ -95,7 +97,8 @@ class RemovalSteps:
 
     def compare(self, plan: Plan, settled: Collection[int]) -> None:
         """Refuse devices of an old plan, and settled doubts, whose registration changed."""
-        if changed := refuse_changed(self.context, self.planner, plan, settled):
+        remaining = self._baseline(self._gone()).remaining
+        if changed := refuse_changed(self.context, self.planner, plan, settled, remaining):
             self.context.observer.notify(
                 f"{changed} devices are not what they were when they were planned: refused"
             )
@@ -138,11 +141,13 @@ class RemovalSteps:
         return True
 
     def _look(self, wait_seconds: float) -> None:
-        devices = todos(self.context.ledger.devices(self.context.run))
-        gone = [each for each in devices if each.history.outcome in GONE]
+        gone = self._gone()
         if gone and self.context.channel.observable:
             baseline = self._baseline(gone)
             verify(self.context, self.planner, gone, wait_seconds=wait_seconds, baseline=baseline)
+
+    def _gone(self) -> Sequence[PendingDevice]:
+        return todos(self.context.ledger.devices(self.context.run, outcomes=GONE))
 
     def _baseline(self, gone: Sequence[PendingDevice]) -> Baseline:
         """Return the plan's baseline, without devices that this ledger's runs removed since.

@@ -21,8 +21,17 @@ from partner_tools.engine.settle import settle
 from partner_tools.errors import GuardError, InputError, Interrupted
 from partner_tools.events import IN_DOUBT, Event, Kind, State
 from partner_tools.guards import refuse_overdrawn
+from partner_tools.json_forms import stated
 from partner_tools.ledger import Ledger, RunRecord, RunStart
-from partner_tools.model import PARTNER_CHANNELS, Batch, ChannelName, Plan, RunId, RunState
+from partner_tools.model import (
+    PARTNER_CHANNELS,
+    Account,
+    Batch,
+    ChannelName,
+    Plan,
+    RunId,
+    RunState,
+)
 from partner_tools.runs.checks import midnight, refuse_elsewhere, refuse_stale
 from partner_tools.runs.context import RunContext, RunObserver, todos
 from partner_tools.signing import check_approval
@@ -67,7 +76,7 @@ class Steps(Protocol):
 
 
 def begin(
-    context: RunContext, batch: Batch, actor: str | None, *, plan_file: Path | None = None
+    context: RunContext, batch: Batch, account: Account, *, plan_file: Path | None = None
 ) -> None:
     """Store the batch as a new run: from here on it exists, and can be resumed.
 
@@ -87,7 +96,7 @@ def begin(
         batch,
         channel=context.channel.name,
         settings=settings,
-        actor=actor,
+        account=account,
         now=context.now(),
     )
     context.ledger.create_run(start, batch.devices)
@@ -100,7 +109,7 @@ def run_start(
     *,
     channel: ChannelName,
     settings: Mapping[str, Any],
-    actor: str | None,
+    account: Account,
     now: datetime,
     depot: str | None = None,
 ) -> RunStart:
@@ -115,8 +124,8 @@ def run_start(
         reason=batch.reason,
         reference=batch.reference,
         customer=batch.customer,
-        actor=actor,
-        settings=settings,
+        actor=account.name,
+        settings={**settings, **stated(accountId=account.id)},
         depot=depot,
     )
 
@@ -324,6 +333,4 @@ def _approved(context: RunContext, plan: Plan) -> tuple[str, ...]:
                 remedy=f"`partner-tools resume {other}` continues that run; plan and approve again "
                 "for another one",
             )
-    return check_approval(
-        rule, digest, plan.planned_by, context.options.approvals, now=context.now()
-    )
+    return check_approval(rule, digest, plan.planner, context.options.approvals, now=context.now())

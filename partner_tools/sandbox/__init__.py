@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from partner_tools.sandbox.faults import Faults
-from partner_tools.sandbox.reading import (
-    faults_from,
-    read_faults,
-    read_seed,
-    seed_from,
-    shipped_seed,
-)
+from partner_tools.sandbox.faults import Faults, faults_from, read_faults
 from partner_tools.sandbox.sandbox import Sandbox, serve
-from partner_tools.sandbox.seed import Seed
+from partner_tools.sandbox.seed import Seed, read_seed, seed_from, shipped_seed
 
 __all__ = [
     "Faults",

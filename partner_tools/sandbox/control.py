@@ -19,13 +19,12 @@ from dataclasses import asdict
 
 from partner_tools.errors import InputError
 from partner_tools.sandbox.core import Log
-from partner_tools.sandbox.faults import Faults
+from partner_tools.sandbox.faults import Faults, checked_faults
 from partner_tools.sandbox.graph.deletion import check_in, connect, delete_computer
 from partner_tools.sandbox.graph.estate import Estate, Machine
 from partner_tools.sandbox.graph.operations import status_of
 from partner_tools.sandbox.graph.service import Estates
-from partner_tools.sandbox.partner_center.shapes import device_item
-from partner_tools.sandbox.reading import checked_faults
+from partner_tools.sandbox.partner_center_wire import device_item
 from partner_tools.sandbox.state import State
 from partner_tools.sandbox.wire import Delivery, Request, Response, json_response
 

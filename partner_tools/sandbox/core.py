@@ -9,14 +9,16 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from email.utils import formatdate
 from math import ceil
 
 from partner_tools.sandbox.faults import (
+    UNANSWERED,
+    UNPROCESSED,
     BodyForm,
     Bucket,
-    Facts,
+    Entry,
     Fault,
     FaultKind,
     Faults,
@@ -29,43 +31,17 @@ from partner_tools.sandbox.faults import (
     latency_of,
     rate_at,
 )
-from partner_tools.sandbox.service import Answer, Call, Problem, Service
 from partner_tools.sandbox.wire import (
+    Call,
     Delivery,
-    Manner,
-    Outage,
+    Headers,
+    Problem,
     Request,
     Response,
+    Service,
     reason_phrase,
     text_response,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One request. `at` is the sandbox's time at arrival; ids are the ones that the client sent."""
-
-    number: int
-    at: float
-    service: str
-    method: str
-    path: str
-    operation: str
-    request_id: str | None = None
-    correlation_id: str | None = None
-    partner: str | None = None
-    customer: str | None = None
-    batch: str | None = None
-    serial: str | None = None
-    status: int | None = None
-    """Of the answer that was sent; None where a fault kept every byte of it back."""
-    fault: str | None = None
-    processed: bool = False
-    """Whether the service acted on it, whatever the client was told."""
-    replayed: bool = False
-    """Whether an earlier request with this id had its outcome, which was given again."""
-    inner: bool = False
-    """Whether it came inside a `$batch`, whose own entry counts the request on the wire."""
 
 
 class Log:
@@ -113,35 +89,6 @@ class Log:
             self._entries.clear()
 
 
-MANNERS = {
-    FaultKind.REFUSE: Manner.RESET,
-    FaultKind.TLS_FAILURE: Manner.RESET,
-    FaultKind.RESET_BEFORE: Manner.RESET,
-    FaultKind.RESET_AFTER: Manner.RESET,
-    FaultKind.LOSE_REQUEST: Manner.CLOSED,
-    FaultKind.LOSE_ANSWER: Manner.CLOSED,
-    FaultKind.SLOW_BODY: Manner.TRICKLED,
-    FaultKind.TRUNCATE: Manner.TRUNCATED,
-}
-"""How an answer goes back under a fault; whole under any other."""
-
-UNANSWERED = frozenset({Manner.RESET, Manner.CLOSED})
-
-OUTAGES = {FaultKind.REFUSE: Outage.REFUSE, FaultKind.TLS_FAILURE: Outage.TLS_FAILURE}
-
-UNPROCESSED = frozenset(
-    {
-        FaultKind.REFUSE,
-        FaultKind.TLS_FAILURE,
-        FaultKind.RESET_BEFORE,
-        FaultKind.LOSE_REQUEST,
-        FaultKind.REDIRECT,
-        FaultKind.EXPIRED_TOKEN,
-        FaultKind.VANISH_PAGE,
-    }
-)
-"""Faults under which the service never sees the request; `status` says it for itself."""
-
 HTML = (
     "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr></body></html>\r\n"
 )
@@ -179,39 +126,56 @@ class Core:
 
     def serve(self, service: Service, request: Request) -> Delivery:
         """Answer one request: when this returns, it is logged and only its delivery is left."""
-        number, at = self.log.arrive(), self._clock()
-        call = service.read(request)
-        facts = _facts(service, call, request)
-        fault = self._script.pick(facts, elapsed=at - self._started)
-        latency = latency_of(self._faults.latency, facts, self._draw())
+        call, entry, fault = self._meet(service, request, inner=False)
+        with self._lock:
+            draw = self._random.random()
+        latency = latency_of(self._faults.latency, entry, draw)
         self._wait(latency / 2 + _delay(fault, FaultKind.SLOW))
-        entry = _entry(call, request, service.name, number, at)
         response, entry = self._respond(service, call, request, fault, entry)
-        delivery = _delivery(response, fault)
-        told = delivery.manner not in UNANSWERED
-        self.log.add(entry if told else replace(entry, status=None))
+        unanswered = fault is not None and fault.kind in UNANSWERED and not fault.answered
+        self.log.add(replace(entry, status=None) if unanswered else entry)
         self._wait(latency / 2 + _delay(fault, FaultKind.SLOW_ANSWER))
-        return delivery
+        return Delivery(response=response, fault=fault)
 
     def within(self, service: Service, request: Request) -> Response:
         """Answer a request that came inside another: logged, counted, and under faults of its own,
         but for those of a connection; without latency.
         """
-        number, at = self.log.arrive(), self._clock()
-        call = service.read(request)
-        facts = replace(_facts(service, call, request), inner=True)
-        fault = self._script.pick(facts, elapsed=at - self._started)
-        entry = replace(_entry(call, request, service.name, number, at), inner=True)
+        call, entry, fault = self._meet(service, request, inner=True)
         response, entry = self._respond(service, call, request, fault, entry)
         self.log.add(entry)
         return response
+
+    def _meet(
+        self, service: Service, request: Request, *, inner: bool
+    ) -> tuple[Call, Entry, Fault | None]:
+        """What is asked for, the beginning of its log entry, and the fault that it meets."""
+        number, at = self.log.arrive(), self._clock()
+        call = service.read(request)
+        entry = Entry(
+            number=number,
+            at=at,
+            service=service.name,
+            method=request.method,
+            path=request.path,
+            operation=call.operation,
+            request_id=request.header("MS-RequestId"),
+            correlation_id=request.header("MS-CorrelationId"),
+            partner=call.partner,
+            customer=call.customer,
+            batch=call.batch,
+            serial=call.serial,
+            inner=inner,
+        )
+        elapsed = at - self._started
+        return call, entry, self._script.pick(entry, continued=call.continued, elapsed=elapsed)
 
     def _respond(
         self, service: Service, call: Call, request: Request, fault: Fault | None, entry: Entry
     ) -> tuple[Response, Entry]:
         """Have a request answered; the answer, and what the log is to say of it."""
         answer, processed = self._answer(service, call, request, fault)
-        response = service.stamp(request, _disfigured(answer.response, fault))
+        response = service.stamp(request, _disfigured(answer, fault))
         return response, replace(
             entry,
             status=response.status,
@@ -222,22 +186,53 @@ class Core:
 
     def _answer(
         self, service: Service, call: Call, request: Request, fault: Fault | None
-    ) -> tuple[Answer, bool]:
-        injected = _injected(service, request, fault, self._clock())
+    ) -> tuple[Response, bool]:
+        """The answer, and whether the service acted."""
+        injected = self._injected(service, request, fault)
         if injected is not None and not (fault and fault.processed):
-            return Answer(response=injected), False
+            return injected, False
         turned_away = self._turned_away(service, call, request)
         if turned_away is not None:
-            return Answer(response=turned_away), False
+            return turned_away, False
         answer = call.act(fault)
-        return (answer if injected is None else replace(answer, response=injected)), True
+        return (replace(injected, replayed=answer.replayed) if injected else answer), True
+
+    def _injected(self, service: Service, request: Request, fault: Fault | None) -> Response | None:
+        """Return the answer that replaces acting; None where the service is to act first."""
+        if fault is None or fault.answered:
+            return None
+        match fault.kind:
+            case FaultKind.STATUS:
+                return self._injected_status(service, request, fault)
+            case FaultKind.REDIRECT:
+                status = fault.status if 300 <= fault.status < 400 else 302
+                return Response(status=status, headers=(("Location", fault.location),))
+            case FaultKind.EXPIRED_TOKEN:
+                return service.expired()
+            case FaultKind.VANISH_PAGE:
+                return service.problem(Problem(status=404, request=request))
+        return Response(status=503) if fault.kind in UNPROCESSED else None
+
+    def _injected_status(self, service: Service, request: Request, fault: Fault) -> Response:
+        wait = 1.0 if fault.retry_after is None and fault.status == 429 else fault.retry_after
+        headers: Headers = ()
+        if wait is not None:
+            headers = retry_after_header(fault.retry_after_form, wait, self._clock())
+        problem = Problem(
+            status=fault.status,
+            code=fault.code,
+            description=fault.description,
+            gateway=fault.body is BodyForm.GATEWAY,
+            wait=wait,
+            request=request,
+        )
+        return _problem(service, problem, fault.body).with_headers(*headers)
 
     def _turned_away(self, service: Service, call: Call, request: Request) -> Response | None:
         """The 429 of the first hidden limit that this call overruns."""
         for number, limit in enumerate(self._faults.limits):
-            if limit.service != service.name:
-                continue
-            if limit.operations and call.operation not in limit.operations:
+            about = not limit.operations or call.operation in limit.operations
+            if limit.service != service.name or not about:
                 continue
             wait = self._count(number, limit, call)
             if wait is not None:
@@ -256,16 +251,12 @@ class Core:
             self._buckets[number, who] = bucket
             return wait
 
-    def _draw(self) -> float:
-        with self._lock:
-            return self._random.random()
-
     def _wait(self, seconds: float) -> None:
         if seconds > 0:
             self._sleep(seconds)
 
 
-def retry_after_header(form: RetryAfter, wait: float, now: float) -> tuple[tuple[str, str], ...]:
+def retry_after_header(form: RetryAfter, wait: float, now: float) -> Headers:
     """The header by which an answer asks for `wait` seconds of patience; empty for none."""
     values = {
         RetryAfter.SECONDS: str(ceil(wait)),
@@ -278,92 +269,27 @@ def retry_after_header(form: RetryAfter, wait: float, now: float) -> tuple[tuple
 
 def _sharer(scope: Scope, call: Call) -> str:
     """The name under which callers share a limit."""
-    partner, customer = call.partner or "anonymous", call.customer
+    partner, customer = call.partner or "anonymous", str(call.customer)
     match scope:
         case Scope.PARTNER:
             return partner
         case Scope.CUSTOMER:
-            return f"{customer}"
+            return customer
         case Scope.PARTNER_CUSTOMER:
             return f"{partner} {customer}"
 
 
-def _entry(call: Call, request: Request, service: str, number: int, at: float) -> Entry:
-    """Build the log entry of a request before it is answered."""
-    return Entry(
-        number=number,
-        at=at,
-        service=service,
-        method=request.method,
-        path=request.path,
-        operation=call.operation,
-        request_id=request.header("MS-RequestId"),
-        correlation_id=request.header("MS-CorrelationId"),
-        partner=call.partner,
-        customer=call.customer,
-        batch=call.batch,
-        serial=call.serial,
-    )
-
-
-def _facts(service: Service, call: Call, request: Request) -> Facts:
-    return Facts(
-        service=service.name,
-        operation=call.operation,
-        method=request.method,
-        path=request.path,
-        serial=call.serial,
-        customer=call.customer,
-        continued=call.continued,
-    )
-
-
-def _injected(
-    service: Service, request: Request, fault: Fault | None, now: float
-) -> Response | None:
-    """Return the answer that replaces acting; None where the service is to act first."""
-    if fault is None or _answered_first(fault):
-        return None
-    if fault.kind is FaultKind.STATUS:
-        return _injected_status(service, request, fault, now)
-    if fault.kind is FaultKind.REDIRECT:
-        status = fault.status if 300 <= fault.status < 400 else 302
-        return Response(status=status, headers=(("Location", fault.location),))
-    if fault.kind is FaultKind.EXPIRED_TOKEN:
-        return service.expired()
-    if fault.kind is FaultKind.VANISH_PAGE:
-        return service.problem(Problem(status=404, request=request))
-    return Response(status=503) if fault.kind in UNPROCESSED else None
-
-
-def _injected_status(service: Service, request: Request, fault: Fault, now: float) -> Response:
-    wait = 1.0 if fault.retry_after is None and fault.status == 429 else fault.retry_after
-    response = _problem(service, request, fault, wait)
-    if wait is None:
-        return response
-    return response.with_headers(*retry_after_header(fault.retry_after_form, wait, now))
-
-
-def _problem(service: Service, request: Request, fault: Fault, wait: float | None) -> Response:
-    reason = f"{fault.status} {reason_phrase(fault.status)}"
-    match fault.body:
+def _problem(service: Service, problem: Problem, form: BodyForm | None) -> Response:
+    status = problem.status
+    reason = f"{status} {reason_phrase(status)}"
+    match form:
         case BodyForm.HTML:
-            return text_response(fault.status, HTML.format(reason), "text/html")
+            return text_response(status, HTML.format(reason), "text/html")
         case BodyForm.TEXT:
-            return text_response(fault.status, fault.description or reason, "text/plain")
+            return text_response(status, problem.description or reason, "text/plain")
         case BodyForm.EMPTY:
-            return Response(status=fault.status)
-        case form:
-            return service.problem(
-                Problem(
-                    status=fault.status,
-                    code=fault.code,
-                    description=fault.description,
-                    gateway=form is BodyForm.GATEWAY,
-                    wait=wait,
-                    request=request,
-                )
-            )
+            return Response(status=status)
+    return service.problem(problem)
 
 
 def _disfigured(response: Response, fault: Fault | None) -> Response:
@@ -371,7 +297,8 @@ def _disfigured(response: Response, fault: Fault | None) -> Response:
     kind = fault.kind if fault else None
     if kind is FaultKind.NOT_JSON:
         body = HTML.format("Our services aren't available right now").encode("utf-8")
-        return replace(response, status=_with_body(response.status), body=body)
+        status = 200 if response.status == 204 else response.status  # 204 has no body
+        return replace(response, status=status, body=body)
     if kind is FaultKind.EMPTY_BODY:
         return replace(response, body=b"")
     if kind is FaultKind.WRONG_CONTENT_TYPE:
@@ -380,25 +307,5 @@ def _disfigured(response: Response, fault: Fault | None) -> Response:
     return response
 
 
-def _with_body(status: int) -> int:
-    return 200 if status == 204 else status
-
-
-def _answered_first(fault: Fault) -> bool:
-    """Whether an outage begins only behind the answer."""
-    return fault.kind in OUTAGES and fault.processed
-
-
 def _delay(fault: Fault | None, kind: FaultKind) -> float:
     return fault.seconds if fault and fault.kind is kind else 0.0
-
-
-def _delivery(response: Response, fault: Fault | None) -> Delivery:
-    if fault is None:
-        return Delivery(response=response)
-    return Delivery(
-        response=response,
-        manner=Manner.WHOLE if _answered_first(fault) else MANNERS.get(fault.kind, Manner.WHOLE),
-        seconds=fault.seconds,
-        outage=OUTAGES.get(fault.kind),
-    )

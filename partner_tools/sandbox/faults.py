@@ -1,6 +1,7 @@
 """How the services misbehave: which request meets which fault, limits, latency and quirks.
 
-`Faults` is the file `--faults` as values (`schemas/sandbox-faults.schema.json` is the contract).
+`Faults` is the file `--faults` as values (`schemas/sandbox-faults.schema.json` is the contract):
+its properties are the fields in camel case, where a field does not name another.
 `Script` plays its rules. The same requests meet the same faults under the same seed, in whatever
 order threads send them: chance is drawn from the request and its attempt, not from a sequence.
 
@@ -18,6 +19,17 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from partner_tools.sandbox.reading import (
+    Object,
+    Range,
+    checked,
+    named,
+    read_document,
+    structure,
+)
 
 
 class Scope(StrEnum):
@@ -52,17 +64,20 @@ class Limit:
     lock-out anew with every hit. `changes` are (seconds since the start, new rate).
     """
 
-    service: str
+    service: str = "partnerCenter"
     rate: float
-    operations: tuple[str, ...] = ()
+    operations: tuple[str, ...] = field(default=(), metadata=named("operation"))
     scope: Scope = Scope.PARTNER
     kind: LimitKind = LimitKind.TOKEN_BUCKET
     burst: float = 1.0
     window: float = 60.0
-    lockout: tuple[float, float] | None = None
+    lockout: Range | None = None
     extend: bool = False
     retry_after: RetryAfter = RetryAfter.SECONDS
-    changes: tuple[tuple[float, float], ...] = ()
+    changes: tuple[tuple[float, float], ...] = field(
+        default=(),
+        metadata=named("changes", lambda rows: tuple((row["at"], row["rate"]) for row in rows)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,20 +182,30 @@ class BodyForm(StrEnum):
     EMPTY = "empty"
 
 
-ABOUT_CONNECTIONS = frozenset(
-    {
-        FaultKind.REFUSE,
-        FaultKind.TLS_FAILURE,
-        FaultKind.RESET_BEFORE,
-        FaultKind.RESET_AFTER,
-        FaultKind.LOSE_REQUEST,
-        FaultKind.LOSE_ANSWER,
-        FaultKind.SLOW,
-        FaultKind.SLOW_ANSWER,
-        FaultKind.SLOW_BODY,
-        FaultKind.TRUNCATE,
-    }
-)
+OUTAGES = frozenset({FaultKind.REFUSE, FaultKind.TLS_FAILURE})
+"""Faults that last: new connections fail for some seconds."""
+
+RESETS = OUTAGES | {FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER}
+"""The connection is torn down (TCP RST) and no byte of an answer is sent."""
+
+UNANSWERED = RESETS | {FaultKind.LOSE_REQUEST, FaultKind.LOSE_ANSWER}
+"""No byte of an answer is sent; if the connection is not torn down, it ends in an orderly way."""
+
+UNPROCESSED = OUTAGES | {
+    FaultKind.RESET_BEFORE,
+    FaultKind.LOSE_REQUEST,
+    FaultKind.REDIRECT,
+    FaultKind.EXPIRED_TOKEN,
+    FaultKind.VANISH_PAGE,
+}
+"""Faults under which the service never sees the request; `status` says it for itself."""
+
+ABOUT_CONNECTIONS = UNANSWERED | {
+    FaultKind.SLOW,
+    FaultKind.SLOW_ANSWER,
+    FaultKind.SLOW_BODY,
+    FaultKind.TRUNCATE,
+}
 """Faults that mean nothing for a request inside a `$batch`, and meet none."""
 
 ABOUT_PAGES = frozenset({FaultKind.STICKY_TOKEN, FaultKind.REPEAT_PAGE, FaultKind.VANISH_PAGE})
@@ -202,6 +227,11 @@ class Fault:
     processed: bool = False
     location: str = "https://redirected.invalid/"
 
+    @property
+    def answered(self) -> bool:
+        """Whether an outage begins only behind the answer."""
+        return self.kind in OUTAGES and self.processed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
@@ -213,7 +243,7 @@ class Match:
     """
 
     service: str | None = None
-    operations: tuple[str, ...] = ()
+    operations: tuple[str, ...] = field(default=(), metadata=named("operation"))
     method: str | None = None
     path: re.Pattern[str] | None = None
     serials: frozenset[str] = frozenset()
@@ -233,7 +263,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    match: Match
+    match: Match = Match()
     fault: Fault
 
 
@@ -241,9 +271,9 @@ class Rule:
 class Latency:
     """Seconds that a request takes, drawn from the range; half before and half after acting."""
 
-    seconds: tuple[float, float]
+    seconds: Range
     service: str | None = None
-    operations: tuple[str, ...] = ()
+    operations: tuple[str, ...] = field(default=(), metadata=named("operation"))
 
 
 class ItemKind(StrEnum):
@@ -293,7 +323,7 @@ class Quirks:
     """Fixed behaviour of the services. `docs/reference/sandbox.md` says which are documented."""
 
     bom: bool = True
-    list_lag: tuple[float, float] = (0.0, 0.0)
+    list_lag: Range = (0.0, 0.0)
     delete_status: int = 204
     codes_as_text: bool = False
     raw_devices_link: bool = False
@@ -317,13 +347,13 @@ class Quirks:
 class GraphQuirks:
     """Fixed behaviour of Microsoft Graph. Times are seconds; a range is drawn from by the id."""
 
-    autopilot_delete: tuple[float, float] = (1.0, 1.0)
+    autopilot_delete: Range = (1.0, 1.0)
     autopilot_delete_status: int = 204
     refuse_enrolled: bool = True
     refuse_registered: bool = False
     sync: float = 1.0
     sync_interval: float = 600.0
-    check_in: tuple[float, float] = (1.0, 1.0)
+    check_in: Range = (1.0, 1.0)
     connect_cycle: float = 1800.0
     auto_removal: bool = True
     placeholder_removal: bool = True
@@ -346,23 +376,54 @@ class Faults:
     limits: tuple[Limit, ...] = ()
     latency: tuple[Latency, ...] = ()
     items: tuple[ItemFault, ...] = ()
-    quirks: Quirks = field(default_factory=Quirks)
-    graph: GraphQuirks = field(default_factory=GraphQuirks)
+    quirks: Quirks = Quirks()
+    graph: GraphQuirks = GraphQuirks()
+
+
+def read_faults(path: Path) -> Faults:
+    """The behaviour of a faults file. Raises InputError with every problem of the file."""
+    return faults_from(read_document(path, "sandbox-faults"))
+
+
+def checked_faults(document: Any, name: str) -> Faults:
+    """The behaviour that a document describes. Raises InputError with every problem of it."""
+    return faults_from(checked(document, "sandbox-faults", name))
+
+
+def faults_from(document: Object) -> Faults:
+    """Faults from a document that keeps `sandbox-faults.schema.json`."""
+    return structure(Faults, document)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """The facts about a request that rules may use."""
+class Entry:
+    """One request in the log; its first part is what rules may use.
 
+    `at` is the sandbox's time at arrival; ids are the ones that the client sent.
+    """
+
+    number: int
+    at: float
     service: str
-    operation: str
     method: str
     path: str
-    serial: str | None = None
+    operation: str
+    request_id: str | None = None
+    correlation_id: str | None = None
+    partner: str | None = None
     customer: str | None = None
-    continued: bool = False
+    batch: str | None = None
+    serial: str | None = None
+
+    status: int | None = None
+    """Of the answer that was sent; None where a fault kept every byte of it back."""
+    fault: str | None = None
+    processed: bool = False
+    """Whether the service acted on it, whatever the client was told."""
+    replayed: bool = False
+    """Whether an earlier request with this id had its outcome, which was given again."""
     inner: bool = False
-    """Whether it came inside a `$batch`."""
+    """Whether it came inside a `$batch`, whose own entry counts the request on the wire."""
 
 
 class Script:
@@ -375,23 +436,27 @@ class Script:
         self._counts: Counter[tuple[int, str]] = Counter()
         self._hits: Counter[int] = Counter()
 
-    def pick(self, facts: Facts, *, elapsed: float) -> Fault | None:
-        """The fault of the first rule that picks this request; every rule counts it."""
+    def pick(self, entry: Entry, *, continued: bool, elapsed: float) -> Fault | None:
+        """The fault of the first rule that picks this request; every rule counts it.
+
+        `continued`: whether it asks for a further page.
+        """
         if not self._rules:
             return None
         with self._lock:
             picked = [
                 number
                 for number, rule in enumerate(self._rules)
-                if concerns(rule, facts, elapsed) and self._picks(number, rule.match, facts)
+                if concerns(rule, entry, continued=continued, elapsed=elapsed)
+                and self._picks(number, rule.match, entry)
             ]
             if not picked:
                 return None
             self._hits[picked[0]] += 1
             return self._rules[picked[0]].fault
 
-    def _picks(self, number: int, match: Match, facts: Facts) -> bool:
-        target = f"{facts.method} {facts.path}"
+    def _picks(self, number: int, match: Match, entry: Entry) -> bool:
+        target = f"{entry.method} {entry.path}"
         self._counts[number, target] += 1
         self._counts[number, ""] += 1
         if match.times is not None and self._hits[number] >= match.times:
@@ -401,19 +466,19 @@ class Script:
         return selects(match, count, draw=chance(self._seed, number, target, attempt))
 
 
-def concerns(rule: Rule, facts: Facts, elapsed: float) -> bool:
+def concerns(rule: Rule, entry: Entry, *, continued: bool, elapsed: float) -> bool:
     """Whether a rule counts this request."""
     match = rule.match
-    continued = True if rule.fault.kind in ABOUT_PAGES else match.continued
+    further = True if rule.fault.kind in ABOUT_PAGES else match.continued
     return (
-        not (facts.inner and rule.fault.kind in ABOUT_CONNECTIONS)
-        and match.service in (None, facts.service)
-        and (not match.operations or facts.operation in match.operations)
-        and match.method in (None, facts.method)
-        and (match.path is None or match.path.search(facts.path) is not None)
-        and (not match.serials or facts.serial in match.serials)
-        and match.customer in (None, facts.customer)
-        and continued in (None, facts.continued)
+        not (entry.inner and rule.fault.kind in ABOUT_CONNECTIONS)
+        and match.service in (None, entry.service)
+        and (not match.operations or entry.operation in match.operations)
+        and match.method in (None, entry.method)
+        and (match.path is None or match.path.search(entry.path) is not None)
+        and (not match.serials or entry.serial in match.serials)
+        and match.customer in (None, entry.customer)
+        and further in (None, continued)
         and (match.after or 0.0) <= elapsed
         and (match.until is None or elapsed < match.until)
     )
@@ -436,11 +501,11 @@ def chance(*parts: object) -> float:
     return int.from_bytes(digest) / (1 << 56)
 
 
-def latency_of(latencies: tuple[Latency, ...], facts: Facts, draw: float) -> float:
+def latency_of(latencies: tuple[Latency, ...], entry: Entry, draw: float) -> float:
     """The seconds that this request takes: the first entry about it says."""
     for latency in latencies:
-        about = latency.service in (None, facts.service)
-        if about and (not latency.operations or facts.operation in latency.operations):
+        about = latency.service in (None, entry.service)
+        if about and (not latency.operations or entry.operation in latency.operations):
             low, high = latency.seconds
             return low + (high - low) * draw
     return 0.0

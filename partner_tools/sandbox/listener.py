@@ -22,7 +22,8 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 
 from partner_tools.errors import InputError
-from partner_tools.sandbox.wire import Delivery, Manner, Outage, Request, Response, reason_phrase
+from partner_tools.sandbox.faults import OUTAGES, RESETS, UNANSWERED, FaultKind
+from partner_tools.sandbox.wire import Delivery, Request, Response, reason_phrase
 
 HOST = "127.0.0.1"
 HANDSHAKE = b"\x16"
@@ -217,9 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.send_error(400, explain="The length of the body is no number.")
             return
-        delivery = listener.serve(request)
-        self._suffer(delivery)
-        self._deliver(delivery)
+        self._deliver(listener.serve(request))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
         """Nothing: the sandbox has a log of its own."""
@@ -255,29 +254,31 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline(1_024)
         return content
 
-    def _suffer(self, delivery: Delivery) -> None:
-        """Begin the outage before the answer leaves, so that nothing slips in between."""
-        if delivery.outage is None:
-            return
-        self.close_connection = True
-        if delivery.outage is Outage.REFUSE:
-            self.server.listener.refuse(delivery.seconds, spared=self.connection)
-        elif delivery.outage is Outage.TLS_FAILURE:
-            self.server.listener.fail_tls(delivery.seconds, spared=self.connection)
-
     def _deliver(self, delivery: Delivery) -> None:
+        """Send the answer, in the manner of the fault that the request met."""
+        fault = delivery.fault
+        if fault is not None and fault.kind in OUTAGES:
+            # It begins before the answer leaves, so that nothing slips in between.
+            self.close_connection = True
+            listener = self.server.listener
+            begin = listener.refuse if fault.kind is FaultKind.REFUSE else listener.fail_tls
+            begin(fault.seconds, spared=self.connection)
         head, body = self._head(delivery.response), self._shown_body(delivery.response)
-        match delivery.manner:
-            case Manner.WHOLE:
-                self.connection.sendall(head + body)
-            case Manner.TRICKLED:
-                self._trickle(head, body, delivery.seconds)
-            case Manner.TRUNCATED:
-                self._truncate(head, body)
-            case Manner.CLOSED:
-                self.close_connection = True
-            case Manner.RESET:
-                self._reset()
+        kind = fault.kind if fault and not fault.answered else None
+        if kind in RESETS:
+            self._reset()
+        elif kind in UNANSWERED:
+            self.close_connection = True
+        elif fault and kind is FaultKind.SLOW_BODY:
+            self._trickle(head, body, fault.seconds)
+        elif kind is FaultKind.TRUNCATE:
+            # Half of the body, or of the head where there is no body.
+            self.connection.sendall(
+                head + body[: len(body) // 2] if body else head[: len(head) // 2]
+            )
+            self.close_connection = True
+        else:
+            self.connection.sendall(head + body)
 
     def _head(self, response: Response) -> bytes:
         lines = [f"HTTP/1.1 {response.status} {reason_phrase(response.status)}"]
@@ -298,11 +299,6 @@ class _Handler(BaseHTTPRequestHandler):
         for start in range(0, len(body), step):
             self.server.listener.sleep(seconds / TRICKLE_STEPS)
             self.connection.sendall(body[start : start + step])
-
-    def _truncate(self, head: bytes, body: bytes) -> None:
-        """Send half of the body, or of the head where there is no body, and hang up."""
-        self.connection.sendall(head + body[: len(body) // 2] if body else head[: len(head) // 2])
-        self.close_connection = True
 
     def _reset(self) -> None:
         """End the connection with RST: linger for no time, then close the socket itself."""

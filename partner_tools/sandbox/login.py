@@ -27,8 +27,7 @@ from urllib.parse import unquote_plus
 
 from partner_tools.sandbox.faults import Fault, Quirks
 from partner_tools.sandbox.seed import Application, Seed, User, derived_id
-from partner_tools.sandbox.service import Answer, Call, Problem
-from partner_tools.sandbox.wire import Request, Response, json_response, reason_phrase
+from partner_tools.sandbox.wire import Call, Headers, Problem, Request, Response, json_response
 
 PARTNER_CENTER = "https://api.partnercenter.microsoft.com"
 GRAPH = "https://graph.microsoft.com"
@@ -38,48 +37,13 @@ Claims = Mapping[str, Any]
 
 
 class Mint:
-    """Makes and checks tokens. `clock` is in seconds since the epoch."""
+    """Makes and checks tokens. `clock` is in seconds since the epoch, lifetimes are in seconds."""
 
     def __init__(self, key: bytes, clock: Callable[[], float]) -> None:
         self._key = key
         self._clock = clock
+        self._numbers = count(1)
         self._read = lru_cache(maxsize=1024)(self._read_uncached)
-
-    def now(self) -> int:
-        return int(self._clock())
-
-    def mint(self, claims: Claims, *, lifetime: int) -> str:
-        """Return a token with these claims that is valid for `lifetime` seconds from now."""
-        now = self.now()
-        body = {"iat": now, "nbf": now, "exp": now + lifetime, **claims}
-        head = _encoded({"typ": "JWT", "alg": "HS256"})
-        signed = f"{head}.{_encoded(body)}"
-        return f"{signed}.{self._signature(signed)}"
-
-    def read(self, token: str) -> Claims | None:
-        """The claims of a token of this mint, expired or not; None for anything else."""
-        return self._read(token)
-
-    def expired(self, claims: Claims) -> bool:
-        return self._clock() >= int(claims["exp"])
-
-    def _read_uncached(self, token: str) -> Claims | None:
-        signed, _, signature = token.rpartition(".")
-        if not hmac.compare_digest(signature.encode(), self._signature(signed).encode()):
-            return None
-        claims: Claims = json.loads(_decoded(signed.partition(".")[2]))
-        return claims
-
-    def _signature(self, signed: str) -> str:
-        return _base64url(hmac.digest(self._key, signed.encode(), "sha256"))
-
-
-class Tokens:
-    """Mints what is given out in the name of Microsoft Entra ID. Lifetimes are in seconds."""
-
-    def __init__(self, mint: Mint) -> None:
-        self._mint = mint
-        self._count = count(1)
 
     def for_app(
         self,
@@ -96,7 +60,7 @@ class Tokens:
             "idtyp": "app",
             **({"roles": list(permissions)} if permissions else {}),
         }
-        return self._mint.mint(claims, lifetime=lifetime)
+        return self._minted(claims, lifetime)
 
     def for_user(
         self,
@@ -121,7 +85,12 @@ class Tokens:
             "idtyp": "user",
             "roles": list(user.roles),
         }
-        return self._mint.mint(claims, lifetime=lifetime)
+        return self._minted(claims, lifetime)
+
+    def ticket(self, kind: str, app_id: str, tenant: str, lifetime: int, **more: str) -> str:
+        """A refresh token or device code; no two are equal."""
+        claims = {"typ": kind, "tid": tenant, "appid": app_id, "jti": next(self._numbers), **more}
+        return self._minted(claims, lifetime)
 
     def to_refresh(
         self,
@@ -132,12 +101,8 @@ class Tokens:
         *,
         lifetime: int = REFRESH_LIFETIME,
     ) -> str:
-        """A refresh token, for this resource where the exchange names none; no two are equal."""
-        return self._ticket("refresh", app_id, tenant, lifetime, resource=resource, upn=user.name)
-
-    def to_poll(self, app_id: str, tenant: str, resource: str, *, lifetime: int) -> str:
-        """A device code, for the resource that was asked for with it; no two are equal."""
-        return self._ticket("device-code", app_id, tenant, lifetime, resource=resource)
+        """A refresh token, for this resource where the exchange names none."""
+        return self.ticket("refresh", app_id, tenant, lifetime, resource=resource, upn=user.name)
 
     def to_identify(self, user: User, app_id: str, tenant: str, issuer: str) -> str:
         """An id token, which msal checks against the application that asked."""
@@ -152,19 +117,35 @@ class Tokens:
             "name": user.name,
             "ver": "2.0",
         }
-        return self._mint.mint(claims, lifetime=3_600)
+        return self._minted(claims, 3_600)
 
-    def read(self, token: str, kind: str) -> Claims | None:
-        """The claims of a refresh token or device code, expired or not."""
-        claims = self._mint.read(token)
-        return claims if claims and claims.get("typ") == kind else None
+    def read(self, token: str | None, kind: str | None = None) -> Claims | None:
+        """The claims of a token of this mint and kind, expired or not; None for anything else.
+
+        Access tokens have no kind.
+        """
+        claims = self._read(token) if token else None
+        return claims if claims and kind in (None, claims.get("typ")) else None
 
     def expired(self, claims: Claims) -> bool:
-        return self._mint.expired(claims)
+        return self._clock() >= int(claims["exp"])
 
-    def _ticket(self, kind: str, app_id: str, tenant: str, lifetime: int, **more: str) -> str:
-        claims = {"typ": kind, "tid": tenant, "appid": app_id, "jti": next(self._count), **more}
-        return self._mint.mint(claims, lifetime=lifetime)
+    def _minted(self, claims: Claims, lifetime: int) -> str:
+        now = int(self._clock())
+        body = {"iat": now, "nbf": now, "exp": now + lifetime, **claims}
+        signed = f"{_encoded({'typ': 'JWT', 'alg': 'HS256'})}.{_encoded(body)}"
+        return f"{signed}.{self._signature(signed)}"
+
+    def _read_uncached(self, token: str) -> Claims | None:
+        signed, _, signature = token.rpartition(".")
+        if not hmac.compare_digest(signature.encode(), self._signature(signed).encode()):
+            return None
+        payload = signed.partition(".")[2]
+        claims: Claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return claims
+
+    def _signature(self, signed: str) -> str:
+        return _base64url(hmac.digest(self._key, signed.encode(), "sha256"))
 
 
 def _issued(app_id: str, tenant: str, audience: str, *, subject: str) -> dict[str, str]:
@@ -183,17 +164,8 @@ def _issued(app_id: str, tenant: str, audience: str, *, subject: str) -> dict[st
     }
 
 
-def client_info(user: User, tenant: str) -> str:
-    """`client_info`, by which msal names the account."""
-    return _encoded({"uid": derived_id(tenant, user.name), "utid": tenant})
-
-
 def _encoded(value: Any) -> str:
     return _base64url(json.dumps(value, separators=(",", ":")).encode("utf-8"))
-
-
-def _decoded(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _base64url(content: bytes) -> str:
@@ -217,15 +189,14 @@ DEVICE_CODE_LIFETIME = 900
 OPENID_SCOPES = frozenset({"openid", "profile", "email", "offline_access"})
 
 
+@dataclass(eq=False)
 class LoginError(Exception):
     """An error of the token endpoint: the OAuth word, the AADSTS number, and a sentence."""
 
-    def __init__(self, error: str, number: int, text: str, *, status: int = 400) -> None:
-        super().__init__(text)
-        self.error = error
-        self.number = number
-        self.text = text
-        self.status = status
+    error: str
+    number: int
+    text: str
+    status: int = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,10 +237,10 @@ class Login:
     secure_only = True
 
     def __init__(
-        self, seed: Seed, tokens: Tokens, quirks: Callable[[], Quirks], clock: Callable[[], float]
+        self, seed: Seed, mint: Mint, quirks: Callable[[], Quirks], clock: Callable[[], float]
     ) -> None:
         self._seed = seed
-        self._tokens = tokens
+        self._mint = mint
         self._quirks = quirks
         self._clock = clock
         self._tenants = _tenants(seed)
@@ -290,21 +261,19 @@ class Login:
     def read(self, request: Request) -> Call:
         operation, handler = self._route(request)
 
-        def act(_fault: Fault | None) -> Answer:
+        def act(_fault: Fault | None) -> Response:
             try:
-                return Answer(response=json_response(200, handler(self._asked(request))))
+                return json_response(200, handler(self._asked(request)))
             except LoginError as error:
-                return Answer(response=self._refused(error, request))
+                return self._refused(error, request)
 
         return Call(operation=operation, act=act)
 
     def problem(self, problem: Problem) -> Response:
         error = "temporarily_unavailable" if problem.status >= 429 else "invalid_request"
-        text = problem.description or reason_phrase(problem.status)
         number = problem.code if isinstance(problem.code, int) else 90033
-        return self._refused(
-            LoginError(error, number, text, status=problem.status), problem.request
-        )
+        refusal = LoginError(error, number, problem.text, problem.status)
+        return self._refused(refusal, problem.request)
 
     def expired(self) -> Response:
         return self._refused(_stale_refresh_token(), None)
@@ -314,7 +283,7 @@ class Login:
         ids = () if carried else self._ids(request)
         return response.with_headers(("Cache-Control", "no-store, no-cache"), *ids)
 
-    def _ids(self, request: Request | None) -> tuple[tuple[str, str], ...]:
+    def _ids(self, request: Request | None) -> Headers:
         """The ids of one answer: its own, and the client's, or one in its place."""
         sent = request.header("client-request-id") if request else None
         own = derived_id("request", str(next(self._numbers)))
@@ -371,8 +340,12 @@ class Login:
     def _device_code(self, parsed: TokenRequest) -> dict[str, Any]:
         application = self._application(parsed)
         resource = _known(parsed.resource or GRAPH)
-        code = self._tokens.to_poll(
-            application.client_id, parsed.tenant, resource, lifetime=DEVICE_CODE_LIFETIME
+        code = self._mint.ticket(
+            "device-code",
+            application.client_id,
+            parsed.tenant,
+            DEVICE_CODE_LIFETIME,
+            resource=resource,
         )
         user_code = derived_id(code)[:8].upper()
         return {
@@ -401,7 +374,7 @@ class Login:
             text = "Client credential flows must have a scope value with /.default suffixed."
             raise LoginError("invalid_scope", 1002012, text)
         audience = _known(parsed.resource or GRAPH)
-        token = self._tokens.for_app(
+        token = self._mint.for_app(
             application.client_id,
             parsed.tenant,
             audience,
@@ -411,10 +384,10 @@ class Login:
         return self._granted(parsed, token, audience)
 
     def _for_refresh(self, parsed: TokenRequest, application: Application) -> dict[str, Any]:
-        claims = self._tokens.read(parsed.needed("refresh_token"), "refresh")
+        claims = self._mint.read(parsed.needed("refresh_token"), "refresh")
         if claims is None or claims["appid"] != application.client_id:
             raise LoginError("invalid_grant", 9002313, "Invalid request. Request is malformed.")
-        if self._tokens.expired(claims):
+        if self._mint.expired(claims):
             raise _stale_refresh_token()
         user = self._user(claims)
         if user.mfa_demanded:
@@ -428,10 +401,10 @@ class Login:
 
     def _for_device_code(self, parsed: TokenRequest, application: Application) -> dict[str, Any]:
         code = parsed.form.get("code") or parsed.needed("device_code")
-        claims = self._tokens.read(code, "device-code")
+        claims = self._mint.read(code, "device-code")
         if claims is None:
             raise LoginError("invalid_grant", 70000, "The device code is not valid.")
-        if self._tokens.expired(claims):
+        if self._mint.expired(claims):
             raise LoginError("expired_token", 70020, "The device code has expired.")
         with self._lock:
             self._polls[claims["jti"]] += 1
@@ -446,7 +419,7 @@ class Login:
     ) -> dict[str, Any]:
         audience, client = _known(resource), application.client_id
         scopes = self._consented(parsed, application, audience)
-        token = self._tokens.for_user(
+        token = self._mint.for_user(
             user,
             client,
             parsed.tenant,
@@ -458,9 +431,12 @@ class Login:
         return {
             **self._granted(parsed, token, audience),
             "scope": " ".join(f"{prefix}{scope}" for scope in scopes or ("user_impersonation",)),
-            "refresh_token": self._tokens.to_refresh(user, client, parsed.tenant, audience),
-            "id_token": self._tokens.to_identify(user, client, parsed.tenant, parsed.issuer),
-            "client_info": client_info(user, parsed.tenant),
+            "refresh_token": self._mint.to_refresh(user, client, parsed.tenant, audience),
+            "id_token": self._mint.to_identify(user, client, parsed.tenant, parsed.issuer),
+            # By this msal names the account.
+            "client_info": _encoded(
+                {"uid": derived_id(parsed.tenant, user.name), "utid": parsed.tenant}
+            ),
         }
 
     def _consented(
@@ -508,7 +484,7 @@ class Login:
         return user
 
     def _no_such_page(self, _asked: TokenRequest) -> dict[str, Any]:
-        raise LoginError("invalid_request", 900144, "There is no such endpoint.", status=404)
+        raise LoginError("invalid_request", 900144, "There is no such endpoint.", 404)
 
     def _refused(self, error: LoginError, request: Request | None) -> Response:
         """An error: its body names the same ids as its headers."""
@@ -579,7 +555,7 @@ def _no_credential() -> LoginError:
         "The request body must contain the following parameter: "
         "'client_assertion' or 'client_secret'."
     )
-    return LoginError("invalid_client", 7000218, text, status=401)
+    return LoginError("invalid_client", 7000218, text, 401)
 
 
 def _check_credential(application: Application, parsed: TokenRequest) -> None:
@@ -593,10 +569,10 @@ def _check_credential(application: Application, parsed: TokenRequest) -> None:
         raise _no_credential()
     elif secret != application.secret:
         text = "Invalid client secret provided. Ensure the secret being sent is the secret value."
-        raise LoginError("invalid_client", 7000215, text, status=401)
+        raise LoginError("invalid_client", 7000215, text, 401)
     elif application.secret_expired:
         text = f"The provided client secret keys for app '{application.client_id}' are expired."
-        raise LoginError("invalid_client", 7000222, text, status=401)
+        raise LoginError("invalid_client", 7000222, text, 401)
 
 
 def _check_assertion(application: Application, assertion: str, parsed: TokenRequest) -> None:
@@ -606,7 +582,7 @@ def _check_assertion(application: Application, assertion: str, parsed: TokenRequ
 
     text = "Client assertion failed signature validation."
     if application.certificate is None:
-        raise LoginError("invalid_client", 700027, text, status=401)
+        raise LoginError("invalid_client", 700027, text, 401)
     certificate = load_pem_x509_certificate(application.certificate.encode("ascii"))
     try:
         jwt.decode(
@@ -617,4 +593,4 @@ def _check_assertion(application: Application, assertion: str, parsed: TokenRequ
             issuer=application.client_id,
         )
     except jwt.InvalidTokenError as error:
-        raise LoginError("invalid_client", 700027, f"{text} {error}.", status=401) from error
+        raise LoginError("invalid_client", 700027, f"{text} {error}.", 401) from error

@@ -19,17 +19,22 @@ from typing import Any
 from partner_tools.clients.oem.profile import Auth, AuthMode, Profile
 from partner_tools.sandbox.control import Control
 from partner_tools.sandbox.core import Core, Log
-from partner_tools.sandbox.faults import Faults, GraphQuirks
+from partner_tools.sandbox.faults import Faults, GraphQuirks, read_faults
 from partner_tools.sandbox.graph import Graph
 from partner_tools.sandbox.listener import HOST, Later, Listener, Serve, after
-from partner_tools.sandbox.login import GRAPH, PARTNER_CENTER, Login, Mint, Tokens
+from partner_tools.sandbox.login import GRAPH, PARTNER_CENTER, Login, Mint
 from partner_tools.sandbox.oem_direct import OemDirect
 from partner_tools.sandbox.partner_center import PartnerCenter
-from partner_tools.sandbox.reading import read_faults, read_seed, shipped_seed
-from partner_tools.sandbox.seed import GRAPH_READ_PERMISSIONS, Seed, User, derived_id
-from partner_tools.sandbox.service import Service
+from partner_tools.sandbox.seed import (
+    GRAPH_READ_PERMISSIONS,
+    Seed,
+    User,
+    derived_id,
+    read_seed,
+    shipped_seed,
+)
 from partner_tools.sandbox.state import State
-from partner_tools.sandbox.wire import Request, Response
+from partner_tools.sandbox.wire import Request, Response, Service
 
 HOUR = 3_600
 DAY = 24 * HOUR
@@ -75,7 +80,6 @@ class Sandbox:
         self._core = Core(self._faults, clock=clock, sleep=self._sleep, seed=random_seed)
         key = Random(random_seed).randbytes(32)  # noqa: S311 - worth nothing outside
         self._mint = Mint(key, clock)
-        self._minter = Tokens(self._mint)
         self.oem_direct = OemDirect(
             self.state,
             oem_profile,
@@ -89,7 +93,7 @@ class Sandbox:
         )
         self._services: tuple[Service, ...] = (
             PartnerCenter(self.state, self._mint, self._quirks, clock, seed=random_seed),
-            Login(seed, self._minter, self._quirks, clock),
+            Login(seed, self._mint, self._quirks, clock),
             self.oem_direct,
             self.graph,
         )
@@ -170,7 +174,7 @@ class Sandbox:
         machines: `graph:{domain}` · `graphRead:{domain}` · `graphNoIntune:{domain}`
         """
         application, tenant = self.seed.applications[0].client_id, self.seed.partner.tenant_id
-        user, make = self.seed.users[0], self._minter
+        user, make = self.seed.users[0], self._mint
         app = partial(make.for_app, application, lifetime=DAY)
         person = partial(
             make.for_user, app_id=application, tenant=tenant, audience=PARTNER_CENTER, lifetime=DAY
@@ -252,7 +256,7 @@ class Sandbox:
             "graphNoIntune": WITHOUT_INTUNE,
         }
         return {
-            f"{kind}:{customer.domain}": self._minter.for_app(
+            f"{kind}:{customer.domain}": self._mint.for_app(
                 application.client_id,
                 customer.tenant_id,
                 GRAPH,

@@ -1,16 +1,21 @@
 """The sandbox's initial state: the partner, its applications and users, customers, devices.
 
-`Seed` is the file `--seed` as values (`schemas/sandbox-seed.schema.json` is the contract). Ids that
-the file leaves out are derived from what it says, so that the same file is always the same world.
+`Seed` is the file `--seed` as values (`schemas/sandbox-seed.schema.json` is the contract): its
+properties are the fields in camel case, where a field does not name another. Ids that the file
+leaves out are derived from what it says, so that the same file is always the same world.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
+
+from partner_tools.sandbox.reading import Object, named, read_document, structure
 
 NAMESPACE = uuid.UUID("6c1f5c1e-6f0b-5b0a-9a53-3f0d3c1f7a10")
 """Names in this namespace become the ids that a seed leaves out."""
@@ -60,7 +65,7 @@ class Partner:
     tenant_id: str
     domain: str
     name: str
-    mpn_id: str
+    mpn_id: str = "1234567"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +100,13 @@ class SeedDevice:
     product_key: str | None = None
     hardware_hash: str | None = None
     model_name: str | None = None
-    manufacturer: str | None = None
-    policies: tuple[tuple[str, str | None], ...] = ()
+    manufacturer: str | None = field(default=None, metadata=named("oemManufacturerName"))
+    policies: tuple[tuple[str, str | None], ...] = field(
+        default=(),
+        metadata=named(
+            "policies", lambda rows: tuple((row["key"], row.get("value")) for row in rows)
+        ),
+    )
     uploaded_by: str | None = None
     uploaded_date: str | None = None
     allowed_operations: tuple[str, ...] | None = None
@@ -134,7 +144,7 @@ class Machine:
     """
 
     serial_number: str
-    manufacturer: str | None = None
+    manufacturer: str | None = field(default=None, metadata=named("oemManufacturerName"))
     model_name: str | None = None
     name: str | None = None
     user: str | None = None
@@ -145,9 +155,11 @@ class Machine:
     """Whether a hybrid-joined one still has its computer object in Active Directory."""
     recovery_keys: int = 0
     local_credential: bool = False
-    identity: Properties | None = None
+    identity: Properties | None = field(
+        default=None, metadata=named("windowsAutopilotDeviceIdentity")
+    )
     """With a serial that the partner did not register: the customer did."""
-    managed: Properties | None = None
+    managed: Properties | None = field(default=None, metadata=named("managedDevice"))
     device: Properties = field(default_factory=dict)
 
 
@@ -160,9 +172,15 @@ class Tenant:
     intune_license: bool = True
     multi_admin_approval: bool = False
     machines: tuple[Machine, ...] = ()
-    imported_autopilot: tuple[Properties, ...] = ()
-    imported_identities: tuple[Properties, ...] = ()
-    associated: tuple[Properties, ...] = ()
+    imported_autopilot: tuple[Properties, ...] = field(
+        default=(), metadata=named("importedWindowsAutopilotDeviceIdentities")
+    )
+    imported_identities: tuple[Properties, ...] = field(
+        default=(), metadata=named("importedDeviceIdentities")
+    )
+    associated: tuple[Properties, ...] = field(
+        default=(), metadata=named("tenantAssociatedDevices")
+    )
     """Device associations (`tenantAssociatedDevices`), whatever their shape."""
 
 
@@ -176,7 +194,7 @@ class SeedCustomer:
     relationship: Relationship = Relationship.RESELLER
     custom_domains: tuple[str, ...] = ()
     batches: tuple[SeedBatch, ...] = ()
-    tenant: Tenant = field(default_factory=Tenant)
+    tenant: Tenant = field(default=Tenant(), metadata=named("graph"))
 
 
 def derived_id(*names: str) -> str:
@@ -218,11 +236,62 @@ class Fleet:
     batches: int = 1
     batch_name: str = "Fleet {n}"
     serial_prefix: str = "SN"
-    manufacturer: str = "Contoso"
-    model: str = "Notebook 14"
+    manufacturer: str = field(default="Contoso", metadata=named("oemManufacturerName"))
+    model: str = field(default="Notebook 14", metadata=named("modelName"))
     product_keys: bool = False
     join: Join = Join.NONE
     """Anything else: they are in use, in Intune and in Entra ID."""
+
+
+def read_seed(path: Path) -> Seed:
+    """The world of a seed file. Raises InputError with every problem of the file."""
+    return seed_from(read_document(path, "sandbox-seed"))
+
+
+def shipped_seed() -> Seed:
+    """The sample world, for who brings none."""
+    shipped = Path(str(files("partner_tools"))) / "samples"
+    folder = shipped if shipped.is_dir() else Path(__file__).resolve().parents[2] / "samples"
+    return read_seed(folder / "sandbox-seed.json")
+
+
+def seed_from(document: Object) -> Seed:
+    """A seed from a document that keeps `sandbox-seed.schema.json`."""
+    domain = document["partner"]["domain"]
+    own = {"tenantId": derived_id("partner", domain), "name": domain, **document["partner"]}
+    seed = structure(Seed, {**document, "partner": own, "customers": []})
+    return replace(
+        seed,
+        applications=seed.applications or APPLICATIONS,
+        users=seed.users or USERS,
+        customers=(
+            *map(_customer, document.get("customers", ())),
+            *generated_customers(document.get("generatedCustomers", 0)),
+        ),
+    )
+
+
+def _customer(row: Object) -> SeedCustomer:
+    """A customer with its ids, and with the batches and machines of its fleets."""
+    tenant_id = row.get("tenantId") or derived_id("customer", row["domain"])
+    batches = [
+        {
+            **batch,
+            "devices": [
+                {"id": derived_id(tenant_id, batch["id"], str(place)), **device}
+                for place, device in enumerate(batch.get("devices", ()))
+            ],
+        }
+        for batch in row.get("batches", ())
+    ]
+    given = {"name": row["domain"], **row, "tenantId": tenant_id, "batches": batches}
+    customer = structure(SeedCustomer, given)
+    machines, grown = [*customer.tenant.machines], [*customer.batches]
+    for fleet in (structure(Fleet, one) for one in row.get("fleets", ())):
+        grown += grow(fleet, tenant_id)
+        machines += populate(fleet)
+    tenant = replace(customer.tenant, machines=tuple(machines))
+    return replace(customer, batches=tuple(grown), tenant=tenant)
 
 
 def grow(fleet: Fleet, tenant_id: str) -> Iterator[SeedBatch]:

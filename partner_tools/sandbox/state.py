@@ -9,11 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
+from typing import Any
 
+from partner_tools.sandbox.faults import Quirks
 from partner_tools.sandbox.seed import Seed, SeedBatch, SeedCustomer, SeedDevice
 
 
@@ -26,30 +29,11 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchView:
-    """A batch as a list shows it."""
-
-    id: str
-    created_by: str | None
-    creation_date: str
-    devices_count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """Devices of a batch. `following` is the position to continue from; None behind the last."""
 
     devices: tuple[SeedDevice, ...]
     following: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """The id of a job, and the seconds that it waits and works."""
-
-    id: str
-    queued: float
-    processing: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +66,16 @@ class JobStatus(StrEnum):
 
 
 class Ztd(StrEnum):
-    """Errors of one device in a job; the values are the numbers that go with the names."""
+    """Errors of one device; the values are the numbers that go with the names."""
 
     INVALID_HASH = "802"
     MISSING_IDENTITY = "803"
     ALREADY_ASSIGNED = "806"
     NOT_REGISTERED = "807"
     ASSIGNED_TO_OTHER_TENANT = "808"
+    REGISTERED_BY_OTHER_TENANT = "811"
     NOT_FOUND = "812"
+    NOT_UNIQUE = "813"
 
 
 ZTD_NAMES = {
@@ -98,33 +84,34 @@ ZTD_NAMES = {
     Ztd.ALREADY_ASSIGNED: "ZtdDeviceAlreadyAssigned",
     Ztd.NOT_REGISTERED: "ZtdDeviceIsNotRegistered",
     Ztd.ASSIGNED_TO_OTHER_TENANT: "ZtdDeviceAssignedToOtherTenant",
+    Ztd.REGISTERED_BY_OTHER_TENANT: "ZtdDeviceRegisteredByOtherTenant",
     Ztd.NOT_FOUND: "ZtdDeviceNotFound",
+    Ztd.NOT_UNIQUE: "ZtdDeviceIsNotUnique",
 }
 
+Apply = Callable[[SeedDevice, float], Ztd | None]
+"""What a job does with a device at a time: its error, or None."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobView:
-    """A job as its status page shows it: each device with its error, or None once it went in."""
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """Work that was accepted, and is done when its time has come."""
 
     id: str
-    status: JobStatus
-    started_at: float
-    completed_at: float | None
-    devices: tuple[tuple[SeedDevice, Ztd | None], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRecord:
-    """One thing that was done to a device."""
-
-    at: float
     customer: str
-    operation: str
-    device: SeedDevice
-    batch_id: str
-    correlation_id: str
-    application: str
-    user: str | None
+    devices: tuple[SeedDevice, ...]
+    created_at: float
+    processing_at: float
+    completed_at: float
+    apply: Apply
+    results: tuple[Ztd | None, ...] | None = None
+    """Of each device, in order; None while it is not done."""
+
+    def status(self, now: float) -> JobStatus:
+        if self.results is not None:
+            failed = bool(self.results) and None not in self.results
+            return JobStatus.FINISHED_WITH_ERRORS if failed else JobStatus.FINISHED
+        return JobStatus.QUEUED if now < self.processing_at else JobStatus.PROCESSING
 
 
 @dataclass(slots=True, kw_only=True)
@@ -154,18 +141,6 @@ class _Batch:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Job:
-    ticket: Ticket
-    customer: str
-    devices: tuple[SeedDevice, ...]
-    created_at: float
-    processing_at: float
-    completed_at: float
-    apply: Callable[[SeedDevice, float], Ztd | None]
-    results: tuple[Ztd | None, ...] | None = None
-
-
-@dataclass(slots=True, kw_only=True)
 class _Customer:
     seed: SeedCustomer
     batches: dict[str, _Batch] = field(default_factory=dict)
@@ -182,22 +157,27 @@ class State:
         self.seed = seed
         self._clock = clock
         self.lock = threading.RLock()
-        self._customers = {c.tenant_id.lower(): _customer(c) for c in seed.customers}
+        self._customers = {
+            one.tenant_id.lower(): _Customer(
+                seed=one, batches={batch.id: _batch(batch) for batch in one.batches}
+            )
+            for one in seed.customers
+        }
         self._domains = {
             domain.lower(): customer.tenant_id.lower()
             for customer in seed.customers
             for domain in (customer.domain, *customer.custom_domains)
         }
-        self._jobs: dict[str, _Job] = {}
-        self._waiting: list[_Job] = []
-        self._audit: list[AuditRecord] = []
+        self._jobs: dict[str, Job] = {}
+        self._waiting: list[Job] = []
+        self._audit: list[tuple[float, dict[str, Any]]] = []
         self._followers: list[Callable[[float], None]] = []
-        self._holders: dict[str, dict[str, int]] | None = None
+        self._holders: defaultdict[str, Counter[str]] | None = None
 
     def devices(self, customer: str) -> tuple[Placed, ...]:
         """Return a customer's registrations (by tenant id or domain), whatever lists still show."""
         with self.lock:
-            self._run_jobs()
+            self.settle()
             found = self._customers[self._tenant(customer)]
             return tuple(
                 Placed(batch_id=batch.seed.id, device=device)
@@ -205,28 +185,27 @@ class State:
                 for device in batch.registered()
             )
 
-    def customers(self) -> tuple[SeedCustomer, ...]:
-        return self.seed.customers
-
     def customer(self, tenant: str) -> SeedCustomer | None:
         """A customer by tenant id or domain."""
         found = self._customers.get(self._tenant(tenant))
         return found.seed if found else None
 
-    def batches(self, customer: str, *, age: float = 0.0) -> tuple[BatchView, ...]:
-        """The batches of a customer as a list shows them that is `age` seconds old."""
+    def batches(self, customer: str, *, age: float = 0.0) -> list[tuple[SeedBatch, int]]:
+        """The batches of a customer, each without its devices and with how many a list shows that
+        is `age` seconds old."""
         with self.lock:
-            at = self._run_jobs() - age
-            return tuple(
-                _view(batch, at) for batch in self._customers[customer.lower()].batches.values()
-            )
+            at = self.settle() - age
+            return [
+                (batch.seed, sum(entry.listed(at) for entry in batch.entries))
+                for batch in self._customers[customer.lower()].batches.values()
+            ]
 
     def page(
         self, customer: str, batch_id: str, *, start: int, size: int, age: float = 0.0
     ) -> Page | None:
         """Up to `size` devices of a batch from a position on; None without such a batch."""
         with self.lock:
-            at = self._run_jobs() - age
+            at = self.settle() - age
             batch = self._batch(customer, batch_id)
             if batch is None:
                 return None
@@ -241,7 +220,7 @@ class State:
     def find(self, customer: str, batch_id: str, device_id: str) -> SeedDevice | None:
         """A device that is registered in this batch."""
         with self.lock:
-            self._run_jobs()
+            self.settle()
             entry = self._entry(customer, batch_id, device_id)
             return entry.device if entry and entry.listed_until is None else None
 
@@ -254,7 +233,7 @@ class State:
     def remove(self, customer: str, batch_id: str, device_id: str, *, lag: float) -> Removal:
         """Remove a device; lists still show it for `lag` seconds."""
         with self.lock:
-            now = self._run_jobs()
+            now = self.settle()
             batch = self._batch(customer, batch_id)
             if batch is None:
                 return Removal.NO_BATCH
@@ -263,7 +242,8 @@ class State:
                 return Removal.NO_DEVICE
             if entry.device.registered_by_other:
                 return Removal.NOT_OWNED
-            if not _deletable(entry.device):
+            allowed = entry.device.allowed_operations
+            if allowed is not None and "DELETE" not in (name.upper() for name in allowed):
                 return Removal.NOT_ALLOWED
             self._end(customer, batch, entry, now, lag)
             return Removal.DONE
@@ -284,7 +264,13 @@ class State:
     def settle(self) -> float:
         """Let everything happen whose time has come; the time now."""
         with self.lock:
-            return self._run_jobs()
+            now = self._clock()
+            for job in [job for job in self._waiting if job.completed_at <= now]:
+                job.results = tuple(job.apply(device, job.completed_at) for device in job.devices)
+                self._waiting.remove(job)
+            for catch_up in self._followers:
+                catch_up(now)
+            return now
 
     def follow(self, catch_up: Callable[[float], None]) -> None:
         """Call this with the time now, under the lock, before anything is looked at."""
@@ -313,40 +299,46 @@ class State:
                 entry.device = device
 
     def upload(
-        self, customer: str, batch_id: str, devices: tuple[SeedDevice, ...], ticket: Ticket
+        self,
+        customer: str,
+        batch_id: str,
+        devices: tuple[SeedDevice, ...],
+        job_id: str,
+        quirks: Quirks,
     ) -> None:
         """Start a job that registers devices in an existing batch when its time has come."""
 
         def register(device: SeedDevice, at: float) -> Ztd | None:
             return self._register(customer.lower(), batch_id, device, at)
 
-        self._start(customer, devices, register, ticket)
+        self._start(customer, devices, register, job_id, quirks)
 
     def assign_policies(
-        self, customer: str, devices: tuple[SeedDevice, ...], ticket: Ticket
+        self, customer: str, devices: tuple[SeedDevice, ...], job_id: str, quirks: Quirks
     ) -> None:
         """Start a job that gives devices, named by their ids, the policies that they carry."""
 
         def assign(device: SeedDevice, _at: float) -> Ztd | None:
             return self._assign(customer.lower(), device)
 
-        self._start(customer, devices, assign, ticket)
+        self._start(customer, devices, assign, job_id, quirks)
 
-    def job(self, customer: str, job_id: str) -> JobView | None:
-        """How far a job has come."""
+    def job(self, customer: str, job_id: str) -> Job | None:
+        """A job, as far as it has come."""
         with self.lock:
-            now = self._run_jobs()
+            self.settle()
             job = self._jobs.get(job_id.lower())
-            return _job_view(job, now) if job and job.customer == customer.lower() else None
+            return job if job and job.customer == customer.lower() else None
 
-    def record(self, record: AuditRecord) -> None:
+    def record(self, at: float, item: dict[str, Any]) -> None:
+        """Note an audit record."""
         with self.lock:
-            self._audit.append(record)
+            self._audit.append((at, item))
 
-    def audit(self, *, since: float, until: float) -> tuple[AuditRecord, ...]:
+    def audit(self, *, since: float, until: float) -> list[dict[str, Any]]:
         """Return the audit records between two moments, in order."""
         with self.lock:
-            return tuple(record for record in self._audit if since <= record.at < until)
+            return [item for at, item in self._audit if since <= at < until]
 
     def _tenant(self, customer: str) -> str:
         return self._domains.get(customer.lower(), customer.lower())
@@ -368,50 +360,40 @@ class State:
         self,
         customer: str,
         devices: tuple[SeedDevice, ...],
-        apply: Callable[[SeedDevice, float], Ztd | None],
-        ticket: Ticket,
+        apply: Apply,
+        job_id: str,
+        quirks: Quirks,
     ) -> None:
         now = self._clock()
-        job = _Job(
-            ticket=ticket,
+        job = Job(
+            id=job_id,
             customer=customer.lower(),
             devices=devices,
             created_at=now,
-            processing_at=now + ticket.queued,
-            completed_at=now + ticket.queued + ticket.processing,
+            processing_at=now + quirks.job_queued,
+            completed_at=now + quirks.job_queued + quirks.job_processing,
             apply=apply,
         )
         with self.lock:
-            self._jobs[ticket.id.lower()] = job
+            self._jobs[job_id.lower()] = job
             self._waiting.append(job)
-
-    def _run_jobs(self) -> float:
-        """Let every job happen whose time has come; the time now."""
-        now = self._clock()
-        for job in [job for job in self._waiting if job.completed_at <= now]:
-            job.results = tuple(job.apply(device, job.completed_at) for device in job.devices)
-            self._waiting.remove(job)
-        for catch_up in self._followers:
-            catch_up(now)
-        return now
 
     def _end(self, customer: str, batch: _Batch, entry: _Entry, at: float, lag: float) -> None:
         entry.listed_until = at + lag
-        self._hold(customer.lower(), entry.device, -1)
-        self._note(customer, batch.seed.id, entry.device, at, registered=False)
+        self._note(customer.lower(), batch.seed.id, entry.device, at, registered=False)
 
     def _note(
         self, customer: str, batch_id: str, device: SeedDevice, at: float, *, registered: bool
     ) -> None:
+        self._hold(customer, device, 1 if registered else -1)
         change = Change(at=at, batch_id=batch_id, device=device, registered=registered)
-        self._customers[customer.lower()].changes.append(change)
+        self._customers[customer].changes.append(change)
 
     def _register(self, customer: str, batch_id: str, device: SeedDevice, at: float) -> Ztd | None:
         error = self._objection(customer, device)
         batch = self._batch(customer, batch_id)
         if error is None and batch is not None:
             batch.add(device, at)
-            self._hold(customer, device, 1)
             self._note(customer, batch.seed.id, device, at, registered=True)
         return error
 
@@ -422,12 +404,15 @@ class State:
         if device.hardware_hash is not None and not _base64(device.hardware_hash):
             return Ztd.INVALID_HASH
         known = self._known_holders()
-        holders = {tenant for key in keys for tenant in known.get(key, ())}
+        holders = {
+            tenant for key in keys if key in known for tenant, held in known[key].items() if held
+        }
+        names = {device.serial_number, device.product_key} - {None, ""}
         if customer in holders:
             return Ztd.ALREADY_ASSIGNED
-        if holders or not self.seed.assigned_elsewhere.isdisjoint(_names(device)):
+        if holders or not self.seed.assigned_elsewhere.isdisjoint(names):
             return Ztd.ASSIGNED_TO_OTHER_TENANT
-        if not self.seed.unknown_to_autopilot.isdisjoint(_names(device)):
+        if not self.seed.unknown_to_autopilot.isdisjoint(names):
             return Ztd.NOT_FOUND
         return None
 
@@ -440,10 +425,10 @@ class State:
                 return None
         return Ztd.NOT_REGISTERED
 
-    def _known_holders(self) -> dict[str, dict[str, int]]:
+    def _known_holders(self) -> Mapping[str, Counter[str]]:
         """How often each tenant holds each identity; read from the seed when first needed."""
         if self._holders is None:
-            self._holders = {}
+            self._holders = defaultdict(Counter)
             for tenant, customer in self._customers.items():
                 for batch in customer.batches.values():
                     for device in batch.registered():
@@ -451,19 +436,9 @@ class State:
         return self._holders
 
     def _hold(self, tenant: str, device: SeedDevice, change: int) -> None:
-        if self._holders is None:
-            return
-        for key in _keys(device):
-            holders = self._holders.setdefault(key, {})
-            holders[tenant] = holders.get(tenant, 0) + change
-            if holders[tenant] <= 0:
-                del holders[tenant]
-            if not holders:
-                del self._holders[key]
-
-
-def _customer(seed: SeedCustomer) -> _Customer:
-    return _Customer(seed=seed, batches={batch.id: _batch(batch) for batch in seed.batches})
+        if self._holders is not None:
+            for key in _keys(device):
+                self._holders[key][tenant] += change
 
 
 def _batch(seed: SeedBatch) -> _Batch:
@@ -472,44 +447,6 @@ def _batch(seed: SeedBatch) -> _Batch:
         entries=[_Entry(device=device, listed_from=float("-inf")) for device in seed.devices],
         places={device.id: place for place, device in enumerate(seed.devices)},
     )
-
-
-def _view(batch: _Batch, at: float) -> BatchView:
-    stale = batch.seed.devices_count
-    count = sum(entry.listed(at) for entry in batch.entries) if stale is None else stale
-    return BatchView(
-        id=batch.seed.id,
-        created_by=batch.seed.created_by,
-        creation_date=batch.seed.creation_date,
-        devices_count=count,
-    )
-
-
-def _job_view(job: _Job, now: float) -> JobView:
-    results = job.results or (None,) * len(job.devices)
-    return JobView(
-        id=job.ticket.id,
-        status=_job_status(job, now),
-        started_at=job.created_at,
-        completed_at=job.completed_at if job.results is not None else None,
-        devices=tuple(zip(job.devices, results, strict=True)),
-    )
-
-
-def _job_status(job: _Job, now: float) -> JobStatus:
-    if job.results is not None:
-        failed = bool(job.results) and None not in job.results
-        return JobStatus.FINISHED_WITH_ERRORS if failed else JobStatus.FINISHED
-    return JobStatus.QUEUED if now < job.processing_at else JobStatus.PROCESSING
-
-
-def _deletable(device: SeedDevice) -> bool:
-    allowed = device.allowed_operations
-    return allowed is None or any(name.upper() == "DELETE" for name in allowed)
-
-
-def _names(device: SeedDevice) -> frozenset[str]:
-    return frozenset(name for name in (device.serial_number, device.product_key) if name)
 
 
 def _keys(device: SeedDevice) -> tuple[str, ...]:

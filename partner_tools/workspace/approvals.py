@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from partner_tools.config import Config
 from partner_tools.errors import GuardError, InputError
 from partner_tools.files import refuse_exposed, this_user
-from partner_tools.model import Plan
+from partner_tools.model import Account, Plan
 from partner_tools.signing import (
     APPROVAL_HOURS,
     ApprovalRule,
@@ -36,10 +36,15 @@ def approval_rule(config: Config) -> ApprovalRule:
         required=bool(config.get("guards", "require_approval")),
         needed=int(config.get("approval", "needed") or 1),
         valid_hours=float(config.get("approval", "valid_hours") or APPROVAL_HOURS),
-        approvers=tuple(
-            Approver(name=each["name"], key=each["key"], accounts=tuple(each.get("accounts", ())))
-            for each in config.get("approval", "approvers") or ()
-        ),
+        approvers=_people(config, "approvers"),
+        planners=_people(config, "planners"),
+    )
+
+
+def _people(config: Config, setting: str) -> tuple[Approver, ...]:
+    return tuple(
+        Approver(name=each["name"], key=each["key"], accounts=tuple(each.get("accounts", ())))
+        for each in config.get("approval", setting) or ()
     )
 
 
@@ -76,7 +81,13 @@ def load_signatures(path: Path, purpose: Purpose) -> dict[str, Any] | None:
 
 
 def add_signature(
-    path: Path, purpose: Purpose, digest: str, key: SigningKey, account: str | None
+    path: Path,
+    purpose: Purpose,
+    digest: str,
+    key: SigningKey,
+    account: Account,
+    *,
+    as_planner: bool = False,
 ) -> None:
     """Sign a digest, beside those who signed the same digest before; durable on return."""
     from partner_tools.files import write_private
@@ -85,31 +96,44 @@ def add_signature(
     kept: tuple[Signature, ...] = ()
     if before is not None and before["digest"] == digest:
         kept = tuple(each for each in read_signatures(before) if each.key != key.public)
-    made = sign(purpose, digest, key=key, account=account, at=now())
+    signed_for = Purpose.PLAN if as_planner else purpose
+    made = sign(signed_for, digest, key=key, account=account, at=now())
     document = signatures_document(purpose, digest, (*kept, made))
     write_private(path, f"{json.dumps(document, ensure_ascii=True, indent=2)}\n".encode())
 
 
-def approve(plan_file: Path, key: SigningKey, account: str | None) -> Path:
-    """Sign a plan as a second person; the file of its approvals, durable on return.
+def approve(
+    plan_file: Path, key: SigningKey, account: Account, *, as_planner: bool = False
+) -> Path:
+    """Sign a plan as a second person, or as its planner; the file of its signatures, durable.
 
     `account` is who signs. Raises InputError for what is no plan, GuardError where the plan was
-    changed, or planned by this account.
+    changed, or this account may not sign it so.
     """
     plan, document = load_plan(plan_file)
-    refuse_own(plan, account)
-    signed = approval_file(plan_file)
-    add_signature(signed, Purpose.APPROVAL, document["digest"], key, account)
+    refuse_signer(plan, account, as_planner=as_planner)
+    signed, digest = approval_file(plan_file), document["digest"]
+    add_signature(signed, Purpose.APPROVAL, digest, key, account, as_planner=as_planner)
     return signed
 
 
-def refuse_own(plan: Plan, account: str | None) -> None:
-    """Raise GuardError where a person would approve their own plan."""
-    if account is not None and plan.planned_by is not None and account == plan.planned_by:
+def refuse_signer(plan: Plan, account: Account, *, as_planner: bool) -> None:
+    """Raise GuardError where one person would approve their own plan, or claim another's."""
+    same_name = account.name is not None and account.name == plan.planner.name
+    same_id = account.id is not None and account.id == plan.planner.id
+    if as_planner and not (same_name and plan.planner.id in (None, account.id)):
         raise GuardError(
-            f"{account} planned this, and cannot approve it",
+            f"{plan.planner.name or 'another account'} planned this, and has to sign it as such",
+            rule="not-the-planner",
+            remedy="sign on the account and the machine that planned, or approve it without "
+            "--as-planner",
+        )
+    if not as_planner and (same_name or same_id):
+        raise GuardError(
+            f"{account.name} planned this, and cannot approve it",
             rule="own-plan",
-            remedy="send it to a second person, who approves on an account of their own",
+            remedy="sign it with --as-planner, and send it to a second person, who approves on an "
+            "account of their own",
         )
 
 

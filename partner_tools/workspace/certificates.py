@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from partner_tools.errors import InputError
 from partner_tools.json_forms import digest, digest_of_bytes
+from partner_tools.model import Account
 from partner_tools.signing import (
     Purpose,
     Signature,
@@ -107,7 +108,7 @@ def issue(
     )
     require_folder(folder)
     for customer, document in unsigned:
-        made = sign(Purpose.CERTIFICATE, document["digest"], key=key, account=None, at=at)
+        made = sign(Purpose.CERTIFICATE, document["digest"], key=key, account=Account(), at=at)
         signed = {**document, "signatures": signature_entries([made])}
         named = customer.domain or customer.tenant_id if customer else "unassigned"
         parts = [document["kind"], harmless(named.casefold()), harmless(record.run)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import secrets
+import socket
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from partner_tools.files import this_user
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger
-    from partner_tools.model import RunId
+    from partner_tools.model import Account, RunId
 
 APP = "partner-tools"
 
@@ -40,11 +41,48 @@ def new_run() -> RunId:
     return new_run_id(now(), secrets.token_bytes(RANDOM_BYTES))
 
 
-def actor() -> str | None:
+def account() -> Account:
     """The account that runs the program, as the operating system knows it.
 
     Environment variables such as LOGNAME are the user's own words, and are not asked.
     """
+    from partner_tools.model import Account
+
+    if sys.platform == "win32":
+        return Account(name=actor(), id=_windows_sid())
+    return Account(name=actor(), id=f"{os.geteuid()}@{socket.gethostname()}")
+
+
+def _windows_sid() -> str | None:
+    """The security identifier of the process's user, as in `whoami /user`."""
+    if sys.platform != "win32":
+        return None
+    from ctypes import wintypes
+
+    query, token_user, token = 8, 1, wintypes.HANDLE()
+    api, kernel = ctypes.windll.advapi32, ctypes.windll.kernel32
+    kernel.GetCurrentProcess.restype = wintypes.HANDLE
+    process = wintypes.HANDLE(kernel.GetCurrentProcess())
+    if not api.OpenProcessToken(process, query, ctypes.byref(token)):
+        return None
+    try:
+        size, text = wintypes.DWORD(), wintypes.LPWSTR()
+        api.GetTokenInformation(token, token_user, None, 0, ctypes.byref(size))
+        user = ctypes.create_string_buffer(size.value)  # it begins with the address of the SID
+        if not api.GetTokenInformation(token, token_user, user, size, ctypes.byref(size)):
+            return None
+        sid = ctypes.c_void_p.from_buffer(user)
+        if not api.ConvertSidToStringSidW(sid, ctypes.byref(text)):
+            return None
+        found = text.value
+        kernel.LocalFree(text)
+        return found
+    finally:
+        kernel.CloseHandle(token)
+
+
+def actor() -> str | None:
+    """The name of the account that runs the program."""
     if sys.platform == "win32":
         name, size = ctypes.create_unicode_buffer(257), ctypes.c_ulong(257)
         found = ctypes.windll.advapi32.GetUserNameW(name, ctypes.byref(size))

@@ -17,7 +17,7 @@ from partner_tools.signing import Purpose, is_valid, read_signatures
 from partner_tools.strict_json import InvalidTextError
 from partner_tools.user_files import EXPORT_BYTES, read_bytes
 from partner_tools.workspace.approvals import add_signature, load_signatures
-from partner_tools.workspace.environment import actor
+from partner_tools.workspace.environment import account
 
 if TYPE_CHECKING:
     from partner_tools.signing import SigningKey
@@ -101,7 +101,7 @@ def write_inventory(estate: Estate, file: Path) -> None:
 def sign_export(file: Path, key: SigningKey) -> Path:
     """Sign an exported file, beside who signed it before; the file of the signatures."""
     signed = signature_file(file)
-    add_signature(signed, Purpose.EXPORT, digest_of_bytes(file.read_bytes()), key, actor())
+    add_signature(signed, Purpose.EXPORT, digest_of_bytes(file.read_bytes()), key, account())
     return signed
 
 

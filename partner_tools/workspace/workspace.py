@@ -22,7 +22,7 @@ from partner_tools.signing import check_approval, refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import ByName, batch_of, load_plan, read_batch
 from partner_tools.workspace.environment import (
-    actor,
+    account,
     ledger_url,
     load_config,
     new_id,
@@ -173,7 +173,7 @@ class Workspace:
                 run, channel, options, observer, confirm, save_as=save_as
             ) as steps,
         ):
-            begin(steps.context, read, actor(), plan_file=save_as)
+            begin(steps.context, read, account(), plan_file=save_as)
             carry_out(steps)
         return self._conclude(run, options, observer)
 
@@ -199,7 +199,7 @@ class Workspace:
         options = replace(options or RunOptions(), approvals=approvals_of(plan_file))
         if not options.dry_run:
             rule = approval_rule(self.config)
-            check_approval(rule, document["digest"], plan.planned_by, options.approvals, now=now())
+            check_approval(rule, document["digest"], plan.planner, options.approvals, now=now())
         batch = batch_of(plan, plan_file)
         if not (again or options.dry_run):
             repeated = self._repeated(batch, plan.channel, options, confirm, observer)
@@ -213,7 +213,7 @@ class Workspace:
             ) as steps,
         ):
             refuse_other_plan(steps.context, plan)
-            begin(steps.context, batch, actor())
+            begin(steps.context, batch, account())
             carry_out(steps)
         return self._conclude(run, options, observer)
 
@@ -248,7 +248,7 @@ class Workspace:
             self.ledger.hold(run),
             self.wiring.open_cleanup(run, order, options, observer, confirm) as steps,
         ):
-            begin(steps.context, order.batch(handoff), actor())
+            begin(steps.context, order.batch(handoff), account())
             carry_out(steps)
         return self._conclude(run, options, observer)
 
@@ -317,7 +317,7 @@ class Workspace:
         from partner_tools.runs.run import dismiss
 
         record = self.ledger.run(run)
-        dismiss(self.ledger, record, reason, by=actor(), at=now())
+        dismiss(self.ledger, record, reason, by=account().name, at=now())
         return record
 
     def dismissals(self, records: Sequence[RunRecord]) -> Mapping[RunId, Event]:
@@ -622,15 +622,15 @@ class Workspace:
         write_private(file, text.encode("cp1252"))
         return left_out
 
-    def approve(self, plan_file: Path, key: SigningKey, *, account: str | None = None) -> Path:
-        """Sign a plan as a second person; the file of its approvals, durable on return.
+    def approve(self, plan_file: Path, key: SigningKey, *, as_planner: bool = False) -> Path:
+        """Sign a plan as a second person, or as its planner; the file of its signatures.
 
-        `account` is who signs, else who the operating system says. Raises InputError for what is
-        no plan, GuardError where it was changed or this account planned it.
+        Durable on return. Raises InputError for what is no plan, GuardError where it was changed,
+        where this account approves its own plan, or signs another's as its planner.
         """
         from partner_tools.workspace.approvals import approve
 
-        return approve(plan_file, key, account or actor())
+        return approve(plan_file, key, account(), as_planner=as_planner)
 
     def export(
         self,

@@ -124,7 +124,7 @@ def _sandbox(folder: Path, tenants: list[str], world: World) -> Iterator[dict[st
     seed_file, faults_file = folder / "seed.json", folder / "faults.json"
     seed_file.write_text(json.dumps({**PARTNER, "customers": customers}), encoding="utf-8")
     faults_file.write_text(json.dumps(faults), encoding="utf-8")
-    command = [sys.executable, "-m", "partner_tools.sandbox"]
+    command = [sys.executable, "-m", "partner_tools", "sandbox"]
     command += ["--seed", str(seed_file), "--faults", str(faults_file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None

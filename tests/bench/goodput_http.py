@@ -56,7 +56,7 @@ def sandbox(world: World) -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "faults.json"
         path.write_text(json.dumps(faults), encoding="utf-8")
-        command = [sys.executable, "-m", "partner_tools.sandbox", "--faults", str(path)]
+        command = [sys.executable, "-m", "partner_tools", "sandbox", "--faults", str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             try:

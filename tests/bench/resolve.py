@@ -131,7 +131,7 @@ def _sandbox(devices: int, batches: int) -> Iterator[dict[str, Any]]:
         folder = Path(name)
         (folder / "seed.json").write_text(json.dumps(seed), encoding="utf-8")
         (folder / "faults.json").write_text(json.dumps(faults), encoding="utf-8")
-        command = [sys.executable, "-m", "partner_tools.sandbox"]
+        command = [sys.executable, "-m", "partner_tools", "sandbox"]
         command += ["--seed", str(folder / "seed.json"), "--faults", str(folder / "faults.json")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None

@@ -44,7 +44,7 @@ def _served(devices: int, *, tls: bool) -> Iterator[tuple[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         seed = Path(folder) / "seed.json"
         seed.write_text(json.dumps(fleet(devices)), encoding="utf-8")
-        command = [sys.executable, "-m", "partner_tools.sandbox", "--seed", str(seed)]
+        command = [sys.executable, "-m", "partner_tools", "sandbox", "--seed", str(seed)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
             try:

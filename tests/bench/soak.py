@@ -211,7 +211,7 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _sandbox(folder: Path) -> Iterator[Mapping[str, Any]]:
-    command = [sys.executable, "-m", "partner_tools.sandbox"]
+    command = [sys.executable, "-m", "partner_tools", "sandbox"]
     command += ["--seed", str(folder / "seed.json"), "--faults", str(folder / "faults.json")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -188,7 +188,7 @@ def test_there_is_nothing_to_look_at() -> None:
     """The channel has no listing, says so, and refuses to pretend."""
     blind = channel(Scripted(), "")
     assert (blind.observable, blind.repeats, blind.call_size) == (False, False, 1000)
-    assert blind.changes([]) == {}
+    assert blind.changes([], {}) == {}
     for look in (blind.recall, blind.sightings):
         with pytest.raises(ValueError, match="no listing"):
             look([removal()])

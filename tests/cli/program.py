@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,9 +74,10 @@ def program_for(sandbox: Sandbox, folder: Path, **more: str) -> Program:
 
 
 def sign_in_as(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Run commands from here on as another account of the operating system."""
+    """Run commands from here on as another account, on a machine of its own."""
     pwd = pytest.importorskip("pwd", reason="accounts are replaced through POSIX's")
     monkeypatch.setattr(pwd, "getpwuid", lambda _number: SimpleNamespace(pw_name=name))
+    monkeypatch.setattr(socket, "gethostname", lambda: f"desk-of-{name}")
 
 
 def world(*customers: dict[str, Any]) -> dict[str, Any]:

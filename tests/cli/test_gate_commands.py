@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from partner_tools.json_forms import digest
 from partner_tools.sandbox import Sandbox, seed_from
-from partner_tools.workspace.environment import actor
+from partner_tools.workspace.environment import account
 from tests.cli.program import CONTOSO, Program, customer, outcomes, program_for, world
 
 VIA = ("--via", "partner-center", "--customer", CONTOSO)
@@ -222,14 +223,13 @@ def test_two_runs_cannot_overdraw_a_daily_limit_together(program: Program) -> No
 
 
 def test_the_account_is_the_operating_systems(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = actor()
+    before = account()
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(name, "intern")
 
-    assert actor() == before
+    assert account() == before
     if sys.platform != "win32":
-        assert before is not None
-        assert os.geteuid() >= 0
+        assert before.id == f"{os.geteuid()}@{socket.gethostname()}"
 
 
 def test_a_list_of_another_customer_is_refused(program: Program, sandbox: Sandbox) -> None:

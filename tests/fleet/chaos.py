@@ -35,7 +35,7 @@ from partner_tools.clients.transport import origin
 from partner_tools.ledger import Ledger
 from partner_tools.model import RunId, RunState
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
-from partner_tools.sandbox.core import Entry
+from partner_tools.sandbox.faults import Entry
 from tests.cli.program import Program, customer, program_for, world
 from tests.fleet.losses import Answer, Losses, Sample, losses, sampled
 

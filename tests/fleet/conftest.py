@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.fleet.queue import Beat
@@ -42,6 +45,11 @@ class Fleet:
     program: Program
     sandbox: Sandbox
     ledger_url: str
+
+    def as_login(self, url: str) -> Fleet:
+        """The same fleet, for a login of the server."""
+        environment = {**self.program.environment, "PARTNER_TOOLS_LEDGER": url}
+        return Fleet(Program(self.program.folder, environment), self.sandbox, url)
 
     def submit(self, serials: list[str], *more: str) -> str:
         """Submit a batch of these serials; its run."""
@@ -110,3 +118,31 @@ def fleet(running: Sandbox, new_postgresql: Callable[[], str], tmp_path: Path) -
     """A fleet without runs and without workers."""
     url = new_postgresql()
     yield Fleet(program_for(running, tmp_path, PARTNER_TOOLS_LEDGER=url), running, url)
+
+
+@pytest.fixture
+def login(fleet: Fleet) -> Iterator[Callable[..., str]]:
+    """Makes a login with a role, and gives its ledger URL; the server forgets it afterwards."""
+    made: list[str] = []
+
+    def make(role: str, *depots: str) -> str:
+        name = f"login_{uuid4().hex[:12]}"
+        with psycopg.connect(fleet.ledger_url) as connection:
+            for statement in ("CREATE ROLE {0} LOGIN", "GRANT {1} TO {0}"):
+                connection.execute(
+                    sql.SQL(statement).format(
+                        sql.Identifier(name), sql.Identifier(f"partner_tools_{role}")
+                    )
+                )
+        made.append(name)
+        if depots:
+            bound = [f"--bind={name}={depot}" for depot in depots]
+            assert fleet.program("ledger", "roles", *bound).exit_code == 0
+        return fleet.ledger_url.replace("postgres:@", f"{name}:@")
+
+    assert fleet.program("ledger", "roles").exit_code == 0
+    yield make
+    with psycopg.connect(fleet.ledger_url) as connection:
+        for name in made:
+            for statement in ("DROP OWNED BY {}", "DROP ROLE {}"):
+                connection.execute(sql.SQL(statement).format(sql.Identifier(name)))

@@ -32,8 +32,7 @@ from partner_tools.cli.logs import logging_to_stderr
 from partner_tools.cli.options import Common
 from partner_tools.errors import InputError, LedgerError
 from partner_tools.fleet.health import Backlog, Health, served
-from partner_tools.fleet.queue import Job, open_queue
-from partner_tools.fleet.tables import bring_up_to_date
+from partner_tools.fleet.queue import Job, bring_up_to_date, open_queue
 from partner_tools.fleet.worker import LOOKS_PER_SWEEP, Worker, WorkerOptions
 from partner_tools.ledger import Ledger
 from partner_tools.model import ChannelName, RunId

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.errors import InsufficientPrivilege
 
 from partner_tools.clients.transport import origin
 from partner_tools.ledger import Ledger
@@ -22,7 +24,9 @@ from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from partner_tools.workspace.environment import now
 from tests.cli.program import customer, program_for, world
 from tests.clients.oem_profiles import profile_of
-from tests.fleet.conftest import Fleet, until
+from tests.fleet.conftest import VIA, Fleet, login, until
+
+__all__ = ["login"]
 
 ROOT = Path(__file__).parents[2]
 TAKEOVER = 6.0
@@ -105,6 +109,61 @@ def test_a_killed_worker_is_replaced_within_the_stated_time(fleet: Fleet) -> Non
     assert taken_over.number < first_removal.number, "what was in doubt is looked at first"
     gone = [entry.serial for entry in deletes.of("delete-device") if entry.status == 204]
     assert len(gone) == len(set(gone)) == 120
+
+
+def test_a_row_that_a_station_puts_into_a_running_run_is_not_removed(
+    fleet: Fleet, login: Callable[..., str]
+) -> None:
+    """Neither by its rights, nor where an administrator gave it more: a worker believes a plan."""
+    station, worker = login("submit"), login("worker")
+    bounded(fleet, 20.0)
+    run = fleet.as_login(station).submit(names(120)[:60], "--settle", "0")
+    planned = fleet.program.folder / "others.json"
+    made = fleet.program("plan", fleet.program.serials(*names(120)[60:]), *VIA, "-o", planned)
+    assert made.exit_code == 0, made.output
+    rows = [
+        (run, 60 + each["row"], each["row"], each["serialNumber"], json.dumps(each["target"]))
+        for each in json.loads(planned.read_text(encoding="utf-8"))["devices"]
+    ]
+    insert = """
+        INSERT INTO devices (run, idx, row, serial_number, target, device, customer, found, state,
+            outcome, history)
+        SELECT run, %s, %s, %s, %s, device, customer, found, 'ready', 'pending', '{}'
+        FROM devices WHERE run = %s AND idx = 59
+    """
+    deletes = fleet.sandbox.log
+    with started(fleet.as_login(worker)):
+        until(lambda: len(deletes.of("delete-device")) >= 3)
+        with psycopg.connect(station) as connection, pytest.raises(InsufficientPrivilege):
+            connection.execute(insert, [*rows[0][1:], run])
+        with psycopg.connect(fleet.ledger_url) as connection:
+            connection.execute("GRANT INSERT ON devices TO partner_tools_submit")
+        with psycopg.connect(station) as connection:
+            for row in rows:
+                connection.execute(insert, [*row[1:], run])
+        assert len(deletes.of("delete-device")) < 60
+        done = fleet.wait_for(run, "finished", "stopped", seconds=120.0)
+    assert done["counts"]["removed"] == 60
+    assert {each.serial for each in deletes.of("delete-device")} == set(names(120)[:60])
+
+
+def test_a_worker_reads_the_hold_list_before_every_request(fleet: Fleet) -> None:
+    bounded(fleet, 20.0)
+    profile, hold_list = fleet.program.folder / "partner-tools.toml", fleet.program.folder / "hold"
+    text = profile.read_text(encoding="utf-8")
+    profile.write_text(f'{text}[default.guards]\nhold_list = "hold"\n', encoding="utf-8")
+    hold_list.write_text("NOT-HERE\n", encoding="utf-8")
+    run = fleet.submit(names(60), "--settle", "0")
+    deletes = fleet.sandbox.log
+    with started(fleet):
+        until(lambda: len(deletes.of("delete-device")) >= 3)
+        sent = {each.serial for each in deletes.of("delete-device")}
+        kept = [name for name in names(60)[-20:] if name not in sent]
+        hold_list.write_text("".join(f"{name.lower()}\n" for name in kept), encoding="utf-8")
+        done = fleet.wait_for(run, "finished", "stopped", seconds=120.0)
+    assert kept
+    assert done["counts"] == {"removed": 60 - len(kept), "refused": len(kept)}
+    assert not set(kept) & {each.serial for each in deletes.of("delete-device")}
 
 
 def test_two_processes_keep_one_rate_and_one_pause(fleet: Fleet) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 from psycopg.types.json import Jsonb
 
@@ -18,37 +16,11 @@ from partner_tools.intake.schema import checker
 from partner_tools.ledger import Ledger
 from partner_tools.model import RunId
 from partner_tools.workspace.environment import now
-from tests.fleet.conftest import SERIALS, VIA, Fleet
+from tests.fleet.conftest import SERIALS, VIA, Fleet, login
+
+__all__ = ["login"]
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def login(fleet: Fleet) -> Iterator[Callable[..., str]]:
-    """Makes a login with a role, and gives its ledger URL; the server forgets it afterwards."""
-    made: list[str] = []
-
-    def make(role: str, *depots: str) -> str:
-        name = f"login_{uuid4().hex[:12]}"
-        with psycopg.connect(fleet.ledger_url) as connection:
-            for statement in ("CREATE ROLE {0} LOGIN", "GRANT {1} TO {0}"):
-                connection.execute(
-                    sql.SQL(statement).format(
-                        sql.Identifier(name), sql.Identifier(f"partner_tools_{role}")
-                    )
-                )
-        made.append(name)
-        if depots:
-            bound = [f"--bind={name}={depot}" for depot in depots]
-            assert fleet.program("ledger", "roles", *bound).exit_code == 0
-        return fleet.ledger_url.replace("postgres:@", f"{name}:@")
-
-    assert fleet.program("ledger", "roles").exit_code == 0
-    yield make
-    with psycopg.connect(fleet.ledger_url) as connection:
-        for name in made:
-            for statement in ("DROP OWNED BY {}", "DROP ROLE {}"):
-                connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
 
 @contextmanager
@@ -78,13 +50,7 @@ def test_each_role_does_its_part_and_no_more(fleet: Fleet, login: Callable[..., 
     ):
         with refused(station) as connection:
             connection.execute(statement)
-    as_worker = Fleet(fleet.program, fleet.sandbox, worker)
-    program = fleet.program
-    object.__setattr__(
-        as_worker,
-        "program",
-        type(program)(program.folder, {**program.environment, "PARTNER_TOOLS_LEDGER": worker}),
-    )
+    as_worker = fleet.as_login(worker)
     with as_worker.worker():
         assert as_worker.wait_for(run, "finished", "stopped")["counts"] == {"removed": 4}
     for statement in ("UPDATE events SET payload = NULL", "DELETE FROM events", "DROP TABLE runs"):

@@ -45,7 +45,7 @@ from partner_tools.model import Identity
 from partner_tools.outstanding.search import By, Collection, Question
 from partner_tools.plan import plan_document
 from partner_tools.runs.cleanup import read_order
-from partner_tools.sandbox.reading import read_faults, read_seed
+from partner_tools.sandbox import read_faults, read_seed
 from partner_tools.signing import Purpose
 from partner_tools.workspace.approvals import load_signatures
 from partner_tools.workspace.batches import load_plan

@@ -76,3 +76,32 @@ def test_weaker_names_travel_along_beside_a_stronger_one() -> None:
     assert intake.batch is not None
     (device,) = intake.batch.devices
     assert (device.identity.manufacturer, device.extra) == ("HP", (("Vendor", "Shop"),))
+
+
+def test_keys_that_only_a_later_line_has_are_columns_as_well() -> None:
+    text = (
+        '{"hardware_serial": "5CG1111AAA", "hostname": "NB-1", "cpu": 8}\n\n'
+        '{"hostname": "NB-2", "Service Tag": "7XYZAB3"}\n'
+    )
+    intake = read(text)
+    assert intake.batch is not None, intake.problems
+    serials = [(each.row, each.identity.serial_number) for each in intake.batch.devices]
+    assert serials == [(1, "5CG1111AAA"), (3, "7XYZAB3")]
+
+
+def test_a_broken_line_of_another_program_is_an_error_of_its_own() -> None:
+    first = '{"hardware_serial": "5CG1111AAA", "a": "b", "c": "d"}'
+    text = first + '\n{"hardware_serial": 12345}\n{\n[1]\n'
+    found = [(one.row, one.rule) for one in read(text).problems if one.severity == "error"]
+    assert found == [(2, "spreadsheet-damage"), (3, "json-syntax"), (4, "wrong-type")]
+
+
+def test_a_property_of_ours_that_is_misspelt_stays_an_error() -> None:
+    """Most keys are those of our own form, so that it is not another program's."""
+    intake = read('{"serialNumber": "5CG1111AAA", "modle": "X"}\n{"serialNumber": "5CG1111AAB"}\n')
+    assert [(one.row, one.rule) for one in intake.problems] == [(1, "unknown-property")]
+
+
+def test_json_with_more_values_than_memory_holds_is_refused() -> None:
+    intake = read('{"schemaVersion": "1", "x": [' + "[]," * 5_000_000 + "[]]}")
+    assert [one.rule for one in intake.problems] == ["file-too-large"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ import pytest
 from partner_tools.errors import LedgerError
 from partner_tools.events import Event, Kind, State
 from partner_tools.ledger import Ledger, RunStart
+from partner_tools.ledger.database import failures
 from partner_tools.model import Device, Identity, RunId
 
 AT = datetime(2026, 4, 17, 10, 16, tzinfo=UTC)
@@ -80,3 +82,15 @@ def test_who_holds_nothing_goes_on(url: str, paused: Ledger, start: RunStart) ->
     paused.create_run(start, batch)
 
     assert [each.run for each in paused.runs()] == [start.run]
+
+
+def test_every_failure_is_explained_once() -> None:
+    """The data file of failures: whole, with codes that exist, none in two places."""
+    codes = [code for each in failures().values() for code in each.get("sqlite", ())]
+    states = [state for each in failures().values() for state in each.get("sqlstate", ())]
+    assert all(isinstance(getattr(sqlite3, code), int) for code in codes)
+    assert len(codes) == len(set(codes))
+    assert len(states) == len(set(states))
+    assert {frozenset(each) - {"sqlite", "sqlstate"} for each in failures().values()} == {
+        frozenset({"rule", "what", "remedy"})
+    }

@@ -21,8 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from partner_tools.sandbox import Sandbox, faults_from
-from partner_tools.sandbox.reading import shipped_seed
+from partner_tools.sandbox import Sandbox, faults_from, shipped_seed
 from tests.cli.program import program_for
 from tests.powershell.scenes import DOMAIN, handed_over, left, opened, own, written
 from tests.powershell.shell import HERE, powershell

@@ -50,7 +50,7 @@ class Listing:
             devices=tuple(planned(index, each) for index, each in enumerate(devices))
         )
 
-    def changes(self, devices: Sequence[PlannedDevice]) -> dict[int, str]:
+    def changes(self, devices: Sequence[PlannedDevice], _remaining: object) -> dict[int, str]:
         self.compared += [each.index for each in devices]
         return self.changed
 
@@ -118,7 +118,7 @@ def test_a_fresh_plan_is_not_compared(ledger: Ledger, tmp_path: Path) -> None:
     plan = make_plan(planned_at, planner(channel), ledger.run(RUN))
 
     refused = refuse_changed(
-        context(ledger, channel, tmp_path, AT + PLAN_GOOD_FOR), planner(channel), plan, ()
+        context(ledger, channel, tmp_path, AT + PLAN_GOOD_FOR), planner(channel), plan, (), {}
     )
 
     assert (refused, channel.compared) == (0, [])
@@ -134,7 +134,7 @@ def test_a_device_that_changed_since_an_old_plan_is_refused(
     plan = make_plan(planned_at, planner(channel), ledger.run(RUN))
 
     refused = refuse_changed(
-        context(ledger, channel, tmp_path, AT + age), planner(channel), plan, ()
+        context(ledger, channel, tmp_path, AT + age), planner(channel), plan, (), {}
     )
 
     first, second = ledger.devices(RUN)

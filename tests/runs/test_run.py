@@ -18,7 +18,16 @@ from partner_tools.engine.request_executor import RequestExecutor, interruption
 from partner_tools.errors import GuardError, Interrupted
 from partner_tools.events import Event, Kind, State
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
-from partner_tools.model import ChannelName, Device, Identity, Plan, Reason, RunId, RunState
+from partner_tools.model import (
+    ChannelName,
+    Device,
+    Explanation,
+    Identity,
+    Plan,
+    Reason,
+    RunId,
+    RunState,
+)
 from partner_tools.pacing import Policy
 from partner_tools.place import Place
 from partner_tools.runs.context import GuardSettings, RunContext, RunOptions
@@ -47,7 +56,7 @@ class Looking:
     name = ChannelName.PARTNER_CENTER
     observable = True
 
-    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool]:
+    def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool | Explanation]:
         return {each.index: True for each in removals}
 
 

@@ -39,7 +39,7 @@ from partner_tools.sandbox.faults import (
     Scope,
 )
 from partner_tools.sandbox.graph.request import ROUTES as GRAPH_ROUTES
-from partner_tools.sandbox.partner_center.request import ROUTES
+from partner_tools.sandbox.partner_center_wire import ROUTES
 from partner_tools.sandbox.seed import Relationship
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -233,7 +233,7 @@ def test_a_port_that_is_taken_is_named(world: Seed) -> None:
 
 @contextmanager
 def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "partner_tools.sandbox", *arguments]
+    command = [sys.executable, "-m", "partner_tools", "sandbox", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
     ) as running:

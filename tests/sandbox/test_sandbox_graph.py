@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
@@ -13,9 +14,10 @@ import requests
 from partner_tools.intake.schema import checker, load_schema
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from partner_tools.sandbox.faults import Faults, GraphQuirks
-from partner_tools.sandbox.graph.estate import NEVER, NO_ID
-from partner_tools.sandbox.graph.queries import DEVICE, IDENTITY, MANAGED
-from partner_tools.sandbox.graph.request import ROUTES, aim
+from partner_tools.sandbox.graph.estate import NEVER, NO_ID, Estate
+from partner_tools.sandbox.graph.operations import HANDLERS
+from partner_tools.sandbox.graph.queries import COMPARISONS, DEVICE, FUNCTIONS, IDENTITY, MANAGED
+from partner_tools.sandbox.graph.request import ROUTES, aim, read_data
 from partner_tools.sandbox.seed import GRAPH_PERMISSIONS, Join, derived_id
 from partner_tools.sandbox.wire import Request
 
@@ -708,6 +710,20 @@ def test_the_log_says_which_tenant_application_and_device(use: Callable[..., Any
 def test_no_two_operations_share_a_path() -> None:
     known = {(route.method, route.path, route.versions) for route in ROUTES}
     assert len(known) == len(ROUTES)
+
+
+def test_every_operation_has_a_handler_and_every_shape_a_table() -> None:
+    assert {route.operation for route in ROUTES} == {*HANDLERS, "batch"}
+    assert {route.method for route in ROUTES} <= {"GET", "POST", "PATCH", "DELETE"}
+    tables = {one.name for one in fields(Estate)}
+    for name, shape in read_data("shapes.json").items():
+        assert shape["table"] in tables, name
+        assert set(shape["hidden"]) <= set(shape["v1.0"]), name
+        known = {*shape["v1.0"], *shape["beta"]}
+        for filters in ("filters", "advancedFilters"):
+            assert set(shape.get(filters, ())) <= known, name
+            words = {word for words in shape.get(filters, {}).values() for word in words}
+            assert words <= {*COMPARISONS, *FUNCTIONS, "in"}, name
 
 
 @pytest.mark.parametrize(

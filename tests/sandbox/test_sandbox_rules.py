@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from partner_tools.sandbox import faults_from
-from partner_tools.sandbox.faults import Facts, Script
+from partner_tools.sandbox.faults import Entry, Script
 
 DELETE = {"operation": "delete-device"}
 
 
-def facts(path: str = "/p", **more: Any) -> Facts:
+def entry(path: str = "/p", **more: Any) -> Entry:
     given = {"service": "partnerCenter", "operation": "delete-device", "method": "DELETE", **more}
-    return Facts(path=path, **given)
+    return Entry(number=1, at=0.0, path=path, **given)
 
 
 def script(match: Any, kind: str = "slow", seed: int = 0) -> Script:
@@ -23,12 +23,12 @@ def script(match: Any, kind: str = "slow", seed: int = 0) -> Script:
     return Script(faults_from({"rules": rules}).rules, seed=seed)
 
 
-def hits(match: Any, requests: list[Facts], elapsed: float = 0.0) -> list[int]:
+def hits(match: Any, requests: list[Entry], elapsed: float = 0.0) -> list[int]:
     played = script(match)
     return [
         place
         for place, one in enumerate(requests, start=1)
-        if played.pick(one, elapsed=elapsed) is not None
+        if played.pick(one, continued=False, elapsed=elapsed) is not None
     ]
 
 
@@ -50,7 +50,7 @@ def hits(match: Any, requests: list[Facts], elapsed: float = 0.0) -> list[int]:
     ],
 )
 def test_a_rule_picks_among_the_requests_that_it_counts(match: Any, expected: list[int]) -> None:
-    assert expected == hits(match, [facts("/a"), facts("/b"), facts("/c")] * 2)
+    assert expected == hits(match, [entry("/a"), entry("/b"), entry("/c")] * 2)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,16 @@ def test_a_rule_picks_among_the_requests_that_it_counts(match: Any, expected: li
 def test_a_rule_is_about_some_requests_only(
     match: Any, about: dict[str, Any], elapsed: float, met: bool
 ) -> None:
-    assert met == bool(hits(match, [facts(**about)], elapsed))
+    assert met == bool(hits(match, [entry(**about)], elapsed))
 
 
 @pytest.mark.parametrize("kind", ["sticky-token", "repeat-page", "vanish-page"])
 def test_faults_of_pages_meet_continuations_only(kind: str) -> None:
     played = script({"nth": 1}, kind)
-    first, second = facts(continued=False), facts(continued=True)
-    met = [played.pick(one, elapsed=0) is not None for one in (first, second, second)]
+    met = [
+        played.pick(entry(), continued=continued, elapsed=0) is not None
+        for continued in (False, True, True)
+    ]
     assert met == [False, True, False]
 
 
@@ -91,17 +93,17 @@ def test_the_first_rule_that_picks_says_the_fault_and_every_rule_counts() -> Non
         {"match": {"nth": [1, 2]}, "fault": {"kind": "truncate"}},
     ]
     played = Script(faults_from({"rules": rules}).rules, seed=0)
-    picked = [played.pick(facts(), elapsed=0) for _ in range(3)]
+    picked = [played.pick(entry(), continued=False, elapsed=0) for _ in range(3)]
     assert [one.kind if one else None for one in picked] == ["slow", "truncate", None]
 
 
 def test_chance_depends_on_request_and_attempt_and_not_on_the_order_of_threads() -> None:
-    requests = [facts(f"/device/{number}") for number in range(400)] * 2
+    requests = [entry(f"/device/{number}") for number in range(400)] * 2
 
-    def met(order: list[Facts], workers: int) -> list[str]:
+    def met(order: list[Entry], workers: int) -> list[str]:
         played = script({"probability": 0.2}, seed=7)
         with ThreadPoolExecutor(workers) as pool:
-            picked = pool.map(lambda one: played.pick(one, elapsed=0), order)
+            picked = pool.map(lambda one: played.pick(one, continued=False, elapsed=0), order)
             found = [one.path for one, fault in zip(order, picked, strict=True) if fault]
         return sorted(found)
 

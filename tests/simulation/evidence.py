@@ -206,7 +206,9 @@ def _reply(request: Request, status: int, content: Any) -> Reply:
     return Reply(status=status, headers=ids, body=text.encode())
 
 
-class _Pace:
+class Pace:
+    """No limit: nothing here is slow."""
+
     def acquire(self, _stop: object) -> bool:
         return True
 
@@ -217,7 +219,7 @@ class _Pace:
     def withdrawn(self) -> None: ...
 
 
-class _Stop(CancellationToken):
+class Stop(CancellationToken):
     """Waits in simulated time."""
 
     def __init__(self) -> None:
@@ -241,10 +243,10 @@ class Machine:
     def __init__(self, service: Service, events: list[Event], skew: timedelta) -> None:
         self._events, self._skew = events, skew
         self._ids = service.chance
-        self.stop = _Stop()
+        self.stop = Stop()
         client = PartnerCenter(service, ids=self.new_id, correlation_id="c")
         self.line = RequestExecutor(
-            pace=_Pace(),
+            pace=Pace(),
             policy=Policy(),
             stop=self.stop,
             clock=lambda: self.stop.seconds,
@@ -342,9 +344,10 @@ def _one_customer(score: Score, chance: random.Random) -> None:
         ).devices
     except PartnerToolsError:
         planned = ()
-    pending = [_pending(each) for each in planned if each.outcome is Outcome.PENDING]
+    pending = [pending_of(each) for each in planned if each.outcome is Outcome.PENDING]
     others = {each.index: frozenset(each.candidates) for each in planned}
     for machine in (worker, worker):  # the second time as `resume` does
+        _correct(chance, own, [each for each in pending if each.history.in_doubt])
         try:
             pending = list(carry_through(machine, pending))
         except PartnerToolsError:
@@ -362,7 +365,7 @@ def _one_customer(score: Score, chance: random.Random) -> None:
     _judge(score, own, service, planned, _as_recorded(planned, events))
 
 
-def _pending(each: PlannedDevice) -> PendingDevice:
+def pending_of(each: PlannedDevice) -> PendingDevice:
     history = History()
     resolved = {"outcome": each.outcome.value, "customer": each.customer}
     event = Event(run=RUN, kind=Kind.RESOLVED, at=START, device=each.index, payload=resolved)
@@ -378,12 +381,22 @@ def _pending(each: PlannedDevice) -> PendingDevice:
 
 def _as_recorded(planned: Sequence[PlannedDevice], events: Sequence[Event]) -> list[PendingDevice]:
     """The devices as the shared ledger has them: folded in its order."""
-    known = {each.index: _pending(each) for each in planned if each.outcome is Outcome.PENDING}
+    known = {each.index: pending_of(each) for each in planned if each.outcome is Outcome.PENDING}
     for event in events:
         if event.device is not None:
             each = known[event.device]
             known[event.device] = replace(each, history=advance(each.history, event))
     return list(known.values())
+
+
+def _correct(chance: random.Random, own: Tenant, doubtful: Sequence[PendingDevice]) -> None:
+    """Another device is registered under the id of some that are in doubt."""
+    for each in doubtful:
+        there = own.batches.get(each.target.batch_id if each.target else "", {})
+        for device_id, registered in there.items():
+            is_it = each.target is not None and device_id == each.target.device_id
+            if is_it and chance.random() < 0.5:
+                there[device_id] = {**registered, "serialNumber": f"other-{device_id}"}
 
 
 def _register_again(chance: random.Random, own: Tenant, named: Sequence[dict[str, Any]]) -> None:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
+from partner_tools.channels import partner_center as channel
 from partner_tools.clients import partner_center
 from partner_tools.clients.answers import SentIds
 from partner_tools.engine import settle
-from tests.simulation.evidence import LIES, simulate
+from partner_tools.events import Event, Kind, advance
+from partner_tools.model import Device, Identity, Outcome
+from partner_tools.runs.run import carry_through
+from tests.simulation.evidence import (
+    LIES,
+    RUN,
+    START,
+    Machine,
+    Service,
+    Tenant,
+    pending_of,
+    simulate,
+)
 
 SAMPLE = 12_000
 
@@ -19,7 +36,37 @@ def test_a_service_that_lies_has_nothing_wrong_removed_and_nothing_falsely_clear
     assert score.clear > 200
 
 
+def test_a_doubt_about_a_registration_that_is_another_device_is_refused() -> None:
+    """Within one run, and so in a slice of the fleet: nothing is sent for it again."""
+    chance = random.Random(7)  # noqa: S311 - a simulation
+    tenant = Tenant("00000000-0000-4000-8000-000000000001", {"B": {"d": registered("S-1")}})
+    service, events = Service(chance, [tenant], rate=0.0), list[Event]()
+    machine = Machine(service, events, timedelta(0))
+    row = Device(row=2, identity=Identity(serial_number="S-1"))
+    (planned,) = machine.channel.draft(
+        [row], default_customer=tenant.tenant_id, held=frozenset()
+    ).devices
+    device = pending_of(planned)
+    for kind, payload in (
+        (Kind.INTENDED, {"requestId": "r-1"}),
+        (Kind.DOUBTED, {"answered": False}),
+    ):
+        event = Event(run=RUN, kind=kind, at=START, device=0, payload=payload)
+        device = replace(device, history=advance(device.history, event))
+    tenant.batches["B"]["d"] = registered("S-2")
+
+    (after,) = carry_through(machine, [device])
+
+    assert (after.history.outcome, after.history.rule) == (Outcome.REFUSED, "changed-since-plan")
+    assert service.deleted == []
+
+
+def registered(serial: str) -> dict[str, str]:
+    return {"id": "d", "serialNumber": serial, "modelName": "M1"}
+
+
 MUTANTS = {
+    "an id is the device": (channel, "difference", lambda *_: None),
     "one look is proof": (settle, "AGREEING_LOOKS", 1),
     "counts are ignored": (partner_center, "_counted_items", partner_center._items),
     "an empty estate is proof": (settle, "MANY", 1_000_000),

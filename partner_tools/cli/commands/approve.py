@@ -16,11 +16,12 @@ from partner_tools.cli.signing_key import (
 )
 from partner_tools.cli.wiring import load_config
 from partner_tools.guards import count_nobodys, count_removals, question
-from partner_tools.model import Plan
+from partner_tools.model import Outcome, Plan
+from partner_tools.outstanding.decision import Risk, risks_in_words
 from partner_tools.workspace.approvals import approve as sign
-from partner_tools.workspace.approvals import refuse_own
+from partner_tools.workspace.approvals import refuse_signer
 from partner_tools.workspace.batches import load_plan
-from partner_tools.workspace.environment import actor
+from partner_tools.workspace.environment import account
 
 
 @command("approve")
@@ -34,19 +35,24 @@ from partner_tools.workspace.environment import actor
     type=click.Path(path_type=Path, dir_okay=False),
     help="Your signing key. [default: in the user's data folder]",
 )
+@click.option("--as-planner", is_flag=True, help="Sign a plan that you made, as its planner.")
 @click.option(
     "--yes", is_flag=True, help="Do not ask for confirmation; required without a terminal."
 )
-def approve(call: Call, plan: Path | None, init: bool, key_file: Path | None, yes: bool) -> int:
+def approve(
+    call: Call, plan: Path | None, init: bool, key_file: Path | None, as_planner: bool, yes: bool
+) -> int:
     """Sign a plan as a second person.
 
     The signature goes into a file beside the plan (PLAN.approval.json), and holds for exactly this
-    plan. A profile with guards.require_approval executes no plan without one by another person
-    than its planner. The key's passphrase is asked for, or PARTNER_TOOLS_SIGNING_PASSPHRASE.
+    plan. With guards.require_approval a plan is executed only if its planner signed it with
+    --as-planner and another person approved it. The key's passphrase is asked for, or taken from
+    PARTNER_TOOLS_SIGNING_PASSPHRASE.
 
     \b
     Example:
       partner-tools approve --init
+      partner-tools approve plan.json --as-planner
       partner-tools approve plan.json
     """
     if init == (plan is not None):
@@ -59,25 +65,40 @@ def approve(call: Call, plan: Path | None, init: bool, key_file: Path | None, ye
         click.echo(public)
         return 0
     read, document = load_plan(plan)
-    refuse_own(read, actor())
+    refuse_signer(read, account(), as_planner=as_planner)
     _confirm(read, document["digest"], yes)
-    signed = sign(plan, unlock_key(file, config), actor())
+    signed = sign(plan, unlock_key(file, config), account(), as_planner=as_planner)
     tell(f"signed {document['digest']}: {signed}")
-    tell("next: whoever executes it needs both files, side by side:")
-    tell(f"  {call.again('deregister', '--plan', str(plan))}")
+    if as_planner:
+        tell("next: a second person approves it; send both files, side by side:")
+        tell(f"  {call.again('approve', str(plan))}")
+    else:
+        tell("next: whoever executes it needs both files, side by side:")
+        tell(f"  {call.again('deregister', '--plan', str(plan))}")
     return 0
 
 
 def _confirm(plan: Plan, digest: str, yes: bool) -> None:
     """Show what would be signed, and ask."""
     removals = count_removals(plan.devices)
-    tell(clean(f"planned by {plan.planned_by or '(no name)'} at {plan.created_at:%F %T %Z}"))
+    planner = " · ".join(filter(None, (plan.planner.name, plan.planner.id))) or "an unnamed account"
+    tell(clean(f"planned by {planner} at {plan.created_at:%F %T %Z}"))
     tell(f"{counted(removals, 'device')} would be removed through {plan.channel}:")
     tell(clean(question(plan.customers, count_nobodys(plan.devices))))
+    named = {
+        risk: [
+            each.device.identity.serial_number or f"row {each.device.row}"
+            for each in plan.devices
+            if risk in each.risks and each.outcome is Outcome.PENDING
+        ]
+        for risk in Risk
+    }
+    for line in risks_in_words(named):
+        tell(line)
     tell(digest)
     if yes:
         return
     require_terminal(
         "the plan has to be looked at", "pass --yes to sign it unasked", rule="no-terminal"
     )
-    agree("Approve it?", "nothing was signed")
+    agree("Sign it?", "nothing was signed")

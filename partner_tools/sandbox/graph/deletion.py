@@ -37,7 +37,11 @@ def remove_identity(estate: Estate, name: str, now: float) -> RemovalStart:
         return RemovalStart.UNKNOWN
     if identity["id"] in estate.going:
         return RemovalStart.UNDER_WAY
-    if estate.quirks().refuse_enrolled and _in_use(estate, identity["serialNumber"]):
+    in_use = any(
+        row["managementState"] in IN_USE or row["managementState"].endswith("Canceled")
+        for row in estate.managed.having("serialNumber", [identity["serialNumber"]])
+    )
+    if estate.quirks().refuse_enrolled and in_use:
         return RemovalStart.ENROLLED
     begin_removal(estate, identity["id"], now)
     return RemovalStart.ACCEPTED
@@ -45,17 +49,22 @@ def remove_identity(estate: Estate, name: str, now: float) -> RemovalStart:
 
 def begin_removal(estate: Estate, name: str, now: float) -> None:
     """Remove an identity when its time has come, or with the next sync."""
-    if estate.identities.get(name) is None or name in estate.going:
-        return
-    estate.going.add(name)
-    wait = estate.drawn(estate.quirks().autopilot_delete, name)
-    estate.later(now + wait, partial(_finish_removal, estate, name))
+    if estate.identities.get(name) is not None and name not in estate.going:
+        estate.going.add(name)
+        wait = estate.drawn(estate.quirks().autopilot_delete, name)
+        estate.later(now + wait, partial(_finish_removal, estate, name))
 
 
 def sync(estate: Estate, now: float) -> None:
     """Start a sync: at its end, every removal that was under way is done."""
+    names = sorted(estate.going)
+
+    def finish(at: float) -> None:
+        for name in names:
+            _finish_removal(estate, name, at)
+
     estate.synced_at = now
-    estate.later(now + estate.quirks().sync, partial(_finish_sync, estate, sorted(estate.going)))
+    estate.later(now + estate.quirks().sync, finish)
 
 
 def syncing(estate: Estate, now: float) -> bool:
@@ -66,8 +75,7 @@ def delete_managed(estate: Estate, name: str, now: float) -> None:
     """Take a device out of Intune at once; it retires at its next check-in."""
     machine = estate.machine_of_managed(name)
     _drop_managed(estate, name, now)
-    if machine is not None:
-        _expect_retirement(estate, machine, now)
+    _expect_retirement(estate, machine, now)
 
 
 def delete_association(estate: Estate, row: Row, now: float) -> None:
@@ -93,7 +101,6 @@ def _reach_associations(estate: Estate, machine: Machine, now: float) -> None:
 
 def retire(estate: Estate, row: Row, action: str, now: float) -> None:
     """Have a device retire or be wiped at its next check-in; then Intune drops it."""
-    machine = estate.machine_of_managed(row["id"])
     result = {
         "actionName": "factoryReset" if action == "wipe" else action,
         "actionState": "pending",
@@ -103,8 +110,7 @@ def retire(estate: Estate, row: Row, action: str, now: float) -> None:
     results = [*row.get("deviceActionResults", ()), result]
     state = f"{action}Pending"
     estate.managed.change(row["id"], managementState=state, deviceActionResults=results)
-    if machine is not None:
-        _expect_retirement(estate, machine, now)
+    _expect_retirement(estate, estate.machine_of_managed(row["id"]), now)
 
 
 def check_in(estate: Estate, machine: Machine, now: float) -> None:
@@ -117,7 +123,7 @@ def check_in(estate: Estate, machine: Machine, now: float) -> None:
     if machine.managed is not None:
         _drop_managed(estate, machine.managed, now)
     _reach_associations(estate, machine, now)
-    device = estate.device_of(machine.entra) if machine.entra else None
+    device = estate.object_of(machine)
     if device is not None:
         _remove_if_unheld(estate, device, now)
 
@@ -157,19 +163,6 @@ def connect(estate: Estate, now: float) -> None:
             _bring_back(estate, machine, now)
 
 
-def _in_use(estate: Estate, serial: str) -> bool:
-    """Whether Intune has a device of this serial that is not being retired or wiped."""
-    return any(
-        row["managementState"] in IN_USE or row["managementState"].endswith("Canceled")
-        for row in estate.managed.having("serialNumber", [serial])
-    )
-
-
-def _finish_sync(estate: Estate, names: list[str], now: float) -> None:
-    for name in names:
-        _finish_removal(estate, name, now)
-
-
 def _finish_removal(estate: Estate, name: str, now: float) -> None:
     if name not in estate.going:
         return
@@ -182,9 +175,10 @@ def _finish_removal(estate: Estate, name: str, now: float) -> None:
         _remove_if_unheld(estate, device, now)
 
 
-def _expect_retirement(estate: Estate, machine: Machine, now: float) -> None:
-    machine.leaving = True
-    expect_check_in(estate, machine, now)
+def _expect_retirement(estate: Estate, machine: Machine | None, now: float) -> None:
+    if machine is not None:
+        machine.leaving = True
+        expect_check_in(estate, machine, now)
 
 
 def expect_check_in(estate: Estate, machine: Machine, now: float) -> None:
@@ -204,7 +198,7 @@ def _drop_managed(estate: Estate, name: str, now: float) -> None:
         estate.identities.change(
             identity["id"], managedDeviceId=NO_ID, enrollmentState="notContacted"
         )
-    device = estate.device_of(machine.entra) if machine.entra else None
+    device = estate.object_of(machine)
     if device is not None:
         estate.devices.change(device["id"], isManaged=False, isCompliant=False, mdmAppId=None)
 
@@ -212,7 +206,7 @@ def _drop_managed(estate: Estate, name: str, now: float) -> None:
 def _show_sign_of_life(estate: Estate, machine: Machine, now: float) -> None:
     if machine.managed is not None:
         estate.managed.change(machine.managed, lastSyncDateTime=stamp(now))
-    device = estate.device_of(machine.entra) if machine.entra else None
+    device = estate.object_of(machine)
     if device is not None:
         estate.devices.change(device["id"], approximateLastSignInDateTime=stamp(now))
 
@@ -263,16 +257,16 @@ def _bring_back(estate: Estate, machine: Machine, now: float) -> None:
     """What Entra Connect does for a computer object without an object in Entra ID: a new one,
     under the same `deviceId`, that is pending until the machine registers again.
     """
-    computer, device_id = machine.computer, machine.entra
-    if computer is None or device_id is None or estate.device_of(device_id) is not None:
-        return
-    again = derived_id("object", device_id, stamp(now))
-    synced = stamp(now)
-    estate.devices.add({**computer, "id": again, "onPremisesLastSyncDateTime": synced})
+    if machine.computer is not None and machine.entra and estate.object_of(machine) is None:
+        again = {
+            "id": derived_id("object", machine.entra, stamp(now)),
+            "onPremisesLastSyncDateTime": stamp(now),
+        }
+        estate.devices.add({**machine.computer, **again})
 
 
 def _synchronize_away(estate: Estate, machine: Machine, now: float) -> None:
-    device = estate.device_of(machine.entra) if machine.entra else None
+    device = estate.object_of(machine)
     if machine.computer is None and device is not None and device.get("onPremisesSyncEnabled"):
         _remove_device(estate, device, now)
 

@@ -231,6 +231,10 @@ class Estate:
         """The object in Entra ID with this `deviceId`."""
         return next(iter(self.devices.having("deviceId", [device_id])), None)
 
+    def object_of(self, machine: Machine) -> Row | None:
+        """A machine's object in Entra ID."""
+        return self.device_of(machine.entra) if machine.entra else None
+
     def registered(self, device_id: str) -> bool:
         """Whether an Autopilot identity leads to this `deviceId`."""
         return bool(self.identities.having("azureActiveDirectoryDeviceId", [device_id]))
@@ -267,23 +271,13 @@ def stamp(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-TRUST = {
-    Join.ENTRA: "AzureAd",
-    Join.HYBRID: "ServerAd",
-    Join.REGISTERED: "Workplace",
+JOINS = {
+    Join.NONE: ("", "unknown", "unknown"),
+    Join.ENTRA: ("AzureAd", "windowsAzureADJoin", "azureADJoined"),
+    Join.HYBRID: ("ServerAd", "windowsCoManagement", "hybridAzureADJoined"),
+    Join.REGISTERED: ("Workplace", "windowsAutoEnrollment", "azureADRegistered"),
 }
-ENROLLMENT = {
-    Join.NONE: "unknown",
-    Join.ENTRA: "windowsAzureADJoin",
-    Join.HYBRID: "windowsCoManagement",
-    Join.REGISTERED: "windowsAutoEnrollment",
-}
-JOIN_TYPE = {
-    Join.NONE: "unknown",
-    Join.ENTRA: "azureADJoined",
-    Join.HYBRID: "hybridAzureADJoined",
-    Join.REGISTERED: "azureADRegistered",
-}
+"""`trustType` in Entra ID, `deviceEnrollmentType` and `joinType` in Intune."""
 ENROLLED_AT = "2026-03-09T07:40:12Z"
 LAST_SEEN = "2026-10-30T06:21:47Z"
 INTUNE = "0000000a-0000-0000-c000-000000000000"
@@ -300,7 +294,14 @@ def seed_estate(estate: Estate, registered: Iterable[tuple[str, SeedDevice]]) ->
     for left in waiting.values():
         for machine in left:
             _settle_unregistered(estate, machine)
-    _fill(estate)
+    habits = estate.habits
+    for table, what, given in (
+        (estate.imported_autopilot, "imported autopilot", habits.imported_autopilot),
+        (estate.imported_identities, "imported identity", habits.imported_identities),
+        (estate.associated, "association", habits.associated),
+    ):
+        for number, row in enumerate(given):
+            table.add({"id": derived_id(what, estate.tenant_id, str(number)), **row})
 
 
 def register(
@@ -426,7 +427,7 @@ def _identity_row(
 
 
 def _managed_row(estate: Estate, machine: SeedMachine, key: str, device_id: str | None) -> Row:
-    given: Properties = machine.managed or {}
+    _, enrollment, join_type = JOINS[machine.join]
     return {
         "id": derived_id("managed", estate.tenant_id, key),
         "deviceName": _name(machine),
@@ -435,8 +436,8 @@ def _managed_row(estate: Estate, machine: SeedMachine, key: str, device_id: str 
         "azureADRegistered": device_id is not None,
         "managementState": "managed",
         "managementAgent": "mdm",
-        "deviceEnrollmentType": ENROLLMENT[machine.join],
-        "joinType": JOIN_TYPE[machine.join],
+        "deviceEnrollmentType": enrollment,
+        "joinType": join_type,
         "manufacturer": machine.manufacturer or "Contoso",
         "model": machine.model_name or "Notebook 14",
         "userPrincipalName": machine.user or "",
@@ -444,7 +445,7 @@ def _managed_row(estate: Estate, machine: SeedMachine, key: str, device_id: str 
         "enrolledDateTime": ENROLLED_AT,
         "lastSyncDateTime": LAST_SEEN,
         "isEncrypted": machine.recovery_keys > 0,
-        **given,
+        **(machine.managed or {}),
     }
 
 
@@ -471,7 +472,7 @@ def _add_device(
         "id": derived_id("object", device_id),
         "deviceId": device_id,
         "displayName": _name(machine),
-        "trustType": TRUST[machine.join],
+        "trustType": JOINS[machine.join][0],
         "accountEnabled": True,
         "operatingSystem": "Windows",
         "operatingSystemVersion": "10.0.22631.4317",
@@ -550,20 +551,6 @@ def _add_keys(estate: Estate, machine: SeedMachine, device_id: str) -> None:
                 "refreshDateTime": "2026-11-29T06:21:47Z",
             }
         )
-
-
-def _fill(estate: Estate) -> None:
-    habits = estate.habits
-    for number, given in enumerate(habits.imported_autopilot):
-        estate.imported_autopilot.add(_with_id(estate, "imported autopilot", number, given))
-    for number, given in enumerate(habits.imported_identities):
-        estate.imported_identities.add(_with_id(estate, "imported identity", number, given))
-    for number, given in enumerate(habits.associated):
-        estate.associated.add(_with_id(estate, "association", number, given))
-
-
-def _with_id(estate: Estate, what: str, number: int, given: Properties) -> dict[str, Any]:
-    return {"id": derived_id(what, estate.tenant_id, str(number)), **given}
 
 
 def _physical_ids(ztdid: str | None, device_id: str, tag: str) -> list[str]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import random
-import re
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +24,7 @@ from partner_tools.sandbox.graph.request import (
     Target,
     aim,
     answer,
+    bad_request,
     check_url,
     granted,
     not_found,
@@ -33,10 +32,9 @@ from partner_tools.sandbox.graph.request import (
     throttled,
 )
 from partner_tools.sandbox.login import GRAPH, Claims, Mint
-from partner_tools.sandbox.seed import SeedCustomer, SeedDevice
-from partner_tools.sandbox.service import Answer, Call, Problem
+from partner_tools.sandbox.seed import SeedCustomer
 from partner_tools.sandbox.state import State
-from partner_tools.sandbox.wire import Request, Response, reason_phrase
+from partner_tools.sandbox.wire import Call, Headers, Problem, Request, Response, new_id
 
 
 class Estates:
@@ -83,19 +81,15 @@ class Estates:
             self._follow(estate, now)
 
     def _follow(self, estate: Estate, now: float) -> None:
+        """Take over the registrations added and removed since the last look."""
         if self._state.customer(estate.tenant_id) is not None:
             for change in self._state.changes(estate.tenant_id, estate.seen):
                 estate.seen += 1
-                self._apply(estate, change.batch_id, change.device, change.at, change.registered)
+                if change.registered:
+                    register(estate, change.batch_id, change.device)
+                elif change.device.id in estate.identity_ids:
+                    begin_removal(estate, estate.identity_ids[change.device.id], change.at)
         estate.happen(now)
-
-    def _apply(
-        self, estate: Estate, batch_id: str, device: SeedDevice, at: float, registered: bool
-    ) -> None:
-        if registered:
-            register(estate, batch_id, device)
-        elif device.id in estate.identity_ids:
-            begin_removal(estate, estate.identity_ids[device.id], at)
 
 
 MOST = 20
@@ -104,29 +98,24 @@ HOP_BY_HOP = frozenset({"content-length", "content-type", "host", "connection", 
 Carry = Callable[[Request], Response]
 
 
-def check_batch(parsed: ParsedRequest) -> list[Mapping[str, Any]]:
-    """The requests of a batch. Raises Refusal where the batch as a whole is wrong."""
+def run_batch(parsed: ParsedRequest, carry: Carry, *, in_order: bool) -> Response:
+    """Carry out every request of a batch, and shuffle what came of it. Raises Refusal where the
+    batch as a whole is wrong."""
     requests = parsed.body().get("requests")
     if not isinstance(requests, list) or not all(isinstance(one, dict) for one in requests):
-        raise _bad("Invalid batch payload format.")
+        raise bad_request("Invalid batch payload format.")
     if not requests:
-        raise _bad("Invalid batch payload: there are no requests.")
+        raise bad_request("Invalid batch payload: there are no requests.")
     if len(requests) > MOST:
-        raise _bad(f"Number of batch request steps exceeds the maximum value of {MOST}.")
+        raise bad_request(f"Number of batch request steps exceeds the maximum value of {MOST}.")
     known: set[str] = set()
     for one in requests:
-        _check_one(parsed, one, known)
+        _check_inner(parsed, one, known)
         known.add(_name(one).lower())
-    return requests
-
-
-def run_batch(parsed: ParsedRequest, carry: Carry, *, in_order: bool) -> Response:
-    """Carry out every request of a batch, and shuffle what came of it."""
-    requests = check_batch(parsed)
     failed: set[str] = set()
     responses = []
     for one in requests:
-        responses.append(_run_one(parsed, one, carry, failed))
+        responses.append(_run_inner(parsed, one, carry, failed))
         if responses[-1]["status"] >= 400:
             failed.add(_name(one).lower())
     if not in_order:
@@ -134,32 +123,36 @@ def run_batch(parsed: ParsedRequest, carry: Carry, *, in_order: bool) -> Respons
     return answer({"responses": responses})
 
 
-def _check_one(parsed: ParsedRequest, one: Mapping[str, Any], known: set[str]) -> None:
+def _check_inner(parsed: ParsedRequest, one: Mapping[str, Any], known: set[str]) -> None:
     name, method, url = _name(one), one.get("method"), one.get("url")
     if not all(isinstance(text, str) and text for text in (name, method, url)):
-        raise _bad("Every request of a batch needs an id, a method and a url.")
-    if str(name).lower() in known:
-        raise _bad(f"Request id '{name}' is not unique in the batch.")
+        raise bad_request("Every request of a batch needs an id, a method and a url.")
+    if name.lower() in known:
+        raise bad_request(f"Request id '{name}' is not unique in the batch.")
     if _path(parsed, str(url)) is None:
-        raise _bad(f"The url of request '{name}' must be relative.")
-    headers = one.get("headers") or {}
-    named = {str(header).lower() for header in headers}
+        raise bad_request(f"The url of request '{name}' must be relative.")
+    named = {str(header).lower() for header in one.get("headers") or {}}
     if one.get("body") is not None and "content-type" not in named:
-        raise _bad(f"Write request id : {name} does not contain Content-Type header or body.")
-    unknown = {str(other).lower() for other in one.get("dependsOn") or ()} - known
+        text = f"Write request id : {name} does not contain Content-Type header or body."
+        raise bad_request(text)
+    unknown = sorted({str(other).lower() for other in one.get("dependsOn") or ()} - known)
     if unknown:
-        raise _bad(f"Request '{name}' depends on '{sorted(unknown)[0]}', which is not before it.")
+        raise bad_request(f"Request '{name}' depends on '{unknown[0]}', which is not before it.")
 
 
-def _run_one(
+def _run_inner(
     parsed: ParsedRequest, one: Mapping[str, Any], carry: Carry, failed: set[str]
 ) -> dict[str, Any]:
     if any(str(other).lower() in failed for other in one.get("dependsOn") or ()):
         return _failed(one, 424, "FailedDependency", "A request that this one needs failed.")
-    request = _request(parsed, one)
+    request = _inner_request(parsed, one)
     if "$batch" in (part.lower() for part in request.segments):
         return _failed(one, 400, "BadRequest", "A batch cannot hold a batch.")
-    return _response(_name(one), carry(request))
+    response = carry(request)
+    found = {"id": _name(one), "status": response.status, "headers": dict(response.headers)}
+    if response.body:
+        found["body"] = _inner_body(response.body)
+    return found
 
 
 def _name(one: Mapping[str, Any]) -> str:
@@ -178,7 +171,7 @@ def _failed(one: Mapping[str, Any], status: int, code: str, message: str) -> dic
     }
 
 
-def _request(parsed: ParsedRequest, one: Mapping[str, Any]) -> Request:
+def _inner_request(parsed: ParsedRequest, one: Mapping[str, Any]) -> Request:
     outer = parsed.request
     headers = {name: text for name, text in outer.headers.items() if name not in HOP_BY_HOP}
     given = one.get("headers") or {}
@@ -203,15 +196,7 @@ def _path(parsed: ParsedRequest, url: str) -> str | None:
     return url[len(whole) :] if url.lower().startswith(whole.lower()) else None
 
 
-def _response(name: str, response: Response) -> dict[str, Any]:
-    found: dict[str, Any] = {"id": name, "status": response.status}
-    found["headers"] = dict(response.headers)
-    if response.body:
-        found["body"] = _body(response.body)
-    return found
-
-
-def _body(body: bytes) -> Any:
+def _inner_body(body: bytes) -> Any:
     """JSON as it is, anything else in base64."""
     try:
         return json.loads(body)
@@ -219,16 +204,16 @@ def _body(body: bytes) -> Any:
         return base64.b64encode(body).decode("ascii")
 
 
-def _bad(text: str) -> Refusal:
-    return Refusal(400, "BadRequest", text)
-
-
 AUDIENCES = frozenset({GRAPH, "00000003-0000-0000-c000-000000000000"})
-CODES = {400: "BadRequest", 401: "InvalidAuthenticationToken", 403: "Forbidden", 404: "NotFound"}
+CODES = {
+    400: "BadRequest",
+    401: "InvalidAuthenticationToken",
+    403: "Forbidden",
+    404: "NotFound",
+    503: "ServiceUnavailable",
+    504: "GatewayTimeout",
+}
 """The code of an injected error that says none, by its status."""
-OTHER_CODES = {429: "TooManyRequests", 503: "ServiceUnavailable", 504: "GatewayTimeout"}
-PLAIN = re.compile(r"[!-~][ -~]{0,127}")
-"""Text that may be echoed in a header."""
 
 
 class Graph:
@@ -246,7 +231,7 @@ class Graph:
         mint: Mint,
         quirks: Callable[[], GraphQuirks],
         clock: Callable[[], float],
-        carry: Callable[[Request], Response],
+        carry: Carry,
         *,
         seed: int,
     ) -> None:
@@ -259,11 +244,11 @@ class Graph:
         self._random = random.Random(f"graph {seed}")  # noqa: S311 - ids, not secrets
 
     def read(self, request: Request) -> Call:
-        target, claims = aim(request), self._claims(request)
+        target, claims = aim(request), self._mint.read(request.bearer)
         tenant = str(claims["tid"]) if claims else None
         return Call(
             operation=target.operation,
-            act=lambda fault: Answer(response=self._act(request, target, fault)),
+            act=lambda fault: self._act(request, target, fault),
             partner=str(claims["appid"]) if claims else None,
             customer=tenant,
             serial=self._serial(target, tenant),
@@ -271,17 +256,15 @@ class Graph:
         )
 
     def problem(self, problem: Problem) -> Response:
-        request = problem.request
-        ids, status = self._ids(request), problem.status
-        text = problem.description or reason_phrase(status)
+        request, status = problem.request, problem.status
+        ids = self._ids(request)
         if status == 429:
             message = problem.description or "Please retry again later."
             headers = self._throttle_headers(request) if request else ()
             return throttled(message, ids).with_headers(*headers, *ids.headers())
-        code = problem.code or CODES.get(status) or OTHER_CODES.get(status, "InternalServerError")
-        family = aim(request).family if request else Family.GRAPH
-        shown = Family.GRAPH if problem.gateway else family
-        return refused(Refusal(status, str(code), text), shown, ids)
+        code = str(problem.code or CODES.get(status, "InternalServerError"))
+        shown = Family.GRAPH if problem.gateway or not request else aim(request).family
+        return refused(Refusal(status, code, problem.text), shown, ids)
 
     def expired(self) -> Response:
         return refused(_stale_token(), Family.GRAPH, self._ids(None))
@@ -314,26 +297,26 @@ class Graph:
     ) -> Response:
         quirks = self._quirks()
         with self._state.lock:
-            estate = self.estates.of(str(claims["tid"]))
             parsed = ParsedRequest(
                 request=request,
                 target=target,
                 claims=claims,
-                estate=estate,
+                estate=self.estates.of(str(claims["tid"])),
                 quirks=quirks,
                 now=self._clock(),
-                new_id=self._id,
+                new_id=lambda: new_id(self._random),
                 fault=fault,
             )
             if target.operation != "batch":
                 return HANDLERS[target.operation](parsed)
+        # Without the lock: what the batch holds may wait for a fault of its own.
         return run_batch(parsed, self._carry, in_order=quirks.batch_in_order)
 
     def _authorized(self, request: Request, target: Target) -> Claims:
         """The claims of a token that may ask for this. Raises Refusal."""
         if request.header("Authorization") is None:
             raise _no_token("Access token is empty.")
-        claims = self._claims(request)
+        claims = self._mint.read(request.bearer)
         if claims is None or "aud" not in claims:
             raise _no_token("IDX14100: JWT is not well formed, there are no dots (.).")
         if self._mint.expired(claims):
@@ -342,21 +325,18 @@ class Graph:
             raise _no_token("Access token validation failure. Invalid audience.")
         if target.route is None:
             raise not_found(target, request)
-        self._check_rights(target, claims)
-        return claims
-
-    def _check_rights(self, target: Target, claims: Claims) -> None:
-        route = target.route
-        if route is None or (route.permissions and granted(claims).isdisjoint(route.permissions)):
-            raise _forbidden(target)
+        permissions = target.route.permissions
+        if permissions and granted(claims).isdisjoint(permissions):
+            raise _forbidden(target, permissions)
         customer = self._state.customer(str(claims["tid"]))
         licensed = customer is not None and customer.tenant.intune_license
         if target.family is Family.INTUNE and not licensed:
-            raise Refusal(400, "BadRequest", "Request not applicable to target tenant.")
+            raise bad_request("Request not applicable to target tenant.")
+        return claims
 
-    def _throttle_headers(self, request: Request) -> tuple[tuple[str, str], ...]:
+    def _throttle_headers(self, request: Request) -> Headers:
         """The directory's headers of 429 (https://learn.microsoft.com/graph/throttling-limits)."""
-        claims = self._claims(request)
+        claims = self._mint.read(request.bearer)
         if claims is None or aim(request).family is not Family.DIRECTORY:
             return ()
         kind = "Read" if request.method == "GET" else "Write"
@@ -373,18 +353,10 @@ class Graph:
             row = estate.identities.get(target.name) or estate.managed.get(target.name)
         return str(row["serialNumber"]) if row else None
 
-    def _claims(self, request: Request) -> Claims | None:
-        scheme, _, token = (request.header("Authorization") or "").partition(" ")
-        return self._mint.read(token.strip()) if scheme.lower() == "bearer" else None
-
     def _ids(self, request: Request | None) -> Ids:
-        sent = request.header("client-request-id") if request else None
-        request_id = self._id()
-        echoed = sent if sent and PLAIN.fullmatch(sent) else request_id
-        return Ids(request_id=request_id, client_request_id=echoed, at=self._clock())
-
-    def _id(self) -> str:
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        request_id = new_id(self._random)
+        sent = request.echoable("client-request-id") if request else None
+        return Ids(request_id=request_id, client_request_id=sent or request_id, at=self._clock())
 
 
 def _no_token(text: str) -> Refusal:
@@ -401,13 +373,11 @@ def _stale_token() -> Refusal:
     return _no_token("Lifetime validation failed, the token is expired.")
 
 
-def _forbidden(target: Target) -> Refusal:
-    route = target.route
-    names = ", ".join(route.permissions) if route else ""
+def _forbidden(target: Target, permissions: tuple[str, ...]) -> Refusal:
     if target.family is Family.INTUNE:
         text = (
             "Application is not authorized to perform this operation. Application must have one "
-            f"of the following scopes: {names}"
+            f"of the following scopes: {', '.join(permissions)}"
         )
         return Refusal(403, "Forbidden", text)
     if "recoverykeys" in (part.lower() for part in target.path):

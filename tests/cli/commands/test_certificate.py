@@ -18,6 +18,7 @@ from partner_tools.errors import InputError
 from partner_tools.files import write_private
 from partner_tools.intake.schema import checker
 from partner_tools.json_forms import digest
+from partner_tools.model import Account
 from partner_tools.report.certificate import unsigned
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from partner_tools.signing import fingerprint, make_key
@@ -246,7 +247,7 @@ def test_whoever_signs_what_its_own_locks_contradict_is_found_out(run: Program, 
     document["digest"] = digest(unsigned(document))
     key = open_key((run.folder / "key").read_bytes(), PASSPHRASE)
     made_ = sign(
-        Purpose.CERTIFICATE, document["digest"], key=key, account=None, at=datetime.now(UTC)
+        Purpose.CERTIFICATE, document["digest"], key=key, account=Account(), at=datetime.now(UTC)
     )
     document["signatures"] = signature_entries([made_])
     file.write_text(json.dumps(document), encoding="utf-8")

@@ -17,7 +17,7 @@ from partner_tools.cli.app import Call
 from partner_tools.intake.schema import checker
 from partner_tools.json_forms import digest
 from partner_tools.ledger import Ledger, sqlite_url
-from partner_tools.model import ChannelName, RunId
+from partner_tools.model import Account, ChannelName, RunId
 from partner_tools.runs.cleanup import read_order
 from partner_tools.runs.run import run_start
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
@@ -356,7 +356,7 @@ def died_before_storing(run: Program, handoff: Path) -> str:
         batch,
         channel=ChannelName.MICROSOFT_GRAPH,
         settings=settings,
-        actor=None,
+        account=Account(),
         now=datetime.now(UTC),
     )
     with Ledger.open(sqlite_url(run.folder / "ledger.db")) as ledger:
