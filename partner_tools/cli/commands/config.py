@@ -18,7 +18,6 @@ from partner_tools.cli.help_pages import Whole
 from partner_tools.cli.options import Common, OutputFile, output_options
 from partner_tools.cli.signals import asking, require_terminal
 from partner_tools.cli.wiring import load_config
-from partner_tools.config import DEFAULT_PROFILE
 from partner_tools.errors import InputError, PartnerToolsError
 from partner_tools.files import write_private
 from partner_tools.model import PARTNER_CHANNELS, ChannelName
@@ -146,7 +145,7 @@ class Questions:
     def take_up(self, draft: Path) -> None:
         """Offer the answers of an interrupted interview as defaults."""
         if draft.is_file():
-            read = read_toml(draft.read_text(encoding="utf-8")).get(DEFAULT_PROFILE, {})
+            read = read_toml(draft.read_text(encoding="utf-8")).get("default", {})
             tables = {name: value for name, value in read.items() if isinstance(value, dict)}
             own = {name: value for name, value in read.items() if name not in tables}
             self.earlier = {"": own, **tables}
