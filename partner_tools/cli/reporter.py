@@ -178,7 +178,8 @@ class ConsoleReporter(RunObserver):
         if self._run is None:
             return
         with self.workspace.ledger as ledger:  # which the command had closed when it broke off
-            result, began = self.workspace.result(self._run), ledger.run(self._run).started_at
+            result, record = self.workspace.result(self._run), ledger.run(self._run)
+        began = record.started_at is not None
         if began or self.call.output != "text":
             with telling_of_no_room():
                 self._print(result)
@@ -188,13 +189,18 @@ class ConsoleReporter(RunObserver):
         except InputError as unwritable:  # beside what ended the run, which is told already
             print_error(unwritable)
         done = "changed" if result.channel is ChannelName.MICROSOFT_GRAPH else "removed"
-        if not began:
-            yield f"nothing was {done}"
-        elif done == "removed":
-            yield f"removed so far: {counted(result.counts.get(Outcome.REMOVED, 0), 'device')}"
-        is_resumable = isinstance(error, Interrupted) or result.state in RESUMABLE
-        if is_resumable and error.rule not in OF_THE_BATCH:
-            yield self.call.again("resume", self._run)
+        told = f"nothing was {done}"
+        if began and done == "removed":
+            told = f"removed so far: {counted(result.counts.get(Outcome.REMOVED, 0), 'device')}"
+        lines = [told] if done == "removed" or not began else []
+        was_stopped = isinstance(error, Interrupted)
+        if was_stopped or (result.state in RESUMABLE and error.rule not in OF_THE_BATCH):
+            # The last line decides: how an interrupted run continues, or that nothing was done.
+            lines.insert(len(lines) if began or was_stopped else 0, self._resume_command())
+        yield from lines
+
+    def _resume_command(self) -> str:
+        return self.call.again("resume", str(self._run))
 
     def _print_line(self, index: int, history: History) -> None:
         if index not in self._printed and index in self._devices:

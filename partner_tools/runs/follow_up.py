@@ -22,7 +22,7 @@ from partner_tools.errors import (
     LedgerError,
     PartnerToolsError,
 )
-from partner_tools.events import Event, State
+from partner_tools.events import Event, History, State
 from partner_tools.files import writing
 from partner_tools.json_forms import full_customer_document
 from partner_tools.ledger import DeviceTrace, Ledger, RunDevice, RunRecord
@@ -183,13 +183,21 @@ def read_result(ledger: Ledger, run: str, at: datetime) -> RunResult:
         devices=tuple(
             DeviceResult(
                 device=each.device,
-                history=each.history,
+                history=_begun(each.history),
                 account=told.get(each.index, {}),
                 stop=stop,
             )
             for each in ledger.devices(record.run)
         ),
     )
+
+
+def _begun(history: History) -> History:
+    """A device with some of its steps done is not pending, which means not attempted."""
+    if history.outcome is not Outcome.PENDING or not history.passed:
+        return history
+    detail = history.detail or f"done so far: {', '.join(history.passed)}; the rest is not"
+    return replace(history, outcome=Outcome.UNKNOWN, detail=detail)
 
 
 def _stop(ledger: Ledger, record: RunRecord) -> StopReason | None:

@@ -200,7 +200,13 @@ class Wiring:
             )
             line = _line(_fixed(WRITES, token), token, transport.renew_token)
             context = self._context(run, options, observer, confirm, channel, line)
-            yield CleanupSteps(context=context, order=order, reader=reader, syncing=changes)
+            yield CleanupSteps(
+                context=context,
+                order=order,
+                reader=reader,
+                syncing=changes,
+                granted=partial(_permissions_of, transport.token),
+            )
 
     def run_token(self, run: RunId) -> CancellationToken:
         """Return one run's token: set by this process's stop, or a `cancelled` event."""
@@ -380,6 +386,13 @@ class Wiring:
 def _first(*values: float | None) -> float:
     """The first value that is set; the last one is."""
     return next(float(value) for value in values if value is not None)
+
+
+def _permissions_of(token: Callable[[], str | None]) -> frozenset[str]:
+    """The permissions that a token states; none where it states none, or is not readable."""
+    from partner_tools.clients.oauth import describe_token
+
+    return frozenset(describe_token(token() or "").permissions)
 
 
 def _tenant_of(token: Callable[[], str | None]) -> str | None:

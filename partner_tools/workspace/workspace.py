@@ -796,19 +796,20 @@ class Workspace:
         before = earlier_run(self.ledger, batch, channel)
         if before is None:
             return None
+        by_digest = batch.batch_id.startswith("sha256:")
+        named = "this batch" if by_digest else f"batch {batch.batch_id}"
         if not self._is_over(before, options, observer):
-            observer.notify(
-                f"batch {batch.batch_id} was begun by run {before.run}: resuming that run"
-            )
-            return self.resume(
+            observer.notify(f"{named} was begun by run {before.run}: resuming that run")
+            resumed = self.resume(
                 before.run,
                 yes=options.yes,
                 max_devices=options.max_devices,
                 confirm=confirm,
                 observer=observer,
             )
+            return resumed if resumed.reports else self._with_reports(resumed, options, observer)
         observer.notify(
-            f"batch {batch.batch_id} was completed by run {before.run} on "
+            f"{named} was completed by run {before.run} on "
             f"{before.created_at:%Y-%m-%d}: its result again; --again insists"
         )
         if channel is ChannelName.PARTNER_CENTER:  # it may have been registered again since
