@@ -2,7 +2,7 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check static lint types pages claims package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz simulation chaos bench bench-quick same-as-cleanup
+.PHONY: check static lint types pages claims package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz simulation night chaos bench bench-quick same-as-cleanup
 
 check: static audit test
 
@@ -81,6 +81,9 @@ simulation:
 	$(PYTHON) -m tests.simulation.evidence --devices 1000000
 	$(PYTHON) -m tests.simulation.gate --steps 100000
 	$(PYTHON) -m tests.simulation.preview --estates 10000
+
+night:
+	$(PYTHON) -m tests.bench.night
 
 chaos:
 	$(PYTHON) -m tests.fleet.chaos

@@ -24,8 +24,8 @@ import click
 from docs import claims
 from docs.schema_tables import code, render_schema, table
 from partner_tools import config, errors, result
+from partner_tools import files as reading
 from partner_tools import strict_json as foreign
-from partner_tools import user_files as reading
 from partner_tools.cli import main
 from partner_tools.cli.app import EXIT_BUG
 from partner_tools.cli.commands import hash as hash_command

@@ -18,7 +18,7 @@ GLANCE_SECONDS: Final = 0.25
 class CancellationToken:
     """Set to cancel work: no further request leaves then, and the run ends resumably.
 
-    A token also tells the time that the work goes by: `clock` in seconds, and `nap`, which lets it
+    A token also has the clock of the work: `clock` in seconds, and `wait_for`, which lets time
     pass. A token with a `parent` is set when the parent is. `cancelled` asks whether the run was
     cancelled elsewhere; it is called at most every `LOOK_SECONDS`, and not after
     `acknowledge_cancel`, so that requests which have left can be settled.
@@ -61,22 +61,22 @@ class CancellationToken:
     def wait(self, timeout: float | None = None) -> bool:
         """Sleep for `timeout` seconds, or less when it is set meanwhile; whether it is set."""
         if self._parent is None:
-            return self.nap(self._event, timeout) or self.is_set()
+            return self.wait_for(self._event, timeout) or self.is_set()
         until = None if timeout is None else self.clock() + timeout
         while not self.is_set():
             left = GLANCE_SECONDS if until is None else min(GLANCE_SECONDS, until - self.clock())
             if left <= 0.0:
                 return False
-            self.nap(self._event, left)
+            self.wait_for(self._event, left)
         return True
 
     def clock(self) -> float:
         """Seconds of one monotonic clock."""
         return self._parent.clock() if self._parent else time.monotonic()
 
-    def nap(self, event: threading.Event, timeout: float | None = None) -> bool:
+    def wait_for(self, event: threading.Event, timeout: float | None = None) -> bool:
         """Wait for an event, at most `timeout` seconds; whether it is set."""
-        return self._parent.nap(event, timeout) if self._parent else event.wait(timeout)
+        return self._parent.wait_for(event, timeout) if self._parent else event.wait(timeout)
 
     @contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:

@@ -1,4 +1,8 @@
-"""Private files and folders: written whole or not at all, readable by this user alone."""
+"""Files: private ones, written whole or not at all, and those of users, read within limits.
+
+A file that a user names may have been written by others: it is refused beyond its limit, where it
+holds anything else than it should, and where others may change what only the user should.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,13 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Final
 
 from partner_tools.errors import InputError
+from partner_tools.strict_json import InvalidTextError, read_json
 
 
 def make_private_folder(folder: Path) -> None:
@@ -35,7 +40,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     where the system has modes. A device, a pipe or `/dev/stdout` is written to as it is. Raises
     InputError where it cannot be written.
     """
-    with _told(path):
+    with _as_input_error(path):
         if _is_device(path):
             with path.open("wb") as stream:
                 yield stream
@@ -89,13 +94,13 @@ def _is_own_group(group: int, user: int) -> bool:
 def require_folder(folder: Path) -> None:
     """See that files can be made in a folder, which is made where it is not there: before
     something is begun of which they are to tell. Raises InputError as `writing` does."""
-    with _told(folder):
+    with _as_input_error(folder):
         make_private_folder(folder)
         tempfile.TemporaryFile(dir=folder).close()
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _as_input_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -125,15 +130,55 @@ def _renamed_at_the_end(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             Path(name).unlink()
         raise
-    _sync_folder(path.parent)
+    if os.name == "posix":  # Windows cannot open a folder to make the new name durable
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the new name durable, where the system can (Windows cannot open a folder)."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+MIB: Final = 1024 * 1024
+PLAN_BYTES: Final = 512 * MIB
+"""A plan: about 800 bytes a device."""
+SIGNATURES_BYTES: Final = 65_536
+"""A file of signatures: twenty of them have 6,000 bytes."""
+EXPORT_BYTES: Final = 1024 * MIB
+"""An exported audit trail: about a kilobyte an event."""
+PROFILE_BYTES: Final = 4 * MIB
+"""A wire profile: its characters are counted when it is parsed."""
+HANDOFF_BYTES: Final = 256 * MIB
+"""A handoff: ten thousand devices take about twenty million bytes."""
+HOLD_LIST_BYTES: Final = 64 * MIB
+"""A hold list: some four million serial numbers."""
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """The content of a file. Raises OSError as `open` does, InvalidTextError beyond the limit."""
+    with path.open("rb") as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise InvalidTextError(f"it has more than {limit:,} bytes")
+    return content
+
+
+def read_document(
+    path: Path,
+    limit: int,
+    *,
+    what: str,
+    rule: str,
+    remedy: str,
+    read: Callable[[bytes], Any] = read_json,
+) -> Any:
+    """The JSON of a file, or what `read` makes of it.
+
+    Raises InputError where it is none, is larger, or cannot be read.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return read(read_bytes(path, limit))
+    except (OSError, InvalidTextError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"{what} {str(path)!r} cannot be read: {why}", rule=rule, remedy=remedy
+        ) from error

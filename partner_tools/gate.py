@@ -16,7 +16,7 @@ from partner_tools.plan import is_held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class IntendedRequest:
     """A request about to be sent: the device of the run, and its identifiers for the service."""
 
     index: int
@@ -37,7 +37,7 @@ class GateFacts:
     held: Collection[str]
 
 
-def may_send(request: Request, facts: GateFacts) -> Explanation | None:
+def may_send(request: IntendedRequest, facts: GateFacts) -> Explanation | None:
     """Why this request may not be sent; None where it may."""
     planned = facts.sealed.get(request.index)
     if planned is None or planned.outcome is not Outcome.PENDING:
@@ -63,7 +63,7 @@ def may_send(request: Request, facts: GateFacts) -> Explanation | None:
     return None
 
 
-def _difference(request: Request, planned: PlannedDevice) -> str | None:
+def _difference(request: IntendedRequest, planned: PlannedDevice) -> str | None:
     """Describe how the request differs from the plan; a hardware hash is in neither."""
     if request.target != planned.target:
         return "registration"

@@ -44,19 +44,15 @@ def parse_retry_after(header: str | None, now: datetime) -> float | None:
     9.0
     """
     text = (header or "").strip()
-    if _SECONDS.fullmatch(text):
-        seconds = float(text)
-        return seconds if math.isfinite(seconds) else None
-    return _seconds_until(text, now)
-
-
-def _seconds_until(date: str, now: datetime) -> float | None:
     try:
-        moment = parsedate_to_datetime(date)
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
+        if _SECONDS.fullmatch(text):
+            seconds = float(text)
+            return seconds if math.isfinite(seconds) else None
+        moment = parsedate_to_datetime(text)
+        seconds = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
     except (ValueError, OverflowError):
         return None
-    return seconds.total_seconds() if seconds.total_seconds() > 0 else None
+    return seconds if seconds > 0 else None
 
 
 # --- Whether one request is tried again -------------------------------------------------------
@@ -90,62 +86,27 @@ class Policy:
         )
 
 
-class GivenUp(StrEnum):
-    """Why a request is not tried again."""
-
-    FINAL = "final"
-    """Another attempt would be answered the same."""
-    BUDGET = "budget"
-    """It was tried for as long as the policy allows."""
-    PATIENCE = "patience"
-    """The service asks for a longer wait than is acceptable."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Retry after `seconds`."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GiveUp:
-    """Do not try again; `resume_after` seconds a later run may, where the service said so."""
-
-    reason: GivenUp
-    resume_after: float | None = None
-
-
 def decide(
     policy: Policy, failure: ServiceError, attempt: int, elapsed: float, jitter: float
-) -> Wait | GiveUp:
-    """Decide after attempt number `attempt` (from 1) failed, `elapsed` seconds after the first.
+) -> float | None:
+    """The seconds to wait after attempt number `attempt` (from 1) failed, None to give up.
 
-    `jitter` is in [0, 1). Never waits less than half the back-off, so never tries again at once:
-    "all requests accrue against your usage limits"
+    `elapsed` is the time since the first attempt; `jitter` is in [0, 1). Never waits less than half
+    the back-off, so never tries again at once: "all requests accrue against your usage limits"
     (https://learn.microsoft.com/partner-center/developer/api-throttling-guidance, read 2026-11).
     """
     passing = isinstance(failure, Unsent | Unanswered | Throttled | Unavailable)
     if not passing or isinstance(failure, Untrusted):
-        return GiveUp(reason=GivenUp.FINAL)
-    asked = failure.retry_after
-    if asked is not None and asked > policy.patience:
-        return GiveUp(reason=GivenUp.PATIENCE, resume_after=asked)
-    seconds = max(_back_off(policy, attempt) * (0.5 + jitter / 2), asked or 0.0)
-    allowed = _allowed(policy, failure)
-    if elapsed + seconds > allowed:
-        return GiveUp(reason=GivenUp.BUDGET, resume_after=asked)
-    return Wait(seconds=seconds)
-
-
-def _allowed(policy: Policy, failure: ServiceError) -> float:
+        return None  # another attempt would be answered the same
+    asked = failure.retry_after or 0.0
+    if asked > policy.patience:
+        return None
+    back_off = min(policy.base * 2.0 ** min(attempt - 1, 32), policy.cap)
+    seconds = max(back_off * (0.5 + jitter / 2), asked)
+    allowed = policy.reach if isinstance(failure, Unsent) else policy.budget
     if isinstance(failure, Throttled):
-        return policy.endurance
-    return policy.reach if isinstance(failure, Unsent) else policy.budget
-
-
-def _back_off(policy: Policy, attempt: int) -> float:
-    return min(policy.base * 2.0 ** min(attempt - 1, 32), policy.cap)
+        allowed = policy.endurance
+    return seconds if elapsed + seconds <= allowed else None
 
 
 # --- At which rate all requests leave ---------------------------------------------------------
@@ -368,7 +329,8 @@ def reserve(pace: RateState, now: float) -> tuple[RateState, Permit]:
     planned = max(pace.next_at, pace.paused_until)
     late = at - planned
     slack = max(SLACK, gap)
-    pace = _begin_stretch(pace, at) if not pace.marks else pace
+    if not pace.marks:
+        pace = replace(pace, since=at, idle=0.0, marks=_marked(pace, at))
     return replace(
         pace,
         issued=permit.number,
@@ -413,9 +375,12 @@ def throttled(pace: RateState, permit: Permit, now: float, retry_after: float | 
     trusted = pace.proven and retry_after is not None
     if pace.proven:
         pace = _learn(pace, permit, until)
+    # The last overshoot cost everything up to the end of the pause.
+    lost = until - (until if pace.emptied_by is None else pace.emptied_by.at)
+    calm = CALM_PER_SECOND * math.pow(lost, CALM_GROWTH)
     return replace(
         pace,
-        calm=_calm_after(pace, until),
+        calm=min(max(calm, SHORTEST_CALM), LONGEST_CALM),
         next_at=until,
         since=until,
         idle=0.0,
@@ -437,18 +402,14 @@ def learned(pace: RateState) -> Learned | None:
     itself: of a climb that was not finished, no more is remembered than its mean since the pause.
     """
     if pace.ceiling is not None:
-        return Learned(per_second=min(pace.ceiling, _climbed(pace)))
+        rate = pace.ceiling
+        if pace.phase is Phase.CLIMB and pace.marks:
+            began = pace.marks[0]
+            rate = min(rate, (pace.issued - began.issued) / max(pace.next_at - began.at, SLACK))
+        return Learned(per_second=rate)
     if pace.granted is not None:
         return Learned(per_second=pace.granted, refused=False)
     return None
-
-
-def _climbed(pace: RateState) -> float:
-    """The mean rate since the pause, while the climb after it lasts."""
-    if pace.phase is not Phase.CLIMB or not pace.marks:
-        return math.inf
-    began = pace.marks[0]
-    return (pace.issued - began.issued) / max(pace.next_at - began.at, SLACK)
 
 
 def _limit(max_rate: float | None) -> float:
@@ -468,16 +429,6 @@ def _pause(pace: RateState, retry_after: float | None) -> float:
     if not retry_after:
         return own
     return max(retry_after, own if pace.fruitless else SHORTEST_PAUSE)
-
-
-def _calm_after(pace: RateState, until: float) -> float:
-    """How long to leave well alone, when the last overshoot cost everything up to `until`."""
-    lost = until - (until if pace.emptied_by is None else pace.emptied_by.at)
-    return min(max(CALM_PER_SECOND * math.pow(lost, CALM_GROWTH), SHORTEST_CALM), LONGEST_CALM)
-
-
-def _begin_stretch(pace: RateState, at: float) -> RateState:
-    return replace(pace, since=at, idle=0.0, marks=(Mark(at=at, issued=pace.issued),))
 
 
 def _marked(pace: RateState, at: float) -> tuple[Mark, ...]:

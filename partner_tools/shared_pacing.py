@@ -65,7 +65,7 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class RequestOutcome:
     """The result of a request: answered, throttled, or neither."""
 
     permit: Permit
@@ -94,10 +94,10 @@ def begin(
     return replace(shared, pace=bounded)
 
 
-def hear(shared: Shared, told: Sequence[Told]) -> Shared:
+def hear(shared: Shared, outcomes: Sequence[RequestOutcome]) -> Shared:
     """Let the pace learn from answers, in the order in which they came."""
     pace = shared.pace
-    for each in sorted(told, key=lambda one: one.at):
+    for each in sorted(outcomes, key=lambda one: one.at):
         if each.throttled:
             pace = pacing.throttled(pace, each.permit, each.at, each.retry_after)
         elif each.answered:
@@ -107,13 +107,16 @@ def hear(shared: Shared, told: Sequence[Told]) -> Shared:
     return replace(shared, pace=pace)
 
 
+Grants = tuple[tuple[Party, Permit], ...]
+
+
 def lease(
     shared: Shared,
     process: str,
     wishes: Mapping[Party, int],
     now: float,
     horizon: float = HORIZON,
-) -> tuple[Shared, tuple[tuple[Party, Permit], ...]]:
+) -> tuple[Shared, Grants]:
     """Hand out the permits that are due soon to the parties of one process.
 
     `wishes` is how many permits it wants for each of its parties, `horizon` how far ahead. Its
@@ -124,7 +127,12 @@ def lease(
     turns = _wished(shared.turns, process, wishes, now)
     had = {party: turn.had for party, turn in turns.items() if turn.wishes}
     mine = {party: count for party, count in wishes.items() if count > 0}
-    awaited = [party for party, turn in turns.items() if _is_awaited(turn, process, now)]
+    # Another process asked for these so lately that it will take what is left.
+    awaited = [
+        party
+        for party, turn in turns.items()
+        if any(name != process and asked > now - LATE for name, (_, asked) in turn.wishes.items())
+    ]
     pace, granted = shared.pace, list[tuple[Party, Permit]]()
     lead = pace.rate * horizon * LEAD
     while mine and len(granted) < SLICE:
@@ -189,11 +197,6 @@ def _wished(
         if seen > now - ABSENT:
             after[party] = replace(turn, wishes=asked, seen=seen)
     return _levelled(turns, after)
-
-
-def _is_awaited(turn: Turn, process: str, now: float) -> bool:
-    """Whether another process asked for the party so lately that it will take what is left."""
-    return any(name != process and asked > now - LATE for name, (_, asked) in turn.wishes.items())
 
 
 def _levelled(before: Mapping[Party, Turn], after: dict[Party, Turn]) -> dict[Party, Turn]:

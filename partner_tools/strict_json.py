@@ -33,7 +33,7 @@ class InvalidTextError(ValueError):
 def read_json(content: bytes, *, values: int | None = None) -> Any:
     """The value of a JSON text, with or without a byte order mark.
 
-    Raises ForeignError for anything else, for properties that appear twice, NaN, depth beyond
+    Raises InvalidTextError for anything else, for properties that appear twice, NaN, depth beyond
     DEPTH, texts that are not Unicode, and for more than `values` values: an empty list of two
     bytes takes 64 in memory, so that a limit on bytes alone is none on memory.
     """
@@ -56,7 +56,7 @@ def read_json(content: bytes, *, values: int | None = None) -> Any:
 def read_shown_json(content: bytes) -> Any:
     """The value of a JSON text that an editor shows as it is: what `shown_plainly` wrote.
 
-    Raises ForeignError as `read_json` does, and where a character hides or turns its neighbours.
+    Raises InvalidTextError as `read_json` does, and where a character hides or turns others.
     """
     value = read_json(content)
     hidden = next(_hidden(content.decode("utf-8-sig")), None)
@@ -68,7 +68,7 @@ def read_shown_json(content: bytes) -> Any:
 
 
 def read_text(content: bytes) -> str:
-    """UTF-8, with or without a byte order mark. Raises ForeignError for anything else."""
+    """UTF-8, with or without a byte order mark. Raises InvalidTextError for anything else."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -78,7 +78,7 @@ def read_text(content: bytes) -> str:
 def read_toml(text: str) -> dict[str, Any]:
     """The tables of a TOML text.
 
-    Raises ForeignError for anything else, for more than TOML_CHARACTERS, and depth beyond DEPTH.
+    Raises InvalidTextError for anything else, more than TOML_CHARACTERS, and depth beyond DEPTH.
     """
     if len(text) > TOML_CHARACTERS:
         raise InvalidTextError(f"it has more than {TOML_CHARACTERS:,} characters")

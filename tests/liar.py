@@ -14,7 +14,7 @@ from tests.clients.wire_service import Asked, WireService, answer
 
 
 @dataclass(slots=True)
-class Said:
+class OemReply:
     """An answer on its way. `content` is its JSON; None where it has no body, or another kind."""
 
     status: int
@@ -22,7 +22,7 @@ class Said:
     content: Any
 
 
-Lie = Callable[[Asked, Said], None]
+Lie = Callable[[Asked, OemReply], None]
 """Changes an answer in place."""
 
 
@@ -43,7 +43,9 @@ def lying(url: str, lie: Lie) -> Iterator[str]:
         kept = ("ms-", "client-", "request-id", "content-type", "retry-after", "location")
         headers = {k: v for k, v in reply.headers.items() if k.lower().startswith(kept)}
         body = reply.content.decode("utf-8-sig")
-        said = Said(reply.status_code, headers, json.loads(body) if body.startswith("{") else None)
+        said = OemReply(
+            reply.status_code, headers, json.loads(body) if body.startswith("{") else None
+        )
         lie(asked, said)
         written = b"" if said.content is None else json.dumps(said.content).encode()
         return answer(

@@ -15,7 +15,7 @@ class TimedToken(CancellationToken):
     def clock(self) -> float:
         return self.now
 
-    def nap(self, event: threading.Event, timeout: float | None = None) -> bool:
+    def wait_for(self, event: threading.Event, timeout: float | None = None) -> bool:
         self.now += timeout or 0.0
         return event.is_set()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_tools.gate import GateFacts, Request, may_send
+from partner_tools.gate import GateFacts, IntendedRequest, may_send
 from partner_tools.model import Device, Identity, Outcome, PlannedDevice, Target, TenantId
 
 TENANT = TenantId("8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21")
@@ -21,7 +21,7 @@ PLANNED = PlannedDevice(
     outcome=Outcome.PENDING,
     target=TARGET,
 )
-REQUEST = Request(index=1, identity=IDENTITY, customer=TENANT, target=TARGET)
+REQUEST = IntendedRequest(index=1, identity=IDENTITY, customer=TENANT, target=TARGET)
 FACTS = GateFacts(sealed={1: PLANNED}, held=frozenset())
 
 
@@ -60,7 +60,7 @@ def test_what_the_sealed_plan_names_may_be_sent() -> None:
         (REQUEST, replace(FACTS, held=frozenset({"33"})), "hold-list"),
     ],
 )
-def test_what_may_not_be_sent(request_: Request, facts: GateFacts, rule: str) -> None:
+def test_what_may_not_be_sent(request_: IntendedRequest, facts: GateFacts, rule: str) -> None:
     refusal = may_send(request_, facts)
 
     assert refusal is not None

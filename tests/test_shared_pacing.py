@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from partner_tools import pacing
 from partner_tools import shared_pacing as sharing
-from partner_tools.shared_pacing import Party, Shared, Told
+from partner_tools.shared_pacing import Party, RequestOutcome, Shared
 
 LEIPZIG, LYON = Party(depot="leipzig"), Party(depot="lyon")
 RUSH = Party(depot="lyon", priority=3)
@@ -117,9 +117,9 @@ def test_processes_that_ask_slowly_or_die_leave_no_permits_unused(
 def test_a_429_seen_by_one_stops_all() -> None:
     shared, granted = sharing.lease(known(100.0), "a", {LEIPZIG: 50}, 0.0)
     _, permit = granted[0]
-    shared = sharing.hear(shared, [Told(permit=permit, at=0.05, answered=True)])
+    shared = sharing.hear(shared, [RequestOutcome(permit=permit, at=0.05, answered=True)])
     _, throttled = granted[-1]
-    told = Told(permit=throttled, at=0.1, answered=True, throttled=True, retry_after=4.0)
+    told = RequestOutcome(permit=throttled, at=0.1, answered=True, throttled=True, retry_after=4.0)
     shared = sharing.hear(shared, [told])
     for at in (0.1, 2.0, 3.9):
         shared, granted = sharing.lease(shared, "b", {LYON: 50}, at)
@@ -139,7 +139,7 @@ def test_a_429_seen_by_one_stops_all() -> None:
 def test_what_is_shared_survives_its_text(options: dict[Party, int], now: float) -> None:
     shared, granted = sharing.lease(known(50.0), "a", options, now)
     for _, permit in granted[:1]:
-        told = Told(permit=permit, at=now, answered=True, throttled=True, retry_after=1.0)
+        told = RequestOutcome(permit=permit, at=now, answered=True, throttled=True, retry_after=1.0)
         shared = sharing.hear(shared, [told])
     assert sharing.from_text(sharing.to_text(shared)) == shared
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.clients.graph import ApprovalNeeded, Done, GraphPage
+from partner_tools.clients.graph import ApprovalNeeded, Changes, Done, Graph
 from partner_tools.engine.channel import (
     Answer,
     AwaitingApproval,
@@ -59,28 +59,6 @@ _TURNED_DOWN: Final = re.compile(r"reject|cancel|expire|not one of", re.IGNORECA
 _SCOPES: Final = re.compile(r"following scopes|insufficient privileges", re.IGNORECASE)
 
 
-class RecordReader(Protocol):
-    """A tenant that can be asked. `clients.graph.Graph` is one."""
-
-    def batch(self, asked: Sequence[Question]) -> Sequence[GraphPage | ServiceError]:
-        """Answers to up to 20 questions of one collection, in their order."""
-
-
-class RecordChanger(Protocol):
-    """A tenant that can be changed. `clients.graph.Changes` is one."""
-
-    def carry_out(
-        self,
-        step: StepId,
-        record: str,
-        *,
-        request_id: str,
-        approval: str | None = None,
-        justification: str | None = None,
-    ) -> Done | ApprovalNeeded:
-        """One attempt of one step."""
-
-
 class CustomerTenantChannel:
     """Implements `engine.channel.Channel`. `justification` is what another administrator reads."""
 
@@ -92,16 +70,16 @@ class CustomerTenantChannel:
 
     def __init__(
         self,
-        reading: RecordReader,
-        changing: RecordChanger,
+        reading: Graph,
+        changing: Changes,
         *,
-        line: RequestExecutor,
+        executor: RequestExecutor,
         stop: CancellationToken,
         justification: str,
     ) -> None:
         self._reading = reading
         self._changing = changing
-        self._line = line
+        self._executor = executor
         self._stop = stop
         self._justification = justification
 
@@ -116,7 +94,9 @@ class CustomerTenantChannel:
     def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool | Explanation]:
         """Look, patiently, which steps are still to be done."""
         return {
-            removal.index: self._line.call_with_retry(partial(self._still_open, removal))
+            removal.index: _is_open(
+                removal, self._executor.call_with_retry(partial(self._see, removal))
+            )
             for removal in removals
         }
 
@@ -157,26 +137,30 @@ class CustomerTenantChannel:
         except (Throttled, Unauthorized, Unsent):
             raise
         except ServiceError as error:
-            raise _not_sent(error) from error
-
-    def _still_open(self, removal: Removal) -> bool:
-        return _is_open(removal, self._see(removal))
+            raise Unsent(
+                f"it could not be looked up again, so nothing was sent: {error}",
+                remedy=error.remedy,
+                status=error.status,
+                request_id=None,
+                retry_after=error.retry_after,
+            ) from error
 
     def _see(self, removal: Removal) -> tuple[Found, ...]:
         """One attempt to look a record up by its id and its serial number. Raises ServiceError."""
         asked = _questions(removal)
         found: dict[str, Found] = {}
-        for question, told in zip(asked, self._reading.batch(asked), strict=True):
-            if isinstance(told, ServiceError):
-                if question.by is By.SERIAL and isinstance(told, Rejected) and told.status == 400:
+        for question, answer in zip(asked, self._reading.batch(asked), strict=True):
+            if isinstance(answer, ServiceError):
+                is_rejected = isinstance(answer, Rejected) and answer.status == 400
+                if question.by is By.SERIAL and is_rejected:
                     continue  # the filter is not understood: the round's own look read the list
-                raise told
+                raise answer
             # Whether associations can be filtered is documented nowhere: where the filter was
             # ignored, the round's own look read the list too.
             unfiltered = (question.collection, question.by) == (Collection.ASSOCIATIONS, By.SERIAL)
-            if not unfiltered and any(is_stray(question, row) for row in told.rows):
+            if not unfiltered and any(is_stray(question, row) for row in answer.rows):
                 raise Unreadable("a record that was not asked for came back")
-            matching = [row for row in told.rows if (question.by, question.value) in keys(row)]
+            matching = [row for row in answer.rows if (question.by, question.value) in keys(row)]
             found |= {row.ids["id"].lower(): row for row in matching}
         return tuple(found.values())
 
@@ -207,7 +191,7 @@ def _is_open(removal: Removal, seen: Sequence[Found]) -> bool:
         return False
     match _step(removal):
         case StepId.UNASSIGN_USER:
-            return _has_user(record)
+            return bool(str(record.attributes.get("userPrincipalName") or "").strip())
         case StepId.DELETE_ASSOCIATION_RECORD:
             return _association_state(record) != "pendingRemoval"
     return True
@@ -222,17 +206,16 @@ def _association_state(record: Found) -> str:
     return str(record.attributes.get("associationState") or "")
 
 
-def _has_user(record: Found) -> bool:
-    return bool(str(record.attributes.get("userPrincipalName") or "").strip())
-
-
 def _precluded(removal: Removal, seen: Sequence[Found]) -> Verdict | None:
     """The verdict of a step that must not or need not be taken; None where it may be."""
     record, step = _record(removal, seen), _step(removal)
     if len(seen) > 1 or (record is None and seen):
         return _unsure(Outcome.AMBIGUOUS, "more than one record answers to its serial number now")
     if record is None:
-        return StepDone(step=step.value, detail=_gone(removal))
+        detail = "it was gone already"
+        if removal.silent:
+            detail = "it is gone; our own request had left and its answer never came"
+        return StepDone(step=step.value, detail=detail)
     serial = str(record.attributes.get("serialNumber") or "").strip()
     if serial != (removal.identity.serial_number or "").strip():
         return _unsure(Outcome.REFUSED, "the record carries another serial number now")
@@ -249,12 +232,6 @@ _DONE: Mapping[StepId, str] = {
 }
 
 
-def _gone(removal: Removal) -> str:
-    if removal.silent:
-        return "it is gone; our own request had left and its answer never came"
-    return "it was gone already"
-
-
 def _unsure(outcome: Outcome, detail: str) -> Answer:
     return Answer(
         outcome=outcome,
@@ -266,24 +243,22 @@ def _unsure(outcome: Outcome, detail: str) -> Answer:
 
 def _refused(step: StepId, rejection: Rejected) -> Verdict:
     """Return what a refusal means for the device. Raises AuthError for a refused sign-in."""
-    said = rejection.description or str(rejection)
+    words = rejection.description or str(rejection)
     if rejection.status == 404:
         return StepDone(step=step.value, detail="it was gone already", status=404)
     if rejection.status == REMOVAL_UNDER_WAY and step is StepId.DEREGISTER_FROM_AUTOPILOT:
-        detail = f"a removal seems to be under way: {said}"
+        detail = f"a removal seems to be under way: {words}"
         return StepDone(step=step.value, detail=detail, status=400, request_id=rejection.request_id)
-    if rejection.status == 403 and _SCOPES.search(said):
+    if rejection.status == 403 and _SCOPES.search(words):
         raise AuthError(
             str(rejection), remedy=rejection.remedy, rule="not-permitted"
         ) from rejection
-    return Answer(
-        outcome=Outcome.REFUSED,
+    return Answer.to(
+        rejection,
+        Outcome.REFUSED,
         rule="refused-by-service",
-        detail=f"the service refuses to {_WORDS[step]}: {said}",
+        detail=f"the service refuses to {_WORDS[step]}: {words}",
         remedy=rejection.remedy or "do this step in the portal",
-        status=rejection.status,
-        code=rejection.code,
-        request_id=rejection.request_id,
     )
 
 
@@ -315,14 +290,4 @@ def _parked(removal: Removal, needed: ApprovalNeeded) -> Verdict:
         "Admin Approval) within three days, then resume the run",
         status=needed.status,
         request_id=needed.request_id,
-    )
-
-
-def _not_sent(error: ServiceError) -> Unsent:
-    return Unsent(
-        f"it could not be looked up again, so nothing was sent: {error}",
-        remedy=error.remedy,
-        status=error.status,
-        request_id=None,
-        retry_after=error.retry_after,
     )

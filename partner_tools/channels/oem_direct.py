@@ -1,4 +1,6 @@
-"""Plans a batch for OEM Direct. Pure: this channel has no listing, so the rows are all there is.
+"""OEM Direct as the engine needs it: plans a batch, and reads answers and their codes.
+
+This channel has no listing, so the rows are all there is.
 
 A device goes by product key id, or by serial number, manufacturer and model; a hash is never
 sent, but contains all of these. Incomplete or contradictory devices are not sent.
@@ -7,11 +9,14 @@ sent, but contains all of these. Incomplete or contradictory devices are not sen
 from __future__ import annotations
 
 import re
+import tomllib
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 
-from partner_tools.channels.oem_codes import Code, CodeTable, code_table
-from partner_tools.clients.oem.client import Ids, OemDirect, OemResult, Said, shown
+from partner_tools.clients.oem.client import Ids, OemDirect, OemReply, OemResult, shown
 from partner_tools.clients.oem.profile import CodeMeaning, IdentityKind, Profile
 from partner_tools.clients.oem.wire import Entry, kinds
 from partner_tools.engine.channel import (
@@ -51,7 +56,7 @@ Derive = Callable[[str], Identity]
 
 _NAMES = {
     "serial_number": "serial number",
-    "manufacturer": "maker",
+    "manufacturer": "manufacturer",
     "model": "model",
     "product_key_id": "product key id",
 }
@@ -69,15 +74,13 @@ def draft(
     The devices are `completed`. `held` are serials and product key ids that may never be removed.
     A customer is only noted: it receives the handoff, and is never sent.
     """
-    planned = [
-        _plan_one(position, device, profile, default_customer, held)
-        for position, device in enumerate(devices)
-    ]
-    settled = _without_duplicates(planned, profile)
+    planned: list[PlannedDevice] = []
+    pending = defaultdict[tuple[str | None, ...], list[PlannedDevice]](list)
+    for position, device in enumerate(devices):
+        each = _planned(position, device, profile, device.customer or default_customer, held)
+        planned.append(_or_duplicate(each, pending) if each.outcome is Outcome.PENDING else each)
     return PlanProposal(
-        devices=settled,
-        customers=_customers(settled),
-        notes=_notes(profile, settled),
+        devices=tuple(planned), customers=_customers(planned), notes=_notes(profile, planned)
     )
 
 
@@ -90,41 +93,40 @@ def completed(device: Device, derive: Derive) -> Device:
     if not identity.hardware_hash:
         return device
     try:
-        said = derive(identity.hardware_hash)
+        stated = derive(identity.hardware_hash)
     except InputError:
         return device
     added = {
         name: value
         for name in _NAMES
-        if (value := getattr(said, name)) and not getattr(identity, name)
+        if (value := getattr(stated, name)) and not getattr(identity, name)
     }
-    contradictions = _contradictions(identity, said)
-    return replace(
-        device,
-        identity=replace(identity, **added),
-        derived=(*device.derived, *(_NAMES[name] for name in added)),
-        hash_confirms=bool(said.serial_number or said.product_key_id) and not contradictions,
-        contradictions=contradictions,
+    pairs = (
+        (label, getattr(identity, name), getattr(stated, name)) for name, label in _NAMES.items()
     )
-
-
-def _contradictions(given: Identity, said: Identity) -> tuple[str, ...]:
-    pairs = ((label, getattr(given, name), getattr(said, name)) for name, label in _NAMES.items())
-    return tuple(
+    contradictions = tuple(
         f"{label}: the row says {row!r}, its hardware hash says {hashed!r}"
         for label, row, hashed in pairs
         if row and hashed and row.strip() != hashed.strip()
     )
+    return replace(
+        device,
+        identity=replace(identity, **added),
+        derived=(*device.derived, *(_NAMES[name] for name in added)),
+        hash_confirms=bool(stated.serial_number or stated.product_key_id) and not contradictions,
+        contradictions=contradictions,
+    )
 
 
-def _plan_one(
+def _planned(
     position: int,
     device: Device,
     profile: Profile,
-    default_customer: str | None,
+    customer: str | None,
     held: Collection[str],
 ) -> PlannedDevice:
-    customer = device.customer or default_customer
+    """One device, not sent where it is held, incomplete or contradictory."""
+    identity = device.identity
     blank = PlannedDevice(
         index=position,
         device=device,
@@ -133,137 +135,86 @@ def _plan_one(
     )
     if is_held(blank, held):
         return held_back(blank)
-    refusal = _objection(device, profile)
-    return replace(blank, detail=_how(device, profile)) if refusal is None else refusal(blank)
-
-
-def _objection(device: Device, profile: Profile) -> Callable[[PlannedDevice], PlannedDevice] | None:
-    """Why this device stays here, as the change that says so; None where it may go."""
-    identity = device.identity
     if device.contradictions:
-        return _refusal(
-            "contradiction",
-            "; ".join(device.contradictions),
-            "correct the row, or leave out the column that is not certain",
-            Outcome.AMBIGUOUS,
+        return replace(
+            blank,
+            outcome=Outcome.AMBIGUOUS,
+            rule="contradiction",
+            detail="; ".join(device.contradictions),
+            remedy="correct the row, or leave out the column that is not certain",
         )
-    if not kinds(profile, identity):
-        return _refusal("incomplete", _incomplete(identity, profile), _completing(profile))
-    if odd := _unsendable(identity):
-        return _refusal(
-            "unsendable",
-            f"the {odd} holds a character that no request can carry",
-            "correct the row; look for line breaks and control characters",
+    identifying = kinds(profile, identity)
+    if not identifying:
+        lacking = " and the ".join(
+            label
+            for name, label in _NAMES.items()
+            if name != "product_key_id" and not getattr(identity, name)
         )
-    return None
-
-
-def _refusal(
-    rule: str, detail: str, remedy: str, outcome: Outcome = Outcome.REFUSED
-) -> Callable[[PlannedDevice], PlannedDevice]:
-    return lambda blank: replace(blank, outcome=outcome, rule=rule, detail=detail, remedy=remedy)
-
-
-def _incomplete(identity: Identity, profile: Profile) -> str:
-    missing = [
-        label
-        for name, label in _NAMES.items()
-        if name != "product_key_id" and not getattr(identity, name)
-    ]
-    lacks = {
-        IdentityKind.PKID: "a product key id",
-        IdentityKind.TUPLE: f"the {' and the '.join(missing)}",
-    }
-    said = " and ".join(lacks[kind] for kind in profile.identity_order)
-    return f"the row lacks {said}, and its hardware hash, if any, does not say them"
-
-
-def _completing(profile: Profile) -> str:
-    ways = {
-        IdentityKind.PKID: "the product key id (on the box)",
-        IdentityKind.TUPLE: "serial number, maker and model exactly as the firmware has them",
-    }
-    return f"add {', or '.join(ways[kind] for kind in profile.identity_order)}"
-
-
-def _unsendable(identity: Identity) -> str | None:
-    """Name the field whose text no XML or JSON body can carry unchanged."""
+        lacks = {IdentityKind.PKID: "a product key id", IdentityKind.TUPLE: f"the {lacking}"}
+        ways = {
+            IdentityKind.PKID: "the product key id (on the box)",
+            IdentityKind.TUPLE: "serial number, manufacturer and model as the firmware has them",
+        }
+        return replace(
+            blank,
+            outcome=Outcome.REFUSED,
+            rule="incomplete",
+            detail=f"the row lacks {' and '.join(lacks[kind] for kind in profile.identity_order)}, "
+            "and its hardware hash, if any, does not say them",
+            remedy=f"add {', or '.join(ways[kind] for kind in profile.identity_order)}",
+        )
     for name, label in _NAMES.items():
         if _UNSENDABLE.search(getattr(identity, name) or ""):
-            return label
-    return None
+            return replace(
+                blank,
+                outcome=Outcome.REFUSED,
+                rule="unsendable",
+                detail=f"the {label} holds a character that no request can carry",
+                remedy="correct the row; look for line breaks and control characters",
+            )
+    if not device.derived:
+        return blank
+    by = " and ".join(_KIND_NAMES[kind] for kind in identifying)
+    derived = ", ".join(device.derived)
+    return replace(blank, detail=f"identified by {by}; from its hardware hash: {derived}")
 
 
 _UNSENDABLE = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff\\ufffe\\uffff]")
-
-
-def _how(device: Device, profile: Profile) -> str | None:
-    """Explain to a reviewer how a device to be removed is identified."""
-    if not device.derived:
-        return None
-    used = " and ".join(_KIND_NAMES[kind] for kind in kinds(profile, device.identity))
-    return f"goes by {used}; from its hardware hash: {', '.join(device.derived)}"
-
+"""What no XML or JSON body can carry unchanged."""
 
 _KIND_NAMES = {
     IdentityKind.PKID: "product key id",
-    IdentityKind.TUPLE: "serial number, maker and model",
+    IdentityKind.TUPLE: "serial number, manufacturer and model",
 }
 
 
-def _without_duplicates(
-    planned: Iterable[PlannedDevice], profile: Profile
-) -> tuple[PlannedDevice, ...]:
-    """A further row with the product key id or the tuple of an earlier one is a duplicate.
+def _or_duplicate(
+    each: PlannedDevice, pending: defaultdict[tuple[str | None, ...], list[PlannedDevice]]
+) -> PlannedDevice:
+    """The device, a duplicate where one in `pending` has its product key id or its tuple.
 
     Rows that share the tuple and have different product key ids are different: a board was
     replaced, and each of its ids may have a registration.
     """
-    by_key: dict[str, PlannedDevice] = {}
-    by_tuple: dict[tuple[str, ...], list[PlannedDevice]] = {}
-    result = []
-    for each in planned:
-        earlier = _earlier(each, by_key, by_tuple)
-        result.append(each if earlier is None else _duplicate(each, earlier))
-        if earlier is None and each.outcome is Outcome.PENDING:
-            identity = each.device.identity
-            if identity.product_key_id:
-                by_key[identity.product_key_id] = each
-            if named := _tuple(identity):
-                by_tuple.setdefault(named, []).append(each)
-    return tuple(result)
-
-
-def _earlier(
-    each: PlannedDevice,
-    by_key: dict[str, PlannedDevice],
-    by_tuple: dict[tuple[str, ...], list[PlannedDevice]],
-) -> PlannedDevice | None:
-    if each.outcome is not Outcome.PENDING:
-        return None
-    key = each.device.identity.product_key_id
-    if key and key in by_key:
-        return by_key[key]
-    for earlier in by_tuple.get(_tuple(each.device.identity) or (), ()):
-        other = earlier.device.identity.product_key_id
-        if not key or not other:
-            return earlier
-    return None
-
-
-def _tuple(identity: Identity) -> tuple[str, ...] | None:
-    parts = (identity.serial_number, identity.manufacturer, identity.model)
-    return tuple(part for part in parts if part) if all(parts) else None
-
-
-def _duplicate(each: PlannedDevice, earlier: PlannedDevice) -> PlannedDevice:
-    return replace(
-        each,
-        outcome=Outcome.DUPLICATE,
-        rule="named-before",
-        detail=f"the same device as in row {earlier.device.row}",
-        remedy="nothing to do: that row's outcome counts",
+    identity = each.device.identity
+    key, named = (
+        identity.product_key_id,
+        (identity.serial_number, identity.manufacturer, identity.model),
     )
+    names = [*([(key,)] if key else []), *([named] if all(named) else [])]
+    for earlier in (one for name in names for one in pending[name]):
+        other = earlier.device.identity.product_key_id
+        if not key or not other or key == other:
+            return replace(
+                each,
+                outcome=Outcome.DUPLICATE,
+                rule="named-before",
+                detail=f"the same device as in row {earlier.device.row}",
+                remedy="nothing to do: that row's outcome counts",
+            )
+    for name in names:
+        pending[name].append(each)
+    return each
 
 
 def _customers(planned: Iterable[PlannedDevice]) -> tuple[PlannedCustomer, ...]:
@@ -298,6 +249,93 @@ def _notes(profile: Profile, planned: Iterable[PlannedDevice]) -> tuple[str, ...
         "this channel has no listing: what is registered, and to whom, cannot be seen beforehand"
     )
     return tuple(notes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """One code: what it means for the device, in a sentence, and what to do next."""
+
+    name: str
+    number: str | None
+    meaning: CodeMeaning
+    detail: str
+    remedy: str
+
+    @property
+    def shown(self) -> str:
+        """The code as a person would search for it."""
+        return " ".join(part for part in (self.number, self.name) if part)
+
+
+@cache
+def public_codes() -> tuple[Code, ...]:
+    """The codes of `oem_codes.toml`, which has the sources too.
+
+    That the OEM Direct API uses those of Intune and Partner Center is an assumption.
+    """
+    file = Path(__file__).with_name("oem_codes.toml")
+    tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    return tuple(
+        Code(
+            name=name,
+            number=each.get("number"),
+            meaning=CodeMeaning(each["meaning"]),
+            detail=each["detail"],
+            remedy=tables["remedies"].get(each["remedy"], each["remedy"]),
+        )
+        for name, each in tables["codes"].items()
+    )
+
+
+_WORD = re.compile(r"[A-Za-z0-9_]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeTable:
+    """The codes of one wire, by casefolded name and by number."""
+
+    by_name: Mapping[str, Code]
+    by_number: Mapping[str, Code]
+
+    def read(self, code: str, *texts: str) -> Code | None:
+        """The code that an answer speaks of: a known name in any text, else a known number.
+
+        The name first, because services pair them wrongly: 806 was seen with the name of 808.
+
+        >>> code_table(()).read("806", "ZtdDeviceAssignedToOtherTenant").number
+        '808'
+        """
+        for text in (code, *texts):
+            for word in _WORD.findall(text):
+                if found := self.by_name.get(word.casefold()):
+                    return found
+        return self.by_number.get(code)
+
+
+def code_table(overrides: Iterable[tuple[str, CodeMeaning]]) -> CodeTable:
+    """The public table with a profile's meanings over it; a known code is meant whole."""
+    by_name = {code.name.casefold(): code for code in public_codes()}
+    by_number = {code.number: code for code in public_codes() if code.number}
+    for name, meaning in overrides:
+        known = by_number.get(name) or by_name.get(name.casefold())
+        if known is not None and known.meaning is meaning:
+            continue
+        if known is not None:
+            own_name, number = known.name, known.number
+        else:
+            own_name, number = ("", name) if name.isdigit() else (name, None)
+        code = Code(
+            name=own_name,
+            number=number,
+            meaning=meaning,
+            detail=f"the service said {name}, which the wire profile reads as {meaning.value}",
+            remedy="look the code up in your whitepaper",
+        )
+        if code.name:
+            by_name[code.name.casefold()] = code
+        if code.number:
+            by_number[code.number] = code
+    return CodeTable(by_name=by_name, by_number=by_number)
 
 
 Witness = Callable[[Removal], tuple[Outcome, str] | None]
@@ -354,14 +392,14 @@ class OemDirectChannel:
         if not removals:
             return refused
         try:
-            said = self._client.deregister(_entries(removals), ids)
+            reply = self._client.deregister(_entries(removals), ids)
         except Rejected as rejection:
             return {**refused, **dict.fromkeys(_indices(removals), self._reader.whole(rejection))}
         except Unavailable as error:
             if error.status != _OVERLOADED:
                 raise
             return {**refused, **dict.fromkeys(_indices(removals), _deferred(error))}
-        return {**refused, **self._reader.verdicts(said, removals)}
+        return {**refused, **self._reader.verdicts(reply, removals)}
 
     def poll(self, handle: str, removals: Sequence[Removal]) -> Mapping[int, Verdict]:
         """One question after accepted work. See `engine.channel.Channel.poll`.
@@ -369,8 +407,8 @@ class OemDirectChannel:
         It carries the correlation id of the call, and no request id: that one was answered.
         """
         ids = Ids(request_id="", correlation_id=removals[0].correlation_id)
-        said = self._client.progress(handle, _entries(removals), ids)
-        return self._reader.verdicts(said, removals)
+        reply = self._client.progress(handle, _entries(removals), ids)
+        return self._reader.verdicts(reply, removals)
 
     def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool | Explanation]:
         """Not possible here: the channel is not observable."""
@@ -392,14 +430,23 @@ class OemDirectChannel:
         if doubted or not self._profile.preflight.enabled:
             return {}, removals
         try:
-            said = self._client.validate(_entries(removals), ids)
+            reply = self._client.validate(_entries(removals), ids)
         except Rejected as rejection:
             return dict.fromkeys(_indices(removals), self._reader.whole(rejection)), ()
         except (Throttled, Unauthorized, Unsent):
             raise
         except ServiceError as error:
-            raise _not_sent(error) from error
-        refused = self._reader.refusals(said, removals)
+            # Whatever became of the pre-flight, no removal has left.
+            raise Unsent(
+                f"the pre-flight failed, so nothing was sent: {error.message}",
+                remedy=error.remedy,
+                rule="preflight",
+                status=error.status,
+                request_id=error.request_id,
+                correlation_id=error.correlation_id,
+                retry_after=error.retry_after,
+            ) from error
+        refused = self._reader.refusals(reply, removals)
         return refused, [removal for removal in removals if removal.index not in refused]
 
 
@@ -411,18 +458,18 @@ class AnswerReader:
     codes: CodeTable
     witness: Witness = lambda _removal: None
 
-    def verdicts(self, said: Said, removals: Sequence[Removal]) -> dict[int, Verdict]:
+    def verdicts(self, reply: OemReply, removals: Sequence[Removal]) -> dict[int, Verdict]:
         """A verdict for every device of the call."""
-        if said.results is None:
-            return dict.fromkeys(_indices(removals), Acceptance(handle=said.handle or ""))
+        if reply.results is None:
+            return dict.fromkeys(_indices(removals), Acceptance(handle=reply.handle or ""))
         return {
-            removal.index: self._verdict(said, said.results.get(_ref(removal)), removal)
+            removal.index: self._verdict(reply, reply.results.get(_ref(removal)), removal)
             for removal in removals
         }
 
-    def refusals(self, said: Said, removals: Sequence[Removal]) -> dict[int, Verdict]:
+    def refusals(self, reply: OemReply, removals: Sequence[Removal]) -> dict[int, Verdict]:
         """Return the pre-flight's refusals by device; the others may proceed."""
-        verdicts = self.verdicts(said, removals) if said.results else {}
+        verdicts = self.verdicts(reply, removals) if reply.results else {}
         return {
             index: replace(verdict, detail=f"the pre-flight refused it: {verdict.detail}")
             for index, verdict in verdicts.items()
@@ -435,42 +482,64 @@ class AnswerReader:
         if code is not None and code.meaning is CodeMeaning.RETRY:
             return _deferred(rejection)
         why = f": {code.shown}, {code.detail}" if code else ""
-        said = shown(rejection.description or "")
-        return Answer(
-            outcome=Outcome.REFUSED,
+        words = shown(rejection.description or "")
+        answer = Answer.to(
+            rejection,
+            Outcome.REFUSED,
             rule="call-refused",
             detail=f"the service refused the whole call ({rejection.status}){why}"
-            + (f"; it said {said!r}" if said else ""),
+            + (f"; it said {words!r}" if words else ""),
             remedy=code.remedy if code else rejection.remedy,
-            status=rejection.status,
-            code=code.shown if code else rejection.code,
-            request_id=rejection.request_id,
-            correlation_id=rejection.correlation_id,
             bars_run=True,
         )
+        return replace(answer, code=code.shown) if code else answer
 
-    def _verdict(self, said: Said, result: OemResult | None, removal: Removal) -> Verdict:
+    def _verdict(self, reply: OemReply, result: OemResult | None, removal: Removal) -> Verdict:
         if result is None:
-            return _doubt(said, "the answer has no result that is this device's alone")
+            return _doubt(reply, "the answer has no result that is this device's alone")
         if not result.status:
-            return _doubt(said, "the answer has a result for this device without a status")
+            return _doubt(reply, "the answer has a result for this device without a status")
         code = self.codes.read(result.code, result.message, result.status)
         status, response = result.status.casefold(), self.profile.response
+        as_answered = shown(result.status)
         if status in map(str.casefold, response.ok_values):
-            return _confirmed(said, result, code)
+            if code is None:
+                return _answer(reply, result, Outcome.REMOVED)
+            contradiction = f"the service confirms it ({as_answered}) and contradicts that with"
+            return _doubt(reply, f"{contradiction} {code.shown}")
         if status in map(str.casefold, response.pending_values):
-            return _pending(said, result)
+            if reply.handle is not None:
+                return Acceptance(handle=reply.handle)
+            return _doubt(reply, f"the service only says {as_answered!r}: accepted is not done")
         if code is not None:
-            verdict = _by_code(said, result, code)
-            if isinstance(verdict, Answer) and verdict.outcome is Outcome.ABSENT:
-                return self._vouched(verdict, removal)
-            return verdict
-        stated = result.code or result.message
-        if stated or status in map(str.casefold, response.failed_values):
-            return _refused(said, result)
-        return _doubt(
-            said, f"its status {shown(result.status)!r} is in none of the profile's lists"
+            return self._by_code(reply, result, code, removal)
+        if result.code or result.message or status in map(str.casefold, response.failed_values):
+            words = " ".join(filter(None, (result.code, result.message))) or result.status
+            return replace(
+                _answer(reply, result, Outcome.REFUSED),
+                rule="refused-by-service",
+                detail=f"the service refused it: {shown(words)}",
+                remedy="look the code up in your whitepaper; name it in oem.codes if it means "
+                "something else",
+            )
+        return _doubt(reply, f"its status {as_answered!r} is in none of the profile's lists")
+
+    def _by_code(self, reply: OemReply, result: OemResult, code: Code, removal: Removal) -> Verdict:
+        if code.meaning is CodeMeaning.RETRY:
+            detail = f"{code.shown}: {code.detail}"
+            return Deferral(detail=detail, status=reply.status, code=code.shown)
+        if code.meaning is CodeMeaning.UNKNOWN:
+            return _doubt(reply, f"{code.shown}: {code.detail}")
+        outcome, rule = _MEANINGS[code.meaning]
+        answer = replace(
+            _answer(reply, result, outcome),
+            rule=rule,
+            detail=code.detail,
+            remedy=code.remedy,
+            code=code.shown,
+            bars_run=code.meaning is CodeMeaning.STOP,
         )
+        return self._vouched(answer, removal) if outcome is Outcome.ABSENT else answer
 
     def _vouched(self, answer: Answer, removal: Removal) -> Answer:
         """What 807 means: a misspelt identity gets the same answer as one that is gone.
@@ -491,84 +560,37 @@ class AnswerReader:
             )
         if self.profile.absent_is_ok:
             return answer
-        return replace(answer, outcome=Outcome.UNCONFIRMED, rule="no-witness", remedy=_WITNESS)
-
-
-_WITNESS = (
-    "compare the identity with the device, or add its hardware hash, which confirms it; "
-    "oem.absent = 'ok' in the wire profile accepts such devices as done"
-)
-
-
-def _confirmed(said: Said, result: OemResult, code: Code | None) -> Verdict:
-    if code is not None:
-        return _doubt(
-            said,
-            f"the service confirms it ({shown(result.status)}) and contradicts that with "
-            f"{code.shown}",
+        return replace(
+            answer,
+            outcome=Outcome.UNCONFIRMED,
+            rule="no-witness",
+            remedy="compare the identity with the device, or add its hardware hash, which confirms "
+            "it; oem.absent = 'ok' in the wire profile accepts such devices as done",
         )
-    return _answer(said, result, Outcome.REMOVED, None)
 
 
-def _pending(said: Said, result: OemResult) -> Verdict:
-    if said.handle is not None:
-        return Acceptance(handle=said.handle)
-    return _doubt(said, f"the service only says {shown(result.status)!r}: accepted is not done")
-
-
-_OUTCOMES: Mapping[CodeMeaning, Outcome] = {
-    CodeMeaning.ABSENT: Outcome.ABSENT,
-    CodeMeaning.NOT_OWNED: Outcome.NOT_OWNED,
-    CodeMeaning.AMBIGUOUS: Outcome.AMBIGUOUS,
-    CodeMeaning.REFUSED: Outcome.REFUSED,
-    CodeMeaning.STOP: Outcome.REFUSED,
+_MEANINGS: Mapping[CodeMeaning, tuple[Outcome, str]] = {
+    CodeMeaning.ABSENT: (Outcome.ABSENT, "no-registration"),
+    CodeMeaning.NOT_OWNED: (Outcome.NOT_OWNED, "registered-by-another"),
+    CodeMeaning.AMBIGUOUS: (Outcome.AMBIGUOUS, "not-unique"),
+    CodeMeaning.REFUSED: (Outcome.REFUSED, "refused-by-service"),
+    CodeMeaning.STOP: (Outcome.REFUSED, "invalid-request"),
 }
+"""The outcome that a code stands for, and the rule that says why."""
 
 
-_RULES: Mapping[CodeMeaning, str] = {
-    CodeMeaning.ABSENT: "no-registration",
-    CodeMeaning.NOT_OWNED: "registered-by-another",
-    CodeMeaning.AMBIGUOUS: "not-unique",
-    CodeMeaning.REFUSED: "refused-by-service",
-    CodeMeaning.STOP: "invalid-request",
-}
-
-
-def _by_code(said: Said, result: OemResult, code: Code) -> Verdict:
-    if code.meaning is CodeMeaning.RETRY:
-        return Deferral(detail=f"{code.shown}: {code.detail}", status=said.status, code=code.shown)
-    if code.meaning is CodeMeaning.UNKNOWN:
-        return _doubt(said, f"{code.shown}: {code.detail}")
-    answer = _answer(said, result, _OUTCOMES[code.meaning], code)
-    return replace(answer, bars_run=code.meaning is CodeMeaning.STOP)
-
-
-def _refused(said: Said, result: OemResult) -> Answer:
-    words = (result.code, result.message) if result.code or result.message else (result.status,)
-    return replace(
-        _answer(said, result, Outcome.REFUSED, None),
-        rule="refused-by-service",
-        detail=f"the service refused it: {shown(' '.join(filter(None, words)))}",
-        remedy="look the code up in your whitepaper; name it in oem.codes if it means something "
-        "else",
-    )
-
-
-def _answer(said: Said, result: OemResult, outcome: Outcome, code: Code | None) -> Answer:
+def _answer(reply: OemReply, result: OemResult, outcome: Outcome) -> Answer:
     return Answer(
         outcome=outcome,
-        rule=None if code is None else _RULES[code.meaning],
-        detail=None if code is None else code.detail,
-        remedy=None if code is None else code.remedy,
-        status=said.status,
-        code=(code.shown if code else shown(result.code)) or None,
-        request_id=said.request_id or None,
-        correlation_id=said.correlation_id or None,
+        status=reply.status,
+        code=shown(result.code) or None,
+        request_id=reply.request_id or None,
+        correlation_id=reply.correlation_id or None,
     )
 
 
-def _doubt(said: Said, detail: str) -> Doubt:
-    return Doubt(answered=True, detail=detail, remedy=ASK_AGAIN, status=said.status)
+def _doubt(reply: OemReply, detail: str) -> Doubt:
+    return Doubt(answered=True, detail=detail, remedy=ASK_AGAIN, status=reply.status)
 
 
 def _deferred(error: ServiceError) -> Deferral:
@@ -576,19 +598,6 @@ def _deferred(error: ServiceError) -> Deferral:
         detail=error.message,
         status=error.status,
         code=error.code,
-        retry_after=error.retry_after,
-    )
-
-
-def _not_sent(error: ServiceError) -> Unsent:
-    """A pre-flight that failed: whatever became of it, no removal has left."""
-    return Unsent(
-        f"the pre-flight failed, so nothing was sent: {error.message}",
-        remedy=error.remedy,
-        rule="preflight",
-        status=error.status,
-        request_id=error.request_id,
-        correlation_id=error.correlation_id,
         retry_after=error.retry_after,
     )
 
@@ -605,46 +614,30 @@ def _indices(removals: Sequence[Removal]) -> list[int]:
     return [removal.index for removal in removals]
 
 
-def explain_assumptions(profile: Profile) -> tuple[str, ...]:
+def explain_assumptions(p: Profile) -> tuple[str, ...]:
     """List the assumptions about this wire as sentences for `doctor`; empty once confirmed."""
-    if profile.profile_confirmed:
+    if p.profile_confirmed:
         return ()
-    return tuple(say(profile) for say in _ASSUMPTIONS)
-
-
-_ASSUMPTIONS: tuple[Callable[[Profile], str], ...] = (
-    lambda p: (
+    return (
         "The API's contract is not public: only the operation's name, that TenantID and "
-        "TenantDomain stay blank, and product key id or serial, maker and model as identifiers are "
-        f"documented. This profile is {p.label} until oem.profile_confirmed = true."
-    ),
-    lambda p: (
+        "TenantDomain stay blank, and product key id or serial, manufacturer and model as "
+        f"identifiers are documented. This profile is {p.label} until oem.profile_confirmed = "
+        "true.",
         f"Address: {p.method} {p.path} at the base URL; only the name "
-        "AutopilotDeviceRegistration is documented."
-    ),
-    lambda p: (
+        "AutopilotDeviceRegistration is documented.",
         f"Body: {p.media_type}, devices under {p.body.devices_key or 'a bare array'!r}, "
-        f"at most {p.batch_limit} a call (1,000 is documented for registering)."
-    ),
-    lambda p: (
+        f"at most {p.batch_limit} a call (1,000 is documented for registering).",
         f"Tenant: {' and '.join(p.body.tenant_fields)} per {p.body.tenant_scope.value}, "
-        f"blank as {p.body.blank_style.value}; documented is only that they are left blank."
-    ),
-    lambda p: (
+        f"blank as {p.body.blank_style.value}; documented is only that they are left blank.",
         f"Fields: {', '.join(p.fields.names)}; sent is "
-        f"{' or '.join(kind.value for kind in p.identity_order)}, never a hardware hash."
-    ),
-    lambda p: f"Sign-in: {p.auth.mode.value}. No public source says how OEMs authenticate.",
-    lambda p: (
+        f"{' or '.join(kind.value for kind in p.identity_order)}, never a hardware hash.",
+        f"Sign-in: {p.auth.mode.value}. No public source says how OEMs authenticate.",
         f"Answers: mode {p.response.mode.value}, results under "
         f"{p.response.items_path or 'the top'!r} matched by "
         f"{', '.join(key.value for key in p.response.match_on)}; success is "
-        f"{', '.join(p.response.ok_values)} in {p.response.status_field!r}."
-    ),
-    lambda p: (
+        f"{', '.join(p.response.ok_values)} in {p.response.status_field!r}.",
         "Codes: those of Intune and Partner Center (807 absent, 811 not owned, 812 refused, "
-        f"813 ambiguous, 801 stops the run), {len(p.codes)} of them overridden."
-    ),
-    lambda p: "Sending a blank request twice does no harm: assumed, and needed to settle doubts.",
-    lambda p: f"Pre-flight: {'on' if p.preflight.enabled else 'off'}; its contract is not public.",
-)
+        f"813 ambiguous, 801 stops the run), {len(p.codes)} of them overridden.",
+        "Sending a blank request twice does no harm: assumed, and needed to settle doubts.",
+        f"Pre-flight: {'on' if p.preflight.enabled else 'off'}; its contract is not public.",
+    )

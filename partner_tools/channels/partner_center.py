@@ -1,8 +1,12 @@
-"""Reads each customer's estate on its own, so that one unreachable customer stops no other."""
+"""Partner Center as the engine needs it: lists estates, plans on them, removes one device a call.
+
+Each customer's estate is read on its own, so that one unreachable customer stops no other.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +20,7 @@ from partner_tools.clients.partner_center import Cursor, DeviceBatch, PartnerCen
 from partner_tools.clients.refusals import RefusalSubject, subject_of
 from partner_tools.engine.channel import Answer, Polling, Removal, Sightings, Verdict
 from partner_tools.engine.request_executor import RequestExecutor
-from partner_tools.engine.settle import estate_vanished
+from partner_tools.engine.verification import estate_vanished
 from partner_tools.errors import (
     AuthError,
     InputError,
@@ -96,7 +100,7 @@ def survey(
         try:
             tenants[named.casefold()] = find(named)
         except BarredError as error:
-            seen.unserved[named.casefold()] = _barred(error)
+            seen.unserved[named.casefold()] = _unserved(error)
     failures: list[ServiceError] = []
     for named, customer in tenants.items():
         try:
@@ -104,29 +108,25 @@ def survey(
                 seen.estates[customer.tenant_id] = read(customer)
             seen.indexes[named] = index(seen.estates[customer.tenant_id])
         except BarredError as error:
-            seen.unserved[named] = _barred(error)
+            seen.unserved[named] = _unserved(error)
         except OF_ONE_CUSTOMER as error:
             failures.append(error)
-            seen.unserved[named] = _unread(error, customer)
+            seen.unserved[named] = Unserved(
+                rule="inventory-unreadable",
+                detail=f"the devices of {customer.domain or customer.tenant_id} could not be "
+                "listed completely, and on an incomplete list nothing is removed: "
+                f"{error}",
+                remedy="run the batch again later; what is gone by then is named",
+                customer=customer.tenant_id,
+            )
     if failures and not seen.indexes:
         raise failures[0]
     return seen
 
 
-def _barred(error: BarredError) -> Unserved:
+def _unserved(error: BarredError) -> Unserved:
     return Unserved(
         rule=error.rule, detail=error.message, remedy=error.remedy, customer=error.tenant
-    )
-
-
-def _unread(error: ServiceError, customer: Customer) -> Unserved:
-    named = customer.domain or customer.tenant_id
-    return Unserved(
-        rule="inventory-unreadable",
-        detail=f"the devices of {named} could not be listed completely, and on an incomplete list "
-        f"nothing is removed: {error}",
-        remedy="run the batch again later; what is gone by then is named",
-        customer=customer.tenant_id,
     )
 
 
@@ -145,7 +145,7 @@ class PartnerCenterChannel:
     """
 
     client: PartnerCenter
-    line: RequestExecutor
+    executor: RequestExecutor
     now: Callable[[], datetime]
     concurrency: int = 32
     call_size: int = 1
@@ -212,7 +212,14 @@ class PartnerCenterChannel:
         Raises InputError where none or several match, BarredError without a relationship.
         """
         if is_guid(named):
-            return self._customer_by_id(TenantId(named.lower()))
+            tenant = TenantId(named.lower())
+            with barred(tenant):
+                try:
+                    return self.executor.call_with_retry(partial(self.client.customer, tenant))
+                except Rejected as rejection:
+                    if rejection.status == 404:
+                        raise no_such_customer(tenant) from rejection
+                    raise
         return self._customer_called(named)
 
     def estate(
@@ -241,10 +248,15 @@ class PartnerCenterChannel:
         *,
         keep_hash: Callable[[Registration], bool] = lambda _: False,
     ) -> list[Registration]:
-        """Every device of these batches, read concurrently under the one governor."""
+        """Every device of these batches, read concurrently under one rate limiter."""
 
         def read(batch_id: str) -> list[Registration]:
-            return [_lightened(found, keep_hash) for found in self._batch(tenant, batch_id)]
+            return [
+                found
+                if found.hardware_hash is None or keep_hash(found)
+                else replace(found, hardware_hash=None)
+                for found in self._batch(tenant, batch_id)
+            ]
 
         if not batch_ids:
             return []
@@ -282,11 +294,17 @@ class PartnerCenterChannel:
 
     def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool | Explanation]:
         """Look which of them their batches still list, as the devices that the plan found."""
-        listed = {
-            (tenant, spelling(found.target)): found
-            for tenant, batch_ids in _touched(removals).items()
-            for found in self.list_batches(tenant, self._existing(tenant, batch_ids))
-        }
+        touched = defaultdict[TenantId, set[str]](set)
+        for each in removals:
+            if each.customer is not None and each.target is not None:
+                touched[TenantId(each.customer)].add(each.target.batch_id.casefold())
+        listed: dict[tuple[TenantId, str], Registration] = {}
+        for tenant, wanted in touched.items():
+            # A batch that lost its last device may be gone itself.
+            existing = [batch.batch_id for batch in self._batches(tenant)]
+            batch_ids = [batch_id for batch_id in existing if batch_id.casefold() in wanted]
+            for found in self.list_batches(tenant, batch_ids):
+                listed[tenant, spelling(found.target)] = found
         seen: dict[int, bool | Explanation] = {}
         for each in removals:
             place = each.target and (TenantId(each.customer or ""), spelling(each.target))
@@ -317,12 +335,6 @@ class PartnerCenterChannel:
             targets[each.index] = next((it for it in places if it not in each.others), None)
         return Sightings(targets=targets, registrations=registrations)
 
-    def _existing(self, tenant: TenantId, batch_ids: Iterable[str]) -> list[str]:
-        """The batches that are still there: one that lost its last device may be gone itself."""
-        wanted = {batch_id.casefold() for batch_id in batch_ids}
-        listed = [batch.batch_id for batch in self._batches(tenant)]
-        return [batch_id for batch_id in listed if batch_id.casefold() in wanted]
-
     def _batch(self, tenant: TenantId, batch_id: str) -> Iterator[Registration]:
         def read(cursor: Cursor | None) -> ResourcePage[Registration]:
             page = self.client.devices(tenant, batch_id, cursor)
@@ -349,7 +361,7 @@ class PartnerCenterChannel:
         cursor: Cursor | None = None
         while True:
             with barred(named):
-                page = self.line.call_with_retry(partial(_continuing, read, cursor))
+                page = self.executor.call_with_retry(partial(_continuing, read, cursor))
             guard.check([key(item) for item in page.items], page.cursor)
             fresh = _distinct(page.items, key, collection)
             yield from (item for name, item in fresh.items() if name not in seen)
@@ -359,21 +371,8 @@ class PartnerCenterChannel:
                 return
 
     def _batches(self, tenant: TenantId) -> Iterator[DeviceBatch]:
-        return self._all(
-            tenant,
-            "batches",
-            lambda batch: batch.batch_id,
-            lambda cursor: self.client.batches(tenant, cursor),
-        )
-
-    def _customer_by_id(self, tenant: TenantId) -> Customer:
-        with barred(tenant):
-            try:
-                return self.line.call_with_retry(lambda: self.client.customer(tenant))
-            except Rejected as rejection:
-                if rejection.status == 404:
-                    raise no_such_customer(tenant) from rejection
-                raise
+        read = partial(self.client.batches, tenant)
+        return self._all(tenant, "batches", lambda batch: batch.batch_id, read)
 
     def customers(self, named: str = "", prefix: str | None = None) -> Iterator[Customer]:
         """Every customer that Partner Center shows, or those whose domain begins with the prefix.
@@ -419,44 +418,44 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
     refusal speaks of the partner or the token, so that no other device would fare better. How the
     Autopilot codes 807 and 811 surface here is an assumption: they are read by name and by number.
     """
-    said = f"{rejection.code or ''} {rejection.description or ''}"
+    words = f"{rejection.code or ''} {rejection.description or ''}"
     subject = subject_of(rejection)
     gone = rejection.status in (404, 410) and subject is RefusalSubject.DEVICE
-    if gone or "ZtdDeviceIsNotRegistered" in said or rejection.code == "807":
-        return _answer(rejection, Outcome.ABSENT, rule="gone", detail=_gone(silent=silent))
-    if rejection.status == 404 and subject is RefusalSubject.CUSTOMER:
-        return replace(_refused(rejection), bars_customer=True)
-    if rejection.status != 403:
-        return replace(_refused(rejection), unexpected=rejection.status == 409)
-    if subject is RefusalSubject.DEVICE:
-        return _answer(
+    if gone or "ZtdDeviceIsNotRegistered" in words or rejection.code == "807":
+        detail = "already gone: removed by someone else after planning"
+        if silent:
+            detail = (
+                "it is not there any more; a request of ours had left and its answer never came, "
+                "so that it may have been ours"
+            )
+        return Answer.to(rejection, Outcome.ABSENT, rule="gone", detail=detail)
+    if rejection.status == 403 and subject is RefusalSubject.DEVICE:
+        return Answer.to(
             rejection,
             Outcome.NOT_OWNED,
             rule="registered-by-another",
             detail="another partner or the customer registered this device",
             remedy="whoever registered it has to remove it; for the customer that is Intune",
         )
-    if subject is RefusalSubject.CUSTOMER:
-        answer = _answer(
+    if rejection.status == 403 and subject is RefusalSubject.CUSTOMER:
+        return Answer.to(
             rejection,
             Outcome.REFUSED,
             rule="no-relationship",
             detail=no_relationship(None),
             remedy=ASK_FOR_RELATIONSHIP,
+            bars_customer=True,
         )
-        return replace(answer, bars_customer=True)
-    if subject is RefusalSubject.PARTNER:
+    if rejection.status == 403 and subject is RefusalSubject.PARTNER:
         raise AuthError(str(rejection), remedy=rejection.remedy, rule="not-authorized")
-    return _refused(rejection)
-
-
-def _refused(rejection: Rejected) -> Answer:
-    return _answer(
+    return Answer.to(
         rejection,
         Outcome.REFUSED,
         rule="refused-by-service",
         detail=rejection.message,
         remedy=rejection.remedy or "look the device up in Partner Center and remove it there",
+        bars_customer=rejection.status == 404 and subject is RefusalSubject.CUSTOMER,
+        unexpected=rejection.status == 409,
     )
 
 
@@ -480,12 +479,12 @@ def no_such_customer(named: str, similar: Sequence[str] = ()) -> InputError:
     )
 
 
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+
+
 def is_guid(text: str) -> bool:
     """Whether the text is a tenant id rather than a domain."""
-    parts = text.split("-")
-    return [len(part) for part in parts] == [8, 4, 4, 4, 12] and all(
-        character in "0123456789abcdefABCDEF" for part in parts for character in part
-    )
+    return _GUID.fullmatch(text) is not None
 
 
 @contextmanager
@@ -610,43 +609,4 @@ def _kit(planned: Iterable[PlannedDevice], estates: Iterable[Estate]) -> tuple[R
         for estate in estates
         for found in estate.registrations
         if found.hardware_hash and (estate.customer.tenant_id, found.target) in targets
-    )
-
-
-def _touched(removals: Iterable[Removal]) -> Mapping[TenantId, list[str]]:
-    """The batches of the removals, by customer, each once."""
-    batches: dict[TenantId, dict[str, None]] = {}
-    for each in removals:
-        if each.customer is not None and each.target is not None:
-            batches.setdefault(TenantId(each.customer), {})[each.target.batch_id] = None
-    return {tenant: list(names) for tenant, names in batches.items()}
-
-
-def _lightened(found: Registration, keep_hash: Callable[[Registration], bool]) -> Registration:
-    if found.hardware_hash is None or keep_hash(found):
-        return found
-    return replace(found, hardware_hash=None)
-
-
-def _gone(*, silent: bool) -> str:
-    if silent:
-        return (
-            "it is not there any more; a request of ours had left and its answer never came, "
-            "so that it may have been ours"
-        )
-    return "it was listed when the run was planned and is not there any more"
-
-
-def _answer(
-    rejection: Rejected, outcome: Outcome, *, rule: str, detail: str, remedy: str | None = None
-) -> Answer:
-    return Answer(
-        outcome=outcome,
-        rule=rule,
-        detail=detail,
-        remedy=remedy,
-        status=rejection.status,
-        code=rejection.code,
-        request_id=rejection.request_id,
-        correlation_id=rejection.correlation_id,
     )

@@ -54,7 +54,7 @@ class StatusLine:
 class Progress:
     """How far a removal has come. `settled` is called once a device, by one thread at a time.
 
-    `throttle` gives a short note on what holds requests back, empty when there is nothing.
+    `throttle` gives a short note on the rate limiter's state, empty when there is none.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Says whether an answer belongs to its question, and whether a list was read whole.
+"""Says whether an answer belongs to its question, was refused, and whether a list is whole.
 
 Every client asks here before it reads an answer. An answer to another question, or a list that
 contradicts its own count, is no evidence: neither that a device is there, nor that it is gone.
@@ -7,9 +7,34 @@ contradicts its own count, is no evidence: neither that a device is there, nor t
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
-from partner_tools.errors import Unreadable
+from partner_tools.errors import (
+    Rejected,
+    ServiceError,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+    Unreadable,
+)
+
+WORDS: Mapping[type[ServiceError], str] = {
+    Unauthorized: "the token was not accepted",
+    Throttled: "too many requests",
+    Unavailable: "the service is not available",
+    Unreadable: "that status is no answer",
+}
+"""Why a service refused, where it does not say so itself."""
+
+
+def kind_of(status: int) -> type[ServiceError]:
+    """The error for the status of an answer that is no success."""
+    if status < 400:
+        return Unreadable
+    if status == 408 or status >= 500:
+        return Unavailable
+    return {401: Unauthorized, 429: Throttled}.get(status, Rejected)
+
 
 EMPTY_PAGES = 10
 REMEMBERED = 4096

@@ -1,4 +1,4 @@
-"""The app's certificate: read, unlocked and checked before anything is sent with it."""
+"""Sign-in to Microsoft Entra ID by msal: tokens, the app's certificate, the users' token store."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import logging
 import re
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
-from partner_tools.clients.sign_in_failures import sign_in_failure
 from partner_tools.clients.transport import (
     Reply,
     Request,
     Secret,
-    TokenSource,
     Transport,
     check_base_url,
     origin,
@@ -38,12 +38,12 @@ from partner_tools.errors import (
     Unreadable,
 )
 from partner_tools.files import make_private_folder
+from partner_tools.homoglyphs import one_line
 from partner_tools.pacing import parse_retry_after
 
 if TYPE_CHECKING:
     import msal  # type: ignore[import-untyped]
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +62,19 @@ def read_certificate(certificate: Certificate, now: datetime) -> dict[str, str]:
     (https://learn.microsoft.com/entra/identity-platform/certificate-credentials, read 2026-11).
     """
     from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-    key, public = _load(certificate)
+    key, public, _ = _read(certificate)
+    if public is None or not isinstance(key, RSAPrivateKey):
+        _refuse(certificate, "does not hold an RSA key and its certificate")
+    if key.public_key() != public.public_key():
+        _refuse(certificate, "holds a certificate of another key")
     if public.not_valid_after_utc <= now:
         _refuse(certificate, f"expired on {public.not_valid_after_utc:%Y-%m-%d}")
     if public.not_valid_before_utc > now:
         _refuse(certificate, f"is valid from {public.not_valid_before_utc:%Y-%m-%d} on only")
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
     return {
-        "private_key": private.decode("ascii"),
+        "private_key": _unlocked(key).decode("ascii"),
         "public_certificate": public.public_bytes(serialization.Encoding.PEM).decode("ascii"),
     }
 
@@ -85,65 +85,64 @@ def unpack_pfx(certificate: Certificate) -> bytes:
     Raises InputError unless it can be opened and holds a key with its certificate.
     """
     from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
-    password = certificate.password.reveal().encode("utf-8") if certificate.password else None
-    try:
-        bundle = load_pkcs12(certificate.path.read_bytes(), password)
-    except OSError as error:
-        _refuse(certificate, f"cannot be read: {error.strerror or type(error).__name__}")
-    except (ValueError, TypeError, NotImplementedError):
-        _refuse(certificate, "cannot be opened: the password or the form is wrong")
-    if bundle.key is None or bundle.cert is None:
+    key, public, chain = _read(certificate)
+    if key is None or public is None:
         _refuse(certificate, "does not hold a private key and its certificate")
-    key = bundle.key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    chain = [bundle.cert, *bundle.additional_certs]
-    pem = (each.certificate.public_bytes(serialization.Encoding.PEM) for each in chain)
-    return key + b"".join(pem)
+    pem = (each.public_bytes(serialization.Encoding.PEM) for each in (public, *chain))
+    return _unlocked(key) + b"".join(pem)
 
 
-def _load(certificate: Certificate) -> tuple[RSAPrivateKey, x509.Certificate]:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+def refuse_expired(file: Path, pem: bytes, now: datetime) -> None:
+    """Refuse a client certificate that has expired. Raises AuthError.
+
+    With TLS 1.3 a server refuses it only after the request was sent
+    (https://www.rfc-editor.org/rfc/rfc8446#section-2, read 2026-11): devices would be unknown.
+    """
+    from cryptography.x509 import load_pem_x509_certificate
+
+    try:
+        end = load_pem_x509_certificate(pem).not_valid_after_utc
+    except ValueError:
+        return  # OpenSSL says what is wrong with it
+    if end < now:
+        raise AuthError(
+            f"the client certificate {str(file)!r} expired at {end:%Y-%m-%d %H:%M:%S} UTC",
+            rule="certificate-expired",
+            remedy="Put the renewed certificate in its place; then run the same command again.",
+        )
+
+
+def _read(certificate: Certificate) -> tuple[Any, x509.Certificate | None, list[x509.Certificate]]:
+    """The key, its certificate, and the chain of a PFX file."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
     password = certificate.password.reveal().encode("utf-8") if certificate.password else None
     try:
         content = certificate.path.read_bytes()
+        if b"-----BEGIN" not in content:
+            return load_key_and_certificates(content, password)
+        # A password for a key that has none is no reason to refuse it.
+        key = load_pem_private_key(content, password if b"ENCRYPTED" in content else None)
+        return key, x509.load_pem_x509_certificate(content), []
     except OSError as error:
         _refuse(certificate, f"cannot be read: {error.strerror or type(error).__name__}")
-    read = _read_pem if b"-----BEGIN" in content else _read_pfx
-    try:
-        key, public = read(content, password)
     except (ValueError, TypeError, NotImplementedError):
         # Not chained, and without the library's words, which may quote the content.
         _refuse(certificate, "cannot be opened: the password or the form is wrong")
-    if public is None or not isinstance(key, RSAPrivateKey):
-        _refuse(certificate, "does not hold an RSA key and its certificate")
-    if key.public_key() != public.public_key():
-        _refuse(certificate, "holds a certificate of another key")
-    return key, public
 
 
-def _read_pem(content: bytes, password: bytes | None) -> tuple[object, x509.Certificate | None]:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+def _unlocked(key: Any) -> bytes:
+    from cryptography.hazmat.primitives import serialization
 
-    # A password for a key that has none is no reason to refuse it.
-    locked = b"ENCRYPTED" in content
-    return (
-        load_pem_private_key(content, password if locked else None),
-        x509.load_pem_x509_certificate(content),
+    pem: bytes = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
     )
-
-
-def _read_pfx(content: bytes, password: bytes | None) -> tuple[object, x509.Certificate | None]:
-    from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
-
-    key, public, _ = load_key_and_certificates(content, password)
-    return key, public
+    return pem
 
 
 def _refuse(certificate: Certificate, reason: str) -> NoReturn:
@@ -155,32 +154,13 @@ def _refuse(certificate: Certificate, reason: str) -> NoReturn:
     ) from None
 
 
-__all__ = [
-    "Account",
-    "App",
-    "CachedTokens",
-    "Certificate",
-    "DeviceCode",
-    "MsalHttpClient",
-    "Secret",
-    "StaticToken",
-    "TokenFacts",
-    "TokenSource",
-    "TokenStore",
-    "app_only",
-    "check_app",
-    "describe_token",
-    "sign_in_by_device_code",
-    "user_by_refresh_token",
-    "user_signed_in",
-]
-
 GLOBAL_LOGIN_URL = "https://login.microsoftonline.com"
 PARTNER_CENTER_AUDIENCE = "https://api.partnercenter.microsoft.com"
 """graph.windows.net, which older documents name, was retired on 2025-08-31
 (https://learn.microsoft.com/partner-center/developer/partner-center-authentication, 2026-11)."""
 
 MARGIN_SECONDS = 60.0
+_SIGN_IN = "Run `partner-tools auth login`."
 UNKNOWN_APP = "sign-in-700016"
 _PENDING = frozenset({"authorization_pending", "slow_down"})
 
@@ -299,9 +279,9 @@ class StaticToken:
         """Raise AuthError: only who minted it can mint another."""
         raise self._spent("was refused and cannot be renewed here")
 
-    def _spent(self, what: str) -> AuthError:
+    def _spent(self, reason: str) -> AuthError:
         return AuthError(
-            f"the token in {self._name} {what}",
+            f"the token in {self._name} {reason}",
             rule="token-spent",
             remedy=f"Mint a new one, set {self._name} to it and resume; or unset it and sign in "
             "with `partner-tools auth login`.",
@@ -312,7 +292,8 @@ class MsalHttpClient:
     """The HTTP client of msal: `connect` opens a transport to a sign-in host.
 
     A secret goes to the configured host alone; from one of Microsoft's hosts also to another of
-    them, which national clouds do. Raises Unavailable, Throttled and what `Transport.send` does.
+    them, which national clouds do. Every request raises Unavailable, Throttled and what
+    `Transport.send` does. Raises InputError unless the address is https, which msal demands.
     """
 
     def __init__(
@@ -322,7 +303,13 @@ class MsalHttpClient:
         connect: Callable[[str], Transport] = Transport,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.login_url = check_login_url(login_url)
+        self.login_url = check_base_url(login_url)
+        if not self.login_url.startswith("https://"):
+            raise InputError(
+                f"the login URL {login_url!r} is plain http",
+                rule="base-url",
+                remedy="Give an https address, also for a sandbox on this machine: it serves TLS.",
+            )
         self.skew_seconds = 0.0
         self._connect = connect
         self._now = now
@@ -333,7 +320,13 @@ class MsalHttpClient:
         reply = self._send("GET", url, params, headers, None)
         if reply.status >= 400:
             raise sign_in_failure(_read_object(reply), skew_seconds=self.skew_seconds)
-        self._check_endpoints(_read_object(reply))
+        found = _read_object(reply)
+        for name in ("authorization_endpoint", "token_endpoint"):
+            if not isinstance(found.get(name), str):
+                raise Unreadable(
+                    f"the sign-in service at {self.login_url} names no {name}",
+                    remedy="Check the login URL: it should be the one of your cloud.",
+                )
         return _Answer(reply)
 
     def post(
@@ -362,14 +355,27 @@ class MsalHttpClient:
                 body=body,
             )
         )
-        self._look_at_clock(reply)
+        with suppress(ValueError):
+            date = parsedate_to_datetime(reply.header("Date") or "")
+            if date.tzinfo is not None:
+                self.skew_seconds = (self._now() - date).total_seconds()
         if reply.status in {408, 429} or reply.status >= 500:
-            raise self._not_now(reply)
+            failure = Throttled if reply.status == 429 else Unavailable
+            raise failure(
+                f"the sign-in service at {self.login_url} is not available ({reply.status})",
+                remedy="Try again later.",
+                status=reply.status,
+                retry_after=parse_retry_after(reply.header("Retry-After"), self._now()),
+            )
         return reply
 
     def _transport_to(self, url: str) -> Transport:
+        from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS  # type: ignore[import-untyped]
+
         host = origin(url)
-        if not self._may_see_secrets(url):
+        hosts = {urlsplit(self.login_url).hostname, urlsplit(url).hostname}
+        is_microsofts = url.startswith("https://") and hosts <= WELL_KNOWN_AUTHORITY_HOSTS
+        if host != origin(self.login_url) and not is_microsofts:
             raise AuthError(
                 f"the sign-in service sends on to another host, {host or 'no address at all'}",
                 rule="foreign-sign-in",
@@ -378,36 +384,6 @@ class MsalHttpClient:
         if host not in self._transports:
             self._transports[host] = self._connect(host)
         return self._transports[host]
-
-    def _may_see_secrets(self, url: str) -> bool:
-        if origin(url) == origin(self.login_url):
-            return True
-        return urlsplit(url).scheme == "https" and _is_microsoft(self.login_url, url)
-
-    def _check_endpoints(self, found: Mapping[str, Any]) -> None:
-        for name in ("authorization_endpoint", "token_endpoint"):
-            if not isinstance(found.get(name), str):
-                raise Unreadable(
-                    f"the sign-in service at {self.login_url} names no {name}",
-                    remedy="Check the login URL: it should be the one of your cloud.",
-                )
-
-    def _look_at_clock(self, reply: Reply) -> None:
-        try:
-            told = parsedate_to_datetime(reply.header("Date") or "")
-        except ValueError:
-            return
-        if told.tzinfo is not None:
-            self.skew_seconds = (self._now() - told).total_seconds()
-
-    def _not_now(self, reply: Reply) -> Throttled | Unavailable:
-        kind = Throttled if reply.status == 429 else Unavailable
-        return kind(
-            f"the sign-in service at {self.login_url} is not available ({reply.status})",
-            remedy="Try again later.",
-            status=reply.status,
-            retry_after=parse_retry_after(reply.header("Retry-After"), self._now()),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -430,7 +406,7 @@ class TokenStore:
         import msal_extensions  # type: ignore[import-untyped]
 
         path = self.location.with_name(self.location.name + (f"-{owner}" if owner else ""))
-        with _telling(f"the token cache {str(path)!r} cannot be used", _CACHE_REMEDY):
+        with _as_auth_error(f"the token cache {str(path)!r} cannot be used", _CACHE_REMEDY):
             make_private_folder(path.parent)
             persistence = self._open_persistence(path)
             _check_kept(persistence)
@@ -460,7 +436,7 @@ class TokenStore:
         return accounts
 
     def _forget(self, path: Path) -> None:
-        with _telling(f"the token cache {str(path)!r} cannot be cleared", _CACHE_REMEDY):
+        with _as_auth_error(f"the token cache {str(path)!r} cannot be cleared", _CACHE_REMEDY):
             if path.exists():
                 with suppress(AuthError):
                     self._open_persistence(path).save("{}")
@@ -484,63 +460,48 @@ class TokenStore:
         return msal_extensions.FilePersistence(str(path))
 
 
-def check_login_url(url: str) -> str:
-    """The sign-in service's address. Raises InputError unless it is https, which msal demands."""
-    checked = check_base_url(url)
-    if not checked.startswith("https://"):
-        raise InputError(
-            f"the login URL {url!r} is plain http",
-            rule="base-url",
-            remedy="Give an https address, also for a sandbox on this machine: it serves TLS.",
-        )
-    return checked
-
-
 def app_only(
     app: App,
     credential: Secret | Certificate,
     *,
-    door: MsalHttpClient,
+    http: MsalHttpClient,
     clock: Callable[[], float] = time.time,
 ) -> CachedTokens:
     """Tokens of the app itself, by its secret or certificate: no user, no MFA, no 90 days.
 
     Raises InputError at once where the certificate cannot be used.
     """
-    handed_in = _client_credential(credential, clock())
-    client: list[msal.ConfidentialClientApplication] = []
+    given = _client_credential(credential, clock())
 
-    def mint(fresh: bool) -> tuple[Secret, float]:
-        if not client:
-            client.append(_open_client(app, door, handed_in, None))
+    def ask(client: msal.ConfidentialClientApplication, fresh: bool) -> Any:
         if fresh:
-            client[0].remove_tokens_for_client()
-        return _minted(client[0].acquire_token_for_client([app.scope]), door)
+            client.remove_tokens_for_client()
+        return client.acquire_token_for_client([app.scope])
 
-    return CachedTokens(_within_words(mint), clock=clock)
+    return _tokens(http, lambda: _open_client(app, http, given), ask, clock)
 
 
 def user_signed_in(
-    app: App,
-    *,
-    door: MsalHttpClient,
-    store: TokenStore,
-    username: str | None = None,
-    clock: Callable[[], float] = time.time,
+    app: App, *, http: MsalHttpClient, store: TokenStore, clock: Callable[[], float] = time.time
 ) -> CachedTokens:
-    """Tokens of the user who signed in before (`sign_in_by_device_code`).
+    """Tokens of the user who signed in before (`sign_in_by_device_code`)."""
 
-    `username` chooses where several did.
-    """
-    client: list[Any] = []
+    def ask(client: msal.PublicClientApplication, fresh: bool) -> Any:
+        accounts = client.get_accounts()
+        if len(accounts) != 1:
+            names = ", ".join(sorted(str(account.get("username")) for account in accounts))
+            raise AuthError(
+                f"several users are signed in: {names}" if names else "no user is signed in",
+                rule="not-signed-in",
+                remedy="Run `partner-tools auth logout`, then `partner-tools auth login`."
+                if names
+                else _SIGN_IN,
+            )
+        return client.acquire_token_silent_with_error(
+            [app.scope], account=accounts[0], force_refresh=fresh
+        ) or {"error": "interaction_required"}
 
-    def mint(fresh: bool) -> tuple[Secret, float]:
-        if not client:
-            client.append(_open_client(app, door, None, store.open_cache()))
-        account = _choose(client[0].get_accounts(), username)
-        return _minted(_ask_silently(client[0], app, account, fresh), door)
-
-    return CachedTokens(_within_words(mint), clock=clock)
+    return _tokens(http, lambda: _open_client(app, http, cache=store.open_cache()), ask, clock)
 
 
 def user_by_refresh_token(
@@ -548,7 +509,7 @@ def user_by_refresh_token(
     credential: Secret | Certificate,
     refresh_token: Secret,
     *,
-    door: MsalHttpClient,
+    http: MsalHttpClient,
     store: TokenStore,
     clock: Callable[[], float] = time.time,
 ) -> CachedTokens:
@@ -558,54 +519,63 @@ def user_by_refresh_token(
     90 days, the stored one lives as long as it is used. The store keeps what came of one handed-in
     token apart from another's.
     """
-    handed_in = _client_credential(credential, clock())
+    given = _client_credential(credential, clock())
     owner = sha256(refresh_token.reveal().encode("utf-8")).hexdigest()[:16]
-    client: list[Any] = []
 
-    def mint(fresh: bool) -> tuple[Secret, float]:
-        if not client:
-            client.append(_open_client(app, door, handed_in, store.open_cache(owner)))
-        accounts = client[0].get_accounts()
-        if accounts:
-            answer = client[0].acquire_token_silent_with_error(
+    def ask(client: msal.ConfidentialClientApplication, fresh: bool) -> Any:
+        if accounts := client.get_accounts():
+            answer = client.acquire_token_silent_with_error(
                 [app.scope], account=accounts[0], force_refresh=fresh
             )
             if answer and "access_token" in answer:
-                return _minted(answer, door)
-        exchange = client[0].acquire_token_by_refresh_token
-        return _minted(exchange(refresh_token.reveal(), [app.scope]), door)
+                return answer
+        return client.acquire_token_by_refresh_token(refresh_token.reveal(), [app.scope])
 
-    return CachedTokens(_within_words(mint), clock=clock)
+    return _tokens(
+        http, lambda: _open_client(app, http, given, store.open_cache(owner)), ask, clock
+    )
+
+
+def _tokens(
+    http: MsalHttpClient,
+    open_client: Callable[[], Any],
+    ask: Callable[[Any, bool], Any],
+    clock: Callable[[], float],
+) -> CachedTokens:
+    """Tokens that `ask` has msal's client mint; the client is opened when the first is needed."""
+    client = cache(open_client)
+
+    def mint(fresh: bool) -> tuple[Secret, float]:
+        with _as_auth_error("no token could be had", _CACHE_REMEDY):
+            return _minted(ask(client(), fresh), http)
+
+    return CachedTokens(mint, clock=clock)
 
 
 def sign_in_by_device_code(
     app: App,
     *,
-    door: MsalHttpClient,
+    http: MsalHttpClient,
     store: TokenStore,
     prompt: Callable[[DeviceCode], None],
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.time,
 ) -> TokenFacts:
-    """Sign a user in: show a code, wait until it was typed in. The refresh token then rests in
-    the store.
+    """Sign a user in: show a code, wait until it was typed in; the store keeps the refresh token.
 
     Raises AuthError when the user declines, or the code expires.
     """
-
-    def sign_in(_fresh: bool) -> tuple[Secret, float]:
-        client = _open_client(app, door, None, store.open_cache())
+    with _as_auth_error("no token could be had", _CACHE_REMEDY):
+        client = _open_client(app, http, cache=store.open_cache())
         flow = client.initiate_device_flow(scopes=[app.scope])
         if "user_code" not in flow:
-            raise sign_in_failure(flow, skew_seconds=door.skew_seconds)
+            raise sign_in_failure(flow, skew_seconds=http.skew_seconds)
         prompt(_read_device_code(flow))
-        return _minted(_await_user(client, flow, sleep, clock), door)
-
-    token, _ = _within_words(sign_in)(True)
-    return describe_token(token.reveal())
+        token, _ = _minted(_await_user(client, flow, sleep, clock), http)
+        return describe_token(token.reveal())
 
 
-def check_app(app: App, *, door: MsalHttpClient) -> None:
+def check_app(app: App, *, http: MsalHttpClient) -> None:
     """Raise AuthError where the tenant does not know the app (AADSTS700016); no secret is needed.
 
     Begins a sign-in by device code that is never completed and so has no effect. Any
@@ -613,10 +583,11 @@ def check_app(app: App, *, door: MsalHttpClient) -> None:
     request gives it (https://learn.microsoft.com/entra/identity-platform/reference-error-codes,
     read 2026-11): that this one does is an assumption. Where it does not, every app passes.
     """
-    with _telling("it cannot be asked whether the tenant knows the app", _TENANT_REMEDY):
-        client = _open_client(app, door, None, None)
+    remedy = "Check the tenant and the login URL."
+    with _as_auth_error("it cannot be asked whether the tenant knows the app", remedy):
+        client = _open_client(app, http)
         answer = client.initiate_device_flow(scopes=[app.scope])
-    refusal = sign_in_failure(answer, skew_seconds=door.skew_seconds)
+    refusal = sign_in_failure(answer, skew_seconds=http.skew_seconds)
     if "user_code" not in answer and refusal.rule == UNKNOWN_APP:
         raise refusal
 
@@ -624,20 +595,36 @@ def check_app(app: App, *, door: MsalHttpClient) -> None:
 def describe_token(token: str) -> TokenFacts:
     """Read the token's own claims (of a JWT); empty facts for any other text."""
     claims = _read_claims(token)
-    who = next(
-        (claims[n] for n in ("upn", "preferred_username", "appid", "azp") if n in claims), None
-    )
+
+    named = ("upn", "preferred_username", "appid", "azp")
+    who = next((claims[name] for name in named if name in claims), None)
+    tenant, audience = claims.get("tid"), claims.get("aud")
     scopes = str(claims.get("scp") or "").split()
-    methods = claims.get("amr")
+    roles, methods = claims.get("roles"), claims.get("amr")
+    expires, seconds = None, claims.get("exp")
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool):
+        with suppress(ValueError, OverflowError, OSError):
+            expires = datetime.fromtimestamp(seconds, UTC)
     return TokenFacts(
         who=None if who is None else str(who),
-        tenant=_text_of(claims, "tid"),
-        audience=_text_of(claims, "aud"),
-        expires_at=_time_of(claims.get("exp")),
+        tenant=tenant if isinstance(tenant, str) else None,
+        audience=audience if isinstance(audience, str) else None,
+        expires_at=expires,
         app_only=(claims.get("idtyp") == "app" or not scopes) if claims else None,
         mfa=("mfa" in methods) if isinstance(methods, list) else None,
-        permissions=tuple(scopes or map(str, _list_of(claims, "roles"))),
+        permissions=tuple(scopes or map(str, roles if isinstance(roles, list) else ())),
     )
+
+
+def _read_claims(token: str) -> dict[str, Any]:
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
 
 
 class _Answer:
@@ -649,11 +636,11 @@ class _Answer:
         self.headers = dict(reply.headers)
 
     def raise_for_status(self) -> None:
-        """Nothing is left to raise: the door has dealt with every status that is no answer."""
+        """Nothing: MsalHttpClient has raised for every status that is no answer."""
 
 
 @contextmanager
-def _telling(what: str, remedy: str) -> Iterator[None]:
+def _as_auth_error(problem: str, remedy: str) -> Iterator[None]:
     """Turn what the libraries below raise for files, keys and addresses into an AuthError."""
     import msal_extensions
 
@@ -662,24 +649,13 @@ def _telling(what: str, remedy: str) -> Iterator[None]:
     except PartnerToolsError:
         raise
     except (OSError, ValueError, TypeError, OverflowError, msal_extensions.LockError) as error:
-        raise AuthError(f"{what} ({type(error).__name__})", remedy=remedy) from error
-
-
-def _within_words(
-    mint: Callable[[bool], tuple[Secret, float]],
-) -> Callable[[bool], tuple[Secret, float]]:
-    def told(fresh: bool) -> tuple[Secret, float]:
-        with _telling("no token could be had", _CACHE_REMEDY):
-            return mint(fresh)
-
-    return told
+        raise AuthError(f"{problem} ({type(error).__name__})", remedy=remedy) from error
 
 
 _CACHE_REMEDY = (
     "Check that the file can be written and that you are its owner; to begin anew run "
     "`partner-tools auth logout` and `partner-tools auth login`."
 )
-_TENANT_REMEDY = "Check the tenant and the login URL."
 _NO_STORE_REMEDY = (
     "On Linux install libsecret (Debian, Ubuntu: python3-gi and gir1.2-secret-1) and unlock a "
     "keyring; or use app-only access, which stores nothing; or set auth.allow_plaintext_cache = "
@@ -687,7 +663,7 @@ _NO_STORE_REMEDY = (
 )
 
 
-def _open_client(app: App, door: MsalHttpClient, credential: Any, cache: Any) -> Any:
+def _open_client(app: App, http: MsalHttpClient, credential: Any = None, cache: Any = None) -> Any:
     """msal's application: confidential with a credential, public without. Asks for discovery."""
     import msal
 
@@ -695,10 +671,10 @@ def _open_client(app: App, door: MsalHttpClient, credential: Any, cache: Any) ->
     logging.getLogger("msal.token_cache").setLevel(logging.INFO)
     settings: dict[str, Any] = {
         "authority": app.authority,
-        "http_client": door,
+        "http_client": http,
         "token_cache": cache,
         # Its question would go to the global cloud, for whatever cloud the authority is of; that
-        # the host is right is the door's business.
+        # the host is right is MsalHttpClient's business.
         "instance_discovery": False,
     }
     if credential is None:
@@ -715,36 +691,11 @@ def _client_credential(credential: Secret | Certificate, now: float) -> str | di
     return read_certificate(credential, datetime.fromtimestamp(now, UTC))
 
 
-def _minted(answer: Any, door: MsalHttpClient) -> tuple[Secret, float]:
+def _minted(answer: Any, http: MsalHttpClient) -> tuple[Secret, float]:
     if not isinstance(answer, dict) or not isinstance(answer.get("access_token"), str):
-        raise sign_in_failure(answer or {}, skew_seconds=door.skew_seconds)
+        raise sign_in_failure(answer or {}, skew_seconds=http.skew_seconds)
     seconds = str(answer.get("expires_in") or "")
     return Secret(answer["access_token"]), float(seconds) if seconds.isdecimal() else 0.0
-
-
-def _choose(accounts: list[dict[str, Any]], username: str | None) -> dict[str, Any]:
-    matching = [
-        account
-        for account in accounts
-        if username is None or str(account.get("username")).casefold() == username.casefold()
-    ]
-    if len(matching) == 1:
-        return matching[0]
-    names = ", ".join(sorted(str(account.get("username")) for account in accounts))
-    raise AuthError(
-        f"several users are signed in: {names}" if matching else "no user is signed in",
-        rule="not-signed-in",
-        remedy="Say whose tokens to use in the configuration."
-        if matching
-        else "Run `partner-tools auth login`.",
-    )
-
-
-def _ask_silently(client: Any, app: App, account: dict[str, Any], fresh: bool) -> dict[str, Any]:
-    answer = client.acquire_token_silent_with_error(
-        [app.scope], account=account, force_refresh=fresh
-    )
-    return answer or {"error": "interaction_required"}
 
 
 def _read_device_code(flow: Mapping[str, Any]) -> DeviceCode:
@@ -802,38 +753,53 @@ def _named(fields: Any) -> dict[str, Any]:
     return {name: text for name, text in (fields or {}).items() if text is not None}
 
 
-def _is_microsoft(*urls: str) -> bool:
-    from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS  # type: ignore[import-untyped]
-
-    return all(urlsplit(url).hostname in WELL_KNOWN_AUTHORITY_HOSTS for url in urls)
+CLOCK_TOLERANCE_SECONDS = 300.0
 
 
-def _read_claims(token: str) -> Mapping[str, Any]:
-    parts = token.split(".")
-    if len(parts) != 3:
-        return {}
-    try:
-        content = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        claims = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return claims if isinstance(claims, dict) else {}
+@cache
+def sign_in_failures() -> Mapping[str, tuple[str, str]]:
+    """The meaning and remedy of each code and error of `sign_in_failures.toml`."""
+    file = Path(__file__).with_name("sign_in_failures.toml")
+    tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    remedies = tables["remedies"]
+    return {
+        name: (meaning, remedies.get(remedy, remedy))
+        for name, (meaning, remedy) in (tables["codes"] | tables["errors"]).items()
+    }
 
 
-def _text_of(claims: Mapping[str, Any], name: str) -> str | None:
-    found = claims.get(name)
-    return found if isinstance(found, str) else None
+def sign_in_failure(answer: Mapping[str, Any], *, skew_seconds: float = 0.0) -> AuthError:
+    """The error that a sign-in answer without a token amounts to. Takes any mapping.
 
-
-def _list_of(claims: Mapping[str, Any], name: str) -> list[Any]:
-    found = claims.get(name)
-    return found if isinstance(found, list) else []
-
-
-def _time_of(seconds: object) -> datetime | None:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        return None
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
+    `skew_seconds` is how far this computer's clock is ahead of the service's.
+    """
+    error, described = (str(answer.get(name) or "") for name in ("error", "error_description"))
+    codes, in_words = answer.get("error_codes"), re.search(r"AADSTS([0-9]{1,9})\b", described)
+    if isinstance(codes, list) and codes and type(codes[0]) is int:
+        code = str(codes[0])
+    else:
+        code = in_words[1] if in_words else ""
+    known = sign_in_failures()
+    if code in known or error in known:
+        meaning, remedy = known.get(code) or known[error]
+    else:
+        # The service's own first line, for a code that the table does not know.
+        first = re.sub(r"^AADSTS[0-9]+:?\s*", "", next(iter(described.strip().splitlines()), ""))
+        meaning, remedy = one_line(first), _SIGN_IN
+    name = f"AADSTS{code}" if code else one_line(error or "unknown error", 60)
+    trace = one_line(str(answer.get("correlation_id") or ""), 60)
+    if abs(skew_seconds) > CLOCK_TOLERANCE_SECONDS:
+        minutes, direction = (
+            round(abs(skew_seconds) / 60),
+            "ahead of" if skew_seconds > 0 else "behind",
+        )
+        remedy = (
+            f"This computer's clock is {minutes} minutes {direction} the service's: set it first. "
+            f"{remedy}"
+        )
+    return AuthError(
+        f"sign-in failed ({name}): {meaning or 'the service did not say why'}"
+        + (f" (correlation {trace})" if trace else ""),
+        rule=f"sign-in-{code}" if code else "sign-in-failed",
+        remedy=remedy,
+    )

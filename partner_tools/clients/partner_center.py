@@ -22,6 +22,7 @@ from partner_tools.clients.refusals import END_OF_LIST, read_fault, refusal
 from partner_tools.clients.transport import Reply, Request, Transport, origin, parse_json
 from partner_tools.errors import InputError, Rejected, Unreadable
 from partner_tools.homoglyphs import shown_name
+from partner_tools.json_forms import stated
 from partner_tools.model import Customer, Identity, Registration, Target, TenantId
 
 T = TypeVar("T")
@@ -54,9 +55,6 @@ class DeviceBatch:
 
     batch_id: str
     devices_count: int | None = None
-    status: str | None = None
-    created_at: str | None = None
-    created_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +64,6 @@ class Receipt:
     status: int
     request_id: str
     correlation_id: str
-    cv: str | None = None
 
 
 class JobStatus(StrEnum):
@@ -84,7 +81,6 @@ class JobDevice:
     """The result of one uploaded device."""
 
     status: JobStatus
-    device_id: str | None = None
     serial_number: str | None = None
     product_key_id: str | None = None
     error_code: str | None = None
@@ -98,8 +94,6 @@ class ServiceJob:
     job_id: JobId
     status: JobStatus
     devices: tuple[JobDevice, ...]
-    started_at: str | None = None
-    completed_at: str | None = None
 
     @property
     def done(self) -> bool:
@@ -121,13 +115,11 @@ class PartnerCenter:
         *,
         ids: Callable[[], str],
         correlation_id: str,
-        locale: str = "en-US",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._transport = transport
         self._ids = ids
         self._correlation_id = correlation_id
-        self._locale = locale
         self._now = now
         self._sent = SentIds()
 
@@ -224,7 +216,7 @@ class PartnerCenter:
             "Accept": "application/json",
             "MS-RequestId": request_id,
             "MS-CorrelationId": correlation_id or self._correlation_id,
-            "X-Locale": self._locale,
+            "X-Locale": "en-US",
             "MS-PartnerCenter-Application": "partner-tools",
             **request.headers,
         }
@@ -275,7 +267,10 @@ def build_customers(*, domain_prefix: str | None = None, cursor: Cursor | None =
         wanted = {"Field": "Domain", "Value": domain_prefix, "Operator": "starts_with"}
         # The documented samples, and Microsoft's SDK, send size 0 with a filter.
         query = [("size", "0"), ("filter", json.dumps(wanted))]
-    return _continued(Request(method="GET", url="/v1/customers", query=tuple(query)), cursor)
+    if cursor is not None:
+        query.append(("seekOperation", "next"))
+    headers = _token_header(cursor)
+    return Request(method="GET", url="/v1/customers", headers=headers, query=tuple(query))
 
 
 def build_batches(tenant_id: str, cursor: Cursor | None = None) -> Request:
@@ -324,16 +319,6 @@ def _below(tenant_id: str, *parts: str) -> str:
     return "/v1/customers/" + "/".join(segment(part) for part in (tenant_id, *parts))
 
 
-def _continued(request: Request, cursor: Cursor | None) -> Request:
-    if cursor is None:
-        return request
-    return replace(
-        request,
-        headers=_token_header(cursor),
-        query=(*request.query, ("seekOperation", "next")),
-    )
-
-
 def _token_header(cursor: Cursor | None) -> Mapping[str, str]:
     return {CONTINUATION: cursor.token} if cursor and cursor.token else {}
 
@@ -348,18 +333,16 @@ def _post(url: str, content: object) -> Request:
 
 
 def _write_devices(devices: Iterable[Identity]) -> list[dict[str, str]]:
-    return [_write_device(device) for device in devices]
-
-
-def _write_device(device: Identity) -> dict[str, str]:
-    named = {
-        "serialNumber": device.serial_number,
-        "productKey": device.product_key_id,
-        "hardwareHash": device.hardware_hash,
-        "oemManufacturerName": device.manufacturer,
-        "modelName": device.model,
-    }
-    return {name: text for name, text in named.items() if text is not None}
+    return [
+        stated(
+            serialNumber=device.serial_number,
+            productKey=device.product_key_id,
+            hardwareHash=device.hardware_hash,
+            oemManufacturerName=device.manufacturer,
+            modelName=device.model,
+        )
+        for device in devices
+    ]
 
 
 def parse_customer(reply: Reply, tenant_id: str) -> Customer:
@@ -398,13 +381,17 @@ def parse_devices(reply: Reply, tenant_id: str, batch_id: str) -> ResourcePage[R
 
 def parse_delete(reply: Reply, request: Request) -> Receipt:
     """The receipt of a removal: 204, or 200 with nothing in it that says otherwise."""
-    if reply.status != 204:
-        _refuse_unless_confirming(reply)
+    if reply.status not in (200, 204):
+        raise _unreadable(reply, "that is not the confirmation of a removal")
+    if reply.status == 200 and reply.body.decode("utf-8-sig", errors="replace").strip():
+        if any(read_fault(reply)):
+            raise _unreadable(reply, "its body is an error")
+        if parse_json(reply) is None:
+            raise _unreadable(reply, "its body is null, which confirms nothing")
     return Receipt(
         status=reply.status,
         request_id=reply.header("MS-RequestId") or request.headers["MS-RequestId"],
         correlation_id=reply.header("MS-CorrelationId") or request.headers["MS-CorrelationId"],
-        cv=reply.header("MS-CV"),
     )
 
 
@@ -436,8 +423,6 @@ def parse_job(reply: Reply, job_id: JobId) -> ServiceJob:
         job_id=job_id,
         status=_read_status(content.get("status")),
         devices=tuple(_read_job_device(_object(item, reply), reply) for item in devices),
-        started_at=_text(content, "startedTime", reply),
-        completed_at=_text(content, "completedTime", reply),
     )
 
 
@@ -448,14 +433,10 @@ def _read_customer(item: Mapping[str, Any], reply: Reply) -> Customer:
         raise _unreadable(reply, "a customer in it has no id")
     return Customer(
         tenant_id=TenantId(tenant),
-        domain=_shown(profile, "domain", reply),
-        name=_shown(profile, "companyName", reply),
+        # For people to read; nothing is addressed by them.
+        domain=shown_name(_text(profile, "domain", reply)),
+        name=shown_name(_text(profile, "companyName", reply)),
     )
-
-
-def _shown(item: Mapping[str, Any], name: str, reply: Reply) -> str | None:
-    """A name that people read and nothing is addressed by: without what would look like more."""
-    return shown_name(_text(item, name, reply))
 
 
 def _read_batch(item: Mapping[str, Any], tenant_id: str, reply: Reply) -> DeviceBatch:
@@ -467,9 +448,6 @@ def _read_batch(item: Mapping[str, Any], tenant_id: str, reply: Reply) -> Device
     return DeviceBatch(
         batch_id=batch_id,
         devices_count=count if type(count) is int else None,
-        status=_text(item, "status", reply),
-        created_at=_text(item, "creationDate", reply),
-        created_by=_text(item, "createdBy", reply),
     )
 
 
@@ -477,6 +455,11 @@ def _read_registration(item: Mapping[str, Any], batch_id: str, reply: Reply) -> 
     device_id = _text(item, "id", reply)
     if device_id is None:
         raise _unreadable(reply, "a device in it has no id")
+    operations = item.get("allowedOperations")
+    if operations is not None and not (
+        isinstance(operations, list) and all(isinstance(word, str) for word in operations)
+    ):
+        raise _unreadable(reply, "its allowedOperations are no list of words")
     return Registration(
         target=Target(batch_id=batch_id, device_id=device_id),
         serial_number=_text(item, "serialNumber", reply),
@@ -485,23 +468,14 @@ def _read_registration(item: Mapping[str, Any], batch_id: str, reply: Reply) -> 
         product_key_id=_text(item, "productKey", reply),
         hardware_hash=_text(item, "hardwareHash", reply),
         uploaded_at=_text(item, "uploadedDate", reply),
-        allowed_operations=_read_operations(item.get("allowedOperations"), reply),
+        allowed_operations=None if operations is None else tuple(operations),
     )
-
-
-def _read_operations(found: object, reply: Reply) -> tuple[str, ...] | None:
-    if found is None:
-        return None
-    if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
-        raise _unreadable(reply, "its allowedOperations are no list of words")
-    return tuple(found)
 
 
 def _read_job_device(item: Mapping[str, Any], reply: Reply) -> JobDevice:
     code = item.get("errorCode")
     return JobDevice(
         status=_read_status(item.get("status")),
-        device_id=_text(item, "deviceId", reply),
         serial_number=_text(item, "serialNumber", reply),
         product_key_id=_text(item, "productKey", reply),
         error_code=None if code in (None, "") else str(code),
@@ -655,19 +629,6 @@ def _local_link(uri: object, reply: Reply, base_url: str, collection: str) -> st
     return f"/v1{collection}{mark}{query}"
 
 
-def _refuse_unless_confirming(reply: Reply) -> None:
-    """Let pass only a 200 that is empty or JSON without an error in it."""
-    blank = not reply.body.decode("utf-8-sig", errors="replace").strip()
-    if reply.status == 200 and blank:
-        return
-    if reply.status != 200:
-        raise _unreadable(reply, "that is not the confirmation of a removal")
-    if any(read_fault(reply)):
-        raise _unreadable(reply, "its body is an error")
-    if parse_json(reply) is None:
-        raise _unreadable(reply, "its body is null, which confirms nothing")
-
-
 def _unreadable(reply: Reply, reason: str) -> Unreadable:
     return Unreadable(
         f"Partner Center's answer ({reply.status}) is not what it promises: {reason}",
@@ -679,48 +640,21 @@ def _unreadable(reply: Reply, reason: str) -> Unreadable:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cloud:
-    """Where a cloud's Partner Center and its sign-in are."""
-
-    api: str
-    login: str
-
-
-CLOUDS: Mapping[str, Cloud] = {
-    # https://learn.microsoft.com/partner-center/developer/partner-center-rest-urls, read 2026-11;
-    # the US Government cloud uses the global API host.
-    "global": Cloud(
-        api="https://api.partnercenter.microsoft.com", login="https://login.microsoftonline.com"
-    ),
-    "us-government": Cloud(
-        api="https://api.partnercenter.microsoft.com", login="https://login.microsoftonline.us"
-    ),
-    "china": Cloud(
-        api="https://partner.partnercenterapi.microsoftonline.cn",
-        login="https://login.partner.microsoftonline.cn",
-    ),
+NATIONAL_HOSTS: Mapping[str | None, str] = {
+    "login.microsoftonline.us": "us-government",
+    "partner.partnercenterapi.microsoftonline.cn": "china",
+    "login.partner.microsoftonline.cn": "china",
 }
+"""The hosts of clouds other than the global one, whose API host the US Government cloud uses
+(https://learn.microsoft.com/partner-center/developer/partner-center-rest-urls, read 2026-11)."""
 
 
 def warn_of_cloud(base_url: str, login_url: str) -> str | None:
     """Return a warning for clouds other than the global one; None for that and loopback."""
-    hosts = {urlsplit(base_url).hostname, urlsplit(login_url).hostname}
-    national = [
-        name
-        for name, cloud in CLOUDS.items()
-        if name != "global" and hosts & ({_host(cloud.api), _host(cloud.login)} - _GLOBAL_HOSTS)
-    ]
-    if not national:
-        return None
-    return (
-        f"Partner Center's device operations are documented for the global cloud only; whether "
-        f"they work in {national[0]} is not known."
-    )
-
-
-def _host(url: str) -> str | None:
-    return urlsplit(url).hostname
-
-
-_GLOBAL_HOSTS = {_host(CLOUDS["global"].api), _host(CLOUDS["global"].login)}
+    for url in (base_url, login_url):
+        if cloud := NATIONAL_HOSTS.get(urlsplit(url).hostname):
+            return (
+                "Partner Center's device operations are documented for the global cloud only; "
+                f"whether they work in {cloud} is not known."
+            )
+    return None

@@ -1,8 +1,11 @@
-"""A text that must not be shown: tokens, client secrets, passwords. Only `reveal` gives it out."""
+"""HTTP to one service: requests that never left are told from those that were not answered.
+
+Redirects are never followed, a token travels to one host alone, an answer is bounded in size and
+time, and no error or log line repeats the words of a library, which may hold a secret.
+"""
 
 from __future__ import annotations
 
-import errno
 import hmac
 import http.client
 import io
@@ -196,13 +199,38 @@ class Transport:
         """
         started = self._clock()
         try:
-            reply = self._attempt(request, started)
+            url = build_url(self.base_url, request)
+            prepared = _prepare(request, url, self._read_token(request))
+            adapter = self.session.get_adapter(url=url)
+            try:
+                answer = adapter.send(
+                    prepared, stream=True, timeout=self._timeout, proxies=dict(self._proxies)
+                )
+                with answer:
+                    body = self._read_body(request, answer)
+                    _check_end(answer, body)
+            except FOREIGN_ERRORS as error:
+                raise make_error(error, request, self.host) from error
         except ServiceError as error:
             _log_end(request, type(error).__name__, self._clock() - started)
             raise
+        reply = Reply(
+            status=answer.status_code,
+            headers=answer.headers,
+            body=body,
+            seconds=self._clock() - started,
+        )
         _log_end(request, str(reply.status), reply.seconds)
         if 300 <= reply.status < 400:
-            raise _redirected(request, reply)
+            target = origin(reply.header("Location") or "")
+            raise Redirected(
+                f"the service answered {request.method} with a redirect ({reply.status})"
+                + (f" to {target}" if target else ""),
+                remedy="Redirects are never followed, because the token is for one host alone. "
+                "Look at the base URL, and at any proxy on the way.",
+                status=reply.status,
+                request_id=request_id_of(request),
+            )
         return reply
 
     def renew_token(self) -> None:
@@ -233,26 +261,6 @@ class Transport:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _attempt(self, request: Request, started: float) -> Reply:
-        url = build_url(self.base_url, request)
-        prepared = _prepare(request, url, self._read_token(request))
-        adapter = self.session.get_adapter(url=url)
-        try:
-            answer = adapter.send(
-                prepared, stream=True, timeout=self._timeout, proxies=dict(self._proxies)
-            )
-            with answer:
-                body = self._read_body(request, answer)
-                _check_end(answer, body)
-        except FOREIGN_ERRORS as error:
-            raise make_error(error, request, self.host) from error
-        return Reply(
-            status=answer.status_code,
-            headers=answer.headers,
-            body=body,
-            seconds=self._clock() - started,
-        )
 
     def _read_token(self, request: Request) -> str | None:
         if self._tokens is None:
@@ -289,7 +297,12 @@ class Transport:
             parts.append(part)
             size += len(part)
         if size > limit and not refused:
-            raise _too_large(request, answer.status_code, limit)
+            raise Unreadable(
+                f"the answer to {request.method} is larger than {limit:,} bytes",
+                remedy="No answer of this service is that large: look at any proxy on the way.",
+                status=answer.status_code,
+                request_id=request_id_of(request),
+            )
         return b"".join(parts)[:limit]
 
 
@@ -393,28 +406,21 @@ FOREIGN_ERRORS = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPExcepti
 """Everything that the libraries below can raise while a request is on its way; all of
 `requests.exceptions` are OSErrors."""
 
-_MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[ServiceError]], ...] = (
-    ((requests.exceptions.TooManyRedirects,), Redirected),
-    ((requests.exceptions.InvalidJSONError,), Unreadable),
-    (
-        (
-            requests.exceptions.ConnectTimeout,
-            requests.exceptions.ProxyError,
-            requests.exceptions.InvalidURL,
-            requests.exceptions.MissingSchema,
-            requests.exceptions.InvalidSchema,
-            requests.exceptions.URLRequired,
-            requests.exceptions.UnrewindableBodyError,
-            urllib3.exceptions.ConnectTimeoutError,
-            urllib3.exceptions.ProxyError,
-            urllib3.exceptions.LocationValueError,
-            urllib3.exceptions.EmptyPoolError,
-            urllib3.exceptions.ClosedPoolError,
-            urllib3.exceptions.UnrewindableBodyError,
-            http.client.InvalidURL,
-        ),
-        Unsent,
-    ),
+_NEVER_SENT = (
+    requests.exceptions.ConnectTimeout,
+    requests.exceptions.ProxyError,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.URLRequired,
+    requests.exceptions.UnrewindableBodyError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.ProxyError,
+    urllib3.exceptions.LocationValueError,
+    urllib3.exceptions.EmptyPoolError,
+    urllib3.exceptions.ClosedPoolError,
+    urllib3.exceptions.UnrewindableBodyError,
+    http.client.InvalidURL,
 )
 
 
@@ -425,10 +431,11 @@ def classify(error: BaseException) -> type[ServiceError]:
     if any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in causes):
         untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
         return Untrusted if untrusted else Unsent
-    for kinds, meaning in _MEANINGS:
-        if isinstance(error, kinds):
-            return meaning
-    return Unanswered
+    if isinstance(error, requests.exceptions.TooManyRedirects):
+        return Redirected
+    if isinstance(error, requests.exceptions.InvalidJSONError):
+        return Unreadable
+    return Unsent if isinstance(error, _NEVER_SENT) else Unanswered
 
 
 def make_error(error: Exception, request: Request, host: str) -> ServiceError:
@@ -506,20 +513,20 @@ class _Connecting:
             raise urllib3.exceptions.NewConnectionError(self, str(error)) from error  # type: ignore[arg-type]
 
 
-class _Connection(_Connecting, HTTPConnection):
+class _HttpConnection(_Connecting, HTTPConnection):
     response_class = _Punctual
 
 
-class _SecureConnection(_Connecting, HTTPSConnection):
+class _HttpsConnection(_Connecting, HTTPSConnection):
     response_class = _Punctual
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
 
 
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
@@ -545,7 +552,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 def _use_our_pools(manager: urllib3.PoolManager) -> None:
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+    manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
 
 
 def _open_tls_context(
@@ -565,38 +572,31 @@ def _open_tls_context(
 
 
 def _trust(context: ssl.SSLContext, path: Path) -> None:
+    problem = ""
     try:
         if path.is_dir():
-            _trust_folder(context, path)
+            # OpenSSL opens a certificate of a folder when it needs it, by the hash that is its
+            # name: a folder without any has to be noticed here. Names are those of `openssl rehash`
+            # (https://docs.openssl.org/3.0/man3/SSL_CTX_load_verify_locations/, read 2026-11).
+            if any(_holds_certificate(e) for e in path.iterdir() if _HASHED.fullmatch(e.name)):
+                context.load_verify_locations(capath=path)
+            else:
+                problem = "no certificate in it is named by its hash"
         else:
-            _trust_file(context, path)
+            context.load_verify_locations(cafile=path)
+            # OpenSSL fails where it finds nothing; a list of revoked certificates is something.
+            if context.cert_store_stats()["crl"] and not _holds_certificate(path):
+                problem = "it holds no certificate"
     except OSError as error:
+        problem = _reason_of(error)
+    if problem:
         raise InputError(
-            f"the certificate authorities in {str(path)!r} cannot be read: {_reason_of(error)}",
+            f"the certificate authorities in {str(path)!r} cannot be read: {problem}",
             rule="ca-bundle",
             remedy="Point PARTNER_TOOLS_CA_BUNDLE (or REQUESTS_CA_BUNDLE) at a PEM file that "
             "exists and holds certificates, or at a folder of them that `openssl rehash` has "
             "named; or unset it.",
-        ) from error
-
-
-def _trust_folder(context: ssl.SSLContext, folder: Path) -> None:
-    """OpenSSL opens a certificate of a folder when it needs it, by the hash that is its name.
-
-    So that one without any is noticed here (names as `openssl rehash` gives them:
-    https://docs.openssl.org/3.0/man3/SSL_CTX_load_verify_locations/, read 2026-11).
-    """
-    hashed = (each for each in folder.iterdir() if _HASHED.fullmatch(each.name))
-    if not any(map(_holds_certificate, hashed)):
-        raise OSError(errno.EINVAL, "no certificate in it is named by its hash")
-    context.load_verify_locations(capath=folder)
-
-
-def _trust_file(context: ssl.SSLContext, file: Path) -> None:
-    """OpenSSL fails where it finds nothing; a list of revoked certificates is something."""
-    context.load_verify_locations(cafile=file)
-    if context.cert_store_stats()["crl"] and not _holds_certificate(file):
-        raise OSError(errno.EINVAL, "it holds no certificate")
+        )
 
 
 def _holds_certificate(file: Path) -> bool:
@@ -672,18 +672,6 @@ def _prepare(request: Request, url: str, token: str | None) -> requests.Prepared
     return prepared
 
 
-def _redirected(request: Request, reply: Reply) -> Redirected:
-    target = origin(reply.header("Location") or "")
-    return Redirected(
-        f"the service answered {request.method} with a redirect ({reply.status})"
-        + (f" to {target}" if target else ""),
-        remedy="Redirects are never followed, because the token is for one host alone. "
-        "Look at the base URL, and at any proxy on the way.",
-        status=reply.status,
-        request_id=request_id_of(request),
-    )
-
-
 def _check_end(answer: requests.Response, body: bytes) -> None:
     """Raise IncompleteRead where a success is shorter than it said, or may have lost headers.
 
@@ -696,15 +684,6 @@ def _check_end(answer: requests.Response, body: bytes) -> None:
     unframed = original.length is None and not original.chunked
     if original.msg.defects or original.length or (unframed and not body):
         raise http.client.IncompleteRead(body)
-
-
-def _too_large(request: Request, status: int, limit: int) -> Unreadable:
-    return Unreadable(
-        f"the answer to {request.method} is larger than {limit:,} bytes",
-        remedy="No answer of this service is that large: look at any proxy on the way.",
-        status=status,
-        request_id=request_id_of(request),
-    )
 
 
 def _log_end(request: Request, end: str, seconds: float) -> None:
@@ -744,7 +723,6 @@ _TRUST_REMEDY = (
     "If a proxy of your organisation inspects TLS, point PARTNER_TOOLS_CA_BUNDLE at its "
     "certificate authority (PEM)."
 )
-_CLOCK_REMEDY = "Check this computer's clock first. "
 _PROXY_REMEDY = "Check HTTPS_PROXY and the proxy's credentials, or name the host in NO_PROXY."
 _WAIT_REMEDY = "Run it again; if it stays so, look at the service's status page."
 
@@ -770,17 +748,13 @@ def _describe(error: BaseException) -> tuple[str, str]:
         return "the proxy did not let it through", _PROXY_REMEDY
     for kind, reason, remedy in _STORIES:
         for cause in causes:
-            if isinstance(cause, kind):
-                return _with_certificate(cause, reason, remedy)
+            if not isinstance(cause, kind):
+                continue
+            detail = str(getattr(cause, "verify_message", ""))
+            if "expired" in detail or "not yet valid" in detail:
+                remedy = f"Check this computer's clock first. {remedy}"
+            return f"{reason} ({detail})" if detail else reason, remedy
     return type(error).__name__, _NETWORK_REMEDY
-
-
-def _with_certificate(cause: BaseException, reason: str, remedy: str) -> tuple[str, str]:
-    detail = str(getattr(cause, "verify_message", ""))
-    if not detail:
-        return reason, remedy
-    late = "expired" in detail or "not yet valid" in detail
-    return f"{reason} ({detail})", f"{_CLOCK_REMEDY if late else ''}{remedy}"
 
 
 def _reason_of(error: BaseException) -> str:

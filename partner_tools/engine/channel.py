@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from partner_tools.errors import Rejected
 from partner_tools.model import ChannelName, Explanation, Identity, Outcome, Registration, Target
 
 
@@ -75,6 +76,19 @@ class Answer:
     bars_customer: bool = False
     bars_run: bool = False
     unexpected: bool = False
+
+    @classmethod
+    def to(
+        cls, rejection: Rejected, outcome: Outcome, *, rule: str, detail: str, **more: Any
+    ) -> Answer:
+        """The answer that a refusal is for its device, with the refusal's status, code and ids."""
+        facts = {
+            "status": rejection.status,
+            "code": rejection.code,
+            "request_id": rejection.request_id,
+            "correlation_id": rejection.correlation_id,
+        }
+        return cls(outcome=outcome, rule=rule, detail=detail, **facts | more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

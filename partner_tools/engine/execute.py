@@ -1,36 +1,107 @@
-"""Group devices into calls, and build each call's content. Pure."""
+"""Carries out removals: devices in calls, one intent before each request, one event after it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any, Protocol
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.channel import Acceptance, Answer, Channel, Removal, Verdict
-from partner_tools.engine.context import ExecutionContext, PendingDevice
-from partner_tools.engine.request_executor import RequestExecutor, interruption
-from partner_tools.engine.verdicts import (
-    DEFERRED,
-    Fact,
-    answer_payload,
-    end_where_barred,
-    of_error,
-    of_verdict,
-    setback,
+from partner_tools.engine.channel import (
+    Acceptance,
+    Act,
+    Answer,
+    AwaitingApproval,
+    Channel,
+    Deferral,
+    Doubt,
+    Removal,
+    StepDone,
+    Verdict,
 )
+from partner_tools.engine.request_executor import RequestExecutor, interruption
 from partner_tools.errors import (
     AuthError,
     Interrupted,
     Redirected,
+    Rejected,
     ServiceError,
     Throttled,
+    Unanswered,
     Unauthorized,
+    Unavailable,
     Unreadable,
+    Unsent,
 )
 from partner_tools.events import Event, History, Kind, State, advance
-from partner_tools.model import Explanation, Outcome
-from partner_tools.pacing import GiveUp, decide
+from partner_tools.model import Explanation, Identity, Outcome, Registration, RunId, Target
+from partner_tools.pacing import decide
+
+GIVEN_UP_IN_A_ROW = 3
+"""This number of calls given up with no success in between means that the service is down."""
+
+ROUNDS = 3
+"""How often a device that was found still registered after a doubt is tried again in one run."""
+
+LAST_ANSWERS_SECONDS = 10.0
+"""How long answers in flight are awaited after Ctrl-C (docs/reference/exit-codes.md, 130)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingDevice:
+    """One device of a run that is to be removed, and what the ledger knows of it.
+
+    `found` is the registration that the plan found; `act` is the next step, where the channel
+    removes in several.
+    """
+
+    index: int
+    identity: Identity
+    customer: str | None
+    target: Target | None
+    history: History
+    confirmed: bool = False
+    """Whether the device's own hardware hash states this identity."""
+    found: Registration | None = None
+    act: Act | None = None
+
+
+class ExecutionContext(Protocol):
+    """The dependencies of an execution. `runs.context.RunContext` is one."""
+
+    @property
+    def run(self) -> RunId:
+        """The run."""
+
+    @property
+    def channel(self) -> Channel:
+        """The way to remove registrations."""
+
+    @property
+    def executor(self) -> RequestExecutor:
+        """How requests leave."""
+
+    @property
+    def concurrency(self) -> int:
+        """The number of calls in flight at most."""
+
+    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
+        """Why requests may not be sent, by index: asked right before their intent is recorded."""
+
+    def record(self, events: Sequence[Event]) -> None:
+        """Make events durable; they are when it returns."""
+
+    def now(self) -> datetime:
+        """The wall clock, in UTC."""
+
+    def new_id(self) -> str:
+        """A fresh request id."""
+
+    def settled(self, index: int, history: History) -> None:
+        """Is told of each outcome after it became durable."""
 
 
 def calls(todos: Iterable[PendingDevice], size: int) -> Iterator[tuple[PendingDevice, ...]]:
@@ -112,79 +183,83 @@ class DeviceStates:
             return
         self._context.record([event for _, event in noted])
         for index, event in noted:
-            self._learn(index, advance(self._histories[index], event))
-
-    def _learn(self, index: int, history: History) -> None:
-        self._histories[index] = history
-        if history.state is State.SETTLED:
-            self._context.settled(index, history)
-
-
-def see_through(
-    channel: Channel, line: RequestExecutor, standing: DeviceStates, call: Sequence[PendingDevice]
-) -> ServiceError | None:
-    """Ask after one call's accepted work until it is finished or the deadline has passed.
-
-    Finished devices are durable by then; the rest stays accepted, for `resume`. A returned
-    error means that some of it must be sent again.
-    Raises Interrupted when stopped, Rejected where the service says that the request is wrong.
-    """
-    polling = channel.polling
-    interval, deadline = polling.interval, line.clock() + polling.deadline
-    resting = None
-    while (waiting := standing.among(call, State.ACCEPTED)) and line.clock() <= deadline:
-        if line.stop.wait(interval):
-            raise interruption()
-        resting = _ask_after(channel, line, standing, waiting) or resting
-        interval = min(interval * 2, polling.max_interval)
-    return resting
-
-
-def _ask_after(
-    channel: Channel,
-    line: RequestExecutor,
-    standing: DeviceStates,
-    waiting: Sequence[PendingDevice],
-) -> ServiceError | None:
-    handle = standing.of(waiting[0]).handle or ""
-    removals = tuple(removal(todo, standing.of(todo)) for todo in waiting)
-    verdicts = line.call_with_retry(lambda: channel.poll(handle, removals))
-    standing.note(
-        (index, of_verdict(verdict))
-        for index, verdict in verdicts.items()
-        if not isinstance(verdict, Acceptance)
-    )
-    end_where_barred(verdicts.values())
-    return setback(verdicts.values())
-
-
-GIVEN_UP_IN_A_ROW = 3
-"""This number of calls given up with no success in between means that the service is down."""
-
-LAST_ANSWERS_SECONDS = 10.0
-"""How long answers in flight are awaited after Ctrl-C (docs/reference/exit-codes.md, 130)."""
+            history = self._histories[index] = advance(self._histories[index], event)
+            if history.state is State.SETTLED:
+                self._context.settled(index, history)
 
 
 def execute(
-    context: ExecutionContext, todos: Sequence[PendingDevice], *, again: bool = False
+    context: ExecutionContext, devices: Sequence[PendingDevice]
 ) -> tuple[PendingDevice, ...]:
-    """Remove every device that is ready, see accepted work through; the devices afterwards.
+    """Bring devices to an outcome, as far as this run can; the devices afterwards.
 
-    A device whose answer never came is left in doubt: `settle` looks for it. Where the channel
-    cannot look, what was in doubt before is sent once more. With `again` only what is ready takes
-    part: accepted work and doubts had their turn.
-    Raises the error that ended the run, after the answers in flight were recorded.
+    Doubts of an earlier process are settled before anything is sent; where the channel cannot look,
+    what was in doubt before is sent once more. Accepted work is seen through. What is found still
+    registered after a doubt is ready again: only that takes part in further rounds. Raises the
+    error that ended the run early, after the answers in flight were recorded.
     """
-    standing = DeviceStates(context, todos)
-    execution = _Execution(context, todos, standing, again=again)
-    workers = [
-        threading.Thread(target=execution.work, name=f"removal-{number}", daemon=True)
-        for number in range(min(context.concurrency, execution.calls))
-    ]
-    for worker in workers:
-        worker.start()
-    execution.join(workers)
-    return standing.todos()
+    todos = settle(context, devices)
+    for finished in range(ROUNDS):
+        states = DeviceStates(context, todos)
+        execution = _Execution(context, todos, states, again=finished > 0)
+        workers = [
+            threading.Thread(target=execution.work, name=f"removal-{number}", daemon=True)
+            for number in range(min(context.concurrency, execution.calls))
+        ]
+        for worker in workers:
+            worker.start()
+        execution.join(workers)
+        todos = settle(context, states.todos())
+        if not any(todo.history.state is State.READY for todo in todos):
+            break
+    return todos
+
+
+def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
+    """Look for every device in doubt, where the channel can; the devices afterwards.
+
+    Still registered: ready again, with the same request id where that was never answered. Not
+    there any more: `absent`, with our own unanswered request said; one step of several is passed
+    then. Where the channel cannot look, an intent that a dead process left becomes a doubt, which
+    `execute` may send once more.
+    """
+    states = DeviceStates(context, todos)
+    doubtful = [todo for todo in todos if todo.history.in_doubt]
+    if context.channel.observable and doubtful:
+        # Present, or replaced, as soon as one look says so; absent only where two looks agree.
+        asked = [removal(todo, todo.history) for todo in doubtful]
+        present = dict(context.channel.recall(asked))
+        if unseen := [each for each in asked if present[each.index] is False]:
+            present |= context.channel.recall(unseen)
+        states.note((todo.index, _recalled(todo, present=present[todo.index])) for todo in doubtful)
+    else:
+        facts = {
+            "answered": False,
+            "detail": "the process ended before an answer was recorded",
+            "remedy": "resume the run: the same request is sent once more",
+        }
+        states.note(
+            (todo.index, (Kind.DOUBTED, facts))
+            for todo in doubtful
+            if todo.history.state is not State.DOUBT
+        )
+    return states.todos()
+
+
+def _recalled(todo: PendingDevice, present: bool | Explanation) -> Fact:
+    if isinstance(present, Explanation):
+        return Kind.ANSWERED, {"outcome": Outcome.REFUSED.value, **asdict(present)}
+    if present:
+        return Kind.RECALLED, {"present": True}
+    if todo.act is not None:
+        detail = "done when looked at; the answer to our own request never came"
+        return Kind.PASSED, {"step": todo.act.step, "detail": detail}
+    request = f" {todo.history.request_id}" if todo.history.request_id else ""
+    return Kind.RECALLED, {
+        "present": False,
+        "detail": f"it is not listed any more; our own request{request} "
+        "had left and its answer never came, so that it may have been ours",
+    }
 
 
 class _Execution:
@@ -194,16 +269,16 @@ class _Execution:
         self,
         context: ExecutionContext,
         todos: Sequence[PendingDevice],
-        standing: DeviceStates,
+        states: DeviceStates,
         *,
         again: bool,
     ) -> None:
         self._context = context
-        self._standing = standing
+        self._states = states
         self._again = again
         self._channel = context.channel
-        self._halt = CancellationToken(context.line.stop)
-        self._line = replace(context.line, stop=self._halt)
+        self._halt = CancellationToken(context.executor.stop)
+        self._executor = replace(context.executor, stop=self._halt)
         self._lock = threading.Lock()
         waiting = list(calls(filter(self._workable, todos), context.channel.call_size))
         self.calls = len(waiting)
@@ -229,17 +304,17 @@ class _Execution:
         Raises what ended the execution early.
         """
         self._await(workers)
-        if self._ended_by is None and self._context.line.stop.is_set():
+        if self._ended_by is None and self._context.executor.stop.is_set():
             self._ended_by = interruption()
         if self._ended_by is not None:
             raise self._ended_by
 
     def _await(self, workers: Iterable[threading.Thread]) -> None:
-        clock, deadline = self._line.clock, None
+        clock, deadline = self._executor.clock, None
         for worker in workers:
             while worker.is_alive():
                 worker.join(0.05)
-                if self._context.line.stop.is_set():
+                if self._context.executor.stop.is_set():
                     self._halt.set()
                     deadline = deadline or clock() + LAST_ANSWERS_SECONDS
                     if clock() > deadline:
@@ -252,14 +327,11 @@ class _Execution:
                 call, is_last = following
                 self._carry_out(call, call_is_last=is_last)
         except BaseException as error:  # noqa: BLE001 - a worker's end, bug or not, ends the run
-            self._end(error)
-
-    def _end(self, error: BaseException) -> None:
-        """Keep the first reason; an interruption gives way to a reason that says more."""
-        with self._lock:
-            if self._ended_by is None or isinstance(self._ended_by, Interrupted):
-                self._ended_by = error
-        self._halt.set()
+            with self._lock:
+                # The first reason, but any other than an interruption says more.
+                if self._ended_by is None or isinstance(self._ended_by, Interrupted):
+                    self._ended_by = error
+            self._halt.set()
 
     def _next_call(self) -> tuple[tuple[PendingDevice, ...], bool] | None:
         """The next call, and whether its devices were put off already; None when none is left."""
@@ -278,16 +350,16 @@ class _Execution:
 
         Single devices that the service defers come last, so that no other waits for them.
         """
-        started, tries, renewed = self._line.clock(), 0, False
+        started, tries, renewed = self._executor.clock(), 0, False
         first = True
         while call := self._open(call, first=first):
             first = False
-            accepted = self._standing.among(call, State.ACCEPTED)
+            accepted = self._states.among(call, State.ACCEPTED)
             if accepted:
-                asked = self._line.clock()
-                error = see_through(self._channel, self._line, self._standing, accepted)
-                call = self._standing.among(call, State.READY)
-                started += self._line.clock() - asked
+                asked = self._executor.clock()
+                error = self._see_through(accepted)
+                call = self._states.among(call, State.READY)
+                started += self._executor.clock() - asked
             else:
                 tries += 1
                 error = self._attempt(call)
@@ -297,12 +369,12 @@ class _Execution:
                     return
             elif isinstance(error, Unauthorized) and not renewed:
                 renewed = True
-                self._line.refresh_token(error)
+                self._executor.refresh_token(error)
             elif error.rule == DEFERRED and not call_is_last:
                 with self._lock:
                     self._deferred += self._repeatable(call)
                 return
-            elif not self._rest(call, error, tries, self._line.clock() - started):
+            elif not self._back_off(call, error, tries, self._executor.clock() - started):
                 return
 
     def _open(self, call: tuple[PendingDevice, ...], *, first: bool) -> tuple[PendingDevice, ...]:
@@ -310,7 +382,7 @@ class _Execution:
         waiting = self._repeatable(call, first=first)
         for todo in waiting:
             if answer := self._barred.get(todo.customer or ""):
-                self._standing.note([(todo.index, (Kind.ANSWERED, answer_payload(answer)))])
+                self._states.note([(todo.index, (Kind.ANSWERED, answer_payload(answer)))])
         return tuple(todo for todo in waiting if (todo.customer or "") not in self._barred)
 
     def _repeatable(
@@ -321,29 +393,31 @@ class _Execution:
         if first or self._channel.repeats:
             open_states.add(State.DOUBT)
         permitted = (todo for todo in call if todo.index not in self._gated)
-        return self._standing.among(permitted, *open_states)
+        return self._states.among(permitted, *open_states)
 
     def _attempt(self, call: tuple[PendingDevice, ...]) -> ServiceError | None:
         """One call. An error that is returned is one after which another attempt may be made."""
         removals = self._intend(call)
         if not removals:
             return None
-        if not self._line.pace.acquire(self._halt):
-            self._tell_all(removals, (Kind.WITHDRAWN, {}))
+        if not self._executor.pace.acquire(self._halt):
+            self._note_all(removals, (Kind.WITHDRAWN, {}))
             raise interruption()
         try:
             verdicts = self._channel.remove(removals)
         except ServiceError as error:
-            self._heard(removals, error)
+            self._note_failure(removals, error)
             return error
         except AuthError as error:
-            self._line.pace.succeeded()
-            self._tell_all(removals, (Kind.DEFERRED, {"detail": str(error)}))
+            self._executor.pace.succeeded()
+            self._note_all(removals, (Kind.DEFERRED, {"detail": str(error)}))
             raise
-        self._line.pace.succeeded()
-        self._bar(removals, verdicts)
-        self._standing.note([(index, of_verdict(verdict)) for index, verdict in verdicts.items()])
-        end_where_barred(verdicts.values())
+        self._executor.pace.succeeded()
+        for one in removals:
+            verdict = verdicts[one.index]
+            if isinstance(verdict, Answer) and verdict.bars_customer:
+                self._barred[one.customer or ""] = verdict
+        self._states.note([(index, of_verdict(verdict)) for index, verdict in verdicts.items()])
         return setback(verdicts.values())
 
     def _intend(self, call: tuple[PendingDevice, ...]) -> tuple[Removal, ...]:
@@ -354,39 +428,33 @@ class _Execution:
         """
         request_id, correlation_id = self._context.new_id(), self._context.new_id()
         removals = tuple(
-            removal(todo, self._standing.of(todo), request_id, correlation_id) for todo in call
+            removal(todo, self._states.of(todo), request_id, correlation_id) for todo in call
         )
         refused = self._context.refusals(removals)
-        self._standing.note(
+        self._states.note(
             fact
             for todo in call
             if todo.index in refused
-            and (fact := _refused(todo, self._standing.of(todo), refused[todo.index]))
+            and (fact := _refused(todo, self._states.of(todo), refused[todo.index]))
         )
         self._gated |= refused.keys()
         allowed = tuple(one for one in removals if one.index not in refused)
-        self._standing.note((one.index, _intent(one)) for one in allowed)
+        self._states.note((one.index, _intent(one)) for one in allowed)
         return allowed
 
-    def _heard(self, removals: tuple[Removal, ...], error: ServiceError) -> None:
+    def _note_failure(self, removals: tuple[Removal, ...], error: ServiceError) -> None:
         """Record how an attempt without a verdict ended, and stop where no other may follow.
 
         An unreadable answer leaves its device in doubt, and looking clears that. Where the channel
         cannot look, the next call would only add to the doubt.
         """
-        self._line.heard(error)
-        self._tell_all(removals, of_error(error))
+        self._executor.report(error)
+        self._note_all(removals, of_error(error))
         blind = isinstance(error, Unreadable) and not self._channel.observable
         if blind or isinstance(error, Redirected):
             raise error
 
-    def _bar(self, removals: tuple[Removal, ...], verdicts: Mapping[int, Verdict]) -> None:
-        for one in removals:
-            verdict = verdicts[one.index]
-            if isinstance(verdict, Answer) and verdict.bars_customer:
-                self._barred[one.customer or ""] = verdict
-
-    def _rest(
+    def _back_off(
         self, call: Iterable[PendingDevice], error: ServiceError, tries: int, elapsed: float
     ) -> bool:
         """Sleep before the next attempt; False when this call is given up.
@@ -394,10 +462,10 @@ class _Execution:
         Raises `error` when the run must not continue: a refused token, a pause beyond our patience,
         or a service that is down for all customers.
         """
-        step = decide(self._line.policy, error, tries, elapsed, self._line.jitter())
+        seconds = decide(self._executor.policy, error, tries, elapsed, self._executor.jitter())
         repeatable = self._repeatable(call)
-        if repeatable and not isinstance(step, GiveUp):
-            if self._halt.wait(step.seconds):
+        if repeatable and seconds is not None:
+            if self._halt.wait(seconds):
                 raise interruption()
             return True
         with self._lock:
@@ -407,8 +475,33 @@ class _Execution:
             raise error
         return False
 
-    def _tell_all(self, removals: Iterable[Removal], fact: Fact) -> None:
-        self._standing.note((one.index, fact) for one in removals)
+    def _see_through(self, call: Sequence[PendingDevice]) -> ServiceError | None:
+        """Ask after one call's accepted work until it is finished or the deadline has passed.
+
+        Finished devices are durable by then; the rest stays accepted, for `resume`. A returned
+        error means that some of it must be sent again. Raises Interrupted when stopped, Rejected
+        where the service says that the request is wrong.
+        """
+        polling, clock = self._channel.polling, self._executor.clock
+        interval, deadline = polling.interval, clock() + polling.deadline
+        error = None
+        while (waiting := self._states.among(call, State.ACCEPTED)) and clock() <= deadline:
+            if self._halt.wait(interval):
+                raise interruption()
+            handle = self._states.of(waiting[0]).handle or ""
+            removals = tuple(removal(todo, self._states.of(todo)) for todo in waiting)
+            verdicts = self._executor.call_with_retry(partial(self._channel.poll, handle, removals))
+            self._states.note(
+                (index, of_verdict(verdict))
+                for index, verdict in verdicts.items()
+                if not isinstance(verdict, Acceptance)
+            )
+            error = setback(verdicts.values()) or error
+            interval = min(interval * 2, polling.max_interval)
+        return error
+
+    def _note_all(self, removals: Iterable[Removal], fact: Fact) -> None:
+        self._states.note((one.index, fact) for one in removals)
 
 
 def _refused(
@@ -427,3 +520,103 @@ def _intent(one: Removal) -> Fact:
     if one.act is None:
         return Kind.INTENDED, ids
     return Kind.INTENDED, {**ids, "step": one.act.step, "record": one.act.record}
+
+
+Fact = tuple[Kind, Mapping[str, Any]]
+"""The kind and the payload of an event to come."""
+
+
+def of_error(error: ServiceError) -> Fact:
+    """Return what an attempt that ended in an error means for its devices.
+
+    Only an error that proves that nothing was done leaves no doubt.
+    """
+    facts = {"detail": str(error), "status": error.status, "code": error.code}
+    if isinstance(error, Unsent):
+        return Kind.WITHDRAWN, {"detail": str(error)}
+    if isinstance(error, Unanswered):
+        return Kind.DOUBTED, _stated({**facts, "answered": False})
+    if isinstance(error, Unavailable | Redirected | Unreadable):
+        return Kind.DOUBTED, _stated({**facts, "answered": True})
+    return Kind.DEFERRED, _stated(facts)
+
+
+def of_verdict(verdict: Verdict) -> Fact:
+    """The event that makes a verdict durable."""
+    match verdict:
+        case Answer():
+            return Kind.ANSWERED, answer_payload(verdict)
+        case Deferral(detail=detail, status=status, code=code):
+            return Kind.DEFERRED, _stated({"detail": detail, "status": status, "code": code})
+        case Doubt(answered=answered, detail=detail, remedy=remedy, status=status):
+            facts = {"answered": answered, "detail": detail, "remedy": remedy, "status": status}
+            return Kind.DOUBTED, _stated(facts)
+        case Acceptance(handle=handle):
+            return Kind.ACCEPTED, {"handle": handle}
+        case StepDone(step=step, detail=detail, status=status, request_id=request_id):
+            facts = {"step": step, "detail": detail, "status": status, "requestId": request_id}
+            return Kind.PASSED, _stated(facts)
+        case AwaitingApproval(approval=approval, detail=detail, remedy=remedy, status=status):
+            facts = {"approval": approval, "remedy": remedy, "detail": detail, "status": status}
+            return Kind.PARKED, _stated({**facts, "requestId": verdict.request_id})
+
+
+def answer_payload(answer: Answer) -> Mapping[str, Any]:
+    """Return the part of a service's answer that the ledger keeps."""
+    return _stated(
+        {
+            "outcome": answer.outcome.value,
+            "rule": answer.rule,
+            "detail": answer.detail,
+            "remedy": answer.remedy,
+            "status": answer.status,
+            "code": answer.code,
+            "requestId": answer.request_id,
+            "correlationId": answer.correlation_id,
+        }
+    )
+
+
+def _stated(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+DEFERRED = "device-deferred"
+"""The rule of a failure that is about single devices of a call that was answered."""
+
+
+def setback(verdicts: Collection[Verdict]) -> ServiceError | None:
+    """Why an answered call counts as a failure: a device is to be asked for later, or was
+    answered in an unexpected way.
+
+    Raises Rejected, which ends the run, where the service says that the request itself is wrong.
+    """
+    for verdict in verdicts:
+        if isinstance(verdict, Answer) and verdict.bars_run:
+            raise _rejected(verdict, f"the run was stopped: {verdict.detail}")
+    for verdict in verdicts:
+        if isinstance(verdict, Answer) and verdict.unexpected:
+            return _rejected(verdict, verdict.detail or "")
+        if isinstance(verdict, Deferral):
+            # Of one device alone, in an answer that was had: the others need not wait for it.
+            alone = verdict.status is not None and verdict.status < 400
+            return Unavailable(
+                verdict.detail,
+                rule=DEFERRED if alone else None,
+                status=verdict.status,
+                code=verdict.code,
+                retry_after=verdict.retry_after,
+            )
+    return None
+
+
+def _rejected(answer: Answer, message: str) -> Rejected:
+    return Rejected(
+        message,
+        remedy=answer.remedy or "",
+        rule=answer.rule,
+        status=answer.status,
+        code=answer.code,
+        request_id=answer.request_id,
+        correlation_id=answer.correlation_id,
+    )

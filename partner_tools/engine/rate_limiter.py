@@ -1,28 +1,33 @@
-"""One rate limiter for all threads of a run: the only place where a thread waits for a permit.
+"""The rate limiters: the only place where a thread waits for a permit to send a request.
 
-The decisions are `pacing`'s; here are a lock, a clock and a way to wait. A thread holds at most
-one permit, the one that its last `acquire` gave it; what became of that request is told from the
-same thread.
+`AdaptiveRateLimiter` is for the threads of one process, `SharedRateLimiter` for those of many;
+both learn the service's rate. The decisions are those of `pacing` and `shared_pacing`; here are
+locks, a clock and a way to wait. A thread holds at most one permit, the one that its last `acquire`
+gave it, and reports from the same thread how that request ended. `FixedRateLimiter` keeps to a
+published limit.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Self
+from functools import partial
+from typing import Final, Protocol, TypeVar
 
-from partner_tools import pacing
+from partner_tools import pacing, shared_pacing
 from partner_tools.cancellation import CancellationToken
 from partner_tools.pacing import Learned, Permit, RateState
+from partner_tools.shared_pacing import Party, RequestOutcome, Shared
 
 GLANCE_SECONDS: Final = 0.25
 """A long wait is cut into pieces: a pause may end early, a turn may come from another thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class RateSnapshot:
     """The state to display. `rate` is in permits per second, `paused` in seconds left."""
 
     rate: float
@@ -34,8 +39,20 @@ class Snapshot:
     pauses: int
 
 
+def _snapshot(pace: RateState, now: float, answered: int, throttled: int) -> RateSnapshot:
+    return RateSnapshot(
+        rate=pace.rate,
+        ceiling=pace.ceiling,
+        paused=max(0.0, pace.paused_until - now),
+        permits=pace.issued,
+        answered=answered,
+        throttled=throttled,
+        pauses=pace.pauses,
+    )
+
+
 class AdaptiveRateLimiter:
-    """Hands out evenly spaced permits, and pauses everybody when one request is throttled.
+    """Hands out evenly spaced permits, and pauses all threads when one request is throttled.
 
     One thread at a time waits for the next permit, the others for their turn, so that a permit
     wakes one thread. `clock` is monotonic, in seconds; `wait` sleeps unless stopped.
@@ -46,9 +63,7 @@ class AdaptiveRateLimiter:
         pace: RateState,
         *,
         clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[CancellationToken, float], object] = lambda stop, seconds: stop.wait(
-            seconds
-        ),
+        wait: Callable[[CancellationToken, float], object] = CancellationToken.wait,
     ) -> None:
         self._pace = pace
         self._clock = clock
@@ -58,22 +73,6 @@ class AdaptiveRateLimiter:
         self._mine = threading.local()
         self._answered = 0
         self._throttled = 0
-
-    @classmethod
-    def started(
-        cls,
-        *,
-        known: Learned | None = None,
-        age: float = 0.0,
-        max_rate: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> Self:
-        """A governor for a run that begins now.
-
-        `known` is what an earlier run learned, `age` seconds ago; `max_rate` the user's own bound
-        in requests per second.
-        """
-        return cls(pacing.remembered(known, clock(), age=age, max_rate=max_rate), clock=clock)
 
     def acquire(self, stop: CancellationToken) -> bool:
         """Wait for the next permit; False when stopped instead."""
@@ -94,18 +93,18 @@ class AdaptiveRateLimiter:
         """The service answered this thread's request, and not with 429."""
         with self._state:
             self._answered += 1
-            self._pace = pacing.succeeded(self._pace, self._permit(), self._clock())
+            self._pace = pacing.succeeded(self._pace, self._mine.permit, self._clock())
 
     def throttled(self, retry_after: float | None) -> None:
         """The service answered 429: give no permits for this number of seconds."""
         with self._state:
             self._throttled += 1
-            self._pace = pacing.throttled(self._pace, self._permit(), self._clock(), retry_after)
+            self._pace = pacing.throttled(self._pace, self._mine.permit, self._clock(), retry_after)
 
     def withdrawn(self) -> None:
         """This thread's request never reached the service, or its answer never came."""
         with self._state:
-            self._pace = pacing.withdrawn(self._pace, self._permit())
+            self._pace = pacing.withdrawn(self._pace, self._mine.permit)
 
     def close(self) -> None:
         """Do nothing: no other process takes part."""
@@ -115,18 +114,10 @@ class AdaptiveRateLimiter:
         with self._state:
             return pacing.learned(self._pace)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> RateSnapshot:
         """Return the current state."""
         with self._state:
-            return Snapshot(
-                rate=self._pace.rate,
-                ceiling=self._pace.ceiling,
-                paused=max(0.0, self._pace.paused_until - self._clock()),
-                permits=self._pace.issued,
-                answered=self._answered,
-                throttled=self._throttled,
-                pauses=self._pace.pauses,
-            )
+            return _snapshot(self._pace, self._clock(), self._answered, self._throttled)
 
     def _take(self) -> float | None:
         """Take the permit that is due, or say for how many seconds none is."""
@@ -138,9 +129,223 @@ class AdaptiveRateLimiter:
             self._pace, self._mine.permit = pacing.reserve(self._pace, now)
             return None
 
-    def _permit(self) -> Permit:
-        permit: Permit = self._mine.permit
-        return permit
+
+T = TypeVar("T")
+
+CLOCK_GRAIN: Final = 0.001
+SHORTEST_WAIT: Final = 0.02
+"""The shortest interval between two requests for a permit that is not due."""
+STALE_SECONDS: Final = 0.25
+"""A permit unused for longer than this is not caught up."""
+LONGEST_HORIZON: Final = 1.0
+"""Where the database answers slowly, permits are leased further ahead, but no more than so."""
+DRIFT: Final = 0.0005
+"""The drift of a clock against the server's, in seconds per second."""
+
+
+class ExchangeText(Protocol):
+    """Changes the shared text exclusively; also gives the server's clock, in seconds."""
+
+    def __call__(self, change: Callable[[str | None], tuple[str, T]], /) -> tuple[T, float]:
+        """See `Ledger.exchange`."""
+
+
+class SharedRateLimiter:
+    """Hands out the permits of one limit scope that this process leased. Thread-safe.
+
+    The state of all processes is one text that they change in turns. A process leases permits in
+    slices, for all its parties at once; one thread of a party waits for the party's next permit,
+    the others for their turn. An answer is reported with the next lease, a 429 at once.
+
+    `process` names this process among those that share; `begin` is `shared_pacing.begin` with the
+    initial values; `clock` is monotonic, in seconds. Raises what the exchange raises, in the thread
+    that asked.
+    """
+
+    def __init__(
+        self,
+        exchange: ExchangeText,
+        *,
+        process: str,
+        begin: Callable[[Shared | None, float], Shared],
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[CancellationToken, float], object] = CancellationToken.wait,
+    ) -> None:
+        self._exchange = exchange
+        self._process = process
+        self._begin = begin
+        self._clock = clock
+        self._wait = wait
+        self._state = threading.Lock()
+        self._asking = threading.Lock()
+        self._turns: defaultdict[Party, threading.Lock] = defaultdict(threading.Lock)
+        self._waiting: Counter[Party] = Counter()
+        self._ready: defaultdict[Party, deque[Permit]] = defaultdict(deque)
+        self._outcomes: list[RequestOutcome] = []
+        self._mine = threading.local()
+        self._ask_at = clock()
+        self._took, self._horizon = 0.0, shared_pacing.HORIZON
+        self._answered = 0
+        self._throttled = 0
+        _, server = exchange(lambda text: (text or "", None))
+        self._offset = server - clock()
+        self._pace: RateState = self._ask({})
+
+    def of(self, party: Party) -> PartyRateLimiter:
+        """The rate limiter as one party sees it."""
+        return PartyRateLimiter(
+            acquire=partial(self.acquire, party),
+            succeeded=self.succeeded,
+            throttled=self.throttled,
+            withdrawn=self.withdrawn,
+            snapshot=self.snapshot,
+            learned=self.learned,
+        )
+
+    def acquire(self, party: Party, stop: CancellationToken) -> bool:
+        """Wait for the party's next permit; False when stopped instead."""
+        with self._state:
+            self._waiting[party] += 1
+            turn = self._turns[party]
+        try:
+            while not turn.acquire(timeout=GLANCE_SECONDS):
+                if stop.is_set():
+                    return False
+            try:
+                return self._next(party, stop)
+            finally:
+                turn.release()
+        finally:
+            with self._state:
+                self._waiting[party] -= 1
+
+    def succeeded(self) -> None:
+        """The service answered this thread's request, and not with 429."""
+        self._report(answered=True)
+
+    def withdrawn(self) -> None:
+        """This thread's request never reached the service, or its answer never came."""
+        self._report(answered=False)
+
+    def throttled(self, retry_after: float | None) -> None:
+        """The service answered 429: no process gets a permit for this number of seconds."""
+        self._report(answered=True, throttled=True, retry_after=retry_after)
+        self._lease()
+
+    def close(self) -> None:
+        """Report the last outcomes, and take no part any more."""
+        with self._asking:
+            self._ask({})
+
+    def learned(self) -> Learned | None:
+        """Return the rate worth remembering; None when nothing was learned."""
+        return pacing.learned(self._pace)
+
+    def snapshot(self) -> RateSnapshot:
+        """Return the state when this process last leased."""
+        return _snapshot(self._pace, self._now(), self._answered, self._throttled)
+
+    def _now(self) -> float:
+        return self._clock() + self._offset
+
+    def _next(self, party: Party, stop: CancellationToken) -> bool:
+        while not stop.is_set():
+            with self._state:
+                ready = self._ready[party]
+                permit = ready.popleft() if ready else None
+            if permit is None:
+                self._wait(stop, self._lease(party))
+                continue
+            if self._waiting[party] > 1 and not self._ready[party]:
+                self._lease(party, in_hand=1)  # while this one's moment comes
+            if self._reached(permit, stop):
+                self._mine.permit = permit
+                return True
+        return False
+
+    def _reached(self, permit: Permit, stop: CancellationToken) -> bool:
+        """Wait until the permit's moment; False when it is void by then."""
+        while not stop.is_set():
+            pace, seconds = self._pace, permit.at - self._now()
+            # A pause began before the permit's moment.
+            void = permit.number <= pace.paused_after and permit.at < pace.paused_until
+            if void or seconds < -STALE_SECONDS:
+                return False
+            if seconds <= 0.0:
+                return True
+            self._wait(stop, min(seconds, GLANCE_SECONDS))
+        return False
+
+    def _lease(self, party: Party | None = None, *, in_hand: int = 0) -> float:
+        """Lease for all parties that wait; how long to wait before asking again, in seconds."""
+        with self._asking:
+            if party is not None and self._ready[party]:
+                return 0.0
+            if party is None or self._clock() >= self._ask_at:
+                with self._state:
+                    wishes = self._waiting - Counter({party: in_hand} if party else {})
+                self._pace = self._ask(wishes)
+                # Until then it makes no sense to ask: nothing is due, or it is others' turn.
+                due = pacing.due(self._pace, self._now()) - self._now()
+                ahead = due - self._horizon if due > self._horizon else due
+                self._ask_at = self._clock() + min(max(ahead, SHORTEST_WAIT), GLANCE_SECONDS)
+            if party is not None and self._ready[party]:
+                return 0.0
+            return max(self._ask_at - self._clock(), 0.0) + CLOCK_GRAIN
+
+    def _ask(self, wishes: Mapping[Party, int]) -> RateState:
+        with self._state:
+            outcomes, self._outcomes = self._outcomes, []
+        asked = self._clock()
+
+        def change(text: str | None) -> tuple[str, tuple[shared_pacing.Grants, RateState]]:
+            now = self._now()
+            shared = self._begin(shared_pacing.from_text(text), now)
+            shared, granted = shared_pacing.lease(
+                shared_pacing.hear(shared, outcomes), self._process, wishes, now, self._horizon
+            )
+            return shared_pacing.to_text(shared), (granted, shared.pace)
+
+        try:
+            (granted, pace), server = self._exchange(change)
+        except BaseException:
+            with self._state:
+                self._outcomes = [*outcomes, *self._outcomes]
+            raise
+        self._offset = max(server - self._clock(), self._offset - DRIFT)
+        self._took += (self._clock() - asked - self._took) / 4
+        self._horizon = min(max(shared_pacing.HORIZON, self._took * 3), LONGEST_HORIZON)
+        with self._state:
+            for party, permit in granted:
+                self._ready[party].append(permit)
+        return pace
+
+    def _report(
+        self, *, answered: bool, throttled: bool = False, retry_after: float | None = None
+    ) -> None:
+        outcome = RequestOutcome(
+            permit=self._mine.permit,
+            at=self._now(),
+            answered=answered,
+            throttled=throttled,
+            retry_after=retry_after,
+        )
+        with self._state:
+            self._outcomes.append(outcome)
+            self._answered += answered and not throttled
+            self._throttled += throttled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartyRateLimiter:
+    """The methods of a `SharedRateLimiter` for one party."""
+
+    acquire: Callable[[CancellationToken], bool]
+    succeeded: Callable[[], None]
+    throttled: Callable[[float | None], None]
+    withdrawn: Callable[[], None]
+    snapshot: Callable[[], RateSnapshot]
+    learned: Callable[[], Learned | None]
 
 
 SLACK: Final = 1e-9

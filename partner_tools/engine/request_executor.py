@@ -1,8 +1,7 @@
-"""Asks a service, patiently: the one loop around reads, under the shared governor."""
+"""Asks a service, patiently: the one loop around reads, under the shared rate limiter."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -17,17 +16,13 @@ from partner_tools.errors import (
     Unauthorized,
     Unsent,
 )
-from partner_tools.pacing import GiveUp, Policy, decide
+from partner_tools.pacing import Policy, decide
 
 T = TypeVar("T")
 
 
-Sleep = Callable[[threading.Event, float | None], bool]
-"""Waits for an event up to the given seconds; returns whether it is set."""
-
-
 class RateLimiter(Protocol):
-    """Says when the next request may leave. `engine.governor.Governor` is one."""
+    """Says when the next request may leave. `engine.rate_limiter` has some."""
 
     def acquire(self, stop: CancellationToken) -> bool:
         """Wait for a permit; False when stopped instead."""
@@ -36,7 +31,7 @@ class RateLimiter(Protocol):
         """A request that had a permit was answered, and not with 429."""
 
     def throttled(self, retry_after: float | None) -> None:
-        """A request was answered 429: everybody pauses."""
+        """A request was answered 429: all threads pause."""
 
     def withdrawn(self) -> None:
         """A request that had a permit did not leave, or was never answered."""
@@ -47,7 +42,7 @@ class RequestExecutor:
     """How requests leave: when, how often again, and with whose token.
 
     `clock` is monotonic, in seconds; `jitter` gives numbers between 0 and 1; `renew` replaces a
-    token that the service refused; `nap` waits for an event up to the given seconds.
+    token that the service refused.
     """
 
     pace: RateLimiter
@@ -56,7 +51,6 @@ class RequestExecutor:
     clock: Callable[[], float]
     jitter: Callable[[], float]
     renew: Callable[[], None]
-    nap: Sleep = threading.Event.wait
     waiting: Callable[[ServiceError, float], None] = lambda _error, _seconds: None
     """Is told of a read that is tried again, and in how many seconds; by any thread."""
 
@@ -78,7 +72,7 @@ class RequestExecutor:
                 renewed = True
                 self.refresh_token(error)
             except ServiceError as error:
-                self.heard(error)
+                self.report(error)
                 self.back_off(error, tries, self.clock() - started)
             else:
                 self.pace.succeeded()
@@ -99,8 +93,8 @@ class RequestExecutor:
         except AuthError as error:
             raise refused from error
 
-    def heard(self, error: ServiceError) -> None:
-        """Tell the governor how an attempt ended."""
+    def report(self, error: ServiceError) -> None:
+        """Tell the rate limiter how an attempt ended."""
         if isinstance(error, Throttled):
             self.pace.throttled(error.retry_after)
         elif isinstance(error, Unsent | Unanswered):
@@ -110,11 +104,11 @@ class RequestExecutor:
 
     def back_off(self, error: ServiceError, tries: int, elapsed: float) -> None:
         """Sleep before the next attempt. Raises `error` when there shall be none."""
-        step = decide(self.policy, error, tries, elapsed, self.jitter())
-        if isinstance(step, GiveUp):
+        seconds = decide(self.policy, error, tries, elapsed, self.jitter())
+        if seconds is None:
             raise error
-        self.waiting(error, step.seconds)
-        if self.stop.wait(step.seconds):
+        self.waiting(error, seconds)
+        if self.stop.wait(seconds):
             raise interruption() from error
 
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from partner_tools.engine.rate_limiter import Snapshot
+from partner_tools.engine.rate_limiter import RateSnapshot
 from partner_tools.errors import InputError
 from partner_tools.fleet.queue import message_of
 
@@ -39,7 +39,7 @@ class Health:
     and raises where that cannot be asked.
     """
 
-    rates: Callable[[], Mapping[tuple[str, str], Snapshot]]
+    rates: Callable[[], Mapping[tuple[str, str], RateSnapshot]]
     backlog: Callable[[], Backlog]
     registry: CollectorRegistry = field(default_factory=lambda: CollectorRegistry())
 

@@ -15,6 +15,7 @@ from datetime import timedelta
 from enum import StrEnum
 from itertools import islice
 
+from partner_tools.engine.execute import execute
 from partner_tools.errors import (
     AuthError,
     DamagedRunError,
@@ -44,7 +45,7 @@ from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import GONE, ChannelName, RunId, RunState
 from partner_tools.runs.context import RunContext, RunObserver, RunOptions, todos
 from partner_tools.runs.removal import RemovalSteps
-from partner_tools.runs.run import Steps, carry_through, finish, prepare, settle_doubts
+from partner_tools.runs.run import Steps, finish, prepare, settle_doubts
 from partner_tools.shared_pacing import Party
 from partner_tools.workspace.environment import now
 from partner_tools.workspace.environment import open_ledger as open_configured
@@ -396,7 +397,7 @@ def _slice(steps: Steps, size: int, seconds: float, *, after: int, failures: int
     context.note(Kind.STARTED)
     devices = todos(islice(ledger.devices(run, states=UNSETTLED, after=after), size))
     with context.noting_end(), context.token.deadline(seconds):
-        carried = carry_through(context, devices)
+        carried = execute(context, devices)
     if carried and any(ledger.devices(run, states=UNSETTLED, after=carried[-1].index)):
         more = NextSlice(next=Next.MORE, after=carried[-1].index, failures=failures)
         return _give_back(context, more)

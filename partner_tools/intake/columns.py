@@ -16,6 +16,9 @@ SERIAL = "serialNumber"
 IDENTIFIERS = (SERIAL, "productKeyId", "hardwareHash")
 """Any one of them names a device; manufacturer and model only narrow it."""
 
+STATUS = ("status", "removal", "keep")
+"""The kinds of columns that may say that a device stays."""
+
 DEVICE_NAME = "Device name"
 """How the column with the device's own name is called in what travels into the report."""
 
@@ -68,7 +71,7 @@ def kind_of_column(header: str) -> str | None:
     name = plain(header)
     kinds = _kinds()
     bare = name.rstrip("0")  # tables of Configuration Manager have two
-    return kinds.get(name) or kinds.get(bare) or _qualified(bare)
+    return kinds.get(name) or kinds.get(bare) or _qualified(bare) or _status(name)
 
 
 _QUALIFIERS_AT_MOST = 3
@@ -89,6 +92,11 @@ def _qualified(name: str) -> str | None:
             if shorter != form
         }
     return None
+
+
+def _status(name: str) -> str | None:
+    words = tuple(map(plain, names()["status"]["words"]))
+    return "status" if name.startswith(words) or name.endswith(words) else None
 
 
 def spelt_like(header: str) -> str | None:
@@ -184,7 +192,7 @@ def read_columns(
             "customer" if plain(each) == "tenant" else kind
             for each, kind in zip(named, kinds, strict=True)
         ]
-    status = tuple(place for place, kind in enumerate(kinds) if kind == "status")
+    status = tuple(place for place, kind in enumerate(kinds) if kind in STATUS)
     properties = [kind if kind in _PROPERTIES and kind not in kept else None for kind in kinds]
     _settle_weak(named, properties)
     serials = [place for place, name in enumerate(properties) if name == SERIAL]

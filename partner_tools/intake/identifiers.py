@@ -49,8 +49,17 @@ _PLACEHOLDERS = frozenset(
     _value_key(value) for group in names()["placeholders"] for value in group["values"]
 )
 
+_PLACEHOLDER_WORDS = re.compile(
+    "(?:"
+    + "|".join(sorted(map(plain, names()["placeholder_words"]["words"]), key=len, reverse=True))
+    + ")+"
+)
+
 LONGEST = 256
 """The characters of a serial number at most: what is longer is refused for that."""
+
+_LONGEST_PHRASE = 64
+_BRACKETED = re.compile(r"[(\[<{][^()]*[)\]>}]")
 
 _ASCENDING = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DESCENDING = _ASCENDING[::-1]
@@ -63,6 +72,11 @@ def is_placeholder(text: str) -> bool:
     [True, True, True, True, False]
     """
     core = "".join(filter(str.isalnum, text)).upper()
+    if not any(map(str.isdigit, core)) and len(core) < _LONGEST_PHRASE:
+        key = plain(text)
+        enough = len(key) >= _EXACT_BELOW or not key.isascii()
+        if (enough and _PLACEHOLDER_WORDS.fullmatch(key)) or _BRACKETED.fullmatch(text):
+            return True
     repeated = len(core) >= 7 and len(set(core)) == 1
     counted = len(core) >= 8 and (core in _ASCENDING or core in _DESCENDING)
     return not core or repeated or counted or _value_key(text) in _PLACEHOLDERS
@@ -77,8 +91,12 @@ def _is_error_value(text: str) -> bool:
     return named or bool(_ERROR_NUMBER.fullmatch(text))
 
 
+_MONTH = (
+    r"(?:jan|feb|m[aä]r|apr|ma[iyg]|jun|jul|aug|ago|sep|set|o[ck]t|ott|nov|de[cz]|dic|déc)[a-zé]*"
+)
 _DATE = re.compile(
-    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})"
+    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}[/.]\d{1,2}[/.]\d{2}"
+    rf"|\d{{1,2}}[-. ] ?{_MONTH}\.?(?:[-. ] ?\d{{2,4}})?|{_MONTH}\.?[- ]\d{{1,2}}(?:,? \d{{4}})?)"
     r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z| ?[AP]M)?)?",
     re.IGNORECASE,
 )
@@ -113,7 +131,7 @@ def _is_prose(text: str) -> bool:
     return len(tokens) > 3 and sum(map(bool, map(_PROSE_WORD.fullmatch, tokens))) > 2
 
 
-_HARD = re.compile(r"[;|\n\r\t]")
+_HARD = re.compile(r"[;|\\\n\r\t]")
 _SEVERAL = re.compile(r" ?[;,] ?| [/&+] | (?:and|und|et|en|y|e|i|og|och) | ")
 _SERIAL = re.compile(
     r"(?=[^0-9]*[0-9])[0-9A-Za-z][0-9A-Za-z/_#.:-]{3,}"
@@ -147,6 +165,38 @@ def several_in(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parts)) if len(parts) > 1 and fit else ()
 
 
+_RANGE = re.compile(
+    r"(\S{4,})(?: (?:to|bis|through|tot|t/m|do|til|à|al|[-\u2013\u2014]|\.\.+|…) "
+    r"|\.\.+|…|[\u2013\u2014-])(\S{4,})"
+)
+
+
+def _is_range(text: str) -> bool:
+    """Whether a cell names the first and the last of several, as `5CG0001 - 5CG0009`.
+
+    >>> _is_range("5CG0001 to 5CG0009"), _is_range("5CG0001-5CG0009"), _is_range("1234567-8901234")
+    (True, True, False)
+    """
+    found = _RANGE.fullmatch(text)
+    if not found or len(found[1]) != len(found[2]) or text.isdigit():
+        return False
+    both = _SERIAL.fullmatch(found[1]) and _SERIAL.fullmatch(found[2])
+    spaced = " " in text or not any(map(str.isalpha, found[1]))
+    return bool(both) and (found[1][:3] == found[2][:3]) and (spaced or len(found[1]) > 6)
+
+
+_ADDRESS = re.compile(
+    r"[a-z]+://\S+|[^@\s]+@[^@\s]+\.[a-z]{2,}|\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{2}(?::[0-9a-f]{2}){5}",
+    re.IGNORECASE,
+)
+_REMARK = re.compile(r"([0-9A-Za-z-]+) ?\([^()]*[^()\d][^()]*\)")
+
+
+def _has_remark(text: str) -> bool:
+    found = _REMARK.fullmatch(text)
+    return bool(found and _SERIAL.fullmatch(found[1]))
+
+
 _MIXED = re.compile(r"[0-9]+[A-Za-z][0-9A-Za-z]*|[A-Za-z]+[0-9][0-9A-Za-z]*")
 _PLAIN = re.compile(r"[0-9A-Za-z/_:#-]+")
 
@@ -169,7 +219,7 @@ def why_no_serial(text: str) -> Finding | None:
     column = "serialNumber"
     if not text.isascii():  # what cannot be seen hides nothing
         text = "".join(each for each in text if unicodedata.category(each) != "Cf")
-    several = several_in(text)
+    several = () if _DATE.fullmatch(text) else several_in(text)
     if several:
         message = (
             f"{len(several)} serial numbers are in one cell: {', '.join(map(shown, several[:3]))}"
@@ -178,6 +228,9 @@ def why_no_serial(text: str) -> Finding | None:
     kinds = (
         (_is_error_value(text), "is an error value of a spreadsheet"),
         (_DATE.fullmatch(text), "is a date"),
+        (_is_range(text), "is a range"),
+        (_ADDRESS.fullmatch(text), "is an address"),
+        (_has_remark(text), "is a text with a remark"),
         (is_footer(text), "is a total or the end of a report"),
         (_is_prose(text) and not is_placeholder(text), "is a sentence"),
         (_HARD.search(text.strip()), "is text with a separator"),

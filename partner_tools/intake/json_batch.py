@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import TypeGuard
 
 from partner_tools.intake import limits
 from partner_tools.intake.batch_metadata import ReadingOptions
-from partner_tools.intake.columns import read_columns
+from partner_tools.intake.columns import IDENTIFIERS, read_columns
 from partner_tools.intake.row_check import known_properties
 from partner_tools.intake.rules import Finding, HaltError, finding, halt, problem, shown
 from partner_tools.intake.schema import kind_of
@@ -84,7 +86,7 @@ def _keys(values: Iterable[object]) -> tuple[str, ...]:
     """The keys of all objects, in order. Raises HaltError where there is none, or too many."""
     keys: dict[str, None] = {}
     for value in values:
-        keys |= dict.fromkeys(value if isinstance(value, dict) else ())
+        keys |= dict.fromkeys(_flat(value) if _is_shallow(value) else ())
         if len(keys) > limits.COLUMNS:
             raise halt("cell-count", f"the objects have more than {limits.COLUMNS} keys")
     if not keys:
@@ -109,8 +111,9 @@ def _table(
         for row, value in values:
             for one in parser.repeated(value):
                 yield problem(file, row, one)
-            if isinstance(value, dict) and not _is_deep(value, limits.JSON_DEPTH):
-                given = [value.get(key) for key in keys]
+            if _is_shallow(value):
+                flat = _flat(value)
+                given = [flat.get(key) for key in keys]
                 notes = {
                     place: Cell(kind=kind_of(each))
                     for place, each in enumerate(given)
@@ -127,8 +130,25 @@ def _table(
         yield from rows_below(records(), columns, file, reading)
 
 
+def _is_shallow(value: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(value, dict) and not _is_deep(value, limits.JSON_DEPTH)
+
+
+def _flat(value: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """The values of an object, and of the objects within it, as `model.name`."""
+    flat: dict[str, object] = {}
+    for key, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            flat |= _flat(inner, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = inner
+    return flat
+
+
 def is_foreign(first: str) -> bool:
-    """Whether a line of JSON Lines was written by another program: most of its keys are not ours.
+    """Whether a line of JSON Lines was written by another program: its keys are not ours.
+
+    One key more, or a misspelt one, is a mistake in a batch of our own form.
 
     >>> is_foreign('{"hardware_serial": "A"}'), is_foreign('{"serialNumber": "A", "modle": "X"}')
     (True, False)
@@ -137,7 +157,11 @@ def is_foreign(first: str) -> bool:
         value = json.loads(first)
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict) and len(value) > 2 * len(known_properties() & value.keys())
+    if not isinstance(value, dict):
+        return False
+    ours = known_properties()
+    strange = [key for key in value if key not in ours and not get_close_matches(key, ours, n=1)]
+    return len(strange) > 1 or not ours.intersection(value, IDENTIFIERS)
 
 
 def json_lines_table(
@@ -239,7 +263,7 @@ def _only_list(document: dict[str, object]) -> list[object] | None:
 def _items(value: object, row: int, file: str, parser: _Parser) -> Iterator[Item]:
     for one in parser.repeated(value):
         yield problem(file, row, one)
-    if isinstance(value, dict) and not _is_deep(value, limits.JSON_DEPTH):
+    if _is_shallow(value):
         yield Row(row, value)
     else:
         yield problem(file, row, _no_object(value))

@@ -34,6 +34,7 @@ from partner_tools.intake.identifiers import (
     is_serial,
     names,
     plain,
+    several_in,
     why_no_serial,
 )
 from partner_tools.intake.rules import Finding, HaltError, finding, halt, problem, shown
@@ -140,7 +141,7 @@ def _header_place(start: Sequence[Record | Problem], reading: ReadingOptions) ->
                 if place and any(map(is_serial, filter(None, cells))):
                     raise _repeated_labels(line, cells, records[0][1][1])
                 return place
-    if _is_bare(records[0][1][1], [one[1] for _, one in records]):
+    if _is_bare([one[1] for _, one in records]):
         return None
     for place, (_, cells, _) in records:
         if known(cells):
@@ -163,11 +164,25 @@ def _repeated_labels(line: int, cells: Sequence[str], header: Sequence[str]) -> 
     return halt("repeated-labels", message, line)
 
 
-def _is_bare(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+def _is_bare(rows: Sequence[Sequence[str]]) -> bool:
     """Whether rows without a header are serial numbers: one a line, or all in one line."""
-    one_line = len(rows) == 1 and all(is_serial(cell.strip()) for cell in first if cell.strip())
-    each = all(sum(bool(cell.strip()) for cell in cells) == 1 for cells in rows)
-    return one_line or (each and any(is_serial(cell.strip()) for cell in first))
+    if _LABELLED.match(rows[0][0]) and _unmarked(rows[0][0]) == rows[0][0]:
+        return False
+    cells = [_unmarked(cell.strip()) for row in rows for cell in row if cell.strip()]
+    found = [is_serial(cell) or len(several_in(cell)) > 1 for cell in cells]
+    return all(found) if len(rows) == 1 else any(found) and len(cells) == len(rows)
+
+
+_LABELLED = re.compile(r"\s*[A-Za-z ]+\s*:\s")
+_MARK = re.compile(r"(?:[-*>\u2022\u2013]|\d{1,4}[.)])\s+(?=\S)")
+
+
+def _unmarked(text: str) -> str:
+    """The text of a line without what people put before it: `- `, `1. `, `S/N: `."""
+    label, colon, rest = text.partition(":")
+    if colon and kind_of_column(label) == SERIAL:
+        return rest.strip()
+    return _MARK.sub("", text, count=1) if _MARK.match(text) else text
 
 
 def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -> Iterator[Item]:
@@ -185,7 +200,12 @@ def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -
             yield problem(file, line, finding("no-header", message))
             yield Row(line, None)
             continue
-        for place, text in given.items():
+        for place, marked in given.items():
+            if marked.startswith("# "):
+                message = f"the remark {shown(marked)} is skipped"
+                yield problem(file, line, finding("skipped-line", message))
+                continue
+            text = _unmarked(marked)
             kind = notes[place].kind if notes and place in notes else None
             found = why_no_serial(text) or (None if is_serial(text) else _unsure(text))
             if found is None and kind is not None:
@@ -205,14 +225,17 @@ def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -
 
 def _unsure(text: str) -> Finding:
     message = f"{shown(text)} may be something else than a serial number; the list has no header"
-    remedy = "add the header `Serial number` if it is one, else delete the row"
+    remedy = (
+        "add the header `Serial number` if it is one; if it is the header, pass it as "
+        "--serial-column; else delete the row"
+    )
     return finding("not-an-identifier", message, column=SERIAL, remedy=remedy)
 
 
 def _no_header(line: int, first: Sequence[str]) -> HaltError:
     """No cell is a header: is the first row data, or a header in words that are not known?"""
     cells = ", ".join([shown(cell.strip()) for cell in first if cell.strip()][:5])
-    if len(first) == 1 and re.match(r"\s*[A-Za-z ]+\s+:\s", first[0]):
+    if len(first) == 1 and _LABELLED.match(first[0]):
         message = f"the file looks like the output of Format-List: {cells}"
         remedy = "export it with Export-Csv -NoTypeInformation"
         return halt("unknown-header", message, line, remedy=remedy)
@@ -313,8 +336,11 @@ class _Table:
         self._only = _selection(reading.only, columns)
         self._except = _selection(reading.excluded, columns)
         chosen = {*self._only, *self._except}
-        self._status = {place: _Stays() for place in columns.status if place not in chosen}
-        self._stay = frozenset(map(plain, names()["status"]["stay"])) if self._status else ()
+        self._status = {
+            place: _Stays(self._kinds[place] or "")
+            for place in columns.status
+            if place not in chosen
+        }
         self.rows = self._selected = 0
 
     @property
@@ -353,8 +379,7 @@ class _Table:
             yield Row(line, None)
             return
         for place, stays in self._status.items():
-            if place < len(cells) and plain(cells[place]) in self._stay:
-                stays.add(line, cells[place].strip())
+            stays.look(line, cells[place].strip() if place < len(cells) else "")
         yield Row(line, _given(values), self._extra(cells))
 
     def summary(self) -> Iterator[Problem]:
@@ -467,13 +492,17 @@ class _Table:
 class _Stays:
     """The rows of a status column that say that a device stays."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        values = names()["status"][{"removal": "no", "keep": "yes"}.get(kind, "stay")]
+        self._stay = frozenset(map(plain, values))
         self.rows: list[int] = []
         self.values: dict[str, None] = {}
         self.count = 0
 
-    def add(self, line: int, value: str) -> None:
-        """Remember a row, and what it says."""
+    def look(self, line: int, value: str) -> None:
+        """Remember a row where it says so."""
+        if plain(value) not in self._stay:
+            return
         self.count += 1
         if len(self.rows) < LISTED:
             self.rows.append(line)
@@ -586,6 +615,7 @@ def _headers(start: list[str], separator: str) -> tuple[int, int]:
 
 def _unquoted(line: str) -> str:
     """A line without the quotes around the whole of it, where it is one cell of several."""
+    line = line.rstrip(",;\t") if line[:1] == '"' else line  # Excel fills the other columns
     if len(line) < 3 or line[0] != '"' or line[-1] != '"':
         return line
     try:

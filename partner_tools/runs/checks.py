@@ -14,7 +14,7 @@ from itertools import islice
 from partner_tools.engine.channel import Removal
 from partner_tools.errors import GuardError, LedgerError
 from partner_tools.events import State
-from partner_tools.gate import GateFacts, Request, may_send
+from partner_tools.gate import GateFacts, IntendedRequest, may_send
 from partner_tools.guards import LIMIT, check, counted, refuse_too_few
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
@@ -175,8 +175,10 @@ def refuse_stale(context: RunContext, record: RunRecord) -> None:
     )
 
 
-def _request(one: Removal) -> Request:
-    return Request(index=one.index, identity=one.identity, customer=one.customer, target=one.target)
+def _request(one: Removal) -> IntendedRequest:
+    return IntendedRequest(
+        index=one.index, identity=one.identity, customer=one.customer, target=one.target
+    )
 
 
 def refuse_held(context: RunContext, plan: Plan) -> Plan:

@@ -19,11 +19,12 @@ from typing import Any, Final, Protocol
 
 from partner_tools.clients.graph import CHANGE_PERMISSIONS, ApprovalNeeded, Done
 from partner_tools.engine.channel import Act
-from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.execute import ROUNDS, PendingDevice, execute
 from partner_tools.engine.rate_limiter import FixedRate
 from partner_tools.engine.request_executor import interruption
 from partner_tools.errors import AuthError, InputError, Rejected, ServiceError
 from partner_tools.events import Event, Kind, State
+from partner_tools.files import HANDOFF_BYTES, read_document
 from partner_tools.guards import check_number
 from partner_tools.json_forms import customer_document, digest, digest_of_bytes
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
@@ -62,9 +63,7 @@ from partner_tools.report.handoff import HandoffDevice, facts_of
 from partner_tools.report.results import Received, read_received
 from partner_tools.runs.context import RunContext, RunOptions
 from partner_tools.runs.observation import observe
-from partner_tools.runs.run import ROUNDS, carry_through
 from partner_tools.runs.tenant import TenantReader
-from partner_tools.user_files import HANDOFF_BYTES, read_document
 
 WRITES: Final = FixedRate(requests=100, seconds=20.0)
 """The smallest of the limits that Microsoft publishes for what is changed here: Intune's enrollment
@@ -494,7 +493,7 @@ class CleanupSteps:
             for index, move in due.items()
         ]
         self._tries.update((index, move.step) for index, move in due.items())
-        for todo in carry_through(self.context, todos):
+        for todo in execute(self.context, todos):
             if todo.history.approval is not None:
                 self._parked.add(todo.index)
 
@@ -508,18 +507,18 @@ class CleanupSteps:
         last = context.ledger.last_sync(self._tenant)
         if not self._may_sync or (last is not None and context.now() - last < SYNC_EVERY):
             return
-        context.line.permit()
+        context.executor.permit()
         request_id = context.new_id()
         context.note(Kind.SYNCED, customer=self._tenant, requestId=request_id)
         refused = "Autopilot was not synced, which only takes longer"
         try:
             answer = self.syncing.sync(request_id=request_id)
         except ServiceError as error:
-            context.line.heard(error)
+            context.executor.report(error)
             self._may_sync = error.status in (409, 429, None) or (error.status or 0) >= 500
             context.observer.notify(f"{refused}: {error}")
             return
-        context.line.pace.succeeded()
+        context.executor.pace.succeeded()
         if isinstance(answer, ApprovalNeeded):
             self._may_sync = False
             context.observer.notify(f"{refused}: {answer.words}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.channel import Act, Channel, Removal
-from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.execute import PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import (
     GuardError,
@@ -192,7 +192,7 @@ class GuardSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """Everything that one run needs from outside; an `engine.context.ExecutionContext`.
+    """Everything that one run needs from outside; an `engine.execute.ExecutionContext`.
 
     `place` is where the run would act, without the partner's tenant, which `partner` reads from
     the token: that may ask for one. `gate` is asked before every intent.
@@ -204,7 +204,7 @@ class RunContext:
     options: RunOptions
     ledger: Ledger
     channel: Channel
-    line: RequestExecutor
+    executor: RequestExecutor
     guards: GuardSettings
     place: Place
     partner: Callable[[], str | None]
@@ -222,7 +222,7 @@ class RunContext:
     @property
     def token(self) -> CancellationToken:
         """The token that cancels the run."""
-        return self.line.stop
+        return self.executor.stop
 
     def record(self, events: Sequence[Event]) -> None:
         """Make events durable, all or none of them."""

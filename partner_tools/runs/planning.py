@@ -38,7 +38,7 @@ class Planner(Protocol):
         """
 
     def sightings(self, removals: Sequence[Removal]) -> Sightings:
-        """See `engine.settle.Observer`. Called only where the channel is observable."""
+        """See `engine.verification.Observer`. Called only where the channel is observable."""
 
 
 def make_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan:

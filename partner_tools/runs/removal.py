@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.context import PendingDevice
-from partner_tools.engine.settle import Baseline, verify
+from partner_tools.engine.execute import PendingDevice, execute
+from partner_tools.engine.verification import Baseline, verify
 from partner_tools.events import Kind, State
 from partner_tools.guards import count_removals
 from partner_tools.json_forms import read_target
@@ -39,7 +39,6 @@ from partner_tools.runs.planning import (
     stored_plan,
     write_plan,
 )
-from partner_tools.runs.run import carry_through
 
 SETTLE_SECONDS = 30.0
 
@@ -111,7 +110,7 @@ class RemovalSteps:
         A doubt that the channel cannot settle is sent again only where the plan still has it.
         """
         planned = {each.index for each in plan.devices if each.outcome is Outcome.PENDING}
-        carry_through(
+        execute(
             self.context,
             [
                 each

@@ -60,7 +60,7 @@ class RestoreContext:
     """The dependencies of registering. `now` is the wall clock in UTC."""
 
     client: PartnerCenter
-    line: RequestExecutor
+    executor: RequestExecutor
     ledger: Ledger
     now: Callable[[], datetime]
     new_id: Callable[[], str]
@@ -217,7 +217,7 @@ def _upload(
                 raise
         return send("create", context.client.create_batch)
 
-    return context.line.call_with_retry(attempt)
+    return context.executor.call_with_retry(attempt)
 
 
 def _intend(context: RestoreContext, batch_id: str, group: tuple[Restorable, ...]) -> str:
@@ -228,13 +228,13 @@ def _intend(context: RestoreContext, batch_id: str, group: tuple[Restorable, ...
 
 def _await(context: RestoreContext, tenant: str, job_id: JobId) -> ServiceJob:
     """Ask until the upload is done, or our patience is: then whatever it is by then."""
-    deadline = context.line.clock() + POLL_FOR_SECONDS
+    deadline = context.executor.clock() + POLL_FOR_SECONDS
     pause = POLL_SECONDS / 10
     while True:
-        job = context.line.call_with_retry(lambda: context.client.job(tenant, job_id))
-        if job.done or context.line.clock() > deadline:
+        job = context.executor.call_with_retry(lambda: context.client.job(tenant, job_id))
+        if job.done or context.executor.clock() > deadline:
             return job
-        if context.line.stop.wait(pause):
+        if context.executor.stop.wait(pause):
             raise interruption()
         pause = min(pause * 2, POLL_SECONDS)
 

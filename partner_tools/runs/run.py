@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from partner_tools.cancellation import LOOK_SECONDS, CancellationToken
-from partner_tools.engine.context import ExecutionContext, PendingDevice
-from partner_tools.engine.execute import LAST_ANSWERS_SECONDS, execute
-from partner_tools.engine.settle import settle
+from partner_tools.engine.execute import LAST_ANSWERS_SECONDS, settle
 from partner_tools.errors import GuardError, InputError, Interrupted
-from partner_tools.events import IN_DOUBT, Event, Kind, State
+from partner_tools.events import IN_DOUBT, Event, Kind
 from partner_tools.guards import refuse_overdrawn
 from partner_tools.json_forms import stated
 from partner_tools.ledger import Ledger, RunRecord, RunStart
@@ -36,8 +34,6 @@ from partner_tools.runs.checks import midnight, refuse_elsewhere, refuse_stale
 from partner_tools.runs.context import RunContext, RunObserver, todos
 from partner_tools.signing import check_approval
 
-ROUNDS = 3
-"""How often a device that was found still registered after a doubt is tried again in one run."""
 PATIENCE_SECONDS = LOOK_SECONDS + LAST_ANSWERS_SECONDS + 5.0
 """How long a process may take to notice that its run was cancelled, to hear its answers, to settle.
 """
@@ -191,22 +187,6 @@ def prepare(steps: Steps, *, unattended: bool = False) -> Plan | None:
         _confirm(steps, plan, approved_by)
     steps.compare(plan, settled)
     return plan
-
-
-def carry_through(
-    context: ExecutionContext, devices: Sequence[PendingDevice]
-) -> tuple[PendingDevice, ...]:
-    """Bring devices to an outcome, as far as this run can; the devices afterwards.
-
-    Doubts of an earlier process are settled before anything is sent. Raises the error that ended
-    the run early.
-    """
-    current = settle(context, devices)
-    for finished in range(ROUNDS):
-        current = settle(context, execute(context, current, again=finished > 0))
-        if not any(todo.history.state is State.READY for todo in current):
-            break
-    return current
 
 
 def settle_doubts(context: RunContext) -> frozenset[int]:

@@ -58,11 +58,11 @@ class Reader(Protocol):
 class TenantReader:
     """The way to one tenant. `record` makes events durable; `now` is the wall clock in UTC.
 
-    Nothing is read after `deadline`, in seconds of the line's clock.
+    Nothing is read after `deadline`, in seconds of the executor's clock.
     """
 
     client: Reader
-    line: RequestExecutor
+    executor: RequestExecutor
     record: Callable[[Sequence[Event]], None]
     now: Callable[[], datetime]
     associations: bool = True
@@ -74,8 +74,8 @@ class TenantReader:
     ) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
         """The answers of one collection, and what kept any of them from being had."""
         if self.deadline is None:
-            return read_collection(self.client, self.line, collection, seekers)
-        left = self.deadline - self.line.clock()
+            return read_collection(self.client, self.executor, collection, seekers)
+        left = self.deadline - self.executor.clock()
         if left <= 0.0:
             late = Unavailable(
                 "there was no time left to look into the customer's tenant",
@@ -83,14 +83,14 @@ class TenantReader:
             )
             questions = approach(collection, seekers).questions
             return dict.fromkeys(questions, _failed(late)), late
-        line = replace(self.line, policy=self.line.policy.within(left))
-        return read_collection(self.client, line, collection, seekers)
+        executor = replace(self.executor, policy=self.executor.policy.within(left))
+        return read_collection(self.client, executor, collection, seekers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tenant:
     client: Reader
-    line: RequestExecutor
+    executor: RequestExecutor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,13 +103,16 @@ Told = dict[Question, GraphPage | ServiceError]
 
 
 def read_collection(
-    client: Reader, line: RequestExecutor, collection: Collection, seekers: Sequence[SearchTarget]
+    client: Reader,
+    executor: RequestExecutor,
+    collection: Collection,
+    seekers: Sequence[SearchTarget],
 ) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
     """The answers to every question about the devices, and what kept any from being answered.
 
     Raises AuthError where no token can be had, and Interrupted.
     """
-    tenant = _Tenant(client=client, line=line)
+    tenant = _Tenant(client=client, executor=executor)
     way = approach(collection, seekers)
     if not way.questions:
         return {}, None
@@ -145,7 +148,9 @@ def _read_list(
     rows: dict[str, Found] = {}
     link, read = None, 0
     while True:
-        page = begun or tenant.line.call_with_retry(partial(tenant.client.page, collection, link))
+        page = begun or tenant.executor.call_with_retry(
+            partial(tenant.client.page, collection, link)
+        )
         begun, link, read = None, page.link, read + 1
         rows |= {row.ids["id"]: row for row in page.rows if row.ids["id"] not in rows}
         guard.check([row.ids["id"] for row in page.rows], link, page.count)
@@ -217,7 +222,7 @@ def _ask_batch(tenant: _Tenant, questions: Sequence[Question]) -> tuple[Told, Se
 
     def attempt() -> None:
         for _ in waiting[1:]:
-            tenant.line.permit()
+            tenant.executor.permit()
         told.update(zip(waiting, tenant.client.batch(waiting), strict=True))
         again = [one for one in (told[each] for each in waiting) if isinstance(one, _AGAIN)]
         waiting[:] = [each for each in waiting if isinstance(told[each], _AGAIN)]
@@ -225,7 +230,7 @@ def _ask_batch(tenant: _Tenant, questions: Sequence[Question]) -> tuple[Told, Se
             raise max(again, key=lambda error: error.retry_after or 0.0)
 
     try:
-        tenant.line.call_with_retry(attempt)
+        tenant.executor.call_with_retry(attempt)
     except ServiceError as error:
         answered = any(isinstance(one, GraphPage) for one in told.values())
         return dict.fromkeys(questions, error) | told, None if answered else error

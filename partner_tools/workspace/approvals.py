@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from partner_tools.config import Config
 from partner_tools.errors import GuardError, InputError
-from partner_tools.files import refuse_exposed, this_user
+from partner_tools.files import SIGNATURES_BYTES, read_document, refuse_exposed, this_user
 from partner_tools.model import Account, Plan
 from partner_tools.signing import (
     APPROVAL_HOURS,
@@ -20,7 +20,6 @@ from partner_tools.signing import (
     sign,
     signatures_document,
 )
-from partner_tools.user_files import SIGNATURES_BYTES, read_document
 from partner_tools.workspace.batches import load_plan
 from partner_tools.workspace.environment import now
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.errors import GuardError, InputError
+from partner_tools.files import PLAN_BYTES, read_document
 from partner_tools.model import Batch, ChannelName, Device, Plan, Problem, Reason, Severity
 from partner_tools.strict_json import read_shown_json
-from partner_tools.user_files import PLAN_BYTES, read_document
 
 if TYPE_CHECKING:
     from partner_tools.intake.batch_metadata import ReadingOptions

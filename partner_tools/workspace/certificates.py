@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from partner_tools.errors import InputError
+from partner_tools.files import EXPORT_BYTES, read_bytes, read_document
 from partner_tools.json_forms import digest, digest_of_bytes
 from partner_tools.model import Account
 from partner_tools.signing import (
@@ -21,7 +22,6 @@ from partner_tools.signing import (
     sign,
     signature_entries,
 )
-from partner_tools.user_files import EXPORT_BYTES, read_bytes, read_document
 from partner_tools.workspace.environment import now
 
 if TYPE_CHECKING:

@@ -156,14 +156,14 @@ def _examine_partner_center(
     yield from _too_much(facts, PARTNER_CENTER, "the token for Partner Center")
     yield from _examine_handed_in(config)
     wiring = Wiring(config=config, ledger=ledger, token=token)
-    with wiring.open_partner_center(token) as (client, line, _):
-        page = line.call_with_retry(client.customers)
+    with wiring.open_partner_center(token) as (client, executor, _):
+        page = executor.call_with_retry(client.customers)
         yield _ok("Partner Center", f"answers, and shows {len(page.items)} customers or more")
         named = customer or config.text("customer")
         if named is not None:
-            channel = PartnerCenterChannel(client=client, line=line, now=now)
+            channel = PartnerCenterChannel(client=client, executor=executor, now=now)
             found = channel.customer(named)
-            batches = len(line.call_with_retry(lambda: client.batches(found.tenant_id)).items)
+            batches = len(executor.call_with_retry(lambda: client.batches(found.tenant_id)).items)
             many = f"{batches} batch" if batches == 1 else f"{batches} batches"
             yield _ok("customer", f"{found.domain or found.tenant_id}, {many}")
             yield from _examine_graph(config, found)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from partner_tools.errors import InputError, UnknownRunError
 from partner_tools.events import TRANSITIONS, Event, Kind
+from partner_tools.files import read_document
 from partner_tools.model import Outcome, RunId
 from partner_tools.outstanding import (
     EvidenceSource,
@@ -26,7 +27,6 @@ from partner_tools.outstanding import (
     evidence_from,
     probe_from,
 )
-from partner_tools.user_files import read_document
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunDevice, RunRecord

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.errors import InputError, LedgerError
+from partner_tools.files import EXPORT_BYTES, read_bytes
 from partner_tools.json_forms import digest_of_bytes, registration_document
 from partner_tools.model import Estate
 from partner_tools.signing import Purpose, is_valid, read_signatures
 from partner_tools.strict_json import InvalidTextError
-from partner_tools.user_files import EXPORT_BYTES, read_bytes
 from partner_tools.workspace.approvals import add_signature, load_signatures
 from partner_tools.workspace.environment import account
 

@@ -19,11 +19,11 @@ from partner_tools.clients.oauth import (
     MsalHttpClient,
     StaticToken,
     TokenFacts,
-    TokenSource,
     TokenStore,
     app_only,
     check_app,
     describe_token,
+    refuse_expired,
     sign_in_by_device_code,
     unpack_pfx,
     user_by_refresh_token,
@@ -31,12 +31,11 @@ from partner_tools.clients.oauth import (
 )
 from partner_tools.clients.oem.client import OemDirect
 from partner_tools.clients.oem.profile import Auth, Profile, read_profile
-from partner_tools.clients.transport import ClientCertificate, Secret, Transport
+from partner_tools.clients.transport import ClientCertificate, Secret, TokenSource, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, InputError
-from partner_tools.files import refuse_exposed, this_user
+from partner_tools.files import PROFILE_BYTES, read_document, refuse_exposed, this_user
 from partner_tools.strict_json import read_text
-from partner_tools.user_files import PROFILE_BYTES, read_document
 from partner_tools.workspace.environment import named_faults, now, user_data_folder
 
 HANDED_IN = "PARTNER_TOOLS_ACCESS_TOKEN"
@@ -104,14 +103,14 @@ def graph_audience(url: str | None) -> str:
 
 
 def _tokens_of(config: Config, app: App, mode: str) -> TokenSource:
-    door = open_door(config)
+    http = open_msal_http(config)
     if mode == "app":
-        return app_only(app, read_credential(config), door=door)
+        return app_only(app, read_credential(config), http=http)
     store = token_store(config)
     if REFRESH in config.secrets:
         refresh = Secret(config.secrets[REFRESH])
-        return user_by_refresh_token(app, read_credential(config), refresh, door=door, store=store)
-    return user_signed_in(app, door=door, store=store)
+        return user_by_refresh_token(app, read_credential(config), refresh, http=http, store=store)
+    return user_signed_in(app, http=http, store=store)
 
 
 def read_app(config: Config, *, instead_of: str | None = None) -> App:
@@ -154,8 +153,8 @@ def read_credential(config: Config) -> Secret | Certificate:
     return Secret(secret)
 
 
-def open_door(config: Config) -> MsalHttpClient:
-    """The way to the sign-in host."""
+def open_msal_http(config: Config) -> MsalHttpClient:
+    """The HTTP client that msal signs in with."""
     bundle = config.path("ca_bundle")
     return MsalHttpClient(
         config.text("urls", "login") or GLOBAL_LOGIN_URL,
@@ -180,7 +179,7 @@ def token_facts(config: Config) -> TokenFacts:
 def sign_in(config: Config, prompt: Callable[[DeviceCode], None]) -> TokenFacts:
     """Sign a person in by a device code, which `prompt` shows; the token is stored."""
     return sign_in_by_device_code(
-        read_app(config), door=open_door(config), store=token_store(config), prompt=prompt
+        read_app(config), http=open_msal_http(config), store=token_store(config), prompt=prompt
     )
 
 
@@ -193,7 +192,7 @@ def find_tenant(config: Config, tenant: str) -> None:
     """Raise ServiceError or AuthError unless the login authority knows the tenant."""
     login = config.text("urls", "login") or GLOBAL_LOGIN_URL
     known = f"{quote(tenant, safe='')}/v2.0/.well-known/openid-configuration"
-    open_door(config).get(f"{login.rstrip('/')}/{known}")
+    open_msal_http(config).get(f"{login.rstrip('/')}/{known}")
 
 
 def find_app(config: Config, tenant: str, client_id: str) -> None:
@@ -204,7 +203,7 @@ def find_app(config: Config, tenant: str, client_id: str) -> None:
         raise InputError("a client id looks like 9cb2a3f4-6f2a-4f5e-8f0b-2f4f7a0a7d10")
     named = {"auth": {"tenant": tenant, "client_id": client_id}}
     profile = replace(config, settings={**config.settings, **named})
-    check_app(read_app(profile), door=open_door(profile))
+    check_app(read_app(profile), http=open_msal_http(profile))
 
 
 def read_wire_profile(config: Config) -> Profile:
@@ -286,7 +285,7 @@ def oem_tokens(config: Config, auth: Auth) -> TokenSource | None:
         login_url=config.text("urls", "login") or GLOBAL_LOGIN_URL,
         audience=auth.entra_scope.removesuffix("/.default"),
     )
-    return app_only(app, Secret(secret), door=open_door(config))
+    return app_only(app, Secret(secret), http=open_msal_http(config))
 
 
 @contextmanager
@@ -303,12 +302,15 @@ def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate 
         key = _beside(auth.client_key, folder)
         if key is not None:
             refuse_exposed(key, "the client's key", this_user())
+        refuse_expired(certificate, certificate.read_bytes(), now())
         yield ClientCertificate(certificate=certificate, key=key, password=password)
         return
     with tempfile.TemporaryDirectory(prefix="partner-tools-") as private:
         unpacked = Path(private) / "client.pem"
         unpacked.touch(mode=0o600)
-        unpacked.write_bytes(unpack_pfx(Certificate(path=certificate, password=password)))
+        pem = unpack_pfx(Certificate(path=certificate, password=password))
+        refuse_expired(certificate, pem, now())
+        unpacked.write_bytes(pem)
         yield ClientCertificate(certificate=unpacked)
 
 

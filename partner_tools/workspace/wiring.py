@@ -14,26 +14,29 @@ from typing import TYPE_CHECKING, Any, Protocol
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
 from partner_tools.engine.request_executor import RateLimiter
+from partner_tools.files import HOLD_LIST_BYTES, read_document
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits, read_hold_list
 from partner_tools.model import ChannelName, Plan, RunId
-from partner_tools.pacing import Learned
+from partner_tools.pacing import Learned, remembered
 from partner_tools.place import GuardTerms, Place
-from partner_tools.shared_pacing import Party
+from partner_tools.shared_pacing import Party, begin
 from partner_tools.strict_json import read_text
-from partner_tools.user_files import HOLD_LIST_BYTES, read_document
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.environment import new_id, now, user_data_folder
 
 if TYPE_CHECKING:
     from partner_tools.channels.oem_direct import OemDirectChannel
     from partner_tools.channels.partner_center import PartnerCenterChannel
-    from partner_tools.clients.oauth import TokenSource
     from partner_tools.clients.partner_center import PartnerCenter
-    from partner_tools.clients.transport import Transport
+    from partner_tools.clients.transport import TokenSource, Transport
     from partner_tools.engine.channel import Channel
-    from partner_tools.engine.rate_limiter import AdaptiveRateLimiter, FixedRate, Snapshot
+    from partner_tools.engine.rate_limiter import (
+        AdaptiveRateLimiter,
+        FixedRate,
+        RateSnapshot,
+        SharedRateLimiter,
+    )
     from partner_tools.engine.request_executor import RateLimiter, RequestExecutor
-    from partner_tools.engine.shared_rate_limiter import SharedRateLimiter
     from partner_tools.ledger import Ledger
     from partner_tools.runs.cleanup import CleanupOrder, CleanupSteps
     from partner_tools.runs.context import Confirm, OpenTenant, RunContext, RunObserver, RunOptions
@@ -167,9 +170,9 @@ class Wiring:
         token = self.run_token(run)
         is_oem = channel is ChannelName.OEM_DIRECT
         opener = self._oem_direct if is_oem else self._partner_center
-        with opener(token, options.max_rate, observer) as (planner, line, governor, partner):
+        with opener(token, options.max_rate, observer) as (planner, executor, limiter, partner):
             context = self._context(
-                run, options, observer, confirm, planner, line, governor, partner
+                run, options, observer, confirm, planner, executor, limiter, partner
             )
             yield RemovalSteps(context=context, planner=planner, reviewed=reviewed, save_as=save_as)
 
@@ -193,13 +196,13 @@ class Wiring:
             channel = CustomerTenantChannel(
                 Graph(transport, ids=new_id, now=now),
                 changes,
-                line=reader.line,
+                executor=reader.executor,
                 stop=token,
                 justification=f"partner-tools cleanup, run {run}, after the partner's run "
                 f"{order.received.run.id}",
             )
-            line = _line(_fixed(WRITES, token), token, transport.renew_token)
-            context = self._context(run, options, observer, confirm, channel, line)
+            executor = _executor(_fixed(WRITES, token), token, transport.renew_token)
+            context = self._context(run, options, observer, confirm, channel, executor)
             yield CleanupSteps(
                 context=context,
                 order=order,
@@ -234,10 +237,10 @@ class Wiring:
 
         with self._graph(tenant) as transport:
             client = Graph(transport, ids=new_id, now=now)
-            line = _line(_fixed(LIMIT, token), token, client.renew_token)
+            executor = _executor(_fixed(LIMIT, token), token, client.renew_token)
             yield TenantReader(
                 client=client,
-                line=line,
+                executor=executor,
                 record=self.ledger.record,
                 now=now,
                 associations=self.config.get("graph", "device_association") is not False,
@@ -250,8 +253,8 @@ class Wiring:
         token: CancellationToken,
         observer: RunObserver | None = None,
         max_rate: float | None = None,
-    ) -> Iterator[tuple[PartnerCenter, RequestExecutor, Governed]]:
-        """Partner Center's client, the line to it and its pace; remembers the learned rate."""
+    ) -> Iterator[tuple[PartnerCenter, RequestExecutor, LearningRateLimiter]]:
+        """Partner Center's client and the executor of its requests; remembers the learned rate."""
         from partner_tools.clients.partner_center import PartnerCenter, warn_of_cloud
         from partner_tools.clients.transport import Transport
         from partner_tools.workspace.sign_in import channel_tokens
@@ -269,26 +272,26 @@ class Wiring:
             pool_size=config.concurrency,
         ) as transport:
             scope = f"{transport.host}|{config.text('auth', 'tenant') or ''}"
-            with self._paced(ChannelName.PARTNER_CENTER, scope, max_rate) as governor:
+            with self._paced(ChannelName.PARTNER_CENTER, scope, max_rate) as limiter:
                 client = PartnerCenter(transport, ids=new_id, correlation_id=new_id(), now=now)
-                yield client, _line(governor, token, client.renew_token, observer), governor
+                yield client, _executor(limiter, token, client.renew_token, observer), limiter
 
     @contextmanager
     def _partner_center(
         self, token: CancellationToken, max_rate: float | None, observer: RunObserver
-    ) -> Iterator[tuple[PartnerCenterChannel, RequestExecutor, Governed, PartnerTenant]]:
+    ) -> Iterator[tuple[PartnerCenterChannel, RequestExecutor, LearningRateLimiter, PartnerTenant]]:
         from partner_tools.channels.partner_center import PartnerCenterChannel
 
-        with self.open_partner_center(token, observer, max_rate) as (client, line, governor):
+        with self.open_partner_center(token, observer, max_rate) as (client, executor, limiter):
             channel = PartnerCenterChannel(
-                client=client, line=line, now=now, listed=observer.listed
+                client=client, executor=executor, now=now, listed=observer.listed
             )
-            yield channel, line, governor, partial(_tenant_of, client.token)
+            yield channel, executor, limiter, partial(_tenant_of, client.token)
 
     @contextmanager
     def _oem_direct(
         self, token: CancellationToken, max_rate: float | None, observer: RunObserver
-    ) -> Iterator[tuple[OemDirectChannel, RequestExecutor, Governed, PartnerTenant]]:
+    ) -> Iterator[tuple[OemDirectChannel, RequestExecutor, LearningRateLimiter, PartnerTenant]]:
         from partner_tools.channels.oem_direct import OemDirectChannel
         from partner_tools.runs.removal import witness
         from partner_tools.workspace.sign_in import open_oem, read_wire_profile
@@ -296,11 +299,11 @@ class Wiring:
         profile = read_wire_profile(self.config)
         with (
             open_oem(self.config, profile) as (client, transport),
-            self._paced(ChannelName.OEM_DIRECT, transport.host, max_rate) as governor,
+            self._paced(ChannelName.OEM_DIRECT, transport.host, max_rate) as limiter,
         ):
-            line = _line(governor, token, transport.renew_token, observer)
+            executor = _executor(limiter, token, transport.renew_token, observer)
             channel = OemDirectChannel(client, profile, partial(witness, self.ledger))
-            yield channel, line, governor, partial(_tenant_of, transport.token)
+            yield channel, executor, limiter, partial(_tenant_of, transport.token)
 
     def _context(
         self,
@@ -309,8 +312,8 @@ class Wiring:
         observer: RunObserver,
         confirm: Confirm,
         channel: Channel,
-        line: RequestExecutor,
-        governor: Governed | None = None,
+        executor: RequestExecutor,
+        limiter: LearningRateLimiter | None = None,
         partner: Callable[[], str | None] = lambda: None,
     ) -> RunContext:
         from partner_tools.runs.checks import PlanGate, hold_list_gate
@@ -334,7 +337,7 @@ class Wiring:
             options=options,
             ledger=self.ledger,
             channel=channel,
-            line=line,
+            executor=executor,
             guards=GuardSettings(
                 held=hold_list,
                 limits=limits(config, options.max_devices),
@@ -350,11 +353,11 @@ class Wiring:
             private_folder=private_folder(self.ledger),
             now=now,
             new_id=new_id,
-            open_tenant=self.tenant_opener(line.stop),
+            open_tenant=self.tenant_opener(executor.stop),
             observer=observer,
             confirm=confirm,
             concurrency=at_a_time.get(channel.name, config.concurrency),
-            throttle=lambda: _throttle(governor) if governor else "",
+            throttle=lambda: _throttle(limiter) if limiter else "",
         )
 
     @contextmanager
@@ -373,7 +376,7 @@ class Wiring:
     @contextmanager
     def _paced(
         self, service: ChannelName, scope: str, max_rate: float | None
-    ) -> Iterator[Governed]:
+    ) -> Iterator[LearningRateLimiter]:
         """The pace of one limit scope: the one that is shared already, or one for this command."""
         limit = max_rate or self.config.get("limits", "max_rate")
         if self.shares is not None:
@@ -402,9 +405,9 @@ def _tenant_of(token: Callable[[], str | None]) -> str | None:
     return describe_token(token() or "").tenant
 
 
-def _throttle(governor: Governed) -> str:
+def _throttle(limiter: LearningRateLimiter) -> str:
     """Describe the reason that delays requests."""
-    state = governor.snapshot()
+    state = limiter.snapshot()
     if state.paused > 0:
         return f"paused for {state.paused:.0f} s, as the service asked"
     return f"at most {state.rate:.1f} requests/s" if state.throttled else ""
@@ -416,7 +419,7 @@ def _fixed(limit: FixedRate, token: CancellationToken) -> RateLimiter:
     return FixedRateLimiter(limit, clock=token.clock)
 
 
-def _line(
+def _executor(
     pace: RateLimiter,
     token: CancellationToken,
     renew: Callable[[], None],
@@ -430,17 +433,16 @@ def _line(
         policy=Policy(),
         stop=token,
         clock=token.clock,
-        nap=token.nap,
         jitter=random.random,
         renew=renew,
         waiting=observer.waiting if observer else lambda _error, _seconds: None,
     )
 
 
-class Governed(RateLimiter, Protocol):
+class LearningRateLimiter(RateLimiter, Protocol):
     """A rate limiter that reports its state."""
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> RateSnapshot:
         """Return the current state."""
 
     def learned(self) -> Learned | None:
@@ -461,50 +463,46 @@ class RateLimiters:
 
     def of(
         self, service: str, scope: str, max_rate: float | None, party: Party | None = None
-    ) -> Governed:
+    ) -> LearningRateLimiter:
         """The pace of a limit scope, as one party sees it where it is shared."""
         from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
 
         with self._lock:
-            governor = self._open.get((service, scope))
-            if governor is None:
-                governor = self._started(service, scope, max_rate)
-                self._open[service, scope] = governor
-        return (
-            governor if isinstance(governor, AdaptiveRateLimiter) else governor.of(party or Party())
-        )
+            limiter = self._open.get((service, scope))
+            if limiter is None:
+                limiter = self._started(service, scope, max_rate)
+                self._open[service, scope] = limiter
+        return limiter if isinstance(limiter, AdaptiveRateLimiter) else limiter.of(party or Party())
 
-    def snapshots(self) -> Mapping[tuple[str, str], Snapshot]:
+    def snapshots(self) -> Mapping[tuple[str, str], RateSnapshot]:
         """Return the state of each scope, by service and scope."""
         with self._lock:
             opened = dict(self._open)
-        return {scope: governor.snapshot() for scope, governor in opened.items()}
+        return {scope: limiter.snapshot() for scope, limiter in opened.items()}
 
     def close(self) -> None:
         """Leave in the ledger what was learned."""
-        for (service, scope), governor in self._open.items():
-            learned = governor.learned()
+        for (service, scope), limiter in self._open.items():
+            learned = limiter.learned()
             if learned is not None:
                 rate, refused = learned.per_second, learned.refused
                 self._ledger.remember_rate(service, scope, rate, now(), refused=refused)
-        for governor in self._open.values():
-            governor.close()
+        for limiter in self._open.values():
+            limiter.close()
 
     def _started(
         self, service: str, scope: str, max_rate: float | None
     ) -> AdaptiveRateLimiter | SharedRateLimiter:
-        from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
-        from partner_tools.engine.shared_rate_limiter import SharedRateLimiter, Start
+        from partner_tools.engine.rate_limiter import AdaptiveRateLimiter, SharedRateLimiter
 
         known, age = self._known(service, scope)
         if self._ledger.conninfo is None:
-            return AdaptiveRateLimiter.started(
-                known=known, age=age, max_rate=max_rate, clock=self._clock
-            )
+            pace = remembered(known, self._clock(), age=age, max_rate=max_rate)
+            return AdaptiveRateLimiter(pace, clock=self._clock)
         return SharedRateLimiter(
             lambda change: self._ledger.exchange(service, scope, change),
             process=new_id(),
-            start=Start(known=known, age=age, max_rate=max_rate),
+            begin=partial(begin, known=known, age=age, max_rate=max_rate),
             clock=self._clock,
         )
 

@@ -671,9 +671,9 @@ class Workspace:
                 self.ledger.run(run), RunOptions(), NULL_OBSERVER, refuse_unconfirmed
             ) as steps:
                 refuse_elsewhere(steps.context, self.ledger.run(run), looks=True)
-        with self.wiring.open_partner_center(self.cancellation) as (client, line, _):
+        with self.wiring.open_partner_center(self.cancellation) as (client, executor, _):
             context = RestoreContext(
-                client=client, line=line, ledger=self.ledger, now=now, new_id=new_id
+                client=client, executor=executor, ledger=self.ledger, now=now, new_id=new_id
             )
             return register(context, devices)
 
@@ -685,8 +685,8 @@ class Workspace:
         """Every customer that Partner Center shows this partner, sorted by domain."""
         from partner_tools.channels.partner_center import PartnerCenterChannel
 
-        with self.wiring.open_partner_center(self.cancellation) as (client, line, _):
-            shown = PartnerCenterChannel(client=client, line=line, now=now).customers()
+        with self.wiring.open_partner_center(self.cancellation) as (client, executor, _):
+            shown = PartnerCenterChannel(client=client, executor=executor, now=now).customers()
             return tuple(sorted(shown, key=lambda each: (each.domain or "", each.tenant_id)))
 
     def inventory(
@@ -700,10 +700,10 @@ class Workspace:
             raise MissingValueError(
                 "name the customer: --customer with a tenant id or a domain", rule="no-customer"
             )
-        with self.wiring.open_partner_center(self.cancellation, observer) as (client, line, _):
+        with self.wiring.open_partner_center(self.cancellation, observer) as (client, executor, _):
             channel = PartnerCenterChannel(
                 client=client,
-                line=line,
+                executor=executor,
                 now=now,
                 concurrency=self.config.concurrency,
                 listed=observer.listed,

@@ -1,4 +1,4 @@
-"""Goodput over real HTTP: the governor and 32 threads against a sandbox with a hidden limit.
+"""Goodput over real HTTP: the rate limiter and 32 threads against a sandbox with a hidden limit.
 
 The sandbox is a process of its own on loopback, anew for each run. Each run is made cold and then
 again with what it learned, and the same world is simulated: what the grid of the simulator says is
@@ -26,7 +26,7 @@ from partner_tools.cancellation import CancellationToken
 from partner_tools.clients.partner_center import build_customers
 from partner_tools.clients.transport import Request, Transport
 from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
-from partner_tools.pacing import Learned, parse_retry_after
+from partner_tools.pacing import Learned, parse_retry_after, remembered
 from tests.bench.figures import Figure, Goal, Part
 from tests.bench.goodput_simulated import CONCURRENCY, KINDS, LOCKOUT, World, paced
 
@@ -85,13 +85,13 @@ def carried_out(world: World, known: Learned | None) -> Result:
         sandbox(world) as (url, token),
         Transport(url, tokens=FixedToken(token), pool_size=CONCURRENCY) as transport,
     ):
-        governor = AdaptiveRateLimiter.started(known=known)
+        limiter = AdaptiveRateLimiter(remembered(known, time.monotonic()))
         work: queue.SimpleQueue[Request] = queue.SimpleQueue()
         for _ in range(world.requests):
             work.put(build_customers())
         began = time.monotonic()
         threads = [
-            threading.Thread(target=carry_out, args=(governor, transport, work, world.requests))
+            threading.Thread(target=carry_out, args=(limiter, transport, work, world.requests))
             for _ in range(CONCURRENCY)
         ]
         for thread in threads:
@@ -99,36 +99,36 @@ def carried_out(world: World, known: Learned | None) -> Result:
         for thread in threads:
             thread.join()
         seconds = time.monotonic() - began
-        after = governor.snapshot()
+        after = limiter.snapshot()
         return Result(
             goodput=world.requests / seconds / world.goal,
             refusals=after.throttled / after.permits,
-            learned=governor.learned(),
+            learned=limiter.learned(),
         )
 
 
 def carry_out(
-    governor: AdaptiveRateLimiter,
+    limiter: AdaptiveRateLimiter,
     transport: Transport,
     work: queue.SimpleQueue[Request],
     wanted: int,
 ) -> None:
     """Send what is left, until all requests were served."""
     stop = CancellationToken()
-    while governor.snapshot().answered < wanted:
+    while limiter.snapshot().answered < wanted:
         try:
             request = work.get(timeout=0.1)
         except queue.Empty:
             continue
-        governor.acquire(stop)
+        limiter.acquire(stop)
         reply = transport.send(request)
         if reply.status == 429:
             asked = parse_retry_after(reply.header("Retry-After"), datetime.now(UTC))
-            governor.throttled(asked)
+            limiter.throttled(asked)
             work.put(request)
         else:
             assert reply.status == 200, reply.status
-            governor.succeeded()
+            limiter.succeeded()
 
 
 WORLDS = (
@@ -146,7 +146,7 @@ def measure(*, quick: bool) -> Iterator[Part]:
     figures = [figure for world in worlds for figure in _point(world, 1 if quick else ROUNDS)]
     yield Part(
         title="Goodput, over real HTTP",
-        how=f"{CONCURRENCY} threads, the governor and the transport against the sandbox in a "
+        how=f"{CONCURRENCY} threads, the rate limiter and the transport against the sandbox in a "
         "process of its own. The ratio is that to the simulator's median for the same limit.",
         figures=figures,
     )

@@ -2,7 +2,7 @@
 
 *Goodput* is the served requests as a share of min(limit, concurrency / latency). Compared, on the
 same limits and seeds: one request at a time; five workers and 32 workers that each obey their own
-Retry-After; the governor's pace, cold and then with what it had learned. The constants of
+Retry-After; the pace, cold and then with what it had learned. The constants of
 `partner_tools.pacing` were chosen on rates of 14, 45, 85 and 150/s, buckets of 0.02, 0.3, 0.8 and
 2.5 seconds and latencies of 80 and 250 ms; none of these stands in the tables. Those of the ramp
 were chosen on the table of 1,500 requests itself.

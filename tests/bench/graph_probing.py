@@ -118,7 +118,7 @@ def looked(devices: int, estate: int) -> Look:
         ) as transport,
     ):
         client = Graph(transport, ids=lambda: "bench")
-        line = RequestExecutor(
+        executor = RequestExecutor(
             pace=FixedRateLimiter(LIMIT),
             policy=Policy(),
             stop=CancellationToken(),
@@ -128,7 +128,7 @@ def looked(devices: int, estate: int) -> Look:
         )
         counted = Counted(client)
         lookout = TenantReader(
-            client=counted, line=line, record=recorded.extend, now=lambda: datetime.now(UTC)
+            client=counted, executor=executor, record=recorded.extend, now=lambda: datetime.now(UTC)
         )
         # The first request has the sandbox make the tenant, which is not what is measured.
         client.page(Collection.AUTOPILOT)

@@ -1,8 +1,8 @@
 """Listing a customer's estate, which is how Partner Center's devices are found, against one by one.
 
 50,000 devices in 60 batches, 100 ms a page, no limit hit: pages of many batches are in flight under
-the governor that paces the removals. The baseline is the same code with one page in flight, on some
-of the batches; both are compared by devices per second.
+the rate limiter of the removals. The baseline is the same code with one page in flight, on some of
+the batches; both are compared by devices per second.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from partner_tools.clients.transport import Transport
 from partner_tools.engine.rate_limiter import AdaptiveRateLimiter
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.model import TenantId
-from partner_tools.pacing import Learned, Policy
+from partner_tools.pacing import Learned, Policy, remembered
 from tests.bench.figures import Figure, Goal, Part
 from tests.bench.goodput_http import FixedToken
 
@@ -104,8 +104,8 @@ def _channel(
         client = PartnerCenter(
             transport, ids=lambda: "bench", correlation_id="bench", now=lambda: datetime.now(UTC)
         )
-        line = RequestExecutor(
-            pace=AdaptiveRateLimiter.started(known=known),
+        executor = RequestExecutor(
+            pace=AdaptiveRateLimiter(remembered(known, time.monotonic())),
             policy=Policy(),
             stop=CancellationToken(),
             clock=time.monotonic,
@@ -113,7 +113,7 @@ def _channel(
             renew=lambda: None,
         )
         yield PartnerCenterChannel(
-            client=client, line=line, now=lambda: datetime.now(UTC), concurrency=concurrency
+            client=client, executor=executor, now=lambda: datetime.now(UTC), concurrency=concurrency
         )
 
 

@@ -21,7 +21,7 @@ from partner_tools.clients.oem.client import OemDirect as Client
 from partner_tools.clients.oem.profile import Profile, at_base_url
 from partner_tools.clients.transport import ClientCertificate, Transport
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.execute import PendingDevice, execute
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import InputError
 from partner_tools.events import Event, History, Kind
@@ -29,7 +29,6 @@ from partner_tools.ledger import Ledger, RunStart, sqlite_url
 from partner_tools.model import ChannelName, Device, Explanation, Identity, Reason, RunId
 from partner_tools.pacing import Policy
 from partner_tools.runs.removal import witness
-from partner_tools.runs.run import carry_through
 from partner_tools.sandbox.core import Core
 from partner_tools.sandbox.faults import Faults, ItemFault
 from partner_tools.sandbox.listener import Listener
@@ -53,11 +52,11 @@ MEDIA = {"json": "application/json", "xml": "application/xml"}
 
 @dataclass(kw_only=True)
 class Execution:
-    """An `engine.context.ExecutionContext` of a test."""
+    """An `engine.execute.ExecutionContext` of a test."""
 
     run: RunId
     channel: OemDirectChannel
-    line: RequestExecutor
+    executor: RequestExecutor
     record: Callable[[Sequence[Event]], None]
     now: Callable[[], datetime]
     new_id: Callable[[], str]
@@ -304,7 +303,7 @@ class Depot:
                 )
                 for each in ledger.devices(RUN)
             ]
-            carry_through(self._execution(ledger, self.channel(ledger)), todos)
+            execute(self._execution(ledger, self.channel(ledger)), todos)
 
     def outcomes(self) -> Counter[str]:
         """How many devices have which outcome, by the ledger."""
@@ -323,7 +322,7 @@ class Depot:
         return Execution(
             run=RUN,
             channel=channel,
-            line=RequestExecutor(
+            executor=RequestExecutor(
                 pace=Free(),
                 policy=self.policy,
                 stop=self.stop,

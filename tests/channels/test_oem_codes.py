@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from partner_tools.channels.oem_codes import CODES, code_table
+from partner_tools.channels.oem_direct import code_table, public_codes
 from partner_tools.clients.oem.profile import CodeMeaning
 
 
@@ -35,9 +35,9 @@ def test_what_nobody_knows_is_no_code(code: str) -> None:
 
 def test_every_code_has_its_remedy() -> None:
     """And no name or number stands for two things."""
-    assert all(code.detail and code.remedy for code in CODES)
-    assert len({code.name for code in CODES}) == len(CODES)
-    numbers = [code.number for code in CODES if code.number]
+    assert all(code.detail and code.remedy for code in public_codes())
+    assert len({code.name for code in public_codes()}) == len(public_codes())
+    numbers = [code.number for code in public_codes() if code.number]
     assert len(set(numbers)) == len(numbers)
 
 

@@ -166,7 +166,7 @@ OUTCOMES = [
         "unconfirmed",
         "misspelling is possible",
     ),
-    (ItemFault(serials=frozenset({"SN00001"}), number="811"), "not-owned", "somebody else"),
+    (ItemFault(serials=frozenset({"SN00001"}), number="811"), "not-owned", "another party"),
     (ItemFault(serials=frozenset({"SN00001"}), number="812"), "refused", "case-sensitive"),
     (ItemFault(serials=frozenset({"SN00001"}), number="813"), "ambiguous", "more than one"),
     (ItemFault(serials=frozenset({"SN00001"}), number="802"), "refused", "hash"),

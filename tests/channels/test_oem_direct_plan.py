@@ -31,7 +31,7 @@ def derive(_hash: str) -> Identity:
     [
         ({"product_key_id": "3305670000001"}, "", "pending", None),
         ({"serial_number": "S", "manufacturer": "M", "model": "X"}, "", "pending", None),
-        ({"serial_number": "S"}, "", "refused", "the maker and the model"),
+        ({"serial_number": "S"}, "", "refused", "the manufacturer and the model"),
         ({"serial_number": "S", "manufacturer": "M"}, "", "refused", "a product key id and the mo"),
         ({}, "", "refused", "a product key id"),
         ({"hardware_hash": "T0E"}, "", "refused", "hardware hash, if any"),
@@ -94,9 +94,11 @@ def test_a_hash_completes_its_row() -> None:
     """What it adds is noted in the row and in the plan."""
     device = completed(row(serial_number="S1", hardware_hash="T0E"), derive)
     assert device.identity == replace(FULL, hardware_hash="T0E")
-    assert device.derived == ("maker", "model", "product key id")
+    assert device.derived == ("manufacturer", "model", "product key id")
     found = draft([device], plain_profile())
-    assert "product key id; from its hardware hash: maker, model" in (found.devices[0].detail or "")
+    assert "product key id; from its hardware hash: manufacturer, model" in (
+        found.devices[0].detail or ""
+    )
     assert any("hardware hash" in note for note in found.notes)
     assert completed(row(serial_number="S1"), derive).derived == ()
 

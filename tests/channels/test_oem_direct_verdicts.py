@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from partner_tools.channels.oem_codes import code_table
-from partner_tools.channels.oem_direct import AnswerReader, OemDirectChannel
-from partner_tools.clients.oem.client import OemDirect, OemResult, Said
+from partner_tools.channels.oem_direct import AnswerReader, OemDirectChannel, code_table
+from partner_tools.clients.oem.client import OemDirect, OemReply, OemResult
 from partner_tools.clients.oem.profile import Profile
 from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.engine.channel import Acceptance, Answer, Deferral, Doubt, Removal, Verdict
@@ -38,7 +37,7 @@ def verdict(
     silent: bool = False,
 ) -> Verdict:
     reader = AnswerReader(profile=PROFILE, codes=code_table(PROFILE.codes))
-    said = Said(
+    said = OemReply(
         status=200, request_id="r", correlation_id="c", results={"1": result}, handle=handle
     )
     return reader.verdicts(said, [removal(doubted=doubted, silent=silent)])[0]

@@ -20,7 +20,7 @@ from partner_tools.sandbox import Sandbox, seed_from
 from partner_tools.workspace.workspace import open_workspace
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, outcomes, program_for, world
 from tests.clients.wire_service import Asked
-from tests.liar import Lie, Said, lying
+from tests.liar import Lie, OemReply, lying
 
 VIA = ("--via", "partner-center", "--customer", CONTOSO)
 MODELS = ({"modelName": "Latitude 5440"}, {"modelName": "Latitude 7440"})
@@ -75,7 +75,7 @@ def remove(program: Program, *serials: str, exit_code: int = 0, settle: str = "0
     )  # fmt: skip
 
 
-def cut(asked: Asked, said: Said) -> None:
+def cut(asked: Asked, said: OemReply) -> None:
     """The second page never comes, and no token says that there is one."""
     if is_list(asked):
         said.content |= {"totalCount": 121}
@@ -83,12 +83,12 @@ def cut(asked: Asked, said: Said) -> None:
         said.content["links"] = {}
 
 
-def without_a_twin(asked: Asked, said: Said) -> None:
+def without_a_twin(asked: Asked, said: OemReply) -> None:
     if is_list(asked, "T"):
         said.content["items"] = said.content["items"][:1]
 
 
-def of_another_customer(asked: Asked, said: Said) -> None:
+def of_another_customer(asked: Asked, said: OemReply) -> None:
     """Each list is that of a customer of the same partner."""
     if is_batches(asked):
         for each in said.content["items"]:
@@ -96,7 +96,7 @@ def of_another_customer(asked: Asked, said: Said) -> None:
                 link["uri"] = link["uri"].replace(CONTOSO, FABRIKAM)
 
 
-def another_customer(asked: Asked, said: Said) -> None:
+def another_customer(asked: Asked, said: OemReply) -> None:
     if asked.target.endswith(f"/customers/{CONTOSO}"):
         said.content["id"] = FABRIKAM
 
@@ -114,7 +114,7 @@ def test_an_answer_that_contradicts_itself_or_its_question_removes_nothing(
 def test_an_empty_list_that_counts_devices_proves_no_removal(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    def lie(asked: Asked, said: Said) -> None:
+    def lie(asked: Asked, said: OemReply) -> None:
         if deletes(sandbox) and asked.method == "GET" and "/devices" in asked.target:
             said.content = {"totalCount": 3, "items": []}
 
@@ -124,7 +124,7 @@ def test_an_empty_list_that_counts_devices_proves_no_removal(
 
 
 def test_a_number_of_devices_that_is_out_of_date_is_said(sandbox: Sandbox, tmp_path: Path) -> None:
-    def lie(asked: Asked, said: Said) -> None:
+    def lie(asked: Asked, said: OemReply) -> None:
         if is_batches(asked):
             for each in said.content["items"]:
                 each["devicesCount"] += each["id"] == "K"
@@ -140,7 +140,7 @@ def test_a_number_of_devices_that_is_out_of_date_is_said(sandbox: Sandbox, tmp_p
 def test_a_404_that_speaks_of_the_customer_is_no_absence(
     sandbox: Sandbox, tmp_path: Path, code: int
 ) -> None:
-    def lie(asked: Asked, said: Said) -> None:
+    def lie(asked: Asked, said: OemReply) -> None:
         if asked.method == "DELETE":
             said.status = 404
             said.content = {"code": code, "description": "Tenant not found"}
@@ -150,11 +150,11 @@ def test_a_404_that_speaks_of_the_customer_is_no_absence(
     assert outcomes(document) == {"SN-1": "refused"}
 
 
-def again(sandbox: Sandbox, **device: Any) -> Callable[[Asked, Said], None]:
+def again(sandbox: Sandbox, **device: Any) -> Callable[[Asked, OemReply], None]:
     """A list that shows, from the first removal on, a device that was registered again."""
     shown = {"id": "a-new-id", **device}
 
-    def lie(asked: Asked, said: Said) -> None:
+    def lie(asked: Asked, said: OemReply) -> None:
         if deletes(sandbox) and is_list(asked, "K"):
             said.content["items"].append(shown)
             said.content["totalCount"] += 1
@@ -194,7 +194,7 @@ def test_replicas_that_alternate_prove_nothing(sandbox: Sandbox, tmp_path: Path)
     before: list[dict[str, Any]] = []
     looks = 0
 
-    def lie(asked: Asked, said: Said) -> None:
+    def lie(asked: Asked, said: OemReply) -> None:
         nonlocal looks
         if not is_list(asked, "T"):
             return
@@ -255,7 +255,7 @@ def test_a_ledger_of_the_version_before_is_whole(sandbox: Sandbox, tmp_path: Pat
 
 
 def test_an_estate_that_vanishes_is_no_proof(sandbox: Sandbox, tmp_path: Path) -> None:
-    def lie(asked: Asked, said: Said) -> None:
+    def lie(asked: Asked, said: OemReply) -> None:
         if deletes(sandbox) and is_batches(asked):
             said.content |= {"items": [], "totalCount": 0}
 
@@ -335,7 +335,7 @@ def test_what_changed_while_the_question_waited_is_refused(
     """However young the plan: the person was shown another device than is there now."""
     changed = False
 
-    def lie(asked: Asked, said: Said) -> None:
+    def lie(asked: Asked, said: OemReply) -> None:
         if changed and is_list(asked, "B"):
             for each in said.content["items"]:
                 if each["serialNumber"] == "SN-1":

@@ -200,7 +200,7 @@ import os, signal
 from partner_tools.cli.signals import handle_signals
 from partner_tools.cancellation import CancellationToken
 class Interrupted(CancellationToken):
-    def nap(self, event, timeout=None):
+    def wait_for(self, event, timeout=None):
         with event._cond:  # as Event.wait begins
             os.kill(os.getpid(), signal.SIGINT)
         return event.wait(timeout)

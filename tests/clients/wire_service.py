@@ -113,7 +113,7 @@ def _read(stream: BinaryIO) -> Asked | None:
 
 def answer(status: int, body: bytes = b"", **headers: str) -> bytes:
     """A whole answer. Header names are spelt with _ for -."""
-    lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(body)}"]
+    lines = [f"HTTP/1.1 {status} OemReply", f"Content-Length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {text}" for name, text in headers.items()]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 

@@ -73,7 +73,7 @@ class Hasty(CancellationToken):
         """Seconds of a clock that runs faster."""
         return time.monotonic() * HASTE
 
-    def nap(self, event: threading.Event, timeout: float | None = None) -> bool:
+    def wait_for(self, event: threading.Event, timeout: float | None = None) -> bool:
         """Wait for less time than was asked for."""
         return event.wait(None if timeout is None else timeout / HASTE)
 

@@ -30,38 +30,42 @@ class VirtualTime:
         return stop.is_set()
 
 
-def governed(clock: VirtualTime, *, max_rate: float | None = None) -> AdaptiveRateLimiter:
+def limited(clock: VirtualTime, *, max_rate: float | None = None) -> AdaptiveRateLimiter:
     return AdaptiveRateLimiter(cold(clock.now, max_rate=max_rate), clock=clock, wait=clock.wait)
+
+
+def started(known: Learned | None = None, **options: float) -> AdaptiveRateLimiter:
+    return AdaptiveRateLimiter(remembered(known, time.monotonic(), **options))
 
 
 def test_permits_are_evenly_spaced() -> None:
     clock, stop, times = VirtualTime(), CancellationToken(), []
-    governor = governed(clock, max_rate=4.0)
+    limiter = limited(clock, max_rate=4.0)
     for _ in range(8):
-        assert governor.acquire(stop)
+        assert limiter.acquire(stop)
         times.append(clock.now)
-        governor.succeeded()
+        limiter.succeeded()
     assert [0.25] * 7 == pytest.approx([later - earlier for earlier, later in pairwise(times)])
 
 
 def test_a_throttled_request_pauses_everybody() -> None:
     clock, stop = VirtualTime(), CancellationToken()
-    governor = governed(clock)
-    assert governor.acquire(stop)
-    governor.succeeded()
-    assert governor.acquire(stop)
+    limiter = limited(clock)
+    assert limiter.acquire(stop)
+    limiter.succeeded()
+    assert limiter.acquire(stop)
     refused_at = clock.now
-    governor.throttled(9.0)
-    assert 9.0 == pytest.approx(governor.snapshot().paused)
-    assert governor.acquire(stop)
+    limiter.throttled(9.0)
+    assert 9.0 == pytest.approx(limiter.snapshot().paused)
+    assert limiter.acquire(stop)
     assert refused_at + 9.0 == pytest.approx(clock.now)
     assert max(clock.waits) <= GLANCE_SECONDS
 
 
 def test_the_snapshot_says_how_things_stand() -> None:
     clock, stop = VirtualTime(), CancellationToken()
-    governor = governed(clock)
-    before = governor.snapshot()
+    limiter = limited(clock)
+    before = limiter.snapshot()
     assert (FIRST_RATE, None, 0.0, 0, 0, 0, 0) == (
         before.rate,
         before.ceiling,
@@ -72,58 +76,50 @@ def test_the_snapshot_says_how_things_stand() -> None:
         before.pauses,
     )
     for _ in range(4):
-        governor.acquire(stop)
-        governor.succeeded()
-    governor.acquire(stop)
-    governor.throttled(2.0)
-    after = governor.snapshot()
+        limiter.acquire(stop)
+        limiter.succeeded()
+    limiter.acquire(stop)
+    limiter.throttled(2.0)
+    after = limiter.snapshot()
     assert (5, 4, 1, 1) == (after.permits, after.answered, after.throttled, after.pauses)
     assert after.ceiling is not None
     assert after.rate < after.ceiling <= FIRST_RATE
-    assert governor.learned() == Learned(per_second=after.ceiling)
+    assert limiter.learned() == Learned(per_second=after.ceiling)
 
 
 def test_nothing_is_learned_from_nothing() -> None:
-    assert AdaptiveRateLimiter.started().learned() is None
+    assert started().learned() is None
 
 
 def test_a_run_begins_with_what_is_known() -> None:
     assert (
         remembered(Learned(per_second=50.0), 0.0).rate
-        == AdaptiveRateLimiter.started(known=Learned(per_second=50.0)).snapshot().rate
+        == started(Learned(per_second=50.0)).snapshot().rate
     )
-    assert (
-        20.0
-        == AdaptiveRateLimiter.started(known=Learned(per_second=50.0), max_rate=20.0)
-        .snapshot()
-        .rate
-    )
-    assert (
-        FIRST_RATE
-        == AdaptiveRateLimiter.started(known=Learned(per_second=50.0), age=1e9).snapshot().rate
-    )
-    assert 2.0 == AdaptiveRateLimiter.started(max_rate=2.0).snapshot().rate
+    assert 20.0 == started(Learned(per_second=50.0), max_rate=20.0).snapshot().rate
+    assert FIRST_RATE == started(Learned(per_second=50.0), age=1e9).snapshot().rate
+    assert 2.0 == started(max_rate=2.0).snapshot().rate
 
 
 def test_a_stopped_run_gets_no_permit() -> None:
     clock, stop = VirtualTime(), CancellationToken()
     stop.set()
-    governor = governed(clock)
-    assert not governor.acquire(stop)
-    assert 0 == governor.snapshot().permits
+    limiter = limited(clock)
+    assert not limiter.acquire(stop)
+    assert 0 == limiter.snapshot().permits
 
 
 def test_a_scout_that_never_left_lets_another_go() -> None:
     clock, stop = VirtualTime(), CancellationToken()
-    governor = governed(clock)
-    governor.acquire(stop)
-    governor.succeeded()
-    governor.acquire(stop)
-    governor.throttled(None)
-    governor.acquire(stop)
-    governor.withdrawn()
+    limiter = limited(clock)
+    limiter.acquire(stop)
+    limiter.succeeded()
+    limiter.acquire(stop)
+    limiter.throttled(None)
+    limiter.acquire(stop)
+    limiter.withdrawn()
     went = clock.now
-    governor.acquire(stop)
+    limiter.acquire(stop)
     assert clock.now - went < 1.0
 
 
@@ -145,16 +141,16 @@ def join(threads: list[threading.Thread]) -> None:
 
 def test_threads_share_one_rate() -> None:
     """Sixteen threads get no more than one rate's worth, and each its own outcome told."""
-    governor, stop, times = (
-        AdaptiveRateLimiter.started(known=Learned(per_second=300.0), max_rate=200.0),
+    limiter, stop, times = (
+        started(Learned(per_second=300.0), max_rate=200.0),
         CancellationToken(),
         [],
     )
 
     def work() -> None:
-        while governor.acquire(stop):
+        while limiter.acquire(stop):
             times.append(time.monotonic())
-            governor.succeeded()
+            limiter.succeeded()
 
     began = time.monotonic()
     threads = in_threads(16, work)
@@ -162,35 +158,35 @@ def test_threads_share_one_rate() -> None:
     stop.set()
     join(threads)
     assert len(times) <= 200 * (max(times) - began) + 8
-    assert len(times) == governor.snapshot().answered
+    assert len(times) == limiter.snapshot().answered
 
 
 def test_one_lock_out_seen_by_many_threads_is_one_pause() -> None:
-    governor, stop = (
-        AdaptiveRateLimiter.started(known=Learned(per_second=400.0)),
+    limiter, stop = (
+        started(Learned(per_second=400.0)),
         CancellationToken(),
     )
     all_sent = threading.Barrier(8)
-    governor.acquire(stop)
-    governor.succeeded()
+    limiter.acquire(stop)
+    limiter.succeeded()
 
     def work() -> None:
-        assert governor.acquire(stop)
+        assert limiter.acquire(stop)
         all_sent.wait(60.0)
-        governor.throttled(60.0)
+        limiter.throttled(60.0)
 
     join(in_threads(8, work))
-    after = governor.snapshot()
+    after = limiter.snapshot()
     assert (8, 1) == (after.throttled, after.pauses)
     assert after.ceiling is not None
     assert 30.0 < after.paused <= 60.0
 
 
 def test_everybody_who_waits_is_freed_by_a_stop() -> None:
-    governor, stop, answers = AdaptiveRateLimiter.started(), CancellationToken(), list[bool]()
-    governor.acquire(stop)
-    governor.throttled(60.0)
-    threads = in_threads(8, lambda: answers.append(governor.acquire(stop)))
+    limiter, stop, answers = started(), CancellationToken(), list[bool]()
+    limiter.acquire(stop)
+    limiter.throttled(60.0)
+    threads = in_threads(8, lambda: answers.append(limiter.acquire(stop)))
     stop.wait(0.05)
     began = time.monotonic()
     stop.set()

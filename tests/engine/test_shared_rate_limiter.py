@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.shared_rate_limiter import SharedRateLimiter, Start
+from partner_tools.engine.rate_limiter import SharedRateLimiter
 from partner_tools.pacing import Learned
-from partner_tools.shared_pacing import Party
+from partner_tools.shared_pacing import Party, begin
 
 PARTY = Party(depot="leipzig")
 
@@ -28,10 +29,11 @@ class Row:
         return answer, time.monotonic() + 1000.0
 
 
-def governors(rate: float) -> tuple[SharedRateLimiter, SharedRateLimiter]:
-    row, start = Row(), Start(known=Learned(per_second=rate), max_rate=rate)
+def limiters(rate: float) -> tuple[SharedRateLimiter, SharedRateLimiter]:
+    row = Row()
+    begun = partial(begin, known=Learned(per_second=rate), age=0.0, max_rate=rate)
     first, second = (
-        SharedRateLimiter(row.exchange, process=name, start=start) for name in ("one", "other")
+        SharedRateLimiter(row.exchange, process=name, begin=begun) for name in ("one", "other")
     )
     return first, second
 
@@ -40,15 +42,15 @@ def test_two_processes_together_keep_the_rate() -> None:
     left: list[float] = []
     stop = CancellationToken()
 
-    def send(governor: SharedRateLimiter) -> None:
-        pace = governor.of(PARTY)
+    def send(limiter: SharedRateLimiter) -> None:
+        pace = limiter.of(PARTY)
         while pace.acquire(stop):
             left.append(time.monotonic())
             pace.succeeded()
 
     threads = [
-        threading.Thread(target=send, args=(governor,))
-        for governor in governors(50.0)
+        threading.Thread(target=send, args=(limiter,))
+        for limiter in limiters(50.0)
         for _ in range(3)
     ]
     began = time.monotonic()
@@ -64,17 +66,17 @@ def test_two_processes_together_keep_the_rate() -> None:
 
 
 def test_a_429_seen_by_one_process_pauses_the_other() -> None:
-    one, other = governors(100.0)
+    one, other = limiters(100.0)
     stop = CancellationToken()
-    for governor in (one, other):
-        assert governor.of(PARTY).acquire(stop)
-        governor.answered()
+    for limiter in (one, other):
+        assert limiter.of(PARTY).acquire(stop)
+        limiter.succeeded()
     assert one.of(PARTY).acquire(stop)
     paused = time.monotonic()
     one.throttled(0.6)
     assert one.snapshot().throttled == 1
     while other.of(PARTY).acquire(stop) and time.monotonic() < paused + 0.3:
-        other.answered()  # what was leased before, a tenth of a second at most
+        other.succeeded()  # what was leased before, a tenth of a second at most
     assert time.monotonic() >= paused + 0.5
     other.withdrawn()
     other.close()
@@ -82,7 +84,7 @@ def test_a_429_seen_by_one_process_pauses_the_other() -> None:
 
 
 def test_who_stops_gets_no_permit() -> None:
-    one, _ = governors(1.0)
+    one, _ = limiters(1.0)
     stop = CancellationToken()
     assert one.of(PARTY).acquire(stop)
     threading.Timer(0.1, stop.set).start()

@@ -63,7 +63,7 @@ class _HurriedStopSign(CancellationToken):
     def clock(self) -> float:
         return self._hurry.clock()
 
-    def nap(self, event: threading.Event, timeout: float | None = None) -> bool:
+    def wait_for(self, event: threading.Event, timeout: float | None = None) -> bool:
         if timeout is None:
             return event.wait()
         self._hurry.skip(timeout)

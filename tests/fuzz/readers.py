@@ -29,12 +29,12 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from partner_tools.clients.graph import Graph
-from partner_tools.clients.oauth import App, MsalHttpClient, Secret, app_only
+from partner_tools.clients.oauth import App, MsalHttpClient, app_only
 from partner_tools.clients.oem.client import Ids, OemDirect
 from partner_tools.clients.oem.profile import read_profile
 from partner_tools.clients.oem.wire import Entry
 from partner_tools.clients.partner_center import JobId, PartnerCenter
-from partner_tools.clients.transport import Reply, Request, Transport
+from partner_tools.clients.transport import Reply, Request, Secret, Transport
 from partner_tools.config import Config, read_config
 from partner_tools.errors import PartnerToolsError
 from partner_tools.intake.batch import read_batch
@@ -250,7 +250,7 @@ def _sign_in(body: bytes) -> object:
         "https://login.example", connect=lambda _url: cast("Transport", _Wire(body))
     )
     app = App(tenant="t.example", client_id="c", login_url="https://login.example")
-    return app_only(app, Secret("marked"), door=door).token()
+    return app_only(app, Secret("marked"), http=door).token()
 
 
 def _json(value: object) -> bytes:

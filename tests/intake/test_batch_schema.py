@@ -228,7 +228,7 @@ def test_properties_are_the_fields_of_the_nouns() -> None:
 
 def test_properties_are_the_columns() -> None:
     """A table says everything that a JSON device says but `extra` and `replacement`."""
-    told = {"carried", "deviceName", "status"}
+    told = {"carried", "deviceName", *columns.STATUS}
     assert set(BATCH["$defs"]["device"]["properties"]) - {"extra", "replacement"} == (
         set(columns.spellings()) - told
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -25,7 +26,7 @@ from partner_tools.model import (
     Target,
     TenantId,
 )
-from partner_tools.pacing import Policy
+from partner_tools.pacing import Policy, cold
 from partner_tools.place import Place
 from partner_tools.plan import PlanProposal
 from partner_tools.runs.checks import PLAN_GOOD_FOR, refuse_changed
@@ -84,8 +85,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def context(ledger: Ledger, channel: Listing, folder: Path, now: datetime) -> RunContext:
-    line = RequestExecutor(
-        pace=AdaptiveRateLimiter.started(),
+    executor = RequestExecutor(
+        pace=AdaptiveRateLimiter(cold(monotonic())),
         policy=Policy(),
         stop=CancellationToken(),
         clock=lambda: 0.0,
@@ -97,7 +98,7 @@ def context(ledger: Ledger, channel: Listing, folder: Path, now: datetime) -> Ru
         options=RunOptions(yes=True),
         ledger=ledger,
         channel=channel,  # type: ignore[arg-type]  # only what planning asks for
-        line=line,
+        executor=executor,
         guards=GuardSettings(),
         place=Place(channel=ChannelName.PARTNER_CENTER, address="https://a", login="https://l"),
         partner=lambda: None,

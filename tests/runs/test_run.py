@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -28,7 +29,7 @@ from partner_tools.model import (
     RunId,
     RunState,
 )
-from partner_tools.pacing import Policy
+from partner_tools.pacing import Policy, cold
 from partner_tools.place import Place
 from partner_tools.runs.context import GuardSettings, RunContext, RunOptions
 from partner_tools.runs.run import carry_out, prepare
@@ -45,7 +46,7 @@ class TimedToken(CancellationToken):
     def clock(self) -> float:
         return self.now
 
-    def nap(self, event: threading.Event, timeout: float | None = None) -> bool:
+    def wait_for(self, event: threading.Event, timeout: float | None = None) -> bool:
         self.now += timeout or 0.0
         return event.is_set()
 
@@ -144,8 +145,8 @@ def steps(
     cancels: bool = False,
 ) -> Recorded:
     token = CancellationToken(TimedToken(), cancelled=lambda: ledger.is_cancelled(RUN))
-    line = RequestExecutor(
-        pace=AdaptiveRateLimiter.started(),
+    executor = RequestExecutor(
+        pace=AdaptiveRateLimiter(cold(monotonic())),
         policy=Policy(),
         stop=token,
         clock=token.clock,
@@ -157,7 +158,7 @@ def steps(
         options=options,
         ledger=ledger,
         channel=Looking(),  # type: ignore[arg-type]  # only what settling asks for
-        line=line,
+        executor=executor,
         guards=GuardSettings(),
         place=Place(channel=ChannelName.PARTNER_CENTER, address="https://a", login="https://l"),
         partner=lambda: None,

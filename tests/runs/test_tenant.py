@@ -84,7 +84,7 @@ class Clock(CancellationToken):
         return self.stopped
 
 
-def line(clock: Clock | None = None, pace: Open | None = None) -> RequestExecutor:
+def executor(clock: Clock | None = None, pace: Open | None = None) -> RequestExecutor:
     clock = clock or Clock()
     return RequestExecutor(
         pace=pace or Open(),
@@ -103,14 +103,14 @@ def devices(*serials: str) -> list[SearchTarget]:
 def read(
     tenant: Tenant, collection: Collection, *serials: str, by: RequestExecutor | None = None
 ) -> tuple[dict[str, SearchAnswer], ServiceError | None]:
-    answers, failure = read_collection(tenant, by or line(), collection, devices(*serials))
+    answers, failure = read_collection(tenant, by or executor(), collection, devices(*serials))
     return {question.value: answer for question, answer in answers.items()}, failure
 
 
 def test_few_devices_are_asked_for_in_full_batches() -> None:
     tenant, pace = Tenant(), Open()
     serials = [f"S{number}" for number in range(40)]
-    answers, failure = read(tenant, INTUNE, *serials, by=line(pace=pace))
+    answers, failure = read(tenant, INTUNE, *serials, by=executor(pace=pace))
     assert (len(answers), failure) == (40, None)
     assert [20, 20] == [len(batch) for batch in tenant.batches]
     assert 40 == pace.permits
@@ -137,7 +137,7 @@ def test_what_was_throttled_is_asked_again_after_the_longest_pause() -> None:
         return GraphPage(rows=(row(question.value),))
 
     tenant = Tenant(respond=respond)
-    answers, failure = read(tenant, INTUNE, "S1", "S2", "S3", by=line(clock))
+    answers, failure = read(tenant, INTUNE, "S1", "S2", "S3", by=executor(clock))
     assert failure is None
     assert all(answer.rows for answer in answers.values())
     assert [3, 2] == [len(batch) for batch in tenant.batches]
@@ -227,6 +227,8 @@ def test_a_list_in_a_circle_is_left_for_asking_where_that_is_possible() -> None:
 
 def test_nothing_is_asked_where_nothing_is_known() -> None:
     tenant = Tenant()
-    found = read_collection(tenant, line(), Collection.ENTRA, [SearchTarget(index=0, serial="A")])
+    found = read_collection(
+        tenant, executor(), Collection.ENTRA, [SearchTarget(index=0, serial="A")]
+    )
     assert found == ({}, None)
     assert not tenant.batches

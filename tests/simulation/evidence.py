@@ -31,9 +31,9 @@ from partner_tools.channels.partner_center import PartnerCenterChannel
 from partner_tools.clients.partner_center import PartnerCenter
 from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.context import PendingDevice
+from partner_tools.engine.execute import PendingDevice, execute
 from partner_tools.engine.request_executor import RequestExecutor
-from partner_tools.engine.settle import Baseline, verify
+from partner_tools.engine.verification import Baseline, verify
 from partner_tools.errors import PartnerToolsError, Unanswered
 from partner_tools.events import Event, History, Kind, advance
 from partner_tools.ledger import RunDevice
@@ -50,7 +50,6 @@ from partner_tools.model import (
 from partner_tools.outstanding import Plane, Status
 from partner_tools.pacing import Policy
 from partner_tools.runs.observation import decision
-from partner_tools.runs.run import carry_through
 
 RUN = RunId("20260417-101530-4f2a9c")
 BASE = "https://service.example"
@@ -229,7 +228,7 @@ class Stop(CancellationToken):
     def clock(self) -> float:
         return self.seconds
 
-    def nap(self, event: threading.Event, timeout: float | None = None) -> bool:
+    def wait_for(self, event: threading.Event, timeout: float | None = None) -> bool:
         self.seconds += timeout or 0.0
         return event.is_set()
 
@@ -245,7 +244,7 @@ class Machine:
         self._ids = service.chance
         self.stop = Stop()
         client = PartnerCenter(service, ids=self.new_id, correlation_id="c")
-        self.line = RequestExecutor(
+        self.executor = RequestExecutor(
             pace=Pace(),
             policy=Policy(),
             stop=self.stop,
@@ -254,7 +253,7 @@ class Machine:
             renew=lambda: None,
         )
         self.channel = PartnerCenterChannel(
-            client=client, line=self.line, now=self.now, concurrency=1
+            client=client, executor=self.executor, now=self.now, concurrency=1
         )
 
     def record(self, events: Sequence[Event]) -> None:
@@ -349,7 +348,7 @@ def _one_customer(score: Score, chance: random.Random) -> None:
     for machine in (worker, worker):  # the second time as `resume` does
         _correct(chance, own, [each for each in pending if each.history.in_doubt])
         try:
-            pending = list(carry_through(machine, pending))
+            pending = list(execute(machine, pending))
         except PartnerToolsError:
             pending = _as_recorded(planned, events)
     _register_again(chance, own, named)

@@ -126,7 +126,7 @@ class World:
 
     def _process(self) -> tuple[Process, PartnerCenterChannel]:
         stop = Stop()
-        line = RequestExecutor(
+        executor = RequestExecutor(
             pace=Pace(),
             policy=Policy(),
             stop=stop,
@@ -139,14 +139,14 @@ class World:
             return self.now + timedelta(seconds=stop.seconds)
 
         client = PartnerCenter(self.service, ids=self._id, correlation_id="c")
-        channel = PartnerCenterChannel(client=client, line=line, now=now, concurrency=1)
+        channel = PartnerCenterChannel(client=client, executor=executor, now=now, concurrency=1)
         place = Place(channel=ChannelName.PARTNER_CENTER, address=BASE, login=BASE)
         context = Process(
             run=self.run,
             options=RunOptions(yes=True, settle=0.0, snapshot=Snapshot.NONE),
             ledger=self.ledger,
             channel=channel,
-            line=line,
+            executor=executor,
             guards=GuardSettings(held=lambda: frozenset(self.held), min_found_share=0.0),
             place=place,
             partner=lambda: None,

@@ -11,10 +11,10 @@ import pytest
 from partner_tools.channels import partner_center as channel
 from partner_tools.clients import partner_center
 from partner_tools.clients.answers import SentIds
-from partner_tools.engine import settle
+from partner_tools.engine import verification
+from partner_tools.engine.execute import execute
 from partner_tools.events import Event, Kind, advance
 from partner_tools.model import Device, Identity, Outcome
-from partner_tools.runs.run import carry_through
 from tests.simulation.evidence import (
     LIES,
     RUN,
@@ -55,7 +55,7 @@ def test_a_doubt_about_a_registration_that_is_another_device_is_refused() -> Non
         device = replace(device, history=advance(device.history, event))
     tenant.batches["B"]["d"] = registered("S-2")
 
-    (after,) = carry_through(machine, [device])
+    (after,) = execute(machine, [device])
 
     assert (after.history.outcome, after.history.rule) == (Outcome.REFUSED, "changed-since-plan")
     assert service.deleted == []
@@ -67,9 +67,9 @@ def registered(serial: str) -> dict[str, str]:
 
 MUTANTS = {
     "an id is the device": (channel, "difference", lambda *_: None),
-    "one look is proof": (settle, "AGREEING_LOOKS", 1),
+    "one look is proof": (verification, "AGREEING_LOOKS", 1),
     "counts are ignored": (partner_center, "_counted_items", partner_center._items),
-    "an empty estate is proof": (settle, "MANY", 1_000_000),
+    "an empty estate is proof": (verification, "MANY", 1_000_000),
     "answers are not tied to requests": (SentIds, "is_of_another", lambda *_: False),
 }
 

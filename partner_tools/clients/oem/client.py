@@ -13,10 +13,16 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from partner_tools.clients.answers import SentIds, is_same
+from partner_tools.clients.answers import SentIds, is_same, kind_of
 from partner_tools.clients.oem.guard import BlankOnly
-from partner_tools.clients.oem.profile import MatchKey, Profile, ResponseMode, at_base_url
-from partner_tools.clients.oem.tenant import mentions_tenant, normalized
+from partner_tools.clients.oem.profile import (
+    MatchKey,
+    Profile,
+    ResponseMode,
+    at_base_url,
+    mentions_tenant,
+    normalized,
+)
 from partner_tools.clients.oem.wire import (
     DocumentError,
     Entry,
@@ -102,7 +108,12 @@ def read_items(profile: Profile, document: Any) -> tuple[Item, ...] | None:
     """The per-device results of an answer, None where it has no place for any."""
     found = find(document, profile.response.items_path, is_xml=profile.is_xml)
     if profile.is_xml:
-        found = _unwrapped(found)
+        # The elements of a list are under a name of their own, once or repeated; or none.
+        if isinstance(found, Mapping) and len(found) == 1:
+            (inner,) = found.values()
+            found = inner if isinstance(inner, list | Mapping) else found
+        if isinstance(found, Mapping) or found == "":
+            found = [found] if found else []
     if not isinstance(found, list):
         return None
     return tuple(_item(profile, each) for each in found if isinstance(each, Mapping))
@@ -112,13 +123,20 @@ def match(
     profile: Profile, items: Iterable[Item], entries: Sequence[Entry]
 ) -> Mapping[str, OemResult | None]:
     """The result of every entry by its `ref`; None where no single result is its own."""
-    found: defaultdict[str, list[OemResult]] = defaultdict(list)
-    index = _indexed(entries)
+    index = defaultdict[tuple[MatchKey, str], list[Entry]](list)
+    for entry in entries:
+        for key, name in _names(entry).items():
+            index[key, name].append(entry)
+    found = defaultdict[str, set[OemResult]](set)
     for item in items:
-        entry = _entry_of(profile.response.match_on, item, index)
-        if entry is not None:
-            found[entry.ref].append(item.result)
-    return {entry.ref: _only(found.get(entry.ref, ())) for entry in entries}
+        named = _entry_of(profile.response.match_on, item, index)
+        if named is not None:
+            found[named.ref].add(item.result)
+    # A device that was told several times alike was told once.
+    return {
+        entry.ref: next(iter(found[entry.ref])) if len(found[entry.ref]) == 1 else None
+        for entry in entries
+    }
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -164,29 +182,22 @@ def _property(value: Any, name: str) -> Any:
     return value[similar[0]] if len(similar) == 1 else None
 
 
-def _unwrapped(found: Any) -> Any:
-    """The elements of an XML list: under a name of their own, once or repeated; or none."""
-    if found == "":
-        return []
-    if isinstance(found, Mapping) and len(found) == 1:
-        (inner,) = found.values()
-        if isinstance(inner, list | Mapping):
-            found = inner
-    return [found] if isinstance(found, Mapping) else found
-
-
 def _item(profile: Profile, item: Mapping[str, Any]) -> Item:
     response = profile.response
+
+    def text(name: str) -> str:
+        return as_text(_property(item, name))
+
     names = {
-        MatchKey.ITEM_REF: as_text(_property(item, response.fields.item_ref)),
-        MatchKey.PKID: as_text(_property(item, response.fields.pkid)),
-        MatchKey.SERIAL: as_text(_property(item, response.fields.serial)),
+        MatchKey.ITEM_REF: text(response.fields.item_ref),
+        MatchKey.PKID: text(response.fields.pkid),
+        MatchKey.SERIAL: text(response.fields.serial),
     }
     return Item(
         result=OemResult(
-            status=as_text(_property(item, response.status_field)),
-            code=as_text(_property(item, response.code_field)),
-            message=as_text(_property(item, response.message_field)),
+            status=text(response.status_field),
+            code=text(response.code_field),
+            message=text(response.message_field),
         ),
         names={key: name for key, name in names.items() if name},
     )
@@ -200,14 +211,6 @@ def _names(entry: Entry) -> Mapping[MatchKey, str]:
         MatchKey.SERIAL: entry.identity.serial_number or "",
     }
     return {key: name.strip() for key, name in names.items() if name.strip()}
-
-
-def _indexed(entries: Iterable[Entry]) -> Mapping[tuple[MatchKey, str], list[Entry]]:
-    index: defaultdict[tuple[MatchKey, str], list[Entry]] = defaultdict(list)
-    for entry in entries:
-        for key, name in _names(entry).items():
-            index[key, name].append(entry)
-    return index
 
 
 def _entry_of(
@@ -225,18 +228,13 @@ def _entry_of(
     return candidates[0] if len(candidates) == 1 else None
 
 
-def _only(results: Sequence[OemResult]) -> OemResult | None:
-    """The result of a device that was told once, or several times alike."""
-    return results[0] if len(set(results)) == 1 else None
-
-
 _URL_SAFE = "%/:=&?~+!$,;'@()*[]-._"
 _CODE_PATHS = ("code", "errorCode", "error.code")
 _MESSAGE_PATHS = ("message", "description", "error.message", "error.description", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class OemReply:
     """The content of an answer about the devices of its call, by their `ref`.
 
     `results` is None as long as the service has only accepted them; then `handle` is what it gave
@@ -275,76 +273,75 @@ class OemDirect:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._profile = at_base_url(profile, transport.base_url)
-        self._line = BlankOnly(transport, self._profile)
+        self._transport = BlankOnly(transport, self._profile)
         self._now = now
         self._sent = SentIds()
 
-    def deregister(self, entries: Sequence[Entry], ids: Ids) -> Said:
+    def deregister(self, entries: Sequence[Entry], ids: Ids) -> OemReply:
         """Ask for the removal of at most `batch_limit` devices in one call."""
         profile = self._profile
         reply = self._post(profile.method, profile.path, entries, ids)
-        return self._read_submission(reply, entries, ids)
+        document = self._read(reply, ids)
+        if profile.response.mode is not ResponseMode.SYNC:
+            handle = self._handle(reply, document)
+            if handle is not None:
+                return self._reply(reply, ids, handle=handle)
+        items = read_items(profile, document)
+        if items is None and document is not None:
+            path = profile.response.items_path
+            raise unreadable(profile, reply, f"it has no results under {path!r}")
+        return self._reply(reply, ids, results=match(profile, items or (), entries))
 
-    def validate(self, entries: Sequence[Entry], ids: Ids) -> Said:
+    def validate(self, entries: Sequence[Entry], ids: Ids) -> OemReply:
         """Pre-flight: have the same body validated. It changes nothing at the service."""
         preflight = self._profile.preflight
         reply = self._post(preflight.method, preflight.path, entries, ids)
         document = self._read(reply, ids)
         items = read_items(self._profile, document)
         results = None if items is None else match(self._profile, items, entries)
-        return self._said(reply, ids, results=results)
+        return self._reply(reply, ids, results=results)
 
-    def progress(self, handle: str, entries: Sequence[Entry], ids: Ids) -> Said:
+    def progress(self, handle: str, entries: Sequence[Entry], ids: Ids) -> OemReply:
         """Ask once what became of accepted work.
 
         Work that the service has forgotten has no result for any device.
         """
-        poll = self._profile.poll
+        poll, mode = self._profile.poll, self._profile.response.mode
         url = f"{origin(self._profile.base_url)}{handle}"
-        if self._profile.response.mode is ResponseMode.ACK_LIST:
+        if mode is ResponseMode.ACK_LIST:
             url = _filled(poll.detail_path, handle)
             if poll.list_path:
                 listing = self._get(poll.list_path, ids)
                 if handle not in set(texts(self._read(listing, ids))):
-                    return self._said(listing, ids, handle=handle)
+                    return self._reply(listing, ids, handle=handle)
         reply = self._get(url, ids)
         if reply.status in (404, 410):
-            return self._not_found(reply, handle, entries, ids)
+            # Not there yet, where no list said that it is; else not there any more.
+            if mode is ResponseMode.ACK_LIST and not poll.list_path and reply.status == 404:
+                return self._reply(reply, ids, handle=handle)
+            return self._reply(reply, ids, results=match(self._profile, (), entries))
         return self._read_progress(reply, handle, entries, ids)
 
-    def _not_found(self, reply: Reply, handle: str, entries: Sequence[Entry], ids: Ids) -> Said:
-        """Not there yet, where no list said that it is; else not there any more."""
-        poll, mode = self._profile.poll, self._profile.response.mode
-        if mode is ResponseMode.ACK_LIST and not poll.list_path and reply.status == 404:
-            return self._said(reply, ids, handle=handle)
-        return self._said(reply, ids, results=match(self._profile, (), entries))
-
-    def _read_progress(self, reply: Reply, handle: str, entries: Sequence[Entry], ids: Ids) -> Said:
+    def _read_progress(
+        self, reply: Reply, handle: str, entries: Sequence[Entry], ids: Ids
+    ) -> OemReply:
         """Read a page of accepted work: by its status for the batch, else device by device."""
-        document = self._read(reply, ids)
+        document, poll = self._read(reply, ids), self._profile.poll
         asked, named = self._id_in(handle), self._batch_id(document)
-        if self._profile.poll.id_path and asked and not is_same(asked, named):
+        if poll.id_path and asked and not is_same(asked, named):
             raise unreadable(self._profile, reply, f"it is about the batch {shown(named)!r}")
-        waiting = self._said(reply, ids, handle=handle)
+        waiting = self._reply(reply, ids, handle=handle)
         if reply.status == 202 or document is None:
             return waiting
         items = read_items(self._profile, document)
         results = match(self._profile, items or (), entries)
-        status = self._batch_status(document)
-        if status in self._profile.poll.finished_values or (
-            status and self._all_decided(status, results)
-        ):
-            return self._said(reply, ids, results=results)
+        status = as_text(self._find(document, poll.status_path)) if poll.status_path else ""
+        finished = map(str.casefold, poll.finished_values)
+        if status.casefold() in finished or (status and self._all_decided(status, results)):
+            return self._reply(reply, ids, results=results)
         if status or items is None:
             return waiting
-        return self._said(reply, ids, results=results, handle=handle)
-
-    def _batch_status(self, document: Any) -> str:
-        """The status of the whole batch as the profile spells it, else as answered."""
-        poll = self._profile.poll
-        said = as_text(self._find(document, poll.status_path)) if poll.status_path else ""
-        known = {value.casefold(): value for value in poll.finished_values}
-        return known.get(said.casefold(), said)
+        return self._reply(reply, ids, results=results, handle=handle)
 
     def _all_decided(self, status: str, results: Mapping[str, OemResult | None]) -> bool:
         """Whether no device is waiting, for a batch status that the profile doesn't list."""
@@ -353,18 +350,6 @@ class OemDirect:
         return status.casefold() not in pending and all(
             each and each.casefold() not in pending for each in said
         )
-
-    def _read_submission(self, reply: Reply, entries: Sequence[Entry], ids: Ids) -> Said:
-        document = self._read(reply, ids)
-        if self._profile.response.mode is not ResponseMode.SYNC:
-            handle = self._handle(reply, document)
-            if handle is not None:
-                return self._said(reply, ids, handle=handle)
-        items = read_items(self._profile, document)
-        if items is None and document is not None:
-            path = self._profile.response.items_path
-            raise unreadable(self._profile, reply, f"it has no results under {path!r}")
-        return self._said(reply, ids, results=match(self._profile, items or (), entries))
 
     def _handle(self, reply: Reply, document: Any) -> str | None:
         """The handle to poll: the batch's id, or path and query of its location on this host."""
@@ -375,7 +360,16 @@ class OemDirect:
         location = reply.header(poll.location_header)
         if not location and batch_id and poll.detail_path:
             location = f"{self._profile.base_url}{_filled(poll.detail_path, batch_id)}"
-        return self._local(reply, location) if location else None
+        if not location:
+            return None
+        base = self._profile.base_url
+        address = urljoin(f"{base}{self._profile.path}", location.strip())
+        if origin(address) != origin(base):
+            where = shown(origin(address)) or "no address"
+            raise unreadable(self._profile, reply, f"its location is on another host ({where})")
+        parts = urlsplit(address)
+        found = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        return quote(found, safe=_URL_SAFE)
 
     def _batch_id(self, document: Any) -> str:
         """Under the profile's path; without one the whole answer is the id."""
@@ -392,23 +386,16 @@ class OemDirect:
             return None
         return unquote(handle[len(start) :].removesuffix(after))
 
-    def _local(self, reply: Reply, location: str) -> str:
-        base = self._profile.base_url
-        address = urljoin(f"{base}{self._profile.path}", location.strip())
-        if origin(address) != origin(base):
-            where = shown(origin(address)) or "no address"
-            raise unreadable(self._profile, reply, f"its location is on another host ({where})")
-        parts = urlsplit(address)
-        found = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        return quote(found, safe=_URL_SAFE)
-
     def _read(self, reply: Reply, ids: Ids) -> Any:
         """The document of an answer to a call that was understood, or the error that it is."""
         if reply.status in self._profile.response.success_http:
             return self._without_tenant(read_document(self._profile, reply), reply)
         if not 400 <= reply.status < 500 or reply.status in (401, 408, 429):
             raise self._refusal(reply, ids, None)
-        document = self._read_leniently(reply)
+        try:
+            document = read_document(self._profile, reply)
+        except Unreadable:
+            document = None  # a gateway's HTML
         if read_items(self._profile, document):
             return self._without_tenant(document, reply)
         raise self._refusal(reply, ids, document)
@@ -426,28 +413,18 @@ class OemDirect:
                 )
         return document
 
-    def _read_leniently(self, reply: Reply) -> Any:
-        """The document of a refusal; a gateway's HTML is none."""
-        try:
-            return read_document(self._profile, reply)
-        except Unreadable:
-            return None
-
     def _refusal(self, reply: Reply, ids: Ids, document: Any) -> ServiceError:
         status = reply.status
         if status < 400:
             return unreadable(
                 self._profile, reply, "the status is not in oem.response.success_http"
             )
-        kind: type[ServiceError] = Rejected
-        if status in _KINDS:
-            kind = _KINDS[status]
-        elif status >= 500:
-            kind = Unavailable
-        code, description = self._code_of(document), self._description_of(document)
-        said = f": {description}" if description else ""
+        kind, response = kind_of(status), self._profile.response
+        code = self._first(document, (response.code_field, *_CODE_PATHS))
+        words = self._first(document, (response.message_field, *_MESSAGE_PATHS))
+        description = shown(words or " ".join(texts(document))) or None
         return kind(
-            f"the OEM Direct API answered {status}{said}",
+            f"the OEM Direct API answered {status}" + (f": {description}" if description else ""),
             remedy=_REMEDIES.get(kind, ""),
             status=status,
             code=code,
@@ -457,14 +434,6 @@ class OemDirect:
             or ids.correlation_id,
             retry_after=parse_retry_after(reply.header("Retry-After"), self._now()),
         )
-
-    def _code_of(self, document: Any) -> str | None:
-        return self._first(document, (self._profile.response.code_field, *_CODE_PATHS))
-
-    def _description_of(self, document: Any) -> str | None:
-        paths = (self._profile.response.message_field, *_MESSAGE_PATHS)
-        found = self._first(document, paths) or " ".join(texts(document))
-        return shown(found) or None
 
     def _first(self, document: Any, paths: Sequence[str]) -> str | None:
         found = (as_text(self._find(document, path)) for path in paths if path)
@@ -488,7 +457,7 @@ class OemDirect:
         of its own needs a profile whose `correlation_header` is empty.
         """
         self._sent.add(ids.request_id)
-        reply = self._line.send(request)
+        reply = self._transport.send(request)
         correlation = self._echoed(reply, self._profile.correlation_header)
         if ids.correlation_id and not is_same(ids.correlation_id, correlation):
             raise unreadable(self._profile, reply, f"its correlation id is {correlation!r}, not "
@@ -508,15 +477,15 @@ class OemDirect:
         accept = profile.media_type.split(";")[0]
         return {"Accept": accept, **dict(profile.extra_headers), **given}
 
-    def _said(
+    def _reply(
         self,
         reply: Reply,
         ids: Ids,
         *,
         results: Mapping[str, OemResult | None] | None = None,
         handle: str | None = None,
-    ) -> Said:
-        return Said(
+    ) -> OemReply:
+        return OemReply(
             status=reply.status,
             request_id=self._echoed(reply, self._profile.request_id_header) or ids.request_id,
             correlation_id=self._echoed(reply, self._profile.correlation_header)
@@ -529,8 +498,6 @@ class OemDirect:
         """The id as the service gave it back; it may be one of its own."""
         return shown(reply.header(header) or "") or None if header else None
 
-
-_KINDS: Mapping[int, type[ServiceError]] = {401: Unauthorized, 408: Unavailable, 429: Throttled}
 
 _REMEDIES: Mapping[type[ServiceError], str] = {
     Unauthorized: "check the client certificate and the app registration named in oem.auth, "

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from partner_tools.clients.oem.profile import Profile
-from partner_tools.clients.oem.tenant import (
+from partner_tools.clients.oem.profile import (
+    Profile,
     mentions_tenant,
     normalized,
     speaks_of_tenant,

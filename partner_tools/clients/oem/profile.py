@@ -7,22 +7,20 @@ assumption until `profile_confirmed` says otherwise. No field here can hold a te
 
 from __future__ import annotations
 
+import binascii
+import html
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any
-from urllib.parse import urlsplit
+import unicodedata
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, is_dataclass, replace
+from enum import EnumType, StrEnum
+from typing import Any, TypeVar, get_args, get_type_hints
+from urllib.parse import unquote, urlsplit
 
-from partner_tools.clients.oem.tenant import (
-    holds_guid,
-    mentions_tenant,
-    normalized,
-    speaks_of_tenant,
-    tenant_in,
-)
 from partner_tools.clients.transport import check_base_url, is_loopback
-from partner_tools.errors import InputError
+from partner_tools.errors import GuardError, InputError
+from partner_tools.homoglyphs import as_latin
 from partner_tools.strict_json import InvalidTextError, read_toml
 
 ASSUMED = "assumed-v0"
@@ -152,7 +150,6 @@ class Auth:
     entra_client_id: str = ""
     entra_scope: str = ""
     entra_credential_env: str = ""
-    min_tls: str = "1.2"
 
     @property
     def needs_certificate(self) -> bool:
@@ -267,6 +264,87 @@ class Profile:
         return "confirmed" if self.profile_confirmed else ASSUMED
 
 
+# A tenant is recognized in any spelling: with one, the same operation registers a device.
+
+_NO_LETTER = re.compile(r"[\W_]+")
+_DECODINGS = 3
+"""A text that is encoded more often than this is no text of ours."""
+_JSON_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}")
+_GUID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(-?)(?:[0-9a-f]{4}\1){3}[0-9a-f]{12}(?![0-9a-f])")
+
+
+def normalized(name: str) -> str:
+    r"""A name without case, width, separators and marks, with letters as they look.
+
+    >>> normalized("x-Tenant_ID"), normalized("tenant\u200bdomain"), normalized("\u0422enantId")
+    ('xtenantid', 'tenantdomain', 'tenantid')
+    """
+    return _NO_LETTER.sub("", as_latin(name))
+
+
+def mentions_tenant(name: str, own: Collection[str] = ()) -> bool:
+    """Whether a field of this name is a tenant's. `own` are a profile's names, normalized.
+
+    >>> mentions_tenant("aad_Tenant-Id"), mentions_tenant("SerialNumber")
+    (True, False)
+    """
+    plain = normalized(name)
+    return "tenant" in plain or plain in own
+
+
+def speaks_of_tenant(text: str) -> bool:
+    """Whether a text names a tenant by the domain or the field that it holds.
+
+    Never applied to serial numbers, manufacturers and models: each has its own field.
+
+    >>> speaks_of_tenant("/x?%74enantId=1"), speaks_of_tenant("contoso.onmicrosoft.com")
+    (True, True)
+    """
+    return any(
+        word in normalized(reading)
+        for reading in _readings(text)
+        for word in ("tenantid", "tenantdomain", "onmicrosoft")
+    )
+
+
+def holds_guid(text: str) -> bool:
+    """Whether a text holds a GUID, which can't be told from a tenant's id.
+
+    >>> holds_guid("/x/8F6D2F0A-4C0F-4F63-9F0E-3A1F5C7D9B21"), holds_guid("/acks/{id}")
+    (True, False)
+    """
+    return any(
+        _GUID.search(unicodedata.normalize("NFKC", reading).casefold())
+        for reading in _readings(text)
+    )
+
+
+def _readings(text: str) -> Iterator[str]:
+    """The text without its encodings, and what base64 in it says."""
+    for _ in range(_DECODINGS):
+        text = html.unescape(unquote(text))
+        text = _JSON_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+    yield text
+    for coded in _BASE64.findall(text):
+        whole = coded[: len(coded) // 4 * 4].replace("+", "-").replace("/", "_")
+        try:
+            yield urlsafe_b64decode(whole).decode("utf-8")
+        except (binascii.Error, UnicodeDecodeError):
+            continue
+
+
+def tenant_in(place: str) -> GuardError:
+    """The refusal of a profile or a request that would carry a tenant."""
+    return GuardError(
+        f"{place} carries a tenant: with a tenant the same operation registers a device "
+        "instead of deregistering it",
+        rule="tenant-not-blank",
+        remedy="take the tenant out; a deregistration names none, TenantID and TenantDomain "
+        "stay blank",
+    )
+
+
 def check(profile: Profile) -> None:
     """Refuse what the schema cannot see."""
     _check_tenant_names(profile)
@@ -321,28 +399,19 @@ def _check_names(profile: Profile) -> None:
     if scope is not TenantScope.DEVICE:
         envelope += profile.body.tenant_fields
     for names in (device, envelope):
-        _check_distinct(filter(None, names))
+        seen: set[str] = set()
+        for name in filter(None, names):
+            if normalized(name) in seen:
+                problem = f"two fields of the body are called {name!r}"
+                raise invalid(problem, "name each differently")
+            seen.add(normalized(name))
     if profile.is_xml:
-        for name in (*device, *envelope, profile.xml.root, profile.xml.device):
-            _check_xml_name(name)
-
-
-def _check_distinct(names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if normalized(name) in seen:
-            raise invalid(f"two fields of the body are called {name!r}", "name each differently")
-        seen.add(normalized(name))
+        for name in filter(None, (*device, *envelope, profile.xml.root, profile.xml.device)):
+            if not _XML_NAME.fullmatch(name):
+                raise invalid(f"{name!r} cannot be the name of an XML element", "correct the name")
 
 
 _XML_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-
-
-def _check_xml_name(name: str) -> None:
-    if name and not _XML_NAME.fullmatch(name):
-        raise invalid(f"{name!r} cannot be the name of an XML element", "correct the name")
-
-
 _OURS = {
     *("authorization", "cookie", "host", "connection", "upgrade", "expect", "te", "trailer"),
     *("content-type", "content-length", "content-encoding", "transfer-encoding"),
@@ -452,7 +521,14 @@ def read_profile(text: str, validate: Validate) -> Profile:
     Raises GuardError where anything in it could carry a tenant (before anything else is looked
     at), InputError where it is not TOML, has an unknown key, or cannot be kept safely.
     """
-    document = _parse(text)
+    try:
+        document = read_toml(text)
+    except InvalidTextError as error:
+        raise InputError(
+            f"the wire profile is not TOML: {error}",
+            rule="profile-syntax",
+            remedy="correct the line, or start again from samples/oem-sync.toml",
+        ) from error
     _refuse_tenants(document)
     if faults := [f"{path}: {message}" for path, message in validate(document)]:
         raise invalid(
@@ -461,17 +537,6 @@ def read_profile(text: str, validate: Validate) -> Profile:
     profile = _make(document["oem"])
     check(profile)
     return profile
-
-
-def _parse(text: str) -> Mapping[str, Any]:
-    try:
-        return read_toml(text)
-    except InvalidTextError as error:
-        raise InputError(
-            f"the wire profile is not TOML: {error}",
-            rule="profile-syntax",
-            remedy="correct the line, or start again from samples/oem-sync.toml",
-        ) from error
 
 
 _Key = tuple[str, ...]
@@ -540,71 +605,38 @@ def _leaves(value: Any, key: _Key = ()) -> Iterator[tuple[_Key, str]]:
 
 
 def _make(oem: Mapping[str, Any]) -> Profile:
-    """The dataclasses of a document that fits the schema."""
-    scalars = {
-        name: oem[name]
-        for name in (
-            "name",
-            "base_url",
-            "path",
-            "method",
-            "media_type",
-            "batch_limit",
-            "timeout_s",
-            "correlation_header",
-            "request_id_header",
-            "profile_confirmed",
-        )
-        if name in oem
-    }
-    identity = oem.get("identity", {})
-    fields = Fields(**_without(oem.get("fields", {}), "hardware_hash"))
-    order = identity.get("order", [kind.value for kind in IdentityKind])
-    return Profile(
-        **scalars,
-        extra_headers=tuple(oem.get("extra_headers", {}).items()),
-        send_both=identity.get("send_both", False),
-        identity_order=tuple(IdentityKind(kind) for kind in order),
-        xml=Xml(**{name: oem[f"xml_{name}"] for name in Xml.__slots__ if f"xml_{name}" in oem}),
-        body=_make_body(oem.get("body", {})),
-        fields=fields,
-        auth=_make_auth(oem.get("auth", {})),
-        response=_make_response(oem.get("response", {}), fields),
-        poll=_make_poll(oem.get("poll", {})),
-        preflight=Preflight(**oem.get("preflight", {})),
-        absent_is_ok=oem.get("absent") == "ok",
-        codes=tuple((name, CodeMeaning(to)) for name, to in oem.get("codes", {}).items()),
+    """The profile of a document that fits the schema."""
+    identity, fields, response = (oem.get(name, {}) for name in ("identity", "fields", "response"))
+    xml = {name.removeprefix("xml_"): text for name, text in oem.items() if name.startswith("xml_")}
+    return _built(
+        Profile,
+        {
+            **oem,
+            "send_both": identity.get("send_both", False),
+            "identity_order": identity.get("order", list(IdentityKind)),
+            "xml": xml,
+            "response": {**response, "fields": {**fields, **response.get("fields", {})}},
+            "absent_is_ok": oem.get("absent") == "ok",
+            "codes": {name: CodeMeaning(to) for name, to in oem.get("codes", {}).items()},
+        },
     )
 
 
-def _make_body(table: Mapping[str, Any]) -> Body:
-    typed: dict[str, Any] = dict(table)
-    typed["tenant_scope"] = TenantScope(table.get("tenant_scope", TenantScope.DEVICE))
-    typed["blank_style"] = BlankStyle(table.get("blank_style", BlankStyle.EMPTY))
-    typed["static_fields"] = tuple(table.get("static_fields", {}).items())
-    return Body(**typed)
+T = TypeVar("T")
 
 
-def _make_auth(table: Mapping[str, Any]) -> Auth:
-    return Auth(**{**table, "mode": AuthMode(table.get("mode", AuthMode.MTLS))})
+def _built(kind: type[T], table: Mapping[str, Any]) -> T:
+    """A dataclass of the entries of a table that it has fields for."""
+    hints = get_type_hints(kind)
+    return kind(**{name: _typed(hints[name], table[name]) for name in hints.keys() & table.keys()})
 
 
-def _make_response(table: Mapping[str, Any], of_request: Fields) -> Response:
-    typed: dict[str, Any] = _without(table, "missing_item")
-    typed["mode"] = ResponseMode(table.get("mode", ResponseMode.SYNC))
-    typed["fields"] = replace(of_request, **table.get("fields", {}))
-    if "match_on" in table:
-        typed["match_on"] = tuple(MatchKey(key) for key in table["match_on"])
-    return Response(**_with_tuples(typed))
-
-
-def _make_poll(table: Mapping[str, Any]) -> Poll:
-    return Poll(**_with_tuples(dict(table)))
-
-
-def _with_tuples(table: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in table.items()}
-
-
-def _without(table: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if key != name}
+def _typed(kind: Any, value: Any) -> Any:
+    """A value of TOML as a field's type has it: a table as a dataclass or as pairs."""
+    if is_dataclass(kind):
+        return _built(kind, value)  # type: ignore[arg-type]
+    if isinstance(value, Mapping):
+        return tuple(value.items())
+    if isinstance(value, list):
+        return tuple(_typed(get_args(kind)[0], each) for each in value)
+    return kind(value) if isinstance(kind, EnumType) else value

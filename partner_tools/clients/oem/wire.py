@@ -1,20 +1,21 @@
-"""The OEM Direct request on the wire: its document, and its body for each device."""
+"""The OEM Direct request on the wire: JSON and XML documents, and the body of a call."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
-from partner_tools import strict_json as foreign
+from partner_tools import strict_json
 from partner_tools.clients.oem.profile import BlankStyle, IdentityKind, Profile, TenantScope
 from partner_tools.clients.transport import JSON_VALUES_LIMIT
 from partner_tools.model import Identity
 
-MAX_DEPTH = foreign.DEPTH
+MAX_DEPTH = strict_json.DEPTH
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _XML_NAMESPACES = frozenset({"http://www.w3.org/XML/1998/namespace", XSI})
 
@@ -44,10 +45,10 @@ class Element:
 
 
 def read_json(body: bytes) -> Any:
-    """The value of a JSON text. Raises DocumentError where `foreign.read_json` refuses it."""
+    """The value of a JSON text. Raises DocumentError where `strict_json.read_json` refuses it."""
     try:
-        return foreign.read_json(body, values=JSON_VALUES_LIMIT)
-    except foreign.InvalidTextError as error:
+        return strict_json.read_json(body, values=JSON_VALUES_LIMIT)
+    except strict_json.InvalidTextError as error:
         raise DocumentError(str(error)) from error
 
 
@@ -59,24 +60,32 @@ def read_xml(body: bytes) -> Element:
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.say
-    parser.StartDoctypeDeclHandler = _no_doctype
-    parser.ProcessingInstructionHandler = _no_instruction
+    parser.StartDoctypeDeclHandler = partial(_refuse, "a document type declaration")
+    parser.ProcessingInstructionHandler = partial(_refuse, "a processing instruction")
     try:
         parser.Parse(body, True)
     except (expat.ExpatError, ValueError, LookupError) as error:
-        raise DocumentError(_reason(error)) from error
+        reason = "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)
+        raise DocumentError(reason) from error
     return builder.root
+
+
+def _refuse(what: str, *_facts: object) -> None:
+    raise DocumentError(f"it holds {what}, which is never read")
 
 
 def plain(element: Element) -> Any:
     """Convert to what JSON would give: a text, or a mapping; repeated names become a list."""
-    named = [
-        (name.rpartition(" ")[2], value) for name, value in element.attributes if not _xsi(name)
-    ]
-    named += [(child.name, plain(child)) for child in element.children]
+    named: dict[str, list[Any]] = {}
+    for name, value in element.attributes:
+        namespace, _, own = name.rpartition(" ")
+        if namespace not in _XML_NAMESPACES:
+            named.setdefault(own, []).append(value)
+    for child in element.children:
+        named.setdefault(child.name, []).append(plain(child))
     if not named:
         return None if element.is_nil else element.text.strip()
-    return {name: _one_or_many(values) for name, values in _grouped(named).items()}
+    return {name: values[0] if len(values) == 1 else values for name, values in named.items()}
 
 
 def leaves(value: Any) -> Iterator[tuple[str, Any]]:
@@ -149,33 +158,6 @@ def _markup(element: Element, head: str = "") -> str:
     return f"<{element.name}{head}{nil}>{inner}</{element.name}>"
 
 
-def _xsi(name: str) -> bool:
-    return name.rpartition(" ")[0] in _XML_NAMESPACES
-
-
-def _grouped(named: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
-    groups: dict[str, list[Any]] = {}
-    for name, value in named:
-        groups.setdefault(name, []).append(value)
-    return groups
-
-
-def _one_or_many(values: list[Any]) -> Any:
-    return values[0] if len(values) == 1 else values
-
-
-def _no_doctype(*_facts: object) -> None:
-    raise DocumentError("it holds a document type declaration, which is never read")
-
-
-def _no_instruction(*_facts: object) -> None:
-    raise DocumentError("it holds a processing instruction, which is never read")
-
-
-def _reason(error: Exception) -> str:
-    return "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)
-
-
 Pairs = list[tuple[str, str | int | bool | None]]
 
 
@@ -207,7 +189,11 @@ def build_body(profile: Profile, entries: Sequence[Entry]) -> bytes:
     if profile.body.tenant_scope is not TenantScope.DEVICE:
         envelope += _blanks(profile)
     if profile.is_xml:
-        return write_xml(_xml(profile, envelope, devices), profile.xml.namespace)
+        items = [Element(name=profile.xml.device, children=_elements(each)) for each in devices]
+        if profile.body.devices_key:
+            items = [Element(name=profile.body.devices_key, children=items)]
+        root = Element(name=profile.xml.root, children=[*_elements(envelope), *items])
+        return write_xml(root, profile.xml.namespace)
     listed = [dict(device) for device in devices]
     if not profile.body.devices_key:
         return write_json(listed)
@@ -216,23 +202,17 @@ def build_body(profile: Profile, entries: Sequence[Entry]) -> bytes:
 
 def _device(profile: Profile, entry: Entry) -> Pairs:
     found: Pairs = [(profile.fields.item_ref, entry.ref)] if profile.fields.item_ref else []
-    for kind in kinds(profile, entry.identity):
-        found += _named_by(profile, entry.identity, kind)
+    fields, identity = profile.fields, entry.identity
+    for kind in kinds(profile, identity):
+        if kind is IdentityKind.PKID:
+            found.append((fields.pkid, identity.product_key_id or ""))
+        else:
+            found.append((fields.serial, identity.serial_number or ""))
+            found.append((fields.manufacturer, identity.manufacturer or ""))
+            found.append((fields.model, identity.model or ""))
     if profile.body.tenant_scope is not TenantScope.BATCH:
         found += _blanks(profile)
     return found
-
-
-def _named_by(
-    profile: Profile, identity: Identity, kind: IdentityKind
-) -> Iterator[tuple[str, str]]:
-    fields = profile.fields
-    if kind is IdentityKind.PKID:
-        yield fields.pkid, identity.product_key_id or ""
-        return
-    yield fields.serial, identity.serial_number or ""
-    yield fields.manufacturer, identity.manufacturer or ""
-    yield fields.model, identity.model or ""
 
 
 def _blanks(profile: Profile) -> Pairs:
@@ -242,21 +222,13 @@ def _blanks(profile: Profile) -> Pairs:
     return [(name, blank) for name in profile.body.tenant_fields]
 
 
-def _xml(profile: Profile, envelope: Pairs, devices: Iterable[Pairs]) -> Element:
-    listed = [Element(name=profile.xml.device, children=_leaves(device)) for device in devices]
-    if profile.body.devices_key:
-        listed = [Element(name=profile.body.devices_key, children=listed)]
-    return Element(name=profile.xml.root, children=[*_leaves(envelope), *listed])
-
-
-def _leaves(pairs: Pairs) -> list[Element]:
-    return [_leaf(name, value) for name, value in pairs]
-
-
-def _leaf(name: str, value: str | int | bool | None) -> Element:
-    if value is None:
-        return Element(name=name, attributes=((f"{XSI} nil", "true"),))
-    return Element(name=name, text=as_written(value))
+def _elements(pairs: Pairs) -> list[Element]:
+    return [
+        Element(name=name, attributes=((f"{XSI} nil", "true"),))
+        if value is None
+        else Element(name=name, text=as_written(value))
+        for name, value in pairs
+    ]
 
 
 def as_written(value: object) -> str:

@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
     load_pem_private_key,
     pkcs12,
 )
-from cryptography.x509 import load_pem_x509_certificates
+from cryptography.x509 import (
+    CertificateBuilder,
+    load_pem_x509_certificate,
+    load_pem_x509_certificates,
+)
 
 from partner_tools.cli.app import Call
 from partner_tools.intake.schema import checker
@@ -88,6 +97,43 @@ def test_a_pipeline_over_mutual_tls(tmp_path: Path) -> None:
     assert document["counts"] == {"removed": 20}
     assert document["state"] == "finished"
     assert "assumed-v0" in said
+
+
+def test_an_expired_certificate_sends_nothing(tmp_path: Path) -> None:
+    """A server refuses it only after the request was sent, which would leave devices unknown."""
+    with depot(tmp_path, *registered("S1"), profile=MTLS) as (sandbox, program):
+        with expired(tmp_path / "depot.pem"):
+            stdin = batch("S1")
+            refused = program("deregister", "-", "--via", "oem-direct", "--yes", stdin=stdin)
+        assert refused.exit_code == 4
+        assert "expired at" in refused.stderr
+        assert sandbox.log.of("deregister") == ()
+        document, _ = deregister(program, stdin)
+    assert document["counts"] == {"removed": 1}
+
+
+@contextmanager
+def expired(pem: Path) -> Iterator[None]:
+    """The depot's certificate with its validity in the past, signed by its own key."""
+    before = pem.read_bytes()
+    key, old = load_pem_private_key(before, None), load_pem_x509_certificate(before)
+    now = datetime.now(UTC)
+    certificate = (
+        CertificateBuilder()
+        .subject_name(old.subject)
+        .issuer_name(old.issuer)
+        .public_key(old.public_key())
+        .serial_number(old.serial_number)
+        .not_valid_before(now - timedelta(days=365))
+        .not_valid_after(now - timedelta(hours=1))
+        .sign(key, SHA256())  # type: ignore[arg-type]  # the sandbox's is an EC key
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+    try:
+        yield
+    finally:
+        pem.write_bytes(before)
 
 
 SIGN_IN = """[oem.auth]

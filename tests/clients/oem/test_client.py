@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from partner_tools.clients.oem.client import Ids, OemDirect, OemResult, Said
+from partner_tools.clients.oem.client import Ids, OemDirect, OemReply, OemResult
 from partner_tools.clients.oem.wire import Entry
 from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.errors import (
@@ -72,7 +72,7 @@ def test_a_call_carries_its_ids_and_the_profile_s_headers() -> None:
         "MS-RequestId": "r-1",
         "MS-CorrelationId": "c-1",
     }
-    assert said == Said(
+    assert said == OemReply(
         status=200,
         request_id="their-id",
         correlation_id="c-1",
@@ -252,7 +252,7 @@ def test_a_missing_acknowledgement_is_not_there_yet() -> None:
 
 
 @pytest.mark.parametrize("ask", [lambda c: c.progress("/jobs/7", ENTRIES, IDS)])
-def test_a_question_that_fails_is_an_error(ask: Callable[[OemDirect], Said]) -> None:
+def test_a_question_that_fails_is_an_error(ask: Callable[[OemDirect], OemReply]) -> None:
     """It says nothing of the work."""
     for status, kind in ((500, Unavailable), (429, Throttled), (403, Rejected)):
         with pytest.raises(kind):

@@ -1,81 +1,22 @@
-"""Clears doubt by looking, and looks whether what is gone is gone."""
+"""Looks whether what is gone is gone."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from partner_tools.engine.channel import Removal, Sightings
-from partner_tools.engine.context import ExecutionContext, PendingDevice
-from partner_tools.engine.execute import DeviceStates, removal
+from partner_tools.engine.execute import (
+    ExecutionContext,
+    PendingDevice,
+    removal,
+)
 from partner_tools.engine.request_executor import interruption
-from partner_tools.engine.verdicts import Fact
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
-from partner_tools.events import Event, History, Kind, State, advance
-from partner_tools.model import GONE, Explanation, Outcome, Target
-
-
-def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
-    """Look for every device in doubt, where the channel can; the devices afterwards.
-
-    Still registered: ready again, with the same request id where that was never answered. Not
-    there any more: `absent`, with our own unanswered request said; one step of several is passed
-    then. Where the channel cannot look, an intent that a dead process left becomes a doubt, which
-    `execute` may send once more.
-    """
-    standing = DeviceStates(context, todos)
-    doubtful = [todo for todo in todos if todo.history.in_doubt]
-    if doubtful:
-        observable = context.channel.observable
-        standing.note(_looked_for(context, doubtful) if observable else _left(doubtful))
-    return standing.todos()
-
-
-def _looked_for(
-    context: ExecutionContext, doubtful: Sequence[PendingDevice]
-) -> list[tuple[int, Fact]]:
-    """Present, or replaced, as soon as one look says so; absent only where two looks agree."""
-    asked = [removal(todo, todo.history) for todo in doubtful]
-    present = dict(context.channel.recall(asked))
-    if unseen := [each for each in asked if present[each.index] is False]:
-        present |= context.channel.recall(unseen)
-    return [(todo.index, _recalled(todo, present[todo.index])) for todo in doubtful]
-
-
-def _recalled(todo: PendingDevice, present: bool | Explanation) -> Fact:
-    if isinstance(present, Explanation):
-        return Kind.ANSWERED, {"outcome": Outcome.REFUSED.value, **asdict(present)}
-    if present:
-        return Kind.RECALLED, {"present": True}
-    if todo.act is not None:
-        detail = "done when looked at; the answer to our own request never came"
-        return Kind.PASSED, {"step": todo.act.step, "detail": detail}
-    return Kind.RECALLED, _absent(todo.history)
-
-
-def _absent(history: History) -> dict[str, object]:
-    request = f" {history.request_id}" if history.request_id else ""
-    return {
-        "present": False,
-        "detail": f"it is not listed any more; our own request{request} "
-        "had left and its answer never came, so that it may have been ours",
-    }
-
-
-def _left(doubtful: Sequence[PendingDevice]) -> list[tuple[int, Fact]]:
-    facts: dict[str, object] = {
-        "answered": False,
-        "detail": "the process ended before an answer was recorded",
-        "remedy": "resume the run: the same request is sent once more",
-    }
-    return [
-        (todo.index, (Kind.DOUBTED, facts))
-        for todo in doubtful
-        if todo.history.state is not State.DOUBT
-    ]
-
+from partner_tools.events import Event, History, Kind, advance
+from partner_tools.model import GONE, Target
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 10.0
@@ -129,7 +70,7 @@ def verify(
     listed = [todo for todo in todos if todo.history.outcome in GONE]
     latest = {todo.index: todo for todo in todos}
     absences: Counter[int] = Counter()
-    deadline, pause = context.line.clock() + wait_seconds, FIRST_PAUSE_SECONDS
+    deadline, pause = context.executor.clock() + wait_seconds, FIRST_PAUSE_SECONDS
     while listed:
         seen, unseen = _look(observer, listed, baseline or Baseline())
         blind |= unseen
@@ -137,7 +78,7 @@ def verify(
         listed = [todo for todo in listed if todo.customer not in unseen]
         for todo in listed:
             absences[todo.index] = absences[todo.index] + 1 if seen[todo.index] is None else 0
-        over = context.line.clock() >= deadline
+        over = context.executor.clock() >= deadline
         found = [todo for todo in listed if not absences[todo.index]]
         judged += [todo for todo in listed if absences[todo.index] >= AGREEING_LOOKS]
         judged += found if over else []
@@ -146,7 +87,9 @@ def verify(
         done = {todo.index for todo in judged}
         listed = [todo for todo in listed if todo.index not in done]
         if found and listed:
-            if context.line.stop.wait(min(pause, max(0.0, deadline - context.line.clock()))):
+            if context.executor.stop.wait(
+                min(pause, max(0.0, deadline - context.executor.clock()))
+            ):
                 raise interruption()
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
     if blind:
@@ -161,7 +104,11 @@ def _look(
     seen: dict[int, Target | None] = {}
     blind: dict[str | None, ServiceError] = {}
     for customer in dict.fromkeys(todo.customer for todo in todos):
-        own = [_removal(todo, baseline) for todo in todos if todo.customer == customer]
+        own = [
+            replace(removal(todo, History()), others=baseline.others.get(todo.index, frozenset()))
+            for todo in todos
+            if todo.customer == customer
+        ]
         try:
             shown = observer.sightings(own)
         except OF_EVERYBODY:
@@ -236,16 +183,3 @@ def _record_evidence(
         replace(todo, history=advance(todo.history, event))
         for todo, event in zip(todos, events, strict=True)
     ]
-
-
-def _removal(todo: PendingDevice, baseline: Baseline) -> Removal:
-    return Removal(
-        index=todo.index,
-        identity=todo.identity,
-        customer=todo.customer,
-        target=todo.target,
-        found=todo.found,
-        others=baseline.others.get(todo.index, frozenset()),
-        request_id="",
-        correlation_id="",
-    )
