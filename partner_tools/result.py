@@ -9,8 +9,14 @@ from typing import Any
 
 from partner_tools.errors import InputError, Interrupted, PartnerToolsError
 from partner_tools.events import History, State
-from partner_tools.model import GONE, Device, Explanation, Outcome, Problem, RunState
-from partner_tools.plan import counts
+from partner_tools.model import (
+    GONE,
+    Device,
+    Explanation,
+    Outcome,
+    Problem,
+    RunState,
+)
 
 EXIT_DONE = 0
 EXIT_INCOMPLETE = 7
@@ -47,21 +53,6 @@ class DeviceResult:
     """Of a cleanup: what its line says besides, step by step."""
     stop: StopReason | None = None
     """The reason why the run ended before this device was attempted."""
-
-
-def result_document(
-    *, run: str, channel: str, state: RunState, devices: Iterable[DeviceResult]
-) -> dict[str, Any]:
-    """The result of a run, every device of the batch in its order."""
-    lines = [device_line(each, state) for each in devices]
-    return {
-        "schemaVersion": "1",
-        "run": run,
-        "channel": channel,
-        "state": shown_state(state).value,
-        "counts": counts(Outcome(line["outcome"]) for line in lines),
-        "devices": lines,
-    }
 
 
 def shown_state(state: RunState) -> RunState:
@@ -180,12 +171,6 @@ def _is_before_removal(position: int, seen: Mapping[str, Any], history: History)
         return position < history.looked_before
     settled = history.settled_at
     return settled is not None and datetime.fromisoformat(seen["observedAt"]) < settled
-
-
-def exit_code(histories: Iterable[History]) -> int:
-    """0 when every device is gone and none is still listed, else 7."""
-    done = all(each.outcome in GONE and not still_listed(each) for each in histories)
-    return EXIT_DONE if done else EXIT_INCOMPLETE
 
 
 def unfinished(histories: Iterable[History]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from partner_tools.engine.channel import Act, Channel, Removal
 from partner_tools.engine.execute import PendingDevice
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import (
+    AuthError,
     GuardError,
     Interrupted,
     LedgerError,
@@ -22,13 +24,30 @@ from partner_tools.errors import (
 )
 from partner_tools.events import Event, History, Kind
 from partner_tools.guards import Limits
-from partner_tools.model import Explanation, Plan, RunId, Snapshot
+from partner_tools.model import (
+    GONE,
+    ChannelName,
+    Explanation,
+    Outcome,
+    Plan,
+    RunId,
+    RunState,
+    Snapshot,
+)
 from partner_tools.place import Place
+from partner_tools.plan import counts
+from partner_tools.result import (
+    EXIT_DONE,
+    EXIT_INCOMPLETE,
+    DeviceResult,
+    device_line,
+    shown_state,
+    still_listed,
+)
 from partner_tools.signing import ApprovalRule, Signature, read_signatures, signature_entries
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunDevice
-    from partner_tools.runs.run_result import RunResult
     from partner_tools.runs.tenant import TenantReader
 
 Confirm = Callable[[Plan], bool]
@@ -128,6 +147,55 @@ class RunOptions:
             saved_keys=tuple(map(tuple, settings.get("savedKeys", ()))),
             approvals=read_signatures({"signatures": settings.get("approvals", ())}),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """A run and what became of each of its devices, in the order of the batch.
+
+    `reports` are the files of the handoffs that were written with it.
+    """
+
+    run: RunId
+    channel: ChannelName
+    state: RunState
+    devices: tuple[DeviceResult, ...]
+    reports: tuple[Path, ...] = ()
+    is_reprinted: bool = False
+    """It is an earlier run's, whose batch was handed in again."""
+
+    @property
+    def counts(self) -> Mapping[Outcome, int]:
+        """How many devices have each outcome; only those that occur."""
+        return Counter(each.history.outcome for each in self.devices)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """As `deregister --output json` prints it; `schemas/result.schema.json` is its shape."""
+        lines = [device_line(each, self.state) for each in self.devices]
+        document = {
+            "schemaVersion": "1",
+            "run": self.run,
+            "channel": self.channel.value,
+            "state": shown_state(self.state).value,
+            "counts": counts(Outcome(line["outcome"]) for line in lines),
+            "devices": lines,
+        }
+        return {**document, "reprinted": True} if self.is_reprinted else document
+
+    @property
+    def exit_code(self) -> int:
+        """With what `deregister` ends: 0 where every device is gone and none is still listed."""
+        histories = [each.history for each in self.devices]
+        if histories and all(each.rule == "no-relationship" for each in histories):
+            return AuthError.exit_code
+        if shown_state(self.state) is RunState.PLANNED:
+            fine = {Outcome.PENDING, *GONE}
+            return EXIT_DONE if all(each.outcome in fine for each in histories) else EXIT_INCOMPLETE
+        if self.state is RunState.STOPPED:
+            return ServiceError.exit_code
+        done = all(each.outcome in GONE and not still_listed(each) for each in histories)
+        return EXIT_DONE if done else EXIT_INCOMPLETE
 
 
 class RunObserver:

@@ -40,12 +40,18 @@ from partner_tools.outstanding import Owner, Plane, Status, Step, StepId
 from partner_tools.report.guide import file_name, harmless
 from partner_tools.report.handoff import HOLD_RULE, OPEN
 from partner_tools.report.texts import Reminder, email, name_of, subject, text
-from partner_tools.result import CANCELLED, DeviceResult, StopReason, last_listed, still_listed
+from partner_tools.result import (
+    CANCELLED,
+    DeviceResult,
+    StopReason,
+    last_listed,
+    still_listed,
+)
 from partner_tools.runs.cleanup import accounts, stored_order
+from partner_tools.runs.context import RunResult
 from partner_tools.runs.known_customers import customers_of
 from partner_tools.runs.observation import decision
 from partner_tools.runs.run import OVER
-from partner_tools.runs.run_result import RunResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

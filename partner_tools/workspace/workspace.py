@@ -16,8 +16,13 @@ from partner_tools.errors import GuardError, InputError, MissingValueError
 from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import Batch, ChannelName, Customer, Estate, Plan, RunId, RunState
 from partner_tools.result import still_listed, undelivered, unfinished
-from partner_tools.runs.context import NULL_OBSERVER, Confirm, RunObserver, RunOptions
-from partner_tools.runs.run_result import RunResult
+from partner_tools.runs.context import (
+    NULL_OBSERVER,
+    Confirm,
+    RunObserver,
+    RunOptions,
+    RunResult,
+)
 from partner_tools.signing import check_approval, refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import ByName, batch_of, load_plan, read_batch
