@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.cli.command_index import SUMMARIES, load, sections, summaries
 from partner_tools.cli.console import (
     FORM,
     is_unwritable,
@@ -24,7 +23,7 @@ from partner_tools.cli.console import (
     tell,
     telling_of_no_room,
 )
-from partner_tools.cli.help_pages import OwnFirst, Whole
+from partner_tools.cli.help_pages import SUMMARIES, OwnFirst, Whole, load, sections, summaries
 from partner_tools.cli.options import Common, common, take_common
 from partner_tools.cli.streams import prepare_streams
 from partner_tools.errors import (

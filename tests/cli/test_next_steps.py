@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from partner_tools import RunObserver, ServiceError, open_workspace
 from partner_tools.cli import main
-from partner_tools.cli.command_index import SUMMARIES, sections
+from partner_tools.cli.help_pages import SUMMARIES, sections
 from partner_tools.cli.progress import Progress, Reading
 from partner_tools.cli.shell import assigned, pasteable
 from partner_tools.model import Outcome

@@ -11,7 +11,6 @@ import click
 from partner_tools import RunOptions
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import load_batch
 from partner_tools.cli.options import (
     BATCH_NAMES,
     WAIT_UNTIL_GONE,
@@ -22,9 +21,8 @@ from partner_tools.cli.options import (
     result_options,
     settle_option,
 )
-from partner_tools.cli.prompts import conclude
-from partner_tools.cli.reporter import ConsoleReporter
-from partner_tools.cli.wiring import opened
+from partner_tools.cli.reporter import ConsoleReporter, conclude
+from partner_tools.cli.wiring import load_batch, opened
 from partner_tools.model import Snapshot
 
 

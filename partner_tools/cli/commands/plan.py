@@ -10,7 +10,6 @@ import click
 from partner_tools import RunOptions
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import load_batch
 from partner_tools.cli.options import (
     BATCH_NAMES,
     OutputFile,
@@ -18,9 +17,8 @@ from partner_tools.cli.options import (
     check_options,
     result_options,
 )
-from partner_tools.cli.prompts import conclude
-from partner_tools.cli.reporter import ConsoleReporter
-from partner_tools.cli.wiring import opened
+from partner_tools.cli.reporter import ConsoleReporter, conclude
+from partner_tools.cli.wiring import load_batch, opened
 
 
 @command("plan")

@@ -10,7 +10,6 @@ import click
 from partner_tools import RunOptions
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import load_batch
 from partner_tools.cli.console import counted, print_document, tell
 from partner_tools.cli.options import (
     WAIT_UNTIL_GONE,
@@ -21,7 +20,7 @@ from partner_tools.cli.options import (
     settle_option,
 )
 from partner_tools.cli.signals import asking, require_terminal
-from partner_tools.cli.wiring import opened
+from partner_tools.cli.wiring import load_batch, opened
 
 if TYPE_CHECKING:
     from partner_tools.model import Batch, ChannelName
