@@ -876,7 +876,10 @@ def earlier_run(ledger: Ledger, batch: Batch, channel: ChannelName) -> RunRecord
     for record in ledger.runs(batch_id=batch.batch_id, channel=channel):
         if record.state not in bound or record.started_at is None:
             continue
-        if record.batch_digest != batch.digest:
+        is_same_customer = _is_customer_of(ledger, record, batch.customer)
+        if not is_same_customer and batch.batch_id == batch.digest:
+            continue  # a batch without an id of its own, for another customer
+        if record.batch_digest != batch.digest or not is_same_customer:
             raise InputError(
                 f"the batch id {batch.batch_id!r} was used for another content by run {record.run}",
                 rule="batch-id-reused",
@@ -884,6 +887,18 @@ def earlier_run(ledger: Ledger, batch: Batch, channel: ChannelName) -> RunRecord
             )
         return record
     return None
+
+
+def _is_customer_of(ledger: Ledger, record: RunRecord, named: str | None) -> bool:
+    """Whether a run was for the customer that a batch names, by whichever of its names."""
+    from partner_tools.runs.known_customers import customers_by_run
+
+    if named is None or record.customer is None:  # a plan, or a list that names them itself
+        return True
+    known = customers_by_run(ledger, [record])[record.run]
+    names = {record.customer, *(name for one in known for name in (one.tenant_id, one.domain))}
+    names |= {one.name for one in known}
+    return named.casefold() in {name.casefold() for name in names if name}
 
 
 def _require_customers(batch: Batch, default: str | None) -> None:
