@@ -66,7 +66,7 @@ class Call:
 
     def again(self, *words: str) -> str:
         """A further command on the same ledger and configuration, to paste."""
-        from partner_tools.cli.shell import pasteable
+        from partner_tools.cli.console import pasteable
 
         named = {
             "--config": self.common.config,

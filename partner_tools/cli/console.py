@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -75,6 +76,15 @@ def print_line(document: Mapping[str, Any]) -> None:
 def print_document(form: str, document: Mapping[str, Any]) -> None:
     """A document that is no list: indented as `json`, on a line of its own as `jsonl`."""
     (print_line if form == "jsonl" else print_json)(document)
+
+
+def print_list(form: str, document: Mapping[str, Any], name: str) -> None:
+    """A document that holds a list: whole as `json`, its items on a line each as `jsonl`."""
+    if form == "json":
+        print_json(document)
+    else:
+        for item in document[name]:
+            print_line(item)
 
 
 @dataclass(slots=True)
@@ -417,3 +427,35 @@ def without_password(url: str) -> str:
 def styled(text: str, colour: str) -> str:
     """The text in a colour; click takes it out where there is no terminal."""
     return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour, bold=True)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./:\\=+-]+")
+"""Words that PowerShell takes as they are: no `$`, backtick, comma, `@`, `;`, `&`, `~` or blank."""
+
+
+def pasteable(*words: str, windows: bool = os.name == "nt") -> str:
+    """The words as one command line: for PowerShell on Windows, for a POSIX shell elsewhere."""
+    return " ".join(map(_for_powershell, words)) if windows else shlex.join(words)
+
+
+def assigned(name: str, value: str, *, windows: bool = os.name == "nt") -> str:
+    """The line that sets an environment variable for what is started from the shell afterwards."""
+    if windows:
+        return f"$env:{name} = '{_doubled(value)}'"
+    return f"export {name}={shlex.quote(value)}"
+
+
+def _for_powershell(word: str) -> str:
+    """The word as PowerShell's single quotes hold it: nothing in them means anything but `'`.
+
+    Typographic quotation marks end a string there as well, and are doubled alike
+    (https://learn.microsoft.com/powershell/module/microsoft.powershell.core/about/about_quoting_rules,
+    read 2026-11).
+    """
+    if _PLAIN.fullmatch(word):
+        return word
+    return f"'{_doubled(word)}'"
+
+
+def _doubled(text: str) -> str:
+    return re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", text)

@@ -105,15 +105,8 @@ class Common:
 
     def overlaid(self, later: Common) -> Common:
         """Return these options, overridden by those after the subcommand."""
-        return replace(
-            self,
-            config=later.config or self.config,
-            profile=later.profile or self.profile,
-            ledger=later.ledger or self.ledger,
-            log_format=later.log_format or self.log_format,
-            verbose=later.verbose or self.verbose,
-            quiet=later.quiet or self.quiet,
-        )
+        given = {name: value for name in COMMON_NAMES if (value := getattr(later, name))}
+        return replace(self, **given)
 
 
 _COMMON = (

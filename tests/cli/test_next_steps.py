@@ -16,9 +16,9 @@ from click.testing import CliRunner
 
 from partner_tools import RunObserver, ServiceError, open_workspace
 from partner_tools.cli import main
+from partner_tools.cli.console import assigned, pasteable
 from partner_tools.cli.help_pages import SUMMARIES, sections
 from partner_tools.cli.progress import Progress, Reading
-from partner_tools.cli.shell import assigned, pasteable
 from partner_tools.model import Outcome
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, program_for, world

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from docs import generate
 from partner_tools.cli import main
-from partner_tools.cli.shell import assigned, pasteable
+from partner_tools.cli.console import assigned, pasteable
 from partner_tools.report.script import write_script
 from tests.powershell.shell import CMDLETS, HERE, inspect, start
 from tests.report import fleet

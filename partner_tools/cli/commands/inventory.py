@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import counted, print_json, print_line, print_table, tell
+from partner_tools.cli.console import counted, print_list, print_table, tell
 from partner_tools.cli.options import Moment, OutputFile, customer_option, output_options
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
@@ -91,18 +91,14 @@ def _other_filter(batch: str | None, batches: Iterable[str]) -> str:
 
 def _print(output: str, estate: Estate) -> None:
     rows = [registration_document(found) for found in estate.registrations]
-    if output == "json":
-        print_json(
-            {
-                "schemaVersion": "1",
-                "customer": full_customer_document(estate.customer),
-                "observedAt": estate.observed_at.isoformat(),
-                "devices": rows,
-            }
-        )
-    elif output == "jsonl":
-        for row in rows:
-            print_line(row)
+    if output != "text":
+        document = {
+            "schemaVersion": "1",
+            "customer": full_customer_document(estate.customer),
+            "observedAt": estate.observed_at.isoformat(),
+            "devices": rows,
+        }
+        print_list(output, document, "devices")
     elif rows:
         print_table(
             ("serial number", "manufacturer", "model", "batch", "uploaded"),

@@ -16,8 +16,7 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import (
     local_time,
     print_filled_columns,
-    print_json,
-    print_line,
+    print_list,
     say,
     tallied,
     tell,
@@ -177,11 +176,7 @@ def _print(output: str, workspace: Workspace, records: list[RunRecord], tenant: 
     if output != "text":
         dismissed = workspace.dismissals(records)
         documents = [run_document(each, dismissed.get(each.run)) for each in records]
-        if output == "json":
-            print_json({"schemaVersion": "1", "runs": documents})
-        else:
-            for document in documents:
-                print_line(document)
+        print_list(output, {"schemaVersion": "1", "runs": documents}, "runs")
     elif records:
         _print_table(workspace, records, tenant)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import clean, local_time, print_json, print_line, say, tell
+from partner_tools.cli.console import clean, local_time, print_list, say, tell
 from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import opened
 
@@ -35,13 +35,10 @@ def trace(call: Call, serial: str) -> int:
         answer = workspace.where_is_it(found, *[local_time] * is_text)
     if is_text:
         _show(call, serial, found, answer, near)
-    elif call.output == "json":
+    else:
         runs = [_document(each) for each in found]
         document = {"schemaVersion": "1", "serial": serial, "answer": answer, "near": [*near]}
-        print_json({**document, "runs": runs})
-    else:
-        for each in found:
-            print_line(_document(each))
+        print_list(call.output, {**document, "runs": runs}, "runs")
     return 0
 
 

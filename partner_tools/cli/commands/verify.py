@@ -13,8 +13,7 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import (
     counted,
     print_document,
-    print_json,
-    print_line,
+    print_list,
     print_table,
     tell,
 )
@@ -150,11 +149,8 @@ def _verify_outstanding(
 
 
 def _print_outstanding(output: str, found: Outstanding) -> None:
-    if output == "json":
-        print_json(found.document)
-    elif output == "jsonl":
-        for each in found.follow_ups:
-            print_line(found.line(each))
+    if output != "text":
+        print_list(output, found.document, "customers")
     elif not found.follow_ups:
         click.echo("nothing is open at any customer")
     else:
