@@ -65,9 +65,7 @@ class PlanGate:
         """Refuse requests that may not be sent, by index. Raises LedgerError for a forged plan."""
         if self._sealed is None:
             self._sealed = sealed_devices(self._ledger, self._run)
-        facts = GateFacts(sealed=self._sealed, held=self._held())
-        asked = ((one.index, may_send(_request(one), facts)) for one in removals)
-        return {index: refusal for index, refusal in asked if refusal is not None}
+        return _refusals(map(_request, removals), self._sealed, self._held())
 
 
 def hold_list_gate(held: Callable[[], frozenset[str]]) -> Callable[..., Mapping[int, Explanation]]:
@@ -83,14 +81,18 @@ def hold_list_gate(held: Callable[[], frozenset[str]]) -> Callable[..., Mapping[
             )
             for one in removals
         }
-        facts = GateFacts(sealed=named, held=held())
-        asked = (
-            (one.index, may_send(replace(_request(one), customer=None, target=None), facts))
-            for one in removals
-        )
-        return {index: refusal for index, refusal in asked if refusal is not None}
+        asked = (replace(_request(one), customer=None, target=None) for one in removals)
+        return _refusals(asked, named, held())
 
     return gate
+
+
+def _refusals(
+    asked: Iterable[IntendedRequest], sealed: Mapping[int, PlannedDevice], held: frozenset[str]
+) -> Mapping[int, Explanation]:
+    facts = GateFacts(sealed=sealed, held=held)
+    answers = ((one.index, may_send(one, facts)) for one in asked)
+    return {index: refusal for index, refusal in answers if refusal is not None}
 
 
 def sealed_devices(ledger: Ledger, run: RunId) -> Mapping[int, PlannedDevice]:

@@ -26,7 +26,7 @@ from partner_tools.errors import AuthError, InputError, Rejected, ServiceError
 from partner_tools.events import Event, Kind, State
 from partner_tools.files import HANDOFF_BYTES, read_document
 from partner_tools.guards import check_number
-from partner_tools.json_forms import customer_document, digest, digest_of_bytes
+from partner_tools.json_forms import customer_document, digest, digest_of_bytes, stated
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     GONE,
@@ -573,16 +573,12 @@ class CleanupSteps:
                     kind=Kind.ANSWERED,
                     at=at,
                     device=index,
-                    payload={
-                        name: value
-                        for name, value in (
-                            ("outcome", ruling.outcome.value),
-                            ("rule", ruling.rule),
-                            ("detail", ruling.detail),
-                            ("remedy", ruling.remedy),
-                        )
-                        if value is not None
-                    },
+                    payload=stated(
+                        outcome=ruling.outcome.value,
+                        rule=ruling.rule,
+                        detail=ruling.detail,
+                        remedy=ruling.remedy,
+                    ),
                 )
                 for index, ruling in rulings.items()
             ]

@@ -107,17 +107,10 @@ class RunOptions:
     def stored(self) -> dict[str, Any]:
         """As the ledger keeps them."""
         return {
-            "yes": self.yes,
-            "dryRun": self.dry_run,
-            "maxDevices": self.max_devices,
-            "settle": self.settle,
+            **{there: getattr(self, here) for here, there in _AS_THEY_ARE.items()},
             "report": None if self.report is None else str(self.report.absolute()),
             "formats": list(self.formats),
-            "maxRate": self.max_rate,
             "snapshot": self.snapshot.value,
-            "snapshotTimeout": self.snapshot_timeout,
-            "requireIntuneClear": self.require_intune_clear,
-            "keysSaved": self.keys_saved,
             "acceptLockedFirmware": list(self.accept_locked_firmware),
             **({"savedKeys": [*map(list, self.saved_keys)]} if self.saved_keys else {}),
             **({"approvals": signature_entries(self.approvals)} if self.approvals else {}),
@@ -129,24 +122,35 @@ class RunOptions:
 
         In version 0.1 a cleanup stored `apply`, and `snapshot` was a boolean.
         """
-        report, settle = settings.get("report"), settings.get("settle")
-        snapshot = settings.get("snapshot", True)
+        report, snapshot = settings.get("report"), settings.get("snapshot", True)
+        plain: dict[str, Any] = {
+            here: settings[there]
+            for here, there in _AS_THEY_ARE.items()
+            if settings.get(there) is not None
+        }
+        plain.setdefault("dry_run", not settings.get("apply", True))
         return cls(
-            yes=bool(settings.get("yes")),
-            dry_run=bool(settings.get("dryRun", not settings.get("apply", True))),
-            max_devices=settings.get("maxDevices"),
-            settle=None if settle is None else float(settle),
+            **plain,
             report=None if report is None else Path(report),
             formats=tuple(settings.get("formats", ())),
-            max_rate=settings.get("maxRate"),
             snapshot=Snapshot(_SNAPSHOTS.get(snapshot, snapshot)),
-            snapshot_timeout=float(settings.get("snapshotTimeout", 60.0)),
-            require_intune_clear=bool(settings.get("requireIntuneClear")),
-            keys_saved=bool(settings.get("keysSaved")),
             accept_locked_firmware=tuple(settings.get("acceptLockedFirmware", ())),
             saved_keys=tuple(map(tuple, settings.get("savedKeys", ()))),
             approvals=read_signatures({"signatures": settings.get("approvals", ())}),
         )
+
+
+_AS_THEY_ARE = {
+    "yes": "yes",
+    "dry_run": "dryRun",
+    "max_devices": "maxDevices",
+    "settle": "settle",
+    "max_rate": "maxRate",
+    "snapshot_timeout": "snapshotTimeout",
+    "require_intune_clear": "requireIntuneClear",
+    "keys_saved": "keysSaved",
+}
+"""The options that the ledger keeps as they are, with their names there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

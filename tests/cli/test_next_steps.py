@@ -317,6 +317,15 @@ def test_completing_changes_no_file(program: Program) -> None:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
 
 
+def test_completing_on_a_damaged_ledger_offers_nothing_and_prints_no_traceback(
+    program: Program,
+) -> None:
+    damaged = program.folder / "damaged.db"
+    damaged.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    assert completed(program, f"partner-tools runs --ledger {damaged} 20") == []
+    assert completed(program, "partner-tools runs --ledger postgresql://[ 20") == []
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
 def test_every_shell_completes_commands_options_and_choices(shell: str) -> None:
     script = CliRunner().invoke(main, ["completion", shell])
