@@ -2,7 +2,7 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check static lint types pages claims package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz simulation night chaos bench bench-quick same-as-cleanup
+.PHONY: check static lint types pages claims package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz simulation night chaos bench bench-quick no-changes same-as-cleanup
 
 check: static audit test
 
@@ -95,6 +95,10 @@ bench:
 # Their mechanism only: counts and correctness, never time. `make test` runs it too.
 bench-quick:
 	$(PYTHON) -m pytest -n 2 tests/bench
+
+# At the wire over 1,000 generated tenants: what only looks sends no request that changes anything.
+no-changes:
+	ESTATES=1000 $(PYTHON) -m pytest -n 0 tests/simulation/test_no_changes.py
 
 # Script and cleanup on 300 generated tenants; needs PowerShell 7 as `pwsh`.
 same-as-cleanup:

@@ -216,6 +216,10 @@ _OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
         "nothing else confirms the identity. A misspelt one gets the same answer.",
         "Compare the identity with the device, or add its hardware hash.",
     ),
+    Outcome.ASSESSED: (
+        "An assessment looked for it in the customer's tenant, and removed nothing.",
+        "See the result's planes, or `report`.",
+    ),
     Outcome.NOT_FOUND: (
         "Partner Center shows no such device for this customer: registered by the customer or by "
         "another partner, or misspelt.",

@@ -22,6 +22,8 @@ class ChannelName(StrEnum):
     OEM_DIRECT = "oem-direct"
     MICROSOFT_GRAPH = "microsoft-graph"
     """The customer's own side: Intune and Windows Autopilot in its own tenant, by `cleanup`."""
+    ASSESSMENT = "assessment"
+    """No service: an assessment looks into the customer's tenant, and changes nothing."""
 
 
 PARTNER_CHANNELS = (ChannelName.PARTNER_CENTER, ChannelName.OEM_DIRECT)
@@ -46,6 +48,7 @@ class Outcome(StrEnum):
     ABSENT = "absent"
     ALREADY_REMOVED = "already-removed"
     UNCONFIRMED = "unconfirmed"
+    ASSESSED = "assessed"
     NOT_FOUND = "not-found"
     AMBIGUOUS = "ambiguous"
     DUPLICATE = "duplicate"
@@ -69,6 +72,7 @@ class RunState(StrEnum):
     INTERRUPTED = "interrupted"
     STOPPED = "stopped"
     FINISHED = "finished"
+    ASSESSED = "assessed"
     CANCELLED = "cancelled"
     REFUSED = "refused"
     """A guard or the person who was asked ended it before anything was sent."""
@@ -76,6 +80,10 @@ class RunState(StrEnum):
     """Never stored: a planned run that was asked for to look only, and wrote no plan file."""
     DAMAGED = "damaged"
     """Never stored: what the ledger holds of the run cannot be read."""
+
+
+ENDED = frozenset({RunState.FINISHED, RunState.ASSESSED})
+"""The states of a run that has done everything that it was begun for."""
 
 
 class Snapshot(StrEnum):

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from partner_tools.errors import InputError, Interrupted, PartnerToolsError
 from partner_tools.events import History, State
-from partner_tools.model import (
-    GONE,
-    Device,
-    Explanation,
-    Outcome,
-    Problem,
-    RunState,
-)
+from partner_tools.model import GONE, Device, Explanation, Outcome, Problem, RunState
+from partner_tools.outstanding import EvidenceSource, Status
 
 EXIT_DONE = 0
 EXIT_INCOMPLETE = 7
@@ -150,7 +144,14 @@ def last_listed(history: History) -> str | None:
     Each service counts separately, by the newest look that it answered. Looks before
     the removal don't count.
     """
-    if history.outcome not in GONE:
+    said = [
+        position
+        for position, each in enumerate(history.evidence)
+        if each.get("source") == EvidenceSource.PARTNER
+    ]
+    if said:  # a person removed it by hand, and said so
+        history = replace(history, looked_before=said[-1])
+    elif history.outcome not in GONE:
         return None
     newest = {
         each.get("source"): each
@@ -171,6 +172,12 @@ def _is_before_removal(position: int, seen: Mapping[str, Any], history: History)
         return position < history.looked_before
     settled = history.settled_at
     return settled is not None and datetime.fromisoformat(seen["observedAt"]) < settled
+
+
+def is_clear(planes: Mapping[str, str] | None) -> bool:
+    """Whether every plane of an assessed device was looked at, and has nothing left of it."""
+    done = (Status.CLEAR, Status.NOT_APPLICABLE)
+    return planes is not None and all(status in done for status in planes.values())
 
 
 def unfinished(histories: Iterable[History]) -> bool:

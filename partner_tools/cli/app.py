@@ -255,5 +255,8 @@ def main(call: Call, /, **given: Any) -> None:
     Active Directory remain the customer's; the handoff report lists what is left to do there.
 
     Try it: partner-tools demo -o handoff
+
+    Without access to a partner's API, as a customer or an indirect reseller, begin with
+    partner-tools assess.
     """
     call.common = take_common(given)

@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 OUTPUTS = ("text", "json", "jsonl")
 FORMATS = ("html", "xlsx", "csv", "json", "md", "ps1", "eml")
 """The default report formats; a test compares them with the report's, which load too much."""
-FORMAT_CHOICES = (*FORMATS, "checklist", "email-text", "tickets")
+FORMAT_CHOICES = (*FORMATS, "checklist", "email-text", "tickets", "worksheet")
 MOMENTS = (
     "%Y-%m-%d",
     "%Y-%m-%dT%H:%M",
@@ -159,15 +159,22 @@ def customer_option(about: str) -> Callable[[Command], Command]:
 
 def batch_options(command: Command) -> Command:
     """Add what names the batch, its channel and its customer."""
-    from partner_tools.model import PARTNER_CHANNELS, Reason
+    from partner_tools.model import PARTNER_CHANNELS
+
+    via = click.option(
+        "--via",
+        type=click.Choice([name.value for name in PARTNER_CHANNELS]),
+        help="Service to remove devices through.",
+    )
+    return via(list_options(command))
+
+
+def list_options(command: Command) -> Command:
+    """Add what names the batch and its customer."""
+    from partner_tools.model import Reason
 
     return _applied(
         (
-            click.option(
-                "--via",
-                type=click.Choice([name.value for name in PARTNER_CHANNELS]),
-                help="Service to remove devices through.",
-            ),
             customer_option("Customer: tenant id, domain or company name."),
             click.option("--batch-id", help="Id of the batch, for formats without this field."),
             click.option(
@@ -394,17 +401,21 @@ def report_options(about: str) -> Callable[[Command], Command]:
     """`--report` and `--format`: the handoff that follows."""
     from pathlib import Path
 
-    options = (
-        click.option("--report", type=click.Path(path_type=Path, file_okay=False), help=about),
-        click.option(
-            "--format",
-            "formats",
-            type=click.Choice(FORMAT_CHOICES),
-            multiple=True,
-            help="Handoff format; repeat for several. [default: all]",
-        ),
-    )
-    return lambda command: _applied(options, command)
+    report = click.option("--report", type=click.Path(path_type=Path, file_okay=False), help=about)
+    return lambda command: report(format_option(command))
+
+
+def format_option(command: Command) -> Command:
+    """Add in which formats handoffs are written."""
+    return click.option(
+        "--format",
+        "formats",
+        type=click.Choice(FORMAT_CHOICES),
+        metavar="FORMAT",
+        multiple=True,
+        help=f"Handoff format: {', '.join(FORMATS)} (the default), "
+        f"{', '.join(FORMAT_CHOICES[len(FORMATS) :])}; repeat for several.",
+    )(command)
 
 
 def _applied(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:

@@ -114,7 +114,8 @@ class ConsoleReporter(RunObserver):
                     self._print_line(index, each.history)
         for note in plan.notes:
             self.notify(f"note: {note}")
-        if plan.customers and not self.call.common.quiet:
+        is_removal = plan.channel is not ChannelName.ASSESSMENT
+        if plan.customers and is_removal and not self.call.common.quiet:
             for line in _what_can_be_removed(plan):
                 self.notify(line)
 

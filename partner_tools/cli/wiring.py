@@ -57,7 +57,8 @@ def load_batch(
     common: Common,
     path: str | None,
     *,
-    via: str | None,
+    via: str | None = None,
+    has_channel: bool = True,
     customer: str | None,
     batch_id: str | None,
     reason: str | None,
@@ -66,8 +67,8 @@ def load_batch(
 ) -> Batch:
     """The batch at a path, on standard input (`-`), or of the serials that the options name.
 
-    It is checked for the channel that the options say, else the batch, else the profile; `given`
-    are the options of `reading_options`. Warnings go to stderr.
+    It is checked for the channel that the options say, else the batch, else the profile, unless
+    it needs none; `given` are the options of `reading_options`. Warnings go to stderr.
 
     Raises InputError with every problem, after they are told; GuardError where a tenant is given
     on OEM Direct.
@@ -83,7 +84,7 @@ def load_batch(
             batch_id=batch_id,
             reason=reason,
             reference=reference,
-            default_via=None if via else load_config(common).text("via"),
+            default_via=load_config(common).text("via") if has_channel and not via else None,
             warn=show_problems,
             reading=reading,
         )

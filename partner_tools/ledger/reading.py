@@ -26,8 +26,8 @@ from sqlalchemy import (
     tuple_,
 )
 
-from partner_tools.errors import DamagedRunError
-from partner_tools.events import Event, Kind, State
+from partner_tools.errors import DamagedRunError, UnknownRunError
+from partner_tools.events import Event, Kind, RunDevice, State
 from partner_tools.json_forms import read_customer
 from partner_tools.ledger import chain, codec
 from partner_tools.ledger.database import Database
@@ -36,11 +36,9 @@ from partner_tools.ledger.records import (
     DeviceTrace,
     IntegrityFinding,
     RememberedRate,
-    RunDevice,
     RunHead,
     RunRecord,
     StoredEvent,
-    UnknownRunError,
 )
 from partner_tools.ledger.run_lock import run_is_held
 from partner_tools.ledger.tables import (
@@ -52,7 +50,7 @@ from partner_tools.ledger.tables import (
     run_customers,
     runs,
 )
-from partner_tools.model import ChannelName, Customer, Outcome, RunId, RunState, TenantId
+from partner_tools.model import ENDED, ChannelName, Customer, Outcome, RunId, RunState, TenantId
 
 _PAGE = 1000
 _NAMED_AT_MOST = 5
@@ -432,7 +430,7 @@ def used_since(connection: Connection, moment: datetime, other_than: RunId) -> M
     """
     started = select(runs.c.run).where(
         (runs.c.started_at >= codec.moment_text(moment)) | (runs.c.state == RunState.RUNNING.value),
-        runs.c.state.not_in([RunState.FINISHED.value, RunState.CANCELLED.value]),
+        runs.c.state.not_in([*sorted(ENDED), RunState.CANCELLED.value]),
         runs.c.run != other_than,
     )
     held = (

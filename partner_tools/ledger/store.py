@@ -31,7 +31,7 @@ from partner_tools.ledger.tables import (
     require_tables,
     runs,
 )
-from partner_tools.model import Device, RunId, RunState
+from partner_tools.model import ENDED, Device, RunId, RunState
 
 T = TypeVar("T")
 
@@ -239,7 +239,7 @@ class Ledger(LedgerReader):
         verify; what became of each device stays.
         """
         over = select(runs.c.run).where(
-            runs.c.state.in_([RunState.FINISHED.value, RunState.CANCELLED.value]),
+            runs.c.state.in_([*sorted(ENDED), RunState.CANCELLED.value]),
             runs.c.finished_at < codec.moment_text(before),
             runs.c.purged_at.is_(None),
         )

@@ -27,11 +27,12 @@ from partner_tools.outstanding.evidence import (
     stated,
     statement,
 )
-from partner_tools.outstanding.reported import overlay
+from partner_tools.outstanding.reported import REMOVED_BY_HAND, overlay
 from partner_tools.outstanding.types import (
     FACTS,
     HOMES,
     REASSURING,
+    REPORTING,
     STEP_ORDER,
     Decision,
     DeviceFacts,
@@ -52,12 +53,17 @@ from partner_tools.outstanding.types import (
     Subject,
 )
 
+HELD_NOTE = "The hold list names this device: it must stay as it is."
+
 __all__ = [
     "ALL_ZERO",
     "ENTRA_DELETES",
     "FACTS",
+    "HELD_NOTE",
     "HOMES",
     "REASSURING",
+    "REMOVED_BY_HAND",
+    "REPORTING",
     "STEP_ORDER",
     "Decision",
     "DeviceFacts",
@@ -95,7 +101,7 @@ def decide(facts: DeviceFacts) -> Decision:
     if facts.outcome is Outcome.DUPLICATE:
         return nothing_to_do("This device appears earlier in the list; its steps are listed there.")
     if Flag.HELD in facts.flags:
-        return nothing_to_do("The partner holds this device back: leave it as it is.")
+        return nothing_to_do(HELD_NOTE)
     case = Case.of(facts)
     steps = [step for rule in RULES for step in rule(case)]
     decision = Decision(join_type=case.join_type, planes=planes(case), steps=ordered(steps))

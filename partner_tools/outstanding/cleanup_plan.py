@@ -23,6 +23,7 @@ from partner_tools.outstanding.types import (
     Flag,
     Found,
     JoinType,
+    Owner,
     Plane,
     ProbeResult,
     Status,
@@ -133,7 +134,8 @@ def _wanted(decision: Decision) -> Iterator[CleanupAction]:
     to_delete = (StepId.DELETE_FROM_INTUNE, StepId.RETRY_INTUNE_ACTION)
     if intune and any(status.get(step) is Status.OUTSTANDING for step in to_delete):
         yield CleanupAction(step=StepId.DELETE_FROM_INTUNE, record=intune)
-    if autopilot and status.get(StepId.DEREGISTER_FROM_AUTOPILOT) is Status.OUTSTANDING:
+    removal = status.get(StepId.DEREGISTER_FROM_AUTOPILOT)
+    if autopilot and removal is Status.OUTSTANDING and not _is_partners(decision):
         if StepId.UNASSIGN_USER in status:
             yield CleanupAction(step=StepId.UNASSIGN_USER, record=autopilot)
         yield CleanupAction(step=StepId.DEREGISTER_FROM_AUTOPILOT, record=autopilot)
@@ -253,9 +255,18 @@ def _autopilot_refusal(decision: Decision) -> FinalOutcome | None:
     autopilot = decision.planes[Plane.AUTOPILOT]
     if autopilot.status is Status.CLEAR:
         return None
-    if any(step.id is StepId.SETTLE_REMOVAL for step in decision.steps):
+    if _is_partners(decision):
         return refused("partners-turn")
     return refused("autopilot-not-verified", autopilot.error or _NOT_LOOKED)
+
+
+def _is_partners(decision: Decision) -> bool:
+    """Whether the registration is still the partner's to remove, by channel or by hand."""
+    removals = (StepId.SETTLE_REMOVAL, StepId.DEREGISTER_FROM_AUTOPILOT)
+    return any(
+        step.id in removals and step.owner is Owner.PARTNER and step.status is not Status.REPORTED
+        for step in decision.steps
+    )
 
 
 def _done(passed: Collection[str]) -> FinalOutcome:

@@ -460,24 +460,35 @@ def _rule_autopilot(case: Case) -> Iterator[Step]:
         why = "The removal takes time to show."
         yield _step(StepId.CONFIRM_AUTOPILOT_REMOVAL, Status.EXPECTED, 8, why, owner=Owner.PARTNER)
         return
-    if case.autopilot.values("userPrincipalName"):
+    owner = None
+    if Flag.BY_HAND in case.facts.flags:
+        owner = Owner.PARTNER
+    elif case.autopilot.values("userPrincipalName"):
         why = "A user is assigned to this registration."
         yield _step(StepId.UNASSIGN_USER, Status.OUTSTANDING, 10, why)
     if case.autopilot.present and not partners_turn:
-        why = _why_deregister(case.facts.outcome)
-        yield _step(StepId.DEREGISTER_FROM_AUTOPILOT, Status.OUTSTANDING, 9, why)
+        why = _why_deregister(case)
+        yield _step(StepId.DEREGISTER_FROM_AUTOPILOT, Status.OUTSTANDING, 9, why, owner)
     elif case.removed:
         why = "The partner's removal was accepted; that it took effect was not verified."
         yield _step(StepId.CONFIRM_AUTOPILOT_REMOVAL, Status.NOT_VERIFIED, 28, why)
     elif not partners_turn:
-        why = _why_deregister(case.facts.outcome)
-        yield _step(StepId.DEREGISTER_FROM_AUTOPILOT, Status.NOT_VERIFIED, 28, why)
+        why = _why_deregister(case)
+        yield _step(StepId.DEREGISTER_FROM_AUTOPILOT, Status.NOT_VERIFIED, 28, why, owner)
 
 
-def _why_deregister(outcome: Outcome) -> str:
+def _why_deregister(case: Case) -> str:
+    outcome = case.facts.outcome
+    if Flag.BY_HAND in case.facts.flags:
+        return "The partner removes it on Partner Center's pages."
     if outcome in GONE:
         return "It is still registered although the partner's removal was accepted."
     reasons = {
+        Outcome.ASSESSED: (
+            "It is registered in this tenant."
+            if case.autopilot.present
+            else "Whether it is registered in this tenant was not verified."
+        ),
         Outcome.NOT_FOUND: "The partner did not register this device, so it cannot remove it.",
         Outcome.UNCONFIRMED: "The service knows no such registration; the identity may be wrong.",
         Outcome.NOT_OWNED: "The service does not let this partner remove it.",

@@ -25,6 +25,7 @@ from typing import Any
 from partner_tools.model import GONE, Outcome
 from partner_tools.outstanding.types import (
     FACTS,
+    REPORTING,
     STATUSES,
     DeviceFacts,
     EvidenceSource,
@@ -138,7 +139,7 @@ def evidence_from(probe: Probe) -> dict[str, Any]:
 
 
 def _status(probe: Probe) -> Status:
-    reported = probe.source is EvidenceSource.CUSTOMER and probe.result is ProbeResult.ABSENT
+    reported = probe.source in REPORTING and probe.result is ProbeResult.ABSENT
     return Status.REPORTED if reported else STATUSES[probe.result]
 
 
@@ -266,14 +267,14 @@ class Case:
 def probes(facts: DeviceFacts, plane: Plane, subject: Subject = Subject.DEVICE) -> list[Probe]:
     """The probes of one question, in the order in which they were recorded.
 
-    The customer's own word that something is gone is left out: `reported.overlay` judges it.
+    People's word that something is gone is left out: `reported.overlay` judges it.
     """
     return [
         probe
         for probe in facts.probes
         if probe.plane is plane
         and probe.subject is subject
-        and (probe.source is not EvidenceSource.CUSTOMER or probe.result is ProbeResult.FOUND)
+        and (probe.source not in REPORTING or probe.result is ProbeResult.FOUND)
     ]
 
 

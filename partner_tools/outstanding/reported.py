@@ -1,7 +1,8 @@
-"""Merge the customer's reports with our own observations. Pure.
+"""Merge what people report done with our own observations. Pure.
 
-A results file closes steps as `reported`, which is not `clear`: that needs a look of our own. A
-look that is newer than the report, and ran, outweighs it either way.
+A results file of the customer's, and the partner's word for what was removed by hand, close steps
+as `reported`, which is not `clear`: that needs a look of our own. A look that is newer than the
+report, and ran, outweighs it either way.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 
 from partner_tools.outstanding.types import (
     CLOSED_BY,
+    REPORTING,
     Decision,
     DeviceFacts,
     EvidenceSource,
@@ -25,6 +27,9 @@ from partner_tools.outstanding.types import (
     Subject,
 )
 
+REMOVED_BY_HAND = "Removed on Partner Center's pages"
+"""How the note of a registration begins that a person of the partner removed."""
+
 _AFTER_KEYS = (StepId.DELETE_FROM_INTUNE, StepId.DEREGISTER_FROM_AUTOPILOT)
 """Our script and `cleanup` delete only once the administrator said that the keys are saved."""
 
@@ -32,12 +37,13 @@ _NOT_IN_DIRECTORY = frozenset({JoinType.ENTRA_JOINED, JoinType.REGISTERED, JoinT
 
 
 def overlay(facts: DeviceFacts, decision: Decision) -> Decision:
-    """The decision with every plane and step that the customer reports done as `reported`."""
-    reports = sorted(
-        (one for one in facts.probes if one.source is EvidenceSource.CUSTOMER), key=_order
-    )
+    """The decision with every plane and step that people report done as `reported`."""
+    reports = sorted((one for one in facts.probes if one.source in REPORTING), key=_order)
     if not reports:
         return decision
+    by_hand = [one for one in reports if one.source is EvidenceSource.PARTNER]
+    if by_hand:
+        decision = _compared(decision, by_hand[-1])
     planes, steps = _reported(facts, reports)
     joined = next((join for one in reversed(reports) if (join := _joined(one))), None)
     join_type = decision.join_type
@@ -83,7 +89,14 @@ def _reported(
         if _joined(probe) in _NOT_IN_DIRECTORY:
             planes.setdefault(Plane.ACTIVE_DIRECTORY, probe)
             steps.setdefault(StepId.DELETE_COMPUTER_OBJECT, probe)
-    done = next((steps[step] for step in _AFTER_KEYS if step in steps), None)
+    done = next(
+        (
+            steps[step]
+            for step in _AFTER_KEYS
+            if step in steps and steps[step].source is EvidenceSource.CUSTOMER
+        ),
+        None,
+    )
     if done is not None:
         steps.setdefault(StepId.BACK_UP_KEYS, done)
     outweighed = {plane for plane in Plane if _seen_since(facts, plane, planes, steps)}
@@ -115,7 +128,7 @@ def _seen_since(
     return any(
         probe.plane is plane
         and probe.subject is Subject.DEVICE
-        and probe.source is not EvidenceSource.CUSTOMER
+        and probe.source not in REPORTING
         and probe.result is not ProbeResult.FAILED
         and (probe.source is not EvidenceSource.CHANNEL or probe.result is ProbeResult.FOUND)
         and probe.observed_at > newest
@@ -133,7 +146,7 @@ def _plane(known: PlaneStatus | None, probe: Probe) -> PlaneStatus:
         before,
         status=Status.REPORTED,
         observed_at=probe.report.at if probe.report else probe.observed_at,
-        source=EvidenceSource.CUSTOMER,
+        source=probe.source,
         note=_note(probe),
         error=None,
         request_id=None,
@@ -147,7 +160,25 @@ def _closed(step: Step, reported: Mapping[StepId, Probe]) -> Step:
     return replace(step, status=Status.REPORTED, why=_note(probe))
 
 
+def _compared(decision: Decision, said: Probe) -> Decision:
+    """The decision with what a later look shows of a registration that was removed by hand."""
+    autopilot = decision.planes[Plane.AUTOPILOT]
+    words = {
+        Status.CLEAR: "seen to be gone on",
+        Status.OUTSTANDING: "but still registered when looked at on",
+    }.get(autopilot.status)
+    seen_at = autopilot.observed_at
+    if words is None or seen_at is None or seen_at <= said.observed_at:
+        return decision
+    note = f"{_note(said)[:-1]}; {words} {seen_at:%Y-%m-%d}."
+    planes = {**decision.planes, Plane.AUTOPILOT: replace(autopilot, note=note)}
+    return replace(decision, planes=planes)
+
+
 def _note(probe: Probe) -> str:
     at = probe.report.at if probe.report else probe.observed_at
-    by = f" by {probe.report.account}" if probe.report and probe.report.account else ""
+    account = probe.report.account if probe.report else None
+    if probe.source is EvidenceSource.PARTNER:
+        return f"{REMOVED_BY_HAND} on {at:%Y-%m-%d}, as reported by {account or 'the partner'}."
+    by = f" by {account}" if account else ""
     return f"Reported done by the customer on {at:%Y-%m-%d}{by}."

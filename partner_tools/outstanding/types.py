@@ -145,6 +145,12 @@ class EvidenceSource(StrEnum):
     """A results file of the customer's. It closes steps as `reported`, never as `clear`."""
     PERSON = "person"
     """A person who looked at the device itself."""
+    PARTNER = "partner"
+    """A person who removed a registration on Partner Center's pages, and says so (`runs done`)."""
+
+
+REPORTING = frozenset({EvidenceSource.CUSTOMER, EvidenceSource.PARTNER})
+"""People's word that something is done: it makes a plane `reported`, never `clear`."""
 
 
 class ProbeResult(StrEnum):
@@ -160,6 +166,8 @@ class Flag(StrEnum):
 
     HELD = "held"
     """The partner's hold list names it: nothing may be done to it."""
+    BY_HAND = "by-hand"
+    """A person of the partner removes the registration, on Partner Center's pages."""
     KEYS_SAVED = "keys-saved"
     OTHER_ORGANISATION_AT_SETUP = "other-organisation-at-setup"
     ANCHOR_LOST = "anchor-lost"

@@ -8,20 +8,21 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib.resources import files
 from typing import Any
 
 from partner_tools.model import GONE
-from partner_tools.outstanding import StepId
+from partner_tools.outstanding import REMOVED_BY_HAND, StepId
 
 _DATA = tomllib.loads(files(__package__).joinpath("guide.toml").read_text(encoding="utf-8"))
 
 WORDS: Mapping[str, Mapping[str, str]] = _DATA["words"]
 """How a document's ids are shown: `owners`, `planes`, `statuses` in the order in which a reader
-cares, `outcomes`, `joins`, `reasons`, `channels` and `tools`."""
+cares, `outcomes`, `joins`, `reasons`, `channels`, `tools` and `registered`."""
 OWNERS = WORDS["owners"]
 PLANES = WORDS["planes"]
 STATUSES = WORDS["statuses"]
@@ -122,6 +123,17 @@ GUIDE: Mapping[StepId, Chapter] = {
 """One chapter for every step of the enumeration."""
 
 
+def chapter_of(step: StepId, owner: str | None, channel: str) -> Chapter:
+    """How a step is done where no partner tried, or a person of the partner does it."""
+    chapter, variants = GUIDE[step], _DATA["variants"]
+    if step is not StepId.DEREGISTER_FROM_AUTOPILOT:
+        return chapter
+    if owner == "partner":
+        said = variants["by-hand"] | {"portal": tuple(variants["by-hand"]["portal"])}
+        return replace(chapter, **said, tools=(), recipe=Recipe())
+    return replace(chapter, **variants["own"]) if channel == "assessment" else chapter
+
+
 _INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u2028-\u202f\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"
@@ -143,6 +155,16 @@ def cleaned_up(document: Mapping[str, Any]) -> str | None:
     )
     parts = ", ".join(f"{counted(number, 'device')} {what}" for number, what in told if number)
     return f"Cleanup in your own tenant (run {cleanup['id']}): {parts or 'no devices'}"
+
+
+def by_hand(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was removed on Partner Center's pages, as reported and as seen, in a line for each."""
+    notes = Counter(
+        note
+        for device in document["devices"]
+        if (note := device["planes"]["autopilot"].get("note", "")).startswith(REMOVED_BY_HAND)
+    )
+    return tuple(f"{counted(number, 'device')}: {note}" for note, number in notes.items())
 
 
 def count_gone(outcomes: Mapping[str, int]) -> int:

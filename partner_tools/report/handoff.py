@@ -38,7 +38,7 @@ from partner_tools.outstanding import (
     probe_from,
     stated,
 )
-from partner_tools.report.guide import GUIDE, SCRIPT_MINUTES, SCRIPT_SECONDS
+from partner_tools.report.guide import SCRIPT_MINUTES, SCRIPT_SECONDS, chapter_of
 from partner_tools.report.powershell import command
 
 Json = dict[str, Any]
@@ -73,6 +73,8 @@ class RunFacts:
     started_at: datetime
     finished_at: datetime | None = None
     ledger_digest: str | None = None
+    by_hand: bool = False
+    """Of an assessment: a person of the partner removes the registrations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +169,7 @@ def build_handoff(
         facts = facts_of(one, run, now, patience)
         written.append(_device(one, decide(facts), stated(facts)))
     numbers = _numbered(written, run.reason)
-    guide = _guide(written, numbers)
+    guide = _guide(written, numbers, str(run.channel))
     return {
         "schemaVersion": "1",
         "generatedAt": utc(now),
@@ -249,6 +251,7 @@ def _run(run: RunFacts) -> Json:
         "startedAt": utc(run.started_at),
         "finishedAt": utc(run.finished_at) if run.finished_at else None,
         "ledgerDigest": run.ledger_digest,
+        **({"byHand": True} if run.by_hand else {}),
     }
 
 
@@ -522,20 +525,23 @@ def _start(guide: Sequence[Json]) -> Json | None:
     }
 
 
-def _guide(devices: Iterable[Json], numbers: Mapping[StepId, int]) -> list[Json]:
+def _guide(devices: Iterable[Json], numbers: Mapping[StepId, int], channel: str) -> list[Json]:
     owners: dict[str, str] = {}
     statuses: dict[str, Counter[str]] = {step.value: Counter() for step in numbers}
     for step in _steps(devices):
         owners.setdefault(step["id"], step["owner"])
         statuses[step["id"]][step["status"]] += 1
     return [
-        _chapter(step, number, statuses[step], owners.get(step)) for step, number in numbers.items()
+        _chapter(step, number, statuses[step], owners.get(step), channel)
+        for step, number in numbers.items()
     ]
 
 
-def _chapter(id_: StepId, number: int, statuses: Mapping[str, int], owner: str | None) -> Json:
+def _chapter(
+    id_: StepId, number: int, statuses: Mapping[str, int], owner: str | None, channel: str
+) -> Json:
     """How a step is done, and by how many. `owner` is the first device's, None without any."""
-    chapter = GUIDE[id_]
+    chapter = chapter_of(id_, owner, channel)
     plane, usual_owner = HOMES[id_]
     waiting = sum(statuses.get(status, 0) for status in OPEN)
     return {

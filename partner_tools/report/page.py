@@ -28,6 +28,7 @@ from partner_tools.report.guide import (
     OWNERS,
     PLANES,
     WORDS,
+    by_hand,
     cleaned_up,
     count_gone,
     counted,
@@ -197,7 +198,8 @@ def view(document: Document) -> dict[str, Any]:
         "recipient": customer["name"] or customer["domain"] or customer["tenantId"] or "",
         "sender": partner["name"] or partner["tenantId"] or "Your partner",
         "open": OPEN,
-        "headline": headline(removed, distinct),
+        "headline": headline_of(document),
+        "by_hand": by_hand(document),
         "remains": remains(summary["steps"]),
         "removed": removed,
         "devices": distinct,
@@ -217,6 +219,18 @@ def view(document: Document) -> dict[str, Any]:
         "numbers": {chapter["id"]: chapter["order"] for chapter in document["guide"]},
         "cleaned_up": cleaned_up(document),
     }
+
+
+def headline_of(document: Document) -> str:
+    """Summarize in one sentence what was done, or seen by an assessment."""
+    outcomes = document["summary"]["outcomes"]
+    devices = document["summary"]["devices"] - outcomes.get("duplicate", 0)
+    if document["run"]["channel"] != "assessment":
+        return headline(count_gone(outcomes), devices)
+    planes = document["summary"]["planes"]["autopilot"]
+    words = WORDS["registered"]
+    states = (f"{planes[one]:,} {word}" for one, word in words.items() if one in planes)
+    return f"{counted(devices, 'device')} assessed; in Windows Autopilot: {', '.join(states)}."
 
 
 def headline(removed: int, devices: int) -> str:

@@ -57,7 +57,12 @@ def read_received(document: Json) -> Received:
         partner=Partner(
             tenant_id=partner["tenantId"], name=partner["name"], contact=partner["contact"]
         ),
-        devices=tuple(_without_repeats(_device(each, ended) for each in document["devices"])),
+        devices=tuple(
+            _without_repeats(
+                _device(each, ended, by_hand=run.get("byHand", False))
+                for each in document["devices"]
+            )
+        ),
     )
 
 
@@ -73,6 +78,7 @@ def _run(run: Json) -> RunFacts:
         started_at=started,
         finished_at=_moment(run["finishedAt"]),
         ledger_digest=run["ledgerDigest"],
+        by_hand=run.get("byHand", False),
     )
 
 
@@ -93,7 +99,7 @@ def _without_repeats(devices: Iterable[HandoffDevice]) -> Iterator[HandoffDevice
         yield replace(each, outcome=Outcome.DUPLICATE) if repeated else each
 
 
-def _device(each: Json, ended: datetime | None) -> HandoffDevice:
+def _device(each: Json, ended: datetime | None, *, by_hand: bool) -> HandoffDevice:
     outcome = Outcome(each["outcome"])
     gone_at = _moment(each["removedAt"]) or (ended if outcome is Outcome.ABSENT else None)
     return HandoffDevice(
@@ -116,7 +122,8 @@ def _device(each: Json, ended: datetime | None) -> HandoffDevice:
         removed_at=gone_at,
         request_id=each["requestId"],
         correlation_id=each["correlationId"],
-        flags=frozenset(map(Flag, each.get("observed", ()))) - REASSURING,
+        flags=(frozenset(map(Flag, each.get("observed", ()))) - REASSURING)
+        | ({Flag.BY_HAND} if by_hand else frozenset()),
         evidence=tuple(evidence_from(probe) for probe in _probes(each["planes"])),
     )
 

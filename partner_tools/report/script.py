@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from partner_tools.model import GONE, Outcome, Reason
 from partner_tools.outstanding import (
     EvidenceSource,
+    Flag,
     Patience,
     Plane,
     Probe,
@@ -73,7 +74,7 @@ def _object(row: Mapping[str, Any], device: HandoffDevice) -> str:
         "AutopilotIds": _ids(autopilot, "id"),
         "AutopilotGone": _flag(_was_absent(autopilot)),
         "DeviceIds": _ids(probes, "deviceId", "azureADDeviceId", "azureActiveDirectoryDeviceId"),
-        "PartnersTurn": _flag(device.outcome in _PARTNERS_TURN),
+        "PartnersTurn": _flag(device.outcome in _PARTNERS_TURN or Flag.BY_HAND in device.flags),
         "SettlesUntil": literal(settles),
         "Firmware": _flag(firmware),
     }

@@ -26,8 +26,8 @@ from partner_tools.report.guide import (
     GUIDE,
     OWNERS,
     WORDS,
+    by_hand,
     cleaned_up,
-    count_gone,
     counted,
     day_text,
     file_name,
@@ -35,7 +35,7 @@ from partner_tools.report.guide import (
     visible,
 )
 from partner_tools.report.handoff import OPEN, Document
-from partner_tools.report.page import environment, headline, write_page
+from partner_tools.report.page import environment, headline_of, write_page
 from partner_tools.report.tables import EVIDENCE, STATEMENT, inert, steps_left
 
 NAMED = 20
@@ -99,6 +99,7 @@ def write_markdown(document: Document, stream: BinaryIO) -> None:
         evidence=EVIDENCE[document["summary"]["evidence"]["graph"]],
         start_here=start_here(document),
         cleaned_up=cleaned_up(document),
+        by_hand=by_hand(document),
         facts=[(title, [one for one in values if one]) for title, *values in facts],
         named={
             step: [_shown(one) for one in concerned[:NAMED]]
@@ -196,7 +197,6 @@ def _cover_subject(document: Document) -> str:
 def cover_text(document: Document) -> str:
     """Salutation, what was done, what to do first, until when, and whom to ask."""
     partner, start = document["partner"], document.get("start")
-    outcomes = document["summary"]["outcomes"]
     theirs = [
         one
         for one in document["guide"]
@@ -205,9 +205,9 @@ def cover_text(document: Document) -> str:
     return _render(
         "cover.txt",
         recipient=_recipient(document),
-        headline=headline(
-            count_gone(outcomes), document["summary"]["devices"] - outcomes.get("duplicate", 0)
-        ),
+        headline=headline_of(document),
+        by_hand=by_hand(document),
+        run=document["run"],
         start=start,
         first=theirs[:FIRST_STEPS],
         due=document.get("dueOn"),

@@ -25,6 +25,7 @@ from partner_tools.report.texts import (
     write_markdown,
     write_tickets,
 )
+from partner_tools.report.worksheet import worksheet_csv, write_worksheet
 from partner_tools.strict_json import shown_plainly
 
 
@@ -81,6 +82,12 @@ ON_REQUEST: Mapping[str, Format] = {
     ),
     "email-text": Format(
         suffix="email.txt", description="the cover e-mail's text", write=write_cover_text
+    ),
+    "worksheet": Format(
+        suffix="worksheet.html",
+        description="what a person removes on Partner Center's pages, to print and as CSV",
+        write=write_worksheet,
+        each=lambda document: (("worksheet.csv", worksheet_csv(document)),),
     ),
     "tickets": Format(
         suffix="tickets.csv",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from partner_tools.errors import InputError
+from partner_tools.errors import GuardError, InputError
 from partner_tools.events import Event, Kind
 from partner_tools.json_forms import digest
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
@@ -28,10 +28,10 @@ from partner_tools.outstanding import (
     Plane,
     Probe,
     ProbeResult,
+    Status,
     StepId,
     Subject,
     decide,
-    observed_facts,
     probe_from,
 )
 from partner_tools.report.certificate import Erasure, build_certificate
@@ -49,7 +49,7 @@ from partner_tools.report.handoff import (
 from partner_tools.runs.cleanup import CleanupOrder, stored_order
 from partner_tools.runs.context import RunOptions
 from partner_tools.runs.known_customers import customers_of
-from partner_tools.runs.observation import probes_of
+from partner_tools.runs.observation import BY_HAND_RULE, flags_of, probes_of
 
 DUE_DAYS = 14
 """How long a customer is given where the profile does not say: `partner.due_days`."""
@@ -118,6 +118,7 @@ def certificates(
             unknown -= {one.device.identity.serial_number for one in group}
             if all(one.outcome is Outcome.DUPLICATE for one in group):
                 continue
+            _refuse_only_reported(run, group, now)
             yield (
                 customer,
                 build_certificate(
@@ -154,6 +155,25 @@ def _subjects(
     for tenant, devices in groups.items():
         customer = None if tenant is None else Customer(tenant_id=TenantId(tenant))
         yield _facts(record), known.get(tenant or "", customer), issuer, devices
+
+
+def _refuse_only_reported(run: RunFacts, devices: Iterable[HandoffDevice], now: datetime) -> None:
+    """Raise GuardError for registrations that a person says are removed, and no look has shown."""
+    reported = [
+        one.device.identity.serial_number or f"row {one.device.row}"
+        for one in devices
+        if (plane := decide(facts_of(one, run, now, Patience())).planes[Plane.AUTOPILOT]).status
+        is Status.REPORTED
+        and plane.source is EvidenceSource.PARTNER
+    ]
+    if reported:
+        more = f" and {len(reported) - 5} more" if len(reported) > 5 else ""
+        raise GuardError(
+            "the removal of these registrations is reported, and no look has shown it: "
+            f"{', '.join(reported[:5])}{more}",
+            rule="only-reported",
+            remedy=f"look first: `partner-tools verify {run.id} --graph`",
+        )
 
 
 def cleanup_result(
@@ -282,6 +302,7 @@ def _facts(record: RunRecord) -> RunFacts:
         started_at=record.started_at or record.created_at,
         finished_at=record.finished_at,
         ledger_digest=_head(record),
+        by_hand=bool(record.settings.get("byHand")),
     )
 
 
@@ -291,7 +312,7 @@ def _handed_over(each: RunDevice) -> HandoffDevice:
     return HandoffDevice(
         device=each.device,
         outcome=history.outcome,
-        rule=history.rule,
+        rule=None if history.rule == BY_HAND_RULE else history.rule,
         detail=history.detail,
         remedy=history.remedy,
         removed_at=history.settled_at if history.outcome in GONE else None,
@@ -300,5 +321,5 @@ def _handed_over(each: RunDevice) -> HandoffDevice:
         correlation_id=history.correlation_id,
         evidence=history.evidence,
         registered=each.found,
-        flags=observed_facts(each.device.extra),
+        flags=flags_of(each),
     )

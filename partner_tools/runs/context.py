@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.channel import Act, Channel, Removal
-from partner_tools.engine.execute import PendingDevice
+from partner_tools.engine.channel import Channel, Removal
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import (
     AuthError,
@@ -41,13 +40,14 @@ from partner_tools.result import (
     EXIT_INCOMPLETE,
     DeviceResult,
     device_line,
+    is_clear,
     shown_state,
     still_listed,
 )
 from partner_tools.signing import ApprovalRule, Signature, read_signatures, signature_entries
 
 if TYPE_CHECKING:
-    from partner_tools.ledger import Ledger, RunDevice
+    from partner_tools.ledger import Ledger
     from partner_tools.runs.tenant import TenantReader
 
 Confirm = Callable[[Plan], bool]
@@ -81,6 +81,7 @@ class RunOptions:
     - `accept_locked_firmware`: serial numbers to remove although their firmware stays locked
     - `min_found`: the share of ten or more devices that has to be registered (the profile's)
     - `stale_ok`: send what an OEM Direct run left open longer than `guards.stale_hours` ago
+    - `by_hand`: of an assessment, a person of the partner removes the registrations
     - `keys_receipt`: of a cleanup, the receipt of the customer's script for keys that it saved;
       `saved_keys` is what it says: row, serial number, counts of keys and of passwords
     - `approvals`: signatures of the plan that the run was begun with; checked at every execution
@@ -100,6 +101,7 @@ class RunOptions:
     accept_locked_firmware: tuple[str, ...] = ()
     min_found: float | None = None
     stale_ok: bool = False
+    by_hand: bool = False
     keys_receipt: Path | None = None
     saved_keys: tuple[tuple[int, str | None, int, int], ...] = ()
     approvals: tuple[Signature, ...] = ()
@@ -112,6 +114,7 @@ class RunOptions:
             "formats": list(self.formats),
             "snapshot": self.snapshot.value,
             "acceptLockedFirmware": list(self.accept_locked_firmware),
+            **({"byHand": True} if self.by_hand else {}),
             **({"savedKeys": [*map(list, self.saved_keys)]} if self.saved_keys else {}),
             **({"approvals": signature_entries(self.approvals)} if self.approvals else {}),
         }
@@ -135,6 +138,7 @@ class RunOptions:
             formats=tuple(settings.get("formats", ())),
             snapshot=Snapshot(_SNAPSHOTS.get(snapshot, snapshot)),
             accept_locked_firmware=tuple(settings.get("acceptLockedFirmware", ())),
+            by_hand=bool(settings.get("byHand")),
             saved_keys=tuple(map(tuple, settings.get("savedKeys", ()))),
             approvals=read_signatures({"signatures": settings.get("approvals", ())}),
         )
@@ -185,12 +189,18 @@ class RunResult:
             "counts": counts(Outcome(line["outcome"]) for line in lines),
             "devices": lines,
         }
+        if self.channel is ChannelName.ASSESSMENT:
+            document["kind"] = self.channel.value
         return {**document, "reprinted": True} if self.is_reprinted else document
 
     @property
     def exit_code(self) -> int:
         """With what `deregister` ends: 0 where every device is gone and none is still listed."""
         histories = [each.history for each in self.devices]
+        if self.state is RunState.ASSESSED:
+            unlike = [each for each in self.devices if each.history.outcome != Outcome.DUPLICATE]
+            is_done = all(is_clear(each.account.get("planes")) for each in unlike)
+            return EXIT_DONE if is_done else EXIT_INCOMPLETE
         if histories and all(each.rule == "no-relationship" for each in histories):
             return AuthError.exit_code
         if shown_state(self.state) is RunState.PLANNED:
@@ -330,24 +340,3 @@ class RunContext:
             kind = Kind.REFUSED if is_refused else Kind.STOPPED
             self.note(kind, rule=error.rule, detail=str(error), remedy=error.remedy)
             raise
-
-
-def todos(devices: Iterable[RunDevice]) -> tuple[PendingDevice, ...]:
-    """The devices of a run as the engine takes them; of a cleanup with the step that has left."""
-    return tuple(
-        PendingDevice(
-            index=each.index,
-            identity=each.device.identity,
-            customer=each.history.customer,
-            target=each.target,
-            history=each.history,
-            confirmed=each.device.hash_confirms,
-            found=each.found,
-            act=_act(each.history),
-        )
-        for each in devices
-    )
-
-
-def _act(history: History) -> Act | None:
-    return Act(step=history.step, record=history.record or "") if history.step else None

@@ -28,7 +28,6 @@ from partner_tools.json_forms import full_customer_document
 from partner_tools.ledger import DeviceTrace, Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     GONE,
-    PARTNER_CHANNELS,
     ChannelName,
     Customer,
     Outcome,
@@ -47,6 +46,7 @@ from partner_tools.result import (
     last_listed,
     still_listed,
 )
+from partner_tools.runs.assessment import assessed
 from partner_tools.runs.cleanup import accounts, stored_order
 from partner_tools.runs.context import RunResult
 from partner_tools.runs.known_customers import customers_of
@@ -171,6 +171,8 @@ class Verification:
         """With what `verify` ends: 7 while anything that was removed is still listed."""
         if self.unseen == AuthError.exit_code:
             return self.unseen
+        if self.result.channel is ChannelName.ASSESSMENT:
+            return self.unseen or self.result.exit_code
         histories = [each.history for each in self.result.devices]
         unsettled = any(each.outcome is Outcome.UNKNOWN for each in histories)
         doubt = unsettled and not self.observable
@@ -222,7 +224,9 @@ def _stop(ledger: Ledger, record: RunRecord) -> StopReason | None:
 
 
 def _accounts(ledger: Ledger, record: RunRecord, at: datetime) -> Mapping[int, Mapping[str, Any]]:
-    """Return a cleanup's account of each device, step by step; empty for any other run."""
+    """Return a cleanup's account of each device, step by step; an assessment's, by plane."""
+    if record.channel is ChannelName.ASSESSMENT:
+        return assessed(ledger, record, at)
     if record.channel is not ChannelName.MICROSOFT_GRAPH:
         return {}
     order = stored_order(ledger, record)
@@ -247,7 +251,7 @@ def open_devices(
         if record.state is RunState.DAMAGED:
             with _naming(record, damaged):
                 ledger.run(record.run)  # says what is wrong with it
-        elif record.state in OVER and record.channel in PARTNER_CHANNELS:
+        elif record.state in OVER and record.channel is not ChannelName.MICROSOFT_GRAPH:
             records.append(record)
     dismissed = ledger.dismissals([record.run for record in records])
     found: list[OpenDevice] = []

@@ -27,6 +27,7 @@ from partner_tools.model import GONE, Outcome, Reason, RunId
 from partner_tools.outstanding import (
     Decision,
     DeviceFacts,
+    Flag,
     Plane,
     Probe,
     ProbeResult,
@@ -42,6 +43,8 @@ from partner_tools.outstanding.search import SearchTarget
 from partner_tools.runs.context import OpenTenant, RunContext
 from partner_tools.runs.tenant import TenantReader
 
+BY_HAND_RULE = "by-hand"
+"""The rule of a device whose registration a person of the partner removes."""
 _NO_PROBES: Mapping[int, Sequence[Probe]] = {}
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
@@ -228,9 +231,15 @@ def decision(device: RunDevice, reason: Reason, at: datetime) -> Decision:
             removed_at=history.settled_at if history.outcome in GONE else None,
             looked_before=history.looked_before,
             probes=probes_of(device),
-            flags=observed_facts(device.device.extra),
+            flags=flags_of(device),
         )
     )
+
+
+def flags_of(device: RunDevice) -> frozenset[Flag]:
+    """The facts of a device that its batch and its plan state."""
+    by_hand = {Flag.BY_HAND} if device.history.rule == BY_HAND_RULE else set()
+    return observed_facts(device.device.extra) | by_hand
 
 
 def awaited(devices: Iterable[RunDevice], reason: Reason, at: datetime) -> dict[str, list[int]]:
@@ -313,13 +322,13 @@ class TenantCheck:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
         return _worst((codes[0], codes[-1]))
 
-    def snapshot(self, timeout: float) -> int:
+    def snapshot(self, timeout: float | None = None) -> int:
         """Look for what may still be removed, and once for what settled without a removal.
 
         For at most `timeout` seconds. The exit code: 0 where everything could be read.
         """
         devices = [each for each in self._devices() if _wants_snapshot(each)]
-        return self._look(devices, self.token.clock() + timeout)
+        return self._look(devices, None if timeout is None else self.token.clock() + timeout)
 
     def _look(self, devices: Iterable[RunDevice], deadline: float | None = None) -> int:
         """The exit code: 4 where no tenant let us look, 5 where one was not available."""

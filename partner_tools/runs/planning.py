@@ -21,13 +21,17 @@ from partner_tools.runs.context import RunContext
 from partner_tools.strict_json import shown_plainly
 
 
-class Planner(Protocol):
-    """A removal channel's other abilities: plan, compare, look."""
+class Drafter(Protocol):
+    """Proposes the plan of a run."""
 
     def draft(
         self, devices: Sequence[Device], *, default_customer: str | None, held: frozenset[str]
     ) -> PlanProposal:
         """Read what the service shows and plan every device, in its order."""
+
+
+class Planner(Drafter, Protocol):
+    """A removal channel's other abilities: plan, compare, look."""
 
     def changes(
         self, devices: Sequence[PlannedDevice], remaining: Mapping[str, int]
@@ -41,7 +45,7 @@ class Planner(Protocol):
         """See `engine.verification.Observer`. Called only where the channel is observable."""
 
 
-def make_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan:
+def make_plan(context: RunContext, planner: Drafter, record: RunRecord) -> Plan:
     """Plan the run and store the plan; durable on return. Reads only.
 
     Raises what ended the planning, after that is durable: the run can be planned again.
@@ -90,7 +94,7 @@ def adopt_plan(
     return adopted
 
 
-def stored_plan(context: RunContext, planner: Planner, record: RunRecord) -> Plan | None:
+def stored_plan(context: RunContext, planner: Drafter, record: RunRecord) -> Plan | None:
     """Return a run's plan with the removals left; None where the run ended before it had a plan.
 
     Settled devices have their outcome in place of a removal, so that no limit counts them twice
@@ -164,7 +168,7 @@ def _store_plan(context: RunContext, plan: Plan, document: Mapping[str, Any]) ->
     context.ledger.save_plan(plan.run, text, document["digest"], [*resolved, planned])
 
 
-def _with_service_customers(context: RunContext, planner: Planner, plan: Plan) -> Plan:
+def _with_service_customers(context: RunContext, planner: Drafter, plan: Plan) -> Plan:
     """A plan of another ledger with the customers as the service shows them now.
 
     A plan file can be edited and sealed again: names, domains and the size of an estate decide what

@@ -21,24 +21,16 @@ from partner_tools.events import IN_DOUBT, Event, Kind
 from partner_tools.guards import refuse_overdrawn
 from partner_tools.json_forms import stated
 from partner_tools.ledger import Ledger, RunRecord, RunStart
-from partner_tools.model import (
-    PARTNER_CHANNELS,
-    Account,
-    Batch,
-    ChannelName,
-    Plan,
-    RunId,
-    RunState,
-)
+from partner_tools.model import ENDED, Account, Batch, ChannelName, Plan, RunId, RunState
 from partner_tools.runs.checks import midnight, refuse_elsewhere, refuse_stale
-from partner_tools.runs.context import RunContext, RunObserver, todos
+from partner_tools.runs.context import RunContext, RunObserver
 from partner_tools.signing import check_approval
 
 PATIENCE_SECONDS = LOOK_SECONDS + LAST_ANSWERS_SECONDS + 5.0
 """How long a process may take to notice that its run was cancelled, to hear its answers, to settle.
 """
 GLANCE_SECONDS = 0.2
-OVER = frozenset({RunState.FINISHED, RunState.STOPPED, RunState.INTERRUPTED})
+OVER = ENDED | {RunState.STOPPED, RunState.INTERRUPTED}
 """The states in which a run has devices with an outcome."""
 
 
@@ -194,7 +186,7 @@ def settle_doubts(context: RunContext) -> frozenset[int]:
 
     The indexes of the devices that were in doubt.
     """
-    doubtful = todos(context.ledger.devices(context.run, states=IN_DOUBT))
+    doubtful = tuple(context.ledger.devices(context.run, states=IN_DOUBT))
     settle(context, doubtful)
     return frozenset(each.index for each in doubtful)
 
@@ -216,7 +208,8 @@ def finish(steps: Steps) -> None:
     if why := steps.unfinished():
         context.note(Kind.STOPPED, detail=why)
     else:
-        context.note(Kind.FINISHED)
+        is_look = context.channel.name is ChannelName.ASSESSMENT
+        context.note(Kind.ASSESSED if is_look else Kind.FINISHED)
 
 
 def cancel(
@@ -232,9 +225,9 @@ def cancel(
 
     Raises InputError for a run that is over; what its channel raises where it cannot look.
     """
-    if record.state is RunState.FINISHED:
+    if record.state in ENDED:
         raise InputError(
-            f"run {record.run} is finished: there is nothing to cancel",
+            f"run {record.run} is {record.state}: there is nothing to cancel",
             rule="run-over",
             remedy=f"`partner-tools runs {record.run}` shows it",
         )
@@ -261,7 +254,7 @@ def dismiss(
 
     Raises InputError for a run that has none to close: it is not over, or is a cleanup.
     """
-    if record.state not in OVER or record.channel not in PARTNER_CHANNELS:
+    if record.state not in OVER or record.channel is ChannelName.MICROSOFT_GRAPH:
         raise InputError(
             f"run {record.run} is {record.state}: it has no outstanding steps to dismiss"
             if record.state not in OVER

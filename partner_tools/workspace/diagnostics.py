@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.errors import PartnerToolsError
+from partner_tools.errors import InputError, PartnerToolsError
 from partner_tools.model import ChannelName, Customer
 from partner_tools.workspace.environment import ledger_url, load_config, open_ledger
 from partner_tools.workspace.wiring import Wiring
@@ -96,7 +96,9 @@ def examine(
     """Check configuration, ledger, sign-in and access in this order, up to the first that fails.
 
     Reads only. Arguments are as for `open_workspace`; `via` is the channel, else the profile's,
-    else Partner Center; of a `customer` it is checked that this partner may act for it.
+    else Partner Center; of a `customer` it is checked that this partner may act for it. Where
+    nothing signs in to a channel, or `via` is `assessment`, only the sign-in to the customer's
+    tenant is checked.
     """
     try:
         read = load_config(config, profile, environment)
@@ -104,8 +106,10 @@ def examine(
         with open_ledger(ledger, read) as opened:
             yield _ok("ledger", "has runs" if opened.runs(limit=1) else "is empty")
             yield from _examine_place(ledger_url(ledger, read))
-            named = via or read.text("via") or ChannelName.PARTNER_CENTER.value
-            if ChannelName(named) is ChannelName.PARTNER_CENTER:
+            named = via or channel_of(read, customer)
+            if named == ChannelName.ASSESSMENT:
+                yield from _examine_assessment(read, customer or read.text("customer"))
+            elif ChannelName(named) is ChannelName.PARTNER_CENTER:
                 yield from _examine_partner_center(
                     read, opened, customer, token or CancellationToken()
                 )
@@ -119,6 +123,33 @@ def examine(
             remedy=error.remedy,
             exit_code=error.exit_code,
         )
+
+
+def channel_of(config: Config, customer: str | None) -> str:
+    """The profile's channel, else Partner Center, unless only a customer's tenant can be meant."""
+    from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, HANDED_IN
+
+    named = config.text("via")
+    own = customer is not None and customer.casefold() == (config.text("auth", "tenant") or "")
+    graph_alone = GRAPH_HANDED_IN in config.secrets and config.text("auth", "client_id") is None
+    if named is None and HANDED_IN not in config.secrets and (own or graph_alone):
+        return ChannelName.ASSESSMENT.value
+    return named or ChannelName.PARTNER_CENTER.value
+
+
+def _examine_assessment(config: Config, customer: str | None) -> Iterator[Finding]:
+    """The sign-in to a customer's tenant, which is all that `assess` and `cleanup` need."""
+    from partner_tools.workspace.sign_in import customer_at
+
+    if customer is None:
+        raise InputError(
+            "no customer is named, whose tenant could be looked into",
+            rule="no-customer",
+            remedy="name it: --customer with a tenant id or a domain",
+        )
+    found = customer_at(config, customer)
+    yield _ok("customer", f"{found.domain or found.tenant_id}, tenant {found.tenant_id}")
+    yield from _examine_tenant(config, found)
 
 
 def _examine_place(url: str) -> Iterator[Finding]:
@@ -166,7 +197,8 @@ def _examine_partner_center(
             batches = len(executor.call_with_retry(lambda: client.batches(found.tenant_id)).items)
             many = f"{batches} batch" if batches == 1 else f"{batches} batches"
             yield _ok("customer", f"{found.domain or found.tenant_id}, {many}")
-            yield from _examine_graph(config, found)
+            if config.text("graph", "access") is not None:
+                yield from _examine_tenant(config, found)
 
 
 def _examine_handed_in(config: Config) -> Iterator[Finding]:
@@ -178,13 +210,11 @@ def _examine_handed_in(config: Config) -> Iterator[Finding]:
         yield from _too_much(describe_token(graph), GRAPH_READ, f"the token in {GRAPH_HANDED_IN}")
 
 
-def _examine_graph(config: Config, customer: Customer) -> Iterator[Finding]:
-    """The sign-in to the customer's tenant, where the profile has one, and what it allows."""
+def _examine_tenant(config: Config, customer: Customer) -> Iterator[Finding]:
+    """The sign-in to the customer's tenant, and what it allows."""
     from partner_tools.clients.oauth import describe_token
     from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, graph_tokens
 
-    if config.text("graph", "access") is None:
-        return
     token = graph_tokens(config, customer.tenant_id).token()
     name = customer.domain or customer.tenant_id
     facts = describe_token(token)

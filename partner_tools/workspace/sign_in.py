@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,6 @@ from partner_tools.clients.oauth import (
     GLOBAL_LOGIN_URL,
     PARTNER_CENTER_AUDIENCE,
     App,
-    Certificate,
     DeviceCode,
     MsalHttpClient,
     StaticToken,
@@ -31,10 +31,11 @@ from partner_tools.clients.oauth import (
 )
 from partner_tools.clients.oem.client import OemDirect
 from partner_tools.clients.oem.profile import Auth, Profile, read_profile
-from partner_tools.clients.transport import ClientCertificate, Secret, TokenSource, Transport
+from partner_tools.clients.transport import Certificate, Secret, TokenSource, Transport
 from partner_tools.config import Config
-from partner_tools.errors import AuthError, InputError
+from partner_tools.errors import AuthError, InputError, ServiceError
 from partner_tools.files import PROFILE_BYTES, read_document, refuse_exposed, this_user
+from partner_tools.model import Customer, TenantId
 from partner_tools.strict_json import read_text
 from partner_tools.workspace.environment import named_faults, now, user_data_folder
 
@@ -188,11 +189,41 @@ def sign_out(config: Config) -> tuple[str, ...]:
     return tuple(each.username for each in token_store(config).clear())
 
 
-def find_tenant(config: Config, tenant: str) -> None:
-    """Raise ServiceError or AuthError unless the login authority knows the tenant."""
+def find_tenant(config: Config, tenant: str) -> str | None:
+    """The id of a tenant, by its id or a domain. Raises ServiceError or AuthError for none."""
+    from partner_tools.channels.partner_center import is_guid
+
     login = config.text("urls", "login") or GLOBAL_LOGIN_URL
     known = f"{quote(tenant, safe='')}/v2.0/.well-known/openid-configuration"
-    open_msal_http(config).get(f"{login.rstrip('/')}/{known}")
+    answer = json.loads(open_msal_http(config).get(f"{login.rstrip('/')}/{known}").text)
+    return next(filter(is_guid, str(answer.get("issuer")).casefold().split("/")), None)
+
+
+def customer_at(config: Config, named: str) -> Customer:
+    """A customer by its tenant id or a domain, whose tenant the login authority knows.
+
+    Raises InputError where it is neither, ServiceError or AuthError for an unknown domain.
+    """
+    from partner_tools.channels.partner_center import is_guid
+
+    if is_guid(named):
+        return Customer(tenant_id=TenantId(named.casefold()))
+    if "." not in named:
+        raise InputError(
+            f"{named!r} is neither a tenant id nor a domain",
+            rule="no-such-customer",
+            remedy="name the customer by its tenant id or a domain, such as contoso.com",
+        )
+    tenant = find_tenant(config, named)
+    if tenant is None:
+        raise ServiceError(f"the sign-in authority names no tenant for {named}", rule="no-tenant")
+    return Customer(tenant_id=TenantId(tenant), domain=named.casefold())
+
+
+def is_own_app(config: Config, customer: Customer) -> bool:
+    """Whether the profile's app registration is one of the customer's own tenant."""
+    tenant = (config.text("auth", "tenant") or "").casefold()
+    return bool(tenant) and tenant in (customer.tenant_id, customer.domain)
 
 
 def find_app(config: Config, tenant: str, client_id: str) -> None:
@@ -289,7 +320,7 @@ def oem_tokens(config: Config, auth: Auth) -> TokenSource | None:
 
 
 @contextmanager
-def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate | None]:
+def _client_certificate(auth: Auth, folder: Path) -> Iterator[Certificate | None]:
     """The client certificate as PEM; a PFX file is unpacked privately while the block lasts."""
     certificate = _beside(auth.client_cert, folder)
     if not auth.needs_certificate or certificate is None:
@@ -303,7 +334,7 @@ def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate 
         if key is not None:
             refuse_exposed(key, "the client's key", this_user())
         refuse_expired(certificate, certificate.read_bytes(), now())
-        yield ClientCertificate(certificate=certificate, key=key, password=password)
+        yield Certificate(path=certificate, key=key, password=password)
         return
     with tempfile.TemporaryDirectory(prefix="partner-tools-") as private:
         unpacked = Path(private) / "client.pem"
@@ -311,7 +342,7 @@ def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate 
         pem = unpack_pfx(Certificate(path=certificate, password=password))
         refuse_expired(certificate, pem, now())
         unpacked.write_bytes(pem)
-        yield ClientCertificate(certificate=unpacked)
+        yield Certificate(path=unpacked)
 
 
 def _beside(text: str, folder: Path) -> Path | None:

@@ -6,7 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,7 @@ from partner_tools.config import Config
 from partner_tools.engine.request_executor import RateLimiter
 from partner_tools.files import HOLD_LIST_BYTES, read_document
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits, read_hold_list
-from partner_tools.model import ChannelName, Plan, RunId
+from partner_tools.model import PARTNER_CHANNELS, ChannelName, Customer, Plan, RunId
 from partner_tools.pacing import Learned, remembered
 from partner_tools.place import GuardTerms, Place
 from partner_tools.shared_pacing import Party, begin
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from partner_tools.engine.request_executor import RateLimiter, RequestExecutor
     from partner_tools.ledger import Ledger
+    from partner_tools.runs.assessment import AssessmentSteps
     from partner_tools.runs.cleanup import CleanupOrder, CleanupSteps
     from partner_tools.runs.context import Confirm, OpenTenant, RunContext, RunObserver, RunOptions
     from partner_tools.runs.removal import RemovalSteps
@@ -115,7 +116,7 @@ def place_of(config: Config, channel: ChannelName) -> Place:
 
         address = config.text("urls", "oem_direct") or read_wire_profile(config).base_url or ""
         wire_profile = digest_of_bytes(profile_path(config).read_bytes())
-    elif channel is ChannelName.MICROSOFT_GRAPH:
+    elif channel not in PARTNER_CHANNELS:
         from partner_tools.workspace.sign_in import GRAPH_URL
 
         address = config.text("urls", "graph") or GRAPH_URL
@@ -210,6 +211,31 @@ class Wiring:
                 syncing=changes,
                 granted=partial(_permissions_of, transport.token),
             )
+
+    @contextmanager
+    def open_assessment(
+        self, run: RunId, customer: Customer, options: RunOptions, observer: RunObserver
+    ) -> Iterator[AssessmentSteps]:
+        """The steps of an assessment, which looks into the tenant where there is a sign-in."""
+        from partner_tools.runs.assessment import AssessmentSteps, NoChannel
+        from partner_tools.runs.tenant import LIMIT
+        from partner_tools.workspace.sign_in import is_own_app
+
+        token = self.run_token(run)
+        executor = _executor(_fixed(LIMIT, token), token, lambda: None)
+        context = self._context(
+            run,
+            options,
+            observer,
+            lambda _plan: True,
+            NoChannel(),
+            executor,
+            partner=lambda: customer.tenant_id,
+        )
+        if context.open_tenant is None and is_own_app(self.config, customer):
+            context = replace(context, open_tenant=partial(self.open_tenant, token=token))
+        place = replace(context.place, tenant=customer.tenant_id)
+        yield AssessmentSteps(context=replace(context, place=place), customer=customer)
 
     def run_token(self, run: RunId) -> CancellationToken:
         """Return one run's token: set by this process's stop, or a `cancelled` event."""
@@ -325,7 +351,7 @@ class Wiring:
         )
         from partner_tools.signing import ApprovalRule
 
-        config, own = self.config, channel.name is ChannelName.MICROSOFT_GRAPH
+        config, own = self.config, channel.name not in PARTNER_CHANNELS
         at_a_time = {
             ChannelName.OEM_DIRECT: OEM_CALLS_AT_A_TIME,
             ChannelName.MICROSOFT_GRAPH: min(CLEANUP_CALLS_AT_A_TIME, config.concurrency),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
-from partner_tools.errors import GuardError, InputError, MissingValueError
+from partner_tools.errors import AuthError, GuardError, InputError, MissingValueError
 from partner_tools.guards import count_nobodys, count_removals, question
-from partner_tools.model import Batch, ChannelName, Customer, Estate, Plan, RunId, RunState
+from partner_tools.model import (
+    ENDED,
+    PARTNER_CHANNELS,
+    Batch,
+    ChannelName,
+    Customer,
+    Estate,
+    Plan,
+    RunId,
+    RunState,
+)
 from partner_tools.result import still_listed, undelivered, unfinished
 from partner_tools.runs.context import (
     NULL_OBSERVER,
@@ -257,6 +267,68 @@ class Workspace:
             carry_out(steps)
         return self._conclude(run, options, observer)
 
+    def assess(
+        self,
+        batch: Batch | ByName,
+        *,
+        customer: str | None = None,
+        options: RunOptions | None = None,
+        observer: RunObserver = NULL_OBSERVER,
+    ) -> RunResult:
+        """Look into a customer's tenant for the devices of a list, as a run that changes nothing.
+
+        Needs no partner's channel. With `by_hand` of the options a person removes the
+        registrations, and a worksheet for that is written. Raises InputError for a list of another
+        customer, AuthError where there is a sign-in for the tenant and it fails.
+        """
+        from partner_tools.runs.assessment import refuse_other_customers
+        from partner_tools.runs.run import begin, carry_out
+        from partner_tools.workspace.sign_in import customer_at, graph_tokens
+
+        def tenant_of(text: str) -> str | None:
+            try:
+                return customer_at(self.config, text).tenant_id
+            except InputError:  # a name, which the list may say beside --customer
+                return None
+            except AuthError:  # a domain that no tenant has
+                return ""
+
+        read = batch if isinstance(batch, Batch) else read_batch(batch, customer=customer)
+        named = customer or read.customer or self.config.text("customer")
+        if named is None:
+            raise MissingValueError(
+                "name the customer: --customer with a tenant id or a domain", rule="no-customer"
+            )
+        found = customer_at(self.config, named)
+        refuse_other_customers(read.devices, found, tenant_of)
+        options = replace(options or RunOptions(), yes=True)
+        if options.by_hand and options.report is None:
+            options = replace(options, report=Path(), formats=("worksheet",))
+        elif options.by_hand:
+            self.sender()  # before the run exists, not when its handoff is to be written
+        run = new_run()
+        with (
+            self.ledger.hold(run),
+            self.wiring.open_assessment(run, found, options, observer) as steps,
+        ):
+            if steps.context.open_tenant is not None:
+                graph_tokens(self.config, found.tenant_id).token()
+            begin(steps.context, replace(read, customer=named), account())
+            carry_out(steps)
+        return self._conclude(run, options, observer)
+
+    def mark_done(self, run: str, names: Collection[str] | None = None) -> RunResult:
+        """Record that a person removed registrations of an assessment on Partner Center's pages.
+
+        `names` are serial numbers or product key ids; None means every device of the run. Raises
+        InputError, and records nothing, where one of them is no device of the run.
+        """
+        from partner_tools.runs.assessment import mark_done
+
+        record = self.ledger.run(run)
+        mark_done(self.ledger, record, names, by=account().name, at=now())
+        return self.result(record.run)
+
     def resume(
         self,
         run: str,
@@ -433,12 +505,17 @@ class Workspace:
 
         `wait` is for how many seconds to keep looking; `graph` looks into the customer's tenant.
         """
+        from partner_tools.runs.checks import refuse_elsewhere
         from partner_tools.runs.follow_up import Verification
         from partner_tools.runs.observation import TenantCheck
 
         record, began = self.ledger.run(run), self.cancellation.clock()
-        own, observable, unseen = record.channel is ChannelName.MICROSOFT_GRAPH, True, 0
-        if not own:
+        own, observable, unseen = record.channel not in PARTNER_CHANNELS, True, 0
+        if own:
+            options = RunOptions.restored(record.settings)
+            with self._open_steps(record, options, observer, refuse_unconfirmed) as steps:
+                refuse_elsewhere(steps.context, record, looks=True)
+        else:
             with self.wiring.open_removal(
                 record.run, record.channel, RunOptions(), observer, refuse_unconfirmed
             ) as steps:
@@ -534,6 +611,16 @@ class Workspace:
             )
         return told
 
+    def sender_of(
+        self, record: RunRecord, given: Mapping[str, str] | None = None
+    ) -> Mapping[str, Any]:
+        """Return the sender of a run's letters, as `sender`; a customer's own run needs none."""
+        if record.channel is ChannelName.MICROSOFT_GRAPH:
+            return {}
+        if record.channel is ChannelName.ASSESSMENT and not record.settings.get("byHand"):
+            return {**(self.config.get("partner") or {}), **(given or {})}
+        return self.sender(given)
+
     def tenant_of(self, customer: str) -> str:
         """The tenant id of a customer that runs of this ledger served, by id or domain.
 
@@ -570,10 +657,12 @@ class Workspace:
         from partner_tools.runs.build_handoffs import cleanup_result, handoffs
 
         record, at = self.ledger.run(run), now()
-        own = record.channel is ChannelName.MICROSOFT_GRAPH
-        sender = {} if own else self.sender(partner)
+        # The worksheet is for the partner's own hands, and names no sender.
+        sender = {} if formats == ("worksheet",) else self.sender_of(record, partner)
         # The cover e-mail is the partner's to send.
-        usual = [name for name in FORMATS if not (own and name == "eml")]
+        usual = [name for name in FORMATS if sender.get("name") or name != "eml"]
+        if record.settings.get("byHand"):
+            usual.append("worksheet")
         paths = [
             path
             for document in handoffs(self.ledger, record.run, partner=sender, now=at)
@@ -606,9 +695,10 @@ class Workspace:
         from partner_tools.runs.restoration import restorable
 
         record = self.ledger.run(run)
-        if record.channel is ChannelName.MICROSOFT_GRAPH:
+        if record.channel not in PARTNER_CHANNELS:
             raise InputError(
-                f"run {record.run} is a cleanup: what its customer deleted is not registered again",
+                f"run {record.run} removed nothing through a partner's channel: there is nothing "
+                "to register again",
                 rule="not-restorable",
                 remedy="name the partner's run, whose registrations Partner Center can take back",
             )
@@ -780,6 +870,12 @@ class Workspace:
             order = order_to_resume(self.ledger, record, held(self.config))
             with self.wiring.open_cleanup(record.run, order, options, observer, confirm) as cleanup:
                 yield cleanup
+        elif record.channel is ChannelName.ASSESSMENT:
+            from partner_tools.workspace.sign_in import customer_at
+
+            found = customer_at(self.config, record.customer or "")
+            with self.wiring.open_assessment(record.run, found, options, observer) as assessment:
+                yield assessment
         else:
             with self.wiring.open_removal(
                 record.run, record.channel, options, observer, confirm
@@ -838,7 +934,7 @@ class Workspace:
         if record.state is RunState.CANCELLED:
             return True
         histories = (each.history for each in self.ledger.devices(record.run))
-        return record.state is RunState.FINISHED and not unfinished(histories)
+        return record.state in ENDED and not unfinished(histories)
 
     def _conclude(self, run: RunId, options: RunOptions, observer: RunObserver) -> RunResult:
         """Show what a run came to, and write the handoffs where they were asked for.

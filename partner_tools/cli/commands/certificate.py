@@ -14,7 +14,6 @@ from partner_tools.cli.console import clean, counted, print_document, say, tell
 from partner_tools.cli.options import output_options
 from partner_tools.cli.signing_key import default_key_file, unlock_key
 from partner_tools.cli.wiring import load_config, opened
-from partner_tools.model import ChannelName
 from partner_tools.signing import grouped, is_public
 from partner_tools.workspace.approvals import approval_rule
 
@@ -100,8 +99,7 @@ def certificate(
     config = load_config(call.common)
     with opened(call) as workspace:
         run = workspace.ledger.run(words[0])
-        own = run.channel is ChannelName.MICROSOFT_GRAPH  # a cleanup names the partner itself
-        sender = {} if own else workspace.sender(None)
+        sender = workspace.sender_of(run)  # a cleanup names the partner itself
         key = unlock_key(key_file or default_key_file(), config)
         made = list(
             issue(

@@ -14,12 +14,12 @@ from partner_tools.cli.signals import handle_signals
 from partner_tools.cli.wiring import load_config
 from partner_tools.errors import PartnerToolsError
 from partner_tools.model import PARTNER_CHANNELS, ChannelName
-from partner_tools.workspace.diagnostics import Finding, examine
+from partner_tools.workspace.diagnostics import Finding, channel_of, examine
 
 WHO_MAY = (
     "Partner Center's API is for direct-bill partners and indirect providers. An indirect "
-    "reseller may not use it: upload and remove devices in Partner Center's pages, or ask your "
-    "indirect provider to run this tool."
+    "reseller may not use it: remove devices on Partner Center's pages with `partner-tools assess "
+    "--by-hand`, or ask your indirect provider to run this tool."
 )
 WHICH_OEM = (
     "The OEM Direct API is for OEMs that Microsoft calls eligible, in practice those of the "
@@ -31,8 +31,9 @@ WHICH_OEM = (
 @command("doctor")
 @click.option(
     "--via",
-    type=click.Choice([name.value for name in PARTNER_CHANNELS]),
-    help="Service to check. [default: the profile's, else partner-center]",
+    type=click.Choice([name.value for name in (*PARTNER_CHANNELS, ChannelName.ASSESSMENT)]),
+    help="Service to check; `assessment` is the customer's tenant alone. [default: the profile's, "
+    "else what there is a sign-in for]",
 )
 @customer_option("Also check access to this customer.")
 @output_options
@@ -59,7 +60,7 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
             elif call.output == "jsonl":
                 print_line(_document(finding))
     failed = [finding for finding in findings if not finding.good]
-    via = via or _channel_of_profile(call)
+    via = via or _channel(call, customer)
     who_may = WHICH_OEM if via == ChannelName.OEM_DIRECT else WHO_MAY
     if call.output == "json":
         checks = [_document(each) for each in findings]
@@ -71,10 +72,10 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
     return failed[0].exit_code if failed else 0
 
 
-def _channel_of_profile(call: Call) -> str | None:
-    """The channel that the profile names, where there is one that can be read."""
+def _channel(call: Call, customer: str | None) -> str | None:
+    """The channel that was examined, where there is a profile that can be read."""
     with suppress(PartnerToolsError):
-        return load_config(call.common).text("via")
+        return channel_of(load_config(call.common), customer)
     return None
 
 
@@ -82,6 +83,8 @@ def _next(call: Call, via: str | None, customer: str | None) -> str:
     """The command that a person who just got access tries first."""
     if via == ChannelName.OEM_DIRECT:
         return call.again("deregister", "repairs.csv", "--via", "oem-direct", "--dry-run")
+    if via == ChannelName.ASSESSMENT:
+        return call.again("assess", "retired.csv", "--customer", customer or "CUSTOMER")
     if customer is None:
         return call.again("doctor", "--customer", "contoso.onmicrosoft.com")
     words = ("--via", "partner-center", "--customer", customer, "--dry-run")

@@ -13,7 +13,7 @@ import click
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
-from partner_tools.cli.options import FORMAT_CHOICES, Moment, customer_option
+from partner_tools.cli.options import Moment, customer_option, format_option
 from partner_tools.cli.wiring import opened
 from partner_tools.model import PARTNER_CHANNELS
 from partner_tools.outstanding import FACTS, Flag
@@ -48,13 +48,7 @@ class Observation(click.ParamType[tuple[str, Flag]]):
     required=True,
     help="Folder to write to.",
 )
-@click.option(
-    "--format",
-    "formats",
-    type=click.Choice(FORMAT_CHOICES),
-    multiple=True,
-    help="Format; repeat for several. [default: all]",
-)
+@format_option
 @click.option(
     "--observed",
     multiple=True,
@@ -108,7 +102,8 @@ def report(
         raise click.UsageError("--since, --until and --customer go with --summary")
     given = {"name": partner_name, "contact": partner_contact}
     with opened(call) as workspace:
-        if workspace.ledger.run(run).channel in PARTNER_CHANNELS:
+        record = workspace.ledger.run(run)
+        if record.channel in PARTNER_CHANNELS or record.settings.get("byHand"):
             given = _ask_for_sender(given, workspace.config.get("partner") or {})
         if observed:
             workspace.state_facts(run, observed)

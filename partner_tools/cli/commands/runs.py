@@ -40,7 +40,7 @@ STATES = [state.value for state in RunState]
 @command("runs")
 @click.argument(
     "words",
-    metavar="[RUN | cancel RUN | dismiss RUN]",
+    metavar="[RUN | cancel RUN | dismiss RUN | done RUN]",
     nargs=-1,
     shell_complete=completers.runs,
 )
@@ -60,7 +60,18 @@ STATES = [state.value for state in RunState]
 @click.option("--since", type=Moment(), help="Only runs started at or after this time (UTC).")
 @click.option("--until", type=Moment(), help="Only runs started before this time (UTC).")
 @click.option("--depot", help="Only runs submitted by this depot.")
-@click.option("--serial", help="Only runs that contain this serial number.")
+@click.option(
+    "--serial",
+    "serials",
+    multiple=True,
+    help="Only runs that contain this serial number. With `done`: a removed device; may be "
+    "repeated.",
+)
+@click.option(
+    "--file",
+    help="With `done`: list of the removed devices; - for standard input, such as a scanner.",
+)
+@click.option("--all", "everything", is_flag=True, help="With `done`: every device of the run.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -72,13 +83,22 @@ STATES = [state.value for state in RunState]
 @click.option("--watch", is_flag=True, help="Refresh every two seconds until Ctrl-C.")
 @output_options
 def runs(
-    call: Call, words: tuple[str, ...], reason: str | None, watch: bool, **filters: Any
+    call: Call,
+    words: tuple[str, ...],
+    reason: str | None,
+    serials: tuple[str, ...],
+    file: str | None,
+    everything: bool,
+    watch: bool,
+    **filters: Any,
 ) -> int:
-    """List runs, show one with its devices, cancel one, or dismiss its outstanding steps.
+    """List runs, show one with its devices, cancel one, or close its open steps.
 
     Cancelling sends no further requests and settles those already sent. It works on queued runs and
-    on runs of another process too. Dismissing closes what `verify --outstanding` lists of a run,
+    on runs of another process too. `dismiss` closes what `verify --outstanding` lists of a run,
     with a reason, on the record; a device that is registered again later is listed all the same.
+    `done` records that you removed registrations of an assessment by hand, with your account and
+    the time; a later look confirms or contradicts it.
 
     \b
     Example:
@@ -86,12 +106,18 @@ def runs(
       partner-tools runs 20260417-101530-4f2a9c
       partner-tools runs cancel 20260417-101530-4f2a9c
       partner-tools runs dismiss 20260417-101530-4f2a9c --reason recycled
+      partner-tools runs done 20260417-101530-4f2a9c --file removed.txt
     """
-    verb = words[0] if words and words[0] in ("cancel", "dismiss") else None
+    verb = words[0] if words and words[0] in ("cancel", "dismiss", "done") else None
     if len(words) != (2 if verb else min(len(words), 1)):
-        raise click.UsageError("name one run, or `cancel` or `dismiss` and one run")
+        raise click.UsageError("name one run, or `cancel`, `dismiss` or `done` and one run")
     if (verb == "dismiss") != (reason is not None):
         raise click.UsageError("`dismiss RUN` and --reason go together")
+    if verb == "done":
+        return _done(call, words[1], serials, file, everything)
+    if file is not None or everything or len(serials) > 1:
+        raise click.UsageError("--file, --all and several --serial go with `done RUN`")
+    filters["serial"] = serials[0] if serials else None
     if verb == "cancel":
         return _cancel(call, words[1])
     with opened(call, handles_signals=False) as workspace:
@@ -130,6 +156,32 @@ def _cancel(call: Call, run: str) -> int:
         reporter = ConsoleReporter(call=call, workspace=workspace)
         reporter.show(workspace.cancel(run, observer=reporter))
     return 0
+
+
+def _done(
+    call: Call, run: str, serials: tuple[str, ...], file: str | None, everything: bool
+) -> int:
+    """Record what was removed by hand; serial numbers on standard input where nothing names any."""
+    if file is None and not serials and not everything and not sys.stdin.isatty():
+        file = "-"
+    if sum((file is not None, bool(serials), everything)) != 1:
+        raise click.UsageError("name what was removed: --serial, --file or --all")
+    names = None if everything else list(serials) or _listed(call, file)
+    with opened(call) as workspace:
+        result = workspace.mark_done(run, names)
+        ConsoleReporter(call=call, workspace=workspace).show(result)
+    if call.output == "text":
+        tell(f"next: {call.again('verify', result.run, '--graph')}")
+    return 0
+
+
+def _listed(call: Call, file: str | None) -> list[str]:
+    from partner_tools.cli.wiring import load_batch
+
+    unsaid = dict.fromkeys(("customer", "batch_id", "reason", "reference"))
+    batch = load_batch(call.common, file, has_channel=False, serials=(), compare="all", **unsaid)
+    found = (each.identity for each in batch.devices)
+    return [each.serial_number or each.product_key_id or "" for each in found]
 
 
 def _watch(call: Call, show: Callable[[], None]) -> None:

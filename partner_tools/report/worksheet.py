@@ -1,0 +1,92 @@
+"""The worksheet of an assessment: what a person removes on Partner Center's pages, to print.
+
+It names devices by serial number, maker and model alone: paper lies about, so that nothing on it
+identifies a person.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from partner_tools.outstanding import HELD_NOTE, Owner, StepId
+from partner_tools.report.handoff import OPEN, Document
+from partner_tools.report.page import environment, policy, text
+
+ON_A_PAGE = 40
+COLUMNS = ("Number", "Serial number", "Manufacturer", "Model", "Registered", "Removed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One registration to remove. `seen`: the tenant showed it."""
+
+    number: int
+    serial: str
+    manufacturer: str
+    model: str
+    seen: bool
+
+
+def lines(document: Document) -> Iterator[Line]:
+    """The registrations that are still the partner's to remove, in the order of the list."""
+    number = 0
+    for device in document["devices"]:
+        step = next((one for one in device["steps"] if _is_removal(one)), None)
+        if step is not None:
+            number += 1
+            yield Line(
+                number=number,
+                serial=device["serialNumber"] or device["productKeyId"] or "",
+                manufacturer=device["manufacturer"] or "",
+                model=device["model"] or "",
+                seen=step["status"] == "outstanding",
+            )
+
+
+def held(document: Document) -> list[str]:
+    """The devices that have to stay as they are."""
+    return [
+        device["serialNumber"] or device["productKeyId"] or f"row {device['row']}"
+        for device in document["devices"]
+        if device["planes"]["autopilot"].get("note") == HELD_NOTE
+    ]
+
+
+def write_worksheet(document: Document, stream: BinaryIO) -> None:
+    """The worksheet as one HTML file without network or script, in UTF-8."""
+    style = text("worksheet.css")
+    listed = list(lines(document))
+    page = environment().get_template("worksheet.html")
+    content = page.render(
+        document=document,
+        pages=[listed[at : at + ON_A_PAGE] for at in range(0, len(listed), ON_A_PAGE)],
+        held=held(document),
+        style=style,
+        policy=policy(style),
+    )
+    stream.write(content.encode("utf-8", "replace"))
+
+
+def worksheet_csv(document: Document) -> str:
+    """The same as CSV, in which no cell is a formula, with a column to fill in."""
+    from partner_tools.report.tables import inert
+
+    written = io.StringIO(newline="")
+    writer = csv.writer(written)
+    writer.writerow(COLUMNS)
+    for line in lines(document):
+        known = (line.serial, line.manufacturer, line.model, "yes" if line.seen else "not verified")
+        writer.writerow([line.number, *map(inert, known), ""])
+    return f"\ufeff{written.getvalue()}"
+
+
+def _is_removal(step: dict[str, Any]) -> bool:
+    return (
+        step["id"] == StepId.DEREGISTER_FROM_AUTOPILOT
+        and step["owner"] == Owner.PARTNER
+        and step["status"] in OPEN
+    )
