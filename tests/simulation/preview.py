@@ -61,7 +61,7 @@ class Estates:
     seed: dict[str, Any]
     rows: list[str]
     locked: set[str]
-    """Serial numbers of devices whose firmware is managed."""
+    """Serial numbers of devices whose tenant shows that their firmware is managed."""
     accepted: tuple[str, ...]
     options: tuple[str, ...]
 
@@ -72,7 +72,7 @@ def generate(chance: random.Random, first: int, number: int) -> Estates:
     for estate in range(first, first + number):
         tenant, domain = f"00000000-0000-4000-8000-{estate:012}", f"c{estate}.example"
         batches: dict[str, list[dict[str, Any]]] = {"A": [], "B": []}
-        machines = []
+        machines, consent = [], chance.random() > 0.1
         for device in range(chance.randint(1, 6)):
             serial = f"E{estate}D{device}X"
             for batch in ("A", "B")[: chance.choice((0, 1, 1, 1, 1, 2))]:  # two are ambiguous
@@ -90,10 +90,10 @@ def generate(chance: random.Random, first: int, number: int) -> Estates:
                         **({} if managed is None else {"managedDevice": managed}),
                     }
                 )
-                if managed and "deviceFirmwareConfigurationInterfaceManaged" in managed:
+                if consent and managed and "deviceFirmwareConfigurationInterfaceManaged" in managed:
                     locked.add(serial)
             rows += [f"{serial},{domain}"] * chance.choice((1, 1, 1, 1, 2))
-        habits = {"machines": machines, "consent": chance.random() > 0.1}
+        habits = {"machines": machines, "consent": consent}
         customers.append(customer(batches, tenant=tenant, domain=domain, graph=habits))
     seed = world(*customers)
     granted = [name for name in PERMISSIONS if chance.random() > 0.1]
