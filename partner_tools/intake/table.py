@@ -25,10 +25,12 @@ from partner_tools.intake.columns import (
     known,
     names_identifier,
     no_such_column,
+    place_of,
     read_columns,
     spelt_like,
 )
 from partner_tools.intake.identifiers import (
+    is_date,
     is_footer,
     is_placeholder,
     is_serial,
@@ -100,6 +102,8 @@ def rows_of_table(
     start = list(islice(_filled(records), HEADER_WITHIN))
     place = _header_place(start, reading)
     if place is None:
+        if reading.only or reading.excluded:
+            raise halt("conflict", "the list has no header by which rows could be chosen")
         yield from _bare_list(chain(start, _filled(records)), file, alone=len(start) == 1)
         return
     header = start[place]
@@ -168,9 +172,27 @@ def _is_bare(rows: Sequence[Sequence[str]]) -> bool:
     """Whether rows without a header are serial numbers: one a line, or all in one line."""
     if _LABELLED.match(rows[0][0]) and _unmarked(rows[0][0]) == rows[0][0]:
         return False
-    cells = [_unmarked(cell.strip()) for row in rows for cell in row if cell.strip()]
+    alone = len(rows) == 1
+    cells = [_unmarked(cell) for row in rows for cell in _meant(row, alone=alone).values()]
     found = [is_serial(cell) or len(several_in(cell)) > 1 for cell in cells]
-    return all(found) if len(rows) == 1 else any(found) and len(cells) == len(rows)
+    return all(found) if alone else any(found) and len(cells) == len(rows)
+
+
+_COUNTED = re.compile(r"\d{1,5}|\d{1,2}:\d{2}(?::\d{2})?")
+
+
+def _meant(cells: Sequence[str], *, alone: bool) -> dict[int, str]:
+    """The cells of a row without a header, without the time and the number that scanners add.
+
+    A row that is `alone` is a list by itself.
+    """
+    given = {place: cell.strip() for place, cell in enumerate(cells) if cell.strip()}
+    bare = {
+        place: text
+        for place, text in given.items()
+        if not (_COUNTED.fullmatch(text) or is_date(text))
+    }
+    return given if alone else bare or given
 
 
 _LABELLED = re.compile(r"\s*[A-Za-z ]+\s*:\s")
@@ -179,9 +201,9 @@ _MARK = re.compile(r"(?:[-*>\u2022\u2013]|\d{1,4}[.)])\s+(?=\S)")
 
 def _unmarked(text: str) -> str:
     """The text of a line without what people put before it: `- `, `1. `, `S/N: `."""
-    label, colon, rest = text.partition(":")
-    if colon and kind_of_column(label) == SERIAL:
-        return rest.strip()
+    label, *rest = re.split("[:=]", text, maxsplit=1)
+    if rest and kind_of_column(label) == SERIAL:
+        return rest[0].strip()
     return _MARK.sub("", text, count=1) if _MARK.match(text) else text
 
 
@@ -194,7 +216,7 @@ def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -
             yield record
             continue
         line, cells, notes = record
-        given = {place: cell.strip() for place, cell in enumerate(cells) if cell.strip()}
+        given = _meant(cells, alone=alone)
         if len(given) > 1 and not alone:
             message = f"the row has {len(given)} cells in a list without a header"
             yield problem(file, line, finding("no-header", message))
@@ -206,10 +228,12 @@ def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -
                 yield problem(file, line, finding("skipped-line", message))
                 continue
             text = _unmarked(marked)
-            kind = notes[place].kind if notes and place in notes else None
+            note = notes.get(place, Cell()) if notes else Cell()
             found = why_no_serial(text) or (None if is_serial(text) else _unsure(text))
-            if found is None and kind is not None:
-                found = finding("spreadsheet-damage", f"the cell holds {kind}, not text")
+            if note.struck:
+                found = finding("struck-row", "the row is struck through in the sheet")
+            elif found is None and note.kind is not None:
+                found = finding("spreadsheet-damage", f"the cell holds {note.kind}, not text")
             several = found is not None and found.rule == "several-in-one"
             if found is not None and not several:
                 yield problem(file, line, found)
@@ -524,7 +548,7 @@ def _selection(pairs: Sequence[tuple[str, str]], columns: Columns) -> Mapping[in
     """The values that were asked for, by the place of their column."""
     found: dict[int, frozenset[str]] = {}
     for column, value in pairs:
-        place = columns.place(column)
+        place = place_of(column, columns.headers)
         found[place] = found.get(place, frozenset()) | {value.strip().casefold()}
     return found
 

@@ -34,6 +34,7 @@ from partner_tools.outstanding import (
     decide,
     probe_from,
 )
+from partner_tools.outstanding.cleanup_plan import REFUSALS
 from partner_tools.report.certificate import Erasure, build_certificate
 from partner_tools.report.handoff import (
     CleanupFacts,
@@ -68,13 +69,7 @@ def handoffs(
     is_cleanup = record.channel is ChannelName.MICROSOFT_GRAPH
     for facts, customer, issuer, devices in _subjects(ledger, record, partner):
         if is_cleanup:
-            cleanup = CleanupFacts(
-                id=record.run,
-                started_at=record.started_at or record.created_at,
-                finished_at=record.finished_at,
-                ledger_digest=_head(record),
-                outcomes=record.counts,
-            )
+            cleanup = CleanupFacts(run=_facts(record), outcomes=record.counts)
             yield build_handoff(
                 facts, customer, issuer, devices, now, generator=_generator(), cleanup=cleanup
             )
@@ -235,7 +230,7 @@ def _device_result(
         "serialNumber": identity.serial_number,
         "outcome": outcome,
         "joinType": None if joined is JoinType.UNKNOWN else joined.value,
-        "rule": history.rule if outcome == "refused" and history.rule in _RULES else None,
+        "rule": history.rule if outcome == "refused" and history.rule in REFUSALS else None,
         "detail": (history.detail or "")[:2000] or None,
         "requestId": history.answered_request_id if outcome == "left" else None,
         "steps": [
@@ -251,16 +246,8 @@ def _device_result(
     return {name: it for name, it in told.items() if it is not None or name in _ALWAYS}
 
 
-_SHOWN = frozenset({Plane.INTUNE, Plane.AUTOPILOT, Plane.ENTRA})
+_SHOWN = frozenset({Plane.INTUNE, Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION, Plane.ENTRA})
 _ALWAYS = frozenset({"row", "serialNumber"})
-_RULES = frozenset(
-    {
-        *("hold-list", "no-serial-number", "ambiguous", "firmware-managed", "partners-turn"),
-        *("waiting-for-check-in", "configuration-manager", "changed-since-handoff", "wipe-first"),
-        *("keys-not-saved", "intune-not-verified", "autopilot-not-verified"),
-    }
-)
-"""The rules of `outstanding.cleanup` that a results file knows."""
 
 
 def _is_there(newest: Mapping[Plane, Probe], step: StepId) -> bool:

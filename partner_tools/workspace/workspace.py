@@ -17,6 +17,7 @@ from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import (
     ENDED,
     PARTNER_CHANNELS,
+    Account,
     Batch,
     ChannelName,
     Customer,
@@ -37,7 +38,9 @@ from partner_tools.signing import check_approval, refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import ByName, batch_of, load_plan, read_batch
 from partner_tools.workspace.environment import (
-    account,
+    account as this_account,
+)
+from partner_tools.workspace.environment import (
     ledger_url,
     load_config,
     new_id,
@@ -180,6 +183,7 @@ class Workspace:
             if repeated is not None:
                 return repeated
         if not options.dry_run:
+            self._tell_unconfigured(observer)
             refuse_without_plan(approval_rule(self.config))
         run = new_run()
         with (
@@ -188,7 +192,7 @@ class Workspace:
                 run, channel, options, observer, confirm, save_as=save_as
             ) as steps,
         ):
-            begin(steps.context, read, account(), plan_file=save_as)
+            begin(steps.context, read, this_account(), plan_file=save_as)
             carry_out(steps)
         return self._conclude(run, options, observer)
 
@@ -213,6 +217,7 @@ class Workspace:
         plan, document = load_plan(plan_file)
         options = replace(options or RunOptions(), approvals=approvals_of(plan_file))
         if not options.dry_run:
+            self._tell_unconfigured(observer)
             rule = approval_rule(self.config)
             check_approval(rule, document["digest"], plan.planner, options.approvals, now=now())
         batch = batch_of(plan, plan_file)
@@ -228,7 +233,7 @@ class Workspace:
             ) as steps,
         ):
             refuse_other_plan(steps.context, plan)
-            begin(steps.context, batch, account())
+            begin(steps.context, batch, this_account())
             carry_out(steps)
         return self._conclude(run, options, observer)
 
@@ -263,7 +268,7 @@ class Workspace:
             self.ledger.hold(run),
             self.wiring.open_cleanup(run, order, options, observer, confirm) as steps,
         ):
-            begin(steps.context, order.batch(handoff), account())
+            begin(steps.context, order.batch(handoff), this_account())
             carry_out(steps)
         return self._conclude(run, options, observer)
 
@@ -313,7 +318,7 @@ class Workspace:
         ):
             if steps.context.open_tenant is not None:
                 graph_tokens(self.config, found.tenant_id).token()
-            begin(steps.context, replace(read, customer=named), account())
+            begin(steps.context, replace(read, customer=named), this_account())
             carry_out(steps)
         return self._conclude(run, options, observer)
 
@@ -326,8 +331,16 @@ class Workspace:
         from partner_tools.runs.assessment import mark_done
 
         record = self.ledger.run(run)
-        mark_done(self.ledger, record, names, by=account().name, at=now())
+        mark_done(self.ledger, record, names, by=this_account().name, at=now())
         return self.result(record.run)
+
+    def _tell_unconfigured(self, observer: RunObserver) -> None:
+        """Say, before something is sent, that nothing sets the guards of a profile."""
+        if self.config.file is None:
+            observer.notify(
+                "no configuration file was found: there is no hold list, no approval is required, "
+                "and the default limits apply"
+            )
 
     def resume(
         self,
@@ -358,6 +371,7 @@ class Workspace:
                     f"`partner-tools report {record.run} -o DIR` does"
                 )
             return result
+        self._tell_unconfigured(observer)
         with (
             self.ledger.hold(record.run),
             self._open_steps(record, options, observer, confirm) as steps,
@@ -394,7 +408,7 @@ class Workspace:
         from partner_tools.runs.run import dismiss
 
         record = self.ledger.run(run)
-        dismiss(self.ledger, record, reason, by=account().name, at=now())
+        dismiss(self.ledger, record, reason, by=this_account().name, at=now())
         return record
 
     def dismissals(self, records: Sequence[RunRecord]) -> Mapping[RunId, Event]:
@@ -717,15 +731,24 @@ class Workspace:
         write_private(file, text.encode("cp1252"))
         return left_out
 
-    def approve(self, plan_file: Path, key: SigningKey, *, as_planner: bool = False) -> Path:
+    def approve(
+        self,
+        plan_file: Path,
+        key: SigningKey,
+        *,
+        account: str | None = None,
+        as_planner: bool = False,
+    ) -> Path:
         """Sign a plan as a second person, or as its planner; the file of its signatures.
 
-        Durable on return. Raises InputError for what is no plan, GuardError where it was changed,
-        where this account approves its own plan, or signs another's as its planner.
+        `account` is who signs, else whom the operating system knows. Durable on return. Raises
+        InputError for what is no plan, GuardError where it was changed, where this account
+        approves its own plan, or signs another's as its planner.
         """
         from partner_tools.workspace.approvals import approve
 
-        return approve(plan_file, key, account(), as_planner=as_planner)
+        signer = this_account() if account is None else Account(name=account)
+        return approve(plan_file, key, signer, as_planner=as_planner)
 
     def export(
         self,
