@@ -80,6 +80,11 @@ ON_REQUEST: Mapping[str, Format] = {
     "checklist": Format(
         suffix="checklist.html", description="a repair depot's page to tick", write=write_checklist
     ),
+    "txt": Format(
+        suffix="ps1.txt",
+        description="the script under a name that mail gateways let through",
+        write=write_script,
+    ),
     "email-text": Format(
         suffix="email.txt", description="the cover e-mail's text", write=write_cover_text
     ),

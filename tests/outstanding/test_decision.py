@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from docs import claims
 from partner_tools.model import GONE, Outcome, Reason
 from partner_tools.outstanding import (
-    ENTRA_DELETES,
     FACTS,
     STEP_ORDER,
     Decision,
@@ -957,7 +956,8 @@ def test_the_directory_object_is_never_touched_too_early_nor_while_synchronized(
     device: DeviceFacts,
 ) -> None:
     decision = decide(device)
-    deletes = [step for step in decision.steps if step.id in ENTRA_DELETES]
+    deletions = (StepId.DECIDE_ON_ENTRA_OBJECT, StepId.DECIDE_ON_RESIDUAL_OBJECT)
+    deletes = [step for step in decision.steps if step.id in deletions]
     if not deletes:
         return
     assert Status.CLEAR is decision.planes[Plane.AUTOPILOT].status
