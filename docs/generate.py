@@ -32,6 +32,7 @@ from partner_tools.cli.commands import hash as hash_command
 from partner_tools.clients import transport
 from partner_tools.events import RUN_STATES, TRANSITIONS, Event, History, Kind, State, advance
 from partner_tools.intake import identifiers, limits
+from partner_tools.intake.schema import load_schema
 from partner_tools.model import GONE, Outcome, RunId, RunState
 from tests.faults import table as fault_table
 
@@ -384,9 +385,20 @@ def _ends(start: State, kind: Kind) -> Iterator[tuple[str, State]]:
 
 
 def _event_payloads() -> str:
-    """The part of `Event`'s docstring that says what each event means."""
-    text = inspect.getdoc(Event) or ""
-    return text[text.index("- `resolved`") :]
+    """What each event of a device means, and which properties its payload has."""
+    known = load_schema("event")["$defs"]
+    kinds = dict.fromkeys(kind.value for _, kind in TRANSITIONS)
+    return table(
+        ("event", "meaning", "payload"),
+        [
+            (
+                code(kind),
+                known[kind]["description"],
+                ", ".join(code(name) for name in known[kind].get("properties", {})),
+            )
+            for kind in kinds
+        ],
+    )
 
 
 def _member_docs(kind: type[State]) -> Iterator[tuple[str, str]]:
