@@ -32,7 +32,6 @@ from partner_tools.cli.commands import hash as hash_command
 from partner_tools.clients import transport
 from partner_tools.events import RUN_STATES, TRANSITIONS, Event, History, Kind, State, advance
 from partner_tools.intake import identifiers, limits
-from partner_tools.intake.schema import load_schema
 from partner_tools.model import GONE, Outcome, RunId, RunState
 from tests.faults import table as fault_table
 
@@ -345,7 +344,7 @@ def lifecycle_page() -> str:
             "## States",
             table(("state", "meaning"), list(_member_docs(State))),
             "## Events of a device",
-            _event_payloads(),
+            "[The schema of an event](schemas/event.md) says what the payload of each kind holds.",
             "## States of a run",
             table(
                 ("event", "state that it leaves the run in"),
@@ -382,23 +381,6 @@ def _ends(start: State, kind: Kind) -> Iterator[tuple[str, State]]:
         )
         label = f"{kind} ({name})" if name else kind.value
         yield label, advance(History(state=start), event).state
-
-
-def _event_payloads() -> str:
-    """What each event of a device means, and which properties its payload has."""
-    known = load_schema("event")["$defs"]
-    kinds = dict.fromkeys(kind.value for _, kind in TRANSITIONS)
-    return table(
-        ("event", "meaning", "payload"),
-        [
-            (
-                code(kind),
-                known[kind]["description"],
-                ", ".join(code(name) for name in known[kind].get("properties", {})),
-            )
-            for kind in kinds
-        ],
-    )
 
 
 def _member_docs(kind: type[State]) -> Iterator[tuple[str, str]]:
