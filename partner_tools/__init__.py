@@ -12,16 +12,17 @@
 
 from __future__ import annotations
 
-import ast
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 
 @cache
 def _homes() -> dict[str, tuple[str, str]]:
     """Each public name's module and its name there, as the stub beside this file lists them."""
+    import ast
+    from pathlib import Path
+
     stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
     return {
         alias.asname or alias.name: (each.module or "", alias.name)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from partner_tools.errors import LedgerError
-from partner_tools.model import Outcome, RunId, RunState
+from partner_tools.model import Device, Identity, Outcome, Registration, RunId, RunState, Target
 
 
 class Kind(StrEnum):
@@ -203,6 +203,43 @@ class History:
     def in_doubt(self) -> bool:
         """Whether a request may have been processed without our knowing."""
         return self.state in IN_DOUBT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """One step of several on a device: what is done, and the id of the record it is done to."""
+
+    step: str
+    record: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDevice:
+    """One device of a run: as the user named it, what the plan found, and what became of it.
+
+    Hardware hashes are not kept: `device` and `found` are without them, and the two digests
+    (`sha256:`) take their place. `act` is the next step, where a channel removes in several.
+    """
+
+    run: RunId
+    index: int
+    device: Device
+    history: History
+    target: Target | None = None
+    found: Registration | None = None
+    hardware_hash_digest: str | None = None
+    found_hash_digest: str | None = None
+    act: Act | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """The machine as the user named it."""
+        return self.device.identity
+
+    @property
+    def customer(self) -> str | None:
+        """The tenant that it was resolved to."""
+        return self.history.customer
 
 
 def advance(history: History, event: Event) -> History:

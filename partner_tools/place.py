@@ -36,14 +36,18 @@ class GuardTerms:
 
     def document(self) -> dict[str, Any]:
         """The settings as JSON, with their digest."""
-        terms = {
-            "holdList": self.hold_list,
-            "maxDevices": self.max_devices,
-            "maxDevicesPerDay": self.max_devices_per_day,
-            "maxEstateShare": self.max_estate_share,
-            "approvals": self.approvals,
-        }
+        terms = {name: getattr(self, field) for field, name in _GUARDS.items()}
         return {**terms, "digest": digest(terms)}
+
+
+_GUARDS = {
+    "hold_list": "holdList",
+    "max_devices": "maxDevices",
+    "max_devices_per_day": "maxDevicesPerDay",
+    "max_estate_share": "maxEstateShare",
+    "approvals": "approvals",
+}
+"""The guards by their names in JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,20 +82,13 @@ def read_place(document: Mapping[str, Any] | None) -> Place | None:
     """The place that `Place.document` wrote; None for runs and plans of version 0.1."""
     if not document:
         return None
-    guards = document["guards"]
     return Place(
         channel=ChannelName(document["channel"]),
         address=document["address"],
         login=document["login"],
         tenant=document["tenant"],
         wire_profile=document["wireProfile"],
-        guards=GuardTerms(
-            hold_list=guards["holdList"],
-            max_devices=guards["maxDevices"],
-            max_devices_per_day=guards["maxDevicesPerDay"],
-            max_estate_share=guards["maxEstateShare"],
-            approvals=guards["approvals"],
-        ),
+        guards=GuardTerms(**{field: document["guards"][name] for field, name in _GUARDS.items()}),
     )
 
 

@@ -581,7 +581,14 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "batchId": plan.batch_id,
         "batchDigest": plan.batch_digest,
         "reason": plan.reason.value,
-        "customers": [_customer(each) for each in plan.customers],
+        "customers": [
+            {
+                **customer_document(each.customer),
+                "estate": each.estate,
+                "removals": each.removals,
+            }
+            for each in plan.customers
+        ],
         "counts": counts(device.outcome for device in plan.devices),
         "notes": list(plan.notes),
         "devices": [_device(device) for device in plan.devices],
@@ -637,28 +644,19 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         batch_id=document["batchId"],
         batch_digest=document["batchDigest"],
         reason=Reason(document["reason"]),
-        customers=tuple(_read_customer(each) for each in document["customers"]),
+        customers=tuple(
+            PlannedCustomer(
+                customer=read_customer(each),
+                estate=each["estate"],
+                removals=each["removals"],
+            )
+            for each in document["customers"]
+        ),
         devices=tuple(
             _read_device(position, each) for position, each in enumerate(document["devices"])
         ),
         notes=tuple(shown_name(note) or "" for note in document["notes"]),
         place=document.get("place"),
-    )
-
-
-def _customer(planned: PlannedCustomer) -> dict[str, Any]:
-    return {
-        **customer_document(planned.customer),
-        "estate": planned.estate,
-        "removals": planned.removals,
-    }
-
-
-def _read_customer(document: Mapping[str, Any]) -> PlannedCustomer:
-    return PlannedCustomer(
-        customer=read_customer(document),
-        estate=document["estate"],
-        removals=document["removals"],
     )
 
 

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
 from functools import partial
@@ -76,53 +76,6 @@ class BarredError(ServiceError):
         self.tenant = tenant
 
 
-@dataclass(slots=True, kw_only=True)
-class Survey:
-    """The estates that were read, by tenant, and the customers as the batch names them."""
-
-    estates: dict[TenantId, Estate] = field(default_factory=dict)
-    indexes: dict[str, Index] = field(default_factory=dict)
-    unserved: dict[str, Unserved] = field(default_factory=dict)
-
-
-def survey(
-    names: Collection[str], find: Callable[[str], Customer], read: Callable[[Customer], Estate]
-) -> Survey:
-    """Find every customer, then read each estate. A name is compared without regard to case.
-
-    Raises what `find` raises for a customer that is not there, before any estate is read; and
-    what keeps an estate from being read where that befalls all of them.
-    """
-    seen = Survey()
-    tenants: dict[str, Customer] = {}
-    for named in names:
-        try:
-            tenants[named.casefold()] = find(named)
-        except BarredError as error:
-            seen.unserved[named.casefold()] = _unserved(error)
-    failures: list[ServiceError] = []
-    for named, customer in tenants.items():
-        try:
-            if customer.tenant_id not in seen.estates:
-                seen.estates[customer.tenant_id] = read(customer)
-            seen.indexes[named] = index(seen.estates[customer.tenant_id])
-        except BarredError as error:
-            seen.unserved[named] = _unserved(error)
-        except OF_ONE_CUSTOMER as error:
-            failures.append(error)
-            seen.unserved[named] = Unserved(
-                rule="inventory-unreadable",
-                detail=f"the devices of {customer.domain or customer.tenant_id} could not be "
-                "listed completely, and on an incomplete list nothing is removed: "
-                f"{error}",
-                remedy="run the batch again later; what is gone by then is named",
-                customer=customer.tenant_id,
-            )
-    if failures and not seen.indexes:
-        raise failures[0]
-    return seen
-
-
 def _unserved(error: BarredError) -> Unserved:
     return Unserved(
         rule=error.rule, detail=error.message, remedy=error.remedy, customer=error.tenant
@@ -171,26 +124,59 @@ class PartnerCenterChannel:
         refused, and the others are served.
         """
         wanted = _wanted(devices)
-        seen = survey(
-            dict.fromkeys(each.customer or default_customer or "" for each in devices),
-            self.customer,
-            lambda customer: self.estate(
-                customer, keep_hash=lambda found: bool(wanted & _names(found))
-            ),
+        names = dict.fromkeys(each.customer or default_customer or "" for each in devices)
+        estates, indexes, unserved = self._estates(
+            names, keep_hash=lambda found: bool(wanted & _names(found))
         )
         planned = resolve(
-            devices,
-            seen.indexes,
-            default_customer=default_customer,
-            held=held,
-            unserved=seen.unserved,
+            devices, indexes, default_customer=default_customer, held=held, unserved=unserved
         )
         return PlanProposal(
             devices=planned,
-            customers=customers_of(planned, seen.estates.values()),
-            notes=(*notes_on(planned), *_notes_of(seen.estates.values())),
-            kit=_kit(planned, seen.estates.values()),
+            customers=customers_of(planned, estates),
+            notes=(*notes_on(planned), *_notes_of(estates)),
+            kit=_kit(planned, estates),
         )
+
+    def _estates(
+        self, names: Iterable[str], keep_hash: Callable[[Registration], bool]
+    ) -> tuple[Collection[Estate], dict[str, Index], dict[str, Unserved]]:
+        """Find every customer, then read each estate; these, indexes by name, and who is unserved.
+
+        A name is compared without regard to case. Raises InputError for a customer that is not
+        there, before any estate is read; and what keeps an estate from being read where that
+        befalls all of them.
+        """
+        customers: dict[str, Customer] = {}
+        unserved: dict[str, Unserved] = {}
+        for named in names:
+            try:
+                customers[named.casefold()] = self.customer(named)
+            except BarredError as error:
+                unserved[named.casefold()] = _unserved(error)
+        estates: dict[TenantId, Estate] = {}
+        indexes: dict[str, Index] = {}
+        failures: list[ServiceError] = []
+        for named, customer in customers.items():
+            tenant = customer.tenant_id
+            try:
+                if tenant not in estates:
+                    estates[tenant] = self.estate(customer, keep_hash=keep_hash)
+                indexes[named] = index(estates[tenant])
+            except BarredError as error:
+                unserved[named] = _unserved(error)
+            except OF_ONE_CUSTOMER as error:
+                failures.append(error)
+                unserved[named] = Unserved(
+                    rule="inventory-unreadable",
+                    detail=f"the devices of {customer.domain or tenant} could not be listed "
+                    f"completely, and on an incomplete list nothing is removed: {error}",
+                    remedy="run the batch again later; what is gone by then is named",
+                    customer=tenant,
+                )
+        if failures and not indexes:
+            raise failures[0]
+        return estates.values(), indexes, unserved
 
     def changes(
         self, devices: Sequence[PlannedDevice], remaining: Mapping[str, int]

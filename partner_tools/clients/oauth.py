@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 from partner_tools.clients.transport import (
+    Certificate,
     Reply,
     Request,
     Secret,
@@ -44,14 +45,6 @@ from partner_tools.pacing import parse_retry_after
 if TYPE_CHECKING:
     import msal  # type: ignore[import-untyped]
     from cryptography import x509
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
-    """A certificate with its private key: a PEM file with both, or a PFX file."""
-
-    path: Path
-    password: Secret | None = None
 
 
 def read_certificate(certificate: Certificate, now: datetime) -> dict[str, str]:
@@ -432,15 +425,12 @@ class TokenStore:
             accounts = ()
         beside = self.location.parent.glob(f"{self.location.name}-*")
         for path in (self.location, *sorted(beside)):
-            self._forget(path)
+            with _as_auth_error(f"the token cache {str(path)!r} cannot be cleared", _CACHE_REMEDY):
+                if path.exists():
+                    with suppress(AuthError):
+                        self._open_persistence(path).save("{}")
+                    path.unlink()
         return accounts
-
-    def _forget(self, path: Path) -> None:
-        with _as_auth_error(f"the token cache {str(path)!r} cannot be cleared", _CACHE_REMEDY):
-            if path.exists():
-                with suppress(AuthError):
-                    self._open_persistence(path).save("{}")
-                path.unlink()
 
     def _open_persistence(self, path: Path) -> Any:
         import msal_extensions

@@ -116,10 +116,13 @@ class TokenSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClientCertificate:
-    """A certificate with its private key (PEM) for mutual TLS."""
+class Certificate:
+    """A certificate with its private key: a PEM file with both, or a PFX file for sign-in.
 
-    certificate: Path
+    `key` is a PEM file of its own for the key, of a client certificate.
+    """
+
+    path: Path
     key: Path | None = None
     password: Secret | None = None
 
@@ -171,7 +174,7 @@ class Transport:
         timeout: tuple[float, float] = DEFAULT_TIMEOUT,
         pool_size: int = 32,
         proxies: Mapping[str, str] | None = None,
-        client_cert: ClientCertificate | None = None,
+        client_cert: Certificate | None = None,
         answer_limit_bytes: int = ANSWER_LIMIT_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -556,7 +559,7 @@ def _use_our_pools(manager: urllib3.PoolManager) -> None:
 
 
 def _open_tls_context(
-    ca_bundle: Path | str | None, client_cert: ClientCertificate | None
+    ca_bundle: Path | str | None, client_cert: Certificate | None
 ) -> ssl.SSLContext:
     # Reading a store takes a tenth of a second: once for all connections, and none for http.
     context = ssl.create_default_context()
@@ -606,15 +609,14 @@ def _holds_certificate(file: Path) -> bool:
     return alone.cert_store_stats()["x509"] > 0
 
 
-def _present(context: ssl.SSLContext, client: ClientCertificate) -> None:
+def _present(context: ssl.SSLContext, client: Certificate) -> None:
     password = client.password.reveal() if client.password else ""
     try:
         # A password that is always given keeps OpenSSL from asking for one on the terminal.
-        context.load_cert_chain(client.certificate, client.key, password=lambda: password)
+        context.load_cert_chain(client.path, client.key, password=lambda: password)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"the client certificate {str(client.certificate)!r} cannot be used: "
-            f"{_reason_of(error)}",
+            f"the client certificate {str(client.path)!r} cannot be used: {_reason_of(error)}",
             rule="client-certificate",
             remedy="Give a PEM file with certificate and private key, and the key's password "
             "where it has one.",

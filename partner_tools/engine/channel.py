@@ -7,15 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from partner_tools.errors import Rejected
+from partner_tools.events import Act
 from partner_tools.model import ChannelName, Explanation, Identity, Outcome, Registration, Target
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
-    """One step of several on a device: what is done, and the id of the record it is done to."""
-
-    step: str
-    record: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

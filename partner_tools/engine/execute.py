@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.channel import (
     Acceptance,
-    Act,
     Answer,
     AwaitingApproval,
     Channel,
@@ -36,8 +35,8 @@ from partner_tools.errors import (
     Unreadable,
     Unsent,
 )
-from partner_tools.events import Event, History, Kind, State, advance
-from partner_tools.model import Explanation, Identity, Outcome, Registration, RunId, Target
+from partner_tools.events import Event, History, Kind, RunDevice, State, advance
+from partner_tools.model import Explanation, Outcome, RunId
 from partner_tools.pacing import decide
 
 GIVEN_UP_IN_A_ROW = 3
@@ -50,43 +49,28 @@ LAST_ANSWERS_SECONDS = 10.0
 """How long answers in flight are awaited after Ctrl-C (docs/reference/exit-codes.md, 130)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingDevice:
-    """One device of a run that is to be removed, and what the ledger knows of it.
+class ExecutionContext(Protocol):
+    """The dependencies of an execution. `runs.context.RunContext` is one.
 
-    `found` is the registration that the plan found; `act` is the next step, where the channel
-    removes in several.
+    `concurrency` is the number of calls in flight at most; `now` is the wall clock in UTC, and
+    `new_id` mints request ids.
     """
 
-    index: int
-    identity: Identity
-    customer: str | None
-    target: Target | None
-    history: History
-    confirmed: bool = False
-    """Whether the device's own hardware hash states this identity."""
-    found: Registration | None = None
-    act: Act | None = None
-
-
-class ExecutionContext(Protocol):
-    """The dependencies of an execution. `runs.context.RunContext` is one."""
+    @property
+    def run(self) -> RunId: ...
 
     @property
-    def run(self) -> RunId:
-        """The run."""
+    def channel(self) -> Channel: ...
 
     @property
-    def channel(self) -> Channel:
-        """The way to remove registrations."""
+    def executor(self) -> RequestExecutor: ...
 
     @property
-    def executor(self) -> RequestExecutor:
-        """How requests leave."""
+    def concurrency(self) -> int: ...
 
-    @property
-    def concurrency(self) -> int:
-        """The number of calls in flight at most."""
+    def now(self) -> datetime: ...
+
+    def new_id(self) -> str: ...
 
     def refusals(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
         """Why requests may not be sent, by index: asked right before their intent is recorded."""
@@ -94,23 +78,17 @@ class ExecutionContext(Protocol):
     def record(self, events: Sequence[Event]) -> None:
         """Make events durable; they are when it returns."""
 
-    def now(self) -> datetime:
-        """The wall clock, in UTC."""
-
-    def new_id(self) -> str:
-        """A fresh request id."""
-
     def settled(self, index: int, history: History) -> None:
         """Is told of each outcome after it became durable."""
 
 
-def calls(todos: Iterable[PendingDevice], size: int) -> Iterator[tuple[PendingDevice, ...]]:
+def calls(todos: Iterable[RunDevice], size: int) -> Iterator[tuple[RunDevice, ...]]:
     """The devices in calls of at most `size`, accepted work by its handle.
 
     Devices that share unanswered ids or are still in doubt stay together, so that the same body
     can be sent once more under the same ids.
     """
-    together: dict[tuple[str | None, str | None], list[PendingDevice]] = {}
+    together: dict[tuple[str | None, str | None], list[RunDevice]] = {}
     for todo in todos:
         together.setdefault(_call_key(todo.history), []).append(todo)
     for group in together.values():
@@ -126,7 +104,7 @@ def _call_key(history: History) -> tuple[str | None, str | None]:
 
 
 def removal(
-    todo: PendingDevice, history: History, request_id: str = "", correlation_id: str = ""
+    todo: RunDevice, history: History, request_id: str = "", correlation_id: str = ""
 ) -> Removal:
     """Build a call's entry for a device.
 
@@ -142,7 +120,7 @@ def removal(
         correlation_id=(history.correlation_id if in_doubt else None) or correlation_id,
         silent=history.silent,
         doubted=history.state is State.DOUBT,
-        confirmed=todo.confirmed,
+        confirmed=todo.device.hash_confirms,
         found=todo.found,
         act=todo.act,
         approval=history.approval,
@@ -155,20 +133,20 @@ class DeviceStates:
     Workers may share it: each device is written by the one worker whose call carries it.
     """
 
-    def __init__(self, context: ExecutionContext, todos: Sequence[PendingDevice]) -> None:
+    def __init__(self, context: ExecutionContext, todos: Sequence[RunDevice]) -> None:
         self._context = context
         self._todos = tuple(todos)
         self._histories = {todo.index: todo.history for todo in todos}
 
-    def of(self, todo: PendingDevice) -> History:
+    def of(self, todo: RunDevice) -> History:
         """Return the device's current history."""
         return self._histories[todo.index]
 
-    def todos(self) -> tuple[PendingDevice, ...]:
+    def todos(self) -> tuple[RunDevice, ...]:
         """Every device with what is known of it by now."""
         return tuple(replace(todo, history=self.of(todo)) for todo in self._todos)
 
-    def among(self, call: Iterable[PendingDevice], *states: State) -> tuple[PendingDevice, ...]:
+    def among(self, call: Iterable[RunDevice], *states: State) -> tuple[RunDevice, ...]:
         """The devices of the call that are in one of the states."""
         return tuple(todo for todo in call if self.of(todo).state in states)
 
@@ -188,9 +166,7 @@ class DeviceStates:
                 self._context.settled(index, history)
 
 
-def execute(
-    context: ExecutionContext, devices: Sequence[PendingDevice]
-) -> tuple[PendingDevice, ...]:
+def execute(context: ExecutionContext, devices: Sequence[RunDevice]) -> tuple[RunDevice, ...]:
     """Bring devices to an outcome, as far as this run can; the devices afterwards.
 
     Doubts of an earlier process are settled before anything is sent; where the channel cannot look,
@@ -215,7 +191,7 @@ def execute(
     return todos
 
 
-def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[PendingDevice, ...]:
+def settle(context: ExecutionContext, todos: Sequence[RunDevice]) -> tuple[RunDevice, ...]:
     """Look for every device in doubt, where the channel can; the devices afterwards.
 
     Still registered: ready again, with the same request id where that was never answered. Not
@@ -246,7 +222,7 @@ def settle(context: ExecutionContext, todos: Sequence[PendingDevice]) -> tuple[P
     return states.todos()
 
 
-def _recalled(todo: PendingDevice, present: bool | Explanation) -> Fact:
+def _recalled(todo: RunDevice, present: bool | Explanation) -> Fact:
     if isinstance(present, Explanation):
         return Kind.ANSWERED, {"outcome": Outcome.REFUSED.value, **asdict(present)}
     if present:
@@ -268,7 +244,7 @@ class _Execution:
     def __init__(
         self,
         context: ExecutionContext,
-        todos: Sequence[PendingDevice],
+        todos: Sequence[RunDevice],
         states: DeviceStates,
         *,
         again: bool,
@@ -283,13 +259,13 @@ class _Execution:
         waiting = list(calls(filter(self._workable, todos), context.channel.call_size))
         self.calls = len(waiting)
         self._queue = iter(waiting)
-        self._deferred: list[PendingDevice] = []
+        self._deferred: list[RunDevice] = []
         self._barred: dict[str, Answer] = {}
         self._gated: set[int] = set()
         self._given_up = 0
         self._ended_by: BaseException | None = None
 
-    def _workable(self, todo: PendingDevice) -> bool:
+    def _workable(self, todo: RunDevice) -> bool:
         """Whether this device takes part: in doubt only where the channel cannot look."""
         state = todo.history.state
         if self._again or state is State.READY:
@@ -333,7 +309,7 @@ class _Execution:
                     self._ended_by = error
             self._halt.set()
 
-    def _next_call(self) -> tuple[tuple[PendingDevice, ...], bool] | None:
+    def _next_call(self) -> tuple[tuple[RunDevice, ...], bool] | None:
         """The next call, and whether its devices were put off already; None when none is left."""
         with self._lock:
             if self._halt.is_set():
@@ -345,7 +321,7 @@ class _Execution:
             self._deferred = self._deferred[len(call) :]
             return (call, True) if call else None
 
-    def _carry_out(self, call: tuple[PendingDevice, ...], *, call_is_last: bool) -> None:
+    def _carry_out(self, call: tuple[RunDevice, ...], *, call_is_last: bool) -> None:
         """See one call through: until every device has an answer, or no attempt is left.
 
         Single devices that the service defers come last, so that no other waits for them.
@@ -377,7 +353,7 @@ class _Execution:
             elif not self._back_off(call, error, tries, self._executor.clock() - started):
                 return
 
-    def _open(self, call: tuple[PendingDevice, ...], *, first: bool) -> tuple[PendingDevice, ...]:
+    def _open(self, call: tuple[RunDevice, ...], *, first: bool) -> tuple[RunDevice, ...]:
         """The devices of the call that another attempt may carry, less a barred customer's."""
         waiting = self._repeatable(call, first=first)
         for todo in waiting:
@@ -386,8 +362,8 @@ class _Execution:
         return tuple(todo for todo in waiting if (todo.customer or "") not in self._barred)
 
     def _repeatable(
-        self, call: Iterable[PendingDevice], *, first: bool = False
-    ) -> tuple[PendingDevice, ...]:
+        self, call: Iterable[RunDevice], *, first: bool = False
+    ) -> tuple[RunDevice, ...]:
         """The devices of the call that may take part in another attempt, or in the first one."""
         open_states = {State.READY, State.ACCEPTED} | ({State.BETWEEN} if first else set())
         if first or self._channel.repeats:
@@ -395,7 +371,7 @@ class _Execution:
         permitted = (todo for todo in call if todo.index not in self._gated)
         return self._states.among(permitted, *open_states)
 
-    def _attempt(self, call: tuple[PendingDevice, ...]) -> ServiceError | None:
+    def _attempt(self, call: tuple[RunDevice, ...]) -> ServiceError | None:
         """One call. An error that is returned is one after which another attempt may be made."""
         removals = self._intend(call)
         if not removals:
@@ -420,7 +396,7 @@ class _Execution:
         self._states.note([(index, of_verdict(verdict)) for index, verdict in verdicts.items()])
         return setback(verdicts.values())
 
-    def _intend(self, call: tuple[PendingDevice, ...]) -> tuple[Removal, ...]:
+    def _intend(self, call: tuple[RunDevice, ...]) -> tuple[Removal, ...]:
         """Ask the gate, and make the intent to remove durable, before anything leaves.
 
         The only place that records an intent: a device that the gate refuses has its outcome, or
@@ -455,7 +431,7 @@ class _Execution:
             raise error
 
     def _back_off(
-        self, call: Iterable[PendingDevice], error: ServiceError, tries: int, elapsed: float
+        self, call: Iterable[RunDevice], error: ServiceError, tries: int, elapsed: float
     ) -> bool:
         """Sleep before the next attempt; False when this call is given up.
 
@@ -475,7 +451,7 @@ class _Execution:
             raise error
         return False
 
-    def _see_through(self, call: Sequence[PendingDevice]) -> ServiceError | None:
+    def _see_through(self, call: Sequence[RunDevice]) -> ServiceError | None:
         """Ask after one call's accepted work until it is finished or the deadline has passed.
 
         Finished devices are durable by then; the rest stays accepted, for `resume`. A returned
@@ -504,9 +480,7 @@ class _Execution:
         self._states.note((one.index, fact) for one in removals)
 
 
-def _refused(
-    todo: PendingDevice, history: History, refusal: Explanation
-) -> tuple[int, Fact] | None:
+def _refused(todo: RunDevice, history: History, refusal: Explanation) -> tuple[int, Fact] | None:
     """The event that settles a refused device; None for one in doubt, which stays so."""
     facts = {"outcome": Outcome.REFUSED.value, **asdict(refusal)}
     if history.state is State.READY:

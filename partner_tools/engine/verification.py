@@ -10,12 +10,11 @@ from typing import Any, Protocol
 from partner_tools.engine.channel import Removal, Sightings
 from partner_tools.engine.execute import (
     ExecutionContext,
-    PendingDevice,
     removal,
 )
 from partner_tools.engine.request_executor import interruption
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
-from partner_tools.events import Event, History, Kind, advance
+from partner_tools.events import Event, History, Kind, RunDevice, advance
 from partner_tools.model import GONE, Target
 
 FIRST_PAUSE_SECONDS = 1.0
@@ -55,11 +54,11 @@ class Observer(Protocol):
 def verify(
     context: ExecutionContext,
     observer: Observer,
-    todos: Sequence[PendingDevice],
+    todos: Sequence[RunDevice],
     *,
     wait_seconds: float,
     baseline: Baseline | None = None,
-) -> tuple[PendingDevice, ...]:
+) -> tuple[RunDevice, ...]:
     """Look for every device that is gone until none is listed, at most `wait_seconds` long.
 
     The devices afterwards, each with one more piece of evidence: `clear` only from two looks in a
@@ -98,7 +97,7 @@ def verify(
 
 
 def _look(
-    observer: Observer, todos: Sequence[PendingDevice], baseline: Baseline
+    observer: Observer, todos: Sequence[RunDevice], baseline: Baseline
 ) -> tuple[dict[int, Target | None], dict[str | None, ServiceError]]:
     """Read each customer's lists; also return the errors that prevented it, by customer."""
     seen: dict[int, Target | None] = {}
@@ -158,10 +157,10 @@ def _blindness(
 
 def _record_evidence(
     context: ExecutionContext,
-    todos: Sequence[PendingDevice],
+    todos: Sequence[RunDevice],
     seen: Mapping[int, Target | None],
     blind: Mapping[str | None, ServiceError],
-) -> list[PendingDevice]:
+) -> list[RunDevice]:
     """Make durable what was seen of each device, as `outstanding.probe_from` reads it."""
     events = []
     for todo in todos:

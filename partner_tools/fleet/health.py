@@ -31,9 +31,9 @@ class Backlog:
     in_doubt: int
 
 
-@dataclass
-class Health:
-    """The state of one worker. Thread-safe.
+@dataclass(eq=False)  # the registry keeps collectors by identity
+class Health(Collector):
+    """The state of one worker, collected for each request. Thread-safe.
 
     `rates` gives the state of each limit scope, by service and scope; `backlog` asks the database,
     and raises where that cannot be asked.
@@ -56,7 +56,7 @@ class Health:
             ["channel", "next"],
             registry=self.registry,
         )
-        self.registry.register(_Looking(self))
+        self.registry.register(self)
 
     def settled(self, channel: str, outcome: str) -> None:
         """A device has its outcome."""
@@ -66,14 +66,8 @@ class Health:
         """A slice ended."""
         self._slices.labels(channel, following).inc()
 
-
-class _Looking(Collector):
-    """The figures that are looked up on each request."""
-
-    def __init__(self, health: Health) -> None:
-        self._health = health
-
     def collect(self) -> Iterable[Metric]:
+        """Look the figures up that are not counted."""
         yield from self._rates()
         yield from self._waiting()
 
@@ -91,7 +85,7 @@ class _Looking(Collector):
         answered = CounterMetricFamily(
             "partner_tools_answered", "Other answers that this worker had.", labels=labels
         )
-        for scope, state in self._health.rates().items():
+        for scope, state in self.rates().items():
             rate.add_metric(scope, state.rate)
             paused.add_metric(scope, state.paused)
             throttled.add_metric(scope, state.throttled)
@@ -101,7 +95,7 @@ class _Looking(Collector):
     def _waiting(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("partner_tools_database_up", "1 while the database answers.")
         try:
-            backlog = self._health.backlog()
+            backlog = self.backlog()
         except Exception:  # noqa: BLE001 - whatever it is, the other figures are still right
             up.add_metric([], 0.0)
             yield up

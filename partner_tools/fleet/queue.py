@@ -7,9 +7,7 @@ behind those that wait at its priority: so runs take turns.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +16,7 @@ from typing import Any
 
 import psycopg
 from croniter import croniter  # type: ignore[import-untyped]  # Procrastinate reads with it
-from procrastinate import App, JobContext, PsycopgConnector, SyncPsycopgConnector
+from procrastinate import App, SyncPsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
 from procrastinate.schema import SchemaManager
@@ -96,7 +94,7 @@ class Queue:
         """The jobs that wait or are worked on, in the order in which they were put in."""
         with _reached():
             return [
-                _job(each.task_kwargs, each.priority, each.scheduled_at)
+                job_of(each.task_kwargs, each.priority, each.scheduled_at)
                 for status in (Status.TODO, Status.DOING)
                 for each in self._app.job_manager.list_jobs(task=TASK, status=status.value)
             ]
@@ -141,87 +139,12 @@ class Beat:
         return cls(heartbeat=seconds / 6, stalled=seconds / 2, look=seconds / 6)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSession:
-    """How one worker works. `look` is called, in a thread, each time that dead ones are sought."""
-
-    conninfo: str
-    channels: Sequence[ChannelName]
-    concurrency: int
-    beat: Beat
-    work: Callable[[Job], None]
-    look: Callable[[], None]
-    reverify: Callable[[], None]
-    reverify_cron: str | None
-
-
 def is_cron(text: str) -> bool:
     """Whether this is when something happens again and again, in five fields."""
     return len(text.split()) == 5 and bool(croniter.is_valid(text))
 
 
-async def serve(session: JobSession, stopped: Callable[[], Awaitable[object]]) -> None:
-    """Carry out jobs until stopped; those that were begun are finished first.
-
-    Raises ConnectorException where the database was lost.
-    """
-    connector = PsycopgConnector(
-        conninfo=session.conninfo, min_size=1, max_size=session.concurrency + 4
-    )
-    app = App(connector=connector)
-    _add_tasks(app, session)
-    # A slice is a thread: the loop has as many as there may be, and some for looking.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(session.concurrency + 2))
-    async with app.open_async():
-        working = asyncio.create_task(
-            app.run_worker_async(
-                queues=[*(channel.value for channel in session.channels), REVERIFY],
-                concurrency=session.concurrency,
-                fetch_job_polling_interval=1.0,
-                install_signal_handlers=False,  # they belong to the program
-                delete_jobs="always",  # the ledger is the record
-                update_heartbeat_interval=session.beat.heartbeat,
-                stalled_worker_timeout=session.beat.stalled,
-            )
-        )
-        looking = asyncio.create_task(_keep_looking(app, session))
-        stopping = asyncio.ensure_future(stopped())
-        try:
-            await asyncio.wait({working, looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (looking, stopping, working):
-                task.cancel()  # for the worker that means: finish what was begun
-            ended = await asyncio.gather(working, looking, return_exceptions=True)
-    for end in ended:
-        if isinstance(end, Exception):
-            raise end
-
-
-def _add_tasks(app: App, session: JobSession) -> None:
-    def carry_on(context: JobContext, /, **arguments: Any) -> None:
-        session.work(_job(arguments, context.job.priority, None))
-
-    def reverify(timestamp: int) -> None:
-        session.reverify()
-
-    app.task(name=TASK, pass_context=True)(carry_on)
-    task = app.task(name=REVERIFY, queue=REVERIFY, queueing_lock=REVERIFY)(reverify)
-    if session.reverify_cron is not None:
-        app.periodic(cron=session.reverify_cron)(task)
-
-
-async def _keep_looking(app: App, session: JobSession) -> None:
-    """Take back the jobs of dead workers, and let the ledger say which jobs are missing."""
-    while True:
-        await asyncio.sleep(session.beat.look)
-        for job in await app.job_manager.get_stalled_jobs(
-            seconds_since_heartbeat=session.beat.stalled
-        ):
-            await _take_back(app, job)
-        await asyncio.to_thread(session.look)
-
-
-async def _take_back(app: App, job: Any) -> None:
+async def take_back(app: App, job: Any) -> None:
     """Let another worker have the job; where the run has a newer one, that is enough."""
     with suppress(ConnectorException):  # another worker was faster
         try:
@@ -242,7 +165,7 @@ def _defer(app: App, job: Job, connection: Any = None) -> None:
     ).defer(run=job.run, channel=job.channel.value, after=job.after, failures=job.failures)
 
 
-def _job(arguments: Mapping[str, Any], priority: int, not_before: datetime | None) -> Job:
+def job_of(arguments: Mapping[str, Any], priority: int, not_before: datetime | None) -> Job:
     return Job(
         run=RunId(arguments["run"]),
         channel=ChannelName(arguments["channel"]),

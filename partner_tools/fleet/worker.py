@@ -9,11 +9,15 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from itertools import islice
+from typing import Any
+
+from procrastinate import App, JobContext, PsycopgConnector
 
 from partner_tools.engine.execute import execute
 from partner_tools.errors import (
@@ -31,19 +35,21 @@ from partner_tools.errors import (
 from partner_tools.events import History, Kind, State
 from partner_tools.fleet.health import Backlog, Health, served
 from partner_tools.fleet.queue import (
+    REVERIFY,
+    TASK,
     Beat,
     Job,
-    JobSession,
     Queue,
     bring_up_to_date,
+    job_of,
     message_of,
     open_queue,
-    serve,
+    take_back,
 )
 from partner_tools.fleet.submission import fleet_address
 from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import GONE, ChannelName, RunId, RunState
-from partner_tools.runs.context import RunContext, RunObserver, RunOptions, todos
+from partner_tools.runs.context import RunContext, RunObserver, RunOptions
 from partner_tools.runs.removal import RemovalSteps
 from partner_tools.runs.run import Steps, finish, prepare, settle_doubts
 from partner_tools.shared_pacing import Party
@@ -131,7 +137,7 @@ class Worker:
             try:
                 # Psycopg needs a selector loop, which is not what Windows has by itself.
                 with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-                    runner.run(serve(self._session(), self._stopped))
+                    runner.run(self._serve())
             except Exception as error:  # noqa: BLE001 - a lost database shows in many ways
                 self._notify(f"no queue, trying again: {message_of(error)}")
             rest = 1.0 if time.monotonic() - began > LONGEST_REST else min(rest * 2, LONGEST_REST)
@@ -234,21 +240,70 @@ class Worker:
             not_before=now() + timedelta(seconds=step.delay) if step.delay else None,
         )
 
-    def _session(self) -> JobSession:
-        return JobSession(
-            conninfo=self._ledger.conninfo or "",
-            channels=self._options.channels,
-            concurrency=self._options.concurrency,
-            beat=self._options.beat,
-            work=self.work,
-            look=self.look,
-            reverify=self._reverify,
-            reverify_cron=self._options.reverify_cron,
-        )
-
     async def _stopped(self) -> None:
         while not self._token.is_set():
             await asyncio.sleep(GLANCE_SECONDS)
+
+    async def _serve(self) -> None:
+        """Carry out jobs until stopped; those that were begun are finished first.
+
+        Raises ConnectorException where the database was lost.
+        """
+        options, beat = self._options, self._options.beat
+        most = options.concurrency
+        connector = PsycopgConnector(
+            conninfo=self._ledger.conninfo or "", min_size=1, max_size=most + 4
+        )
+        app = App(connector=connector)
+        self._add_tasks(app)
+        # A slice is a thread: the loop has as many as there may be, and some for looking.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(most + 2))
+        async with app.open_async():
+            working = asyncio.create_task(
+                app.run_worker_async(
+                    queues=[*(channel.value for channel in options.channels), REVERIFY],
+                    concurrency=most,
+                    fetch_job_polling_interval=1.0,
+                    install_signal_handlers=False,  # they belong to the program
+                    delete_jobs="always",  # the ledger is the record
+                    update_heartbeat_interval=beat.heartbeat,
+                    stalled_worker_timeout=beat.stalled,
+                )
+            )
+            looking = asyncio.create_task(self._keep_looking(app))
+            stopping = asyncio.create_task(self._stopped())
+            try:
+                await asyncio.wait(
+                    {working, looking, stopping}, return_when=asyncio.FIRST_COMPLETED
+                )
+            finally:
+                for task in (looking, stopping, working):
+                    task.cancel()  # for the worker that means: finish what was begun
+                ended = await asyncio.gather(working, looking, return_exceptions=True)
+        for end in ended:
+            if isinstance(end, Exception):
+                raise end
+
+    def _add_tasks(self, app: App) -> None:
+        def carry_on(context: JobContext, /, **arguments: Any) -> None:
+            self.work(job_of(arguments, context.job.priority, None))
+
+        def reverify(timestamp: int) -> None:
+            self._reverify()
+
+        app.task(name=TASK, pass_context=True)(carry_on)
+        task = app.task(name=REVERIFY, queue=REVERIFY, queueing_lock=REVERIFY)(reverify)
+        if self._options.reverify_cron is not None:
+            app.periodic(cron=self._options.reverify_cron)(task)
+
+    async def _keep_looking(self, app: App) -> None:
+        """Take back the jobs of dead workers, and let the ledger say which jobs are missing."""
+        beat = self._options.beat
+        while True:
+            await asyncio.sleep(beat.look)
+            for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=beat.stalled):
+                await take_back(app, job)
+            await asyncio.to_thread(self.look)
 
 
 def work_until_stopped(
@@ -395,7 +450,7 @@ def _slice(steps: Steps, size: int, seconds: float, *, after: int, failures: int
     if record.started_at is None or not any(ledger.devices(run, outcomes=GONE)):
         prepare(steps, unattended=True)
     context.note(Kind.STARTED)
-    devices = todos(islice(ledger.devices(run, states=UNSETTLED, after=after), size))
+    devices = tuple(islice(ledger.devices(run, states=UNSETTLED, after=after), size))
     with context.noting_end(), context.token.deadline(seconds):
         carried = execute(context, devices)
     if carried and any(ledger.devices(run, states=UNSETTLED, after=carried[-1].index)):

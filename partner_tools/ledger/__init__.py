@@ -1,5 +1,7 @@
 """The durable record: append-only events in a hash chain, and what they amount to, by index."""
 
+from partner_tools.errors import UnknownRunError
+from partner_tools.events import RunDevice
 from partner_tools.ledger.codec import hash_digest
 from partner_tools.ledger.database import sqlite_url
 from partner_tools.ledger.records import (
@@ -7,12 +9,10 @@ from partner_tools.ledger.records import (
     DeviceTrace,
     IntegrityFinding,
     RememberedRate,
-    RunDevice,
     RunHead,
     RunRecord,
     RunStart,
     StoredEvent,
-    UnknownRunError,
     is_run_id,
     new_run_id,
 )

@@ -21,12 +21,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Column, Connection, Dialect, Table, bindparam, insert, select, update
 
-from partner_tools.errors import DamagedRunError, LedgerError
+from partner_tools.errors import DamagedRunError, LedgerError, UnknownRunError
 from partner_tools.events import RUN_STATES, Event, History, IllegalEventError, Kind, State, advance
 from partner_tools.ledger import chain, codec
 from partner_tools.ledger.database import Prepared, insert_new
 from partner_tools.ledger.postgresql import insert_devices
-from partner_tools.ledger.records import RunStart, UnknownRunError
+from partner_tools.ledger.records import RunStart
 from partner_tools.ledger.tables import devices, events, run_customers, runs
 from partner_tools.model import ENDED, Device, Outcome, RunId, RunState
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from partner_tools.errors import DamagedRunError
-from partner_tools.events import Event, History, Kind, State
+from partner_tools.events import Act, Event, History, Kind, RunDevice, State
 from partner_tools.json_forms import (
     digest_of_bytes,
     found_document,
@@ -25,7 +25,6 @@ from partner_tools.json_forms import (
     target_document,
 )
 from partner_tools.ledger.records import (
-    RunDevice,
     RunHead,
     RunRecord,
     StoredEvent,
@@ -218,11 +217,13 @@ def run_device_from(columns: Columns) -> RunDevice:
         named = json.loads(columns["device"])
         shown = None if columns["found"] is None else json.loads(columns["found"])
         target = None if columns["target"] is None else read_target(json.loads(columns["target"]))
+        history = history_from(columns)
         return RunDevice(
             run=RunId(columns["run"]),
             index=columns["idx"],
             device=device_from(named),
-            history=history_from(columns),
+            history=history,
+            act=Act(step=history.step, record=history.record or "") if history.step else None,
             target=target,
             found=None if shown is None or target is None else registration_from(shown, target),
             hardware_hash_digest=named.get("hardwareHashDigest"),

@@ -26,8 +26,8 @@ from sqlalchemy import (
     tuple_,
 )
 
-from partner_tools.errors import DamagedRunError
-from partner_tools.events import Kind, State
+from partner_tools.errors import DamagedRunError, UnknownRunError
+from partner_tools.events import Kind, RunDevice, State
 from partner_tools.json_forms import read_customer
 from partner_tools.ledger import chain, codec
 from partner_tools.ledger.database import Database
@@ -36,11 +36,9 @@ from partner_tools.ledger.records import (
     DeviceTrace,
     IntegrityFinding,
     RememberedRate,
-    RunDevice,
     RunHead,
     RunRecord,
     StoredEvent,
-    UnknownRunError,
 )
 from partner_tools.ledger.run_lock import run_is_held
 from partner_tools.ledger.tables import (

@@ -8,17 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from partner_tools.errors import UnknownRunError
-from partner_tools.events import Event, History
+from partner_tools.events import Event, RunDevice
 from partner_tools.model import (
     ChannelName,
-    Device,
     Outcome,
     Reason,
-    Registration,
     RunId,
     RunState,
-    Target,
     TenantId,
 )
 
@@ -42,19 +38,6 @@ def new_run_id(now: datetime, randomness: bytes) -> RunId:
 def is_run_id(text: str) -> bool:
     """Whether the text is a whole run id, hence safe as a part of a file name."""
     return _FORM.fullmatch(text) is not None
-
-
-__all__ = [
-    "DeviceTrace",
-    "IntegrityFinding",
-    "RememberedRate",
-    "RunDevice",
-    "RunHead",
-    "RunRecord",
-    "RunStart",
-    "StoredEvent",
-    "UnknownRunError",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,24 +101,6 @@ class RunRecord:
     finished_at: datetime | None = None
     plan_digest: str | None = None
     purged_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunDevice:
-    """One device of a run: as the user named it, what the plan found, and what became of it.
-
-    Hardware hashes are not kept: `device` and `found` are without them, and the two digests
-    (`sha256:`) take their place. `history.customer` is the tenant that it was resolved to.
-    """
-
-    run: RunId
-    index: int
-    device: Device
-    history: History
-    target: Target | None = None
-    found: Registration | None = None
-    hardware_hash_digest: str | None = None
-    found_hash_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
 from partner_tools.clients.graph import ApprovalNeeded, Done
-from partner_tools.engine.channel import Act
-from partner_tools.engine.execute import ROUNDS, PendingDevice, execute
+from partner_tools.engine.execute import ROUNDS, execute
 from partner_tools.engine.rate_limiter import FixedRate
 from partner_tools.engine.request_executor import interruption
 from partner_tools.errors import InputError, Rejected, ServiceError
-from partner_tools.events import Event, Kind, State
+from partner_tools.events import Act, Event, Kind, State
 from partner_tools.files import HANDOFF_BYTES, read_document
 from partner_tools.guards import check_number
 from partner_tools.json_forms import customer_document, digest, digest_of_bytes
@@ -437,14 +436,7 @@ class CleanupSteps:
         """Take one step of each device."""
         devices = {each.index: each for each in self._open_devices()}
         todos = [
-            PendingDevice(
-                index=index,
-                identity=devices[index].device.identity,
-                customer=devices[index].history.customer,
-                target=None,
-                history=devices[index].history,
-                act=Act(step=move.step.value, record=move.record),
-            )
+            replace(devices[index], act=Act(step=move.step.value, record=move.record))
             for index, move in due.items()
         ]
         self._tries.update((index, move.step) for index, move in due.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.channel import Act, Channel, Removal
-from partner_tools.engine.execute import PendingDevice
+from partner_tools.engine.channel import Channel, Removal
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError, ServiceError
 from partner_tools.events import Event, History, Kind
@@ -21,7 +20,7 @@ from partner_tools.place import Place
 from partner_tools.signing import ApprovalRule, Signature, read_signatures, signature_entries
 
 if TYPE_CHECKING:
-    from partner_tools.ledger import Ledger, RunDevice
+    from partner_tools.ledger import Ledger
     from partner_tools.runs.run_result import RunResult
     from partner_tools.runs.tenant import TenantReader
 
@@ -251,24 +250,3 @@ class RunContext:
         except PartnerToolsError as error:
             self.note(Kind.STOPPED, rule=error.rule, detail=str(error), remedy=error.remedy)
             raise
-
-
-def todos(devices: Iterable[RunDevice]) -> tuple[PendingDevice, ...]:
-    """The devices of a run as the engine takes them; of a cleanup with the step that has left."""
-    return tuple(
-        PendingDevice(
-            index=each.index,
-            identity=each.device.identity,
-            customer=each.history.customer,
-            target=each.target,
-            history=each.history,
-            confirmed=each.device.hash_confirms,
-            found=each.found,
-            act=_act(each.history),
-        )
-        for each in devices
-    )
-
-
-def _act(history: History) -> Act | None:
-    return Act(step=history.step, record=history.record or "") if history.step else None

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.execute import PendingDevice, execute
+from partner_tools.engine.execute import execute
 from partner_tools.engine.verification import Baseline, verify
-from partner_tools.events import Kind, State
+from partner_tools.events import Kind, RunDevice, State
 from partner_tools.guards import count_removals
 from partner_tools.json_forms import read_target
 from partner_tools.ledger import Ledger, StoredEvent
@@ -29,7 +29,7 @@ from partner_tools.runs.checks import (
     refuse_risky,
     refuse_wrong_customer,
 )
-from partner_tools.runs.context import RunContext, todos
+from partner_tools.runs.context import RunContext
 from partner_tools.runs.planning import (
     Planner,
     adopt_plan,
@@ -111,7 +111,7 @@ class RemovalSteps:
             self.context,
             [
                 each
-                for each in todos(self.context.ledger.devices(self.context.run))
+                for each in self.context.ledger.devices(self.context.run)
                 if each.history.state is not State.DOUBT or each.index in planned
             ],
         )
@@ -144,10 +144,10 @@ class RemovalSteps:
             baseline = self._baseline(gone)
             verify(self.context, self.planner, gone, wait_seconds=wait_seconds, baseline=baseline)
 
-    def _gone(self) -> Sequence[PendingDevice]:
-        return todos(self.context.ledger.devices(self.context.run, outcomes=GONE))
+    def _gone(self) -> Sequence[RunDevice]:
+        return tuple(self.context.ledger.devices(self.context.run, outcomes=GONE))
 
-    def _baseline(self, gone: Sequence[PendingDevice]) -> Baseline:
+    def _baseline(self, gone: Sequence[RunDevice]) -> Baseline:
         """Return the plan's baseline, without devices that this ledger's runs removed since.
 
         An unanswered request of ours may have removed something as well. Empty where the plan was

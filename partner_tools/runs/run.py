@@ -22,7 +22,7 @@ from partner_tools.json_forms import stated
 from partner_tools.ledger import Ledger, RunRecord, RunStart
 from partner_tools.model import ENDED, Account, Batch, ChannelName, Plan, RunId, RunState
 from partner_tools.runs.checks import midnight, refuse_elsewhere, refuse_stale
-from partner_tools.runs.context import RunContext, RunObserver, todos
+from partner_tools.runs.context import RunContext, RunObserver
 from partner_tools.signing import check_approval
 
 PATIENCE_SECONDS = LOOK_SECONDS + LAST_ANSWERS_SECONDS + 5.0
@@ -180,7 +180,7 @@ def settle_doubts(context: RunContext) -> frozenset[int]:
 
     The indexes of the devices that were in doubt.
     """
-    doubtful = todos(context.ledger.devices(context.run, states=IN_DOUBT))
+    doubtful = tuple(context.ledger.devices(context.run, states=IN_DOUBT))
     settle(context, doubtful)
     return frozenset(each.index for each in doubtful)
 

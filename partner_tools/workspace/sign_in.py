@@ -15,7 +15,6 @@ from partner_tools.clients.oauth import (
     GLOBAL_LOGIN_URL,
     PARTNER_CENTER_AUDIENCE,
     App,
-    Certificate,
     DeviceCode,
     MsalHttpClient,
     StaticToken,
@@ -32,7 +31,7 @@ from partner_tools.clients.oauth import (
 )
 from partner_tools.clients.oem.client import OemDirect
 from partner_tools.clients.oem.profile import Auth, Profile, read_profile
-from partner_tools.clients.transport import ClientCertificate, Secret, TokenSource, Transport
+from partner_tools.clients.transport import Certificate, Secret, TokenSource, Transport
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, InputError, ServiceError
 from partner_tools.files import PROFILE_BYTES, read_document, refuse_exposed, this_user
@@ -321,7 +320,7 @@ def oem_tokens(config: Config, auth: Auth) -> TokenSource | None:
 
 
 @contextmanager
-def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate | None]:
+def _client_certificate(auth: Auth, folder: Path) -> Iterator[Certificate | None]:
     """The client certificate as PEM; a PFX file is unpacked privately while the block lasts."""
     certificate = _beside(auth.client_cert, folder)
     if not auth.needs_certificate or certificate is None:
@@ -335,7 +334,7 @@ def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate 
         if key is not None:
             refuse_exposed(key, "the client's key", this_user())
         refuse_expired(certificate, certificate.read_bytes(), now())
-        yield ClientCertificate(certificate=certificate, key=key, password=password)
+        yield Certificate(path=certificate, key=key, password=password)
         return
     with tempfile.TemporaryDirectory(prefix="partner-tools-") as private:
         unpacked = Path(private) / "client.pem"
@@ -343,7 +342,7 @@ def _client_certificate(auth: Auth, folder: Path) -> Iterator[ClientCertificate 
         pem = unpack_pfx(Certificate(path=certificate, password=password))
         refuse_expired(certificate, pem, now())
         unpacked.write_bytes(pem)
-        yield ClientCertificate(certificate=unpacked)
+        yield Certificate(path=unpacked)
 
 
 def _beside(text: str, folder: Path) -> Path | None:

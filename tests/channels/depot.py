@@ -19,9 +19,9 @@ from partner_tools.cancellation import CancellationToken
 from partner_tools.channels.oem_direct import OemDirectChannel, completed
 from partner_tools.clients.oem.client import OemDirect as Client
 from partner_tools.clients.oem.profile import Profile, at_base_url
-from partner_tools.clients.transport import ClientCertificate, Transport
+from partner_tools.clients.transport import Certificate, Transport
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.execute import PendingDevice, execute
+from partner_tools.engine.execute import execute
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import InputError
 from partner_tools.events import Event, History, Kind
@@ -73,7 +73,7 @@ class Certificates:
     """One authority, a server's context that demands a certificate, and a client's certificate."""
 
     ca_file: Path
-    client: ClientCertificate
+    client: Certificate
     server: ssl.SSLContext
 
 
@@ -89,7 +89,7 @@ def certify(folder: Path) -> Certificates:
     server.verify_mode = ssl.CERT_REQUIRED
     return Certificates(
         ca_file=folder / "ca.pem",
-        client=ClientCertificate(certificate=folder / "depot.pem"),
+        client=Certificate(path=folder / "depot.pem"),
         server=server,
     )
 
@@ -293,16 +293,7 @@ class Depot:
     def carry(self) -> None:
         """One process: from what the ledger says to as far as it comes."""
         with self.ledger() as ledger:
-            todos = [
-                PendingDevice(
-                    index=each.index,
-                    identity=each.device.identity,
-                    customer=None,
-                    target=None,
-                    history=each.history,
-                )
-                for each in ledger.devices(RUN)
-            ]
+            todos = tuple(ledger.devices(RUN))
             execute(self._execution(ledger, self.channel(ledger)), todos)
 
     def outcomes(self) -> Counter[str]:

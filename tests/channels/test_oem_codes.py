@@ -35,7 +35,7 @@ def test_what_nobody_knows_is_no_code(code: str) -> None:
 
 def test_every_code_has_its_remedy() -> None:
     """And no name or number stands for two things."""
-    assert all(code.detail and code.remedy for code in public_codes())
+    assert all(" " in code.detail and " " in code.remedy for code in public_codes())
     assert len({code.name for code in public_codes()}) == len(public_codes())
     numbers = [code.number for code in public_codes() if code.number]
     assert len(set(numbers)) == len(numbers)

@@ -30,7 +30,6 @@ from partner_tools.clients.oauth import (
     Account,
     App,
     CachedTokens,
-    Certificate,
     DeviceCode,
     MsalHttpClient,
     StaticToken,
@@ -45,7 +44,7 @@ from partner_tools.clients.oauth import (
     user_by_refresh_token,
     user_signed_in,
 )
-from partner_tools.clients.transport import Request, Secret, Transport
+from partner_tools.clients.transport import Certificate, Request, Secret, Transport
 from tests.clients.wire_service import Asked, WireService, answer
 
 TENANT = "0b1c2d3e-0000-4000-8000-000000000001"

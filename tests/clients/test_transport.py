@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from partner_tools import errors
 from partner_tools.clients.transport import (
     FOREIGN_ERRORS,
-    ClientCertificate,
+    Certificate,
     Reply,
     Request,
     Secret,
@@ -555,7 +555,7 @@ def test_a_client_certificate_is_presented(
     service = WireService(script=[answer(200, b"{}")], context=context)
     pem = tmp_path / "client.pem"
     authority.issue_cert("depot@example.org").private_key_and_cert_chain_pem.write_to_path(str(pem))
-    client = ClientCertificate(certificate=pem)
+    client = Certificate(path=pem)
 
     with Transport(service.url, ca_bundle=bundle, client_cert=client) as transport:
         assert transport.send(GET).status == 200
@@ -582,9 +582,7 @@ def test_files_that_are_no_certificates_are_named(tmp_path: Path, content: bytes
     with pytest.raises(errors.InputError, match=r"some\.pem"):
         Transport(BASE, ca_bundle=path)
     with pytest.raises(errors.InputError, match=r"some\.pem") as raised:
-        Transport(
-            BASE, client_cert=ClientCertificate(certificate=path, password=Secret("hush-hush"))
-        )
+        Transport(BASE, client_cert=Certificate(path=path, password=Secret("hush-hush")))
     assert "hush" not in str(raised.value) + raised.value.remedy
 
 

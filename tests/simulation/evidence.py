@@ -31,7 +31,7 @@ from partner_tools.channels.partner_center import PartnerCenterChannel
 from partner_tools.clients.partner_center import PartnerCenter
 from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.engine.channel import Removal
-from partner_tools.engine.execute import PendingDevice, execute
+from partner_tools.engine.execute import execute
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.engine.verification import Baseline, verify
 from partner_tools.errors import PartnerToolsError, Unanswered
@@ -364,21 +364,21 @@ def _one_customer(score: Score, chance: random.Random) -> None:
     _judge(score, own, service, planned, _as_recorded(planned, events))
 
 
-def pending_of(each: PlannedDevice) -> PendingDevice:
+def pending_of(each: PlannedDevice) -> RunDevice:
     history = History()
     resolved = {"outcome": each.outcome.value, "customer": each.customer}
     event = Event(run=RUN, kind=Kind.RESOLVED, at=START, device=each.index, payload=resolved)
-    return PendingDevice(
+    return RunDevice(
+        run=RUN,
         index=each.index,
-        identity=each.device.identity,
-        customer=each.customer,
+        device=each.device,
         target=each.target,
         history=advance(history, event),
         found=each.found,
     )
 
 
-def _as_recorded(planned: Sequence[PlannedDevice], events: Sequence[Event]) -> list[PendingDevice]:
+def _as_recorded(planned: Sequence[PlannedDevice], events: Sequence[Event]) -> list[RunDevice]:
     """The devices as the shared ledger has them: folded in its order."""
     known = {each.index: pending_of(each) for each in planned if each.outcome is Outcome.PENDING}
     for event in events:
@@ -388,7 +388,7 @@ def _as_recorded(planned: Sequence[PlannedDevice], events: Sequence[Event]) -> l
     return list(known.values())
 
 
-def _correct(chance: random.Random, own: Tenant, doubtful: Sequence[PendingDevice]) -> None:
+def _correct(chance: random.Random, own: Tenant, doubtful: Sequence[RunDevice]) -> None:
     """Another device is registered under the id of some that are in doubt."""
     for each in doubtful:
         there = own.batches.get(each.target.batch_id if each.target else "", {})
@@ -396,6 +396,8 @@ def _correct(chance: random.Random, own: Tenant, doubtful: Sequence[PendingDevic
             is_it = each.target is not None and device_id == each.target.device_id
             if is_it and chance.random() < 0.5:
                 there[device_id] = {**registered, "serialNumber": f"other-{device_id}"}
+    if own.lagging:  # a replica lags by seconds, and a process is begun anew after more
+        own.lagging = own.copy()
 
 
 def _register_again(chance: random.Random, own: Tenant, named: Sequence[dict[str, Any]]) -> None:
@@ -418,7 +420,7 @@ def _judge(
     own: Tenant,
     service: Service,
     planned: Sequence[PlannedDevice],
-    devices: Sequence[PendingDevice],
+    devices: Sequence[RunDevice],
 ) -> None:
     rows = {
         (each.target.batch_id, each.target.device_id): each.device.identity
@@ -446,11 +448,7 @@ def _judge(
         for each in batch.values()
     }
     for each in devices:
-        facts = RunDevice(
-            run=RUN, index=each.index, device=Device(row=2, identity=each.identity),
-            history=each.history, target=each.target, found=each.found,
-        )  # fmt: skip
-        decided = decision(facts, Reason.OTHER, START).planes[Plane.AUTOPILOT].status
+        decided = decision(each, Reason.OTHER, START).planes[Plane.AUTOPILOT].status
         if decided is not Status.CLEAR:
             score.unproven += 1
             continue
