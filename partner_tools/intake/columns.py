@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -16,7 +16,7 @@ SERIAL = "serialNumber"
 IDENTIFIERS = (SERIAL, "productKeyId", "hardwareHash")
 """Any one of them names a device; manufacturer and model only narrow it."""
 
-STATUS = ("status", "removal", "keep")
+STATUS = ("status", "removal", "keep", "remarks")
 """The kinds of columns that may say that a device stays."""
 
 DEVICE_NAME = "Device name"
@@ -71,7 +71,10 @@ def kind_of_column(header: str) -> str | None:
     name = plain(header)
     kinds = _kinds()
     bare = name.rstrip("0")  # tables of Configuration Manager have two
-    return kinds.get(name) or kinds.get(bare) or _qualified(bare) or _status(name)
+    kind = kinds.get(name) or kinds.get(bare) or _qualified(bare)
+    if kind is None and (name.startswith(_status_words()) or name.endswith(_status_words())):
+        return "status"
+    return kind
 
 
 _QUALIFIERS_AT_MOST = 3
@@ -94,9 +97,9 @@ def _qualified(name: str) -> str | None:
     return None
 
 
-def _status(name: str) -> str | None:
-    words = tuple(map(plain, names()["status"]["words"]))
-    return "status" if name.startswith(words) or name.endswith(words) else None
+@lru_cache(maxsize=1)
+def _status_words() -> tuple[str, ...]:
+    return tuple(map(plain, names()["status"]["words"]))
 
 
 def spelt_like(header: str) -> str | None:
@@ -148,38 +151,35 @@ class Columns:
     tenant: tuple[int, ...]
     status: tuple[int, ...]
 
-    def place(self, name: str) -> int:
-        """The first column of this name. Raises HaltError where there is none."""
-        forms = [plain(header) for header in self.headers]
-        spelled = [header.casefold() for header in self.headers]
-        if name.strip().casefold() in spelled:
-            return spelled.index(name.strip().casefold())
-        if plain(name) in forms and plain(name):
-            return forms.index(plain(name))
-        raise no_such_column(name, self.headers)
-
     def called(self, place: int) -> str:
         """Return a column's name in the report."""
         header = self.headers[place]
         return DEVICE_NAME if kind_of_column(header) == "deviceName" else header
 
 
+def place_of(name: str, headers: Sequence[str]) -> int:
+    """The place of the first column of this name. Raises HaltError where there is none."""
+    spelled = [header.strip().casefold() for header in headers]
+    if name.strip().casefold() in spelled:
+        return spelled.index(name.strip().casefold())
+    forms = [plain(header) for header in headers]
+    if plain(name) in forms and plain(name):
+        return forms.index(plain(name))
+    raise no_such_column(name, headers)
+
+
 def no_such_column(name: str, headers: Sequence[str]) -> HaltError:
     listed = ", ".join(shown(header.strip()) for header in headers[:12] if header.strip())
-    message = f"no column is called {shown(name)}; the header has {listed}"
-    return halt("no-such-column", message)
+    return halt("no-such-column", f"no column is called {shown(name)}; the header has {listed}")
 
 
 def read_columns(
-    headers: Sequence[str],
-    channel: ChannelName | None,
-    serial_column: str | None = None,
-    kept: Collection[str] = (),
+    headers: Sequence[str], channel: ChannelName | None, serial_column: str | None = None
 ) -> tuple[Columns, tuple[Finding, ...]]:
     """Tell the columns of a header row, and everything that is wrong with it.
 
     `serial_column` is the header of the column with the serial numbers, whatever the others are
-    called; properties in `kept` travel along instead of being compared.
+    called.
     """
     named = tuple(
         header.strip() or f"column {place}" for place, header in enumerate(headers, start=1)
@@ -192,13 +192,11 @@ def read_columns(
             "customer" if plain(each) == "tenant" else kind
             for each, kind in zip(named, kinds, strict=True)
         ]
-    status = tuple(place for place, kind in enumerate(kinds) if kind in STATUS)
-    properties = [kind if kind in _PROPERTIES and kind not in kept else None for kind in kinds]
+    properties = [kind if kind in _PROPERTIES else None for kind in kinds]
     _settle_weak(named, properties)
     serials = [place for place, name in enumerate(properties) if name == SERIAL]
-    columns = Columns(headers=named, names=(), serials=(), extra=(), tenant=tenant, status=status)
     if serial_column is not None:
-        serials = [columns.place(serial_column)]
+        serials = [place_of(serial_column, named)]
     for place, name in enumerate(properties):
         if name == SERIAL or place in serials:
             properties[place] = SERIAL if place in serials[:1] else None
@@ -212,7 +210,7 @@ def read_columns(
             if name is None and place not in tenant and place not in serials
         ),
         tenant=tenant,
-        status=status,
+        status=tuple(place for place, kind in enumerate(kinds) if kind in STATUS),
     )
     return columns, (*_twice(columns), *_no_identifier(columns), *_strange(columns, kinds))
 
@@ -258,7 +256,9 @@ def _strange(columns: Columns, kinds: Sequence[str | None]) -> list[Finding]:
         header = columns.headers[place]
         message = f"the column {shown(header)} must stay blank on oem-direct"
         found.append(finding("tenant-column", message, column=header))
-    unknown = [columns.headers[place] for place in columns.extra if kinds[place] is None]
+    unknown = [
+        columns.headers[place] for place in columns.extra if kinds[place] in (None, "remarks")
+    ]
     if len(unknown) == 1:
         found.append(_unknown(unknown[0]))
     elif unknown:

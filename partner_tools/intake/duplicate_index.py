@@ -23,8 +23,8 @@ class DuplicateIndex:
     """
 
     def __init__(self) -> None:
-        self._marks = [_marks(_START) for _ in range(_PARTS)]
-        self._lines = [_lines(_START) for _ in range(_PARTS)]
+        self._marks = [array("Q", bytes(8 * _START)) for _ in range(_PARTS)]
+        self._lines = [array("I", bytes(4 * _START)) for _ in range(_PARTS)]
         self._free = [int(_START * _FULL) for _ in range(_PARTS)]
 
     def first(self, key: Hashable, line: int) -> int | None:
@@ -56,7 +56,7 @@ class DuplicateIndex:
     def _grow(self, part: int) -> None:
         old = zip(self._marks[part], self._lines[part], strict=True)
         size = int(len(self._marks[part]) * _GROWTH)
-        marks, lines = _marks(size), _lines(size)
+        marks, lines = array("Q", bytes(8 * size)), array("I", bytes(4 * size))
         used = 0
         for mark, line in old:
             if mark:
@@ -68,11 +68,3 @@ class DuplicateIndex:
                 used += 1
         self._marks[part], self._lines[part] = marks, lines
         self._free[part] = int(size * _FULL) - used
-
-
-def _marks(size: int) -> array[int]:
-    return array("Q", bytes(8 * size))
-
-
-def _lines(size: int) -> array[int]:
-    return array("I", bytes(4 * size))

@@ -16,7 +16,7 @@ import struct
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
@@ -35,8 +35,7 @@ TPM_EK = "TPM_EK"
 """The kind of a device id that is the digest of the TPM's endorsement key."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Software:
+class Software(NamedTuple):
     """The program that wrote the hash, and its Windows version. Builds are `10.0.22631.3007`."""
 
     tool_build: str
@@ -47,8 +46,7 @@ class Software:
     tool_version: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Processor:
+class Processor(NamedTuple):
     """The processors, counted."""
 
     architecture: str
@@ -58,8 +56,7 @@ class Processor:
     hyperthreading: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class Memory(NamedTuple):
     """RAM in GiB, as built in and as the board takes at most."""
 
     total_gib: int
@@ -69,8 +66,7 @@ class Memory:
     error_correction: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disk:
+class Disk(NamedTuple):
     """A disk as it names itself. Blanks are as they were; a part that is not given is None."""
 
     serial_number: str
@@ -78,8 +74,7 @@ class Disk:
     vendor: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Storage:
+class Storage(NamedTuple):
     """The size of a disk in GB (10⁹ bytes) and how it is attached. Which `Disk` is not said."""
 
     capacity_gb: int
@@ -87,8 +82,7 @@ class Storage:
     medium: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class Network(NamedTuple):
     """A network adapter. `mac` is `02-00-5E-10-A0-01`."""
 
     medium: str
@@ -96,8 +90,7 @@ class Network:
     bus: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Display:
+class Display(NamedTuple):
     """A display: its size in a unit that no source names, and its resolution in pixels."""
 
     width: int
@@ -106,16 +99,14 @@ class Display:
     vertical: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chassis:
+class Chassis(NamedTuple):
     """The SMBIOS number of the enclosure's type, and the power role that Windows chose."""
 
     type: int
     power_role: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceId:
+class DeviceId(NamedTuple):
     """The offline device id: for `TPM_EK`, SHA-256 of the endorsement key's public part."""
 
     kind: str
@@ -213,13 +204,8 @@ def decode_hash(text: str) -> HardwareHash:
         kind.field: tuple(found[kind.field]) if kind.several else (found[kind.field] or [None])[0]
         for kind in RECORD_TYPES.values()
     }
-    return HardwareHash(
-        text_length=frame.text_length,
-        total_length=frame.total_length,
-        records=frame.records,
-        notes=(*frame.notes, *unread, *_repeated(found), *_odd_texts(frame.records)),
-        **values,
-    )
+    notes = (*frame.notes, *unread, *_repeated(found), *_odd_texts(frame.records))
+    return HardwareHash(**frame._replace(notes=notes)._asdict(), **values)
 
 
 def _repeated(found: Mapping[str, list[Any]]) -> Iterator[Finding]:
@@ -244,17 +230,6 @@ def _odd_texts(records: Iterable[Record]) -> Iterator[Finding]:
         yield finding("hash-odd-text", message)
 
 
-_SOFTWARE = struct.Struct("<8H")
-_PROCESSOR = struct.Struct("<5H")
-_MEMORY = struct.Struct("<QQHHB")
-_STORAGE = struct.Struct("<QBxB")
-_NETWORK = struct.Struct("<HH6s")
-_LENGTH = struct.Struct("<I")
-_DISPLAY = struct.Struct("<4H")
-_CHASSIS = struct.Struct("<BB")
-_DEVICE_ID = struct.Struct("<IHHH")
-
-
 @lru_cache(maxsize=1)
 def _names() -> Mapping[str, Mapping[str, str]]:
     path = files("partner_tools.intake").joinpath("hardware_hash.toml")
@@ -268,48 +243,35 @@ def _name(kind: str, number: int) -> str:
 def _software(payload: bytes) -> Software | None:
     # Two versions, bytes whose meaning is not known (they differ from capture to capture),
     # and three bytes that count from the end.
-    if len(payload) < _SOFTWARE.size + 3:
+    numbers = struct.unpack_from("<8H", payload)
+    if len(payload) < 16 + 3:
         return None
-    tool, windows = _SOFTWARE.unpack_from(payload)[:4], _SOFTWARE.unpack_from(payload)[4:]
     os_type, architecture, tool_version = payload[-3:]
     return Software(
-        tool_build=_build(tool),
-        os_build=_build(windows),
+        tool_build=_build(*numbers[:4]),
+        os_build=_build(*numbers[4:]),
         os_type=_name("osTypes", os_type),
         architecture=_name("architectures", architecture),
         tool_version=tool_version,
     )
 
 
-def _build(numbers: tuple[int, ...]) -> str:
-    minor, major, revision, build = numbers
+def _build(minor: int, major: int, revision: int, build: int) -> str:
     return f"{major}.{minor}.{build}.{revision}"
 
 
 def _processor(payload: bytes) -> Processor:
-    architecture, packages, cores, threads, hyperthreading = _PROCESSOR.unpack_from(payload)
-    return Processor(
-        architecture=_name("architectures", architecture),
-        packages=packages,
-        cores=cores,
-        threads=threads,
-        hyperthreading=hyperthreading == 1,
-    )
+    architecture, packages, cores, threads, hyper = struct.unpack_from("<5H", payload)
+    return Processor(_name("architectures", architecture), packages, cores, threads, hyper == 1)
 
 
 def _memory(payload: bytes) -> Memory:
-    total, maximum, slots, arrays, correction = _MEMORY.unpack_from(payload)
-    return Memory(
-        total_gib=total,
-        maximum_gib=maximum,
-        slots=slots,
-        arrays=arrays,
-        error_correction=_name("errorCorrections", correction),
-    )
+    total, maximum, slots, arrays, correction = struct.unpack_from("<QQHHB", payload)
+    return Memory(total, maximum, slots, arrays, _name("errorCorrections", correction))
 
 
 def _storage(payload: bytes) -> Storage:
-    capacity, bus, medium = _STORAGE.unpack_from(payload)
+    capacity, bus, medium = struct.unpack_from("<QBxB", payload)
     attached = _name("buses", bus)
     medium = None if attached == "NVMe" else _names()["diskMedia"].get(str(medium))
     return Storage(capacity_gb=capacity, bus=attached, medium=medium)
@@ -318,44 +280,32 @@ def _storage(payload: bytes) -> Storage:
 def _disk(payload: bytes) -> Disk:
     # "serial|model|vendor": the serial is what counts, so a bar too many stays in it.
     parts = _text(payload).rsplit("|", 2)
-    if len(parts) < 3:
-        return Disk(serial_number=_text(payload))
-    return Disk(serial_number=parts[0], model=parts[1], vendor=parts[2])
+    return Disk(*parts) if len(parts) == 3 else Disk(_text(payload))
 
 
 def _network(payload: bytes) -> Network:
-    medium, _, mac = _NETWORK.unpack_from(payload)
-    return Network(
-        medium=_name("media", medium),
-        mac=mac.hex("-").upper(),
-        bus=_bus_name(payload[_NETWORK.size :]),
-    )
-
-
-def _bus_name(rest: bytes) -> str | None:
-    """Read u32 length and UTF-16; hashes written by other tools end after the MAC address."""
-    if len(rest) < _LENGTH.size:
-        return None
-    end = _LENGTH.size + _LENGTH.unpack_from(rest)[0]
-    return _wide(rest[_LENGTH.size : end]) if end <= len(rest) else None
+    medium, _, mac = struct.unpack_from("<HH6s", payload)
+    bus = None
+    # A u32 length and UTF-16; hashes written by other tools end after the MAC address.
+    if len(payload) >= 14:
+        end = 14 + struct.unpack_from("<I", payload, 10)[0]
+        bus = _wide(payload[14:end]) if end <= len(payload) else None
+    return Network(medium=_name("media", medium), mac=mac.hex("-").upper(), bus=bus)
 
 
 def _display(payload: bytes) -> Display:
-    width, height, horizontal, vertical = _DISPLAY.unpack_from(payload)
-    return Display(width=width, height=height, horizontal=horizontal, vertical=vertical)
+    return Display(*struct.unpack_from("<4H", payload))
 
 
 def _chassis(payload: bytes) -> Chassis:
-    number, role = _CHASSIS.unpack_from(payload)
+    number, role = struct.unpack_from("<BB", payload)
     return Chassis(type=number, power_role=_name("powerRoles", role))
 
 
 def _device_id(payload: bytes) -> DeviceId | None:
-    _, kind, length, _ = _DEVICE_ID.unpack_from(payload)
-    digest = payload[_DEVICE_ID.size : _DEVICE_ID.size + length]
-    if len(digest) < length:
-        return None
-    return DeviceId(kind=_name("deviceIdKinds", kind), digest=digest.hex())
+    _, kind, length, _ = struct.unpack_from("<IHHH", payload)
+    digest = payload[10 : 10 + length]
+    return DeviceId(_name("deviceIdKinds", kind), digest.hex()) if len(digest) == length else None
 
 
 def _uuid(payload: bytes) -> UUID | None:
@@ -367,8 +317,7 @@ def _digest(payload: bytes) -> str | None:
 
 
 def _graphics_memory(payload: bytes) -> int:
-    found: int = _LENGTH.unpack_from(payload)[0]
-    return found
+    return int(struct.unpack_from("<I", payload)[0])
 
 
 def _text(payload: bytes) -> str:
@@ -391,10 +340,6 @@ class _RecordType(NamedTuple):
     parse: Callable[[bytes], Any]
     several: bool = False
     """Whether a machine has as many as it has parts."""
-
-    @property
-    def is_text(self) -> bool:
-        return self.parse in (_text, _disk)
 
 
 RECORD_TYPES: Mapping[int, _RecordType] = {
@@ -431,7 +376,9 @@ RECORD_TYPES: Mapping[int, _RecordType] = {
 """27 occurs in real hashes too; its meaning is unknown."""
 
 
-_TEXT_TYPES = frozenset(number for number, kind in RECORD_TYPES.items() if kind.is_text)
+_TEXT_TYPES = frozenset(
+    number for number, kind in RECORD_TYPES.items() if kind.parse in (_text, _disk)
+)
 
 
 def _is_plain(payload: bytes) -> bool:
@@ -458,7 +405,25 @@ def missing_fields(machine: HardwareHash) -> tuple[str, ...]:
     https://learn.microsoft.com/autopilot/faq and /autopilot/autopilot-motherboard-replacement,
     read 2026-11. An id or address of nothing but zeros (or ones) is missing too.
     """
-    return tuple(name for name, present in _needed(machine) if not present)
+    disks = [*(disk.serial_number for disk in machine.disks), *machine.kernel_disk_serials]
+    device_id = machine.device_id
+    ek_digest = device_id.digest if device_id and device_id.kind == TPM_EK else ""
+    needed: tuple[tuple[str, object], ...] = (
+        ("DiskSerialNumber", any(_bare(serial) for serial in disks)),
+        ("TpmVersion", _bare(machine.tpm)),
+        ("EkPubHash", _says(ek_digest)),
+        ("EkPub", machine.ek_public_sha256),
+        ("MacAddress", any(_says(network.mac.replace("-", "")) for network in machine.networks)),
+        ("ProductKeyId", _bare(machine.product_key_id)),
+        ("SmbiosSkuNumber", _bare(machine.sku_number)),
+        ("SmbiosSystemFamily", _bare(machine.system_family)),
+        ("SmbiosSystemManufacturer", _bare(machine.manufacturer)),
+        ("SmbiosSystemProductName", _bare(machine.model)),
+        ("SmbiosSystemSerialNumber", _bare(machine.serial_number)),
+        ("SmbiosUuid", _says(machine.smbios_uuid.hex if machine.smbios_uuid else "")),
+        ("OSType", machine.software),
+    )
+    return tuple(name for name, present in needed if not present)
 
 
 def disagreements(machine: HardwareHash, identity: Identity) -> tuple[Disagreement, ...]:
@@ -497,27 +462,6 @@ def derive(machine: HardwareHash) -> Identity:
 
 def _bare(text: str | None) -> str | None:
     return (text.strip() or None) if text else None
-
-
-def _needed(machine: HardwareHash) -> Iterable[tuple[str, object]]:
-    disks = [*(disk.serial_number for disk in machine.disks), *machine.kernel_disk_serials]
-    device_id = machine.device_id
-    ek_digest = device_id.digest if device_id and device_id.kind == TPM_EK else ""
-    return (
-        ("DiskSerialNumber", any(_bare(serial) for serial in disks)),
-        ("TpmVersion", _bare(machine.tpm)),
-        ("EkPubHash", _says(ek_digest)),
-        ("EkPub", machine.ek_public_sha256),
-        ("MacAddress", any(_says(network.mac.replace("-", "")) for network in machine.networks)),
-        ("ProductKeyId", _bare(machine.product_key_id)),
-        ("SmbiosSkuNumber", _bare(machine.sku_number)),
-        ("SmbiosSystemFamily", _bare(machine.system_family)),
-        ("SmbiosSystemManufacturer", _bare(machine.manufacturer)),
-        ("SmbiosSystemProductName", _bare(machine.model)),
-        ("SmbiosSystemSerialNumber", _bare(machine.serial_number)),
-        ("SmbiosUuid", _says(machine.smbios_uuid.hex if machine.smbios_uuid else "")),
-        ("OSType", machine.software),
-    )
 
 
 def _says(hexadecimal: str) -> bool:
@@ -633,11 +577,9 @@ def hash_lines(machine: HardwareHash) -> tuple[str, ...]:
 def _plain(value: object) -> Any:
     if value is None or isinstance(value, str | int):
         return value
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    if is_dataclass(value):
-        return {_camel(field.name): _plain(getattr(value, field.name)) for field in fields(value)}
-    return str(value)
+    if hasattr(value, "_asdict"):
+        return {_camel(name): _plain(part) for name, part in value._asdict().items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else str(value)
 
 
 def _camel(name: str) -> str:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import re
 from binascii import a2b_base64
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from struct import Struct
 from typing import NamedTuple
@@ -59,8 +58,7 @@ class Record(NamedTuple):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(NamedTuple):
     """A hash whose lengths and checksum are right. `total_length` is in bytes, without trailer."""
 
     text_length: int
@@ -69,8 +67,7 @@ class Frame:
     notes: tuple[Finding, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repaired:
+class Repaired(NamedTuple):
     """The text with its base64 made whole, and what was done to it, in words."""
 
     text: str
@@ -122,27 +119,22 @@ def repair(text: str) -> Repaired | None:
     core = joined.rstrip("=")
     if not core or "=" in core or _NOT_BASE64.search(core):
         return None
-    whole = _padded(core)
+    # The documented loop ends because one "A" more leaves "==" to be enough.
+    whole = core + "A" if len(core) % 4 == 1 else core
+    whole += "=" * (-len(whole) % 4)
     if whole == text:
         return None
-    return Repaired(text=whole, steps=tuple(_steps(text, joined, core, whole)))
-
-
-def _padded(core: str) -> str:
-    """Run the documented loop: it ends because one "A" more leaves "==" to be enough."""
-    if len(core) % 4 == 1:
-        core += "A"
-    return core + "=" * (-len(core) % 4)
-
-
-def _steps(text: str, joined: str, core: str, whole: str) -> Iterator[str]:
+    steps = []
     if joined != text:
-        yield f"took {len(text) - len(joined)} blanks or line breaks out of the text"
+        steps.append(f"took {len(text) - len(joined)} blanks or line breaks out of the text")
     if len(core) % 4 == 1:
-        yield 'appended "A", which is empty data, because the text ended within a byte'
+        steps.append('appended "A", which is empty data, because the text ended within a byte')
     had, has = joined.count("="), whole.count("=")
     if has != had:
-        yield f'ended the text with {has} "=" instead of {had}: base64 comes in groups of four'
+        steps.append(
+            f'ended the text with {has} "=" instead of {had}: base64 comes in groups of four'
+        )
+    return Repaired(text=whole, steps=tuple(steps))
 
 
 def _refused(rule: str, message: str) -> HashError:

@@ -84,7 +84,17 @@ class Checker:
         if keyword == "propertyNames":
             expected = None
         message = _sentence(keyword, expected, value_at(value, path))
+        if keyword == "additionalProperties":
+            message += f" ({', '.join(map(self._unknown, error.kind.unexpected))})"
         return Violation(path=path, keyword=keyword, expected=expected, message=message)
+
+    def _unknown(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self._names, n=1)
+        return shown_plainly(name) + (f", did you mean {near[0]}?" if near else "")
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(_property_names(self._schema))
 
 
 def value_at(document: Any, path: Iterable[str | int]) -> Any:
@@ -219,24 +229,6 @@ _FORMAT_CHECKS = {
     "regex": lambda _: True,  # Python's, which the sandbox compiles itself
     "uuid": _is_uuid,
 }
-
-
-def unknown_properties(document: Any, fault: Violation, schema: Mapping[str, Any]) -> str:
-    """The properties that make the fault because the schema has them nowhere, in parentheses.
-
-    Empty where it is another fault.
-    """
-    if fault.keyword != "additionalProperties":
-        return ""
-    table = value_at(document, fault.path)
-    known = set(_property_names(schema))
-    named = [f"{shown_plainly(name)}{_near(name, known)}" for name in table if name not in known]
-    return f" ({', '.join(named)})" if named else ""
-
-
-def _near(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {near[0]}?" if near else ""
 
 
 def _property_names(schema: Any) -> Iterator[str]:

@@ -174,13 +174,18 @@ def _json_or_lines(first: str, others: Sequence[str]) -> Format:
     return Format.JSON if is_batch or value == {} else Format.JSON_LINES
 
 
-_UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
-"""The bytes that Windows-1252 leaves open."""
-
-_UTF8_SEQUENCE = re.compile(
-    rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+_NO_WINDOWS = (
+    (
+        re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]"),
+        "holds lone surrogates, which are half a character",
+    ),
+    (
+        re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"),
+        "mixes UTF-8 with bytes of another encoding",
+    ),
+    (re.compile(rb"[\x81\x8d\x8f\x90\x9d]"), "is neither UTF-8 nor Windows-1252"),
 )
-_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+"""What says that a file is a damaged one of another encoding; the last are bytes left open."""
 
 _NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "utf-16": "UTF-16"}
 
@@ -271,10 +276,13 @@ def _first_fault(source: Source, codec: str) -> int | None:
             except UnicodeDecodeError as error:
                 return start + len(piece) - len(error.object) + error.start
             pending = codec == "utf-16" or bool(decoder.getstate()[0])
-        if codec != "utf-16":
-            _refuse_nul(source, codec, start, piece.find(b"\0"))
-        elif "\0" in text:
-            _refuse_nul(source, codec, start, len(text[: text.index("\0")].encode("utf-16-le")))
+        nul = piece.find(b"\0")
+        if codec == "utf-16":
+            before, found, _ = text.partition("\0")
+            nul = len(before.encode("utf-16-le")) if found else -1
+        if nul >= 0:
+            line = _line_at(source, start + nul, codec)
+            raise halt("nul-character", "the file holds a NUL character", line)
         start += len(piece)
     try:
         decoder.decode(b"", final=True)
@@ -283,32 +291,16 @@ def _first_fault(source: Source, codec: str) -> int | None:
     return None
 
 
-def _refuse_nul(source: Source, codec: str, start: int, place: int) -> None:
-    if place >= 0:
-        line = _line_at(source, start + place, codec)
-        raise halt("nul-character", "the file holds a NUL character", line)
-
-
 def _windows(source: Source, fault: int) -> Encoding:
     """Windows-1252, unless something says that it is a damaged file of another encoding."""
     line = _line_at(source, fault, "utf-8")
     tail = b""
     for piece in _pieces(source):
-        _refuse_other(tail + piece, line)
+        for bad, what in _NO_WINDOWS:
+            if bad.search(tail + piece):
+                raise halt("encoding", f"the file {what}", line)
         tail = piece[-3:]
     return Encoding(codec="cp1252", guessed_at=line)
-
-
-def _refuse_other(piece: bytes, line: int) -> None:
-    if _SURROGATE.search(piece):
-        message = "the file holds lone surrogates, which are half a character"
-    elif _UTF8_SEQUENCE.search(piece):
-        message = "the file mixes UTF-8 with bytes of another encoding"
-    elif _UNDEFINED.search(piece):
-        message = "the file is neither UTF-8 nor Windows-1252"
-    else:
-        return
-    raise halt("encoding", message, line)
 
 
 def _line_at(source: Source, offset: int, codec: str) -> int:

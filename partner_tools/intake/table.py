@@ -25,6 +25,7 @@ from partner_tools.intake.columns import (
     known,
     names_identifier,
     no_such_column,
+    place_of,
     read_columns,
     spelt_like,
 )
@@ -100,6 +101,8 @@ def rows_of_table(
     start = list(islice(_filled(records), HEADER_WITHIN))
     place = _header_place(start, reading)
     if place is None:
+        if reading.only or reading.excluded:
+            raise halt("conflict", "the list has no header by which rows could be chosen")
         yield from _bare_list(chain(start, _filled(records)), file, alone=len(start) == 1)
         return
     header = start[place]
@@ -179,9 +182,9 @@ _MARK = re.compile(r"(?:[-*>\u2022\u2013]|\d{1,4}[.)])\s+(?=\S)")
 
 def _unmarked(text: str) -> str:
     """The text of a line without what people put before it: `- `, `1. `, `S/N: `."""
-    label, colon, rest = text.partition(":")
-    if colon and kind_of_column(label) == SERIAL:
-        return rest.strip()
+    label, *rest = re.split("[:=]", text, maxsplit=1)
+    if rest and kind_of_column(label) == SERIAL:
+        return rest[0].strip()
     return _MARK.sub("", text, count=1) if _MARK.match(text) else text
 
 
@@ -206,10 +209,12 @@ def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -
                 yield problem(file, line, finding("skipped-line", message))
                 continue
             text = _unmarked(marked)
-            kind = notes[place].kind if notes and place in notes else None
+            note = notes.get(place, Cell()) if notes else Cell()
             found = why_no_serial(text) or (None if is_serial(text) else _unsure(text))
-            if found is None and kind is not None:
-                found = finding("spreadsheet-damage", f"the cell holds {kind}, not text")
+            if note.struck:
+                found = finding("struck-row", "the row is struck through in the sheet")
+            elif found is None and note.kind is not None:
+                found = finding("spreadsheet-damage", f"the cell holds {note.kind}, not text")
             several = found is not None and found.rule == "several-in-one"
             if found is not None and not several:
                 yield problem(file, line, found)
@@ -524,7 +529,7 @@ def _selection(pairs: Sequence[tuple[str, str]], columns: Columns) -> Mapping[in
     """The values that were asked for, by the place of their column."""
     found: dict[int, frozenset[str]] = {}
     for column, value in pairs:
-        place = columns.place(column)
+        place = place_of(column, columns.headers)
         found[place] = found.get(place, frozenset()) | {value.strip().casefold()}
     return found
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from xml.parsers import expat
 from partner_tools.intake import limits
 from partner_tools.intake.batch_metadata import ReadingOptions
 from partner_tools.intake.columns import names_identifier
-from partner_tools.intake.rules import finding, halt, problem, shown
+from partner_tools.intake.rules import HaltError, finding, halt, problem, shown
 from partner_tools.intake.table import (
     FORMULA,
     HEADER_WITHIN,
@@ -78,9 +77,12 @@ class _Facts:
         self.has_formulas = False
         self.merged: list[tuple[int, int, int]] = []
         """Columns (from 0) whose cells are merged downwards, with their first and last row."""
+        self.struck: set[str] = set()
+        """The cells with text that is struck through, of those that hold their text themselves."""
         self._fills = fills
         self._row = self._values = self._coloured = 0
         self._is_coloured = False
+        self._cell = ""
         parser = expat.ParserCreate()
         parser.StartElementHandler = self._started
         parser.EndElementHandler = self._ended
@@ -90,7 +92,8 @@ class _Facts:
     def _started(self, name: str, attributes: dict[str, str]) -> None:
         kind = name.rpartition(":")[2]
         if kind == "c":
-            letters = attributes.get("r", "").rstrip("0123456789").lstrip("$")
+            self._cell = attributes.get("r", "")
+            letters = self._cell.rstrip("0123456789").lstrip("$")
             # A reader fills a row up to its last cell.
             if len(letters) > 1 and _column(letters) > limits.COLUMNS:
                 raise halt("cell-count", f"the sheet has cells beyond column {limits.COLUMNS}")
@@ -100,6 +103,8 @@ class _Facts:
             self._coloured += self._is_coloured
         elif kind == "f":
             self.has_formulas = True
+        elif kind == "strike" and attributes.get("val", "1") not in ("0", "false"):
+            self.struck.add(self._cell)
         elif kind == "row":
             self._start_row(attributes)
         elif kind == "mergeCell":
@@ -162,24 +167,6 @@ def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-_DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zipfile.LargeZipFile,
-    zlib.error,
-    expat.ExpatError,
-)
-"""The exceptions of zipfile, expat and openpyxl for bytes that are not a workbook."""
-
 _ERROR_CELL = "an error of the sheet"
 
 
@@ -228,7 +215,9 @@ def _damage_told() -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
-        except _DAMAGE as error:
+        except HaltError:
+            raise
+        except Exception as error:  # bytes that are no workbook make openpyxl raise anything
             message = f"the workbook cannot be read ({type(error).__name__})"
             raise halt("xlsx-damaged", message) from error
 
@@ -335,16 +324,12 @@ def _remarks(chosen: _Sheet, file: str) -> Iterator[Problem]:
 
 def _records_told(chosen: _Sheet, file: str) -> Iterator[Record | Problem]:
     """The records of the sheet, and of each that is hidden that it is."""
-    records = _records(chosen.sheet, chosen.width, chosen)
-    while True:
-        with _damage_told():
-            record = next(records, None)
-        if record is None:
-            return
-        if record[0] in chosen.facts.hidden:
-            message = "the row is hidden in the sheet, and is still one of the batch"
-            yield problem(file, record[0], finding("hidden-row", message))
-        yield record
+    with _damage_told():
+        for record in _records(chosen.sheet, chosen.width, chosen):
+            if record[0] in chosen.facts.hidden:
+                message = "the row is hidden in the sheet, and is still one of the batch"
+                yield problem(file, record[0], finding("hidden-row", message))
+            yield record
 
 
 def _records(sheet: Any, width: int, known: _Sheet | None = None) -> Iterator[Record]:
@@ -357,10 +342,11 @@ def _records(sheet: Any, width: int, known: _Sheet | None = None) -> Iterator[Re
         known.calculated.iter_rows(values_only=True) if known and known.calculated else None
     )
     merged = known.facts.merged if known else []
+    runs = known.facts.struck if known else set()
     tops: dict[int, tuple[str, Cell | None]] = {}
     for line, cells in enumerate(sheet.iter_rows(), start=1):
         values = next(calculated, ()) if calculated else ()
-        told = [_text(cell, struck) for cell in cells]
+        told = [_text(cell, struck, runs) for cell in cells]
         for column, first, last in merged:
             if line == first and column < len(told):
                 tops[column] = told[column]
@@ -378,12 +364,14 @@ def _records(sheet: Any, width: int, known: _Sheet | None = None) -> Iterator[Re
             yield line, [text for text, _ in told], notes or None
 
 
-def _text(cell: Any, struck: frozenset[int]) -> tuple[str, Cell | None]:
+def _text(cell: Any, struck: frozenset[int], runs: set[str]) -> tuple[str, Cell | None]:
     """The text of a cell, and what is to be said about it."""
     value = cell.value
     if value is None:
         return "", None
-    is_struck = bool(struck) and cell._style_id in struck
+    is_struck = (bool(struck) and cell._style_id in struck) or (
+        bool(runs) and cell.coordinate in runs
+    )
     kind: str | None = None
     seen: str | None = None
     text = str(value)

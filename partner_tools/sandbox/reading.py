@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from partner_tools.errors import InputError
-from partner_tools.intake.schema import checker, load_schema, unknown_properties
+from partner_tools.intake.schema import checker
 from partner_tools.model import Problem, Severity
 from partner_tools.strict_json import InvalidTextError, read_json
 
@@ -42,8 +42,7 @@ def checked(document: Any, schema: str, name: str) -> Object:
             column=violation.place("/") or None,
             rule=f"schema-{violation.keyword}",
             severity=Severity.ERROR,
-            message=violation.message
-            + unknown_properties(document, violation, load_schema(schema)),
+            message=violation.message,
             remedy=f"see `partner-tools schema {schema}`",
         )
         for violation in checker(schema).violations(document)

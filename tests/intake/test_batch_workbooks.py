@@ -272,6 +272,30 @@ def test_text_struck_in_part_is_struck() -> None:
     )
 
 
+def test_text_struck_in_a_cell_that_holds_it_itself_is_struck() -> None:
+    """Programs that write workbooks keep it in the cell, where openpyxl forgets its runs."""
+    runs = "<is><r><rPr><strike{}/></rPr><t>5CG00</t></r><r><t>00001</t></r></is>"
+    row = '<row r="2"><c r="A2" t="inlineStr">' + runs + "</c></row>"
+    for value, expected in (("", ["struck-row"]), (' val="0"', [])):
+        sheet = sheet_of(ROW.format(1, "Serial") + row.format(value))
+        assert expected == rules_of(read(with_parts({}, sheet)))
+
+
+def test_a_struck_row_of_a_list_without_a_header_is_an_error() -> None:
+    def fill(made: Workbook) -> None:
+        sheet = made.worksheets[0]
+        sheet.delete_rows(1, 10)
+        sheet.append(["5CG0000001"])
+        sheet.append(["5CG0000002"])
+        sheet["A2"].font = Font(strike=True)
+
+    intake = read(workbook(fill))
+    assert intake.batch is None
+    assert [(one.row, one.rule) for one in intake.problems if one.rule != "bare-list"] == [
+        (2, "struck-row")
+    ]
+
+
 def test_rows_of_another_colour_are_named_once() -> None:
     def fill(made: Workbook) -> None:
         sheet = made.worksheets[0]

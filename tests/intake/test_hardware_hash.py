@@ -388,7 +388,7 @@ def test_a_disk_is_serial_model_and_vendor(
 def test_single_values(record: tuple[int, bytes], field: str, shown: str | None) -> None:
     value: object = of(record)
     for step in field.split("."):
-        value = value[int(step)] if isinstance(value, tuple) else getattr(value, step)
+        value = value[int(step)] if step.isdigit() else getattr(value, step)  # type: ignore[index]
 
     assert shown == value
 

@@ -65,6 +65,13 @@ def test_a_column_that_is_not_there_is_named() -> None:
     assert '"Serial", "Status"' in found.message
 
 
+def test_a_selection_of_a_list_without_a_header_is_refused() -> None:
+    """It would select everything."""
+    intake = read("5CG1111AAA\n5CG1111AAB\n", excluded=[["Status", "In use"]])
+    assert intake.batch is None
+    assert [one.rule for one in intake.problems] == ["conflict"]
+
+
 def test_an_empty_selection_is_no_batch() -> None:
     intake = read("Serial,Status\n5CG1111AAA,Retired\n", only=[["Status", "Lost"]])
     assert intake.batch is None
