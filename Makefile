@@ -3,6 +3,7 @@
 PYTHON ?= .venv/bin/python
 
 .PHONY: check static lint types pages claims package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz simulation night chaos bench bench-quick no-changes same-as-cleanup
+.PHONY: claims zipapp release mutants
 
 check: static audit test
 
@@ -53,6 +54,14 @@ screenshots:
 
 wheel:
 	$(PYTHON) -m build --wheel
+
+# One file that runs wherever this Python does, on this system; the first start unpacks it.
+zipapp:
+	PIP_CONSTRAINT=constraints.txt $(PYTHON) -m shiv --reproducible -p '/usr/bin/env python3' -c partner-tools -o dist/partner-tools.pyz .
+
+# The files of a release, with their SHA-256 beside them.
+release: audit wheel zipapp sbom
+	cd dist && sha256sum *.whl partner-tools.pyz sbom.cdx.json > SHA256SUMS
 
 # What an installation brings, as CycloneDX, beside the wheel.
 sbom:

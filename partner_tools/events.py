@@ -74,23 +74,7 @@ class State(StrEnum):
 class Event:
     """One fact, in the order in which it became durable. `device` is None for a run's events.
 
-    What `payload` holds, by kind (`schemas/event.schema.json` is the contract):
-
-    - `resolved`: `outcome` (`pending` where a removal is planned), `customer`, and the plan's
-      `detail`, `remedy`, `target`, `candidates`
-    - `intended`: `requestId`, `correlationId`; of a cleanup also `step` and `record`, the id of the
-      one object that the request is about
-    - `withdrawn`: nothing; the intended request never left
-    - `deferred`: `status`, `code`; the service did nothing and wants to be asked later
-    - `doubted`: `answered` (whether any answer came), `detail`, `status`
-    - `accepted`: `handle`, what the service gave to ask after the work
-    - `recalled`: `present`, whether the registration is still there
-    - `answered`: `outcome`, `detail`, `remedy`, `status`, `code`, `requestId`, `correlationId`
-    - `passed`: `step` that is done, `detail`, `status`, `requestId`; the next is yet to be decided
-    - `parked`: `approval`, the code under which another administrator has to approve the step
-    - `observed`: `plane`, `status`, and what was seen
-    - `restoring`: `requestId`, `batchId`; the device is about to be registered again
-    - `restored`: `done`, `detail`; what the service said of that
+    `schemas/event.schema.json` says what `payload` holds, by kind.
     """
 
     run: RunId

@@ -73,16 +73,19 @@ def check(
     Raises GuardError, naming every limit passed, if that leaves no customer, or if the others'
     devices are more than one run may remove.
     """
-    refused = {
-        each.customer.tenant_id: _refusals(limits, each, removed_today)
-        for each in counted(planned, customers)
-    }
-    refused = {tenant: refusals for tenant, refusals in refused.items() if refusals}
+    refused = {}
+    for each in counted(planned, customers):
+        passed = (
+            _too_large_a_share(limits, each),
+            _too_many_today(limits, each, removed_today),
+        )
+        if reasons := list(filter(None, passed)):
+            refused[each.customer.tenant_id] = _joined(reasons)
     left = sum(each.outcome is Outcome.PENDING and each.customer not in refused for each in planned)
-    overall = _too_many(limits, left if left else count_removals(planned))
+    overall = _too_many(limits, left or count_removals(planned))
     if overall or (refused and not left):
-        raise _joined([*overall, *(one for each in refused.values() for one in each)])
-    return {tenant: _one(refusals) for tenant, refusals in refused.items()}
+        raise _error([*filter(None, [overall]), *refused.values()])
+    return refused
 
 
 def counted(
@@ -101,31 +104,23 @@ def counted(
     return tuple(replace(each, removals=removals[tenant]) for tenant, each in listed.items())
 
 
-def _refusals(
-    limits: Limits, each: PlannedCustomer, removed_today: Mapping[str, int]
-) -> list[Explanation]:
-    if not each.removals:
-        return []
-    return [*_too_large_a_share(limits, each), *_too_many_today(limits, each, removed_today)]
-
-
-def _one(refusals: Sequence[Explanation]) -> Explanation:
+def _joined(reasons: Sequence[Explanation]) -> Explanation:
     return Explanation(
         rule=LIMIT,
-        detail="; ".join(one.detail for one in refusals),
-        remedy="; ".join(dict.fromkeys(one.remedy for one in refusals)),
+        detail="; ".join(each.detail for each in reasons),
+        remedy="; ".join(dict.fromkeys(each.remedy for each in reasons)),
     )
 
 
-def _joined(refusals: Sequence[Explanation]) -> GuardError:
-    all_ = _one(refusals)
+def _error(reasons: Sequence[Explanation]) -> GuardError:
+    all_ = _joined(reasons)
     return GuardError(all_.detail, rule=LIMIT, remedy=all_.remedy)
 
 
 def check_number(limits: Limits, removals: int) -> None:
     """Refuse more devices at once than the limit allows. Raises GuardError."""
-    if refusals := _too_many(limits, removals):
-        raise _joined(refusals)
+    if reason := _too_many(limits, removals):
+        raise _error([reason])
 
 
 def refuse_overdrawn(limits: Limits, plan: Plan, used: Mapping[str, int]) -> None:
@@ -133,14 +128,9 @@ def refuse_overdrawn(limits: Limits, plan: Plan, used: Mapping[str, int]) -> Non
 
     `used` counts, by tenant id, what was removed today and what other runs have reserved.
     """
-    refusals = [
-        refusal
-        for each in counted(plan.devices, plan.customers)
-        if each.removals
-        for refusal in _too_many_today(limits, each, used)
-    ]
-    if refusals:
-        raise _joined(refusals)
+    counts = counted(plan.devices, plan.customers)
+    if reasons := list(filter(None, (_too_many_today(limits, each, used) for each in counts))):
+        raise _error(reasons)
 
 
 TOO_FEW_OF = 10
@@ -217,45 +207,39 @@ def display_name(planned: PlannedCustomer) -> str:
     return shown_name(f"{shown} ({customer.tenant_id})" if shown else customer.tenant_id) or ""
 
 
-def _too_many(limits: Limits, removals: int) -> list[Explanation]:
+def _too_many(limits: Limits, removals: int) -> Explanation | None:
     if removals <= limits.max_devices:
-        return []
-    return [
-        Explanation(
-            rule=LIMIT,
-            detail=f"{_devices(removals)} would be removed, more than the limit of "
-            f"{limits.max_devices}",
-            remedy=f"if that is right, run it again with --max-devices {removals}",
-        )
-    ]
+        return None
+    return Explanation(
+        rule=LIMIT,
+        detail=f"{_devices(removals)} would be removed, more than the limit of "
+        f"{limits.max_devices}",
+        remedy=f"if that is right, run it again with --max-devices {removals}",
+    )
 
 
-def _too_large_a_share(limits: Limits, each: PlannedCustomer) -> list[Explanation]:
+def _too_large_a_share(limits: Limits, each: PlannedCustomer) -> Explanation | None:
     share = each.removals / each.estate if each.estate else 0.0
     if limits.max_estate_share is None or share <= limits.max_estate_share:
-        return []
-    return [
-        Explanation(
-            rule=LIMIT,
-            detail=f"{each.removals} of the {_devices(each.estate)} of {display_name(each)} would "
-            f"be removed, more than the share of {limits.max_estate_share * 100:g}%",
-            remedy="raise guards.max_estate_share in the profile if that is right",
-        )
-    ]
+        return None
+    return Explanation(
+        rule=LIMIT,
+        detail=f"{each.removals} of the {_devices(each.estate)} of {display_name(each)} would "
+        f"be removed, more than the share of {limits.max_estate_share * 100:g}%",
+        remedy="raise guards.max_estate_share in the profile if that is right",
+    )
 
 
 def _too_many_today(
     limits: Limits, each: PlannedCustomer, removed_today: Mapping[str, int]
-) -> list[Explanation]:
+) -> Explanation | None:
     before = removed_today.get(each.customer.tenant_id, 0)
     allowed = limits.max_devices_per_day
     if allowed is None or not each.removals or before + each.removals <= allowed:
-        return []
-    return [
-        Explanation(
-            rule=LIMIT,
-            detail=f"{display_name(each)} lost {_devices(before)} today and would lose "
-            f"{each.removals} more, above the daily limit of {allowed}",
-            remedy="wait until tomorrow (UTC), or raise limits.max_devices_per_day in the profile",
-        )
-    ]
+        return None
+    return Explanation(
+        rule=LIMIT,
+        detail=f"{display_name(each)} lost {_devices(before)} today and would lose "
+        f"{each.removals} more, above the daily limit of {allowed}",
+        remedy="wait until tomorrow (UTC), or raise limits.max_devices_per_day in the profile",
+    )

@@ -142,6 +142,21 @@ def test_every_fault_file_shown_is_valid() -> None:
         assert checker("sandbox-faults").violations(json.loads(block.text)) == (), block.text
 
 
+def test_nobody_is_told_to_install_a_name_that_is_not_ours() -> None:
+    """The project's name on PyPI could be anybody's: only files and checkouts are installed."""
+    texts = [*PAGES, *(ROOT / "deploy").rglob("*"), *(ROOT / "partner_tools").rglob("*.py")]
+    bare = re.compile(
+        r"install(?: -\S+(?: \S+\.txt)?)* [\"']?partner[-_]tools(?:\[[^\]]*\])?(?![\w.-])"
+    )
+
+    assert bare.search('pip install -c constraints.txt "partner-tools[fleet]"')
+    assert [
+        name_of(file)
+        for file in texts
+        if file.is_file() and file.suffix != ".pyc" and bare.search(file.read_text("utf-8"))
+    ] == []
+
+
 def test_every_variable_named_exists() -> None:
     """Nobody sets a variable that nothing reads."""
     known = {*config.VARIABLES.values(), *config.SECRETS, *generate.LOCATORS}

@@ -85,6 +85,58 @@ def test_an_answer_that_tells_nothing_spends_the_request_id() -> None:
     assert (State.DOUBT, None, False) == (history.state, history.request_id, history.silent)
 
 
+@pytest.mark.parametrize(
+    ("last", "answered"),
+    [
+        (event(Kind.WITHDRAWN), None),
+        (event(Kind.DOUBTED), None),
+        (event(Kind.DOUBTED, answered=True), "R1"),
+        (event(Kind.DEFERRED), "R1"),
+        (event(Kind.ANSWERED, requestId="S7"), "S7"),
+        (event(Kind.ANSWERED, requestId=None), "R1"),
+        (event(Kind.PASSED, requestId="S7"), "S7"),
+        (event(Kind.PASSED, requestId=None), "R1"),
+        (event(Kind.PARKED, requestId="S7"), "S7"),
+        (event(Kind.PARKED, requestId=None), "R1"),
+    ],
+    ids=lambda each: str(each.kind) if isinstance(each, Event) else str(each),
+)
+def test_which_request_id_is_kept_after_an_answer(last: Event, answered: str | None) -> None:
+    """That of the service's answer, else our own; none where nothing was answered."""
+    history = advance(life(Kind.RESOLVED, Kind.INTENDED), last)
+
+    assert history.answered_request_id == answered
+
+
+def test_a_later_silence_keeps_the_request_id_of_the_last_answer() -> None:
+    first = life(Kind.RESOLVED, Kind.INTENDED, Kind.DEFERRED)
+    second = advance(first, event(Kind.INTENDED, requestId="R2", correlationId="C2"))
+
+    silent = advance(second, event(Kind.DOUBTED))
+
+    assert (silent.answered_request_id, silent.request_id) == ("R1", "R2")
+    assert (silent.silent, silent.attempts, silent.correlation_id) == (True, 2, "C2")
+
+
+def test_a_withdrawn_attempt_is_none() -> None:
+    assert life(Kind.RESOLVED, Kind.INTENDED, Kind.WITHDRAWN).attempts == 0
+    assert life(Kind.RESOLVED, Kind.INTENDED, Kind.DEFERRED, Kind.INTENDED).attempts == 2
+
+
+def test_the_correlation_id_is_the_answers_or_that_of_the_request() -> None:
+    asked = life(Kind.RESOLVED, Kind.INTENDED)
+
+    assert advance(asked, event(Kind.ANSWERED, correlationId="C9")).correlation_id == "C9"
+    assert advance(asked, event(Kind.ANSWERED)).correlation_id == "C1"
+
+
+def test_a_device_looked_for_before_it_was_settled_says_so() -> None:
+    looked = life(Kind.RESOLVED, Kind.OBSERVED, Kind.INTENDED)
+
+    assert advance(looked, event(Kind.ANSWERED)).looked_before == 1
+    assert advance(looked, event(Kind.RECALLED, present=False)).looked_before == 1
+
+
 def test_a_withdrawn_repetition_leaves_the_first_request_in_doubt() -> None:
     history = life(Kind.RESOLVED, Kind.INTENDED, Kind.DOUBTED, Kind.INTENDED, Kind.WITHDRAWN)
 

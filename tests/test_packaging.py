@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.supply.closure import dependencies
 
 pytestmark = pytest.mark.slow
 
@@ -128,6 +132,48 @@ def test_one_version_everywhere(python: Path, tmp_path: Path) -> None:
     assert metadata == [_version(), _version()]
     assert newest is not None
     assert newest[1] == _version()
+
+
+@pytest.fixture(scope="session")
+def one_file(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program and what it needs in one file, as `make zipapp` makes it, without a network."""
+    folder = tmp_path_factory.mktemp("zipapp")
+    parts = folder / "parts"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(parts)
+    for name in dependencies(()):
+        for file in importlib.metadata.files(name) or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                (parts / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(Path(str(file.locate())), parts / file)
+    built = folder / "partner-tools.pyz"
+    make = ["-m", "shiv", "--site-packages", str(parts), "-c", "partner-tools", "-o", str(built)]
+    _run(Path(sys.executable), [*make, "--uncompressed"], cwd=folder)
+    return built
+
+
+def test_one_file_runs_where_nothing_is_installed(one_file: Path, tmp_path: Path) -> None:
+    """For customers who only run `cleanup`: an interpreter without packages, an empty home."""
+    base = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    environment = {"PATH": os.defpath, "HOME": str(tmp_path), "SHIV_ROOT": str(tmp_path / "shiv")}
+    (tmp_path / "handoff.json").write_text("{}", encoding="utf-8")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(base), "-I", str(one_file), *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    version, refused = run("--version"), run("cleanup", "handoff.json")
+
+    assert version.stdout.split()[-1] == _version()
+    assert refused.returncode == 3, refused.stderr
+    assert "handoff" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,24 @@ def test_a_device_of_a_plan_that_is_not_what_it_says_is_told(
     assert not told if reason is None else reason in told[0]
 
 
+@pytest.mark.parametrize("spelled", ["D1", "{d1}", "D-1", "(D1)"])
+def test_an_id_that_is_spelled_otherwise_is_not_gone(spelled: str) -> None:
+    """.NET reads one GUID in several forms; the registration is there, and is named as it is."""
+    (planned,) = plan([row(serial_number="PF1ABC")], *ESTATE)
+    respelled = index(estate(found(spelled, "OTHER", batch="B7")))
+
+    told = changes([planned], {TENANT: respelled})
+
+    assert "another id" in told[0]
+    assert spelled in told[0]
+
+
+def test_an_id_that_shares_only_some_characters_is_another_device() -> None:
+    (planned,) = plan([row(serial_number="PF1ABC")], *ESTATE)
+
+    assert changes([planned], {TENANT: index(estate(found("d11", "OTHER"), found("1", "X")))}) == {}
+
+
 serials = st.text(alphabet="AaBb01 ", min_size=1, max_size=3)
 
 

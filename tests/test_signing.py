@@ -303,6 +303,10 @@ def test_one_plans_and_another_approves(
     created = json.loads(exported[0])["payload"]["settings"]["approvals"]
     assert [each["account"] for each in created] == ["avery", "robin"]
     assert created[1]["accountId"] == account().id
+    spent = program(*command, "--again")
+    assert spent.exit_code == 8, spent.output
+    assert f"was spent by run {document['run']}" in spent.stderr
+    assert len(deletes(sandbox)) == 1
     if sys.platform != "win32":
         for path in (file, beside):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600

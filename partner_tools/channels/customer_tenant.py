@@ -193,7 +193,7 @@ def _is_open(removal: Removal, seen: Sequence[Found]) -> bool:
         case StepId.UNASSIGN_USER:
             return bool(str(record.attributes.get("userPrincipalName") or "").strip())
         case StepId.DELETE_ASSOCIATION_RECORD:
-            return _association_state(record) != "pendingRemoval"
+            return _association_state(record) != "pendingremoval"
     return True
 
 
@@ -203,7 +203,7 @@ def _record(removal: Removal, seen: Sequence[Found]) -> Found | None:
 
 
 def _association_state(record: Found) -> str:
-    return str(record.attributes.get("associationState") or "")
+    return str(record.attributes.get("associationState") or "").strip().casefold()
 
 
 def _precluded(removal: Removal, seen: Sequence[Found]) -> Verdict | None:

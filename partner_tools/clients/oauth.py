@@ -197,14 +197,6 @@ class DeviceCode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """A user whose refresh token rests in the store."""
-
-    username: str
-    tenant: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenFacts:
     """The claims of a token, none of them verified. None where the token doesn't say.
 
@@ -405,24 +397,22 @@ class TokenStore:
             _check_kept(persistence)
             return msal_extensions.PersistedTokenCache(persistence)
 
-    def read_accounts(self) -> tuple[Account, ...]:
-        """The users whose tokens rest here. No network."""
+    def users(self) -> tuple[str, ...]:
+        """The names of the users whose tokens rest here. No network."""
         cache = self.open_cache()
-        return tuple(
-            Account(username=str(found.get("username")), tenant=str(found.get("realm")))
-            for found in cache.search(cache.CredentialType.ACCOUNT)
-        )
+        found = cache.search(cache.CredentialType.ACCOUNT)
+        return tuple(str(each.get("username")) for each in found)
 
-    def clear(self) -> tuple[Account, ...]:
+    def clear(self) -> tuple[str, ...]:
         """Forget all tokens, and say whose they were.
 
         The service still accepts a copied refresh token: revoke sessions to stop that.
         """
         try:
-            accounts = self.read_accounts()
+            users = self.users()
         except AuthError:
             # An unreadable store is cleared all the same.
-            accounts = ()
+            users = ()
         beside = self.location.parent.glob(f"{self.location.name}-*")
         for path in (self.location, *sorted(beside)):
             with _as_auth_error(f"the token cache {str(path)!r} cannot be cleared", _CACHE_REMEDY):
@@ -430,7 +420,7 @@ class TokenStore:
                     with suppress(AuthError):
                         self._open_persistence(path).save("{}")
                     path.unlink()
-        return accounts
+        return users
 
     def _open_persistence(self, path: Path) -> Any:
         import msal_extensions

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from partner_tools.engine.channel import Removal, Sightings
-from partner_tools.engine.execute import (
-    ExecutionContext,
-    removal,
-)
+from partner_tools.engine.execute import ExecutionContext, removal
 from partner_tools.engine.request_executor import interruption
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
 from partner_tools.events import Event, History, Kind, RunDevice, advance
@@ -41,19 +38,15 @@ class Baseline:
     others: Mapping[int, frozenset[Target]] = field(default_factory=dict)
 
 
-class Observer(Protocol):
-    """A channel that can look for devices by identity."""
+Look = Callable[[Sequence[Removal]], Sightings]
+"""Says where each device is registered now, in whatever batch and by whatever identity.
 
-    def sightings(self, removals: Sequence[Removal]) -> Sightings:
-        """Where each device is registered now, in whatever batch and by whatever identity.
-
-        Complete, or raises.
-        """
+Complete, or raises."""
 
 
 def verify(
     context: ExecutionContext,
-    observer: Observer,
+    look: Look,
     todos: Sequence[RunDevice],
     *,
     wait_seconds: float,
@@ -71,7 +64,7 @@ def verify(
     absences: Counter[int] = Counter()
     deadline, pause = context.executor.clock() + wait_seconds, FIRST_PAUSE_SECONDS
     while listed:
-        seen, unseen = _look(observer, listed, baseline or Baseline())
+        seen, unseen = _look(look, listed, baseline or Baseline())
         blind |= unseen
         judged = [todo for todo in listed if todo.customer in unseen]
         listed = [todo for todo in listed if todo.customer not in unseen]
@@ -92,12 +85,21 @@ def verify(
                 raise interruption()
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
     if blind:
-        raise _blindness(blind, {todo.customer for todo in todos})
+        first = next(iter(blind.values()))
+        if len({todo.customer for todo in todos}) == 1:
+            raise first
+        named = "; ".join(f"{customer}: {error}" for customer, error in blind.items())
+        raise ServiceError(
+            f"whether what was removed is gone could not be looked at for {named}",
+            remedy="the other customers were looked at; look again later with "
+            "`partner-tools verify`",
+            rule=first.rule,
+        )
     return tuple(latest[todo.index] for todo in todos)
 
 
 def _look(
-    observer: Observer, todos: Sequence[RunDevice], baseline: Baseline
+    look: Look, todos: Sequence[RunDevice], baseline: Baseline
 ) -> tuple[dict[int, Target | None], dict[str | None, ServiceError]]:
     """Read each customer's lists; also return the errors that prevented it, by customer."""
     seen: dict[int, Target | None] = {}
@@ -109,7 +111,7 @@ def _look(
             if todo.customer == customer
         ]
         try:
-            shown = observer.sightings(own)
+            shown = look(own)
         except OF_EVERYBODY:
             raise
         except ServiceError as error:
@@ -138,20 +140,6 @@ def estate_vanished(
         remedy="look in Partner Center's own pages, or with `verify --graph`; verify the "
         "run again later",
         rule="estate-vanished",
-    )
-
-
-def _blindness(
-    blind: Mapping[str | None, ServiceError], customers: Collection[str | None]
-) -> ServiceError:
-    first = next(iter(blind.values()))
-    if len(customers) == 1:
-        return first
-    named = "; ".join(f"{customer}: {error}" for customer, error in blind.items())
-    return ServiceError(
-        f"whether what was removed is gone could not be looked at for {named}",
-        remedy="the other customers were looked at; look again later with `partner-tools verify`",
-        rule=first.rule,
     )
 
 

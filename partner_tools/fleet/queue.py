@@ -22,7 +22,6 @@ from procrastinate.jobs import Status
 from procrastinate.schema import SchemaManager
 
 from partner_tools.errors import LedgerError
-from partner_tools.ledger.postgresql import AUDITOR, SUBMIT, WORKER, statements
 from partner_tools.model import ChannelName, RunId
 
 TASK = "carry-on"
@@ -178,28 +177,7 @@ def job_of(arguments: Mapping[str, Any], priority: int, not_before: datetime | N
 
 _TABLES_LOCK = 0x7061_7274_6E65_7273
 _APPLIED = "SELECT max(migration) FROM fleet_queue_version"
-_TABLES = (
-    "procrastinate_jobs",
-    "procrastinate_events",
-    "procrastinate_periodic_defers",
-    "procrastinate_workers",
-)
-_SEQUENCES = "USAGE ON ALL SEQUENCES IN SCHEMA public"
-_SEEN = ("fleet_queue_version", *_TABLES)
-GRANTS = {
-    SUBMIT: (
-        *(f"SELECT ON {table}" for table in _SEEN),
-        "INSERT ON procrastinate_jobs",
-        "INSERT ON procrastinate_events",
-        _SEQUENCES,
-    ),
-    WORKER: (
-        "SELECT ON fleet_queue_version",
-        *(f"SELECT, INSERT, UPDATE, DELETE ON {table}" for table in _TABLES),
-        _SEQUENCES,
-    ),
-    AUDITOR: tuple(f"SELECT ON {table}" for table in _SEEN),
-}
+_ROLES = Path(__file__).with_name("queue_roles.sql")
 
 
 def bring_up_to_date(conninfo: str) -> None:
@@ -250,8 +228,7 @@ def grant(conninfo: str) -> None:
 
 
 def _grant(connection: psycopg.Connection[Any]) -> None:
-    for statement in statements(GRANTS):
-        _execute(connection, statement)
+    _execute(connection, _ROLES.read_text(encoding="utf-8"))
 
 
 def _execute(connection: psycopg.Connection[Any], statements: str) -> None:

@@ -100,6 +100,13 @@ _DATE = re.compile(
     r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z| ?[AP]M)?)?",
     re.IGNORECASE,
 )
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a date, with or without a time."""
+    return bool(_DATE.fullmatch(text))
+
+
 _WORDS = re.compile(r"[\s:=()\[\]#*,;.!\"']+")
 _NUMBER = re.compile(r"[\d./,:-]+")
 
@@ -146,7 +153,7 @@ def is_serial(text: str) -> bool:
     >>> [is_serial(each) for each in ("5CG0001", "HP", "2026-04-17", "Printed 2026")]
     [True, False, False, False]
     """
-    return bool(_SERIAL.fullmatch(text)) and not (_DATE.fullmatch(text) or is_placeholder(text))
+    return bool(_SERIAL.fullmatch(text)) and not (is_date(text) or is_placeholder(text))
 
 
 def several_in(text: str) -> tuple[str, ...]:
@@ -219,7 +226,7 @@ def why_no_serial(text: str) -> Finding | None:
     column = "serialNumber"
     if not text.isascii():  # what cannot be seen hides nothing
         text = "".join(each for each in text if unicodedata.category(each) != "Cf")
-    several = () if _DATE.fullmatch(text) else several_in(text)
+    several = () if is_date(text) else several_in(text)
     if several:
         message = (
             f"{len(several)} serial numbers are in one cell: {', '.join(map(shown, several[:3]))}"
@@ -227,7 +234,7 @@ def why_no_serial(text: str) -> Finding | None:
         return finding("several-in-one", message, column=column)
     kinds = (
         (_is_error_value(text), "is an error value of a spreadsheet"),
-        (_DATE.fullmatch(text), "is a date"),
+        (is_date(text), "is a date"),
         (_is_range(text), "is a range"),
         (_ADDRESS.fullmatch(text), "is an address"),
         (_has_remark(text), "is a text with a remark"),

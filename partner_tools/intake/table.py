@@ -30,6 +30,7 @@ from partner_tools.intake.columns import (
     spelt_like,
 )
 from partner_tools.intake.identifiers import (
+    is_date,
     is_footer,
     is_placeholder,
     is_serial,
@@ -171,9 +172,27 @@ def _is_bare(rows: Sequence[Sequence[str]]) -> bool:
     """Whether rows without a header are serial numbers: one a line, or all in one line."""
     if _LABELLED.match(rows[0][0]) and _unmarked(rows[0][0]) == rows[0][0]:
         return False
-    cells = [_unmarked(cell.strip()) for row in rows for cell in row if cell.strip()]
+    alone = len(rows) == 1
+    cells = [_unmarked(cell) for row in rows for cell in _meant(row, alone=alone).values()]
     found = [is_serial(cell) or len(several_in(cell)) > 1 for cell in cells]
-    return all(found) if len(rows) == 1 else any(found) and len(cells) == len(rows)
+    return all(found) if alone else any(found) and len(cells) == len(rows)
+
+
+_COUNTED = re.compile(r"\d{1,5}|\d{1,2}:\d{2}(?::\d{2})?")
+
+
+def _meant(cells: Sequence[str], *, alone: bool) -> dict[int, str]:
+    """The cells of a row without a header, without the time and the number that scanners add.
+
+    A row that is `alone` is a list by itself.
+    """
+    given = {place: cell.strip() for place, cell in enumerate(cells) if cell.strip()}
+    bare = {
+        place: text
+        for place, text in given.items()
+        if not (_COUNTED.fullmatch(text) or is_date(text))
+    }
+    return given if alone else bare or given
 
 
 _LABELLED = re.compile(r"\s*[A-Za-z ]+\s*:\s")
@@ -197,7 +216,7 @@ def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -
             yield record
             continue
         line, cells, notes = record
-        given = {place: cell.strip() for place, cell in enumerate(cells) if cell.strip()}
+        given = _meant(cells, alone=alone)
         if len(given) > 1 and not alone:
             message = f"the row has {len(given)} cells in a list without a header"
             yield problem(file, line, finding("no-header", message))

@@ -385,7 +385,7 @@ def _postgresql_engine(url: URL, patience: float) -> Engine:
     except ModuleNotFoundError as error:
         raise InputError(
             "a ledger on PostgreSQL needs the package psycopg",
-            remedy='install it with `pip install "partner-tools[fleet]"`',
+            remedy='install the release file with it: `pip install "FILE.whl[fleet]"`',
             rule="ledger-driver",
         ) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, delete, select, text
@@ -10,123 +11,7 @@ from sqlalchemy import Connection, delete, select, text
 from partner_tools.ledger.database import insert_new
 from partner_tools.ledger.tables import depot_logins
 
-SUBMIT, WORKER, AUDITOR = "partner_tools_submit", "partner_tools_worker", "partner_tools_auditor"
-ROLES = (SUBMIT, WORKER, AUDITOR)
-
-_READ: Sequence[str] = (
-    "ledger_version",
-    "runs",
-    "plans",
-    "run_customers",
-    "devices",
-    "events",
-    "rates",
-    "paces",
-    "depot_logins",
-)
-_MOVED = "state, started_at, finished_at, plan_digest, devices, counts, head_n, head_hash"
-"""The columns of `runs` that events move."""
-
-GRANTS: Mapping[str, Sequence[str]] = {
-    SUBMIT: (
-        *(f"SELECT ON {table}" for table in _READ),
-        "INSERT ON runs",
-        "INSERT ON events",  # which and of which runs, `_STATION` says
-        f"UPDATE ({_MOVED}) ON runs",
-        "EXECUTE ON FUNCTION ledger_hand_in",
-    ),
-    WORKER: (
-        *(f"SELECT ON {table}" for table in _READ),
-        "INSERT ON events",  # never more: what was recorded stays
-        f"UPDATE ({_MOVED}) ON runs",
-        "UPDATE ON devices",
-        *(f"INSERT, UPDATE ON {table}" for table in ("plans", "run_customers", "rates", "paces")),
-    ),
-    AUDITOR: tuple(f"SELECT ON {table}" for table in _READ),
-}
-
-_MAKE = """
-DO $$ BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
-        CREATE ROLE {role} NOLOGIN;
-    END IF;
-EXCEPTION
-    WHEN insufficient_privilege THEN RAISE NOTICE 'the role {role} cannot be made';
-    WHEN duplicate_object OR unique_violation THEN NULL;
-END $$
-"""
-_GRANT = """
-DO $$ BEGIN
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
-        {grants}
-    END IF;
-END $$
-"""
-_LIMIT_STATIONS = """
-DO $$ BEGIN
-    IF 2 = (SELECT count(*) FROM pg_roles WHERE rolname IN ('{submit}', '{worker}')) THEN
-        CREATE POLICY of_station ON {table} AS RESTRICTIVE {rule};
-    END IF;
-END $$
-"""
-
-_DEPOTS = """
-CREATE OR REPLACE FUNCTION ledger_depots() RETURNS text[]
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
-    AS $$ SELECT array_agg(depot::text) FROM depot_logins WHERE login = session_user $$
-"""
-"""The depots that the login may see; NULL where it may see all. `SET ROLE` does not change it."""
-
-_OWN = "(SELECT ledger_depots()) IS NULL OR depot = ANY ((SELECT ledger_depots())::text[])"
-_OF_OWN = "(SELECT ledger_depots()) IS NULL OR run IN (SELECT run FROM runs)"
-_POLICIES = {
-    "runs": _OWN,
-    **dict.fromkeys(("plans", "run_customers", "devices", "events"), _OF_OWN),
-}
-
-
-_IS_BEGUN = """
-CREATE OR REPLACE FUNCTION ledger_is_begun(named text) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
-    AS $$ SELECT EXISTS (SELECT FROM events WHERE run = named
-        AND kind NOT IN ('created', 'queued', 'cancelled')) $$
-"""
-"""Whether a worker has begun with a run. By its immutable events: the columns of
-`runs` are written by stations too."""
-
-_HAND_IN = """
-CREATE OR REPLACE FUNCTION ledger_hand_in(
-    named text, indexes int[], lines int[], serials text[], keys text[], texts text[]
-) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
-    AS $$ BEGIN
-        IF EXISTS (SELECT FROM events WHERE run = named) OR NOT EXISTS (
-            SELECT FROM runs WHERE run = named
-                AND (ledger_depots() IS NULL OR depot = ANY (ledger_depots()))
-        ) THEN
-            RAISE insufficient_privilege USING MESSAGE = 'devices are named with a new run only';
-        END IF;
-        INSERT INTO devices
-            (run, idx, row, serial_number, product_key_id, device, state, outcome, history)
-        SELECT named, one.*, 'new', 'pending', '{}'
-        FROM unnest(indexes, lines, serials, keys, texts) AS one;
-    END $$
-"""
-"""The only way of a station to the table `devices`: what it names has no target and no outcome,
-and belongs to a run of which nothing is recorded yet."""
-
-_STATION = f"pg_has_role('{WORKER}', 'MEMBER') OR"
-_STATION_POLICIES = {
-    "events": (
-        f"FOR INSERT TO {SUBMIT} WITH CHECK ({_STATION} kind = 'cancelled'"
-        " OR kind IN ('created', 'queued') AND NOT ledger_is_begun(run))"
-    ),
-    "runs": (
-        f"FOR UPDATE TO {SUBMIT} USING (true) WITH CHECK ({_STATION} state = 'cancelled'"
-        " OR NOT ledger_is_begun(run))"
-    ),
-}
-"""A station writes a run until a worker has begun with it, and may call any off."""
+_ROLES = Path(__file__).with_name("roles.sql")
 
 
 def insert_devices(connection: Connection, run: str, rows: Sequence[Mapping[str, object]]) -> None:
@@ -139,36 +24,11 @@ def insert_devices(connection: Connection, run: str, rows: Sequence[Mapping[str,
     )
 
 
-def statements(grants: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the statements that grant these privileges to existing roles; may be repeated."""
-    return [
-        _GRANT.format(role=role, grants=" ".join(f"GRANT {each} TO {role};" for each in granted))
-        for role, granted in grants.items()
-    ]
-
-
 def set_up(connection: Connection) -> None:
     """Make the roles where that is allowed, grant, and keep depots apart; may be repeated."""
-    if connection.dialect.name != "postgresql":
-        return
-    for role in ROLES:
-        connection.exec_driver_sql(_MAKE.format(role=role))
-    for function in (_DEPOTS, _IS_BEGUN, _HAND_IN):
-        connection.exec_driver_sql(function)
-    connection.exec_driver_sql("REVOKE EXECUTE ON FUNCTION ledger_hand_in FROM PUBLIC")
-    for role in ROLES:  # what an earlier version granted goes, before what this one grants comes
-        revoked = f"REVOKE ALL ON {', '.join(_READ)} FROM {role};"
-        connection.exec_driver_sql(_GRANT.format(role=role, grants=revoked))
-    for statement in statements(GRANTS):
-        connection.exec_driver_sql(statement)
-    for table, condition in _POLICIES.items():
-        connection.exec_driver_sql(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        connection.exec_driver_sql(f"DROP POLICY IF EXISTS by_depot ON {table}")
-        connection.exec_driver_sql(f"CREATE POLICY by_depot ON {table} USING ({condition})")
-    for table, rule in _STATION_POLICIES.items():
-        connection.exec_driver_sql(f"DROP POLICY IF EXISTS of_station ON {table}")
-        limit = _LIMIT_STATIONS.format(submit=SUBMIT, worker=WORKER, table=table, rule=rule)
-        connection.exec_driver_sql(limit)
+    if connection.dialect.name == "postgresql":
+        # Past SQLAlchemy, which always passes parameters: without any, a % is a %.
+        connection.connection.cursor().execute(_ROLES.read_text(encoding="utf-8"))
 
 
 def bind(connection: Connection, login: str, depots: Sequence[str]) -> None:

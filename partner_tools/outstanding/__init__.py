@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from partner_tools.model import Outcome
 from partner_tools.outstanding.decision import (
-    ENTRA_DELETES,
     RULES,
     nothing_to_do,
     ordered,
@@ -57,7 +56,6 @@ HELD_NOTE = "The hold list names this device: it must stay as it is."
 
 __all__ = [
     "ALL_ZERO",
-    "ENTRA_DELETES",
     "FACTS",
     "HELD_NOTE",
     "HOMES",

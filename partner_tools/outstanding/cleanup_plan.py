@@ -15,7 +15,6 @@ from partner_tools.outstanding.decision import WAITING
 from partner_tools.outstanding.evidence import probes, text
 from partner_tools.outstanding.types import (
     DATA,
-    HOMES,
     STEP_ORDER,
     Decision,
     DeviceFacts,
@@ -228,9 +227,9 @@ def _is_another_record(facts: DeviceFacts, passed: Collection[str]) -> bool:
         ran = [one for one in looks if one.result is not ProbeResult.FAILED]
         if not ran or ran[-1].result is not ProbeResult.FOUND:
             continue
-        ids = {found.ids.get("id", "").lower() for one in ran for found in one.found} - {""}
+        looked = [{found.ids.get("id", "").lower() for found in one.found} - {""} for one in ran]
         again = any(one.result is ProbeResult.ABSENT for one in ran) and step.value not in passed
-        if len(ids) > 1 or again:
+        if again or any(ids and ids != looked[-1] for ids in looked):
             return True
     return False
 
@@ -289,50 +288,23 @@ def _kept(decision: Decision, ruling: FinalOutcome) -> Iterator[Untouched]:
 
 def _left(decision: Decision) -> Iterator[Untouched]:
     if _here(decision, Plane.ENTRA):
-        yield Untouched(
-            plane=Plane.ENTRA, records=_ids(decision, Plane.ENTRA), why=_why_entra(decision)
-        )
+        hybrid = decision.join_type is JoinType.HYBRID_JOINED
+        why = DATA["left"]["entra-hybrid" if hybrid else "entra"]
+        yield Untouched(plane=Plane.ENTRA, records=_ids(decision, Plane.ENTRA), why=why)
     association = decision.planes[Plane.DEVICE_ASSOCIATION].status
     if association is Status.NOT_VERIFIED or (
         _is_here(decision, Plane.DEVICE_ASSOCIATION) and _pre_association(decision) is None
     ):
         records = _ids(decision, Plane.DEVICE_ASSOCIATION)
-        yield Untouched(
-            plane=Plane.DEVICE_ASSOCIATION, records=records, why=_WHY_ASSOCIATION[association]
-        )
-    for plane, why in _OTHERS.items():
+        why = DATA["left"][f"device-association-{association}"]
+        yield Untouched(plane=Plane.DEVICE_ASSOCIATION, records=records, why=why)
+    for plane in (Plane.ACTIVE_DIRECTORY, Plane.CONFIGURATION_MANAGER, Plane.DEVICE_FIRMWARE):
         standing = decision.planes.get(plane)
         if standing is not None and standing.status is Status.OUTSTANDING:
-            yield Untouched(plane=plane, records=(), why=why)
+            yield Untouched(plane=plane, records=(), why=DATA["left"][plane])
     for step in decision.steps:
-        if step.id in _LEFTOVERS:
-            yield Untouched(plane=HOMES[step.id][0], records=(), why=_LEFTOVERS[step.id])
-
-
-_WHY_ASSOCIATION = {
-    Status.OUTSTANDING: "it is associated, or more than one record answers to it: the firmware is "
-    "cleared on the device itself, and the records are deleted in the portal after that",
-    Status.EXPECTED: "its removal is pending until the device is reached",
-    Status.NOT_VERIFIED: "whether a device association exists was not verified: look in the portal",
-}
-_OTHERS = {
-    Plane.ACTIVE_DIRECTORY: "the computer object is deleted on premises, by its administrator",
-    Plane.CONFIGURATION_MANAGER: "its record is deleted in Configuration Manager",
-    Plane.DEVICE_FIRMWARE: "firmware is unlocked by a profile and a sync of the device",
-}
-_LEFTOVERS = {
-    StepId.DELETE_IMPORT_RECORD: "a record of its import is left; delete it in the portal",
-    StepId.DELETE_CORPORATE_IDENTIFIER: "a corporate identifier is left; delete it in the portal",
-}
-
-
-def _why_entra(decision: Decision) -> str:
-    if decision.join_type is JoinType.HYBRID_JOINED:
-        return "never deleted here: it goes by itself when the computer object on premises is gone"
-    return (
-        "never deleted here: once Intune and Windows Autopilot have let go of the device, the "
-        "service should remove it by itself"
-    )
+        if step.id in (StepId.DELETE_IMPORT_RECORD, StepId.DELETE_CORPORATE_IDENTIFIER):
+            yield Untouched(plane=step.plane, records=(), why=DATA["left"][step.id])
 
 
 def _is_here(decision: Decision, plane: Plane) -> bool:

@@ -12,7 +12,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from partner_tools.model import GONE, Outcome, Reason
-from partner_tools.outstanding.evidence import Case, EvidenceSummary, is_true, probes, text
+from partner_tools.outstanding.evidence import (
+    Case,
+    EvidenceSummary,
+    is_of_another,
+    is_true,
+    probes,
+    text,
+)
 from partner_tools.outstanding.types import (
     DATA,
     HOMES,
@@ -185,9 +192,11 @@ def association_of(case: Case) -> Association:
     if case.association.present is None:
         return Association.NOT_VERIFIED
     if case.association.present:
-        return _association_in(case.association.seen)
+        return _association_in(case.association.seen, case.facts.serial_number)
     before = [one.found for one in probes(case.facts, Plane.DEVICE_ASSOCIATION) if one.found]
-    was = _association_in(before[-1]) if before else Association.CLEAR
+    was = Association.CLEAR
+    if before:
+        was = _association_in(before[-1], case.facts.serial_number)
     # A pending removal ends when the service has reached the device, and then it is cleared.
     in_firmware = was in (Association.ASSOCIATED, Association.NOT_VERIFIED)
     if in_firmware and not firmware_checked(case):
@@ -195,10 +204,13 @@ def association_of(case: Case) -> Association:
     return Association.CLEAR
 
 
-def _association_in(records: Sequence[Found]) -> Association:
-    """The state that weighs most. One that is missing or not known proves nothing."""
+def _association_in(records: Sequence[Found], serial: str | None) -> Association:
+    """The state that weighs most. One that is missing or not known proves nothing, nor does a
+    record with a known id that carries another serial number by now."""
     states = {
-        _ASSOCIATIONS.get(text(one, "associationState"), Association.NOT_VERIFIED)
+        Association.NOT_VERIFIED
+        if is_of_another(one, serial)
+        else _ASSOCIATIONS.get(text(one, "associationState"), Association.NOT_VERIFIED)
         for one in records
     }
     by_weight = (
@@ -332,10 +344,6 @@ def _known_synchronized(case: Case) -> bool:
     return bool(case.entra.present) and any(
         is_true(one, "onPremisesSyncEnabled") for one in _hybrid_objects(case)
     )
-
-
-ENTRA_DELETES = frozenset({StepId.DECIDE_ON_ENTRA_OBJECT, StepId.DECIDE_ON_RESIDUAL_OBJECT})
-"""The steps that can end in deleting a directory object by hand."""
 
 
 def _rule_ambiguous(case: Case) -> Iterator[Step]:

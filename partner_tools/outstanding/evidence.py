@@ -92,7 +92,7 @@ def stated(facts: DeviceFacts) -> frozenset[Flag]:
     return frozenset(flags)
 
 
-_SOURCES = {source.value: source for source in EvidenceSource}
+SOURCES = {source.value: source for source in EvidenceSource}
 _RESULTS = {
     Status.CLEAR.value: ProbeResult.ABSENT,
     Status.REPORTED.value: ProbeResult.ABSENT,
@@ -109,7 +109,7 @@ def probe_from(evidence: Mapping[str, Any]) -> Probe:
         plane=Plane(evidence["plane"]),
         result=_RESULTS.get(str(evidence.get("status")), ProbeResult.FAILED),
         observed_at=datetime.fromisoformat(evidence["observedAt"]),
-        source=_SOURCES.get(str(evidence.get("source")), EvidenceSource.CHANNEL),
+        source=SOURCES.get(str(evidence.get("source")), EvidenceSource.CHANNEL),
         subject=Subject(evidence.get("subject", Subject.DEVICE)),
         found=tuple(_found_in(evidence)),
         error=evidence.get("error"),
@@ -392,12 +392,13 @@ def is_ambiguous(facts: DeviceFacts, *sights: EvidenceSummary) -> bool:
 
 
 def _several_or_other(found: Sequence[Found], serial: str | None) -> bool:
-    named = {str(one.attributes["serialNumber"]).strip() for one in found if _has_serial(one)}
-    return len(found) > 1 or (serial is not None and bool(named - {serial.strip()}))
+    return len(found) > 1 or any(is_of_another(one, serial) for one in found)
 
 
-def _has_serial(found: Found) -> bool:
-    return bool(found.attributes.get("serialNumber"))
+def is_of_another(found: Found, serial: str | None) -> bool:
+    """Whether an object carries another serial number than the device's."""
+    named = found.attributes.get("serialNumber")
+    return serial is not None and bool(named) and str(named).strip() != serial.strip()
 
 
 def text(found: Found, name: str) -> str:

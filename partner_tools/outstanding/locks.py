@@ -8,7 +8,7 @@ seen at the device, makes one `clear`; what the customer reports done does not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -22,6 +22,7 @@ from partner_tools.outstanding.types import (
     Flag,
     Plane,
     PlaneStatus,
+    Probe,
     ProbeResult,
     Status,
     StepId,
@@ -141,16 +142,10 @@ def _configuration_manager(decision: Decision, case: Case) -> Lock:
     if known is not None:
         return _of_plane(LockId.CONFIGURATION_MANAGER, known)
     if case.intune.present is None:
-        return Lock(
-            id=LockId.CONFIGURATION_MANAGER,
-            status=Status.NOT_VERIFIED,
-            basis="Intune, which would show it, was not verified.",
-        )
-    return Lock(
-        id=LockId.CONFIGURATION_MANAGER,
-        status=Status.NOT_APPLICABLE,
-        basis="No sign of it in Intune. The site itself was not asked; its record binds no device.",
-    )
+        basis = "Intune, which would show it, was not verified."
+        return Lock(id=LockId.CONFIGURATION_MANAGER, status=Status.NOT_VERIFIED, basis=basis)
+    basis = "No sign of it in Intune. The site itself was not asked; its record binds no device."
+    return Lock(id=LockId.CONFIGURATION_MANAGER, status=Status.NOT_APPLICABLE, basis=basis)
 
 
 def _firmware(case: Case) -> Lock:
@@ -158,47 +153,42 @@ def _firmware(case: Case) -> Lock:
     if firmware_managed(case):
         basis = "Intune managed its firmware (DFCI), and nothing shows that it was unlocked."
         return Lock(id=LockId.DEVICE_FIRMWARE, status=Status.OUTSTANDING, basis=basis)
-    seen = [
+    if Flag.FIRMWARE_OPEN in case.facts.flags:
+        stated = probes(case.facts, Plane.DEVICE_FIRMWARE, Subject.STATEMENT)
+        basis = "A person opened the firmware menus and could change them."
+        lock = _seen(LockId.DEVICE_FIRMWARE, Status.CLEAR, stated[-1] if stated else None, basis)
+        return replace(lock, source=EvidenceSource.PERSON)
+    free = [
         probe
         for probe in probes(case.facts, Plane.INTUNE)
         if probe.result is ProbeResult.FOUND
         and probe.source is EvidenceSource.GRAPH
-        and all(
-            one.attributes.get("deviceFirmwareConfigurationInterfaceManaged") is False
-            for one in probe.found
-        )
         and probe.found
+        and all(one.attributes.get(_MANAGED) is False for one in probe.found)
     ]
-    statements = probes(case.facts, Plane.DEVICE_FIRMWARE, Subject.STATEMENT)
-    if Flag.FIRMWARE_OPEN in case.facts.flags:
-        return Lock(
-            id=LockId.DEVICE_FIRMWARE,
-            status=Status.CLEAR,
-            checked_at=statements[-1].observed_at if statements else None,
-            source=EvidenceSource.PERSON,
-            basis="A person opened the firmware menus and could change them.",
-        )
-    if seen:
-        return Lock(
-            id=LockId.DEVICE_FIRMWARE,
-            status=Status.CLEAR,
-            checked_at=seen[-1].observed_at,
-            source=EvidenceSource.GRAPH,
-            request_id=seen[-1].request_id,
-            basis="Intune did not manage its firmware (DFCI).",
-        )
+    if free:
+        basis = "Intune did not manage its firmware (DFCI)."
+        return _seen(LockId.DEVICE_FIRMWARE, Status.CLEAR, free[-1], basis)
     basis = "No record in Intune was seen that would say whether its firmware is managed (DFCI)."
     return Lock(id=LockId.DEVICE_FIRMWARE, status=Status.NOT_VERIFIED, basis=basis)
+
+
+_MANAGED = "deviceFirmwareConfigurationInterfaceManaged"
 
 
 def _corporate_identifier(case: Case) -> Lock:
     seen = summarize(case.facts, Plane.INTUNE, Subject.CORPORATE_IDENTIFIER)
     by_presence = {True: Status.OUTSTANDING, False: Status.CLEAR, None: Status.NOT_VERIFIED}
+    error = seen.probe.error if seen.probe else None
+    return _seen(LockId.CORPORATE_IDENTIFIER, by_presence[seen.present], seen.probe, error)
+
+
+def _seen(lock: LockId, status: Status, probe: Probe | None, basis: str | None) -> Lock:
     return Lock(
-        id=LockId.CORPORATE_IDENTIFIER,
-        status=by_presence[seen.present],
-        checked_at=seen.probe.observed_at if seen.probe else None,
-        source=seen.probe.source if seen.probe else None,
-        request_id=seen.probe.request_id if seen.probe else None,
-        basis=seen.probe.error if seen.probe else None,
+        id=lock,
+        status=status,
+        checked_at=probe.observed_at if probe else None,
+        source=probe.source if probe else None,
+        request_id=probe.request_id if probe else None,
+        basis=basis,
     )

@@ -114,6 +114,16 @@ class SearchTarget:
     managed_ids: frozenset[str] = frozenset()
     device_ids: frozenset[str] = frozenset()
 
+    @property
+    def serials(self) -> frozenset[str]:
+        """The serial number, where it is known."""
+        return frozenset(() if self.serial is None else (self.serial,))
+
+    @property
+    def serials_in_intune(self) -> frozenset[str]:
+        """Also the serial number without its blanks, which Intune drops."""
+        return self.serials | {"".join(serial.split()) for serial in self.serials}
+
     def linked(self, collection: Collection, rows: Iterable[Found]) -> SearchTarget:
         """The same device with the ids that its rows in a collection bring."""
         more: dict[str, set[str]] = {}
@@ -155,43 +165,28 @@ def real_id(value: object) -> str | None:
     return None if text in {"", ALL_ZERO} else text
 
 
+_ASKED_BY: Mapping[Collection, Mapping[By, str]] = {
+    Collection.AUTOPILOT: {By.ID: "autopilot_ids", By.SERIAL: "serials"},
+    Collection.ASSOCIATIONS: {By.ID: "association_ids", By.SERIAL: "serials"},
+    Collection.INTUNE: {By.ID: "managed_ids", By.SERIAL: "serials_in_intune"},
+    Collection.ENTRA: {By.DEVICE_ID: "device_ids", By.REGISTRATION: "autopilot_ids"},
+    Collection.RECOVERY_KEYS: {By.DEVICE_ID: "device_ids"},
+    Collection.LOCAL_PASSWORDS: {By.ID: "device_ids"},
+    Collection.DELETED: {By.DEVICE_ID: "device_ids"},
+    Collection.IMPORT_RECORDS: {By.SERIAL: "serials"},
+    Collection.CORPORATE_IDENTIFIERS: {By.SERIAL: "serials_in_intune"},
+}
+"""By which of a device's ids a collection is asked for it."""
+
+
 def questions(collection: Collection, device: SearchTarget) -> tuple[Question, ...]:
     """Everything to ask of a collection about one device. Never an empty value."""
-    asked = {
-        Collection.AUTOPILOT: [
-            *_each(By.ID, device.autopilot_ids),
-            *_each(By.SERIAL, _serials(device, blanks=True)),
-        ],
-        Collection.ASSOCIATIONS: [
-            *_each(By.ID, device.association_ids),
-            *_each(By.SERIAL, _serials(device, blanks=True)),
-        ],
-        Collection.INTUNE: [
-            *_each(By.ID, device.managed_ids),
-            *_each(By.SERIAL, _serials(device, blanks=False)),
-        ],
-        Collection.ENTRA: [
-            *_each(By.DEVICE_ID, device.device_ids),
-            *_each(By.REGISTRATION, device.autopilot_ids),
-        ],
-        Collection.RECOVERY_KEYS: _each(By.DEVICE_ID, device.device_ids),
-        Collection.LOCAL_PASSWORDS: _each(By.ID, device.device_ids),
-        Collection.DELETED: _each(By.DEVICE_ID, device.device_ids),
-        Collection.IMPORT_RECORDS: _each(By.SERIAL, _serials(device, blanks=True)),
-        Collection.CORPORATE_IDENTIFIERS: _each(By.SERIAL, _serials(device, blanks=False)),
-    }[collection]
-    return tuple(Question(collection=collection, by=by, value=value) for by, value in asked)
-
-
-def _each(by: By, values: Iterable[str]) -> list[tuple[By, str]]:
-    return [(by, value) for value in sorted(values) if value]
-
-
-def _serials(device: SearchTarget, *, blanks: bool) -> set[str]:
-    """The serial number; for Intune, which drops them, also the one without its blanks."""
-    if device.serial is None:
-        return set()
-    return {device.serial} if blanks else {device.serial, "".join(device.serial.split())}
+    return tuple(
+        Question(collection=collection, by=by, value=value)
+        for by, known in _ASKED_BY[collection].items()
+        for value in sorted(getattr(device, known))
+        if value
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ device in it is released; with one lock open or not verified it is a status repo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,7 +21,9 @@ from partner_tools.report.handoff import (
     Json,
     Partner,
     RunFacts,
+    customer_json,
     facts_of,
+    run_json,
     utc,
 )
 
@@ -74,21 +76,10 @@ def build_certificate(
         "issuedAt": utc(now),
         "generator": {"name": generator.name, "version": generator.version},
         "partner": {"name": partner.name, "contact": partner.contact},
-        "customer": {
-            "tenantId": customer.tenant_id if customer else None,
-            "domain": customer.domain if customer else None,
-            "name": customer.name if customer else None,
-        },
-        "run": {
-            "id": run.id,
-            "channel": run.channel,
-            "batchId": run.batch_id,
-            "startedAt": utc(run.started_at),
-            "finishedAt": utc(run.finished_at) if run.finished_at else None,
-            "ledgerDigest": run.ledger_digest,
-        },
+        "customer": customer_json(customer),
+        "run": run_json(run),
         "devices": written,
-        "erasure": None if erasure is None else _erasure(erasure),
+        "erasure": asdict(erasure) if erasure else None,
         "notChecked": [*NOT_CHECKED, *([] if erasure else [NOT_ERASED])],
     }
     return {**content, "digest": digest(content)}
@@ -148,14 +139,4 @@ def _lock(lock: Lock) -> Json:
         "source": lock.source.value if lock.source else None,
         "requestId": lock.request_id,
         "basis": lock.basis,
-    }
-
-
-def _erasure(record: Erasure) -> Json:
-    return {
-        "method": record.method,
-        "standard": record.standard,
-        "provider": record.provider,
-        "file": record.file,
-        "digest": record.digest,
     }

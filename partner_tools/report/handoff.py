@@ -38,8 +38,7 @@ from partner_tools.outstanding import (
     probe_from,
     stated,
 )
-from partner_tools.report.guide import SCRIPT_MINUTES, SCRIPT_SECONDS, chapter_of
-from partner_tools.report.powershell import command
+from partner_tools.report.guide import SCRIPT_MINUTES, SCRIPT_SECONDS, chapter_of, command
 
 Json = dict[str, Any]
 """A part of a handoff by its schema, as `json.loads` would give it."""
@@ -81,11 +80,8 @@ class RunFacts:
 class CleanupFacts:
     """A handoff's facts about the customer's own run that updated it."""
 
-    id: str
-    started_at: datetime
+    run: RunFacts
     outcomes: Mapping[Outcome, int]
-    finished_at: datetime | None = None
-    ledger_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,13 +170,13 @@ def build_handoff(
         "schemaVersion": "1",
         "generatedAt": utc(now),
         "generator": {"name": generator.name, "version": generator.version},
-        "customer": _customer(customer),
+        "customer": customer_json(customer),
         "partner": {
             "tenantId": partner.tenant_id,
             "name": partner.name,
             "contact": partner.contact,
         },
-        "run": _run(run),
+        "run": {**run_json(run), "reason": run.reason.value},
         **({} if cleanup is None else {"cleanup": _cleanup(cleanup)}),
         "start": _start(guide),
         "dueOn": due_on.isoformat() if due_on else None,
@@ -236,18 +232,21 @@ def _steps(devices: Iterable[Json]) -> Iterator[Json]:
     return (step for device in devices for step in device["steps"])
 
 
-def _customer(customer: Customer | None) -> Json:
-    if customer is None:
-        return {"tenantId": None, "domain": None, "name": None}
-    return {"tenantId": customer.tenant_id, "domain": customer.domain, "name": customer.name}
+def customer_json(customer: Customer | None) -> Json:
+    """The addressee of a handoff or the former owner of a certificate's devices."""
+    return {
+        "tenantId": customer.tenant_id if customer else None,
+        "domain": customer.domain if customer else None,
+        "name": customer.name if customer else None,
+    }
 
 
-def _run(run: RunFacts) -> Json:
+def run_json(run: RunFacts) -> Json:
+    """The run that a document follows."""
     return {
         "id": run.id,
-        "channel": str(run.channel),
+        "channel": run.channel,
         "batchId": run.batch_id,
-        "reason": run.reason.value,
         "startedAt": utc(run.started_at),
         "finishedAt": utc(run.finished_at) if run.finished_at else None,
         "ledgerDigest": run.ledger_digest,
@@ -255,13 +254,11 @@ def _run(run: RunFacts) -> Json:
     }
 
 
-def _cleanup(run: CleanupFacts) -> Json:
+def _cleanup(cleanup: CleanupFacts) -> Json:
+    run = run_json(cleanup.run)
     return {
-        "id": run.id,
-        "startedAt": utc(run.started_at),
-        "finishedAt": utc(run.finished_at) if run.finished_at else None,
-        "ledgerDigest": run.ledger_digest,
-        "outcomes": {outcome.value: number for outcome, number in run.outcomes.items()},
+        **{name: run[name] for name in ("id", "startedAt", "finishedAt", "ledgerDigest")},
+        "outcomes": {outcome.value: number for outcome, number in cleanup.outcomes.items()},
     }
 
 
@@ -308,11 +305,22 @@ def _owners(devices: Iterable[Json]) -> dict[str, dict[str, int]]:
 _LOOKED_AT = (Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION, Plane.INTUNE, Plane.ENTRA)
 
 
-def _evidence(devices: Sequence[Json]) -> Json:
+def _evidence(devices: Iterable[Json]) -> Json:
     """How much of the customer's tenant was looked at, by the planes of each device."""
-    open_ones = [planes for planes in devices if not _idle(planes)]
-    seen = [planes for planes in open_ones if _graph_answered(planes)]
-    whole = [planes for planes in seen if _verified(planes)]
+    idle = Status.NOT_APPLICABLE
+    open_ones = [one for one in devices if any(it["status"] != idle for it in one.values())]
+    seen = [
+        planes
+        for planes in open_ones
+        if any(
+            it.get("source") == EvidenceSource.GRAPH and "error" not in it for it in planes.values()
+        )
+    ]
+    whole = [
+        planes
+        for planes in seen
+        if all(planes[plane]["status"] != Status.NOT_VERIFIED for plane in _LOOKED_AT)
+    ]
     failures = Counter(
         plane for planes in open_ones for plane, it in planes.items() if "error" in it
     )
@@ -324,25 +332,11 @@ def _evidence(devices: Sequence[Json]) -> Json:
     }
 
 
-def _idle(planes: Json) -> bool:
-    return all(it["status"] == Status.NOT_APPLICABLE for it in planes.values())
-
-
-def _graph_answered(planes: Json) -> bool:
-    return any(
-        it.get("source") == EvidenceSource.GRAPH and "error" not in it for it in planes.values()
-    )
-
-
-def _verified(planes: Json) -> bool:
-    return all(planes[plane]["status"] != Status.NOT_VERIFIED for plane in _LOOKED_AT)
-
-
 # --- the devices --------------------------------------------------------------------------------
 
 
 def _device(one: HandoffDevice, decision: Decision, flags: frozenset[Flag]) -> Json:
-    identity = one.device.identity
+    identity, removed = one.device.identity, one.outcome is Outcome.REMOVED
     written: Json = {
         "row": one.device.row,
         "serialNumber": identity.serial_number,
@@ -355,7 +349,8 @@ def _device(one: HandoffDevice, decision: Decision, flags: frozenset[Flag]) -> J
         "outcome": one.outcome.value,
         "detail": one.detail,
         "remedy": one.remedy,
-        "removedAt": _removed_at(one),
+        # Of our own removal; what was gone already was never removed by us.
+        "removedAt": utc(one.removed_at) if one.removed_at and removed else None,
         "requestId": one.request_id,
         "correlationId": one.correlation_id,
         "joinType": decision.join_type.value,
@@ -400,13 +395,6 @@ def _seen(decision: Decision, *places: tuple[Plane, str]) -> str | None:
         if isinstance(value, str) and value.strip():
             return value
     return None
-
-
-def _removed_at(one: HandoffDevice) -> str | None:
-    """When our own removal was confirmed; what was gone already was never removed by us."""
-    if one.removed_at is None or one.outcome is not Outcome.REMOVED:
-        return None
-    return utc(one.removed_at)
 
 
 def _plane(standing: PlaneStatus) -> Json:
@@ -456,33 +444,19 @@ def _step(step: Step, decision: Decision, identity: Identity) -> Json:
     }
 
 
-_RECORDS: Mapping[StepId, Plane] = {
-    StepId.DELETE_FROM_INTUNE: Plane.INTUNE,
-    StepId.RETRY_INTUNE_ACTION: Plane.INTUNE,
-    StepId.ALLOW_REENROLLMENT: Plane.INTUNE,
-    StepId.UNASSIGN_USER: Plane.AUTOPILOT,
-    StepId.DEREGISTER_FROM_AUTOPILOT: Plane.AUTOPILOT,
-    StepId.CONFIRM_AUTOPILOT_REMOVAL: Plane.AUTOPILOT,
-    StepId.DELETE_ASSOCIATION_RECORD: Plane.DEVICE_ASSOCIATION,
-    StepId.DECIDE_ON_ENTRA_OBJECT: Plane.ENTRA,
-    StepId.DECIDE_ON_RESIDUAL_OBJECT: Plane.ENTRA,
-}
-"""The plane whose record a step changes."""
-
-
 def _command(step: StepId, decision: Decision, serial: str | None) -> str | None:
     return command(
         step,
-        own_id=_only_id(decision, _RECORDS.get(step), "id"),
+        own_id=_only_id(decision, HOMES[step][0], "id"),
         device_id=_device_id(decision),
         serial=serial,
         hybrid=decision.join_type is JoinType.HYBRID_JOINED,
     )
 
 
-def _only_id(decision: Decision, plane: Plane | None, name: str) -> str | None:
+def _only_id(decision: Decision, plane: Plane, name: str) -> str | None:
     """An id of the one object of a plane; None where there are several, or none is known."""
-    standing = decision.planes.get(plane) if plane else None
+    standing = decision.planes.get(plane)
     found = standing.found if standing else ()
     return found[0].ids.get(name) if len(found) == 1 else None
 

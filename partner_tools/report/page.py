@@ -49,17 +49,6 @@ STATIC_DEVICES = 1_000
 """Up to this number every device is in the file as markup too; above, only the exceptions: a
 browser stalls on a table of many thousand rows."""
 
-NOT_REMOVED: Mapping[str, str] = {
-    "not-found": "not registered by this partner, so it could not remove {them}",
-    "not-owned": "the service does not let this partner remove {them}",
-    "ambiguous": "more than one registration matches, so none was touched",
-    "refused": "the removal was refused",
-    "unknown": "the answer to the removal never came; the partner settles it",
-    "pending": "not attempted yet",
-    "unconfirmed": "the service knows no such registration; compare the identity with the device",
-    "duplicate": "listed twice; counted once below",
-}
-
 
 def write_page(document: Document, stream: BinaryIO) -> None:
     """The handoff's page, in UTF-8."""
@@ -286,7 +275,7 @@ def _confirmed(devices: Iterable[Json]) -> int:
 
 
 def _not_done(outcomes: Mapping[str, int]) -> Iterable[str]:
-    for outcome, why in NOT_REMOVED.items():
+    for outcome, why in WORDS["not_removed"].items():
         if count := outcomes.get(outcome, 0):
             yield f"{counted(count, 'device')}: {why.format(them='it' if count == 1 else 'them')}"
 

@@ -28,6 +28,7 @@ from partner_tools.outstanding import (
     StepId,
     evidence_from,
 )
+from partner_tools.outstanding.evidence import SOURCES
 from partner_tools.report.handoff import HOLD_RULE, HandoffDevice, Partner, RunFacts
 
 Json = Mapping[str, Any]
@@ -170,7 +171,7 @@ def _of_plane(plane: Plane, standing: Json) -> Iterator[Probe]:
             plane=plane,
             result=outcome,
             observed_at=moment,
-            source=_source(standing.get("source")),
+            source=SOURCES.get(str(standing.get("source")), EvidenceSource.CHANNEL),
             found=found if outcome is ProbeResult.FOUND else (),
             error=standing.get("error") if outcome is ProbeResult.FAILED else None,
             request_id=standing.get("requestId"),
@@ -181,14 +182,6 @@ def _objects(standing: Json) -> Iterator[Found]:
     single = [standing] if "ids" in standing else []
     for one in standing.get("objects", single):
         yield Found(ids=dict(one.get("ids", {})), attributes=dict(one.get("details", {})))
-
-
-def _source(name: str | None) -> EvidenceSource:
-    return (
-        EvidenceSource(name)
-        if name in {one.value for one in EvidenceSource}
-        else EvidenceSource.CHANNEL
-    )
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -235,8 +228,8 @@ def reported_probes(device: Json, result: Json, at: datetime) -> Iterator[Probe]
     Looks that failed say nothing. Ids are left out: no command of ours may rest on them.
     """
     told = Report(
-        at=_told_at(result["updatedAt"]),
-        file=_told_at(result["updatedAt"]),
+        at=datetime.fromisoformat(result["updatedAt"]),
+        file=datetime.fromisoformat(result["updatedAt"]),
         account=result["by"]["account"],
         joined=JoinType(device["joinType"]) if "joinType" in device else None,
     )
@@ -247,7 +240,7 @@ def reported_probes(device: Json, result: Json, at: datetime) -> Iterator[Probe]
             result=ProbeResult.ABSENT if absent else ProbeResult.FOUND,
             observed_at=at,
             source=EvidenceSource.CUSTOMER,
-            report=replace(told, at=_told_at(when), step=step),
+            report=replace(told, at=datetime.fromisoformat(when), step=step),
         )
 
     for step in device["steps"]:
@@ -260,10 +253,6 @@ def reported_probes(device: Json, result: Json, at: datetime) -> Iterator[Probe]
     for name, seen in device["planes"].items():
         if seen["result"] != "failed":
             yield probe(Plane(name), seen["observedAt"], seen["result"] == "absent")
-
-
-def _told_at(written: str) -> datetime:
-    return datetime.fromisoformat(written)
 
 
 def _is_list(value: object) -> bool:

@@ -27,9 +27,8 @@ from partner_tools.outstanding import (
 from partner_tools.outstanding.cleanup_plan import REFUSALS
 from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS
 from partner_tools.outstanding.search import real_id
-from partner_tools.report.guide import visible
+from partner_tools.report.guide import is_guid, literal, visible
 from partner_tools.report.handoff import Document, HandoffDevice, answer_digest
-from partner_tools.report.powershell import is_guid, literal
 from partner_tools.report.results import read_received
 
 _PARTNERS_TURN = frozenset({Outcome.PENDING, Outcome.UNKNOWN})
@@ -54,9 +53,9 @@ def device_lines(document: Document) -> Iterator[str]:
 
 def _object(row: Mapping[str, Any], device: HandoffDevice) -> str:
     probes = [probe_from(seen) for seen in device.evidence]
-    intune, autopilot = (
+    intune, autopilot, association = (
         [one for one in probes if one.plane is plane and one.source is EvidenceSource.GRAPH]
-        for plane in (Plane.INTUNE, Plane.AUTOPILOT)
+        for plane in (Plane.INTUNE, Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION)
     )
     settles = ""
     if device.outcome in GONE and device.removed_at is not None:
@@ -73,6 +72,9 @@ def _object(row: Mapping[str, Any], device: HandoffDevice) -> str:
         "ManagedGone": _flag(_was_absent(intune)),
         "AutopilotIds": _ids(autopilot, "id"),
         "AutopilotGone": _flag(_was_absent(autopilot)),
+        "AssociationIds": _ids(association, "id"),
+        "AssociationGone": _flag(_was_absent(association)),
+        "Bound": _flag(Flag.DEVICE_ASSOCIATION in device.flags),
         "DeviceIds": _ids(probes, "deviceId", "azureADDeviceId", "azureActiveDirectoryDeviceId"),
         "PartnersTurn": _flag(device.outcome in _PARTNERS_TURN or Flag.BY_HAND in device.flags),
         "SettlesUntil": literal(settles),

@@ -10,7 +10,6 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from xlsxwriter.worksheet import Worksheet  # type: ignore[import-untyped]
 
 Json = Mapping[str, Any]
+Styles = Mapping[str, "Format"]
 Cell = str | int | datetime | None
 Row = Mapping[str, Cell]
 """Cells by the heading of their column; a heading that is missing is an empty cell."""
@@ -210,18 +210,6 @@ def inert(value: Cell) -> str:
 # --- XLSX ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Styles:
-    """The cell formats of a workbook."""
-
-    title: Format
-    heading: Format
-    text: Format
-    strong: Format
-    number: Format
-    time: Format
-
-
 def write_xlsx(document: Document, stream: BinaryIO, row_limit: int = ROW_LIMIT) -> None:
     """Sheets Summary, Steps, Devices and Guide, in memory that does not grow with the devices.
 
@@ -247,17 +235,19 @@ def write_xlsx(document: Document, stream: BinaryIO, row_limit: int = ROW_LIMIT)
         _write_table(book, "Guide", GUIDE_COLUMNS, guide, styles, GUIDE_PRINTED, wrap=True)
 
 
-def _styles(book: Workbook) -> _Styles:
-    font = {"font_name": "Calibri", "font_size": 11, "valign": "top"}
+def _styles(book: Workbook) -> Styles:
+    font: dict[str, Any] = {"font_name": "Calibri", "font_size": 11, "valign": "top"}
     heading = {"bold": True, "bg_color": "#1F3A4D", "font_color": "#FFFFFF", "valign": "vcenter"}
-    return _Styles(
-        title=book.add_format(font | {"bold": True, "font_size": 16}),
-        heading=book.add_format(font | heading),
-        text=book.add_format(font | {"num_format": "@"}),
-        strong=book.add_format(font | {"bold": True}),
-        number=book.add_format(font | {"num_format": "0"}),
-        time=book.add_format(font | {"num_format": "yyyy-mm-dd hh:mm", "align": "left"}),
-    )
+    looks: Mapping[str, dict[str, Any]] = {
+        "title": {"bold": True, "font_size": 16},
+        "heading": heading,
+        "text": {"num_format": "@"},
+        "wrapped": {"text_wrap": True},
+        "strong": {"bold": True},
+        "number": {"num_format": "0"},
+        "time": {"num_format": "yyyy-mm-dd hh:mm", "align": "left"},
+    }
+    return {name: book.add_format(font | look) for name, look in looks.items()}
 
 
 def _write_table(
@@ -265,7 +255,7 @@ def _write_table(
     name: str,
     columns: Mapping[str, int],
     rows: Iterable[Row],
-    styles: _Styles,
+    styles: Styles,
     printed: int,
     *,
     wrap: bool = False,
@@ -275,7 +265,7 @@ def _write_table(
 
     The first `printed` columns are printed, in landscape and as wide as the page.
     """
-    text = _wrapped(book) if wrap else styles.text
+    text = styles["wrapped" if wrap else "text"]
     sheet, at, part = _open_table(book, name, columns, styles), 0, 1
     for row in rows:
         if at + 1 == limit:
@@ -293,9 +283,7 @@ def _write_table(
     sheet.print_area(0, 0, at, printed - 1)
 
 
-def _open_table(
-    book: Workbook, name: str, columns: Mapping[str, int], styles: _Styles
-) -> Worksheet:
+def _open_table(book: Workbook, name: str, columns: Mapping[str, int], styles: Styles) -> Worksheet:
     sheet = book.add_worksheet(name)
     sheet.freeze_panes(1, 2 if name.startswith(("Steps", "Devices")) else 0)
     sheet.repeat_rows(0)
@@ -303,7 +291,7 @@ def _open_table(
     sheet.set_row(0, 22)
     for place, (title, width) in enumerate(columns.items()):
         sheet.set_column(place, place, width)
-        sheet.write_string(0, place, title, styles.heading)
+        sheet.write_string(0, place, title, styles["heading"])
     return sheet
 
 
@@ -320,20 +308,16 @@ def _for_paper(sheet: Worksheet) -> None:
     sheet.set_footer("&L&F&C&A&RPage &P of &N")
 
 
-def _wrapped(book: Workbook) -> Format:
-    return book.add_format({"font_name": "Calibri", "valign": "top", "text_wrap": True})
-
-
 def _write_cell(
-    sheet: Worksheet, row: int, place: int, value: Cell, styles: _Styles, text: Format
+    sheet: Worksheet, row: int, place: int, value: Cell, styles: Styles, text: Format
 ) -> None:
     """Numbers and times typed, everything else as text, whatever it looks like."""
     if isinstance(value, str):
         sheet.write_string(row, place, clipped(value), text)
     elif isinstance(value, datetime):
-        sheet.write_datetime(row, place, value, styles.time)
+        sheet.write_datetime(row, place, value, styles["time"])
     elif value is not None:
-        sheet.write_number(row, place, value, styles.number)
+        sheet.write_number(row, place, value, styles["number"])
 
 
 def clipped(text: str) -> str:
@@ -354,17 +338,17 @@ def _time(written: str | None) -> datetime | None:
     return datetime.fromisoformat(written).astimezone(UTC).replace(tzinfo=None)
 
 
-def _write_summary(book: Workbook, document: Document, styles: _Styles) -> None:
+def _write_summary(book: Workbook, document: Document, styles: Styles) -> None:
     sheet = book.add_worksheet("Summary")
     sheet.set_column(0, 0, 34)
     sheet.set_column(1, 1, 40)
     sheet.set_column(2, 6, 16)
     _for_paper(sheet)
     sheet.print_area(0, 0, 200, 6)
-    wrapped = _wrapped(book)
+    wrapped = styles["wrapped"]
     for at, (style, cells) in enumerate(_summary_lines(document, styles)):
         last = cells[-1] if cells else None
-        if isinstance(last, str) and len(last) > 60 and style is not styles.title:
+        if isinstance(last, str) and len(last) > 60 and style is not styles["title"]:
             # A sentence goes over the rest of the line, in as many rows of text as it takes.
             first = len(cells) - 1
             sheet.set_row(at, _height(last, 120 if first == 0 else 90))
@@ -372,50 +356,39 @@ def _write_summary(book: Workbook, document: Document, styles: _Styles) -> None:
             sheet.write_string(at, first, clipped(last), wrapped)
             cells = cells[:-1]
         for place, value in enumerate(cells):
-            plain = style if place == 0 or style is styles.heading else styles.text
+            plain = style if place == 0 or style is styles["heading"] else styles["text"]
             _write_cell(sheet, at, place, value, styles, plain)
 
 
-def _summary_lines(document: Document, styles: _Styles) -> Iterator[tuple[Format, Sequence[Cell]]]:
+def _summary_lines(document: Document, styles: Styles) -> Iterator[tuple[Format, Sequence[Cell]]]:
     customer, partner, run = document["customer"], document["partner"], document["run"]
     name = customer["name"] or customer["domain"] or customer["tenantId"] or "(no name)"
-    yield styles.title, [f"Device handoff: {name}"]
-    yield styles.text, []
-    yield styles.text, [STATEMENT]
-    yield styles.text, [EVIDENCE[document["summary"]["evidence"]["graph"]]]
+    yield styles["title"], [f"Device handoff: {name}"]
+    yield styles["text"], []
+    yield styles["text"], [WORDS["summary"]["statement"]]
+    yield styles["text"], [WORDS["summary"][document["summary"]["evidence"]["graph"]]]
     if said := cleaned_up(document):
-        yield styles.text, [said]
-    yield styles.text, []
+        yield styles["text"], [said]
+    yield styles["text"], []
     if said := start_here(document):
-        yield styles.strong, ["Start here", said]
+        yield styles["strong"], ["Start here", said]
     if document.get("dueOn"):
-        yield styles.strong, ["Due on", day_text(document["dueOn"])]
-    yield styles.strong, ["Customer", customer["domain"], customer["tenantId"]]
-    yield styles.strong, ["Partner", partner["name"], partner["contact"]]
-    yield styles.strong, ["Written at (UTC)", _time(document["generatedAt"])]
-    yield styles.strong, ["Run", run["id"]]
-    yield styles.strong, ["Channel", WORDS["channels"][run["channel"]]]
-    yield styles.strong, ["Batch", run["batchId"]]
-    yield styles.strong, ["Reason", WORDS["reasons"][run["reason"]]]
-    yield styles.strong, ["Ledger digest", run["ledgerDigest"]]
-    yield styles.text, []
-    yield styles.heading, ["Outcome", "Devices"]
+        yield styles["strong"], ["Due on", day_text(document["dueOn"])]
+    yield styles["strong"], ["Customer", customer["domain"], customer["tenantId"]]
+    yield styles["strong"], ["Partner", partner["name"], partner["contact"]]
+    yield styles["strong"], ["Written at (UTC)", _time(document["generatedAt"])]
+    yield styles["strong"], ["Run", run["id"]]
+    yield styles["strong"], ["Channel", WORDS["channels"][run["channel"]]]
+    yield styles["strong"], ["Batch", run["batchId"]]
+    yield styles["strong"], ["Reason", WORDS["reasons"][run["reason"]]]
+    yield styles["strong"], ["Ledger digest", run["ledgerDigest"]]
+    yield styles["text"], []
+    yield styles["heading"], ["Outcome", "Devices"]
     for outcome, count in document["summary"]["outcomes"].items():
-        yield styles.strong, [OUTCOMES[outcome], count]
-    yield styles.text, []
+        yield styles["strong"], [OUTCOMES[outcome], count]
+    yield styles["text"], []
     for place, line in enumerate(pivot(document)):
-        yield (styles.heading if place == 0 else styles.strong), line
-
-
-STATEMENT = (
-    "A partner's removal takes a device out of Windows Autopilot and does nothing else: the"
-    " records in Intune, Microsoft Entra ID and Active Directory are the customer's to clear."
-)
-EVIDENCE = {
-    "none": ("The customer's tenant was not checked: every step there is listed as not verified."),
-    "partial": "A part of the customer's tenant was looked at; the rest is listed as not verified.",
-    "complete": "Autopilot, Intune and Entra ID were looked at for every device.",
-}
+        yield (styles["heading"] if place == 0 else styles["strong"]), line
 
 
 def pivot(document: Document) -> list[list[Cell]]:

@@ -36,7 +36,7 @@ from partner_tools.report.guide import (
 )
 from partner_tools.report.handoff import OPEN, Document
 from partner_tools.report.page import environment, headline_of, write_page
-from partner_tools.report.tables import EVIDENCE, STATEMENT, inert, steps_left
+from partner_tools.report.tables import inert, steps_left
 
 NAMED = 20
 """How many serial numbers a step of the Markdown names before it refers to the tables."""
@@ -95,8 +95,8 @@ def write_markdown(document: Document, stream: BinaryIO) -> None:
         "handoff.md",
         **document | {"devices": devices[:LISTED]},
         name=customer["name"] or customer["domain"] or customer["tenantId"] or "(no name)",
-        statement=STATEMENT,
-        evidence=EVIDENCE[document["summary"]["evidence"]["graph"]],
+        statement=WORDS["summary"]["statement"],
+        evidence=WORDS["summary"][document["summary"]["evidence"]["graph"]],
         start_here=start_here(document),
         cleaned_up=cleaned_up(document),
         by_hand=by_hand(document),

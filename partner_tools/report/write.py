@@ -80,14 +80,13 @@ ON_REQUEST: Mapping[str, Format] = {
     "checklist": Format(
         suffix="checklist.html", description="a repair depot's page to tick", write=write_checklist
     ),
+    "txt": Format(
+        suffix="ps1.txt",
+        description="the script under a name that mail gateways let through",
+        write=write_script,
+    ),
     "email-text": Format(
         suffix="email.txt", description="the cover e-mail's text", write=write_cover_text
-    ),
-    "worksheet": Format(
-        suffix="worksheet.html",
-        description="what a person removes on Partner Center's pages, to print and as CSV",
-        write=write_worksheet,
-        each=lambda document: (("worksheet.csv", worksheet_csv(document)),),
     ),
     "tickets": Format(
         suffix="tickets.csv",
@@ -96,6 +95,12 @@ ON_REQUEST: Mapping[str, Format] = {
         each=lambda document: (
             (f"ticket-{owner}.md", ticket) for owner, ticket in tickets(document)
         ),
+    ),
+    "worksheet": Format(
+        suffix="worksheet.html",
+        description="what a person removes on Partner Center's pages, to print and as CSV",
+        write=write_worksheet,
+        each=lambda document: (("worksheet.csv", worksheet_csv(document)),),
     ),
 }
 """Formats that are written only on request."""

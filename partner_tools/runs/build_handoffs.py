@@ -34,6 +34,7 @@ from partner_tools.outstanding import (
     decide,
     probe_from,
 )
+from partner_tools.outstanding.cleanup_plan import REFUSALS
 from partner_tools.report.certificate import Erasure, build_certificate
 from partner_tools.report.handoff import (
     CleanupFacts,
@@ -188,13 +189,7 @@ def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Docum
         [given.updated(device) for device in ledger.devices(record.run)],
         now,
         generator=_generator(),
-        cleanup=CleanupFacts(
-            id=record.run,
-            started_at=record.started_at or record.created_at,
-            finished_at=record.finished_at,
-            ledger_digest=_head(record),
-            outcomes=record.counts,
-        ),
+        cleanup=CleanupFacts(run=_facts(record), outcomes=record.counts),
     )
 
 
@@ -257,7 +252,7 @@ def _device_result(
         "serialNumber": identity.serial_number,
         "outcome": outcome,
         "joinType": None if joined is JoinType.UNKNOWN else joined.value,
-        "rule": history.rule if outcome == "refused" and history.rule in _RULES else None,
+        "rule": history.rule if outcome == "refused" and history.rule in REFUSALS else None,
         "detail": (history.detail or "")[:2000] or None,
         "requestId": history.answered_request_id if outcome == "left" else None,
         "steps": [
@@ -273,16 +268,8 @@ def _device_result(
     return {name: it for name, it in told.items() if it is not None or name in _ALWAYS}
 
 
-_SHOWN = frozenset({Plane.INTUNE, Plane.AUTOPILOT, Plane.ENTRA})
+_SHOWN = frozenset({Plane.INTUNE, Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION, Plane.ENTRA})
 _ALWAYS = frozenset({"row", "serialNumber"})
-_RULES = frozenset(
-    {
-        *("hold-list", "no-serial-number", "ambiguous", "firmware-managed", "partners-turn"),
-        *("waiting-for-check-in", "configuration-manager", "changed-since-handoff", "wipe-first"),
-        *("keys-not-saved", "intune-not-verified", "autopilot-not-verified"),
-    }
-)
-"""The rules of `outstanding.cleanup` that a results file knows."""
 
 
 def _is_there(newest: Mapping[Plane, Probe], step: StepId) -> bool:

@@ -135,8 +135,9 @@ def refuse_other_place(
         refuse_other_address(of, place, context.place)
         if not looks:
             refuse_weaker_guards(of, place.guards, context.place.guards)
-    if planned is not None:
-        refuse_other_partner(of, planned, context.partner())
+    for place in filter(None, (begun, planned)):
+        if place is planned or place.tenant is not None:  # of a removal the plan alone knows it
+            refuse_other_partner(of, place, context.partner())
 
 
 def refuse_other_plan(context: RunContext, plan: Plan) -> None:

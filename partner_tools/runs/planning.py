@@ -42,7 +42,7 @@ class Planner(Drafter, Protocol):
         """
 
     def sightings(self, removals: Sequence[Removal]) -> Sightings:
-        """See `engine.verification.Observer`. Called only where the channel is observable."""
+        """See `engine.verification.Look`. Called only where the channel is observable."""
 
 
 def make_plan(context: RunContext, planner: Drafter, record: RunRecord) -> Plan:

@@ -142,7 +142,13 @@ class RemovalSteps:
         gone = self._gone()
         if gone and self.context.channel.observable:
             baseline = self._baseline(gone)
-            verify(self.context, self.planner, gone, wait_seconds=wait_seconds, baseline=baseline)
+            verify(
+                self.context,
+                self.planner.sightings,
+                gone,
+                wait_seconds=wait_seconds,
+                baseline=baseline,
+            )
 
     def _gone(self) -> Sequence[RunDevice]:
         return tuple(self.context.ledger.devices(self.context.run, outcomes=GONE))

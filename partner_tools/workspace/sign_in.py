@@ -186,7 +186,7 @@ def sign_in(config: Config, prompt: Callable[[DeviceCode], None]) -> TokenFacts:
 
 def sign_out(config: Config) -> tuple[str, ...]:
     """Forget the tokens of every signed-in user of the profile; who they were."""
-    return tuple(each.username for each in token_store(config).clear())
+    return token_store(config).clear()
 
 
 def find_tenant(config: Config, tenant: str) -> str | None:

@@ -204,6 +204,11 @@ class Wiring:
             )
             executor = _executor(_fixed(WRITES, token), token, transport.renew_token)
             context = self._context(run, options, observer, confirm, channel, executor)
+            context = replace(
+                context,
+                place=replace(context.place, tenant=tenant),
+                partner=lambda: tenant,
+            )
             yield CleanupSteps(context=context, order=order, reader=reader, syncing=changes)
 
     @contextmanager

@@ -27,7 +27,6 @@ from hypothesis import strategies as st
 
 from partner_tools import errors
 from partner_tools.clients.oauth import (
-    Account,
     App,
     CachedTokens,
     DeviceCode,
@@ -407,7 +406,7 @@ def test_sign_in_by_device_code_and_what_rests_afterwards(login: Login, store: T
     ]
     assert waits == [1, 1, 1]
     assert login.forms()[0]["device_code"] == "hush-device"
-    assert store.read_accounts() == (Account(username="admin@fabrikam.example", tenant=TENANT),)
+    assert store.users() == ("admin@fabrikam.example",)
 
     del login.replies["/token"]
     tokens = user_signed_in(login.app(), http=login.http(), store=store)
@@ -418,8 +417,8 @@ def test_sign_in_by_device_code_and_what_rests_afterwards(login: Login, store: T
     assert login.forms()[-1]["grant_type"] == "refresh_token"
     assert login.forms()[-1]["refresh_token"] == "hush-refresh-1"
 
-    assert store.clear() == (Account(username="admin@fabrikam.example", tenant=TENANT),)
-    assert store.read_accounts() == ()
+    assert store.clear() == ("admin@fabrikam.example",)
+    assert store.users() == ()
     with pytest.raises(errors.AuthError, match="no user is signed in") as raised:
         user_signed_in(login.app(), http=login.http(), store=store).token()
     assert "auth login" in raised.value.remedy
@@ -560,7 +559,7 @@ def test_the_store_is_private_and_the_users_will_is_needed_for_a_plain_file(
 
     encrypted = TokenStore(location=store.location)
     with pytest.raises(errors.AuthError, match="no service that keeps tokens") as raised:
-        encrypted.read_accounts()
+        encrypted.users()
     assert "libsecret" in raised.value.remedy
     assert "allow_plaintext_cache" in raised.value.remedy
 
@@ -571,10 +570,10 @@ def test_a_damaged_store_is_told_and_can_be_cleared(store: TokenStore, content: 
     store.location.parent.mkdir()
     store.location.write_bytes(content)
     with pytest.raises(errors.AuthError, match=r"tokens\.bin") as raised:
-        store.read_accounts()
+        store.users()
     assert "auth logout" in raised.value.remedy
     assert store.clear() == ()
-    assert store.read_accounts() == ()
+    assert store.users() == ()
 
 
 @needs_no_store
@@ -583,13 +582,13 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     with pytest.raises(errors.AuthError):
-        TokenStore(location=locked / "t.bin", plain_file=True).read_accounts()
+        TokenStore(location=locked / "t.bin", plain_file=True).users()
 
 
 def test_a_place_below_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(errors.AuthError, match="cannot be used"):
-        TokenStore(location=tmp_path / "file" / "t.bin", plain_file=True).read_accounts()
+        TokenStore(location=tmp_path / "file" / "t.bin", plain_file=True).users()
 
 
 @needs_no_store

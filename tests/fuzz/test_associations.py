@@ -27,7 +27,7 @@ def test_no_record_makes_another_device_ours_or_ours_clear() -> None:
     [
         (search, "_resemblance", lambda *_: None),
         (search, "keys", lambda row: frozenset({(search.By.SERIAL, one) for one in ALL})),
-        (decision, "_association_in", lambda _: Association.CLEAR),
+        (decision, "_association_in", lambda *_: Association.CLEAR),
     ],
 )
 def test_a_broken_rule_is_found(

@@ -133,6 +133,7 @@ def _story() -> Iterator[tuple[Kind, int | None, dict[str, Any]]]:
     yield Kind.RESTORING, 2, {"requestId": "r", "batchId": "Contoso 2024"}
     yield Kind.RESTORED, 2, {"done": False, "detail": "the job failed"}
     yield Kind.FINISHED, None, {}
+    yield Kind.ASSESSED, None, {}
     yield Kind.CANCELLED, None, {}
 
 

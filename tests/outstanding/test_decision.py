@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from docs import claims
 from partner_tools.model import GONE, Outcome, Reason
 from partner_tools.outstanding import (
-    ENTRA_DELETES,
     FACTS,
     STEP_ORDER,
     Decision,
@@ -957,7 +956,8 @@ def test_the_directory_object_is_never_touched_too_early_nor_while_synchronized(
     device: DeviceFacts,
 ) -> None:
     decision = decide(device)
-    deletes = [step for step in decision.steps if step.id in ENTRA_DELETES]
+    deletions = (StepId.DECIDE_ON_ENTRA_OBJECT, StepId.DECIDE_ON_RESIDUAL_OBJECT)
+    deletes = [step for step in decision.steps if step.id in deletions]
     if not deletes:
         return
     assert Status.CLEAR is decision.planes[Plane.AUTOPILOT].status
@@ -1119,3 +1119,35 @@ def test_a_record_of_configuration_manager_that_is_reported_shows_up() -> None:
     )
     planes, _ = decided(reported(Plane.CONFIGURATION_MANAGER, ProbeResult.ABSENT))
     assert planes["configuration-manager"] == "reported"
+
+
+INTUNE_STATES = {
+    "discovered": StepId.DELETE_FROM_INTUNE,
+    "managed": StepId.DELETE_FROM_INTUNE,
+    "unhealthy": StepId.DELETE_FROM_INTUNE,
+    "wipeCanceled": StepId.DELETE_FROM_INTUNE,
+    "retireCanceled": StepId.DELETE_FROM_INTUNE,
+    "unknownFutureValue": StepId.DELETE_FROM_INTUNE,
+    "retirePending": StepId.WAIT_FOR_CHECK_IN,
+    "retireIssued": StepId.WAIT_FOR_CHECK_IN,
+    "wipePending": StepId.WAIT_FOR_CHECK_IN,
+    "wipeIssued": StepId.WAIT_FOR_CHECK_IN,
+    "deletePending": StepId.WAIT_FOR_CHECK_IN,
+    "retireFailed": StepId.RETRY_INTUNE_ACTION,
+    "wipeFailed": StepId.RETRY_INTUNE_ACTION,
+}
+
+
+@pytest.mark.parametrize("letters", [str, str.lower, str.upper], ids=["", "lower", "upper"])
+@pytest.mark.parametrize(("state", "step"), INTUNE_STATES.items(), ids=str)
+def test_which_states_of_intune_wait(
+    state: str, step: StepId, letters: Callable[[str], str]
+) -> None:
+    """Every state that the metadata name leads to one step, and only five of them wait."""
+    seen = found(Plane.INTUNE, managementState=letters(state))
+
+    decision = decide(facts(seen, *NO_KEYS_NO_AP, NO_ENTRA))
+
+    assert [each.id for each in decision.steps] == [step]
+    waits = step is StepId.WAIT_FOR_CHECK_IN
+    assert decision.steps[0].status is (Status.EXPECTED if waits else Status.OUTSTANDING)

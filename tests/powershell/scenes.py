@@ -35,6 +35,8 @@ KEYS_TOO = (
     "DeviceManagementServiceConfig.ReadWrite.All",
 )
 APP = "5d0b7f2e-93c1-4f6a-8e1d-2b6c9a4f0e33"
+DIRECTORY = "Device.Read.All"
+"""Asked for in a sign-in, and not missed in a session that is open already."""
 READ = ["DeviceManagementManagedDevices.Read.All", "DeviceManagementServiceConfig.Read.All"]
 WRITE = [
     "DeviceManagementManagedDevices.ReadWrite.All",
@@ -87,6 +89,12 @@ def rows(sandbox: Sandbox, table: str) -> list[Mapping[str, Any]]:
     return list(sandbox.graph.truth(CONTOSO)[table])
 
 
+def associated(sandbox: Sandbox) -> list[tuple[str, str]]:
+    """The device associations that the tenant still has: serial number and state."""
+    table = rows(sandbox, "tenantAssociatedDevices")
+    return sorted((str(one.get("serialNumber")), str(one.get("associationState"))) for one in table)
+
+
 def left(sandbox: Sandbox) -> tuple[list[str], list[str]]:
     """The serial numbers that Intune and Windows Autopilot still have."""
     tables = ("managedDevices", "windowsAutopilotDeviceIdentities")
@@ -112,7 +120,11 @@ def changed(sandbox: Sandbox) -> list[tuple[str, str | None]]:
 
 def seen_by(sandbox: Sandbox, serial: str, at: datetime) -> list[Probe]:
     """What a look of the partner would have found of a device."""
-    tables = {Plane.INTUNE: "managedDevices", Plane.AUTOPILOT: "windowsAutopilotDeviceIdentities"}
+    tables = {
+        Plane.INTUNE: "managedDevices",
+        Plane.AUTOPILOT: "windowsAutopilotDeviceIdentities",
+        Plane.DEVICE_ASSOCIATION: "tenantAssociatedDevices",
+    }
     probes = []
     for plane, table in tables.items():
         found = tuple(_found(one) for one in rows(sandbox, table) if one["serialNumber"] == serial)
@@ -125,7 +137,7 @@ _IDS = ("id", "azureADDeviceId", "azureActiveDirectoryDeviceId", "managedDeviceI
 
 
 def _found(row: Mapping[str, Any]) -> Found:
-    names = ("serialNumber", "deviceName", "userPrincipalName")
+    names = ("serialNumber", "deviceName", "userPrincipalName", "associationState")
     return Found(
         ids={name: str(row[name]) for name in _IDS if row.get(name)},
         attributes={name: row[name] for name in names if row.get(name)},

@@ -13,9 +13,8 @@ import pytest
 from openpyxl import load_workbook
 
 from partner_tools.outstanding import StepId
-from partner_tools.report.guide import GUIDE
+from partner_tools.report.guide import GUIDE, command
 from partner_tools.report.handoff import Document
-from partner_tools.report.powershell import command
 from partner_tools.report.write import FORMATS
 from tests.powershell.shell import CMDLETS, inspect
 from tests.report import fleet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -17,6 +18,8 @@ from docs import generate
 from partner_tools.cli import main
 from partner_tools.cli.shell import assigned, pasteable
 from partner_tools.report.script import write_script
+from partner_tools.report.texts import tickets
+from partner_tools.report.write import FORMATS, ON_REQUEST
 from tests.powershell.shell import CMDLETS, HERE, inspect, start
 from tests.report import fleet
 
@@ -69,9 +72,29 @@ def printed() -> Iterator[tuple[str, str]]:
         yield f"assigned {word}", assigned("PARTNER_TOOLS_LEDGER", word, windows=True)
 
 
+IN_WORDS = re.compile(rf"{CMDLET}(?:-\w+ (?:'[^']*'|\$\w+|\w+) ?)+")
+"""A command in the middle of a sentence, up to the sentence's own words."""
+
+
+def handed_over() -> Iterator[tuple[str, str]]:
+    """Every piece of PowerShell in the texts that go with a handoff."""
+    document = fleet.handoff(fleet.mixed())
+    texts = {"tickets": "\n".join(text for _, text in tickets(document))}
+    for name in ("md", "email-text", "checklist"):  # the e-mail's text is its body
+        stream = io.BytesIO()
+        {**FORMATS, **ON_REQUEST}[name].write(document, stream)
+        texts[name] = stream.getvalue().decode("utf-8")
+    for name, text in texts.items():
+        for number, block in enumerate(BLOCK.finditer(text)):
+            yield f"{name} block {number}", block[2]
+        rest = html.unescape(BLOCK.sub("", text))
+        for number, found in enumerate(IN_WORDS.finditer(rest)):
+            yield f"{name} in words {number}", found[0].strip()
+
+
 @pytest.fixture(scope="module")
 def told() -> dict[str, dict[str, Any]]:
-    texts = dict(printed())
+    texts = dict(printed()) | dict(handed_over())
     texts["the script"] = _script()
     texts |= {f"newer: {name}": text for name, text in NEWER.items()}
     return inspect(texts)
@@ -85,6 +108,7 @@ def _script() -> str:
 
 def test_powershell_parses_everything_that_is_printed(told: dict[str, dict[str, Any]]) -> None:
     assert len(told) > 15
+    assert {name.split()[0] for name in told} >= {"md", "tickets", "checklist"}
     assert {name: one["errors"] for name, one in told.items() if one["errors"]} == {}
 
 

@@ -23,7 +23,17 @@ import pytest
 
 from partner_tools.sandbox import Sandbox, faults_from, shipped_seed
 from tests.cli.program import program_for
-from tests.powershell.scenes import DOMAIN, handed_over, left, opened, own, written
+from tests.powershell.scenes import (
+    DOMAIN,
+    associated,
+    enrolled,
+    handed_over,
+    left,
+    opened,
+    own,
+    registered,
+    written,
+)
 from tests.powershell.shell import HERE, powershell
 
 pytestmark = pytest.mark.slow
@@ -159,6 +169,53 @@ def test_the_documented_session_is_what_happens(session: tuple[str, Sandbox]) ->
         PAGE.write_text(head + begin + transcript + end + tail, encoding="utf-8")
         documented = transcript
     assert documented == transcript
+
+
+def test_the_loop_closes_without_the_partners_access_to_the_tenant(tmp_path: Path) -> None:
+    """Removal, handoff, preview, keys, apply, results file, import: then nothing is outstanding."""
+    powershell()
+    machines = [
+        own("MINE1", user="adele@contoso.com"),
+        {**enrolled("THEIRS1"), "windowsAutopilotDeviceIdentity": {}},
+        registered("SHELF1"),
+    ]
+    bound = [
+        {"serialNumber": serial, "associationState": "preassociated"}
+        for serial in ("MINE1", "SHELF1", "OTHER1")
+    ]
+    with opened(
+        machines, devices=[{"serialNumber": "THEIRS1"}], tenantAssociatedDevices=bound
+    ) as sandbox:
+        partner, folder = tmp_path / "partner", tmp_path / "customer"
+        partner.mkdir()
+        folder.mkdir()
+        run = program_for(sandbox, partner)
+        listed = run.serials("MINE1", "THEIRS1", "SHELF1")
+        options = ("--via", "partner-center", "--customer", DOMAIN, "--yes", "--settle", "0")
+        done = run.json("deregister", listed, *options, exit_code=7)
+        run("report", done["run"], "-o", partner / "handoff", "--format", "ps1")
+        (made,) = (partner / "handoff").glob("*.ps1")
+        script = Path(shutil.copy(made, folder))
+        script.write_text(_patient(script.read_bytes().decode("ascii")), encoding="ascii")
+        assert run.json("verify", "--outstanding")["customers"] != []
+
+        record: list[str] = []
+        customer = Customer(script, sandbox, record)
+        assert customer.run() == 0, record
+        assert customer.run("-SaveKeys") == 0, record
+        (receipt,) = folder.glob("handoff-keys-receipt-*.json")
+        apply = ("-Apply", "-KeysReceipt", f"'{receipt}'", "-Confirm:$false")
+        assert customer.run(*apply) == 0, record
+
+        assert left(sandbox) == ([], [])
+        assert associated(sandbox) == [("OTHER1", "preassociated")]
+        results = sorted(
+            folder.glob("handoff-result-*.json"), key=lambda one: one.stat().st_mtime_ns
+        )
+        taken = run("verify", "--evidence", results[-1])
+        assert taken.exit_code == 0, taken.output
+        outstanding = run.json("verify", "--outstanding")
+        assert outstanding["customers"] == []
 
 
 class Terminal:

@@ -23,6 +23,7 @@ from partner_tools.sandbox.graph.operations import KEY
 from tests.cli.program import CONTOSO, FABRIKAM
 from tests.powershell.scenes import (
     APPLY,
+    DIRECTORY,
     KEYS_TOO,
     READ,
     WRITE,
@@ -30,6 +31,7 @@ from tests.powershell.scenes import (
     Stage,
     Step,
     asked,
+    associated,
     changed,
     enrolled,
     handed_over,
@@ -239,6 +241,19 @@ def set_up(stage: Stage) -> None:
     stage.add("still spreading", box, handed_over(box, "SN1", **removed), apply)  # type: ignore[arg-type]
     box = opened([own("SN1"), own("SN2")], graph={"autopilotDelete": 600, "sync": 600})
     stage.add("stays registered", box, handed_over(box, "SN1", "SN2"), apply, apply)
+    states = {"PRE1": "preassociated", "BOUND1": "associated", "ODD1": "unheard of", "XPRE1X": ""}
+    bound = [{"serialNumber": name, "associationState": state} for name, state in states.items()]
+    listed = ("PRE1", "BOUND1", "ODD1", "FREE1")
+    machines = [own(name, online=False) for name in listed]
+    box = opened(machines, tenantAssociatedDevices=bound)
+    stage.add("associated", box, handed_over(box, *listed), Step(), apply, apply)
+    unknown = {"kind": "status", "status": 404, "code": "ResourceNotFound"}
+    box = opened(
+        machines,
+        {"match": {"operation": "list-associations"}, "fault": unknown},
+        tenantAssociatedDevices=bound,
+    )
+    stage.add("associations not seen", box, handed_over(box, "PRE1"), apply)
     _set_up_keys(stage)
     box = opened([own("SN1")])
     stage.add(
@@ -377,7 +392,7 @@ def test_applying_after_a_preview_signs_in_once_more_and_does_everything(
     scenes: Mapping[str, Scene],
 ) -> None:
     scene = scenes["window"]
-    assert scene.sign_ins() == [READ, WRITE]
+    assert scene.sign_ins() == [[*READ, DIRECTORY], [*WRITE, DIRECTORY]]
     assert scene.told[2]["code"] == 0
     assert left(scene.sandbox) == ([], [])
     assert changed(scene.sandbox) == [
@@ -771,3 +786,65 @@ def test_every_start_was_told_of(scenes: Mapping[str, Scene]) -> None:
     for scene in scenes.values():
         assert len(scene.told) == len(scene.errors) == len(scene.steps)
         assert [one["thrown"] for one in scene.told] == [""] * len(scene.steps), scene.said()
+
+
+def test_a_pre_association_is_deleted_last_and_an_association_kept(
+    scenes: Mapping[str, Scene],
+) -> None:
+    scene = scenes["associated"]
+    preview, first, second = scene.result(0), scene.result(1), scene.result(2)
+    planned = {
+        one["serialNumber"]: [step["id"] for step in one["steps"]] for one in preview["devices"]
+    }
+    usual = ["delete-from-intune", "deregister-from-autopilot"]
+    assert planned == {
+        "PRE1": [*usual, "delete-association-record"],
+        **dict.fromkeys(("BOUND1", "ODD1", "FREE1"), usual),
+    }
+    assert "PRE1" in (line := next(one for one in scene.told[0]["lines"] if "PRE1" in one))
+    assert "device association would be deleted" in line
+    assert "device association left: associated" in scene.said(1)
+
+    operations = [operation for operation, _ in changed(scene.sandbox)]
+    assert operations.count("delete-association") == 1
+    assert operations[-1] == "delete-association"
+    assert associated(scene.sandbox) == [
+        ("BOUND1", "associated"),
+        ("ODD1", "unheard of"),
+        ("XPRE1X", ""),
+    ]
+    for result in (first, second):
+        seen = {
+            one["serialNumber"]: (one["outcome"], one["planes"]["device-association"]["result"])
+            for one in result["devices"]
+        }
+        assert seen == {
+            "PRE1": ("done", "absent"),
+            "BOUND1": ("done", "found"),
+            "ODD1": ("done", "found"),
+            "FREE1": ("done", "absent"),
+        }
+    assert [one["code"] for one in scene.told] == [0, 0, 0]
+
+
+def test_associations_that_cannot_be_read_are_not_seen_and_refuse_nothing(
+    scenes: Mapping[str, Scene],
+) -> None:
+    scene = scenes["associations not seen"]
+    (device,) = scene.result()["devices"]
+    assert device["outcome"] == "done"
+    assert device["planes"]["device-association"]["result"] == "failed"
+    assert ("PRE1", "preassociated") in associated(scene.sandbox)
+    assert "PRE1" not in left(scene.sandbox)[1]
+
+
+def test_the_directory_is_looked_at_where_the_session_may(scenes: Mapping[str, Scene]) -> None:
+    planes = {one["serialNumber"]: one for one in scenes["window"].result(1)["devices"]}
+    assert planes["SN1"]["planes"]["entra"]["result"] in {"found", "absent"}
+    assert planes["SN1"]["joinType"] in {"none", "entra-joined"}
+    assert "entra" not in planes["SN9"]["planes"], "no device id is known of it"
+    again = {one["serialNumber"]: one["planes"] for one in scenes["window"].result(2)["devices"]}
+    assert again["SN1"]["entra"]["result"] == "absent", "known from the results file before"
+    session = scenes["open session of an app"].result()["devices"][0]["planes"]["entra"]
+    assert session["result"] == "failed"
+    assert "Device.Read.All" in session["detail"]

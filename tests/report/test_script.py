@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from partner_tools.model import Customer, Device, Identity, Outcome, TenantId
 from partner_tools.outstanding import StepId
+from partner_tools.report.guide import command, is_guid, literal
 from partner_tools.report.handoff import Document, HandoffDevice
-from partner_tools.report.powershell import command, is_guid, literal
 from partner_tools.report.script import device_lines, write_script
 from tests.report import fleet
 
@@ -193,7 +193,11 @@ def test_the_text_around_the_devices_is_the_same_for_every_customer() -> None:
 
 def test_neither_the_directory_nor_active_directory_is_touched() -> None:
     text = script(fleet.handoff(fleet.mixed()))
-    assert not re.search(r"v1\.0/devices\b|Remove-MgDevice\b|Remove-ADComputer", text)
+    assert not re.search(r"Remove-MgDevice\b|Remove-AD", text)
+    asked = re.findall(r"([\w-]+) -Uri \(?\$Directory\b", text)
+    assert set(asked) == {"Get-EveryPage", "Get-OneOrNothing"}, "read, and nothing else"
+    assert len(asked) == text.count("$Directory ") - 1
+    assert text.count("v1.0/devices") == 1
 
 
 def test_lines_end_as_windows_expects_and_every_place_is_filled() -> None:

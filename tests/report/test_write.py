@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partner_tools.model import Customer, TenantId
@@ -122,12 +122,14 @@ def test_no_customer_leads_a_file_out_of_its_folder(enemy: str, tmp_path: Path) 
     assert path.name.startswith("handoff-")
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_two_customers_never_share_a_file(one: str, other: str) -> None:
     if one != other:
         assert harmless(one) != harmless(other)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_harmless_name_is_one_on_every_system(text: str) -> None:
     name = harmless(text)
@@ -150,3 +152,10 @@ def test_knowing_the_formats_loads_no_heavy_library() -> None:
         [sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_script_has_a_twin_for_mail_gateways(tmp_path: Path) -> None:
+    document = fleet.handoff(fleet.mixed())
+    script, twin = write_handoff(document, tmp_path, ("ps1", "txt"))
+    assert twin.name == f"{script.name}.txt"
+    assert twin.read_bytes() == script.read_bytes()

@@ -357,7 +357,7 @@ def _one_customer(score: Score, chance: random.Random) -> None:
         ours = sum(each.history.outcome is Outcome.REMOVED or each.history.silent for each in gone)
         baseline = Baseline(remaining={own.tenant_id: estate - ours}, others=others)
         try:
-            verify(machine, machine.channel, gone, wait_seconds=0.0, baseline=baseline)
+            verify(machine, machine.channel.sightings, gone, wait_seconds=0.0, baseline=baseline)
         except PartnerToolsError:
             continue
     score.lies += service.lies

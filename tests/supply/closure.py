@@ -41,10 +41,10 @@ _SPELLINGS = (
 
 
 @cache
-def dependencies() -> frozenset[str]:
+def dependencies(extras: tuple[str, ...] = EXTRAS) -> frozenset[str]:
     """The canonical names of every distribution that this machine's installation needs."""
     found: set[str] = set()
-    waiting = [Requirement(f"partner-tools[{','.join(EXTRAS)}]")]
+    waiting = [Requirement(f"partner-tools[{','.join(extras)}]" if extras else "partner-tools")]
     while waiting:
         for each in _needed(waiting.pop()):
             name = canonicalize_name(each.name)

@@ -78,7 +78,10 @@ def report(
     partner_name: str | None,
     partner_contact: str | None,
     observed: tuple[tuple[str, Flag], ...],
-    **summary: Any,
+    summary: bool,
+    since: datetime | None,
+    until: datetime | None,
+    customer: str | None,
 ) -> int:
     """Write a handoff for each customer: what was done and what is left to do.
 
@@ -92,13 +95,15 @@ def report(
           --observed 5CD333527Z=0x80180014
       partner-tools report --summary -o summary --since 2026-01-01
     """
-    if summary["summary"] == (run is not None):
+    if summary == (run is not None):
         raise click.UsageError("name a run, or many with --summary")
     if run is None and observed:
         raise click.UsageError("--observed needs a run")
     if run is None:
-        return _summarize(call, folder, **summary)
-    if summary["since"] or summary["until"] or summary["customer"]:
+        with opened(call) as workspace:
+            click.echo(workspace.summary(folder, since=since, until=until, customer=customer))
+        return 0
+    if since or until or customer:
         raise click.UsageError("--since, --until and --customer go with --summary")
     given = {"name": partner_name, "contact": partner_contact}
     with opened(call) as workspace:
@@ -126,23 +131,3 @@ def _ask_for_sender(
         name: given[name] or known.get(name) or click.prompt(question, err=True)
         for name, question in questions.items()
     }
-
-
-def _summarize(
-    call: Call,
-    folder: Path,
-    *,
-    summary: bool,
-    since: datetime | None,
-    until: datetime | None,
-    customer: str | None,
-) -> int:
-    with opened(call) as workspace:
-        path = workspace.summary(
-            folder,
-            since=since,
-            until=until,
-            customer=customer,
-        )
-    click.echo(path)
-    return 0

@@ -79,6 +79,6 @@ def load_sandbox() -> Any:
         raise InputError(
             f"the sandbox is not installed ({error.name} is missing)",
             rule="extra-missing",
-            remedy="install it with: pip install 'partner-tools[sandbox]'",
+            remedy="install the release file with it: pip install 'FILE.whl[sandbox]'",
         ) from error
     return sandbox

@@ -6,14 +6,17 @@ Carries out the open Intune and Windows Autopilot steps of one handoff, for exac
 
 .DESCRIPTION
 Per device and in this order: delete it from Intune, unassign its user, delete its Windows Autopilot
-registration. After the last device: sync once, then wait until every registration is gone.
+registration. After the last device: sync once, then wait until every registration is gone. Then the
+device association record of each device that is only pre-associated is deleted. A device that is
+associated keeps its record, which tells that its firmware still has to be cleared.
 
 Without -Apply nothing is changed: the script looks, and says what it would do with each device.
 With -Apply it asks before every change; -Confirm:$false answers all of these questions with yes.
 
 A device is found by the ids that the handoff has of it and by its serial number, compared exactly.
 Where anything is doubtful the device is refused and left as it is. Microsoft Entra ID and Active
-Directory are never changed. It can be stopped with Ctrl+C and started again at any time: it looks
+Directory are never changed; with the permission Device.Read.All the script looks at the end whether
+Microsoft Entra ID still has the device. It can be stopped with Ctrl+C and started again at any time: it looks
 first, and what is gone is not deleted again.
 
 What was done is written to handoff-result-....json. Send that file to your partner: it has no key
@@ -81,8 +84,8 @@ Windows blocks a script that came by mail or from the web. After reading it:
     Unblock-File -Path .\handoff.ps1
 Where the execution policy still refuses it, allow scripts in this window only:
     Set-ExecutionPolicy -Scope Process -ExecutionPolicy RemoteSigned
-Exit codes: 0 everything was done, or can be done; 7 something is left or was refused; 1 nothing was
-begun.
+Exit codes: 0 everything was done, or can be done; 7 something is left, was refused or is listed
+twice; 1 nothing was begun.
 #>
 [CmdletBinding(SupportsShouldProcess = $true, ConfirmImpact = 'High')]
 param(
@@ -123,6 +126,10 @@ $Module = 'Microsoft.Graph.Authentication'
 $OldestModule = [version] '2.19.0'
 $ManagedDevices = 'v1.0/deviceManagement/managedDevices'
 $Identities = 'v1.0/deviceManagement/windowsAutopilotDeviceIdentities'
+# In no published metadata, read 2026-11: whatever it answers unexpectedly counts as not seen.
+$Associations = 'beta/deviceManagement/tenantAssociatedDevices'
+$Directory = 'v1.0/devices'
+$DirectoryScope = 'Device.Read.All'
 $SyncUri = 'beta/deviceManagement/windowsAutopilotSettings/sync'
 $KeysUri = 'v1.0/informationProtection/bitlocker/recoveryKeys'
 $PasswordsUri = 'v1.0/directory/deviceLocalCredentials'
@@ -270,10 +277,18 @@ function Get-EveryPage {
     while ($next) {
         if ($seen.ContainsKey($next)) { throw 'The service repeats a page, so the list cannot be read completely.' }
         $seen[$next] = $true
-        $page = Get-Graph -Uri $next
+        $page = Get-Page -Uri $next
         foreach ($record in @($page['value'])) { if ($null -ne $record) { $record } }
         $next = [string] $page['@odata.nextLink']
     }
+}
+
+function Get-Page {
+    # A list. What has another form proves nothing, least of all that something is not there.
+    param([string] $Uri)
+    $page = Get-Graph -Uri $Uri
+    if ($page -isnot [Collections.IDictionary] -or $page['value'] -isnot [Collections.IList]) { throw 'The service answered something else than a list.' }
+    return $page
 }
 
 function New-Index {
@@ -288,8 +303,9 @@ function Get-Encoded {
 # --- Looking for the devices ------------------------------------------------------------------------
 
 $Places = @{
-    intune    = @{ Uri = $ManagedList; Query = $ManagedSelect; Record = $ManagedDevices; Link = 'azureADDeviceId'; Error = ''; RequestId = ''; At = ''; Small = $false }
-    autopilot = @{ Uri = $Identities; Query = ''; Record = $Identities; Link = 'azureActiveDirectoryDeviceId'; Error = ''; RequestId = ''; At = ''; Small = $false }
+    'intune'             = @{ Uri = $ManagedList; Query = $ManagedSelect; Record = $ManagedDevices; Known = 'ManagedIds'; Link = 'azureADDeviceId'; Error = ''; RequestId = ''; At = ''; Small = $false }
+    'autopilot'          = @{ Uri = $Identities; Query = ''; Record = $Identities; Known = 'AutopilotIds'; Link = 'azureActiveDirectoryDeviceId'; Error = ''; RequestId = ''; At = ''; Small = $false }
+    'device-association' = @{ Uri = $Associations; Query = ''; Record = $Associations; Known = 'AssociationIds'; Link = 'none'; Error = ''; RequestId = ''; At = ''; Small = $false }
 }
 
 function Clear-Place {
@@ -297,6 +313,7 @@ function Clear-Place {
     foreach ($name in 'ById', 'BySerial', 'ByFolded', 'ByDevice') { $Place[$name] = New-Index }
     $Place.Error = ''
     $Place.At = Format-Time
+    $Place.Nameless = $false
 }
 
 function Add-Record {
@@ -305,6 +322,7 @@ function Add-Record {
     if (-not $id -or $Place.ById.ContainsKey($id)) { return }
     $Place.ById[$id] = $Record
     $serial = ([string] $Record['serialNumber']).Trim()
+    if (-not (Get-Folded -Serial $serial)) { $Place.Nameless = $true }
     $pairs = @(@('BySerial', $serial), @('ByFolded', (Get-Folded -Serial $serial)), @('ByDevice', (Get-RealId -Id $Record[$Place.Link])))
     foreach ($pair in $pairs) {
         if (-not $pair[1]) { continue }
@@ -361,7 +379,7 @@ function Read-ByAsking {
         }
     }
     foreach ($device in $Sought) {
-        foreach ($id in $(if ($Place.Record -eq $ManagedDevices) { $device.ManagedIds } else { $device.AutopilotIds })) {
+        foreach ($id in $device.($Place.Known)) {
             if ($Place.ById.ContainsKey($id)) { continue }
             $record = Get-OneOrNothing -Uri (Get-RecordUri -Place $Place -Id $id)
             if ($null -ne $record) { Add-Record -Place $Place -Record $record }
@@ -383,7 +401,7 @@ function Read-Place {
     param([hashtable] $Place, [object[]] $Sought)
     try {
         Clear-Place -Place $Place
-        $page = Get-Graph -Uri (Join-Query -Place $Place)
+        $page = Get-Page -Uri (Join-Query -Place $Place)
         $askable = @($Sought | Where-Object { $_.Serial -cnotmatch '^[A-Za-z0-9]{1,64}$' }).Count -eq 0
         if ($page['@odata.nextLink'] -and $askable -and $Sought.Count -lt $FewDevices) {
             try { if (Read-ByAsking -Place $Place -Page $page -Sought $Sought) { return } }
@@ -399,7 +417,7 @@ function Read-Place {
             if (-not $next) { return }
             if ($seen.ContainsKey($next)) { throw 'The service repeats a page, so the list cannot be read completely.' }
             $seen[$next] = $true
-            $page = Get-Graph -Uri $next
+            $page = Get-Page -Uri $next
         }
     }
     catch {
@@ -447,8 +465,8 @@ function New-Result {
     param($Device)
     return @{
         Device = $Device; Rule = $Device.Rule; Detail = ''; RequestId = ''; Steps = New-Object System.Collections.ArrayList
-        Intune = $null; Autopilot = $null; Planes = @{}; Name = $Device.Name; User = $Device.User; Seen = ''
-        Unseen = @{ intune = ''; autopilot = '' }; IntuneWord = ''; AutopilotWord = ''; Moves = @(); Awaited = $false; Untaken = $false; Keys = $null; DeviceIds = @($Device.DeviceIds)
+        Intune = $null; Autopilot = $null; Association = $null; Planes = @{}; Name = $Device.Name; User = $Device.User; Seen = ''
+        Unseen = @{ 'intune' = ''; 'autopilot' = ''; 'device-association' = '' }; IntuneWord = ''; AutopilotWord = ''; AssociationWord = ''; Moves = @(); Awaited = $false; Untaken = $false; Unfinished = $false; JoinType = ''; Keys = $null; DeviceIds = @($Device.DeviceIds)
     }
 }
 
@@ -460,6 +478,7 @@ function Set-Plane {
     if (-not $unseen -and $Records.Count -eq 0 -and $null -ne $near) {
         $unseen = 'a record is listed whose serial number ''' + (Get-Plain -Text $near['serialNumber']) + ''' differs only in letter case or blanks: compare them'
     }
+    if (-not $unseen -and $Records.Count -eq 0 -and $Plane -eq 'device-association' -and $place.Nameless) { $unseen = 'a record without a serial number is listed, which may be this device''s' }
     if (-not $unseen -and $Records.Count -eq 0 -and -not $Result.Device.Serial) { $unseen = 'neither a serial number nor an id of the device is known' }
     $Result.Unseen[$Plane] = $unseen
     if ($unseen) {
@@ -488,8 +507,10 @@ function Find-Device {
     $result.DeviceIds = @(@($Device.DeviceIds) + @($managed | ForEach-Object { Get-RealId -Id $_['azureADDeviceId'] }) + @($identities | ForEach-Object { Get-RealId -Id $_['azureActiveDirectoryDeviceId'] }) | Where-Object { $_ } | Sort-Object -Unique)
     if ($identities.Count -eq 0 -and $Device.Serial -and -not $Places.autopilot.Small -and -not $Places.autopilot.Error) { Find-ByDeviceId -DeviceIds $result.DeviceIds }
     if ($identities.Count -eq 0) { $identities = @(Find-Record -Place $Places.autopilot -Device $Device -Ids @() -DeviceIds $result.DeviceIds) }
+    $associated = @(Find-Record -Place $Places['device-association'] -Device $Device -Ids $Device.AssociationIds)
     Set-Plane -Result $result -Plane 'intune' -Records $managed
     Set-Plane -Result $result -Plane 'autopilot' -Records $identities
+    Set-Plane -Result $result -Plane 'device-association' -Records $associated
     if ($managed.Count) {
         $result.Intune = $managed[0]
         if ($managed[0]['deviceName']) { $result.Name = Get-Plain -Text $managed[0]['deviceName'] }
@@ -501,7 +522,7 @@ function Find-Device {
         if (-not $result.User) { $result.User = Get-Plain -Text $identities[0]['userPrincipalName'] }
     }
     if ($Device.Rule -and $Device.Rule -ne 'ambiguous') { return $result }
-    $rule = Get-Refusal -Result $result -Managed $managed -Registered $identities
+    $rule = Get-Refusal -Result $result -Managed $managed -Registered $identities -Associated $associated
     if ($rule) {
         $detail = ''
         if ($rule -eq 'intune-not-verified') { $detail = $result.Unseen.intune; $result.RequestId = $Places.intune.RequestId }
@@ -517,13 +538,25 @@ function Find-Device {
             $null = $moves.Add('deregister-from-autopilot')
         }
     }
+    if (Test-PreAssociated -Records $associated -Device $Device) {
+        $result.Association = $associated[0]
+        $null = $moves.Add('delete-association-record')
+    }
+    elseif ($associated.Count) { $result.AssociationWord = 'left: ' + (Get-Plain -Text $associated[0]['associationState'] -Limit 40) }
     $result.Moves = @($moves)
     if ($result.Moves.Count -and $LostOrStolen -and $null -ne $result.Intune) { Set-Refusal -Result $result -Rule 'wipe-first' -Detail '' }
     return $result
 }
 
+function Test-PreAssociated {
+    # Whether the tenant alone knows the association. Deleting the record of a device that is
+    # associated would hide what its firmware still holds.
+    param([object[]] $Records, $Device)
+    return $Records.Count -eq 1 -and -not $Device.Bound -and -not (Test-Other -Record $Records[0] -Device $Device) -and ([string] $Records[0]['associationState']).Trim() -eq 'preassociated'
+}
+
 function Get-Refusal {
-    param([hashtable] $Result, [object[]] $Managed, [object[]] $Registered)
+    param([hashtable] $Result, [object[]] $Managed, [object[]] $Registered, [object[]] $Associated)
     $device = $Result.Device
     $others = @(@($Managed) + @($Registered) | Where-Object { $null -ne $_ -and (Test-Other -Record $_ -Device $device) })
     if ($device.Rule -or $Managed.Count -gt 1 -or $Registered.Count -gt 1 -or $others.Count) { return 'ambiguous' }
@@ -539,21 +572,22 @@ function Get-Refusal {
     if ($firmware) { return 'firmware-managed' }
     if ($state -and $Waiting -contains $state) { return 'waiting-for-check-in' }
     if ($agent -eq 'configurationmanagerclient') { return 'configuration-manager' }
-    foreach ($pair in @(@($Result.Intune, $device.ManagedIds, $device.ManagedGone), @($Result.Autopilot, $device.AutopilotIds, $device.AutopilotGone))) {
-        if ($null -eq $pair[0]) { continue }
-        $ids = @(@($pair[1]) + @(Get-RealId -Id $pair[0]['id']) | Where-Object { $_ } | Sort-Object -Unique)
-        if ($ids.Count -gt 1 -or $pair[2]) { return 'changed-since-handoff' }
+    foreach ($look in @(@{ Now = $Managed; Known = $device.ManagedIds; Gone = $device.ManagedGone }, @{ Now = $Registered; Known = $device.AutopilotIds; Gone = $device.AutopilotGone }, @{ Now = $Associated; Known = $device.AssociationIds; Gone = $device.AssociationGone })) {
+        if ($look.Now.Count -eq 0) { continue }
+        $ids = @($look.Now | ForEach-Object { Get-RealId -Id $_['id'] } | Sort-Object -Unique) -join ' '
+        if ($look.Gone -or ($look.Known.Count -and $ids -cne (@($look.Known | Sort-Object -Unique) -join ' '))) { return 'changed-since-handoff' }
     }
     return ''
 }
 
 # --- Changing ---------------------------------------------------------------------------------------
 
-$Titles = @{ 'delete-from-intune' = 'Delete from Intune'; 'unassign-user' = 'Unassign the user in Windows Autopilot'; 'deregister-from-autopilot' = 'Delete from Windows Autopilot' }
+$Titles = @{ 'delete-from-intune' = 'Delete from Intune'; 'unassign-user' = 'Unassign the user in Windows Autopilot'; 'deregister-from-autopilot' = 'Delete from Windows Autopilot'; 'delete-association-record' = 'Delete the device association record' }
 $Missing = @{
     'delete-from-intune'        = 'the permission DeviceManagementManagedDevices.ReadWrite.All, and a role that may delete managed devices (Intune Administrator, or Endpoint Security Manager)'
     'unassign-user'             = 'the permission DeviceManagementServiceConfig.ReadWrite.All, and the role Intune Administrator'
     'deregister-from-autopilot' = 'the permission DeviceManagementServiceConfig.ReadWrite.All, and the role Intune Administrator'
+    'delete-association-record' = 'the permission DeviceManagementServiceConfig.ReadWrite.All, and the role Intune Administrator'
 }
 
 function Get-Description {
@@ -580,12 +614,14 @@ function Test-Fresh {
     param([hashtable] $Result, [string] $Plane)
     $old = $Result.Intune
     if ($Plane -eq 'autopilot') { $old = $Result.Autopilot }
+    if ($Plane -eq 'device-association') { $old = $Result.Association }
     $new = Get-OneOrNothing -Uri (Get-RecordUri -Place $Places[$Plane] -Id (Get-RealId -Id $old['id']))
     if ($null -eq $new) { return 'gone' }
     $same = -not (Test-Other -Record $new -Device $Result.Device)
     if ($Plane -eq 'intune') {
         if ($same -and $Waiting -contains ([string] $new['managementState']).ToLowerInvariant()) { return 'waiting-for-check-in' }
     }
+    elseif ($Plane -eq 'device-association') { $same = $same -and (Test-PreAssociated -Records @($new) -Device $Result.Device) }
     else {
         $managed = Get-RealId -Id $new['managedDeviceId']
         # It was enrolled since the look.
@@ -653,6 +689,7 @@ function Invoke-Step {
     $method = 'DELETE'
     $action = ''
     if ($Step -eq 'delete-from-intune') { $plane = 'intune'; $record = $Result.Intune }
+    if ($Step -eq 'delete-association-record') { $plane = 'device-association'; $record = $Result.Association }
     if ($Step -eq 'unassign-user') { $method = 'POST'; $action = '/unassignUserFromDevice' }
     # The look for the user's unassignment counts for the deletion that follows it at once.
     if (-not $Preview -and -not ($Step -eq 'deregister-from-autopilot' -and $Result.Moves -contains 'unassign-user')) {
@@ -677,6 +714,7 @@ function Invoke-Step {
     }
     Add-Step -Result $Result -Id $Step -Status $status -Record $record
     if ($Step -eq 'delete-from-intune' -and $status -eq 'done') { $Result.IntuneWord = 'deleted' }
+    if ($Step -eq 'delete-association-record' -and $status -eq 'done') { $Result.AssociationWord = 'deleted' }
     if ($Step -eq 'deregister-from-autopilot' -and $Result.Awaited) { $Result.AutopilotWord = 'submitted' }
     return $status -eq 'done' -or $status -eq 'planned'
 }
@@ -685,8 +723,9 @@ function Set-Gone {
     param([hashtable] $Result, [string] $Plane)
     $Result.Planes[$Plane] = @{ result = 'absent'; observedAt = Format-Time }
     if ($Plane -eq 'intune') { $Result.IntuneWord = 'not there'; return }
+    if ($Plane -eq 'device-association') { $Result.AssociationWord = 'not there'; return }
     $Result.AutopilotWord = 'not there'
-    $Result.Moves = @()
+    $Result.Moves = @($Result.Moves | Where-Object { $_ -eq 'delete-association-record' })
 }
 
 function Get-Word {
@@ -713,7 +752,16 @@ function Invoke-Device {
         $unsaved = Get-Unsaved -Result $Result
         if ($unsaved) { Set-Refusal -Result $Result -Rule 'keys-not-saved' -Detail $unsaved; return }
     }
-    foreach ($step in @($Result.Moves)) {
+    $steps = @($Result.Moves)
+    # The association comes after everything else is seen to be gone.
+    if (-not $Preview) { $steps = @($steps | Where-Object { $_ -ne 'delete-association-record' }) }
+    Invoke-AllSteps -Result $Result -Steps $steps
+    if ($Preview -or $Result.Moves -notcontains 'delete-association-record') { Set-LastRefusal -Result $Result }
+}
+
+function Invoke-AllSteps {
+    param([hashtable] $Result, [string[]] $Steps)
+    foreach ($step in $Steps) {
         if ($Result.Moves -notcontains $step) { continue }
         try {
             if (-not (Invoke-Step -Result $Result -Step $step)) { break }
@@ -725,6 +773,41 @@ function Invoke-Device {
         }
         if ($Stopped) { break }
     }
+}
+
+function Complete-Association {
+    # What is left of a device whose Intune record and registration are seen to be gone.
+    param([hashtable] $Result)
+    if ($Result.Rule -or $Result.Moves -notcontains 'delete-association-record') { return }
+    if (-not $Result.Awaited -and @($Result.Steps | Where-Object { $_.status -ne 'done' }).Count -eq 0) { Invoke-AllSteps -Result $Result -Steps 'delete-association-record' }
+    Set-LastRefusal -Result $Result
+    Update-Written -Result $Result
+}
+
+function Update-Association {
+    # A deletion counts as done once a look no longer shows the record; and a removal that was
+    # pending ends when its device is reached, which may be by now.
+    param([object[]] $Results)
+    if ($Results.Count -eq 0) { return }
+    Read-Place -Place $Places['device-association'] -Sought @($Results | ForEach-Object { $_.Device })
+    foreach ($result in $Results) {
+        $records = @(Find-Record -Place $Places['device-association'] -Device $result.Device -Ids $result.Device.AssociationIds)
+        Set-Plane -Result $result -Plane 'device-association' -Records $records
+        if ($result.AssociationWord -eq 'deleted' -and $result.Planes['device-association'].result -ne 'absent') {
+            foreach ($step in $result.Steps) { if ($step.id -eq 'delete-association-record') { $step.status = 'waiting' } }
+            $result.AssociationWord = 'removal pending'
+            if (Test-PreAssociated -Records $records -Device $result.Device) {
+                $result.Unfinished = $true
+                $result.Detail = 'its device association is still shown: run the script again later'
+            }
+        }
+        Update-Written -Result $result
+    }
+}
+
+function Set-LastRefusal {
+    # Why something stays although nothing is left that the script could do.
+    param([hashtable] $Result)
     if ($Result.Rule -or $Result.Awaited -or @($Result.Steps | Where-Object { $_.status -ne 'done' }).Count) { return }
     if ($Result.Device.PartnersTurn -and ($Result.Unseen.autopilot -or $null -ne $Result.Autopilot)) { Set-Refusal -Result $Result -Rule 'partners-turn' -Detail '' }
     elseif ($Result.Unseen.autopilot) {
@@ -737,7 +820,10 @@ function Get-Outcome {
     param([hashtable] $Result)
     if ($Result.Rule -eq 'duplicate') { return 'duplicate' }
     if ($Result.Rule) { return 'refused' }
-    if ($Result.Awaited -or @($Result.Steps | Where-Object { $_.status -ne 'done' }).Count) { return 'left' }
+    # A removal of an association that is pending is nothing that the script could do more about.
+    $open = @($Result.Steps | Where-Object { $_.status -ne 'done' -and -not ($_.status -eq 'waiting' -and $_.id -eq 'delete-association-record') })
+    if ($Result.Awaited -or $Result.Unfinished -or $open.Count) { return 'left' }
+    if ($Result.Moves -contains 'delete-association-record' -and -not $Result.AssociationWord) { return 'left' }
     return 'done'
 }
 
@@ -748,9 +834,21 @@ function Show-Device {
     else {
         $text += 'Intune ' + (Get-Word -Result $Result -Plane 'intune' -Word $Result.IntuneWord) + ', Autopilot ' + (Get-Word -Result $Result -Plane 'autopilot' -Word $Result.AutopilotWord)
         if ($Preview -and $Result.Moves -contains 'unassign-user') { $text += ' after its user is unassigned' }
+        $association = Get-AssociationWord -Result $Result
+        if ($association -and $association -ne 'not there') { $text += ', device association ' + $association }
         if ($Result.Detail) { $text += '. ' + $Result.Detail }
     }
     Write-Host $text
+}
+
+function Get-AssociationWord {
+    param([hashtable] $Result)
+    if ($Result.AssociationWord) { return $Result.AssociationWord }
+    if ($Result.Moves -contains 'delete-association-record') {
+        if ($Preview) { return 'would be deleted' }
+        return 'to be deleted last'
+    }
+    return Get-Word -Result $Result -Plane 'device-association' -Word ''
 }
 
 function Get-Why {
@@ -785,6 +883,7 @@ function Get-ResultEntry {
     }
     $entry.steps = $steps
     $entry.planes = $Result.Planes
+    if ($Result.JoinType) { $entry.joinType = $Result.JoinType }
     if ($null -ne $Result.Keys) { $entry.keys = $Result.Keys }
     return ConvertTo-Json -InputObject $entry -Depth 8 -Compress
 }
@@ -937,6 +1036,82 @@ function Get-Unsaved {
     return $why
 }
 
+# --- Microsoft Entra ID, read only ------------------------------------------------------------------
+
+function Find-DirectoryObject {
+    # Whether the directory still has the devices, and how they are joined. Nothing rests on it here;
+    # the partner closes steps by it.
+    param([object[]] $Results)
+    $rows = New-Index
+    $problem = ''
+    $ids = @($Results | ForEach-Object { $_.DeviceIds } | Where-Object { $_ } | Sort-Object -Unique)
+    if ($ids.Count -and -not (Test-Scope -Have @(Get-Value -Object (Get-MgContext) -Name 'Scopes') -Need $DirectoryScope)) { $problem = 'The session lacks ' + $DirectoryScope + '.' }
+    try {
+        for ($at = 0; $at -lt $ids.Count -and -not $problem; $at += 15) {
+            $filter = @($ids[$at..([Math]::Min($at + 14, $ids.Count - 1))] | ForEach-Object { "deviceId eq '" + $_ + "'" }) -join ' or '
+            foreach ($record in @(Get-EveryPage -Uri ($Directory + '?$select=id,deviceId,trustType,registrationDateTime&' + (Get-Encoded -Filter $filter)))) {
+                $id = Get-RealId -Id $record['deviceId']
+                if ($ids -notcontains $id) { throw 'The directory returned a device that was not asked for.' }
+                if (-not $rows.ContainsKey($id)) { $rows[$id] = New-Object System.Collections.ArrayList }
+                $null = $rows[$id].Add($record)
+            }
+        }
+    }
+    catch { $problem = Format-Problem -Problem (Get-Problem -Failure $_) }
+    $earlier = Read-EarlierResult
+    foreach ($result in $Results) {
+        $look = @{ result = 'failed'; observedAt = (Format-Time) }
+        $known = @($earlier[[string] $result.Device.Row] | Where-Object { $_ })
+        if ($result.DeviceIds.Count -eq 0 -and $known.Count -eq 0) {
+            if ($null -eq $result.Autopilot) { continue }
+            $look.detail = 'no device id is known to ask the directory for'
+        }
+        elseif ($problem) { $look.detail = $problem }
+        else {
+            $found = @($result.DeviceIds | ForEach-Object { $rows[$_] } | Where-Object { $null -ne $_ })
+            if ($result.DeviceIds.Count -eq 0) {
+                try { $found = @($known | ForEach-Object { Get-OneOrNothing -Uri ($Directory + '/' + $_ + '?$select=id,deviceId,trustType,registrationDateTime') } | Where-Object { $null -ne $_ }) }
+                catch {
+                    $result.Planes['entra'] = @{ result = 'failed'; observedAt = (Format-Time); detail = (Format-Problem -Problem (Get-Problem -Failure $_)) }
+                    Update-Written -Result $result
+                    continue
+                }
+            }
+            $look.result = 'absent'
+            if ($found.Count) { $look.result = 'found'; $look.ids = @($found | ForEach-Object { Get-RealId -Id $_['id'] } | Select-Object -First 20) }
+            $result.JoinType = Get-JoinType -Result $result -Found $found
+        }
+        $result.Planes['entra'] = $look
+        Update-Written -Result $result
+    }
+}
+
+function Read-EarlierResult {
+    # The ids of directory objects by row, from what this handoff's script has written here before:
+    # once the other records are gone, nothing else leads to them.
+    $ids = @{}
+    foreach ($file in @(Get-ChildItem -LiteralPath $Folder -Filter ('handoff-result-' + $HandoffName + '-*.json') -File)) {
+        try { $read = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText($file.FullName)) }
+        catch { continue }
+        if ((Get-Value -Object $read -Name 'answers') -cne $Answers) { continue }
+        foreach ($device in @(Get-Value -Object $read -Name 'devices')) {
+            $seen = Get-Value -Object (Get-Value -Object $device -Name 'planes') -Name 'entra'
+            $found = @(Get-Value -Object $seen -Name 'ids' | Where-Object { $_ -match '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' })
+            if ($found.Count) { $ids[[string] (Get-Value -Object $device -Name 'row')] = $found }
+        }
+    }
+    return $ids
+}
+
+function Get-JoinType {
+    # The strongest claim: a hybrid joined device has a pre-created object beside its own.
+    param([hashtable] $Result, [object[]] $Found)
+    $joined = @($Found | Where-Object { -not ($_['trustType'] -eq 'AzureAd' -and $_.ContainsKey('registrationDateTime') -and -not $_['registrationDateTime']) } | ForEach-Object { ([string] $_['trustType']).ToLowerInvariant() })
+    foreach ($pair in @(@('serverad', 'hybrid-joined'), @('azuread', 'entra-joined'), @('workplace', 'registered'))) { if ($joined -contains $pair[0]) { return $pair[1] } }
+    if ($Result.Planes['intune'].result -eq 'absent') { return 'none' }
+    return ''
+}
+
 # --- Active Directory and Configuration Manager, read only ------------------------------------------
 
 function Find-Computer {
@@ -1019,7 +1194,7 @@ function Connect-Handoff {
         if ($null -ne $context -and (Get-Value -Object $context -Name 'AuthType') -eq 'AppOnly') {
             Stop-Handoff ('The app that is signed in lacks: ' + ($lacking -join ', ') + '. Grant these application permissions, or run Disconnect-MgGraph and sign in as a person.')
         }
-        $options = @{ TenantId = $TenantId; Scopes = $Needed; NoWelcome = $true }
+        $options = @{ TenantId = $TenantId; Scopes = @($Needed) + $DirectoryScope; NoWelcome = $true }
         if ($UseDeviceCode) { $options.UseDeviceCode = $true }
         try { $null = Connect-MgGraph @options }
         catch {
@@ -1142,6 +1317,7 @@ function Show-Table {
             SerialNumber = $result.Device.Serial
             Intune       = (Get-Word -Result $result -Plane 'intune' -Word $result.IntuneWord)
             Autopilot    = (Get-Word -Result $result -Plane 'autopilot' -Word $result.AutopilotWord)
+            Association  = (Get-AssociationWord -Result $result)
             Detail       = $detail
             Row          = $result.Device.Row
             Name         = $result.Name
@@ -1185,6 +1361,7 @@ if (-not $Apply) { Write-Host 'Nothing will be changed. Pass -Apply to carry it 
 $sought = @($Devices | Where-Object { $_.Serial })
 Read-Place -Place $Places.autopilot -Sought $sought
 Read-Place -Place $Places.intune -Sought $sought
+Read-Place -Place $Places['device-association'] -Sought $sought
 $results = @(foreach ($device in $Devices) { Find-Device -Device $device })
 if ($SaveKeys) { $KeysReceipt = @(Save-AllKeys -Results @($results | Where-Object { -not $_.Rule -or $_.Rule -ne 'duplicate' }))[-1] }
 if ($SaveKeys -and -not $Apply) {
@@ -1221,7 +1398,10 @@ try {
             Sync-Autopilot
             Wait-UntilGone -Open $open
         }
+        foreach ($result in $results) { if (-not $Stopped) { Complete-Association -Result $result } }
+        Update-Association -Results @($results | Where-Object { $_.Steps.Count -and $_.Planes['device-association'].result -ne 'absent' })
     }
+    Find-DirectoryObject -Results @($results | Where-Object { $_.Rule -ne 'duplicate' })
     Save-Results -Finished $true
 }
 finally {
@@ -1232,7 +1412,7 @@ if ($Stopped) { $Host.UI.WriteErrorLine($Stopped) }
 # The table last and at once: PowerShell sets its columns by what comes in the first moments.
 $table = @(Show-Table -Results $results)
 $table
-$refused = @($results | Where-Object { (Get-Outcome -Result $_) -eq 'refused' })
+$refused = @($results | Where-Object { 'refused', 'duplicate' -contains (Get-Outcome -Result $_) })
 $unfinished = @($results | Where-Object { (Get-Outcome -Result $_) -eq 'left' })
 if ($Stopped -and $Changed -eq 0) { exit 1 }
 if ($Stopped -or $refused.Count -or (-not $Preview -and $unfinished.Count)) { exit 7 }

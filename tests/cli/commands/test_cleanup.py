@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -671,6 +673,24 @@ def test_a_cleanup_is_a_run_like_others(sandbox: Sandbox, tmp_path: Path) -> Non
     told = run("trace", "OWN1").stdout
     assert "step=deregister-from-autopilot" in told
     assert run("ledger", "verify").exit_code == 0
+
+
+def test_a_cleanup_is_resumed_in_its_own_tenant_only(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The place of its run names the customer's tenant."""
+    run = customers(sandbox, tmp_path)
+    run("cleanup", handed_over(sandbox, tmp_path, "OWN1"), "--apply")  # not confirmed
+    (begun,) = run.json("runs")["runs"]
+    other = "00000000-0000-4000-8000-000000000001"
+    with closing(sqlite3.connect(run.folder / "ledger.db")) as ledger, ledger:
+        (text,) = ledger.execute("SELECT settings FROM runs").fetchone()
+        assert json.loads(text)["place"]["tenant"] == CONTOSO
+        ledger.execute("UPDATE runs SET settings = ?", [text.replace(CONTOSO, other)])
+
+    resumed = run("resume", begun["run"], "--yes")
+
+    assert resumed.exit_code == 8, resumed.output
+    assert f"its partner tenant is {other}" in resumed.stderr
+    assert changes(sandbox) == []
 
 
 @pytest.mark.parametrize(

@@ -428,3 +428,22 @@ def test_the_doctor_explains_what_is_assumed(tmp_path: Path) -> None:
         by_profile = program("doctor").output
         assert "indirect reseller" not in by_profile
         assert "next: partner-tools deregister repairs.csv" in by_profile
+
+
+def test_what_was_left_open_too_long_is_not_sent_again(tmp_path: Path) -> None:
+    """A unit may have been registered since, also where the ledger was restored or copied."""
+    rule = {
+        "match": {"operations": ["deregister"], "nth": [1]},
+        "fault": {"kind": "lose-answer"},
+    }
+    profile = tmp_path / "partner-tools.toml"
+    with depot(tmp_path, *registered("S1"), faults={"rules": [rule]}) as (sandbox, program):
+        document, _ = deregister(program, batch("S1"), exit_code=7)
+        profile.write_text("[default.guards]\nstale_hours = 0.0000001\n", encoding="utf-8")
+        refused = program("resume", document["run"])
+        assert refused.exit_code == 8, refused.output
+        assert "--stale-ok" in refused.stderr
+        assert len(sandbox.log.of("deregister")) == 1
+        insisted = program.json("resume", document["run"], "--stale-ok")
+        assert len(sandbox.log.of("deregister")) == 2
+    assert insisted["counts"] == {"absent": 1}
