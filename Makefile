@@ -89,6 +89,7 @@ fuzz:
 simulation:
 	$(PYTHON) -m tests.simulation.evidence --devices 1000000
 	$(PYTHON) -m tests.simulation.gate --steps 100000
+	$(PYTHON) -m tests.simulation.preview --estates 10000
 
 night:
 	$(PYTHON) -m tests.bench.night

@@ -344,7 +344,7 @@ def lifecycle_page() -> str:
             "## States",
             table(("state", "meaning"), list(_member_docs(State))),
             "## Events of a device",
-            _event_payloads(),
+            "[The schema of an event](schemas/event.md) says what the payload of each kind holds.",
             "## States of a run",
             table(
                 ("event", "state that it leaves the run in"),
@@ -381,12 +381,6 @@ def _ends(start: State, kind: Kind) -> Iterator[tuple[str, State]]:
         )
         label = f"{kind} ({name})" if name else kind.value
         yield label, advance(History(state=start), event).state
-
-
-def _event_payloads() -> str:
-    """The part of `Event`'s docstring that says what each event means."""
-    text = inspect.getdoc(Event) or ""
-    return text[text.index("- `resolved`") :]
 
 
 def _member_docs(kind: type[State]) -> Iterator[tuple[str, str]]:

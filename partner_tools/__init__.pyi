@@ -50,10 +50,10 @@ from partner_tools.model import Severity as Severity
 from partner_tools.report.certificate import Erasure as Erasure
 from partner_tools.runs.context import RunObserver as RunObserver
 from partner_tools.runs.context import RunOptions as RunOptions
+from partner_tools.runs.context import RunResult as RunResult
 from partner_tools.runs.follow_up import Outstanding as Outstanding
 from partner_tools.runs.follow_up import Verification as Verification
 from partner_tools.runs.restoration import Restorable as Restorable
-from partner_tools.runs.run_result import RunResult as RunResult
 from partner_tools.signing import SigningKey as SigningKey
 from partner_tools.workspace.approvals import make_signing_key as make_signing_key
 from partner_tools.workspace.approvals import open_signing_key as open_signing_key

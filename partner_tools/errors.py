@@ -29,7 +29,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from partner_tools.model import Problem
+    from collections.abc import Iterable
+
+    from partner_tools.model import Customer, Problem
 
 
 class PartnerToolsError(Exception):
@@ -75,6 +77,16 @@ class InputError(PartnerToolsError):
     ) -> None:
         super().__init__(message, remedy=remedy, rule=rule)
         self.problems = problems
+
+
+def ambiguous_customer(named: str, customers: Iterable[Customer]) -> InputError:
+    """The error for a domain or name that several customers have."""
+    listed = ", ".join(f"{each.domain or each.name} ({each.tenant_id})" for each in customers)
+    return InputError(
+        f"several customers are called {named!r}: {listed}",
+        rule="ambiguous-customer",
+        remedy="name the customer by its tenant id",
+    )
 
 
 class AuthError(PartnerToolsError):

@@ -31,6 +31,8 @@ class Kind(StrEnum):
     FINISHED = "finished"
     ASSESSED = "assessed"
     CANCELLED = "cancelled"
+    REFUSED = "refused"
+    DISMISSED = "dismissed"
     SYNCED = "synced"
     HANDED_OVER = "handed-over"
 
@@ -403,6 +405,8 @@ RUN_STATES: Mapping[Kind, RunState | None] = {
     Kind.FINISHED: RunState.FINISHED,
     Kind.ASSESSED: RunState.ASSESSED,
     Kind.CANCELLED: RunState.CANCELLED,
+    Kind.REFUSED: RunState.REFUSED,
+    Kind.DISMISSED: None,
     Kind.SYNCED: RunState.RUNNING,
     Kind.HANDED_OVER: None,
 }

@@ -66,6 +66,11 @@ def customer_document(customer: Customer) -> dict[str, str]:
     return stated(tenantId=customer.tenant_id, domain=customer.domain, name=customer.name)
 
 
+def full_customer_document(customer: Customer) -> dict[str, str | None]:
+    """A customer as results print it: every property, null where it is not known."""
+    return {"tenantId": customer.tenant_id, "domain": customer.domain, "name": customer.name}
+
+
 def read_customer(document: Mapping[str, Any]) -> Customer:
     """Read the customer that `customer_document` wrote, ignoring other properties."""
     return Customer(

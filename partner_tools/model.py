@@ -74,6 +74,10 @@ class RunState(StrEnum):
     FINISHED = "finished"
     ASSESSED = "assessed"
     CANCELLED = "cancelled"
+    REFUSED = "refused"
+    """A guard or the person who was asked ended it before anything was sent."""
+    DRY_RUN = "dry-run"
+    """Never stored: a planned run that was asked for to look only, and wrote no plan file."""
     DAMAGED = "damaged"
     """Never stored: what the ledger holds of the run cannot be read."""
 

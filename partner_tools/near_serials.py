@@ -1,4 +1,4 @@
-"""Serial numbers that are nearly the same: named as a hint, never used for choosing. Pure.
+"""Serial numbers, and customers, that are nearly the same: hints, never used for choosing. Pure.
 
 People type O for 0, scanners read a label's prefix with its number, spreadsheets drop leading
 zeros. Two serials are near where one of the forms of the one is the form of the other.
@@ -10,6 +10,9 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from partner_tools.model import Customer
 
 AT_MOST = 3
 """How many near serials a hint names."""
@@ -26,6 +29,9 @@ _SCANNED = ("1S", "S")
 
 _MODEL_LENGTH, _SERIAL_LENGTH = 10, 8
 """Lenovo's label: machine type and model, then the serial number."""
+
+NEAR_LETTERS, CUSTOMERS_AT_MOST = 3, 5
+"""How much of a misspelt domain is taken to be right, and how many customers a hint names."""
 
 Index = Mapping[str, tuple[str, ...]]
 
@@ -70,3 +76,21 @@ def _forms(serial: str) -> dict[str, None]:
 def _form(serial: str) -> str:
     wide = unicodedata.normalize("NFKC", serial).upper()
     return "".join(filter(str.isalnum, wide)).translate(_LIKE).lstrip("0")
+
+
+def near_customers(wanted: str, customers: Iterable[Customer]) -> list[str]:
+    """The domains, or tenant ids, of customers that are nearly called so, nearest first.
+
+    By company name, domain and tenant id. The ending that all Microsoft tenants share doesn't make
+    two of them similar.
+    """
+    start = wanted.casefold().partition(".")[0]
+    called = {
+        text.casefold().partition(".")[0]: one.domain or one.tenant_id
+        for one in customers
+        for text in (one.tenant_id, one.name, one.domain)
+        if text
+    }
+    near = get_close_matches(start, called, n=CUSTOMERS_AT_MOST)
+    alike = (each for each in called if each.startswith(start[:NEAR_LETTERS]))
+    return list(dict.fromkeys(called[each] for each in [*near, *alike]))[:CUSTOMERS_AT_MOST]

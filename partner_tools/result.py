@@ -11,7 +11,6 @@ from partner_tools.errors import InputError, Interrupted, PartnerToolsError
 from partner_tools.events import History, State
 from partner_tools.model import GONE, Device, Explanation, Outcome, Problem, RunState
 from partner_tools.outstanding import EvidenceSource, Status
-from partner_tools.plan import counts
 
 EXIT_DONE = 0
 EXIT_INCOMPLETE = 7
@@ -50,26 +49,11 @@ class DeviceResult:
     """The reason why the run ended before this device was attempted."""
 
 
-def result_document(
-    *, run: str, channel: str, state: RunState, devices: Iterable[DeviceResult]
-) -> dict[str, Any]:
-    """The result of a run, every device of the batch in its order."""
-    lines = [device_line(each, state) for each in devices]
-    return {
-        "schemaVersion": "1",
-        "run": run,
-        "channel": channel,
-        "state": shown_state(state).value,
-        "counts": counts(Outcome(line["outcome"]) for line in lines),
-        "devices": lines,
-    }
-
-
 def shown_state(state: RunState) -> RunState:
     """The state as results name it: a run that is not over was interrupted."""
     if state in (RunState.PLANNING, RunState.QUEUED, RunState.RUNNING):
         return RunState.INTERRUPTED
-    return RunState.STOPPED if state is RunState.CANCELLED else state
+    return RunState.STOPPED if state in (RunState.CANCELLED, RunState.REFUSED) else state
 
 
 def device_line(each: DeviceResult, state: RunState = RunState.RUNNING) -> dict[str, Any]:
@@ -194,12 +178,6 @@ def is_clear(planes: Mapping[str, str] | None) -> bool:
     """Whether every plane of an assessed device was looked at, and has nothing left of it."""
     done = (Status.CLEAR, Status.NOT_APPLICABLE)
     return planes is not None and all(status in done for status in planes.values())
-
-
-def exit_code(histories: Iterable[History]) -> int:
-    """0 when every device is gone and none is still listed, else 7."""
-    done = all(each.outcome in GONE and not still_listed(each) for each in histories)
-    return EXIT_DONE if done else EXIT_INCOMPLETE
 
 
 def unfinished(histories: Iterable[History]) -> bool:

@@ -191,7 +191,7 @@ def test_help_loads_nothing_heavy(arguments: list[str], python: Path, tmp_path: 
 
 def test_the_list_of_commands_loads_none_of_them(python: Path, tmp_path: Path) -> None:
     """`--help` loads the program's frame; a command loads itself and what it needs."""
-    frame = {"app", "command_index", "console", "help_pages", "options", "streams"}
+    frame = {"app", "console", "help_pages", "options", "streams"}
     loaded = _loaded(python, ["--help"], tmp_path)
     own = {name for name in loaded if name.startswith("partner_tools.")}
 

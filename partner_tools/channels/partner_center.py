@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,6 +28,7 @@ from partner_tools.errors import (
     ServiceError,
     Unavailable,
     Unreadable,
+    ambiguous_customer,
 )
 from partner_tools.homoglyphs import folded
 from partner_tools.model import (
@@ -44,6 +44,7 @@ from partner_tools.model import (
     Target,
     TenantId,
 )
+from partner_tools.near_serials import near_customers
 from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS
 from partner_tools.plan import (
     NOTED,
@@ -83,9 +84,6 @@ def _unserved(error: BarredError) -> Unserved:
 
 
 T = TypeVar("T")
-
-NEAR_LETTERS, NEAR_AT_MOST = 3, 5
-"""How much of a misspelt domain is taken to be right, and how many are suggested."""
 
 NO_POLLING = Polling()
 """Partner Center's delete is synchronous: its polling is never used."""
@@ -194,10 +192,10 @@ class PartnerCenterChannel:
         return changes(devices, now)
 
     def customer(self, named: str) -> Customer:
-        """The customer that a tenant GUID or a domain names.
+        """The customer that a tenant GUID, a domain or a company name names.
 
-        A domain has to match exactly (Partner Center filters by prefix only), and once. Raises
-        InputError where none or several match, BarredError without a relationship.
+        A domain or name has to match exactly (Partner Center filters by prefix only), and once.
+        Raises InputError where none or several match, BarredError without a relationship.
         """
         if is_guid(named):
             tenant = TenantId(named.lower())
@@ -208,7 +206,7 @@ class PartnerCenterChannel:
                     if rejection.status == 404:
                         raise no_such_customer(tenant) from rejection
                     raise
-        return self._customer_called(named, by_name="." not in named or " " in named)
+        return self._customer_called(named)
 
     def estate(
         self, customer: Customer, *, keep_hash: Callable[[Registration], bool] = lambda _: False
@@ -362,42 +360,40 @@ class PartnerCenterChannel:
         read = partial(self.client.batches, tenant)
         return self._all(tenant, "batches", lambda batch: batch.batch_id, read)
 
-    def _near(self, domain: str) -> list[str]:
-        """Domains that begin as a misspelt one does, nearest first."""
-        try:
-            page = self.executor.call_with_retry(
-                lambda: self.client.customers(domain_prefix=domain[:NEAR_LETTERS])
-            )
-        except ServiceError:
-            return []  # what was asked for is not there all the same
-        names = [each.domain for each in page.items if each.domain]
-        near = get_close_matches(domain.casefold(), names, n=NEAR_AT_MOST)
-        return [*near, *(name for name in names if name not in near)][:NEAR_AT_MOST]
+    def customers(self, named: str = "", prefix: str | None = None) -> Iterator[Customer]:
+        """Every customer that Partner Center shows, or those whose domain begins with the prefix.
 
-    def _customer_called(self, named: str, *, by_name: bool) -> Customer:
-        """The one customer of this domain or company name, in whatever letter case."""
-        prefix = None if by_name else named
-        shown = self._all(
+        `named` is the customer that they are read for.
+        """
+        return self._all(
             named,
             "customers",
             lambda each: each.tenant_id.casefold(),
             lambda cursor: self.client.customers(domain_prefix=prefix, cursor=cursor),
         )
-        matches = [
-            each
-            for each in shown
-            if ((each.name if by_name else each.domain) or "").casefold() == named.casefold()
-        ]
+
+    def _customer_called(self, named: str) -> Customer:
+        """The one customer of this domain or company name, in whatever letter case.
+
+        Only domains can be searched: for a name, and for a hint, every customer is read.
+        """
+        wanted, matches = named.casefold(), []
+        is_domain = "." in named and " " not in named
+        if is_domain:
+            shown = self.customers(named, prefix=named)
+            matches = [each for each in shown if (each.domain or "").casefold() == wanted]
         if not matches:
-            raise no_such_customer(named, similar=self._near(named))
+            try:
+                known = list(self.customers(named))
+            except ServiceError:
+                if not is_domain:
+                    raise
+                known = []  # there is no such domain all the same
+            matches = [each for each in known if (each.name or "").casefold() == wanted]
+            if not matches:
+                raise no_such_customer(named, similar=near_customers(named, known))
         if len(matches) > 1:
-            tenants = ", ".join(each.tenant_id for each in matches)
-            raise InputError(
-                f"{len(matches)} customers have the {'name' if by_name else 'domain'} {named!r}: "
-                f"{tenants}",
-                rule="ambiguous-customer",
-                remedy="name the customer by its tenant id",
-            )
+            raise ambiguous_customer(named, matches)
         return matches[0]
 
 
@@ -464,8 +460,8 @@ def no_such_customer(named: str, similar: Sequence[str] = ()) -> InputError:
     return InputError(
         f"Partner Center shows you no customer {named!r}{hint}",
         rule="no-such-customer",
-        remedy="check the domain or the tenant id in Partner Center's customer list; "
-        "only the default domain can be searched, a tenant id always works",
+        remedy="`partner-tools customers` lists them; a default domain, a whole company name or "
+        "a tenant id names one, and a tenant id always works",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import update_wrapper
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.cli.command_index import SUMMARIES, load, sections, summaries
 from partner_tools.cli.console import (
     FORM,
     is_unwritable,
@@ -24,7 +23,7 @@ from partner_tools.cli.console import (
     tell,
     telling_of_no_room,
 )
-from partner_tools.cli.help_pages import OwnFirst, Whole
+from partner_tools.cli.help_pages import SUMMARIES, OwnFirst, Whole, load, sections, summaries
 from partner_tools.cli.options import Common, common, take_common
 from partner_tools.cli.streams import prepare_streams
 from partner_tools.errors import (
@@ -53,21 +52,21 @@ class Call:
     """The context of a command besides its own arguments.
 
     `breaking_off` is set while a run is active: if the command ends early it prints the run's
-    result, and returns the command that continues it; if it ends at once, `going_on` is that
+    result, and returns its last lines; if it ends at once, `going_on` is that
     command. `make_token` makes what a command is stopped by, and waits with; `at_end` takes away
     what is written over on the screen, however the command ends.
     """
 
     common: Common = field(default_factory=Common)
     output: str = "text"
-    breaking_off: Callable[[PartnerToolsError], str | None] | None = None
+    breaking_off: Callable[[PartnerToolsError], Iterable[str]] | None = None
     going_on: str | None = None
     make_token: Callable[[], CancellationToken] = CancellationToken
     at_end: Callable[[], None] = lambda: None
 
     def again(self, *words: str) -> str:
         """A further command on the same ledger and configuration, to paste."""
-        from partner_tools.cli.shell import pasteable
+        from partner_tools.cli.console import pasteable
 
         named = {
             "--config": self.common.config,
@@ -208,9 +207,8 @@ def _end(call: Call, error: PartnerToolsError) -> None:
     """Print what there is to print: the run's result, or the error as JSON; then what to do."""
     print_error(error)
     if call.breaking_off is not None:
-        last_words = call.breaking_off(error)
-        if last_words:
-            tell(last_words)
+        for line in call.breaking_off(error):
+            tell(line)
     elif call.output == "json" and not isinstance(error, WITHOUT_DOCUMENT):
         from partner_tools.result import error_document
 

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from partner_tools.errors import PartnerToolsError
-
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -84,7 +82,7 @@ def _asked(context: click.Context, question: Callable[[Workspace], Offers]) -> O
             patience=PATIENCE_SECONDS,
         ) as workspace:
             return {} if workspace is None else question(workspace)
-    except (PartnerToolsError, OSError):
+    except Exception:  # noqa: BLE001 - a traceback would end up in the line that is being typed
         return {}
 
 

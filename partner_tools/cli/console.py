@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,15 +18,21 @@ from partner_tools.cli.streams import UndeliveredError
 from partner_tools.errors import PartnerToolsError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.table import Table
 
 STEPS_SHOWN = 200
 NAMED = 20
 """The most devices named in one cell; the rest is counted."""
+NAMED_IN_ROW = 3
+"""The most devices of one outcome and reason named in a result's row; the rest is counted."""
 ROWS_SHOWN = 40
 """A text result lists this many devices that need attention; the rest is counted."""
 WHOLE = frozenset({"row", "run", "state", "via", "devices", "outcome"})
 """Columns whose cells are short, and therefore never folded."""
+WHOLE_WORDS = frozenset({"run, started"})
+"""Columns that are folded between words only."""
 LONGEST_WORD = 16
 """Where not every word fits, a column has room for its longest up to this."""
 _PIECES = re.compile(r"(?:`[^`]*`|\S)+")
@@ -68,6 +76,15 @@ def print_line(document: Mapping[str, Any]) -> None:
 def print_document(form: str, document: Mapping[str, Any]) -> None:
     """A document that is no list: indented as `json`, on a line of its own as `jsonl`."""
     (print_line if form == "jsonl" else print_json)(document)
+
+
+def print_list(form: str, document: Mapping[str, Any], name: str) -> None:
+    """A document that holds a list: whole as `json`, its items on a line each as `jsonl`."""
+    if form == "json":
+        print_json(document)
+    else:
+        for item in document[name]:
+            print_line(item)
 
 
 @dataclass(slots=True)
@@ -171,8 +188,6 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str | None]]) ->
 
     In a pipe a line for each row, however long it is. Nothing is ever cut off.
     """
-    import os
-
     shown = [tuple(clean(cell or "").replace("\n", " ") for cell in row) for row in rows]
     if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
         from rich.console import Console  # 66 of the 980 ms of processor that `runs` takes
@@ -230,7 +245,14 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequen
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    # With NO_COLOR rich takes out colours, but not bold.
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="" if os.environ.get("NO_COLOR") else "table.header",
+    )
     for name, width in zip(headers, widths, strict=True):
         table.add_column(name, overflow="fold", no_wrap=name in WHOLE, width=width)
     for row in rows:
@@ -244,6 +266,8 @@ def _least(name: str, cells: Sequence[str], longest: int) -> int:
 
     if name in WHOLE:
         return max(map(cell_len, (name, *cells)))
+    if name in WHOLE_WORDS:
+        longest = sys.maxsize
     return min(longest, max(cell_len(word) for cell in (name, *cells) for word in cell.split()))
 
 
@@ -289,46 +313,43 @@ def print_filled_columns(headers: Sequence[str], rows: Sequence[Sequence[str | N
     )
 
 
-def print_result(document: Mapping[str, Any]) -> None:
+def print_result(
+    document: Mapping[str, Any], *, each_device: bool = False, list_all: str = ""
+) -> None:
     """Print a run's result for a person: the counts, and every device that needs attention.
 
+    Devices with one outcome, reason and remedy are one row, unless `each_device` asks for all;
+    `list_all` is the command that does.
     Devices that proceed as planned or only need waiting come last: they must not push out the rest.
     """
     counts = tallied(document["counts"])
     say(f"run {document['run']}  {document['state']}  {counts or 'no devices'}")
-    open_ones = sorted(
-        (
-            device
-            for device in document["devices"]
-            if device["outcome"] not in ("removed", "absent") or device["detail"]
-        ),
-        key=lambda device: device["outcome"] == "pending",
-    )
-    if not open_ones:
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for device in sorted(document["devices"], key=lambda each: each["outcome"] == "pending"):
+        if device["outcome"] in ("removed", "absent") and not device["detail"]:
+            continue
+        shown = _shown_outcome(document, device)
+        why = (shown, device["detail"] or "", device["remedy"] or "")
+        alone = (str(device["row"] or ""), _name_of(device)) if each_device else ()
+        groups.setdefault((*why, *alone), []).append(device)
+    if not groups:
         return
-    rows = list(_result_rows(document, open_ones))
+    rows = [(*_rows_and_names(group), *key[:3]) for key, group in groups.items()]
     print_filled_columns(("row", "serial number", "outcome", "why", "next"), rows[:ROWS_SHOWN])
     if len(rows) > ROWS_SHOWN:
         click.echo(f"… and {len(rows) - ROWS_SHOWN} more; --output json lists them all")
+    elif list_all and any(len(group) > NAMED_IN_ROW for group in groups.values()):
+        click.echo(f"each device: {list_all}")
 
 
-def _result_rows(
-    document: Mapping[str, Any], devices: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[str, ...]]:
-    """A row for each device; one for all that wait for the same thing, which is said once."""
-    waiting = [each for each in devices if each["outcome"] == "pending"]
-    awaited = {(each["detail"], each["remedy"]) for each in waiting}
-    together = len(waiting) > 1 and len(awaited) == 1 and awaited != {(None, None)}
-    for each in devices:
-        if together and each is waiting[0]:
-            yield ("", f"{len(waiting)} devices", *_why(document, each))
-        elif not (together and each["outcome"] == "pending"):
-            yield (str(each["row"] or ""), _name_of(each), *_why(document, each))
-
-
-def _why(document: Mapping[str, Any], device: Mapping[str, Any]) -> tuple[str, str, str]:
-    shown = _shown_outcome(document, device)
-    return shown, device["detail"] or "", device["remedy"] or ""
+def _rows_and_names(group: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """A few devices by name, more of them by their number."""
+    if len(group) > NAMED_IN_ROW:
+        return "", counted(len(group), "device")
+    return (
+        ", ".join(str(each["row"]) for each in group if each["row"]),
+        ", ".join(map(_name_of, group)),
+    )
 
 
 def print_steps(document: Mapping[str, Any]) -> None:
@@ -368,6 +389,11 @@ def _name_of(device: Mapping[str, Any]) -> str:
     return str(device["serialNumber"] or device.get("productKeyId") or "")
 
 
+def local_time(at: datetime) -> str:
+    """A moment for people: in the zone of this machine, with its offset from UTC."""
+    return at.astimezone().isoformat(" ", timespec="minutes")
+
+
 def tallied(counts: Mapping[str, int]) -> str:
     """`2 removed, 1 duplicate`."""
     return ", ".join(f"{number} {name}" for name, number in counts.items())
@@ -400,6 +426,36 @@ def without_password(url: str) -> str:
 
 def styled(text: str, colour: str) -> str:
     """The text in a colour; click takes it out where there is no terminal."""
-    import os
-
     return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour, bold=True)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./:\\=+-]+")
+"""Words that PowerShell takes as they are: no `$`, backtick, comma, `@`, `;`, `&`, `~` or blank."""
+
+
+def pasteable(*words: str, windows: bool = os.name == "nt") -> str:
+    """The words as one command line: for PowerShell on Windows, for a POSIX shell elsewhere."""
+    return " ".join(map(_for_powershell, words)) if windows else shlex.join(words)
+
+
+def assigned(name: str, value: str, *, windows: bool = os.name == "nt") -> str:
+    """The line that sets an environment variable for what is started from the shell afterwards."""
+    if windows:
+        return f"$env:{name} = '{_doubled(value)}'"
+    return f"export {name}={shlex.quote(value)}"
+
+
+def _for_powershell(word: str) -> str:
+    """The word as PowerShell's single quotes hold it: nothing in them means anything but `'`.
+
+    Typographic quotation marks end a string there as well, and are doubled alike
+    (https://learn.microsoft.com/powershell/module/microsoft.powershell.core/about/about_quoting_rules,
+    read 2026-11).
+    """
+    if _PLAIN.fullmatch(word):
+        return word
+    return f"'{_doubled(word)}'"
+
+
+def _doubled(text: str) -> str:
+    return re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", text)

@@ -1,14 +1,19 @@
-"""The help pages: a command's own options before those that all have, and nothing cut off."""
+"""The help pages, with nothing cut off, and every command in the order of the work.
+
+The module of a command is imported when the command is called: else `--help` would load them all
+for a line of each. A test compares these lines with what the commands say themselves.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Final
 
 import click
 
-from partner_tools.cli.options import COMMON_NAMES
+from partner_tools.cli.options import BATCH_NAMES, COMMON_NAMES
 
 UNBROKEN_HYPHEN: Final = "\u2011"
 """Replaces a hyphen while lines are broken: `partner-center` and `--max-devices` stay whole."""
@@ -45,16 +50,34 @@ class OwnFirst(click.Command):
     context_class = PageContext
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the options in their two sections."""
-        listed = [
-            (each.name in COMMON_NAMES, record)
-            for each in self.get_params(ctx)
-            if isinstance(each, click.Option) and (record := each.get_help_record(ctx)) is not None
-        ]
-        for title, common in (("Options", False), ("Options of every command", True)):
-            if rows := [record for is_common, record in listed if is_common is common]:
+        """List the options in sections: by purpose, if there are many, and last the common ones."""
+        titles = _PURPOSES if ctx.command.name in MANY_OPTIONS else {}
+        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in titles}
+        for each in self.get_params(ctx):
+            record = each.get_help_record(ctx) if isinstance(each, click.Option) else None
+            if record is None:
+                continue
+            title = next((one for one, names in titles.items() if each.name in names), "Options")
+            if each.name in COMMON_NAMES or (titles and "--help" in each.opts):
+                title = "Options of every command"
+            sections.setdefault(title, []).append(record)
+        for title in sorted(sections, key=_LAST.__contains__):
+            if rows := sections[title]:
                 with formatter.section(title):
                     formatter.write_dl(rows)
+
+
+MANY_OPTIONS: Final = frozenset({"cleanup", "deregister", "plan", "submit", "validate"})
+_PURPOSES: Final = {
+    "Batch": {"plan_file", *BATCH_NAMES},
+    "Safety": {
+        *("dry_run", "apply", "yes", "max_devices", "min_found", "snapshot"),
+        *("accept_locked_firmware", "require_intune_clear", "keys_saved", "keys_receipt", "again"),
+    },
+    "Output": {"plan_to", "output", "junit", "result_dir", "report", "formats"},
+    "Connection": {"settle", "max_rate", "snapshot_timeout", "priority", "not_before", "depot"},
+}
+_LAST: Final = ("Options of every command",)
 
 
 class Whole(click.Group):
@@ -75,3 +98,76 @@ def summary(command: click.Command) -> str:
 
 def _held_together(text: str) -> str:
     return text.replace("-", UNBROKEN_HYPHEN)
+
+
+SUMMARIES: Final = {
+    "validate": "Check batch files against the schemas and the field rules, offline.",
+    "plan": "Show what a removal would do, and write it to a plan file. Removes nothing.",
+    "approve": "Sign a plan as a second person.",
+    "deregister": "Remove the devices of a batch from Windows Autopilot.",
+    "assess": "Look for devices in a customer's tenant without a partner's API. Changes nothing.",
+    "resume": "Finish an interrupted run.",
+    "submit": "Queue a batch for the workers on the shared ledger.",
+    "worker": "Execute queued runs until stopped.",
+    "runs": "List runs, show one with its devices, cancel one, or close its open steps.",
+    "verify": "Check again that removed devices are gone, and store the evidence.",
+    "report": "Write a handoff for each customer: what was done and what is left to do.",
+    "certificate": "Certify which devices are released, lock by lock; check a certificate.",
+    "keys": "Publish the key that signs your certificates.",
+    "restore": "Write the file that registers a run's removed devices again.",
+    "cleanup": "Show, and with --apply carry out, the steps of a handoff in your own tenant.",
+    "customers": "List your customers: domain, company name and tenant id.",
+    "inventory": "List all devices of a customer that Partner Center shows.",
+    "hash": "Decode and check 4K hardware hashes. Offline.",
+    "ledger": "Verify, export, purge or migrate the ledger.",
+    "trace": "Show where a device is now, and what every run did with it.",
+    "auth": "Sign in as a user, and show which token would be used.",
+    "config": "Write and show the configuration. It never contains secrets.",
+    "doctor": "Check configuration, ledger, sign-in and access, and name the next step.",
+    "completion": "Print the script for shell completion.",
+    "schema": "List the JSON Schemas, or print one.",
+    "sandbox": "Simulate the services on this machine, with seeded devices and faults.",
+    "demo": "Remove a sample batch from a sandbox, and write the handoff.",
+}
+
+SECTIONS: Final = {
+    "Remove devices": (
+        "validate",
+        "plan",
+        "approve",
+        "deregister",
+        "resume",
+        "verify",
+        "report",
+        "certificate",
+        "restore",
+    ),
+    "Without a partner's API": ("assess", "cleanup"),
+    "Past runs": ("runs", "trace", "ledger"),
+    "Look": ("customers", "inventory", "hash"),
+    "For a fleet": ("submit", "worker"),
+    "Set up": ("demo", "config", "auth", "keys", "doctor", "completion"),
+}
+"""Where `--help` lists a command. A command that is not named here is listed under `More`."""
+
+
+def sections() -> dict[str, list[tuple[str, str]]]:
+    """The commands with their summaries as `--help` groups them."""
+    placed = {name for names in SECTIONS.values() for name in names}
+    rest = tuple(name for name in SUMMARIES if name not in placed)
+    return {
+        title: [(name, SUMMARIES[name]) for name in names]
+        for title, names in {**SECTIONS, "More": rest}.items()
+    }
+
+
+def summaries() -> dict[str, click.Command]:
+    """What `--help` has to know of each command, and no more."""
+    return {name: click.Command(name, help=text) for name, text in SUMMARIES.items()}
+
+
+def load(name: str) -> click.Command:
+    """The command of this name, one of `SUMMARIES`."""
+    module = import_module(f"partner_tools.cli.commands.{name}")
+    command: click.Command = getattr(module, "hash_" if name == "hash" else name)
+    return command

@@ -105,15 +105,8 @@ class Common:
 
     def overlaid(self, later: Common) -> Common:
         """Return these options, overridden by those after the subcommand."""
-        return replace(
-            self,
-            config=later.config or self.config,
-            profile=later.profile or self.profile,
-            ledger=later.ledger or self.ledger,
-            log_format=later.log_format or self.log_format,
-            verbose=later.verbose or self.verbose,
-            quiet=later.quiet or self.quiet,
-        )
+        given = {name: value for name in COMMON_NAMES if (value := getattr(later, name))}
+        return replace(self, **given)
 
 
 _COMMON = (
@@ -134,7 +127,12 @@ _COMMON = (
         type=click.Choice(["text", "json"]),
         help="Format of messages on stderr.",
     ),
-    click.option("-v", "--verbose", count=True, help="Log requests (-v) and details (-vv)."),
+    click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        help="Name each device, log requests (-v) and details (-vv).",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="Print only the result and errors."),
 )
 
@@ -177,7 +175,7 @@ def list_options(command: Command) -> Command:
 
     return _applied(
         (
-            customer_option("Customer: tenant id or domain."),
+            customer_option("Customer: tenant id, domain or company name."),
             click.option("--batch-id", help="Id of the batch, for formats without this field."),
             click.option(
                 "--reason",
@@ -269,6 +267,9 @@ READING_NAMES = (
 )
 
 
+BATCH_NAMES = ("via", "customer", "batch_id", "reason", "reference", *READING_NAMES)
+
+
 def take_reading(given: dict[str, Any]) -> tuple[tuple[str, ...], ReadingOptions]:
     """Take the reading options out of a command's arguments: the serials, and how to read."""
     from partner_tools import ReadingOptions
@@ -325,57 +326,21 @@ def guard_options(command: Command, done: str = "removed") -> Command:
     )
 
 
-def report_options(command: Command) -> Command:
-    """Add where the handoffs are written, and in which formats."""
-    from pathlib import Path
-
-    return click.option(
-        "--report",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Write the customer's handoff to this folder.",
-    )(format_option(command))
-
-
-def format_option(command: Command) -> Command:
-    """Add in which formats handoffs are written."""
-    return click.option(
-        "--format",
-        "formats",
-        type=click.Choice(FORMAT_CHOICES),
-        metavar="FORMAT",
-        multiple=True,
-        help=f"Handoff format: {', '.join(FORMATS)} (the default), "
-        f"{', '.join(FORMAT_CHOICES[len(FORMATS) :])}; repeat for several.",
-    )(command)
-
-
-def removal_options(command: Command) -> Command:
-    """Add how the removal goes and what follows it."""
+def check_options(command: Command) -> Command:
+    """Add what is checked before a removal, alike in a preview and in a run."""
     from partner_tools.model import Snapshot
+
+    def as_snapshot(_context: click.Context, _option: click.Parameter, value: str) -> Snapshot:
+        return Snapshot(value)
 
     return _applied(
         (
-            click.option(
-                "--settle",
-                type=click.FloatRange(min=0),
-                default=30.0,
-                show_default=True,
-                metavar="SECONDS",
-                help="Keep checking for up to SECONDS until removed devices disappear.",
-            ),
-            report_options,
-            click.option(
-                "--max-rate",
-                type=click.FloatRange(min=0, min_open=True),
-                metavar="PER-SECOND",
-                help="Send at most this many requests per second.",
-            ),
             click.option(
                 "--snapshot",
                 type=click.Choice([each.value for each in Snapshot]),
                 default=Snapshot.BEST_EFFORT.value,
                 show_default=True,
-                callback=lambda _context, _option, value: Snapshot(value),
+                callback=as_snapshot,
                 help="Read the customer's tenant before the removal; `required` removes "
                 "nothing if that fails.",
             ),
@@ -384,7 +349,7 @@ def removal_options(command: Command) -> Command:
                 "snapshot",
                 flag_value=Snapshot.NONE.value,
                 default=Snapshot.BEST_EFFORT.value,
-                callback=lambda _context, _option, value: Snapshot(value),
+                callback=as_snapshot,
                 help="Same as --snapshot none.",
             ),
             click.option(
@@ -415,6 +380,42 @@ def removal_options(command: Command) -> Command:
         ),
         command,
     )
+
+
+def settle_option(default: float, about: str) -> Callable[[Command], Command]:
+    """`--settle`: how long to wait at the end."""
+    return click.option(
+        "--settle",
+        type=click.FloatRange(min=0),
+        default=default,
+        show_default=True,
+        metavar="SECONDS",
+        help=about,
+    )
+
+
+WAIT_UNTIL_GONE = "Keep checking for up to SECONDS until removed devices disappear."
+
+
+def report_options(about: str) -> Callable[[Command], Command]:
+    """`--report` and `--format`: the handoff that follows."""
+    from pathlib import Path
+
+    report = click.option("--report", type=click.Path(path_type=Path, file_okay=False), help=about)
+    return lambda command: report(format_option(command))
+
+
+def format_option(command: Command) -> Command:
+    """Add in which formats handoffs are written."""
+    return click.option(
+        "--format",
+        "formats",
+        type=click.Choice(FORMAT_CHOICES),
+        metavar="FORMAT",
+        multiple=True,
+        help=f"Handoff format: {', '.join(FORMATS)} (the default), "
+        f"{', '.join(FORMAT_CHOICES[len(FORMATS) :])}; repeat for several.",
+    )(command)
 
 
 def _applied(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:

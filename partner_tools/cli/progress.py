@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, a line every few seconds elsewhere, nothing if quiet."""
+"""Progress on stderr: on a terminal one line that is written over, else a line now and then."""
 
 from __future__ import annotations
 
@@ -14,8 +14,41 @@ from partner_tools.cli.console import FORM, clean, counted, is_screen, tell
 from partner_tools.model import Outcome
 
 LINE_EVERY_SECONDS = 10.0
-NOTE_SECONDS = 0.5
-"""The greatest age of the note beside the bar."""
+REFRESHES_PER_SECOND = 2.0
+"""How often the line of a terminal is written again, so that pauses and the time left show."""
+
+
+class StatusLine:
+    """One line that shows how far something has come; nothing if quiet."""
+
+    def __init__(self, line: Callable[[], str], *, quiet: bool, clock: Callable[[], float]) -> None:
+        self._line = line
+        self._quiet = quiet
+        self._clock = clock
+        self._told_at = clock()
+        self._status: Any = None
+
+    def show(self) -> None:
+        """Begin to show the line on a terminal; elsewhere say it if the last time is long ago."""
+        if self._quiet:
+            return
+        if is_screen():
+            if self._status is None:
+                self._status = _open_status(self)
+                FORM.above = _above(self._status.console)
+        elif self._clock() - self._told_at >= LINE_EVERY_SECONDS:
+            self._told_at = self._clock()
+            tell(self._line())
+
+    def stop(self) -> None:
+        """Take the line away."""
+        if self._status is not None:
+            FORM.above = None
+            self._status.stop()
+            self._status = None
+
+    def __rich__(self) -> str:
+        return escaped(self._line())
 
 
 class Progress:
@@ -33,18 +66,15 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total = total
-        self._quiet = quiet
         self._throttle = throttle
         self._clock = clock
         self._started = clock()
-        self._last_line = self._started
         self._counts: Counter[Outcome] = Counter()
-        self._bar: Any = None
+        self._shown = StatusLine(self.line, quiet=quiet, clock=clock)
 
     def __enter__(self) -> Self:
-        if self._total and not self._quiet and is_screen():
-            self._bar = _open_bar(self._total, self._note)
-            FORM.above = _above(self._bar.console)
+        if self._total and is_screen():
+            self._shown.show()
         return self
 
     def __exit__(
@@ -53,64 +83,43 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            FORM.above = None
-            self._bar.stop()
+        self._shown.stop()
 
     def settled(self, outcome: Outcome) -> None:
         """One more device has an outcome."""
         self._counts[outcome] += 1
-        if self._bar is not None:
-            self._bar.advance(self._bar.task_ids[0])
-        elif not self._quiet and self._clock() - self._last_line >= LINE_EVERY_SECONDS:
-            self._last_line = self._clock()
-            tell(self.line())
+        self._shown.show()
 
     def line(self) -> str:
         """Return the removal's progress in one line."""
-        done, rate = self._counts.total(), self._rate()
-        left = (self._total - done) / rate if rate else 0.0
-        note = self._throttle()
+        done = self._counts.total()
+        rate = done / max(self._clock() - self._started, 1e-6)
         parts = [
             f"{done} of {self._total}",
-            self._counted(),
+            " ".join(f"{number} {outcome}" for outcome, number in self._counts.items()),
             f"{rate:.1f}/s",
-            f"about {left:.0f} s left",
-            *([note] if note else []),
+            f"about {_span((self._total - done) / rate)} left" if rate else "",
+            self._throttle(),
         ]
-        return ", ".join(part for part in parts if part)
-
-    def _note(self) -> str:
-        """Return the note beside the bar, refreshed while nothing settles, so that pauses show."""
-        rate = f"{self._rate():.1f}/s"
-        return "  ".join(filter(None, (rate, self._counted(), self._throttle())))
-
-    def _rate(self) -> float:
-        """Devices a second so far."""
-        return self._counts.total() / max(self._clock() - self._started, 1e-6)
-
-    def _counted(self) -> str:
-        return " ".join(f"{number} {outcome}" for outcome, number in self._counts.items())
+        return ", ".join(filter(None, parts))
 
 
 class Reading:
     """How much was read of what the services list, and what a read waits for. Thread-safe.
 
-    On a terminal one line that is written over, elsewhere a line every few seconds, and one for
-    each wait; nothing if quiet.
+    Elsewhere than on a terminal each wait has a line of its own.
     """
 
     def __init__(self, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._quiet = quiet
         self._clock = clock
-        self._last_line = clock()
         self._lock = threading.Lock()
         self._customers: set[str] = set()
         self._pages = 0
         self._devices = 0
         self._wait = ""
         self._until = clock()
-        self._status: Any = None
+        self._shown = StatusLine(self.line, quiet=quiet, clock=clock)
 
     def listed(self, tenant: str, devices: int) -> None:
         """One more page of this customer's devices."""
@@ -118,7 +127,7 @@ class Reading:
             self._customers.add(tenant)
             self._pages += 1
             self._devices += devices
-            self._show(self.line())
+            self._shown.show()
 
     def waiting(self, what: str, seconds: float) -> None:
         """Show that a read is retried in `seconds`."""
@@ -126,7 +135,7 @@ class Reading:
             self._wait = f"{what}; trying again in {max(seconds, 1):.0f} s"
             self._until = self._clock() + seconds
             if is_screen():
-                self._show(self.line())
+                self._shown.show()
             elif not self._quiet:
                 tell(self._wait)
 
@@ -140,22 +149,7 @@ class Reading:
     def stop(self) -> None:
         """Take the line away."""
         with self._lock:
-            if self._status is not None:
-                FORM.above = None
-                self._status.stop()
-                self._status = None
-
-    def _show(self, line: str) -> None:
-        if self._quiet:
-            return
-        if is_screen():
-            if self._status is None:
-                self._status = _open_status()
-                FORM.above = _above(self._status.console)
-            self._status.update(escaped(line))
-        elif self._clock() - self._last_line >= LINE_EVERY_SECONDS:
-            self._last_line = self._clock()
-            tell(line)
+            self._shown.stop()
 
 
 def escaped(line: str) -> str:
@@ -165,39 +159,19 @@ def escaped(line: str) -> str:
     return escape(clean(line))
 
 
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
 def _above(console: Any) -> Callable[[str], None]:
     """Write a line above what is drawn there; click would write it into the midst of that."""
     return partial(console.print, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def _open_status() -> Any:
+def _open_status(line: StatusLine) -> Any:
     from rich.console import Console
 
-    status = Console(stderr=True).status("reading")
+    console = Console(stderr=True)
+    status = console.status(line, refresh_per_second=REFRESHES_PER_SECOND)
     status.start()
     return status
-
-
-def _open_bar(total: int, note: Callable[[], str]) -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-    from rich.text import Text
-
-    class NoteColumn(ProgressColumn):
-        max_refresh = NOTE_SECONDS
-
-        def render(self, task: Any) -> Text:
-            return Text(note())
-
-    bar = Bar(
-        BarColumn(),
-        MofNCompleteColumn(),
-        NoteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    bar.add_task("", total=total)
-    bar.start()
-    return bar

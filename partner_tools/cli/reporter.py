@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from partner_tools import RunObserver, RunResult
 from partner_tools.cli.console import (
+    clean,
+    counted,
     print_error,
     print_json,
     print_line,
@@ -21,13 +25,20 @@ from partner_tools.cli.console import (
     telling_of_no_room,
 )
 from partner_tools.cli.progress import Progress, Reading
-from partner_tools.cli.prompts import ask, what_it_takes
+from partner_tools.cli.signals import asking, discard_typed, require_terminal
 from partner_tools.errors import InputError, Interrupted, PartnerToolsError, ServiceError
 from partner_tools.events import History, State
-from partner_tools.guards import count_removals
+from partner_tools.guards import count_nobodys, count_removals, expected_answer, question
 from partner_tools.model import GONE, ChannelName, Device, Outcome, Plan, RunId, RunState
 from partner_tools.plan import counts
-from partner_tools.result import OF_THE_BATCH, DeviceResult, device_line, undelivered
+from partner_tools.result import (
+    OF_THE_BATCH,
+    DeviceResult,
+    device_line,
+    still_listed,
+    undelivered,
+    unfinished,
+)
 
 if TYPE_CHECKING:
     from partner_tools import Workspace
@@ -147,7 +158,11 @@ class ConsoleReporter(RunObserver):
         if self.call.output == "json":
             print_json(document)
         elif self.call.output == "text":
-            print_result(document)
+            print_result(
+                document,
+                each_device=bool(self.call.common.verbose),
+                list_all=self.call.again("runs", result.run, "-v"),
+            )
             print_steps(document)
         else:
             self._print_rest(result)
@@ -166,22 +181,37 @@ class ConsoleReporter(RunObserver):
         for file in filter(None, documents):
             self.workspace.write_junit(result, file)
 
-    def _break_off(self, error: PartnerToolsError) -> str | None:
-        """Print the run's result up to the error; return the command that continues it, if any."""
+    def _break_off(self, error: PartnerToolsError) -> Iterator[str]:
+        """Print the run's result up to the error; yield its last lines.
+
+        Of a run that sent nothing a person sees no table: the error says why.
+        """
         if self._run is None:
-            return None
-        with self.workspace.ledger:  # which the command had closed when it broke off
-            result = self.workspace.result(self._run)
-        with telling_of_no_room():
-            self._print(result)
+            return
+        with self.workspace.ledger as ledger:  # which the command had closed when it broke off
+            result, record = self.workspace.result(self._run), ledger.run(self._run)
+        began = record.started_at is not None
+        if began or self.call.output != "text":
+            with telling_of_no_room():
+                self._print(result)
+        self.still()
         try:
             self._write_files(result)
         except InputError as unwritable:  # beside what ended the run, which is told already
             print_error(unwritable)
-        if error.rule in OF_THE_BATCH:
-            return None
-        resumable = isinstance(error, Interrupted) or result.state in RESUMABLE
-        return self.call.again("resume", self._run) if resumable else None
+        done = "changed" if result.channel is ChannelName.MICROSOFT_GRAPH else "removed"
+        told = f"nothing was {done}"
+        if began and done == "removed":
+            told = f"removed so far: {counted(result.counts.get(Outcome.REMOVED, 0), 'device')}"
+        lines = [told] if done == "removed" or not began else []
+        was_stopped = isinstance(error, Interrupted)
+        if was_stopped or (result.state in RESUMABLE and error.rule not in OF_THE_BATCH):
+            # The last line decides: how an interrupted run continues, or that nothing was done.
+            lines.insert(len(lines) if began or was_stopped else 0, self._resume_command())
+        yield from lines
+
+    def _resume_command(self) -> str:
+        return self.call.again("resume", str(self._run))
 
     def _print_line(self, index: int, history: History) -> None:
         if index not in self._printed and index in self._devices:
@@ -206,3 +236,73 @@ def _what_can_be_removed(plan: Plan) -> Iterator[str]:
         yield what_it_takes(plan)
     else:
         yield "nothing is left to remove" if gone else "no device can be removed"
+
+
+_PLACES = {False: "Windows Autopilot", True: "Intune and Windows Autopilot"}
+_LOOK_ONLY = {False: "--dry-run", True: "leave out --apply"}
+
+
+def ask(plan: Plan, above: str = "") -> bool:
+    """Have a person confirm the removal. Raises GuardError without a terminal.
+
+    `above` is the last printed text: if it already describes the removal, it isn't repeated.
+    """
+    removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
+    require_terminal(
+        f"{counted(removals, 'device')} would be removed",
+        f"pass --yes to confirm, or {_LOOK_ONLY[own]} to see the plan only",
+    )
+    if above != (takes := what_it_takes(plan)):
+        tell(takes)
+    expected = expected_answer(plan.customers, count_nobodys(plan.devices))
+    with asking():
+        discard_typed()
+        if expected is None:
+            return click.confirm("Remove them?", err=True)
+        answer = click.prompt(
+            f"Type {clean(expected)} to remove them", err=True, default="", show_default=False
+        )
+        return str(answer).strip().casefold() == expected.casefold()
+
+
+def what_it_takes(plan: Plan) -> str:
+    """How many devices the plan removes from where, and of whose estate how much."""
+    removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
+    subject = f"{counted(removals, 'device')} to be removed from {_PLACES[own]}"
+    return f"{subject}:\n{question(plan.customers, count_nobodys(plan.devices))}"
+
+
+def conclude(call: Call, result: RunResult, *, saved: Path | None = None) -> int:
+    """Say which command is next, where one is; the exit code. `saved` is the plan's file."""
+    if call.output == "text":
+        for line in _next(call, result, saved):
+            tell(line)
+    return result.exit_code
+
+
+def _next(call: Call, result: RunResult, saved: Path | None) -> Iterator[str]:
+    histories = [each.history for each in result.devices]
+    if result.state is RunState.PLANNED:
+        yield _after_plan(call, result, saved)
+    elif result.state is RunState.CANCELLED:
+        yield "next: nothing; a cancelled run is not resumed, and what it left takes a new run"
+    elif result.state in (RunState.STOPPED, RunState.INTERRUPTED) or unfinished(histories):
+        yield f"next: {call.again('resume', result.run)}"
+    else:
+        if any(map(still_listed, histories)):
+            yield f"next: {call.again('verify', result.run, '--wait', '300')}"
+        if not set(result.counts) - {Outcome.NOT_FOUND, Outcome.DUPLICATE}:
+            yield "no device was found: check the customer and the serial numbers"
+        elif not result.reports:
+            yield f"next: {call.again('report', result.run, '-o', 'handoff')}"
+        else:
+            yield "next: send each customer its handoff; later, see what is left:"
+            yield f"  {call.again('verify', '--outstanding')}"
+
+
+def _after_plan(call: Call, result: RunResult, saved: Path | None) -> str:
+    if not result.counts.get(Outcome.PENDING):
+        return "next: correct the rows above; nothing of this batch can be removed"
+    if saved is not None:
+        return f"next: {call.again('deregister', '--plan', str(saved))}"
+    return "next: the same command without --dry-run removes them"

@@ -69,6 +69,12 @@ def discard_typed() -> None:
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
+def require_terminal(what: str, remedy: str, *, rule: str = "not-confirmed") -> None:
+    """Raise GuardError where there is no terminal to ask on; `what` would have been asked about."""
+    if not sys.stdin.isatty():
+        raise GuardError(f"{what}, but there is no terminal to ask on", rule=rule, remedy=remedy)
+
+
 def agree(question: str, otherwise: str) -> None:
     """Ask a person. Raises GuardError, which says what was not done, unless the answer is yes."""
     with asking():

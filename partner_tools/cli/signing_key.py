@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from partner_tools.cli.signals import asking
-from partner_tools.errors import GuardError
+from partner_tools.cli.signals import asking, require_terminal
 from partner_tools.workspace.approvals import (
     make_signing_key,
     open_signing_key,
@@ -44,19 +42,13 @@ def unlock_key(file: Path, config: Config) -> SigningKey:
     return open_signing_key(file, _passphrase(config, twice=False))
 
 
-def require_terminal(what: str, remedy: str) -> None:
-    """Raise GuardError where there is no terminal to ask on."""
-    if not sys.stdin.isatty():
-        raise GuardError(
-            f"{what}, but there is no terminal to ask on", rule="no-terminal", remedy=remedy
-        )
-
-
 def _passphrase(config: Config, *, twice: bool) -> str:
     given = config.secrets.get(PASSPHRASE)
     if given is not None:
         return given
-    require_terminal("the signing key needs its passphrase", f"set {PASSPHRASE}")
+    require_terminal(
+        "the signing key needs its passphrase", f"set {PASSPHRASE}", rule="no-terminal"
+    )
     with asking():
         answer = click.prompt(
             "passphrase of the new signing key" if twice else "passphrase of the signing key",

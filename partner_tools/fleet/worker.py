@@ -443,7 +443,7 @@ def _slice(steps: Steps, size: int, seconds: float, *, after: int, failures: int
     context = steps.context
     ledger, run = context.ledger, context.run
     record = ledger.run(run)
-    if record.state in {RunState.CANCELLED, RunState.STOPPED, RunState.FINISHED}:
+    if record.state in {RunState.CANCELLED, RunState.REFUSED, RunState.STOPPED, RunState.FINISHED}:
         return NextSlice(next=Next.OVER)
     # That the plan was approved is shown by what a worker removed. The run's row, and its events,
     # can be written by those who submit: on their word alone the guards are asked again.

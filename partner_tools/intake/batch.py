@@ -7,7 +7,6 @@ Nothing is corrected without being said.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from partner_tools.intake.batch_metadata import (
     BatchMetadata,
     IntakeOptions,
     ReadingOptions,
+    company_name,
     read_metadata,
 )
 from partner_tools.intake.columns import IDENTIFIERS, SERIAL
@@ -27,7 +27,6 @@ from partner_tools.intake.identifiers import several_in
 from partner_tools.intake.json_batch import JsonBatch, is_foreign, json_lines_rows, json_lines_table
 from partner_tools.intake.row_check import Extra, RowCheck, Values
 from partner_tools.intake.rules import Finding, HaltError, finding, halt, problem, shown
-from partner_tools.intake.schema import load_schema
 from partner_tools.intake.source import (
     Encoding,
     Format,
@@ -237,11 +236,6 @@ def _split(row: Row) -> Iterator[Row]:
         yield Row(row.line, {**(row.values or {}), SERIAL: serial}, row.extra)
 
 
-_TENANT = re.compile(load_schema("batch")["$defs"]["customer"]["pattern"])
-_NAME = re.compile(r"[^{}<>@/\\]{1,256}")
-"""A plausible company name; a GUID in braces is a mistyped tenant."""
-
-
 class _CustomerNames:
     """The company names in a column of customers: looked up when the batch is planned.
 
@@ -255,10 +249,9 @@ class _CustomerNames:
 
     def take(self, values: Values) -> str | None:
         """Take the customer out of a row where it is neither a GUID nor a domain."""
-        name = str(values["customer"]).strip()
-        if not _NAME.fullmatch(name) or not name.isprintable() or _TENANT.fullmatch(name):
-            return None
-        del values["customer"]
+        name = company_name(values["customer"])
+        if name is not None:
+            del values["customer"]
         return name
 
     def put(self, values: Values, extra: Extra, name: str, line: int) -> tuple[Values, Extra]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -82,11 +83,16 @@ def read_metadata(
         "reference": options.reference,
         "customer": options.customer,
     }
+    named = None if options.channel is ChannelName.OEM_DIRECT else company_name(options.customer)
+    if named is not None:
+        given["customer"] = None  # the schema knows tenant ids and domains: a name is looked up
     told, found = _checked(
         {"schemaVersion": "1", "devices": []}
         | {name: str(value) for name, value in given.items() if value is not None},
         is_direct=False,
     )
+    if named is not None:
+        told["customer"] = named
     own: Mapping[str, object] = {}
     default = options.default_channel
     otherwise = {} if default is None else {"channel": default.value}
@@ -105,6 +111,17 @@ def read_metadata(
         customer=texts.get("customer"),
     )
     return metadata, tuple(dict.fromkeys(found))
+
+
+def company_name(customer: object) -> str | None:
+    """The customer, trimmed, where it may be a company's name and is no tenant id or domain."""
+    name = str(customer or "").strip()
+    is_tenant = re.fullmatch(load_schema("batch")["$defs"]["customer"]["pattern"], name)
+    return name if _NAME.fullmatch(name) and name.isprintable() and not is_tenant else None
+
+
+_NAME = re.compile(r"[^{}<>@/\\]{1,256}")
+"""A plausible company name; a GUID in braces is a mistyped tenant."""
 
 
 def _checked(

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from partner_tools.errors import DamagedRunError, UnknownRunError
-from partner_tools.events import Kind, RunDevice, State
+from partner_tools.events import Event, Kind, RunDevice, State
 from partner_tools.json_forms import read_customer
 from partner_tools.ledger import chain, codec
 from partner_tools.ledger.database import Database
@@ -54,6 +54,8 @@ from partner_tools.model import ENDED, ChannelName, Customer, Outcome, RunId, Ru
 
 _PAGE = 1000
 _NAMED_AT_MOST = 5
+_READ = frozenset({RunState.RUNNING, RunState.INTERRUPTED, RunState.PLANNED, RunState.DRY_RUN})
+"""States that the stored one does not tell apart: reading a run decides."""
 _OPEN = (RunState.PLANNING, RunState.PLANNED, RunState.QUEUED, RunState.RUNNING)
 
 
@@ -113,7 +115,8 @@ class LedgerReader:
         if state is RunState.INTERRUPTED:  # a run whose process died is stored as running
             query = query.where(runs.c.state.in_([state.value, RunState.RUNNING.value]))
         elif state is not None:
-            query = query.where(runs.c.state == state.value)
+            stored = RunState.PLANNED if state is RunState.DRY_RUN else state
+            query = query.where(runs.c.state == stored.value)
         if channel is not None:
             query = query.where(runs.c.channel == channel.value)
         if depot is not None:
@@ -121,9 +124,8 @@ class LedgerReader:
         if batch_id is not None:
             query = query.where(runs.c.batch_id == codec.index_text(batch_id))
         query = _between(query, runs.c.created_at, since, until)
-        told_by_lock = state in {RunState.RUNNING, RunState.INTERRUPTED}
         with self._database.read() as connection:
-            found = connection.execute(query.limit(None if told_by_lock else limit)).mappings()
+            found = connection.execute(query.limit(None if state in _READ else limit)).mappings()
             rows = found.all()
             customers = _customers_of(connection, [row["run"] for row in rows])
         records = [self._listed(row, customers) for row in rows]
@@ -208,8 +210,17 @@ class LedgerReader:
         return map(codec.event_from, self._in_pages(query, events.c.run, events.c.n))
 
     def last_stop(self, run: RunId) -> Mapping[str, Any]:
-        """Return the run's last `stopped` event; empty where there is none, or no more."""
-        return self._last_payload(run, Kind.STOPPED)
+        """Return the run's last `stopped` or `refused` event; empty without one, or if purged."""
+        return self._last_payload(run, Kind.STOPPED, Kind.REFUSED)
+
+    def dismissals(self, wanted: Collection[RunId]) -> Mapping[RunId, Event]:
+        """The last events that closed the outstanding steps of these runs."""
+        found: dict[RunId, Event] = {}
+        for part in _parts(tuple(wanted)):
+            query = _of_runs(Kind.DISMISSED).where(events.c.run.in_(part))
+            for row in self._rows(query.order_by(events.c.run, events.c.n)):
+                found[RunId(row["run"])] = codec.event_from(row).event
+        return found
 
     def handed_over(self, run: RunId) -> list[Mapping[str, Any]]:
         """The handoffs that were written of the run: `customer`, `digest` and `generatedAt`."""
@@ -276,12 +287,21 @@ class LedgerReader:
         )
         return codec.moment(self._scalar(query))
 
-    def trace(self, identifier: str) -> tuple[DeviceTrace, ...]:
-        """Return every run's data on the device with exactly this serial number or product key id.
+    def identifiers(self) -> list[str]:
+        """Every serial number and product key id of every run, once; reads all devices."""
+        columns = (devices.c.serial_number, devices.c.product_key_id)
+        with self._database.read() as connection:
+            found = [
+                connection.execute(select(each).distinct()).scalars().all() for each in columns
+            ]
+        return [name for names in found for name in names if name]
+
+    def trace(self, *identifiers: str) -> tuple[DeviceTrace, ...]:
+        """Every run's data on devices with exactly one of these serial numbers or product key ids.
 
         Newest run first.
         """
-        query = select(devices).where(_named(identifier))
+        query = select(devices).where(or_(*map(_named, identifiers)))
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(devices.c.run.desc(), devices.c.idx))
             found = [codec.run_device_from(row) for row in rows.mappings()]
@@ -367,6 +387,13 @@ class LedgerReader:
         record = codec.run_from(row, customers.get(row["run"], ()))
         if record.state is RunState.RUNNING and not self.is_held(record.run):
             return replace(record, state=RunState.INTERRUPTED)
+        settings = record.settings
+        if (
+            record.state is RunState.PLANNED
+            and settings.get("dryRun")
+            and "planFile" not in settings
+        ):
+            return replace(record, state=RunState.DRY_RUN)
         return record
 
     def _listed(self, row: RowMapping, customers: Mapping[str, tuple[TenantId, ...]]) -> RunRecord:

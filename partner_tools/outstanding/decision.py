@@ -662,6 +662,18 @@ class Risk(StrEnum):
 
 WORDS: Mapping[Risk, str] = {Risk(name): words for name, words in DATA["risks"].items()}
 """Each risk as a person reads it before confirming."""
+NAMED = 5
+"""The most devices that a line about a risk names."""
+
+
+def risks_in_words(named: Mapping[Risk, Sequence[str]]) -> list[str]:
+    """A line for each risk that occurs: how many devices have it, and some of them."""
+    return [
+        f"{WORDS[risk]} ({len(names)}): {', '.join(names[:NAMED])}{' …' * (len(names) > NAMED)}"
+        for risk, names in named.items()
+        if names
+    ]
+
 
 REFUSING = frozenset(Risk) - {Risk.KEYS_NOT_VERIFIED, Risk.DEVICE_ASSOCIATION}
 """What `--require-intune-clear` does not let pass. Reading keys takes a permission of its own,

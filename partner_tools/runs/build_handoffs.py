@@ -66,25 +66,20 @@ def handoffs(
     that was purged.
     """
     record = ledger.run(run)
-    if record.channel is ChannelName.MICROSOFT_GRAPH:
-        yield from _updated(ledger, record, now)
-        return
-    known = customers_of(ledger, record)
-    groups: dict[str | None, list[RunDevice]] = {}
-    for device in ledger.devices(run):
-        groups.setdefault(device.history.customer, []).append(device)
-    for tenant, devices in groups.items():
+    is_cleanup = record.channel is ChannelName.MICROSOFT_GRAPH
+    for facts, customer, issuer, devices in _subjects(ledger, record, partner):
+        if is_cleanup:
+            cleanup = CleanupFacts(run=_facts(record), outcomes=record.counts)
+            yield build_handoff(
+                facts, customer, issuer, devices, now, generator=_generator(), cleanup=cleanup
+            )
+            continue
+        due_on = (now + timedelta(days=partner.get("due_days", DUE_DAYS))).date()
         document = build_handoff(
-            _facts(record),
-            _customer(tenant, known, record),
-            _partner(partner),
-            [_handed_over(device) for device in devices],
-            now,
-            generator=_generator(),
-            due_on=(now + timedelta(days=partner.get("due_days", DUE_DAYS))).date(),
+            facts, customer, issuer, devices, now, generator=_generator(), due_on=due_on
         )
         payload = {
-            "customer": tenant,
+            "customer": None if customer is None else customer.tenant_id,
             "digest": answer_digest(document),
             "generatedAt": document["generatedAt"],
         }
@@ -134,7 +129,7 @@ def certificates(
 
 
 def _subjects(
-    ledger: Ledger, record: RunRecord, partner: Mapping[str, str]
+    ledger: Ledger, record: RunRecord, partner: Mapping[str, Any]
 ) -> Iterator[tuple[RunFacts, Customer | None, Partner, list[HandoffDevice]]]:
     """The devices of a run by customer, and who removed them."""
     if record.channel is ChannelName.MICROSOFT_GRAPH:
@@ -147,8 +142,14 @@ def _subjects(
     groups: dict[str | None, list[HandoffDevice]] = {}
     for device in ledger.devices(record.run):
         groups.setdefault(device.history.customer, []).append(_handed_over(device))
+    issuer = Partner(
+        tenant_id=partner.get("tenant_id"),
+        name=partner.get("name"),
+        contact=partner.get("contact"),
+    )
     for tenant, devices in groups.items():
-        yield _facts(record), _customer(tenant, known, record), _partner(partner), devices
+        customer = None if tenant is None else Customer(tenant_id=TenantId(tenant))
+        yield _facts(record), known.get(tenant or "", customer), issuer, devices
 
 
 def _refuse_only_reported(run: RunFacts, devices: Iterable[HandoffDevice], now: datetime) -> None:
@@ -168,29 +169,6 @@ def _refuse_only_reported(run: RunFacts, devices: Iterable[HandoffDevice], now: 
             rule="only-reported",
             remedy=f"look first: `partner-tools verify {run.id} --graph`",
         )
-
-
-def _partner(partner: Mapping[str, str]) -> Partner:
-    return Partner(
-        tenant_id=partner.get("tenant_id"),
-        name=partner.get("name"),
-        contact=partner.get("contact"),
-    )
-
-
-def _updated(ledger: Ledger, record: RunRecord, now: datetime) -> Iterator[Document]:
-    given = stored_order(ledger, record)
-    if given is None:
-        return
-    yield build_handoff(
-        given.received.run,
-        given.received.customer,
-        given.received.partner,
-        [given.updated(device) for device in ledger.devices(record.run)],
-        now,
-        generator=_generator(),
-        cleanup=CleanupFacts(run=_facts(record), outcomes=record.counts),
-    )
 
 
 def cleanup_result(
@@ -300,14 +278,6 @@ def _generator() -> Generator:
 
 def _head(record: RunRecord) -> str:
     return f"sha256:{record.head.hash.removeprefix('sha256:')}"
-
-
-def _customer(
-    tenant: str | None, known: Mapping[str, Customer], record: RunRecord
-) -> Customer | None:
-    if tenant is None:
-        return None
-    return known.get(tenant) or Customer(tenant_id=TenantId(tenant))
 
 
 def _facts(record: RunRecord) -> RunFacts:

@@ -25,9 +25,10 @@ from partner_tools.model import (
     Plan,
     PlannedDevice,
     RunId,
+    RunState,
     Snapshot,
 )
-from partner_tools.outstanding.decision import REFUSING, WORDS, Risk, risks
+from partner_tools.outstanding.decision import REFUSING, WORDS, Risk, risks, risks_in_words
 from partner_tools.place import (
     Place,
     read_place,
@@ -45,6 +46,8 @@ PLAN_GOOD_FOR = timedelta(minutes=10)
 REFUSED = "intune-not-clear"
 """The rule by which a device is refused that the customer has to release first."""
 
+NAMED = 5
+"""The most devices that a line about another run names."""
 LOOKED_UP = 20
 """Of how many devices that were not found the ledger is asked whose they were."""
 
@@ -62,9 +65,7 @@ class PlanGate:
         """Refuse requests that may not be sent, by index. Raises LedgerError for a forged plan."""
         if self._sealed is None:
             self._sealed = sealed_devices(self._ledger, self._run)
-        facts = GateFacts(sealed=self._sealed, held=self._held())
-        asked = ((one.index, may_send(_request(one), facts)) for one in removals)
-        return {index: refusal for index, refusal in asked if refusal is not None}
+        return _refusals(map(_request, removals), self._sealed, self._held())
 
 
 def hold_list_gate(held: Callable[[], frozenset[str]]) -> Callable[..., Mapping[int, Explanation]]:
@@ -80,14 +81,18 @@ def hold_list_gate(held: Callable[[], frozenset[str]]) -> Callable[..., Mapping[
             )
             for one in removals
         }
-        facts = GateFacts(sealed=named, held=held())
-        asked = (
-            (one.index, may_send(replace(_request(one), customer=None, target=None), facts))
-            for one in removals
-        )
-        return {index: refusal for index, refusal in asked if refusal is not None}
+        asked = (replace(_request(one), customer=None, target=None) for one in removals)
+        return _refusals(asked, named, held())
 
     return gate
+
+
+def _refusals(
+    asked: Iterable[IntendedRequest], sealed: Mapping[int, PlannedDevice], held: frozenset[str]
+) -> Mapping[int, Explanation]:
+    facts = GateFacts(sealed=sealed, held=held)
+    answers = ((one.index, may_send(one, facts)) for one in asked)
+    return {index: refusal for index, refusal in answers if refusal is not None}
 
 
 def sealed_devices(ledger: Ledger, run: RunId) -> Mapping[int, PlannedDevice]:
@@ -243,11 +248,47 @@ def look_before(context: RunContext) -> Risks:
     for device in context.ledger.devices(context.run, states={State.READY}):
         for risk in risks(decision(device, reason, at)):
             found[risk].append(device)
-    for risk, devices in found.items():
-        if devices:
-            names = ", ".join(_name(each) for each in devices)
-            context.observer.notify(f"{WORDS[risk]} ({len(devices)}): {names}")
+    for line in risks_in_words(
+        {risk: list(map(_name, devices)) for risk, devices in found.items()}
+    ):
+        context.observer.notify(line)
     return {risk: devices for risk, devices in found.items() if devices}
+
+
+def name_overlaps(context: RunContext, plan: Plan) -> None:
+    """Name each other unfinished run that still has some of the devices to remove."""
+    own = {
+        _known_as(each.customer, each.device): each.device
+        for each in plan.devices
+        if each.outcome is Outcome.PENDING
+    }
+    tenants = {customer for customer, _ in own}
+    for state in _UNFINISHED if own else ():
+        for record in context.ledger.runs(state=state, channel=plan.channel):
+            if record.run == context.run or not ({*record.customers, None} & tenants):
+                continue
+            open_ones = context.ledger.devices(record.run, states=_OPEN)
+            both = [
+                own[key]
+                for each in open_ones
+                if (key := _known_as(each.history.customer, each.device)) in own
+            ]
+            if both:
+                names = ", ".join(str(each.identity.serial_number) for each in both[:NAMED])
+                by = f" by {record.actor}" if record.actor else ""
+                context.observer.notify(
+                    f"run {record.run} ({state}, begun{by}) has {len(both)} of these devices too: "
+                    f"{names}{' …' * (len(both) > NAMED)}"
+                )
+
+
+def _known_as(customer: str | None, device: Device) -> tuple[str | None, str]:
+    name = device.identity.serial_number or device.identity.product_key_id or ""
+    return customer, name.casefold()
+
+
+_UNFINISHED = (RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED, RunState.STOPPED)
+_OPEN = frozenset(State) - {State.SETTLED}
 
 
 def refuse_risky(context: RunContext, plan: Plan, found: Risks) -> Plan:

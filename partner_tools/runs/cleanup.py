@@ -11,23 +11,24 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
-from partner_tools.clients.graph import ApprovalNeeded, Done
+from partner_tools.clients.graph import CHANGE_PERMISSIONS, ApprovalNeeded, Done
 from partner_tools.engine.execute import ROUNDS, execute
 from partner_tools.engine.rate_limiter import FixedRate
 from partner_tools.engine.request_executor import interruption
-from partner_tools.errors import InputError, Rejected, ServiceError
+from partner_tools.errors import AuthError, InputError, Rejected, ServiceError
 from partner_tools.events import Act, Event, Kind, State
 from partner_tools.files import HANDOFF_BYTES, read_document
 from partner_tools.guards import check_number
-from partner_tools.json_forms import customer_document, digest, digest_of_bytes
+from partner_tools.json_forms import customer_document, digest, digest_of_bytes, stated
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
+    GONE,
     Batch,
     Customer,
     Outcome,
@@ -291,6 +292,8 @@ class CleanupSteps:
     order: CleanupOrder
     reader: TenantReader
     syncing: Syncing
+    granted: Callable[[], frozenset[str]]
+    """The permissions in the sign-in's token; none where it does not say."""
     _tries: Counter[tuple[int, StepId]] = field(default_factory=Counter)
     _parked: set[int] = field(default_factory=set)
     _may_sync: bool = True
@@ -303,7 +306,8 @@ class CleanupSteps:
             self._adopt()
         context.observer.notify("looking for every device in the tenant, which changes nothing")
         with context.noting_end():
-            self._look_and_decide(briefly=False)
+            courses = self._look_and_decide(briefly=False)
+            self._refuse_missing_permissions(courses.values())
         tenant, at = TenantId(self._tenant), context.now()
         touched = sum(bool(self.order.course(each, at).moves) for each in self._open_devices())
         plan = Plan(
@@ -361,9 +365,47 @@ class CleanupSteps:
     def unfinished(self) -> str | None:
         """Why the run waits: something is still awaited, by a person too."""
         waiting = self._open_devices()
+        if not waiting:
+            return None
         parked = sum(each.history.approval is not None for each in waiting)
         detail = f"{len(waiting)} devices are not finished, {parked} of them wait for an approval"
-        return detail if waiting else None
+        first = self._first({each.index for each in waiting})
+        if first is None or len(waiting) == 1:
+            return detail
+        return f"{detail}; no other begins before the first one is finished"
+
+    def _refuse_missing_permissions(self, courses: Iterable[CleanupPlan]) -> None:
+        """Raise AuthError where the token lacks a permission that a step to take needs."""
+        granted = {name.casefold() for name in self.granted()}
+        needed = {CHANGE_PERMISSIONS[move.step] for one in courses for move in one.moves}
+        if needed and not granted:
+            self.context.observer.notify(
+                "the token does not say its permissions: the first device shows whether they do"
+            )
+        missing = sorted(name for name in needed if granted and name.casefold() not in granted)
+        if missing:
+            raise AuthError(
+                f"the sign-in may not do every step: it lacks {', '.join(missing)}",
+                rule="permission-missing",
+                remedy=f"give the app or account {', '.join(missing)} in the tenant, then run "
+                "cleanup again",
+            )
+
+    def _first(self, indexes: Collection[int]) -> int | None:
+        """The device that has to be finished before any other begins; None once one is.
+
+        If it was begun and cannot be finished, it stays the one: the run touches no other.
+        """
+        unbegun = None
+        for each in self.context.ledger.devices(self.context.run):
+            history = each.history
+            if history.passed and history.outcome in GONE:
+                return None
+            if history.passed or (each.index in indexes and history.step):
+                return each.index
+            if unbegun is None and each.index in indexes:
+                unbegun = each.index
+        return unbegun
 
     @property
     def _tenant(self) -> str:
@@ -408,7 +450,11 @@ class CleanupSteps:
         settle = SETTLE_SECONDS if options.settle is None else options.settle
         deadline = clock() + settle
         while courses := self._look_and_decide(briefly=True):
-            if due := self._due(courses):
+            due = self._due(courses)
+            first = self._first(due.keys() | {at for at, one in courses.items() if one.awaited})
+            if first is not None:
+                due = {at: move for at, move in due.items() if at == first}
+            if due:
                 self._take(due)
                 deadline, pause = clock() + settle, FIRST_PAUSE_SECONDS
                 continue
@@ -520,16 +566,12 @@ class CleanupSteps:
                     kind=Kind.ANSWERED,
                     at=at,
                     device=index,
-                    payload={
-                        name: value
-                        for name, value in (
-                            ("outcome", ruling.outcome.value),
-                            ("rule", ruling.rule),
-                            ("detail", ruling.detail),
-                            ("remedy", ruling.remedy),
-                        )
-                        if value is not None
-                    },
+                    payload=stated(
+                        outcome=ruling.outcome.value,
+                        rule=ruling.rule,
+                        detail=ruling.detail,
+                        remedy=ruling.remedy,
+                    ),
                 )
                 for index, ruling in rulings.items()
             ]

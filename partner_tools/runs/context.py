@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -12,16 +13,41 @@ from typing import TYPE_CHECKING, Any
 from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.channel import Channel, Removal
 from partner_tools.engine.request_executor import RequestExecutor
-from partner_tools.errors import Interrupted, LedgerError, PartnerToolsError, ServiceError
+from partner_tools.errors import (
+    AuthError,
+    GuardError,
+    Interrupted,
+    LedgerError,
+    PartnerToolsError,
+    ServiceError,
+)
 from partner_tools.events import Event, History, Kind
 from partner_tools.guards import Limits
-from partner_tools.model import Explanation, Plan, RunId, Snapshot
+from partner_tools.model import (
+    GONE,
+    ChannelName,
+    Explanation,
+    Outcome,
+    Plan,
+    RunId,
+    RunState,
+    Snapshot,
+)
 from partner_tools.place import Place
+from partner_tools.plan import counts
+from partner_tools.result import (
+    EXIT_DONE,
+    EXIT_INCOMPLETE,
+    DeviceResult,
+    device_line,
+    is_clear,
+    shown_state,
+    still_listed,
+)
 from partner_tools.signing import ApprovalRule, Signature, read_signatures, signature_entries
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger
-    from partner_tools.runs.run_result import RunResult
     from partner_tools.runs.tenant import TenantReader
 
 Confirm = Callable[[Plan], bool]
@@ -83,17 +109,10 @@ class RunOptions:
     def stored(self) -> dict[str, Any]:
         """As the ledger keeps them."""
         return {
-            "yes": self.yes,
-            "dryRun": self.dry_run,
-            "maxDevices": self.max_devices,
-            "settle": self.settle,
+            **{there: getattr(self, here) for here, there in _AS_THEY_ARE.items()},
             "report": None if self.report is None else str(self.report.absolute()),
             "formats": list(self.formats),
-            "maxRate": self.max_rate,
             "snapshot": self.snapshot.value,
-            "snapshotTimeout": self.snapshot_timeout,
-            "requireIntuneClear": self.require_intune_clear,
-            "keysSaved": self.keys_saved,
             "acceptLockedFirmware": list(self.accept_locked_firmware),
             **({"byHand": True} if self.by_hand else {}),
             **({"savedKeys": [*map(list, self.saved_keys)]} if self.saved_keys else {}),
@@ -106,25 +125,91 @@ class RunOptions:
 
         In version 0.1 a cleanup stored `apply`, and `snapshot` was a boolean.
         """
-        report, settle = settings.get("report"), settings.get("settle")
-        snapshot = settings.get("snapshot", True)
+        report, snapshot = settings.get("report"), settings.get("snapshot", True)
+        plain: dict[str, Any] = {
+            here: settings[there]
+            for here, there in _AS_THEY_ARE.items()
+            if settings.get(there) is not None
+        }
+        plain.setdefault("dry_run", not settings.get("apply", True))
         return cls(
-            yes=bool(settings.get("yes")),
-            dry_run=bool(settings.get("dryRun", not settings.get("apply", True))),
-            max_devices=settings.get("maxDevices"),
-            settle=None if settle is None else float(settle),
+            **plain,
             report=None if report is None else Path(report),
             formats=tuple(settings.get("formats", ())),
-            max_rate=settings.get("maxRate"),
             snapshot=Snapshot(_SNAPSHOTS.get(snapshot, snapshot)),
-            snapshot_timeout=float(settings.get("snapshotTimeout", 60.0)),
-            require_intune_clear=bool(settings.get("requireIntuneClear")),
-            keys_saved=bool(settings.get("keysSaved")),
             accept_locked_firmware=tuple(settings.get("acceptLockedFirmware", ())),
             by_hand=bool(settings.get("byHand")),
             saved_keys=tuple(map(tuple, settings.get("savedKeys", ()))),
             approvals=read_signatures({"signatures": settings.get("approvals", ())}),
         )
+
+
+_AS_THEY_ARE = {
+    "yes": "yes",
+    "dry_run": "dryRun",
+    "max_devices": "maxDevices",
+    "settle": "settle",
+    "max_rate": "maxRate",
+    "snapshot_timeout": "snapshotTimeout",
+    "require_intune_clear": "requireIntuneClear",
+    "keys_saved": "keysSaved",
+}
+"""The options that the ledger keeps as they are, with their names there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """A run and what became of each of its devices, in the order of the batch.
+
+    `reports` are the files of the handoffs that were written with it.
+    """
+
+    run: RunId
+    channel: ChannelName
+    state: RunState
+    devices: tuple[DeviceResult, ...]
+    reports: tuple[Path, ...] = ()
+    is_reprinted: bool = False
+    """It is an earlier run's, whose batch was handed in again."""
+
+    @property
+    def counts(self) -> Mapping[Outcome, int]:
+        """How many devices have each outcome; only those that occur."""
+        return Counter(each.history.outcome for each in self.devices)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """As `deregister --output json` prints it; `schemas/result.schema.json` is its shape."""
+        lines = [device_line(each, self.state) for each in self.devices]
+        document = {
+            "schemaVersion": "1",
+            "run": self.run,
+            "channel": self.channel.value,
+            "state": shown_state(self.state).value,
+            "counts": counts(Outcome(line["outcome"]) for line in lines),
+            "devices": lines,
+        }
+        if self.channel is ChannelName.ASSESSMENT:
+            document["kind"] = self.channel.value
+        return {**document, "reprinted": True} if self.is_reprinted else document
+
+    @property
+    def exit_code(self) -> int:
+        """With what `deregister` ends: 0 where every device is gone and none is still listed."""
+        histories = [each.history for each in self.devices]
+        if self.state is RunState.ASSESSED:
+            unlike = [each for each in self.devices if each.history.outcome != Outcome.DUPLICATE]
+            is_done = all(is_clear(each.account.get("planes")) for each in unlike)
+            return EXIT_DONE if is_done else EXIT_INCOMPLETE
+        if histories and all(each.rule == "no-relationship" for each in histories):
+            return AuthError.exit_code
+        if shown_state(self.state) is RunState.PLANNED:
+            fine = {Outcome.PENDING, *GONE}
+            return EXIT_DONE if all(each.outcome in fine for each in histories) else EXIT_INCOMPLETE
+        if self.state is RunState.STOPPED:
+            return ServiceError.exit_code
+        done = all(each.outcome in GONE and not still_listed(each) for each in histories)
+        return EXIT_DONE if done else EXIT_INCOMPLETE
 
 
 class RunObserver:
@@ -239,7 +324,10 @@ class RunContext:
 
     @contextmanager
     def noting_end(self) -> Iterator[None]:
-        """Record what ends the run early, and let it pass on."""
+        """Record what ends the run early, and let it pass on.
+
+        A guard that refuses before anything was sent leaves the run refused, not stopped.
+        """
         try:
             yield
         except Interrupted:
@@ -248,5 +336,7 @@ class RunContext:
         except LedgerError:
             raise
         except PartnerToolsError as error:
-            self.note(Kind.STOPPED, rule=error.rule, detail=str(error), remedy=error.remedy)
+            is_refused = isinstance(error, GuardError) and not self.ledger.run(self.run).started_at
+            kind = Kind.REFUSED if is_refused else Kind.STOPPED
+            self.note(kind, rule=error.rule, detail=str(error), remedy=error.remedy)
             raise

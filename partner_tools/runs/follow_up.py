@@ -1,13 +1,14 @@
 """The results of runs, and the open steps over all of them, after checking again.
 
-A scheduled job calls `recheck` and then `follow_ups`. A device is counted once, as the newest run
-that names it left it; one that was registered again has nothing open.
+A scheduled job calls `recheck` and then `follow_ups`. A device is counted once, over all runs of
+its customer that name it; one that this ledger registered again has nothing open.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from io import BytesIO
@@ -21,11 +22,12 @@ from partner_tools.errors import (
     LedgerError,
     PartnerToolsError,
 )
-from partner_tools.events import State
+from partner_tools.events import Event, History, State
 from partner_tools.files import writing
-from partner_tools.ledger import Ledger, RunDevice, RunRecord
+from partner_tools.json_forms import full_customer_document
+from partner_tools.ledger import DeviceTrace, Ledger, RunDevice, RunRecord
 from partner_tools.model import (
-    ENDED,
+    GONE,
     ChannelName,
     Customer,
     Outcome,
@@ -33,19 +35,23 @@ from partner_tools.model import (
     RunState,
     TenantId,
 )
-from partner_tools.outstanding import Owner, Status, Step, StepId
+from partner_tools.outstanding import Owner, Plane, Status, Step, StepId
 from partner_tools.report.guide import file_name, harmless
 from partner_tools.report.handoff import HOLD_RULE, OPEN
 from partner_tools.report.texts import Reminder, email, name_of, subject, text
-from partner_tools.result import CANCELLED, DeviceResult, StopReason, still_listed
+from partner_tools.result import (
+    CANCELLED,
+    DeviceResult,
+    StopReason,
+    last_listed,
+    still_listed,
+)
 from partner_tools.runs.assessment import assessed
 from partner_tools.runs.cleanup import accounts, stored_order
+from partner_tools.runs.context import RunResult
 from partner_tools.runs.known_customers import customers_of
 from partner_tools.runs.observation import decision
-from partner_tools.runs.run_result import RunResult
-
-OVER = ENDED | {RunState.STOPPED, RunState.INTERRUPTED}
-"""The states in which a run has devices with an outcome."""
+from partner_tools.runs.run import OVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +130,7 @@ class Outstanding:
         """One customer; `text` is what a webhook of a chat takes."""
         customer = follow_up.customer
         return {
-            "customer": None
-            if customer is None
-            else {
-                "tenantId": customer.tenant_id,
-                "domain": customer.domain,
-                "name": customer.name,
-            },
+            "customer": None if customer is None else full_customer_document(customer),
             "devices": follow_up.devices,
             "stillListed": follow_up.listed,
             "since": follow_up.since.isoformat(),
@@ -187,11 +187,11 @@ def read_result(ledger: Ledger, run: str, at: datetime) -> RunResult:
     return RunResult(
         run=record.run,
         channel=record.channel,
-        state=record.state,
+        state=RunState.PLANNED if record.state is RunState.DRY_RUN else record.state,
         devices=tuple(
             DeviceResult(
                 device=each.device,
-                history=each.history,
+                history=_begun(each.history),
                 account=told.get(each.index, {}),
                 stop=stop,
             )
@@ -200,11 +200,20 @@ def read_result(ledger: Ledger, run: str, at: datetime) -> RunResult:
     )
 
 
+def _begun(history: History) -> History:
+    """A device with some of its steps done is not pending, which means not attempted."""
+    if history.outcome is not Outcome.PENDING or not history.passed:
+        return history
+    detail = history.detail or f"done so far: {', '.join(history.passed)}; the rest is not"
+    return replace(history, outcome=Outcome.UNKNOWN, detail=detail)
+
+
 def _stop(ledger: Ledger, record: RunRecord) -> StopReason | None:
     """Return the run's last stop; None where it continues, never stopped, or that was purged."""
     if record.state is RunState.CANCELLED:
         return CANCELLED
-    payload = ledger.last_stop(record.run) if record.state is RunState.STOPPED else {}
+    ended = record.state in (RunState.STOPPED, RunState.REFUSED)
+    payload = ledger.last_stop(record.run) if ended else {}
     if not payload.get("detail"):
         return None
     return StopReason(
@@ -234,20 +243,170 @@ def open_devices(
 ) -> list[OpenDevice]:
     """Every device with something open, newest run first. `since` is when its run began.
 
-    A run that cannot be read stops no other, and is added to `damaged`.
+    Decided over all runs that name a device, whatever `since` is. A run that cannot be read stops
+    no other, and is added to `damaged`.
     """
-    seen: set[tuple[str | None, str]] = set()
-    found: list[OpenDevice] = []
-    for record in ledger.runs(since=since, customer=customer):
-        try:
-            if record.state is RunState.DAMAGED:
+    records: list[RunRecord] = []
+    for record in ledger.runs(customer=customer):
+        if record.state is RunState.DAMAGED:
+            with _naming(record, damaged):
                 ledger.run(record.run)  # says what is wrong with it
-            if record.state in OVER and record.channel is not ChannelName.MICROSOFT_GRAPH:
-                found += list(_open_of(ledger, record, at, seen))
-        except DamagedRunError as error:
-            if damaged is not None:
-                damaged[record.run] = Failure(run=record.run, error=error)
-    return [each for each in found if customer in (None, each.device.history.customer)]
+        elif record.state in OVER and record.channel is not ChannelName.MICROSOFT_GRAPH:
+            records.append(record)
+    dismissed = ledger.dismissals([record.run for record in records])
+    found: list[OpenDevice] = []
+    for record, device in rulings(_settled(ledger, records, damaged)):
+        if customer not in (None, device.history.customer):
+            continue
+        if since is not None and record.created_at < since:
+            continue
+        with _naming(record, damaged):
+            if one := _open(record, device, at, dismissed.get(record.run)):
+                found.append(one)
+    return sorted(found, key=lambda one: (one.run.created_at, one.run.run), reverse=True)
+
+
+def rulings(
+    newest_first: Iterable[tuple[RunRecord, RunDevice]],
+) -> Iterator[tuple[RunRecord, RunDevice]]:
+    """Yield each settled device of each customer once, with the run that decides its state.
+
+    The newest run that knows something of the device decides. A removal outranks newer runs that
+    did not find the device any more, unless it was registered again after that removal.
+    """
+    decided: set[tuple[str | None, str]] = set()
+    not_found: dict[tuple[str | None, str], tuple[RunRecord, RunDevice]] = {}
+    for record, device in newest_first:
+        identity, history = device.device.identity, device.history
+        name = identity.serial_number or identity.product_key_id
+        known_as = name.casefold() if name else f"{record.run}/{device.index}"
+        key = (history.customer, known_as)
+        if key in decided or history.outcome is Outcome.DUPLICATE:
+            continue
+        if history.outcome in _NOT_FOUND:
+            not_found.setdefault(key, (record, device))
+            continue
+        decided.add(key)
+        if key not in not_found or (history.outcome in GONE and history.restored != "done"):
+            not_found.pop(key, None)
+            yield record, device
+    yield from not_found.values()
+
+
+def _settled(
+    ledger: Ledger, records: Iterable[RunRecord], damaged: dict[RunId, Failure] | None
+) -> Iterator[tuple[RunRecord, RunDevice]]:
+    for record in records:
+        with _naming(record, damaged):
+            for device in ledger.devices(record.run, states={State.SETTLED}):
+                yield record, device
+
+
+_NOT_FOUND = frozenset({Outcome.NOT_FOUND, Outcome.ALREADY_REMOVED, Outcome.UNCONFIRMED})
+
+
+@contextmanager
+def _naming(record: RunRecord, damaged: dict[RunId, Failure] | None) -> Iterator[None]:
+    """Add a run that cannot be read to `damaged`, and let the others be read."""
+    try:
+        yield
+    except DamagedRunError as error:
+        if damaged is not None:
+            damaged[record.run] = Failure(run=record.run, error=error)
+
+
+def _open(
+    record: RunRecord, device: RunDevice, at: datetime, dismissed: Event | None
+) -> OpenDevice | None:
+    """The steps that a device has open; None where there are none, or a person closed them.
+
+    A run that found no device at all has nothing open: its customer was probably the wrong one.
+    """
+    history = device.history
+    if history.restored == "done" or history.rule == HOLD_RULE:
+        return None
+    if not set(record.counts) - {Outcome.NOT_FOUND, Outcome.DUPLICATE}:
+        return None
+    listed = last_listed(history)
+    if dismissed is not None and (listed is None or datetime.fromisoformat(listed) <= dismissed.at):
+        return None
+    steps = tuple(
+        step
+        for step in decision(device, record.reason, at).steps
+        if step.status in OPEN and step.owner is not Owner.PARTNER
+    )
+    if not steps and listed is None:
+        return None
+    return OpenDevice(run=record, device=device, steps=steps, listed=listed is not None)
+
+
+def where_is_it(
+    ledger: Ledger,
+    traces: Sequence[DeviceTrace],
+    at: datetime,
+    shown: Callable[[datetime], str] = datetime.isoformat,
+) -> str | None:
+    """One sentence on a device: what happened to it, when, by whom, and where it is now.
+
+    `traces` are the newest first; None where there are none. `shown` writes a moment.
+    """
+    known = [(each.run, each.device) for each in traces]
+    settled = [each for each in known if each[1].history.state is State.SETTLED]
+    record, device = next(rulings(settled), next(iter(known), (None, None)))
+    if record is None or device is None:
+        return None
+    history = device.history
+    named = customers_of(ledger, record).get(history.customer or "")
+    customer = (named.domain or named.tenant_id) if named else history.customer
+    who = f" for {customer}" if customer else ""
+    when = f" on {shown(history.settled_at or record.created_at)}"
+    by = f" by {record.actor}" if record.actor else ""
+    happened = _HAPPENED.get(history.outcome, "not removed")
+    sentence = f"{happened}{who}{when}{by} (run {record.run})"
+    if history.outcome not in GONE:
+        return f"{sentence}: {history.detail}" if history.detail else sentence
+    return f"{sentence}. {_now(ledger, record, device, at, shown)}"
+
+
+_HAPPENED = {
+    Outcome.REMOVED: "removed from Windows Autopilot",
+    Outcome.ABSENT: "already gone from Windows Autopilot",
+    Outcome.ALREADY_REMOVED: "already removed from Windows Autopilot",
+    Outcome.UNCONFIRMED: "not known to the service",
+    Outcome.NOT_FOUND: "not found",
+    Outcome.UNKNOWN: "in doubt: a request left and its answer is not known",
+    Outcome.PENDING: "not attempted yet",
+}
+
+
+def _now(
+    ledger: Ledger,
+    record: RunRecord,
+    device: RunDevice,
+    at: datetime,
+    shown: Callable[[datetime], str],
+) -> str:
+    """Say where a device is that is gone: by the last look, and by the customer's open steps."""
+    history = device.history
+    if history.restored == "done":
+        return "It was registered again by this ledger."
+    if listed := last_listed(history):
+        return f"A service listed it again on {shown(datetime.fromisoformat(listed))}."
+    looks = [
+        each["observedAt"]
+        for each in history.evidence[history.looked_before or 0 :]
+        if each.get("plane") == Plane.AUTOPILOT and each.get("status") == Status.CLEAR
+    ]
+    seen = "It has not been checked since."
+    if looks:
+        seen = f"It was not listed any more on {shown(datetime.fromisoformat(max(looks)))}."
+    if record.run in ledger.dismissals([record.run]):
+        return f"{seen} Its outstanding steps were dismissed."
+    one = _open(record, device, at, None)
+    steps = ", ".join(step.id.value for step in one.steps) if one else ""
+    if not steps:
+        return f"{seen} No step is open."
+    return f"{seen} Not known to be done at the customer: {steps}."
 
 
 def recheck(
@@ -309,28 +468,6 @@ def _handoffs(
                 page = BytesIO()
                 write_page(document, page)
                 yield f"{file_name(document)}.html", page.getvalue()
-
-
-def _open_of(
-    ledger: Ledger, record: RunRecord, at: datetime, seen: set[tuple[str | None, str]]
-) -> Iterator[OpenDevice]:
-    """The open devices of a run that no newer run names; what it names is added to `seen`."""
-    for device in ledger.devices(record.run, states={State.SETTLED}):
-        name = device.device.identity.serial_number or device.device.identity.product_key_id
-        key = (device.history.customer, name or f"{record.run}/{device.index}")
-        if key in seen:
-            continue
-        seen.add(key)
-        if device.history.restored == "done" or device.history.rule == HOLD_RULE:
-            continue
-        steps = tuple(
-            step
-            for step in decision(device, record.reason, at).steps
-            if step.status in OPEN and step.owner is not Owner.PARTNER
-        )
-        listed = still_listed(device.history)
-        if steps or listed:
-            yield OpenDevice(run=record, device=device, steps=steps, listed=listed)
 
 
 def _named(ledger: Ledger, tenant: str | None, group: Sequence[OpenDevice]) -> Customer | None:

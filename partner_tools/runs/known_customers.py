@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from partner_tools.errors import InputError
+from partner_tools.errors import InputError, ambiguous_customer
 from partner_tools.json_forms import read_customer
 from partner_tools.ledger import Ledger, RunRecord
 from partner_tools.model import Customer, RunId
+from partner_tools.near_serials import near_customers
 
 
 def customers_by_run(
@@ -24,9 +24,10 @@ def customers_by_run(
 
 
 def tenant_of(ledger: Ledger, named: str) -> str:
-    """The tenant id of a customer of any run, named by tenant id or domain, whatever the case.
+    """The tenant id of a customer of any run, named by tenant id, domain or company name.
 
-    Raises InputError where no run has such a customer, with what is near.
+    In any letter case. Raises InputError where no run has such a customer, with what is near, and
+    where several have the name.
     """
     wanted = named.casefold()
     known: dict[Customer, None] = {}
@@ -36,12 +37,17 @@ def tenant_of(ledger: Ledger, named: str) -> str:
         if wanted == (customer.domain or "").casefold():
             return customer.tenant_id
         known[customer] = None
-    near = _near(wanted, known)
+    by_name = {each.tenant_id: each for each in known if (each.name or "").casefold() == wanted}
+    if len(by_name) == 1:
+        return next(iter(by_name))
+    if by_name:
+        raise ambiguous_customer(named, list(by_name.values()))
+    near = near_customers(wanted, known)
     raise InputError(
         f"no run of this ledger has a customer {named!r}"
         + (f"; did you mean {', '.join(near)}?" if near else ""),
         rule="no-such-customer",
-        remedy="name a tenant id or a domain that `partner-tools runs` shows",
+        remedy="name a tenant id, a domain or a company name that `partner-tools runs` shows",
     )
 
 
@@ -63,21 +69,6 @@ def _known(ledger: Ledger) -> Iterator[Customer]:
     for record in records:
         if record.customers and not any(each.domain for each in by_run[record.run]):
             yield from customers_of(ledger, record).values()
-
-
-def _near(wanted: str, known: Iterable[Customer]) -> list[str]:
-    """The domains, or tenant ids, of customers that are nearly called so; three at most.
-
-    The ending that all Microsoft tenants share doesn't make two of them similar.
-    """
-    called = {
-        text.casefold().partition(".")[0]: one.domain or one.tenant_id
-        for one in known
-        for text in (one.tenant_id, one.name, one.domain)
-        if text
-    }
-    near = difflib.get_close_matches(wanted.partition(".")[0], called, n=3)
-    return list(dict.fromkeys(called[each] for each in near))
 
 
 def _all_of(record: RunRecord, planned: Sequence[Customer]) -> tuple[Customer, ...]:

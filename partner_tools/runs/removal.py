@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,13 +16,14 @@ from partner_tools.engine.verification import Baseline, verify
 from partner_tools.events import Kind, RunDevice, State
 from partner_tools.guards import count_removals
 from partner_tools.json_forms import read_target
-from partner_tools.ledger import Ledger, StoredEvent
-from partner_tools.model import GONE, Outcome, Plan
+from partner_tools.ledger import DeviceTrace, Ledger, StoredEvent
+from partner_tools.model import GONE, Identity, Outcome, Plan
 from partner_tools.runs.checks import (
     Risks,
     decide_by_risks,
     heed_limits,
     look_before,
+    name_overlaps,
     refuse_changed,
     refuse_elsewhere,
     refuse_held,
@@ -64,19 +65,22 @@ class RemovalSteps:
         """
         context = self.context
         record = context.ledger.run(context.run)
-        is_new = False
+        made, is_new = None, False
         if self.reviewed is not None:
             plan = adopt_plan(context, self.planner, *self.reviewed)
         elif (stored := stored_plan(context, self.planner, record)) is not None:
             plan = stored
         else:
-            plan, is_new = make_plan(context, self.planner, record), True
+            made, is_new = make_plan(context, self.planner, record), True
+            plan = with_earlier_removals(context, made)
             with context.noting_end():
                 refuse_wrong_customer(context, plan)
         self._risks = look_before(context)
-        if is_new and self._risks:
+        if is_new:
             plan = decide_by_risks(context, plan, self._risks)
-            store_decided(context, plan)
+            if made is None or plan.devices != made.devices:
+                store_decided(context, plan)
+        name_overlaps(context, plan)
         context.observer.planned(plan)
         if self.save_as is not None:
             document = json.loads(context.ledger.plan(context.run) or "")
@@ -199,24 +203,51 @@ def _may_have_removed(stored: StoredEvent) -> bool:
     return event.kind is Kind.DOUBTED and not redirected
 
 
-def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
-    """Look up a device unknown to its service in this ledger, and say how it is known."""
-    identity = removal.identity
+def with_earlier_removals(context: RunContext, plan: Plan) -> Plan:
+    """The plan with the devices that are not found because this ledger removed them before."""
+    devices = list(plan.devices)
+    for each in devices:
+        if each.outcome is Outcome.NOT_FOUND and each.customer is not None:
+            known = _removed_before(context.ledger, each.device.identity, each.customer)
+            if known is not None:
+                devices[each.index] = replace(
+                    each,
+                    outcome=Outcome.ALREADY_REMOVED,
+                    rule="already-removed",
+                    detail=known,
+                    remedy=None,
+                )
+    return replace(plan, devices=tuple(devices))
+
+
+def _removed_before(ledger: Ledger, identity: Identity, customer: str | None) -> str | None:
+    """Which run removed this device for the customer, when and by whom; None where none did."""
+    for seen in _traces(ledger, identity):
+        run, history = seen.run, seen.device.history
+        if history.outcome is Outcome.REMOVED and customer in (None, history.customer):
+            when = f" on {history.settled_at:%Y-%m-%d %H:%M} UTC" if history.settled_at else ""
+            by = f" ({run.actor})" if run.actor else ""
+            return f"removed by run {run.run}{when}{by}"
+    return None
+
+
+def _traces(ledger: Ledger, identity: Identity) -> Iterator[DeviceTrace]:
+    """Yield what this ledger knows of a device, without those that contradict its identity."""
     parts = ("serial_number", "manufacturer", "model", "product_key_id")
     for name in filter(None, (identity.product_key_id, identity.serial_number)):
         for seen in ledger.trace(name):
-            known, history = seen.device.device.identity, seen.device.history
+            known = seen.device.device.identity
             pairs = [(getattr(identity, part), getattr(known, part)) for part in parts]
-            if any(a and b and a != b for a, b in pairs):
-                continue
-            run, at = seen.run, history.settled_at
-            if history.outcome is Outcome.REMOVED and removal.customer in (None, history.customer):
-                when = f" on {at:%Y-%m-%d %H:%M} UTC" if at else ""
-                by = f" ({run.actor})" if run.actor else ""
-                return Outcome.ALREADY_REMOVED, f"removed by run {run.run}{when}{by}"
-            if any(map(_may_have_removed, seen.events)):
-                return (
-                    Outcome.ABSENT,
-                    f"an earlier request of ours may have removed it (run {run.run})",
-                )
+            if not any(a and b and a != b for a, b in pairs):
+                yield seen
+
+
+def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
+    """Look up a device unknown to its service in this ledger, and say how it is known."""
+    if known := _removed_before(ledger, removal.identity, removal.customer):
+        return Outcome.ALREADY_REMOVED, known
+    for seen in _traces(ledger, removal.identity):
+        if any(map(_may_have_removed, seen.events)):
+            asked = f"an earlier request of ours may have removed it (run {seen.run.run})"
+            return Outcome.ABSENT, asked
     return None

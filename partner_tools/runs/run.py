@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from partner_tools.cancellation import LOOK_SECONDS, CancellationToken
@@ -29,6 +30,8 @@ PATIENCE_SECONDS = LOOK_SECONDS + LAST_ANSWERS_SECONDS + 5.0
 """How long a process may take to notice that its run was cancelled, to hear its answers, to settle.
 """
 GLANCE_SECONDS = 0.2
+OVER = ENDED | {RunState.STOPPED, RunState.INTERRUPTED}
+"""The states in which a run has devices with an outcome."""
 
 
 class Steps(Protocol):
@@ -64,9 +67,12 @@ class Steps(Protocol):
         """Why the run waits for a resume although nothing ended it; None where it is finished."""
 
 
-def begin(context: RunContext, batch: Batch, account: Account) -> None:
+def begin(
+    context: RunContext, batch: Batch, account: Account, *, plan_file: Path | None = None
+) -> None:
     """Store the batch as a new run: from here on it exists, and can be resumed.
 
+    `plan_file` is the file that its plan is written to.
     Raises InputError where the handoffs could not be written, before anything is stored.
     """
     from partner_tools.files import require_folder
@@ -74,11 +80,14 @@ def begin(context: RunContext, batch: Batch, account: Account) -> None:
     if context.options.report is not None and not context.options.dry_run:
         require_folder(context.options.report)
     batch = with_hashes_read(batch, context.channel.name)
+    settings = {**context.options.stored(), "place": context.place.document()}
+    if plan_file is not None:
+        settings["planFile"] = str(plan_file.absolute())
     start = run_start(
         context.run,
         batch,
         channel=context.channel.name,
-        settings={**context.options.stored(), "place": context.place.document()},
+        settings=settings,
         account=account,
         now=context.now(),
     )
@@ -154,11 +163,12 @@ def prepare(steps: Steps, *, unattended: bool = False) -> Plan | None:
     """Settle doubts, plan, apply the guards, ask: the plan to execute; None for a dry run.
 
     Doubts come first, so that limits and the hold list apply to all that is not settled. Raises
-    GuardError where a guard or a person refuses; in an `unattended` run, which no person would
-    resume, that is recorded as its end.
+    GuardError where a guard or a person refuses, which is recorded: the run is refused if nothing
+    was sent, and an `unattended` run, which no person would resume, is stopped.
     """
     context = steps.context
     record = context.ledger.run(context.run)
+    is_noted = unattended or record.started_at is None
     with context.noting_end() if unattended else nullcontext():
         refuse_elsewhere(context, record)
         refuse_stale(context, record)
@@ -167,7 +177,7 @@ def prepare(steps: Steps, *, unattended: bool = False) -> Plan | None:
     plan = steps.plan()
     if context.options.dry_run:
         return None
-    with context.noting_end() if unattended else nullcontext():
+    with context.noting_end() if is_noted else nullcontext():
         approved_by = _approved(context, plan)
         plan = steps.check(plan)
         _confirm(steps, plan, approved_by)
@@ -240,14 +250,30 @@ def cancel(
         observer.notify("this channel cannot look: what was in doubt stays unknown")
 
 
+def dismiss(
+    ledger: Ledger, record: RunRecord, reason: str, *, by: str | None, at: datetime
+) -> None:
+    """Close the outstanding steps of a run, on the record; durable on return.
+
+    Raises InputError for a run that has none to close: it is not over, or is a cleanup.
+    """
+    if record.state not in OVER or record.channel is ChannelName.MICROSOFT_GRAPH:
+        raise InputError(
+            f"run {record.run} is {record.state}: it has no outstanding steps to dismiss"
+            if record.state not in OVER
+            else f"run {record.run} is a cleanup: its steps belong to the partner's run",
+            rule="not-dismissable",
+            remedy="`partner-tools verify --outstanding` lists what is outstanding, by run",
+        )
+    payload = {"reason": reason, "by": by}
+    ledger.record([Event(run=record.run, kind=Kind.DISMISSED, at=at, payload=payload)])
+
+
 def _confirm(steps: Steps, plan: Plan, approved_by: Sequence[str]) -> None:
     context, count = steps.context, steps.count(plan)
     if count and not context.options.yes and not context.confirm(plan):
-        done = "changed" if context.channel.name is ChannelName.MICROSOFT_GRAPH else "removed"
         raise GuardError(
-            f"not confirmed: nothing was {done}",
-            rule="not-confirmed",
-            remedy="run it again when you are sure",
+            "not confirmed", rule="not-confirmed", remedy="run it again when you are sure"
         )
     payload: dict[str, Any] = {"removals": count, "asked": not context.options.yes}
     if approved_by:

@@ -72,25 +72,30 @@ class TenantReader:
     def read(
         self, collection: Collection, seekers: Sequence[SearchTarget]
     ) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
-        """The answers of one collection, and what kept any of them from being had."""
-        if self.deadline is None:
-            return read_collection(self.client, self.executor, collection, seekers)
-        left = self.deadline - self.executor.clock()
-        if left <= 0.0:
-            late = Unavailable(
-                "there was no time left to look into the customer's tenant",
-                remedy="Allow more with --snapshot-timeout, or verify the run afterwards.",
-            )
-            questions = approach(collection, seekers).questions
-            return dict.fromkeys(questions, _failed(late)), late
-        executor = replace(self.executor, policy=self.executor.policy.within(left))
-        return read_collection(self.client, executor, collection, seekers)
+        """The answers to every question about the devices, and what kept any from being answered.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tenant:
-    client: Reader
-    executor: RequestExecutor
+        Raises AuthError where no token can be had, and Interrupted.
+        """
+        reader, way = self, approach(collection, seekers)
+        if self.deadline is not None:
+            left = self.deadline - self.executor.clock()
+            if left <= 0.0:
+                late = Unavailable(
+                    "there was no time left to look into the customer's tenant",
+                    remedy="Allow more with --snapshot-timeout, or verify the run afterwards.",
+                )
+                return dict.fromkeys(way.questions, _failed(late)), late
+            within = replace(self.executor, policy=self.executor.policy.within(left))
+            reader = replace(self, executor=within)
+        if not way.questions:
+            return {}, None
+        try:
+            listing = _list_within(reader, collection, way.pages)
+        except ServiceError as error:
+            return dict.fromkeys(way.questions, _failed(error)), error
+        if listing is not None:
+            return answers_from_list(way.questions, listing.rows, listing.request_id), None
+        return _ask_all(reader, collection, way.questions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,30 +107,9 @@ class _Listing:
 Told = dict[Question, GraphPage | ServiceError]
 
 
-def read_collection(
-    client: Reader,
-    executor: RequestExecutor,
-    collection: Collection,
-    seekers: Sequence[SearchTarget],
-) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
-    """The answers to every question about the devices, and what kept any from being answered.
-
-    Raises AuthError where no token can be had, and Interrupted.
-    """
-    tenant = _Tenant(client=client, executor=executor)
-    way = approach(collection, seekers)
-    if not way.questions:
-        return {}, None
-    try:
-        listing = _list_within(tenant, collection, way.pages)
-    except ServiceError as error:
-        return dict.fromkeys(way.questions, _failed(error)), error
-    if listing is not None:
-        return answers_from_list(way.questions, listing.rows, listing.request_id), None
-    return _ask_all(tenant, collection, way.questions)
-
-
-def _list_within(tenant: _Tenant, collection: Collection, pages: int | None) -> _Listing | None:
+def _list_within(
+    tenant: TenantReader, collection: Collection, pages: int | None
+) -> _Listing | None:
     """The whole list; None where asking is the better way."""
     if pages == 0:
         return None
@@ -138,7 +122,7 @@ def _list_within(tenant: _Tenant, collection: Collection, pages: int | None) -> 
 
 
 def _read_list(
-    tenant: _Tenant, collection: Collection, pages: int | None, begun: GraphPage | None = None
+    tenant: TenantReader, collection: Collection, pages: int | None, begun: GraphPage | None = None
 ) -> _Listing | None:
     """Every row of a collection, or of a list whose first page was had; None beyond `pages`.
 
@@ -161,7 +145,7 @@ def _read_list(
 
 
 def _ask_all(
-    tenant: _Tenant, collection: Collection, questions: Sequence[Question]
+    tenant: TenantReader, collection: Collection, questions: Sequence[Question]
 ) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
     """Ask one by one, in batches; what the filters did not understand is read from the list."""
     told = _ask(tenant, questions)
@@ -186,7 +170,9 @@ def _is_doubtful(question: Question, told: GraphPage | ServiceError) -> bool:
     return any(is_stray(question, row) for row in told.rows)
 
 
-def _answer(tenant: _Tenant, question: Question, told: GraphPage | ServiceError) -> SearchAnswer:
+def _answer(
+    tenant: TenantReader, question: Question, told: GraphPage | ServiceError
+) -> SearchAnswer:
     if isinstance(told, ServiceError):
         return _failed(told)
     rows = told.rows
@@ -203,7 +189,7 @@ def _failed(error: ServiceError) -> SearchAnswer:
     return SearchAnswer(error=error.message, request_id=error.request_id)
 
 
-def _ask(tenant: _Tenant, questions: Sequence[Question]) -> Told:
+def _ask(tenant: TenantReader, questions: Sequence[Question]) -> Told:
     """Answer each question. Stops where the service would refuse all the others too."""
     told: Told = {}
     for start in range(0, len(questions), BATCH):
@@ -215,7 +201,9 @@ def _ask(tenant: _Tenant, questions: Sequence[Question]) -> Told:
     return told
 
 
-def _ask_batch(tenant: _Tenant, questions: Sequence[Question]) -> tuple[Told, ServiceError | None]:
+def _ask_batch(
+    tenant: TenantReader, questions: Sequence[Question]
+) -> tuple[Told, ServiceError | None]:
     """One batch, as often as it takes; and the error that ends all asking, where there is one."""
     told: Told = {}
     waiting = list(questions)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
 from partner_tools.errors import DamagedRunError
 from partner_tools.files import writing
-from partner_tools.ledger import Ledger, RunRecord
+from partner_tools.ledger import Ledger
 from partner_tools.model import PARTNER_CHANNELS, Outcome, RunState
 from partner_tools.outstanding import Status
 from partner_tools.report.summary import Left, SummaryFacts, write_summary
-from partner_tools.report.texts import name_of
-from partner_tools.runs.follow_up import FollowUp, OpenDevice, follow_ups, open_devices
+from partner_tools.runs.follow_up import OpenDevice, follow_ups, open_devices
 
 AGES = (7, 30, 90)
 """Up to how many days steps are open, by which they are put together; older ones come last."""
@@ -28,29 +26,6 @@ AGE_NAMES = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenAt:
-    """One customer's open steps: the number in each age."""
-
-    follow_up: FollowUp
-    by_age: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """Runs of a stretch of time. `removed` counts by UTC day; `outcomes` has those that occur."""
-
-    at: datetime
-    since: datetime | None
-    until: datetime | None
-    runs: int
-    devices: int
-    customers: int
-    removed: Mapping[date, int]
-    outcomes: Mapping[Outcome, int]
-    open: tuple[OpenAt, ...]
-
-
 def summarize(
     ledger: Ledger,
     at: datetime,
@@ -58,7 +33,7 @@ def summarize(
     since: datetime | None = None,
     until: datetime | None = None,
     customer: str | None = None,
-) -> Summary:
+) -> SummaryFacts:
     """Sum up the runs that began from `since` until before `until`, of one customer or of all."""
     records, devices = [], []
     for record in ledger.runs(since=since, until=until, customer=customer):
@@ -72,25 +47,32 @@ def summarize(
             ]
             records.append(record)
     wanted = {record.run for record in records}
+    by_tenant: dict[str | None, list[OpenDevice]] = {}
+    for one in open_devices(ledger, at, since=since, customer=customer):
+        if one.run.run in wanted:
+            by_tenant.setdefault(one.device.history.customer, []).append(one)
     left = [
-        each
-        for each in open_devices(ledger, at, since=since, customer=customer)
-        if each.run.run in wanted
+        Left(name=follow_up.name, devices=follow_up.devices, by_age=_by_age(group, at))
+        for group in by_tenant.values()
+        for follow_up in follow_ups(ledger, group)
     ]
-    return Summary(
+    tenants = {tenant for record in records for tenant in record.customers}
+    return SummaryFacts(
         at=at,
-        since=since,
-        until=until,
+        period=_period(since, until),
         runs=len(records),
         devices=len(devices),
-        customers=_customers(records) if customer is None else 1,
+        customers=len(tenants) if customer is None else 1,
         removed=Counter(
             each.settled_at.date()
             for each in devices
             if each.outcome is Outcome.REMOVED and each.settled_at is not None
         ),
         outcomes=Counter(each.outcome for each in devices),
-        open=_open(ledger, left, at),
+        ages=AGE_NAMES,
+        left=sorted(
+            (each for each in left if any(each.by_age)), key=lambda each: -sum(each.by_age)
+        ),
     )
 
 
@@ -104,55 +86,17 @@ def write_totals(
     customer: str | None = None,
 ) -> Path:
     """Write `summary-<day>.html` into the folder, private to the user; where it is."""
-    summary = summarize(ledger, at, since=since, until=until, customer=customer)
+    facts = summarize(ledger, at, since=since, until=until, customer=customer)
     path = folder / f"summary-{at:%Y%m%d}.html"
     with writing(path) as stream:
-        write_summary(_facts(summary), stream)
+        write_summary(facts, stream)
     return path
 
 
-def _facts(summary: Summary) -> SummaryFacts:
-    return SummaryFacts(
-        at=summary.at,
-        period=_period(summary),
-        runs=summary.runs,
-        devices=summary.devices,
-        customers=summary.customers,
-        removed=summary.removed,
-        outcomes=summary.outcomes,
-        ages=AGE_NAMES,
-        left=[
-            Left(
-                name=name_of(each.follow_up.customer),
-                devices=each.follow_up.devices,
-                by_age=each.by_age,
-            )
-            for each in summary.open
-            if any(each.by_age)
-        ],
-    )
-
-
-def _period(summary: Summary) -> str:
-    since = f" since {summary.since:%Y-%m-%d}" if summary.since else ""
-    until = f" until {summary.until:%Y-%m-%d}" if summary.until else ""
-    return f"Runs{since}{until}" if since or until else "All runs"
-
-
-def _customers(records: Iterable[RunRecord]) -> int:
-    return len({tenant for record in records for tenant in record.customers})
-
-
-def _open(ledger: Ledger, left: Iterable[OpenDevice], at: datetime) -> tuple[OpenAt, ...]:
-    by_tenant: dict[str | None, list[OpenDevice]] = {}
-    for each in left:
-        by_tenant.setdefault(each.device.history.customer, []).append(each)
-    found = [
-        OpenAt(follow_up=follow_up, by_age=_by_age(group, at))
-        for group in by_tenant.values()
-        for follow_up in follow_ups(ledger, group)
-    ]
-    return tuple(sorted(found, key=lambda one: -sum(one.by_age)))
+def _period(since: datetime | None, until: datetime | None) -> str:
+    first = f" since {since:%Y-%m-%d}" if since else ""
+    last = f" until {until:%Y-%m-%d}" if until else ""
+    return f"Runs{first}{last}" if first or last else "All runs"
 
 
 def _by_age(group: Iterable[OpenDevice], at: datetime) -> tuple[int, ...]:

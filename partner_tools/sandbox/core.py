@@ -72,7 +72,6 @@ class Log:
             return tuple(sorted(self._entries, key=lambda entry: entry.number))
 
     def of(self, operation: str) -> tuple[Entry, ...]:
-        """The requests for one operation, by arrival."""
         return tuple(entry for entry in self.entries if entry.operation == operation)
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -218,15 +217,25 @@ class Core:
         headers: Headers = ()
         if wait is not None:
             headers = retry_after_header(fault.retry_after_form, wait, self._clock())
-        problem = Problem(
-            status=fault.status,
-            code=fault.code,
-            description=fault.description,
-            gateway=fault.body is BodyForm.GATEWAY,
-            wait=wait,
-            request=request,
-        )
-        return _problem(service, problem, fault.body).with_headers(*headers)
+        reason = f"{fault.status} {reason_phrase(fault.status)}"
+        match fault.body:
+            case BodyForm.HTML:
+                answer = text_response(fault.status, HTML.format(reason), "text/html")
+            case BodyForm.TEXT:
+                answer = text_response(fault.status, fault.description or reason, "text/plain")
+            case BodyForm.EMPTY:
+                answer = Response(status=fault.status)
+            case form:
+                problem = Problem(
+                    status=fault.status,
+                    code=fault.code,
+                    description=fault.description,
+                    gateway=form is BodyForm.GATEWAY,
+                    wait=wait,
+                    request=request,
+                )
+                answer = service.problem(problem)
+        return answer.with_headers(*headers)
 
     def _turned_away(self, service: Service, call: Call, request: Request) -> Response | None:
         """The 429 of the first hidden limit that this call overruns."""
@@ -242,7 +251,10 @@ class Core:
         return None
 
     def _count(self, number: int, limit: Limit, call: Call) -> float | None:
-        who = _sharer(limit.scope, call)
+        """Count a call with those that share a limit; the seconds that it is turned away for."""
+        partner, customer = call.partner or "anonymous", str(call.customer)
+        sharers = {Scope.PARTNER: partner, Scope.CUSTOMER: customer}
+        who = sharers.get(limit.scope, f"{partner} {customer}")
         with self._lock:
             now = self._clock()
             bucket = self._buckets.get((number, who)) or full(limit, now)
@@ -265,31 +277,6 @@ def retry_after_header(form: RetryAfter, wait: float, now: float) -> Headers:
         RetryAfter.NONSENSE: "in a while",
     }
     return (("Retry-After", values[form]),) if form in values else ()
-
-
-def _sharer(scope: Scope, call: Call) -> str:
-    """The name under which callers share a limit."""
-    partner, customer = call.partner or "anonymous", str(call.customer)
-    match scope:
-        case Scope.PARTNER:
-            return partner
-        case Scope.CUSTOMER:
-            return customer
-        case Scope.PARTNER_CUSTOMER:
-            return f"{partner} {customer}"
-
-
-def _problem(service: Service, problem: Problem, form: BodyForm | None) -> Response:
-    status = problem.status
-    reason = f"{status} {reason_phrase(status)}"
-    match form:
-        case BodyForm.HTML:
-            return text_response(status, HTML.format(reason), "text/html")
-        case BodyForm.TEXT:
-            return text_response(status, problem.description or reason, "text/plain")
-        case BodyForm.EMPTY:
-            return Response(status=status)
-    return service.problem(problem)
 
 
 def _disfigured(response: Response, fault: Fault | None) -> Response:

@@ -92,7 +92,7 @@ class Bucket:
 def full(limit: Limit, now: float) -> Bucket:
     """The state of a caller that was never seen."""
     if limit.kind is LimitKind.FIXED_WINDOW:
-        return Bucket(level=0.0, since=_window_start(limit, now))
+        return Bucket(level=0.0, since=now - now % limit.window)
     return Bucket(level=limit.burst, since=now)
 
 
@@ -109,42 +109,28 @@ def admit(
 
     `draw` in [0, 1) chooses the length of a lock-out within its range.
     """
+    low, high = limit.lockout or (0.0, 0.0)
+    lockout = low + (high - low) * draw
     if now < bucket.locked_until:
-        until = now + _lockout(limit, draw) if limit.extend else bucket.locked_until
+        until = now + lockout if limit.extend else bucket.locked_until
         return replace(bucket, locked_until=until), until - now
     passed, wait = _take(limit, bucket, now, rate)
     if wait is None or limit.lockout is None:
         return passed, wait
-    seconds = _lockout(limit, draw)
-    return replace(passed, locked_until=now + seconds), seconds
+    return replace(passed, locked_until=now + lockout), lockout
 
 
 def _take(limit: Limit, bucket: Bucket, now: float, rate: float) -> tuple[Bucket, float | None]:
     if limit.kind is LimitKind.FIXED_WINDOW:
-        return _take_from_window(limit, bucket, now, rate)
+        start = now - now % limit.window
+        used = bucket.level if bucket.since == start else 0.0
+        if used < rate * limit.window:
+            return Bucket(level=used + 1.0, since=start), None
+        return Bucket(level=used, since=start), start + limit.window - now
     level = min(limit.burst, bucket.level + (now - bucket.since) * rate)
     if level >= 1.0:
         return Bucket(level=level - 1.0, since=now), None
     return Bucket(level=level, since=now), (1.0 - level) / rate
-
-
-def _take_from_window(
-    limit: Limit, bucket: Bucket, now: float, rate: float
-) -> tuple[Bucket, float | None]:
-    start = _window_start(limit, now)
-    used = bucket.level if bucket.since == start else 0.0
-    if used < rate * limit.window:
-        return Bucket(level=used + 1.0, since=start), None
-    return Bucket(level=used, since=start), start + limit.window - now
-
-
-def _window_start(limit: Limit, now: float) -> float:
-    return now - now % limit.window
-
-
-def _lockout(limit: Limit, draw: float) -> float:
-    low, high = limit.lockout or (0.0, 0.0)
-    return low + (high - low) * draw
 
 
 class FaultKind(StrEnum):
@@ -456,6 +442,7 @@ class Script:
             return self._rules[picked[0]].fault
 
     def _picks(self, number: int, match: Match, entry: Entry) -> bool:
+        """Whether a rule picks the next one of the requests that it counts."""
         target = f"{entry.method} {entry.path}"
         self._counts[number, target] += 1
         self._counts[number, ""] += 1
@@ -463,7 +450,16 @@ class Script:
             return False
         attempt = self._counts[number, target]
         count = attempt if match.per_target else self._counts[number, ""]
-        return selects(match, count, draw=chance(self._seed, number, target, attempt))
+        return (
+            (not match.nth or count in match.nth)
+            and (match.every is None or count % match.every == 0)
+            and (match.first is None or count >= match.first)
+            and (match.last is None or count <= match.last)
+            and (
+                match.probability is None
+                or chance(self._seed, number, target, attempt) < match.probability
+            )
+        )
 
 
 def concerns(rule: Rule, entry: Entry, *, continued: bool, elapsed: float) -> bool:
@@ -481,17 +477,6 @@ def concerns(rule: Rule, entry: Entry, *, continued: bool, elapsed: float) -> bo
         and further in (None, continued)
         and (match.after or 0.0) <= elapsed
         and (match.until is None or elapsed < match.until)
-    )
-
-
-def selects(match: Match, count: int, *, draw: float) -> bool:
-    """Whether a rule picks the `count`th (from 1) of the requests that it counts."""
-    return (
-        (not match.nth or count in match.nth)
-        and (match.every is None or count % match.every == 0)
-        and (match.first is None or count >= match.first)
-        and (match.last is None or count <= match.last)
-        and (match.probability is None or draw < match.probability)
     )
 
 

@@ -63,17 +63,13 @@ class Listener:
         self.sleep = sleep
         self.tls_fails = False
         self._later = later
-        self._port = port
+        self.port = port
         self._lock = threading.Lock()
         self._server: _Server | None = None
         self._call_off: list[Callable[[], object]] = []
         self._connections: set[socket.socket] = set()
         self._closed = False
         self.listen()
-
-    @property
-    def port(self) -> int:
-        return self._port
 
     @property
     def down(self) -> bool:
@@ -85,14 +81,14 @@ class Listener:
             if self._closed or self._server is not None:
                 return
             try:
-                self._server = _Server((HOST, self._port), self)
+                self._server = _Server((HOST, self.port), self)
             except (OSError, OverflowError) as error:
                 raise InputError(
-                    f"cannot listen on {HOST}:{self._port}: {error}",
+                    f"cannot listen on {HOST}:{self.port}: {error}",
                     remedy="pass another --port, or 0 for any that is free",
                     rule="port-taken",
                 ) from error
-            self._port = self._server.server_address[1]
+            self.port = self._server.server_address[1]
             self._server.start()
 
     def refuse(self, seconds: float | None = None, *, spared: socket.socket | None = None) -> None:
@@ -111,10 +107,7 @@ class Listener:
         self.tls_fails = True
         with self._lock:
             self._drop_connections(spared)
-        self._call_off.append(self._later(seconds, self._shake_hands))
-
-    def _shake_hands(self) -> None:
-        self.tls_fails = False
+        self._call_off.append(self._later(seconds, lambda: setattr(self, "tls_fails", False)))
 
     def close(self) -> None:
         """Stop for good, and end every open connection."""

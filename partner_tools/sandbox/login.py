@@ -13,7 +13,6 @@ HMAC under a key of this sandbox alone. They are verified by that key; none is r
 from __future__ import annotations
 
 import base64
-import hmac
 import json
 import threading
 from collections import Counter
@@ -21,9 +20,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from importlib.resources import files
 from itertools import count
 from typing import Any
 from urllib.parse import unquote_plus
+
+import jwt
 
 from partner_tools.sandbox.faults import Fault, Quirks
 from partner_tools.sandbox.seed import Application, Seed, User, derived_id
@@ -32,6 +34,11 @@ from partner_tools.sandbox.wire import Call, Headers, Problem, Request, Response
 PARTNER_CENTER = "https://api.partnercenter.microsoft.com"
 GRAPH = "https://graph.microsoft.com"
 REFRESH_LIFETIME = 90 * 86_400
+
+SIGNATURE_ALONE: Any = {
+    f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
+}
+"""Every service judges the claims for itself."""
 
 Claims = Mapping[str, Any]
 
@@ -43,7 +50,7 @@ class Mint:
         self._key = key
         self._clock = clock
         self._numbers = count(1)
-        self._read = lru_cache(maxsize=1024)(self._read_uncached)
+        self._read = lru_cache(maxsize=1024)(self._decoded)
 
     def for_app(
         self,
@@ -133,19 +140,13 @@ class Mint:
     def _minted(self, claims: Claims, lifetime: int) -> str:
         now = int(self._clock())
         body = {"iat": now, "nbf": now, "exp": now + lifetime, **claims}
-        signed = f"{_encoded({'typ': 'JWT', 'alg': 'HS256'})}.{_encoded(body)}"
-        return f"{signed}.{self._signature(signed)}"
+        return jwt.encode(body, self._key, "HS256")
 
-    def _read_uncached(self, token: str) -> Claims | None:
-        signed, _, signature = token.rpartition(".")
-        if not hmac.compare_digest(signature.encode(), self._signature(signed).encode()):
+    def _decoded(self, token: str) -> Claims | None:
+        try:
+            return jwt.decode(token, self._key, ["HS256"], options=SIGNATURE_ALONE)
+        except jwt.InvalidTokenError:
             return None
-        payload = signed.partition(".")[2]
-        claims: Claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return claims
-
-    def _signature(self, signed: str) -> str:
-        return _base64url(hmac.digest(self._key, signed.encode(), "sha256"))
 
 
 def _issued(app_id: str, tenant: str, audience: str, *, subject: str) -> dict[str, str]:
@@ -164,23 +165,8 @@ def _issued(app_id: str, tenant: str, audience: str, *, subject: str) -> dict[st
     }
 
 
-def _encoded(value: Any) -> str:
-    return _base64url(json.dumps(value, separators=(",", ":")).encode("utf-8"))
-
-
-def _base64url(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode("ascii")
-
-
-AUDIENCES = frozenset(
-    {
-        PARTNER_CENTER,
-        GRAPH,
-        "https://graph.windows.net",
-        "https://management.azure.com",
-        "https://partner.partnercenterapi.microsoftonline.cn",
-    }
-)
+_DATA = json.loads(files(__package__).joinpath("login.json").read_text("utf-8"))
+AUDIENCES = frozenset(_DATA["audiences"])
 """Resources that a token may be for; `api://` names are taken as they are."""
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -199,10 +185,15 @@ class LoginError(Exception):
     status: int = 400
 
 
+def refusal(key: str, **names: object) -> LoginError:
+    """An error of `login.json`."""
+    row = _DATA["errors"][key]
+    text = row["text"].format(**names)
+    return LoginError(row["error"], row["number"], text, row.get("status", 400))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
-    """A request at one of a tenant's endpoints."""
-
     tenant: str
     version: int
     form: Mapping[str, str]
@@ -210,15 +201,14 @@ class TokenRequest:
     token_url: str
 
     @property
-    def issuer(self) -> str:
-        return f"{self.base_url}/{self.tenant}/v2.0"
+    def root(self) -> str:
+        return f"{self.base_url}/{self.tenant}"
 
     def needed(self, name: str) -> str:
         """A parameter of the body. Raises LoginError if it is missing."""
         value = self.form.get(name)
         if not value:
-            text = f"The request body must contain the following parameter: '{name}'."
-            raise LoginError("invalid_request", 900144, text)
+            raise refusal("missing parameter", name=name)
         return value
 
     @property
@@ -228,6 +218,9 @@ class TokenRequest:
             return self.form.get("resource")
         scopes = [s for s in self.form.get("scope", "").split() if s not in OPENID_SCOPES]
         return scopes[0].rpartition("/")[0].rstrip("/") if scopes else None
+
+
+Answer = dict[str, Any]
 
 
 class Login:
@@ -243,7 +236,14 @@ class Login:
         self._mint = mint
         self._quirks = quirks
         self._clock = clock
-        self._tenants = _tenants(seed)
+        partner = seed.partner
+        self._tenants = {
+            partner.tenant_id.lower(): partner.tenant_id,
+            partner.domain.lower(): partner.tenant_id,
+        }
+        for customer in seed.customers:
+            for name in (customer.tenant_id, customer.domain, *customer.custom_domains):
+                self._tenants[name.lower()] = customer.tenant_id
         self._unconsented = frozenset(
             customer.tenant_id for customer in seed.customers if not customer.tenant.consent
         )
@@ -272,11 +272,12 @@ class Login:
     def problem(self, problem: Problem) -> Response:
         error = "temporarily_unavailable" if problem.status >= 429 else "invalid_request"
         number = problem.code if isinstance(problem.code, int) else 90033
-        refusal = LoginError(error, number, problem.text, problem.status)
-        return self._refused(refusal, problem.request)
+        return self._refused(
+            LoginError(error, number, problem.text, problem.status), problem.request
+        )
 
     def expired(self) -> Response:
-        return self._refused(_stale_refresh_token(), None)
+        return self._refused(refusal("expired refresh token"), None)
 
     def stamp(self, request: Request, response: Response) -> Response:
         carried = any(name == "x-ms-request-id" for name, _ in response.headers)
@@ -289,209 +290,11 @@ class Login:
         own = derived_id("request", str(next(self._numbers)))
         return (("x-ms-request-id", own), ("client-request-id", sent or derived_id(own)))
 
-    def _route(self, request: Request) -> tuple[str, Callable[[TokenRequest], dict[str, Any]]]:
-        tail = tuple(part.lower() for part in request.segments[1:])
-        match request.method, tail:
-            case "GET", (*_, ".well-known", "openid-configuration"):
-                return "openid-configuration", self._describe
-            case "POST", ("oauth2", "token") | ("oauth2", "v2.0", "token"):
-                return "token", self._grant
-            case "POST", ("oauth2", "v2.0", "devicecode"):
-                return "device-code", self._device_code
-            case "GET", ("discovery", "v2.0", "keys"):
-                return "keys", lambda _asked: {"keys": []}
-        return "unknown", self._no_such_page
-
-    def _asked(self, request: Request) -> TokenRequest:
-        named = request.segments[0].lower() if request.segments else ""
-        tenant = self._seed.partner.tenant_id if named in ANY_TENANT else self._tenants.get(named)
-        if tenant is None:
-            text = f"Tenant '{named}' not found. Check to make sure you have the correct tenant ID."
-            raise LoginError("invalid_tenant", 90002, text)
-        return TokenRequest(
-            tenant=tenant,
-            version=2 if "v2.0" in (part.lower() for part in request.segments) else 1,
-            form={**_basic(request), **request.form},
-            base_url=request.base_url,
-            token_url=f"{request.base_url}{request.path}",
-        )
-
-    def _describe(self, parsed: TokenRequest) -> dict[str, Any]:
-        root = f"{parsed.base_url}/{parsed.tenant}"
-        return {
-            "token_endpoint": f"{root}/oauth2/v2.0/token",
-            "token_endpoint_auth_methods_supported": [
-                "client_secret_post",
-                "private_key_jwt",
-                "client_secret_basic",
-            ],
-            "jwks_uri": f"{root}/discovery/v2.0/keys",
-            "response_modes_supported": ["query", "fragment", "form_post"],
-            "subject_types_supported": ["pairwise"],
-            "id_token_signing_alg_values_supported": ["RS256"],
-            "response_types_supported": ["code", "id_token", "token"],
-            "scopes_supported": ["openid", "profile", "email", "offline_access"],
-            "issuer": parsed.issuer,
-            "device_authorization_endpoint": f"{root}/oauth2/v2.0/devicecode",
-            "authorization_endpoint": f"{root}/oauth2/v2.0/authorize",
-            "tenant_region_scope": "EU",
-        }
-
-    def _device_code(self, parsed: TokenRequest) -> dict[str, Any]:
-        application = self._application(parsed)
-        resource = _known(parsed.resource or GRAPH)
-        code = self._mint.ticket(
-            "device-code",
-            application.client_id,
-            parsed.tenant,
-            DEVICE_CODE_LIFETIME,
-            resource=resource,
-        )
-        user_code = derived_id(code)[:8].upper()
-        return {
-            "user_code": user_code,
-            "device_code": code,
-            "verification_uri": f"{parsed.base_url}/device",
-            "expires_in": DEVICE_CODE_LIFETIME,
-            "interval": self._quirks().device_code_interval,
-            "message": f"To sign in, open {parsed.base_url}/device and enter {user_code}. "
-            "(The sandbox approves by itself.)",
-        }
-
-    def _grant(self, parsed: TokenRequest) -> dict[str, Any]:
-        grant = self._grants.get(parsed.needed("grant_type"))
-        if grant is None:
-            text = "The app requested an unsupported grant type."
-            raise LoginError("unsupported_grant_type", 70003, text)
-        application = self._application(parsed)
-        _check_credential(application, parsed)
-        return grant(parsed, application)
-
-    def _for_app(self, parsed: TokenRequest, application: Application) -> dict[str, Any]:
-        if application.secret is None and application.certificate is None:
-            raise _no_credential()
-        if parsed.version == 2 and not parsed.needed("scope").endswith("/.default"):
-            text = "Client credential flows must have a scope value with /.default suffixed."
-            raise LoginError("invalid_scope", 1002012, text)
-        audience = _known(parsed.resource or GRAPH)
-        token = self._mint.for_app(
-            application.client_id,
-            parsed.tenant,
-            audience,
-            lifetime=self._quirks().token_lifetime,
-            permissions=self._consented(parsed, application, audience),
-        )
-        return self._granted(parsed, token, audience)
-
-    def _for_refresh(self, parsed: TokenRequest, application: Application) -> dict[str, Any]:
-        claims = self._mint.read(parsed.needed("refresh_token"), "refresh")
-        if claims is None or claims["appid"] != application.client_id:
-            raise LoginError("invalid_grant", 9002313, "Invalid request. Request is malformed.")
-        if self._mint.expired(claims):
-            raise _stale_refresh_token()
-        user = self._user(claims)
-        if user.mfa_demanded:
-            text = (
-                "Due to a configuration change made by your administrator, or because you moved "
-                "to a new location, you must use multi-factor authentication to access "
-                f"'{claims['resource']}'."
-            )
-            raise LoginError("invalid_grant", 50076, text)
-        return self._for_user(parsed, application, user, parsed.resource or claims["resource"])
-
-    def _for_device_code(self, parsed: TokenRequest, application: Application) -> dict[str, Any]:
-        code = parsed.form.get("code") or parsed.needed("device_code")
-        claims = self._mint.read(code, "device-code")
-        if claims is None:
-            raise LoginError("invalid_grant", 70000, "The device code is not valid.")
-        if self._mint.expired(claims):
-            raise LoginError("expired_token", 70020, "The device code has expired.")
-        with self._lock:
-            self._polls[claims["jti"]] += 1
-            pending = self._polls[claims["jti"]] <= self._quirks().device_code_polls
-        if pending:
-            text = "Authorization is pending. Continue polling."
-            raise LoginError("authorization_pending", 70016, text)
-        return self._for_user(parsed, application, self._seed.users[0], claims["resource"])
-
-    def _for_user(
-        self, parsed: TokenRequest, application: Application, user: User, resource: str
-    ) -> dict[str, Any]:
-        audience, client = _known(resource), application.client_id
-        scopes = self._consented(parsed, application, audience)
-        token = self._mint.for_user(
-            user,
-            client,
-            parsed.tenant,
-            audience,
-            lifetime=self._quirks().token_lifetime,
-            permissions=scopes,
-        )
-        prefix = "" if parsed.version == 1 else f"{audience}/"
-        return {
-            **self._granted(parsed, token, audience),
-            "scope": " ".join(f"{prefix}{scope}" for scope in scopes or ("user_impersonation",)),
-            "refresh_token": self._mint.to_refresh(user, client, parsed.tenant, audience),
-            "id_token": self._mint.to_identify(user, client, parsed.tenant, parsed.issuer),
-            # By this msal names the account.
-            "client_info": _encoded(
-                {"uid": derived_id(parsed.tenant, user.name), "utid": parsed.tenant}
-            ),
-        }
-
-    def _consented(
-        self, parsed: TokenRequest, application: Application, audience: str
-    ) -> tuple[str, ...]:
-        """The permissions for Microsoft Graph that this tenant gave; none for anything else."""
-        if audience != GRAPH:
-            return ()
-        if parsed.tenant in self._unconsented:
-            text = (
-                f"The client application {application.client_id} is missing service principal "
-                f"in the tenant {parsed.tenant}."
-            )
-            raise LoginError("unauthorized_client", 7000229, text)
-        return application.graph_permissions
-
-    def _granted(self, parsed: TokenRequest, token: str, audience: str) -> dict[str, Any]:
-        lifetime = self._quirks().token_lifetime
-        answer = {"token_type": "Bearer", "access_token": token}
-        if parsed.version == 2:
-            return {**answer, "expires_in": lifetime, "ext_expires_in": lifetime}
-        expires_on = int(self._clock()) + lifetime
-        return {
-            **answer,
-            "expires_in": str(lifetime),
-            "ext_expires_in": str(lifetime),
-            "expires_on": str(expires_on),
-            "not_before": str(expires_on - lifetime),
-            "resource": audience,
-        }
-
-    def _application(self, parsed: TokenRequest) -> Application:
-        client_id = parsed.needed("client_id")
-        application = self._applications.get(client_id.lower())
-        if application is None:
-            text = f"Application with identifier '{client_id}' was not found in the directory."
-            raise LoginError("unauthorized_client", 700016, text)
-        return application
-
-    def _user(self, claims: Claims) -> User:
-        user = self._users.get(str(claims["upn"]).lower())
-        if user is None:
-            text = "The user account does not exist in the directory."
-            raise LoginError("invalid_grant", 50034, text)
-        return user
-
-    def _no_such_page(self, _asked: TokenRequest) -> dict[str, Any]:
-        raise LoginError("invalid_request", 900144, "There is no such endpoint.", 404)
-
     def _refused(self, error: LoginError, request: Request | None) -> Response:
         """An error: its body names the same ids as its headers."""
-        moment = datetime.fromtimestamp(self._clock(), UTC)
         ids = self._ids(request)
         (_, trace), (_, correlation) = ids
-        stamp = f"{moment:%Y-%m-%d %H:%M:%S}Z"
+        stamp = f"{datetime.fromtimestamp(self._clock(), UTC):%Y-%m-%d %H:%M:%S}Z"
         body = {
             "error": error.error,
             "error_description": f"AADSTS{error.number}: {error.text} Trace ID: {trace} "
@@ -505,6 +308,167 @@ class Login:
         if error.number == 50076:
             body["suberror"] = "basic_action"
         return json_response(error.status, body).with_headers(*ids)
+
+    def _route(self, request: Request) -> tuple[str, Callable[[TokenRequest], Answer]]:
+        tail = tuple(part.lower() for part in request.segments[1:])
+        match request.method, tail:
+            case "GET", (*_, ".well-known", "openid-configuration"):
+                return "openid-configuration", _describe
+            case "POST", ("oauth2", "token") | ("oauth2", "v2.0", "token"):
+                return "token", self._grant
+            case "POST", ("oauth2", "v2.0", "devicecode"):
+                return "device-code", self._device_code
+            case "GET", ("discovery", "v2.0", "keys"):
+                return "keys", lambda _asked: {"keys": []}
+        return "unknown", _no_such_page
+
+    def _asked(self, request: Request) -> TokenRequest:
+        named = request.segments[0].lower() if request.segments else ""
+        tenant = self._seed.partner.tenant_id if named in ANY_TENANT else self._tenants.get(named)
+        if tenant is None:
+            raise refusal("unknown tenant", name=named)
+        return TokenRequest(
+            tenant=tenant,
+            version=2 if "v2.0" in (part.lower() for part in request.segments) else 1,
+            form={**_basic(request), **request.form},
+            base_url=request.base_url,
+            token_url=f"{request.base_url}{request.path}",
+        )
+
+    def _device_code(self, parsed: TokenRequest) -> Answer:
+        client = self._application(parsed).client_id
+        resource = _known(parsed.resource or GRAPH)
+        lifetime, page = DEVICE_CODE_LIFETIME, f"{parsed.base_url}/device"
+        code = self._mint.ticket("device-code", client, parsed.tenant, lifetime, resource=resource)
+        user_code = derived_id(code)[:8].upper()
+        return {
+            "user_code": user_code,
+            "device_code": code,
+            "verification_uri": page,
+            "expires_in": lifetime,
+            "interval": self._quirks().device_code_interval,
+            "message": f"To sign in, open {page} and enter {user_code}. "
+            "(The sandbox approves by itself.)",
+        }
+
+    def _grant(self, parsed: TokenRequest) -> Answer:
+        grant = self._grants.get(parsed.needed("grant_type"))
+        if grant is None:
+            raise refusal("unsupported grant")
+        application = self._application(parsed)
+        _check_credential(application, parsed)
+        return grant(parsed, application)
+
+    def _for_app(self, parsed: TokenRequest, application: Application) -> Answer:
+        if application.secret is None and application.certificate is None:
+            raise refusal("no credential")
+        if parsed.version == 2 and not parsed.needed("scope").endswith("/.default"):
+            raise refusal("scope without default")
+        audience = _known(parsed.resource or GRAPH)
+        token = self._mint.for_app(
+            application.client_id,
+            parsed.tenant,
+            audience,
+            lifetime=self._quirks().token_lifetime,
+            permissions=self._consented(parsed, application, audience),
+        )
+        return self._granted(parsed, token, audience)
+
+    def _for_refresh(self, parsed: TokenRequest, application: Application) -> Answer:
+        claims = self._mint.read(parsed.needed("refresh_token"), "refresh")
+        if claims is None or claims["appid"] != application.client_id:
+            raise refusal("malformed refresh token")
+        if self._mint.expired(claims):
+            raise refusal("expired refresh token")
+        user = self._users.get(str(claims["upn"]).lower())
+        if user is None:
+            raise refusal("unknown user")
+        if user.mfa_demanded:
+            raise refusal("second factor", name=claims["resource"])
+        return self._for_user(parsed, application, user, parsed.resource or claims["resource"])
+
+    def _for_device_code(self, parsed: TokenRequest, application: Application) -> Answer:
+        code = parsed.form.get("code") or parsed.needed("device_code")
+        claims = self._mint.read(code, "device-code")
+        if claims is None:
+            raise refusal("bad device code")
+        if self._mint.expired(claims):
+            raise refusal("expired device code")
+        with self._lock:
+            self._polls[claims["jti"]] += 1
+            pending = self._polls[claims["jti"]] <= self._quirks().device_code_polls
+        if pending:
+            raise refusal("pending")
+        return self._for_user(parsed, application, self._seed.users[0], claims["resource"])
+
+    def _for_user(
+        self, parsed: TokenRequest, application: Application, user: User, resource: str
+    ) -> Answer:
+        audience, client, tenant = _known(resource), application.client_id, parsed.tenant
+        scopes = self._consented(parsed, application, audience)
+        lifetime = self._quirks().token_lifetime
+        token = self._mint.for_user(
+            user, client, tenant, audience, lifetime=lifetime, permissions=scopes
+        )
+        prefix = "" if parsed.version == 1 else f"{audience}/"
+        return {
+            **self._granted(parsed, token, audience),
+            "scope": " ".join(f"{prefix}{scope}" for scope in scopes or ("user_impersonation",)),
+            "refresh_token": self._mint.to_refresh(user, client, tenant, audience),
+            "id_token": self._mint.to_identify(user, client, tenant, f"{parsed.root}/v2.0"),
+            "client_info": _client_info(user, tenant),
+        }
+
+    def _consented(
+        self, parsed: TokenRequest, application: Application, audience: str
+    ) -> tuple[str, ...]:
+        """The permissions for Microsoft Graph that this tenant gave; none for anything else."""
+        if audience != GRAPH:
+            return ()
+        if parsed.tenant in self._unconsented:
+            raise refusal("no consent", name=application.client_id, tenant=parsed.tenant)
+        return application.graph_permissions
+
+    def _granted(self, parsed: TokenRequest, token: str, audience: str) -> Answer:
+        lifetime = self._quirks().token_lifetime
+        answer = {"token_type": "Bearer", "access_token": token}
+        if parsed.version == 2:
+            return {**answer, "expires_in": lifetime, "ext_expires_in": lifetime}
+        now = int(self._clock())
+        return {
+            **answer,
+            "expires_in": str(lifetime),
+            "ext_expires_in": str(lifetime),
+            "expires_on": str(now + lifetime),
+            "not_before": str(now),
+            "resource": audience,
+        }
+
+    def _application(self, parsed: TokenRequest) -> Application:
+        client_id = parsed.needed("client_id")
+        application = self._applications.get(client_id.lower())
+        if application is None:
+            raise refusal("unknown application", name=client_id)
+        return application
+
+
+def _client_info(user: User, tenant: str) -> str:
+    """The words by which msal names the account."""
+    account = {"uid": derived_id(tenant, user.name), "utid": tenant}
+    named = json.dumps(account, separators=(",", ":"))
+    return base64.urlsafe_b64encode(named.encode("utf-8")).rstrip(b"=").decode("ascii")
+
+
+def _describe(parsed: TokenRequest) -> Answer:
+    configuration: Mapping[str, str | list[str]] = _DATA["configuration"]
+    return {
+        name: value.format(root=parsed.root) if isinstance(value, str) else value
+        for name, value in configuration.items()
+    }
+
+
+def _no_such_page(_asked: TokenRequest) -> Answer:
+    raise LoginError("invalid_request", 900144, "There is no such endpoint.", 404)
 
 
 def _basic(request: Request) -> dict[str, str]:
@@ -523,39 +487,12 @@ def _basic(request: Request) -> dict[str, str]:
     return {"client_id": unquote_plus(name), "client_secret": unquote_plus(secret)}
 
 
-def _tenants(seed: Seed) -> dict[str, str]:
-    """Every name of every tenant, in lower case, with its id."""
-    partner = seed.partner
-    found = {
-        partner.tenant_id.lower(): partner.tenant_id,
-        partner.domain.lower(): partner.tenant_id,
-    }
-    for customer in seed.customers:
-        for name in (customer.tenant_id, customer.domain, *customer.custom_domains):
-            found[name.lower()] = customer.tenant_id
-    return found
-
-
 def _known(resource: str) -> str:
     """The resource, if there is one of this name."""
     audience = resource.rstrip("/")
     if audience not in AUDIENCES and not audience.startswith("api://"):
-        text = f"The resource principal named {audience} was not found in the tenant."
-        raise LoginError("invalid_resource", 500011, text)
+        raise refusal("unknown resource", name=audience)
     return audience
-
-
-def _stale_refresh_token() -> LoginError:
-    text = "The refresh token has expired due to inactivity. It was inactive for 90.00:00:00."
-    return LoginError("invalid_grant", 700082, text)
-
-
-def _no_credential() -> LoginError:
-    text = (
-        "The request body must contain the following parameter: "
-        "'client_assertion' or 'client_secret'."
-    )
-    return LoginError("invalid_client", 7000218, text, 401)
 
 
 def _check_credential(application: Application, parsed: TokenRequest) -> None:
@@ -566,23 +503,19 @@ def _check_credential(application: Application, parsed: TokenRequest) -> None:
     if assertion is not None:
         _check_assertion(application, assertion, parsed)
     elif secret is None:
-        raise _no_credential()
+        raise refusal("no credential")
     elif secret != application.secret:
-        text = "Invalid client secret provided. Ensure the secret being sent is the secret value."
-        raise LoginError("invalid_client", 7000215, text, 401)
+        raise refusal("wrong secret")
     elif application.secret_expired:
-        text = f"The provided client secret keys for app '{application.client_id}' are expired."
-        raise LoginError("invalid_client", 7000222, text, 401)
+        raise refusal("expired secret", name=application.client_id)
 
 
 def _check_assertion(application: Application, assertion: str, parsed: TokenRequest) -> None:
     """Verify a client assertion against the certificate that the seed registered."""
-    import jwt
     from cryptography.x509 import load_pem_x509_certificate
 
-    text = "Client assertion failed signature validation."
     if application.certificate is None:
-        raise LoginError("invalid_client", 700027, text, 401)
+        raise refusal("bad assertion", why="")
     certificate = load_pem_x509_certificate(application.certificate.encode("ascii"))
     try:
         jwt.decode(
@@ -593,4 +526,4 @@ def _check_assertion(application: Application, assertion: str, parsed: TokenRequ
             issuer=application.client_id,
         )
     except jwt.InvalidTokenError as error:
-        raise LoginError("invalid_client", 700027, f"{text} {error}.", 401) from error
+        raise refusal("bad assertion", why=f" {error}.") from error

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from random import Random
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 from partner_tools.clients.oem.profile import Profile, ResponseMode
 from partner_tools.sandbox.faults import Fault, ItemFault, ItemKind
 from partner_tools.sandbox.login import Mint
+from partner_tools.sandbox.reading import camel
 from partner_tools.sandbox.seed import SeedDevice
 from partner_tools.sandbox.state import ZTD_NAMES, Removal, State, Ztd
 from partner_tools.sandbox.wire import (
@@ -43,7 +44,7 @@ Place = tuple[str, str, str]
 class RequestedDevice:
     """One device of a call, as it was named."""
 
-    ref: str = ""
+    item_ref: str = ""
     pkid: str = ""
     serial: str = ""
     manufacturer: str = ""
@@ -81,22 +82,11 @@ def read_devices(profile: Profile, body: bytes) -> list[RequestedDevice] | None:
         return None
     if rows is None or not all(isinstance(row, Mapping) for row in rows):
         return None
-    fields = profile.fields
-    return [
-        RequestedDevice(
-            ref=_text(row, fields.item_ref),
-            pkid=_text(row, fields.pkid),
-            serial=_text(row, fields.serial),
-            manufacturer=_text(row, fields.manufacturer),
-            model=_text(row, fields.model),
-        )
-        for row in rows
+    names = [(one.name, getattr(profile.fields, one.name)) for one in fields(RequestedDevice)]
+    texts = [
+        {name: row[key] for name, key in names if isinstance(row.get(key), str)} for row in rows
     ]
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    return value if isinstance(value, str) else ""
+    return [RequestedDevice(**each) for each in texts]
 
 
 def _json_rows(profile: Profile, body: bytes) -> list[Any] | None:
@@ -147,8 +137,8 @@ def _rows(profile: Profile, done: Done) -> list[dict[str, Any]]:
     """Under the profile's names. No OEM's wording of a failure is public."""
     response, requested, status = profile.response, done.requested, profile.response.status_field
     row: dict[str, Any] = {}
-    if requested.ref:
-        row[response.fields.item_ref] = requested.ref
+    if requested.item_ref:
+        row[response.fields.item_ref] = requested.item_ref
     if requested.pkid:
         row[response.fields.pkid] = requested.pkid
     elif requested.serial:
@@ -176,76 +166,6 @@ def _nested(path: str, value: Any) -> Any:
     for name in reversed([name for name in path.split(".") if name]):
         value = {name: value}
     return value
-
-
-class Register:
-    """Removes devices by identity from whichever customer holds them. Thread-safe."""
-
-    def __init__(self, state: State, faults: Callable[[], Iterable[ItemFault]]) -> None:
-        self._state = state
-        self._faults = faults
-        self._lock = threading.Lock()
-        self._hits: defaultdict[tuple[ItemFault, str], int] = defaultdict(int)
-        self._known: dict[Key, list[Place]] = {}
-
-    def remove(self, requested: RequestedDevice) -> Done:
-        """Remove one device, or say why not."""
-        with self._lock:
-            fault = self._fault(requested)
-            if fault is None:
-                return self._removed(requested)
-            if fault.kind is ItemKind.CODE:
-                return Done(requested=requested, number=fault.number, name=fault.name)
-            return replace(self._removed(requested), fault=fault.kind)
-
-    def forget(self) -> None:
-        """Count the hits of item faults anew."""
-        with self._lock:
-            self._hits.clear()
-
-    def _removed(self, requested: RequestedDevice) -> Done:
-        if requested.key is None:
-            return _refused(requested, Ztd.MISSING_IDENTITY)
-        places = self._places(requested.key)
-        if not places:
-            unknown = self._state.seed.unknown_to_autopilot
-            never = not unknown.isdisjoint({requested.serial, requested.pkid})
-            return _refused(requested, Ztd.NOT_FOUND if never else Ztd.NOT_REGISTERED)
-        if len(places) > 1:
-            return _refused(requested, Ztd.NOT_UNIQUE)
-        removal = self._state.remove(*places[0], lag=0.0)
-        if removal is Removal.DONE:
-            return Done(requested=requested)
-        refused = removal in (Removal.NOT_OWNED, Removal.NOT_ALLOWED)
-        error = Ztd.REGISTERED_BY_OTHER_TENANT if refused else Ztd.NOT_REGISTERED
-        return _refused(requested, error)
-
-    def _places(self, key: Key) -> list[Place]:
-        """Where this identity is registered now."""
-        if key not in self._known:
-            self._index()
-        return [place for place in self._known.get(key, ()) if self._state.find(*place)]
-
-    def _index(self) -> None:
-        for customer in self._state.seed.customers:
-            for placed in self._state.devices(customer.tenant_id):
-                place = (customer.tenant_id, placed.batch_id, placed.device.id)
-                for key in _keys(placed.device):
-                    places = self._known.setdefault(key, [])
-                    if place not in places:
-                        places.append(place)
-
-    def _fault(self, requested: RequestedDevice) -> ItemFault | None:
-        for fault in self._faults():
-            named = fault.serials & {requested.serial, requested.pkid}
-            if not named:
-                continue
-            hits = (fault, min(named))
-            if fault.times is not None and self._hits[hits] >= fault.times:
-                continue
-            self._hits[hits] += 1
-            return fault
-        return None
 
 
 def _refused(requested: RequestedDevice, error: Ztd) -> Done:
@@ -373,13 +293,17 @@ class OemDirect:
         self._mint = mint
         self._clock = clock
         self._work_seconds = work_seconds
-        self._register = Register(state, faults)
+        self._state = state
+        self._item_faults = faults
+        self._removing = threading.Lock()
+        self._hits: Counter[tuple[ItemFault, str]] = Counter()
+        self._places_of: dict[Key, list[Place]] = {}
         self._random = Random(seed)  # noqa: S311 - ids of a sandbox, not secrets
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
         self._trips: list[Trip] = []
         self._detail_path = profile.poll.detail_path or "/batches/{id}"
-        self._known = tuple(
+        self._tenants = tuple(
             name
             for customer in state.seed.customers
             for name in (customer.tenant_id, customer.domain, *customer.custom_domains)
@@ -398,10 +322,11 @@ class OemDirect:
 
     def behave(self) -> None:
         """Count the hits of item faults anew."""
-        self._register.forget()
+        with self._removing:
+            self._hits.clear()
 
     def read(self, request: Request) -> Call:
-        found = tenants(request, self._known)
+        found = tenants(request, self._tenants)
         if found:
             return Call(operation="register", act=lambda _fault: self._tripped(request, found))
         operation, act = self._route(request)
@@ -467,7 +392,7 @@ class OemDirect:
         requested = self._asked(request)
         if isinstance(requested, Response):
             return requested
-        done = tuple(self._register.remove(each) for each in requested)
+        done = tuple(self._remove(each) for each in requested)
         mode, poll = self.profile.response.mode, self.profile.poll
         if mode is ResponseMode.SYNC:
             return write(self.profile, 200, results(self.profile, done))
@@ -478,6 +403,60 @@ class OemDirect:
             return write(self.profile, 202, _nested(poll.id_path or "Status", job_id))
         location = request.base_url + self._detail_path.replace("{id}", quote(job_id, safe=""))
         return Response(status=202, headers=((poll.location_header, location),))
+
+    def _remove(self, requested: RequestedDevice) -> Done:
+        """Remove a device from whichever customer holds it, or say why not."""
+        with self._removing:
+            fault = self._fault(requested)
+            if fault is None:
+                return self._removed(requested)
+            if fault.kind is ItemKind.CODE:
+                return Done(requested=requested, number=fault.number, name=fault.name)
+            return replace(self._removed(requested), fault=fault.kind)
+
+    def _removed(self, requested: RequestedDevice) -> Done:
+        if requested.key is None:
+            return _refused(requested, Ztd.MISSING_IDENTITY)
+        places = self._places(requested.key)
+        if not places:
+            unknown = self._state.seed.unknown_to_autopilot
+            never = not unknown.isdisjoint({requested.serial, requested.pkid})
+            return _refused(requested, Ztd.NOT_FOUND if never else Ztd.NOT_REGISTERED)
+        if len(places) > 1:
+            return _refused(requested, Ztd.NOT_UNIQUE)
+        removal = self._state.remove(*places[0], lag=0.0)
+        if removal is Removal.DONE:
+            return Done(requested=requested)
+        refused = removal in (Removal.NOT_OWNED, Removal.NOT_ALLOWED)
+        error = Ztd.REGISTERED_BY_OTHER_TENANT if refused else Ztd.NOT_REGISTERED
+        return _refused(requested, error)
+
+    def _places(self, key: Key) -> list[Place]:
+        """Where this identity is registered now."""
+        if key not in self._places_of:
+            self._index()
+        return [place for place in self._places_of.get(key, ()) if self._state.find(*place)]
+
+    def _index(self) -> None:
+        for customer in self._state.seed.customers:
+            for placed in self._state.devices(customer.tenant_id):
+                place = (customer.tenant_id, placed.batch_id, placed.device.id)
+                for key in _keys(placed.device):
+                    places = self._places_of.setdefault(key, [])
+                    if place not in places:
+                        places.append(place)
+
+    def _fault(self, requested: RequestedDevice) -> ItemFault | None:
+        for fault in self._item_faults():
+            named = fault.serials & {requested.serial, requested.pkid}
+            if not named:
+                continue
+            hits = (fault, min(named))
+            if fault.times is not None and self._hits[hits] >= fault.times:
+                continue
+            self._hits[hits] += 1
+            return fault
+        return None
 
     def _validate(self, request: Request) -> Response:
         """Say which devices are named well enough: it changes nothing."""
@@ -542,15 +521,5 @@ class OemDirect:
         return self._malformed(f"tripwire: {found[0][0]} is not blank")
 
     def _show_trips(self) -> Response:
-        shown = [
-            {
-                "at": trip.at,
-                "where": trip.where,
-                "value": trip.value,
-                "path": trip.path,
-                "requestId": trip.request_id,
-                "correlationId": trip.correlation_id,
-            }
-            for trip in self.trips
-        ]
-        return json_response(200, {"trips": shown})
+        trips = [{camel(name): value for name, value in asdict(one).items()} for one in self.trips]
+        return json_response(200, {"trips": trips})

@@ -21,8 +21,6 @@ from typing import Any
 from partner_tools.sandbox.faults import Fault, Quirks, chance
 from partner_tools.sandbox.login import PARTNER_CENTER, Claims, Mint
 from partner_tools.sandbox.partner_center_wire import (
-    UNKNOWN,
-    WRONG_METHOD,
     Object,
     ParsedRequest,
     Refusal,
@@ -59,6 +57,7 @@ from partner_tools.sandbox.wire import (
     new_id,
 )
 
+Handler = Callable[[ParsedRequest], Response]
 DAY = 86_400.0
 AUDIENCES = frozenset({PARTNER_CENTER, "https://partner.partnercenterapi.microsoftonline.cn"})
 REMEMBERED_REQUESTS = 200_000
@@ -69,9 +68,7 @@ CHANGING = frozenset(
 )
 CODES = {400: 3000, 401: 400, 403: 2032, 404: 1000}
 """The code of an injected error that says none."""
-REFUSALS: Mapping[str, tuple[int, int, str]] = {
-    UNKNOWN: (404, 1000, "Not found"),
-    WRONG_METHOD: (405, 3000, "This resource does not support the method."),
+REFUSALS: Mapping[Removal, tuple[int, int, str]] = {
     Removal.NO_BATCH: (404, 1000, "Device batch not found"),
     Removal.NO_DEVICE: (404, 1000, "Device not found"),
     Removal.NOT_OWNED: (
@@ -114,21 +111,6 @@ class PartnerCenter:
         self._random = random.Random(seed)  # noqa: S311 - ids of a sandbox, not secrets
         self._lock = threading.Lock()
         self._outcomes: OrderedDict[tuple[str, str, str], Response] = OrderedDict()
-        self._handlers: Mapping[str, Callable[[ParsedRequest], Response]] = {
-            "list-customers": self._list_customers,
-            "get-customer": self._get_customer,
-            "list-batches": self._list_batches,
-            "create-batch": self._create_batch,
-            "list-devices": self._list_devices,
-            "add-devices": self._add_devices,
-            "delete-device": self._delete_device,
-            "update-device": self._update_device,
-            "get-job": self._get_job,
-            "update-policies": self._update_policies,
-            "list-audit-records": self._list_audit_records,
-            UNKNOWN: _no_such_resource,
-            WRONG_METHOD: _no_such_resource,
-        }
 
     def read(self, request: Request) -> Call:
         operation, names = route(request)
@@ -136,7 +118,8 @@ class PartnerCenter:
         customer = self._state.customer(names["customer"]) if "customer" in names else None
         device = None
         if customer and "device" in names:
-            device = self._state.seen(customer.tenant_id, names["batch"], names["device"])
+            tenant = customer.tenant_id
+            device = self._state.find(tenant, names["batch"], names["device"], gone=True)
         return Call(
             operation=operation,
             act=lambda fault: self._act(request, operation, names, fault),
@@ -215,7 +198,9 @@ class PartnerCenter:
 
     def _outcome(self, parsed: ParsedRequest) -> Response:
         try:
-            return self._marked(self._handlers[parsed.operation](parsed))
+            # Each operation is a method of its name.
+            handler: Handler = getattr(self, "_" + parsed.operation.replace("-", "_"))
+            return self._marked(handler(parsed))
         except Refusal as refusal:
             return self._refused(refusal)
 
@@ -264,6 +249,12 @@ class PartnerCenter:
 
     def _id(self) -> str:
         return new_id(self._random)
+
+    def _unknown(self, parsed: ParsedRequest) -> Response:
+        raise Refusal(404, 1000, "Not found")
+
+    def _wrong_method(self, parsed: ParsedRequest) -> Response:
+        raise Refusal(405, 3000, "This resource does not support the method.")
 
     def _list_customers(self, parsed: ParsedRequest) -> Response:
         wanted = _filter(parsed, "Customers", CUSTOMER_FIELDS, {"startswith"})
@@ -345,10 +336,10 @@ class PartnerCenter:
         self, parsed: ParsedRequest, customer: str, batch: str, devices: list[SeedDevice]
     ) -> Response:
         job_id, at = self._id(), _stamp(self._clock())
-        stamped = tuple(
+        stamped = [
             replace(device, uploaded_by=parsed.partner, uploaded_date=at) for device in devices
-        )
-        self._state.upload(customer, batch, stamped, job_id, self._quirks())
+        ]
+        self._state.start_job(customer, stamped, job_id, self._quirks(), batch)
         return _accepted(customer, job_id)
 
     def _update_policies(self, parsed: ParsedRequest) -> Response:
@@ -356,9 +347,9 @@ class PartnerCenter:
         rows = _object(parsed).get("devices")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise Refusal(400, 3000, "The property devices is not valid.")
-        devices = tuple(device_from(row, str(in_lower_case(row).get("id", ""))) for row in rows)
+        devices = [device_from(row, str(in_lower_case(row).get("id", ""))) for row in rows]
         job_id = self._id()
-        self._state.assign_policies(customer, devices, job_id, self._quirks())
+        self._state.start_job(customer, devices, job_id, self._quirks())
         return _accepted(customer, job_id)
 
     def _get_job(self, parsed: ParsedRequest) -> Response:
@@ -403,10 +394,6 @@ class PartnerCenter:
             text = f"The partner id {parsed.partner} has no commerce relationship with the "
             raise Refusal(403, 20002, f"{text}customer id {named}")
         return customer
-
-
-def _no_such_resource(parsed: ParsedRequest) -> Response:
-    raise Refusal(*REFUSALS[parsed.operation])
 
 
 def _devices(parsed: ParsedRequest, rows: object) -> list[SeedDevice]:

@@ -13,13 +13,12 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from partner_tools.sandbox.faults import Fault, FaultKind, LastPage, Quirks, chance
+from partner_tools.sandbox.reading import structure
 from partner_tools.sandbox.seed import SeedBatch, SeedCustomer, SeedDevice
 from partner_tools.sandbox.state import ZTD_NAMES, Job, JobStatus, Page, State, Ztd
 from partner_tools.sandbox.wire import Request, match_path, page_token, position_in
 
 VERSIONS = frozenset({"v1", "v1.0"})
-UNKNOWN = "unknown"
-WRONG_METHOD = "wrong-method"
 
 _BATCH = "customers/{customer}/devicebatches/{batch}/devices"
 
@@ -73,7 +72,6 @@ class ParsedRequest:
 
     @property
     def token(self) -> str | None:
-        """The continuation token that came with it."""
         return self.request.header("MS-ContinuationToken")
 
     def position(self, what: str) -> int:
@@ -98,14 +96,14 @@ class ParsedRequest:
 def route(request: Request) -> tuple[str, Mapping[str, str]]:
     """The operation of a request, and the names in its path."""
     if not request.segments or request.segments[0].lower() not in VERSIONS:
-        return UNKNOWN, {}
-    operation, found = UNKNOWN, {}
+        return "unknown", {}
+    operation, found = "unknown", {}
     for method, pattern, name in _PATTERNS:
         names = match_path(pattern, request.segments[1:])
         if names is not None and method == request.method:
             return name, names
         if names is not None:
-            operation, found = WRONG_METHOD, names
+            operation, found = "wrong-method", names
     return operation, found
 
 
@@ -181,26 +179,19 @@ def device_item(device: SeedDevice) -> Object:
     )
 
 
+DEVICE_TEXTS = ("serialNumber", "productKey", "hardwareHash", "modelName", "oemManufacturerName")
+
+
 def device_from(body: Mapping[str, Any], device_id: str) -> SeedDevice:
     """The device that a request describes, in any letter case of its property names."""
     given = in_lower_case(body)
-
-    def text(name: str) -> str | None:
-        value = given.get(name)
-        return value if isinstance(value, str) and value else None
-
+    texts = {name: given.get(name.lower()) for name in DEVICE_TEXTS}
     policies = given.get("policies")
     rows = policies if isinstance(policies, list) else []
     named = [in_lower_case(row) for row in rows if isinstance(row, dict)]
-    return SeedDevice(
-        id=device_id,
-        serial_number=text("serialnumber"),
-        product_key=text("productkey"),
-        hardware_hash=text("hardwarehash"),
-        model_name=text("modelname"),
-        manufacturer=text("oemmanufacturername"),
-        policies=tuple((str(row["key"]), row.get("value")) for row in named if "key" in row),
-    )
+    known = {name: value for name, value in texts.items() if isinstance(value, str) and value}
+    kept = [{"value": None, **row, "key": str(row["key"])} for row in named if "key" in row]
+    return structure(SeedDevice, {"id": device_id, **known, "policies": kept})
 
 
 def in_lower_case(body: Mapping[str, Any]) -> Object:
@@ -209,7 +200,6 @@ def in_lower_case(body: Mapping[str, Any]) -> Object:
 
 
 def job_item(job: Job, now: float) -> Object:
-    """A job's status page."""
     results = job.results or (None,) * len(job.devices)
     rows = zip(job.devices, results, strict=True)
     return _resource(
@@ -321,22 +311,13 @@ def query_page(parsed: ParsedRequest, items: list[Object], quirks: Quirks, path:
     if parsed.has_fault(FaultKind.STICKY_TOKEN):
         token = parsed.token
     first = 0 if parsed.has_fault(FaultKind.REPEAT_PAGE) else start
-    return collection(items[first : first + size], **_ways_on(parsed, token, size, quirks, path))
-
-
-def _ways_on(
-    parsed: ParsedRequest, token: str | None, size: int, quirks: Quirks, path: str
-) -> dict[str, Any]:
     links: Object = {"self": _link(parsed.request.target)}
-    if token is None:
-        return {"links": links}
-    if quirks.next_links:
+    if token is not None and quirks.next_links:
         prefix = "/v1" if chance("prefix", token) < quirks.prefixed_next_links else ""
-        kept = {name: text for name, text in parsed.request.query.items() if name == "filter"}
-        query = urlencode({"size": size, "seekOperation": "Next", **kept})
+        kept = {"filter": query["filter"]} if "filter" in query else {}
+        following = urlencode({"size": size, "seekOperation": "Next", **kept})
         header = {"key": "MS-ContinuationToken", "value": token}
-        links["next"] = _link(f"{prefix}{path}?{query}", header)
-    return {
-        **({"continuationToken": token} if quirks.body_continuation_token else {}),
-        "links": links,
-    }
+        links["next"] = _link(f"{prefix}{path}?{following}", header)
+    shown = token is not None and quirks.body_continuation_token
+    more_to_come = {"continuationToken": token} if shown else {}
+    return collection(items[first : first + size], **more_to_come, links=links)

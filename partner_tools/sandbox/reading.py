@@ -77,7 +77,7 @@ def _plan(kind: type[Any]) -> list[tuple[str, str, Callable[[Any], Any]]]:
     return [
         (
             one.name,
-            one.metadata.get("property", _camel(one.name)),
+            one.metadata.get("property", camel(one.name)),
             one.metadata.get("read") or _reader(hints[one.name]),
         )
         for one in fields(kind)
@@ -91,9 +91,13 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
         return lambda value: None if value is None else read(value)
     if hint == Range:
         return lambda value: tuple(value) if isinstance(value, list) else (value, value)
-    if origin in (tuple, frozenset):  # of one alone too
+    if origin in (tuple, frozenset):  # in a file, one alone stands for a list of one
         each = _reader(inner[0])
-        return lambda value: origin(map(each, value if isinstance(value, list) else [value]))
+        alone = (str, int, Mapping)
+        return lambda value: origin(map(each, [value] if isinstance(value, alone) else value))
+    if origin is Mapping:
+        inside = _reader(inner[1])
+        return lambda value: {name: inside(one) for name, one in value.items()}
     if origin is re.Pattern:
         return _pattern
     if isinstance(hint, type) and is_dataclass(hint):
@@ -113,6 +117,7 @@ def _pattern(text: str) -> re.Pattern[str]:
         ) from error
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """A field's name as JSON spells it."""
     first, *rest = name.split("_")
     return first + "".join(part.title() for part in rest)

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from types import TracebackType
 from typing import Any
 
 from partner_tools.clients.oem.profile import Auth, AuthMode, Profile
-from partner_tools.sandbox.control import Control
+from partner_tools.errors import InputError
 from partner_tools.sandbox.core import Core, Log
-from partner_tools.sandbox.faults import Faults, GraphQuirks, read_faults
-from partner_tools.sandbox.graph import Graph
+from partner_tools.sandbox.faults import Faults, checked_faults, read_faults
+from partner_tools.sandbox.graph import deletion
+from partner_tools.sandbox.graph.estate import Estate
+from partner_tools.sandbox.graph.operations import status_of
+from partner_tools.sandbox.graph.service import Estates, Graph
 from partner_tools.sandbox.listener import HOST, Later, Listener, Serve, after
 from partner_tools.sandbox.login import GRAPH, PARTNER_CENTER, Login, Mint
 from partner_tools.sandbox.oem_direct import OemDirect
 from partner_tools.sandbox.partner_center import PartnerCenter
+from partner_tools.sandbox.partner_center_wire import device_item
 from partner_tools.sandbox.seed import (
     GRAPH_READ_PERMISSIONS,
     Seed,
@@ -34,7 +39,7 @@ from partner_tools.sandbox.seed import (
     shipped_seed,
 )
 from partner_tools.sandbox.state import State
-from partner_tools.sandbox.wire import Request, Response, Service
+from partner_tools.sandbox.wire import Delivery, Request, Response, Service, json_response
 
 HOUR = 3_600
 DAY = 24 * HOUR
@@ -45,6 +50,92 @@ WITHOUT_INTUNE = tuple(one for one in GRAPH_READ_PERMISSIONS if "ManagedDevices"
 
 OEM_PROFILE = Profile(name="sandbox", auth=Auth(mode=AuthMode.NONE))
 """The OEM Direct API's default wire: JSON, outcomes in the answer, no sign-in."""
+
+
+DECISIONS = frozenset({"approved", "rejected", "cancelled"})
+DONE = Response(status=204)
+NOTHING = json_response(404, {"error": "there is nothing here"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """The control API, for a pipeline in another process: inspect a sandbox, change its faults.
+
+    `docs/reference/sandbox.md` lists its paths. Those below `/graph` do what no service of
+    Microsoft Graph does in a customer's tenant. Requests to it are neither logged nor met by
+    faults. It needs no token: it is on loopback.
+    """
+
+    state: State
+    log: Log
+    behave: Callable[[Faults], None]
+    estates: Estates
+    clock: Callable[[], float]
+
+    def serve(self, request: Request) -> Delivery:
+        return Delivery(response=self._answer(request))
+
+    def _answer(self, request: Request) -> Response:
+        match request.method, request.segments:
+            case "GET", ("log",):
+                entries = [asdict(entry) for entry in self.log.entries]
+                return json_response(200, {"requests": entries})
+            case "GET", ("counts",):
+                return json_response(200, self.log.counts())
+            case "DELETE", ("log",):
+                self.log.clear()
+                return DONE
+            case "GET", ("devices", customer) if self.state.customer(customer):
+                devices = [
+                    {"batchId": placed.batch_id, **device_item(placed.device)}
+                    for placed in self.state.devices(customer)
+                ]
+                return json_response(200, {"devices": devices})
+            case "PUT", ("faults",):
+                try:
+                    self.behave(checked_faults(json.loads(request.body), "the request"))
+                except (ValueError, RecursionError, InputError) as error:
+                    return json_response(400, {"error": str(error)})
+                return DONE
+            case _, ("graph", tenant, *_) if self.state.customer(tenant):
+                with self.state.lock:
+                    return _answer_tenant(request, self.estates.of(tenant), self.clock())
+        return NOTHING
+
+
+def _answer_tenant(request: Request, estate: Estate, now: float) -> Response:
+    """Answer a question about one tenant, or have something happen there."""
+    match request.method, request.segments[2:]:
+        case "GET", ():
+            return json_response(200, estate.truth())
+        case "POST", ("check-in",):
+            machines, act = [*estate.machines], deletion.check_in
+        case "POST", ("machines", name, "check-in"):
+            machines, act = estate.machines_named(name), deletion.check_in
+        case "DELETE", ("computers", name):
+            machines = [one for one in estate.machines_named(name) if one.computer is not None]
+            act = deletion.delete_computer
+        case "POST", ("connect",):
+            deletion.connect(estate, now)
+            return DONE
+        case "POST", ("approvals", code, decision) if decision in DECISIONS:
+            return _decide(estate, code, decision, now)
+        case _:
+            return NOTHING
+    for machine in machines:
+        act(estate, machine, now)
+    return DONE if machines else NOTHING
+
+
+def _decide(estate: Estate, code: str, decision: str, now: float) -> Response:
+    approval = estate.approvals.get(code.lower())
+    if approval is None:
+        return NOTHING
+    status = status_of(approval, now)
+    if status != "needsApproval":
+        return json_response(409, {"error": f"the request is {status}"})
+    approval.status = decision
+    return DONE
 
 
 class Sandbox:
@@ -89,15 +180,28 @@ class Sandbox:
             seed=random_seed,
         )
         self.graph = Graph(
-            self.state, self._mint, self._graph_quirks, clock, self._inside_batch, seed=random_seed
+            self.state,
+            self._mint,
+            lambda: self._faults.graph,
+            clock,
+            lambda request: self._core.within(self.graph, request),
+            seed=random_seed,
         )
         self._services: tuple[Service, ...] = (
-            PartnerCenter(self.state, self._mint, self._quirks, clock, seed=random_seed),
-            Login(seed, self._mint, self._quirks, clock),
+            PartnerCenter(
+                self.state, self._mint, lambda: self._faults.quirks, clock, seed=random_seed
+            ),
+            Login(seed, self._mint, lambda: self._faults.quirks, clock),
             self.oem_direct,
             self.graph,
         )
-        self._control = Control(self.state, self.log, self.behave, self.graph.estates, clock)
+        self._control = Control(
+            state=self.state,
+            log=self.log,
+            behave=self.behave,
+            estates=self.graph.estates,
+            clock=clock,
+        )
         self._port = port
         self._listeners: dict[str, Listener] = {}
         self._folder: Path | None = None
@@ -119,12 +223,7 @@ class Sandbox:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._stop()
 
     @property
@@ -161,7 +260,7 @@ class Sandbox:
 
     @property
     def control_url(self) -> str:
-        """Where another process looks into this sandbox: see `control`."""
+        """Where another process looks into this sandbox: see `Control`."""
         return self._url(CONTROL, "http")
 
     @property
@@ -180,7 +279,7 @@ class Sandbox:
             make.for_user, app_id=application, tenant=tenant, audience=PARTNER_CENTER, lifetime=DAY
         )
         refresh = partial(make.to_refresh, app_id=application, tenant=tenant)
-        return {
+        tokens = {
             "app": app(tenant, PARTNER_CENTER),
             "user": person(User(name=user.name)),
             "userNoMfa": person(User(name=user.name, mfa=False)),
@@ -190,16 +289,23 @@ class Sandbox:
             "foreignPartner": app(FOREIGN_TENANT, PARTNER_CENTER),
             "refresh": refresh(user),
             "refreshExpired": refresh(user, lifetime=-HOUR),
-            **{
-                kind: refresh(found)
-                for kind, found in (
-                    ("refreshNoMfa", _first(self.seed.users, lambda one: not one.mfa)),
-                    ("refreshMfaDemanded", _first(self.seed.users, lambda one: one.mfa_demanded)),
-                )
-                if found
-            },
-            **self._graph_tokens(),
         }
+        for one in self.seed.users:
+            if not one.mfa:
+                tokens.setdefault("refreshNoMfa", refresh(one))
+            if one.mfa_demanded:
+                tokens.setdefault("refreshMfaDemanded", refresh(one))
+        kinds = {
+            "graph": self.seed.applications[0].graph_permissions,
+            "graphRead": GRAPH_READ_PERMISSIONS,
+            "graphNoIntune": WITHOUT_INTUNE,
+        }
+        for customer in self.seed.customers:
+            for kind, permissions in kinds.items():
+                if customer.batches or customer.tenant.machines:
+                    token = app(customer.tenant_id, GRAPH, permissions=permissions)
+                    tokens[f"{kind}:{customer.domain}"] = token
+        return tokens
 
     def behave(self, faults: Faults) -> None:
         """Continue under other faults: counts and hidden limits start anew, what exists stays."""
@@ -218,7 +324,6 @@ class Sandbox:
     def announce(self) -> dict[str, Any]:
         """What `partner-tools sandbox` prints as its first line."""
         urls, tokens = self.urls, self.tokens
-        applications = self.seed.applications
         return {
             "schemaVersion": "1",
             "urls": dict(urls),
@@ -233,7 +338,7 @@ class Sandbox:
             },
             "applications": [
                 {"clientId": one.client_id, **({"secret": one.secret} if one.secret else {})}
-                for one in applications
+                for one in self.seed.applications
             ],
             "environment": {
                 "PARTNER_TOOLS_PARTNER_CENTER_URL": urls["partnerCenter"],
@@ -246,36 +351,6 @@ class Sandbox:
                 "PARTNER_TOOLS_ACCESS_TOKEN": tokens["app"],
             },
         }
-
-    def _graph_tokens(self) -> Mapping[str, str]:
-        """Of the first application, for each tenant that has something to show."""
-        application = self.seed.applications[0]
-        kinds = {
-            "graph": application.graph_permissions,
-            "graphRead": GRAPH_READ_PERMISSIONS,
-            "graphNoIntune": WITHOUT_INTUNE,
-        }
-        return {
-            f"{kind}:{customer.domain}": self._mint.for_app(
-                application.client_id,
-                customer.tenant_id,
-                GRAPH,
-                lifetime=DAY,
-                permissions=permissions,
-            )
-            for customer in self.seed.customers
-            if customer.batches or customer.tenant.machines
-            for kind, permissions in kinds.items()
-        }
-
-    def _quirks(self) -> Any:
-        return self._faults.quirks
-
-    def _graph_quirks(self) -> GraphQuirks:
-        return self._faults.graph
-
-    def _inside_batch(self, request: Request) -> Response:
-        return self._core.within(self.graph, request)
 
     def _url(self, name: str, scheme: str) -> str:
         return f"{scheme}://{HOST}:{self._listeners[name].port}"
@@ -310,10 +385,6 @@ def serve(
         announce(sandbox.announce())
         while not stops:  # in slices: a sleep continues after a signal
             time.sleep(0.1)
-
-
-def _first(users: Iterable[User], wanted: Callable[[User], bool]) -> User | None:
-    return next(filter(wanted, users), None)
 
 
 def _tls(ca_file: Path, client_file: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -60,8 +60,6 @@ class Relationship(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partner:
-    """The partner whose estate this is."""
-
     tenant_id: str
     domain: str
     name: str
@@ -186,8 +184,6 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedCustomer:
-    """A customer tenant."""
-
     tenant_id: str
     domain: str
     name: str
@@ -289,7 +285,9 @@ def _customer(row: Object) -> SeedCustomer:
     machines, grown = [*customer.tenant.machines], [*customer.batches]
     for fleet in (structure(Fleet, one) for one in row.get("fleets", ())):
         grown += grow(fleet, tenant_id)
-        machines += populate(fleet)
+        if fleet.join is not Join.NONE:
+            serials = (_serial(fleet, index) for index in range(fleet.count))
+            machines += [Machine(serial_number=s, join=fleet.join, managed={}) for s in serials]
     tenant = replace(customer.tenant, machines=tuple(machines))
     return replace(customer, batches=tuple(grown), tenant=tenant)
 
@@ -306,14 +304,6 @@ def grow(fleet: Fleet, tenant_id: str) -> Iterator[SeedBatch]:
             devices=tuple(_grown(fleet, tenant_id, index) for index in range(start, end)),
         )
         start = end
-
-
-def populate(fleet: Fleet) -> Iterator[Machine]:
-    """The machines of a fleet, where they are in use."""
-    if fleet.join is Join.NONE:
-        return
-    for index in range(fleet.count):
-        yield Machine(serial_number=_serial(fleet, index), join=fleet.join, managed={})
 
 
 def _serial(fleet: Fleet, index: int) -> str:

@@ -10,7 +10,7 @@ import base64
 import binascii
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
@@ -22,8 +22,6 @@ from partner_tools.sandbox.seed import Seed, SeedBatch, SeedCustomer, SeedDevice
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """A device and the batch that it is in."""
-
     batch_id: str
     device: SeedDevice
 
@@ -38,8 +36,6 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A registration that came or went."""
-
     at: float
     batch_id: str
     device: SeedDevice
@@ -89,21 +85,19 @@ ZTD_NAMES = {
     Ztd.NOT_UNIQUE: "ZtdDeviceIsNotUnique",
 }
 
-Apply = Callable[[SeedDevice, float], Ztd | None]
-"""What a job does with a device at a time: its error, or None."""
-
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """Work that was accepted, and is done when its time has come."""
+    """Work that was accepted, and is done when its time has come: it registers devices in a batch,
+    or without one gives devices, named by their ids, the policies that they carry."""
 
     id: str
     customer: str
+    batch_id: str | None
     devices: tuple[SeedDevice, ...]
     created_at: float
     processing_at: float
     completed_at: float
-    apply: Apply
     results: tuple[Ztd | None, ...] | None = None
     """Of each device, in order; None while it is not done."""
 
@@ -217,18 +211,14 @@ class State:
                 following=found[size] if len(found) > size else None,
             )
 
-    def find(self, customer: str, batch_id: str, device_id: str) -> SeedDevice | None:
-        """A device that is registered in this batch."""
+    def find(
+        self, customer: str, batch_id: str, device_id: str, *, gone: bool = False
+    ) -> SeedDevice | None:
+        """A device that is registered in this batch, or that was, if it may be `gone`."""
         with self.lock:
             self.settle()
             entry = self._entry(customer, batch_id, device_id)
-            return entry.device if entry and entry.listed_until is None else None
-
-    def seen(self, customer: str, batch_id: str, device_id: str) -> SeedDevice | None:
-        """A device that is or was registered in this batch."""
-        with self.lock:
-            entry = self._entry(customer, batch_id, device_id)
-            return entry.device if entry else None
+            return entry.device if entry and (gone or entry.listed_until is None) else None
 
     def remove(self, customer: str, batch_id: str, device_id: str, *, lag: float) -> Removal:
         """Remove a device; lists still show it for `lag` seconds."""
@@ -248,7 +238,7 @@ class State:
             self._end(customer, batch, entry, now, lag)
             return Removal.DONE
 
-    def withdraw(self, customer: str, batch_id: str, device_id: str, *, at: float) -> None:
+    def withdraw(self, customer: str, batch_id: str, device_id: str, at: float) -> None:
         """End a registration whoever made it: the customer, whose device it is, removed it."""
         with self.lock:
             batch = self._batch(customer, batch_id)
@@ -266,7 +256,7 @@ class State:
         with self.lock:
             now = self._clock()
             for job in [job for job in self._waiting if job.completed_at <= now]:
-                job.results = tuple(job.apply(device, job.completed_at) for device in job.devices)
+                job.results = tuple(self._carry_out(job, device) for device in job.devices)
                 self._waiting.remove(job)
             for catch_up in self._followers:
                 catch_up(now)
@@ -298,30 +288,28 @@ class State:
             if entry is not None:
                 entry.device = device
 
-    def upload(
+    def start_job(
         self,
         customer: str,
-        batch_id: str,
-        devices: tuple[SeedDevice, ...],
+        devices: Iterable[SeedDevice],
         job_id: str,
         quirks: Quirks,
+        batch_id: str | None = None,
     ) -> None:
-        """Start a job that registers devices in an existing batch when its time has come."""
-
-        def register(device: SeedDevice, at: float) -> Ztd | None:
-            return self._register(customer.lower(), batch_id, device, at)
-
-        self._start(customer, devices, register, job_id, quirks)
-
-    def assign_policies(
-        self, customer: str, devices: tuple[SeedDevice, ...], job_id: str, quirks: Quirks
-    ) -> None:
-        """Start a job that gives devices, named by their ids, the policies that they carry."""
-
-        def assign(device: SeedDevice, _at: float) -> Ztd | None:
-            return self._assign(customer.lower(), device)
-
-        self._start(customer, devices, assign, job_id, quirks)
+        """Accept a job for an existing batch, or to give devices policies."""
+        now = self._clock()
+        job = Job(
+            id=job_id,
+            customer=customer.lower(),
+            batch_id=batch_id,
+            devices=tuple(devices),
+            created_at=now,
+            processing_at=now + quirks.job_queued,
+            completed_at=now + quirks.job_queued + quirks.job_processing,
+        )
+        with self.lock:
+            self._jobs[job_id.lower()] = job
+            self._waiting.append(job)
 
     def job(self, customer: str, job_id: str) -> Job | None:
         """A job, as far as it has come."""
@@ -331,7 +319,6 @@ class State:
             return job if job and job.customer == customer.lower() else None
 
     def record(self, at: float, item: dict[str, Any]) -> None:
-        """Note an audit record."""
         with self.lock:
             self._audit.append((at, item))
 
@@ -356,28 +343,6 @@ class State:
         place = batch.places.get(device_id) if batch else None
         return batch.entries[place] if batch and place is not None else None
 
-    def _start(
-        self,
-        customer: str,
-        devices: tuple[SeedDevice, ...],
-        apply: Apply,
-        job_id: str,
-        quirks: Quirks,
-    ) -> None:
-        now = self._clock()
-        job = Job(
-            id=job_id,
-            customer=customer.lower(),
-            devices=devices,
-            created_at=now,
-            processing_at=now + quirks.job_queued,
-            completed_at=now + quirks.job_queued + quirks.job_processing,
-            apply=apply,
-        )
-        with self.lock:
-            self._jobs[job_id.lower()] = job
-            self._waiting.append(job)
-
     def _end(self, customer: str, batch: _Batch, entry: _Entry, at: float, lag: float) -> None:
         entry.listed_until = at + lag
         self._note(customer.lower(), batch.seed.id, entry.device, at, registered=False)
@@ -389,13 +354,22 @@ class State:
         change = Change(at=at, batch_id=batch_id, device=device, registered=registered)
         self._customers[customer].changes.append(change)
 
-    def _register(self, customer: str, batch_id: str, device: SeedDevice, at: float) -> Ztd | None:
-        error = self._objection(customer, device)
-        batch = self._batch(customer, batch_id)
-        if error is None and batch is not None:
-            batch.add(device, at)
-            self._note(customer, batch.seed.id, device, at, registered=True)
-        return error
+    def _carry_out(self, job: Job, device: SeedDevice) -> Ztd | None:
+        customer, at = job.customer, job.completed_at
+        if job.batch_id is not None:
+            error = self._objection(customer, device)
+            batch = self._batch(customer, job.batch_id)
+            if error is None and batch is not None:
+                batch.add(device, at)
+                self._note(customer, batch.seed.id, device, at, registered=True)
+            return error
+        for batch in self._customers[customer].batches.values():
+            place = batch.places.get(device.id)
+            if place is not None and batch.entries[place].listed_until is None:
+                entry = batch.entries[place]
+                entry.device = replace(entry.device, policies=device.policies)
+                return None
+        return Ztd.NOT_REGISTERED
 
     def _objection(self, customer: str, device: SeedDevice) -> Ztd | None:
         keys = _keys(device)
@@ -415,15 +389,6 @@ class State:
         if not self.seed.unknown_to_autopilot.isdisjoint(names):
             return Ztd.NOT_FOUND
         return None
-
-    def _assign(self, customer: str, wanted: SeedDevice) -> Ztd | None:
-        for batch in self._customers[customer].batches.values():
-            place = batch.places.get(wanted.id)
-            if place is not None and batch.entries[place].listed_until is None:
-                entry = batch.entries[place]
-                entry.device = replace(entry.device, policies=wanted.policies)
-                return None
-        return Ztd.NOT_REGISTERED
 
     def _known_holders(self) -> Mapping[str, Counter[str]]:
         """How often each tenant holds each identity; read from the seed when first needed."""

@@ -209,7 +209,13 @@ class Wiring:
                 place=replace(context.place, tenant=tenant),
                 partner=lambda: tenant,
             )
-            yield CleanupSteps(context=context, order=order, reader=reader, syncing=changes)
+            yield CleanupSteps(
+                context=context,
+                order=order,
+                reader=reader,
+                syncing=changes,
+                granted=partial(_permissions_of, transport.token),
+            )
 
     @contextmanager
     def open_assessment(
@@ -414,6 +420,13 @@ class Wiring:
 def _first(*values: float | None) -> float:
     """The first value that is set; the last one is."""
     return next(float(value) for value in values if value is not None)
+
+
+def _permissions_of(token: Callable[[], str | None]) -> frozenset[str]:
+    """The permissions that a token states; none where it states none, or is not readable."""
+    from partner_tools.clients.oauth import describe_token
+
+    return frozenset(describe_token(token() or "").permissions)
 
 
 def _tenant_of(token: Callable[[], str | None]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +17,7 @@ from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import (
     ENDED,
     PARTNER_CHANNELS,
+    Account,
     Batch,
     ChannelName,
     Customer,
@@ -26,13 +27,20 @@ from partner_tools.model import (
     RunState,
 )
 from partner_tools.result import still_listed, undelivered, unfinished
-from partner_tools.runs.context import NULL_OBSERVER, Confirm, RunObserver, RunOptions
-from partner_tools.runs.run_result import RunResult
+from partner_tools.runs.context import (
+    NULL_OBSERVER,
+    Confirm,
+    RunObserver,
+    RunOptions,
+    RunResult,
+)
 from partner_tools.signing import check_approval, refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import ByName, batch_of, load_plan, read_batch
 from partner_tools.workspace.environment import (
-    account,
+    account as this_account,
+)
+from partner_tools.workspace.environment import (
     ledger_url,
     load_config,
     new_id,
@@ -43,6 +51,7 @@ from partner_tools.workspace.environment import (
 from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
 if TYPE_CHECKING:
+    from partner_tools.events import Event
     from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
     from partner_tools.outstanding import Flag
     from partner_tools.runs.follow_up import Outstanding, Verification
@@ -128,6 +137,7 @@ class Workspace:
         *,
         via: str | None = None,
         customer: str | None = None,
+        options: RunOptions | None = None,
         save_as: Path | None = None,
         observer: RunObserver = NULL_OBSERVER,
     ) -> RunResult:
@@ -140,7 +150,7 @@ class Workspace:
             batch,
             via=via,
             customer=customer,
-            options=RunOptions(dry_run=True),
+            options=replace(options or RunOptions(), dry_run=True),
             save_as=save_as,
             observer=observer,
         )
@@ -172,6 +182,7 @@ class Workspace:
             if repeated is not None:
                 return repeated
         if not options.dry_run:
+            self._tell_unconfigured(observer)
             refuse_without_plan(approval_rule(self.config))
         run = new_run()
         with (
@@ -180,7 +191,7 @@ class Workspace:
                 run, channel, options, observer, confirm, save_as=save_as
             ) as steps,
         ):
-            begin(steps.context, read, account())
+            begin(steps.context, read, this_account(), plan_file=save_as)
             carry_out(steps)
         return self._conclude(run, options, observer)
 
@@ -205,6 +216,7 @@ class Workspace:
         plan, document = load_plan(plan_file)
         options = replace(options or RunOptions(), approvals=approvals_of(plan_file))
         if not options.dry_run:
+            self._tell_unconfigured(observer)
             rule = approval_rule(self.config)
             check_approval(rule, document["digest"], plan.planner, options.approvals, now=now())
         batch = batch_of(plan, plan_file)
@@ -220,7 +232,7 @@ class Workspace:
             ) as steps,
         ):
             refuse_other_plan(steps.context, plan)
-            begin(steps.context, batch, account())
+            begin(steps.context, batch, this_account())
             carry_out(steps)
         return self._conclude(run, options, observer)
 
@@ -255,7 +267,7 @@ class Workspace:
             self.ledger.hold(run),
             self.wiring.open_cleanup(run, order, options, observer, confirm) as steps,
         ):
-            begin(steps.context, order.batch(handoff), account())
+            begin(steps.context, order.batch(handoff), this_account())
             carry_out(steps)
         return self._conclude(run, options, observer)
 
@@ -305,7 +317,7 @@ class Workspace:
         ):
             if steps.context.open_tenant is not None:
                 graph_tokens(self.config, found.tenant_id).token()
-            begin(steps.context, replace(read, customer=named), account())
+            begin(steps.context, replace(read, customer=named), this_account())
             carry_out(steps)
         return self._conclude(run, options, observer)
 
@@ -318,8 +330,16 @@ class Workspace:
         from partner_tools.runs.assessment import mark_done
 
         record = self.ledger.run(run)
-        mark_done(self.ledger, record, names, by=account().name, at=now())
+        mark_done(self.ledger, record, names, by=this_account().name, at=now())
         return self.result(record.run)
+
+    def _tell_unconfigured(self, observer: RunObserver) -> None:
+        """Say, before something is sent, that nothing sets the guards of a profile."""
+        if self.config.file is None:
+            observer.notify(
+                "no configuration file was found: there is no hold list, no approval is required, "
+                "and the default limits apply"
+            )
 
     def resume(
         self,
@@ -350,6 +370,7 @@ class Workspace:
                     f"`partner-tools report {record.run} -o DIR` does"
                 )
             return result
+        self._tell_unconfigured(observer)
         with (
             self.ledger.hold(record.run),
             self._open_steps(record, options, observer, confirm) as steps,
@@ -376,6 +397,22 @@ class Workspace:
             observer=observer,
         )
         return self.result(record.run)
+
+    def dismiss(self, run: str, reason: str) -> RunRecord:
+        """Close the outstanding steps of a run, on the record: nothing is followed up any more.
+
+        A device that is seen registered afterwards opens again. Raises InputError for a run that
+        has no outstanding steps.
+        """
+        from partner_tools.runs.run import dismiss
+
+        record = self.ledger.run(run)
+        dismiss(self.ledger, record, reason, by=this_account().name, at=now())
+        return record
+
+    def dismissals(self, records: Sequence[RunRecord]) -> Mapping[RunId, Event]:
+        """The events that closed the outstanding steps of these runs."""
+        return self.ledger.dismissals([record.run for record in records])
 
     def result(self, run: str) -> RunResult:
         """Return a run's result, as recorded in the ledger."""
@@ -439,8 +476,35 @@ class Workspace:
         return customers_by_run(self.ledger, records)
 
     def trace(self, serial: str) -> tuple[DeviceTrace, ...]:
-        """Return every run's history of exactly this serial number or product key id."""
-        return self.ledger.trace(serial)
+        """Return every run's history of this serial number or product key id, newest first.
+
+        In any letter case. Its usual spellings are looked up by index; only where none is known,
+        every identifier of the ledger is read.
+        """
+        spelled = dict.fromkeys((serial, serial.upper(), serial.lower()))
+        if found := self.ledger.trace(*spelled):
+            return found
+        wanted = serial.casefold()
+        spelled = dict.fromkeys(
+            each for each in self.ledger.identifiers() if each.casefold() == wanted
+        )
+        return self.ledger.trace(*spelled) if spelled else ()
+
+    def near_serials(self, serial: str) -> tuple[str, ...]:
+        """Identifiers of the ledger that are nearly this one: what may have been meant."""
+        from partner_tools import near_serials
+
+        return near_serials.near(serial, near_serials.index(self.ledger.identifiers()))
+
+    def where_is_it(
+        self,
+        traces: Sequence[DeviceTrace],
+        shown: Callable[[datetime], str] = datetime.isoformat,
+    ) -> str | None:
+        """One sentence on a device: what happened, when, by whom, and where it is now."""
+        from partner_tools.runs.follow_up import where_is_it
+
+        return where_is_it(self.ledger, traces, now(), shown)
 
     def verify(
         self,
@@ -666,15 +730,24 @@ class Workspace:
         write_private(file, text.encode("cp1252"))
         return left_out
 
-    def approve(self, plan_file: Path, key: SigningKey, *, as_planner: bool = False) -> Path:
+    def approve(
+        self,
+        plan_file: Path,
+        key: SigningKey,
+        *,
+        account: str | None = None,
+        as_planner: bool = False,
+    ) -> Path:
         """Sign a plan as a second person, or as its planner; the file of its signatures.
 
-        Durable on return. Raises InputError for what is no plan, GuardError where it was changed,
-        where this account approves its own plan, or signs another's as its planner.
+        `account` is who signs, else whom the operating system knows. Durable on return. Raises
+        InputError for what is no plan, GuardError where it was changed, where this account
+        approves its own plan, or signs another's as its planner.
         """
         from partner_tools.workspace.approvals import approve
 
-        return approve(plan_file, key, account(), as_planner=as_planner)
+        signer = this_account() if account is None else Account(name=account)
+        return approve(plan_file, key, signer, as_planner=as_planner)
 
     def export(
         self,
@@ -724,6 +797,14 @@ class Workspace:
     def most_devices(self, max_devices: int | None = None) -> int:
         """How many devices one run may take: what is given, else the profile's, else 500."""
         return limits(self.config, max_devices).max_devices
+
+    def customers(self) -> tuple[Customer, ...]:
+        """Every customer that Partner Center shows this partner, sorted by domain."""
+        from partner_tools.channels.partner_center import PartnerCenterChannel
+
+        with self.wiring.open_partner_center(self.cancellation) as (client, executor, _):
+            shown = PartnerCenterChannel(client=client, executor=executor, now=now).customers()
+            return tuple(sorted(shown, key=lambda each: (each.domain or "", each.tenant_id)))
 
     def inventory(
         self, customer: str | None = None, *, observer: RunObserver = NULL_OBSERVER
@@ -820,19 +901,20 @@ class Workspace:
         before = earlier_run(self.ledger, batch, channel)
         if before is None:
             return None
+        by_digest = batch.batch_id.startswith("sha256:")
+        named = "this batch" if by_digest else f"batch {batch.batch_id}"
         if not self._is_over(before, options, observer):
-            observer.notify(
-                f"batch {batch.batch_id} was begun by run {before.run}: resuming that run"
-            )
-            return self.resume(
+            observer.notify(f"{named} was begun by run {before.run}: resuming that run")
+            resumed = self.resume(
                 before.run,
                 yes=options.yes,
                 max_devices=options.max_devices,
                 confirm=confirm,
                 observer=observer,
             )
+            return resumed if resumed.reports else self._with_reports(resumed, options, observer)
         observer.notify(
-            f"batch {batch.batch_id} was completed by run {before.run} on "
+            f"{named} was completed by run {before.run} on "
             f"{before.created_at:%Y-%m-%d}: its result again; --again insists"
         )
         if channel is ChannelName.PARTNER_CENTER:  # it may have been registered again since
@@ -848,7 +930,7 @@ class Workspace:
         if options.dry_run and record.channel is ChannelName.MICROSOFT_GRAPH:
             observer.notify("it was only looked at; run cleanup again with --apply")
             return True
-        if options.dry_run and record.state is RunState.PLANNED:
+        if options.dry_run and record.state in (RunState.PLANNED, RunState.DRY_RUN):
             observer.notify(
                 "a dry run has nothing to resume; `deregister --plan` executes its plan"
             )
@@ -894,7 +976,10 @@ def earlier_run(ledger: Ledger, batch: Batch, channel: ChannelName) -> RunRecord
     for record in ledger.runs(batch_id=batch.batch_id, channel=channel):
         if record.state not in bound or record.started_at is None:
             continue
-        if record.batch_digest != batch.digest:
+        is_same_customer = _is_customer_of(ledger, record, batch.customer)
+        if not is_same_customer and batch.batch_id == batch.digest:
+            continue  # a batch without an id of its own, for another customer
+        if record.batch_digest != batch.digest or not is_same_customer:
             raise InputError(
                 f"the batch id {batch.batch_id!r} was used for another content by run {record.run}",
                 rule="batch-id-reused",
@@ -902,6 +987,18 @@ def earlier_run(ledger: Ledger, batch: Batch, channel: ChannelName) -> RunRecord
             )
         return record
     return None
+
+
+def _is_customer_of(ledger: Ledger, record: RunRecord, named: str | None) -> bool:
+    """Whether a run was for the customer that a batch names, by whichever of its names."""
+    from partner_tools.runs.known_customers import customers_by_run
+
+    if named is None or record.customer is None:  # a plan, or a list that names them itself
+        return True
+    known = customers_by_run(ledger, [record])[record.run]
+    names = {record.customer, *(name for one in known for name in (one.tenant_id, one.domain))}
+    names |= {one.name for one in known}
+    return named.casefold() in {name.casefold() for name in names if name}
 
 
 def _require_customers(batch: Batch, default: str | None) -> None:

@@ -210,7 +210,7 @@ def serve(
     service = OemDirect(
         state,
         profile,
-        Mint(b"k", time.time),
+        Mint(b"k" * 32, time.time),
         time.time,
         faults=lambda: item_faults,
         work_seconds=work_seconds,

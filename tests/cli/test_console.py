@@ -108,7 +108,7 @@ def test_at_a_terminal_too_no_bar_is_drawn_between_the_lines(
     assert is_screen()
     monkeypatch.setattr(FORM, "is_json", True)
     assert not is_screen()
-    clock = chain([0.0], repeat(20.0)).__next__
+    clock = chain([0.0, 0.0], repeat(20.0)).__next__
     with Progress(2, quiet=False, clock=clock) as bar:
         bar.settled(Outcome.REMOVED)
     (line,) = lines(screen.getvalue())

@@ -45,6 +45,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[Words, str, str | None]] = {
     ("resume",): (("RUN",), "result", "devices"),
     ("runs",): ((), "runs", "runs"),
     ("verify",): (("--outstanding",), "outstanding", "customers"),
+    ("customers",): ((), "customers", "customers"),
     ("inventory",): (("--customer", CONTOSO), "inventory", "devices"),
     ("hash", "decode"): ((Path("hash.txt"),), "hardware-hash", None),
     ("hash", "check"): ((Path("batch.csv"),), "validation", "problems"),

@@ -241,3 +241,14 @@ def test_a_list_of_another_customer_is_refused(program: Program, sandbox: Sandbo
         assert "only 1 of 13 devices are registered for the named customer" in refused
     assert removals_of(sandbox) == 0
     assert program("deregister", batch, *VIA, *NOW, "--min-found", "0").exit_code == 7
+
+
+def test_a_missing_configuration_is_said_before_something_is_removed(program: Program) -> None:
+    environment = {**program.environment}
+    del environment["PARTNER_TOOLS_CONFIG"]
+    unconfigured = Program(program.folder, environment)
+
+    done = unconfigured("deregister", unconfigured.serials("GATE-0"), *VIA, *NOW)
+
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("no configuration file was found") == 1

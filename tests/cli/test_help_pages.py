@@ -10,7 +10,7 @@ import pytest
 
 from docs.generate import commands
 from partner_tools.cli import main
-from partner_tools.cli.help_pages import PageContext
+from partner_tools.cli.help_pages import MANY_OPTIONS, PageContext
 from partner_tools.cli.options import COMMON_NAMES
 
 PATHS = [path for path in commands(main) if len(path) > 1]
@@ -68,3 +68,15 @@ def test_a_commands_own_options_come_before_those_of_every_command() -> None:
     assert "--serial" in own
     assert "--ledger" in shared
     assert not any(f"--{name.replace('_', '-')} " in own for name in COMMON_NAMES)
+
+
+def test_many_options_are_grouped_by_purpose() -> None:
+    _, text = found(("partner-tools", "deregister"))
+    titles = re.findall(r"^(\w[\w ]*):$", text, re.MULTILINE)
+    assert titles == ["Batch", "Safety", "Output", "Connection", "Options of every command"]
+
+
+def test_every_option_of_a_grouped_help_has_its_purpose() -> None:
+    for name in MANY_OPTIONS:
+        _, text = found(("partner-tools", name))
+        assert "\nOptions:\n" not in text, name

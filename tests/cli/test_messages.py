@@ -104,7 +104,7 @@ def test_whose_token_it_is_stands_there_in_words(program: Program) -> None:
     assert "True" not in said and "None" not in said and "[]" not in said
 
 
-def test_a_run_that_its_batch_stopped_names_the_devices_once_and_offers_no_resume(
+def test_a_run_that_its_batch_stopped_shows_no_table_and_offers_no_resume(
     program: Program,
 ) -> None:
     result = program(
@@ -113,8 +113,8 @@ def test_a_run_that_its_batch_stopped_names_the_devices_once_and_offers_no_resum
     )
 
     assert result.exit_code == 3
-    assert result.stdout.count("the run stopped before it") == 1
-    assert "3 devices" in result.stdout
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[-1] == "nothing was removed"
     assert "resume" not in result.output
 
 
@@ -136,7 +136,7 @@ def test_a_list_of_runs_leaves_out_what_none_of_them_has(program: Program) -> No
     bare = program("runs").stdout
     program("deregister", program.serials("SN-0"), *options, "--batch-id", "RMA-1")
 
-    assert "batch" not in bare and "depot" not in bare
+    assert "  batch" not in bare.splitlines()[0] and "depot" not in bare
     assert "RMA-1" in program("runs").stdout
 
 
@@ -195,7 +195,7 @@ def test_a_cancelled_run_is_not_said_to_be_resumable(program: Program) -> None:
     resumed = program("resume", run)
 
     assert cancelled.exit_code == 0, cancelled.output
-    assert "2 devices" in cancelled.stdout
+    assert "SN-0, SN-1" in cancelled.stdout
     assert "it was cancelled" in cancelled.stdout
     assert "takes a new run" in resumed.stderr
     assert "nothing to restore" in program("restore", run, "-o", batch.with_name("r.csv")).stderr

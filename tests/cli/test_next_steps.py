@@ -16,9 +16,9 @@ from click.testing import CliRunner
 
 from partner_tools import RunObserver, ServiceError, open_workspace
 from partner_tools.cli import main
-from partner_tools.cli.command_index import SUMMARIES, sections
+from partner_tools.cli.console import assigned, pasteable
+from partner_tools.cli.help_pages import SUMMARIES, sections
 from partner_tools.cli.progress import Progress, Reading
-from partner_tools.cli.shell import assigned, pasteable
 from partner_tools.model import Outcome
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, program_for, world
@@ -242,7 +242,7 @@ def test_runs_are_told_apart_by_their_customers(program: Program) -> None:
     program("deregister", both, "--via", "partner-center", "--yes", "--settle", "0")
     remove(program, "SN-1", of="contosso.onmicrosoft.com")
     lost, found = program("runs").stdout.splitlines()[2:]
-    for slip in ("contosso.onmicrosoft.com", "Contosos", "contoso"):
+    for slip in ("contosso.onmicrosoft.com", "Contosos", "contos"):
         result = program("runs", "--customer", slip)
         assert (result.exit_code, f"did you mean {DOMAIN}?" in result.stderr) == (3, True)
     asked = program("runs", "--customer", "FABRIKAM.example").stdout
@@ -315,6 +315,15 @@ def test_completing_changes_no_file(program: Program) -> None:
     assert completed(program, f"partner-tools runs --ledger {empty} 20") == []
     with closing(sqlite3.connect(empty)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+
+
+def test_completing_on_a_damaged_ledger_offers_nothing_and_prints_no_traceback(
+    program: Program,
+) -> None:
+    damaged = program.folder / "damaged.db"
+    damaged.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    assert completed(program, f"partner-tools runs --ledger {damaged} 20") == []
+    assert completed(program, "partner-tools runs --ledger postgresql://[ 20") == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
@@ -406,7 +415,8 @@ def test_init_asks_tests_each_answer_and_writes_a_valid_profile(
             "Keep it all the same? ": "n",
             "client id:  ": app,
             "mode": "app+user",
-            "company": "Northwind",
+            "company": "",
+            "company:": "Northwind",
             "contact": "help@northwind.example",
         },
     )
@@ -418,3 +428,31 @@ def test_init_asks_tests_each_answer_and_writes_a_valid_profile(
     assert "a client id looks like" in screen
     assert "the tenant does not know the app" in screen
     assert f"adminconsent?client_id={app}" in screen
+    assert screen.rstrip().endswith(f"partner-tools doctor --config {target}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
+def test_an_interrupted_init_keeps_its_answers_and_need_not_test_them(tmp_path: Path) -> None:
+    from tests.cli.terminal import at_a_terminal
+
+    target = tmp_path / "made.toml"
+    command = ["config", "init", "--no-test", "-o", str(target)]
+    begun = {"channel": "", "tenant:": "northwind.example"}
+    code, screen = at_a_terminal(command, {}, begun, interrupted_at="client id:")
+    assert (code, target.exists()) == (130, False), screen
+    assert "your answers are kept" in screen
+
+    rest = {
+        "channel": "",
+        "tenant [northwind.example]:": "",
+        "client id:": "9cb2a3f4-6f2a-4f5e-8f0b-2f4f7a0a7d10",
+        "mode": "",
+        "certificate": "",
+        "company": "Northwind",
+        "contact": "help@northwind.example",
+    }
+    code, screen = at_a_terminal(command, {}, rest)
+    assert code == 0, screen
+    profile = tomllib.loads(target.read_text(encoding="utf-8"))["default"]
+    assert profile["auth"]["tenant"] == "northwind.example"
+    assert [path.name for path in tmp_path.iterdir()] == ["made.toml"]

@@ -96,3 +96,21 @@ def test_a_device_that_was_registered_again_is_named(sandbox: Sandbox, tmp_path:
     register(sandbox, "S1")
     again = order(program, "S1", exit_code=7)
     assert "still listed" in again["devices"][0]["detail"]
+
+
+def test_the_same_list_for_another_customer_is_another_batch(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Its result is not that of the first customer's run."""
+    program = program_for(sandbox, tmp_path)
+    batch = program.serials("S1", "S2")
+    way = ("--via", "partner-center", "--yes", "--settle", "0")
+    program.json("deregister", batch, *way, "--customer", CONTOSO)
+    by_name = program.json("deregister", batch, *way, "--customer", "contoso.onmicrosoft.com")
+    other = program("deregister", batch, *way, "--customer", "nobody.example")
+    assert by_name["reprinted"]
+    assert (other.exit_code, "its result again" in other.stderr) == (3, False)
+    order(program, "S3")
+    named = ("--customer", "nobody.example", "--batch-id", "RMA-1")
+    reused = program("deregister", program.serials("S3"), *way, *named)
+    assert (reused.exit_code, "was used for another content" in reused.stderr) == (3, True)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from docs import generate
 from partner_tools.cli import main
-from partner_tools.cli.shell import assigned, pasteable
+from partner_tools.cli.console import assigned, pasteable
 from partner_tools.report.script import write_script
 from partner_tools.report.texts import tickets
 from partner_tools.report.write import FORMATS, ON_REQUEST

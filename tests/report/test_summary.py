@@ -12,6 +12,7 @@ from partner_tools.ledger import Ledger, sqlite_url
 from partner_tools.model import Outcome
 from partner_tools.outstanding import Status
 from partner_tools.report.summary import spans
+from partner_tools.runs.follow_up import follow_ups, open_devices
 from partner_tools.runs.totals import summarize, write_totals
 from tests.report.many_runs import TENANT, fill, run
 
@@ -37,11 +38,10 @@ def test_the_numbers_are_those_of_the_ledger(ledger: Ledger) -> None:
     assert summary.outcomes[Outcome.REMOVED] == sum(
         each.outcome is Outcome.REMOVED for each in histories
     )
-    for each in summary.open:
+    waiting = {each.name: each.statuses for each in follow_ups(ledger, open_devices(ledger, AT))}
+    for each in summary.left:
         assert sum(each.by_age) == sum(
-            number
-            for status, number in each.follow_up.statuses.items()
-            if status is not Status.EXPECTED
+            number for status, number in waiting[each.name].items() if status is not Status.EXPECTED
         )
 
 
@@ -50,9 +50,9 @@ def test_a_customer_and_a_time_can_be_chosen(ledger: Ledger) -> None:
     late = summarize(ledger, AT, since=AT - timedelta(days=3))
     never = summarize(ledger, AT, until=AT - timedelta(days=300))
 
-    assert (one.customers, len(one.open)) == (1, 1)
+    assert (one.customers, len(one.left)) == (1, 1)
     assert 0 < late.runs < summarize(ledger, AT).runs
-    assert (never.runs, never.devices, never.open) == (0, 0, ())
+    assert (never.runs, never.devices, never.left) == (0, 0, [])
 
 
 def test_steps_are_counted_by_age(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_steps_are_counted_by_age(tmp_path: Path) -> None:
         for number, days in enumerate((1, 20, 60, 200)):
             run(opened, AT - timedelta(days=days), TENANT.format(0), "C", ["removed"], batch=number)
 
-        (only,) = summarize(opened, AT).open
+        (only,) = summarize(opened, AT).left
 
     assert len(set(only.by_age)) == 1
     assert only.by_age[0] > 0

@@ -186,19 +186,20 @@ def test_a_dry_run_ends_with_its_plan(ledger: Ledger, tmp_path: Path) -> None:
 
 def test_without_consent_nothing_is_executed(ledger: Ledger, tmp_path: Path) -> None:
     taken = steps(ledger, tmp_path, RunOptions())
-    with pytest.raises(GuardError, match="not confirmed: nothing was removed"):
+    with pytest.raises(GuardError, match="not confirmed"):
         carry_out(taken)
     assert taken.taken == ["plan", "check ready,ready"]
 
 
 @pytest.mark.parametrize("unattended", [False, True])
-def test_a_refusal_ends_a_run_that_no_person_would_resume(
+def test_a_run_that_a_guard_refused_says_so(
     ledger: Ledger, tmp_path: Path, *, unattended: bool
 ) -> None:
     with pytest.raises(GuardError):
         prepare(steps(ledger, tmp_path, RunOptions(yes=True), refuses=True), unattended=unattended)
-    stops = [each for each in ledger.events(RUN) if each.event.kind is Kind.STOPPED]
-    assert len(stops) == unattended
+    kinds = [each.event.kind for each in ledger.events(RUN)]
+    assert (kinds[-1], Kind.STOPPED in kinds) == (Kind.REFUSED, False)
+    assert ledger.run(RUN).state is RunState.REFUSED
 
 
 def test_a_run_that_is_cancelled_meanwhile_is_settled_and_looked_at(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import pytest
 
@@ -11,10 +12,11 @@ from partner_tools.cancellation import CancellationToken
 from partner_tools.clients.graph import GraphPage
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import Rejected, ServiceError, Throttled, Unauthorized, Unavailable
+from partner_tools.events import Event
 from partner_tools.outstanding import Found
 from partner_tools.outstanding.search import Collection, Question, SearchAnswer, SearchTarget
 from partner_tools.pacing import Policy
-from partner_tools.runs.tenant import read_collection
+from partner_tools.runs.tenant import TenantReader
 
 INTUNE, AUTOPILOT = Collection.INTUNE, Collection.AUTOPILOT
 DENIED = Rejected("no", status=403)
@@ -100,10 +102,22 @@ def devices(*serials: str) -> list[SearchTarget]:
     return [SearchTarget(index=number, serial=serial) for number, serial in enumerate(serials)]
 
 
+def reader(tenant: Tenant, by: RequestExecutor | None = None) -> TenantReader:
+    def record(events: Sequence[Event]) -> None:
+        raise AssertionError(events)
+
+    return TenantReader(
+        client=tenant,
+        executor=by or executor(),
+        record=record,
+        now=lambda: datetime(2026, 4, 17, tzinfo=UTC),
+    )
+
+
 def read(
     tenant: Tenant, collection: Collection, *serials: str, by: RequestExecutor | None = None
 ) -> tuple[dict[str, SearchAnswer], ServiceError | None]:
-    answers, failure = read_collection(tenant, by or executor(), collection, devices(*serials))
+    answers, failure = reader(tenant, by).read(collection, devices(*serials))
     return {question.value: answer for question, answer in answers.items()}, failure
 
 
@@ -227,8 +241,6 @@ def test_a_list_in_a_circle_is_left_for_asking_where_that_is_possible() -> None:
 
 def test_nothing_is_asked_where_nothing_is_known() -> None:
     tenant = Tenant()
-    found = read_collection(
-        tenant, executor(), Collection.ENTRA, [SearchTarget(index=0, serial="A")]
-    )
+    found = reader(tenant).read(Collection.ENTRA, [SearchTarget(index=0, serial="A")])
     assert found == ({}, None)
     assert not tenant.batches

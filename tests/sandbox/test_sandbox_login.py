@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from partner_tools.sandbox import Sandbox, Seed
+from partner_tools.sandbox import Sandbox, Seed, login
 
 RESOURCE = "https://api.partnercenter.microsoft.com"
 CONTOSO = "8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21"
@@ -188,3 +190,11 @@ def test_faults_meet_the_login_too(sign_in: Callable[..., Login]) -> None:
     answers = [login(grant_type="client_credentials") for _ in range(2)]
     assert [status for status, _ in answers] == [503, 200]
     assert answers[0][1]["error"] == "temporarily_unavailable"
+
+
+def test_every_refusal_has_its_words_and_number() -> None:
+    """The errors are data: each that is raised is there, with a number of its own, and no other."""
+    raised = set(re.findall(r'refusal\(\s*"([^"]+)"', Path(login.__file__).read_text("utf-8")))
+    errors = json.loads(Path(login.__file__).with_suffix(".json").read_text("utf-8"))["errors"]
+    assert raised == set(errors)
+    assert len({row["number"] for row in errors.values()}) == len(errors)

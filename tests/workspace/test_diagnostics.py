@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from partner_tools.cli.command_index import SUMMARIES
+from partner_tools.cli.help_pages import SUMMARIES
 from partner_tools.clients.graph import READ_PERMISSIONS
 from partner_tools.sandbox import Sandbox, seed_from
 from partner_tools.workspace.diagnostics import (

@@ -8,16 +8,16 @@ import click
 
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, counted, tell
-from partner_tools.cli.signals import agree
+from partner_tools.cli.signals import agree, require_terminal
 from partner_tools.cli.signing_key import (
     create_key,
     default_key_file,
-    require_terminal,
     unlock_key,
 )
 from partner_tools.cli.wiring import load_config
 from partner_tools.guards import count_nobodys, count_removals, question
-from partner_tools.model import Plan
+from partner_tools.model import Outcome, Plan
+from partner_tools.outstanding.decision import Risk, risks_in_words
 from partner_tools.workspace.approvals import approve as sign
 from partner_tools.workspace.approvals import refuse_signer
 from partner_tools.workspace.batches import load_plan
@@ -85,8 +85,20 @@ def _confirm(plan: Plan, digest: str, yes: bool) -> None:
     tell(clean(f"planned by {planner} at {plan.created_at:%F %T %Z}"))
     tell(f"{counted(removals, 'device')} would be removed through {plan.channel}:")
     tell(clean(question(plan.customers, count_nobodys(plan.devices))))
+    named = {
+        risk: [
+            each.device.identity.serial_number or f"row {each.device.row}"
+            for each in plan.devices
+            if risk in each.risks and each.outcome is Outcome.PENDING
+        ]
+        for risk in Risk
+    }
+    for line in risks_in_words(named):
+        tell(line)
     tell(digest)
     if yes:
         return
-    require_terminal("the plan has to be looked at", "pass --yes to sign it unasked")
+    require_terminal(
+        "the plan has to be looked at", "pass --yes to sign it unasked", rule="no-terminal"
+    )
     agree("Sign it?", "nothing was signed")

@@ -12,11 +12,10 @@ import click
 from partner_tools import RunOptions, RunResult
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import load_batch
 from partner_tools.cli.console import say, tallied, tell
 from partner_tools.cli.options import READING_NAMES, list_options, report_options, result_options
 from partner_tools.cli.reporter import ConsoleReporter
-from partner_tools.cli.wiring import opened
+from partner_tools.cli.wiring import load_batch, opened
 
 
 @command("assess")
@@ -27,7 +26,7 @@ from partner_tools.cli.wiring import opened
     help="A person removes the registrations on Partner Center's pages: write a worksheet.",
 )
 @list_options
-@report_options
+@report_options("Write the customer's handoff to this folder.")
 @result_options
 def assess(call: Call, batch: str | None, by_hand: bool, junit: Path | None, **given: Any) -> int:
     """Look for devices in a customer's tenant without a partner's API. Changes nothing.

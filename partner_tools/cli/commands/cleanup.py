@@ -10,7 +10,7 @@ import click
 from partner_tools import RunOptions
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
-from partner_tools.cli.options import format_option, guard_options, result_options
+from partner_tools.cli.options import guard_options, report_options, result_options, settle_option
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import Outcome, RunState
@@ -30,20 +30,8 @@ from partner_tools.model import Outcome, RunState
     help="Receipt of the PowerShell file's -SaveKeys, checked against what is stored now.",
 )
 @guard_options
-@click.option(
-    "--settle",
-    type=click.FloatRange(min=0),
-    default=1800.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Wait up to SECONDS for deletions to complete.",
-)
-@click.option(
-    "--report",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Write the updated handoff to this folder instead of HANDOFF's.",
-)
-@format_option
+@settle_option(1800.0, "Wait up to SECONDS for deletions to complete.")
+@report_options("Write the updated handoff to this folder instead of HANDOFF's.")
 @result_options
 def cleanup(call: Call, handoff: Path, junit: Path | None, apply: bool, **given: Any) -> int:
     """Show, and with --apply carry out, the steps of a handoff in your own tenant.

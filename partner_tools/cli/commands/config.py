@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
 
-from partner_tools import FILE_NAME, SECRETS
+from partner_tools import FILE_NAME, SECRETS, Config
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import clean, print_document, tell, without_password
+from partner_tools.cli.console import clean, fitted, print_document, tell, without_password
 from partner_tools.cli.help_pages import Whole
-from partner_tools.cli.options import OutputFile, output_options
-from partner_tools.cli.signals import asking
+from partner_tools.cli.options import Common, OutputFile, output_options
+from partner_tools.cli.signals import asking, require_terminal
 from partner_tools.cli.wiring import load_config
-from partner_tools.errors import GuardError, InputError
+from partner_tools.errors import InputError, PartnerToolsError
+from partner_tools.files import write_private
+from partner_tools.model import PARTNER_CHANNELS, ChannelName
+from partner_tools.strict_json import read_toml
 from partner_tools.workspace.environment import ledger_url, user_config_folder
 
 
@@ -67,26 +74,23 @@ def show(call: Call) -> int:
     type=OutputFile(),
     help="Where to write it. [default: the user's configuration folder]",
 )
-def init(call: Call, file: Path | None) -> int:
+@click.option("--no-test", is_flag=True, help="Do not test the answers, for example offline.")
+def init(call: Call, file: Path | None, no_test: bool) -> int:
     """Ask for the settings, explain and test each one, and write the configuration.
 
-    It does not ask for secrets; they come from the environment.
+    It does not ask for secrets; they come from the environment. Ctrl-C keeps the answers for the
+    next time.
 
     \b
     Example:
       partner-tools config init
     """
-    from partner_tools.cli.config_questions import as_toml, ask_for_settings
-    from partner_tools.files import write_private
-
-    if not sys.stdin.isatty():
-        raise GuardError(
-            "config init asks questions, but there is no terminal to ask on",
-            rule="no-terminal",
-            remedy="set PARTNER_TOOLS_TENANT, PARTNER_TOOLS_CLIENT_ID and "
-            f"PARTNER_TOOLS_CLIENT_SECRET, or write {FILE_NAME} by hand: "
-            "`partner-tools schema config` says what it holds",
-        )
+    require_terminal(
+        "config init asks questions",
+        "set PARTNER_TOOLS_TENANT, PARTNER_TOOLS_CLIENT_ID and PARTNER_TOOLS_CLIENT_SECRET, or "
+        f"write {FILE_NAME} by hand: `partner-tools schema config` says what it holds",
+        rule="no-terminal",
+    )
     target = file or user_config_folder() / FILE_NAME
     if target.exists():
         raise InputError(
@@ -94,13 +98,209 @@ def init(call: Call, file: Path | None) -> int:
             rule="config-exists",
             remedy="name another file with -o, or edit that one",
         )
-    with asking():
-        settings = ask_for_settings(target)
-    write_private(target, as_toml(settings).encode())
+    draft = target.with_name(f"{target.name}.unfinished")
+    questions = Questions(target=target, base=load_config(Common()), is_tested=not no_test)
+    questions.take_up(draft)
+    try:
+        with asking():
+            questions.ask_all()
+    except click.Abort:
+        if questions.answers:
+            write_private(draft, questions.as_toml().encode())
+            tell(f"your answers are kept in {draft}; `config init` continues with them")
+        raise
+    write_private(target, questions.as_toml().encode())
+    draft.unlink(missing_ok=True)
     tell(f"written to {target}")
     named = ["--config", str(target)] if file else []
-    tell(f"next: {call.again('doctor', *named, '--customer', 'contoso.onmicrosoft.com')}")
+    customer = None if no_test else _a_customer(target)
+    tell(f"next: {call.again('doctor', *named, *(['--customer', customer] if customer else []))}")
     return 0
+
+
+def _a_customer(target: Path) -> str | None:
+    """A customer of this partner to try the configuration with, where one can be had."""
+    from partner_tools import open_workspace
+
+    with suppress(PartnerToolsError), open_workspace(config=target) as workspace:
+        if workspace.config.text("via") == ChannelName.PARTNER_CENTER:
+            return next((each.domain for each in workspace.customers() if each.domain), None)
+    return None
+
+
+@dataclass(slots=True, kw_only=True)
+class Questions:
+    """The questions of `config init`: each says what it is for, and each answer is tested at once.
+
+    `answers` are the tables of the default profile, its own values under an empty name; `earlier`
+    are those of an interview that was interrupted. `target` is the file for the profile.
+    """
+
+    target: Path
+    base: Config
+    is_tested: bool
+    answers: dict[str, dict[str, str]] = field(default_factory=dict)
+    earlier: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def take_up(self, draft: Path) -> None:
+        """Offer the answers of an interrupted interview as defaults."""
+        if draft.is_file():
+            read = read_toml(draft.read_text(encoding="utf-8")).get("default", {})
+            tables = {name: value for name, value in read.items() if isinstance(value, dict)}
+            own = {name: value for name, value in read.items() if name not in tables}
+            self.earlier = {"": own, **tables}
+
+    def ask_all(self) -> None:
+        """Ask for everything that a profile needs."""
+        how = "Every answer is tested at once; " if self.is_tested else ""
+        tell(f"{how}Ctrl-C keeps your answers for the next time.\n")
+        explain(
+            "Channel: `partner-center` for a CSP (direct-bill partner or indirect provider), "
+            "`oem-direct` for an OEM and its repair depots."
+        )
+        channels = [name.value for name in PARTNER_CHANNELS]
+        if self._ask("", "via", "channel", choices=channels, default=channels[0]) == "oem-direct":
+            self._ask_for_wire_profile()
+        else:
+            self._ask_for_auth()
+        explain("\nCompany and contact: whom customers see as the sender of the handoff.")
+        self._ask("partner", "name", "company")
+        self._ask("partner", "contact", "contact (an e-mail address)")
+
+    def as_toml(self) -> str:
+        """The default profile as TOML; answers that were left blank are left out."""
+        lines = []
+        for table, values in self.answers.items():
+            if any(values.values()):
+                lines.append(f"[default.{table}]" if table else "[default]")
+                # A TOML basic string; JSON's escapes are a subset of TOML's.
+                lines += [
+                    f"{key} = {json.dumps(value, ensure_ascii=False)}"
+                    for key, value in values.items()
+                    if value
+                ]
+                lines.append("")
+        return "\n".join(lines)
+
+    def _ask_for_wire_profile(self) -> None:
+        from partner_tools.workspace.sign_in import read_wire_profile
+
+        def test(path: str) -> str:
+            settings = {"oem": {"profile": str(Path(path).absolute())}}
+            read_wire_profile(Config(settings=settings))
+            return "it can be read"
+
+        explain(
+            "\nWire profile: the file that says how your OEM's service is spoken to; "
+            "samples/ has three to start from."
+        )
+        path = self._ask("oem", "profile", "wire profile", test)
+        self.answers["oem"]["profile"] = str(Path(path).absolute())
+
+    def _ask_for_auth(self) -> None:
+        from partner_tools.workspace.sign_in import channel_tokens, find_app, find_tenant
+
+        def test_tenant(answer: str) -> str:
+            find_tenant(self.base, answer)
+            return "there is such a tenant"
+
+        def test_app(answer: str) -> str:
+            find_app(self.base, tenant, answer)
+            return "the tenant knows the app, as far as it says without a secret"
+
+        def test_certificate(path: str) -> str:
+            named = {"certificate": str(Path(path).absolute())} if path else {}
+            profile = replace(
+                self.base,
+                file=self.target,
+                settings={**self.base.settings, "auth": {**self.answers["auth"], **named}},
+                secrets={
+                    name: text
+                    for name, text in self.base.secrets.items()
+                    if name != "PARTNER_TOOLS_ACCESS_TOKEN"
+                },
+            )
+            channel_tokens(profile).token()
+            return "signed in"
+
+        explain(
+            "\nTenant: your own partner tenant, by its id or its default domain; "
+            "not a customer's. Partner Center shows it as Account ID under App management."
+        )
+        tenant = self._ask("auth", "tenant", test=test_tenant)
+        explain(
+            "\nClient id: of the app that App management of Partner Center lists; "
+            "docs/how-to/app-registration.md says how to make one with the least permissions."
+        )
+        client_id = self._ask("auth", "client_id", "client id", test_app)
+        explain(
+            "\nMode: `app` signs in by itself with a certificate or secret, which is enough for "
+            "everything but `restore --apply` into a batch that is gone; `app+user` signs in a "
+            "person."
+        )
+        if self._ask("auth", "mode", choices=["app", "app+user"], default="app") == "app+user":
+            where = f"https://login.microsoftonline.com/{tenant}/adminconsent?client_id={client_id}"
+            tell("\nAn administrator of your tenant consents to `user_impersonation` once, here:")
+            tell(f"  {where}")
+            tell("then: partner-tools auth login")
+            return
+        explain(
+            "\nCertificate: a PEM or PFX file with key and certificate, which no log can give "
+            "away. Left blank, the secret in PARTNER_TOOLS_CLIENT_SECRET is used. The app has its "
+            f"public half under Certificates & secrets: {APPS}"
+        )
+        path = self._ask("auth", "certificate", test=test_certificate, default="")
+        self.answers["auth"]["certificate"] = str(Path(path).absolute()) if path else ""
+
+    def _ask(
+        self,
+        table: str,
+        key: str,
+        name: str | None = None,
+        test: Callable[[str], str] | None = None,
+        *,
+        choices: Sequence[str] = (),
+        default: str | None = None,
+    ) -> str:
+        """Ask until the answer passes its test, or the person keeps it all the same."""
+        before = self.earlier.get(table, {}).get(key) or default
+        while True:
+            answer = click.prompt(
+                name or key,
+                err=True,
+                default=before,
+                show_default=bool(before),
+                type=click.Choice(choices) if choices else str,
+            )
+            answer = str(answer).strip()
+            if not answer and default is None:
+                continue
+            if test is None or not self.is_tested or _passes(test, answer):
+                break
+            if click.confirm("  Keep it all the same?", default=False, err=True):
+                break
+        self.answers.setdefault(table, {})[key] = answer
+        return answer
+
+
+APPS = "https://entra.microsoft.com/#view/Microsoft_AAD_RegisteredApps/ApplicationsListBlade"
+
+
+def _passes(test: Callable[[str], str], answer: str) -> bool:
+    try:
+        passed = test(answer)
+    except PartnerToolsError as error:
+        tell(f"  {error}")
+        if error.remedy:
+            tell(f"  next: {error.remedy}")
+        return False
+    tell(f"  ok: {passed}")
+    return True
+
+
+def explain(paragraph: str) -> None:
+    """Say what a question is about."""
+    click.echo(fitted(paragraph, sys.stderr, indent=0), err=True)
 
 
 for _command in (init, show):

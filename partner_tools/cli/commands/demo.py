@@ -12,12 +12,11 @@ import click
 
 from partner_tools import RunOptions, RunResult, Source
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import show_problems
 from partner_tools.cli.commands.sandbox import load_sandbox
 from partner_tools.cli.console import tell
 from partner_tools.cli.options import FORMATS
 from partner_tools.cli.reporter import ConsoleReporter
-from partner_tools.cli.wiring import opened
+from partner_tools.cli.wiring import opened, show_problems
 from partner_tools.workspace.batches import read_batch
 
 SAMPLE = "retired.csv"

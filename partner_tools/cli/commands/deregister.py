@@ -11,17 +11,18 @@ import click
 from partner_tools import RunOptions
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import load_batch
 from partner_tools.cli.options import (
-    READING_NAMES,
+    BATCH_NAMES,
+    WAIT_UNTIL_GONE,
     batch_options,
+    check_options,
     guard_options,
-    removal_options,
+    report_options,
     result_options,
+    settle_option,
 )
-from partner_tools.cli.prompts import conclude
-from partner_tools.cli.reporter import ConsoleReporter
-from partner_tools.cli.wiring import opened
+from partner_tools.cli.reporter import ConsoleReporter, conclude
+from partner_tools.cli.wiring import load_batch, opened
 from partner_tools.model import Snapshot
 
 
@@ -42,7 +43,15 @@ from partner_tools.model import Snapshot
 @click.option("--again", is_flag=True, help="Run a batch that was already completed.")
 @batch_options
 @guard_options
-@removal_options
+@check_options
+@settle_option(30.0, WAIT_UNTIL_GONE)
+@click.option(
+    "--max-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="PER-SECOND",
+    help="Send at most this many requests per second.",
+)
+@report_options("Write the customer's handoff to this folder.")
 @result_options
 def deregister(
     call: Call,
@@ -63,8 +72,7 @@ def deregister(
       partner-tools deregister retired.csv --via partner-center \\
           --customer contoso.onmicrosoft.com --dry-run
     """
-    names = ("via", "customer", "batch_id", "reason", "reference", *READING_NAMES)
-    said = {name: given.pop(name) for name in names}
+    said = {name: given.pop(name) for name in BATCH_NAMES}
     options = RunOptions(**given)
     if options.require_intune_clear and options.snapshot is Snapshot.NONE:
         raise click.UsageError("--require-intune-clear needs the snapshot: leave out --no-snapshot")

@@ -10,10 +10,10 @@ import click
 
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import open_batches, sentence, show_problems
 from partner_tools.cli.console import (
     clean,
     counted,
+    pasteable,
     print_document,
     print_json,
     print_line,
@@ -22,7 +22,7 @@ from partner_tools.cli.console import (
 )
 from partner_tools.cli.help_pages import Whole
 from partner_tools.cli.options import OutputFile, output_options
-from partner_tools.cli.shell import pasteable
+from partner_tools.cli.wiring import open_batches, sentence, show_problems
 from partner_tools.errors import InputError
 from partner_tools.model import Severity
 from partner_tools.result import problem_document

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import counted, print_json, print_line, print_table, tell
+from partner_tools.cli.console import counted, print_list, print_table, tell
 from partner_tools.cli.options import Moment, OutputFile, customer_option, output_options
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.estate_filter import EstateFilter, narrowed
-from partner_tools.json_forms import registration_document
+from partner_tools.json_forms import full_customer_document, registration_document
 
 if TYPE_CHECKING:
     from partner_tools.model import Estate
 
 
 @command("inventory")
-@customer_option("Customer: tenant id or domain.")
+@customer_option("Customer: tenant id, domain or company name.")
 @click.option(
     "-o",
     "file",
@@ -91,26 +91,17 @@ def _other_filter(batch: str | None, batches: Iterable[str]) -> str:
 
 def _print(output: str, estate: Estate) -> None:
     rows = [registration_document(found) for found in estate.registrations]
-    if output == "json":
-        customer = estate.customer
-        print_json(
-            {
-                "schemaVersion": "1",
-                "customer": {
-                    "tenantId": customer.tenant_id,
-                    "domain": customer.domain,
-                    "name": customer.name,
-                },
-                "observedAt": estate.observed_at.isoformat(),
-                "devices": rows,
-            }
-        )
-    elif output == "jsonl":
-        for row in rows:
-            print_line(row)
+    if output != "text":
+        document = {
+            "schemaVersion": "1",
+            "customer": full_customer_document(estate.customer),
+            "observedAt": estate.observed_at.isoformat(),
+            "devices": rows,
+        }
+        print_list(output, document, "devices")
     elif rows:
         print_table(
-            ("serial number", "maker", "model", "batch", "uploaded"),
+            ("serial number", "manufacturer", "model", "batch", "uploaded"),
             [
                 (
                     row.get("serialNumber") or row.get("productKeyId") or row["deviceId"],

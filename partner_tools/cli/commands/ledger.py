@@ -12,8 +12,8 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, counted, print_document, say, tell, without_password
 from partner_tools.cli.help_pages import Whole
 from partner_tools.cli.options import LedgerAddress, Moment, customer_option, output_options
-from partner_tools.cli.signals import agree
-from partner_tools.cli.signing_key import default_key_file, require_terminal, unlock_key
+from partner_tools.cli.signals import agree, require_terminal
+from partner_tools.cli.signing_key import default_key_file, unlock_key
 from partner_tools.cli.wiring import load_config, opened
 from partner_tools.errors import LedgerError
 from partner_tools.signing import is_public
@@ -94,7 +94,7 @@ def verify(
 
 @command("export")
 @click.option("--run", help="Only this run.")
-@customer_option("Only this customer: tenant id or domain.")
+@customer_option("Only this customer: tenant id, domain or company name.")
 @click.option("--since", type=Moment(), help="Only events at or after this time (UTC).")
 @click.option("--until", type=Moment(), help="Only events before this time (UTC).")
 @click.option(
@@ -176,7 +176,9 @@ def purge(call: Call, before: datetime, yes: bool) -> int:
       partner-tools ledger purge --before 2026-01-01 --yes
     """
     if not yes:
-        require_terminal("old payloads would be purged for good", "pass --yes to confirm")
+        require_terminal(
+            "old payloads would be purged for good", "pass --yes to confirm", rule="no-terminal"
+        )
         agree(f"Purge runs that ended before {before:%Y-%m-%d}?", "nothing was purged")
     with opened(call, handles_signals=False) as workspace:
         count = workspace.ledger.purge(before, now())

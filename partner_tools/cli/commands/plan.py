@@ -7,13 +7,18 @@ from typing import Any
 
 import click
 
+from partner_tools import RunOptions
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import load_batch
-from partner_tools.cli.options import OutputFile, batch_options, result_options
-from partner_tools.cli.prompts import conclude
-from partner_tools.cli.reporter import ConsoleReporter
-from partner_tools.cli.wiring import opened
+from partner_tools.cli.options import (
+    BATCH_NAMES,
+    OutputFile,
+    batch_options,
+    check_options,
+    result_options,
+)
+from partner_tools.cli.reporter import ConsoleReporter, conclude
+from partner_tools.cli.wiring import load_batch, opened
 
 
 @command("plan")
@@ -26,8 +31,9 @@ from partner_tools.cli.wiring import opened
     help="Plan file to write.",
 )
 @batch_options
+@check_options
 @result_options
-def plan(call: Call, batch: str | None, plan_to: Path, junit: Path | None, **said: Any) -> int:
+def plan(call: Call, batch: str | None, plan_to: Path, junit: Path | None, **given: Any) -> int:
     """Show what a removal would do, and write it to a plan file. Removes nothing.
 
     The plan file lists what will be removed, what will not, and why. Its digest protects it from
@@ -38,12 +44,14 @@ def plan(call: Call, batch: str | None, plan_to: Path, junit: Path | None, **sai
       partner-tools plan retired.csv --via partner-center \\
           --customer contoso.onmicrosoft.com -o plan.json
     """
+    said = {name: given.pop(name) for name in BATCH_NAMES}
     loaded = load_batch(call.common, batch, **said)
     with opened(call) as workspace:
         result = workspace.plan(
             loaded,
             via=said["via"],
             customer=said["customer"],
+            options=RunOptions(**given),
             save_as=plan_to,
             observer=ConsoleReporter(call=call, workspace=workspace, junit=junit),
         )

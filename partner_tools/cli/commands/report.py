@@ -69,7 +69,7 @@ class Observation(click.ParamType[tuple[str, Flag]]):
 @click.option(
     "--until", type=Moment(), help="With --summary: only runs started before this time (UTC)."
 )
-@customer_option("With --summary: only this customer, by tenant id or domain.")
+@customer_option("With --summary: only this customer, by tenant id, domain or company name.")
 def report(
     call: Call,
     run: str | None,

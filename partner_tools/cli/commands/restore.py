@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, counted, tell
 from partner_tools.cli.options import OutputFile, guard_options
-from partner_tools.cli.signals import agree
+from partner_tools.cli.signals import agree, require_terminal
 from partner_tools.cli.wiring import opened
 from partner_tools.errors import GuardError
 from partner_tools.model import ChannelName
@@ -78,20 +77,11 @@ def _apply(
             remedy=f"if that is right, run it again with --max-devices {able}",
         )
     if able and not yes:
-        _confirm(able)
+        require_terminal(f"{counted(able, 'device')} would be registered", "pass --yes to confirm")
+        agree(f"Register {counted(able, 'device')} again?", "nothing was registered again")
     back = workspace.register_again(devices)
     click.echo(f"{back} of {len(devices)} devices are registered again")
     return 0 if back == len(devices) else 7
-
-
-def _confirm(able: int) -> None:
-    if not sys.stdin.isatty():
-        raise GuardError(
-            f"{counted(able, 'device')} would be registered, but there is no terminal to ask on",
-            rule="not-confirmed",
-            remedy="pass --yes to confirm",
-        )
-    agree(f"Register {counted(able, 'device')} again?", "nothing was registered again")
 
 
 def _name(each: Restorable) -> str:

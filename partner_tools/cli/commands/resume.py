@@ -9,8 +9,7 @@ import click
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.options import guard_options, result_options
-from partner_tools.cli.prompts import conclude
-from partner_tools.cli.reporter import ConsoleReporter
+from partner_tools.cli.reporter import ConsoleReporter, conclude
 from partner_tools.cli.wiring import opened
 
 

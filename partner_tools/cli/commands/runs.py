@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,9 +14,10 @@ import click
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import (
+    local_time,
     print_filled_columns,
-    print_json,
-    print_line,
+    print_list,
+    say,
     tallied,
     tell,
     without_password,
@@ -27,6 +30,7 @@ from partner_tools.workspace.environment import ledger_url
 
 if TYPE_CHECKING:
     from partner_tools import RunRecord, Workspace
+    from partner_tools.events import Event
     from partner_tools.model import Customer
 
 WATCH_SECONDS = 2.0
@@ -35,9 +39,13 @@ STATES = [state.value for state in RunState]
 
 @command("runs")
 @click.argument(
-    "words", metavar="[RUN | cancel RUN | done RUN]", nargs=-1, shell_complete=completers.runs
+    "words",
+    metavar="[RUN | cancel RUN | dismiss RUN | done RUN]",
+    nargs=-1,
+    shell_complete=completers.runs,
 )
-@customer_option("Only runs of this customer: tenant id or domain.")
+@click.option("--reason", help="With `dismiss`: why its outstanding steps are closed.")
+@customer_option("Only runs of this customer: tenant id, domain or company name.")
 @click.option(
     "--state",
     type=click.Choice(STATES),
@@ -77,37 +85,51 @@ STATES = [state.value for state in RunState]
 def runs(
     call: Call,
     words: tuple[str, ...],
+    reason: str | None,
     serials: tuple[str, ...],
     file: str | None,
     everything: bool,
     watch: bool,
     **filters: Any,
 ) -> int:
-    """List runs, show one with its devices, cancel one, or mark devices as done.
+    """List runs, show one with its devices, cancel one, or close its open steps.
 
     Cancelling sends no further requests and settles those already sent. It works on queued runs and
-    on runs of another process too. `done` records that you removed registrations of an assessment
-    by hand, with your account and the time; a later look confirms or contradicts it.
+    on runs of another process too. `dismiss` closes what `verify --outstanding` lists of a run,
+    with a reason, on the record; a device that is registered again later is listed all the same.
+    `done` records that you removed registrations of an assessment by hand, with your account and
+    the time; a later look confirms or contradicts it.
 
     \b
     Example:
       partner-tools runs --state interrupted
       partner-tools runs 20260417-101530-4f2a9c
       partner-tools runs cancel 20260417-101530-4f2a9c
+      partner-tools runs dismiss 20260417-101530-4f2a9c --reason recycled
       partner-tools runs done 20260417-101530-4f2a9c --file removed.txt
     """
-    if len(words) == 2 and words[0] == "done":
+    verb = words[0] if words and words[0] in ("cancel", "dismiss", "done") else None
+    if len(words) != (2 if verb else min(len(words), 1)):
+        raise click.UsageError("name one run, or `cancel`, `dismiss` or `done` and one run")
+    if (verb == "dismiss") != (reason is not None):
+        raise click.UsageError("`dismiss RUN` and --reason go together")
+    if verb == "done":
         return _done(call, words[1], serials, file, everything)
     if file is not None or everything or len(serials) > 1:
         raise click.UsageError("--file, --all and several --serial go with `done RUN`")
     filters["serial"] = serials[0] if serials else None
-    if len(words) == 2 and words[0] == "cancel":
+    if verb == "cancel":
         return _cancel(call, words[1])
-    if len(words) > 1 or words in (("cancel",), ("done",)):
-        raise click.UsageError("name one run, or `cancel` or `done` and one run")
     with opened(call, handles_signals=False) as workspace:
+        if reason is not None:
+            run = workspace.dismiss(words[1], reason).run
+            tell(f"the outstanding steps of run {run} are dismissed: it is followed up no more")
+            words = (run,)
         if words:
-            ConsoleReporter(call=call, workspace=workspace).show(workspace.result(words[0]))
+            result = workspace.result(words[0])
+            if call.output == "text":
+                _say_facts(workspace, result.run)
+            ConsoleReporter(call=call, workspace=workspace).show(result)
             return 0
         wanted = _filters(workspace, **filters)
         records = workspace.runs(**wanted)
@@ -154,7 +176,7 @@ def _done(
 
 
 def _listed(call: Call, file: str | None) -> list[str]:
-    from partner_tools.cli.batch_input import load_batch
+    from partner_tools.cli.wiring import load_batch
 
     unsaid = dict.fromkeys(("customer", "batch_id", "reason", "reference"))
     batch = load_batch(call.common, file, has_channel=False, serials=(), compare="all", **unsaid)
@@ -190,12 +212,23 @@ def _filters(
     }
 
 
+def _say_facts(workspace: Workspace, run: str) -> None:
+    """Say when, by whom and from which list a run was made."""
+    record = workspace.ledger.run(run)
+    by = f" by {record.actor}" if record.actor else ""
+    facts = (Path(record.file).name, record.reference, _said(record.batch_id))
+    say("; ".join(filter(None, (f"started {local_time(record.created_at)}{by}", *facts))))
+    for event in workspace.dismissals([record]).values():
+        by = f" by {event.payload['by']}" if event.payload.get("by") else ""
+        reason = event.payload.get("reason", "the reason was purged")
+        say(f"outstanding steps dismissed {local_time(event.at)}{by}: {reason}")
+
+
 def _print(output: str, workspace: Workspace, records: list[RunRecord], tenant: str | None) -> None:
-    if output == "json":
-        print_json({"schemaVersion": "1", "runs": [run_document(each) for each in records]})
-    elif output == "jsonl":
-        for each in records:
-            print_line(run_document(each))
+    if output != "text":
+        dismissed = workspace.dismissals(records)
+        documents = [run_document(each, dismissed.get(each.run)) for each in records]
+        print_list(output, {"schemaVersion": "1", "runs": documents}, "runs")
     elif records:
         _print_table(workspace, records, tenant)
 
@@ -203,23 +236,38 @@ def _print(output: str, workspace: Workspace, records: list[RunRecord], tenant: 
 def _print_table(workspace: Workspace, records: list[RunRecord], tenant: str | None) -> None:
     """The runs with what tells them apart; of their customers the `tenant` asked for first."""
     customers = workspace.customers_by_run(records)
+    dismissed = workspace.dismissals(records)
     # Where all came the same way, a column that says so would cost the room that names have.
     several_ways = len({each.channel for each in records}) > 1
-    print_filled_columns(
-        ("run", "state", "via", "depot", "customer", "batch", "outcomes"),
-        [
-            (
-                each.run,
-                each.state.value,
-                each.channel.value if several_ways else "",
-                each.depot,
-                _called(each, sorted(customers[each.run], key=lambda one: one.tenant_id != tenant)),
-                _said(each.batch_id),
-                tallied(run_document(each)["counts"]),
-            )
-            for each in records
-        ],
-    )
+    rows = []
+    for each in records:
+        served = sorted(customers[each.run], key=lambda one: one.tenant_id != tenant)
+        rows.append(
+            {
+                "run": each.run,
+                "started": local_time(each.created_at),
+                "state": "dismissed" if each.run in dismissed else each.state.value,
+                "via": each.channel.value if several_ways else "",
+                "depot": each.depot or "",
+                "account": each.actor or "",
+                "customer": _called(each, served),
+                "file": Path(each.file).name,
+                "reference": each.reference or "",
+                "batch": _said(each.batch_id),
+                "outcomes": tallied({name.value: count for name, count in each.counts.items()}),
+            }
+        )
+    if sys.stdout.isatty() and get_terminal_size().columns < WIDE:
+        groups = (("run", "started"), ("state",), ("customer",), _ORIGIN, ("outcomes",))
+        rows = [
+            {", ".join(g): " ".join(filter(None, map(row.get, g))) for g in groups} for row in rows
+        ]
+    print_filled_columns(tuple(rows[0]), [tuple(row.values()) for row in rows])
+
+
+WIDE = 110
+"""A narrower terminal has no room for a column for everything."""
+_ORIGIN = ("account", "file", "reference")
 
 
 def _called(record: RunRecord, customers: Sequence[Customer]) -> str:
@@ -230,7 +278,7 @@ def _called(record: RunRecord, customers: Sequence[Customer]) -> str:
     return f"{first.domain or first.tenant_id}{f' +{more}' if more else ''}"
 
 
-def run_document(record: RunRecord) -> dict[str, Any]:
+def run_document(record: RunRecord, dismissed: Event | None = None) -> dict[str, Any]:
     """A run as `runs --output json` lists it."""
     return {
         "run": record.run,
@@ -239,9 +287,19 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "depot": record.depot,
         "customers": list(record.customers),
         "batchId": record.batch_id,
+        "account": record.actor,
+        "file": record.file,
+        "reference": record.reference,
         "startedAt": record.created_at.isoformat(),
         "finishedAt": None if record.finished_at is None else record.finished_at.isoformat(),
         "counts": {outcome.value: number for outcome, number in record.counts.items()},
+        "dismissed": None
+        if dismissed is None
+        else {
+            "at": dismissed.at.isoformat(),
+            "by": dismissed.payload.get("by"),
+            "reason": dismissed.payload.get("reason"),
+        },
     }
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import print_line, tell
-from partner_tools.cli.shell import assigned, pasteable
+from partner_tools.cli.console import assigned, pasteable, print_line, tell
 from partner_tools.cli.wiring import load_config
 from partner_tools.errors import InputError
 

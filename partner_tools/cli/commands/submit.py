@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +10,17 @@ import click
 from partner_tools import RunOptions
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import load_batch
 from partner_tools.cli.console import counted, print_document, tell
 from partner_tools.cli.options import (
+    WAIT_UNTIL_GONE,
     Moment,
     batch_options,
     guard_options,
     output_options,
+    settle_option,
 )
-from partner_tools.cli.signals import asking
-from partner_tools.cli.wiring import opened
-from partner_tools.errors import GuardError
+from partner_tools.cli.signals import asking, require_terminal
+from partner_tools.cli.wiring import load_batch, opened
 
 if TYPE_CHECKING:
     from partner_tools.model import Batch, ChannelName
@@ -45,14 +44,7 @@ if TYPE_CHECKING:
     help="Do not start before this time (UTC).",
 )
 @click.option("--depot", help="Depot that submits the batch. [default: the profile's fleet.depot]")
-@click.option(
-    "--settle",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Keep checking for up to SECONDS until removed devices disappear.",
-)
+@settle_option(30.0, WAIT_UNTIL_GONE)
 @click.option("--again", is_flag=True, help="Submit a batch that was already submitted.")
 @output_options
 def submit(
@@ -109,12 +101,10 @@ def submit(
 def _ask(batch: Batch, channel: ChannelName) -> bool:
     """Have a person confirm the workers' task. Raises GuardError without a terminal."""
     devices = counted(len(batch.devices), "device")
-    if not sys.stdin.isatty():
-        raise GuardError(
-            f"{devices} would be removed by workers, but there is no terminal to ask on",
-            rule="not-confirmed",
-            remedy="pass --yes to confirm, or look at `partner-tools plan` first",
-        )
+    require_terminal(
+        f"{devices} would be removed by workers",
+        "pass --yes to confirm, or look at `partner-tools plan` first",
+    )
     with asking():
         return click.confirm(
             f"Workers will remove up to {devices} through {channel}. Submit?", err=True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import clean, print_json, print_line, say, tell
+from partner_tools.cli.console import clean, local_time, print_list, say, tell
 from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import opened
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.argument("serial", metavar="SERIAL")
 @output_options
 def trace(call: Call, serial: str) -> int:
-    """Show what every run did with one device.
+    """Show where a device is now, and what every run did with it.
+
+    SERIAL is a serial number or product key id, in any letter case. The newest event comes first.
 
     \b
     Example:
@@ -28,26 +30,41 @@ def trace(call: Call, serial: str) -> int:
     """
     with opened(call, handles_signals=False) as workspace:
         found = workspace.trace(serial)
-    if call.output == "text":
-        _show(call, serial, found)
-    elif call.output == "json":
-        print_json({"schemaVersion": "1", "serial": serial, "runs": [_document(t) for t in found]})
+        near = () if found else workspace.near_serials(serial)
+        is_text = call.output == "text"
+        answer = workspace.where_is_it(found, *[local_time] * is_text)
+    if is_text:
+        _show(call, serial, found, answer, near)
     else:
-        for each in found:
-            print_line(_document(each))
+        runs = [_document(each) for each in found]
+        document = {"schemaVersion": "1", "serial": serial, "answer": answer, "near": [*near]}
+        print_list(call.output, {**document, "runs": runs}, "runs")
     return 0
 
 
-def _show(call: Call, serial: str, found: Sequence[DeviceTrace]) -> None:
-    if not found:
+def _show(
+    call: Call,
+    serial: str,
+    found: Sequence[DeviceTrace],
+    answer: str | None,
+    near: Sequence[str],
+) -> None:
+    if answer is None:
         click.echo(f"no run of this ledger names {clean(serial)!r}")
-        tell("next: look for its spelling in what you listed; identifiers are compared exactly")
-        tell(f"  {call.again('runs')}")
+        if near:
+            tell(f"did you mean {', '.join(near)}?")
+            tell(f"next: {call.again('trace', near[0])}")
+        else:
+            tell("next: look for its spelling in the list that was handed in")
+            tell(f"  {call.again('runs')}")
+        return
+    identity = found[0].device.device.identity
+    say(f"{identity.serial_number or identity.product_key_id}: {answer}")
     for each in found:
-        history = each.device.history
-        click.echo(f"run {each.run.run} ({each.run.channel}): {history.outcome}")
-        for event in each.events:
-            say(f"  {event.event.at.isoformat()}  {event.event.kind}{_facts(event)}")
+        how = f"{each.run.channel}, {each.run.state}"
+        click.echo(f"\nrun {each.run.run} ({how}): {each.device.history.outcome}")
+        for event in reversed(each.events):
+            say(f"  {local_time(event.event.at)}  {event.event.kind}{_facts(event)}")
 
 
 def _document(each: DeviceTrace) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import click
 
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.batch_input import open_batches, sentence
 from partner_tools.cli.console import counted, print_json, print_line, say
 from partner_tools.cli.options import (
     customer_option,
@@ -16,7 +15,7 @@ from partner_tools.cli.options import (
     reading_options,
     take_reading,
 )
-from partner_tools.cli.wiring import load_config
+from partner_tools.cli.wiring import load_config, open_batches, sentence
 from partner_tools.model import PARTNER_CHANNELS, Problem, Severity
 from partner_tools.workspace import batches as batches_
 

@@ -13,8 +13,7 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import (
     counted,
     print_document,
-    print_json,
-    print_line,
+    print_list,
     print_table,
     tell,
 )
@@ -57,7 +56,7 @@ if TYPE_CHECKING:
     type=Moment(),
     help="With --outstanding: only runs started at or after this time (UTC).",
 )
-@customer_option("With --outstanding: only this customer, by tenant id or domain.")
+@customer_option("With --outstanding: only this customer, by tenant id, domain or company name.")
 @click.option(
     "--remind",
     type=click.Path(path_type=Path, file_okay=False),
@@ -150,11 +149,8 @@ def _verify_outstanding(
 
 
 def _print_outstanding(output: str, found: Outstanding) -> None:
-    if output == "json":
-        print_json(found.document)
-    elif output == "jsonl":
-        for each in found.follow_ups:
-            print_line(found.line(each))
+    if output != "text":
+        print_list(output, found.document, "customers")
     elif not found.follow_ups:
         click.echo("nothing is open at any customer")
     else:

@@ -8,7 +8,6 @@ assumed. Every function is told the time.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from functools import partial
 
 from partner_tools.sandbox.graph.estate import NO_ID, Estate, Machine, Row, stamp
@@ -21,30 +20,28 @@ RECYCLED = frozenset({"azuread", "workplace"})
 THIRTY_DAYS = 30 * 86_400.0
 
 
-class RemovalStart(StrEnum):
-    """The result of a request to remove an identity."""
-
-    ACCEPTED = "accepted"
-    UNKNOWN = "unknown"
-    UNDER_WAY = "under-way"
-    ENROLLED = "enrolled"
+Objection = tuple[int, str, str]
+"""The status, code and message with which a removal is refused."""
+UNKNOWN = (404, "ResourceNotFound", "The device was not found")
+UNDER_WAY = (400, "BadRequest", "A deletion of this device is in progress")
+ENROLLED = (400, "BadRequest", "The device is enrolled and cannot be deleted")
 
 
-def remove_identity(estate: Estate, name: str, now: float) -> RemovalStart:
-    """Begin to remove an Autopilot identity, as the customer's own wish."""
+def remove_identity(estate: Estate, name: str, now: float) -> Objection | None:
+    """Begin to remove an Autopilot identity, as the customer's own wish; None: it is accepted."""
     identity = estate.identities.get(name)
     if identity is None:
-        return RemovalStart.UNKNOWN
+        return UNKNOWN
     if identity["id"] in estate.going:
-        return RemovalStart.UNDER_WAY
+        return UNDER_WAY
     in_use = any(
         row["managementState"] in IN_USE or row["managementState"].endswith("Canceled")
         for row in estate.managed.having("serialNumber", [identity["serialNumber"]])
     )
     if estate.quirks().refuse_enrolled and in_use:
-        return RemovalStart.ENROLLED
+        return ENROLLED
     begin_removal(estate, identity["id"], now)
-    return RemovalStart.ACCEPTED
+    return None
 
 
 def begin_removal(estate: Estate, name: str, now: float) -> None:
@@ -115,17 +112,17 @@ def retire(estate: Estate, row: Row, action: str, now: float) -> None:
 
 def check_in(estate: Estate, machine: Machine, now: float) -> None:
     """A machine is online: what it was to do happens now."""
-    if not machine.leaving:
-        _show_sign_of_life(estate, machine, now)
-        _reach_associations(estate, machine, now)
-        return
+    device, retires = estate.object_of(machine), machine.leaving
     machine.leaving = False
-    if machine.managed is not None:
+    if machine.managed is not None and retires:
         _drop_managed(estate, machine.managed, now)
+    elif machine.managed is not None:
+        estate.managed.change(machine.managed, lastSyncDateTime=stamp(now))
     _reach_associations(estate, machine, now)
-    device = estate.object_of(machine)
-    if device is not None:
+    if device is not None and retires:
         _remove_if_unheld(estate, device, now)
+    elif device is not None:
+        estate.devices.change(device["id"], approximateLastSignInDateTime=stamp(now))
 
 
 def delete_device(estate: Estate, device: Row, now: float) -> None:
@@ -203,14 +200,6 @@ def _drop_managed(estate: Estate, name: str, now: float) -> None:
         estate.devices.change(device["id"], isManaged=False, isCompliant=False, mdmAppId=None)
 
 
-def _show_sign_of_life(estate: Estate, machine: Machine, now: float) -> None:
-    if machine.managed is not None:
-        estate.managed.change(machine.managed, lastSyncDateTime=stamp(now))
-    device = estate.object_of(machine)
-    if device is not None:
-        estate.devices.change(device["id"], approximateLastSignInDateTime=stamp(now))
-
-
 def _remove_if_unheld(estate: Estate, device: Row, now: float) -> None:
     """Remove an object if nothing holds it: an identity, Intune, a retirement, or a directory."""
     machine = estate.machine_of_entra(device["deviceId"])
@@ -228,8 +217,14 @@ def _remove_device(estate: Estate, device: Row, now: float) -> None:
     estate.devices.remove(device["id"], now)
     if estate.quirks().soft_delete and _trust(device) in RECYCLED:
         deleted = {**device, "deletedDateTime": stamp(now)}
+
+        def expire(at: float) -> None:
+            """Purge it, unless it was restored since, and maybe deleted again."""
+            if estate.deleted.get(deleted["id"]) is deleted:
+                purge(estate, deleted["id"], at)
+
         estate.deleted.add(deleted)
-        estate.later(now + THIRTY_DAYS, partial(_expire, estate, deleted))
+        estate.later(now + THIRTY_DAYS, expire)
     else:
         _forget_keys(estate, device["deviceId"], now)
 
@@ -239,12 +234,6 @@ def purge(estate: Estate, name: str, now: float) -> None:
     row = estate.deleted.remove(name, now)
     if row is not None:
         _forget_keys(estate, row["deviceId"], now)
-
-
-def _expire(estate: Estate, deleted: Row, now: float) -> None:
-    """Purge this row, unless it was restored since, and maybe deleted again."""
-    if estate.deleted.get(deleted["id"]) is deleted:
-        purge(estate, deleted["id"], now)
 
 
 def _forget_keys(estate: Estate, device_id: str, now: float) -> None:

@@ -13,15 +13,17 @@ the state's lock.
 from __future__ import annotations
 
 import heapq
+import json
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from importlib.resources import files
 from itertools import count
 from typing import Any
 
 from partner_tools.sandbox.faults import GraphQuirks, chance
-from partner_tools.sandbox.seed import Join, Properties, SeedDevice, Tenant, derived_id
+from partner_tools.sandbox.seed import Join, SeedBatch, SeedDevice, Tenant, derived_id
 from partner_tools.sandbox.seed import Machine as SeedMachine
 
 Row = dict[str, Any]
@@ -39,9 +41,6 @@ class Table:
         self._numbers = count(1)
         self._indexes: dict[str, dict[str, dict[str, None]]] = {name: {} for name in indexed}
         self._removed: list[tuple[float, Row]] = []
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def add(self, row: Row) -> None:
         key = row["id"].lower()
@@ -141,6 +140,11 @@ class Approval:
     status: str = "needsApproval"
 
 
+def read_data(name: str) -> Any:
+    """A data file of this package."""
+    return json.loads(files(__package__).joinpath(name).read_text("utf-8"))
+
+
 @dataclass(slots=True, kw_only=True)
 class Registration:
     """Where the partner's side holds the registration behind an identity."""
@@ -157,8 +161,6 @@ Withdraw = Callable[[str, str, float], None]
 
 @dataclass(slots=True, kw_only=True)
 class Estate:
-    """Everything in one tenant."""
-
     tenant_id: str
     domain: str
     name: str
@@ -232,7 +234,6 @@ class Estate:
         return next(iter(self.devices.having("deviceId", [device_id])), None)
 
     def object_of(self, machine: Machine) -> Row | None:
-        """A machine's object in Entra ID."""
         return self.device_of(machine.entra) if machine.entra else None
 
     def registered(self, device_id: str) -> bool:
@@ -271,26 +272,21 @@ def stamp(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-JOINS = {
-    Join.NONE: ("", "unknown", "unknown"),
-    Join.ENTRA: ("AzureAd", "windowsAzureADJoin", "azureADJoined"),
-    Join.HYBRID: ("ServerAd", "windowsCoManagement", "hybridAzureADJoined"),
-    Join.REGISTERED: ("Workplace", "windowsAutoEnrollment", "azureADRegistered"),
-}
-"""`trustType` in Entra ID, `deviceEnrollmentType` and `joinType` in Intune."""
-ENROLLED_AT = "2026-03-09T07:40:12Z"
-LAST_SEEN = "2026-10-30T06:21:47Z"
-INTUNE = "0000000a-0000-0000-c000-000000000000"
-"""The application id of Intune; assumed."""
+_ROWS: Mapping[str, Any] = read_data("machines.json")
+"""What the rows of every machine say alike. `pending` is missing from an object that was
+synchronized again and not registered yet."""
+LEAVING = frozenset({"retirePending", "retireIssued", "wipePending", "wipeIssued", "deletePending"})
+"""States of a managed device that retires at its next check-in."""
 
 
-def seed_estate(estate: Estate, registered: Iterable[tuple[str, SeedDevice]]) -> None:
-    """Fill an empty estate: what is registered, by batch id, and the machines of the seed."""
+def seed_estate(estate: Estate, batches: Iterable[SeedBatch]) -> None:
+    """Fill an empty estate: what is registered, and the machines of the seed."""
     waiting: defaultdict[str, deque[SeedMachine]] = defaultdict(deque)
     for machine in estate.habits.machines:
         waiting[machine.serial_number].append(machine)
-    for batch_id, device in registered:
-        register(estate, batch_id, device, _claimed(waiting, device))
+    for batch in batches:
+        for device in batch.devices:
+            register(estate, batch.id, device, _claimed(waiting, device))
     for left in waiting.values():
         for machine in left:
             _settle_unregistered(estate, machine)
@@ -330,21 +326,22 @@ def import_device(estate: Estate, given: Row, import_id: str, now: float) -> Row
     """
     state = {"deviceImportStatus": "pending", "deviceErrorCode": 0, "deviceErrorName": ""}
     row = {"id": import_id, **given, "state": {**state, "deviceRegistrationId": ""}}
+
+    def finish(_at: float) -> None:
+        serial = row["serialNumber"]
+        if any(known["serialNumber"] == serial for known in estate.identities.rows()):
+            ended = {"deviceImportStatus": "error", "deviceErrorCode": 806}
+            ended["deviceErrorName"] = "ZtdDeviceAlreadyAssigned"
+        else:
+            names = ("groupTag", "productKey")
+            identity = {name: row.get(name, "") for name in names}
+            _settle_unregistered(estate, SeedMachine(serial_number=serial, identity=identity))
+            ended = {"deviceImportStatus": "complete"}
+        estate.imported_autopilot.change(row["id"], state={**row["state"], **ended})
+
     estate.imported_autopilot.add(row)
-    estate.later(now + estate.quirks().sync, lambda _at: _finish_import(estate, row))
+    estate.later(now + estate.quirks().sync, finish)
     return dict(row)
-
-
-def _finish_import(estate: Estate, row: Row) -> None:
-    serial = row["serialNumber"]
-    if any(known["serialNumber"] == serial for known in estate.identities.rows()):
-        ended = {"deviceImportStatus": "error", "deviceErrorCode": 806}
-        ended["deviceErrorName"] = "ZtdDeviceAlreadyAssigned"
-    else:
-        identity = {"groupTag": row.get("groupTag", ""), "productKey": row.get("productKey", "")}
-        _settle_unregistered(estate, SeedMachine(serial_number=serial, identity=identity))
-        ended = {"deviceImportStatus": "complete"}
-    estate.imported_autopilot.change(row["id"], state={**row["state"], **ended})
 
 
 def _claimed(waiting: dict[str, deque[SeedMachine]], device: SeedDevice) -> SeedMachine | None:
@@ -372,18 +369,28 @@ def _settle(estate: Estate, machine: SeedMachine, ztdid: str | None) -> None:
     """Add the rows of one machine, each with the ids of the others."""
     key = ztdid or derived_id("machine", machine.serial_number, str(len(estate.machines)))
     placeholder = derived_id("placeholder", estate.tenant_id, key) if ztdid else None
-    own = _own_device_id(estate, machine, key, placeholder)
-    managed = _managed_row(estate, machine, key, own) if machine.managed is not None else None
-    if managed is not None:
+    joined = machine.join is Join.ENTRA
+    own = computer = None
+    if machine.join is not Join.NONE:
+        derived = derived_id("device", estate.tenant_id, key)
+        own = str(machine.device.get("deviceId") or (joined and placeholder) or derived)
+    managed = None
+    if machine.managed is not None:
+        managed = _managed_row(estate, machine, key, own)
         estate.managed.add(managed)
     if ztdid is not None:
-        linked = own if machine.join is Join.ENTRA else placeholder
-        identity = _identity_row(machine, ztdid, linked, managed)
+        identity = _identity_row(machine, ztdid, own if joined else placeholder, managed)
         estate.identities.add(identity)
-        if placeholder is not None and (machine.join is not Join.ENTRA):
+        if placeholder is not None and not joined:
             estate.devices.add(_placeholder_row(identity, placeholder))
-    computer = _add_device(estate, machine, own, ztdid) if own else None
+    if own:
+        device = _device_row(machine, own, ztdid if joined else None)
+        estate.devices.add(device)
+        _add_keys(estate, machine, own)
+        if machine.join is Join.HYBRID and machine.computer:
+            computer = {**device, **_ROWS["pending"]}
     if own or managed:
+        leaving = managed is not None and managed["managementState"] in LEAVING
         estate.house(
             Machine(
                 serial_number=machine.serial_number,
@@ -391,23 +398,9 @@ def _settle(estate: Estate, machine: SeedMachine, ztdid: str | None) -> None:
                 managed=managed["id"] if managed else None,
                 entra=own,
                 computer=computer,
-                leaving=managed is not None and _is_leaving(managed["managementState"]),
+                leaving=leaving,
             )
         )
-
-
-def _own_device_id(
-    estate: Estate, machine: SeedMachine, key: str, placeholder: str | None
-) -> str | None:
-    """The `deviceId` of a machine that is joined or registered."""
-    if machine.join is Join.NONE:
-        return None
-    given = machine.device.get("deviceId")
-    if given is not None:
-        return str(given)
-    if machine.join is Join.ENTRA and placeholder is not None:
-        return placeholder
-    return derived_id("device", estate.tenant_id, key)
 
 
 def _identity_row(
@@ -420,30 +413,27 @@ def _identity_row(
         "model": machine.model_name or "Notebook 14",
         "azureActiveDirectoryDeviceId": device_id or NO_ID,
         "managedDeviceId": managed["id"] if managed else NO_ID,
-        "enrollmentState": "enrolled" if managed else "notContacted",
-        **({"lastContactedDateTime": LAST_SEEN} if managed else {}),
+        "enrollmentState": "notContacted",
+        **(_ROWS["contacted"] if managed else {}),
         **(machine.identity or {}),
     }
 
 
 def _managed_row(estate: Estate, machine: SeedMachine, key: str, device_id: str | None) -> Row:
-    _, enrollment, join_type = JOINS[machine.join]
+    join = _ROWS["joins"][machine.join]
     return {
+        **_ROWS["managedDevice"],
         "id": derived_id("managed", estate.tenant_id, key),
         "deviceName": _name(machine),
         "serialNumber": machine.serial_number,
         "azureADDeviceId": device_id or NO_ID,
         "azureADRegistered": device_id is not None,
-        "managementState": "managed",
-        "managementAgent": "mdm",
-        "deviceEnrollmentType": enrollment,
-        "joinType": join_type,
+        "deviceEnrollmentType": join["deviceEnrollmentType"],
+        "joinType": join["joinType"],
         "manufacturer": machine.manufacturer or "Contoso",
         "model": machine.model_name or "Notebook 14",
         "userPrincipalName": machine.user or "",
         "emailAddress": machine.user or "",
-        "enrolledDateTime": ENROLLED_AT,
-        "lastSyncDateTime": LAST_SEEN,
         "isEncrypted": machine.recovery_keys > 0,
         **(machine.managed or {}),
     }
@@ -452,105 +442,51 @@ def _managed_row(estate: Estate, machine: SeedMachine, key: str, device_id: str 
 def _placeholder_row(identity: Row, device_id: str) -> Row:
     """The object that a registration makes before any machine was set up."""
     return {
+        **_ROWS["placeholder"],
         "id": derived_id("object", device_id),
         "deviceId": device_id,
         "displayName": identity["serialNumber"],
-        "trustType": "AzureAd",
-        "accountEnabled": True,
-        "operatingSystem": "Windows",
-        "operatingSystemVersion": "10.0",
         "physicalIds": _physical_ids(identity["id"], device_id, identity.get("groupTag", "")),
     }
 
 
-def _add_device(
-    estate: Estate, machine: SeedMachine, device_id: str, ztdid: str | None
-) -> Row | None:
-    """Add a machine's object with its keys. Returns the computer object's part, if it has one."""
-    in_cloud = machine.join is Join.ENTRA
+def _device_row(machine: SeedMachine, device_id: str, ztdid: str | None) -> Row:
+    """A machine's object; `ztdid` is of its registration, if the object is that of it."""
+    tag = (machine.identity or {}).get("groupTag", "")
     row: Row = {
+        **_ROWS["device"],
         "id": derived_id("object", device_id),
         "deviceId": device_id,
         "displayName": _name(machine),
-        "trustType": JOINS[machine.join][0],
-        "accountEnabled": True,
-        "operatingSystem": "Windows",
-        "operatingSystemVersion": "10.0.22631.4317",
-        "physicalIds": _physical_ids(
-            ztdid if in_cloud else None, device_id, (machine.identity or {}).get("groupTag", "")
-        ),
-        "registrationDateTime": ENROLLED_AT,
-        "approximateLastSignInDateTime": LAST_SEEN,
+        "trustType": _ROWS["joins"][machine.join]["trustType"],
+        "physicalIds": _physical_ids(ztdid, device_id, tag),
         "deviceOwnership": "Personal" if machine.join is Join.REGISTERED else "Company",
-        "profileType": "RegisteredDevice",
-        **_management(machine),
-        **_synchronized(machine, device_id),
-        **machine.device,
-        "registeredOwners": [machine.user] if machine.user else [],
     }
-    estate.devices.add(row)
-    _add_keys(estate, machine, device_id)
-    if machine.join is Join.HYBRID and machine.computer:
-        return {**row, **_PENDING}
-    return None
-
-
-_PENDING: Row = {
-    "registrationDateTime": None,
-    "approximateLastSignInDateTime": None,
-    "physicalIds": [],
-    "isManaged": None,
-    "isCompliant": None,
-    "mdmAppId": None,
-    "profileType": None,
-}
-"""Properties missing from an object that was synchronized again and not registered yet."""
-
-
-def _management(machine: SeedMachine) -> Properties:
-    if machine.managed is None:
-        return {}
-    return {
-        "isManaged": True,
-        "isCompliant": True,
-        "mdmAppId": INTUNE,
-        "managementType": "MDM",
-        "enrollmentType": "AzureDomainJoined"
-        if machine.join is Join.ENTRA
-        else "OnPremiseCoManaged",
-    }
-
-
-def _synchronized(machine: SeedMachine, device_id: str) -> Properties:
-    if machine.join is not Join.HYBRID:
-        return {}
-    number = int(device_id.replace("-", "")[:8], 16)
-    return {
-        "onPremisesSyncEnabled": machine.computer,
-        "onPremisesLastSyncDateTime": LAST_SEEN,
-        "onPremisesSecurityIdentifier": f"S-1-5-21-1180699209-877415012-3182924384-{number}",
-    }
+    if machine.managed is not None:
+        joined = machine.join is Join.ENTRA
+        row |= _ROWS["inUse"]
+        row["enrollmentType"] = "AzureDomainJoined" if joined else "OnPremiseCoManaged"
+    if machine.join is Join.HYBRID:
+        number = int(device_id.replace("-", "")[:8], 16)
+        sid = f"S-1-5-21-1180699209-877415012-3182924384-{number}"
+        row |= _ROWS["synchronized"]
+        row |= {"onPremisesSyncEnabled": machine.computer, "onPremisesSecurityIdentifier": sid}
+    return {**row, **machine.device, "registeredOwners": [machine.user] if machine.user else []}
 
 
 def _add_keys(estate: Estate, machine: SeedMachine, device_id: str) -> None:
     for number in range(machine.recovery_keys):
         estate.recovery_keys.add(
             {
+                **_ROWS["recoveryKey"],
                 "id": derived_id("recovery key", device_id, str(number)),
-                "createdDateTime": ENROLLED_AT,
                 "deviceId": device_id,
                 "volumeType": "fixedDataVolume" if number else "operatingSystemVolume",
             }
         )
     if machine.local_credential:
-        estate.local_credentials.add(
-            {
-                "id": device_id,
-                "deviceName": _name(machine),
-                "lastBackupDateTime": LAST_SEEN,
-                "refreshDateTime": "2026-11-29T06:21:47Z",
-            }
-        )
+        saved = {**_ROWS["localCredential"], "id": device_id, "deviceName": _name(machine)}
+        estate.local_credentials.add(saved)
 
 
 def _physical_ids(ztdid: str | None, device_id: str, tag: str) -> list[str]:
@@ -566,10 +502,6 @@ def tag_devices(estate: Estate, identity: Row) -> None:
     for device in estate.devices.having("physicalIds", [f"[ZTDID]:{identity['id']}"]):
         kept = [name for name in device["physicalIds"] if not name.startswith("[OrderId]")]
         estate.devices.change(device["id"], physicalIds=[*kept, *order])
-
-
-def _is_leaving(state: str) -> bool:
-    return state in {"retirePending", "retireIssued", "wipePending", "wipeIssued", "deletePending"}
 
 
 def _name(machine: SeedMachine) -> str:

@@ -1,39 +1,29 @@
-"""The operations: Autopilot identities and imports, Intune's managed devices, the directory."""
+"""The operations: Autopilot identities and imports, Intune's managed devices, the directory.
+
+`handler_of` finds the function of an operation of `routes.json` by its name.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from partner_tools.sandbox.graph.deletion import (
-    RemovalStart,
-    delete_association,
-    delete_device,
-    delete_managed,
-    expect_check_in,
-    purge,
-    remove_identity,
-    restore,
-    retire,
-    sync,
-    syncing,
-)
+from partner_tools.sandbox.graph import deletion
 from partner_tools.sandbox.graph.estate import (
     NEVER,
     Approval,
     Row,
-    Table,
     import_device,
     stamp,
     tag_devices,
 )
 from partner_tools.sandbox.graph.queries import (
     ASSOCIATION,
+    DELETED_DEVICE,
     DEVICE,
-    DIRECTORY_OBJECT,
     IDENTITY,
     IMPORTED_AUTOPILOT,
     IMPORTED_IDENTITY,
@@ -46,10 +36,11 @@ from partner_tools.sandbox.graph.queries import (
     by_serial,
     directory_devices,
     expansion,
-    in_order,
     managed_devices,
     of_one_device,
     one,
+    page,
+    table_of,
     top,
 )
 from partner_tools.sandbox.graph.request import (
@@ -57,30 +48,31 @@ from partner_tools.sandbox.graph.request import (
     Refusal,
     answer,
     bad_request,
+    denied,
     granted,
+    no_key,
 )
 from partner_tools.sandbox.seed import derived_id
 from partner_tools.sandbox.wire import Response, is_guid, text_response
 
+Handler = Callable[[ParsedRequest], Response]
 NO_CONTENT = Response(status=204)
 SETTINGS = "deviceManagement/windowsAutopilotSettings"
 APPROVALS = "deviceManagement/operationApprovalRequests"
 IMPORT_PAGE_SIZE = 1000
 
-REMOVAL_REFUSALS: Mapping[RemovalStart, tuple[int, str, str]] = {
-    RemovalStart.UNKNOWN: (404, "ResourceNotFound", "The device was not found"),
-    RemovalStart.UNDER_WAY: (400, "BadRequest", "A deletion of this device is in progress"),
-    RemovalStart.ENROLLED: (400, "BadRequest", "The device is enrolled and cannot be deleted"),
-}
-UPDATABLE = frozenset({"userPrincipalName", "addressableUserName", "groupTag", "displayName"})
+
+def handler_of(operation: str) -> Handler:
+    handler: Handler = globals()[operation.replace("-", "_")]
+    return handler
 
 
 def get_row(parsed: ParsedRequest, shape: Shape) -> Response:
-    return one(parsed, shape, parsed.row(_table(parsed, shape)))
+    return one(parsed, shape, parsed.row(table_of(parsed, shape)))
 
 
 def delete_row(parsed: ParsedRequest, shape: Shape) -> Response:
-    table = _table(parsed, shape)
+    table = table_of(parsed, shape)
     table.remove(parsed.row(table)["id"], parsed.now)
     return NO_CONTENT
 
@@ -91,49 +83,59 @@ def change_identity(parsed: ParsedRequest, **properties: str) -> Response:
     return NO_CONTENT
 
 
-def _table(parsed: ParsedRequest, shape: Shape) -> Table:
-    table: Table = getattr(parsed.estate, shape.table)
-    return table
+unassign_user = partial(change_identity, userPrincipalName="", addressableUserName="")
+allow_next_enrollment = partial(change_identity, userlessEnrollmentStatus="allowed")
+get_imported_autopilot = partial(get_row, shape=IMPORTED_AUTOPILOT)
+delete_imported_autopilot = partial(delete_row, shape=IMPORTED_AUTOPILOT)
+get_imported_identity = partial(get_row, shape=IMPORTED_IDENTITY)
+delete_imported_identity = partial(delete_row, shape=IMPORTED_IDENTITY)
+get_association = partial(get_row, shape=ASSOCIATION)
 
 
-def list_identities(parsed: ParsedRequest) -> Response:
+def list_autopilot_identities(parsed: ParsedRequest) -> Response:
     """A page of identities; lists don't say when a device was last in contact."""
     if parsed.option("select") is not None:
         raise Refusal(500, "InternalServerError", "An internal server error has occurred")
     expansion(parsed, IDENTITY)
     size = _intune_page_size(parsed, parsed.quirks.autopilot_page_size)
-    rows = autopilot_identities(parsed, parsed.estate.identities)
+    rows = autopilot_identities(parsed, IDENTITY)
     contact = {} if parsed.quirks.contact_in_lists else {"lastContactedDateTime": NEVER}
-    return by_serial(parsed, rows, lambda row: {**_identity(parsed, row), **contact}, size)
+
+    def added(row: Row) -> Row:
+        return {**_second_name(parsed, row), **contact}
+
+    order = by_serial(parsed)
+    return page(parsed, IDENTITY, rows, size, order=order, counted=True, added=added)
 
 
-def get_identity(parsed: ParsedRequest) -> Response:
-    row = _identity(parsed, parsed.row(parsed.estate.identities))
+def get_autopilot_identity(parsed: ParsedRequest) -> Response:
+    row = parsed.row(parsed.estate.identities)
+    shown = {**IDENTITY.shown(row, beta=parsed.beta), **_second_name(parsed, row)}
     profiles = ("deploymentProfile", "intendedDeploymentProfile") if parsed.beta else ()
     expanded = dict.fromkeys(expansion(parsed, IDENTITY, *profiles))
-    return parsed.answer(f"{IDENTITY.path}/$entity", {**row, **expanded})
+    return parsed.answer(f"{IDENTITY.path}/$entity", {**shown, **expanded})
 
 
-def _identity(parsed: ParsedRequest, row: Row) -> Row:
-    shown = IDENTITY.shown(row, beta=parsed.beta)
-    if parsed.beta and "azureAdDeviceId" not in row:
-        shown["azureAdDeviceId"] = shown["azureActiveDirectoryDeviceId"]
-    return shown
+def _second_name(parsed: ParsedRequest, row: Row) -> Row:
+    """The property of beta that says the same as another."""
+    if not parsed.beta or "azureAdDeviceId" in row:
+        return {}
+    return {"azureAdDeviceId": row["azureActiveDirectoryDeviceId"]}
 
 
-def delete_identity(parsed: ParsedRequest) -> Response:
+def delete_autopilot_identity(parsed: ParsedRequest) -> Response:
     """Accept a removal that takes its time."""
     row = parsed.row(parsed.estate.identities)
-    started = remove_identity(parsed.estate, row["id"], parsed.now)
-    if started is not RemovalStart.ACCEPTED:
-        raise Refusal(*REMOVAL_REFUSALS[started])
+    objection = deletion.remove_identity(parsed.estate, row["id"], parsed.now)
+    if objection is not None:
+        raise Refusal(*objection)
     return Response(status=parsed.quirks.autopilot_delete_status)
 
 
-def update_properties(parsed: ParsedRequest) -> Response:
+def update_autopilot_identity(parsed: ParsedRequest) -> Response:
     """`updateDeviceProperties`; the group tag is in the `physicalIds` of its Entra objects too."""
     row, body = parsed.row(parsed.estate.identities), parsed.body()
-    unknown = sorted(set(body) - UPDATABLE)
+    unknown = sorted(set(body) - IDENTITY.writable)
     if unknown:
         text = f"The parameter '{unknown[0]}' in the request payload is not a valid parameter."
         raise bad_request(text)
@@ -157,26 +159,25 @@ def _deleted(parsed: ParsedRequest, serial: str) -> list[Row]:
     found = [row["id"] for row in parsed.estate.identities.rows() if row["serialNumber"] == serial]
     states = []
     for name in found or [""]:
-        started = remove_identity(parsed.estate, name, parsed.now)
-        accepted = started is RemovalStart.ACCEPTED
+        objection = deletion.remove_identity(parsed.estate, name, parsed.now)
         states.append(
             {
                 "serialNumber": serial,
                 "deviceRegistrationId": name,
-                "deletionState": "accepted" if accepted else "failed",
-                "errorMessage": "" if accepted else REMOVAL_REFUSALS[started][2],
+                "deletionState": "failed" if objection else "accepted",
+                "errorMessage": objection[2] if objection else "",
             }
         )
     return states
 
 
-def import_identity(parsed: ParsedRequest) -> Response:
+def import_autopilot(parsed: ParsedRequest) -> Response:
     """Create one import; it becomes an identity in a while."""
     row = import_device(parsed.estate, _import_of(parsed.body()), parsed.new_id(), parsed.now)
     return parsed.answer(f"{IMPORTED_AUTOPILOT.path}/$entity", row, 201)
 
 
-def import_identities(parsed: ParsedRequest) -> Response:
+def import_autopilot_list(parsed: ParsedRequest) -> Response:
     """The action `import`, for many at once."""
     items = parsed.body().get("importedWindowsAutopilotDeviceIdentities")
     if not isinstance(items, list):
@@ -196,31 +197,28 @@ def _import_of(item: Any) -> Row:
     return given
 
 
-def list_imported(parsed: ParsedRequest) -> Response:
-    table = parsed.estate.imported_autopilot
-    rows = autopilot_identities(parsed, table)
-    return in_order(parsed, table, IMPORTED_AUTOPILOT, rows, IMPORT_PAGE_SIZE, counted=True)
+def list_imported_autopilot(parsed: ParsedRequest) -> Response:
+    rows = autopilot_identities(parsed, IMPORTED_AUTOPILOT)
+    return page(parsed, IMPORTED_AUTOPILOT, rows, IMPORT_PAGE_SIZE, counted=True)
 
 
-def list_corporate(parsed: ParsedRequest) -> Response:
-    table = parsed.estate.imported_identities
-    rows = table.rows(parsed.since)
-    return in_order(parsed, table, IMPORTED_IDENTITY, rows, IMPORT_PAGE_SIZE, counted=True)
+def list_imported_identities(parsed: ParsedRequest) -> Response:
+    rows = parsed.estate.imported_identities.rows(parsed.since)
+    return page(parsed, IMPORTED_IDENTITY, rows, IMPORT_PAGE_SIZE, counted=True)
 
 
 def list_associations(parsed: ParsedRequest) -> Response:
-    table = parsed.estate.associated
-    rows, size = associations(parsed, table), parsed.quirks.autopilot_page_size
-    return in_order(parsed, table, ASSOCIATION, rows, size)
+    size = parsed.quirks.autopilot_page_size
+    return page(parsed, ASSOCIATION, associations(parsed), size)
 
 
-def delete_one_association(parsed: ParsedRequest) -> Response:
-    delete_association(parsed.estate, parsed.row(parsed.estate.associated), parsed.now)
+def delete_association(parsed: ParsedRequest) -> Response:
+    deletion.delete_association(parsed.estate, parsed.row(parsed.estate.associated), parsed.now)
     return NO_CONTENT
 
 
-def get_settings(parsed: ParsedRequest) -> Response:
-    running = syncing(parsed.estate, parsed.now)
+def get_autopilot_settings(parsed: ParsedRequest) -> Response:
+    running = deletion.syncing(parsed.estate, parsed.now)
     asked_at = parsed.estate.synced_at
     done_at = None if asked_at is None or running else asked_at + parsed.quirks.sync
     settings = {
@@ -232,14 +230,14 @@ def get_settings(parsed: ParsedRequest) -> Response:
     return parsed.answer(f"{SETTINGS}/$entity", settings)
 
 
-def start_sync(parsed: ParsedRequest) -> Response:
+def sync_autopilot(parsed: ParsedRequest) -> Response:
     """204, 409 while one runs, 429 within ten minutes of the last."""
-    if syncing(parsed.estate, parsed.now):
+    if deletion.syncing(parsed.estate, parsed.now):
         raise Refusal(409, "Conflict", "A sync is already in progress")
     last = parsed.estate.synced_at
     if last is not None and parsed.now < last + parsed.quirks.sync_interval:
         raise Refusal(429, "TooManyRequests", "A sync was requested less than 10 minutes ago")
-    sync(parsed.estate, parsed.now)
+    deletion.sync(parsed.estate, parsed.now)
     return NO_CONTENT
 
 
@@ -258,11 +256,10 @@ THREE_DAYS = 3 * 86_400.0
 
 def list_managed_devices(parsed: ParsedRequest) -> Response:
     """A page of managed devices; `$skip` finds none, whatever its number."""
-    table = parsed.estate.managed
     size = _intune_page_size(parsed, parsed.quirks.managed_page_size)
-    rows = [] if parsed.option("skip") is not None else managed_devices(parsed, table)
+    rows = [] if parsed.option("skip") is not None else managed_devices(parsed)
     expansion(parsed, MANAGED)
-    return in_order(parsed, table, MANAGED, rows, size, counted=True)
+    return page(parsed, MANAGED, rows, size, counted=True)
 
 
 def get_managed_device(parsed: ParsedRequest) -> Response:
@@ -270,19 +267,19 @@ def get_managed_device(parsed: ParsedRequest) -> Response:
     return get_row(parsed, MANAGED)
 
 
-def remove_managed_device(parsed: ParsedRequest) -> Response:
+def delete_managed_device(parsed: ParsedRequest) -> Response:
     row = parsed.row(parsed.estate.managed)
     _approve(parsed)
-    delete_managed(parsed.estate, row["id"], parsed.now)
+    deletion.delete_managed(parsed.estate, row["id"], parsed.now)
     return NO_CONTENT
 
 
-def sync_device(parsed: ParsedRequest) -> Response:
+def sync_managed_device(parsed: ParsedRequest) -> Response:
     """`syncDevice`: have a machine check in, once it is online."""
     row = parsed.row(parsed.estate.managed)
     machine = parsed.estate.machine_of_managed(row["id"])
     if machine is not None:
-        expect_check_in(parsed.estate, machine, parsed.now)
+        deletion.expect_check_in(parsed.estate, machine, parsed.now)
     return NO_CONTENT
 
 
@@ -291,16 +288,20 @@ def send_away(parsed: ParsedRequest, action: str) -> Response:
     row = parsed.row(parsed.estate.managed)
     parsed.body()
     _approve(parsed)
-    retire(parsed.estate, row, action, parsed.now)
+    deletion.retire(parsed.estate, row, action, parsed.now)
     return NO_CONTENT
 
 
-def list_approvals(parsed: ParsedRequest) -> Response:
+retire_managed_device = partial(send_away, action="retire")
+wipe_managed_device = partial(send_away, action="wipe")
+
+
+def list_approval_requests(parsed: ParsedRequest) -> Response:
     value = [_approval_item(parsed, one) for one in parsed.estate.approvals.values()]
     return parsed.answer(APPROVALS, {"value": value})
 
 
-def get_approval(parsed: ParsedRequest) -> Response:
+def get_approval_request(parsed: ParsedRequest) -> Response:
     approval = parsed.estate.approvals.get(parsed.name.lower())
     if approval is None:
         raise Refusal(404, "ResourceNotFound", "The request was not found")
@@ -381,17 +382,6 @@ RESOURCE_UNIT = ("x-ms-resource-unit", "1")
 KEY = "-".join(f"{block}" * 6 for block in range(1, 9))
 """The recovery key of every device: made up, it opens nothing."""
 PASSWORD = "c2FuZGJveA=="  # noqa: S105 - "sandbox" in base64: it opens nothing
-WRITABLE = frozenset(
-    {
-        "accountEnabled",
-        "displayName",
-        "extensionAttributes",
-        "isCompliant",
-        "isManaged",
-        "operatingSystem",
-        "operatingSystemVersion",
-    }
-)
 
 
 def list_entra_devices(parsed: ParsedRequest) -> Response:
@@ -401,18 +391,16 @@ def list_entra_devices(parsed: ParsedRequest) -> Response:
     if parsed.option("search") is not None:
         text = "The sandbox does not search; use $filter."
         raise Refusal(400, "Request_UnsupportedQuery", text)
-    table = parsed.estate.devices
-    rows, size = directory_devices(parsed, table), _page_size(parsed)
-    added = _added_owners(parsed)
-    response = in_order(parsed, table, DEVICE, rows, size, total=parsed.counting, added=added)
+    rows, size, added = directory_devices(parsed), _page_size(parsed), _added_owners(parsed)
+    response = page(parsed, DEVICE, rows, size, total=parsed.counting, added=added)
     return response.with_headers(RESOURCE_UNIT)
 
 
-def count_devices(parsed: ParsedRequest) -> Response:
+def count_entra_devices(parsed: ParsedRequest) -> Response:
     if not parsed.eventual:
         raise Refusal(400, "Request_BadRequest", "$count is not currently supported.")
-    found = list(directory_devices(parsed, parsed.estate.devices))
-    return text_response(200, str(len(found)), "text/plain").with_headers(RESOURCE_UNIT)
+    found = sum(1 for _ in directory_devices(parsed))
+    return text_response(200, str(found), "text/plain").with_headers(RESOURCE_UNIT)
 
 
 def get_entra_device(parsed: ParsedRequest) -> Response:
@@ -426,10 +414,10 @@ def _added_owners(parsed: ParsedRequest) -> Callable[[Row], Row]:
     return lambda row: dict.fromkeys(names, _owners(parsed, row))
 
 
-def update_device(parsed: ParsedRequest) -> Response:
+def update_entra_device(parsed: ParsedRequest) -> Response:
     row = _device(parsed)
     body = {name: value for name, value in parsed.body().items() if not name.startswith("@")}
-    refused = sorted(set(body) - WRITABLE)
+    refused = sorted(set(body) - DEVICE.writable)
     if refused:
         text = f"Property '{refused[0]}' is read-only and cannot be set."
         raise Refusal(400, "Request_BadRequest", text)
@@ -437,11 +425,11 @@ def update_device(parsed: ParsedRequest) -> Response:
     return NO_CONTENT
 
 
-def remove_device(parsed: ParsedRequest) -> Response:
+def delete_entra_device(parsed: ParsedRequest) -> Response:
     row = _device(parsed)
     if parsed.quirks.refuse_registered and parsed.estate.registered(row["deviceId"]):
-        raise _denied()
-    delete_device(parsed.estate, row, parsed.now)
+        raise denied()
+    deletion.delete_device(parsed.estate, row, parsed.now)
     return NO_CONTENT
 
 
@@ -461,39 +449,40 @@ def _owners(parsed: ParsedRequest, row: Row) -> list[Row]:
     ]
 
 
-def list_deleted(parsed: ParsedRequest) -> Response:
-    table = parsed.estate.deleted
-    return in_order(parsed, table, DEVICE, table.rows(parsed.since), _page_size(parsed))
+def list_deleted_devices(parsed: ParsedRequest) -> Response:
+    rows = parsed.estate.deleted.rows(parsed.since)
+    return page(parsed, DELETED_DEVICE, rows, _page_size(parsed))
 
 
-def get_deleted(parsed: ParsedRequest) -> Response:
-    return one(parsed, DIRECTORY_OBJECT, _present(parsed, parsed.estate.deleted.get(parsed.name)))
+def get_deleted_device(parsed: ParsedRequest) -> Response:
+    row = _present(parsed, parsed.estate.deleted.get(parsed.name))
+    return one(parsed, DELETED_DEVICE, row, path="directoryObjects")
 
 
-def restore_deleted(parsed: ParsedRequest) -> Response:
-    row = restore(parsed.estate, parsed.name, parsed.now)
-    return one(parsed, DIRECTORY_OBJECT, _present(parsed, row))
+def restore_deleted_device(parsed: ParsedRequest) -> Response:
+    row = _present(parsed, deletion.restore(parsed.estate, parsed.name, parsed.now))
+    return one(parsed, DEVICE, row, path="directoryObjects")
 
 
-def purge_deleted(parsed: ParsedRequest) -> Response:
+def purge_deleted_device(parsed: ParsedRequest) -> Response:
     _present(parsed, parsed.estate.deleted.get(parsed.name))
-    purge(parsed.estate, parsed.name, parsed.now)
+    deletion.purge(parsed.estate, parsed.name, parsed.now)
     return NO_CONTENT
 
 
 def list_recovery_keys(parsed: ParsedRequest) -> Response:
     """List the recovery keys without the keys; those of a deleted device are not shown."""
     if _selects_key(parsed):
-        raise _no_key()
-    table, estate = parsed.estate.recovery_keys, parsed.estate
-    rows = [row for row in of_one_device(parsed, table) if estate.device_of(row["deviceId"])]
-    return in_order(parsed, table, RECOVERY_KEY, rows, _page_size(parsed))
+        raise no_key()
+    keys, estate = of_one_device(parsed), parsed.estate
+    rows = [row for row in keys if estate.device_of(row["deviceId"])]
+    return page(parsed, RECOVERY_KEY, rows, _page_size(parsed))
 
 
 def get_recovery_key(parsed: ParsedRequest) -> Response:
     """Return one recovery key's data; the made-up key itself only if permitted and selected."""
     if _selects_key(parsed) and "BitlockerKey.Read.All" not in granted(parsed.claims):
-        raise _no_key()
+        raise no_key()
     row = parsed.estate.recovery_keys.get(parsed.name)
     if row is None:
         raise Refusal(404, "notFound", "The recovery key was not found.")
@@ -506,15 +495,11 @@ def _selects_key(parsed: ParsedRequest) -> bool:
     return "key" in (parsed.option("select") or "").lower().split(",")
 
 
-def _no_key() -> Refusal:
-    text = "Failed to authorize, token doesn't have the required permissions."
-    return Refusal(403, "authorization_error", text)
-
-
 def list_local_credentials(parsed: ParsedRequest) -> Response:
-    table = parsed.estate.local_credentials
-    rows = [row for row in table.rows(parsed.since) if parsed.estate.device_of(row["id"])]
-    return in_order(parsed, table, LOCAL_CREDENTIAL, rows, _page_size(parsed))
+    estate = parsed.estate
+    credentials = estate.local_credentials.rows(parsed.since)
+    rows = [row for row in credentials if estate.device_of(row["id"])]
+    return page(parsed, LOCAL_CREDENTIAL, rows, _page_size(parsed))
 
 
 def get_local_credential(parsed: ParsedRequest) -> Response:
@@ -524,7 +509,7 @@ def get_local_credential(parsed: ParsedRequest) -> Response:
     if "credentials" not in (parsed.option("select") or ""):
         return one(parsed, LOCAL_CREDENTIAL, row)
     if "DeviceLocalCredential.Read.All" not in granted(parsed.claims):
-        raise _denied()
+        raise denied()
     credential = {
         "accountName": "Administrator",
         "accountSid": "S-1-5-21-1180699209-877415012-3182924384-500",
@@ -592,57 +577,3 @@ def _present(parsed: ParsedRequest, row: Row | None, name: str | None = None) ->
         )
         raise Refusal(404, "Request_ResourceNotFound", text)
     return row
-
-
-def _denied() -> Refusal:
-    text = "Insufficient privileges to complete the operation."
-    return Refusal(403, "Authorization_RequestDenied", text)
-
-
-HANDLERS: Mapping[str, Callable[[ParsedRequest], Response]] = {
-    "list-autopilot-identities": list_identities,
-    "get-autopilot-identity": get_identity,
-    "delete-autopilot-identity": delete_identity,
-    "unassign-user": partial(change_identity, userPrincipalName="", addressableUserName=""),
-    "allow-next-enrollment": partial(change_identity, userlessEnrollmentStatus="allowed"),
-    "update-autopilot-identity": update_properties,
-    "delete-by-serial": delete_by_serial,
-    "get-autopilot-settings": get_settings,
-    "sync-autopilot": start_sync,
-    "import-autopilot": import_identity,
-    "import-autopilot-list": import_identities,
-    "list-imported-autopilot": list_imported,
-    "get-imported-autopilot": partial(get_row, shape=IMPORTED_AUTOPILOT),
-    "delete-imported-autopilot": partial(delete_row, shape=IMPORTED_AUTOPILOT),
-    "list-imported-identities": list_corporate,
-    "get-imported-identity": partial(get_row, shape=IMPORTED_IDENTITY),
-    "delete-imported-identity": partial(delete_row, shape=IMPORTED_IDENTITY),
-    "list-associations": list_associations,
-    "get-association": partial(get_row, shape=ASSOCIATION),
-    "delete-association": delete_one_association,
-    "list-managed-devices": list_managed_devices,
-    "get-managed-device": get_managed_device,
-    "delete-managed-device": remove_managed_device,
-    "sync-managed-device": sync_device,
-    "retire-managed-device": partial(send_away, action="retire"),
-    "wipe-managed-device": partial(send_away, action="wipe"),
-    "list-approval-requests": list_approvals,
-    "get-approval-request": get_approval,
-    "list-entra-devices": list_entra_devices,
-    "count-entra-devices": count_devices,
-    "get-entra-device": get_entra_device,
-    "update-entra-device": update_device,
-    "delete-entra-device": remove_device,
-    "list-owners": list_owners,
-    "list-deleted-devices": list_deleted,
-    "get-deleted-device": get_deleted,
-    "restore-deleted-device": restore_deleted,
-    "purge-deleted-device": purge_deleted,
-    "list-recovery-keys": list_recovery_keys,
-    "get-recovery-key": get_recovery_key,
-    "list-local-credentials": list_local_credentials,
-    "get-local-credential": get_local_credential,
-    "get-organization": get_organization,
-    "get-me": get_me,
-}
-"""The handler of each operation of `routes.json` but `batch`, which the service carries out."""

@@ -24,21 +24,20 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from partner_tools.sandbox.faults import FaultKind
-from partner_tools.sandbox.graph.estate import Row, Table
+from partner_tools.sandbox.graph.estate import Row, Table, read_data
 from partner_tools.sandbox.graph.request import (
     Family,
     ParsedRequest,
     Refusal,
     bad_request,
-    read_data,
 )
+from partner_tools.sandbox.reading import named, structure
 from partner_tools.sandbox.wire import Response, page_token, position_in
 
 Filters = Mapping[str, frozenset[str]]
@@ -57,11 +56,12 @@ class Shape:
     type: str
     path: str
     table: str
-    v1: Row
+    v1: Row = field(metadata=named("v1.0"))
     beta: Row
     hidden: frozenset[str]
-    filters: Filters
-    advanced: Filters
+    writable: frozenset[str] = frozenset()
+    filters: Filters = field(default_factory=dict)
+    advanced: Filters = field(default_factory=dict, metadata=named("advancedFilters"))
 
     def properties(self, *, beta: bool) -> Row:
         return self.beta if beta else self.v1
@@ -75,21 +75,8 @@ class Shape:
         return {**self.whole(row, beta=beta), **{name: self.v1[name] for name in self.hidden}}
 
 
-def _filters(row: Mapping[str, list[str]]) -> Filters:
-    return {name: frozenset(operators) for name, operators in row.items()}
-
-
 _SHAPES = {
-    name: Shape(
-        type=name,
-        path=row["path"],
-        table=row["table"],
-        v1=row["v1.0"],
-        beta={**row["v1.0"], **row["beta"]},
-        hidden=frozenset(row.get("hidden", ())),
-        filters=_filters(row.get("filters", {})),
-        advanced=_filters(row.get("advancedFilters", {})),
-    )
+    name: structure(Shape, {**row, "type": name, "beta": {**row["v1.0"], **row["beta"]}})
     for name, row in read_data("shapes.json").items()
 }
 IDENTITY = _SHAPES["windowsAutopilotDeviceIdentity"]
@@ -100,19 +87,13 @@ LOCAL_CREDENTIAL = _SHAPES["deviceLocalCredentialInfo"]
 IMPORTED_AUTOPILOT = _SHAPES["importedWindowsAutopilotDeviceIdentity"]
 IMPORTED_IDENTITY = _SHAPES["importedDeviceIdentity"]
 ASSOCIATION = _SHAPES["tenantAssociatedDevice"]
-DIRECTORY_OBJECT = replace(DEVICE, path="directoryObjects")
-"""A deleted device, by its id."""
+DELETED_DEVICE = replace(DEVICE, table="deleted")
 
 Value = str | bool | None
 Predicate = Callable[[Row], bool]
 
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
+    name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
 }
 FUNCTIONS: Mapping[str, Callable[[str, str], bool]] = {
     "contains": operator.contains,
@@ -260,8 +241,6 @@ def _key(value: object) -> object:
 
 
 class _Reader:
-    """Reads a filter from left to right."""
-
     def __init__(self, text: str, known: Iterable[str]) -> None:
         self.text = text
         self.position = 0
@@ -379,52 +358,67 @@ MOST_ALTERNATIVES = 15
 """How many tests the directory lets `or` join."""
 
 
-def managed_devices(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
-    """The managed devices that Intune finds."""
-    tree = _tree(parsed, MANAGED)
+def table_of(parsed: ParsedRequest, shape: Shape) -> Table:
+    table: Table = getattr(parsed.estate, shape.table)
+    return table
+
+
+def managed_devices(parsed: ParsedRequest) -> Iterable[Row]:
     shown = MANAGED.properties(beta=parsed.beta)
-    return _found(parsed, table, tree, partial(_managed, shown), MANAGED)
+
+    def of_leaf(leaf: Leaf) -> Predicate:
+        """The test that Intune makes of a leaf: none at all for what it does not support."""
+        operators = MANAGED.filters.get(leaf.name, frozenset())
+        word = "eq" if leaf.operator == "ne" and "ne" not in operators else leaf.operator
+        if word not in operators or leaf.value == "":
+            return lambda _row: True
+        return holds(Leaf(name=leaf.name, operator=word, values=leaf.values), shown.get(leaf.name))
+
+    return _found(parsed, MANAGED, _tree(parsed, MANAGED), of_leaf)
 
 
-def autopilot_identities(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
+def autopilot_identities(parsed: ParsedRequest, shape: Shape) -> Iterable[Row]:
     """The identities or imports that Autopilot finds: `contains` on the serial, or a lucky id."""
     tree = _tree(parsed, IDENTITY, strict=False)
-    if isinstance(tree, Leaf) and _autopilot_understands(tree):
-        # A blank finds nothing, without an error (IntuneOffboarding issue 8, 2024-04;
-        # andrew-s-taylor/WindowsAutopilotInfo issue 1, 2023-06).
-        return () if " " in str(tree.value) else _found(parsed, table, tree)
-    if tree is not None:
-        raise bad_request("An error has occurred")
-    return table.rows(parsed.since)
+    if tree is None:
+        return _found(parsed, shape, tree)
+    if isinstance(tree, Leaf):
+        test, value = (tree.operator, tree.name), str(tree.value)
+        by_serial = test == ("contains", "serialNumber") and "-" not in value
+        if by_serial or test == ("eq", "azureActiveDirectoryDeviceId"):
+            # A blank finds nothing, without an error (IntuneOffboarding issue 8, 2024-04;
+            # andrew-s-taylor/WindowsAutopilotInfo issue 1, 2023-06).
+            return () if " " in value else _found(parsed, shape, tree)
+    raise bad_request("An error has occurred")
 
 
-def associations(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
+def associations(parsed: ParsedRequest) -> Iterable[Row]:
     """Device associations: `contains` on the serial finds them, `eq` finds none that are there
     (WindowsDeviceLink issue 1, read 2026-11). Under quirks a filter is ignored, or refused."""
     tree = _tree(parsed, ASSOCIATION, strict=False)
     if tree is None or parsed.quirks.association_filter == "ignored":
-        return table.rows(parsed.since)
+        return _found(parsed, ASSOCIATION, None)
     if parsed.quirks.association_filter == "refused" or not isinstance(tree, Leaf):
         raise bad_request("An error has occurred")
-    return _found(parsed, table, tree) if tree.operator == "contains" else ()
+    return _found(parsed, ASSOCIATION, tree) if tree.operator == "contains" else ()
 
 
-def directory_devices(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
+def directory_devices(parsed: ParsedRequest) -> Iterable[Row]:
     """The objects that the directory finds, or its refusal of what it does not support."""
     tree = _tree(parsed, DEVICE)
     if tree is not None:
         _check_directory(parsed, tree)
-    return _found(parsed, table, tree, indexed=DEVICE)
+    return _found(parsed, DEVICE, tree)
 
 
-def of_one_device(parsed: ParsedRequest, table: Table) -> Iterable[Row]:
+def of_one_device(parsed: ParsedRequest) -> Iterable[Row]:
     """Recovery keys, which can be filtered by their device alone."""
     tree = _tree(parsed, RECOVERY_KEY, strict=False)
     if tree is None:
-        return table.rows(parsed.since)
+        return _found(parsed, RECOVERY_KEY, None)
     if not isinstance(tree, Leaf) or (tree.name, tree.operator) != ("deviceId", "eq"):
         raise Refusal(400, "badRequest", "Only filtering by deviceId is supported.")
-    return table.having("deviceId", [str(tree.value)])
+    return parsed.estate.recovery_keys.having("deviceId", [str(tree.value)])
 
 
 def _tree(parsed: ParsedRequest, shape: Shape, *, strict: bool = True) -> Tree | None:
@@ -451,37 +445,22 @@ def check_property(name: str, known: Iterable[str], shape: Shape) -> None:
 
 def _found(
     parsed: ParsedRequest,
-    table: Table,
+    shape: Shape,
     tree: Tree | None,
     of_leaf: Callable[[Leaf], Predicate] = holds,
-    indexed: Shape | None = None,
 ) -> Iterable[Row]:
-    """The rows that a filter finds: by an index where one of `indexed` serves, else one by one."""
+    """The rows that a filter finds: by an index where one serves, else one by one."""
+    table = table_of(parsed, shape)
     if tree is None:
         return table.rows(parsed.since)
     plain = equalities(tree)
-    if plain is not None and indexed is not None and parsed.since is None:
+    if plain is not None and parsed.since is None:
         name, values = plain
         operators = {leaf.operator for leaf in leaves(tree)}
-        supported = operators <= indexed.filters.get(name, frozenset())
+        supported = operators <= shape.filters.get(name, frozenset())
         if supported and all(values) and table.indexes(name):
             return table.having(name, values)
     return filter(predicate_of(tree, of_leaf), table.rows(parsed.since))
-
-
-def _managed(shown: Mapping[str, Any], leaf: Leaf) -> Predicate:
-    """The test that Intune makes of a leaf: none at all for what it does not support."""
-    operators = MANAGED.filters.get(leaf.name, frozenset())
-    word = "eq" if leaf.operator == "ne" and "ne" not in operators else leaf.operator
-    if word not in operators or leaf.value == "":
-        return lambda _row: True
-    return holds(Leaf(name=leaf.name, operator=word, values=leaf.values), shown.get(leaf.name))
-
-
-def _autopilot_understands(leaf: Leaf) -> bool:
-    if leaf.operator == "contains" and leaf.name == "serialNumber":
-        return "-" not in str(leaf.value)
-    return leaf.operator == "eq" and leaf.name == "azureActiveDirectoryDeviceId"
 
 
 def _check_directory(parsed: ParsedRequest, tree: Tree) -> None:
@@ -510,100 +489,77 @@ def _unsupported(name: str) -> Refusal:
     return Refusal(400, "Request_UnsupportedQuery", text)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An order of rows: the place of each, the token to continue behind it, and the place behind
+    which this page begins (None: the first page)."""
+
+    place: Callable[[Row], Any]
+    token: Callable[[Row], str]
+    start: Any
+
+
 _SERIAL_TOKEN = re.compile(r"LastSerialNumber='(?P<serial>.*?)'(?:,LastId='(?P<id>[^']*)')?")
 
 
-def _listed(
-    parsed: ParsedRequest,
-    context: str,
-    rows: Iterable[Row],
-    size: int,
-    *,
-    place: Callable[[Row], Any],
-    token: Callable[[Row], str],
-    start: Any,
-    show: Callable[[Row], Row],
-    total: int | None = None,
-    counted: bool = False,
-) -> Response:
-    """One page, in the order of `place`, behind the place `start` (None: the first page).
-
-    `total` is the `@odata.count` of the first page: the whole list's, as the directory counts.
-    `counted`: every page says how many rows are on it, as Intune's `@odata.count` does
-    (https://github.com/microsoftgraph/microsoft-graph-docs/issues/18143, 2022-08).
-    """
-    ordered = sorted(rows, key=place)
-    behind = [row for row in ordered if start is None or place(row) > start]
-    page = behind[:size]
-    body: dict[str, Any] = {}
-    if start is None and total is not None:
-        body["@odata.count"] = total
-    if parsed.has_fault(FaultKind.STICKY_TOKEN):
-        body["@odata.nextLink"] = _link(parsed, parsed.option("skiptoken") or "")
-    elif len(behind) > size:
-        body["@odata.nextLink"] = _link(parsed, token(page[-1]))
-    if parsed.has_fault(FaultKind.REPEAT_PAGE):
-        page = ordered[:size]
-    if counted:
-        body["@odata.count"] = len(page)
-    body["value"] = [show(row) for row in page]
-    return parsed.answer(context, body)
-
-
-def by_serial(
-    parsed: ParsedRequest, rows: Iterable[Row], show: Callable[[Row], Row], size: int
-) -> Response:
-    """A page of identities, in the order of serials."""
+def by_serial(parsed: ParsedRequest) -> Order:
     token = parsed.option("skiptoken")
     found = _SERIAL_TOKEN.fullmatch(token) if token is not None else None
     if token is not None and found is None:
         raise bad_request("Skip token is not valid.")
-    return _listed(
-        parsed,
-        IDENTITY.path,
-        rows,
-        size,
+    return Order(
         place=lambda row: (row["serialNumber"], row["id"]),
         token=lambda row: f"LastSerialNumber='{row['serialNumber']}',LastId='{row['id']}'",
         start=(found["serial"], found["id"] or "~") if found else None,
-        show=show,
-        counted=True,
     )
 
 
-def in_order(
+def by_arrival(parsed: ParsedRequest, shape: Shape) -> Order:
+    token, operation = parsed.option("skiptoken"), parsed.target.operation
+    place = table_of(parsed, shape).position
+    start = position_in(token, operation) if token is not None else None
+    if token is not None and start is None:
+        text = "The specified page token value has expired and can no longer be included in "
+        raise Refusal(400, "Directory_ExpiredPageToken", f"{text}your request.")
+    return Order(place=place, token=lambda row: page_token(operation, place(row)), start=start)
+
+
+def page(
     parsed: ParsedRequest,
-    table: Table,
     shape: Shape,
     rows: Iterable[Row],
     size: int,
     *,
+    order: Order | None = None,
     total: bool = False,
     counted: bool = False,
     added: Callable[[Row], Row] = lambda _row: {},
 ) -> Response:
-    """A page in the order of arrival, of the properties that were selected."""
+    """One page, of the properties that were selected and what is `added` to each row.
+
+    `total`: the `@odata.count` of the first page is the whole list's, as the directory counts.
+    `counted`: every page says how many rows are on it, as Intune's `@odata.count` does
+    (https://github.com/microsoftgraph/microsoft-graph-docs/issues/18143, 2022-08).
+    """
     chosen = _selection(parsed, shape)
-    kept = list(rows)
-    operation = parsed.target.operation
-    token, start = parsed.option("skiptoken"), None
-    if token is not None:
-        start = position_in(token, operation)
-        if start is None:
-            text = "The specified page token value has expired and can no longer be included in "
-            raise Refusal(400, "Directory_ExpiredPageToken", f"{text}your request.")
-    return _listed(
-        parsed,
-        f"{shape.path}({','.join(chosen)})" if chosen else shape.path,
-        kept,
-        size,
-        place=table.position,
-        token=lambda row: page_token(operation, table.position(row)),
-        start=start,
-        show=lambda row: {**_chosen_of(parsed, shape, row, chosen), **added(row)},
-        total=len(kept) if total else None,
-        counted=counted,
-    )
+    order = order or by_arrival(parsed, shape)
+    place, start = order.place, order.start
+    ordered = sorted(rows, key=place)
+    behind = [row for row in ordered if start is None or place(row) > start]
+    shown = behind[:size]
+    body: dict[str, Any] = {}
+    if start is None and total:
+        body["@odata.count"] = len(ordered)
+    if parsed.has_fault(FaultKind.STICKY_TOKEN):
+        body["@odata.nextLink"] = _link(parsed, parsed.option("skiptoken") or "")
+    elif len(behind) > size:
+        body["@odata.nextLink"] = _link(parsed, order.token(shown[-1]))
+    if parsed.has_fault(FaultKind.REPEAT_PAGE):
+        shown = ordered[:size]
+    if counted:
+        body["@odata.count"] = len(shown)
+    body["value"] = [{**_chosen_of(parsed, shape, row, chosen), **added(row)} for row in shown]
+    return parsed.answer(f"{shape.path}({','.join(chosen)})" if chosen else shape.path, body)
 
 
 def one(
@@ -611,10 +567,11 @@ def one(
     shape: Shape,
     row: Row,
     added: Callable[[Row], Row] = lambda _row: {},
+    path: str = "",
 ) -> Response:
     """A single row, of the properties that were selected."""
     shown = _chosen_of(parsed, shape, row, _selection(parsed, shape))
-    return parsed.answer(f"{shape.path}/$entity", {**shown, **added(row)})
+    return parsed.answer(f"{path or shape.path}/$entity", {**shown, **added(row)})
 
 
 def _selection(parsed: ParsedRequest, shape: Shape) -> list[str]:

@@ -14,14 +14,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib.resources import files
 from typing import Any
 
 from partner_tools.sandbox.faults import Fault, FaultKind, GraphQuirks
-from partner_tools.sandbox.graph.estate import NO_ID, Estate, Row, Table, stamp
+from partner_tools.sandbox.graph.estate import NO_ID, Estate, Row, Table, read_data, stamp
 from partner_tools.sandbox.login import Claims
+from partner_tools.sandbox.reading import named, structure
 from partner_tools.sandbox.wire import (
     Headers,
     Request,
@@ -49,26 +50,14 @@ class Route:
 
     operation: str
     method: str
-    path: tuple[str, ...]
-    permissions: tuple[str, ...]
-    versions: tuple[str, ...]
-
-
-def read_data(name: str) -> Any:
-    """A data file of this package."""
-    return json.loads(files(__package__).joinpath(name).read_text("utf-8"))
-
-
-ROUTES = tuple(
-    Route(
-        operation=row["operation"],
-        method=row["method"],
-        path=tuple(row["path"].lower().split("/")),
-        permissions=tuple(row["permissions"]),
-        versions=tuple(row.get("versions", VERSIONS)),
+    path: tuple[str, ...] = field(
+        metadata=named("path", lambda text: tuple(text.lower().split("/")))
     )
-    for row in read_data("routes.json")
-)
+    permissions: tuple[str, ...]
+    versions: tuple[str, ...] = VERSIONS
+
+
+ROUTES = tuple(structure(Route, row) for row in read_data("routes.json"))
 """Every operation. Where two paths fit, the first one counts."""
 
 _KEYED = re.compile(r"(?P<set>[A-Za-z]+)\((?P<key>.+)\)")
@@ -92,6 +81,16 @@ class Refusal(Exception):
 
 def bad_request(message: str, family: Family | None = None) -> Refusal:
     return Refusal(400, "BadRequest", message, family=family)
+
+
+def denied() -> Refusal:
+    text = "Insufficient privileges to complete the operation."
+    return Refusal(403, "Authorization_RequestDenied", text)
+
+
+def no_key() -> Refusal:
+    text = "Failed to authorize, token doesn't have the required permissions."
+    return Refusal(403, "authorization_error", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,13 +229,8 @@ JSON_TYPE = (
     "IEEE754Compatible=false;charset=utf-8"
 )
 INTUNE_URL = "https://fef.msub01.manage.microsoft.com/DeviceEnrollmentFE/StatelessService/"
-BAD_URL = (
-    '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN""http://www.w3.org/TR/html4/strict.dtd">\r\n'
-    "<HTML><HEAD><TITLE>Bad Request</TITLE>\r\n"
-    '<META HTTP-EQUIV="Content-Type" Content="text/html; charset=us-ascii"></HEAD>\r\n'
-    "<BODY><h2>Bad Request - Invalid URL</h2>\r\n"
-    "<hr><p>HTTP Error 400. The request URL is invalid.</p>\r\n</BODY></HTML>\r\n"
-)
+BAD_URL = files(__package__).joinpath("bad_url.html").read_text("ascii").replace("\n", "\r\n")
+"""A page of the web server in front."""
 LONGEST_SEGMENT = 260
 LONGEST_URL = 16_384
 FORBIDDEN = frozenset("<>*&\\")
@@ -256,7 +250,6 @@ class Ids:
 
 
 def answer(body: Any, status: int = 200) -> Response:
-    """JSON as Graph sends it."""
     headers = (("Content-Type", JSON_TYPE), ("OData-Version", "4.0"))
     return replace(json_response(status, body), headers=headers)
 

@@ -10,12 +10,13 @@ import base64
 import json
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from partner_tools.sandbox.faults import Fault, GraphQuirks
 from partner_tools.sandbox.graph.deletion import begin_removal
 from partner_tools.sandbox.graph.estate import Estate, register, seed_estate
-from partner_tools.sandbox.graph.operations import HANDLERS
+from partner_tools.sandbox.graph.operations import handler_of
 from partner_tools.sandbox.graph.request import (
     Family,
     Ids,
@@ -26,7 +27,9 @@ from partner_tools.sandbox.graph.request import (
     answer,
     bad_request,
     check_url,
+    denied,
     granted,
+    no_key,
     not_found,
     refused,
     throttled,
@@ -52,29 +55,18 @@ class Estates:
         customer = self._state.customer(tenant)
         key = customer.tenant_id.lower() if customer else tenant.lower()
         if key not in self._estates:
-            self._estates[key] = self._founded(key, customer)
+            customer = customer or SeedCustomer(tenant_id=key, domain=key, name=key)
+            self._estates[key] = Estate(
+                tenant_id=customer.tenant_id,
+                domain=customer.domain,
+                name=customer.name,
+                habits=customer.tenant,
+                quirks=self._quirks,
+                withdraw=partial(self._state.withdraw, key),
+            )
+            seed_estate(self._estates[key], customer.batches)
         self._follow(self._estates[key], now)
         return self._estates[key]
-
-    def _founded(self, key: str, customer: SeedCustomer | None) -> Estate:
-        def withdraw(batch_id: str, device_id: str, at: float) -> None:
-            self._state.withdraw(key, batch_id, device_id, at=at)
-
-        if customer is None:
-            customer = SeedCustomer(tenant_id=key, domain=key, name=key)
-        estate = Estate(
-            tenant_id=customer.tenant_id,
-            domain=customer.domain,
-            name=customer.name,
-            habits=customer.tenant,
-            quirks=self._quirks,
-            withdraw=withdraw,
-        )
-        seed_estate(
-            estate,
-            ((batch.id, device) for batch in customer.batches for device in batch.devices),
-        )
-        return estate
 
     def _catch_up(self, now: float) -> None:
         for estate in self._estates.values():
@@ -145,13 +137,24 @@ def _run_inner(
 ) -> dict[str, Any]:
     if any(str(other).lower() in failed for other in one.get("dependsOn") or ()):
         return _failed(one, 424, "FailedDependency", "A request that this one needs failed.")
-    request = _inner_request(parsed, one)
+    given, body = one.get("headers") or {}, one.get("body")
+    outer = {n: text for n, text in parsed.request.headers.items() if n not in HOP_BY_HOP}
+    request = Request(
+        method=one["method"].upper(),
+        target=f"/{parsed.target.version}/{_path(parsed, one['url'])}",
+        headers=outer | {str(name).lower(): str(text) for name, text in given.items()},
+        body=b"" if body is None else json.dumps(body).encode("utf-8"),
+        base_url=parsed.request.base_url,
+    )
     if "$batch" in (part.lower() for part in request.segments):
         return _failed(one, 400, "BadRequest", "A batch cannot hold a batch.")
     response = carry(request)
     found = {"id": _name(one), "status": response.status, "headers": dict(response.headers)}
     if response.body:
-        found["body"] = _inner_body(response.body)
+        try:
+            found["body"] = json.loads(response.body)
+        except ValueError:
+            found["body"] = base64.b64encode(response.body).decode("ascii")
     return found
 
 
@@ -171,21 +174,6 @@ def _failed(one: Mapping[str, Any], status: int, code: str, message: str) -> dic
     }
 
 
-def _inner_request(parsed: ParsedRequest, one: Mapping[str, Any]) -> Request:
-    outer = parsed.request
-    headers = {name: text for name, text in outer.headers.items() if name not in HOP_BY_HOP}
-    given = one.get("headers") or {}
-    headers |= {str(name).lower(): str(text) for name, text in given.items()}
-    body = one.get("body")
-    return Request(
-        method=one["method"].upper(),
-        target=f"/{parsed.target.version}/{_path(parsed, one['url'])}",
-        headers=headers,
-        body=b"" if body is None else json.dumps(body).encode("utf-8"),
-        base_url=outer.base_url,
-    )
-
-
 def _path(parsed: ParsedRequest, url: str) -> str | None:
     """Return an inner url's path after the version. Microsoft's Python client sends it whole, with
     the host and the version of the batch; None for any other host.
@@ -194,14 +182,6 @@ def _path(parsed: ParsedRequest, url: str) -> str | None:
         return url.lstrip("/")
     whole = f"{parsed.request.base_url}/{parsed.target.version}/"
     return url[len(whole) :] if url.lower().startswith(whole.lower()) else None
-
-
-def _inner_body(body: bytes) -> Any:
-    """JSON as it is, anything else in base64."""
-    try:
-        return json.loads(body)
-    except ValueError:
-        return base64.b64encode(body).decode("ascii")
 
 
 AUDIENCES = frozenset({GRAPH, "00000003-0000-0000-c000-000000000000"})
@@ -308,7 +288,7 @@ class Graph:
                 fault=fault,
             )
             if target.operation != "batch":
-                return HANDLERS[target.operation](parsed)
+                return handler_of(target.operation)(parsed)
         # Without the lock: what the batch holds may wait for a fault of its own.
         return run_batch(parsed, self._carry, in_order=quirks.batch_in_order)
 
@@ -380,8 +360,4 @@ def _forbidden(target: Target, permissions: tuple[str, ...]) -> Refusal:
             f"of the following scopes: {', '.join(permissions)}"
         )
         return Refusal(403, "Forbidden", text)
-    if "recoverykeys" in (part.lower() for part in target.path):
-        text = "Failed to authorize, token doesn't have the required permissions."
-        return Refusal(403, "authorization_error", text)
-    text = "Insufficient privileges to complete the operation."
-    return Refusal(403, "Authorization_RequestDenied", text)
+    return no_key() if "recoverykeys" in (part.lower() for part in target.path) else denied()

@@ -540,11 +540,13 @@ def test_a_sign_in_that_may_only_read_ends_with_4_and_changes_nothing(tmp_path: 
     with served() as sandbox:
         sent = handed_over(sandbox, tmp_path, *OWN)
         run = customers(sandbox, tmp_path, "graphRead")
-        assert run("cleanup", sent, "--keys-saved").exit_code == 0
-        said = run("cleanup", sent, *APPLY)
-        assert said.exit_code == 4
-        assert "DeviceManagement" in said.stderr
-        assert "resume" in said.stderr
+        before = len(sandbox.log.entries)
+        for options in (("--keys-saved",), APPLY):
+            said = run("cleanup", sent, *options)
+            assert said.exit_code == 4
+            assert "it lacks DeviceManagement" in said.stderr
+            assert said.stderr.splitlines()[-1] == "nothing was changed"
+        assert changes(sandbox, before) == []
         assert len(truth(sandbox)["managedDevices"]) == len(
             [one for one in MACHINES if "managedDevice" in one]
         )
@@ -734,3 +736,26 @@ def _receipt(folder: Path, handoff: Mapping[str, Any], counts: tuple[int, int]) 
     path = folder / "receipt.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     return path
+
+
+def test_the_first_device_is_finished_before_another_begins(tmp_path: Path) -> None:
+    """If it cannot be, exactly one device has any change, and the others are not attempted."""
+    forbidden = {
+        "match": {"operation": "delete-autopilot-identity"},
+        "fault": {"kind": "status", "status": 403},
+    }
+    with served(forbidden) as sandbox:
+        sent = handed_over(sandbox, tmp_path, "OWN2", "MANAGED1", "HYBRID1")
+        run = customers(sandbox, tmp_path)
+        managed = {each["id"] for each in truth(sandbox)["managedDevices"]}
+        before = len(sandbox.log.entries)
+        done = run("cleanup", sent, *APPLY, "--output", "json")
+        assert done.exit_code in (4, 5, 7)
+        left = {each["id"] for each in truth(sandbox)["managedDevices"]}
+        assert len(managed - left) == 1, done.output
+        assert len(sandbox.log.of("delete-managed-device")) == 1
+        document = json.loads(done.stdout)
+        told = outcomes(document)
+        assert told["OWN2"] != "pending"
+        assert {told["MANAGED1"], told["HYBRID1"]} == {"pending"}
+        assert changes(sandbox, before)

@@ -14,6 +14,7 @@ import pytest
 from partner_tools.intake.schema import checker
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, program_for, world
+from tests.cli.test_repeated_batches import register
 
 MACHINES: list[dict[str, Any]] = [
     {"serialNumber": "C-0", "join": "entra-joined", "managedDevice": {}},
@@ -134,3 +135,47 @@ def test_a_run_that_cannot_be_looked_at_stops_no_other(
 )
 def test_a_run_or_all_of_them(program: Program, arguments: tuple[str, ...]) -> None:
     assert program(*arguments).exit_code == 2
+
+
+def test_a_removal_outranks_later_runs_that_do_not_find_the_device(program: Program) -> None:
+    """The same list handed in twice asks the customer for nothing that is done."""
+    contoso = "contoso.onmicrosoft.com"
+    first = remove(program, f"C-0,{contoso}\n")
+    second = remove(program, f"c-0,{contoso}\nC-1,{contoso}\n", exit_code=7)
+
+    (found,) = outstanding(program)["customers"]
+
+    assert (found["runs"], found["devices"]) == ([second, first], 2)
+    assert "deregister-from-autopilot" not in found["steps"]
+
+
+def test_a_run_that_found_nothing_enters_no_reminder(program: Program) -> None:
+    remove(program, "X-1,contoso.onmicrosoft.com\n", exit_code=7)
+    assert outstanding(program)["customers"] == []
+
+
+def test_dismissed_steps_are_listed_no_more_until_the_device_is_back(
+    program: Program, sandbox: Sandbox
+) -> None:
+    run = remove(program, "C-1,contoso.onmicrosoft.com\n")
+    assert program("runs", "dismiss", run).exit_code == 2
+    told = program("runs", "dismiss", run, "--reason", "recycled\x1b[2J")
+    assert (told.exit_code, "\x1b" in told.output) == (0, False)
+
+    assert outstanding(program)["customers"] == []
+    (listed,) = program.json("runs")["runs"]
+    assert listed["dismissed"]["reason"] == "recycled\x1b[2J"
+    assert "dismissed" in program("runs").stdout
+
+    register(sandbox, "C-1")
+    program("verify", run)
+    assert [each["stillListed"] for each in outstanding(program)["customers"]] == [1]
+
+
+def test_only_a_run_that_is_over_has_steps_to_dismiss(program: Program) -> None:
+    planned = program.json(
+        *("deregister", program.serials("C-1"), "--via", "partner-center"),
+        *("--customer", "contoso.onmicrosoft.com", "--dry-run"),
+    )
+    refused = program("runs", "dismiss", planned["run"], "--reason", "no more")
+    assert (refused.exit_code, "no outstanding steps" in refused.stderr) == (3, True)

@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from partner_tools.cli.command_index import SUMMARIES, load
+from partner_tools.cli.help_pages import SUMMARIES, load
 
 
 @pytest.mark.parametrize("name", SUMMARIES)
