@@ -84,6 +84,10 @@ fuzz:
 	$(PYTHON) -m tests.fuzz.lists --count 1000000
 	$(PYTHON) -m tests.fuzz.associations --count 1000000
 
+# All mutants of the modules that decide, some hours; `ARGUMENTS="--sample 60 --seed 1"` for fewer.
+mutants:
+	$(PYTHON) -m tests.mutants $(ARGUMENTS)
+
 # A million devices on a service that lies: nothing wrong removed, nothing falsely called clear.
 # Then 100,000 steps of runs that are killed and resumed while guards and rows change.
 simulation:

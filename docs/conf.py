@@ -39,6 +39,7 @@ MOVED = {
     "](CHANGELOG.md": "](changelog.md",
     "](CONTRIBUTING.md": "](contributing.md",
     "](SECURITY.md": "](security.md",
+    "](../../CHANGELOG.md": "](../changelog.md",
     "](../../README.md": "](../index.md",
     "](../README.md": "](index.md",
     "](../SECURITY.md": "](security.md",

@@ -169,6 +169,25 @@ def test_every_variable_named_exists() -> None:
     assert named == {name for name in known if name.startswith("PARTNER_TOOLS_")}
 
 
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("GitHub Actions", "pipelines.md"),
+        ("PDF", "customers-handoff.md"),
+        ("Excel", "daily-use.md"),
+        ("wrong customer", "many-customers.md"),
+        ("one device", "daily-use.md"),
+    ],
+)
+def test_what_people_search_for_is_in_a_heading(words: str, page: str) -> None:
+    """The site's search ranks headings first; the page says it in its text too."""
+    text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
+    headings = " ".join(re.findall(r"^#+ (.+)$", text, re.MULTILINE))
+
+    assert words.lower() in headings.lower()
+    assert text.lower().count(words.lower()) > 1
+
+
 # --- Commands ---------------------------------------------------------------------------------
 
 

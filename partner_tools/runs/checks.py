@@ -6,6 +6,7 @@ Each check refuses devices, durably, and gives the plan without their removals.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -60,11 +61,13 @@ class PlanGate:
     def __init__(self, ledger: Ledger, run: RunId, held: Callable[[], frozenset[str]]) -> None:
         self._ledger, self._run, self._held = ledger, run, held
         self._sealed: Mapping[int, PlannedDevice] | None = None
+        self._lock = threading.Lock()
 
     def __call__(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
         """Refuse requests that may not be sent, by index. Raises LedgerError for a forged plan."""
-        if self._sealed is None:
-            self._sealed = sealed_devices(self._ledger, self._run)
+        with self._lock:  # else every worker reads the plan when a run begins
+            if self._sealed is None:
+                self._sealed = sealed_devices(self._ledger, self._run)
         return _refusals(map(_request, removals), self._sealed, self._held())
 
 

@@ -20,7 +20,79 @@ found and removed.
 def page(found: Json) -> str:
     """The whole page."""
     profiles = Path(__file__).with_name("profiles.md").read_text(encoding="utf-8")
-    return "\n".join([HEAD, *_summary(found["parts"]), *_parts(found["parts"]), profiles])
+    parts = found["parts"]
+    return "\n".join([HEAD, *_in_short(parts), *_summary(parts), *_parts(parts), profiles])
+
+
+SHORT: Sequence[tuple[str, Mapping[str, tuple[str, str]]]] = (
+    (
+        "`--help` appears after {help} ms; ten rows are validated after {ten} ms.",
+        {"help": ("Start-up", "`--help`"), "ten": ("Start-up", "`validate` of ten rows")},
+    ),
+    (
+        "A million rows of CSV are validated in {million} s of processor time.",
+        {"million": ("Validation of a million rows", "1,000,000 rows of CSV")},
+    ),
+    (
+        "{listed} devices a second are listed for a plan, {again} once the rate is known.",
+        {
+            "listed": ("Resolving", "devices listed a second, first run"),
+            "again": ("Resolving", "devices listed a second, rate remembered"),
+        },
+    ),
+    (
+        "Of the rate that a service with lock-outs allows, a first run of 1,500 removals gets "
+        "{first} %, a later one {later} %.",
+        {
+            "first": ("Goodput, simulated, 1,500 requests", "a lock-out, first run"),
+            "later": ("Goodput, simulated, 1,500 requests", "a lock-out, remembered"),
+        },
+    ),
+    (
+        "Of 100 requests of such a first run, {refused} are refused for being too many.",
+        {"refused": ("Goodput, simulated, 1,500 requests", "429s among the requests, first run")},
+    ),
+    (
+        "The ledger keeps {events} events a second safe, and needs {bytes} bytes a device.",
+        {
+            "events": ("Ledger: events made durable", "events a second, groups of 50"),
+            "bytes": ("Ledger: size and proof", "size per device, all its events"),
+        },
+    ),
+    (
+        "In a ledger of a million devices, one is traced in {trace} s.",
+        {"trace": ("Ledger: 1,000,000 devices", "`trace of one serial number`")},
+    ),
+    (
+        "A handoff of 10,000 devices opens in a browser in {page} s; its workbook takes {xlsx} s.",
+        {
+            "page": ("The page of 10,000 devices in Chromium", "opening"),
+            "xlsx": ("Reports of 10,000 devices", "xlsx"),
+        },
+    ),
+    (
+        "500 devices are looked for in a tenant of 20,000 with {requests} requests.",
+        {"requests": ("Looking into a tenant", "requests for 500 devices in an estate of 20,000")},
+    ),
+    (
+        "Eight workers remove {eight} devices a second where one removes {one}.",
+        {
+            "eight": ("Fleet: from one worker to eight", "removals a second, 8 workers"),
+            "one": ("Fleet: from one worker to eight", "removals a second, 1 worker"),
+        },
+    ),
+)
+"""The lines that a user reads first, with the figures that they take from the parts."""
+
+
+def _in_short(parts: Sequence[Json]) -> Iterator[str]:
+    figures = {(part["title"], each["what"]): each for part in parts for each in part["figures"]}
+    yield "## In short\n"
+    for line, names in SHORT:
+        if all(name in figures for name in names.values()):
+            values = {key: _number(figures[name]["value"]) for key, name in names.items()}
+            yield f"- {line.format(**values)}"
+    yield "\n## Goals\n"
 
 
 def _summary(parts: Sequence[Json]) -> Iterator[str]:

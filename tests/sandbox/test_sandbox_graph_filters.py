@@ -13,7 +13,6 @@ from partner_tools.sandbox.graph.queries import (
     Chain,
     FilterError,
     Leaf,
-    Negation,
     equalities,
     holds,
     leaves,
@@ -44,7 +43,10 @@ from partner_tools.sandbox.graph.queries import (
             "a/any(p: startswith(p,'[Z]'))",
             Leaf(name="a", operator="startswith", values=("[Z]",), element=True),
         ),
-        ("not (a eq 'x')", Negation(inner=Leaf(name="a", operator="eq", values=("x",)))),
+        (
+            "not (a eq 'x')",
+            Chain(word="not", parts=(Leaf(name="a", operator="eq", values=("x",)),)),
+        ),
         (
             "a eq '1' or b eq '2' and c eq '3'",
             Chain(

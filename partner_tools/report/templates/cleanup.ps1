@@ -16,8 +16,8 @@ With -Apply it asks before every change; -Confirm:$false answers all of these qu
 A device is found by the ids that the handoff has of it and by its serial number, compared exactly.
 Where anything is doubtful the device is refused and left as it is. Microsoft Entra ID and Active
 Directory are never changed; with the permission Device.Read.All the script looks at the end whether
-Microsoft Entra ID still has the device. It can be stopped with Ctrl+C and started again at any time: it looks
-first, and what is gone is not deleted again.
+Microsoft Entra ID still has the device. It can be stopped with Ctrl+C and started again at any time:
+it looks first, and what is gone is not deleted again.
 
 What was done is written to handoff-result-....json. Send that file to your partner: it has no key
 and no password in it.

@@ -131,19 +131,14 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Negation:
-    inner: Tree
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """Several parts, all of which (`and`) or one of which (`or`) must hold."""
+    """Parts, all of which (`and`) or one of which (`or`) must hold, or one that must `not`."""
 
     word: str
     parts: tuple[Tree, ...]
 
 
-Tree = Leaf | Negation | Chain
+Tree = Leaf | Chain
 
 
 def parse(text: str, known: Iterable[str] = ()) -> Tree:
@@ -159,21 +154,16 @@ def parse(text: str, known: Iterable[str] = ()) -> Tree:
 
 
 def leaves(tree: Tree) -> Iterator[Leaf]:
-    match tree:
-        case Leaf():
-            yield tree
-        case Negation(inner=inner):
-            yield from leaves(inner)
-        case Chain(parts=parts):
-            for part in parts:
-                yield from leaves(part)
+    if isinstance(tree, Leaf):
+        yield tree
+    else:
+        for part in tree.parts:
+            yield from leaves(part)
 
 
 def negates(tree: Tree) -> bool:
     """Whether there is a `not` in it."""
-    if isinstance(tree, Chain):
-        return any(map(negates, tree.parts))
-    return isinstance(tree, Negation)
+    return isinstance(tree, Chain) and (tree.word == "not" or any(map(negates, tree.parts)))
 
 
 def equalities(tree: Tree) -> tuple[str, tuple[str, ...]] | None:
@@ -190,16 +180,13 @@ def equalities(tree: Tree) -> tuple[str, tuple[str, ...]] | None:
 
 def predicate_of(tree: Tree, of_leaf: Callable[[Leaf], Predicate]) -> Predicate:
     """The test of a row that a tree is, given the test that each leaf is."""
-    match tree:
-        case Leaf():
-            return of_leaf(tree)
-        case Negation(inner=inner):
-            negated = predicate_of(inner, of_leaf)
-            return lambda row: not negated(row)
-        case Chain(word=word, parts=parts):
-            tests = [predicate_of(part, of_leaf) for part in parts]
-            whole = any if word == "or" else all
-            return lambda row: whole(test(row) for test in tests)
+    if isinstance(tree, Leaf):
+        return of_leaf(tree)
+    tests = [predicate_of(part, of_leaf) for part in tree.parts]
+    if tree.word == "not":
+        return lambda row: not tests[0](row)
+    whole = any if tree.word == "or" else all
+    return lambda row: whole(test(row) for test in tests)
 
 
 def holds(leaf: Leaf, empty: Value = None) -> Predicate:
@@ -275,7 +262,7 @@ class _Reader:
         if depth > DEEPEST:
             raise FilterError("The filter is nested too deeply.")
         if self._took("not"):
-            return Negation(inner=self._single(depth + 1))
+            return Chain(word="not", parts=(self._single(depth + 1),))
         if self._took("("):
             tree = self.chain("or", depth + 1)
             self._expect(")")
