@@ -256,3 +256,14 @@ def test_nothing_is_ever_planned_that_was_not_named(listed: list[str], asked: li
         assert each.found is not None
         assert (each.found.serial_number or "").strip() in wanted
         assert sum(text.strip() == (each.found.serial_number or "").strip() for text in listed) == 1
+
+
+@pytest.mark.parametrize(("number", "more"), [(2, None), (5, None), (6, 1), (8, 3)])
+def test_at_most_five_places_are_named(number: int, more: int | None) -> None:
+    many = [found(f"x{at}", "MANY", batch=f"B{at}") for at in range(number)]
+
+    (planned,) = plan([row(serial_number="MANY")], *many)
+
+    assert planned.outcome is Outcome.AMBIGUOUS
+    assert (planned.detail or "").count("in batch") == min(number, 5)
+    assert (f"and {more} more" if more else "more") in (planned.detail or "") or more is None
