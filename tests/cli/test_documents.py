@@ -41,6 +41,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[Words, str, str | None]] = {
     ("validate",): ((Path("batch.csv"),), "validation", "problems"),
     ("plan",): ((Path("batch.csv"), *HERE, "-o", Path("plan.json")), "result", "devices"),
     ("deregister",): ((Path("batch.csv"), *HERE, "--dry-run"), "result", "devices"),
+    ("assess",): ((Path("batch.csv"), "--customer", CONTOSO), "result", "devices"),
     ("resume",): (("RUN",), "result", "devices"),
     ("runs",): ((), "runs", "runs"),
     ("verify",): (("--outstanding",), "outstanding", "customers"),
