@@ -56,7 +56,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[Words, str, str | None]] = {
     ("doctor",): (("--customer", CONTOSO), "doctor", "checks"),
 }
 """What each command is called with, the schema of its document, and the list that it holds."""
-ELSEWHERE = {("certificate",), ("cleanup",), ("submit",)}
+ELSEWHERE = {("assess",), ("certificate",), ("cleanup",), ("submit",)}
 """They need keys, the customer's tenant and a fleet: tests of their own look at them."""
 CASES = [
     *((path, *case) for path, case in ARGUMENTS.items()),
