@@ -10,26 +10,15 @@ import click
 
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import (
-    clean,
-    counted,
-    pasteable,
-    print_document,
-    print_json,
-    print_line,
-    say,
-    tell,
-)
+from partner_tools.cli.console import clean, pasteable, print_document, tell
 from partner_tools.cli.help_pages import Whole
 from partner_tools.cli.options import OutputFile, output_options
-from partner_tools.cli.wiring import open_batches, sentence, show_problems
+from partner_tools.cli.wiring import open_batches, show_check, show_problem, show_problems
 from partner_tools.errors import InputError
 from partner_tools.model import Severity
-from partner_tools.result import problem_document
 
 if TYPE_CHECKING:
     from partner_tools import HardwareHash
-    from partner_tools.workspace.batches import HashCheck
 
 TEXT_LIMIT_BYTES = 1 << 20
 """A file of this size holds some 250 hashes; whole fleets are for `hash check`."""
@@ -102,7 +91,9 @@ def check(call: Call, batch: str, repaired: Path | None) -> int:
     except InputError as error:
         show_problems([each for each in error.problems if each.severity is Severity.ERROR])
         raise
-    _print_problems(call.output, found)
+    for problem in found.problems:
+        show_problem(call.output, problem)
+    show_check(call.output, found.devices, found.problems)
     if repaired is not None:
         from partner_tools.files import write_private
 
@@ -114,23 +105,6 @@ def check(call: Call, batch: str, repaired: Path | None) -> int:
 
 for _command in (decode, check):
     hash_.add_command(_command)
-
-
-def _print_problems(output: str, found: HashCheck) -> None:
-    if output == "json":
-        from partner_tools import validation_document
-
-        print_json(validation_document(found.problems, found.devices))
-    for problem in found.problems if output != "json" else ():
-        if output == "jsonl":
-            print_line(problem_document(problem))
-        else:
-            say(sentence(problem))
-    if output == "text":
-        errors = sum(problem.severity is Severity.ERROR for problem in found.problems)
-        warnings = len(found.problems) - errors
-        numbers = {"device": found.devices, "error": errors, "warning": warnings}
-        click.echo(", ".join(counted(number, noun) for noun, number in numbers.items()))
 
 
 def _decoded(file: str, line: int, text: str) -> HardwareHash:

@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 
 @command("inventory")
 @customer_option("Customer: tenant id, domain or company name.")
-@click.option(
-    "-o",
-    "file",
-    type=OutputFile(),
-    help="Write a CSV file instead of printing.",
-)
+@click.option("-o", "file", type=OutputFile(), help="Write a CSV file instead of printing.")
 @click.option("--serial", multiple=True, help="Only this serial number; may be repeated.")
 @click.option("--batch", help="Only devices of this Partner Center batch.")
 @click.option("--model", help="Only models that contain this text.")

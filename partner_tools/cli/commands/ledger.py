@@ -11,7 +11,14 @@ import click
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, counted, print_document, say, tell, without_password
 from partner_tools.cli.help_pages import Whole
-from partner_tools.cli.options import LedgerAddress, Moment, customer_option, output_options
+from partner_tools.cli.options import (
+    LedgerAddress,
+    Moment,
+    customer_option,
+    file_path,
+    key_option,
+    output_options,
+)
 from partner_tools.cli.signals import agree, require_terminal
 from partner_tools.cli.signing_key import default_key_file, unlock_key
 from partner_tools.cli.wiring import load_config, opened
@@ -43,7 +50,7 @@ def ledger() -> None:
 @click.option(
     "--export",
     "exported",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=file_path(),
     help="Check this exported file and its signatures instead; needs no ledger.",
 )
 @click.option(
@@ -108,16 +115,11 @@ def verify(
 @click.option(
     "-o",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=file_path(),
     help="Write to this file, readable only by you, instead of printing.",
 )
 @click.option("--sign", is_flag=True, help="Sign the file with the key of `approve --init`.")
-@click.option(
-    "--key",
-    "key_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Your signing key. [default: in the user's data folder]",
-)
+@key_option("Your signing key.")
 def export(
     call: Call,
     file: Path | None,

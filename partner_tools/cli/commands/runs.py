@@ -22,7 +22,7 @@ from partner_tools.cli.console import (
     tell,
     without_password,
 )
-from partner_tools.cli.options import Moment, customer_option, output_options
+from partner_tools.cli.options import Moment, customer_option, output_options, via_option
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import ChannelName, RunState
@@ -52,11 +52,7 @@ STATES = [state.value for state in RunState]
     metavar="STATE",
     help=f"Only runs in this state: {', '.join(STATES)}.",
 )
-@click.option(
-    "--via",
-    type=click.Choice([name.value for name in ChannelName]),
-    help="Only runs through this service.",
-)
+@via_option(ChannelName, "Only runs through this service.")
 @click.option("--since", type=Moment(), help="Only runs started at or after this time (UTC).")
 @click.option("--until", type=Moment(), help="Only runs started before this time (UTC).")
 @click.option("--depot", help="Only runs submitted by this depot.")
