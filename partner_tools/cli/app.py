@@ -150,9 +150,9 @@ class Program(Whole):
 
 
 def command(
-    name: str, *, logs: bool = True
+    name: str, *, group: click.Group | None = None, logs: bool = True
 ) -> Callable[[Callable[..., int | None]], click.Command]:
-    """Make a function a command, called with `Call` before its own arguments.
+    """Make a function a command, of a group if named, called with `Call` before its own arguments.
 
     It returns the exit code. A command without logging doesn't load the logging modules.
     """
@@ -172,7 +172,10 @@ def command(
                 call.at_end()
             context.exit(code)
 
-        return click.command(name, cls=OwnFirst)(common(update_wrapper(body, function)))
+        made_one = click.command(name, cls=OwnFirst)(common(update_wrapper(body, function)))
+        if group is not None:
+            group.add_command(made_one)
+        return made_one
 
     return made
 

@@ -59,16 +59,12 @@ def load_batch(
     *,
     via: str | None = None,
     has_channel: bool = True,
-    customer: str | None,
-    batch_id: str | None,
-    reason: str | None,
-    reference: str | None,
     **given: Any,
 ) -> Batch:
     """The batch at a path, on standard input (`-`), or of the serials that the options name.
 
     It is checked for the channel that the options say, else the batch, else the profile, unless
-    it needs none; `given` are the options of `reading_options`. Warnings go to stderr.
+    it needs none; `given` are the other options of `batch_options`. Warnings go to stderr.
 
     Raises InputError with every problem, after they are told; GuardError where a tenant is given
     on OEM Direct.
@@ -80,13 +76,10 @@ def load_batch(
         return batches.read_batch(
             *open_batches((path,) if path else (), serials),
             via=via,
-            customer=customer,
-            batch_id=batch_id,
-            reason=reason,
-            reference=reference,
             default_via=load_config(common).text("via") if has_channel and not via else None,
             warn=show_problems,
             reading=reading,
+            **given,
         )
     except InputError as error:
         show_problems([one for one in error.problems if one.severity is Severity.ERROR])

@@ -12,7 +12,7 @@ from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, counted, print_document, say, tell
 from partner_tools.cli.options import file_path, folder_path, key_option, output_options
-from partner_tools.cli.signing_key import default_key_file, unlock_key
+from partner_tools.cli.signing_key import unlock_key
 from partner_tools.cli.wiring import load_config, opened
 from partner_tools.signing import grouped, is_public
 from partner_tools.workspace.approvals import approval_rule
@@ -95,7 +95,7 @@ def certificate(
     with opened(call) as workspace:
         run = workspace.ledger.run(words[0])
         sender = workspace.sender_of(run)  # a cleanup names the partner itself
-        key = unlock_key(key_file or default_key_file(), config)
+        key = unlock_key(key_file, config)
         made = list(
             issue(
                 workspace.ledger,

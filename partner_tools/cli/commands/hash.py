@@ -34,7 +34,7 @@ def hash_() -> None:
     """
 
 
-@command("decode")
+@command("decode", group=hash_)
 @click.argument("file", metavar="FILE", shell_complete=completers.files)
 @output_options
 def decode(call: Call, file: str) -> int:
@@ -66,7 +66,7 @@ def decode(call: Call, file: str) -> int:
     return 0
 
 
-@command("check")
+@command("check", group=hash_)
 @click.argument("batch", metavar="BATCH", shell_complete=completers.files)
 @click.option(
     "--repaired",
@@ -101,10 +101,6 @@ def check(call: Call, batch: str, repaired: Path | None) -> int:
         hashes = "hash" if found.repaired == 1 else "hashes"
         tell(f"{found.repaired} {hashes} repaired in {repaired}")
     return found.exit_code
-
-
-for _command in (decode, check):
-    hash_.add_command(_command)
 
 
 def _decoded(file: str, line: int, text: str) -> HardwareHash:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import counted, print_list, print_table, tell
+from partner_tools.cli.console import counted, print_document, print_table, tell
 from partner_tools.cli.options import Moment, OutputFile, customer_option, output_options
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
@@ -93,7 +93,7 @@ def _print(output: str, estate: Estate) -> None:
             "observedAt": estate.observed_at.isoformat(),
             "devices": rows,
         }
-        print_list(output, document, "devices")
+        print_document(output, document, "devices")
     elif rows:
         print_table(
             ("serial number", "manufacturer", "model", "batch", "uploaded"),

@@ -11,7 +11,7 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
 from partner_tools.cli.help_pages import Whole
 from partner_tools.cli.options import folder_path, key_option
-from partner_tools.cli.signing_key import default_key_file, unlock_key
+from partner_tools.cli.signing_key import unlock_key
 from partner_tools.cli.wiring import load_config
 from partner_tools.files import require_folder, write_private
 from partner_tools.signing import is_public
@@ -27,7 +27,7 @@ def keys() -> None:
     """
 
 
-@command("publish")
+@command("publish", group=keys)
 @click.option(
     "-o",
     "folder",
@@ -56,7 +56,7 @@ def publish(
     if public is not None and not is_public(public):
         raise click.UsageError("--public takes a public key as `approve --init` prints it")
     if public is None:
-        public = unlock_key(key_file or default_key_file(), config).public
+        public = unlock_key(key_file, config).public
     document = keys_document(public, dict(config.get("partner") or {}))
     require_folder(folder)
     for name, content in (
@@ -67,6 +67,3 @@ def publish(
         click.echo(folder / name)
     tell(keys_text(document, domain))
     return 0
-
-
-keys.add_command(publish)

@@ -15,8 +15,8 @@ from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import (
     local_time,
+    print_document,
     print_filled_columns,
-    print_list,
     say,
     tallied,
     tell,
@@ -174,8 +174,7 @@ def _done(
 def _listed(call: Call, file: str | None) -> list[str]:
     from partner_tools.cli.wiring import load_batch
 
-    unsaid = dict.fromkeys(("customer", "batch_id", "reason", "reference"))
-    batch = load_batch(call.common, file, has_channel=False, serials=(), compare="all", **unsaid)
+    batch = load_batch(call.common, file, has_channel=False, serials=(), compare="all")
     found = (each.identity for each in batch.devices)
     return [each.serial_number or each.product_key_id or "" for each in found]
 
@@ -224,7 +223,7 @@ def _print(output: str, workspace: Workspace, records: list[RunRecord], tenant: 
     if output != "text":
         dismissed = workspace.dismissals(records)
         documents = [run_document(each, dismissed.get(each.run)) for each in records]
-        print_list(output, {"schemaVersion": "1", "runs": documents}, "runs")
+        print_document(output, {"schemaVersion": "1", "runs": documents}, "runs")
     elif records:
         _print_table(workspace, records, tenant)
 

@@ -13,7 +13,6 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import (
     counted,
     print_document,
-    print_list,
     print_table,
     tell,
 )
@@ -156,7 +155,7 @@ def _verify_outstanding(
 
 def _print_outstanding(output: str, found: Outstanding) -> None:
     if output != "text":
-        print_list(output, found.document, "customers")
+        print_document(output, found.document, "customers")
     elif not found.follow_ups:
         click.echo("nothing is open at any customer")
     else:
