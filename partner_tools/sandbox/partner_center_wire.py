@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from partner_tools.json_forms import structure
 from partner_tools.sandbox.faults import Fault, FaultKind, LastPage, Quirks, chance
-from partner_tools.sandbox.reading import structure
 from partner_tools.sandbox.seed import SeedBatch, SeedCustomer, SeedDevice
 from partner_tools.sandbox.state import ZTD_NAMES, Job, JobStatus, Page, State, Ztd
 from partner_tools.sandbox.wire import Request, match_path, page_token, position_in
