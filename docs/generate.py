@@ -301,9 +301,9 @@ _LEGEND = table(
             "have been us, and the detail says so",
         ),
         ("`pending`", "nothing was done with it; this is true of the sandbox in every such cell"),
-        ("`unknown`", "it may or may not be gone; going on finds out, and never by guessing"),
-        ("`refused`, `not-owned`", "the service said no to this device; others went on"),
-        ("`n back`", "so many devices are registered again, and the service said so of each"),
+        ("`unknown`", "it may or may not be gone; resuming finds out, never by guessing"),
+        ("`refused`, `not-owned`", "the service refused this device; the others continued"),
+        ("`n back`", "n devices are registered again, confirmed by the service for each"),
         (
             "`not-verified`",
             "nothing is known of the device on that plane, whatever was seen before; "

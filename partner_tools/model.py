@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -287,3 +288,11 @@ class Plan:
     """Where it belongs, as `place.Place.document` gives it; None for plans of version 0.1."""
     is_foreign: bool = field(default=False, metadata={"property": None})
     """It came in a file that the ledger at hand did not make: its age is its own word."""
+
+
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+
+
+def is_guid(text: str) -> bool:
+    """Whether the text is a GUID, as tenant ids are, rather than a domain or another name."""
+    return _GUID.fullmatch(text) is not None

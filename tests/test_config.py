@@ -65,7 +65,7 @@ def test_a_configuration_that_somebody_planted_is_refused(
     if taken:
         assert read(user).text("urls", "login") == "https://evil.example"
     else:
-        with pytest.raises(InputError, match="somebody else's") as refused:
+        with pytest.raises(InputError, match="belongs to another user") as refused:
             read(user)
         assert "--config" in (refused.value.remedy or "")
     assert read(user, named=folder / FILE_NAME).file == folder / FILE_NAME

@@ -120,6 +120,9 @@ def test_a_later_silence_keeps_the_request_id_of_the_last_answer() -> None:
 
 def test_a_withdrawn_attempt_is_none() -> None:
     assert life(Kind.RESOLVED, Kind.INTENDED, Kind.WITHDRAWN).attempts == 0
+    twice = life(Kind.RESOLVED, Kind.INTENDED, Kind.DEFERRED, Kind.INTENDED, Kind.DEFERRED)
+    third = advance(advance(twice, event(Kind.INTENDED)), event(Kind.WITHDRAWN))
+    assert (twice.attempts, third.attempts) == (2, 2)
     assert life(Kind.RESOLVED, Kind.INTENDED, Kind.DEFERRED, Kind.INTENDED).attempts == 2
 
 
@@ -133,6 +136,8 @@ def test_the_correlation_id_is_the_answers_or_that_of_the_request() -> None:
 def test_a_device_looked_for_before_it_was_settled_says_so() -> None:
     looked = life(Kind.RESOLVED, Kind.OBSERVED, Kind.INTENDED)
 
+    assert looked.looked_before is None
+    assert life(Kind.RESOLVED).looked_before is None
     assert advance(looked, event(Kind.ANSWERED)).looked_before == 1
     assert advance(looked, event(Kind.RECALLED, present=False)).looked_before == 1
 
@@ -196,3 +201,14 @@ def test_what_waits_for_an_approval_keeps_its_code_until_the_step_passes() -> No
     sent = advance(parked, event(Kind.INTENDED))
     assert sent.approval == "A1"
     assert advance(sent, event(Kind.PASSED)).approval is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "restored"),
+    [({"done": True}, "done"), ({"done": False, "detail": "808"}, "808")],
+)
+def test_a_restoration_is_done_or_says_why_not(payload: dict[str, Any], restored: str) -> None:
+    begun = life(Kind.RESOLVED, Kind.INTENDED, Kind.ANSWERED, Kind.RESTORING)
+
+    assert begun.restored == "requested"
+    assert advance(begun, event(Kind.RESTORED, **payload)).restored == restored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from partner_tools.guards import (
     expected_answer,
     question,
     read_hold_list,
+    refuse_too_few,
 )
 from partner_tools.model import (
     Customer,
@@ -147,3 +149,47 @@ def test_the_hold_list_protects_nothing_else() -> None:
     held = read_hold_list("SN-1\n", "hold.txt")
     assert not holds(held, ("SN-10", "N-1", "SN1", "", None))
     assert not holds(read_hold_list("\u200b\n \n#SN-1\n", "hold.txt"), ("SN-1", ""))
+
+
+@pytest.mark.parametrize(("removals", "refused"), [(10, False), (11, True)])
+def test_a_customer_without_earlier_removals_has_its_whole_day(
+    removals: int, refused: bool
+) -> None:
+    expectation = pytest.raises(GuardError, match="daily limit of 10") if refused else nullcontext()
+
+    with expectation:
+        check(Limits(max_devices_per_day=10), planned(removals), [contoso(removals, 1000)], {})
+
+
+@pytest.mark.parametrize("removals", [1, 49])
+def test_fewer_than_fifty_removals_want_no_domain(removals: int) -> None:
+    assert expected_answer([contoso(removals, 1000)]) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "missing", "refused"), [(5, 5, False), (4, 6, True), (1, 8, False), (0, 10, True)]
+)
+def test_a_wrong_customer_is_told_by_how_few_are_found(
+    found: int, missing: int, refused: bool
+) -> None:
+    """Half of ten are enough, and nine could be a list that is mistyped as a whole."""
+    lost = [replace(each, outcome=Outcome.NOT_FOUND) for each in planned(missing)]
+    expectation = pytest.raises(GuardError, match=f"only {found} of") if refused else nullcontext()
+
+    with expectation:
+        refuse_too_few([*planned(found), *lost], 0.5, ())
+
+
+@pytest.mark.parametrize(
+    ("belonged_to", "said"),
+    [((), "nothing was removed$"), (("Fabrikam", "Adatum"), "Earlier runs .* Fabrikam, Adatum")],
+)
+def test_the_customers_that_the_devices_belonged_to_are_named(
+    belonged_to: tuple[str, ...], said: str
+) -> None:
+    lost = [replace(each, outcome=Outcome.NOT_FOUND) for each in planned(10)]
+
+    with pytest.raises(GuardError) as caught:
+        refuse_too_few(lost, 0.5, belonged_to)
+
+    assert re.search(said, str(caught.value))

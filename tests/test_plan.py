@@ -256,3 +256,31 @@ def test_nothing_is_ever_planned_that_was_not_named(listed: list[str], asked: li
         assert each.found is not None
         assert (each.found.serial_number or "").strip() in wanted
         assert sum(text.strip() == (each.found.serial_number or "").strip() for text in listed) == 1
+
+
+@pytest.mark.parametrize(("number", "more"), [(2, None), (5, None), (6, 1), (8, 3)])
+def test_at_most_five_places_are_named(number: int, more: int | None) -> None:
+    many = [found(f"x{at}", "MANY", batch=f"B{at}") for at in range(number)]
+
+    (planned,) = plan([row(serial_number="MANY")], *many)
+
+    assert planned.outcome is Outcome.AMBIGUOUS
+    assert (planned.detail or "").count("in batch") == min(number, 5)
+    assert (f"and {more} more" if more else "more") in (planned.detail or "") or more is None
+
+
+@pytest.mark.parametrize(("number", "outcome"), [(10, "ambiguous"), (11, "refused")])
+def test_a_serial_number_of_more_than_ten_registrations_is_shared(
+    number: int, outcome: str
+) -> None:
+    many = [
+        found(f"x{at}", "MANY", product_key_id=f"33056700000{at:02}")
+        for at in range(10, 10 + number)
+    ]
+
+    (by_serial,) = plan([row(serial_number="MANY")], *many)
+    (by_both,) = plan([row(serial_number="MANY", product_key_id="3305670000012")], *many)
+
+    assert by_serial.outcome == outcome
+    assert by_both.outcome is Outcome.PENDING
+    assert by_both.target == Target(batch_id="B1", device_id="x12")

@@ -5,7 +5,6 @@ Each customer's estate is read on its own, so that one unreachable customer stop
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +42,7 @@ from partner_tools.model import (
     Registration,
     Target,
     TenantId,
+    is_guid,
 )
 from partner_tools.near_serials import near_customers
 from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS
@@ -463,14 +463,6 @@ def no_such_customer(named: str, similar: Sequence[str] = ()) -> InputError:
         remedy="`partner-tools customers` lists them; a default domain, a whole company name or "
         "a tenant id names one, and a tenant id always works",
     )
-
-
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
-
-
-def is_guid(text: str) -> bool:
-    """Whether the text is a tenant id rather than a domain."""
-    return _GUID.fullmatch(text) is not None
 
 
 @contextmanager

@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 OUTPUTS = ("text", "json", "jsonl")
 FORMATS = ("html", "xlsx", "csv", "json", "md", "ps1", "eml")
 """The default report formats; a test compares them with the report's, which load too much."""
-FORMAT_CHOICES = (*FORMATS, "checklist", "txt", "email-text", "worksheet", "tickets")
+FORMAT_CHOICES = (*FORMATS, "checklist", "txt", "email-text", "tickets", "worksheet")
 MOMENTS = (
     "%Y-%m-%d",
     "%Y-%m-%dT%H:%M",

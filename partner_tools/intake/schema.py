@@ -16,10 +16,10 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from partner_tools.model import is_guid
 from partner_tools.strict_json import shown_plainly
 
 _SUFFIX = ".schema.json"
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}"
     r"(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -220,14 +220,10 @@ def _is_moment(value: object) -> bool:
     return True
 
 
-def _is_uuid(value: object) -> bool:
-    return not isinstance(value, str) or _UUID.fullmatch(value) is not None
-
-
 _FORMAT_CHECKS = {
     "date-time": _is_moment,
     "regex": lambda _: True,  # Python's, which the sandbox compiles itself
-    "uuid": _is_uuid,
+    "uuid": lambda value: not isinstance(value, str) or is_guid(value),
 }
 
 

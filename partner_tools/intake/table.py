@@ -248,7 +248,11 @@ def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -
 
 
 def _unsure(text: str) -> Finding:
-    message = f"{shown(text)} may be something else than a serial number; the list has no header"
+    near = spelt_like(text)
+    hint = f"; did you mean {near}?" if near else ""
+    message = (
+        f"{shown(text)} may be something else than a serial number; the list has no header{hint}"
+    )
     remedy = (
         "add the header `Serial number` if it is one; if it is the header, pass it as "
         "--serial-column; else delete the row"

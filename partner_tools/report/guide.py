@@ -15,7 +15,7 @@ from datetime import date
 from importlib.resources import files
 from typing import Any
 
-from partner_tools.model import GONE
+from partner_tools.model import GONE, is_guid
 from partner_tools.outstanding import ALL_ZERO, REMOVED_BY_HAND, StepId
 
 _DATA = tomllib.loads(files(__package__).joinpath("guide.toml").read_text(encoding="utf-8"))
@@ -249,7 +249,6 @@ def harmless(text: str) -> str:
 # in which Windows PowerShell 5.1 reads a file does not matter.
 
 _PLAIN = re.compile(r"[\x20-\x7e]+")
-_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
 
 def literal(text: str) -> str:
@@ -265,9 +264,9 @@ def odata(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def is_guid(text: str | None) -> bool:
+def is_real_guid(text: str | None) -> bool:
     """Whether an id is one that a command may name: a GUID that is not all zeros."""
-    return text is not None and bool(_GUID.fullmatch(text)) and text != ALL_ZERO
+    return text is not None and is_guid(text) and text != ALL_ZERO
 
 
 def _part(piece: str) -> str:
@@ -299,7 +298,7 @@ def command(
     recipe = GUIDE[step].recipe
     text = "; ".join((*recipe.each, *(recipe.hybrid if hybrid else ())))
     for place, known in (("<id>", own_id), ("<device id>", device_id)):
-        if known is not None and is_guid(known):
+        if known is not None and is_real_guid(known):
             text = text.replace(place, known)
     if text and "<" not in text:
         return text

@@ -27,7 +27,7 @@ from partner_tools.outstanding import (
 from partner_tools.outstanding.cleanup_plan import REFUSALS
 from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS
 from partner_tools.outstanding.search import real_id
-from partner_tools.report.guide import is_guid, literal, visible
+from partner_tools.report.guide import is_real_guid, literal, visible
 from partner_tools.report.handoff import Document, HandoffDevice, answer_digest
 from partner_tools.report.results import read_received
 
@@ -105,7 +105,7 @@ def _ids(probes: Sequence[Probe], *names: str) -> str:
         for probe in probes
         for record in probe.found
         for name in names
-        if is_guid(known := real_id(record.ids.get(name)))
+        if is_real_guid(known := real_id(record.ids.get(name)))
     }
     return f"@({', '.join(literal(one) for one in sorted(filter(None, found)))})"
 
@@ -129,7 +129,7 @@ def _filled(template: str, document: Document) -> str:
     tenant = customer["tenantId"] or ""
     file = f"{customer['domain'] or tenant or 'unassigned'}-{run['id']}".casefold()
     values = {
-        "TENANT": literal(tenant if is_guid(tenant) else ""),
+        "TENANT": literal(tenant if is_real_guid(tenant) else ""),
         "HANDOFF": literal(visible(f"Handoff for {name}, run {run['id']}")),
         "NAME": literal("-".join(re.findall(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", file))[:120]),
         "RUN": literal(visible(run["id"])),

@@ -88,12 +88,6 @@ ON_REQUEST: Mapping[str, Format] = {
     "email-text": Format(
         suffix="email.txt", description="the cover e-mail's text", write=write_cover_text
     ),
-    "worksheet": Format(
-        suffix="worksheet.html",
-        description="what a person removes on Partner Center's pages, to print and as CSV",
-        write=write_worksheet,
-        each=lambda document: (("worksheet.csv", worksheet_csv(document)),),
-    ),
     "tickets": Format(
         suffix="tickets.csv",
         description="a ticket for each owner, as CSV and as Markdown",
@@ -101,6 +95,12 @@ ON_REQUEST: Mapping[str, Format] = {
         each=lambda document: (
             (f"ticket-{owner}.md", ticket) for owner, ticket in tickets(document)
         ),
+    ),
+    "worksheet": Format(
+        suffix="worksheet.html",
+        description="what a person removes on Partner Center's pages, to print and as CSV",
+        write=write_worksheet,
+        each=lambda document: (("worksheet.csv", worksheet_csv(document)),),
     ),
 }
 """Formats that are written only on request."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from partner_tools import near_serials
 from partner_tools.engine.channel import Polling
@@ -61,6 +61,7 @@ class NoChannel:
 class AssessmentSteps:
     """The `runs.run.Steps` of an assessment, of one customer's devices."""
 
+    end: ClassVar[Kind] = Kind.ASSESSED
     context: RunContext
     customer: Customer
 

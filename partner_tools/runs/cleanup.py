@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from partner_tools.clients.graph import CHANGE_PERMISSIONS, ApprovalNeeded, Done
 from partner_tools.engine.execute import ROUNDS, execute
@@ -287,6 +287,7 @@ def _no_handoff(path: Path, why: str) -> InputError:
 class CleanupSteps:
     """The `runs.run.Steps` of a cleanup, in one customer's tenant."""
 
+    end: ClassVar[Kind] = Kind.FINISHED
     context: RunContext
     order: CleanupOrder
     reader: TenantReader

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from partner_tools.engine.channel import Removal
 from partner_tools.engine.execute import execute
@@ -51,6 +51,7 @@ class RemovalSteps:
     is the file that the plan is written to.
     """
 
+    end: ClassVar[Kind] = Kind.FINISHED
     context: RunContext
     planner: Planner
     reviewed: tuple[Plan, Mapping[str, Any]] | None = None

@@ -38,6 +38,10 @@ class Steps(Protocol):
     """The behaviour of one kind of run at each stage of its life."""
 
     @property
+    def end(self) -> Kind:
+        """The event by which the ledger knows that the run has done everything."""
+
+    @property
     def context(self) -> RunContext:
         """The dependencies of the run."""
 
@@ -208,8 +212,7 @@ def finish(steps: Steps) -> None:
     if why := steps.unfinished():
         context.note(Kind.STOPPED, detail=why)
     else:
-        is_look = context.channel.name is ChannelName.ASSESSMENT
-        context.note(Kind.ASSESSED if is_look else Kind.FINISHED)
+        context.note(steps.end)
 
 
 def cancel(

@@ -28,8 +28,7 @@ from partner_tools.sandbox.graph.service import Estates, Graph
 from partner_tools.sandbox.listener import HOST, Later, Listener, Serve, after
 from partner_tools.sandbox.login import GRAPH, PARTNER_CENTER, Login, Mint
 from partner_tools.sandbox.oem_direct import OemDirect
-from partner_tools.sandbox.partner_center import PartnerCenter
-from partner_tools.sandbox.partner_center_wire import device_item
+from partner_tools.sandbox.partner_center import PartnerCenter, device_item
 from partner_tools.sandbox.seed import (
     GRAPH_READ_PERMISSIONS,
     Seed,

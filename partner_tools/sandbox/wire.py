@@ -195,14 +195,6 @@ def match_path(pattern: Sequence[str], path: Sequence[str]) -> dict[str, str] | 
     return names
 
 
-def is_guid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return len(text) == 36
-
-
 def new_id(random: Random) -> str:
     """A fresh GUID."""
     return str(UUID(int=random.getrandbits(128), version=4))

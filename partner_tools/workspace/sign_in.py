@@ -35,7 +35,7 @@ from partner_tools.clients.transport import Certificate, Secret, TokenSource, Tr
 from partner_tools.config import Config
 from partner_tools.errors import AuthError, InputError, ServiceError
 from partner_tools.files import PROFILE_BYTES, read_document, refuse_exposed, this_user
-from partner_tools.model import Customer, TenantId
+from partner_tools.model import Customer, TenantId, is_guid
 from partner_tools.strict_json import read_text
 from partner_tools.workspace.environment import named_faults, now, user_data_folder
 
@@ -191,8 +191,6 @@ def sign_out(config: Config) -> tuple[str, ...]:
 
 def find_tenant(config: Config, tenant: str) -> str | None:
     """The id of a tenant, by its id or a domain. Raises ServiceError or AuthError for none."""
-    from partner_tools.channels.partner_center import is_guid
-
     login = config.text("urls", "login") or GLOBAL_LOGIN_URL
     known = f"{quote(tenant, safe='')}/v2.0/.well-known/openid-configuration"
     answer = json.loads(open_msal_http(config).get(f"{login.rstrip('/')}/{known}").text)
@@ -204,8 +202,6 @@ def customer_at(config: Config, named: str) -> Customer:
 
     Raises InputError where it is neither, ServiceError or AuthError for an unknown domain.
     """
-    from partner_tools.channels.partner_center import is_guid
-
     if is_guid(named):
         return Customer(tenant_id=TenantId(named.casefold()))
     if "." not in named:
@@ -228,8 +224,6 @@ def is_own_app(config: Config, customer: Customer) -> bool:
 
 def find_app(config: Config, tenant: str, client_id: str) -> None:
     """Raise unless the tenant knows the app, as far as it says without a secret."""
-    from partner_tools.channels.partner_center import is_guid
-
     if not is_guid(client_id):
         raise InputError("a client id looks like 9cb2a3f4-6f2a-4f5e-8f0b-2f4f7a0a7d10")
     named = {"auth": {"tenant": tenant, "client_id": client_id}}

@@ -51,7 +51,6 @@ from partner_tools.workspace.environment import (
 from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
 if TYPE_CHECKING:
-    from partner_tools.clients.oauth import DeviceCode, TokenFacts
     from partner_tools.events import Event
     from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
     from partner_tools.outstanding import Flag
@@ -827,24 +826,6 @@ class Workspace:
                 listed=observer.listed,
             )
             return channel.estate(channel.customer(named))
-
-    def token(self) -> TokenFacts:
-        """Whose token would be used for the channel. Raises AuthError without one."""
-        from partner_tools.workspace.sign_in import token_facts
-
-        return token_facts(self.config)
-
-    def sign_in(self, prompt: Callable[[DeviceCode], None]) -> TokenFacts:
-        """Sign a person in by a device code, which `prompt` shows; the token is stored."""
-        from partner_tools.workspace.sign_in import sign_in
-
-        return sign_in(self.config, prompt)
-
-    def sign_out(self) -> tuple[str, ...]:
-        """Forget the tokens of every signed-in user of this profile; who they were."""
-        from partner_tools.workspace.sign_in import sign_out
-
-        return sign_out(self.config)
 
     def copy_ledger(self, target: str) -> str:
         """Copy the ledger into another, empty one; the head digest of both.

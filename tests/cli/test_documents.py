@@ -41,6 +41,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[Words, str, str | None]] = {
     ("validate",): ((Path("batch.csv"),), "validation", "problems"),
     ("plan",): ((Path("batch.csv"), *HERE, "-o", Path("plan.json")), "result", "devices"),
     ("deregister",): ((Path("batch.csv"), *HERE, "--dry-run"), "result", "devices"),
+    ("assess",): ((Path("batch.csv"), "--customer", CONTOSO), "result", "devices"),
     ("resume",): (("RUN",), "result", "devices"),
     ("runs",): ((), "runs", "runs"),
     ("verify",): (("--outstanding",), "outstanding", "customers"),
@@ -55,7 +56,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[Words, str, str | None]] = {
     ("doctor",): (("--customer", CONTOSO), "doctor", "checks"),
 }
 """What each command is called with, the schema of its document, and the list that it holds."""
-ELSEWHERE = {("certificate",), ("cleanup",), ("submit",)}
+ELSEWHERE = {("assess",), ("certificate",), ("cleanup",), ("submit",)}
 """They need keys, the customer's tenant and a fleet: tests of their own look at them."""
 CASES = [
     *((path, *case) for path, case in ARGUMENTS.items()),

@@ -154,7 +154,7 @@ def test_one_customer_without_a_relationship_never_stops_the_others(
     ("named", "exit_code"),
     [
         ("nobody.example", 3),
-        ("contoso", 3),
+        ("contos", 3),
         ("00000000-1111-2222-3333-444444444444", 3),
     ],
 )

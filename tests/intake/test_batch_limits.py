@@ -231,7 +231,6 @@ def test_batch_without_an_id_is_named_by_its_content() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (IntakeOptions(customer="Contoso Ltd"), ("customer", "customer")),
         (IntakeOptions(batch_id=""), ("batchId", "blank")),
         (IntakeOptions(reference="x" * 300), ("reference", "too-long")),
         (IntakeOptions(reference="a\ud800"), ("reference", "lone-surrogate")),

@@ -132,7 +132,10 @@ def _story() -> Iterator[tuple[Kind, int | None, dict[str, Any]]]:
     yield Kind.STOPPED, None, {"rule": "throttled", "detail": "later", "remedy": "resume"}
     yield Kind.RESTORING, 2, {"requestId": "r", "batchId": "Contoso 2024"}
     yield Kind.RESTORED, 2, {"done": False, "detail": "the job failed"}
+    yield Kind.REFUSED, None, {"rule": "too-many", "detail": "600", "remedy": "fewer"}
     yield Kind.FINISHED, None, {}
+    yield Kind.DISMISSED, None, {"reason": "recycled", "by": "kim"}
+    yield Kind.ASSESSED, None, {}
     yield Kind.CANCELLED, None, {}
 
 

@@ -1151,3 +1151,20 @@ def test_which_states_of_intune_wait(
     assert [each.id for each in decision.steps] == [step]
     waits = step is StepId.WAIT_FOR_CHECK_IN
     assert decision.steps[0].status is (Status.EXPECTED if waits else Status.OUTSTANDING)
+
+
+@pytest.mark.parametrize(
+    ("late", "step"),
+    [
+        (timedelta(0), StepId.CONFIRM_AUTOPILOT_REMOVAL),
+        (timedelta(seconds=1), StepId.DEREGISTER_FROM_AUTOPILOT),
+    ],
+)
+def test_patience_ends_after_its_last_second(late: timedelta, step: StepId) -> None:
+    """Within the window a listed registration is expected to go, and not a second longer."""
+    usual = facts(found(Plane.AUTOPILOT), NO_INTUNE, NO_ENTRA, *KEYS_ABSENT)
+    removed_at = NOW - usual.patience.autopilot - late
+
+    decision = decide(replace(usual, removed_at=removed_at))
+
+    assert decision.steps[0].id is step

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from partner_tools.model import Customer, Device, Identity, Outcome, TenantId
 from partner_tools.outstanding import StepId
-from partner_tools.report.guide import command, is_guid, literal
+from partner_tools.report.guide import command, is_real_guid, literal
 from partner_tools.report.handoff import Document, HandoffDevice
 from partner_tools.report.script import device_lines, write_script
 from tests.report import fleet
@@ -223,7 +223,7 @@ GUID = "8f2f5d2c-0d6e-4a35-9c1b-3c2f6d1f7a10"
     ],
 )
 def test_only_a_guid_is_an_id(text: str | None, expected: bool) -> None:
-    assert expected is is_guid(text)
+    assert expected is is_real_guid(text)
 
 
 def test_without_an_id_only_a_look_up_is_offered() -> None:

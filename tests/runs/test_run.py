@@ -65,6 +65,7 @@ class Looking:
 class Recorded:
     """Steps that record when they are taken; `refuses` and `cancels` say what happens there."""
 
+    end = Kind.FINISHED
     context: RunContext
     refuses: bool = False
     cancels: bool = False

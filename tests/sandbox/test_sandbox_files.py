@@ -39,7 +39,7 @@ from partner_tools.sandbox.faults import (
     Scope,
 )
 from partner_tools.sandbox.graph.request import ROUTES as GRAPH_ROUTES
-from partner_tools.sandbox.partner_center_wire import ROUTES
+from partner_tools.sandbox.partner_center import ROUTES
 from partner_tools.sandbox.seed import Relationship
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"

@@ -42,11 +42,13 @@ _ERASURE = ("erasure_record", "erasure_method", "erasure_standard", "erasure_pro
     type=click.Path(path_type=Path, dir_okay=False),
     help="Record of the erasure, named by its digest; needs the three below.",
 )
-@click.option("--erasure-method", metavar="TEXT", help="What was done, such as: one overwrite.")
+@click.option(
+    "--erasure-method", metavar="TEXT", help="Method of erasure, for example: one overwrite."
+)
 @click.option(
     "--erasure-standard", metavar="TEXT", help="Such as: NIST SP 800-88 r2, Purge, or IEEE 2883."
 )
-@click.option("--erasure-provider", metavar="TEXT", help="Who erased the devices.")
+@click.option("--erasure-provider", metavar="TEXT", help="Provider that erased the devices.")
 @click.option(
     "--signed-by",
     metavar="KEY",

@@ -26,6 +26,7 @@ WHICH_OEM = (
     "highest volume; the others remove devices through Partner Center."
 )
 """https://learn.microsoft.com/autopilot/registration-auth (read 2026-11)."""
+NO_PARTNER = "`assess` and `cleanup` need no partner: only this sign-in to the customer's tenant."
 
 
 @command("doctor")
@@ -61,7 +62,8 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
                 print_line(_document(finding))
     failed = [finding for finding in findings if not finding.good]
     via = via or _channel(call, customer)
-    who_may = WHICH_OEM if via == ChannelName.OEM_DIRECT else WHO_MAY
+    notes = {ChannelName.OEM_DIRECT: WHICH_OEM, ChannelName.ASSESSMENT: NO_PARTNER}
+    who_may = notes.get(ChannelName(via or ChannelName.PARTNER_CENTER), WHO_MAY)
     if call.output == "json":
         checks = [_document(each) for each in findings]
         print_json({"schemaVersion": "1", "good": not failed, "note": who_may, "checks": checks})

@@ -20,7 +20,7 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     default=",".join(CHANNELS),
     show_default=True,
     metavar="NAME[,NAME]",
-    help="Which channels to work for.",
+    help="Channels to work for.",
 )
 @click.option(
     "--concurrency",

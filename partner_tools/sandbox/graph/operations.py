@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from partner_tools.model import is_guid
 from partner_tools.sandbox.graph import deletion
 from partner_tools.sandbox.graph.estate import (
     NEVER,
@@ -53,7 +54,7 @@ from partner_tools.sandbox.graph.request import (
     no_key,
 )
 from partner_tools.sandbox.seed import derived_id
-from partner_tools.sandbox.wire import Response, is_guid, text_response
+from partner_tools.sandbox.wire import Response, text_response
 
 Handler = Callable[[ParsedRequest], Response]
 NO_CONTENT = Response(status=204)

@@ -20,6 +20,7 @@ from importlib.resources import files
 from typing import Any
 
 from partner_tools.json_forms import structure
+from partner_tools.model import is_guid
 from partner_tools.sandbox.faults import Fault, FaultKind, GraphQuirks
 from partner_tools.sandbox.graph.estate import NO_ID, Estate, Row, Table, read_data, stamp
 from partner_tools.sandbox.login import Claims
@@ -28,7 +29,6 @@ from partner_tools.sandbox.wire import (
     Headers,
     Request,
     Response,
-    is_guid,
     json_response,
     match_path,
     text_response,

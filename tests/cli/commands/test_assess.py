@@ -216,7 +216,7 @@ def test_the_wrong_tenant_and_another_customers_list_are_refused(program: Progra
     other = program.json(*named, "fabrikam.onmicrosoft.com", exit_code=4)
     assert other["error"]["rule"] == "other-tenant"
     assert program(*named, "nowhere.example").exit_code in (3, 4)
-    assert program.json(*named, "Contoso", exit_code=3)["error"]["rule"] == "invalid-batch"
+    assert program.json(*named, "Contoso", exit_code=3)["error"]["rule"] == "no-such-customer"
     assert program("assess", "--serial", OWN).exit_code == 2
 
     mixed = program.batch(f"Serial number,Customer\n{OWN},{DOMAIN}\n5CG0000F01,{FABRIKAM}\n")
