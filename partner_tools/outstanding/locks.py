@@ -127,14 +127,7 @@ def _of_plane(lock: LockId, known: PlaneStatus, not_applicable: str | None = Non
     basis = known.error or known.note
     if known.status is Status.NOT_APPLICABLE:
         basis = not_applicable or basis
-    return Lock(
-        id=lock,
-        status=known.status,
-        checked_at=known.observed_at,
-        source=known.source,
-        request_id=known.request_id,
-        basis=basis,
-    )
+    return _seen(lock, known.status, known, basis)
 
 
 def _configuration_manager(decision: Decision, case: Case) -> Lock:
@@ -183,12 +176,16 @@ def _corporate_identifier(case: Case) -> Lock:
     return _seen(LockId.CORPORATE_IDENTIFIER, by_presence[seen.present], seen.probe, error)
 
 
-def _seen(lock: LockId, status: Status, probe: Probe | None, basis: str | None) -> Lock:
+def _seen(
+    lock: LockId, status: Status, look: Probe | PlaneStatus | None, basis: str | None
+) -> Lock:
+    if look is None:
+        return Lock(id=lock, status=status, basis=basis)
     return Lock(
         id=lock,
         status=status,
-        checked_at=probe.observed_at if probe else None,
-        source=probe.source if probe else None,
-        request_id=probe.request_id if probe else None,
+        checked_at=look.observed_at,
+        source=look.source,
+        request_id=look.request_id,
         basis=basis,
     )

@@ -15,6 +15,7 @@ from datetime import date
 from importlib.resources import files
 from typing import Any
 
+from partner_tools.json_forms import structure
 from partner_tools.model import GONE, is_guid
 from partner_tools.outstanding import ALL_ZERO, REMOVED_BY_HAND, StepId
 
@@ -103,16 +104,11 @@ _SOURCES = {name: Source(**facts) for name, facts in _DATA["sources"].items()}
 
 
 def _chapter(step: Mapping[str, Any]) -> Chapter:
-    commands = {name: tuple(lines) for name, lines in step.get("powershell", {}).items()}
-    return Chapter(
-        title=step["title"],
-        about=step["about"],
+    return structure(
+        Chapter,
+        step,
         source=_SOURCES[step["source"]],
-        caution=step.get("caution"),
-        portal=tuple(step.get("portal", ())),
-        minutes=step.get("minutes", 2),
-        tools=tuple(step.get("tools", ())),
-        recipe=Recipe(**commands),
+        recipe=structure(Recipe, step.get("powershell", {})),
         otherwise=_SOURCES.get(step.get("otherwise", "")),
     )
 

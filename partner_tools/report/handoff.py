@@ -431,18 +431,16 @@ def _step(step: Step, decision: Decision, identity: Identity) -> Json:
         "order": 0,
         "after": [one.value for one in step.after],
         "why": step.why,
-        "command": None if ambiguous else _command(step.id, decision, identity.serial_number),
+        "command": None
+        if ambiguous
+        else command(
+            step.id,
+            own_id=_only_id(decision, HOMES[step.id][0], "id"),
+            device_id=_device_id(decision),
+            serial=identity.serial_number,
+            hybrid=decision.join_type is JoinType.HYBRID_JOINED,
+        ),
     }
-
-
-def _command(step: StepId, decision: Decision, serial: str | None) -> str | None:
-    return command(
-        step,
-        own_id=_only_id(decision, HOMES[step][0], "id"),
-        device_id=_device_id(decision),
-        serial=serial,
-        hybrid=decision.join_type is JoinType.HYBRID_JOINED,
-    )
 
 
 def _only_id(decision: Decision, plane: Plane, name: str) -> str | None:

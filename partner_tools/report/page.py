@@ -166,9 +166,7 @@ def moment(written: str | None) -> str:
     """`23 November 2026, 16:40 UTC`; empty for none."""
     if written is None:
         return ""
-    at = datetime.fromisoformat(written)
-    months = "January February March April May June July August September October November December"
-    return f"{at.day} {months.split()[at.month - 1]} {at.year}, {at:%H:%M} UTC"
+    return f"{day_text(written[:10])}, {datetime.fromisoformat(written):%H:%M} UTC"
 
 
 # --- what the first screen says -----------------------------------------------------------------

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from partner_tools.model import Customer, Device, Identity, Outcome, Reason, TenantId
+from partner_tools.json_forms import structure
+from partner_tools.model import Customer, Device, Identity, Outcome, TenantId
 from partner_tools.outstanding import (
     HOMES,
     REASSURING,
@@ -55,9 +56,7 @@ def read_received(document: Json) -> Received:
     return Received(
         run=_run(run),
         customer=_customer(customer),
-        partner=Partner(
-            tenant_id=partner["tenantId"], name=partner["name"], contact=partner["contact"]
-        ),
+        partner=structure(Partner, partner),
         devices=tuple(
             _without_repeats(
                 _device(each, ended, by_hand=run.get("byHand", False))
@@ -68,19 +67,9 @@ def read_received(document: Json) -> Received:
 
 
 def _run(run: Json) -> RunFacts:
-    started = _moment(run["startedAt"])
-    if started is None:
+    if run["startedAt"] is None:
         raise ValueError("the run has no beginning")
-    return RunFacts(
-        id=run["id"],
-        channel=run["channel"],
-        batch_id=run["batchId"],
-        reason=Reason(run["reason"]),
-        started_at=started,
-        finished_at=_moment(run["finishedAt"]),
-        ledger_digest=run["ledgerDigest"],
-        by_hand=run.get("byHand", False),
-    )
+    return structure(RunFacts, run)
 
 
 def _customer(customer: Json) -> Customer | None:
@@ -101,7 +90,7 @@ def _without_repeats(devices: Iterable[HandoffDevice]) -> Iterator[HandoffDevice
 
 
 def _device(each: Json, ended: datetime | None, *, by_hand: bool) -> HandoffDevice:
-    outcome = Outcome(each["outcome"])
+    outcome, replacement = Outcome(each["outcome"]), each.get("replacement")
     gone_at = _moment(each["removedAt"]) or (ended if outcome is Outcome.ABSENT else None)
     return HandoffDevice(
         device=Device(
@@ -113,7 +102,7 @@ def _device(each: Json, ended: datetime | None, *, by_hand: bool) -> HandoffDevi
                 product_key_id=each["productKeyId"],
             ),
             reference=each["reference"],
-            replacement=_replacement(each.get("replacement")),
+            replacement=structure(Identity, replacement) if replacement else None,
             extra=tuple((one["name"], one["value"]) for one in each.get("extra", ())),
         ),
         outcome=outcome,
@@ -126,14 +115,6 @@ def _device(each: Json, ended: datetime | None, *, by_hand: bool) -> HandoffDevi
         flags=(frozenset(map(Flag, each.get("observed", ()))) - REASSURING)
         | ({Flag.BY_HAND} if by_hand else frozenset()),
         evidence=tuple(evidence_from(probe) for probe in _probes(each["planes"])),
-    )
-
-
-def _replacement(replacement: Json | None) -> Identity | None:
-    if replacement is None:
-        return None
-    return Identity(
-        serial_number=replacement["serialNumber"], product_key_id=replacement["productKeyId"]
     )
 
 

@@ -52,7 +52,7 @@ ATTACHED_AT_MOST = 10
 
 def _render(template: str, **values: Any) -> str:
     made = environment()
-    made.filters |= {"code": code, "left": steps_left, "shown": _shown}
+    made.filters |= {"code": code, "left": steps_left, "shown": device_label}
     return made.get_template(template).render(words=WORDS, **values)
 
 
@@ -66,7 +66,8 @@ def code(text: object) -> str:
     return f"{fence}{gap}{shown}{gap}{fence}"
 
 
-def _shown(device: Mapping[str, Any]) -> str:
+def device_label(device: Mapping[str, Any]) -> str:
+    """How a device of the document is named."""
     return device["serialNumber"] or device["productKeyId"] or f"row {device['row']}"
 
 
@@ -102,7 +103,7 @@ def write_markdown(document: Document, stream: BinaryIO) -> None:
         by_hand=by_hand(document),
         facts=[(title, [one for one in values if one]) for title, *values in facts],
         named={
-            step: [_shown(one) for one in concerned[:NAMED]]
+            step: [device_label(one) for one in concerned[:NAMED]]
             for step, concerned in _by_step(document).items()
         },
         more=max(0, len(devices) - LISTED),

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from partner_tools.outstanding import HELD_NOTE, Owner, StepId
 from partner_tools.report.handoff import OPEN, Document
 from partner_tools.report.page import rendered
+from partner_tools.report.texts import device_label
 
 ON_A_PAGE = 40
 COLUMNS = ("Number", "Serial number", "Manufacturer", "Model", "Registered", "Removed")
@@ -50,7 +51,7 @@ def lines(document: Document) -> Iterator[Line]:
 def held(document: Document) -> list[str]:
     """The devices that have to stay as they are."""
     return [
-        device["serialNumber"] or device["productKeyId"] or f"row {device['row']}"
+        device_label(device)
         for device in document["devices"]
         if device["planes"]["autopilot"].get("note") == HELD_NOTE
     ]

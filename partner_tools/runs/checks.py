@@ -412,11 +412,7 @@ def refuse_changed(
         asked = [each for each in plan.devices if each.index in ready]
         changes = planner.changes(asked, remaining)
     refusals = [
-        replace(
-            plan.devices[index],
-            outcome=Outcome.REFUSED,
-            **asdict(replaced(why)),
-        )
+        replace(plan.devices[index], outcome=Outcome.REFUSED, **asdict(replaced(why)))
         for index, why in changes.items()
     ]
     _refuse(context, plan, refusals)
