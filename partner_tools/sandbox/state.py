@@ -372,7 +372,7 @@ class State:
         return Ztd.NOT_REGISTERED
 
     def _objection(self, customer: str, device: SeedDevice) -> Ztd | None:
-        keys = _keys(device)
+        keys = identity_keys(device)
         if not keys:
             return Ztd.MISSING_IDENTITY
         if device.hardware_hash is not None and not _base64(device.hardware_hash):
@@ -402,7 +402,7 @@ class State:
 
     def _hold(self, tenant: str, device: SeedDevice, change: int) -> None:
         if self._holders is not None:
-            for key in _keys(device):
+            for key in identity_keys(device):
                 self._holders[key][tenant] += change
 
 
@@ -414,7 +414,7 @@ def _batch(seed: SeedBatch) -> _Batch:
     )
 
 
-def _keys(device: SeedDevice) -> tuple[str, ...]:
+def identity_keys(device: SeedDevice) -> tuple[str, ...]:
     """Identities that Autopilot accepts: a hash, a product key, or serial, manufacturer, model."""
     found = []
     if device.hardware_hash:

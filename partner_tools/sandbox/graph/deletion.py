@@ -167,7 +167,7 @@ def _finish_removal(estate: Estate, name: str, now: float) -> None:
     estate.identities.remove(name, now)
     registration = estate.registrations.pop(name, None)
     if registration is not None:
-        estate.withdraw(registration.batch_id, registration.device_id, now)
+        estate.withdraw(*registration, now)
     for device in estate.devices.having("physicalIds", [f"[ZTDID]:{name}"]):
         _remove_if_unheld(estate, device, now)
 

@@ -10,6 +10,7 @@ import base64
 import json
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -40,19 +41,21 @@ from partner_tools.sandbox.state import State
 from partner_tools.sandbox.wire import Call, Headers, Problem, Request, Response, new_id
 
 
+@dataclass(eq=False)
 class Estates:
     """Every tenant by its id. Callers hold the state's lock."""
 
-    def __init__(self, state: State, quirks: Callable[[], GraphQuirks]) -> None:
-        self._state = state
-        self._quirks = quirks
+    state: State
+    quirks: Callable[[], GraphQuirks]
+
+    def __post_init__(self) -> None:
         self._estates: dict[str, Estate] = {}
-        state.follow(self._catch_up)
+        self.state.follow(self._catch_up)
 
     def of(self, tenant: str) -> Estate:
         """The tenant (id or domain) as it is now; an empty one where there is no such customer."""
-        now = self._state.settle()
-        customer = self._state.customer(tenant)
+        now = self.state.settle()
+        customer = self.state.customer(tenant)
         key = customer.tenant_id.lower() if customer else tenant.lower()
         if key not in self._estates:
             customer = customer or SeedCustomer(tenant_id=key, domain=key, name=key)
@@ -61,8 +64,8 @@ class Estates:
                 domain=customer.domain,
                 name=customer.name,
                 habits=customer.tenant,
-                quirks=self._quirks,
-                withdraw=partial(self._state.withdraw, key),
+                quirks=self.quirks,
+                withdraw=partial(self.state.withdraw, key),
             )
             seed_estate(self._estates[key], customer.batches)
         self._follow(self._estates[key], now)
@@ -74,8 +77,8 @@ class Estates:
 
     def _follow(self, estate: Estate, now: float) -> None:
         """Take over the registrations added and removed since the last look."""
-        if self._state.customer(estate.tenant_id) is not None:
-            for change in self._state.changes(estate.tenant_id, estate.seen):
+        if self.state.customer(estate.tenant_id) is not None:
+            for change in self.state.changes(estate.tenant_id, estate.seen):
                 estate.seen += 1
                 if change.registered:
                     register(estate, change.batch_id, change.device)
@@ -196,6 +199,7 @@ CODES = {
 """The code of an injected error that says none, by its status."""
 
 
+@dataclass(eq=False)
 class Graph:
     """Answers as `graph.microsoft.com` does; the token says for which tenant.
 
@@ -205,26 +209,19 @@ class Graph:
     name = "graph"
     secure_only = False
 
-    def __init__(
-        self,
-        state: State,
-        mint: Mint,
-        quirks: Callable[[], GraphQuirks],
-        clock: Callable[[], float],
-        carry: Carry,
-        *,
-        seed: int,
-    ) -> None:
-        self.estates = Estates(state, quirks)
-        self._state = state
-        self._mint = mint
-        self._quirks = quirks
-        self._clock = clock
-        self._carry = carry
-        self._random = random.Random(f"graph {seed}")  # noqa: S311 - ids, not secrets
+    state: State
+    mint: Mint
+    quirks: Callable[[], GraphQuirks]
+    clock: Callable[[], float]
+    carry: Carry
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.estates = Estates(self.state, self.quirks)
+        self._random = random.Random(f"graph {self.seed}")  # noqa: S311 - ids, not secrets
 
     def read(self, request: Request) -> Call:
-        target, claims = aim(request), self._mint.read(request.bearer)
+        target, claims = aim(request), self.mint.read(request.bearer)
         tenant = str(claims["tid"]) if claims else None
         return Call(
             operation=target.operation,
@@ -260,7 +257,7 @@ class Graph:
 
     def truth(self, tenant: str) -> Mapping[str, Any]:
         """Everything in a tenant as it is, whatever the services show of it."""
-        with self._state.lock:
+        with self.state.lock:
             return self.estates.of(tenant).truth()
 
     def _act(self, request: Request, target: Target, fault: Fault | None) -> Response:
@@ -275,31 +272,31 @@ class Graph:
     def _outcome(
         self, request: Request, target: Target, claims: Claims, fault: Fault | None
     ) -> Response:
-        quirks = self._quirks()
-        with self._state.lock:
+        quirks = self.quirks()
+        with self.state.lock:
             parsed = ParsedRequest(
                 request=request,
                 target=target,
                 claims=claims,
                 estate=self.estates.of(str(claims["tid"])),
                 quirks=quirks,
-                now=self._clock(),
+                now=self.clock(),
                 new_id=lambda: new_id(self._random),
                 fault=fault,
             )
             if target.operation != "batch":
                 return handler_of(target.operation)(parsed)
         # Without the lock: what the batch holds may wait for a fault of its own.
-        return run_batch(parsed, self._carry, in_order=quirks.batch_in_order)
+        return run_batch(parsed, self.carry, in_order=quirks.batch_in_order)
 
     def _authorized(self, request: Request, target: Target) -> Claims:
         """The claims of a token that may ask for this. Raises Refusal."""
         if request.header("Authorization") is None:
             raise _no_token("Access token is empty.")
-        claims = self._mint.read(request.bearer)
+        claims = self.mint.read(request.bearer)
         if claims is None or "aud" not in claims:
             raise _no_token("IDX14100: JWT is not well formed, there are no dots (.).")
-        if self._mint.expired(claims):
+        if self.mint.expired(claims):
             raise _stale_token()
         if claims["aud"] not in AUDIENCES:
             raise _no_token("Access token validation failure. Invalid audience.")
@@ -308,7 +305,7 @@ class Graph:
         permissions = target.route.permissions
         if permissions and granted(claims).isdisjoint(permissions):
             raise _forbidden(target, permissions)
-        customer = self._state.customer(str(claims["tid"]))
+        customer = self.state.customer(str(claims["tid"]))
         licensed = customer is not None and customer.tenant.intune_license
         if target.family is Family.INTUNE and not licensed:
             raise bad_request("Request not applicable to target tenant.")
@@ -316,7 +313,7 @@ class Graph:
 
     def _throttle_headers(self, request: Request) -> Headers:
         """The directory's headers of 429 (https://learn.microsoft.com/graph/throttling-limits)."""
-        claims = self._mint.read(request.bearer)
+        claims = self.mint.read(request.bearer)
         if claims is None or aim(request).family is not Family.DIRECTORY:
             return ()
         kind = "Read" if request.method == "GET" else "Write"
@@ -328,7 +325,7 @@ class Graph:
         """Of the device that the path names, while it is there."""
         if not target.name or tenant is None:
             return None
-        with self._state.lock:
+        with self.state.lock:
             estate = self.estates.of(tenant)
             row = estate.identities.get(target.name) or estate.managed.get(target.name)
         return str(row["serialNumber"]) if row else None
@@ -336,7 +333,7 @@ class Graph:
     def _ids(self, request: Request | None) -> Ids:
         request_id = new_id(self._random)
         sent = request.echoable("client-request-id") if request else None
-        return Ids(request_id=request_id, client_request_id=sent or request_id, at=self._clock())
+        return Ids(request_id=request_id, client_request_id=sent or request_id, at=self.clock())
 
 
 def _no_token(text: str) -> Refusal:
