@@ -346,18 +346,26 @@ def _known_synchronized(case: Case) -> bool:
     )
 
 
+FINDINGS: Mapping[str, Step] = {
+    name: Step(
+        id=(step := StepId(found["step"])),
+        plane=HOMES[step][0],
+        status=Status(found["status"]),
+        owner=HOMES[step][1],
+        row=found.get("row"),
+        why=found["why"],
+    )
+    for name, found in DATA["findings"].items()
+}
+"""Each step that a rule can ask for: its status, its row of the decision table, and why."""
+
+
 def _rule_ambiguous(case: Case) -> Iterator[Step]:
     """Row 0."""
     if case.ambiguous:
-        partner = case.facts.outcome is Outcome.AMBIGUOUS
-        why = "More than one record answers to this identity, or none of them certainly does."
-        yield _step(
-            StepId.RESOLVE_AMBIGUITY,
-            Status.OUTSTANDING,
-            0,
-            why,
-            owner=Owner.PARTNER if partner else None,
-        )
+        found = FINDINGS["ambiguous"]
+        by_partner = case.facts.outcome is Outcome.AMBIGUOUS
+        yield replace(found, owner=Owner.PARTNER) if by_partner else found
 
 
 def _rule_unsettled(case: Case) -> Iterator[Step]:
@@ -365,18 +373,15 @@ def _rule_unsettled(case: Case) -> Iterator[Step]:
     if case.autopilot.present is False:
         return
     if case.facts.outcome is Outcome.PENDING:
-        why = "The partner has not removed this registration yet."
-        yield _step(StepId.SETTLE_REMOVAL, Status.OUTSTANDING, None, why)
+        yield FINDINGS["removal-not-attempted"]
     if case.facts.outcome is Outcome.UNKNOWN:
-        why = "The answer to the partner's removal never came."
-        yield _step(StepId.SETTLE_REMOVAL, Status.NOT_VERIFIED, None, why)
+        yield FINDINGS["removal-not-answered"]
 
 
 def _rule_firmware(case: Case) -> Iterator[Step]:
     """Row 1."""
     if firmware_managed(case):
-        why = "Intune manages this device's firmware; its menus stay locked unless freed first."
-        yield _step(StepId.UNLOCK_FIRMWARE, Status.OUTSTANDING, 1, why)
+        yield FINDINGS["firmware-managed"]
 
 
 def _rule_keys(case: Case) -> Iterator[Step]:
@@ -387,24 +392,17 @@ def _rule_keys(case: Case) -> Iterator[Step]:
     if Flag.KEYS_SAVED in case.facts.flags or none_anywhere or not at_risk:
         return
     if case.keys.present:
-        why = "Keys or a local administrator password are stored for this device."
-        yield _step(StepId.BACK_UP_KEYS, Status.OUTSTANDING, 2, why)
+        yield FINDINGS["keys-stored"]
     elif case.keys.present is False:
-        why = (
-            "Microsoft Entra ID holds no keys. A hybrid joined device can have them in Active"
-            " Directory or Configuration Manager."
-        )
-        yield _step(StepId.BACK_UP_KEYS, Status.NOT_VERIFIED, 2, why)
+        yield FINDINGS["keys-elsewhere"]
     else:
-        why = "Whether keys are stored for this device was not verified."
-        yield _step(StepId.BACK_UP_KEYS, Status.NOT_VERIFIED, 2, why)
+        yield FINDINGS["keys-not-verified"]
 
 
 def _rule_other_mdm(case: Case) -> Iterator[Step]:
     """Row 20."""
     if other_mdm(case):
-        why = "Another device management service than Intune manages this device."
-        yield _step(StepId.UNENROLL_OTHER_MDM, Status.OUTSTANDING, 20, why)
+        yield FINDINGS["other-mdm"]
 
 
 def _rule_intune(case: Case) -> Iterator[Step]:
@@ -413,26 +411,15 @@ def _rule_intune(case: Case) -> Iterator[Step]:
         return
     states = intune_states(case)
     if case.intune.present is None:
-        why = "Whether Intune still manages this device was not verified."
-        yield _step(StepId.DELETE_FROM_INTUNE, Status.NOT_VERIFIED, 28, why)
+        yield FINDINGS["intune-not-verified"]
     elif states <= WAITING:
-        why = "Intune waits for this device to come online and carry out what was ordered."
-        yield _step(StepId.WAIT_FOR_CHECK_IN, Status.EXPECTED, 4, why)
+        yield FINDINGS["intune-waiting"]
     elif states & FAILED:
-        why = "Intune tried to retire or wipe this device and failed."
-        yield _step(StepId.RETRY_INTUNE_ACTION, Status.OUTSTANDING, 5, why)
+        yield FINDINGS["intune-failed"]
+    elif case.facts.reason is Reason.LOST_OR_STOLEN:
+        yield FINDINGS["in-intune-lost"]
     else:
-        why = _why_delete_from_intune(case.facts.reason)
-        yield _step(StepId.DELETE_FROM_INTUNE, Status.OUTSTANDING, 3, why)
-
-
-def _why_delete_from_intune(reason: Reason) -> str:
-    if reason is Reason.LOST_OR_STOLEN:
-        return (
-            "Intune still manages this device. Wipe it first: after a delete it cannot be wiped"
-            " any more, and its encryption is suspended at its next check-in."
-        )
-    return "Intune still manages this device."
+        yield FINDINGS["in-intune"]
 
 
 def _rule_configuration_manager(case: Case) -> Iterator[Step]:
@@ -440,11 +427,9 @@ def _rule_configuration_manager(case: Case) -> Iterator[Step]:
     if not in_configuration_manager(case):
         return
     if only_configuration_manager(case):
-        why = "Configuration Manager alone manages this device; Intune only shows it."
-        yield _step(StepId.DELETE_FROM_CONFIGURATION_MANAGER, Status.OUTSTANDING, 7, why)
+        yield FINDINGS["configuration-manager-alone"]
     else:
-        why = "Configuration Manager manages this device too and would bring it back."
-        yield _step(StepId.DELETE_FROM_CONFIGURATION_MANAGER, Status.OUTSTANDING, 6, why)
+        yield FINDINGS["configuration-manager-too"]
 
 
 def _rule_reenrollment(case: Case) -> Iterator[Step]:
@@ -455,8 +440,7 @@ def _rule_reenrollment(case: Case) -> Iterator[Step]:
         or by_itself in case.intune.values("deviceEnrollmentType")
         or "blocked" in case.autopilot.values("userlessEnrollmentStatus")
     ):
-        why = "It enrolled by itself before; setup ends with 0x80180014 until that is allowed."
-        yield _step(StepId.ALLOW_REENROLLMENT, Status.OUTSTANDING, 22, why)
+        yield FINDINGS["reenrollment-blocked"]
 
 
 def _rule_autopilot(case: Case) -> Iterator[Step]:
@@ -465,52 +449,37 @@ def _rule_autopilot(case: Case) -> Iterator[Step]:
         return
     partners_turn = case.facts.outcome in {Outcome.PENDING, Outcome.UNKNOWN}
     if still_settling(case):
-        why = "The removal takes time to show."
-        yield _step(StepId.CONFIRM_AUTOPILOT_REMOVAL, Status.EXPECTED, 8, why, owner=Owner.PARTNER)
+        yield replace(FINDINGS["removal-settling"], owner=Owner.PARTNER)
         return
-    owner = None
-    if Flag.BY_HAND in case.facts.flags:
-        owner = Owner.PARTNER
-    elif case.autopilot.values("userPrincipalName"):
-        why = "A user is assigned to this registration."
-        yield _step(StepId.UNASSIGN_USER, Status.OUTSTANDING, 10, why)
+    by_hand = Flag.BY_HAND in case.facts.flags
+    if not by_hand and case.autopilot.values("userPrincipalName"):
+        yield FINDINGS["user-assigned"]
     if case.autopilot.present and not partners_turn:
-        why = _why_deregister(case)
-        yield _step(StepId.DEREGISTER_FROM_AUTOPILOT, Status.OUTSTANDING, 9, why, owner)
+        yield _deregister(case, FINDINGS["registered"])
     elif case.removed:
-        why = "The partner's removal was accepted; that it took effect was not verified."
-        yield _step(StepId.CONFIRM_AUTOPILOT_REMOVAL, Status.NOT_VERIFIED, 28, why)
+        yield FINDINGS["removal-not-verified"]
     elif not partners_turn:
-        why = _why_deregister(case)
-        yield _step(StepId.DEREGISTER_FROM_AUTOPILOT, Status.NOT_VERIFIED, 28, why, owner)
+        yield _deregister(case, FINDINGS["registration-not-verified"])
 
 
-def _why_deregister(case: Case) -> str:
+def _deregister(case: Case, found: Step) -> Step:
+    """The removal with why it is needed; the partner's where a person of theirs does it."""
     outcome = case.facts.outcome
+    whys = DATA["deregister"]
     if Flag.BY_HAND in case.facts.flags:
-        return "The partner removes it on Partner Center's pages."
+        return replace(found, owner=Owner.PARTNER, why=whys["by-hand"])
     if outcome in GONE:
-        return "It is still registered although the partner's removal was accepted."
-    reasons = {
-        Outcome.ASSESSED: (
-            "It is registered in this tenant."
-            if case.autopilot.present
-            else "Whether it is registered in this tenant was not verified."
-        ),
-        Outcome.NOT_FOUND: "The partner did not register this device, so it cannot remove it.",
-        Outcome.UNCONFIRMED: "The service knows no such registration; the identity may be wrong.",
-        Outcome.NOT_OWNED: "The service does not let this partner remove it.",
-        Outcome.AMBIGUOUS: "The partner could not tell which registration is meant.",
-    }
-    return reasons.get(outcome, "The partner's removal was refused.")
+        return replace(found, why=whys["gone"])
+    if outcome is Outcome.ASSESSED and not case.autopilot.present:
+        return replace(found, why=whys["assessed-not-verified"])
+    return replace(found, why=whys.get(outcome, whys["refused"]))
 
 
 def _rule_hardware_changed(case: Case) -> Iterator[Step]:
     """Row 11."""
     repair = {"manualremediationrequired", "automaticremediationrequired"}
     if case.autopilot.values("remediationState") & repair:
-        why = "Its hardware changed: the registration has to be made anew with a new hash."
-        yield _step(StepId.REGISTER_AGAIN, Status.OUTSTANDING, 11, why)
+        yield FINDINGS["hardware-changed"]
 
 
 def _rule_support_case(case: Case) -> Iterator[Step]:
@@ -520,94 +489,63 @@ def _rule_support_case(case: Case) -> Iterator[Step]:
     if case.autopilot.present or not (shown or foreign):
         return
     known = shown or case.autopilot.present is False
-    why = "Another organisation holds this device's registration; only Microsoft can lift it."
     status = Status.OUTSTANDING if known else Status.NOT_VERIFIED
-    yield _step(StepId.OPEN_SUPPORT_CASE, status, 12, why)
+    yield replace(FINDINGS["other-organisation"], status=status)
 
 
 def _rule_directory(case: Case) -> Iterator[Step]:
     """Row 13; beside row 14 and where the join type is unknown, only a look."""
     status = directory_status(case)
     if status is Status.OUTSTANDING:
-        why = "Synchronization brings the cloud object back while the computer object exists."
-        yield _step(StepId.DELETE_COMPUTER_OBJECT, status, 13, why)
+        yield FINDINGS["computer-object"]
     if status is Status.NOT_VERIFIED:
-        why = "If it is hybrid joined: make sure that no computer object is left."
-        row = 14 if case.join_type is JoinType.HYBRID_JOINED else 28
-        yield _step(StepId.DELETE_COMPUTER_OBJECT, status, row, why)
+        hybrid = case.join_type is JoinType.HYBRID_JOINED
+        yield replace(FINDINGS["computer-object-not-verified"], row=14 if hybrid else 28)
 
 
 def _rule_work_account(case: Case) -> Iterator[Step]:
     """Row 18."""
     if case.join_type is JoinType.REGISTERED and case.entra.present:
-        why = "A personal device that carries a work account of this organisation."
-        yield _step(StepId.DISCONNECT_WORK_ACCOUNT, Status.OUTSTANDING, 18, why)
+        yield FINDINGS["work-account"]
 
 
 def _rule_entra(case: Case) -> Iterator[Step]:
     """Rows 14 to 17 and 19: by hand only what outlived everything that should remove it."""
     if case.entra.present is None:
-        why = (
-            "Whether a directory object is left was not verified. Leave it until the rest is done."
-        )
-        yield _step(StepId.VERIFY_ENTRA_REMOVAL, Status.NOT_VERIFIED, 28, why)
+        yield FINDINGS["entra-not-verified"]
     elif residual(case):
-        why = "Nothing synchronizes this object any more. Deleting it is final, keys included."
-        yield _step(StepId.DECIDE_ON_RESIDUAL_OBJECT, Status.OUTSTANDING, 14, why)
+        yield FINDINGS["entra-residual"]
     elif entra_lingers(case):
-        why = "It outlived the grace period. Whether it is deleted is your organisation's decision."
-        yield _step(StepId.DECIDE_ON_ENTRA_OBJECT, Status.OUTSTANDING, 16, why)
+        yield FINDINGS["entra-lingers"]
+    elif case.entra.present and not case.done_before_entra:
+        yield FINDINGS["entra-too-early"]
+    elif case.entra.present and case.facts.reason is Reason.REPAIR:
+        yield FINDINGS["entra-comes-back"]
     elif case.entra.present:
-        row, why = _why_leave_entra(case)
-        yield _step(StepId.VERIFY_ENTRA_REMOVAL, Status.EXPECTED, row, why)
-
-
-def _why_leave_entra(case: Case) -> tuple[int, str]:
-    if not case.done_before_entra:
-        return 17, "Leave it alone until the steps before are done, then look again."
-    if case.facts.reason is Reason.REPAIR:
-        return 15, "The device comes back and joins with this object again: leave it alone."
-    return 15, "The service may remove it by itself. Look again; do not delete it by hand now."
+        yield FINDINGS["entra-by-itself"]
 
 
 def _rule_anchor(case: Case) -> Iterator[Step]:
     """Row 23."""
     if Flag.ANCHOR_LOST in case.facts.flags:
-        why = "Its directory object went before its registration; setup ends with 0x801C03F3."
-        yield _step(StepId.REBUILD_REGISTRATION, Status.OUTSTANDING, 23, why)
+        yield FINDINGS["anchor-lost"]
 
 
 def _rule_leftovers(case: Case) -> Iterator[Step]:
     """Rows 24 and 26."""
     if case.found(Subject.CORPORATE_IDENTIFIER, Plane.INTUNE):
-        why = "A corporate identifier still marks it as owned by your organisation."
-        yield _step(StepId.DELETE_CORPORATE_IDENTIFIER, Status.OUTSTANDING, 24, why)
+        yield FINDINGS["corporate-identifier"]
     if case.found(Subject.IMPORT_RECORD, Plane.AUTOPILOT):
-        why = "A record of its import is left."
-        yield _step(StepId.DELETE_IMPORT_RECORD, Status.OUTSTANDING, 26, why)
+        yield FINDINGS["import-record"]
 
 
 def _rule_association(case: Case) -> Iterator[Step]:
     """Row 25. The firmware comes before the record, which tells whether it is bound at all."""
-    match association_of(case):
-        case Association.PRE_ASSOCIATED:
-            why = "It would bind the device to this tenant at its next setup with a network."
-            yield _step(StepId.DELETE_ASSOCIATION_RECORD, Status.OUTSTANDING, 25, why)
-        case Association.ASSOCIATED:
-            if not firmware_checked(case):
-                why = "Its firmware binds it to this tenant, which a reset does not change."
-                yield _step(StepId.REMOVE_DEVICE_ASSOCIATION, Status.OUTSTANDING, 25, why)
-            why = "Deleting the record alone may leave the association in the firmware."
-            yield _step(StepId.DELETE_ASSOCIATION_RECORD, Status.OUTSTANDING, 25, why)
-        case Association.PENDING_REMOVAL:
-            why = "Its record was deleted; the removal waits until the device is reached."
-            yield _step(StepId.REMOVE_DEVICE_ASSOCIATION, Status.EXPECTED, 25, why)
-        case Association.RECORD_GONE:
-            why = "Its record is gone, but whether its firmware was cleared was not verified."
-            yield _step(StepId.REMOVE_DEVICE_ASSOCIATION, Status.NOT_VERIFIED, 25, why)
-        case Association.NOT_VERIFIED:
-            why = "Whether this tenant binds the device through its firmware was not verified."
-            yield _step(StepId.DELETE_ASSOCIATION_RECORD, Status.NOT_VERIFIED, 25, why)
+    state = association_of(case)
+    if state is Association.ASSOCIATED and not firmware_checked(case):
+        yield FINDINGS["association-in-firmware"]
+    if state is not Association.CLEAR:
+        yield FINDINGS[f"association-{state}"]
 
 
 RULES = (
@@ -629,13 +567,6 @@ RULES = (
     _rule_leftovers,
     _rule_association,
 )
-
-
-def _step(
-    id_: StepId, status: Status, row: int | None, why: str, owner: Owner | None = None
-) -> Step:
-    plane, usual_owner = HOMES[id_]
-    return Step(id=id_, plane=plane, status=status, owner=owner or usual_owner, row=row, why=why)
 
 
 def ordered(steps: Iterable[Step]) -> tuple[Step, ...]:
