@@ -468,7 +468,7 @@ def _describe(parsed: TokenRequest) -> Answer:
 
 
 def _no_such_page(_asked: TokenRequest) -> Answer:
-    raise refusal("no such page")
+    raise LoginError("invalid_request", 900144, "There is no such endpoint.", 404)
 
 
 def _basic(request: Request) -> dict[str, str]:
