@@ -154,7 +154,7 @@ class Identity:
     manufacturer: str | None = None
     model: str | None = None
     product_key_id: str | None = None
-    hardware_hash: str | None = None
+    hardware_hash: str | None = field(default=None, metadata={"property": None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +162,7 @@ class Device:
     """One machine as the user named it, with the place where it was named."""
 
     row: int
-    identity: Identity
+    identity: Identity = field(metadata={"inline": True})
     customer: str | None = None
     """As given: a tenant GUID or a domain; None where the batch or the command line says it."""
     reference: str | None = None
@@ -213,12 +213,12 @@ class Target:
 class Registration:
     """One device of a customer's estate as Partner Center lists it. Absent fields are None."""
 
-    target: Target
+    target: Target = field(metadata={"property": None})
     serial_number: str | None = None
     manufacturer: str | None = None
     model: str | None = None
     product_key_id: str | None = None
-    hardware_hash: str | None = None
+    hardware_hash: str | None = field(default=None, metadata={"property": None})
     uploaded_at: str | None = None
     """As the service wrote it: 7 fractional digits and offsets other than Z occur."""
     allowed_operations: tuple[str, ...] | None = None
@@ -246,7 +246,7 @@ class PlannedDevice:
 
     index: int
     device: Device
-    customer: TenantId | None
+    customer: TenantId | None = None
     outcome: Outcome
     target: Target | None = None
     found: Registration | None = None
@@ -286,7 +286,7 @@ class Plan:
     """Further notes for a reviewer: derived identifiers, assumptions of a wire."""
     place: Mapping[str, Any] | None = None
     """Where it belongs, as `place.Place.document` gives it; None for plans of version 0.1."""
-    is_foreign: bool = False
+    is_foreign: bool = field(default=False, metadata={"property": None})
     """It came in a file that the ledger at hand did not make: its age is its own word."""
 
 

@@ -5,25 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
 from partner_tools import near_serials
 from partner_tools.errors import GuardError, InputError
 from partner_tools.homoglyphs import folded, one_line, shown_name
-from partner_tools.json_forms import (
-    customer_document,
-    digest,
-    found_document,
-    identity_document,
-    read_customer,
-    read_found,
-    read_identity,
-    read_target,
-    stated,
-    target_document,
-)
+from partner_tools.json_forms import digest, json_form, read_customer, stated, structure
 from partner_tools.model import (
     Account,
     ChannelName,
@@ -35,9 +23,7 @@ from partner_tools.model import (
     Plan,
     PlannedCustomer,
     PlannedDevice,
-    Reason,
     Registration,
-    RunId,
     Target,
     TenantId,
 )
@@ -571,29 +557,28 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 
     Hardware hashes are left out: they are the device owner's, and nothing in a plan needs them.
     """
-    document = {
+    content = {
         "schemaVersion": "1",
         "run": plan.run,
         "channel": plan.channel.value,
-        **({} if plan.place is None else {"place": dict(plan.place)}),
-        "createdAt": plan.created_at.isoformat(),
-        **stated(plannedBy=plan.planner.name, plannedById=plan.planner.id),
+        **stated(
+            place=plan.place,
+            createdAt=plan.created_at,
+            plannedBy=plan.planner.name,
+            plannedById=plan.planner.id,
+        ),
         "batchId": plan.batch_id,
         "batchDigest": plan.batch_digest,
         "reason": plan.reason.value,
         "customers": [
-            {
-                **customer_document(each.customer),
-                "estate": each.estate,
-                "removals": each.removals,
-            }
+            {**json_form(each.customer), "estate": each.estate, "removals": each.removals}
             for each in plan.customers
         ],
         "counts": counts(device.outcome for device in plan.devices),
         "notes": list(plan.notes),
         "devices": [_device(device) for device in plan.devices],
     }
-    return {**document, "digest": digest(document)}
+    return {**content, "digest": digest(content)}
 
 
 def read_plan(document: Mapping[str, Any]) -> Plan:
@@ -633,38 +618,31 @@ def _digest(content: Mapping[str, Any]) -> str:
         ) from error
 
 
-def _plan(document: Mapping[str, Any]) -> Plan:
-    return Plan(
-        run=RunId(document["run"]),
-        channel=ChannelName(document["channel"]),
-        created_at=datetime.fromisoformat(document["createdAt"]),
+def _plan(content: Mapping[str, Any]) -> Plan:
+    return structure(
+        Plan,
+        content,
         planner=Account(
-            name=shown_name(document.get("plannedBy")), id=shown_name(document.get("plannedById"))
+            name=shown_name(content.get("plannedBy")), id=shown_name(content.get("plannedById"))
         ),
-        batch_id=document["batchId"],
-        batch_digest=document["batchDigest"],
-        reason=Reason(document["reason"]),
         customers=tuple(
             PlannedCustomer(
-                customer=read_customer(each),
-                estate=each["estate"],
-                removals=each["removals"],
+                customer=read_customer(each), estate=each["estate"], removals=each["removals"]
             )
-            for each in document["customers"]
+            for each in content["customers"]
         ),
         devices=tuple(
-            _read_device(position, each) for position, each in enumerate(document["devices"])
+            _read_device(position, each) for position, each in enumerate(content["devices"])
         ),
-        notes=tuple(shown_name(note) or "" for note in document["notes"]),
-        place=document.get("place"),
+        notes=tuple(shown_name(note) or "" for note in content["notes"]),
     )
 
 
 def _device(planned: PlannedDevice) -> dict[str, Any]:
     device = planned.device
-    document: dict[str, Any] = {
+    return {
         "row": device.row,
-        **identity_document(device.identity),
+        **json_form(device.identity),
         "outcome": planned.outcome.value,
         **stated(
             customer=planned.customer,
@@ -673,48 +651,26 @@ def _device(planned: PlannedDevice) -> dict[str, Any]:
             rule=planned.rule,
             detail=planned.detail,
             remedy=planned.remedy,
+            replacement=device.replacement,
+            extra=dict(device.extra) or None,
+            target=planned.target,
+            found=planned.found,
+            candidates=planned.candidates or None,
+            risks=planned.risks or None,
         ),
     }
-    if device.replacement is not None:
-        document["replacement"] = identity_document(device.replacement)
-    if device.extra:
-        document["extra"] = dict(device.extra)
-    if planned.target is not None:
-        document["target"] = target_document(planned.target)
-    if planned.found is not None:
-        document["found"] = found_document(planned.found)
-    if planned.candidates:
-        document["candidates"] = [target_document(target) for target in planned.candidates]
-    if planned.risks:
-        document["risks"] = list(planned.risks)
-    return document
 
 
-def _read_device(position: int, document: Mapping[str, Any]) -> PlannedDevice:
-    shown, found, customer = (document.get(name) for name in ("target", "found", "customer"))
-    target = None if shown is None else read_target(shown)
-    return PlannedDevice(
+def _read_device(position: int, row: Mapping[str, Any]) -> PlannedDevice:
+    target, found = row.get("target"), row.get("found")
+    place = None if target is None else structure(Target, target)
+    return structure(
+        PlannedDevice,
+        row,
         index=position,
-        device=_read_named(document),
-        customer=None if customer is None else TenantId(customer),
-        outcome=Outcome(document["outcome"]),
-        target=target,
-        found=None if found is None or target is None else read_found(found, target),
-        candidates=tuple(read_target(each) for each in document.get("candidates", ())),
-        rule=document.get("rule"),
-        detail=document.get("detail"),
-        remedy=document.get("remedy"),
-        risks=tuple(document.get("risks", ())),
-    )
-
-
-def _read_named(document: Mapping[str, Any]) -> Device:
-    replacement = document.get("replacement")
-    return Device(
-        row=document["row"],
-        identity=read_identity(document),
-        customer=document.get("customerGiven"),
-        reference=document.get("reference"),
-        replacement=None if replacement is None else read_identity(replacement),
-        extra=tuple(document.get("extra", {}).items()),
+        device=structure(Device, row, customer=row.get("customerGiven")),
+        target=place,
+        found=None
+        if found is None or place is None
+        else structure(Registration, found, target=place),
     )

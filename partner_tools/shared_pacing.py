@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from partner_tools import pacing
-from partner_tools.pacing import Guess, Learned, Mark, Permit, Phase, RateState
+from partner_tools.json_forms import structure
+from partner_tools.pacing import Learned, Permit, RateState
 
 HORIZON: Final = 0.1
 """So far ahead permits are handed out. What 429 voids of them may leave before it is known."""
@@ -174,7 +175,9 @@ def from_text(text: str | None) -> Shared | None:
             )
             for depot, priority, had, seen, wishes in document["turns"]
         }
-        return Shared(pace=_pace(document["pace"]), turns=turns, at=document["at"])
+        return Shared(
+            pace=structure(RateState, document["pace"], spelled=str), turns=turns, at=document["at"]
+        )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -213,23 +216,3 @@ def _levelled(before: Mapping[Party, Turn], after: dict[Party, Turn]) -> dict[Pa
         else replace(turn, had=max(turn.had, least))
         for party, turn in after.items()
     }
-
-
-def _pace(stored: Mapping[str, Any]) -> RateState:
-    return RateState(
-        **{
-            **stored,
-            "phase": Phase(stored["phase"]),
-            "marks": tuple(Mark(**mark) for mark in stored["marks"]),
-            "emptied_by": _permit(stored["emptied_by"]),
-            "scout": _permit(stored["scout"]),
-            "guesses": tuple(
-                Guess(rates=tuple(guess["rates"]), grain=guess["grain"])
-                for guess in stored["guesses"]
-            ),
-        }
-    )
-
-
-def _permit(stored: Mapping[str, Any] | None) -> Permit | None:
-    return None if stored is None else Permit(**stored)

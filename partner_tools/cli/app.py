@@ -23,7 +23,7 @@ from partner_tools.cli.console import (
     tell,
     telling_of_no_room,
 )
-from partner_tools.cli.help_pages import SUMMARIES, OwnFirst, Whole, load, sections, summaries
+from partner_tools.cli.help_pages import SECTIONS, SUMMARIES, OwnFirst, Whole, load, summaries
 from partner_tools.cli.options import Common, common, take_common
 from partner_tools.cli.streams import prepare_streams
 from partner_tools.errors import (
@@ -94,9 +94,9 @@ class Program(Whole):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the summaries in the order of the work, without loading a command."""
-        for title, rows in sections().items():
+        for title, rows in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl([*rows.items()])
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
         """Run the program; from its first line on, standard error has the form asked for."""
@@ -150,9 +150,9 @@ class Program(Whole):
 
 
 def command(
-    name: str, *, logs: bool = True
+    name: str, *, group: click.Group | None = None, logs: bool = True
 ) -> Callable[[Callable[..., int | None]], click.Command]:
-    """Make a function a command, called with `Call` before its own arguments.
+    """Make a function a command, of a group if named, called with `Call` before its own arguments.
 
     It returns the exit code. A command without logging doesn't load the logging modules.
     """
@@ -172,7 +172,10 @@ def command(
                 call.at_end()
             context.exit(code)
 
-        return click.command(name, cls=OwnFirst)(common(update_wrapper(body, function)))
+        made_one = click.command(name, cls=OwnFirst)(common(update_wrapper(body, function)))
+        if group is not None:
+            group.add_command(made_one)
+        return made_one
 
     return made
 

@@ -73,18 +73,13 @@ def print_line(document: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def print_document(form: str, document: Mapping[str, Any]) -> None:
-    """A document that is no list: indented as `json`, on a line of its own as `jsonl`."""
-    (print_line if form == "jsonl" else print_json)(document)
-
-
-def print_list(form: str, document: Mapping[str, Any], name: str) -> None:
-    """A document that holds a list: whole as `json`, its items on a line each as `jsonl`."""
+def print_document(form: str, document: Mapping[str, Any], items: str = "") -> None:
+    """A document, indented as `json`; as `jsonl` a line for it, or for each of its `items`."""
     if form == "json":
         print_json(document)
     else:
-        for item in document[name]:
-            print_line(item)
+        for line in document[items] if items else [document]:
+            print_line(line)
 
 
 @dataclass(slots=True)
@@ -271,11 +266,6 @@ def _least(name: str, cells: Sequence[str], longest: int) -> int:
     return min(longest, max(cell_len(word) for cell in (name, *cells) for word in cell.split()))
 
 
-def _width(columns: Sequence[int]) -> int:
-    """How wide a table of such columns is, two blanks between them."""
-    return sum(columns) + 2 * (len(columns) - 1)
-
-
 def _blocks(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
     """Yield each row as a block, with a line for each cell that isn't empty."""
     indent = max(map(len, headers)) + 2
@@ -301,7 +291,7 @@ def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[
         return "  ".join(cells).rstrip()
 
     yield line(headers)
-    yield rule * _width(widths)
+    yield rule * (sum(widths) + 2 * (len(widths) - 1))
     yield from map(line, rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,6 +49,20 @@ class OutputFile(click.Path):
         if str(value) == "-":
             self.fail("'-' is no file to write; name one.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+def file_path(*, exists: bool = False) -> click.Path:
+    """A file that a command reads, as a `Path`."""
+    from pathlib import Path
+
+    return click.Path(path_type=Path, dir_okay=False, exists=exists)
+
+
+def folder_path(*, exists: bool = False) -> click.Path:
+    """A folder that a command writes to, as a `Path`."""
+    from pathlib import Path
+
+    return click.Path(path_type=Path, file_okay=False, exists=exists)
 
 
 class Moment(click.DateTime):
@@ -109,7 +123,18 @@ class Common:
         return replace(self, **given)
 
 
-_COMMON = (
+def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, in the order of a help page."""
+
+    def added(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return added
+
+
+common = _together(
     click.option(
         "--config",
         type=click.Path(dir_okay=False),
@@ -123,23 +148,14 @@ _COMMON = (
         metavar="URL",
     ),
     click.option(
-        "--log-format",
-        type=click.Choice(["text", "json"]),
-        help="Format of messages on stderr.",
+        "--log-format", type=click.Choice(["text", "json"]), help="Format of messages on stderr."
     ),
     click.option(
-        "-v",
-        "--verbose",
-        count=True,
-        help="Name each device, log requests (-v) and details (-vv).",
+        "-v", "--verbose", count=True, help="Name each device, log requests (-v) and details (-vv)."
     ),
     click.option("-q", "--quiet", is_flag=True, help="Print only the result and errors."),
 )
-
-
-def common(command: Command) -> Command:
-    """Add the options that are allowed before and after the subcommand."""
-    return _applied(_COMMON, command)
+"""The options that are allowed before and after the subcommand."""
 
 
 def take_common(given: dict[str, Any]) -> Common:
@@ -157,15 +173,26 @@ def customer_option(about: str) -> Callable[[Command], Command]:
     return click.option("--customer", help=about, shell_complete=customers)
 
 
+def via_option(channels: Iterable[str], about: str) -> Callable[[Command], Command]:
+    """`--via`: one of these channels."""
+    return click.option("--via", type=click.Choice([str(name) for name in channels]), help=about)
+
+
+def key_option(about: str) -> Callable[[Command], Command]:
+    """`--key`: the file of a signing key."""
+    return click.option(
+        "--key",
+        "key_file",
+        type=file_path(),
+        help=f"{about} [default: in the user's data folder]",
+    )
+
+
 def batch_options(command: Command) -> Command:
     """Add what names the batch, its channel and its customer."""
     from partner_tools.model import PARTNER_CHANNELS
 
-    via = click.option(
-        "--via",
-        type=click.Choice([name.value for name in PARTNER_CHANNELS]),
-        help="Service to remove devices through.",
-    )
+    via = via_option(PARTNER_CHANNELS, "Service to remove devices through.")
     return via(list_options(command))
 
 
@@ -173,22 +200,19 @@ def list_options(command: Command) -> Command:
     """Add what names the batch and its customer."""
     from partner_tools.model import Reason
 
-    return _applied(
-        (
-            customer_option("Customer: tenant id, domain or company name."),
-            click.option("--batch-id", help="Id of the batch, for formats without this field."),
-            click.option(
-                "--reason",
-                type=click.Choice([reason.value for reason in Reason]),
-                help="Why the devices leave, for formats without this field.",
-            ),
-            click.option(
-                "--reference",
-                help="Your reference, such as a ticket, for formats without this field.",
-            ),
+    named = _together(
+        customer_option("Customer: tenant id, domain or company name."),
+        click.option("--batch-id", help="Id of the batch, for formats without this field."),
+        click.option(
+            "--reason",
+            type=click.Choice([reason.value for reason in Reason]),
+            help="Why the devices leave, for formats without this field.",
         ),
-        reading_options(command),
+        click.option(
+            "--reference", help="Your reference, such as a ticket, for formats without this field."
+        ),
     )
+    return named(reading_options(command))
 
 
 class Selection(click.ParamType[tuple[str, str]]):
@@ -208,51 +232,45 @@ class Selection(click.ParamType[tuple[str, str]]):
         return column.strip(), wanted.strip()
 
 
-def reading_options(command: Command) -> Command:
-    """Add how a list is read where it does not say so itself; `take_reading` takes them."""
-    return _applied(
-        (
-            click.option(
-                "--serial",
-                "serials",
-                multiple=True,
-                metavar="SERIAL",
-                help="Serial number of a device, in place of BATCH; may be repeated.",
-            ),
-            click.option("--serial-column", metavar="NAME", help="Column with the serial numbers."),
-            click.option("--sheet", metavar="NAME", help="Sheet of the workbook with the devices."),
-            click.option(
-                "--numbers-as-shown",
-                is_flag=True,
-                help="Take numeric cells of a workbook as Excel shows them.",
-            ),
-            click.option(
-                "--split-cells",
-                is_flag=True,
-                help="Split cells that hold several serial numbers.",
-            ),
-            click.option(
-                "--only",
-                type=Selection(),
-                multiple=True,
-                help="Take only rows with this value in this column; may be repeated.",
-            ),
-            click.option(
-                "--except",
-                "excluded",
-                type=Selection(),
-                multiple=True,
-                help="Leave out rows with this value in this column; may be repeated.",
-            ),
-            click.option(
-                "--compare",
-                type=click.Choice(["all", "serial"]),
-                default="all",
-                help="Compare all that a row says, or the serial number alone.  [default: all]",
-            ),
-        ),
-        command,
-    )
+reading_options = _together(
+    click.option(
+        "--serial",
+        "serials",
+        multiple=True,
+        metavar="SERIAL",
+        help="Serial number of a device, in place of BATCH; may be repeated.",
+    ),
+    click.option("--serial-column", metavar="NAME", help="Column with the serial numbers."),
+    click.option("--sheet", metavar="NAME", help="Sheet of the workbook with the devices."),
+    click.option(
+        "--numbers-as-shown",
+        is_flag=True,
+        help="Take numeric cells of a workbook as Excel shows them.",
+    ),
+    click.option(
+        "--split-cells", is_flag=True, help="Split cells that hold several serial numbers."
+    ),
+    click.option(
+        "--only",
+        type=Selection(),
+        multiple=True,
+        help="Take only rows with this value in this column; may be repeated.",
+    ),
+    click.option(
+        "--except",
+        "excluded",
+        type=Selection(),
+        multiple=True,
+        help="Leave out rows with this value in this column; may be repeated.",
+    ),
+    click.option(
+        "--compare",
+        type=click.Choice(["all", "serial"]),
+        default="all",
+        help="Compare all that a row says, or the serial number alone.  [default: all]",
+    ),
+)
+"""How a list is read where it does not say so itself; `take_reading` takes them."""
 
 
 READING_NAMES = (
@@ -280,50 +298,31 @@ def take_reading(given: dict[str, Any]) -> tuple[tuple[str, ...], ReadingOptions
     return serials, ReadingOptions(**said, compare_serial=compare == "serial")
 
 
-def output_options(command: Command) -> Command:
-    """Add how the result is printed."""
-    return _applied(
-        (
-            click.option(
-                "--output",
-                type=click.Choice(OUTPUTS),
-                default="text",
-                show_default=True,
-                help="Output format.",
-            ),
-        ),
-        command,
-    )
+output_options = click.option(
+    "--output", type=click.Choice(OUTPUTS), default="text", show_default=True, help="Output format."
+)
 
 
 def result_options(command: Command) -> Command:
     """Add how a run's result is printed, and written for a build server."""
-    junit = click.option(
-        "--junit",
-        type=OutputFile(),
-        help="Also write the result as JUnit XML.",
-    )
+    junit = click.option("--junit", type=OutputFile(), help="Also write the result as JUnit XML.")
     return output_options(junit(command))
 
 
 def guard_options(command: Command, done: str = "removed") -> Command:
     """Add what has to be said before something is `done` to devices."""
-    return _applied(
-        (
-            click.option(
-                "--yes",
-                is_flag=True,
-                help="Do not ask for confirmation; required without a terminal.",
-            ),
-            click.option(
-                "--max-devices",
-                type=click.IntRange(min=0),
-                metavar="N",
-                help=f"Refuse if more than N devices would be {done}. [default: 500]",
-            ),
+    added = _together(
+        click.option(
+            "--yes", is_flag=True, help="Do not ask for confirmation; required without a terminal."
         ),
-        command,
+        click.option(
+            "--max-devices",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help=f"Refuse if more than N devices would be {done}. [default: 500]",
+        ),
     )
+    return added(command)
 
 
 def check_options(command: Command) -> Command:
@@ -333,53 +332,51 @@ def check_options(command: Command) -> Command:
     def as_snapshot(_context: click.Context, _option: click.Parameter, value: str) -> Snapshot:
         return Snapshot(value)
 
-    return _applied(
-        (
-            click.option(
-                "--snapshot",
-                type=click.Choice([each.value for each in Snapshot]),
-                default=Snapshot.BEST_EFFORT.value,
-                show_default=True,
-                callback=as_snapshot,
-                help="Read the customer's tenant before the removal; `required` removes "
-                "nothing if that fails.",
-            ),
-            click.option(
-                "--no-snapshot",
-                "snapshot",
-                flag_value=Snapshot.NONE.value,
-                default=Snapshot.BEST_EFFORT.value,
-                callback=as_snapshot,
-                help="Same as --snapshot none.",
-            ),
-            click.option(
-                "--snapshot-timeout",
-                type=click.FloatRange(min=0, min_open=True),
-                default=60.0,
-                show_default=True,
-                metavar="SECONDS",
-                help="Time for reading the customer's tenant before the removal.",
-            ),
-            click.option(
-                "--accept-locked-firmware",
-                metavar="SERIAL",
-                multiple=True,
-                help="Remove this device although its firmware stays locked; repeat for several.",
-            ),
-            click.option(
-                "--min-found",
-                type=click.FloatRange(min=0, max=1),
-                metavar="SHARE",
-                help="Refuse if fewer than this share of the devices is registered. [default: 0.5]",
-            ),
-            click.option(
-                "--require-intune-clear",
-                is_flag=True,
-                help="Refuse devices not confirmed absent from Intune.",
-            ),
+    added = _together(
+        click.option(
+            "--snapshot",
+            type=click.Choice([each.value for each in Snapshot]),
+            default=Snapshot.BEST_EFFORT.value,
+            show_default=True,
+            callback=as_snapshot,
+            help="Read the customer's tenant before the removal; `required` removes "
+            "nothing if that fails.",
         ),
-        command,
+        click.option(
+            "--no-snapshot",
+            "snapshot",
+            flag_value=Snapshot.NONE.value,
+            default=Snapshot.BEST_EFFORT.value,
+            callback=as_snapshot,
+            help="Same as --snapshot none.",
+        ),
+        click.option(
+            "--snapshot-timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            default=60.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="Time for reading the customer's tenant before the removal.",
+        ),
+        click.option(
+            "--accept-locked-firmware",
+            metavar="SERIAL",
+            multiple=True,
+            help="Remove this device although its firmware stays locked; repeat for several.",
+        ),
+        click.option(
+            "--min-found",
+            type=click.FloatRange(min=0, max=1),
+            metavar="SHARE",
+            help="Refuse if fewer than this share of the devices is registered. [default: 0.5]",
+        ),
+        click.option(
+            "--require-intune-clear",
+            is_flag=True,
+            help="Refuse devices not confirmed absent from Intune.",
+        ),
     )
+    return added(command)
 
 
 def settle_option(default: float, about: str) -> Callable[[Command], Command]:
@@ -399,9 +396,7 @@ WAIT_UNTIL_GONE = "Keep checking for up to SECONDS until removed devices disappe
 
 def report_options(about: str) -> Callable[[Command], Command]:
     """`--report` and `--format`: the handoff that follows."""
-    from pathlib import Path
-
-    report = click.option("--report", type=click.Path(path_type=Path, file_okay=False), help=about)
+    report = click.option("--report", type=folder_path(), help=about)
     return lambda command: report(format_option(command))
 
 
@@ -416,9 +411,3 @@ def format_option(command: Command) -> Command:
         help=f"Handoff format: {', '.join(FORMATS)} (the default), "
         f"{', '.join(FORMAT_CHOICES[len(FORMATS) :])}; repeat for several.",
     )(command)
-
-
-def _applied(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:
-    for option in reversed(options):
-        command = option(command)
-    return command

@@ -165,7 +165,9 @@ class ConsoleReporter(RunObserver):
             )
             print_steps(document)
         else:
-            self._print_rest(result)
+            for index, each in enumerate(result.devices):
+                if index not in self._printed:
+                    print_line(device_line(each, result.state))
 
     def _write_files(self, result: RunResult) -> None:
         documents = [self.junit]
@@ -207,21 +209,15 @@ class ConsoleReporter(RunObserver):
         was_stopped = isinstance(error, Interrupted)
         if was_stopped or (result.state in RESUMABLE and error.rule not in OF_THE_BATCH):
             # The last line decides: how an interrupted run continues, or that nothing was done.
-            lines.insert(len(lines) if began or was_stopped else 0, self._resume_command())
+            lines.insert(
+                len(lines) if began or was_stopped else 0, self.call.again("resume", self._run)
+            )
         yield from lines
-
-    def _resume_command(self) -> str:
-        return self.call.again("resume", str(self._run))
 
     def _print_line(self, index: int, history: History) -> None:
         if index not in self._printed and index in self._devices:
             self._printed.add(index)
             print_line(device_line(DeviceResult(device=self._devices[index], history=history)))
-
-    def _print_rest(self, result: RunResult) -> None:
-        for index, each in enumerate(result.devices):
-            if index not in self._printed:
-                print_line(device_line(each, result.state))
 
 
 def _what_can_be_removed(plan: Plan) -> Iterator[str]:

@@ -36,8 +36,12 @@ def create_key(file: Path, config: Config) -> str:
     return make_signing_key(file, _passphrase(config, twice=True))
 
 
-def unlock_key(file: Path, config: Config) -> SigningKey:
-    """The key of a file. Raises InputError where there is none or it does not open."""
+def unlock_key(named: Path | None, config: Config) -> SigningKey:
+    """The key of a file, or of the default one.
+
+    Raises InputError where there is none or it does not open.
+    """
+    file = named or default_key_file()
     read_signing_key(file)  # before a passphrase is asked for in vain
     return open_signing_key(file, _passphrase(config, twice=False))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from partner_tools.cli.console import tell
+from partner_tools.cli.console import counted, print_json, print_line, say, tell
 from partner_tools.cli.options import Common, take_reading
 from partner_tools.cli.signals import handle_signals
 from partner_tools.errors import InputError
@@ -59,16 +59,12 @@ def load_batch(
     *,
     via: str | None = None,
     has_channel: bool = True,
-    customer: str | None,
-    batch_id: str | None,
-    reason: str | None,
-    reference: str | None,
     **given: Any,
 ) -> Batch:
     """The batch at a path, on standard input (`-`), or of the serials that the options name.
 
     It is checked for the channel that the options say, else the batch, else the profile, unless
-    it needs none; `given` are the options of `reading_options`. Warnings go to stderr.
+    it needs none; `given` are the other options of `batch_options`. Warnings go to stderr.
 
     Raises InputError with every problem, after they are told; GuardError where a tenant is given
     on OEM Direct.
@@ -80,13 +76,10 @@ def load_batch(
         return batches.read_batch(
             *open_batches((path,) if path else (), serials),
             via=via,
-            customer=customer,
-            batch_id=batch_id,
-            reason=reason,
-            reference=reference,
             default_via=load_config(common).text("via") if has_channel and not via else None,
             warn=show_problems,
             reading=reading,
+            **given,
         )
     except InputError as error:
         show_problems([one for one in error.problems if one.severity is Severity.ERROR])
@@ -117,6 +110,28 @@ def show_problems(shown: tuple[Problem, ...] | list[Problem]) -> None:
         tell(sentence(problem), problem.severity.value)
     if len(shown) > PROBLEMS_SHOWN:
         tell(f"… and {len(shown) - PROBLEMS_SHOWN} more; `partner-tools validate` lists them all")
+
+
+def show_problem(output: str, problem: Problem) -> None:
+    """A problem of a check on stdout; `json` prints all in its document."""
+    if output == "text":
+        say(sentence(problem))
+    elif output == "jsonl":
+        from partner_tools.result import problem_document
+
+        print_line(problem_document(problem))
+
+
+def show_check(output: str, devices: int, problems: Sequence[Problem]) -> None:
+    """What a check of so many devices came to: the counts, or the document."""
+    if output == "json":
+        from partner_tools import validation_document
+
+        print_json(validation_document(problems, devices))
+    elif output == "text":
+        errors = sum(problem.severity is Severity.ERROR for problem in problems)
+        numbers = {"device": devices, "error": errors, "warning": len(problems) - errors}
+        click.echo(", ".join(counted(number, noun) for noun, number in numbers.items()))
 
 
 def sentence(problem: Problem) -> str:

@@ -8,22 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from partner_tools.errors import DamagedRunError
 from partner_tools.events import Act, Event, History, Kind, RunDevice, State
-from partner_tools.json_forms import (
-    digest_of_bytes,
-    found_document,
-    identity_document,
-    read_found,
-    read_identity,
-    read_target,
-    stated,
-    target_document,
-)
+from partner_tools.json_forms import digest_of_bytes, json_form, stated, structure
 from partner_tools.ledger.records import (
     RunHead,
     RunRecord,
@@ -101,48 +91,23 @@ def without_hashes(value: Any) -> Any:
 
 def device_json(device: Device) -> dict[str, Any]:
     """The device as the user named it, as a JSON object without its hardware hash."""
-    replacement = device.replacement
-    named = {
-        "row": device.row,
-        **_identity_json(device.identity),
-        "customer": device.customer,
-        "reference": device.reference,
-        "replacement": None if replacement is None else _identity_json(replacement),
-        "extra": [list(pair) for pair in device.extra] or None,
-        "derived": list(device.derived) or None,
-        "hashConfirms": device.hash_confirms or None,
-        "contradictions": list(device.contradictions) or None,
-    }
-    return {key: value for key, value in named.items() if value is not None}
-
-
-def device_from(named: Mapping[str, Any]) -> Device:
-    """The device that `device_json` described."""
-    replacement = named.get("replacement")
-    return Device(
-        row=named["row"],
-        identity=read_identity(named),
-        customer=named.get("customer"),
-        reference=named.get("reference"),
-        replacement=None if replacement is None else read_identity(replacement),
-        extra=tuple((key, value) for key, value in named.get("extra", ())),
-        derived=tuple(named.get("derived", ())),
-        hash_confirms=named.get("hashConfirms", False),
-        contradictions=tuple(named.get("contradictions", ())),
-    )
+    named = json_form(device)
+    named |= _hash_digest_of(device.identity)
+    if device.replacement is not None:
+        named["replacement"] |= _hash_digest_of(device.replacement)
+    return named
 
 
 def registration_from(stored: Mapping[str, Any], target: Target) -> Registration:
     """Read a device's registration from the `found` of a `resolved` event."""
-    found, full_hash = read_found(stored, target), stored.get("hardwareHash")
-    return found if full_hash is None else replace(found, hardware_hash=full_hash)
+    return structure(Registration, stored, target=target, hardware_hash=stored.get("hardwareHash"))
 
 
 def registration_json(registration: Registration) -> dict[str, Any]:
     """A registration with its target and its full hash: for the restore kit alone."""
     return {
-        **target_document(registration.target),
-        **found_document(registration),
+        **json_form(registration.target),
+        **json_form(registration),
         **stated(hardwareHash=registration.hardware_hash),
     }
 
@@ -216,12 +181,13 @@ def run_device_from(columns: Columns) -> RunDevice:
     try:
         named = json.loads(columns["device"])
         shown = None if columns["found"] is None else json.loads(columns["found"])
-        target = None if columns["target"] is None else read_target(json.loads(columns["target"]))
+        place = json.loads(columns["target"] or "null")
+        target = None if place is None else structure(Target, place)
         history = history_from(columns)
         return RunDevice(
             run=RunId(columns["run"]),
             index=columns["idx"],
-            device=device_from(named),
+            device=structure(Device, named),
             history=history,
             act=Act(step=history.step, record=history.record or "") if history.step else None,
             target=target,
@@ -302,8 +268,7 @@ def event_from(columns: Columns) -> StoredEvent:
     )
 
 
-def _identity_json(identity: Identity) -> dict[str, Any]:
-    named = identity_document(identity)
-    if identity.hardware_hash:
-        named["hardwareHashDigest"] = hash_digest(identity.hardware_hash)
-    return named
+def _hash_digest_of(identity: Identity) -> dict[str, str]:
+    if not identity.hardware_hash:
+        return {}
+    return {"hardwareHashDigest": hash_digest(identity.hardware_hash)}

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from sqlalchemy import (
     Column,
@@ -36,6 +36,7 @@ from partner_tools.ledger.records import (
     DeviceTrace,
     IntegrityFinding,
     RememberedRate,
+    RunFilter,
     RunHead,
     RunRecord,
     StoredEvent,
@@ -89,41 +90,26 @@ class LedgerReader:
             customers = _customers_of(connection, [found[0]["run"]])
         return self._record(found[0], customers)
 
-    def runs(
-        self,
-        *,
-        customer: str | None = None,
-        state: RunState | None = None,
-        channel: ChannelName | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        serial: str | None = None,
-        depot: str | None = None,
-        batch_id: str | None = None,
-        limit: int | None = None,
-    ) -> list[RunRecord]:
-        """The runs that match, newest first, answered by index.
-
-        `since` (inclusive) and `until` (exclusive) speak of when a run was created; `serial` is
-        an exact serial number or product key id of one of its devices.
-        """
+    def runs(self, **wanted: Unpack[RunFilter]) -> list[RunRecord]:
+        """The runs that match, newest first, answered by index."""
+        state, limit = wanted.get("state"), wanted.get("limit")
         query = select(runs).order_by(runs.c.created_at.desc(), runs.c.run.desc())
-        if customer is not None:
+        if (customer := wanted.get("customer")) is not None:
             query = query.where(runs.c.run.in_(_runs_of(customer)))
-        if serial is not None:
+        if (serial := wanted.get("serial")) is not None:
             query = query.where(runs.c.run.in_(select(devices.c.run).where(_named(serial))))
         if state is RunState.INTERRUPTED:  # a run whose process died is stored as running
             query = query.where(runs.c.state.in_([state.value, RunState.RUNNING.value]))
         elif state is not None:
             stored = RunState.PLANNED if state is RunState.DRY_RUN else state
             query = query.where(runs.c.state == stored.value)
-        if channel is not None:
+        if (channel := wanted.get("channel")) is not None:
             query = query.where(runs.c.channel == channel.value)
-        if depot is not None:
+        if (depot := wanted.get("depot")) is not None:
             query = query.where(runs.c.depot == codec.index_text(depot))
-        if batch_id is not None:
+        if (batch_id := wanted.get("batch_id")) is not None:
             query = query.where(runs.c.batch_id == codec.index_text(batch_id))
-        query = _between(query, runs.c.created_at, since, until)
+        query = _between(query, runs.c.created_at, wanted.get("since"), wanted.get("until"))
         with self._database.read() as connection:
             found = connection.execute(query.limit(None if state in _READ else limit)).mappings()
             rows = found.all()

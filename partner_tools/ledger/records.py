@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from partner_tools.events import Event, RunDevice
 from partner_tools.model import (
@@ -70,6 +70,25 @@ class RunHead:
     run: RunId
     n: int
     hash: str
+
+
+class RunFilter(TypedDict, total=False):
+    """Runs to look for; None and what is left out match every run.
+
+    `customer` is a tenant id. `since` (inclusive) and `until` (exclusive), moments with a time
+    zone, speak of when a run was created. `serial` is exactly a serial number or product key id
+    of one of its devices.
+    """
+
+    customer: str | None
+    state: RunState | None
+    channel: ChannelName | None
+    since: datetime | None
+    until: datetime | None
+    serial: str | None
+    depot: str | None
+    batch_id: str | None
+    limit: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from partner_tools.errors import InputError, LedgerError
 from partner_tools.files import write_private
-from partner_tools.json_forms import read_target
+from partner_tools.json_forms import structure
 from partner_tools.ledger.codec import json_text, registration_from, registration_json
 from partner_tools.ledger.records import is_run_id
-from partner_tools.model import Registration, RunId
+from partner_tools.model import Registration, RunId, Target
 
 
 def write_kit(folder: Path, run: RunId, registrations: Iterable[Registration]) -> Path | None:
@@ -48,7 +48,7 @@ def read_kit(folder: Path, run: RunId) -> tuple[Registration, ...]:
     try:
         with path.open(encoding="ascii") as lines:
             stored = [json.loads(line) for line in lines]
-        return tuple(registration_from(each, read_target(each)) for each in stored)
+        return tuple(registration_from(each, structure(Target, each)) for each in stored)
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

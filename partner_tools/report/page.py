@@ -73,25 +73,20 @@ def write_checklist(document: Document, stream: BinaryIO) -> None:
     The depot's part is the same for every device
     (https://learn.microsoft.com/autopilot/autopilot-motherboard-replacement).
     """
-    style = text("checklist.css")
-    page = environment().get_template("checklist.html")
-    content = page.render(
-        document=document, **CHECKLIST, words=WORDS, style=style, policy=policy(style)
-    )
-    stream.write(content.encode("utf-8", "replace"))
+    stream.write(rendered("checklist", document=document, **CHECKLIST, words=WORDS))
 
 
 def certificate_page(document: Json) -> bytes:
     """A signed certificate as one HTML file without network or script, in UTF-8."""
     import segno
 
-    style, code = text("certificate.css"), io.BytesIO()
+    code = io.BytesIO()
     # Dark on light whatever the page's colours: some readers of QR codes need it.
     segno.make(document["digest"], error="m").save(
         code, kind="svg", xmldecl=False, svgns=False, omitsize=True, light="#fff", dark="#000"
     )
-    page = environment().get_template("certificate.html")
-    content = page.render(
+    return rendered(
+        "certificate",
         document=document,
         released=document["kind"] == RELEASED,
         open_locks=open_locks,
@@ -100,10 +95,7 @@ def certificate_page(document: Json) -> bytes:
             (grouped(fingerprint(each["key"])), each["signedAt"]) for each in document["signatures"]
         ],
         code=code.getvalue().decode("ascii"),
-        style=style,
-        policy=policy(style),
     )
-    return content.encode("utf-8", "replace")
 
 
 def checking_page() -> bytes:
@@ -114,6 +106,13 @@ def checking_page() -> bytes:
     return page.render(
         style=style, script=script, policy=policy(style, script), words=words
     ).encode()
+
+
+def rendered(name: str, **values: Any) -> bytes:
+    """A page without script, by the template and the style sheet of this name, in UTF-8."""
+    style = text(f"{name}.css")
+    page = environment().get_template(f"{name}.html")
+    return page.render(**values, style=style, policy=policy(style)).encode("utf-8", "replace")
 
 
 def environment() -> Environment:

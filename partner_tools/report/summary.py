@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, BinaryIO
 
 from partner_tools.model import Outcome
-from partner_tools.report.page import environment, policy, text
+from partner_tools.report.page import rendered
 
 CUSTOMERS_DRAWN = 12
 SPANS = ((92, 1, "day"), (730, 7, "week"), (36_500, 30, "30 days"))
@@ -49,10 +49,9 @@ class SummaryFacts:
 
 def write_summary(facts: SummaryFacts, stream: BinaryIO) -> None:
     """The page, in UTF-8."""
-    style = text("summary.css")
     unit, removed = spans(facts.removed)
-    page = environment().get_template("summary.html")
-    content = page.render(
+    content = rendered(
+        "summary",
         facts=facts,
         unit=unit,
         removed=removed,
@@ -67,10 +66,8 @@ def write_summary(facts: SummaryFacts, stream: BinaryIO) -> None:
         most=max(facts.outcomes.values(), default=0),
         most_left=max((sum(each.by_age) for each in facts.left), default=0),
         drawn=facts.left[:CUSTOMERS_DRAWN],
-        style=style,
-        policy=policy(style),
     )
-    stream.write(content.encode("utf-8", "replace"))
+    stream.write(content)
 
 
 def spans(removed: Mapping[date, int]) -> tuple[str, list[tuple[date, int]]]:

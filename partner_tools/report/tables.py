@@ -192,11 +192,16 @@ def write_csv(document: Document, stream: BinaryIO) -> None:
 
     A text that a spreadsheet would calculate is preceded by an apostrophe.
     """
+    write_rows(STEP_COLUMNS, step_rows(document), stream)
+
+
+def write_rows(columns: Iterable[str], rows: Iterable[Row], stream: BinaryIO) -> None:
+    """A heading and its rows as `write_csv` has them."""
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="backslashreplace", newline="")
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(STEP_COLUMNS)
-    for row in step_rows(document):
-        writer.writerow([inert(row.get(title)) for title in STEP_COLUMNS])
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([inert(row.get(title)) for title in columns])
     text.flush()
     text.detach()
 

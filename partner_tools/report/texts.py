@@ -8,7 +8,6 @@ sent: a person opens the file, looks, and sends it.
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from typing import Any, BinaryIO
 
-from partner_tools.model import Customer
+from partner_tools.model import Customer, RunId
 from partner_tools.outstanding import HOMES, Status, StepId
 from partner_tools.report.guide import (
     GUIDE,
@@ -36,7 +35,7 @@ from partner_tools.report.guide import (
 )
 from partner_tools.report.handoff import OPEN, Document
 from partner_tools.report.page import environment, headline_of, write_page
-from partner_tools.report.tables import inert, steps_left
+from partner_tools.report.tables import Row, steps_left, write_rows
 
 NAMED = 20
 """How many serial numbers a step of the Markdown names before it refers to the tables."""
@@ -46,6 +45,7 @@ NAMED_IN_TICKET = 200
 """How many devices a ticket lists: most service desks cut a description at some 30,000 letters."""
 FIRST_STEPS = 3
 """How many of the steps the cover e-mail names."""
+TICKET_COLUMNS = ("Summary", "Description", "Assignee role", "Due date", "Devices", "Reference")
 ATTACHED_AT_MOST = 10
 """Handoffs of one e-mail: mail servers refuse what is larger than some 20 MB."""
 
@@ -141,21 +141,18 @@ def tickets(document: Document) -> Iterator[tuple[str, str]]:
 
 def write_tickets(document: Document, stream: BinaryIO) -> None:
     """One ticket for each owner as CSV, as service desks import it; the text is Markdown."""
-    text_ = io.TextIOWrapper(stream, "utf-8-sig", errors="backslashreplace", newline="")
-    writer = csv.writer(text_, lineterminator="\r\n")
-    writer.writerow(["Summary", "Description", "Assignee role", "Due date", "Devices", "Reference"])
-    for owner, ticket in tickets(document):
-        row = (
-            _ticket_title(document, owner),
-            ticket,
-            OWNERS[owner],
-            document.get("dueOn") or "",
-            _waiting(document, owner),
-            document["run"]["id"],
-        )
-        writer.writerow([inert(cell) for cell in row])
-    text_.flush()
-    text_.detach()
+    rows: list[Row] = [
+        {
+            "Summary": _ticket_title(document, owner),
+            "Description": ticket,
+            "Assignee role": OWNERS[owner],
+            "Due date": document.get("dueOn"),
+            "Devices": _waiting(document, owner),
+            "Reference": document["run"]["id"],
+        }
+        for owner, ticket in tickets(document)
+    ]
+    write_rows(TICKET_COLUMNS, rows, stream)
 
 
 def _ticket_title(document: Document, owner: str) -> str:
@@ -225,17 +222,27 @@ def _recipient(document: Document) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reminder:
-    """A reminder to a customer. `attachments` are file names with their HTML."""
+class FollowUp:
+    """One customer's remaining work. `since` is when the oldest of its devices settled.
+
+    `customer` is None for devices of which no tenant is known. `statuses` and `steps` count
+    steps, `listed` counts devices that a service still shows after their removal.
+    """
 
     customer: Customer | None
     devices: int
+    listed: int = 0
     statuses: Mapping[Status, int]
     steps: Mapping[StepId, int]
     since: datetime
-    sender: str | None = None
-    contact: str | None = None
-    attachments: Sequence[tuple[str, bytes]] = ()
+    runs: tuple[RunId, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The customer as a person knows it."""
+        if self.customer is None:
+            return "an unknown customer"
+        return _line(self.customer.name or self.customer.domain or self.customer.tenant_id)
 
 
 _SAID = {
@@ -245,45 +252,46 @@ _SAID = {
 }
 
 
-def subject(reminder: Reminder) -> str:
-    """One line: how many devices of whom."""
-    number = f"{reminder.devices} device{'s' if reminder.devices != 1 else ''}"
-    return f"Windows Autopilot: {number} of {name_of(reminder.customer)} with steps left to do"
+def subject(left: FollowUp) -> str:
+    """The subject of a reminder: how many devices of whom."""
+    number = f"{left.devices} device{'s' if left.devices != 1 else ''}"
+    return f"Windows Autopilot: {number} of {left.name} with steps left to do"
 
 
-def text(reminder: Reminder) -> str:
+def text(left: FollowUp, partner: Mapping[str, str]) -> str:
     """The reminder in plain words; foreign text stays on its line."""
     counts = (
-        f"{reminder.statuses[status]} {said}"
+        f"{left.statuses[status]} {said}"
         for status, said in _SAID.items()
-        if reminder.statuses.get(status)
+        if left.statuses.get(status)
     )
     return _render(
         "reminder.txt",
-        subject=subject(reminder),
-        since=f"{reminder.since:%Y-%m-%d}",
+        subject=subject(left),
+        since=f"{left.since:%Y-%m-%d}",
         counts=", ".join(counts),
         steps=[
-            (GUIDE[step].title, reminder.steps[step], OWNERS[HOMES[step][1]])
-            for step in sorted(reminder.steps, key=list(StepId).index)
+            (GUIDE[step].title, left.steps[step], OWNERS[HOMES[step][1]])
+            for step in sorted(left.steps, key=list(StepId).index)
         ],
-        contact=_line(reminder.contact or ""),
-        sender=_line(reminder.sender or ""),
+        contact=_line(partner.get("contact") or ""),
+        sender=_line(partner.get("name") or ""),
     ).rstrip("\n")
 
 
-def email(reminder: Reminder, at: datetime) -> bytes:
-    """An unsent e-mail without a recipient, as mail programs open it for editing."""
-    sender = _address(reminder.sender, reminder.contact)
-    attachments = reminder.attachments[:ATTACHED_AT_MOST]
-    return _draft(subject(reminder), text(reminder), at, sender, attachments)
+def email(
+    left: FollowUp,
+    partner: Mapping[str, str],
+    at: datetime,
+    attachments: Sequence[tuple[str, bytes]] = (),
+) -> bytes:
+    """An unsent e-mail without a recipient, as mail programs open it for editing.
 
-
-def name_of(customer: Customer | None) -> str:
-    """The customer as a person knows it."""
-    if customer is None:
-        return "an unknown customer"
-    return _line(customer.name or customer.domain or customer.tenant_id)
+    `attachments` are file names with their HTML.
+    """
+    sender = _address(partner.get("name"), partner.get("contact"))
+    attached = attachments[:ATTACHED_AT_MOST]
+    return _draft(subject(left), text(left, partner), at, sender, attached)
 
 
 def _draft(

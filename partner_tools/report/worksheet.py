@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from partner_tools.outstanding import HELD_NOTE, Owner, StepId
 from partner_tools.report.handoff import OPEN, Document
-from partner_tools.report.page import environment, policy, text
+from partner_tools.report.page import rendered
 
 ON_A_PAGE = 40
 COLUMNS = ("Number", "Serial number", "Manufacturer", "Model", "Registered", "Removed")
@@ -58,17 +58,14 @@ def held(document: Document) -> list[str]:
 
 def write_worksheet(document: Document, stream: BinaryIO) -> None:
     """The worksheet as one HTML file without network or script, in UTF-8."""
-    style = text("worksheet.css")
     listed = list(lines(document))
-    page = environment().get_template("worksheet.html")
-    content = page.render(
+    content = rendered(
+        "worksheet",
         document=document,
         pages=[listed[at : at + ON_A_PAGE] for at in range(0, len(listed), ON_A_PAGE)],
         held=held(document),
-        style=style,
-        policy=policy(style),
     )
-    stream.write(content.encode("utf-8", "replace"))
+    stream.write(content)
 
 
 def worksheet_csv(document: Document) -> str:

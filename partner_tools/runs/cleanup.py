@@ -25,7 +25,7 @@ from partner_tools.errors import AuthError, InputError, Rejected, ServiceError
 from partner_tools.events import Act, Event, Kind, State
 from partner_tools.files import HANDOFF_BYTES, read_document
 from partner_tools.guards import check_number
-from partner_tools.json_forms import customer_document, digest, digest_of_bytes, stated
+from partner_tools.json_forms import digest, digest_of_bytes, json_form, stated
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     GONE,
@@ -434,7 +434,7 @@ class CleanupSteps:
         planned = {
             "digest": document["digest"],
             "counts": {Outcome.PENDING.value: len(devices)},
-            "customers": [customer_document(self.order.customer)],
+            "customers": [json_form(self.order.customer)],
         }
         events = [*resolved, Event(run=context.run, kind=Kind.PLANNED, at=at, payload=planned)]
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))

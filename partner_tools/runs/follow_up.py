@@ -35,10 +35,10 @@ from partner_tools.model import (
     RunState,
     TenantId,
 )
-from partner_tools.outstanding import Owner, Plane, Status, Step, StepId
+from partner_tools.outstanding import Owner, Plane, Status, Step
 from partner_tools.report.guide import file_name, harmless
 from partner_tools.report.handoff import HOLD_RULE, OPEN
-from partner_tools.report.texts import Reminder, email, name_of, subject, text
+from partner_tools.report.texts import FollowUp, email, subject, text
 from partner_tools.result import (
     CANCELLED,
     DeviceResult,
@@ -65,28 +65,6 @@ class OpenDevice:
     device: RunDevice
     steps: tuple[Step, ...]
     listed: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FollowUp:
-    """One customer's remaining work. `since` is when the oldest of its devices settled.
-
-    `customer` is None for devices of which no tenant is known. `statuses` and `steps` count
-    steps, `listed` counts devices that a service still shows after their removal.
-    """
-
-    customer: Customer | None
-    devices: int
-    listed: int
-    statuses: Mapping[Status, int]
-    steps: Mapping[StepId, int]
-    since: datetime
-    runs: tuple[RunId, ...]
-
-    @property
-    def name(self) -> str:
-        """The customer's name."""
-        return name_of(self.customer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,21 +115,9 @@ class Outstanding:
             "statuses": {status.value: number for status, number in follow_up.statuses.items()},
             "steps": {step.value: number for step, number in follow_up.steps.items()},
             "runs": list(follow_up.runs),
-            "subject": subject(self.reminder(follow_up)),
-            "text": text(self.reminder(follow_up)),
+            "subject": subject(follow_up),
+            "text": text(follow_up, self.partner),
         }
-
-    def reminder(self, follow_up: FollowUp) -> Reminder:
-        """Build the customer's reminder, without attachments."""
-        return Reminder(
-            customer=follow_up.customer,
-            devices=follow_up.devices,
-            statuses=follow_up.statuses,
-            steps=follow_up.steps,
-            since=follow_up.since,
-            sender=self.partner.get("name"),
-            contact=self.partner.get("contact"),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -445,13 +411,11 @@ def write_reminders(ledger: Ledger, found: Outstanding, folder: Path) -> Iterato
     """Write an e-mail for each customer, the handoffs of its open runs attached; where it is."""
     for follow_up in found.follow_ups:
         domain = follow_up.customer.domain if follow_up.customer else None
-        named = harmless((domain or name_of(follow_up.customer)).casefold())
+        named = harmless((domain or follow_up.name).casefold())
         path = folder / f"reminder-{named}-{found.at:%Y%m%d}.eml"
         attachments = tuple(_handoffs(ledger, found, follow_up))
         with writing(path) as stream:
-            stream.write(
-                email(replace(found.reminder(follow_up), attachments=attachments), found.at)
-            )
+            stream.write(email(follow_up, found.partner, found.at, attachments))
         yield path
 
 

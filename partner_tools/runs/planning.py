@@ -13,7 +13,7 @@ from partner_tools.engine.channel import Removal, Sightings
 from partner_tools.events import Event, Kind, State
 from partner_tools.files import write_private
 from partner_tools.guards import counted
-from partner_tools.json_forms import customer_document, found_document, target_document
+from partner_tools.json_forms import json_form, stated
 from partner_tools.ledger import RunRecord, UnknownRunError, is_run_id, read_kit, write_kit
 from partner_tools.model import Account, Device, Outcome, Plan, PlannedDevice, RunId
 from partner_tools.plan import PlanProposal, count_unmatched, counts, plan_document, read_plan
@@ -134,20 +134,16 @@ def write_plan(document: Mapping[str, Any], path: Path) -> None:
 
 def resolution(run: RunId, planned: PlannedDevice, at: datetime) -> Event:
     """The event that makes the plan of one device durable, with all that is known of it."""
-    facts: dict[str, Any] = {
-        "outcome": planned.outcome.value,
-        "customer": planned.customer,
-        "rule": planned.rule,
-        "detail": planned.detail,
-        "remedy": planned.remedy,
-    }
-    payload = {name: value for name, value in facts.items() if value is not None}
-    if planned.target is not None:
-        payload["target"] = target_document(planned.target)
-    if planned.found is not None:
-        payload["found"] = found_document(planned.found)
-    if planned.candidates:
-        payload["candidates"] = [target_document(target) for target in planned.candidates]
+    payload = stated(
+        outcome=planned.outcome,
+        customer=planned.customer,
+        rule=planned.rule,
+        detail=planned.detail,
+        remedy=planned.remedy,
+        target=planned.target,
+        found=planned.found,
+        candidates=planned.candidates or None,
+    )
     return Event(run=run, kind=Kind.RESOLVED, at=at, device=planned.index, payload=payload)
 
 
@@ -161,7 +157,7 @@ def _store_plan(context: RunContext, plan: Plan, document: Mapping[str, Any]) ->
         payload={
             "digest": document["digest"],
             "counts": counts(each.outcome for each in plan.devices),
-            "customers": [customer_document(each.customer) for each in plan.customers],
+            "customers": [json_form(each.customer) for each in plan.customers],
         },
     )
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))

@@ -15,9 +15,9 @@ from partner_tools.engine.execute import execute
 from partner_tools.engine.verification import Baseline, verify
 from partner_tools.events import Kind, RunDevice, State
 from partner_tools.guards import count_removals
-from partner_tools.json_forms import read_target
+from partner_tools.json_forms import structure
 from partner_tools.ledger import DeviceTrace, Ledger, StoredEvent
-from partner_tools.model import GONE, Identity, Outcome, Plan
+from partner_tools.model import GONE, Identity, Outcome, Plan, Target
 from partner_tools.runs.checks import (
     Risks,
     decide_by_risks,
@@ -181,7 +181,7 @@ class RemovalSteps:
                 if (tenant := each["tenantId"])
             },
             others={
-                position: frozenset(map(read_target, each["candidates"]))
+                position: frozenset(structure(Target, one) for one in each["candidates"])
                 for position, each in enumerate(plan["devices"])
                 if each.get("candidates")
             },

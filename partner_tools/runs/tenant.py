@@ -98,18 +98,12 @@ class TenantReader:
         return _ask_all(reader, collection, way.questions)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Listing:
-    rows: tuple[Found, ...]
-    request_id: str | None
-
-
 Told = dict[Question, GraphPage | ServiceError]
 
 
 def _list_within(
     tenant: TenantReader, collection: Collection, pages: int | None
-) -> _Listing | None:
+) -> SearchAnswer | None:
     """The whole list; None where asking is the better way."""
     if pages == 0:
         return None
@@ -123,7 +117,7 @@ def _list_within(
 
 def _read_list(
     tenant: TenantReader, collection: Collection, pages: int | None, begun: GraphPage | None = None
-) -> _Listing | None:
+) -> SearchAnswer | None:
     """Every row of a collection, or of a list whose first page was had; None beyond `pages`.
 
     Raises Unreadable where the pages lead in a circle, or contradict their count.
@@ -139,7 +133,7 @@ def _read_list(
         rows |= {row.ids["id"]: row for row in page.rows if row.ids["id"] not in rows}
         guard.check([row.ids["id"] for row in page.rows], link, page.count)
         if link is None:
-            return _Listing(rows=tuple(rows.values()), request_id=page.request_id)
+            return SearchAnswer(rows=tuple(rows.values()), request_id=page.request_id)
         if pages is not None and read >= pages:
             return None
 
@@ -156,11 +150,10 @@ def _ask_all(
     if not doubtful:
         return answers, failure
     try:
-        listing = _read_list(tenant, collection, None)
+        listing = _read_list(tenant, collection, None) or SearchAnswer()
     except ServiceError as error:
         return answers | dict.fromkeys(doubtful, _failed(error)), error
-    rows, request_id = (listing.rows, listing.request_id) if listing else ((), None)
-    return answers | answers_from_list(doubtful, rows, request_id), failure
+    return answers | answers_from_list(doubtful, listing.rows, listing.request_id), failure
 
 
 def _is_doubtful(question: Question, told: GraphPage | ServiceError) -> bool:

@@ -22,14 +22,25 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from partner_tools.errors import InputError
+from partner_tools.json_forms import structure
 from partner_tools.sandbox.reading import (
     Object,
     Range,
     checked,
     named,
     read_document,
-    structure,
 )
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text, re.IGNORECASE)
+    except re.error as error:
+        raise InputError(
+            f'the path "{text}" of a rule is no regular expression: {error}',
+            remedy="write it as Python's `re` reads it, with special characters escaped",
+        ) from error
 
 
 class Scope(StrEnum):
@@ -231,7 +242,7 @@ class Match:
     service: str | None = None
     operations: tuple[str, ...] = field(default=(), metadata=named("operation"))
     method: str | None = None
-    path: re.Pattern[str] | None = None
+    path: re.Pattern[str] | None = field(default=None, metadata=named("path", _pattern))
     serials: frozenset[str] = frozenset()
     customer: str | None = None
     continued: bool | None = None

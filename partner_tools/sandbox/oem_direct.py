@@ -20,9 +20,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from xml.etree import ElementTree
 
 from partner_tools.clients.oem.profile import Profile, ResponseMode
+from partner_tools.json_forms import camel
 from partner_tools.sandbox.faults import Fault, ItemFault, ItemKind
 from partner_tools.sandbox.login import Mint
-from partner_tools.sandbox.reading import camel
 from partner_tools.sandbox.seed import SeedDevice
 from partner_tools.sandbox.state import ZTD_NAMES, Removal, State, Ztd, identity_keys
 from partner_tools.sandbox.wire import (

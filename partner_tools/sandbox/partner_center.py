@@ -21,10 +21,10 @@ from math import ceil
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from partner_tools.json_forms import structure
 from partner_tools.model import is_guid
 from partner_tools.sandbox.faults import Fault, FaultKind, LastPage, Quirks, chance
 from partner_tools.sandbox.login import PARTNER_CENTER, Claims, Mint
-from partner_tools.sandbox.reading import structure
 from partner_tools.sandbox.seed import (
     ADMIN_AGENT,
     SALES_AGENT,

@@ -16,7 +16,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from partner_tools.sandbox.reading import Object, named, read_document, structure
+from partner_tools.json_forms import structure
+from partner_tools.sandbox.reading import Object, named, read_document
 
 NAMESPACE = uuid.UUID("6c1f5c1e-6f0b-5b0a-9a53-3f0d3c1f7a10")
 """Names in this namespace become the ids that a seed leaves out."""

@@ -171,14 +171,15 @@ def refuse_existing_key(file: Path) -> None:
 def read_signing_key(file: Path) -> bytes:
     """The content of a key's file, still locked. Raises InputError where there is none."""
     refuse_exposed(file, "the signing key", this_user(), is_secret=True)
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"the signing key {str(file)!r} cannot be read: {error.strerror or error}",
-            rule="signing-key",
-            remedy="make one with `partner-tools approve --init`, or name its file with --key",
-        ) from error
+    content: bytes = read_document(
+        file,
+        SIGNATURES_BYTES,
+        what="the signing key",
+        rule="signing-key",
+        remedy="make one with `partner-tools approve --init`, or name its file with --key",
+        read=bytes,
+    )
+    return content
 
 
 def _no_signatures(path: Path, why: str) -> InputError:

@@ -13,7 +13,7 @@ from partner_tools.model import Batch, ChannelName, Device, Plan, Problem, Reaso
 from partner_tools.strict_json import read_shown_json
 
 if TYPE_CHECKING:
-    from partner_tools.intake.batch_metadata import ReadingOptions
+    from partner_tools.intake.batch_metadata import IntakeOptions, ReadingOptions
     from partner_tools.intake.hardware_hash import HashProblem
     from partner_tools.intake.source import Source
 
@@ -57,14 +57,8 @@ def validate(
     met, in the order of rows. Never raises for what a file holds.
     """
     from partner_tools.intake.batch import check_batch
-    from partner_tools.intake.batch_metadata import IntakeOptions, ReadingOptions
 
-    options = IntakeOptions(
-        channel=None if via is None else ChannelName(via),
-        default_channel=None if default_via is None else ChannelName(default_via),
-        customer=customer,
-        reading=reading or ReadingOptions(),
-    )
+    options = _options(via, default_via, reading, customer=customer)
     problems: list[Problem] = []
     devices = 0
 
@@ -97,16 +91,15 @@ def read_batch(
     Direct.
     """
     from partner_tools.intake.batch import read_batch as read
-    from partner_tools.intake.batch_metadata import IntakeOptions, ReadingOptions
 
-    options = IntakeOptions(
-        channel=None if via is None else ChannelName(via),
-        default_channel=None if default_via is None else ChannelName(default_via),
+    options = _options(
+        via,
+        default_via,
+        reading,
         customer=customer,
         batch_id=batch_id,
         reason=None if reason is None else Reason(reason),
         reference=reference,
-        reading=reading or ReadingOptions(),
     )
     source = source_of(batch)
     intake = read(source, options)
@@ -117,22 +110,14 @@ def read_batch(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HashCheck:
+class HashCheck(Validation):
     """What the hashes of a batch came to. `devices` counts its rows, with a hash or without.
 
     `whole` is the batch byte for byte, but for the `repaired` hashes that could be made whole.
     """
 
-    devices: int
-    problems: tuple[Problem, ...]
     repaired: int
     whole: bytes
-
-    @property
-    def exit_code(self) -> int:
-        """With what `hash check` ends: 3 for an error, else 0."""
-        errors = any(each.severity is Severity.ERROR for each in self.problems)
-        return InputError.exit_code if errors else 0
 
 
 def check_hashes(batch: ByName | Source) -> HashCheck:
@@ -226,6 +211,19 @@ def source_of(batch: ByName | Source) -> Source:
     from partner_tools.intake.source import Source, source_at
 
     return batch if isinstance(batch, Source) else source_at(str(batch))
+
+
+def _options(
+    via: str | None, default_via: str | None, reading: ReadingOptions | None, **said: Any
+) -> IntakeOptions:
+    from partner_tools.intake.batch_metadata import IntakeOptions, ReadingOptions
+
+    return IntakeOptions(
+        channel=None if via is None else ChannelName(via),
+        default_channel=None if default_via is None else ChannelName(default_via),
+        reading=reading or ReadingOptions(),
+        **said,
+    )
 
 
 def _errors(problems: Iterable[Problem]) -> list[Problem]:

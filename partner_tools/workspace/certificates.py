@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from partner_tools.errors import InputError
-from partner_tools.files import EXPORT_BYTES, read_bytes, read_document
+from partner_tools.files import EXPORT_BYTES, read_document
 from partner_tools.json_forms import digest, digest_of_bytes
 from partner_tools.model import Account
 from partner_tools.signing import (
@@ -126,14 +126,14 @@ def erasure_record(file: Path, *, method: str, standard: str, provider: str) -> 
     """The erasure record in a file, named by its digest. Raises InputError where it is not read."""
     from partner_tools.report.certificate import Erasure
 
-    try:
-        content = read_bytes(file, EXPORT_BYTES)
-    except OSError as error:
-        raise InputError(
-            f"the erasure record {str(file)!r} cannot be read: {error.strerror or error}",
-            rule="erasure-unreadable",
-            remedy="name the file that the erasure software wrote",
-        ) from error
+    content: bytes = read_document(
+        file,
+        EXPORT_BYTES,
+        what="the erasure record",
+        rule="erasure-unreadable",
+        remedy="name the file that the erasure software wrote",
+        read=bytes,
+    )
     return Erasure(
         method=method,
         standard=standard,

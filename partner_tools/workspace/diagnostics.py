@@ -8,8 +8,10 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 from partner_tools.cancellation import CancellationToken
+from partner_tools.clients.graph import READ_PERMISSIONS
 from partner_tools.errors import InputError, PartnerToolsError
 from partner_tools.model import ChannelName, Customer
+from partner_tools.strict_json import read_toml
 from partner_tools.workspace.environment import ledger_url, load_config, open_ledger
 from partner_tools.workspace.wiring import Wiring
 
@@ -23,33 +25,15 @@ PARTNER_CENTER: Final = frozenset({"user_impersonation"})
 """Delegated access; an app alone needs none: App management of Partner Center lets it in
 (https://learn.microsoft.com/partner-center/developer/partner-center-authentication, read
 2026-11)."""
-GRAPH_READ: Final = frozenset(
-    {
-        "DeviceManagementServiceConfig.Read.All",
-        "DeviceManagementManagedDevices.Read.All",
-        "Device.Read.All",
-        "BitlockerKey.ReadBasic.All",
-        "DeviceLocalCredential.ReadBasic.All",
-    }
-)
-"""For `verify --graph` and the look before a removal; a test compares them with the client's."""
-_SERVICES: Final[Mapping[str, str]] = {
-    "graph.microsoft.com": "Microsoft Graph",
-    "graph.microsoft.us": "Microsoft Graph",
-    "dod-graph.microsoft.us": "Microsoft Graph",
-    "microsoftgraph.chinacloudapi.cn": "Microsoft Graph",
-    "00000003-0000-0000-c000-000000000000": "Microsoft Graph",
-    "graph.windows.net": "Azure AD Graph",
-    "00000002-0000-0000-c000-000000000000": "Azure AD Graph",
-    "api.partnercenter.microsoft.com": "Partner Center",
-    "fa3d9a0c-3fb0-42cc-9193-47c7ecd2edbd": "Partner Center",
-    "management.azure.com": "Azure",
-    "management.core.windows.net": "Azure",
-    "797f4846-ba00-4fd7-ba43-dac1f8f63013": "Azure",
+GRAPH_READ: Final = frozenset(READ_PERMISSIONS.values())
+"""For `verify --graph` and the look before a removal."""
+_SERVICES: Final = {
+    audience: service
+    for service, audiences in read_toml(
+        Path(__file__).with_name("audiences.toml").read_text(encoding="utf-8")
+    ).items()
+    for audience in audiences
 }
-"""By the audience of a token, as host or as the id of the application
-(https://docs.cloudblue.com/connect/connectors/Azure/4.4/Azure_Distributor_Portal/Granting%20Permissions.htm
-names address and id of three of them, read 2026-11)."""
 _OF_EVERY_SIGN_IN: Final = frozenset(
     {"openid", "profile", "email", "offline_access", "User.Read", "Organization.Read.All"}
 )
@@ -157,12 +141,10 @@ def _examine_place(url: str) -> Iterator[Finding]:
     write-ahead log "does not work over a network filesystem", read 2026-11)."""
     kind, _, path = url.partition(":///")
     if kind.startswith("sqlite") and is_share(Path(path)):
-        yield Finding(
-            name="ledger",
-            good=True,
-            warning=True,
-            message=f"{path} is on a network share, where SQLite can lose what it was told",
-            remedy="keep it on a disk of this computer, or share one on PostgreSQL",
+        yield _warning(
+            "ledger",
+            f"{path} is on a network share, where SQLite can lose what it was told",
+            "keep it on a disk of this computer, or share one on PostgreSQL",
         )
 
 
@@ -233,15 +215,11 @@ def _who(facts: TokenFacts) -> str:
 
 def _too_much(facts: TokenFacts, needed: frozenset[str], what: str) -> Iterator[Finding]:
     """Warn of what a token allows and nothing here needs; it fails nothing."""
-
-    beyond = surplus(facts.permissions, needed)
-    if beyond:
-        yield Finding(
-            name="least privilege",
-            good=True,
-            warning=True,
-            message=f"{what} allows more than is needed: {', '.join(beyond)}",
-            remedy="take these permissions from the app registration; `cleanup --apply` alone "
+    if beyond := surplus(facts.permissions, needed):
+        yield _warning(
+            "least privilege",
+            f"{what} allows more than is needed: {', '.join(beyond)}",
+            "take these permissions from the app registration; `cleanup --apply` alone "
             "needs any that write, in the customer's tenant",
         )
 
@@ -271,7 +249,6 @@ def _examine_oem_direct(config: Config) -> Iterator[Finding]:
 def _examine_oem_token(facts: TokenFacts, auth: Auth) -> Iterator[Finding]:
     """Check the token's audience. The permissions that the OEM's API needs are not public, so they
     are shown and not judged; access to another service is too much in any case."""
-
     yield _signed_in(facts)
     if facts.permissions:
         yield _ok(
@@ -280,15 +257,17 @@ def _examine_oem_token(facts: TokenFacts, auth: Auth) -> Iterator[Finding]:
             "needed: that is not public",
         )
     if service := other_service(facts.audience, auth.entra_scope):
-        yield Finding(
-            name="least privilege",
-            good=True,
-            warning=True,
-            message=f"the token is for {service}, which is not the OEM's API: whoever receives it "
+        yield _warning(
+            "least privilege",
+            f"the token is for {service}, which is not the OEM's API: whoever receives it "
             "can use it there",
-            remedy="mint a token for the audience that the OEM names (entra_scope of the profile)",
+            "mint a token for the audience that the OEM names (entra_scope of the profile)",
         )
 
 
 def _ok(name: str, message: str) -> Finding:
     return Finding(name=name, good=True, message=message)
+
+
+def _warning(name: str, message: str, remedy: str) -> Finding:
+    return Finding(name=name, good=True, warning=True, message=message, remedy=remedy)

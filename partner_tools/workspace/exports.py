@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.errors import InputError, LedgerError
-from partner_tools.files import EXPORT_BYTES, read_bytes
+from partner_tools.files import EXPORT_BYTES, read_document
 from partner_tools.json_forms import digest_of_bytes, registration_document
 from partner_tools.model import Estate
 from partner_tools.signing import Purpose, is_valid, read_signatures
-from partner_tools.strict_json import InvalidTextError
 from partner_tools.workspace.approvals import add_signature, load_signatures
 from partner_tools.workspace.environment import account
 
@@ -121,7 +120,14 @@ def check_export(
     """
     from partner_tools.ledger.integrity import check_exported
 
-    content = _read(file)
+    content: bytes = read_document(
+        file,
+        EXPORT_BYTES,
+        what="the export",
+        rule="export-unreadable",
+        remedy="name a file that `partner-tools ledger export -o` wrote",
+        read=bytes,
+    )
     document = load_signatures(signature_file(file), Purpose.EXPORT)
     lines = content.splitlines() if content.startswith(b"{") else []
     if document is None and not lines:
@@ -148,17 +154,6 @@ def check_export(
         is_signed=document is not None,
         signed_by=names,
     )
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return read_bytes(file, EXPORT_BYTES)
-    except (OSError, InvalidTextError) as error:
-        raise InputError(
-            f"the export {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}",
-            rule="export-unreadable",
-            remedy="name a file that `partner-tools ledger export -o` wrote",
-        ) from error
 
 
 def _cell(event: Mapping[str, Any], name: str) -> str:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         RateSnapshot,
         SharedRateLimiter,
     )
-    from partner_tools.engine.request_executor import RateLimiter, RequestExecutor
+    from partner_tools.engine.request_executor import RequestExecutor
     from partner_tools.ledger import Ledger
     from partner_tools.runs.assessment import AssessmentSteps
     from partner_tools.runs.cleanup import CleanupOrder, CleanupSteps
@@ -59,9 +59,7 @@ def limits(config: Config, max_devices: int | None) -> Limits:
     """Return the limits for removals: a flag before the profile before the default."""
     configured = config.get("limits", "max_devices")
     return Limits(
-        max_devices=next(
-            value for value in (max_devices, configured, DEFAULT_MAX_DEVICES) if value is not None
-        ),
+        max_devices=int(_first(max_devices, configured, DEFAULT_MAX_DEVICES)),
         max_devices_per_day=config.get("limits", "max_devices_per_day"),
         max_estate_share=config.get("guards", "max_estate_share"),
     )

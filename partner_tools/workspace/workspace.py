@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
@@ -52,8 +52,9 @@ from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
 if TYPE_CHECKING:
     from partner_tools.events import Event
-    from partner_tools.ledger import DeviceTrace, Ledger, RunRecord
+    from partner_tools.ledger import DeviceTrace, Ledger, RunFilter, RunRecord
     from partner_tools.outstanding import Flag
+    from partner_tools.runs.context import RunContext
     from partner_tools.runs.follow_up import Outstanding, Verification
     from partner_tools.runs.restoration import Restorable
     from partner_tools.runs.run import Steps
@@ -173,8 +174,6 @@ class Workspace:
         is not sent again unless `again` insists: its result comes back; an unfinished run of it is
         resumed. Raises GuardError where a guard refuses or there was no confirmation.
         """
-        from partner_tools.runs.run import begin, carry_out
-
         options = options or RunOptions()
         read, channel = self.addressed(batch, via, customer)
         if not (again or options.dry_run):
@@ -185,15 +184,8 @@ class Workspace:
             self._tell_unconfigured(observer)
             refuse_without_plan(approval_rule(self.config))
         run = new_run()
-        with (
-            self.ledger.hold(run),
-            self.wiring.open_removal(
-                run, channel, options, observer, confirm, save_as=save_as
-            ) as steps,
-        ):
-            begin(steps.context, read, this_account(), plan_file=save_as)
-            carry_out(steps)
-        return self._conclude(run, options, observer)
+        steps = self.wiring.open_removal(run, channel, options, observer, confirm, save_as=save_as)
+        return self._begin(run, steps, read, plan_file=save_as)
 
     def deregister_plan(
         self,
@@ -211,7 +203,6 @@ class Workspace:
         as the profile demands.
         """
         from partner_tools.runs.checks import refuse_other_plan
-        from partner_tools.runs.run import begin, carry_out
 
         plan, document = load_plan(plan_file)
         options = replace(options or RunOptions(), approvals=approvals_of(plan_file))
@@ -225,16 +216,10 @@ class Workspace:
             if repeated is not None:
                 return repeated
         run = new_run()
-        with (
-            self.ledger.hold(run),
-            self.wiring.open_removal(
-                run, plan.channel, options, observer, confirm, reviewed=(plan, document)
-            ) as steps,
-        ):
-            refuse_other_plan(steps.context, plan)
-            begin(steps.context, batch, this_account())
-            carry_out(steps)
-        return self._conclude(run, options, observer)
+        steps = self.wiring.open_removal(
+            run, plan.channel, options, observer, confirm, reviewed=(plan, document)
+        )
+        return self._begin(run, steps, batch, check=partial(refuse_other_plan, plan=plan))
 
     def cleanup(
         self,
@@ -252,7 +237,6 @@ class Workspace:
         there was no confirmation.
         """
         from partner_tools.runs.cleanup import read_order, read_receipt
-        from partner_tools.runs.run import begin, carry_out
 
         options = options or RunOptions()
         folder = (options.report or handoff.parent) if apply else None
@@ -263,13 +247,8 @@ class Workspace:
             options = replace(options, saved_keys=saved)
         order = order.with_keys(options)
         run = new_run()
-        with (
-            self.ledger.hold(run),
-            self.wiring.open_cleanup(run, order, options, observer, confirm) as steps,
-        ):
-            begin(steps.context, order.batch(handoff), this_account())
-            carry_out(steps)
-        return self._conclude(run, options, observer)
+        steps = self.wiring.open_cleanup(run, order, options, observer, confirm)
+        return self._begin(run, steps, order.batch(handoff))
 
     def assess(
         self,
@@ -286,7 +265,6 @@ class Workspace:
         customer, AuthError where there is a sign-in for the tenant and it fails.
         """
         from partner_tools.runs.assessment import refuse_other_customers
-        from partner_tools.runs.run import begin, carry_out
         from partner_tools.workspace.sign_in import customer_at, graph_tokens
 
         def tenant_of(text: str) -> str | None:
@@ -310,16 +288,14 @@ class Workspace:
             options = replace(options, report=Path(), formats=("worksheet",))
         elif options.by_hand:
             self.sender()  # before the run exists, not when its handoff is to be written
-        run = new_run()
-        with (
-            self.ledger.hold(run),
-            self.wiring.open_assessment(run, found, options, observer) as steps,
-        ):
-            if steps.context.open_tenant is not None:
+
+        def check(context: RunContext) -> None:
+            if context.open_tenant is not None:
                 graph_tokens(self.config, found.tenant_id).token()
-            begin(steps.context, replace(read, customer=named), this_account())
-            carry_out(steps)
-        return self._conclude(run, options, observer)
+
+        run = new_run()
+        steps = self.wiring.open_assessment(run, found, options, observer)
+        return self._begin(run, steps, replace(read, customer=named), check=check)
 
     def mark_done(self, run: str, names: Collection[str] | None = None) -> RunResult:
         """Record that a person removed registrations of an assessment on Partner Center's pages.
@@ -433,36 +409,14 @@ class Workspace:
         }
         write_junit(result.document, file, facts)
 
-    def runs(
-        self,
-        *,
-        customer: str | None = None,
-        state: RunState | None = None,
-        channel: ChannelName | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        serial: str | None = None,
-        depot: str | None = None,
-        batch_id: str | None = None,
-        limit: int | None = None,
-    ) -> list[RunRecord]:
+    def runs(self, **wanted: Unpack[RunFilter]) -> list[RunRecord]:
         """The runs that match, newest first.
 
-        `customer` is a tenant id or a domain; InputError where no run served it. `since`
-        (inclusive) and `until` (exclusive), moments with a time zone, speak of when a run was
-        created. `serial` is exactly a serial number or product key id of one of its devices.
+        `customer` is a tenant id or a domain; InputError where no run served it.
         """
-        return self.ledger.runs(
-            customer=None if customer is None else self.tenant_of(customer),
-            state=state,
-            channel=channel,
-            since=since,
-            until=until,
-            serial=serial,
-            depot=depot,
-            batch_id=batch_id,
-            limit=limit,
-        )
+        if (customer := wanted.get("customer")) is not None:
+            wanted["customer"] = self.tenant_of(customer)
+        return self.ledger.runs(**wanted)
 
     def customers_by_run(
         self, records: Sequence[RunRecord]
@@ -863,28 +817,40 @@ class Workspace:
             _require_customers(batch, recipient)
         return replace(batch, customer=recipient), ChannelName(named)
 
-    @contextmanager
+    def _begin(
+        self,
+        run: RunId,
+        steps: AbstractContextManager[Steps],
+        batch: Batch,
+        *,
+        check: Callable[[RunContext], None] = lambda _context: None,
+        plan_file: Path | None = None,
+    ) -> RunResult:
+        """Begin a run and carry it out, as far as its options say. `check` is before it exists."""
+        from partner_tools.runs.run import begin, carry_out
+
+        with self.ledger.hold(run), steps as opened:
+            context = opened.context
+            check(context)
+            begin(context, batch, this_account(), plan_file=plan_file)
+            carry_out(opened)
+        return self._conclude(run, context.options, context.observer)
+
     def _open_steps(
         self, record: RunRecord, options: RunOptions, observer: RunObserver, confirm: Confirm
-    ) -> Iterator[Steps]:
+    ) -> AbstractContextManager[Steps]:
         """The steps of a run that was begun before."""
         if record.channel is ChannelName.MICROSOFT_GRAPH:
             from partner_tools.runs.cleanup import order_to_resume
 
             order = order_to_resume(self.ledger, record, held(self.config))
-            with self.wiring.open_cleanup(record.run, order, options, observer, confirm) as cleanup:
-                yield cleanup
-        elif record.channel is ChannelName.ASSESSMENT:
+            return self.wiring.open_cleanup(record.run, order, options, observer, confirm)
+        if record.channel is ChannelName.ASSESSMENT:
             from partner_tools.workspace.sign_in import customer_at
 
             found = customer_at(self.config, record.customer or "")
-            with self.wiring.open_assessment(record.run, found, options, observer) as assessment:
-                yield assessment
-        else:
-            with self.wiring.open_removal(
-                record.run, record.channel, options, observer, confirm
-            ) as removal:
-                yield removal
+            return self.wiring.open_assessment(record.run, found, options, observer)
+        return self.wiring.open_removal(record.run, record.channel, options, observer, confirm)
 
     def _repeated(
         self,

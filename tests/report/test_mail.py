@@ -17,7 +17,7 @@ from partner_tools.report.guide import duration
 from partner_tools.report.handoff import Document, HandoffDevice, build_handoff
 from partner_tools.report.texts import (
     NAMED_IN_TICKET,
-    Reminder,
+    FollowUp,
     cover_text,
     email,
     owners,
@@ -34,17 +34,16 @@ AT = datetime(2026, 11, 23, tzinfo=UTC)
 @pytest.mark.parametrize("enemy", [*HOSTILE, "x\r\nBcc: all@evil.example\r\n\r\n<b>"])
 def test_no_customer_adds_a_header_a_part_or_a_line(enemy: str) -> None:
     def parsed(name: str) -> tuple[list[str], str, list[str]]:
-        reminder = Reminder(
+        left = FollowUp(
             customer=Customer(tenant_id=TenantId("t"), name=name),
             devices=1,
             statuses={Status.OUTSTANDING: 1},
             steps={},
             since=AT,
-            sender=name,
-            contact="avery@partner.example",
-            attachments=[("handoff.html", b"<p></p>")],
         )
-        message = message_from_bytes(email(reminder, AT), policy=default)
+        partner = {"name": name, "contact": "avery@partner.example"}
+        attachments = [("handoff.html", b"<p></p>")]
+        message = message_from_bytes(email(left, partner, AT, attachments), policy=default)
         body = message.get_body()
         assert body is not None
         return message.keys(), message.get_content_type(), body.get_content().splitlines()

@@ -8,6 +8,7 @@ import click
 
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, counted, tell
+from partner_tools.cli.options import file_path, key_option
 from partner_tools.cli.signals import agree, require_terminal
 from partner_tools.cli.signing_key import (
     create_key,
@@ -25,16 +26,9 @@ from partner_tools.workspace.environment import account
 
 
 @command("approve")
-@click.argument(
-    "plan", required=False, metavar="PLAN", type=click.Path(path_type=Path, dir_okay=False)
-)
+@click.argument("plan", required=False, metavar="PLAN", type=file_path())
 @click.option("--init", is_flag=True, help="Create your signing key and print its public key.")
-@click.option(
-    "--key",
-    "key_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Your signing key. [default: in the user's data folder]",
-)
+@key_option("Your signing key.")
 @click.option("--as-planner", is_flag=True, help="Sign a plan that you made, as its planner.")
 @click.option(
     "--yes", is_flag=True, help="Do not ask for confirmation; required without a terminal."

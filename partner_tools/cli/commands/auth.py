@@ -27,7 +27,7 @@ def auth() -> None:
     """
 
 
-@command("login")
+@command("login", group=auth)
 def login(call: Call) -> int:
     """Sign in with a device code. The token is kept in the system's credential store.
 
@@ -45,7 +45,7 @@ def login(call: Call) -> int:
     return 0
 
 
-@command("status")
+@command("status", group=auth)
 @output_options
 def status(call: Call) -> int:
     """Show whose token would be used and when it expires. Exits with 4 without one.
@@ -76,7 +76,7 @@ def status(call: Call) -> int:
     return 0
 
 
-@command("logout")
+@command("logout", group=auth)
 def logout(call: Call) -> int:
     """Delete the stored tokens of this profile.
 
@@ -92,10 +92,6 @@ def logout(call: Call) -> int:
     if not gone:
         click.echo("no user was signed in")
     return 0
-
-
-for _command in (login, status, logout):
-    auth.add_command(_command)
 
 
 def _lines(profile: str, facts: TokenFacts) -> Iterator[tuple[str, str]]:

@@ -11,8 +11,8 @@ import click
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, counted, print_document, say, tell
-from partner_tools.cli.options import output_options
-from partner_tools.cli.signing_key import default_key_file, unlock_key
+from partner_tools.cli.options import file_path, folder_path, key_option, output_options
+from partner_tools.cli.signing_key import unlock_key
 from partner_tools.cli.wiring import load_config, opened
 from partner_tools.signing import grouped, is_public
 from partner_tools.workspace.approvals import approval_rule
@@ -26,20 +26,15 @@ _ERASURE = ("erasure_record", "erasure_method", "erasure_standard", "erasure_pro
 
 @command("certificate")
 @click.argument("words", metavar="RUN | verify FILE", nargs=-1, shell_complete=completers.runs)
-@click.option("-o", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder.")
+@click.option("-o", "folder", type=folder_path(), help="Folder.")
 @click.option(
     "--serial", "serials", multiple=True, help="Only this device, in a file of its own; repeatable."
 )
 @click.option("--each", is_flag=True, help="A file for every device instead of one for the run.")
-@click.option(
-    "--key",
-    "key_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File of the signing key. [default: in the user's data folder]",
-)
+@key_option("File of the signing key.")
 @click.option(
     "--erasure-record",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=file_path(),
     help="Record of the erasure, named by its digest; needs the three below.",
 )
 @click.option(
@@ -58,7 +53,7 @@ _ERASURE = ("erasure_record", "erasure_method", "erasure_standard", "erasure_pro
 @click.option(
     "--keys",
     "keys_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=file_path(),
     help="With verify: file of keys that the partner published.",
 )
 @output_options
@@ -102,7 +97,7 @@ def certificate(
     with opened(call) as workspace:
         run = workspace.ledger.run(words[0])
         sender = workspace.sender_of(run)  # a cleanup names the partner itself
-        key = unlock_key(key_file or default_key_file(), config)
+        key = unlock_key(key_file, config)
         made = list(
             issue(
                 workspace.ledger,

@@ -10,14 +10,20 @@ import click
 from partner_tools import RunOptions
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
-from partner_tools.cli.options import guard_options, report_options, result_options, settle_option
+from partner_tools.cli.options import (
+    file_path,
+    guard_options,
+    report_options,
+    result_options,
+    settle_option,
+)
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import Outcome, RunState
 
 
 @command("cleanup")
-@click.argument("handoff", metavar="HANDOFF", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("handoff", metavar="HANDOFF", type=file_path())
 @click.option("--apply", is_flag=True, help="Carry out the steps. Without it nothing is changed.")
 @click.option(
     "--keys-saved",
@@ -26,7 +32,7 @@ from partner_tools.model import Outcome, RunState
 )
 @click.option(
     "--keys-receipt",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=file_path(),
     help="Receipt of the PowerShell file's -SaveKeys, checked against what is stored now.",
 )
 @guard_options

@@ -24,6 +24,10 @@ from partner_tools.model import PARTNER_CHANNELS, ChannelName
 from partner_tools.strict_json import read_toml
 from partner_tools.workspace.environment import ledger_url, user_config_folder
 
+_QUESTIONS = read_toml(
+    Path(__file__).parents[1].joinpath("config_questions.toml").read_text(encoding="utf-8")
+)
+
 
 @click.group("config", cls=Whole)
 def config() -> None:
@@ -35,7 +39,7 @@ def config() -> None:
     """
 
 
-@command("show")
+@command("show", group=config)
 @output_options
 def show(call: Call) -> int:
     """Show the settings in force and which secrets are set, never their values.
@@ -67,7 +71,7 @@ def show(call: Call) -> int:
     return 0
 
 
-@command("init")
+@command("init", group=config)
 @click.option(
     "-o",
     "file",
@@ -154,18 +158,13 @@ class Questions:
         """Ask for everything that a profile needs."""
         how = "Every answer is tested at once; " if self.is_tested else ""
         tell(f"{how}Ctrl-C keeps your answers for the next time.\n")
-        explain(
-            "Channel: `partner-center` for a CSP (direct-bill partner or indirect provider), "
-            "`oem-direct` for an OEM and its repair depots."
-        )
         channels = [name.value for name in PARTNER_CHANNELS]
-        if self._ask("", "via", "channel", choices=channels, default=channels[0]) == "oem-direct":
+        if self._ask("", "via", choices=channels, default=channels[0]) == "oem-direct":
             self._ask_for_wire_profile()
         else:
             self._ask_for_auth()
-        explain("\nCompany and contact: whom customers see as the sender of the handoff.")
-        self._ask("partner", "name", "company")
-        self._ask("partner", "contact", "contact (an e-mail address)")
+        self._ask("partner", "name")
+        self._ask("partner", "contact")
 
     def as_toml(self) -> str:
         """The default profile as TOML; answers that were left blank are left out."""
@@ -190,11 +189,7 @@ class Questions:
             read_wire_profile(Config(settings=settings))
             return "it can be read"
 
-        explain(
-            "\nWire profile: the file that says how your OEM's service is spoken to; "
-            "samples/ has three to start from."
-        )
-        path = self._ask("oem", "profile", "wire profile", test)
+        path = self._ask("oem", "profile", test)
         self.answers["oem"]["profile"] = str(Path(path).absolute())
 
     def _ask_for_auth(self) -> None:
@@ -223,50 +218,34 @@ class Questions:
             channel_tokens(profile).token()
             return "signed in"
 
-        explain(
-            "\nTenant: your own partner tenant, by its id or its default domain; "
-            "not a customer's. Partner Center shows it as Account ID under App management."
-        )
-        tenant = self._ask("auth", "tenant", test=test_tenant)
-        explain(
-            "\nClient id: of the app that App management of Partner Center lists; "
-            "docs/how-to/app-registration.md says how to make one with the least permissions."
-        )
-        client_id = self._ask("auth", "client_id", "client id", test_app)
-        explain(
-            "\nMode: `app` signs in by itself with a certificate or secret, which is enough for "
-            "everything but `restore --apply` into a batch that is gone; `app+user` signs in a "
-            "person."
-        )
+        tenant = self._ask("auth", "tenant", test_tenant)
+        client_id = self._ask("auth", "client_id", test_app)
         if self._ask("auth", "mode", choices=["app", "app+user"], default="app") == "app+user":
             where = f"https://login.microsoftonline.com/{tenant}/adminconsent?client_id={client_id}"
             tell("\nAn administrator of your tenant consents to `user_impersonation` once, here:")
             tell(f"  {where}")
             tell("then: partner-tools auth login")
             return
-        explain(
-            "\nCertificate: a PEM or PFX file with key and certificate, which no log can give "
-            "away. Left blank, the secret in PARTNER_TOOLS_CLIENT_SECRET is used. The app has its "
-            f"public half under Certificates & secrets: {APPS}"
-        )
-        path = self._ask("auth", "certificate", test=test_certificate, default="")
+        path = self._ask("auth", "certificate", test_certificate, default="")
         self.answers["auth"]["certificate"] = str(Path(path).absolute()) if path else ""
 
     def _ask(
         self,
         table: str,
         key: str,
-        name: str | None = None,
         test: Callable[[str], str] | None = None,
         *,
         choices: Sequence[str] = (),
         default: str | None = None,
     ) -> str:
-        """Ask until the answer passes its test, or the person keeps it all the same."""
+        """Say what a setting is for, and ask until the answer passes its test, or is kept."""
+        question = _QUESTIONS[table or "default"][key]
+        if "about" in question:
+            click.echo(fitted(question["about"], sys.stderr, indent=0), err=True)
         before = self.earlier.get(table, {}).get(key) or default
         while True:
             answer = click.prompt(
-                name or key,
+                question.get("prompt", key),
                 err=True,
                 default=before,
                 show_default=bool(before),
@@ -283,9 +262,6 @@ class Questions:
         return answer
 
 
-APPS = "https://entra.microsoft.com/#view/Microsoft_AAD_RegisteredApps/ApplicationsListBlade"
-
-
 def _passes(test: Callable[[str], str], answer: str) -> bool:
     try:
         passed = test(answer)
@@ -296,15 +272,6 @@ def _passes(test: Callable[[str], str], answer: str) -> bool:
         return False
     tell(f"  ok: {passed}")
     return True
-
-
-def explain(paragraph: str) -> None:
-    """Say what a question is about."""
-    click.echo(fitted(paragraph, sys.stderr, indent=0), err=True)
-
-
-for _command in (init, show):
-    config.add_command(_command)
 
 
 def _flat(settings: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:

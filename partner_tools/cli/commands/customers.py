@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import print_filled_columns, print_list, tell
+from partner_tools.cli.console import print_document, print_filled_columns, tell
 from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import opened
 from partner_tools.json_forms import full_customer_document
@@ -36,7 +36,7 @@ def customers(call: Call, text: str | None) -> int:
     ]
     if call.output != "text":
         documents = [full_customer_document(each) for each in found]
-        print_list(call.output, {"schemaVersion": "1", "customers": documents}, "customers")
+        print_document(call.output, {"schemaVersion": "1", "customers": documents}, "customers")
     elif found:
         rows = [(each.domain, each.name, each.tenant_id) for each in found]
         print_filled_columns(("domain", "name", "tenant id"), rows)

@@ -14,7 +14,7 @@ from partner_tools import RunOptions, RunResult, Source
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.commands.sandbox import load_sandbox
 from partner_tools.cli.console import tell
-from partner_tools.cli.options import FORMATS
+from partner_tools.cli.options import FORMATS, folder_path
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened, show_problems
 from partner_tools.workspace.batches import read_batch
@@ -29,7 +29,7 @@ SETTLE_SECONDS = 2.0
 @click.option(
     "-o",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=folder_path(),
     default=Path("handoff"),
     show_default=True,
     help="Folder for the handoff.",

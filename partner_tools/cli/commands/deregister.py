@@ -16,6 +16,8 @@ from partner_tools.cli.options import (
     WAIT_UNTIL_GONE,
     batch_options,
     check_options,
+    file_path,
+    folder_path,
     guard_options,
     report_options,
     result_options,
@@ -29,15 +31,12 @@ from partner_tools.model import Snapshot
 @command("deregister")
 @click.argument("batch", required=False, metavar="[BATCH]", shell_complete=completers.files)
 @click.option(
-    "--plan",
-    "plan_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Execute this plan file instead of a batch.",
+    "--plan", "plan_file", type=file_path(), help="Execute this plan file instead of a batch."
 )
 @click.option("--dry-run", is_flag=True, help="Stop after the plan: nothing is removed.")
 @click.option(
     "--result-dir",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=folder_path(exists=True),
     help="Also write the result into this folder: JSON and JUnit XML, named after the batch file.",
 )
 @click.option("--again", is_flag=True, help="Run a batch that was already completed.")

@@ -9,7 +9,7 @@ import click
 
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, fitted, print_json, print_line, say, styled
-from partner_tools.cli.options import customer_option, output_options
+from partner_tools.cli.options import customer_option, output_options, via_option
 from partner_tools.cli.signals import handle_signals
 from partner_tools.cli.wiring import load_config
 from partner_tools.errors import PartnerToolsError
@@ -30,10 +30,9 @@ NO_PARTNER = "`assess` and `cleanup` need no partner: only this sign-in to the c
 
 
 @command("doctor")
-@click.option(
-    "--via",
-    type=click.Choice([name.value for name in (*PARTNER_CHANNELS, ChannelName.ASSESSMENT)]),
-    help="Service to check; `assessment` is the customer's tenant alone. [default: the profile's, "
+@via_option(
+    (*PARTNER_CHANNELS, ChannelName.ASSESSMENT),
+    "Service to check; `assessment` is the customer's tenant alone. [default: the profile's, "
     "else what there is a sign-in for]",
 )
 @customer_option("Also check access to this customer.")

@@ -10,26 +10,15 @@ import click
 
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import (
-    clean,
-    counted,
-    pasteable,
-    print_document,
-    print_json,
-    print_line,
-    say,
-    tell,
-)
+from partner_tools.cli.console import clean, pasteable, print_document, tell
 from partner_tools.cli.help_pages import Whole
 from partner_tools.cli.options import OutputFile, output_options
-from partner_tools.cli.wiring import open_batches, sentence, show_problems
+from partner_tools.cli.wiring import open_batches, show_check, show_problem, show_problems
 from partner_tools.errors import InputError
 from partner_tools.model import Severity
-from partner_tools.result import problem_document
 
 if TYPE_CHECKING:
     from partner_tools import HardwareHash
-    from partner_tools.workspace.batches import HashCheck
 
 TEXT_LIMIT_BYTES = 1 << 20
 """A file of this size holds some 250 hashes; whole fleets are for `hash check`."""
@@ -45,7 +34,7 @@ def hash_() -> None:
     """
 
 
-@command("decode")
+@command("decode", group=hash_)
 @click.argument("file", metavar="FILE", shell_complete=completers.files)
 @output_options
 def decode(call: Call, file: str) -> int:
@@ -77,7 +66,7 @@ def decode(call: Call, file: str) -> int:
     return 0
 
 
-@command("check")
+@command("check", group=hash_)
 @click.argument("batch", metavar="BATCH", shell_complete=completers.files)
 @click.option(
     "--repaired",
@@ -102,7 +91,9 @@ def check(call: Call, batch: str, repaired: Path | None) -> int:
     except InputError as error:
         show_problems([each for each in error.problems if each.severity is Severity.ERROR])
         raise
-    _print_problems(call.output, found)
+    for problem in found.problems:
+        show_problem(call.output, problem)
+    show_check(call.output, found.devices, found.problems)
     if repaired is not None:
         from partner_tools.files import write_private
 
@@ -110,27 +101,6 @@ def check(call: Call, batch: str, repaired: Path | None) -> int:
         hashes = "hash" if found.repaired == 1 else "hashes"
         tell(f"{found.repaired} {hashes} repaired in {repaired}")
     return found.exit_code
-
-
-for _command in (decode, check):
-    hash_.add_command(_command)
-
-
-def _print_problems(output: str, found: HashCheck) -> None:
-    if output == "json":
-        from partner_tools import validation_document
-
-        print_json(validation_document(found.problems, found.devices))
-    for problem in found.problems if output != "json" else ():
-        if output == "jsonl":
-            print_line(problem_document(problem))
-        else:
-            say(sentence(problem))
-    if output == "text":
-        errors = sum(problem.severity is Severity.ERROR for problem in found.problems)
-        warnings = len(found.problems) - errors
-        numbers = {"device": found.devices, "error": errors, "warning": warnings}
-        click.echo(", ".join(counted(number, noun) for noun, number in numbers.items()))
 
 
 def _decoded(file: str, line: int, text: str) -> HardwareHash:

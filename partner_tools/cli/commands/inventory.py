@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import counted, print_list, print_table, tell
+from partner_tools.cli.console import counted, print_document, print_table, tell
 from partner_tools.cli.options import Moment, OutputFile, customer_option, output_options
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 
 @command("inventory")
 @customer_option("Customer: tenant id, domain or company name.")
-@click.option(
-    "-o",
-    "file",
-    type=OutputFile(),
-    help="Write a CSV file instead of printing.",
-)
+@click.option("-o", "file", type=OutputFile(), help="Write a CSV file instead of printing.")
 @click.option("--serial", multiple=True, help="Only this serial number; may be repeated.")
 @click.option("--batch", help="Only devices of this Partner Center batch.")
 @click.option("--model", help="Only models that contain this text.")
@@ -98,7 +93,7 @@ def _print(output: str, estate: Estate) -> None:
             "observedAt": estate.observed_at.isoformat(),
             "devices": rows,
         }
-        print_list(output, document, "devices")
+        print_document(output, document, "devices")
     elif rows:
         print_table(
             ("serial number", "manufacturer", "model", "batch", "uploaded"),

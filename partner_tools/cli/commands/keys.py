@@ -10,7 +10,8 @@ import click
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
 from partner_tools.cli.help_pages import Whole
-from partner_tools.cli.signing_key import default_key_file, unlock_key
+from partner_tools.cli.options import folder_path, key_option
+from partner_tools.cli.signing_key import unlock_key
 from partner_tools.cli.wiring import load_config
 from partner_tools.files import require_folder, write_private
 from partner_tools.signing import is_public
@@ -26,21 +27,16 @@ def keys() -> None:
     """
 
 
-@command("publish")
+@command("publish", group=keys)
 @click.option(
     "-o",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=folder_path(),
     required=True,
     help="Folder for partner-keys.json and partner-keys.txt.",
 )
 @click.option("--domain", metavar="DOMAIN", help="Your domain, for the text of the DNS record.")
-@click.option(
-    "--key",
-    "key_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File of the signing key. [default: in the user's data folder]",
-)
+@key_option("File of the signing key.")
 @click.option("--public", metavar="KEY", help="The public half itself; then no key is opened.")
 def publish(
     call: Call, folder: Path, domain: str | None, key_file: Path | None, public: str | None
@@ -60,7 +56,7 @@ def publish(
     if public is not None and not is_public(public):
         raise click.UsageError("--public takes a public key as `approve --init` prints it")
     if public is None:
-        public = unlock_key(key_file or default_key_file(), config).public
+        public = unlock_key(key_file, config).public
     document = keys_document(public, dict(config.get("partner") or {}))
     require_folder(folder)
     for name, content in (
@@ -71,6 +67,3 @@ def publish(
         click.echo(folder / name)
     tell(keys_text(document, domain))
     return 0
-
-
-keys.add_command(publish)

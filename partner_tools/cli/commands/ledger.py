@@ -11,9 +11,16 @@ import click
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, counted, print_document, say, tell, without_password
 from partner_tools.cli.help_pages import Whole
-from partner_tools.cli.options import LedgerAddress, Moment, customer_option, output_options
+from partner_tools.cli.options import (
+    LedgerAddress,
+    Moment,
+    customer_option,
+    file_path,
+    key_option,
+    output_options,
+)
 from partner_tools.cli.signals import agree, require_terminal
-from partner_tools.cli.signing_key import default_key_file, unlock_key
+from partner_tools.cli.signing_key import unlock_key
 from partner_tools.cli.wiring import load_config, opened
 from partner_tools.errors import LedgerError
 from partner_tools.signing import is_public
@@ -38,12 +45,12 @@ def ledger() -> None:
     """
 
 
-@command("verify")
+@command("verify", group=ledger)
 @click.option("--head", "expected", help="Head digest printed by an earlier export or verify.")
 @click.option(
     "--export",
     "exported",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=file_path(),
     help="Check this exported file and its signatures instead; needs no ledger.",
 )
 @click.option(
@@ -92,7 +99,7 @@ def verify(
     return LedgerError.exit_code if findings else 0
 
 
-@command("export")
+@command("export", group=ledger)
 @click.option("--run", help="Only this run.")
 @customer_option("Only this customer: tenant id, domain or company name.")
 @click.option("--since", type=Moment(), help="Only events at or after this time (UTC).")
@@ -108,16 +115,11 @@ def verify(
 @click.option(
     "-o",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=file_path(),
     help="Write to this file, readable only by you, instead of printing.",
 )
 @click.option("--sign", is_flag=True, help="Sign the file with the key of `approve --init`.")
-@click.option(
-    "--key",
-    "key_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Your signing key. [default: in the user's data folder]",
-)
+@key_option("Your signing key.")
 def export(
     call: Call,
     file: Path | None,
@@ -137,7 +139,6 @@ def export(
     """
     if sign and file is None:
         raise click.UsageError("--sign needs a file to sign: name one with -o")
-    key_file = key_file or default_key_file()
     key = unlock_key(key_file, load_config(call.common)) if sign else None
     with opened(call, handles_signals=False) as workspace:
         record = workspace.ledger
@@ -163,7 +164,7 @@ def export(
     return 0
 
 
-@command("purge")
+@command("purge", group=ledger)
 @click.option(
     "--before", type=Moment(), required=True, help="Purge runs that ended before this time (UTC)."
 )
@@ -186,7 +187,7 @@ def purge(call: Call, before: datetime, yes: bool) -> int:
     return 0
 
 
-@command("migrate")
+@command("migrate", group=ledger)
 @click.argument("target", metavar="URL", type=LedgerAddress())
 def migrate(call: Call, target: str) -> int:
     """Copy the ledger to an empty one: SQLite to PostgreSQL or back.
@@ -201,7 +202,7 @@ def migrate(call: Call, target: str) -> int:
     return 0
 
 
-@command("roles")
+@command("roles", group=ledger)
 @click.option(
     "--bind",
     multiple=True,
@@ -234,10 +235,6 @@ def roles(call: Call, bind: tuple[str, ...], unbind: tuple[str, ...]) -> None:
     for login in strangers:
         tell(f"note: the server has no login {login}: misspelt, or not made yet")
     tell("grant partner_tools_submit, partner_tools_worker or partner_tools_auditor to each login")
-
-
-for _command in (verify, export, purge, migrate, roles):
-    ledger.add_command(_command)
 
 
 def verify_export(call: Call, file: Path, signed_by: tuple[str, ...]) -> int:

@@ -23,13 +23,7 @@ from partner_tools.cli.wiring import load_batch, opened
 
 @command("plan")
 @click.argument("batch", required=False, metavar="[BATCH]", shell_complete=completers.files)
-@click.option(
-    "-o",
-    "plan_to",
-    type=OutputFile(),
-    required=True,
-    help="Plan file to write.",
-)
+@click.option("-o", "plan_to", type=OutputFile(), required=True, help="Plan file to write.")
 @batch_options
 @check_options
 @result_options

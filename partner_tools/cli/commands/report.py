@@ -13,7 +13,7 @@ import click
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
-from partner_tools.cli.options import Moment, customer_option, format_option
+from partner_tools.cli.options import Moment, customer_option, folder_path, format_option
 from partner_tools.cli.wiring import opened
 from partner_tools.model import PARTNER_CHANNELS
 from partner_tools.outstanding import FACTS, Flag
@@ -41,13 +41,7 @@ class Observation(click.ParamType[tuple[str, Flag]]):
 
 @command("report")
 @click.argument("run", metavar="[RUN]", required=False, shell_complete=completers.runs)
-@click.option(
-    "-o",
-    "folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Folder to write to.",
-)
+@click.option("-o", "folder", type=folder_path(), required=True, help="Folder to write to.")
 @format_option
 @click.option(
     "--observed",
@@ -59,9 +53,7 @@ class Observation(click.ParamType[tuple[str, Flag]]):
 @click.option("--partner-name", help="Your company, as customers see it. [default: the profile's]")
 @click.option("--partner-contact", help="Whom customers ask. [default: the profile's]")
 @click.option(
-    "--summary",
-    is_flag=True,
-    help="Write a summary of many runs, with charts, for your own use.",
+    "--summary", is_flag=True, help="Write a summary of many runs, with charts, for your own use."
 )
 @click.option(
     "--since", type=Moment(), help="With --summary: only runs started at or after this time (UTC)."

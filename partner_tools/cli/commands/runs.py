@@ -15,14 +15,14 @@ from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import (
     local_time,
+    print_document,
     print_filled_columns,
-    print_list,
     say,
     tallied,
     tell,
     without_password,
 )
-from partner_tools.cli.options import Moment, customer_option, output_options
+from partner_tools.cli.options import Moment, customer_option, output_options, via_option
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import ChannelName, RunState
@@ -52,11 +52,7 @@ STATES = [state.value for state in RunState]
     metavar="STATE",
     help=f"Only runs in this state: {', '.join(STATES)}.",
 )
-@click.option(
-    "--via",
-    type=click.Choice([name.value for name in ChannelName]),
-    help="Only runs through this service.",
-)
+@via_option(ChannelName, "Only runs through this service.")
 @click.option("--since", type=Moment(), help="Only runs started at or after this time (UTC).")
 @click.option("--until", type=Moment(), help="Only runs started before this time (UTC).")
 @click.option("--depot", help="Only runs submitted by this depot.")
@@ -178,8 +174,7 @@ def _done(
 def _listed(call: Call, file: str | None) -> list[str]:
     from partner_tools.cli.wiring import load_batch
 
-    unsaid = dict.fromkeys(("customer", "batch_id", "reason", "reference"))
-    batch = load_batch(call.common, file, has_channel=False, serials=(), compare="all", **unsaid)
+    batch = load_batch(call.common, file, has_channel=False, serials=(), compare="all")
     found = (each.identity for each in batch.devices)
     return [each.serial_number or each.product_key_id or "" for each in found]
 
@@ -228,7 +223,7 @@ def _print(output: str, workspace: Workspace, records: list[RunRecord], tenant: 
     if output != "text":
         dismissed = workspace.dismissals(records)
         documents = [run_document(each, dismissed.get(each.run)) for each in records]
-        print_list(output, {"schemaVersion": "1", "runs": documents}, "runs")
+        print_document(output, {"schemaVersion": "1", "runs": documents}, "runs")
     elif records:
         _print_table(workspace, records, tenant)
 

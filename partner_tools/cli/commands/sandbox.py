@@ -11,6 +11,7 @@ import click
 
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import assigned, pasteable, print_line, tell
+from partner_tools.cli.options import file_path
 from partner_tools.cli.wiring import load_config
 from partner_tools.errors import InputError
 
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--seed",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=file_path(exists=True),
     help="Customers and devices (JSON). [default: a shipped sample]",
 )
 @click.option(
     "--faults",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=file_path(exists=True),
     help="Latency, hidden limits and faults (JSON). [default: none]",
 )
 def sandbox(call: Call, port: int, seed: Path | None, faults: Path | None) -> None:

@@ -38,11 +38,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="More urgent is higher: it goes first, and each step doubles its share of the rate.",
 )
-@click.option(
-    "--not-before",
-    type=Moment(),
-    help="Do not start before this time (UTC).",
-)
+@click.option("--not-before", type=Moment(), help="Do not start before this time (UTC).")
 @click.option("--depot", help="Depot that submits the batch. [default: the profile's fleet.depot]")
 @settle_option(30.0, WAIT_UNTIL_GONE)
 @click.option("--again", is_flag=True, help="Submit a batch that was already submitted.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import clean, local_time, print_list, say, tell
+from partner_tools.cli.console import clean, local_time, print_document, say, tell
 from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import opened
 
@@ -38,7 +38,7 @@ def trace(call: Call, serial: str) -> int:
     else:
         runs = [_document(each) for each in found]
         document = {"schemaVersion": "1", "serial": serial, "answer": answer, "near": [*near]}
-        print_list(call.output, {**document, "runs": runs}, "runs")
+        print_document(call.output, {**document, "runs": runs}, "runs")
     return 0
 
 

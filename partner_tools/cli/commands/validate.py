@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import counted, print_json, print_line, say
 from partner_tools.cli.options import (
     customer_option,
     output_options,
     reading_options,
     take_reading,
+    via_option,
 )
-from partner_tools.cli.wiring import load_config, open_batches, sentence
-from partner_tools.model import PARTNER_CHANNELS, Problem, Severity
+from partner_tools.cli.wiring import load_config, open_batches, show_check, show_problem
+from partner_tools.model import PARTNER_CHANNELS
 from partner_tools.workspace import batches as batches_
 
 
 @command("validate", logs=False)
 @click.argument("batches", nargs=-1, metavar="[BATCH]...", shell_complete=completers.files)
-@click.option(
-    "--via",
-    type=click.Choice([name.value for name in PARTNER_CHANNELS]),
-    help="Also check what this service requires.",
-)
+@via_option(PARTNER_CHANNELS, "Also check what this service requires.")
 @customer_option("Customer of rows that name none.")
 @reading_options
 @output_options
@@ -48,28 +45,8 @@ def validate(
         via=via,
         customer=customer,
         default_via=None if via else load_config(call.common).text("via"),
-        found=lambda problem: _show(call.output, problem),
+        found=partial(show_problem, call.output),
         reading=reading,
     )
-    _conclude(call.output, seen.devices, list(seen.problems))
+    show_check(call.output, seen.devices, seen.problems)
     return seen.exit_code
-
-
-def _show(output: str, problem: Problem) -> None:
-    if output == "text":
-        say(sentence(problem))
-    elif output == "jsonl":
-        from partner_tools.result import problem_document
-
-        print_line(problem_document(problem))
-
-
-def _conclude(output: str, devices: int, problems: list[Problem]) -> None:
-    errors = sum(problem.severity is Severity.ERROR for problem in problems)
-    if output == "json":
-        from partner_tools import validation_document
-
-        print_json(validation_document(problems, devices))
-    elif output == "text":
-        numbers = {"device": devices, "error": errors, "warning": len(problems) - errors}
-        click.echo(", ".join(counted(number, noun) for noun, number in numbers.items()))

@@ -13,11 +13,16 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import (
     counted,
     print_document,
-    print_list,
     print_table,
     tell,
 )
-from partner_tools.cli.options import Moment, customer_option, result_options
+from partner_tools.cli.options import (
+    Moment,
+    customer_option,
+    file_path,
+    folder_path,
+    result_options,
+)
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.model import GONE
@@ -48,7 +53,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--evidence",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=file_path(),
     help="Import the results file that the customer's script or cleanup wrote.",
 )
 @click.option(
@@ -59,7 +64,7 @@ if TYPE_CHECKING:
 @customer_option("With --outstanding: only this customer, by tenant id, domain or company name.")
 @click.option(
     "--remind",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=folder_path(),
     help="With --outstanding: write an e-mail for each customer, the handoff attached. Not sent.",
 )
 @result_options
@@ -150,7 +155,7 @@ def _verify_outstanding(
 
 def _print_outstanding(output: str, found: Outstanding) -> None:
     if output != "text":
-        print_list(output, found.document, "customers")
+        print_document(output, found.document, "customers")
     elif not found.follow_ups:
         click.echo("nothing is open at any customer")
     else:

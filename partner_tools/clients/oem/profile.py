@@ -13,14 +13,15 @@ import re
 import unicodedata
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass, replace
-from enum import EnumType, StrEnum
-from typing import Any, TypeVar, get_args, get_type_hints
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from partner_tools.clients.transport import check_base_url, is_loopback
 from partner_tools.errors import GuardError, InputError
 from partner_tools.homoglyphs import as_latin
+from partner_tools.json_forms import structure
 from partner_tools.strict_json import InvalidTextError, read_toml
 
 ASSUMED = "assumed-v0"
@@ -608,7 +609,7 @@ def _make(oem: Mapping[str, Any]) -> Profile:
     """The profile of a document that fits the schema."""
     identity, fields, response = (oem.get(name, {}) for name in ("identity", "fields", "response"))
     xml = {name.removeprefix("xml_"): text for name, text in oem.items() if name.startswith("xml_")}
-    return _built(
+    return structure(
         Profile,
         {
             **oem,
@@ -617,26 +618,6 @@ def _make(oem: Mapping[str, Any]) -> Profile:
             "xml": xml,
             "response": {**response, "fields": {**fields, **response.get("fields", {})}},
             "absent_is_ok": oem.get("absent") == "ok",
-            "codes": {name: CodeMeaning(to) for name, to in oem.get("codes", {}).items()},
         },
+        spelled=str,  # TOML spells the keys as the fields
     )
-
-
-T = TypeVar("T")
-
-
-def _built(kind: type[T], table: Mapping[str, Any]) -> T:
-    """A dataclass of the entries of a table that it has fields for."""
-    hints = get_type_hints(kind)
-    return kind(**{name: _typed(hints[name], table[name]) for name in hints.keys() & table.keys()})
-
-
-def _typed(kind: Any, value: Any) -> Any:
-    """A value of TOML as a field's type has it: a table as a dataclass or as pairs."""
-    if is_dataclass(kind):
-        return _built(kind, value)  # type: ignore[arg-type]
-    if isinstance(value, Mapping):
-        return tuple(value.items())
-    if isinstance(value, list):
-        return tuple(_typed(get_args(kind)[0], each) for each in value)
-    return kind(value) if isinstance(kind, EnumType) else value

@@ -29,6 +29,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from partner_tools.json_forms import structure
 from partner_tools.sandbox.faults import FaultKind
 from partner_tools.sandbox.graph.estate import Row, Table, read_data
 from partner_tools.sandbox.graph.request import (
@@ -37,7 +38,7 @@ from partner_tools.sandbox.graph.request import (
     Refusal,
     bad_request,
 )
-from partner_tools.sandbox.reading import named, structure
+from partner_tools.sandbox.reading import named
 from partner_tools.sandbox.wire import Response, page_token, position_in
 
 Filters = Mapping[str, frozenset[str]]

@@ -19,11 +19,12 @@ from enum import StrEnum
 from importlib.resources import files
 from typing import Any
 
+from partner_tools.json_forms import structure
 from partner_tools.model import is_guid
 from partner_tools.sandbox.faults import Fault, FaultKind, GraphQuirks
 from partner_tools.sandbox.graph.estate import NO_ID, Estate, Row, Table, read_data, stamp
 from partner_tools.sandbox.login import Claims
-from partner_tools.sandbox.reading import named, structure
+from partner_tools.sandbox.reading import named
 from partner_tools.sandbox.wire import (
     Headers,
     Request,
