@@ -59,11 +59,9 @@ class Health(Collector):
         self.registry.register(self)
 
     def settled(self, channel: str, outcome: str) -> None:
-        """A device has its outcome."""
         self._devices.labels(channel, outcome).inc()
 
     def carried(self, channel: str, following: str) -> None:
-        """A slice ended."""
         self._slices.labels(channel, following).inc()
 
     def collect(self) -> Iterable[Metric]:

@@ -70,7 +70,6 @@ GLIMPSE_SECONDS = 3.0
 
 
 def priority_of(record: RunRecord) -> int:
-    """The priority that a run was submitted with."""
     return int(record.settings.get("priority", 0))
 
 
@@ -340,11 +339,9 @@ class _WorkerObserver(RunObserver):
         self._record = record
 
     def settled(self, index: int, history: History) -> None:
-        """Count one more device with its outcome."""
         self._health.settled(self._record.channel.value, history.outcome.value)
 
     def notify(self, message: str) -> None:
-        """Pass the message on."""
         self._notify(f"run {self._record.run}: {message}")
 
 

@@ -421,7 +421,6 @@ class OemDirect:
         return _refused(requested, error)
 
     def _places(self, key: str) -> list[Place]:
-        """Where this identity is registered now."""
         if key not in self._places_of:
             self._index()
         return [place for place in self._places_of.get(key, ()) if self.state.find(*place)]

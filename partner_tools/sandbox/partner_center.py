@@ -283,31 +283,6 @@ def _job_device(job: Job, now: float, device: SeedDevice, error: Ztd | None) -> 
     )
 
 
-def audit_item(
-    parsed: ParsedRequest, customer: SeedCustomer, operation: str, device: SeedDevice, at: float
-) -> Object:
-    """The record of a change of a device."""
-    return _resource(
-        "AuditRecord",
-        id=f"{at:.6f}-{device.id}",
-        partnerId=parsed.partner,
-        customerId=customer.tenant_id,
-        customerName=customer.name,
-        userPrincipalName=parsed.claims.get("upn"),
-        applicationId=str(parsed.claims["appid"]),
-        resourceType="device",
-        operationType=operation,
-        operationDate=moment(at) + "Z",
-        operationStatus="succeeded",
-        originalCorrelationId=parsed.request.header("MS-CorrelationId") or parsed.new_id(),
-        customizedData=[
-            {"key": "DeviceId", "value": device.id},
-            {"key": "SerialNumber", "value": device.serial_number or ""},
-            {"key": "BatchId", "value": parsed.batch},
-        ],
-    )
-
-
 def moment(seconds: float) -> str:
     """A time as jobs and batches write it: UTC, without an offset."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -315,29 +290,6 @@ def moment(seconds: float) -> str:
 
 END = 1 << 40
 """A position behind every list."""
-
-
-def devices_page(parsed: ParsedRequest, state: State, quirks: Quirks, customer: str) -> Object:
-    """One page of a batch, with the token to the next as the quirks want it."""
-
-    def read(start: int) -> Page:
-        size = quirks.devices_page_size
-        page = state.page(customer, parsed.batch, start=start, size=size, age=parsed.age)
-        if page is None:
-            raise Refusal(404, 1000, f"Device batch {parsed.batch} not found")
-        return page
-
-    what = f"devices {customer} {parsed.batch.casefold()}"
-    page = read(parsed.position(what))
-    shown = read(0) if parsed.has_fault(FaultKind.REPEAT_PAGE) else page
-    following = page.following
-    if following is None and quirks.last_page is LastPage.FURTHER_PAGE and page.devices:
-        following = END
-    token = None if following is None else page_token(what, following)
-    if parsed.has_fault(FaultKind.STICKY_TOKEN):
-        token = parsed.token
-    items = [device_item(device) for device in shown.devices]
-    return collection(items, **_last(token, quirks, parsed.batch), links={})
 
 
 def _last(token: str | None, quirks: Quirks, batch: str) -> dict[str, str | None]:
@@ -573,8 +525,27 @@ class PartnerCenter:
         return json_response(200, collection(items))
 
     def _list_devices(self, parsed: ParsedRequest) -> Response:
-        customer = self._customer(parsed).tenant_id
-        return json_response(200, devices_page(parsed, self.state, self.quirks(), customer))
+        """One page of a batch, with the token to the next as the quirks want it."""
+        customer, quirks = self._customer(parsed).tenant_id, self.quirks()
+
+        def read(start: int) -> Page:
+            size = quirks.devices_page_size
+            page = self.state.page(customer, parsed.batch, start=start, size=size, age=parsed.age)
+            if page is None:
+                raise Refusal(404, 1000, f"Device batch {parsed.batch} not found")
+            return page
+
+        what = f"devices {customer} {parsed.batch.casefold()}"
+        page = read(parsed.position(what))
+        shown = read(0) if parsed.has_fault(FaultKind.REPEAT_PAGE) else page
+        following = page.following
+        if following is None and quirks.last_page is LastPage.FURTHER_PAGE and page.devices:
+            following = END
+        token = None if following is None else page_token(what, following)
+        if parsed.has_fault(FaultKind.STICKY_TOKEN):
+            token = parsed.token
+        items = [device_item(device) for device in shown.devices]
+        return json_response(200, collection(items, **_last(token, quirks, parsed.batch), links={}))
 
     def _delete_device(self, parsed: ParsedRequest) -> Response:
         customer, device_id = self._customer(parsed), parsed.names["device"]
@@ -662,8 +633,28 @@ class PartnerCenter:
     def _record(
         self, parsed: ParsedRequest, customer: SeedCustomer, operation: str, device: SeedDevice
     ) -> None:
+        """Add the change of a device to the audit trail."""
         at = self.clock()
-        self.state.record(at, audit_item(parsed, customer, operation, device, at))
+        item = _resource(
+            "AuditRecord",
+            id=f"{at:.6f}-{device.id}",
+            partnerId=parsed.partner,
+            customerId=customer.tenant_id,
+            customerName=customer.name,
+            userPrincipalName=parsed.claims.get("upn"),
+            applicationId=str(parsed.claims["appid"]),
+            resourceType="device",
+            operationType=operation,
+            operationDate=moment(at) + "Z",
+            operationStatus="succeeded",
+            originalCorrelationId=parsed.request.header("MS-CorrelationId") or parsed.new_id(),
+            customizedData=[
+                {"key": "DeviceId", "value": device.id},
+                {"key": "SerialNumber", "value": device.serial_number or ""},
+                {"key": "BatchId", "value": parsed.batch},
+            ],
+        )
+        self.state.record(at, item)
 
     def _own(self, parsed: ParsedRequest) -> bool:
         """Whether it is the partner of the seed that asks."""

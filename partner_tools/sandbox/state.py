@@ -282,7 +282,6 @@ class State:
             self._customers[customer.lower()].batches[batch.id] = _batch(batch)
 
     def replace_device(self, customer: str, batch_id: str, device: SeedDevice) -> None:
-        """Store a changed device under its id."""
         with self.lock:
             entry = self._entry(customer, batch_id, device.id)
             if entry is not None:

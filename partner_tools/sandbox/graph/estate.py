@@ -141,7 +141,6 @@ class Approval:
 
 
 def read_data(name: str) -> Any:
-    """A data file of this package."""
     return json.loads(files(__package__).joinpath(name).read_text("utf-8"))
 
 

@@ -26,12 +26,10 @@ from partner_tools.sandbox.graph.request import (
     Target,
     aim,
     answer,
-    bad_request,
     check_url,
-    denied,
     granted,
-    no_key,
     not_found,
+    refusal,
     refused,
     throttled,
 )
@@ -98,11 +96,11 @@ def run_batch(parsed: ParsedRequest, carry: Carry, *, in_order: bool) -> Respons
     batch as a whole is wrong."""
     requests = parsed.body().get("requests")
     if not isinstance(requests, list) or not all(isinstance(one, dict) for one in requests):
-        raise bad_request("Invalid batch payload format.")
+        raise refusal("bad batch")
     if not requests:
-        raise bad_request("Invalid batch payload: there are no requests.")
+        raise refusal("empty batch")
     if len(requests) > MOST:
-        raise bad_request(f"Number of batch request steps exceeds the maximum value of {MOST}.")
+        raise refusal("large batch", most=MOST)
     known: set[str] = set()
     for one in requests:
         _check_inner(parsed, one, known)
@@ -121,18 +119,17 @@ def run_batch(parsed: ParsedRequest, carry: Carry, *, in_order: bool) -> Respons
 def _check_inner(parsed: ParsedRequest, one: Mapping[str, Any], known: set[str]) -> None:
     name, method, url = _name(one), one.get("method"), one.get("url")
     if not all(isinstance(text, str) and text for text in (name, method, url)):
-        raise bad_request("Every request of a batch needs an id, a method and a url.")
+        raise refusal("incomplete step")
     if name.lower() in known:
-        raise bad_request(f"Request id '{name}' is not unique in the batch.")
+        raise refusal("repeated step", name=name)
     if _path(parsed, str(url)) is None:
-        raise bad_request(f"The url of request '{name}' must be relative.")
+        raise refusal("absolute url", name=name)
     named = {str(header).lower() for header in one.get("headers") or {}}
     if one.get("body") is not None and "content-type" not in named:
-        text = f"Write request id : {name} does not contain Content-Type header or body."
-        raise bad_request(text)
+        raise refusal("step without type", name=name)
     unknown = sorted({str(other).lower() for other in one.get("dependsOn") or ()} - known)
     if unknown:
-        raise bad_request(f"Request '{name}' depends on '{unknown[0]}', which is not before it.")
+        raise refusal("step too early", name=name, other=unknown[0])
 
 
 def _run_inner(
@@ -244,7 +241,7 @@ class Graph:
         return refused(Refusal(status, code, problem.text), shown, ids)
 
     def expired(self) -> Response:
-        return refused(_stale_token(), Family.GRAPH, self._ids(None))
+        return refused(refusal("expired token"), Family.GRAPH, self._ids(None))
 
     def stamp(self, request: Request, response: Response) -> Response:
         """The ids, where an answer does not have them yet, and who answered."""
@@ -266,8 +263,8 @@ class Graph:
             check_url(request)
             claims = self._authorized(request, target)
             return self._outcome(request, target, claims, fault).with_headers(*ids.headers())
-        except Refusal as refusal:
-            return refused(refusal, refusal.family or target.family, ids)
+        except Refusal as error:
+            return refused(error, error.family or target.family, ids)
 
     def _outcome(
         self, request: Request, target: Target, claims: Claims, fault: Fault | None
@@ -292,14 +289,14 @@ class Graph:
     def _authorized(self, request: Request, target: Target) -> Claims:
         """The claims of a token that may ask for this. Raises Refusal."""
         if request.header("Authorization") is None:
-            raise _no_token("Access token is empty.")
+            raise refusal("no token")
         claims = self.mint.read(request.bearer)
         if claims is None or "aud" not in claims:
-            raise _no_token("IDX14100: JWT is not well formed, there are no dots (.).")
+            raise refusal("malformed token")
         if self.mint.expired(claims):
-            raise _stale_token()
+            raise refusal("expired token")
         if claims["aud"] not in AUDIENCES:
-            raise _no_token("Access token validation failure. Invalid audience.")
+            raise refusal("other audience")
         if target.route is None:
             raise not_found(target, request)
         permissions = target.route.permissions
@@ -308,7 +305,7 @@ class Graph:
         customer = self.state.customer(str(claims["tid"]))
         licensed = customer is not None and customer.tenant.intune_license
         if target.family is Family.INTUNE and not licensed:
-            raise bad_request("Request not applicable to target tenant.")
+            raise refusal("no license")
         return claims
 
     def _throttle_headers(self, request: Request) -> Headers:
@@ -336,25 +333,8 @@ class Graph:
         return Ids(request_id=request_id, client_request_id=sent or request_id, at=self.clock())
 
 
-def _no_token(text: str) -> Refusal:
-    challenge = (
-        'Bearer realm="", authorization_uri='
-        '"https://login.microsoftonline.com/common/oauth2/authorize", '
-        'client_id="00000003-0000-0000-c000-000000000000"'
-    )
-    headers = (("WWW-Authenticate", challenge),)
-    return Refusal(401, "InvalidAuthenticationToken", text, headers=headers, family=Family.GRAPH)
-
-
-def _stale_token() -> Refusal:
-    return _no_token("Lifetime validation failed, the token is expired.")
-
-
 def _forbidden(target: Target, permissions: tuple[str, ...]) -> Refusal:
     if target.family is Family.INTUNE:
-        text = (
-            "Application is not authorized to perform this operation. Application must have one "
-            f"of the following scopes: {', '.join(permissions)}"
-        )
-        return Refusal(403, "Forbidden", text)
-    return no_key() if "recoverykeys" in (part.lower() for part in target.path) else denied()
+        return refusal("out of scope", scopes=", ".join(permissions))
+    about_keys = "recoverykeys" in (part.lower() for part in target.path)
+    return refusal("key denied" if about_keys else "denied")
