@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -357,9 +356,11 @@ def succeeded(pace: RateState, permit: Permit, now: float) -> RateState:
     if pace.scout is not None:
         pace = replace(pace, scout=None, since=now, idle=0.0, marks=_marked(pace, now))
     pace = replace(pace, fruitless=0, proven=True)
-    if permit.at < pace.since or pace.rate >= pace.max_rate:
+    if permit.at < pace.since or pace.rate >= pace.max_rate or not _is_over(pace, permit, now):
         return pace
-    return _MOVES[pace.phase](pace, permit, now)
+    if pace.idle > (1.0 - SATURATED) * (now - pace.since):  # only a rate asked for was tried
+        return replace(pace, since=now, idle=0.0)
+    return _moved(pace, permit, now)
 
 
 def throttled(pace: RateState, permit: Permit, now: float, retry_after: float | None) -> RateState:
@@ -453,57 +454,38 @@ def _step(pace: RateState, now: float, rate: float, phase: Phase) -> RateState:
     )
 
 
-def _tried(pace: RateState, now: float) -> bool:
-    """Whether the rate of this step was really asked for: only then it was tried."""
-    return pace.idle <= (1.0 - SATURATED) * (now - pace.since)
+def _is_over(pace: RateState, permit: Permit, now: float) -> bool:
+    """Whether the step has lasted long enough for an answer to tell of it."""
+    match pace.phase:
+        case Phase.RAMP:
+            told = max(RAMP_SECONDS / 3.0, RAMP_PERMITS / pace.rate)
+            return now >= pace.since + RAMP_SECONDS and permit.at >= pace.since + told
+        case Phase.CLIMB:
+            return permit.at >= pace.since + CLIMB_SECONDS
+        case Phase.CALM:
+            return permit.at >= pace.since + pace.calm
+        case Phase.LOOK:
+            return permit.at >= pace.since + LOOK_SECONDS
 
 
-def _ramp(pace: RateState, permit: Permit, now: float) -> RateState:
-    told = max(RAMP_SECONDS / 3.0, RAMP_PERMITS / pace.rate)
-    if now < pace.since + RAMP_SECONDS or permit.at < pace.since + told:
-        return pace
-    if not _tried(pace, now):
-        return replace(pace, since=now, idle=0.0)
-    risk = RAMP_FACTOR * (pace.issued - permit.number)
-    factor = RAMP_FACTOR if risk <= RAMP_RISK else GENTLE_RAMP_FACTOR
-    return _step(replace(pace, granted=pace.rate), now, pace.rate * factor, Phase.RAMP)
-
-
-def _climb(pace: RateState, permit: Permit, now: float) -> RateState:
-    if permit.at < pace.since + CLIMB_SECONDS:
-        return pace
-    if not _tried(pace, now):
-        return replace(pace, since=now, idle=0.0)
-    clean = replace(pace, ceiling=pace.rate)
-    rate = min(pace.rate * (1.0 + CLIMB_STEP), pace.reach)
-    return _step(clean, now, rate, Phase.CLIMB if rate < pace.reach else Phase.CALM)
-
-
-def _calm(pace: RateState, permit: Permit, now: float) -> RateState:
-    if permit.at < pace.since + pace.calm:
-        return pace
-    if not _tried(pace, now):
-        return replace(pace, since=now, idle=0.0)
-    above = max(pace.ceiling or 0.0, pace.rate) * (1.0 + LOOK_STEP)
-    return _step(replace(pace, step=LOOK_STEP), now, above, Phase.LOOK)
-
-
-def _look(pace: RateState, permit: Permit, now: float) -> RateState:
-    if permit.at < pace.since + LOOK_SECONDS:
-        return pace
-    if not _tried(pace, now):
-        return replace(pace, since=now, idle=0.0)
-    step = min(pace.step * LOOK_FACTOR, LARGEST_LOOK_STEP)
-    clean = replace(pace, ceiling=pace.rate, step=step)
-    return _step(clean, now, pace.rate * (1.0 + step), Phase.LOOK)
-
-
-_MOVES: Final[Mapping[Phase, Callable[[RateState, Permit, float], RateState]]] = {
-    Phase.RAMP: _ramp,
-    Phase.CLIMB: _climb,
-    Phase.CALM: _calm,
-    Phase.LOOK: _look,
-}
+def _moved(pace: RateState, permit: Permit, now: float) -> RateState:
+    """The next step, after one whose rate was granted."""
+    match pace.phase:
+        case Phase.RAMP:
+            risk = RAMP_FACTOR * (pace.issued - permit.number)
+            factor = RAMP_FACTOR if risk <= RAMP_RISK else GENTLE_RAMP_FACTOR
+            return _step(replace(pace, granted=pace.rate), now, pace.rate * factor, Phase.RAMP)
+        case Phase.CLIMB:
+            rate = min(pace.rate * (1.0 + CLIMB_STEP), pace.reach)
+            phase = Phase.CLIMB if rate < pace.reach else Phase.CALM
+            return _step(replace(pace, ceiling=pace.rate), now, rate, phase)
+        case Phase.CALM:
+            above = max(pace.ceiling or 0.0, pace.rate) * (1.0 + LOOK_STEP)
+            return _step(replace(pace, step=LOOK_STEP), now, above, Phase.LOOK)
+        case Phase.LOOK:
+            step = min(pace.step * LOOK_FACTOR, LARGEST_LOOK_STEP)
+            clean = replace(pace, ceiling=pace.rate, step=step)
+            return _step(clean, now, pace.rate * (1.0 + step), Phase.LOOK)
 
 
 # --- What an overshoot tells ------------------------------------------------------------------

@@ -7,12 +7,12 @@ sends or checks compares the place of the run with the place where it is about t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
 from partner_tools.errors import GuardError
-from partner_tools.json_forms import digest
+from partner_tools.json_forms import camel, digest
 from partner_tools.model import ChannelName
 
 OTHER_PLACE = "other-place"
@@ -36,18 +36,8 @@ class GuardTerms:
 
     def document(self) -> dict[str, Any]:
         """The settings as JSON, with their digest."""
-        terms = {name: getattr(self, field) for field, name in _GUARDS.items()}
+        terms = {camel(each.name): getattr(self, each.name) for each in fields(self)}
         return {**terms, "digest": digest(terms)}
-
-
-_GUARDS = {
-    "hold_list": "holdList",
-    "max_devices": "maxDevices",
-    "max_devices_per_day": "maxDevicesPerDay",
-    "max_estate_share": "maxEstateShare",
-    "approvals": "approvals",
-}
-"""The guards by their names in JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +72,14 @@ def read_place(document: Mapping[str, Any] | None) -> Place | None:
     """The place that `Place.document` wrote; None for runs and plans of version 0.1."""
     if not document:
         return None
+    guards = {each.name: document["guards"][camel(each.name)] for each in fields(GuardTerms)}
     return Place(
         channel=ChannelName(document["channel"]),
         address=document["address"],
         login=document["login"],
         tenant=document["tenant"],
         wire_profile=document["wireProfile"],
-        guards=GuardTerms(**{field: document["guards"][name] for field, name in _GUARDS.items()}),
+        guards=GuardTerms(**guards),
     )
 
 

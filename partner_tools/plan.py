@@ -259,9 +259,9 @@ def count_unmatched(planned: Iterable[PlannedDevice], held: Collection[str]) -> 
 
 def held_back(planned: PlannedDevice) -> PlannedDevice:
     """The device refused, because the hold list names it."""
-    return _settled(
+    return replace(
         planned,
-        Outcome.REFUSED,
+        outcome=Outcome.REFUSED,
         rule="hold-list",
         detail="the hold list names this device",
         remedy="take it off the hold list if it may be removed",
@@ -303,9 +303,10 @@ def _resolve_one(
     blank = PlannedDevice(index=position, device=device, customer=None, outcome=Outcome.PENDING)
     if named in unserved:
         why = unserved[named]
-        return _settled(
-            replace(blank, customer=why.customer),
-            Outcome.REFUSED,
+        return replace(
+            blank,
+            customer=why.customer,
+            outcome=Outcome.REFUSED,
             rule=why.rule,
             detail=why.detail,
             remedy=why.remedy,
@@ -321,9 +322,9 @@ def _choose(blank: PlannedDevice, matched: tuple[Registration, ...], known: Inde
         return _not_found(blank, known)
     identity = blank.device.identity
     if len(matched) > SHARED_BY and not identity.product_key_id:
-        return _settled(
+        return replace(
             blank,
-            Outcome.REFUSED,
+            outcome=Outcome.REFUSED,
             rule="shared-serial",
             detail=f"{len(matched)} registrations of this customer have this serial number: it is "
             "a placeholder that many devices share",
@@ -339,17 +340,19 @@ def _choose(blank: PlannedDevice, matched: tuple[Registration, ...], known: Inde
         return _removable(replace(blank, candidates=others), agreeing[0])
     candidates = tuple(found.target for found in agreeing or matched)
     if agreeing:
-        return _settled(
-            replace(blank, candidates=candidates),
-            Outcome.AMBIGUOUS,
+        return replace(
+            blank,
+            candidates=candidates,
+            outcome=Outcome.AMBIGUOUS,
             rule="several-registrations",
             detail=f"{len(agreeing)} registrations match: {_places(candidates)}",
             remedy="add maker, model or product key id to the row, so that only one agrees, "
             "or remove the device in Partner Center by hand",
         )
-    return _settled(
-        replace(blank, candidates=candidates),
-        Outcome.AMBIGUOUS,
+    return replace(
+        blank,
+        candidates=candidates,
+        outcome=Outcome.AMBIGUOUS,
         rule="contradiction",
         detail="; ".join(contradictions(identity, matched[0])),
         remedy=_remedy_of_contradiction(identity, matched),
@@ -378,9 +381,10 @@ def _under_its_product_key(
 
 
 def _two_devices(blank: PlannedDevice, other: Registration) -> PlannedDevice:
-    return _settled(
-        replace(blank, candidates=(other.target,)),
-        Outcome.AMBIGUOUS,
+    return replace(
+        blank,
+        candidates=(other.target,),
+        outcome=Outcome.AMBIGUOUS,
         rule="contradiction",
         detail=f"Partner Center shows the row's product key id {other.product_key_id!r} at another "
         f"device: {'; '.join(contradictions(blank.device.identity, other))}",
@@ -389,9 +393,9 @@ def _two_devices(blank: PlannedDevice, other: Registration) -> PlannedDevice:
 
 
 def _not_found(blank: PlannedDevice, known: Index) -> PlannedDevice:
-    return _settled(
+    return replace(
         blank,
-        Outcome.NOT_FOUND,
+        outcome=Outcome.NOT_FOUND,
         rule="not-listed",
         detail=_not_found_detail(blank.device.identity, known),
         remedy="check the spelling; a device that the customer or another partner registered "
@@ -419,9 +423,9 @@ def _removable(blank: PlannedDevice, found: Registration) -> PlannedDevice:
     if found.allowed_operations is not None and "DELETE" not in {
         operation.upper() for operation in found.allowed_operations
     }:
-        return _settled(
+        return replace(
             planned,
-            Outcome.REFUSED,
+            outcome=Outcome.REFUSED,
             rule="delete-not-allowed",
             detail="Partner Center does not allow DELETE for this device "
             f"(it allows {', '.join(found.allowed_operations) or 'nothing'})",
@@ -466,31 +470,24 @@ def without_duplicates(planned: Iterable[PlannedDevice]) -> tuple[PlannedDevice,
             first_rows.update(dict.fromkeys(keys, device.device.row))
             result.append(device)
         else:
-            result.append(_duplicate(device, earlier))
+            result.append(
+                replace(
+                    device,
+                    target=None,
+                    found=None,
+                    candidates=(),
+                    outcome=Outcome.DUPLICATE,
+                    rule="named-before",
+                    detail=f"the same device as in row {earlier}",
+                    remedy="nothing to do: that row's outcome counts",
+                )
+            )
     return tuple(result)
-
-
-def _duplicate(device: PlannedDevice, earlier: int) -> PlannedDevice:
-    return _settled(
-        replace(device, target=None, found=None, candidates=()),
-        Outcome.DUPLICATE,
-        rule="named-before",
-        detail=f"the same device as in row {earlier}",
-        remedy="nothing to do: that row's outcome counts",
-    )
 
 
 def _sameness(planned: PlannedDevice) -> tuple[tuple[object, ...], ...]:
     """The keys under which a further row would name the same device."""
-    identity = planned.device.identity
-    facts = (
-        identity.serial_number,
-        identity.manufacturer,
-        identity.model,
-        identity.product_key_id,
-        identity.hardware_hash,
-    )
-    named = ("named", planned.customer, *facts)
+    named = ("named", planned.customer, planned.device.identity)
     if planned.target is None:
         return (named,)
     return (named, ("target", planned.customer, planned.target))
@@ -500,12 +497,6 @@ def _places(targets: Sequence[Target]) -> str:
     named = ((one_line(target.device_id), target.batch_id) for target in targets[:5])
     shown = ", ".join(f"{device_id} in batch {batch_id!r}" for device_id, batch_id in named)
     return shown if len(targets) <= 5 else f"{shown} and {len(targets) - 5} more"
-
-
-def _settled(
-    planned: PlannedDevice, outcome: Outcome, *, rule: str, detail: str, remedy: str
-) -> PlannedDevice:
-    return replace(planned, outcome=outcome, rule=rule, detail=detail, remedy=remedy)
 
 
 def disagreements(plan: Plan, said: Mapping[str, int]) -> Iterator[str]:
@@ -588,13 +579,13 @@ def read_plan(document: Mapping[str, Any]) -> Plan:
     parts contradict each other.
     """
     content = {name: value for name, value in document.items() if name != "digest"}
-    if _digest(content) != document["digest"]:
-        raise GuardError(
-            f"the plan is not what was sealed: its digest should be {document['digest']}",
-            rule="plan-digest",
-            remedy="make a new plan; a plan must not be edited after it was reviewed",
-        )
     try:
+        if digest(content) != document["digest"]:
+            raise GuardError(
+                f"the plan is not what was sealed: its digest should be {document['digest']}",
+                rule="plan-digest",
+                remedy="make a new plan; a plan must not be edited after it was reviewed",
+            )
         plan = _plan(content)
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(
@@ -607,15 +598,6 @@ def read_plan(document: Mapping[str, Any]) -> Plan:
             remedy="make a new plan; a plan is not written by hand",
         )
     return plan
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    try:
-        return digest(content)
-    except ValueError as error:  # a number that canonical JSON cannot hold
-        raise InputError(
-            f"the plan cannot be read: {error}", rule="plan", remedy="make a new plan"
-        ) from error
 
 
 def _plan(content: Mapping[str, Any]) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -205,12 +205,4 @@ def error_document(
 
 def problem_document(problem: Problem) -> Mapping[str, Any]:
     """One problem of the input as `validate --output json` prints it."""
-    return {
-        "file": problem.file,
-        "row": problem.row,
-        "column": problem.column,
-        "rule": problem.rule,
-        "severity": problem.severity.value,
-        "message": problem.message,
-        "remedy": problem.remedy,
-    }
+    return asdict(problem)

@@ -82,15 +82,15 @@ class ExecutionContext(Protocol):
         """Is told of each outcome after it became durable."""
 
 
-def calls(todos: Iterable[RunDevice], size: int) -> Iterator[tuple[RunDevice, ...]]:
+def calls(devices: Iterable[RunDevice], size: int) -> Iterator[tuple[RunDevice, ...]]:
     """The devices in calls of at most `size`, accepted work by its handle.
 
     Devices that share unanswered ids or are still in doubt stay together, so that the same body
     can be sent once more under the same ids.
     """
     together: dict[tuple[str | None, str | None], list[RunDevice]] = {}
-    for todo in todos:
-        together.setdefault(_call_key(todo.history), []).append(todo)
+    for device in devices:
+        together.setdefault(_call_key(device.history), []).append(device)
     for group in together.values():
         for start in range(0, len(group), size):
             yield tuple(group[start : start + size])
@@ -104,7 +104,7 @@ def _call_key(history: History) -> tuple[str | None, str | None]:
 
 
 def removal(
-    todo: RunDevice, history: History, request_id: str = "", correlation_id: str = ""
+    device: RunDevice, history: History, request_id: str = "", correlation_id: str = ""
 ) -> Removal:
     """Build a call's entry for a device.
 
@@ -112,17 +112,17 @@ def removal(
     """
     in_doubt = history.state is State.DOUBT or history.request_id
     return Removal(
-        index=todo.index,
-        identity=todo.identity,
-        customer=todo.customer,
-        target=todo.target,
+        index=device.index,
+        identity=device.identity,
+        customer=device.customer,
+        target=device.target,
         request_id=history.request_id or request_id,
         correlation_id=(history.correlation_id if in_doubt else None) or correlation_id,
         silent=history.silent,
         doubted=history.state is State.DOUBT,
-        confirmed=todo.device.hash_confirms,
-        found=todo.found,
-        act=todo.act,
+        confirmed=device.device.hash_confirms,
+        found=device.found,
+        act=device.act,
         approval=history.approval,
     )
 
@@ -133,22 +133,22 @@ class DeviceStates:
     Workers may share it: each device is written by the one worker whose call carries it.
     """
 
-    def __init__(self, context: ExecutionContext, todos: Sequence[RunDevice]) -> None:
+    def __init__(self, context: ExecutionContext, devices: Sequence[RunDevice]) -> None:
         self._context = context
-        self._todos = tuple(todos)
-        self._histories = {todo.index: todo.history for todo in todos}
+        self._devices = tuple(devices)
+        self._histories = {device.index: device.history for device in devices}
 
-    def of(self, todo: RunDevice) -> History:
+    def of(self, device: RunDevice) -> History:
         """Return the device's current history."""
-        return self._histories[todo.index]
+        return self._histories[device.index]
 
-    def todos(self) -> tuple[RunDevice, ...]:
+    def devices(self) -> tuple[RunDevice, ...]:
         """Every device with what is known of it by now."""
-        return tuple(replace(todo, history=self.of(todo)) for todo in self._todos)
+        return tuple(replace(device, history=self.of(device)) for device in self._devices)
 
     def among(self, call: Iterable[RunDevice], *states: State) -> tuple[RunDevice, ...]:
         """The devices of the call that are in one of the states."""
-        return tuple(todo for todo in call if self.of(todo).state in states)
+        return tuple(device for device in call if self.of(device).state in states)
 
     def note(self, facts: Iterable[tuple[int, Fact]]) -> None:
         """Make events durable, then show what is settled by them."""
@@ -174,10 +174,10 @@ def execute(context: ExecutionContext, devices: Sequence[RunDevice]) -> tuple[Ru
     registered after a doubt is ready again: only that takes part in further rounds. Raises the
     error that ended the run early, after the answers in flight were recorded.
     """
-    todos = settle(context, devices)
+    devices = settle(context, devices)
     for finished in range(ROUNDS):
-        states = DeviceStates(context, todos)
-        execution = _Execution(context, todos, states, again=finished > 0)
+        states = DeviceStates(context, devices)
+        execution = _Execution(context, devices, states, again=finished > 0)
         workers = [
             threading.Thread(target=execution.work, name=f"removal-{number}", daemon=True)
             for number in range(min(context.concurrency, execution.calls))
@@ -185,13 +185,13 @@ def execute(context: ExecutionContext, devices: Sequence[RunDevice]) -> tuple[Ru
         for worker in workers:
             worker.start()
         execution.join(workers)
-        todos = settle(context, states.todos())
-        if not any(todo.history.state is State.READY for todo in todos):
+        devices = settle(context, states.devices())
+        if not any(device.history.state is State.READY for device in devices):
             break
-    return todos
+    return devices
 
 
-def settle(context: ExecutionContext, todos: Sequence[RunDevice]) -> tuple[RunDevice, ...]:
+def settle(context: ExecutionContext, devices: Sequence[RunDevice]) -> tuple[RunDevice, ...]:
     """Look for every device in doubt, where the channel can; the devices afterwards.
 
     Still registered: ready again, with the same request id where that was never answered. Not
@@ -199,15 +199,17 @@ def settle(context: ExecutionContext, todos: Sequence[RunDevice]) -> tuple[RunDe
     then. Where the channel cannot look, an intent that a dead process left becomes a doubt, which
     `execute` may send once more.
     """
-    states = DeviceStates(context, todos)
-    doubtful = [todo for todo in todos if todo.history.in_doubt]
+    states = DeviceStates(context, devices)
+    doubtful = [device for device in devices if device.history.in_doubt]
     if context.channel.observable and doubtful:
         # Present, or replaced, as soon as one look says so; absent only where two looks agree.
-        asked = [removal(todo, todo.history) for todo in doubtful]
+        asked = [removal(device, device.history) for device in doubtful]
         present = dict(context.channel.recall(asked))
         if unseen := [each for each in asked if present[each.index] is False]:
             present |= context.channel.recall(unseen)
-        states.note((todo.index, _recalled(todo, present=present[todo.index])) for todo in doubtful)
+        states.note(
+            (device.index, _recalled(device, present=present[device.index])) for device in doubtful
+        )
     else:
         facts = {
             "answered": False,
@@ -215,22 +217,22 @@ def settle(context: ExecutionContext, todos: Sequence[RunDevice]) -> tuple[RunDe
             "remedy": "resume the run: the same request is sent once more",
         }
         states.note(
-            (todo.index, (Kind.DOUBTED, facts))
-            for todo in doubtful
-            if todo.history.state is not State.DOUBT
+            (device.index, (Kind.DOUBTED, facts))
+            for device in doubtful
+            if device.history.state is not State.DOUBT
         )
-    return states.todos()
+    return states.devices()
 
 
-def _recalled(todo: RunDevice, present: bool | Explanation) -> Fact:
+def _recalled(device: RunDevice, present: bool | Explanation) -> Fact:
     if isinstance(present, Explanation):
         return Kind.ANSWERED, {"outcome": Outcome.REFUSED.value, **asdict(present)}
     if present:
         return Kind.RECALLED, {"present": True}
-    if todo.act is not None:
+    if device.act is not None:
         detail = "done when looked at; the answer to our own request never came"
-        return Kind.PASSED, {"step": todo.act.step, "detail": detail}
-    request = f" {todo.history.request_id}" if todo.history.request_id else ""
+        return Kind.PASSED, {"step": device.act.step, "detail": detail}
+    request = f" {device.history.request_id}" if device.history.request_id else ""
     return Kind.RECALLED, {
         "present": False,
         "detail": f"it is not listed any more; our own request{request} "
@@ -244,7 +246,7 @@ class _Execution:
     def __init__(
         self,
         context: ExecutionContext,
-        todos: Sequence[RunDevice],
+        devices: Sequence[RunDevice],
         states: DeviceStates,
         *,
         again: bool,
@@ -256,7 +258,7 @@ class _Execution:
         self._halt = CancellationToken(context.executor.stop)
         self._executor = replace(context.executor, stop=self._halt)
         self._lock = threading.Lock()
-        waiting = list(calls(filter(self._workable, todos), context.channel.call_size))
+        waiting = list(calls(filter(self._workable, devices), context.channel.call_size))
         self.calls = len(waiting)
         self._queue = iter(waiting)
         self._deferred: list[RunDevice] = []
@@ -265,9 +267,9 @@ class _Execution:
         self._given_up = 0
         self._ended_by: BaseException | None = None
 
-    def _workable(self, todo: RunDevice) -> bool:
+    def _workable(self, device: RunDevice) -> bool:
         """Whether this device takes part: in doubt only where the channel cannot look."""
-        state = todo.history.state
+        state = device.history.state
         if self._again or state is State.READY:
             return state is State.READY
         if state is State.DOUBT:
@@ -356,10 +358,10 @@ class _Execution:
     def _open(self, call: tuple[RunDevice, ...], *, first: bool) -> tuple[RunDevice, ...]:
         """The devices of the call that another attempt may carry, less a barred customer's."""
         waiting = self._repeatable(call, first=first)
-        for todo in waiting:
-            if answer := self._barred.get(todo.customer or ""):
-                self._states.note([(todo.index, (Kind.ANSWERED, answer_payload(answer)))])
-        return tuple(todo for todo in waiting if (todo.customer or "") not in self._barred)
+        for device in waiting:
+            if answer := self._barred.get(device.customer or ""):
+                self._states.note([(device.index, (Kind.ANSWERED, answer_payload(answer)))])
+        return tuple(device for device in waiting if (device.customer or "") not in self._barred)
 
     def _repeatable(
         self, call: Iterable[RunDevice], *, first: bool = False
@@ -368,7 +370,7 @@ class _Execution:
         open_states = {State.READY, State.ACCEPTED} | ({State.BETWEEN} if first else set())
         if first or self._channel.repeats:
             open_states.add(State.DOUBT)
-        permitted = (todo for todo in call if todo.index not in self._gated)
+        permitted = (device for device in call if device.index not in self._gated)
         return self._states.among(permitted, *open_states)
 
     def _attempt(self, call: tuple[RunDevice, ...]) -> ServiceError | None:
@@ -404,14 +406,14 @@ class _Execution:
         """
         request_id, correlation_id = self._context.new_id(), self._context.new_id()
         removals = tuple(
-            removal(todo, self._states.of(todo), request_id, correlation_id) for todo in call
+            removal(device, self._states.of(device), request_id, correlation_id) for device in call
         )
         refused = self._context.refusals(removals)
         self._states.note(
             fact
-            for todo in call
-            if todo.index in refused
-            and (fact := _refused(todo, self._states.of(todo), refused[todo.index]))
+            for device in call
+            if device.index in refused
+            and (fact := _refused(device, self._states.of(device), refused[device.index]))
         )
         self._gated |= refused.keys()
         allowed = tuple(one for one in removals if one.index not in refused)
@@ -465,7 +467,7 @@ class _Execution:
             if self._halt.wait(interval):
                 raise interruption()
             handle = self._states.of(waiting[0]).handle or ""
-            removals = tuple(removal(todo, self._states.of(todo)) for todo in waiting)
+            removals = tuple(removal(device, self._states.of(device)) for device in waiting)
             verdicts = self._executor.call_with_retry(partial(self._channel.poll, handle, removals))
             self._states.note(
                 (index, of_verdict(verdict))
@@ -480,13 +482,13 @@ class _Execution:
         self._states.note((one.index, fact) for one in removals)
 
 
-def _refused(todo: RunDevice, history: History, refusal: Explanation) -> tuple[int, Fact] | None:
+def _refused(device: RunDevice, history: History, refusal: Explanation) -> tuple[int, Fact] | None:
     """The event that settles a refused device; None for one in doubt, which stays so."""
     facts = {"outcome": Outcome.REFUSED.value, **asdict(refusal)}
     if history.state is State.READY:
-        customer = {} if todo.customer is None else {"customer": todo.customer}
-        return todo.index, (Kind.RESOLVED, {**facts, **customer})
-    return (todo.index, (Kind.ANSWERED, facts)) if history.state is State.BETWEEN else None
+        customer = {} if device.customer is None else {"customer": device.customer}
+        return device.index, (Kind.RESOLVED, {**facts, **customer})
+    return (device.index, (Kind.ANSWERED, facts)) if history.state is State.BETWEEN else None
 
 
 def _intent(one: Removal) -> Fact:

@@ -47,7 +47,7 @@ Complete, or raises."""
 def verify(
     context: ExecutionContext,
     look: Look,
-    todos: Sequence[RunDevice],
+    devices: Sequence[RunDevice],
     *,
     wait_seconds: float,
     baseline: Baseline | None = None,
@@ -59,25 +59,25 @@ def verify(
     when all others have been looked at, and is evidence that nothing is known of its devices.
     """
     blind: dict[str | None, ServiceError] = {}
-    listed = [todo for todo in todos if todo.history.outcome in GONE]
-    latest = {todo.index: todo for todo in todos}
+    listed = [device for device in devices if device.history.outcome in GONE]
+    latest = {device.index: device for device in devices}
     absences: Counter[int] = Counter()
     deadline, pause = context.executor.clock() + wait_seconds, FIRST_PAUSE_SECONDS
     while listed:
         seen, unseen = _look(look, listed, baseline or Baseline())
         blind |= unseen
-        judged = [todo for todo in listed if todo.customer in unseen]
-        listed = [todo for todo in listed if todo.customer not in unseen]
-        for todo in listed:
-            absences[todo.index] = absences[todo.index] + 1 if seen[todo.index] is None else 0
+        judged = [device for device in listed if device.customer in unseen]
+        listed = [device for device in listed if device.customer not in unseen]
+        for device in listed:
+            absences[device.index] = absences[device.index] + 1 if seen[device.index] is None else 0
         over = context.executor.clock() >= deadline
-        found = [todo for todo in listed if not absences[todo.index]]
-        judged += [todo for todo in listed if absences[todo.index] >= AGREEING_LOOKS]
+        found = [device for device in listed if not absences[device.index]]
+        judged += [device for device in listed if absences[device.index] >= AGREEING_LOOKS]
         judged += found if over else []
-        for todo in _record_evidence(context, judged, seen, unseen):
-            latest[todo.index] = todo
-        done = {todo.index for todo in judged}
-        listed = [todo for todo in listed if todo.index not in done]
+        for device in _record_evidence(context, judged, seen, unseen):
+            latest[device.index] = device
+        done = {device.index for device in judged}
+        listed = [device for device in listed if device.index not in done]
         if found and listed:
             if context.executor.stop.wait(
                 min(pause, max(0.0, deadline - context.executor.clock()))
@@ -86,7 +86,7 @@ def verify(
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
     if blind:
         first = next(iter(blind.values()))
-        if len({todo.customer for todo in todos}) == 1:
+        if len({device.customer for device in devices}) == 1:
             raise first
         named = "; ".join(f"{customer}: {error}" for customer, error in blind.items())
         raise ServiceError(
@@ -95,20 +95,22 @@ def verify(
             "`partner-tools verify`",
             rule=first.rule,
         )
-    return tuple(latest[todo.index] for todo in todos)
+    return tuple(latest[device.index] for device in devices)
 
 
 def _look(
-    look: Look, todos: Sequence[RunDevice], baseline: Baseline
+    look: Look, devices: Sequence[RunDevice], baseline: Baseline
 ) -> tuple[dict[int, Target | None], dict[str | None, ServiceError]]:
     """Read each customer's lists; also return the errors that prevented it, by customer."""
     seen: dict[int, Target | None] = {}
     blind: dict[str | None, ServiceError] = {}
-    for customer in dict.fromkeys(todo.customer for todo in todos):
+    for customer in dict.fromkeys(device.customer for device in devices):
         own = [
-            replace(removal(todo, History()), others=baseline.others.get(todo.index, frozenset()))
-            for todo in todos
-            if todo.customer == customer
+            replace(
+                removal(device, History()), others=baseline.others.get(device.index, frozenset())
+            )
+            for device in devices
+            if device.customer == customer
         ]
         try:
             shown = look(own)
@@ -145,17 +147,17 @@ def estate_vanished(
 
 def _record_evidence(
     context: ExecutionContext,
-    todos: Sequence[RunDevice],
+    devices: Sequence[RunDevice],
     seen: Mapping[int, Target | None],
     blind: Mapping[str | None, ServiceError],
 ) -> list[RunDevice]:
     """Make durable what was seen of each device, as `outstanding.probe_from` reads it."""
     events = []
-    for todo in todos:
+    for device in devices:
         payload: dict[str, Any] = {"plane": "autopilot", "source": context.channel.name.value}
-        target = seen.get(todo.index)
-        if todo.customer in blind:
-            payload |= {"status": "not-verified", "error": str(blind[todo.customer])}
+        target = seen.get(device.index)
+        if device.customer in blind:
+            payload |= {"status": "not-verified", "error": str(blind[device.customer])}
         elif target is None:
             payload |= {"status": "clear"}
         else:
@@ -163,10 +165,10 @@ def _record_evidence(
             payload |= {"status": "outstanding", "ids": ids}
         at = context.now()
         events.append(
-            Event(run=context.run, kind=Kind.OBSERVED, at=at, device=todo.index, payload=payload)
+            Event(run=context.run, kind=Kind.OBSERVED, at=at, device=device.index, payload=payload)
         )
     context.record(events)
     return [
-        replace(todo, history=advance(todo.history, event))
-        for todo, event in zip(todos, events, strict=True)
+        replace(device, history=advance(device.history, event))
+        for device, event in zip(devices, events, strict=True)
     ]

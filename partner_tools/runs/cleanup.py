@@ -481,14 +481,14 @@ class CleanupSteps:
     def _take(self, due: Mapping[int, CleanupAction]) -> None:
         """Take one step of each device."""
         devices = {each.index: each for each in self._open_devices()}
-        todos = [
+        ready = [
             replace(devices[index], act=Act(step=move.step.value, record=move.record))
             for index, move in due.items()
         ]
         self._tries.update((index, move.step) for index, move in due.items())
-        for todo in execute(self.context, todos):
-            if todo.history.approval is not None:
-                self._parked.add(todo.index)
+        for device in execute(self.context, ready):
+            if device.history.approval is not None:
+                self._parked.add(device.index)
 
     def _sync(self) -> None:
         """Ask for a sync, if the last one in this tenant is long enough ago.

@@ -293,8 +293,8 @@ class Depot:
     def carry(self) -> None:
         """One process: from what the ledger says to as far as it comes."""
         with self.ledger() as ledger:
-            todos = tuple(ledger.devices(RUN))
-            execute(self._execution(ledger, self.channel(ledger)), todos)
+            devices = tuple(ledger.devices(RUN))
+            execute(self._execution(ledger, self.channel(ledger)), devices)
 
     def outcomes(self) -> Counter[str]:
         """How many devices have which outcome, by the ledger."""
