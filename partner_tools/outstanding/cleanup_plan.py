@@ -86,9 +86,10 @@ class CleanupPlan:
     @property
     def due(self) -> CleanupAction | None:
         """The next step; None while something before it is awaited."""
-        if not self.moves or any(_is_before(one, self.moves[0]) for one in self.awaited):
+        if not self.moves:
             return None
-        return self.moves[0]
+        first, place = self.moves[0], STEP_ORDER[self.moves[0].step]
+        return None if any(STEP_ORDER[one.step] < place for one in self.awaited) else first
 
 
 def plan_cleanup(
@@ -99,7 +100,7 @@ def plan_cleanup(
     if refusal is not None:
         return CleanupPlan(ruling=refusal, left=(*_kept(decision, refusal), *_left(decision)))
     wanted = tuple(_wanted(decision))
-    moves = tuple(one for one in wanted if one.step.value not in passed and _is_carried_out(one))
+    moves = tuple(one for one in wanted if one.step.value not in passed and one.step in CARRIED_OUT)
     awaited = tuple(one for one in wanted if one not in moves and one.step is not _UNASSIGN)
     ruling = None
     if not (moves or awaited):
@@ -115,21 +116,11 @@ def plan_cleanup(
 _UNASSIGN = StepId.UNASSIGN_USER
 
 
-def _is_carried_out(move: CleanupAction) -> bool:
-    return move.step in CARRIED_OUT
-
-
-def _is_before(one: CleanupAction, other: CleanupAction) -> bool:
-    return STEP_ORDER[one.step] < STEP_ORDER[other.step]
-
-
 def _wanted(decision: Decision) -> Iterator[CleanupAction]:
     """The steps that the decision asks for and a cleanup can do or wait for."""
     status = {step.id: step.status for step in decision.steps}
-    intune, autopilot = (
-        _only_record(decision, Plane.INTUNE),
-        _only_record(decision, Plane.AUTOPILOT),
-    )
+    intune = _only_record(decision, Plane.INTUNE)
+    autopilot = _only_record(decision, Plane.AUTOPILOT)
     to_delete = (StepId.DELETE_FROM_INTUNE, StepId.RETRY_INTUNE_ACTION)
     if intune and any(status.get(step) is Status.OUTSTANDING for step in to_delete):
         yield CleanupAction(step=StepId.DELETE_FROM_INTUNE, record=intune)
@@ -209,13 +200,6 @@ def refused(rule: str, why: str | None = None) -> FinalOutcome:
     )
 
 
-_NAMES = {
-    Plane.INTUNE: "Intune",
-    Plane.AUTOPILOT: "Windows Autopilot",
-    Plane.DEVICE_ASSOCIATION: "device association",
-}
-
-
 def _is_another_record(facts: DeviceFacts, passed: Collection[str]) -> bool:
     """Whether a record is another one than all evidence before, or came again after it was gone."""
     for plane, step in (
@@ -281,7 +265,7 @@ def _done(passed: Collection[str]) -> FinalOutcome:
 
 def _kept(decision: Decision, ruling: FinalOutcome) -> Iterator[Untouched]:
     """The records that a cleanup could delete, and does not for this device."""
-    for plane in _NAMES:
+    for plane in (Plane.INTUNE, Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION):
         if records := _ids(decision, plane):
             yield Untouched(plane=plane, records=records, why=ruling.detail or ruling.outcome.value)
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from partner_tools import json_forms
 from partner_tools.model import GONE, Outcome
 from partner_tools.outstanding.types import (
     FACTS,
@@ -37,7 +38,6 @@ from partner_tools.outstanding.types import (
     ProbeResult,
     Report,
     Status,
-    StepId,
     Subject,
 )
 
@@ -105,6 +105,7 @@ def probe_from(evidence: Mapping[str, Any]) -> Probe:
 
     Raises ValueError where plane, subject or time are not what this version knows.
     """
+    report = evidence.get("report")
     return Probe(
         plane=Plane(evidence["plane"]),
         result=_RESULTS.get(str(evidence.get("status")), ProbeResult.FAILED),
@@ -114,7 +115,7 @@ def probe_from(evidence: Mapping[str, Any]) -> Probe:
         found=tuple(_found_in(evidence)),
         error=evidence.get("error"),
         request_id=evidence.get("requestId"),
-        report=_report_in(evidence.get("report")),
+        report=None if report is None else json_forms.structure(Report, report),
     )
 
 
@@ -123,50 +124,19 @@ def evidence_from(probe: Probe) -> dict[str, Any]:
 
     The ledger sets `observedAt` to the event's own time, which is the probe's.
     """
-    evidence: dict[str, Any] = {
-        "plane": probe.plane.value,
-        "subject": probe.subject.value,
-        "source": probe.source.value,
-        "status": _status(probe).value,
-        "observedAt": probe.observed_at.isoformat(),
-        "error": probe.error,
-        "requestId": probe.request_id,
-        "report": _report_json(probe.report),
-    }
-    objects = [{"ids": dict(one.ids), "attributes": dict(one.attributes)} for one in probe.found]
-    evidence |= objects[0] if len(objects) == 1 else {"found": objects or None}
-    return {name: value for name, value in evidence.items() if value is not None}
-
-
-def _status(probe: Probe) -> Status:
     reported = probe.source in REPORTING and probe.result is ProbeResult.ABSENT
-    return Status.REPORTED if reported else STATUSES[probe.result]
-
-
-def _report_in(report: Mapping[str, Any] | None) -> Report | None:
-    if report is None:
-        return None
-    step, joined = report.get("step"), report.get("joined")
-    return Report(
-        at=datetime.fromisoformat(report["at"]),
-        file=datetime.fromisoformat(report["file"]),
-        step=StepId(step) if step else None,
-        account=report.get("account"),
-        joined=JoinType(joined) if joined else None,
+    objects = [{"ids": dict(one.ids), "attributes": dict(one.attributes)} for one in probe.found]
+    return json_forms.stated(
+        plane=probe.plane,
+        subject=probe.subject,
+        source=probe.source,
+        status=Status.REPORTED if reported else STATUSES[probe.result],
+        observedAt=probe.observed_at,
+        error=probe.error,
+        requestId=probe.request_id,
+        report=probe.report,
+        **(objects[0] if len(objects) == 1 else {"found": objects or None}),
     )
-
-
-def _report_json(report: Report | None) -> dict[str, Any] | None:
-    if report is None:
-        return None
-    written = {
-        "at": report.at.isoformat(),
-        "file": report.file.isoformat(),
-        "step": report.step,
-        "account": report.account,
-        "joined": report.joined,
-    }
-    return {name: value for name, value in written.items() if value is not None}
 
 
 def _found_in(evidence: Mapping[str, Any]) -> Iterator[Found]:

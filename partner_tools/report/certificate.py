@@ -16,7 +16,6 @@ from partner_tools.model import Customer, Outcome
 from partner_tools.outstanding import Patience, Status, decide
 from partner_tools.outstanding.locks import Lock, LockId, Release, is_open, may_be_released, release
 from partner_tools.report.handoff import (
-    Generator,
     HandoffDevice,
     Json,
     Partner,
@@ -61,7 +60,7 @@ def build_certificate(
     devices: Iterable[HandoffDevice],
     now: datetime,
     *,
-    generator: Generator,
+    version: str,
     erasure: Erasure | None = None,
 ) -> Json:
     """Build the unsigned certificate of the devices. A device listed twice appears once."""
@@ -74,7 +73,7 @@ def build_certificate(
         "schemaVersion": "1",
         "kind": RELEASED if written and all(one["released"] for one in written) else STATUS,
         "issuedAt": utc(now),
-        "generator": {"name": generator.name, "version": generator.version},
+        "generator": {"name": "partner-tools", "version": version},
         "partner": {"name": partner.name, "contact": partner.contact},
         "customer": customer_json(customer),
         "run": run_json(run),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from partner_tools.json_forms import digest
+from partner_tools import json_forms
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason, Registration
 from partner_tools.outstanding import (
     FACTS,
@@ -116,14 +116,6 @@ class HandoffDevice:
     registered: Registration | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generator:
-    """The program that wrote the document."""
-
-    name: str
-    version: str
-
-
 @contextmanager
 def collector_paused() -> Iterator[None]:
     """Leave out the cyclic garbage collector; also a decorator.
@@ -148,14 +140,14 @@ def build_handoff(
     devices: Iterable[HandoffDevice],
     now: datetime,
     *,
-    generator: Generator,
+    version: str,
     patience: Patience | None = None,
     cleanup: CleanupFacts | None = None,
     due_on: date | None = None,
 ) -> Document:
     """One customer's handoff. Devices keep their order; times are UTC with `Z`.
 
-    `cleanup` is the customer's run that updated it, if any. `customer` None
+    `version` is that of this program, `cleanup` the customer's run that updated it. `customer` None
     writes a handoff without an addressee. Steps are numbered through the guide, so that a
     device's step 3 is the guide's step 3. `due_on` is the day until which the customer is asked.
     """
@@ -169,7 +161,7 @@ def build_handoff(
     return {
         "schemaVersion": "1",
         "generatedAt": utc(now),
-        "generator": {"name": generator.name, "version": generator.version},
+        "generator": {"name": "partner-tools", "version": version},
         "customer": customer_json(customer),
         "partner": {
             "tenantId": partner.tenant_id,
@@ -192,10 +184,10 @@ def answer_digest(document: Document) -> str:
     Half a character pair, which a service can send, has no canonical form and counts as `?`.
     """
     try:
-        return digest(document)
+        return json_forms.digest(document)
     except ValueError:
         text = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
-        return digest(json.loads(text))
+        return json_forms.digest(json.loads(text))
 
 
 def facts_of(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patience) -> DeviceFacts:
@@ -399,19 +391,18 @@ def _seen(decision: Decision, *places: tuple[Plane, str]) -> str | None:
 
 def _plane(standing: PlaneStatus) -> Json:
     """A plane without what is not known of it."""
-    written: Json = {
-        "status": standing.status.value,
-        "observedAt": utc(standing.observed_at) if standing.observed_at else None,
-        "source": standing.source.value if standing.source else None,
-        "note": standing.note,
-        "error": standing.error,
-        "requestId": standing.request_id,
-        "lastStatus": standing.last_status.value if standing.last_status else None,
-        "lastObservedAt": utc(standing.last_observed_at) if standing.last_observed_at else None,
-    }
     objects = [_found(one) for one in standing.found]
-    written |= objects[0] if len(objects) == 1 else {"objects": objects or None}
-    return {name: value for name, value in written.items() if value is not None}
+    return json_forms.stated(
+        status=standing.status.value,
+        observedAt=utc(standing.observed_at) if standing.observed_at else None,
+        source=standing.source.value if standing.source else None,
+        note=standing.note,
+        error=standing.error,
+        requestId=standing.request_id,
+        lastStatus=standing.last_status.value if standing.last_status else None,
+        lastObservedAt=utc(standing.last_observed_at) if standing.last_observed_at else None,
+        **(objects[0] if len(objects) == 1 else {"objects": objects or None}),
+    )
 
 
 def _found(found: Found) -> Json:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
 from partner_tools.errors import GuardError, InputError
 from partner_tools.events import Event, Kind
-from partner_tools.json_forms import digest
+from partner_tools.json_forms import digest, stated
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     GONE,
@@ -39,13 +39,13 @@ from partner_tools.report.certificate import Erasure, build_certificate
 from partner_tools.report.handoff import (
     CleanupFacts,
     Document,
-    Generator,
     HandoffDevice,
     Partner,
     RunFacts,
     answer_digest,
     build_handoff,
     facts_of,
+    utc,
 )
 from partner_tools.runs.cleanup import CleanupOrder, stored_order
 from partner_tools.runs.context import RunOptions
@@ -71,12 +71,18 @@ def handoffs(
         if is_cleanup:
             cleanup = CleanupFacts(run=_facts(record), outcomes=record.counts)
             yield build_handoff(
-                facts, customer, issuer, devices, now, generator=_generator(), cleanup=cleanup
+                facts,
+                customer,
+                issuer,
+                devices,
+                now,
+                version=version("partner-tools"),
+                cleanup=cleanup,
             )
             continue
         due_on = (now + timedelta(days=partner.get("due_days", DUE_DAYS))).date()
         document = build_handoff(
-            facts, customer, issuer, devices, now, generator=_generator(), due_on=due_on
+            facts, customer, issuer, devices, now, version=version("partner-tools"), due_on=due_on
         )
         payload = {
             "customer": None if customer is None else customer.tenant_id,
@@ -117,7 +123,13 @@ def certificates(
             yield (
                 customer,
                 build_certificate(
-                    run, customer, issuer, group, now, generator=_generator(), erasure=erasure
+                    run,
+                    customer,
+                    issuer,
+                    group,
+                    now,
+                    version=version("partner-tools"),
+                    erasure=erasure,
                 ),
             )
     if unknown:
@@ -193,8 +205,8 @@ def cleanup_result(
         "answers": digest(handoff),
         "handoff": {"run": handoff["run"]["id"], "generatedAt": handoff["generatedAt"]},
         "tenantId": given.customer.tenant_id,
-        "startedAt": _second(record.started_at or record.created_at),
-        "updatedAt": _second(now),
+        "startedAt": utc(record.started_at or record.created_at),
+        "updatedAt": utc(now),
         "by": {"tool": "cleanup", "version": version("partner-tools"), "account": None},
         "applied": True,
         "finished": record.state is RunState.FINISHED,
@@ -237,7 +249,7 @@ def _device_result(
             {
                 "id": step,
                 "status": "waiting" if _is_there(newest, StepId(step)) else "done",
-                **({"at": _second(history.settled_at)} if history.settled_at else {}),
+                **({"at": utc(history.settled_at)} if history.settled_at else {}),
             }
             for step in history.passed
         ],
@@ -259,25 +271,12 @@ def _is_there(newest: Mapping[Plane, Probe], step: StepId) -> bool:
 
 def _look(probe: Probe) -> dict[str, Any]:
     ids = [one.ids["id"].lower() for one in probe.found if "id" in one.ids]
-    told = {
-        "result": probe.result.value,
-        "observedAt": _second(probe.observed_at),
-        "ids": ids[:20] or None,
-        "detail": (probe.error or "")[:2000] or None,
-    }
-    return {name: it for name, it in told.items() if it is not None}
-
-
-def _second(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _generator() -> Generator:
-    return Generator(name="partner-tools", version=version("partner-tools"))
-
-
-def _head(record: RunRecord) -> str:
-    return f"sha256:{record.head.hash.removeprefix('sha256:')}"
+    return stated(
+        result=probe.result.value,
+        observedAt=utc(probe.observed_at),
+        ids=ids[:20] or None,
+        detail=(probe.error or "")[:2000] or None,
+    )
 
 
 def _facts(record: RunRecord) -> RunFacts:
@@ -288,7 +287,7 @@ def _facts(record: RunRecord) -> RunFacts:
         reason=record.reason,
         started_at=record.started_at or record.created_at,
         finished_at=record.finished_at,
-        ledger_digest=_head(record),
+        ledger_digest=f"sha256:{record.head.hash.removeprefix('sha256:')}",
         by_hand=bool(record.settings.get("byHand")),
     )
 

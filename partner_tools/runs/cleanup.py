@@ -15,9 +15,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final
 
-from partner_tools.clients.graph import CHANGE_PERMISSIONS, ApprovalNeeded, Done
+from partner_tools.clients.graph import CHANGE_PERMISSIONS, ApprovalNeeded, Changes
 from partner_tools.engine.execute import ROUNDS, execute
 from partner_tools.engine.rate_limiter import FixedRate
 from partner_tools.engine.request_executor import interruption
@@ -25,18 +25,16 @@ from partner_tools.errors import AuthError, InputError, Rejected, ServiceError
 from partner_tools.events import Act, Event, Kind, State
 from partner_tools.files import HANDOFF_BYTES, read_document
 from partner_tools.guards import check_number
-from partner_tools.json_forms import digest, digest_of_bytes, json_form, stated
+from partner_tools.json_forms import digest, digest_of_bytes, stated
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     GONE,
     Batch,
     Customer,
-    Outcome,
     Plan,
     PlannedCustomer,
     PlannedDevice,
     RunId,
-    TenantId,
 )
 from partner_tools.outstanding import (
     HOMES,
@@ -62,6 +60,7 @@ from partner_tools.report.handoff import HandoffDevice, facts_of
 from partner_tools.report.results import Received, read_received
 from partner_tools.runs.context import RunContext, RunOptions
 from partner_tools.runs.observation import observe
+from partner_tools.runs.planning import store_plan
 from partner_tools.runs.tenant import TenantReader
 
 WRITES: Final = FixedRate(requests=100, seconds=20.0)
@@ -79,13 +78,6 @@ _OPEN = frozenset(
     {State.READY, State.SENT, State.DOUBT, State.RESENT, State.ACCEPTED, State.BETWEEN}
 )
 _SPREADING = frozenset({StepId.DEREGISTER_FROM_AUTOPILOT, StepId.CONFIRM_AUTOPILOT_REMOVAL})
-
-
-class Syncing(Protocol):
-    """A tenant whose Autopilot can be synced. `clients.graph.Changes` is one."""
-
-    def sync(self, *, request_id: str) -> Done | ApprovalNeeded:
-        """One attempt to ask for a sync."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,7 +283,7 @@ class CleanupSteps:
     context: RunContext
     order: CleanupOrder
     reader: TenantReader
-    syncing: Syncing
+    changes: Changes
     granted: Callable[[], frozenset[str]]
     """The permissions in the sign-in's token; none where it does not say."""
     _tries: Counter[tuple[int, StepId]] = field(default_factory=Counter)
@@ -303,33 +295,39 @@ class CleanupSteps:
         context = self.context
         record = context.ledger.run(context.run)
         if record.plan_digest is None:
-            self._adopt()
+            content = {"schemaVersion": "1", "handoff": self.order.document}
+            store_plan(context, self._planned(record, 0), {**content, "digest": digest(content)})
         context.observer.notify("looking for every device in the tenant, which changes nothing")
         with context.noting_end():
             courses = self._look_and_decide(briefly=False)
             self._refuse_missing_permissions(courses.values())
-        tenant, at = TenantId(self._tenant), context.now()
+        at = context.now()
         touched = sum(bool(self.order.course(each, at).moves) for each in self._open_devices())
-        plan = Plan(
+        plan = self._planned(record, touched)
+        context.observer.planned(plan)
+        return plan
+
+    def _planned(self, record: RunRecord, touched: int) -> Plan:
+        """The devices with their outcomes so far, of which a number will be touched."""
+        customer = self.order.customer
+        return Plan(
             run=record.run,
             channel=record.channel,
-            created_at=at,
+            created_at=self.context.now(),
             batch_id=record.batch_id,
             batch_digest=record.batch_digest,
             reason=record.reason,
-            customers=(PlannedCustomer(customer=self.order.customer, estate=0, removals=touched),),
+            customers=(PlannedCustomer(customer=customer, estate=0, removals=touched),),
             devices=tuple(
                 PlannedDevice(
                     index=each.index,
                     device=each.device,
-                    customer=tenant,
+                    customer=customer.tenant_id,
                     outcome=each.history.outcome,
                 )
-                for each in context.ledger.devices(record.run)
+                for each in self.context.ledger.devices(record.run)
             ),
         )
-        context.observer.planned(plan)
-        return plan
 
     def check(self, plan: Plan) -> Plan:
         """Refuse more devices than may be touched; the hold list is part of every decision."""
@@ -407,38 +405,9 @@ class CleanupSteps:
                 unbegun = each.index
         return unbegun
 
-    @property
-    def _tenant(self) -> str:
-        return self.order.customer.tenant_id
-
     def _open_devices(self) -> list[RunDevice]:
         """The devices without an outcome, as the ledger has them now."""
         return list(self.context.ledger.devices(self.context.run, states=_OPEN))
-
-    def _adopt(self) -> None:
-        """Make the handoff the plan of the run; durable on return."""
-        context, at = self.context, self.context.now()
-        content = {"schemaVersion": "1", "handoff": self.order.document}
-        document = {**content, "digest": digest(content)}
-        devices = list(context.ledger.devices(context.run))
-        resolved = [
-            Event(
-                run=context.run,
-                kind=Kind.RESOLVED,
-                at=at,
-                device=each.index,
-                payload={"outcome": Outcome.PENDING.value, "customer": self._tenant},
-            )
-            for each in devices
-        ]
-        planned = {
-            "digest": document["digest"],
-            "counts": {Outcome.PENDING.value: len(devices)},
-            "customers": [json_form(self.order.customer)],
-        }
-        events = [*resolved, Event(run=context.run, kind=Kind.PLANNED, at=at, payload=planned)]
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-        context.ledger.save_plan(context.run, text, str(document["digest"]), events)
 
     def _take_rounds(self) -> None:
         """Look, step, pause: until nothing is left to do but for other people, or patience ends.
@@ -497,15 +466,16 @@ class CleanupSteps:
         ten minutes as well.
         """
         context = self.context
-        last = context.ledger.last_sync(self._tenant)
+        tenant = self.order.customer.tenant_id
+        last = context.ledger.last_sync(tenant)
         if not self._may_sync or (last is not None and context.now() - last < SYNC_EVERY):
             return
         context.executor.permit()
         request_id = context.new_id()
-        context.note(Kind.SYNCED, customer=self._tenant, requestId=request_id)
+        context.note(Kind.SYNCED, customer=tenant, requestId=request_id)
         refused = "Autopilot was not synced, which only takes longer"
         try:
-            answer = self.syncing.sync(request_id=request_id)
+            answer = self.changes.sync(request_id=request_id)
         except ServiceError as error:
             context.executor.report(error)
             self._may_sync = error.status in (409, 429, None) or (error.status or 0) >= 500

@@ -52,13 +52,12 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservationResult:
-    """The result of one round of looking.
+    """The errors of reading collections in one round of looking.
 
-    `failures` are errors of reading collections, `blind` those of them that hold records of
-    the devices themselves: without those a plane could not be looked at.
+    `blind` are those of collections that hold records of the devices themselves: without those a
+    plane could not be looked at.
     """
 
-    probes: Mapping[int, tuple[Probe, ...]]
     failures: tuple[ServiceError, ...] = ()
     blind: tuple[ServiceError, ...] = ()
 
@@ -77,7 +76,9 @@ def observe(
     AuthError where no token can be had, after that is evidence too, and Interrupted.
     """
     seekers = [
-        _sought(each, earlier.get(each.index, ())) for each in devices if _may_be_observed(each)
+        _sought(each, earlier.get(each.index, ()))
+        for each in devices
+        if (each.history.state, Kind.OBSERVED) in TRANSITIONS
     ]
     round_ = _Round(reader, {each.index: each for each in devices})
     try:
@@ -87,9 +88,11 @@ def observe(
             seekers = round_.look(collection, seekers)
         if briefly:
             return round_.result()
-        round_.look(search.Collection.RECOVERY_KEYS, round_.without(ProbeResult.ABSENT, seekers))
-        round_.look(search.Collection.LOCAL_PASSWORDS, round_.without(ProbeResult.ABSENT, seekers))
-        round_.look(search.Collection.DELETED, round_.only(ProbeResult.ABSENT, seekers))
+        gone = [each for each in seekers if round_.in_directory(each) is ProbeResult.ABSENT]
+        others = [each for each in seekers if round_.in_directory(each) is not ProbeResult.ABSENT]
+        round_.look(search.Collection.RECOVERY_KEYS, others)
+        round_.look(search.Collection.LOCAL_PASSWORDS, others)
+        round_.look(search.Collection.DELETED, gone)
         for collection in _LEFTOVERS:
             round_.look(collection, seekers)
     except ServiceError:
@@ -154,32 +157,19 @@ class _Round:
         for index, probe in new:
             self._probes.setdefault(index, []).append(probe)
 
-    def only(self, result: ProbeResult, seekers: Iterable[SearchTarget]) -> list[SearchTarget]:
-        """Those whose directory object was looked for with this result."""
-        return [each for each in seekers if self._in_directory(each) is result]
-
-    def without(self, result: ProbeResult, seekers: Iterable[SearchTarget]) -> list[SearchTarget]:
-        """Those whose directory object was looked for with another result, or not at all."""
-        return [each for each in seekers if self._in_directory(each) is not result]
-
     def result(self) -> ObservationResult:
         """All of it."""
-        probes = {index: tuple(probes) for index, probes in self._probes.items()}
         return ObservationResult(
-            probes=probes,
             failures=tuple(failure for _, failure in self._failures),
             blind=tuple(
                 failure for collection, failure in self._failures if collection in _DEVICES
             ),
         )
 
-    def _in_directory(self, device: SearchTarget) -> ProbeResult | None:
+    def in_directory(self, device: SearchTarget) -> ProbeResult | None:
+        """The result of looking for a device's directory object; None where it was not."""
         brought = self._probes.get(device.index, ())
         return next((one.result for one in brought if one.plane is Plane.ENTRA), None)
-
-
-def _may_be_observed(device: RunDevice) -> bool:
-    return (device.history.state, Kind.OBSERVED) in TRANSITIONS
 
 
 def _sought(device: RunDevice, earlier: Iterable[Probe]) -> SearchTarget:
@@ -254,7 +244,8 @@ def awaited(devices: Iterable[RunDevice], reason: Reason, at: datetime) -> dict[
 def _awaited_of(device: RunDevice, decided: Decision, reason: Reason) -> Iterator[str]:
     steps = {step.id: step for step in decided.steps}
     removal = steps.get(StepId.CONFIRM_AUTOPILOT_REMOVAL)
-    overdue = StepId.DEREGISTER_FROM_AUTOPILOT in steps and _is_listed(decided)
+    is_listed = decided.planes[Plane.AUTOPILOT].status is Status.OUTSTANDING
+    overdue = StepId.DEREGISTER_FROM_AUTOPILOT in steps and is_listed
     if (removal and removal.status is Status.EXPECTED) or (
         overdue and device.history.outcome in GONE
     ):
@@ -264,10 +255,6 @@ def _awaited_of(device: RunDevice, decided: Decision, reason: Reason) -> Iterato
     entra = steps.get(StepId.VERIFY_ENTRA_REMOVAL)
     if entra is not None and entra.row == _LEAVES_BY_ITSELF and reason is not Reason.REPAIR:
         yield "to leave Entra ID"
-
-
-def _is_listed(decided: Decision) -> bool:
-    return decided.planes[Plane.AUTOPILOT].status is Status.OUTSTANDING
 
 
 _LEAVES_BY_ITSELF = 15

@@ -74,7 +74,7 @@ def make_plan(context: RunContext, planner: Drafter, record: RunRecord) -> Plan:
     )
     if draft.kit:  # before the plan: no plan is without its restore kit
         write_kit(context.private_folder, plan.run, draft.kit)
-    _store_plan(context, plan, plan_document(plan))
+    store_plan(context, plan, plan_document(plan))
     return plan
 
 
@@ -88,7 +88,7 @@ def adopt_plan(
     is_foreign = _is_foreign(context, plan, document["digest"])
     adopted = replace(plan, run=context.run, is_foreign=is_foreign)
     adopted = _with_service_customers(context, planner, adopted)
-    _store_plan(context, adopted, document)
+    store_plan(context, adopted, document)
     kit = () if is_foreign else read_kit(context.private_folder, plan.run)
     write_kit(context.private_folder, context.run, kit)
     return adopted
@@ -121,11 +121,6 @@ def stored_plan(context: RunContext, planner: Drafter, record: RunRecord) -> Pla
     return _with_service_customers(context, planner, left)
 
 
-def store_decided(context: RunContext, plan: Plan) -> None:
-    """Store a plan once more, with what was decided after the service was read."""
-    _store_plan(context, plan, plan_document(plan))
-
-
 def write_plan(document: Mapping[str, Any], path: Path) -> None:
     """Write a plan file, private to the user, whole or not at all."""
     text = shown_plainly(json.dumps(document, ensure_ascii=False, indent=2))
@@ -147,7 +142,8 @@ def resolution(run: RunId, planned: PlannedDevice, at: datetime) -> Event:
     return Event(run=run, kind=Kind.RESOLVED, at=at, device=planned.index, payload=payload)
 
 
-def _store_plan(context: RunContext, plan: Plan, document: Mapping[str, Any]) -> None:
+def store_plan(context: RunContext, plan: Plan, document: Mapping[str, Any]) -> None:
+    """Make a document the plan of the run, and the plan of each device with it; durably."""
     at = context.now()
     resolved = [resolution(plan.run, each, at) for each in plan.devices]
     planned = Event(

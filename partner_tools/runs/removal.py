@@ -18,6 +18,7 @@ from partner_tools.guards import count_removals
 from partner_tools.json_forms import structure
 from partner_tools.ledger import DeviceTrace, Ledger, StoredEvent
 from partner_tools.model import GONE, Identity, Outcome, Plan, Target
+from partner_tools.plan import plan_document
 from partner_tools.runs.checks import (
     Risks,
     decide_by_risks,
@@ -35,7 +36,7 @@ from partner_tools.runs.planning import (
     Planner,
     adopt_plan,
     make_plan,
-    store_decided,
+    store_plan,
     stored_plan,
     write_plan,
 )
@@ -79,7 +80,7 @@ class RemovalSteps:
         if is_new:
             plan = decide_by_risks(context, plan, self._risks)
             if made is None or plan.devices != made.devices:
-                store_decided(context, plan)
+                store_plan(context, plan, plan_document(plan))
         name_overlaps(context, plan)
         context.observer.planned(plan)
         if self.save_as is not None:

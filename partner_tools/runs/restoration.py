@@ -7,7 +7,7 @@ read 2026-11); if the service listed none of these, it can't be registered from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -184,7 +184,7 @@ def _register_group(
     said = {_key(each): each for each in job.devices}
     back = 0
     for each in group:
-        done, detail = _verdict(job, said.get(_identity_key(each.identity)))
+        done, detail = _verdict(job, said.get(_key(each.identity)))
         _note(context, (each,), Kind.RESTORED, {"done": done, "detail": detail})
         back += done
     return back
@@ -202,7 +202,11 @@ def _upload(
     unanswered: dict[str, str] = {}
 
     def send(name: str, operation: Callable[..., JobId]) -> JobId:
-        request_id = unanswered.pop(name, None) or _intend(context, batch_id, group)
+        request_id = unanswered.pop(name, None)
+        if request_id is None:
+            request_id = context.new_id()
+            payload = {"requestId": request_id, "batchId": batch_id}
+            _note(context, group, Kind.RESTORING, payload)
         try:
             return operation(tenant, batch_id, identities, request_id)
         except (Unanswered, Unsent):
@@ -218,12 +222,6 @@ def _upload(
         return send("create", context.client.create_batch)
 
     return context.executor.call_with_retry(attempt)
-
-
-def _intend(context: RestoreContext, batch_id: str, group: tuple[Restorable, ...]) -> str:
-    request_id = context.new_id()
-    _note(context, group, Kind.RESTORING, {"requestId": request_id, "batchId": batch_id})
-    return request_id
 
 
 def _await(context: RestoreContext, tenant: str, job_id: JobId) -> ServiceJob:
@@ -249,18 +247,12 @@ def _verdict(job: ServiceJob, said: JobDevice | None) -> tuple[bool, str]:
     return False, why or f"the upload left it {said.status}"
 
 
-def _key(said: JobDevice) -> tuple[str | None, str | None]:
-    return (said.serial_number, None) if said.serial_number else (None, said.product_key_id)
-
-
-def _identity_key(identity: Identity) -> tuple[str | None, str | None]:
-    if identity.serial_number:
-        return (identity.serial_number, None)
-    return (None, identity.product_key_id)
+def _key(named: JobDevice | Identity) -> tuple[str | None, str | None]:
+    return (named.serial_number, None) if named.serial_number else (None, named.product_key_id)
 
 
 def _note(
-    context: RestoreContext, group: Sequence[Restorable], kind: Kind, payload: dict[str, object]
+    context: RestoreContext, group: Sequence[Restorable], kind: Kind, payload: Mapping[str, object]
 ) -> None:
     at = context.now()
     context.ledger.record(

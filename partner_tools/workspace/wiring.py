@@ -211,7 +211,7 @@ class Wiring:
                 context=context,
                 order=order,
                 reader=reader,
-                syncing=changes,
+                changes=changes,
                 granted=partial(_permissions_of, transport.token),
             )
 

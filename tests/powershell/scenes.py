@@ -173,9 +173,7 @@ def handed_over(
         finished_at=at,
     )
     contoso = Customer(tenant_id=TenantId(CONTOSO), domain=DOMAIN, name="Contoso")
-    return build_handoff(
-        run, contoso, fleet.PARTNER, [*devices, *more], at, generator=fleet.GENERATOR
-    )
+    return build_handoff(run, contoso, fleet.PARTNER, [*devices, *more], at, version=fleet.VERSION)
 
 
 NO_KEYS = tuple(

@@ -21,7 +21,6 @@ from partner_tools.outstanding import (
 )
 from partner_tools.report.handoff import (
     Document,
-    Generator,
     HandoffDevice,
     Partner,
     RunFacts,
@@ -43,7 +42,7 @@ PARTNER = Partner(
     name="Fabrikam Device Services",
     contact="devices@fabrikam.example",
 )
-GENERATOR = Generator(name="partner-tools", version="0.1.0")
+VERSION = "0.1.0"
 RUN = RunFacts(
     id="20261123-090000-k3f9",
     channel="partner-center",
@@ -449,4 +448,4 @@ def handoff(
     partner: Partner = PARTNER,
 ) -> Document:
     """Their handoff."""
-    return build_handoff(run, customer, partner, devices, NOW, generator=GENERATOR)
+    return build_handoff(run, customer, partner, devices, NOW, version=VERSION)

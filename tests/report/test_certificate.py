@@ -54,7 +54,7 @@ def released(row: int) -> HandoffDevice:
 
 def certificate(*devices: HandoffDevice) -> dict[str, Any]:
     document = build_certificate(
-        fleet.RUN, fleet.CUSTOMER, fleet.PARTNER, devices, fleet.NOW, generator=fleet.GENERATOR
+        fleet.RUN, fleet.CUSTOMER, fleet.PARTNER, devices, fleet.NOW, version=fleet.VERSION
     )
     return {**document, "signatures": SIGNATURES}
 

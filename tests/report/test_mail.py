@@ -66,7 +66,7 @@ def handed(devices: list[HandoffDevice], name: str | None = None) -> Document:
         fleet.PARTNER,
         devices,
         fleet.NOW,
-        generator=fleet.GENERATOR,
+        version=fleet.VERSION,
         due_on=DUE,
     )
 

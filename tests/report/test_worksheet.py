@@ -47,7 +47,7 @@ def document(*devices: HandoffDevice) -> dict[str, object]:
         by_hand=True,
     )
     contoso = Customer(tenant_id=TenantId("8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21"))
-    return build_handoff(run, contoso, fleet.PARTNER, devices, AT, generator=fleet.GENERATOR)
+    return build_handoff(run, contoso, fleet.PARTNER, devices, AT, version=fleet.VERSION)
 
 
 def page(shown: dict[str, object]) -> str:
