@@ -59,11 +59,9 @@ class Health(Collector):
         self.registry.register(self)
 
     def settled(self, channel: str, outcome: str) -> None:
-        """A device has its outcome."""
         self._devices.labels(channel, outcome).inc()
 
     def carried(self, channel: str, following: str) -> None:
-        """A slice ended."""
         self._slices.labels(channel, following).inc()
 
     def collect(self) -> Iterable[Metric]:
@@ -72,25 +70,22 @@ class Health(Collector):
         yield from self._waiting()
 
     def _rates(self) -> Iterator[Metric]:
-        labels = ["service", "scope"]
-        rate = GaugeMetricFamily(
-            "partner_tools_rate_per_second", "Permits per second, for all who share.", labels=labels
-        )
-        paused = GaugeMetricFamily(
-            "partner_tools_paused_seconds", "Seconds until the next permit.", labels=labels
-        )
-        throttled = CounterMetricFamily(
-            "partner_tools_throttled", "429s that this worker was answered.", labels=labels
-        )
-        answered = CounterMetricFamily(
-            "partner_tools_answered", "Other answers that this worker had.", labels=labels
-        )
-        for scope, state in self.rates().items():
-            rate.add_metric(scope, state.rate)
-            paused.add_metric(scope, state.paused)
-            throttled.add_metric(scope, state.throttled)
-            answered.add_metric(scope, state.answered)
-        yield from (rate, paused, throttled, answered)
+        rates = self.rates()
+        for family, name, text, figure in (
+            (
+                GaugeMetricFamily,
+                "rate_per_second",
+                "Permits per second, for all who share.",
+                "rate",
+            ),
+            (GaugeMetricFamily, "paused_seconds", "Seconds until the next permit.", "paused"),
+            (CounterMetricFamily, "throttled", "429s that this worker was answered.", "throttled"),
+            (CounterMetricFamily, "answered", "Other answers that this worker had.", "answered"),
+        ):
+            metric: Metric = family(f"partner_tools_{name}", text, labels=["service", "scope"])
+            for scope, state in rates.items():
+                metric.add_metric(scope, getattr(state, figure))
+            yield metric
 
     def _waiting(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("partner_tools_database_up", "1 while the database answers.")

@@ -70,7 +70,6 @@ GLIMPSE_SECONDS = 3.0
 
 
 def priority_of(record: RunRecord) -> int:
-    """The priority that a run was submitted with."""
     return int(record.settings.get("priority", 0))
 
 
@@ -102,30 +101,22 @@ class WorkerOptions:
     size: SliceSize = field(default_factory=SliceSize)
 
 
+@dataclass(eq=False)
 class Worker:
     """One worker. Thread-safe but for `look`."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        queue: Queue,
-        rate_limiters: RateLimiters,
-        health: Health,
-        *,
-        options: WorkerOptions,
-        open_ledger: Callable[[], AbstractContextManager[Ledger]],
-        notify: Callable[[str], None],
-    ) -> None:
-        self._workspace = workspace
-        self._queue = queue
-        self._rate_limiters = rate_limiters
-        self._health = health
-        self._options = options
-        self._open_ledger = open_ledger
-        self._notify = notify
-        self._ledger = workspace.ledger
-        self._token = workspace.cancellation
-        self._tokens = functools.cache(lambda: channel_tokens(workspace.config))
+    workspace: Workspace
+    queue: Queue
+    rate_limiters: RateLimiters
+    health: Health
+    options: WorkerOptions
+    open_ledger: Callable[[], AbstractContextManager[Ledger]]
+    notify: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._ledger = self.workspace.ledger
+        self._token = self.workspace.cancellation
+        self._tokens = functools.cache(lambda: channel_tokens(self.workspace.config))
         self._looks = 0
         self._missing: frozenset[RunId] = frozenset()
 
@@ -139,52 +130,51 @@ class Worker:
                 with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
                     runner.run(self._serve())
             except Exception as error:  # noqa: BLE001 - a lost database shows in many ways
-                self._notify(f"no queue, trying again: {message_of(error)}")
+                self.notify(f"no queue, trying again: {message_of(error)}")
             rest = 1.0 if time.monotonic() - began > LONGEST_REST else min(rest * 2, LONGEST_REST)
             self._token.wait(rest)
 
     def work(self, job: Job) -> None:
         """Carry out slices until others have their turn, and put the next one into the queue."""
         try:
-            with self._open_ledger() as ledger:
+            with self.open_ledger() as ledger:
                 step = self._carry_on(ledger, job)
         except UnknownRunError:
-            self._notify(f"run {job.run} is not in this ledger: its job is dropped")
+            self.notify(f"run {job.run} is not in this ledger: its job is dropped")
             return
         except LedgerError as error:
-            self._notify(f"run {job.run}: {error}")
+            self.notify(f"run {job.run}: {error}")
             step = NextSlice(next=Next.LATER, after=job.after, failures=job.failures, delay=5.0)
-        if step.next is not Next.OVER:
-            self._put(self._following(job, step))
-
-    def _put(self, job: Job) -> None:
+        if step.next is Next.OVER:
+            return
+        due = now() + timedelta(seconds=step.delay) if step.delay else None
         try:
-            self._queue.put(job)
+            self.queue.put(replace(job, after=step.after, failures=step.failures, not_before=due))
         except LedgerError as error:
-            self._notify(f"run {job.run}: {error}: its next job is made from the ledger")
+            self.notify(f"run {job.run}: {error}: its next job is made from the ledger")
 
     def look(self) -> None:
         """Put those runs into the queue again that lost their job. Called every few seconds."""
         self._looks += 1
         if self._looks % LOOKS_PER_SWEEP:
             return
-        jobs = {each.run for each in self._queue.jobs()}
+        jobs = {each.run for each in self.queue.jobs()}
         records = {each.run: each for each in self._ledger.submitted_unfinished()}
         missing = frozenset(run for run in records if run not in jobs)
         for run in missing & self._missing:  # twice in a row: not just between two slices
             if not self._ledger.is_held(run):
                 record = records[run]
-                self._queue.put(Job(run=run, channel=record.channel, priority=priority_of(record)))
+                self.queue.put(Job(run=run, channel=record.channel, priority=priority_of(record)))
         self._missing = missing
 
     def _carry_on(self, ledger: Ledger, job: Job) -> NextSlice:
         record = ledger.run(job.run)
         following = NextSlice(next=Next.MORE, after=job.after, failures=job.failures)
-        size = self._options.size
+        size = self.options.size
         try:
             with self._open_steps(ledger, record) as steps:
                 while True:
-                    rates = (each.rate for each in self._rate_limiters.snapshots().values())
+                    rates = (each.rate for each in self.rate_limiters.snapshots().values())
                     following = carry_on(
                         steps,
                         size=size.devices(max(rates, default=0.0), steps.context.channel.call_size),
@@ -192,13 +182,15 @@ class Worker:
                         after=following.after,
                         failures=following.failures,
                     )
-                    self._health.carried(record.channel.value, following.next.value)
-                    if following.next is not Next.MORE or not self._may_continue():
+                    self.health.carried(record.channel.value, following.next.value)
+                    if following.next is not Next.MORE or self._token.is_set():
+                        return following
+                    if self.queue.backlog()[0]:  # another job waits for its turn
                         return following
         except LedgerError:
             raise
         except PartnerToolsError as error:  # there is no way to the service from here
-            self._notify(f"run {job.run}: {error}")
+            self.notify(f"run {job.run}: {error}")
             return NextSlice(
                 next=Next.LATER, after=job.after, failures=job.failures + 1, delay=60.0
             )
@@ -209,35 +201,17 @@ class Worker:
         """The way to the service for one run: as submitted, and as this profile allows."""
         party = Party(depot=record.depot or "", priority=priority_of(record))
         wiring = Wiring(
-            config=self._workspace.config,
+            config=self.workspace.config,
             ledger=ledger,
             token=self._token,
-            shares=Shares(rate_limiters=self._rate_limiters, party=party, tokens=self._tokens),
+            shares=Shares(rate_limiters=self.rate_limiters, party=party, tokens=self._tokens),
         )
         return wiring.open_removal(
             record.run,
             record.channel,
             RunOptions.restored(record.settings),
-            _WorkerObserver(self._health, self._notify, record),
+            _WorkerObserver(self.health, self.notify, record),
             refuse_unconfirmed,
-        )
-
-    def _reverify(self) -> None:
-        """Look again at every run that has something open; what is seen is durable on return."""
-        number = len(self._workspace.verify_outstanding().follow_ups)
-        what = "1 customer has" if number == 1 else f"{number} customers have"
-        self._notify(f"looked again: {what} something open")
-
-    def _may_continue(self) -> bool:
-        """Whether the next slice may follow at once: no other job waits for a turn."""
-        return not self._token.is_set() and self._queue.backlog()[0] == 0
-
-    def _following(self, job: Job, step: NextSlice) -> Job:
-        return replace(
-            job,
-            after=step.after,
-            failures=step.failures,
-            not_before=now() + timedelta(seconds=step.delay) if step.delay else None,
         )
 
     async def _stopped(self) -> None:
@@ -249,7 +223,7 @@ class Worker:
 
         Raises ConnectorException where the database was lost.
         """
-        options, beat = self._options, self._options.beat
+        options, beat = self.options, self.options.beat
         most = options.concurrency
         connector = PsycopgConnector(
             conninfo=self._ledger.conninfo or "", min_size=1, max_size=most + 4
@@ -289,16 +263,19 @@ class Worker:
             self.work(job_of(arguments, context.job.priority, None))
 
         def reverify(timestamp: int) -> None:
-            self._reverify()
+            """Look again at every run with something open; what is seen is durable on return."""
+            number = len(self.workspace.verify_outstanding().follow_ups)
+            what = "1 customer has" if number == 1 else f"{number} customers have"
+            self.notify(f"looked again: {what} something open")
 
         app.task(name=TASK, pass_context=True)(carry_on)
         task = app.task(name=REVERIFY, queue=REVERIFY, queueing_lock=REVERIFY)(reverify)
-        if self._options.reverify_cron is not None:
-            app.periodic(cron=self._options.reverify_cron)(task)
+        if self.options.reverify_cron is not None:
+            app.periodic(cron=self.options.reverify_cron)(task)
 
     async def _keep_looking(self, app: App) -> None:
         """Take back the jobs of dead workers, and let the ledger say which jobs are missing."""
-        beat = self._options.beat
+        beat = self.options.beat
         while True:
             await asyncio.sleep(beat.look)
             for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=beat.stalled):
@@ -362,11 +339,9 @@ class _WorkerObserver(RunObserver):
         self._record = record
 
     def settled(self, index: int, history: History) -> None:
-        """Count one more device with its outcome."""
         self._health.settled(self._record.channel.value, history.outcome.value)
 
     def notify(self, message: str) -> None:
-        """Pass the message on."""
         self._notify(f"run {self._record.run}: {message}")
 
 
@@ -410,12 +385,11 @@ def carry_on(steps: Steps, *, size: int, seconds: float, after: int, failures: i
     the next step is unknown then.
     """
     context = steps.context
-    again = NextSlice(next=Next.LATER, after=after, failures=failures, delay=HELD_DELAY)
     try:
         with context.ledger.hold(context.run):
             try:
                 return _slice(steps, size, seconds, after=after, failures=failures)
-            except DamagedRunError:
+            except (DamagedRunError, Rejected, Redirected, Unreadable):
                 # Its job would come back for ever; `runs` names it.
                 return NextSlice(next=Next.OVER)
             except Interrupted:
@@ -425,8 +399,6 @@ def carry_on(steps: Steps, *, size: int, seconds: float, after: int, failures: i
                 return _give_back(
                     context, NextSlice(next=Next.MORE, after=after, failures=failures)
                 )
-            except (Rejected, Redirected, Unreadable):
-                return NextSlice(next=Next.OVER)
             except (ServiceError, AuthError) as error:
                 return _put_off(context, error, after, failures)
             except LedgerError:
@@ -436,7 +408,7 @@ def carry_on(steps: Steps, *, size: int, seconds: float, after: int, failures: i
     except LedgerError as error:
         if error.rule != "run-held":
             raise
-        return again
+        return NextSlice(next=Next.LATER, after=after, failures=failures, delay=HELD_DELAY)
 
 
 def _slice(steps: Steps, size: int, seconds: float, *, after: int, failures: int) -> NextSlice:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from io import TextIOWrapper
 from itertools import chain
+from typing import NamedTuple
 
 from partner_tools.intake import limits
 from partner_tools.intake.batch_metadata import (
@@ -72,8 +73,7 @@ class Count:
     warnings: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
+class _Opened(NamedTuple):
     """A batch whose rows can be read, once. `findings` concern the whole of it."""
 
     metadata: BatchMetadata
@@ -299,7 +299,7 @@ def _open(source: Source, options: IntakeOptions, resources: ExitStack) -> _Open
 
         content = read_whole(source, limits.XLSX_BYTES, "the workbook")
         rows = xlsx_rows(content, source.name, channel, reading)
-        return _Opened(metadata=metadata, findings=findings, rows=rows, is_table=True)
+        return _Opened(metadata, findings, rows, is_table=True)
     encoding = find_encoding(source)
     guessed = tuple(_guess(encoding))
     first = _peek(source, encoding)
@@ -313,12 +313,7 @@ def _open(source: Source, options: IntakeOptions, resources: ExitStack) -> _Open
             _require_no_columns(reading)
             metadata, findings = read_metadata(batch.properties, options)
             guessed, rows = (*guessed, *batch.findings()), batch.rows()
-        return _Opened(
-            metadata=metadata,
-            findings=(*findings, *guessed),
-            rows=rows,
-            is_table=batch.is_table,
-        )
+        return _Opened(metadata, (*findings, *guessed), rows, is_table=batch.is_table)
     marks: set[int] = set()
 
     def lines() -> Iterator[str]:
@@ -334,12 +329,8 @@ def _open(source: Source, options: IntakeOptions, resources: ExitStack) -> _Open
     else:
         _require_no_columns(reading)
         rows = json_lines_rows(lines(), source.name)
-    return _Opened(
-        metadata=metadata,
-        findings=(*findings, *guessed),
-        rows=chain(rows, _end_marks(source.name, marks)),
-        is_table=is_table,
-    )
+    rows = chain(rows, _end_marks(source.name, marks))
+    return _Opened(metadata, (*findings, *guessed), rows, is_table=is_table)
 
 
 def _require_no_columns(reading: ReadingOptions) -> None:

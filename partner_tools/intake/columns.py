@@ -152,7 +152,6 @@ class Columns:
     status: tuple[int, ...]
 
     def called(self, place: int) -> str:
-        """Return a column's name in the report."""
         header = self.headers[place]
         return DEVICE_NAME if kind_of_column(header) == "deviceName" else header
 

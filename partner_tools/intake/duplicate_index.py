@@ -42,7 +42,6 @@ class DuplicateIndex:
         return self._lines[part][place]
 
     def size(self) -> int:
-        """The bytes that the index takes."""
         tables = (*self._marks, *self._lines)
         return sum(len(table) * table.itemsize for table in tables)
 

@@ -426,6 +426,10 @@ def missing_fields(machine: HardwareHash) -> tuple[str, ...]:
     return tuple(name for name, present in needed if not present)
 
 
+_IDENTIFYING = ("serial_number", "manufacturer", "model", "product_key_id")
+"""The texts that a hash and the columns beside it both may hold."""
+
+
 def disagreements(machine: HardwareHash, identity: Identity) -> tuple[Disagreement, ...]:
     """Compare the columns that are given with what the hash says: exactly, case included.
 
@@ -433,15 +437,10 @@ def disagreements(machine: HardwareHash, identity: Identity) -> tuple[Disagreeme
     is not a disagreement.
     """
     said = derive(machine)
-    pairs = (
-        ("serialNumber", identity.serial_number, said.serial_number),
-        ("manufacturer", identity.manufacturer, said.manufacturer),
-        ("model", identity.model, said.model),
-        ("productKeyId", identity.product_key_id, said.product_key_id),
-    )
+    pairs = ((name, getattr(identity, name), getattr(said, name)) for name in _IDENTIFYING)
     return tuple(
-        Disagreement(column=column, given=given, decoded=decoded)
-        for column, given, decoded in pairs
+        Disagreement(column=_camel(name), given=given, decoded=decoded)
+        for name, given, decoded in pairs
         if given and decoded and given.strip() != decoded
     )
 
@@ -452,12 +451,7 @@ def derive(machine: HardwareHash) -> Identity:
     The texts are trimmed and blank ones None; the hash itself is not included, because the OEM
     channel must not send it.
     """
-    return Identity(
-        serial_number=_bare(machine.serial_number),
-        manufacturer=_bare(machine.manufacturer),
-        model=_bare(machine.model),
-        product_key_id=_bare(machine.product_key_id),
-    )
+    return Identity(**{name: _bare(getattr(machine, name)) for name in _IDENTIFYING})
 
 
 def _bare(text: str | None) -> str | None:
@@ -594,15 +588,8 @@ def _shown(value: object) -> str:
 
 
 def _rows(machine: HardwareHash) -> Iterator[tuple[str, object]]:
-    yield "serial number", machine.serial_number
-    yield "manufacturer", machine.manufacturer
-    yield "model", machine.model
-    yield "product key id", machine.product_key_id
-    yield "product key part", machine.product_key_part_number
-    yield "SKU number", machine.sku_number
-    yield "system family", machine.system_family
-    yield "system version", machine.system_version
-    yield "SMBIOS UUID", machine.smbios_uuid
+    for field, name in _names()["lines"].items():
+        yield name, getattr(machine, field)
     yield "board", _joined(machine.board_product, machine.board_version)
     yield "firmware", _joined(machine.firmware_vendor, machine.firmware_vendor_2)
     yield "TPM", machine.tpm

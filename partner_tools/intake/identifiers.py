@@ -103,7 +103,6 @@ _DATE = re.compile(
 
 
 def is_date(text: str) -> bool:
-    """Whether a text is a date, with or without a time."""
     return bool(_DATE.fullmatch(text))
 
 

@@ -100,10 +100,8 @@ def shown(text: str) -> str:
     if PRODUCT_KEY_TEXT.search(text):
         return "(a product key, not shown)"
     cut = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
-    return '"' + "".join(map(_visible, cut)) + '"'
-
-
-def _visible(character: str) -> str:
-    if character.isprintable():
-        return character
-    return character.encode("unicode_escape", "replace").decode("ascii")
+    visible = (
+        each if each.isprintable() else each.encode("unicode_escape", "replace").decode("ascii")
+        for each in cut
+    )
+    return '"' + "".join(visible) + '"'

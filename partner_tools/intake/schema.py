@@ -182,11 +182,8 @@ _SENTENCES = {
 
 
 def _kind(name: str) -> str:
-    return {"string": "text", "null": "null"}.get(name, f"{_article(name)} {name}")
-
-
-def _article(word: str) -> str:
-    return "an" if word[:1] in "aio" else "a"
+    article = "an" if name[:1] in "aio" else "a"
+    return {"string": "text", "null": "null"}.get(name, f"{article} {name}")
 
 
 def kind_of(value: object) -> str:

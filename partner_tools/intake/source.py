@@ -109,12 +109,11 @@ def unreadable(error: OSError | ValueError) -> HaltError:
 
 
 class Format(StrEnum):
-    """The formats of a batch."""
+    """The formats of a batch that is text."""
 
     CSV = "csv"
     JSON = "json"
     JSON_LINES = "jsonl"
-    XLSX = "xlsx"
 
 
 _BINARIES = {

@@ -381,8 +381,8 @@ class _Table:
     def row(self, record: Record) -> Iterator[Item]:
         """The device of a row, or what is wrong with it; nothing where it is left out."""
         line, cells, notes = record
-        given = next((cells[at] for at in self._at if at < len(cells) and cells[at]), "")
-        aside = None if _USUAL.fullmatch(given) else self._aside(line, cells)
+        first = next((cells[at] for at in self._at if at < len(cells) and cells[at]), "")
+        aside = None if _USUAL.fullmatch(first) else self._aside(line, cells)
         if aside is not None:
             yield problem(self._file, line, aside)
             if aside.severity is Severity.ERROR:
@@ -408,7 +408,8 @@ class _Table:
             return
         for place, stays in self._status.items():
             stays.look(line, cells[place].strip() if place < len(cells) else "")
-        yield Row(line, _given(values), self._extra(cells))
+        given = {name: cell for name, cell in values.items() if cell}
+        yield Row(line, given, self._extra(cells))
 
     def summary(self) -> Iterator[Problem]:
         """Yield the problems that are known once all rows were read."""
@@ -555,10 +556,6 @@ def _selection(pairs: Sequence[tuple[str, str]], columns: Columns) -> Mapping[in
         place = place_of(column, columns.headers)
         found[place] = found.get(place, frozenset()) | {value.strip().casefold()}
     return found
-
-
-def _given(values: Mapping[str, object]) -> dict[str, object]:
-    return {name: cell for name, cell in values.items() if cell}
 
 
 def _misfit(cells: Sequence[str], width: int) -> Iterator[Finding]:

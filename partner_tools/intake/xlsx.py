@@ -365,7 +365,6 @@ def _records(sheet: Any, width: int, known: _Sheet | None = None) -> Iterator[Re
 
 
 def _text(cell: Any, struck: frozenset[int], runs: set[str]) -> tuple[str, Cell | None]:
-    """The text of a cell, and what is to be said about it."""
     value = cell.value
     if value is None:
         return "", None

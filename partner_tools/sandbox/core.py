@@ -9,7 +9,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from math import ceil
 
@@ -93,34 +93,30 @@ HTML = (
 )
 
 
+@dataclass(eq=False)
 class Core:
     """Carries requests to their service under the faults of the day.
 
     `sleep` and `clock` are in seconds. Safe to call from any number of threads.
     """
 
-    def __init__(
-        self,
-        faults: Faults,
-        *,
-        clock: Callable[[], float],
-        sleep: Callable[[float], object],
-        seed: int,
-    ) -> None:
-        self.log = Log()
-        self._clock = clock
-        self._sleep = sleep
-        self._seed = seed
+    faults: Faults
+    clock: Callable[[], float]
+    sleep: Callable[[float], object]
+    seed: int
+    log: Log = field(default_factory=Log)
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self.behave(faults)
+        self.behave(self.faults)
 
     def behave(self, faults: Faults) -> None:
         """Play these faults from now on: counts, buckets, chance and times start anew."""
         with self._lock:
-            self._started = self._clock()
-            self._faults = faults
-            self._script = Script(faults.rules, seed=self._seed)
-            self._random = random.Random(self._seed)  # noqa: S311 - faults, not secrets
+            self._started = self.clock()
+            self.faults = faults
+            self._script = Script(faults.rules, seed=self.seed)
+            self._random = random.Random(self.seed)  # noqa: S311 - faults, not secrets
             self._buckets: dict[tuple[int, str], Bucket] = {}
 
     def serve(self, service: Service, request: Request) -> Delivery:
@@ -128,7 +124,7 @@ class Core:
         call, entry, fault = self._meet(service, request, inner=False)
         with self._lock:
             draw = self._random.random()
-        latency = latency_of(self._faults.latency, entry, draw)
+        latency = latency_of(self.faults.latency, entry, draw)
         self._wait(latency / 2 + _delay(fault, FaultKind.SLOW))
         response, entry = self._respond(service, call, request, fault, entry)
         unanswered = fault is not None and fault.kind in UNANSWERED and not fault.answered
@@ -149,7 +145,7 @@ class Core:
         self, service: Service, request: Request, *, inner: bool
     ) -> tuple[Call, Entry, Fault | None]:
         """What is asked for, the beginning of its log entry, and the fault that it meets."""
-        number, at = self.log.arrive(), self._clock()
+        number, at = self.log.arrive(), self.clock()
         call = service.read(request)
         entry = Entry(
             number=number,
@@ -216,7 +212,7 @@ class Core:
         wait = 1.0 if fault.retry_after is None and fault.status == 429 else fault.retry_after
         headers: Headers = ()
         if wait is not None:
-            headers = retry_after_header(fault.retry_after_form, wait, self._clock())
+            headers = retry_after_header(fault.retry_after_form, wait, self.clock())
         reason = f"{fault.status} {reason_phrase(fault.status)}"
         match fault.body:
             case BodyForm.HTML:
@@ -239,14 +235,14 @@ class Core:
 
     def _turned_away(self, service: Service, call: Call, request: Request) -> Response | None:
         """The 429 of the first hidden limit that this call overruns."""
-        for number, limit in enumerate(self._faults.limits):
+        for number, limit in enumerate(self.faults.limits):
             about = not limit.operations or call.operation in limit.operations
             if limit.service != service.name or not about:
                 continue
             wait = self._count(number, limit, call)
             if wait is not None:
                 problem = Problem(status=429, wait=wait, request=request)
-                header = retry_after_header(limit.retry_after, wait, self._clock())
+                header = retry_after_header(limit.retry_after, wait, self.clock())
                 return service.problem(problem).with_headers(*header)
         return None
 
@@ -256,7 +252,7 @@ class Core:
         sharers = {Scope.PARTNER: partner, Scope.CUSTOMER: customer}
         who = sharers.get(limit.scope, f"{partner} {customer}")
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             bucket = self._buckets.get((number, who)) or full(limit, now)
             rate = rate_at(limit, now - self._started)
             bucket, wait = admit(limit, bucket, now, rate=rate, draw=self._random.random())
@@ -265,7 +261,7 @@ class Core:
 
     def _wait(self, seconds: float) -> None:
         if seconds > 0:
-            self._sleep(seconds)
+            self.sleep(seconds)
 
 
 def retry_after_header(form: RetryAfter, wait: float, now: float) -> Headers:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler
@@ -47,23 +48,18 @@ def after(seconds: float, deed: Callable[[], object]) -> Callable[[], object]:
     return timer.cancel
 
 
+@dataclass(eq=False)
 class Listener:
     """The port of one service. It keeps its number when it stops listening for a while."""
 
-    def __init__(
-        self,
-        serve: Serve,
-        tls: ssl.SSLContext,
-        sleep: Callable[[float], object],
-        port: int,
-        later: Later = after,
-    ) -> None:
-        self.serve = serve
-        self.tls = tls
-        self.sleep = sleep
-        self.tls_fails = False
-        self._later = later
-        self.port = port
+    serve: Serve
+    tls: ssl.SSLContext
+    sleep: Callable[[float], object]
+    port: int
+    later: Later = after
+    tls_fails: bool = False
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._server: _Server | None = None
         self._call_off: list[Callable[[], object]] = []
@@ -100,14 +96,14 @@ class Listener:
             server.stop()
             self._drop_connections(spared)
         if seconds is not None:
-            self._call_off.append(self._later(seconds, self.listen))
+            self._call_off.append(self.later(seconds, self.listen))
 
     def fail_tls(self, seconds: float, *, spared: socket.socket | None = None) -> None:
         """Drop open connections, and abort every TLS handshake for `seconds`."""
         self.tls_fails = True
         with self._lock:
             self._drop_connections(spared)
-        self._call_off.append(self._later(seconds, lambda: setattr(self, "tls_fails", False)))
+        self._call_off.append(self.later(seconds, lambda: setattr(self, "tls_fails", False)))
 
     def close(self) -> None:
         """Stop for good, and end every open connection."""

@@ -223,20 +223,20 @@ class TokenRequest:
 Answer = dict[str, Any]
 
 
+@dataclass(eq=False)
 class Login:
     """Answers as `login.microsoftonline.com` does for the partner's tenant and its customers'."""
 
     name = "login"
     secure_only = True
 
-    def __init__(
-        self, seed: Seed, mint: Mint, quirks: Callable[[], Quirks], clock: Callable[[], float]
-    ) -> None:
-        self._seed = seed
-        self._mint = mint
-        self._quirks = quirks
-        self._clock = clock
-        partner = seed.partner
+    seed: Seed
+    mint: Mint
+    quirks: Callable[[], Quirks]
+    clock: Callable[[], float]
+
+    def __post_init__(self) -> None:
+        seed, partner = self.seed, self.seed.partner
         self._tenants = {
             partner.tenant_id.lower(): partner.tenant_id,
             partner.domain.lower(): partner.tenant_id,
@@ -294,7 +294,7 @@ class Login:
         """An error: its body names the same ids as its headers."""
         ids = self._ids(request)
         (_, trace), (_, correlation) = ids
-        stamp = f"{datetime.fromtimestamp(self._clock(), UTC):%Y-%m-%d %H:%M:%S}Z"
+        stamp = f"{datetime.fromtimestamp(self.clock(), UTC):%Y-%m-%d %H:%M:%S}Z"
         body = {
             "error": error.error,
             "error_description": f"AADSTS{error.number}: {error.text} Trace ID: {trace} "
@@ -324,7 +324,7 @@ class Login:
 
     def _asked(self, request: Request) -> TokenRequest:
         named = request.segments[0].lower() if request.segments else ""
-        tenant = self._seed.partner.tenant_id if named in ANY_TENANT else self._tenants.get(named)
+        tenant = self.seed.partner.tenant_id if named in ANY_TENANT else self._tenants.get(named)
         if tenant is None:
             raise refusal("unknown tenant", name=named)
         return TokenRequest(
@@ -339,14 +339,14 @@ class Login:
         client = self._application(parsed).client_id
         resource = _known(parsed.resource or GRAPH)
         lifetime, page = DEVICE_CODE_LIFETIME, f"{parsed.base_url}/device"
-        code = self._mint.ticket("device-code", client, parsed.tenant, lifetime, resource=resource)
+        code = self.mint.ticket("device-code", client, parsed.tenant, lifetime, resource=resource)
         user_code = derived_id(code)[:8].upper()
         return {
             "user_code": user_code,
             "device_code": code,
             "verification_uri": page,
             "expires_in": lifetime,
-            "interval": self._quirks().device_code_interval,
+            "interval": self.quirks().device_code_interval,
             "message": f"To sign in, open {page} and enter {user_code}. "
             "(The sandbox approves by itself.)",
         }
@@ -365,20 +365,20 @@ class Login:
         if parsed.version == 2 and not parsed.needed("scope").endswith("/.default"):
             raise refusal("scope without default")
         audience = _known(parsed.resource or GRAPH)
-        token = self._mint.for_app(
+        token = self.mint.for_app(
             application.client_id,
             parsed.tenant,
             audience,
-            lifetime=self._quirks().token_lifetime,
+            lifetime=self.quirks().token_lifetime,
             permissions=self._consented(parsed, application, audience),
         )
         return self._granted(parsed, token, audience)
 
     def _for_refresh(self, parsed: TokenRequest, application: Application) -> Answer:
-        claims = self._mint.read(parsed.needed("refresh_token"), "refresh")
+        claims = self.mint.read(parsed.needed("refresh_token"), "refresh")
         if claims is None or claims["appid"] != application.client_id:
             raise refusal("malformed refresh token")
-        if self._mint.expired(claims):
+        if self.mint.expired(claims):
             raise refusal("expired refresh token")
         user = self._users.get(str(claims["upn"]).lower())
         if user is None:
@@ -389,33 +389,33 @@ class Login:
 
     def _for_device_code(self, parsed: TokenRequest, application: Application) -> Answer:
         code = parsed.form.get("code") or parsed.needed("device_code")
-        claims = self._mint.read(code, "device-code")
+        claims = self.mint.read(code, "device-code")
         if claims is None:
             raise refusal("bad device code")
-        if self._mint.expired(claims):
+        if self.mint.expired(claims):
             raise refusal("expired device code")
         with self._lock:
             self._polls[claims["jti"]] += 1
-            pending = self._polls[claims["jti"]] <= self._quirks().device_code_polls
+            pending = self._polls[claims["jti"]] <= self.quirks().device_code_polls
         if pending:
             raise refusal("pending")
-        return self._for_user(parsed, application, self._seed.users[0], claims["resource"])
+        return self._for_user(parsed, application, self.seed.users[0], claims["resource"])
 
     def _for_user(
         self, parsed: TokenRequest, application: Application, user: User, resource: str
     ) -> Answer:
         audience, client, tenant = _known(resource), application.client_id, parsed.tenant
         scopes = self._consented(parsed, application, audience)
-        lifetime = self._quirks().token_lifetime
-        token = self._mint.for_user(
+        lifetime = self.quirks().token_lifetime
+        token = self.mint.for_user(
             user, client, tenant, audience, lifetime=lifetime, permissions=scopes
         )
         prefix = "" if parsed.version == 1 else f"{audience}/"
         return {
             **self._granted(parsed, token, audience),
             "scope": " ".join(f"{prefix}{scope}" for scope in scopes or ("user_impersonation",)),
-            "refresh_token": self._mint.to_refresh(user, client, tenant, audience),
-            "id_token": self._mint.to_identify(user, client, tenant, f"{parsed.root}/v2.0"),
+            "refresh_token": self.mint.to_refresh(user, client, tenant, audience),
+            "id_token": self.mint.to_identify(user, client, tenant, f"{parsed.root}/v2.0"),
             "client_info": _client_info(user, tenant),
         }
 
@@ -430,11 +430,11 @@ class Login:
         return application.graph_permissions
 
     def _granted(self, parsed: TokenRequest, token: str, audience: str) -> Answer:
-        lifetime = self._quirks().token_lifetime
+        lifetime = self.quirks().token_lifetime
         answer = {"token_type": "Bearer", "access_token": token}
         if parsed.version == 2:
             return {**answer, "expires_in": lifetime, "ext_expires_in": lifetime}
-        now = int(self._clock())
+        now = int(self.clock())
         return {
             **answer,
             "expires_in": str(lifetime),

@@ -24,7 +24,7 @@ from partner_tools.json_forms import camel
 from partner_tools.sandbox.faults import Fault, ItemFault, ItemKind
 from partner_tools.sandbox.login import Mint
 from partner_tools.sandbox.seed import SeedDevice
-from partner_tools.sandbox.state import ZTD_NAMES, Removal, State, Ztd
+from partner_tools.sandbox.state import ZTD_NAMES, Removal, State, Ztd, identity_keys
 from partner_tools.sandbox.wire import (
     Call,
     Problem,
@@ -35,7 +35,6 @@ from partner_tools.sandbox.wire import (
     text_response,
 )
 
-Key = tuple[str, ...]
 Place = tuple[str, str, str]
 """Tenant, batch and id of a registration."""
 
@@ -51,12 +50,16 @@ class RequestedDevice:
     model: str = ""
 
     @property
-    def key(self) -> Key | None:
+    def key(self) -> str | None:
         """The lookup key: the product key id, else the whole tuple."""
-        if self.pkid:
-            return ("pkid", self.pkid)
-        parts = (self.serial, self.manufacturer, self.model)
-        return ("tuple", *parts) if all(parts) else None
+        device = SeedDevice(
+            id=self.item_ref,
+            product_key=self.pkid,
+            serial_number=self.serial,
+            manufacturer=self.manufacturer,
+            model_name=self.model,
+        )
+        return next(iter(identity_keys(device)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,13 +175,6 @@ def _refused(requested: RequestedDevice, error: Ztd) -> Done:
     return Done(requested=requested, number=error, name=ZTD_NAMES[error])
 
 
-def _keys(device: SeedDevice) -> Iterable[Key]:
-    if device.product_key:
-        yield ("pkid", device.product_key)
-    if device.serial_number and device.manufacturer and device.model_name:
-        yield ("tuple", device.serial_number, device.manufacturer, device.model_name)
-
-
 _TENANT = re.compile(r"t[\W_]*e[\W_]*n[\W_]*a[\W_]*n[\W_]*t", re.IGNORECASE)
 _BODY = re.compile(_TENANT.pattern + r"[\W_]*(id|domain)", re.IGNORECASE)
 
@@ -269,6 +265,7 @@ class Job:
     ready_at: float
 
 
+@dataclass(eq=False)
 class OemDirect:
     """Answers as a wire profile says. `work_seconds` is how long accepted work takes.
 
@@ -278,34 +275,26 @@ class OemDirect:
 
     name = "oemDirect"
 
-    def __init__(
-        self,
-        state: State,
-        profile: Profile,
-        mint: Mint,
-        clock: Callable[[], float],
-        *,
-        faults: Callable[[], Iterable[ItemFault]] = tuple,
-        work_seconds: float = 0.1,
-        seed: int = 0,
-    ) -> None:
-        self.profile = profile
-        self._mint = mint
-        self._clock = clock
-        self._work_seconds = work_seconds
-        self._state = state
-        self._item_faults = faults
+    state: State
+    profile: Profile
+    mint: Mint
+    clock: Callable[[], float]
+    faults: Callable[[], Iterable[ItemFault]] = tuple
+    work_seconds: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
         self._removing = threading.Lock()
         self._hits: Counter[tuple[ItemFault, str]] = Counter()
-        self._places_of: dict[Key, list[Place]] = {}
-        self._random = Random(seed)  # noqa: S311 - ids of a sandbox, not secrets
+        self._places_of: dict[str, list[Place]] = {}
+        self._random = Random(self.seed)  # noqa: S311 - ids of a sandbox, not secrets
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
         self._trips: list[Trip] = []
-        self._detail_path = profile.poll.detail_path or "/batches/{id}"
+        self._detail_path = self.profile.poll.detail_path or "/batches/{id}"
         self._tenants = tuple(
             name
-            for customer in state.seed.customers
+            for customer in self.state.seed.customers
             for name in (customer.tenant_id, customer.domain, *customer.custom_domains)
         )
 
@@ -383,8 +372,8 @@ class OemDirect:
         if auth.needs_certificate and not request.base_url.startswith("https:"):
             text = "A client certificate is required."
             return self.problem(Problem(status=403, description=text))
-        claims = self._mint.read(request.bearer) if auth.needs_token else None
-        if auth.needs_token and (claims is None or self._mint.expired(claims)):
+        claims = self.mint.read(request.bearer) if auth.needs_token else None
+        if auth.needs_token and (claims is None or self.mint.expired(claims)):
             return self.expired()
         return None
 
@@ -398,7 +387,7 @@ class OemDirect:
             return write(self.profile, 200, results(self.profile, done))
         with self._lock:
             job_id = new_id(self._random)
-            self._jobs[job_id] = Job(done=done, ready_at=self._clock() + self._work_seconds)
+            self._jobs[job_id] = Job(done=done, ready_at=self.clock() + self.work_seconds)
         if mode is ResponseMode.ACK_LIST:
             return write(self.profile, 202, _nested(poll.id_path or "Status", job_id))
         location = request.base_url + self._detail_path.replace("{id}", quote(job_id, safe=""))
@@ -419,35 +408,34 @@ class OemDirect:
             return _refused(requested, Ztd.MISSING_IDENTITY)
         places = self._places(requested.key)
         if not places:
-            unknown = self._state.seed.unknown_to_autopilot
+            unknown = self.state.seed.unknown_to_autopilot
             never = not unknown.isdisjoint({requested.serial, requested.pkid})
             return _refused(requested, Ztd.NOT_FOUND if never else Ztd.NOT_REGISTERED)
         if len(places) > 1:
             return _refused(requested, Ztd.NOT_UNIQUE)
-        removal = self._state.remove(*places[0], lag=0.0)
+        removal = self.state.remove(*places[0], lag=0.0)
         if removal is Removal.DONE:
             return Done(requested=requested)
         refused = removal in (Removal.NOT_OWNED, Removal.NOT_ALLOWED)
         error = Ztd.REGISTERED_BY_OTHER_TENANT if refused else Ztd.NOT_REGISTERED
         return _refused(requested, error)
 
-    def _places(self, key: Key) -> list[Place]:
-        """Where this identity is registered now."""
+    def _places(self, key: str) -> list[Place]:
         if key not in self._places_of:
             self._index()
-        return [place for place in self._places_of.get(key, ()) if self._state.find(*place)]
+        return [place for place in self._places_of.get(key, ()) if self.state.find(*place)]
 
     def _index(self) -> None:
-        for customer in self._state.seed.customers:
-            for placed in self._state.devices(customer.tenant_id):
+        for customer in self.state.seed.customers:
+            for placed in self.state.devices(customer.tenant_id):
                 place = (customer.tenant_id, placed.batch_id, placed.device.id)
-                for key in _keys(placed.device):
+                for key in identity_keys(placed.device):
                     places = self._places_of.setdefault(key, [])
                     if place not in places:
                         places.append(place)
 
     def _fault(self, requested: RequestedDevice) -> ItemFault | None:
-        for fault in self._item_faults():
+        for fault in self.faults():
             named = fault.serials & {requested.serial, requested.pkid}
             if not named:
                 continue
@@ -483,7 +471,7 @@ class OemDirect:
         return self.problem(Problem(status=400, code="801", description=text))
 
     def _list(self) -> Response:
-        now = self._clock()
+        now = self.clock()
         with self._lock:
             ready = [name for name, job in self._jobs.items() if job.ready_at <= now]
         return write(self.profile, 200, {"Acknowledgements": {"Id": ready}})
@@ -494,7 +482,7 @@ class OemDirect:
         if job is None:
             return self.problem(Problem(status=404))
         path = self.profile.poll.status_path
-        if job.ready_at > self._clock():
+        if job.ready_at > self.clock():
             return write(self.profile, 200, _nested(path or "Status", "in_progress"))
         ended = "finished" if all(each.ok for each in job.done) else "finished_with_errors"
         found: Any = results(self.profile, job.done)
@@ -509,7 +497,7 @@ class OemDirect:
         with self._lock:
             self._trips += [
                 Trip(
-                    at=self._clock(),
+                    at=self.clock(),
                     where=where,
                     value=value,
                     path=request.path,

@@ -283,31 +283,6 @@ def _job_device(job: Job, now: float, device: SeedDevice, error: Ztd | None) -> 
     )
 
 
-def audit_item(
-    parsed: ParsedRequest, customer: SeedCustomer, operation: str, device: SeedDevice, at: float
-) -> Object:
-    """The record of a change of a device."""
-    return _resource(
-        "AuditRecord",
-        id=f"{at:.6f}-{device.id}",
-        partnerId=parsed.partner,
-        customerId=customer.tenant_id,
-        customerName=customer.name,
-        userPrincipalName=parsed.claims.get("upn"),
-        applicationId=str(parsed.claims["appid"]),
-        resourceType="device",
-        operationType=operation,
-        operationDate=moment(at) + "Z",
-        operationStatus="succeeded",
-        originalCorrelationId=parsed.request.header("MS-CorrelationId") or parsed.new_id(),
-        customizedData=[
-            {"key": "DeviceId", "value": device.id},
-            {"key": "SerialNumber", "value": device.serial_number or ""},
-            {"key": "BatchId", "value": parsed.batch},
-        ],
-    )
-
-
 def moment(seconds: float) -> str:
     """A time as jobs and batches write it: UTC, without an offset."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -315,29 +290,6 @@ def moment(seconds: float) -> str:
 
 END = 1 << 40
 """A position behind every list."""
-
-
-def devices_page(parsed: ParsedRequest, state: State, quirks: Quirks, customer: str) -> Object:
-    """One page of a batch, with the token to the next as the quirks want it."""
-
-    def read(start: int) -> Page:
-        size = quirks.devices_page_size
-        page = state.page(customer, parsed.batch, start=start, size=size, age=parsed.age)
-        if page is None:
-            raise Refusal(404, 1000, f"Device batch {parsed.batch} not found")
-        return page
-
-    what = f"devices {customer} {parsed.batch.casefold()}"
-    page = read(parsed.position(what))
-    shown = read(0) if parsed.has_fault(FaultKind.REPEAT_PAGE) else page
-    following = page.following
-    if following is None and quirks.last_page is LastPage.FURTHER_PAGE and page.devices:
-        following = END
-    token = None if following is None else page_token(what, following)
-    if parsed.has_fault(FaultKind.STICKY_TOKEN):
-        token = parsed.token
-    items = [device_item(device) for device in shown.devices]
-    return collection(items, **_last(token, quirks, parsed.batch), links={})
 
 
 def _last(token: str | None, quirks: Quirks, batch: str) -> dict[str, str | None]:
@@ -381,38 +333,32 @@ def query_page(parsed: ParsedRequest, items: list[Object], quirks: Quirks, path:
     return collection(items[first : first + size], **more_to_come, links=links)
 
 
+@dataclass(eq=False)
 class PartnerCenter:
     """Answers as `api.partnercenter.microsoft.com` does."""
 
     name = "partnerCenter"
     secure_only = False
 
-    def __init__(
-        self,
-        state: State,
-        mint: Mint,
-        quirks: Callable[[], Quirks],
-        clock: Callable[[], float],
-        *,
-        seed: int,
-    ) -> None:
-        self._state = state
-        self._mint = mint
-        self._quirks = quirks
-        self._clock = clock
-        self._seed = seed
-        self._random = random.Random(seed)  # noqa: S311 - ids of a sandbox, not secrets
+    state: State
+    mint: Mint
+    quirks: Callable[[], Quirks]
+    clock: Callable[[], float]
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)  # noqa: S311 - ids of a sandbox, not secrets
         self._lock = threading.Lock()
         self._outcomes: OrderedDict[tuple[str, str, str], Response] = OrderedDict()
 
     def read(self, request: Request) -> Call:
         operation, names = route(request)
-        claims = self._mint.read(request.bearer)
-        customer = self._state.customer(names["customer"]) if "customer" in names else None
+        claims = self.mint.read(request.bearer)
+        customer = self.state.customer(names["customer"]) if "customer" in names else None
         device = None
         if customer and "device" in names:
             tenant = customer.tenant_id
-            device = self._state.find(tenant, names["batch"], names["device"], gone=True)
+            device = self.state.find(tenant, names["batch"], names["device"], gone=True)
         return Call(
             operation=operation,
             act=lambda fault: self._act(request, operation, names, fault),
@@ -441,7 +387,7 @@ class PartnerCenter:
         request_id = request.echoable("MS-RequestId")
         correlation_id = request.echoable("MS-CorrelationId")
         locale = request.echoable("X-Locale")
-        if chance(self._seed, "correlation", request_id) < self._quirks().foreign_correlation_id:
+        if chance(self.seed, "correlation", request_id) < self.quirks().foreign_correlation_id:
             correlation_id = None
         headers = [
             ("MS-CorrelationId", correlation_id or self._id()),
@@ -453,7 +399,7 @@ class PartnerCenter:
         ]
         if (request.header("ValidateMfa") or "").lower() == "true":
             # That the answer to it is a header is an assumption.
-            claims = self._mint.read(request.bearer)
+            claims = self.mint.read(request.bearer)
             if claims is not None:
                 headers.append(("isMfaCompliant", str("mfa" in claims.get("amr", ())).lower()))
         return response.with_headers(*headers)
@@ -503,10 +449,10 @@ class PartnerCenter:
         """The claims of a token that may ask for this operation."""
         if request.header("Authorization") is None:
             raise Refusal(401, 800001, "Partner token missing in request context")
-        claims = self._mint.read(request.bearer)
+        claims = self.mint.read(request.bearer)
         if claims is None or "aud" not in claims:
             raise Refusal(401, 400, "Access denied. The access token is not valid.")
-        if self._mint.expired(claims):
+        if self.mint.expired(claims):
             raise Refusal(401, 400, "Access denied. The access token has expired.")
         if claims["aud"] not in AUDIENCES:
             text = "The audience in the token is invalid and is no longer supported."
@@ -524,12 +470,12 @@ class PartnerCenter:
         response = self._fault(refusal.status, refusal.code, refusal.description)
         if refusal.status != 401:
             return response
-        realm = f"OAuth realm=urn:cpsvc:cpid:{self._state.seed.partner.tenant_id}"
+        realm = f"OAuth realm=urn:cpsvc:cpid:{self.state.seed.partner.tenant_id}"
         return response.with_headers(("WWW-Authenticate", realm))
 
     def _fault(self, status: int, code: int | str, description: str) -> Response:
         body: dict[str, object] = {
-            "code": str(code) if self._quirks().codes_as_text else code,
+            "code": str(code) if self.quirks().codes_as_text else code,
             "description": description,
             "data": [],
             "source": "PartnerApiServiceCore",
@@ -538,7 +484,7 @@ class PartnerCenter:
 
     def _marked(self, response: Response) -> Response:
         """The answer behind a byte order mark, as production sends its JSON."""
-        if not response.body or not self._quirks().bom:
+        if not response.body or not self.quirks().bom:
             return response
         return replace(response, body=BOM + response.body)
 
@@ -555,15 +501,15 @@ class PartnerCenter:
         wanted = _filter(parsed, "Customers", CUSTOMER_FIELDS, {"startswith"})
         items = [
             customer_item(customer)
-            for customer in (self._state.seed.customers if self._own(parsed) else ())
+            for customer in (self.state.seed.customers if self._own(parsed) else ())
             if customer.relationship in RELATED
         ]
         kept = [item for item in items if wanted(item["companyProfile"])]
-        return json_response(200, query_page(parsed, kept, self._quirks(), "/customers"))
+        return json_response(200, query_page(parsed, kept, self.quirks(), "/customers"))
 
     def _get_customer(self, parsed: ParsedRequest) -> Response:
         named = parsed.names["customer"]
-        if self._state.customer(named) is None and self._own(parsed) and is_guid(named):
+        if self.state.customer(named) is None and self._own(parsed) and is_guid(named):
             raise Refusal(404, 60003, f"Tenant {named} not found")
         customer = self._customer(parsed, RELATED)
         domains = [customer.domain, *customer.custom_domains]
@@ -571,39 +517,58 @@ class PartnerCenter:
         return json_response(200, item)
 
     def _list_batches(self, parsed: ParsedRequest) -> Response:
-        customer, raw = self._customer(parsed).tenant_id, self._quirks().raw_devices_link
+        customer, raw = self._customer(parsed).tenant_id, self.quirks().raw_devices_link
         items = [
             batch_item(customer, batch, listed, raw_link=raw)
-            for batch, listed in self._state.batches(customer, age=parsed.age)
+            for batch, listed in self.state.batches(customer, age=parsed.age)
         ]
         return json_response(200, collection(items))
 
     def _list_devices(self, parsed: ParsedRequest) -> Response:
-        customer = self._customer(parsed).tenant_id
-        return json_response(200, devices_page(parsed, self._state, self._quirks(), customer))
+        """One page of a batch, with the token to the next as the quirks want it."""
+        customer, quirks = self._customer(parsed).tenant_id, self.quirks()
+
+        def read(start: int) -> Page:
+            size = quirks.devices_page_size
+            page = self.state.page(customer, parsed.batch, start=start, size=size, age=parsed.age)
+            if page is None:
+                raise Refusal(404, 1000, f"Device batch {parsed.batch} not found")
+            return page
+
+        what = f"devices {customer} {parsed.batch.casefold()}"
+        page = read(parsed.position(what))
+        shown = read(0) if parsed.has_fault(FaultKind.REPEAT_PAGE) else page
+        following = page.following
+        if following is None and quirks.last_page is LastPage.FURTHER_PAGE and page.devices:
+            following = END
+        token = None if following is None else page_token(what, following)
+        if parsed.has_fault(FaultKind.STICKY_TOKEN):
+            token = parsed.token
+        items = [device_item(device) for device in shown.devices]
+        return json_response(200, collection(items, **_last(token, quirks, parsed.batch), links={}))
 
     def _delete_device(self, parsed: ParsedRequest) -> Response:
         customer, device_id = self._customer(parsed), parsed.names["device"]
-        tenant, quirks = customer.tenant_id, self._quirks()
-        device = self._state.find(tenant, parsed.batch, device_id)
+        tenant, quirks = customer.tenant_id, self.quirks()
+        device = self.state.find(tenant, parsed.batch, device_id)
         low, high = quirks.list_lag
         lag = low + (high - low) * chance("list-lag", device_id)
-        removal = self._state.remove(tenant, parsed.batch, device_id, lag=lag)
+        removal = self.state.remove(tenant, parsed.batch, device_id, lag=lag)
         if removal is not Removal.DONE or device is None:
             raise Refusal(*REFUSALS[removal])
         self._record(parsed, customer, "device_deleted", device)
         if quirks.empty_batches_vanish:
-            self._state.drop_empty_batch(tenant, parsed.batch)
+            self.state.drop_empty_batch(tenant, parsed.batch)
         return Response(status=quirks.delete_status)
 
     def _update_device(self, parsed: ParsedRequest) -> Response:
         customer, device_id = self._customer(parsed), parsed.names["device"]
-        device = self._state.find(customer.tenant_id, parsed.batch, device_id)
+        device = self.state.find(customer.tenant_id, parsed.batch, device_id)
         if device is None:
             raise Refusal(*REFUSALS[Removal.NO_DEVICE])
         wanted = device_from(_object(parsed), device_id)
         device = replace(device, policies=wanted.policies)
-        self._state.replace_device(customer.tenant_id, parsed.batch, device)
+        self.state.replace_device(customer.tenant_id, parsed.batch, device)
         self._record(parsed, customer, "device_updated", device)
         return json_response(200, device_item(device))
 
@@ -613,28 +578,28 @@ class PartnerCenter:
         if not isinstance(name, str):
             raise Refusal(400, 3000, "The property batchId is not valid.")
         devices = _devices(parsed, body.get("devices"))
-        if self._state.has_batch(customer, name):
+        if self.state.has_batch(customer, name):
             raise Refusal(400, 3000, f"A device batch named {name} exists already.")
-        created = moment(self._clock())
+        created = moment(self.clock())
         batch = SeedBatch(id=name, created_by=parsed.partner, creation_date=created)
-        self._state.create_batch(customer, batch)
+        self.state.create_batch(customer, batch)
         return self._upload(parsed, customer, name, devices)
 
     def _add_devices(self, parsed: ParsedRequest) -> Response:
         customer = self._customer(parsed).tenant_id
         devices = _devices(parsed, _json(parsed))
-        if not self._state.has_batch(customer, parsed.batch):
+        if not self.state.has_batch(customer, parsed.batch):
             raise Refusal(*REFUSALS[Removal.NO_BATCH])
         return self._upload(parsed, customer, parsed.batch, devices)
 
     def _upload(
         self, parsed: ParsedRequest, customer: str, batch: str, devices: list[SeedDevice]
     ) -> Response:
-        job_id, at = self._id(), _stamp(self._clock())
+        job_id, at = self._id(), _stamp(self.clock())
         stamped = [
             replace(device, uploaded_by=parsed.partner, uploaded_date=at) for device in devices
         ]
-        self._state.start_job(customer, stamped, job_id, self._quirks(), batch)
+        self.state.start_job(customer, stamped, job_id, self.quirks(), batch)
         return _accepted(customer, job_id)
 
     def _update_policies(self, parsed: ParsedRequest) -> Response:
@@ -644,36 +609,56 @@ class PartnerCenter:
             raise Refusal(400, 3000, "The property devices is not valid.")
         devices = [device_from(row, str(in_lower_case(row).get("id", ""))) for row in rows]
         job_id = self._id()
-        self._state.start_job(customer, devices, job_id, self._quirks())
+        self.state.start_job(customer, devices, job_id, self.quirks())
         return _accepted(customer, job_id)
 
     def _get_job(self, parsed: ParsedRequest) -> Response:
         customer = self._customer(parsed).tenant_id
-        job = self._state.job(customer, parsed.names["job"])
+        job = self.state.job(customer, parsed.names["job"])
         if job is None:
             raise Refusal(404, 1000, "Batch upload status not found")
-        return json_response(200, job_item(job, self._clock()))
+        return json_response(200, job_item(job, self.clock()))
 
     def _list_audit_records(self, parsed: ParsedRequest) -> Response:
-        now, query = self._clock(), parsed.request.query
+        now, query = self.clock(), parsed.request.query
         since = _day(query.get("startdate"), now - 30 * DAY)
         until = _day(query["enddate"], now) + DAY if query.get("enddate") else now + 1
         if since < now - 91 * DAY:
             raise Refusal(400, 3000, "The start date lies more than 90 days back.")
         wanted = _filter(parsed, "Audit records", AUDIT_FIELDS, {"equals", "substring"})
-        items = self._state.audit(since=since, until=until) if self._own(parsed) else []
+        items = self.state.audit(since=since, until=until) if self._own(parsed) else []
         kept = [item for item in items if wanted(item)]
-        return json_response(200, query_page(parsed, kept, self._quirks(), "/auditrecords"))
+        return json_response(200, query_page(parsed, kept, self.quirks(), "/auditrecords"))
 
     def _record(
         self, parsed: ParsedRequest, customer: SeedCustomer, operation: str, device: SeedDevice
     ) -> None:
-        at = self._clock()
-        self._state.record(at, audit_item(parsed, customer, operation, device, at))
+        """Add the change of a device to the audit trail."""
+        at = self.clock()
+        item = _resource(
+            "AuditRecord",
+            id=f"{at:.6f}-{device.id}",
+            partnerId=parsed.partner,
+            customerId=customer.tenant_id,
+            customerName=customer.name,
+            userPrincipalName=parsed.claims.get("upn"),
+            applicationId=str(parsed.claims["appid"]),
+            resourceType="device",
+            operationType=operation,
+            operationDate=moment(at) + "Z",
+            operationStatus="succeeded",
+            originalCorrelationId=parsed.request.header("MS-CorrelationId") or parsed.new_id(),
+            customizedData=[
+                {"key": "DeviceId", "value": device.id},
+                {"key": "SerialNumber", "value": device.serial_number or ""},
+                {"key": "BatchId", "value": parsed.batch},
+            ],
+        )
+        self.state.record(at, item)
 
     def _own(self, parsed: ParsedRequest) -> bool:
         """Whether it is the partner of the seed that asks."""
-        return parsed.partner == self._state.seed.partner.tenant_id
+        return parsed.partner == self.state.seed.partner.tenant_id
 
     def _customer(
         self,
@@ -684,7 +669,7 @@ class PartnerCenter:
         named = parsed.names["customer"]
         if not is_guid(named):
             raise Refusal(400, 900118, f"The customer id {named} is not valid.")
-        customer = self._state.customer(named)
+        customer = self.state.customer(named)
         if not self._own(parsed) or customer is None or customer.relationship not in related:
             text = f"The partner id {parsed.partner} has no commerce relationship with the "
             raise Refusal(403, 20002, f"{text}customer id {named}")

@@ -227,7 +227,6 @@ class Sandbox:
 
     @property
     def log(self) -> Log:
-        """Every request so far."""
         return self._core.log
 
     @property

@@ -7,6 +7,7 @@ leaves out are derived from what it says, so that the same file is always the sa
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,25 +25,10 @@ NAMESPACE = uuid.UUID("6c1f5c1e-6f0b-5b0a-9a53-3f0d3c1f7a10")
 ADMIN_AGENT = "AdminAgents"
 SALES_AGENT = "SalesAgents"
 
-GRAPH_PERMISSIONS = (
-    "BitlockerKey.ReadBasic.All",
-    "Device.ReadWrite.All",
-    "DeviceLocalCredential.Read.All",
-    "DeviceManagementManagedDevices.PrivilegedOperations.All",
-    "DeviceManagementManagedDevices.ReadWrite.All",
-    "DeviceManagementServiceConfig.ReadWrite.All",
-    "Organization.Read.All",
-)
+_DATA = json.loads(files(__package__).joinpath("login.json").read_text("utf-8"))
+GRAPH_PERMISSIONS = tuple(_DATA["permissions"])
 """An application's default permissions for Microsoft Graph."""
-
-GRAPH_READ_PERMISSIONS = (
-    "BitlockerKey.ReadBasic.All",
-    "Device.Read.All",
-    "DeviceLocalCredential.ReadBasic.All",
-    "DeviceManagementManagedDevices.Read.All",
-    "DeviceManagementServiceConfig.Read.All",
-    "Organization.Read.All",
-)
+GRAPH_READ_PERMISSIONS = tuple(_DATA["readPermissions"])
 """The permissions to read everything and change nothing."""
 
 Properties = Mapping[str, Any]

@@ -282,7 +282,6 @@ class State:
             self._customers[customer.lower()].batches[batch.id] = _batch(batch)
 
     def replace_device(self, customer: str, batch_id: str, device: SeedDevice) -> None:
-        """Store a changed device under its id."""
         with self.lock:
             entry = self._entry(customer, batch_id, device.id)
             if entry is not None:
@@ -372,7 +371,7 @@ class State:
         return Ztd.NOT_REGISTERED
 
     def _objection(self, customer: str, device: SeedDevice) -> Ztd | None:
-        keys = _keys(device)
+        keys = identity_keys(device)
         if not keys:
             return Ztd.MISSING_IDENTITY
         if device.hardware_hash is not None and not _base64(device.hardware_hash):
@@ -402,7 +401,7 @@ class State:
 
     def _hold(self, tenant: str, device: SeedDevice, change: int) -> None:
         if self._holders is not None:
-            for key in _keys(device):
+            for key in identity_keys(device):
                 self._holders[key][tenant] += change
 
 
@@ -414,7 +413,7 @@ def _batch(seed: SeedBatch) -> _Batch:
     )
 
 
-def _keys(device: SeedDevice) -> tuple[str, ...]:
+def identity_keys(device: SeedDevice) -> tuple[str, ...]:
     """Identities that Autopilot accepts: a hash, a product key, or serial, manufacturer, model."""
     found = []
     if device.hardware_hash:

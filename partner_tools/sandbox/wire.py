@@ -72,7 +72,6 @@ class Request:
 
     @property
     def bearer(self) -> str | None:
-        """The access token of the `Authorization` header."""
         scheme, _, token = (self.header("Authorization") or "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else None
 
@@ -196,7 +195,6 @@ def match_path(pattern: Sequence[str], path: Sequence[str]) -> dict[str, str] | 
 
 
 def new_id(random: Random) -> str:
-    """A fresh GUID."""
     return str(UUID(int=random.getrandbits(128), version=4))
 
 

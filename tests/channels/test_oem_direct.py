@@ -381,7 +381,7 @@ def test_accepted_is_not_done(bench: Open, mode: str) -> None:
     with depot.ledger() as ledger:
         assert {each.history.state for each in ledger.devices(RUN)} == {State.ACCEPTED}
     posted = len(api.calls)
-    api.service._clock = lambda: 1e12
+    api.service.clock = lambda: 1e12
     depot.carry()
     assert depot.outcomes() == {"removed": 4}
     assert len(api.calls) == posted
@@ -479,7 +479,7 @@ def test_an_interruption_in_the_middle_of_a_poll(bench: Open) -> None:
         assert depot.outcomes() == {"unknown": 2}
         depot.stop = CancellationToken()
         api.listener.serve = serve_call
-        api.service._clock = lambda: 1e12
+        api.service.clock = lambda: 1e12
         depot.carry()
         assert depot.outcomes() == {"removed": 2}
         assert len(api.calls) == 1

@@ -180,15 +180,15 @@ def test_a_time_that_never_comes_is_a_wrong_option(fleet: Fleet, when: str) -> N
 
 
 @pytest.mark.parametrize("guard", ["max_estate_share = 0.0001", "require_approval = true"])
-def test_a_guard_of_the_worker_stops_the_run_and_says_why(fleet: Fleet, guard: str) -> None:
+def test_a_guard_of_the_worker_refuses_the_run(fleet: Fleet, guard: str) -> None:
     run = fleet.submit(SERIALS[60:63])
     fleet.program.folder.joinpath("partner-tools.toml").write_text(
         f"[default.guards]\n{guard}\n", encoding="utf-8"
     )
     with fleet.worker():
-        stopped = fleet.wait_for(run, "finished", "stopped")
-    assert stopped["state"] == "stopped"
-    assert stopped["counts"] == {"pending": 3}
+        refused = fleet.wait_for(run, "finished", "stopped", "refused")
+    assert refused["state"] == "refused"
+    assert refused["counts"] == {"pending": 3}
 
 
 def test_no_secret_comes_out_of_a_worker(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:

@@ -115,7 +115,7 @@ class Both:
         """What holds at every moment."""
         estate = self.estate
         registered = {placed.device.id for placed in self.state.devices(self.tenant)}
-        held = {one.device_id for one in estate.registrations.values()}
+        held = {device for _, device in estate.registrations.values()}
         assert registered <= held, "no registration without its identity"
         assert {row["id"] for row in estate.identities.rows()} == set(estate.registrations)
         assert estate.going <= estate.registrations.keys()
@@ -170,7 +170,7 @@ def test_both_sides_agree_at_every_moment_and_in_the_end(
     both.settle()
     both.check()
     registered = {placed.device.id for placed in both.state.devices(both.tenant)}
-    assert {one.device_id for one in both.estate.registrations.values()} == registered
+    assert {device for _, device in both.estate.registrations.values()} == registered
     assert both.estate.going == set()
     assert not any(machine.leaving for machine in both.estate.machines)
     synchronized = {

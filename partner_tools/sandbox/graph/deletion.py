@@ -20,26 +20,20 @@ RECYCLED = frozenset({"azuread", "workplace"})
 THIRTY_DAYS = 30 * 86_400.0
 
 
-Objection = tuple[int, str, str]
-"""The status, code and message with which a removal is refused."""
-UNKNOWN = (404, "ResourceNotFound", "The device was not found")
-UNDER_WAY = (400, "BadRequest", "A deletion of this device is in progress")
-ENROLLED = (400, "BadRequest", "The device is enrolled and cannot be deleted")
-
-
-def remove_identity(estate: Estate, name: str, now: float) -> Objection | None:
-    """Begin to remove an Autopilot identity, as the customer's own wish; None: it is accepted."""
+def remove_identity(estate: Estate, name: str, now: float) -> str | None:
+    """Begin to remove an Autopilot identity, as the customer's own wish. None: it is accepted;
+    else the entry of `refusals.json` that says why not."""
     identity = estate.identities.get(name)
     if identity is None:
-        return UNKNOWN
+        return "unknown device"
     if identity["id"] in estate.going:
-        return UNDER_WAY
+        return "deletion under way"
     in_use = any(
         row["managementState"] in IN_USE or row["managementState"].endswith("Canceled")
         for row in estate.managed.having("serialNumber", [identity["serialNumber"]])
     )
     if estate.quirks().refuse_enrolled and in_use:
-        return ENROLLED
+        return "enrolled"
     begin_removal(estate, identity["id"], now)
     return None
 
@@ -167,7 +161,7 @@ def _finish_removal(estate: Estate, name: str, now: float) -> None:
     estate.identities.remove(name, now)
     registration = estate.registrations.pop(name, None)
     if registration is not None:
-        estate.withdraw(registration.batch_id, registration.device_id, now)
+        estate.withdraw(*registration, now)
     for device in estate.devices.having("physicalIds", [f"[ZTDID]:{name}"]):
         _remove_if_unheld(estate, device, now)
 

@@ -141,16 +141,7 @@ class Approval:
 
 
 def read_data(name: str) -> Any:
-    """A data file of this package."""
     return json.loads(files(__package__).joinpath(name).read_text("utf-8"))
-
-
-@dataclass(slots=True, kw_only=True)
-class Registration:
-    """Where the partner's side holds the registration behind an identity."""
-
-    batch_id: str
-    device_id: str
 
 
 _IDENTITY_LINKS = ("azureActiveDirectoryDeviceId", "managedDeviceId")
@@ -179,8 +170,9 @@ class Estate:
     imported_identities: Table = field(default_factory=Table)
     associated: Table = field(default_factory=lambda: Table("serialNumber"))
     machines: list[Machine] = field(default_factory=list)
-    registrations: dict[str, Registration] = field(default_factory=dict)
-    """By the id of the identity; none for what the customer registered."""
+    registrations: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Where the partner's side holds the registration behind an identity, by the identity's id:
+    the batch's and the device's id. None for what the customer registered."""
     identity_ids: dict[str, str] = field(default_factory=dict)
     """By the id of the registration."""
     going: set[str] = field(default_factory=set)
@@ -313,7 +305,7 @@ def register(
         identity={"productKey": device.product_key or "", **(known.identity or {})},
     )
     if estate.identities.get(ztdid) is None:
-        estate.registrations[ztdid] = Registration(batch_id=batch_id, device_id=device.id)
+        estate.registrations[ztdid] = (batch_id, device.id)
         estate.identity_ids[device.id] = ztdid
         _settle(estate, known, ztdid)
 

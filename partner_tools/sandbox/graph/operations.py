@@ -48,10 +48,8 @@ from partner_tools.sandbox.graph.request import (
     ParsedRequest,
     Refusal,
     answer,
-    bad_request,
-    denied,
     granted,
-    no_key,
+    refusal,
 )
 from partner_tools.sandbox.seed import derived_id
 from partner_tools.sandbox.wire import Response, text_response
@@ -96,7 +94,7 @@ get_association = partial(get_row, shape=ASSOCIATION)
 def list_autopilot_identities(parsed: ParsedRequest) -> Response:
     """A page of identities; lists don't say when a device was last in contact."""
     if parsed.option("select") is not None:
-        raise Refusal(500, "InternalServerError", "An internal server error has occurred")
+        raise refusal("failed list")
     expansion(parsed, IDENTITY)
     size = _intune_page_size(parsed, parsed.quirks.autopilot_page_size)
     rows = autopilot_identities(parsed, IDENTITY)
@@ -129,7 +127,7 @@ def delete_autopilot_identity(parsed: ParsedRequest) -> Response:
     row = parsed.row(parsed.estate.identities)
     objection = deletion.remove_identity(parsed.estate, row["id"], parsed.now)
     if objection is not None:
-        raise Refusal(*objection)
+        raise refusal(objection)
     return Response(status=parsed.quirks.autopilot_delete_status)
 
 
@@ -138,8 +136,7 @@ def update_autopilot_identity(parsed: ParsedRequest) -> Response:
     row, body = parsed.row(parsed.estate.identities), parsed.body()
     unknown = sorted(set(body) - IDENTITY.writable)
     if unknown:
-        text = f"The parameter '{unknown[0]}' in the request payload is not a valid parameter."
-        raise bad_request(text)
+        raise refusal("unknown parameter", name=unknown[0])
     parsed.estate.identities.change(row["id"], **body)
     tag_devices(parsed.estate, row)
     return NO_CONTENT
@@ -149,7 +146,7 @@ def delete_by_serial(parsed: ParsedRequest) -> Response:
     """`deleteDevices`: says for each serial whether its removal was accepted."""
     serials = parsed.body().get("serialNumbers")
     if not isinstance(serials, list) or not all(isinstance(one, str) for one in serials):
-        raise bad_request("serialNumbers must be a list of strings")
+        raise refusal("serials")
     value = [state for serial in serials for state in _deleted(parsed, serial)]
     collection = "Collection(microsoft.graph.deletedWindowsAutopilotDeviceState)"
     return parsed.answer(collection, {"value": value})
@@ -166,7 +163,7 @@ def _deleted(parsed: ParsedRequest, serial: str) -> list[Row]:
                 "serialNumber": serial,
                 "deviceRegistrationId": name,
                 "deletionState": "failed" if objection else "accepted",
-                "errorMessage": objection[2] if objection else "",
+                "errorMessage": refusal(objection).message if objection else "",
             }
         )
     return states
@@ -182,7 +179,7 @@ def import_autopilot_list(parsed: ParsedRequest) -> Response:
     """The action `import`, for many at once."""
     items = parsed.body().get("importedWindowsAutopilotDeviceIdentities")
     if not isinstance(items, list):
-        raise bad_request("importedWindowsAutopilotDeviceIdentities must be a list")
+        raise refusal("imports")
     given = [_import_of(item) for item in items]
     rows = [import_device(parsed.estate, one, parsed.new_id(), parsed.now) for one in given]
     collection = "Collection(microsoft.graph.importedWindowsAutopilotDeviceIdentity)"
@@ -194,7 +191,7 @@ def _import_of(item: Any) -> Row:
     known = set(IMPORTED_AUTOPILOT.v1) - {"id", "state"}
     given = {name: item[name] for name in known & set(item)} if isinstance(item, dict) else {}
     if not given.get("serialNumber") or not given.get("hardwareIdentifier"):
-        raise bad_request("serialNumber and hardwareIdentifier are required")
+        raise refusal("incomplete import")
     return given
 
 
@@ -234,10 +231,10 @@ def get_autopilot_settings(parsed: ParsedRequest) -> Response:
 def sync_autopilot(parsed: ParsedRequest) -> Response:
     """204, 409 while one runs, 429 within ten minutes of the last."""
     if deletion.syncing(parsed.estate, parsed.now):
-        raise Refusal(409, "Conflict", "A sync is already in progress")
+        raise refusal("sync under way")
     last = parsed.estate.synced_at
     if last is not None and parsed.now < last + parsed.quirks.sync_interval:
-        raise Refusal(429, "TooManyRequests", "A sync was requested less than 10 minutes ago")
+        raise refusal("sync too soon")
     deletion.sync(parsed.estate, parsed.now)
     return NO_CONTENT
 
@@ -245,7 +242,7 @@ def sync_autopilot(parsed: ParsedRequest) -> Response:
 def _intune_page_size(parsed: ParsedRequest, limit: int) -> int:
     size = top(parsed, limit)
     if size is None:
-        raise bad_request("Invalid value for $top")
+        raise refusal("bad top")
     return min(size, limit)
 
 
@@ -305,7 +302,7 @@ def list_approval_requests(parsed: ParsedRequest) -> Response:
 def get_approval_request(parsed: ParsedRequest) -> Response:
     approval = parsed.estate.approvals.get(parsed.name.lower())
     if approval is None:
-        raise Refusal(404, "ResourceNotFound", "The request was not found")
+        raise refusal("unknown approval")
     return parsed.answer(f"{APPROVALS}/$entity", _approval_item(parsed, approval))
 
 
@@ -388,10 +385,9 @@ PASSWORD = "c2FuZGJveA=="  # noqa: S105 - "sandbox" in base64: it opens nothing
 def list_entra_devices(parsed: ParsedRequest) -> Response:
     """A page of devices. `@odata.count` needs the advanced query capabilities."""
     if parsed.option("skip") is not None:
-        raise Refusal(400, "Request_BadRequest", "'$skip' is not supported by the service.")
+        raise refusal("skip")
     if parsed.option("search") is not None:
-        text = "The sandbox does not search; use $filter."
-        raise Refusal(400, "Request_UnsupportedQuery", text)
+        raise refusal("search")
     rows, size, added = directory_devices(parsed), _page_size(parsed), _added_owners(parsed)
     response = page(parsed, DEVICE, rows, size, total=parsed.counting, added=added)
     return response.with_headers(RESOURCE_UNIT)
@@ -399,7 +395,7 @@ def list_entra_devices(parsed: ParsedRequest) -> Response:
 
 def count_entra_devices(parsed: ParsedRequest) -> Response:
     if not parsed.eventual:
-        raise Refusal(400, "Request_BadRequest", "$count is not currently supported.")
+        raise refusal("count")
     found = sum(1 for _ in directory_devices(parsed))
     return text_response(200, str(found), "text/plain").with_headers(RESOURCE_UNIT)
 
@@ -418,10 +414,9 @@ def _added_owners(parsed: ParsedRequest) -> Callable[[Row], Row]:
 def update_entra_device(parsed: ParsedRequest) -> Response:
     row = _device(parsed)
     body = {name: value for name, value in parsed.body().items() if not name.startswith("@")}
-    refused = sorted(set(body) - DEVICE.writable)
-    if refused:
-        text = f"Property '{refused[0]}' is read-only and cannot be set."
-        raise Refusal(400, "Request_BadRequest", text)
+    fixed = sorted(set(body) - DEVICE.writable)
+    if fixed:
+        raise refusal("read-only", name=fixed[0])
     parsed.estate.devices.change(row["id"], **body)
     return NO_CONTENT
 
@@ -429,7 +424,7 @@ def update_entra_device(parsed: ParsedRequest) -> Response:
 def delete_entra_device(parsed: ParsedRequest) -> Response:
     row = _device(parsed)
     if parsed.quirks.refuse_registered and parsed.estate.registered(row["deviceId"]):
-        raise denied()
+        raise refusal("denied")
     deletion.delete_device(parsed.estate, row, parsed.now)
     return NO_CONTENT
 
@@ -474,7 +469,7 @@ def purge_deleted_device(parsed: ParsedRequest) -> Response:
 def list_recovery_keys(parsed: ParsedRequest) -> Response:
     """List the recovery keys without the keys; those of a deleted device are not shown."""
     if _selects_key(parsed):
-        raise no_key()
+        raise refusal("key denied")
     keys, estate = of_one_device(parsed), parsed.estate
     rows = [row for row in keys if estate.device_of(row["deviceId"])]
     return page(parsed, RECOVERY_KEY, rows, _page_size(parsed))
@@ -483,10 +478,10 @@ def list_recovery_keys(parsed: ParsedRequest) -> Response:
 def get_recovery_key(parsed: ParsedRequest) -> Response:
     """Return one recovery key's data; the made-up key itself only if permitted and selected."""
     if _selects_key(parsed) and "BitlockerKey.Read.All" not in granted(parsed.claims):
-        raise no_key()
+        raise refusal("key denied")
     row = parsed.estate.recovery_keys.get(parsed.name)
     if row is None:
-        raise Refusal(404, "notFound", "The recovery key was not found.")
+        raise refusal("unknown key")
     if _selects_key(parsed):
         return answer({"id": row["id"], "key": KEY})
     return one(parsed, RECOVERY_KEY, row)
@@ -510,7 +505,7 @@ def get_local_credential(parsed: ParsedRequest) -> Response:
     if "credentials" not in (parsed.option("select") or ""):
         return one(parsed, LOCAL_CREDENTIAL, row)
     if "DeviceLocalCredential.Read.All" not in granted(parsed.claims):
-        raise denied()
+        raise refusal("denied")
     credential = {
         "accountName": "Administrator",
         "accountSid": "S-1-5-21-1180699209-877415012-3182924384-500",
@@ -540,7 +535,7 @@ def get_organization(parsed: ParsedRequest) -> Response:
 def get_me(parsed: ParsedRequest) -> Response:
     name = parsed.claims.get("upn")
     if name is None:
-        raise bad_request("/me request is only valid with delegated authentication flow.")
+        raise refusal("no user")
     me = {"id": parsed.claims["oid"], "userPrincipalName": name, "displayName": name}
     return parsed.answer("users/$entity", me)
 
@@ -548,11 +543,7 @@ def get_me(parsed: ParsedRequest) -> Response:
 def _page_size(parsed: ParsedRequest) -> int:
     size = top(parsed, parsed.quirks.directory_page_size)
     if size is None or size > LARGEST_PAGE:
-        text = (
-            f"Invalid page size specified: '{parsed.option('top')}'. Must be between 1 and "
-            f"{LARGEST_PAGE} inclusive."
-        )
-        raise Refusal(400, "Request_UnsupportedQuery", text)
+        raise refusal("page size", given=parsed.option("top"), most=LARGEST_PAGE)
     return size
 
 
@@ -565,16 +556,12 @@ def _device(parsed: ParsedRequest) -> Row:
     else:
         row = estate.devices.get(name)
     if not is_guid(name):
-        raise Refusal(400, "Request_BadRequest", f"Invalid object identifier '{name}'.")
+        raise refusal("bad object id", name=name)
     return _present(parsed, row, name)
 
 
 def _present(parsed: ParsedRequest, row: Row | None, name: str | None = None) -> Row:
     """The row that was found. Raises Refusal without one."""
     if row is None:
-        text = (
-            f"Resource '{name or parsed.name}' does not exist or one of its queried "
-            "reference-property objects are not present."
-        )
-        raise Refusal(404, "Request_ResourceNotFound", text)
+        raise refusal("unknown object", name=name or parsed.name)
     return row

@@ -33,10 +33,8 @@ from partner_tools.json_forms import structure
 from partner_tools.sandbox.faults import FaultKind
 from partner_tools.sandbox.graph.estate import Row, Table, read_data
 from partner_tools.sandbox.graph.request import (
-    Family,
     ParsedRequest,
-    Refusal,
-    bad_request,
+    refusal,
 )
 from partner_tools.sandbox.reading import named
 from partner_tools.sandbox.wire import Response, page_token, position_in
@@ -377,7 +375,7 @@ def autopilot_identities(parsed: ParsedRequest, shape: Shape) -> Iterable[Row]:
             # A blank finds nothing, without an error (IntuneOffboarding issue 8, 2024-04;
             # andrew-s-taylor/WindowsAutopilotInfo issue 1, 2023-06).
             return () if " " in value else _found(parsed, shape, tree)
-    raise bad_request("An error has occurred")
+    raise refusal("failed")
 
 
 def associations(parsed: ParsedRequest) -> Iterable[Row]:
@@ -387,7 +385,7 @@ def associations(parsed: ParsedRequest) -> Iterable[Row]:
     if tree is None or parsed.quirks.association_filter == "ignored":
         return _found(parsed, ASSOCIATION, None)
     if parsed.quirks.association_filter == "refused" or not isinstance(tree, Leaf):
-        raise bad_request("An error has occurred")
+        raise refusal("failed")
     return _found(parsed, ASSOCIATION, tree) if tree.operator == "contains" else ()
 
 
@@ -405,7 +403,7 @@ def of_one_device(parsed: ParsedRequest) -> Iterable[Row]:
     if tree is None:
         return _found(parsed, RECOVERY_KEY, None)
     if not isinstance(tree, Leaf) or (tree.name, tree.operator) != ("deviceId", "eq"):
-        raise Refusal(400, "badRequest", "Only filtering by deviceId is supported.")
+        raise refusal("key filter")
     return parsed.estate.recovery_keys.having("deviceId", [str(tree.value)])
 
 
@@ -417,7 +415,7 @@ def _tree(parsed: ParsedRequest, shape: Shape, *, strict: bool = True) -> Tree |
     try:
         tree = parse(text, known := shape.properties(beta=parsed.beta))
     except FilterError as error:
-        raise bad_request(f"Invalid filter clause: {error}", Family.GRAPH) from error
+        raise refusal("bad filter", error=error) from error
     if strict:
         for leaf in leaves(tree):
             check_property(leaf.name, known, shape)
@@ -427,8 +425,7 @@ def _tree(parsed: ParsedRequest, shape: Shape, *, strict: bool = True) -> Tree |
 def check_property(name: str, known: Iterable[str], shape: Shape) -> None:
     """Raises Refusal for a property that a type does not have in this version."""
     if name not in known:
-        text = f"Could not find a property named '{name}' on type 'microsoft.graph.{shape.type}'."
-        raise bad_request(text, Family.GRAPH)
+        raise refusal("unknown property", name=name, type=shape.type)
 
 
 def _found(
@@ -454,27 +451,15 @@ def _found(
 def _check_directory(parsed: ParsedRequest, tree: Tree) -> None:
     alternatives = list(leaves(tree))
     if len(alternatives) > MOST_ALTERNATIVES:
-        text = (
-            "Too many child clauses specified in search filter expression containing 'OR' "
-            f"operators: {len(alternatives)}. Max allowed: {MOST_ALTERNATIVES}."
-        )
-        raise Refusal(400, "Request_UnsupportedQuery", text)
+        raise refusal("many alternatives", count=len(alternatives), most=MOST_ALTERNATIVES)
     if negates(tree) and not parsed.counting:
-        raise _unsupported("not")
+        raise refusal("unsupported filter", name="not")
     for leaf in alternatives:
         simple = leaf.operator in DEVICE.filters.get(leaf.name, ())
         advanced = leaf.operator in DEVICE.advanced.get(leaf.name, ()) and parsed.counting
         listed = leaf.element == (leaf.name == "physicalIds")
         if not listed or not (simple or advanced):
-            raise _unsupported(leaf.name)
-
-
-def _unsupported(name: str) -> Refusal:
-    text = (
-        f"Unsupported or invalid query filter clause specified for property '{name}' "
-        "of resource 'Device'."
-    )
-    return Refusal(400, "Request_UnsupportedQuery", text)
+            raise refusal("unsupported filter", name=leaf.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -494,7 +479,7 @@ def by_serial(parsed: ParsedRequest) -> Order:
     token = parsed.option("skiptoken")
     found = _SERIAL_TOKEN.fullmatch(token) if token is not None else None
     if token is not None and found is None:
-        raise bad_request("Skip token is not valid.")
+        raise refusal("bad skip token")
     return Order(
         place=lambda row: (row["serialNumber"], row["id"]),
         token=lambda row: f"LastSerialNumber='{row['serialNumber']}',LastId='{row['id']}'",
@@ -507,8 +492,7 @@ def by_arrival(parsed: ParsedRequest, shape: Shape) -> Order:
     place = table_of(parsed, shape).position
     start = position_in(token, operation) if token is not None else None
     if token is not None and start is None:
-        text = "The specified page token value has expired and can no longer be included in "
-        raise Refusal(400, "Directory_ExpiredPageToken", f"{text}your request.")
+        raise refusal("expired page")
     return Order(place=place, token=lambda row: page_token(operation, place(row)), start=start)
 
 

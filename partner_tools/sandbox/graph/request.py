@@ -80,18 +80,22 @@ class Refusal(Exception):
     family: Family | None = None
 
 
-def bad_request(message: str, family: Family | None = None) -> Refusal:
-    return Refusal(400, "BadRequest", message, family=family)
+_REFUSALS = read_data("refusals.json")
+_CHALLENGE = (
+    "WWW-Authenticate",
+    'Bearer realm="", authorization_uri='
+    '"https://login.microsoftonline.com/common/oauth2/authorize", '
+    'client_id="00000003-0000-0000-c000-000000000000"',
+)
 
 
-def denied() -> Refusal:
-    text = "Insufficient privileges to complete the operation."
-    return Refusal(403, "Authorization_RequestDenied", text)
-
-
-def no_key() -> Refusal:
-    text = "Failed to authorize, token doesn't have the required permissions."
-    return Refusal(403, "authorization_error", text)
+def refusal(key: str, **names: object) -> Refusal:
+    """A refusal of `refusals.json`."""
+    row = _REFUSALS[key]
+    status, code = row.get("status", 400), row.get("code", "BadRequest")
+    headers = (_CHALLENGE,) if status == 401 else ()
+    family = Family(row["family"]) if "family" in row else None
+    return Refusal(status, code, row["text"].format(**names), headers=headers, family=family)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,16 +176,16 @@ class ParsedRequest:
         except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
-            raise bad_request("Unable to read JSON request payload.", Family.GRAPH)
+            raise refusal("bad body")
         return body
 
     def row(self, table: Table) -> Row:
         """The row that the path names, of one of Intune's tables. Raises Refusal."""
         if not is_guid(self.name):
-            raise bad_request("The id is not valid")
+            raise refusal("bad id")
         row = table.get(self.name)
         if row is None:
-            raise Refusal(404, "ResourceNotFound", "The device was not found")
+            raise refusal("unknown device")
         return row
 
     def answer(self, context: str, body: Mapping[str, Any], status: int = 200) -> Response:
@@ -315,9 +319,7 @@ def check_url(request: Request) -> None:
 def not_found(target: Target, request: Request) -> Refusal:
     """Return the refusal for an unknown path, or for a verb that it does not have."""
     if target.version not in VERSIONS:
-        return bad_request("Invalid version.", Family.GRAPH)
+        return refusal("unknown version")
     if target.wrong_method and request.method != "POST":
-        text = "Specified HTTP method is not allowed for the request target."
-        return Refusal(405, "Request_BadRequest", text, family=Family.GRAPH)
-    segment = target.path[-1] if target.path else ""
-    return bad_request(f"Resource not found for the segment '{segment}'.", Family.GRAPH)
+        return refusal("wrong method")
+    return refusal("unknown segment", name=target.path[-1] if target.path else "")

@@ -10,6 +10,7 @@ import base64
 import json
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,12 +26,10 @@ from partner_tools.sandbox.graph.request import (
     Target,
     aim,
     answer,
-    bad_request,
     check_url,
-    denied,
     granted,
-    no_key,
     not_found,
+    refusal,
     refused,
     throttled,
 )
@@ -40,19 +39,21 @@ from partner_tools.sandbox.state import State
 from partner_tools.sandbox.wire import Call, Headers, Problem, Request, Response, new_id
 
 
+@dataclass(eq=False)
 class Estates:
     """Every tenant by its id. Callers hold the state's lock."""
 
-    def __init__(self, state: State, quirks: Callable[[], GraphQuirks]) -> None:
-        self._state = state
-        self._quirks = quirks
+    state: State
+    quirks: Callable[[], GraphQuirks]
+
+    def __post_init__(self) -> None:
         self._estates: dict[str, Estate] = {}
-        state.follow(self._catch_up)
+        self.state.follow(self._catch_up)
 
     def of(self, tenant: str) -> Estate:
         """The tenant (id or domain) as it is now; an empty one where there is no such customer."""
-        now = self._state.settle()
-        customer = self._state.customer(tenant)
+        now = self.state.settle()
+        customer = self.state.customer(tenant)
         key = customer.tenant_id.lower() if customer else tenant.lower()
         if key not in self._estates:
             customer = customer or SeedCustomer(tenant_id=key, domain=key, name=key)
@@ -61,8 +62,8 @@ class Estates:
                 domain=customer.domain,
                 name=customer.name,
                 habits=customer.tenant,
-                quirks=self._quirks,
-                withdraw=partial(self._state.withdraw, key),
+                quirks=self.quirks,
+                withdraw=partial(self.state.withdraw, key),
             )
             seed_estate(self._estates[key], customer.batches)
         self._follow(self._estates[key], now)
@@ -74,8 +75,8 @@ class Estates:
 
     def _follow(self, estate: Estate, now: float) -> None:
         """Take over the registrations added and removed since the last look."""
-        if self._state.customer(estate.tenant_id) is not None:
-            for change in self._state.changes(estate.tenant_id, estate.seen):
+        if self.state.customer(estate.tenant_id) is not None:
+            for change in self.state.changes(estate.tenant_id, estate.seen):
                 estate.seen += 1
                 if change.registered:
                     register(estate, change.batch_id, change.device)
@@ -95,11 +96,11 @@ def run_batch(parsed: ParsedRequest, carry: Carry, *, in_order: bool) -> Respons
     batch as a whole is wrong."""
     requests = parsed.body().get("requests")
     if not isinstance(requests, list) or not all(isinstance(one, dict) for one in requests):
-        raise bad_request("Invalid batch payload format.")
+        raise refusal("bad batch")
     if not requests:
-        raise bad_request("Invalid batch payload: there are no requests.")
+        raise refusal("empty batch")
     if len(requests) > MOST:
-        raise bad_request(f"Number of batch request steps exceeds the maximum value of {MOST}.")
+        raise refusal("large batch", most=MOST)
     known: set[str] = set()
     for one in requests:
         _check_inner(parsed, one, known)
@@ -118,18 +119,17 @@ def run_batch(parsed: ParsedRequest, carry: Carry, *, in_order: bool) -> Respons
 def _check_inner(parsed: ParsedRequest, one: Mapping[str, Any], known: set[str]) -> None:
     name, method, url = _name(one), one.get("method"), one.get("url")
     if not all(isinstance(text, str) and text for text in (name, method, url)):
-        raise bad_request("Every request of a batch needs an id, a method and a url.")
+        raise refusal("incomplete step")
     if name.lower() in known:
-        raise bad_request(f"Request id '{name}' is not unique in the batch.")
+        raise refusal("repeated step", name=name)
     if _path(parsed, str(url)) is None:
-        raise bad_request(f"The url of request '{name}' must be relative.")
+        raise refusal("absolute url", name=name)
     named = {str(header).lower() for header in one.get("headers") or {}}
     if one.get("body") is not None and "content-type" not in named:
-        text = f"Write request id : {name} does not contain Content-Type header or body."
-        raise bad_request(text)
+        raise refusal("step without type", name=name)
     unknown = sorted({str(other).lower() for other in one.get("dependsOn") or ()} - known)
     if unknown:
-        raise bad_request(f"Request '{name}' depends on '{unknown[0]}', which is not before it.")
+        raise refusal("step too early", name=name, other=unknown[0])
 
 
 def _run_inner(
@@ -196,6 +196,7 @@ CODES = {
 """The code of an injected error that says none, by its status."""
 
 
+@dataclass(eq=False)
 class Graph:
     """Answers as `graph.microsoft.com` does; the token says for which tenant.
 
@@ -205,26 +206,19 @@ class Graph:
     name = "graph"
     secure_only = False
 
-    def __init__(
-        self,
-        state: State,
-        mint: Mint,
-        quirks: Callable[[], GraphQuirks],
-        clock: Callable[[], float],
-        carry: Carry,
-        *,
-        seed: int,
-    ) -> None:
-        self.estates = Estates(state, quirks)
-        self._state = state
-        self._mint = mint
-        self._quirks = quirks
-        self._clock = clock
-        self._carry = carry
-        self._random = random.Random(f"graph {seed}")  # noqa: S311 - ids, not secrets
+    state: State
+    mint: Mint
+    quirks: Callable[[], GraphQuirks]
+    clock: Callable[[], float]
+    carry: Carry
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.estates = Estates(self.state, self.quirks)
+        self._random = random.Random(f"graph {self.seed}")  # noqa: S311 - ids, not secrets
 
     def read(self, request: Request) -> Call:
-        target, claims = aim(request), self._mint.read(request.bearer)
+        target, claims = aim(request), self.mint.read(request.bearer)
         tenant = str(claims["tid"]) if claims else None
         return Call(
             operation=target.operation,
@@ -247,7 +241,7 @@ class Graph:
         return refused(Refusal(status, code, problem.text), shown, ids)
 
     def expired(self) -> Response:
-        return refused(_stale_token(), Family.GRAPH, self._ids(None))
+        return refused(refusal("expired token"), Family.GRAPH, self._ids(None))
 
     def stamp(self, request: Request, response: Response) -> Response:
         """The ids, where an answer does not have them yet, and who answered."""
@@ -260,7 +254,7 @@ class Graph:
 
     def truth(self, tenant: str) -> Mapping[str, Any]:
         """Everything in a tenant as it is, whatever the services show of it."""
-        with self._state.lock:
+        with self.state.lock:
             return self.estates.of(tenant).truth()
 
     def _act(self, request: Request, target: Target, fault: Fault | None) -> Response:
@@ -269,54 +263,54 @@ class Graph:
             check_url(request)
             claims = self._authorized(request, target)
             return self._outcome(request, target, claims, fault).with_headers(*ids.headers())
-        except Refusal as refusal:
-            return refused(refusal, refusal.family or target.family, ids)
+        except Refusal as error:
+            return refused(error, error.family or target.family, ids)
 
     def _outcome(
         self, request: Request, target: Target, claims: Claims, fault: Fault | None
     ) -> Response:
-        quirks = self._quirks()
-        with self._state.lock:
+        quirks = self.quirks()
+        with self.state.lock:
             parsed = ParsedRequest(
                 request=request,
                 target=target,
                 claims=claims,
                 estate=self.estates.of(str(claims["tid"])),
                 quirks=quirks,
-                now=self._clock(),
+                now=self.clock(),
                 new_id=lambda: new_id(self._random),
                 fault=fault,
             )
             if target.operation != "batch":
                 return handler_of(target.operation)(parsed)
         # Without the lock: what the batch holds may wait for a fault of its own.
-        return run_batch(parsed, self._carry, in_order=quirks.batch_in_order)
+        return run_batch(parsed, self.carry, in_order=quirks.batch_in_order)
 
     def _authorized(self, request: Request, target: Target) -> Claims:
         """The claims of a token that may ask for this. Raises Refusal."""
         if request.header("Authorization") is None:
-            raise _no_token("Access token is empty.")
-        claims = self._mint.read(request.bearer)
+            raise refusal("no token")
+        claims = self.mint.read(request.bearer)
         if claims is None or "aud" not in claims:
-            raise _no_token("IDX14100: JWT is not well formed, there are no dots (.).")
-        if self._mint.expired(claims):
-            raise _stale_token()
+            raise refusal("malformed token")
+        if self.mint.expired(claims):
+            raise refusal("expired token")
         if claims["aud"] not in AUDIENCES:
-            raise _no_token("Access token validation failure. Invalid audience.")
+            raise refusal("other audience")
         if target.route is None:
             raise not_found(target, request)
         permissions = target.route.permissions
         if permissions and granted(claims).isdisjoint(permissions):
             raise _forbidden(target, permissions)
-        customer = self._state.customer(str(claims["tid"]))
+        customer = self.state.customer(str(claims["tid"]))
         licensed = customer is not None and customer.tenant.intune_license
         if target.family is Family.INTUNE and not licensed:
-            raise bad_request("Request not applicable to target tenant.")
+            raise refusal("no license")
         return claims
 
     def _throttle_headers(self, request: Request) -> Headers:
         """The directory's headers of 429 (https://learn.microsoft.com/graph/throttling-limits)."""
-        claims = self._mint.read(request.bearer)
+        claims = self.mint.read(request.bearer)
         if claims is None or aim(request).family is not Family.DIRECTORY:
             return ()
         kind = "Read" if request.method == "GET" else "Write"
@@ -328,7 +322,7 @@ class Graph:
         """Of the device that the path names, while it is there."""
         if not target.name or tenant is None:
             return None
-        with self._state.lock:
+        with self.state.lock:
             estate = self.estates.of(tenant)
             row = estate.identities.get(target.name) or estate.managed.get(target.name)
         return str(row["serialNumber"]) if row else None
@@ -336,28 +330,11 @@ class Graph:
     def _ids(self, request: Request | None) -> Ids:
         request_id = new_id(self._random)
         sent = request.echoable("client-request-id") if request else None
-        return Ids(request_id=request_id, client_request_id=sent or request_id, at=self._clock())
-
-
-def _no_token(text: str) -> Refusal:
-    challenge = (
-        'Bearer realm="", authorization_uri='
-        '"https://login.microsoftonline.com/common/oauth2/authorize", '
-        'client_id="00000003-0000-0000-c000-000000000000"'
-    )
-    headers = (("WWW-Authenticate", challenge),)
-    return Refusal(401, "InvalidAuthenticationToken", text, headers=headers, family=Family.GRAPH)
-
-
-def _stale_token() -> Refusal:
-    return _no_token("Lifetime validation failed, the token is expired.")
+        return Ids(request_id=request_id, client_request_id=sent or request_id, at=self.clock())
 
 
 def _forbidden(target: Target, permissions: tuple[str, ...]) -> Refusal:
     if target.family is Family.INTUNE:
-        text = (
-            "Application is not authorized to perform this operation. Application must have one "
-            f"of the following scopes: {', '.join(permissions)}"
-        )
-        return Refusal(403, "Forbidden", text)
-    return no_key() if "recoverykeys" in (part.lower() for part in target.path) else denied()
+        return refusal("out of scope", scopes=", ".join(permissions))
+    about_keys = "recoverykeys" in (part.lower() for part in target.path)
+    return refusal("key denied" if about_keys else "denied")
