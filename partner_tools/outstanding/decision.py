@@ -227,12 +227,9 @@ def firmware_checked(case: Case) -> bool:
     return Flag.NO_DEVICE_ASSOCIATION in case.facts.flags
 
 
-_SEEN_ON_DEVICE = "Associated: its variables were seen in the device's firmware."
-
-
 def _association_note(case: Case) -> str | None:
     if Flag.DEVICE_ASSOCIATION in case.facts.flags:
-        return _SEEN_ON_DEVICE
+        return "Associated: its variables were seen in the device's firmware."
     if case.association.probe is None:
         return None
     state = association_of(case)

@@ -358,11 +358,10 @@ def is_ambiguous(facts: DeviceFacts, *sights: EvidenceSummary) -> bool:
     serial = facts.serial_number
     if serial is not None and serial.strip().casefold() in PLACEHOLDER_SERIALS:
         return True
-    return any(one.present and _several_or_other(one.seen, serial) for one in sights)
-
-
-def _several_or_other(found: Sequence[Found], serial: str | None) -> bool:
-    return len(found) > 1 or any(is_of_another(one, serial) for one in found)
+    return any(
+        one.present and (len(one.seen) > 1 or any(is_of_another(it, serial) for it in one.seen))
+        for one in sights
+    )
 
 
 def is_of_another(found: Found, serial: str | None) -> bool:

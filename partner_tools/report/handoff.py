@@ -226,11 +226,9 @@ def _steps(devices: Iterable[Json]) -> Iterator[Json]:
 
 def customer_json(customer: Customer | None) -> Json:
     """The addressee of a handoff or the former owner of a certificate's devices."""
-    return {
-        "tenantId": customer.tenant_id if customer else None,
-        "domain": customer.domain if customer else None,
-        "name": customer.name if customer else None,
-    }
+    if customer is None:
+        return dict.fromkeys(("tenantId", "domain", "name"))
+    return json_forms.full_customer_document(customer)
 
 
 def run_json(run: RunFacts) -> Json:

@@ -111,7 +111,9 @@ def _is_back(each: Restorable) -> bool:
 
 def _restorable(device: RunDevice, hardware_hash: str | None) -> Restorable:
     found, named = device.found, device.device.identity
-    is_edited = bool(hardware_hash) and not _is_recorded(device, hardware_hash or "")
+    # The ledger has the digest of the service's hash, or of the batch's.
+    recorded = {device.found_hash_digest, device.hardware_hash_digest}
+    is_edited = bool(hardware_hash) and hash_digest(hardware_hash or "") not in recorded
     identity = Identity(
         serial_number=(found and found.serial_number) or named.serial_number,
         manufacturer=(found and found.manufacturer) or named.manufacturer,
@@ -121,11 +123,6 @@ def _restorable(device: RunDevice, hardware_hash: str | None) -> Restorable:
     )
     why_not = EDITED if is_edited else _why_not(device, identity)
     return Restorable(device=device, identity=identity, why_not=why_not)
-
-
-def _is_recorded(device: RunDevice, hardware_hash: str) -> bool:
-    """Whether it is a hash that the ledger has the digest of: of the service, or of the batch."""
-    return hash_digest(hardware_hash) in {device.found_hash_digest, device.hardware_hash_digest}
 
 
 def _why_not(device: RunDevice, identity: Identity) -> str | None:
