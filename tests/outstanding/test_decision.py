@@ -530,7 +530,7 @@ ROWS = (
     ),
     Row(
         number=28,
-        name="nobody-looked",
+        name="not-checked",
         facts=facts(),
         steps=[
             (StepId.BACK_UP_KEYS, UNSEEN),
