@@ -34,8 +34,7 @@ class StatusLine:
             return
         if is_screen():
             if self._status is None:
-                self._status = _open_status(self)
-                FORM.above = _above(self._status.console)
+                self._start()
         elif self._clock() - self._told_at >= LINE_EVERY_SECONDS:
             self._told_at = self._clock()
             tell(self._line())
@@ -46,6 +45,17 @@ class StatusLine:
             FORM.above = None
             self._status.stop()
             self._status = None
+
+    def _start(self) -> None:
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        self._status = console.status(self, refresh_per_second=REFRESHES_PER_SECOND)
+        self._status.start()
+        # Above what is drawn there; click would write into the midst of that.
+        FORM.above = partial(
+            console.print, markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
 
     def __rich__(self) -> str:
         return escaped(self._line())
@@ -161,17 +171,3 @@ def escaped(line: str) -> str:
 
 def _span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
-def _above(console: Any) -> Callable[[str], None]:
-    """Write a line above what is drawn there; click would write it into the midst of that."""
-    return partial(console.print, markup=False, emoji=False, highlight=False, soft_wrap=True)
-
-
-def _open_status(line: StatusLine) -> Any:
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    status = console.status(line, refresh_per_second=REFRESHES_PER_SECOND)
-    status.start()
-    return status

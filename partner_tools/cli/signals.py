@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 
 import click
 
@@ -44,7 +43,7 @@ def handle_signals(
 @contextmanager
 def asking() -> Iterator[None]:
     """Let Ctrl-C end a prompt, as everywhere else, while the block lasts. Raises click.Abort."""
-    before = signal.signal(signal.SIGINT, _end_prompt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     except click.Abort:  # Ctrl-C, or Ctrl-D, behind the question
@@ -99,7 +98,7 @@ def _heed(number: int, stop: CancellationToken, last_words: Callable[[], str | N
         return
     _leave_line()
     if stop.is_set():
-        if _understands_escapes():
+        if os.isatty(STDERR) and os.environ.get("TERM") != "dumb":
             _write(SHOW_CURSOR)
         if words := last_words():
             _say(words)
@@ -122,11 +121,3 @@ def _leave_line() -> None:
     """Start a new line below a terminal's bar or question, and the `^C` behind it."""
     if os.isatty(STDERR):
         _write("\n")
-
-
-def _understands_escapes() -> bool:
-    return os.isatty(STDERR) and os.environ.get("TERM") != "dumb"
-
-
-def _end_prompt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -10,7 +10,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -56,7 +56,7 @@ from partner_tools.shared_pacing import Party
 from partner_tools.workspace.environment import now
 from partner_tools.workspace.environment import open_ledger as open_configured
 from partner_tools.workspace.sign_in import channel_tokens
-from partner_tools.workspace.wiring import RateLimiters, Shares, Wiring, open_rate_limiters
+from partner_tools.workspace.wiring import RateLimiters, Shares, Wiring
 from partner_tools.workspace.workspace import Workspace, refuse_unconfirmed
 
 LOOKS_PER_SWEEP = 12
@@ -304,7 +304,7 @@ def work_until_stopped(
     with ExitStack() as stack:
         queue = stack.enter_context(open_queue(conninfo))
         limiters = stack.enter_context(
-            open_rate_limiters(workspace.ledger, workspace.cancellation.clock)
+            closing(RateLimiters(workspace.ledger, workspace.cancellation.clock))
         )
         watched = stack.enter_context(open_queue(conninfo, patience=GLIMPSE_SECONDS, most=1))
         health = Health(

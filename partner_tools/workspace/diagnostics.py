@@ -162,12 +162,13 @@ def _examine_partner_center(
     from partner_tools.channels.partner_center import PartnerCenterChannel
     from partner_tools.clients.oauth import describe_token
     from partner_tools.workspace.environment import now
-    from partner_tools.workspace.sign_in import channel_tokens
+    from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, channel_tokens
 
     facts = describe_token(channel_tokens(config).token())
     yield _signed_in(facts)
     yield from _too_much(facts, PARTNER_CENTER, "the token for Partner Center")
-    yield from _examine_handed_in(config)
+    if graph := config.secrets.get(GRAPH_HANDED_IN):
+        yield from _too_much(describe_token(graph), GRAPH_READ, f"the token in {GRAPH_HANDED_IN}")
     wiring = Wiring(config=config, ledger=ledger, token=token)
     with wiring.open_partner_center(token) as (client, executor, _):
         page = executor.call_with_retry(client.customers)
@@ -181,15 +182,6 @@ def _examine_partner_center(
             yield _ok("customer", f"{found.domain or found.tenant_id}, {many}")
             if config.text("graph", "access") is not None:
                 yield from _examine_tenant(config, found)
-
-
-def _examine_handed_in(config: Config) -> Iterator[Finding]:
-    """Check the permissions of the environment's token for the customer's tenant."""
-    from partner_tools.clients.oauth import describe_token
-    from partner_tools.workspace.sign_in import GRAPH_HANDED_IN
-
-    if graph := config.secrets.get(GRAPH_HANDED_IN):
-        yield from _too_much(describe_token(graph), GRAPH_READ, f"the token in {GRAPH_HANDED_IN}")
 
 
 def _examine_tenant(config: Config, customer: Customer) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -411,7 +411,7 @@ class Wiring:
         if self.shares is not None:
             yield self.shares.rate_limiters.of(service.value, scope, limit, self.shares.party)
             return
-        with open_rate_limiters(self.ledger, self.token.clock) as limiters:
+        with closing(RateLimiters(self.ledger, self.token.clock)) as limiters:
             yield limiters.of(service.value, scope, limit)
 
 
@@ -542,16 +542,6 @@ class RateLimiters:
             return None, 0.0
         known = Learned(per_second=rate.per_second, refused=rate.refused)
         return known, (now() - rate.learned_at).total_seconds()
-
-
-@contextmanager
-def open_rate_limiters(ledger: Ledger, clock: Callable[[], float]) -> Iterator[RateLimiters]:
-    """The rate_limiters of one command; what they learned is remembered at the end."""
-    rate_limiters = RateLimiters(ledger, clock)
-    try:
-        yield rate_limiters
-    finally:
-        rate_limiters.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

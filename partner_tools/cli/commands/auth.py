@@ -39,7 +39,11 @@ def login(call: Call) -> int:
     """
     from partner_tools.workspace.sign_in import sign_in
 
-    facts = sign_in(load_config(call.common), _show_code)
+    def show(code: DeviceCode) -> None:
+        minutes = code.expires_in // 60
+        tell(f"open {code.url} and type the code {code.code} (good for {minutes} minutes)")
+
+    facts = sign_in(load_config(call.common), show)
     click.echo(clean(f"signed in as {facts.who or 'a user'}, tenant {facts.tenant or 'unknown'}"))
     tell(f"next: {call.again('doctor')}")
     return 0
@@ -106,9 +110,3 @@ def _lines(profile: str, facts: TokenFacts) -> Iterator[tuple[str, str]]:
     yield "app only", yes_no[facts.app_only]
     yield "second factor", "not for an app" if facts.app_only else yes_no[facts.mfa]
     yield "permissions", ", ".join(facts.permissions) or "none in the token"
-
-
-def _show_code(code: DeviceCode) -> None:
-    tell(
-        f"open {code.url} and type the code {code.code} (good for {code.expires_in // 60} minutes)"
-    )

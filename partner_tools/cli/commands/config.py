@@ -49,12 +49,15 @@ def show(call: Call) -> int:
       partner-tools config show --profile nightly
     """
     found = load_config(call.common)
+    settings = dict(found.settings)
+    if (named := found.text("ledger")) is not None:
+        settings["ledger"] = without_password(named)
     secrets = {name: "set" if name in found.secrets else "not set" for name in SECRETS}
     document = {
         "profile": found.profile,
         "file": None if found.file is None else str(found.file),
         "ledger": without_password(ledger_url(call.common.ledger, found)),
-        "settings": {**found.settings, **_ledger_setting(found.text("ledger"))},
+        "settings": settings,
         "secrets": secrets,
     }
     if call.output != "text":
@@ -280,7 +283,3 @@ def _flat(settings: dict[str, object], prefix: str = "") -> list[tuple[str, obje
         path = f"{prefix}{name}"
         pairs += _flat(value, f"{path}.") if isinstance(value, dict) else [(path, value)]
     return pairs
-
-
-def _ledger_setting(url: str | None) -> dict[str, str]:
-    return {} if url is None else {"ledger": without_password(url)}

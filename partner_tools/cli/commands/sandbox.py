@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,9 +14,6 @@ from partner_tools.cli.console import assigned, pasteable, print_line, tell
 from partner_tools.cli.options import file_path
 from partner_tools.cli.wiring import load_config
 from partner_tools.errors import InputError
-
-if TYPE_CHECKING:
-    from partner_tools import Config, Profile
 
 
 @command("sandbox")
@@ -47,8 +44,10 @@ def sandbox(call: Call, port: int, seed: Path | None, faults: Path | None) -> No
     Example:
       partner-tools sandbox --faults slow.json
     """
+    from partner_tools.workspace.sign_in import read_wire_profile
+
     config = load_config(call.common)
-    spoken = [] if config.path("oem", "profile") is None else [_wire_profile(config)]
+    spoken = [] if config.path("oem", "profile") is None else [read_wire_profile(config)]
     load_sandbox().serve(seed, faults, port, _announce, *spoken)
 
 
@@ -63,12 +62,6 @@ def _announce(told: Mapping[str, Any]) -> None:
     customers = [kind.partition(":")[2] for kind in told["tokens"] if ":" in kind]
     for customer in customers[:1]:
         tell(f"then: {pasteable('partner-tools', 'inventory', '--customer', customer)}")
-
-
-def _wire_profile(config: Config) -> Profile:
-    from partner_tools.workspace.sign_in import read_wire_profile
-
-    return read_wire_profile(config)
 
 
 def load_sandbox() -> Any:
