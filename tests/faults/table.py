@@ -36,9 +36,8 @@ GROUPS: Mapping[str, Sequence[str]] = {
 
 EXPECTED: Mapping[str, Mapping[str, str]] = {
     "refused-1s": {
-        "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
-        "cleanup-sync",
+        "0 removed": "discovery token customer customers batches devices page delete oem preflight "
+        "submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -46,18 +45,18 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "refused": {
         "5 pending > 0 removed": "discovery token customer customers batches devices page delete "
-        "oem preflight submit cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
-        "cleanup-sync",
+        "oem preflight submit cleanup-look cleanup-intune",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 unknown > 0 removed": "poll acks",
         "5 not-verified > 0 clear": "graph-list",
         "5 not-verified > 0 outstanding": "graph-batch",
+        "5 pending+unknown > 0 removed": "cleanup-user cleanup-autopilot",
+        "5 pending+removed > 0 removed": "cleanup-sync",
     },
     "tls-1s": {
-        "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
-        "cleanup-sync",
+        "0 removed": "discovery token customer customers batches devices page delete oem preflight "
+        "submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -65,13 +64,14 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "tls": {
         "5 pending > 0 removed": "discovery token customer customers batches devices page delete "
-        "oem preflight submit cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
-        "cleanup-sync",
+        "oem preflight submit cleanup-look cleanup-intune",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 unknown > 0 removed": "poll acks",
         "5 not-verified > 0 clear": "graph-list",
         "5 not-verified > 0 outstanding": "graph-batch",
+        "5 pending+unknown > 0 removed": "cleanup-user cleanup-autopilot",
+        "5 pending+removed > 0 removed": "cleanup-sync",
     },
     "reset-before": {
         "0 removed": "discovery token customer customers batches devices page delete preflight "
@@ -175,9 +175,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "5 not-verified+outstanding > 0 outstanding": "graph-inner",
     },
     "other-type": {
-        "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
-        "cleanup-sync",
+        "0 removed": "discovery token customer customers batches devices page delete oem preflight "
+        "submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -187,13 +186,14 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "4 pending > 0 removed": "discovery token",
         "5 pending > 0 removed": "customer customers batches devices",
         "0 removed": "page cleanup-look cleanup-sync",
-        "7 refused+removed": "delete cleanup-intune cleanup-user cleanup-autopilot",
+        "7 refused+removed": "delete cleanup-intune",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 refused > 7 refused": "oem preflight submit",
         "5 unknown > 0 removed": "poll acks",
         "5 not-verified > 0 clear": "graph-list",
         "0 outstanding": "graph-batch graph-inner",
+        "5 pending+refused": "cleanup-user cleanup-autopilot",
     },
     "401-once": {
         "4 pending > 0 removed": "discovery token customer customers batches devices page",
@@ -206,13 +206,14 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "401": {
         "4 pending > 0 removed": "discovery token customer customers batches devices page delete "
-        "oem preflight submit cleanup-look cleanup-intune cleanup-user cleanup-autopilot",
+        "oem preflight submit cleanup-look cleanup-intune",
         "4 0 back > 0 2 back": "append job",
         "4 0 back > 0 3 back": "create",
         "4 unknown > 0 removed": "poll acks",
         "4 not-verified > 0 clear": "graph-list",
         "4 not-verified > 0 outstanding": "graph-batch graph-inner",
         "0 removed": "cleanup-sync",
+        "4 pending+unknown > 0 removed": "cleanup-user cleanup-autopilot",
     },
     "403-partner": {
         "4 pending > 0 removed": "discovery token customer customers batches devices page delete",
@@ -224,8 +225,9 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "4 not-verified > 0 outstanding": "graph-batch",
         "4 not-verified+outstanding > 0 outstanding": "graph-inner",
         "7 refused": "cleanup-look",
-        "7 refused+removed": "cleanup-intune cleanup-user cleanup-autopilot",
+        "7 refused+removed": "cleanup-intune",
         "0 removed": "cleanup-sync",
+        "5 pending+refused": "cleanup-user cleanup-autopilot",
     },
     "403-customer": {
         "4 pending > 0 removed": "discovery token",
@@ -238,8 +240,9 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "4 not-verified > 0 outstanding": "graph-batch",
         "4 not-verified+outstanding > 0 outstanding": "graph-inner",
         "7 refused": "cleanup-look",
-        "7 refused+removed": "cleanup-intune cleanup-user cleanup-autopilot",
+        "7 refused+removed": "cleanup-intune",
         "0 removed": "cleanup-sync",
+        "5 pending+refused": "cleanup-user cleanup-autopilot",
     },
     "403-device": {
         "4 pending > 0 removed": "discovery token customer customers batches devices page",
@@ -252,8 +255,9 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "4 not-verified > 0 outstanding": "graph-batch",
         "4 not-verified+outstanding > 0 outstanding": "graph-inner",
         "7 refused": "cleanup-look",
-        "7 refused+removed": "cleanup-intune cleanup-user cleanup-autopilot",
+        "7 refused+removed": "cleanup-intune",
         "0 removed": "cleanup-sync",
+        "5 pending+refused": "cleanup-user cleanup-autopilot",
     },
     "404": {
         "4 pending > 0 removed": "discovery token",
@@ -270,7 +274,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "5 not-verified > 0 outstanding": "graph-batch",
         "5 not-verified+outstanding > 0 outstanding": "graph-inner",
         "7 refused": "cleanup-look",
-        "7 refused+removed": "cleanup-intune cleanup-autopilot",
+        "5 pending+refused": "cleanup-autopilot cleanup-intune",
     },
     "408": {
         "0 removed": "discovery token customer customers batches devices page delete preflight "
@@ -284,7 +288,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     "409": {
         "4 pending > 0 removed": "discovery token",
         "5 pending > 0 removed": "customer customers batches devices page",
-        "7 refused+removed": "delete cleanup-intune cleanup-user cleanup-autopilot",
+        "7 refused+removed": "delete cleanup-intune",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 refused > 7 refused": "oem preflight submit",
@@ -294,47 +298,43 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "5 not-verified+outstanding > 0 outstanding": "graph-inner",
         "7 refused": "cleanup-look",
         "0 removed": "cleanup-sync",
+        "5 pending+refused": "cleanup-user cleanup-autopilot",
     },
     "429-seconds": {
-        "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
-        "cleanup-sync",
+        "0 removed": "discovery token customer customers batches devices page delete oem preflight "
+        "submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
         "0 outstanding": "graph-batch graph-inner",
     },
     "429-date": {
-        "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
-        "cleanup-sync",
+        "0 removed": "discovery token customer customers batches devices page delete oem preflight "
+        "submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
         "0 outstanding": "graph-batch graph-inner",
     },
     "429-fraction": {
-        "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
-        "cleanup-sync",
+        "0 removed": "discovery token customer customers batches devices page delete oem preflight "
+        "submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
         "0 outstanding": "graph-batch graph-inner",
     },
     "429-nonsense": {
-        "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
-        "cleanup-sync",
+        "0 removed": "discovery token customer customers batches devices page delete oem preflight "
+        "submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
         "0 outstanding": "graph-batch graph-inner",
     },
     "429-bare": {
-        "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
-        "cleanup-sync",
+        "0 removed": "discovery token customer customers batches devices page delete oem preflight "
+        "submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -342,7 +342,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "429-10min": {
         "5 pending > 0 removed": "discovery token customer customers batches devices page delete "
-        "oem preflight submit cleanup-look cleanup-intune cleanup-user cleanup-autopilot",
+        "oem preflight submit cleanup-look cleanup-intune",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 unknown > 0 removed": "poll acks",
@@ -350,16 +350,18 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "5 not-verified > 0 outstanding": "graph-batch",
         "5 not-verified+outstanding > 0 outstanding": "graph-inner",
         "0 removed": "cleanup-sync",
+        "5 pending+unknown > 0 removed": "cleanup-user cleanup-autopilot",
     },
     "429-ever": {
         "5 pending > 0 removed": "discovery token customer customers batches devices page delete "
-        "oem preflight submit cleanup-look cleanup-intune cleanup-user cleanup-autopilot",
+        "oem preflight submit cleanup-look cleanup-intune",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 unknown > 0 removed": "poll acks",
         "5 not-verified > 0 clear": "graph-list",
         "5 not-verified > 0 outstanding": "graph-batch graph-inner",
         "0 removed": "cleanup-sync",
+        "5 pending+unknown > 0 removed": "cleanup-user cleanup-autopilot",
     },
     "500": {
         "0 removed": "discovery token customer customers batches devices page delete preflight "
@@ -371,8 +373,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "0 outstanding": "graph-batch graph-inner",
     },
     "500-done": {
-        "0 removed": "discovery token customer customers batches devices page preflight poll "
-        "acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
+        "0 removed": "discovery token customer customers batches devices page preflight poll acks "
+        "cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 absent+removed": "delete",
         "0 2 back": "append job",
         "0 3 back": "create",
@@ -390,9 +392,8 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "0 outstanding": "graph-batch graph-inner",
     },
     "503": {
-        "0 removed": "discovery token customer customers batches devices page delete oem "
-        "preflight submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot "
-        "cleanup-sync",
+        "0 removed": "discovery token customer customers batches devices page delete oem preflight "
+        "submit poll acks cleanup-look cleanup-intune cleanup-user cleanup-autopilot cleanup-sync",
         "0 2 back": "append job",
         "0 3 back": "create",
         "0 clear": "graph-list",
@@ -400,13 +401,14 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     },
     "503-ever": {
         "5 pending > 0 removed": "discovery token customer customers batches devices page delete "
-        "oem preflight submit cleanup-look cleanup-intune cleanup-user cleanup-autopilot",
+        "oem preflight submit cleanup-look cleanup-intune",
         "5 0 back > 0 2 back": "append job",
         "5 0 back > 0 3 back": "create",
         "5 unknown > 0 removed": "poll acks",
         "5 not-verified > 0 clear": "graph-list",
         "5 not-verified > 0 outstanding": "graph-batch graph-inner",
         "0 removed": "cleanup-sync",
+        "5 pending+unknown > 0 removed": "cleanup-user cleanup-autopilot",
     },
     "redirect": {
         "0 removed": "discovery token preflight cleanup-sync",

@@ -106,7 +106,7 @@ def test_a_station_writes_no_run_that_a_worker_has_begun_with(
         "[default.guards]\nmax_estate_share = 0.0001\n", encoding="utf-8"
     )
     with fleet.worker():
-        assert fleet.wait_for(run, "stopped")["counts"] == {"pending": 3}
+        assert fleet.wait_for(run, "refused")["counts"] == {"pending": 3}
     event = (
         "INSERT INTO events SELECT run, n + 900, at, '{}', device, payload, payload_digest,"
         " previous, hash FROM events WHERE run = %s"
@@ -129,9 +129,9 @@ def test_a_station_writes_no_run_that_a_worker_has_begun_with(
             [TASK, run, run, Jsonb({**job, "run": run, "channel": "partner-center"})],
         )
     with fleet.worker():
-        fleet.wait_for(waiting, "stopped")
-        again = fleet.wait_for(run, "stopped", "finished")
-    assert (again["state"], again["counts"]) == ("stopped", {"pending": 3})
+        fleet.wait_for(waiting, "refused")
+        again = fleet.wait_for(run, "refused", "finished")
+    assert (again["state"], again["counts"]) == ("refused", {"pending": 3})
 
 
 def test_a_station_calls_off_what_it_handed_in(fleet: Fleet, login: Callable[..., str]) -> None:
