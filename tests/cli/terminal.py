@@ -1,8 +1,9 @@
-"""The program at a pseudo-terminal, and somebody who answers its questions."""
+"""The program at a pseudo-terminal, and a user who answers its questions."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ def at_a_terminal(
     """Run a command, and type each answer once its question shows; exit code and screen.
 
     The questions come in the order of `answers`; a blank at their end tells equal ones apart.
-    Once `interrupted_at` is on the screen, the command is interrupted.
+    Once `interrupted_at` is on the screen, the command is interrupted, and again every three
+    seconds: a signal that arrives just before the read begins does not end it.
     """
     import pty
 
@@ -38,7 +40,12 @@ def at_a_terminal(
     os.close(theirs)
     screen, waiting = "", list(answers.items())
     asked_at, deadline = 0, time.monotonic() + SECONDS
+    interrupted = False
     while time.monotonic() < deadline:
+        if not select.select([ours], [], [], 3.0)[0]:
+            if interrupted:
+                process.send_signal(signal.SIGINT)
+            continue
         try:
             piece = os.read(ours, 4096)
         except OSError:  # the other side closed it
@@ -49,8 +56,9 @@ def at_a_terminal(
         if waiting and waiting[0][0].strip() in screen[asked_at:].rpartition("\n")[2]:
             os.write(ours, f"{waiting.pop(0)[1]}\n".encode())
             asked_at = len(screen)
-        if interrupted_at is not None and interrupted_at in screen:
-            interrupted_at = None
+        if not interrupted and interrupted_at is not None and interrupted_at in screen:
+            interrupted = True
+            time.sleep(0.2)  # the read that follows the question
             process.send_signal(signal.SIGINT)
     os.close(ours)
     return process.wait(timeout=SECONDS), screen
