@@ -295,12 +295,14 @@ class LedgerReader:
                 connection.execute(events_of_device(each.run, each.index)).mappings().all()
                 for each in found
             ]
-        return tuple(
+        traces = (
             DeviceTrace(
                 run=self.run(each.run), device=each, events=tuple(map(codec.event_from, of))
             )
             for each, of in zip(found, passed, strict=True)
         )
+        # Ids of runs begun within one second do not say which came first.
+        return tuple(sorted(traces, key=lambda each: each.run.created_at, reverse=True))
 
     def verify(
         self, expected_head: str | None = None, heads: Iterable[RunHead] = ()
