@@ -228,7 +228,7 @@ _OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
     Outcome.AMBIGUOUS: (
         "More than one registration matches, or the row contradicts what was found. Never "
         "guessed; the candidates are listed.",
-        "Add maker, model or product key id to the row and run it again.",
+        "Add manufacturer, model or product key id to the row and run it again.",
     ),
     Outcome.DUPLICATE: ("The same device appears earlier in the batch.", "Nothing."),
     Outcome.NOT_OWNED: (

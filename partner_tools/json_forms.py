@@ -52,7 +52,7 @@ def camel(name: str) -> str:
 def json_form(value: Any) -> dict[str, Any]:
     """A dataclass as a JSON object."""
     form: dict[str, Any] = {}
-    for name, key, default, inline in _written(type(value)):  # type: ignore[arg-type]
+    for name, key, default, inline in _written(type(value)):  # type: ignore[arg-type]  # a type is hashable
         each = getattr(value, name)
         if inline:
             form.update(json_form(each))
@@ -96,7 +96,7 @@ def structure(kind: type[T], row: Mapping[str, Any], spelled: Spelling = camel, 
     Fields without a property have their default. Raises TypeError where one has none, ValueError
     for a value that an enumeration lacks.
     """
-    as_in_json, readers = _read(kind, spelled)  # type: ignore[arg-type]
+    as_in_json, readers = _read(kind, spelled)  # type: ignore[arg-type]  # a type is hashable
     stated = row.keys()
     values = {name: row[key] for name, key in as_in_json if key in stated}
     for name, key, read in readers:

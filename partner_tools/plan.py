@@ -148,7 +148,7 @@ def contradictions(identity: Identity, found: Registration) -> tuple[str, ...]:
     """
     pairs = (
         ("serial number", identity.serial_number, found.serial_number),
-        ("maker", identity.manufacturer, found.manufacturer),
+        ("manufacturer", identity.manufacturer, found.manufacturer),
         ("model", identity.model, found.model),
         ("product key id", identity.product_key_id, found.product_key_id),
     )
@@ -346,7 +346,7 @@ def _choose(blank: PlannedDevice, matched: tuple[Registration, ...], known: Inde
             outcome=Outcome.AMBIGUOUS,
             rule="several-registrations",
             detail=f"{len(agreeing)} registrations match: {_places(candidates)}",
-            remedy="add maker, model or product key id to the row, so that only one agrees, "
+            remedy="add manufacturer, model or product key id to the row, so that only one agrees, "
             "or remove the device in Partner Center by hand",
         )
     return replace(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from partner_tools.errors import InputError, Interrupted, PartnerToolsError
@@ -108,7 +108,8 @@ def detail(history: History, stop: StopReason | None = None) -> str | None:
     elif history.outcome is Outcome.UNKNOWN and not said:
         said = "a request left and no answer was recorded"
     if seen := last_listed(history):
-        said = "; ".join(filter(None, (said, f"still listed when last looked at ({seen})")))
+        at = f"{datetime.fromisoformat(seen).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        said = "; ".join(filter(None, (said, f"still listed when last checked ({at})")))
     return said
 
 

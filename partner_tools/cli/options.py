@@ -192,16 +192,18 @@ def batch_options(command: Command) -> Command:
     """Add what names the batch, its channel and its customer."""
     from partner_tools.model import PARTNER_CHANNELS
 
-    via = via_option(PARTNER_CHANNELS, "Service to remove devices through.")
-    return via(list_options(command))
+    named = _together(
+        via_option(PARTNER_CHANNELS, "Service to remove devices through."),
+        customer_option("Customer: tenant id, domain or company name."),
+    )
+    return named(list_options(command))
 
 
 def list_options(command: Command) -> Command:
-    """Add what names the batch and its customer."""
+    """Add what names the batch, and how it is read."""
     from partner_tools.model import Reason
 
     named = _together(
-        customer_option("Customer: tenant id, domain or company name."),
         click.option("--batch-id", help="Id of the batch, for formats without this field."),
         click.option(
             "--reason",

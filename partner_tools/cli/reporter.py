@@ -225,13 +225,13 @@ def _what_can_be_removed(plan: Plan) -> Iterator[str]:
     gone = counts(each.outcome for each in plan.devices if each.outcome in GONE)
     staying = counts(each.outcome for each in plan.devices if each.outcome not in NOT_STAYING)
     if gone:
-        yield f"gone already: {tallied(gone)}"
+        yield f"already gone: {tallied(gone)}"
     if staying:
-        yield f"not to be removed: {tallied(staying)}"
+        yield f"will not be removed: {tallied(staying)}"
     if count_removals(plan.devices):
         yield what_it_takes(plan)
     else:
-        yield "nothing is left to remove" if gone else "no device can be removed"
+        yield "nothing to remove"
 
 
 _PLACES = {False: "Windows Autopilot", True: "Intune and Windows Autopilot"}
@@ -298,7 +298,9 @@ def _next(call: Call, result: RunResult, saved: Path | None) -> Iterator[str]:
 
 def _after_plan(call: Call, result: RunResult, saved: Path | None) -> str:
     if not result.counts.get(Outcome.PENDING):
-        return "next: correct the rows above; nothing of this batch can be removed"
+        if set(result.counts) <= GONE:
+            return "next: nothing; every device of this batch is gone already"
+        return "next: correct the rows above; nothing in this batch can be removed"
     if saved is not None:
         return f"next: {call.again('deregister', '--plan', str(saved))}"
     return "next: the same command without --dry-run removes them"

@@ -355,7 +355,7 @@ class MsalHttpClient:
         return reply
 
     def _transport_to(self, url: str) -> Transport:
-        from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS  # type: ignore[import-untyped]
+        from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS  # type: ignore[import-untyped]  # no types
 
         host = origin(url)
         hosts = {urlsplit(self.login_url).hostname, urlsplit(url).hostname}

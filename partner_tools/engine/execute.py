@@ -36,6 +36,7 @@ from partner_tools.errors import (
     Unsent,
 )
 from partner_tools.events import Event, History, Kind, RunDevice, State, advance
+from partner_tools.json_forms import stated
 from partner_tools.model import Explanation, Outcome, RunId
 from partner_tools.pacing import decide
 
@@ -511,10 +512,10 @@ def of_error(error: ServiceError) -> Fact:
     if isinstance(error, Unsent):
         return Kind.WITHDRAWN, {"detail": str(error)}
     if isinstance(error, Unanswered):
-        return Kind.DOUBTED, _stated({**facts, "answered": False})
+        return Kind.DOUBTED, stated(**facts, answered=False)
     if isinstance(error, Unavailable | Redirected | Unreadable):
-        return Kind.DOUBTED, _stated({**facts, "answered": True})
-    return Kind.DEFERRED, _stated(facts)
+        return Kind.DOUBTED, stated(**facts, answered=True)
+    return Kind.DEFERRED, stated(**facts)
 
 
 def of_verdict(verdict: Verdict) -> Fact:
@@ -523,38 +524,32 @@ def of_verdict(verdict: Verdict) -> Fact:
         case Answer():
             return Kind.ANSWERED, answer_payload(verdict)
         case Deferral(detail=detail, status=status, code=code):
-            return Kind.DEFERRED, _stated({"detail": detail, "status": status, "code": code})
+            return Kind.DEFERRED, stated(detail=detail, status=status, code=code)
         case Doubt(answered=answered, detail=detail, remedy=remedy, status=status):
             facts = {"answered": answered, "detail": detail, "remedy": remedy, "status": status}
-            return Kind.DOUBTED, _stated(facts)
+            return Kind.DOUBTED, stated(**facts)
         case Acceptance(handle=handle):
             return Kind.ACCEPTED, {"handle": handle}
         case StepDone(step=step, detail=detail, status=status, request_id=request_id):
             facts = {"step": step, "detail": detail, "status": status, "requestId": request_id}
-            return Kind.PASSED, _stated(facts)
+            return Kind.PASSED, stated(**facts)
         case AwaitingApproval(approval=approval, detail=detail, remedy=remedy, status=status):
             facts = {"approval": approval, "remedy": remedy, "detail": detail, "status": status}
-            return Kind.PARKED, _stated({**facts, "requestId": verdict.request_id})
+            return Kind.PARKED, stated(**facts, requestId=verdict.request_id)
 
 
 def answer_payload(answer: Answer) -> Mapping[str, Any]:
     """Return the part of a service's answer that the ledger keeps."""
-    return _stated(
-        {
-            "outcome": answer.outcome.value,
-            "rule": answer.rule,
-            "detail": answer.detail,
-            "remedy": answer.remedy,
-            "status": answer.status,
-            "code": answer.code,
-            "requestId": answer.request_id,
-            "correlationId": answer.correlation_id,
-        }
+    return stated(
+        outcome=answer.outcome.value,
+        rule=answer.rule,
+        detail=answer.detail,
+        remedy=answer.remedy,
+        status=answer.status,
+        code=answer.code,
+        requestId=answer.request_id,
+        correlationId=answer.correlation_id,
     )
-
-
-def _stated(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in facts.items() if value is not None}
 
 
 DEFERRED = "device-deferred"

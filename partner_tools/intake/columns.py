@@ -271,7 +271,7 @@ def _strange(columns: Columns, kinds: Sequence[str | None]) -> list[Finding]:
 
 
 def _unknown(header: str) -> Finding:
-    message = f"the column {shown(header)} is not known; it travels into the report as it is"
+    message = f"the column {shown(header)} is not known; it is copied into the report"
     near = spelt_like(header)
     remedy = f"name the column `{near}` if that is what it holds" if near else None
     if is_tenant(header):

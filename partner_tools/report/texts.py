@@ -60,7 +60,7 @@ def code(text: object) -> str:
     """The text as a code span that nothing in it can leave."""
     shown = visible(str(text)).replace("|", "⟨U+007C⟩").strip()
     if not shown:
-        return "–"  # noqa: RUF001
+        return "–"  # noqa: RUF001 - an en dash, as in tables
     fence = "`" * (max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
     gap = " " if "`" in shown else ""
     return f"{fence}{gap}{shown}{gap}{fence}"

@@ -1,7 +1,7 @@
 """The worksheet of an assessment: what a person removes on Partner Center's pages, to print.
 
-It names devices by serial number, maker and model alone: paper lies about, so that nothing on it
-identifies a person.
+It names devices by serial number, manufacturer and model alone. Paper is left lying about, so
+nothing on it identifies a person.
 """
 
 from __future__ import annotations

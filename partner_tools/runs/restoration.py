@@ -134,7 +134,7 @@ def _why_not(device: RunDevice, identity: Identity) -> str | None:
             "it was registered by its hardware hash, and no restore kit of the run is on this "
             "machine: it lies where the run was planned, unless it was deleted"
         )
-    return "Partner Center showed neither hardware hash, product key id, nor maker and model"
+    return "Partner Center showed neither hardware hash, product key id, nor manufacturer and model"
 
 
 def _cells(identity: Identity) -> tuple[str, ...]:

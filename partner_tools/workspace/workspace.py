@@ -928,7 +928,7 @@ class Workspace:
             where = "it" if missing else "the handoff elsewhere"
             again = f"`partner-tools report {result.run} -o DIR{more}` writes {where}"
             raise undelivered(error, again) from error
-        observer.notify(f"files of the handoff in {options.report}: {len(reports)}")
+        observer.notify(f"handoff files written to {options.report}: {len(reports)}")
         return replace(result, reports=reports)
 
 

@@ -74,6 +74,9 @@ class Cost:
 def main() -> None:
     """Measure both trees in turns, and print the table."""
     trees = {"before": Path(sys.argv[1]).resolve(), "after": ROOT}
+    if not (trees["before"] / "partner_tools").is_dir():
+        # Else Python would take the installed package, and the tree be compared with itself.
+        raise SystemExit(f"{trees['before']} is no tree of partner-tools")
     found: dict[str, list[Cost]] = {name: [] for name in trees}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(ROUNDS):

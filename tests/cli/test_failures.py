@@ -324,7 +324,7 @@ def test_resume_counts_and_asks_for_what_is_left(program: Program, sandbox: Sand
 
     assert stopped["counts"] == {"removed": 1, "pending": 2}
     assert resumed.exit_code == 0, resumed.output
-    assert "gone already: 1 removed\n2 devices to be removed" in resumed.stderr
+    assert "already gone: 1 removed\n2 devices to be removed" in resumed.stderr
 
 
 @pytest.mark.slow

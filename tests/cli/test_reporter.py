@@ -111,7 +111,7 @@ def test_what_stays_stands_before_what_goes(program: Program) -> None:
     result = program("plan", batch, "--via", "partner-center", "--customer", CONTOSO, "-o", plan)
 
     assert result.stdout.index("GHOST") < result.stdout.index("SN-1, SN-2")
-    assert "not to be removed: 1 not-found" in result.stderr
+    assert "will not be removed: 1 not-found" in result.stderr
 
 
 def test_a_match_that_only_trimming_makes_is_a_warning(tmp_path: Path) -> None:

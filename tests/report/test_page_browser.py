@@ -10,7 +10,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -23,61 +22,21 @@ import pytest
 from partner_tools.intake.schema import checker
 from partner_tools.report.handoff import Document, answer_digest
 from partner_tools.report.page import STATIC_DEVICES, write_page
+from tests.browser import Driver, opened_browser
 from tests.report import fleet
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 MANY = 10_000
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--force-prefers-reduced-motion",
-)
-
-Driver = Any
-"""selenium's WebDriver: imported only where there is a browser to drive."""
-
-
-def missing() -> str | None:
-    """Why there is no browser to test in; None where there is one."""
-    if not any(shutil.which(name) for name in BROWSERS):
-        return f"no browser: none of {', '.join(BROWSERS)} is installed"
-    if not shutil.which("chromedriver"):
-        return "no browser: chromedriver is not installed"
-    try:
-        import selenium  # noqa: F401
-    except ImportError:
-        return "no browser: selenium is not installed"
-    return None
 
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Driver]:
     """One browser for all of these tests."""
-    reason = missing()
-    if reason and os.environ.get("REQUIRE_BROWSER") == "1":
-        pytest.fail(f"REQUIRE_BROWSER=1, but {reason}")
-    if reason:
-        pytest.skip(reason)
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = next(path for name in BROWSERS if (path := shutil.which(name)))
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    browser.set_script_timeout(120)
-    yield browser
-    browser.quit()
+    logs = {"goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
+    with opened_browser(logs) as browser:
+        browser.set_script_timeout(120)
+        yield browser
 
 
 @pytest.fixture(scope="module")

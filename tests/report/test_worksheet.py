@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
-import subprocess
+from base64 import b64decode
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,10 +14,10 @@ from partner_tools.model import Customer, Device, Identity, Outcome, TenantId
 from partner_tools.outstanding import Flag
 from partner_tools.report.handoff import HOLD_RULE, HandoffDevice, RunFacts, build_handoff
 from partner_tools.report.worksheet import held, lines, worksheet_csv, write_worksheet
+from tests.browser import opened_browser
 from tests.report import fleet
 
 AT = datetime(2026, 11, 23, 16, 40, tzinfo=UTC)
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
 
 def device(row: int, serial: str, outcome: Outcome = Outcome.ASSESSED) -> HandoffDevice:
@@ -65,23 +64,15 @@ def test_a_sheet_has_at_most_40_devices() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a browser that prints")
+@pytest.mark.browser
 def test_each_sheet_is_one_page_of_paper(tmp_path: Path) -> None:
-    sheet, printed = tmp_path / "worksheet.html", tmp_path / "worksheet.pdf"
+    sheet = tmp_path / "worksheet.html"
     longest = ["VMware-12 3e 45 e9 95 fa 07 d3-30", *(f"5CD34{row:05}" for row in range(1, 95))]
     sheet.write_text(page(document(*(device(2, one) for one in longest))), encoding="utf-8")
-    subprocess.run(
-        [
-            str(CHROMIUM),
-            *("--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"),
-            f"--print-to-pdf={printed}",
-            sheet.as_uri(),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    assert len(re.findall(rb"/Type\s*/Page\b", printed.read_bytes())) == 3
+    with opened_browser() as browser:
+        browser.get(sheet.as_uri())
+        printed = b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 3
 
 
 def test_what_is_held_stays_and_what_is_listed_twice_is_there_once() -> None:

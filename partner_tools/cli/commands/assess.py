@@ -13,7 +13,13 @@ from partner_tools import RunOptions, RunResult
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import say, tallied, tell
-from partner_tools.cli.options import READING_NAMES, list_options, report_options, result_options
+from partner_tools.cli.options import (
+    READING_NAMES,
+    customer_option,
+    list_options,
+    report_options,
+    result_options,
+)
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import load_batch, opened
 
@@ -25,6 +31,7 @@ from partner_tools.cli.wiring import load_batch, opened
     is_flag=True,
     help="A person removes the registrations on Partner Center's pages: write a worksheet.",
 )
+@customer_option("Customer: tenant id or domain.")
 @list_options
 @report_options("Write the customer's handoff to this folder.")
 @result_options

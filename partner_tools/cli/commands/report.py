@@ -106,7 +106,7 @@ def report(
             workspace.state_facts(run, observed)
         partner = {name: value for name, value in given.items() if value}
         paths = workspace.report(run, folder, formats, partner=partner)
-    tell(f"files of the handoff in {folder}: {len(paths)}")
+    tell(f"handoff files written to {folder}: {len(paths)}")
     for path in paths:
         click.echo(path)
     return 0

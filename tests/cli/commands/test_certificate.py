@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,8 +21,8 @@ from partner_tools.report.certificate import unsigned
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from partner_tools.signing import fingerprint, make_key
 from partner_tools.workspace.certificates import check_certificate
+from tests.browser import Driver, opened_browser
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
-from tests.report.test_page_browser import BROWSERS, FLAGS, missing
 
 DOMAIN = "contoso.onmicrosoft.com"
 PASSPHRASE = "correct horse battery staple"
@@ -257,23 +255,10 @@ def test_whoever_signs_what_its_own_locks_contradict_is_found_out(run: Program, 
 
 
 @pytest.fixture
-def browser() -> Iterator[Any]:
+def browser() -> Iterator[Driver]:
     """A Chromium of its own for each test: what is taken from it stays taken."""
-    reason = missing()
-    if reason and os.environ.get("REQUIRE_BROWSER") == "1":
-        pytest.fail(f"REQUIRE_BROWSER=1, but {reason}")
-    if reason:
-        pytest.skip(reason)
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = next(path for name in BROWSERS if (path := shutil.which(name)))
-    for flag in FLAGS:
-        options.add_argument(flag)
-    opened = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    yield opened
-    opened.quit()
+    with opened_browser() as opened:
+        yield opened
 
 
 WITHOUT_CRYPTO = (
