@@ -2,8 +2,7 @@
 # `pip install -e '.[dev]'` was done.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check static lint types pages claims package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz simulation night chaos bench bench-quick no-changes same-as-cleanup
-.PHONY: claims zipapp release mutants
+.PHONY: check static lint types pages claims package audit format test test-quick docs screenshots wheel sbom hashes crash faults fuzz simulation night chaos bench bench-quick no-changes same-as-cleanup zipapp release mutants
 
 check: static audit test
 

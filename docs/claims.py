@@ -293,7 +293,7 @@ def unused(pages: Mapping[str, str], code: Iterable[str], known: Register) -> li
         of_source.setdefault(claim.source.url if claim.source else "", []).append(key)
         if claim.steps or claim.constant or claim.collections or claim.shown in shown:
             used.add(key)
-    # An address in the code stands for a claim only where its source has no other.
+    # An address in the code counts as a claim only where its source has no other.
     used |= {keys[0] for url, keys in of_source.items() if url in addresses and len(keys) == 1}
     idle = [f"{key}: nothing uses this claim" for key in known.claims if key not in used]
     return idle + [

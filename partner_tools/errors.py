@@ -2,7 +2,7 @@
 
     PartnerToolsError                     exit
     ├── UnknownRunError                      2   no run, or several, go by that name
-    ├── UnsaidError                          2   no channel or no customer was named
+    ├── MissingValueError                    2   no channel or no customer was named
     ├── InputError                           3   batch, plan or configuration is invalid
     ├── AuthError                            4   no token, wrong permission
     │   └── Unauthorized                     4   one 401: a fresh token may help, once

@@ -348,7 +348,7 @@ _OVERLOADED = 503
 class OemDirectChannel:
     """Implements `engine.channel.Channel`, and drafts plans without any request.
 
-    Devices come to it `oem_draft.completed`.
+    Devices come to it as `completed` gives them.
     """
 
     observable = False

@@ -16,7 +16,7 @@ from partner_tools.signing import refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.batches import ByName
 from partner_tools.workspace.environment import account, new_run, now
-from partner_tools.workspace.workspace import Workspace
+from partner_tools.workspace.workspace import Workspace, refuse_other_batch
 
 DEFAULT_DEPOT = "default"
 
@@ -117,12 +117,8 @@ def submit(
     earlier = ledger.submit_run(
         start, read.devices, lambda connection: enqueue(connection, job), again=own.again
     )
-    if earlier is not None and earlier.batch_digest != read.digest:
-        raise InputError(
-            f"the batch id {read.batch_id!r} was used for another content by run {earlier.run}",
-            rule="batch-id-reused",
-            remedy="give the new batch an id of its own, or insist with --again",
-        )
+    if earlier is not None:
+        refuse_other_batch(ledger, read, earlier)
     return Submitted(run=earlier or ledger.run(start.run), new=earlier is None)
 
 

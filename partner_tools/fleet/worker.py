@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
-from itertools import islice
 from typing import Any
 
 from procrastinate import App, JobContext, PsycopgConnector
@@ -419,13 +418,13 @@ def _slice(steps: Steps, size: int, seconds: float, *, after: int, failures: int
         return NextSlice(next=Next.OVER)
     # That the plan was approved is shown by what a worker removed. The run's row, and its events,
     # can be written by those who submit: on their word alone the guards are asked again.
-    if record.started_at is None or not any(ledger.devices(run, outcomes=GONE)):
+    if record.started_at is None or not any(ledger.devices(run, outcomes=GONE, limit=1)):
         prepare(steps, unattended=True)
     context.note(Kind.STARTED)
-    devices = tuple(islice(ledger.devices(run, states=UNSETTLED, after=after), size))
+    devices = tuple(ledger.devices(run, states=UNSETTLED, after=after, limit=size))
     with context.noting_end(), context.token.deadline(seconds):
         carried = execute(context, devices)
-    if carried and any(ledger.devices(run, states=UNSETTLED, after=carried[-1].index)):
+    if carried and any(ledger.devices(run, states=UNSETTLED, after=carried[-1].index, limit=1)):
         more = NextSlice(next=Next.MORE, after=carried[-1].index, failures=failures)
         return _give_back(context, more)
     # Nothing is left behind the last device; what was given up on the way gets another turn.

@@ -158,8 +158,9 @@ class LedgerReader:
         states: Collection[State] | None = None,
         outcomes: Collection[Outcome] | None = None,
         after: int = -1,
+        limit: int | None = None,
     ) -> Iterator[RunDevice]:
-        """The devices of the run in the order of the batch, a page at a time.
+        """The devices of the run in the order of the batch, a page at a time; at most `limit`.
 
         Each page is as it is when it is reached: what `record` did before shows. `states` (for
         example `events.IN_DOUBT`) and `outcomes` leave out the others, `after`
@@ -170,6 +171,10 @@ class LedgerReader:
             query = query.where(devices.c.state.in_([state.value for state in states]))
         if outcomes is not None:
             query = query.where(devices.c.outcome.in_([outcome.value for outcome in outcomes]))
+        if limit is not None:
+            return map(
+                codec.run_device_from, self._rows(query.order_by(devices.c.idx).limit(limit))
+            )
         return map(codec.run_device_from, self._in_pages(query, devices.c.idx))
 
     def device(self, run: RunId, index: int) -> RunDevice:

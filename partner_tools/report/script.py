@@ -1,7 +1,7 @@
 """The customer's PowerShell file: the open Intune and Autopilot steps, for exactly these devices.
 
 The script's logic is a fixed text (`templates/cleanup.ps1`); what is foreign goes into it only as
-literals of `powershell.literal`. The file is pure ASCII, so every PowerShell reads it alike. What
+literals of `guide.literal`. The file is pure ASCII, so every PowerShell reads it alike. What
 it decides by is what `cleanup` reads out of the same document, so that both end alike.
 """
 

@@ -17,6 +17,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
+from functools import cache
 from typing import Any, BinaryIO
 
 from partner_tools.model import Customer, RunId
@@ -51,9 +52,16 @@ ATTACHED_AT_MOST = 10
 
 
 def _render(template: str, **values: Any) -> str:
+    rendered: str = _templates().get_template(template).render(words=WORDS, **values)
+    return rendered
+
+
+@cache
+def _templates() -> Any:
+    """The environment of the text templates; its type is behind the library's door, `page`."""
     made = environment()
     made.filters |= {"code": code, "left": steps_left, "shown": device_label}
-    return made.get_template(template).render(words=WORDS, **values)
+    return made
 
 
 def code(text: object) -> str:

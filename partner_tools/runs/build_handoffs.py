@@ -210,16 +210,12 @@ def cleanup_result(
         "by": {"tool": "cleanup", "version": version("partner-tools"), "account": None},
         "applied": True,
         "finished": record.state is RunState.FINISHED,
-        "devices": [
-            _device_result(device, given, record, now) for device in ledger.devices(record.run)
-        ],
+        "devices": [_device_result(device, given, now) for device in ledger.devices(record.run)],
     }
     return result, given.customer.domain
 
 
-def _device_result(
-    device: RunDevice, given: CleanupOrder, record: RunRecord, now: datetime
-) -> dict[str, Any]:
+def _device_result(device: RunDevice, given: CleanupOrder, now: datetime) -> dict[str, Any]:
     history, identity = device.history, device.device.identity
     looks = [
         probe

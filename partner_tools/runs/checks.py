@@ -391,11 +391,12 @@ def refuse_changed(
     planner: Planner,
     plan: Plan,
     settled: Collection[int],
-    remaining: Mapping[str, int],
+    remaining: Callable[[], Mapping[str, int]],
 ) -> int:
     """Compare a plan with the service; how many devices are refused.
 
-    `remaining` is how many devices each customer should still have: an empty list is not believed.
+    `remaining` gives how many devices each customer should still have: an empty list is not
+    believed. It is asked only if there is anything to compare.
 
     Of a plan that this ledger made just now, and that no person was asked about, only `settled`
     doubts are compared: their registration may have been replaced while the answer was missing, and
@@ -410,7 +411,7 @@ def refuse_changed(
         return 0
     with context.noting_end():
         asked = [each for each in plan.devices if each.index in ready]
-        changes = planner.changes(asked, remaining)
+        changes = planner.changes(asked, remaining())
     refusals = [
         replace(plan.devices[index], outcome=Outcome.REFUSED, **asdict(replaced(why)))
         for index, why in changes.items()

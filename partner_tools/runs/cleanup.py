@@ -301,8 +301,7 @@ class CleanupSteps:
         with context.noting_end():
             courses = self._look_and_decide(briefly=False)
             self._refuse_missing_permissions(courses.values())
-        at = context.now()
-        touched = sum(bool(self.order.course(each, at).moves) for each in self._open_devices())
+        touched = sum(bool(each.moves) for each in courses.values())
         plan = self._planned(record, touched)
         context.observer.planned(plan)
         return plan

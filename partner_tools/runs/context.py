@@ -153,6 +153,7 @@ _AS_THEY_ARE = {
     "snapshot_timeout": "snapshotTimeout",
     "require_intune_clear": "requireIntuneClear",
     "keys_saved": "keysSaved",
+    "min_found": "minFound",
 }
 """The options that the ledger keeps as they are, with their names there."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from partner_tools.errors import InputError, ambiguous_customer
 from partner_tools.json_forms import read_customer
 from partner_tools.ledger import Ledger, RunRecord
-from partner_tools.model import Customer, RunId
+from partner_tools.model import Customer, RunId, is_guid
 from partner_tools.near_serials import near_customers
 
 
@@ -30,6 +30,8 @@ def tenant_of(ledger: Ledger, named: str) -> str:
     where several have the name.
     """
     wanted = named.casefold()
+    if is_guid(wanted) and ledger.runs(customer=wanted, limit=1):
+        return wanted
     known: dict[Customer, None] = {}
     for customer in _known(ledger):
         if wanted == customer.tenant_id.casefold():

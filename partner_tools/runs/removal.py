@@ -74,7 +74,7 @@ class RemovalSteps:
         else:
             made, is_new = make_plan(context, self.planner, record), True
             plan = with_earlier_removals(context, made)
-            with context.noting_end():
+            with context.noting_end():  # before the tenants are read, and in a preview too
                 refuse_wrong_customer(context, plan)
         self._risks = look_before(context)
         if is_new:
@@ -90,7 +90,13 @@ class RemovalSteps:
         return plan
 
     def check(self, plan: Plan) -> Plan:
-        """The plan without what hold list, limits and the tenants' records refuse."""
+        """The plan without what hold list, limits and the tenants' records refuse.
+
+        The share of registered devices is asked again, because a refused run can be resumed. A
+        reviewed plan passed that guard when it was made.
+        """
+        if self.reviewed is None:
+            refuse_wrong_customer(self.context, plan)
         plan = heed_limits(self.context, refuse_held(self.context, plan))
         return refuse_risky(self.context, plan, self._risks)
 
@@ -100,8 +106,13 @@ class RemovalSteps:
 
     def compare(self, plan: Plan, settled: Collection[int]) -> None:
         """Refuse devices of an old plan, and settled doubts, whose registration changed."""
-        remaining = self._baseline(self._gone()).remaining
-        if changed := refuse_changed(self.context, self.planner, plan, settled, remaining):
+        if changed := refuse_changed(
+            self.context,
+            self.planner,
+            plan,
+            settled,
+            lambda: self._baseline(self._gone()).remaining,
+        ):
             self.context.observer.notify(
                 f"{changed} devices are not what they were when they were planned: refused"
             )
@@ -191,7 +202,7 @@ class RemovalSteps:
     def unfinished(self) -> str | None:
         """Why devices wait for a resume although nothing ended the run."""
         ledger, run = self.context.ledger, self.context.run
-        if next(ledger.devices(run, states={State.READY}), None) is None:
+        if not any(ledger.devices(run, states={State.READY}, limit=1)):
             return None
         said, reason = "some devices were given up for now", ledger.last_setback(run)
         return f"{said}; last, {reason}" if reason else said

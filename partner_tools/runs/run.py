@@ -241,12 +241,12 @@ def cancel(
         if time.monotonic() > until or token.wait(GLANCE_SECONDS):
             observer.notify("its process has not stopped yet: what has left is settled there")
             return
-    if not any(ledger.devices(record.run, states=IN_DOUBT)):
+    if not any(ledger.devices(record.run, states=IN_DOUBT, limit=1)):
         return
     with ledger.hold(record.run), open_steps() as steps:
         refuse_elsewhere(steps.context, record, looks=True)
         settle_doubts(steps.context)
-    if any(ledger.devices(record.run, states=IN_DOUBT)):
+    if any(ledger.devices(record.run, states=IN_DOUBT, limit=1)):
         observer.notify("this channel cannot look: what was in doubt stays unknown")
 
 

@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.resources import files
 from itertools import count
 from typing import Any
 from urllib.parse import unquote_plus
@@ -28,6 +27,7 @@ from urllib.parse import unquote_plus
 import jwt
 
 from partner_tools.sandbox.faults import Fault, Quirks
+from partner_tools.sandbox.reading import read_data
 from partner_tools.sandbox.seed import Application, Seed, User, derived_id
 from partner_tools.sandbox.wire import Call, Headers, Problem, Request, Response, json_response
 
@@ -165,7 +165,7 @@ def _issued(app_id: str, tenant: str, audience: str, *, subject: str) -> dict[st
     }
 
 
-_DATA = json.loads(files(__package__).joinpath("login.json").read_text("utf-8"))
+_DATA = read_data(__package__, "login.json")
 AUDIENCES = frozenset(_DATA["audiences"])
 """Resources that a token may be for; `api://` names are taken as they are."""
 

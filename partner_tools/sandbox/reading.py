@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,12 @@ from partner_tools.strict_json import InvalidTextError, read_json
 Object = Mapping[str, Any]
 Range = tuple[float, float]
 """Seconds to draw from; in a file, one number stands for a range of no width."""
+
+
+@cache
+def read_data(package: str, name: str) -> Any:
+    """A JSON file of facts beside the modules of a package."""
+    return json.loads(files(package).joinpath(name).read_text("utf-8"))
 
 
 def read_document(path: Path, schema: str) -> Object:

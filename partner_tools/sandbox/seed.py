@@ -7,7 +7,6 @@ leaves out are derived from what it says, so that the same file is always the sa
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from partner_tools.json_forms import structure
-from partner_tools.sandbox.reading import Object, named, read_document
+from partner_tools.sandbox.reading import Object, named, read_data, read_document
 
 NAMESPACE = uuid.UUID("6c1f5c1e-6f0b-5b0a-9a53-3f0d3c1f7a10")
 """Names in this namespace become the ids that a seed leaves out."""
@@ -25,7 +24,7 @@ NAMESPACE = uuid.UUID("6c1f5c1e-6f0b-5b0a-9a53-3f0d3c1f7a10")
 ADMIN_AGENT = "AdminAgents"
 SALES_AGENT = "SalesAgents"
 
-_DATA = json.loads(files(__package__).joinpath("login.json").read_text("utf-8"))
+_DATA = read_data(__package__, "login.json")
 GRAPH_PERMISSIONS = tuple(_DATA["permissions"])
 """An application's default permissions for Microsoft Graph."""
 GRAPH_READ_PERMISSIONS = tuple(_DATA["readPermissions"])

@@ -111,10 +111,10 @@ def examine(
 
 def channel_of(config: Config, customer: str | None) -> str:
     """The profile's channel, else Partner Center, unless only a customer's tenant can be meant."""
-    from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, HANDED_IN
+    from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, HANDED_IN, is_own_app
 
     named = config.text("via")
-    own = customer is not None and customer.casefold() == (config.text("auth", "tenant") or "")
+    own = is_own_app(config, customer)
     graph_alone = GRAPH_HANDED_IN in config.secrets and config.text("auth", "client_id") is None
     if named is None and HANDED_IN not in config.secrets and (own or graph_alone):
         return ChannelName.ASSESSMENT.value

@@ -216,10 +216,10 @@ def customer_at(config: Config, named: str) -> Customer:
     return Customer(tenant_id=TenantId(tenant), domain=named.casefold())
 
 
-def is_own_app(config: Config, customer: Customer) -> bool:
-    """Whether the profile's app registration is one of the customer's own tenant."""
+def is_own_app(config: Config, *names: str | None) -> bool:
+    """Whether the profile's app registration is one of the tenant with one of these names."""
     tenant = (config.text("auth", "tenant") or "").casefold()
-    return bool(tenant) and tenant in (customer.tenant_id, customer.domain)
+    return bool(tenant) and tenant in {(name or "").casefold() for name in names}
 
 
 def find_app(config: Config, tenant: str, client_id: str) -> None:

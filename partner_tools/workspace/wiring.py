@@ -235,7 +235,9 @@ class Wiring:
             executor,
             partner=lambda: customer.tenant_id,
         )
-        if context.open_tenant is None and is_own_app(self.config, customer):
+        if context.open_tenant is None and is_own_app(
+            self.config, customer.tenant_id, customer.domain
+        ):
             context = replace(context, open_tenant=partial(self.open_tenant, token=token))
         place = replace(context.place, tenant=customer.tenant_id)
         yield AssessmentSteps(context=replace(context, place=place), customer=customer)
@@ -479,7 +481,7 @@ class LearningRateLimiter(RateLimiter, Protocol):
 
 
 class RateLimiters:
-    """The rate_limiters of this process, one for each limit scope. Thread-safe.
+    """The rate limiters of this process, one for each limit scope. Thread-safe.
 
     On PostgreSQL they are shared with every process on the same ledger.
     """

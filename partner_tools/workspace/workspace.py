@@ -802,7 +802,7 @@ class Workspace:
     ) -> tuple[Batch, ChannelName]:
         """The batch, read where it is named, with its channel and customer.
 
-        Raises UnsaidError where nothing says them, else as `read_batch`.
+        Raises MissingValueError where nothing says them, else as `read_batch`.
         """
         default = self.config.text("via")
         if not isinstance(batch, Batch):
@@ -942,20 +942,32 @@ def earlier_run(ledger: Ledger, batch: Batch, channel: ChannelName) -> RunRecord
     for record in ledger.runs(batch_id=batch.batch_id, channel=channel):
         if record.state not in bound or record.started_at is None:
             continue
-        is_same_customer = _is_customer_of(ledger, record, batch.customer)
-        if not is_same_customer and batch.batch_id == batch.digest:
+        if batch.batch_id == batch.digest and not is_customer_of(ledger, record, batch.customer):
             continue  # a batch without an id of its own, for another customer
-        if record.batch_digest != batch.digest or not is_same_customer:
-            raise InputError(
-                f"the batch id {batch.batch_id!r} was used for another content by run {record.run}",
-                rule="batch-id-reused",
-                remedy="give the new batch an id of its own, or insist with --again",
-            )
+        refuse_other_batch(ledger, batch, record)
         return record
     return None
 
 
-def _is_customer_of(ledger: Ledger, record: RunRecord, named: str | None) -> bool:
+def refuse_other_batch(ledger: Ledger, batch: Batch, record: RunRecord) -> None:
+    """Refuse a batch whose id a run has for another content, or for another customer.
+
+    Raises InputError.
+    """
+    if record.batch_digest != batch.digest:
+        used_for = "another content"
+    elif not is_customer_of(ledger, record, batch.customer):
+        used_for = "another customer"
+    else:
+        return
+    raise InputError(
+        f"the batch id {batch.batch_id!r} was used for {used_for} by run {record.run}",
+        rule="batch-id-reused",
+        remedy="give the new batch an id of its own, or insist with --again",
+    )
+
+
+def is_customer_of(ledger: Ledger, record: RunRecord, named: str | None) -> bool:
     """Whether a run was for the customer that a batch names, by whichever of its names."""
     from partner_tools.runs.known_customers import customers_by_run
 

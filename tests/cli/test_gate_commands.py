@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from partner_tools.json_forms import digest
+from partner_tools.runs.context import RunOptions
 from partner_tools.sandbox import Sandbox, seed_from
 from partner_tools.workspace.environment import account
 from tests.cli.program import CONTOSO, Program, customer, outcomes, program_for, world
@@ -241,6 +242,23 @@ def test_a_list_of_another_customer_is_refused(program: Program, sandbox: Sandbo
         assert "only 1 of 13 devices are registered for the named customer" in refused
     assert removals_of(sandbox) == 0
     assert program("deregister", batch, *VIA, *NOW, "--min-found", "0").exit_code == 7
+
+
+def test_a_run_that_was_refused_for_its_customer_is_refused_again_by_resume(
+    program: Program, sandbox: Sandbox
+) -> None:
+    batch = program.serials("GATE-0", *(f"OTHER-{letter}" for letter in "ABCDEFGHIJKL"))
+    error(program, "deregister", batch, *VIA, *NOW)
+    run = program.json("runs")["runs"][0]["run"]
+
+    assert "only 1 of 13 devices" in error(program, "resume", run, "--yes")
+    assert removals_of(sandbox) == 0
+
+
+def test_a_run_that_may_find_few_may_do_so_when_it_is_resumed() -> None:
+    options = RunOptions(min_found=0.0)
+
+    assert RunOptions.restored(options.stored()).min_found == 0.0
 
 
 def test_a_missing_configuration_is_said_before_something_is_removed(program: Program) -> None:

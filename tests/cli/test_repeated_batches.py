@@ -113,4 +113,4 @@ def test_the_same_list_for_another_customer_is_another_batch(
     order(program, "S3")
     named = ("--customer", "nobody.example", "--batch-id", "RMA-1")
     reused = program("deregister", program.serials("S3"), *way, *named)
-    assert (reused.exit_code, "was used for another content" in reused.stderr) == (3, True)
+    assert (reused.exit_code, "was used for another customer" in reused.stderr) == (3, True)

@@ -54,6 +54,11 @@ def test_a_batch_is_submitted_once_and_carried_out_in_portions(fleet: Fleet) -> 
     )
     assert other.exit_code == 3
     assert "used for another content" in other.output
+    elsewhere = ("--via", "partner-center", "--customer", "fabrikam.example")
+    other = fleet.program(
+        "submit", fleet.program.serials(*serials), *elsewhere, "--yes", "--batch-id", "RMA-1"
+    )
+    assert (other.exit_code, "used for another customer" in other.output) == (3, True)
     with fleet.worker(least=20) as told:
         done = fleet.wait_for(run, "finished", "stopped")
         address = next(line for line in told if line.startswith("health")).split()[-1]

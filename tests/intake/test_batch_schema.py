@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -336,3 +338,18 @@ def test_the_reference_implementation_finds_the_same_violations(name: str) -> No
         }
         found = {(str(list(one.path)), one.keyword) for one in ours.violations(document)}
         assert expected == {one for one in found if one[1] not in ("propertyNames", "format")}
+
+
+def test_reading_a_batch_loads_no_library_of_other_formats(tmp_path: Path) -> None:
+    """Their imports cost more than checking ten rows."""
+    batch = tmp_path / "batch.csv"
+    batch.write_text("Serial,Customer\nA1,contoso.com\n", encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path; from partner_tools.intake.batch import *;"
+        "from partner_tools.intake.batch_metadata import IntakeOptions;"
+        f"found = read_batch(Source(name='b', path=Path({str(batch)!r})), IntakeOptions());"
+        "assert found.batch; heavy = ('jsonschema', 'openpyxl', 'pandas');"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

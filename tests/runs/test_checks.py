@@ -119,7 +119,7 @@ def test_a_fresh_plan_is_not_compared(ledger: Ledger, tmp_path: Path) -> None:
     plan = make_plan(planned_at, planner(channel), ledger.run(RUN))
 
     refused = refuse_changed(
-        context(ledger, channel, tmp_path, AT + PLAN_GOOD_FOR), planner(channel), plan, (), {}
+        context(ledger, channel, tmp_path, AT + PLAN_GOOD_FOR), planner(channel), plan, (), dict
     )
 
     assert (refused, channel.compared) == (0, [])
@@ -135,7 +135,7 @@ def test_a_device_that_changed_since_an_old_plan_is_refused(
     plan = make_plan(planned_at, planner(channel), ledger.run(RUN))
 
     refused = refuse_changed(
-        context(ledger, channel, tmp_path, AT + age), planner(channel), plan, (), {}
+        context(ledger, channel, tmp_path, AT + age), planner(channel), plan, (), dict
     )
 
     first, second = ledger.devices(RUN)

@@ -14,10 +14,11 @@ import requests
 from partner_tools.intake.schema import checker, load_schema
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from partner_tools.sandbox.faults import Faults, GraphQuirks
-from partner_tools.sandbox.graph.estate import NEVER, NO_ID, Estate, read_data
+from partner_tools.sandbox.graph.estate import NEVER, NO_ID, Estate
 from partner_tools.sandbox.graph.operations import handler_of
 from partner_tools.sandbox.graph.queries import COMPARISONS, DEVICE, FUNCTIONS, IDENTITY, MANAGED
 from partner_tools.sandbox.graph.request import ROUTES, aim
+from partner_tools.sandbox.reading import read_data
 from partner_tools.sandbox.seed import GRAPH_PERMISSIONS, Join, derived_id
 from partner_tools.sandbox.wire import Request
 
@@ -717,7 +718,7 @@ def test_every_operation_has_a_handler_and_every_shape_a_table() -> None:
     assert all(callable(handler_of(operation)) for operation in operations)
     assert {route.method for route in ROUTES} <= {"GET", "POST", "PATCH", "DELETE"}
     tables = {one.name for one in fields(Estate)}
-    for name, shape in read_data("shapes.json").items():
+    for name, shape in read_data("partner_tools.sandbox.graph", "shapes.json").items():
         assert shape["table"] in tables, name
         assert set(shape["hidden"]) <= set(shape["v1.0"]), name
         known = {*shape["v1.0"], *shape["beta"]}

@@ -13,16 +13,15 @@ the state's lock.
 from __future__ import annotations
 
 import heapq
-import json
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.resources import files
 from itertools import count
 from typing import Any
 
 from partner_tools.sandbox.faults import GraphQuirks, chance
+from partner_tools.sandbox.reading import read_data
 from partner_tools.sandbox.seed import Join, SeedBatch, SeedDevice, Tenant, derived_id
 from partner_tools.sandbox.seed import Machine as SeedMachine
 
@@ -138,10 +137,6 @@ class Approval:
     justification: str
     requested_at: float
     status: str = "needsApproval"
-
-
-def read_data(name: str) -> Any:
-    return json.loads(files(__package__).joinpath(name).read_text("utf-8"))
 
 
 _IDENTITY_LINKS = ("azureActiveDirectoryDeviceId", "managedDeviceId")
@@ -264,7 +259,7 @@ def stamp(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-_ROWS: Mapping[str, Any] = read_data("machines.json")
+_ROWS: Mapping[str, Any] = read_data(__package__, "machines.json")
 """What the rows of every machine say alike. `pending` is missing from an object that was
 synchronized again and not registered yet."""
 LEAVING = frozenset({"retirePending", "retireIssued", "wipePending", "wipeIssued", "deletePending"})

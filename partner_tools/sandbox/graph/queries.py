@@ -31,12 +31,12 @@ from urllib.parse import quote, urlencode
 
 from partner_tools.json_forms import structure
 from partner_tools.sandbox.faults import FaultKind
-from partner_tools.sandbox.graph.estate import Row, Table, read_data
+from partner_tools.sandbox.graph.estate import Row, Table
 from partner_tools.sandbox.graph.request import (
     ParsedRequest,
     refusal,
 )
-from partner_tools.sandbox.reading import named
+from partner_tools.sandbox.reading import named, read_data
 from partner_tools.sandbox.wire import Response, page_token, position_in
 
 Filters = Mapping[str, frozenset[str]]
@@ -76,7 +76,7 @@ class Shape:
 
 _SHAPES = {
     name: structure(Shape, {**row, "type": name, "beta": {**row["v1.0"], **row["beta"]}})
-    for name, row in read_data("shapes.json").items()
+    for name, row in read_data(__package__, "shapes.json").items()
 }
 IDENTITY = _SHAPES["windowsAutopilotDeviceIdentity"]
 MANAGED = _SHAPES["managedDevice"]

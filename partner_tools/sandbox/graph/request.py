@@ -22,9 +22,9 @@ from typing import Any
 from partner_tools.json_forms import structure
 from partner_tools.model import is_guid
 from partner_tools.sandbox.faults import Fault, FaultKind, GraphQuirks
-from partner_tools.sandbox.graph.estate import NO_ID, Estate, Row, Table, read_data, stamp
+from partner_tools.sandbox.graph.estate import NO_ID, Estate, Row, Table, stamp
 from partner_tools.sandbox.login import Claims
-from partner_tools.sandbox.reading import named
+from partner_tools.sandbox.reading import named, read_data
 from partner_tools.sandbox.wire import (
     Headers,
     Request,
@@ -58,7 +58,7 @@ class Route:
     versions: tuple[str, ...] = VERSIONS
 
 
-ROUTES = tuple(structure(Route, row) for row in read_data("routes.json"))
+ROUTES = tuple(structure(Route, row) for row in read_data(__package__, "routes.json"))
 """Every operation. Where two paths fit, the first one counts."""
 
 _KEYED = re.compile(r"(?P<set>[A-Za-z]+)\((?P<key>.+)\)")
@@ -80,7 +80,7 @@ class Refusal(Exception):
     family: Family | None = None
 
 
-_REFUSALS = read_data("refusals.json")
+_REFUSALS = read_data(__package__, "refusals.json")
 _CHALLENGE = (
     "WWW-Authenticate",
     'Bearer realm="", authorization_uri='
