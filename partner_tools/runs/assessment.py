@@ -194,11 +194,11 @@ def mark_done(
         objections = (_objection(ledger, name, known) for name in dict.fromkeys(names))
         if wrong := list(filter(None, objections)):
             raise InputError(
-                f"nothing was recorded: {len(wrong)} of {len(names)} are not devices to mark as "
-                f"done in run {record.run}:\n" + "\n".join(wrong),
+                f"nothing was recorded: {len(wrong)} of {len(names)} names are of no device to "
+                f"mark as done in run {record.run}:\n" + "\n".join(wrong),
                 rule="no-such-device",
-                remedy="correct the list, and repeat it whole; `partner-tools runs RUN` lists the "
-                "devices of the run",
+                remedy="correct the list, and repeat it whole; `partner-tools runs "
+                f"{record.run}` lists the devices of the run",
             )
         chosen = {known[name].index for name in names}
     said = Probe(

@@ -115,7 +115,7 @@ def test_a_plan_says_how_it_is_executed_and_a_report_whom_to_send_it(
     done = remove(program, "SN-1", more=("--report", str(tmp_path / "handoff")))
 
     assert f"deregister --plan {plan}" in planned.stderr
-    assert "nothing of this batch can be removed" in nothing.stderr
+    assert "nothing in this batch can be removed" in nothing.stderr
     assert "verify --outstanding" in done
 
 
