@@ -7,11 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools.model import Outcome, Reason
-from partner_tools.outstanding import (
+from partner_tools.outstanding.cleanup_plan import CARRIED_OUT, CleanupPlan, plan_cleanup
+from partner_tools.outstanding.decision import decide
+from partner_tools.outstanding.types import (
     DeviceFacts,
     Flag,
     Found,
@@ -20,9 +22,7 @@ from partner_tools.outstanding import (
     ProbeResult,
     StepId,
     Subject,
-    decide,
 )
-from partner_tools.outstanding.cleanup_plan import CARRIED_OUT, CleanupPlan, plan_cleanup
 from tests.outstanding.test_decision import (
     CLEAN,
     DUPLICATED,
@@ -283,7 +283,6 @@ def _probes() -> st.SearchStrategy[Probe]:
     )
 
 
-@settings(deadline=None)
 @given(
     looks=st.lists(_probes(), max_size=6),
     outcome=st.sampled_from(list(Outcome)),

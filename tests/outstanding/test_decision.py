@@ -10,13 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from docs import claims
 from partner_tools.model import GONE, Outcome, Reason
-from partner_tools.outstanding import (
+from partner_tools.outstanding.decision import decide
+from partner_tools.outstanding.evidence import (
+    evidence_from,
+    facts_in,
+    probe_from,
+    stated,
+    statement,
+)
+from partner_tools.outstanding.search import ANSWERS
+from partner_tools.outstanding.types import (
     FACTS,
+    HOMES,
+    PREREQUISITES,
     STEP_ORDER,
     Decision,
     DeviceFacts,
@@ -32,15 +43,7 @@ from partner_tools.outstanding import (
     Status,
     StepId,
     Subject,
-    decide,
-    evidence_from,
-    facts_in,
-    probe_from,
-    stated,
-    statement,
 )
-from partner_tools.outstanding.search import ANSWERS
-from partner_tools.outstanding.types import HOMES, PREREQUISITES
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REMOVED = NOW - timedelta(hours=3)
@@ -634,7 +637,7 @@ DOCUMENTED = Path(__file__).parents[2] / "docs" / "reference" / "decision-table.
 
 PREFACE = """# What is outstanding, by what was observed
 
-One pure function, `partner_tools.outstanding.decide`, turns outcome and evidence into steps. These
+One pure function, `outstanding.decision.decide`, turns outcome and evidence into steps. These
 are the rows that it is tested by, each with the statement that it rests on; `*` marks what is
 expected to happen by itself, `?` what was not verified. This page is made from the tests:
 `UPDATE_GOLDEN=1 pytest tests/outstanding/test_decision.py`.
@@ -922,7 +925,6 @@ BLIND = ANY_FACTS.map(
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(BLIND)
 def test_no_combination_of_failed_and_missing_probes_ever_yields_clear(device: DeviceFacts) -> None:
     decision = decide(device)
@@ -931,7 +933,6 @@ def test_no_combination_of_failed_and_missing_probes_ever_yields_clear(device: D
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(ANY_FACTS)
 def test_clear_always_rests_on_a_probe_of_that_plane_that_found_nothing(
     device: DeviceFacts,
@@ -950,7 +951,6 @@ def test_clear_always_rests_on_a_probe_of_that_plane_that_found_nothing(
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(ANY_FACTS)
 def test_the_directory_object_is_never_touched_too_early_nor_while_synchronized(
     device: DeviceFacts,
@@ -970,7 +970,6 @@ def test_the_directory_object_is_never_touched_too_early_nor_while_synchronized(
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(ANY_FACTS)
 def test_steps_stand_in_order_once_each_and_wait_only_for_listed_ones(
     device: DeviceFacts,
@@ -993,7 +992,6 @@ def test_of_two_looks_the_one_that_was_recorded_last_counts_whatever_the_clocks_
         assert there.planes[plane].status is not Status.CLEAR, plane
 
 
-@settings(deadline=None)
 @given(PROBES)
 def test_a_probe_survives_the_ledger(probe: Probe) -> None:
     assert probe == probe_from(evidence_from(probe))
