@@ -41,7 +41,7 @@ class Fault:
     remedy: str
 
 
-_SIGN_IN = "Sign in again: `partner-tools auth login`, or hand in a fresh token."
+_SIGN_IN = "Sign in again: `partner-tools auth login`, or supply a new token."
 
 END_OF_LIST = "2000"
 """With 400 this code answers the page after the last one (Microsoft's own
