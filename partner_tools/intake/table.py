@@ -383,13 +383,15 @@ class _Table:
         line, cells, notes = record
         first = next((cells[at] for at in self._at if at < len(cells) and cells[at]), "")
         aside = None if _USUAL.fullmatch(first) else self._aside(line, cells)
+        if aside is not None and aside.severity is not Severity.ERROR:
+            yield problem(self._file, line, aside)
+            return
+        self.rows += aside is None
+        if not self._is_selected(cells):
+            return
         if aside is not None:
             yield problem(self._file, line, aside)
-            if aside.severity is Severity.ERROR:
-                yield Row(line, None)
-            return
-        self.rows += 1
-        if not self._is_selected(cells):
+            yield Row(line, None)
             return
         self._selected += 1
         if notes:
