@@ -76,13 +76,7 @@ class Answer:
         cls, rejection: Rejected, outcome: Outcome, *, rule: str, detail: str, **more: Any
     ) -> Answer:
         """The answer that a refusal is for its device, with the refusal's status, code and ids."""
-        facts = {
-            "status": rejection.status,
-            "code": rejection.code,
-            "request_id": rejection.request_id,
-            "correlation_id": rejection.correlation_id,
-        }
-        return cls(outcome=outcome, rule=rule, detail=detail, **facts | more)
+        return cls(outcome=outcome, rule=rule, detail=detail, **rejection.facts | more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
