@@ -544,7 +544,7 @@ def test_an_open_session_is_used(scenes: Mapping[str, Scene]) -> None:
     [
         ("app without roles", "lacks: DeviceManagementManagedDevices.ReadWrite.All"),
         ("another tenant", "Disconnect-MgGraph"),
-        ("lands in another tenant", "another tenant"),
+        ("lands in another tenant", "a tenant other than"),
         ("consent refused", "consent"),
     ],
 )
