@@ -170,25 +170,23 @@ class PartnerCenter:
         )
         return parse_delete(self._exchange(request), request)
 
-    def create_batch(
+    def register(
         self,
         tenant_id: str,
         batch_id: str,
         devices: Sequence[Identity],
         request_id: str | None = None,
+        *,
+        is_new: bool = False,
     ) -> JobId:
-        """Register devices in a new batch (app+user only). Accepted is not done: ask `job`."""
-        return self._upload(build_create_batch(tenant_id, batch_id, devices), request_id)
+        """Register devices in an existing batch, or in a new one (app+user only).
 
-    def append(
-        self,
-        tenant_id: str,
-        batch_id: str,
-        devices: Sequence[Identity],
-        request_id: str | None = None,
-    ) -> JobId:
-        """Register devices in an existing batch. Accepted is not done: ask `job`."""
-        return self._upload(build_append(tenant_id, batch_id, devices), request_id)
+        Accepted is not done: ask `job`.
+        """
+        build = build_create_batch if is_new else build_append
+        request = build(tenant_id, batch_id, devices)
+        reply = self._exchange(self._signed(request, request_id or self._ids()))
+        return parse_accepted(reply, self._transport.base_url)
 
     def job(self, tenant_id: str, job_id: JobId) -> ServiceJob:
         """How far an upload has come."""
@@ -198,16 +196,8 @@ class PartnerCenter:
         """The token that the next request would carry. May ask for one."""
         return self._transport.token()
 
-    def renew_token(self) -> None:
-        """After Unauthorized: have the token that this thread sent replaced."""
-        self._transport.renew_token()
-
     def _read(self, request: Request) -> Reply:
         return self._exchange(self._signed(request, self._ids()))
-
-    def _upload(self, request: Request, request_id: str | None) -> JobId:
-        reply = self._exchange(self._signed(request, request_id or self._ids()))
-        return parse_accepted(reply, self._transport.base_url)
 
     def _signed(
         self, request: Request, request_id: str, correlation_id: str | None = None

@@ -243,14 +243,7 @@ def event_from(columns: Columns) -> StoredEvent:
         device=columns["device"],
         payload={} if text is None else json.loads(text),
     )
-    return StoredEvent(
-        event=event,
-        n=columns["n"],
-        payload_text=text,
-        payload_digest=columns["payload_digest"],
-        previous=columns["previous"],
-        hash=columns["hash"],
-    )
+    return StoredEvent(event=event, n=columns["n"], hash=columns["hash"])
 
 
 def _hash_digest_of(identity: Identity) -> dict[str, str]:

@@ -128,9 +128,6 @@ class StoredEvent:
 
     event: Event
     n: int
-    payload_text: str | None
-    payload_digest: str
-    previous: str
     hash: str
 
 

@@ -269,7 +269,7 @@ class Wiring:
 
         with self._graph(tenant) as transport:
             client = Graph(transport, ids=new_id, now=now)
-            executor = _executor(_fixed(LIMIT, token), token, client.renew_token)
+            executor = _executor(_fixed(LIMIT, token), token, transport.renew_token)
             yield TenantReader(
                 client=client,
                 executor=executor,
@@ -306,7 +306,7 @@ class Wiring:
             scope = f"{transport.host}|{config.text('auth', 'tenant') or ''}"
             with self._paced(ChannelName.PARTNER_CENTER, scope, max_rate) as limiter:
                 client = PartnerCenter(transport, ids=new_id, correlation_id=new_id(), now=now)
-                yield client, _executor(limiter, token, client.renew_token, observer), limiter
+                yield client, _executor(limiter, token, transport.renew_token, observer), limiter
 
     @contextmanager
     def _partner_center(
