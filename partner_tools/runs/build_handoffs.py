@@ -67,29 +67,27 @@ def handoffs(
     """
     record = ledger.run(run)
     is_cleanup = record.channel is ChannelName.MICROSOFT_GRAPH
+    due_on = (now + timedelta(days=partner.get("due_days", DUE_DAYS))).date()
     for facts, customer, issuer, devices in _subjects(ledger, record, partner):
-        if is_cleanup:
-            cleanup = CleanupFacts(run=_facts(record), outcomes=record.counts)
-            yield build_handoff(
-                facts,
-                customer,
-                issuer,
-                devices,
-                now,
-                version=version("partner-tools"),
-                cleanup=cleanup,
-            )
-            continue
-        due_on = (now + timedelta(days=partner.get("due_days", DUE_DAYS))).date()
         document = build_handoff(
-            facts, customer, issuer, devices, now, version=version("partner-tools"), due_on=due_on
+            facts,
+            customer,
+            issuer,
+            devices,
+            now,
+            version=version("partner-tools"),
+            due_on=None if is_cleanup else due_on,
+            cleanup=CleanupFacts(run=_facts(record), outcomes=record.counts)
+            if is_cleanup
+            else None,
         )
         payload = {
             "customer": None if customer is None else customer.tenant_id,
             "digest": answer_digest(document),
             "generatedAt": document["generatedAt"],
         }
-        ledger.record([Event(run=record.run, kind=Kind.HANDED_OVER, at=now, payload=payload)])
+        if not is_cleanup:
+            ledger.record([Event(run=record.run, kind=Kind.HANDED_OVER, at=now, payload=payload)])
         yield document
 
 
@@ -226,36 +224,35 @@ def _device_result(device: RunDevice, given: CleanupOrder, now: datetime) -> dic
     updated = facts_of(given.updated(device), given.received.run, now, Patience())
     joined = decide(updated).join_type
     outcome = {
-        Outcome.REMOVED: "done",
-        Outcome.ABSENT: "done",
-        Outcome.ALREADY_REMOVED: "done",
+        **dict.fromkeys(GONE, "done"),
         Outcome.DUPLICATE: "duplicate",
         Outcome.REFUSED: "refused",
         Outcome.AMBIGUOUS: "refused",
     }.get(history.outcome, "left")
-    told = {
+    settled_at = utc(history.settled_at) if history.settled_at else None
+    return {
         "row": device.device.row,
         "serialNumber": identity.serial_number,
         "outcome": outcome,
-        "joinType": None if joined is JoinType.UNKNOWN else joined.value,
-        "rule": history.rule if outcome == "refused" and history.rule in REFUSALS else None,
-        "detail": (history.detail or "")[:2000] or None,
-        "requestId": history.answered_request_id if outcome == "left" else None,
+        **stated(
+            joinType=None if joined is JoinType.UNKNOWN else joined,
+            rule=history.rule if outcome == "refused" and history.rule in REFUSALS else None,
+            detail=(history.detail or "")[:2000] or None,
+            requestId=history.answered_request_id if outcome == "left" else None,
+        ),
         "steps": [
             {
                 "id": step,
                 "status": "waiting" if _is_there(newest, StepId(step)) else "done",
-                **({"at": utc(history.settled_at)} if history.settled_at else {}),
+                **stated(at=settled_at),
             }
             for step in history.passed
         ],
         "planes": {plane.value: _look(probe) for plane, probe in newest.items()},
     }
-    return {name: it for name, it in told.items() if it is not None or name in _ALWAYS}
 
 
 _SHOWN = frozenset({Plane.INTUNE, Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION, Plane.ENTRA})
-_ALWAYS = frozenset({"row", "serialNumber"})
 
 
 def _is_there(newest: Mapping[Plane, Probe], step: StepId) -> bool:

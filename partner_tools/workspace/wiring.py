@@ -535,10 +535,7 @@ class RateLimiters:
     def _known(self, service: str, scope: str) -> tuple[Learned | None, float]:
         """Return the rate that an earlier run learned, and how many seconds ago."""
         rate = self._ledger.remembered_rate(service, scope)
-        if rate is None:
-            return None, 0.0
-        known = Learned(per_second=rate.per_second, refused=rate.refused)
-        return known, (now() - rate.learned_at).total_seconds()
+        return rate, (now() - rate.learned_at).total_seconds() if rate else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
