@@ -326,7 +326,6 @@ class MsalHttpClient:
         return _answer(reply)
 
     def close(self) -> None:
-        """Close the connections that are kept."""
         for transport in self._transports.values():
             transport.close()
 

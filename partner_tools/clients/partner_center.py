@@ -244,7 +244,6 @@ def segment(text: str) -> str:
 
 
 def build_customer(tenant_id: str) -> Request:
-    """GET one customer."""
     return Request(method="GET", url=_below(tenant_id))
 
 
@@ -264,14 +263,12 @@ def build_customers(*, domain_prefix: str | None = None, cursor: Cursor | None =
 
 
 def build_batches(tenant_id: str, cursor: Cursor | None = None) -> Request:
-    """GET the customer's batches."""
     return Request(
         method="GET", url=_below(tenant_id, "deviceBatches"), headers=_token_header(cursor)
     )
 
 
 def build_devices(tenant_id: str, batch_id: str, cursor: Cursor | None = None) -> Request:
-    """GET a page of a batch's devices."""
     return Request(
         method="GET",
         url=_below(tenant_id, "deviceBatches", batch_id, "devices"),
@@ -289,7 +286,6 @@ def build_delete(tenant_id: str, batch_id: str, device_id: str) -> Request:
 
 
 def build_create_batch(tenant_id: str, batch_id: str, devices: Sequence[Identity]) -> Request:
-    """POST a new batch."""
     content = {"batchId": batch_id, "devices": _write_devices(devices)}
     return _post(_below(tenant_id, "deviceBatches"), content)
 
@@ -301,7 +297,6 @@ def build_append(tenant_id: str, batch_id: str, devices: Sequence[Identity]) -> 
 
 
 def build_job(tenant_id: str, job_id: JobId) -> Request:
-    """GET the state of an upload."""
     return Request(method="GET", url=_below(tenant_id, "batchJobStatus", job_id))
 
 
@@ -336,7 +331,6 @@ def _write_devices(devices: Iterable[Identity]) -> list[dict[str, str]]:
 
 
 def parse_customer(reply: Reply, tenant_id: str) -> Customer:
-    """The customer that was asked for."""
     customer = _read_customer(_object(parse_json(reply), reply), reply)
     if not is_same(tenant_id, customer.tenant_id):
         raise _unreadable(reply, f"it is about the customer {customer.tenant_id!r}")
@@ -344,14 +338,12 @@ def parse_customer(reply: Reply, tenant_id: str) -> Customer:
 
 
 def parse_customers(reply: Reply, base_url: str) -> ResourcePage[Customer]:
-    """A page of customers, and the link or token to the next."""
     content = _object(parse_json(reply), reply)
     items = tuple(_read_customer(item, reply) for item in _items(content, reply))
     return ResourcePage(items=items, cursor=_linked_cursor(content, reply, base_url, "/customers"))
 
 
 def parse_batches(reply: Reply, tenant_id: str) -> ResourcePage[DeviceBatch]:
-    """A page of this customer's batches."""
     content = _object(parse_json(reply), reply)
     _check_links(content, reply, tenant_id)
     items = tuple(_read_batch(item, tenant_id, reply) for item in _counted_items(content, reply))
@@ -359,7 +351,6 @@ def parse_batches(reply: Reply, tenant_id: str) -> ResourcePage[DeviceBatch]:
 
 
 def parse_devices(reply: Reply, tenant_id: str, batch_id: str) -> ResourcePage[Registration]:
-    """A page of the devices of this customer's batch."""
     content = _object(parse_json(reply), reply)
     _check_links(content, reply, tenant_id, batch_id)
     items = []

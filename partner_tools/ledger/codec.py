@@ -124,7 +124,6 @@ def new_device_columns(index: int, device: Device) -> dict[str, Any]:
 
 
 def history_columns(history: History) -> dict[str, Any]:
-    """Return one device's history as columns."""
     settled_at = history.settled_at
     rest = {
         name: value
