@@ -55,7 +55,7 @@ SECRETS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The settings of one profile. `file` is their file, None where there is none."""
+    """The settings of one profile. `file` is their file, None if there is none."""
 
     profile: str = DEFAULT_PROFILE
     file: Path | None = None
@@ -63,7 +63,7 @@ class Config:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def get(self, *path: str) -> Any:
-        """A setting by its path, None where nothing says it."""
+        """A setting by its path, None if nothing says it."""
         value: Any = self.settings
         for name in path:
             if not isinstance(value, Mapping) or name not in value:
@@ -153,7 +153,8 @@ def _refuse_planted(file: Path, user: int | None) -> None:
     owners = {file.lstat().st_uid, file.stat().st_uid}
     if user is not None and not owners <= {user, ROOT}:
         raise InputError(
-            f"the configuration {str(file)!r} belongs to another user, and was not named",
+            f"the configuration {str(file)!r} belongs to another user, and was not named "
+            "explicitly",
             rule="config-planted",
             remedy="work in a folder of your own; or, if you trust this file, name it with "
             f"--config {file}",
@@ -196,7 +197,7 @@ def _profile(
     raise InputError(
         f"there is no profile {wanted!r} in {str(file) if file else 'any configuration file'}",
         rule="config-profile",
-        remedy=f"name one that is there ({known})",
+        remedy=f"name an existing one ({known})",
     )
 
 

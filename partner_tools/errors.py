@@ -100,7 +100,7 @@ class ServiceError(PartnerToolsError):
     """A service is unavailable or refuses to continue.
 
     `code` is the service's own error code as text (Partner Center sends numbers and strings);
-    `retry_after` is in seconds, None where the service did not say.
+    `retry_after` is in seconds, None if the service did not say.
     """
 
     exit_code = 5
@@ -209,7 +209,7 @@ class DamagedRunError(LedgerError, ValueError):
         super().__init__(
             f"run {run} is damaged: {what} cannot be read",
             remedy="`partner-tools ledger verify` says what was changed; restore the ledger from a "
-            "copy, or leave this run alone: the others are not concerned",
+            "copy, or leave this run alone: the others are not affected",
         )
 
 

@@ -29,7 +29,7 @@ class EstateFilter:
 
 
 def narrowed(estate: Estate, wanted: EstateFilter) -> Estate:
-    """The estate with only what is wanted of it, in its order."""
+    """The estate reduced to the matching registrations, in its order."""
     found = tuple(each for each in estate.registrations if _fits(each, wanted))
     return replace(estate, registrations=found)
 

@@ -143,8 +143,8 @@ class IllegalEventError(LedgerError, ValueError):
     def __init__(self, message: str) -> None:
         super().__init__(
             message,
-            remedy="another process may have worked on this run meanwhile: look at it with "
-            "`partner-tools runs`, and at the record with `partner-tools ledger verify`",
+            remedy="another process may have worked on this run in the meantime: check it with "
+            "`partner-tools runs`, and the record with `partner-tools ledger verify`",
         )
 
 
@@ -230,7 +230,7 @@ class RunDevice:
 def advance(history: History, event: Event) -> History:
     """The history after one more event.
 
-    Raises IllegalEventError where `TRANSITIONS` does not allow it.
+    Raises IllegalEventError if `TRANSITIONS` does not allow it.
     """
     following = TRANSITIONS.get((history.state, event.kind))
     if following is None:
@@ -409,4 +409,4 @@ RUN_STATES: Mapping[Kind, RunState | None] = {
     Kind.SYNCED: RunState.RUNNING,
     Kind.HANDED_OVER: None,
 }
-"""The state that a run's own event leaves it in; None where it moves nothing."""
+"""The state that a run's own event leaves it in; None if it moves nothing."""

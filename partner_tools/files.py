@@ -75,7 +75,7 @@ def refuse_exposed(file: Path, what: str, user: int | None, *, is_secret: bool =
             f"other users may {'read or change' if private else 'change'} {what} {str(file)!r} "
             f"(mode {mode:04o})",
             rule="exposed-file",
-            remedy=f"take that right away: chmod {'go=' if private else 'go-w'} {file}",
+            remedy=f"remove that permission: chmod {'go=' if private else 'go-w'} {file}",
         )
 
 
@@ -92,7 +92,7 @@ def _is_own_group(group: int, user: int) -> bool:
 
 
 def require_folder(folder: Path) -> None:
-    """See that files can be made in a folder, which is made where it is not there: before
+    """See that files can be made in a folder, which is made if it is not there: before
     something is begun of which they are to tell. Raises InputError as `writing` does."""
     with _as_input_error(folder):
         make_private_folder(folder)
@@ -173,7 +173,7 @@ def read_document(
 ) -> Any:
     """The JSON of a file, or what `read` makes of it.
 
-    Raises InputError where it is none, is larger, or cannot be read.
+    Raises InputError if it is none, is larger, or cannot be read.
     """
     try:
         return read(read_bytes(path, limit))

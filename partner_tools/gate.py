@@ -28,7 +28,7 @@ class IntendedRequest:
 def may_send(
     request: IntendedRequest, sealed: Mapping[int, PlannedDevice], held: Collection[str]
 ) -> Explanation | None:
-    """Why this request may not be sent; None where it may.
+    """Why this request may not be sent; None if it may.
 
     `sealed` holds the devices of the plan whose digest the run's own chain names, by index;
     `held` is the hold list as it is now.
@@ -44,8 +44,7 @@ def may_send(
     if difference := _difference(request, planned):
         return Explanation(
             rule="differs-from-plan",
-            detail=f"its {difference} in the ledger is not the one of the sealed plan: nothing was "
-            "sent",
+            detail=f"its {difference} in the ledger differs from the sealed plan: nothing was sent",
             remedy="verify the ledger with `partner-tools ledger verify`, and plan the batch again",
         )
     if is_held(planned, held):

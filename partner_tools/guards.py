@@ -186,9 +186,9 @@ def _devices(number: int) -> str:
 
 
 def expected_answer(customers: Sequence[PlannedCustomer], nobodys: int = 0) -> str | None:
-    """Return the text to type where a y is too little; None where a y is enough.
+    """Return the text to type where a y is too little; None if a y is enough.
 
-    Or where there is nothing to type: the `nobodys` have no known customer.
+    Or if there is nothing to type: the `nobodys` have no known customer.
     """
     concerned = [each for each in customers if each.removals]
     removals = nobodys + sum(each.removals for each in concerned)

@@ -93,7 +93,7 @@ def _plain(value: Any) -> Any:
 def structure(kind: type[T], row: Mapping[str, Any], spelled: Spelling = camel, **given: Any) -> T:
     """The dataclass of an object that kept its schema, with the `given` fields as they are.
 
-    Fields without a property have their default. Raises TypeError where one has none, ValueError
+    Fields without a property have their default. Raises TypeError if one has none, ValueError
     for a value that an enumeration lacks.
     """
     as_in_json, readers = _read(kind, spelled)  # type: ignore[arg-type]  # a type is hashable
@@ -129,7 +129,7 @@ def _read(
 
 
 def _reader(hint: Any, spelled: Spelling) -> Reader | None:
-    """How a value of this type is read; None where it is as in JSON."""
+    """How a value of this type is read; None if it is as in JSON."""
     origin, inner = get_origin(hint), get_args(hint)
     if type(None) in inner:
         read = _reader(inner[0], spelled)
@@ -166,7 +166,7 @@ def _same(value: Any) -> Any:
 
 
 def full_customer_document(customer: Customer) -> dict[str, str | None]:
-    """A customer as results print it: every property, null where it is not known."""
+    """A customer as results print it: every property, null if it is not known."""
     return {"tenantId": customer.tenant_id, "domain": customer.domain, "name": customer.name}
 
 

@@ -169,7 +169,7 @@ class Device:
     row: int
     identity: Identity = field(metadata={"inline": True})
     customer: str | None = None
-    """As given: a tenant GUID or a domain; None where the batch or the command line says it."""
+    """As given: a tenant GUID or a domain; None if the batch or the command line says it."""
     reference: str | None = None
     replacement: Identity | None = None
     """The new identity after a board swap: never resolved, planned or sent."""
@@ -222,7 +222,7 @@ class Registration(Identity):
     uploaded_at: str | None = None
     """As the service wrote it: 7 fractional digits and offsets other than Z occur."""
     allowed_operations: tuple[str, ...] | None = None
-    """None where the service did not say, which is common and means nothing."""
+    """None if the service did not say, which is common and means nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

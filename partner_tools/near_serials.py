@@ -1,7 +1,7 @@
-"""Serial numbers, and customers, that are nearly the same: hints, never used for choosing. Pure.
+"""Similar serial numbers and customers: hints, never used to choose a device. Pure.
 
 People type O for 0, scanners read a label's prefix with its number, spreadsheets drop leading
-zeros. Two serials are near where one of the forms of the one is the form of the other.
+zeros. Two serial numbers are near if they have a form in common.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from difflib import get_close_matches
 from partner_tools.model import Customer
 
 AT_MOST = 3
-"""How many near serials a hint names."""
+"""Maximum number of near serial numbers in a hint."""
 
 _SHORTEST = 4
-"""Forms with fewer characters are near to too much."""
+"""Shorter forms would be near to too many serial numbers."""
 
 _LIKE = str.maketrans({"O": "0", "I": "1", "L": "1", "B": "8"})
 _LABEL = re.compile(
@@ -31,13 +31,13 @@ _MODEL_LENGTH, _SERIAL_LENGTH = 10, 8
 """Lenovo's label: machine type and model, then the serial number."""
 
 NEAR_LETTERS, CUSTOMERS_AT_MOST = 3, 5
-"""How much of a misspelt domain is taken to be right, and how many customers a hint names."""
+"""The share of a misspelt domain that has to match, and the customers in a hint."""
 
 Index = Mapping[str, tuple[str, ...]]
 
 
 def index(serials: Iterable[str]) -> Index:
-    """The serial numbers by the form that a near one would have as well."""
+    """The serial numbers by each form that a near one would share."""
     groups: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for serial in serials:
         form = _form(serial)
@@ -79,7 +79,7 @@ def _form(serial: str) -> str:
 
 
 def near_customers(wanted: str, customers: Iterable[Customer]) -> list[str]:
-    """The domains, or tenant ids, of customers that are nearly called so, nearest first.
+    """The domains, or tenant ids, of customers with a similar name, nearest first.
 
     By company name, domain and tenant id. The ending that all Microsoft tenants share doesn't make
     two of them similar.

@@ -32,7 +32,7 @@ _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 
 
 def parse_retry_after(header: str | None, now: datetime) -> float | None:
-    """The seconds that a Retry-After header asks for, or None where it asks for nothing usable.
+    """The seconds that a Retry-After header asks for, or None if it asks for nothing usable.
 
     Seconds, with a fraction or without, and the three HTTP dates of RFC 9110 §5.6.7 and §10.2.3.
     `now` is aware.
@@ -550,7 +550,7 @@ def _agreeing(guesses: tuple[Guess, ...], burst: float | None) -> tuple[Guess, .
     """The guesses that one rate explains, else the newest alone: the rate has changed.
 
     A size that was settled has to explain them; when it does not, it is trusted once more and
-    settled anew by the next overshoot.
+    settled again by the next overshoot.
     """
     size = _best(guesses) if burst is None else SIZES.index(burst)
     allowed = CONSISTENT + _grain(guesses)

@@ -110,7 +110,7 @@ def refuse_weaker_guards(of: str, begun: GuardTerms, here: GuardTerms) -> None:
     """Raise GuardError where a guard is weaker than it was at the beginning of the run."""
     if weaker := list(_weaker(begun, here)):
         raise GuardError(
-            f"{of} was begun under stronger guards: {'; '.join(weaker)}. Nothing was sent",
+            f"{of} was begun with stronger guards: {'; '.join(weaker)}. Nothing was sent",
             rule=WEAKER_GUARDS,
             remedy="use the profile and the configuration that it was begun with",
         )

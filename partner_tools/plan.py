@@ -67,7 +67,7 @@ class PlanProposal:
 class Unserved(Explanation):
     """Why nothing can be done for one customer of a batch; the others are served.
 
-    `customer` is None where not even its tenant could be found out.
+    `customer` is None if not even its tenant could be found out.
     """
 
     customer: TenantId | None = None
@@ -133,7 +133,7 @@ def counts(outcomes: Iterable[Outcome]) -> dict[str, int]:
 
 
 def match(identity: Identity, known: Index) -> tuple[Registration, ...]:
-    """Every registration that the serial names, or the product key id where there is no serial."""
+    """Every registration that the serial names, or the product key id if there is no serial."""
     if identity.serial_number:
         return known.by_serial.get(identity.serial_number.strip(), ())
     if identity.product_key_id:
@@ -183,7 +183,7 @@ def changes(devices: Iterable[PlannedDevice], now: Mapping[TenantId, Index]) -> 
 
 
 def _changed(planned: PlannedDevice, now: Index, spelled: Mapping[str, Registration]) -> str | None:
-    """Why a device of a plan is not what the plan says, or None where it is.
+    """Why a device of a plan is not what the plan says, or None if it is.
 
     A registration that is simply gone has not changed: its removal will be answered with `absent`.
     One whose id is listed in another spelling is not gone.
@@ -272,7 +272,7 @@ def difference(identity: Identity, before: Registration | None, now: Registratio
             f"and is {now.serial_number!r} now"
         )
     if not is_named(identity, now):
-        return "what is registered there now is not what the row names"
+        return "the registration there is no longer the one that the row names"
     return None
 
 
@@ -359,7 +359,7 @@ def _under_its_product_key(
 ) -> Registration | None:
     """A registration that the row's product key id names and its serial denies.
 
-    None where the one that was found shows a product key id itself: it was compared.
+    None if the one that was found shows a product key id itself: it was compared.
     """
     key = (identity.product_key_id or "").strip()
     if found.product_key_id:
@@ -371,7 +371,7 @@ def _under_its_product_key(
 def _two_devices(blank: PlannedDevice, other: Registration) -> PlannedDevice:
     differing = "; ".join(contradictions(blank.device.identity, other))
     detail = (
-        f"Partner Center shows the row's product key id {other.product_key_id!r} at another "
+        f"Partner Center shows the row's product key id {other.product_key_id!r} on another "
         f"device: {differing}"
     )
     return contradicted(blank, detail, candidates=(other.target,))
@@ -390,7 +390,7 @@ def _not_found(blank: PlannedDevice, known: Index) -> PlannedDevice:
 
 def _not_found_detail(identity: Identity, known: Index) -> str:
     if not identity.names:
-        return "the row gives a hardware hash only, by which Partner Center cannot be searched"
+        return "the row gives only a hardware hash, and Partner Center cannot be searched by it"
     wanted = (identity.serial_number or "").strip()
     similar = near_serials.near(wanted, known.near_serials) if wanted else ()
     if similar:
@@ -575,7 +575,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 def read_plan(document: Mapping[str, Any]) -> Plan:
     """The plan of a document that its schema accepts.
 
-    Raises GuardError where the document is not what its digest was taken of, InputError where its
+    Raises GuardError if the document is not what its digest was taken of, InputError where its
     parts contradict each other.
     """
     content = {name: value for name, value in document.items() if name != "digest"}

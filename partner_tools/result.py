@@ -32,7 +32,7 @@ class StopReason(Explanation):
 CANCELLED = StopReason(
     rule="cancelled",
     detail="it was cancelled",
-    remedy="hand it in again if it is to leave after all",
+    remedy="submit it again if it should be removed after all",
 )
 """The stop of a cancelled run, which can't be resumed."""
 
@@ -88,12 +88,11 @@ def _remedy(each: DeviceResult, state: RunState) -> str | None:
 
 
 _LOOK_AGAIN = (
-    "cancel the run again, which looks what became of it; where the channel cannot look, "
-    "hand it in again"
+    "cancel the run again to check its outcome; if the channel cannot check, submit it again"
 )
 _WAITING: Mapping[RunState, str | None] = {
     RunState.PLANNED: None,
-    RunState.QUEUED: "wait for a worker, which carries the run out",
+    RunState.QUEUED: "wait for a worker to execute the run",
 }
 """Remedies for a device that was not attempted, where resuming doesn't help."""
 
@@ -104,9 +103,9 @@ def detail(history: History, stop: StopReason | None = None) -> str | None:
     if history.outcome is Outcome.PENDING and stop and not said:
         said = f"the run stopped before it: {stop.detail}"
     if history.state is State.ACCEPTED and not said:
-        said = "the service accepted the work and has not said what became of it"
+        said = "the service accepted the work but has not reported its outcome"
     elif history.outcome is Outcome.UNKNOWN and not said:
-        said = "a request left and no answer was recorded"
+        said = "a request was sent and no answer was recorded"
     if seen := last_listed(history):
         at = f"{datetime.fromisoformat(seen).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         said = "; ".join(filter(None, (said, f"still listed when last checked ({at})")))
@@ -140,7 +139,7 @@ def still_listed(history: History) -> bool:
 
 
 def last_listed(history: History) -> str | None:
-    """When a service was last seen listing a device that is gone; None where none does.
+    """When a service was last seen listing a device that is gone; None if none does.
 
     Each service counts separately, by the newest look that it answered. Looks before
     the removal don't count.

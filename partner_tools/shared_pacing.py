@@ -164,7 +164,7 @@ def to_text(shared: Shared) -> str:
 
 
 def from_text(text: str | None) -> Shared | None:
-    """The state that `to_text` wrote; None where there is none, or another version wrote it."""
+    """The state that `to_text` wrote; None if there is none, or another version wrote it."""
     if not text:
         return None
     try:

@@ -62,7 +62,7 @@ def make_key(passphrase: str) -> tuple[bytes, str]:
         raise InputError(
             f"the passphrase has fewer than {PASSPHRASE_CHARACTERS} characters",
             rule="weak-passphrase",
-            remedy="choose a longer one: it is all that protects a copy of the key",
+            remedy="choose a longer one: nothing else protects a copy of the key",
         )
     key, salt = Ed25519PrivateKey.generate(), os.urandom(SALT_BYTES)
     locked = _lock(passphrase, salt).encrypt_at_time(key.private_bytes_raw(), 0)
@@ -71,7 +71,7 @@ def make_key(passphrase: str) -> tuple[bytes, str]:
 
 
 def open_key(content: bytes, passphrase: str) -> SigningKey:
-    """The key of a file that `make_key` made. Raises InputError where it does not open."""
+    """The key of a file that `make_key` made. Raises InputError if it does not open."""
     key = _unlocked(content, passphrase)
     if key is None:
         raise InputError(
@@ -242,7 +242,7 @@ def _statement(signature: Signature, digest: str) -> bytes:
 
 
 def _claims(signature: Signature) -> dict[str, Any]:
-    """What a signer says of themselves; version 0.1 knew no account id."""
+    """A signer's statement about themselves; version 0.1 had no account id."""
     return {
         "key": signature.key,
         "account": signature.account.name,
@@ -290,7 +290,7 @@ def check_approval(
 ) -> tuple[str, ...]:
     """The names of those who approved the plan of this digest within the last hours, each once.
 
-    Raises GuardError where the rule demands more, and says of each signature why it does not
+    Raises GuardError if the rule demands more, and says of each signature why it does not
     count. A plan without its planner's own signature has no approval: the name of an account does
     not prove that two people were involved, two keys do.
     """
@@ -347,7 +347,7 @@ def _judge(
     if found is None:
         return None, f"{signature.account.name or 'the signer'} is not an approver of this profile"
     if not is_valid(signature, Purpose.APPROVAL, digest):
-        return None, f"the signature of {found.name} is not one of this plan"
+        return None, f"the signature of {found.name} does not belong to this plan"
     own = {name.casefold() for name in (found.name, *found.accounts, signature.account.name or "")}
     same_id = signature.account.id is not None and signature.account.id == planner.id
     if same_id or (planner.name is not None and planner.name.casefold() in own):

@@ -56,7 +56,7 @@ def read_json(content: bytes, *, values: int | None = None) -> Any:
 def read_shown_json(content: bytes) -> Any:
     """The value of a JSON text that an editor shows as it is: what `shown_plainly` wrote.
 
-    Raises InvalidTextError as `read_json` does, and where a character hides or turns others.
+    Raises InvalidTextError as `read_json` does, and if a character hides or turns others.
     """
     value = read_json(content)
     hidden = next(_hidden(content.decode("utf-8-sig")), None)

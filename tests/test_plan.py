@@ -208,7 +208,7 @@ def test_counts_and_customers_say_how_much_goes() -> None:
         ((found("d1", "OTHER"),), "serial number was 'PF1ABC'"),
         ((found("d9", "PF1ABC", batch="B7"),), "another id"),
         ((found("D-1", "OTHER"),), "another id"),
-        ((found("d1", "PF1ABC", product_key_id="3305670000021"),), "not what the row names"),
+        ((found("d1", "PF1ABC", product_key_id="3305670000021"),), "no longer the one"),
     ],
 )
 def test_a_device_of_a_plan_that_is_not_what_it_says_is_told(

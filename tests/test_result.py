@@ -14,7 +14,7 @@ from partner_tools.result import CANCELLED, DeviceResult, device_line
     [
         (RunState.PLANNED, Outcome.PENDING, None),
         (RunState.QUEUED, Outcome.PENDING, "wait for a worker"),
-        (RunState.CANCELLED, Outcome.PENDING, "hand it in again"),
+        (RunState.CANCELLED, Outcome.PENDING, "submit it again"),
         (RunState.CANCELLED, Outcome.UNKNOWN, "cancel the run again"),
         (RunState.INTERRUPTED, Outcome.PENDING, "resume the run"),
         (RunState.INTERRUPTED, Outcome.UNKNOWN, "resume the run"),

@@ -84,9 +84,9 @@ def planned(signer: SigningKey = AVERY, digest: str = DIGEST) -> Signature:
         ("avery", [by(STRANGER), by(SASHA)], 1, ("Sasha",)),
         ("avery", [], 1, "0 of 1"),
         ("avery", [by(STRANGER)], 1, "is not an approver"),
-        ("avery", [by(ROBIN, OTHER)], 1, "not one of this plan"),
-        ("avery", [replace(by(ROBIN), account=Account(name="else"))], 1, "not one of this plan"),
-        ("avery", [replace(by(STRANGER), key=ROBIN.public)], 1, "not one of this plan"),
+        ("avery", [by(ROBIN, OTHER)], 1, "not belong to this plan"),
+        ("avery", [replace(by(ROBIN), account=Account(name="else"))], 1, "not belong to this plan"),
+        ("avery", [replace(by(STRANGER), key=ROBIN.public)], 1, "not belong to this plan"),
         ("avery", [by(ROBIN, account="AVERY")], 1, "Robin planned it"),
         ("avery", [by(ROBIN, account_id="1000@desk")], 1, "Robin planned it"),
         ("R.Meyer", [by(ROBIN)], 1, "Robin planned it"),
@@ -305,7 +305,7 @@ def test_one_plans_and_another_approves(
     assert created[1]["accountId"] == account().id
     spent = program(*command, "--again")
     assert spent.exit_code == 8, spent.output
-    assert f"was spent by run {document['run']}" in spent.stderr
+    assert f"was used by run {document['run']}" in spent.stderr
     assert len(deletes(sandbox)) == 1
     if sys.platform != "win32":
         for path in (file, beside):

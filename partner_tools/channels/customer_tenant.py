@@ -207,18 +207,18 @@ def _association_state(record: Found) -> str:
 
 
 def _precluded(removal: Removal, seen: Sequence[Found]) -> Verdict | None:
-    """The verdict of a step that must not or need not be taken; None where it may be."""
+    """The verdict of a step that must not or need not be taken; None if it may be."""
     record, step = _record(removal, seen), _step(removal)
     if len(seen) > 1 or (record is None and seen):
-        return _unsure(Outcome.AMBIGUOUS, "more than one record answers to its serial number now")
+        return _unsure(Outcome.AMBIGUOUS, "more than one record now matches its serial number")
     if record is None:
-        detail = "it was gone already"
+        detail = "it was already gone"
         if removal.silent:
-            detail = "it is gone; our own request had left and its answer never came"
+            detail = "it is gone; our own request was sent but never answered"
         return StepDone(step=step.value, detail=detail)
     serial = str(record.attributes.get("serialNumber") or "").strip()
     if serial != (removal.identity.serial_number or "").strip():
-        return _unsure(Outcome.REFUSED, "the record carries another serial number now")
+        return _unsure(Outcome.REFUSED, "the record now has another serial number")
     if not _is_open(removal, seen):
         return StepDone(step=step.value, detail=_DONE[step])
     if step is StepId.DELETE_ASSOCIATION_RECORD and _association_state(record) != "preassociated":
@@ -228,7 +228,7 @@ def _precluded(removal: Removal, seen: Sequence[Found]) -> Verdict | None:
 
 _DONE: Mapping[StepId, str] = {
     StepId.UNASSIGN_USER: "no user is assigned to it any more",
-    StepId.DELETE_ASSOCIATION_RECORD: "its removal is pending already",
+    StepId.DELETE_ASSOCIATION_RECORD: "its removal is already pending",
 }
 
 
@@ -237,7 +237,7 @@ def _unsure(outcome: Outcome, detail: str) -> Answer:
         outcome=outcome,
         rule="changed-since-plan",
         detail=f"{detail}; nothing was sent",
-        remedy="look at its records in the portals, and have a new handoff made",
+        remedy="check its records in the portals, and ask for a new handoff",
     )
 
 
@@ -245,7 +245,7 @@ def _refused(step: StepId, rejection: Rejected) -> Verdict:
     """Return what a refusal means for the device. Raises AuthError for a refused sign-in."""
     words = rejection.description or str(rejection)
     if rejection.status == 404:
-        return StepDone(step=step.value, detail="it was gone already", status=404)
+        return StepDone(step=step.value, detail="it was already gone", status=404)
     if rejection.status == REMOVAL_UNDER_WAY and step is StepId.DEREGISTER_FROM_AUTOPILOT:
         detail = f"a removal seems to be under way: {words}"
         return StepDone(step=step.value, detail=detail, status=400, request_id=rejection.request_id)
@@ -277,9 +277,9 @@ def _parked(removal: Removal, needed: ApprovalNeeded) -> Verdict:
         return Answer(
             outcome=Outcome.REFUSED,
             rule="not-approved",
-            detail=f"another administrator has to approve it, and has not: {needed.words}",
+            detail=f"another administrator has to approve it, but has not: {needed.words}",
             remedy="settle that in Intune (Tenant administration > Multi Admin Approval), then "
-            "run cleanup again: it asks anew",
+            "run cleanup again: it requests approval again",
             status=needed.status,
             request_id=needed.request_id,
         )

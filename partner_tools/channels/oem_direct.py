@@ -154,7 +154,7 @@ def _planned(
             outcome=Outcome.REFUSED,
             rule="incomplete",
             detail=f"the row lacks {' and '.join(lacks[kind] for kind in profile.identity_order)}, "
-            "and its hardware hash, if any, does not say them",
+            "and its hardware hash, if any, does not contain them",
             remedy=f"add {', or '.join(ways[kind] for kind in profile.identity_order)}",
         )
     for name, label in _NAMES.items():
@@ -174,7 +174,7 @@ def _planned(
 
 
 _UNSENDABLE = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff\\ufffe\\uffff]")
-"""What no XML or JSON body can carry unchanged."""
+"""Characters that no XML or JSON body can carry unchanged."""
 
 _KIND_NAMES = {
     IdentityKind.PKID: "product key id",
@@ -234,7 +234,7 @@ def _notes(profile: Profile, planned: Iterable[PlannedDevice]) -> tuple[str, ...
         named = "1 device is" if derived == 1 else f"{derived} devices are"
         notes.append(f"{named} named by what the hardware hash says; no hash is sent")
     notes.append(
-        "this channel has no listing: what is registered, and to whom, cannot be seen beforehand"
+        "this channel has no listing: registrations and their owners cannot be checked beforehand"
     )
     return tuple(notes)
 
@@ -400,11 +400,11 @@ class OemDirectChannel:
 
     def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool | Explanation]:
         """Not possible here: the channel is not observable."""
-        raise ValueError(f"OEM Direct cannot look for {len(removals)} devices: it has no listing")
+        raise ValueError(f"OEM Direct cannot check {len(removals)} devices: it has no listing")
 
     def sightings(self, removals: Sequence[Removal]) -> Sightings:
         """Not possible here: the channel is not observable."""
-        raise ValueError(f"OEM Direct cannot look for {len(removals)} devices: it has no listing")
+        raise ValueError(f"OEM Direct cannot check {len(removals)} devices: it has no listing")
 
     def _validated(
         self, removals: Sequence[Removal], ids: Ids
@@ -482,7 +482,7 @@ class AnswerReader:
 
     def _verdict(self, reply: OemReply, result: OemResult | None, removal: Removal) -> Verdict:
         if result is None:
-            return _doubt(reply, "the answer has no result that is this device's alone")
+            return _doubt(reply, "the answer has no result for this device alone")
         if not result.status:
             return _doubt(reply, "the answer has a result for this device without a status")
         code = self.codes.read(result.code, result.message, result.status)

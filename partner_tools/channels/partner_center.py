@@ -138,7 +138,7 @@ class PartnerCenterChannel:
         """Find every customer, then read each estate; these, indexes by name, and who is unserved.
 
         A name is compared without regard to case. Raises InputError for a customer that is not
-        there, before any estate is read; and what keeps an estate from being read where that
+        there, before any estate is read; and what keeps an estate from being read if that
         befalls all of them.
         """
         customers: dict[str, Customer] = {}
@@ -164,8 +164,8 @@ class PartnerCenterChannel:
                 unserved[named] = Unserved(
                     rule="inventory-unreadable",
                     detail=f"the devices of {customer.domain or tenant} could not be listed "
-                    f"completely, and on an incomplete list nothing is removed: {error}",
-                    remedy="run the batch again later; what is gone by then is named",
+                    f"completely, and nothing is removed based on an incomplete list: {error}",
+                    remedy="run the batch again later; devices that are gone by then are named",
                     customer=tenant,
                 )
         if failures and not indexes:
@@ -177,7 +177,7 @@ class PartnerCenterChannel:
     ) -> Mapping[int, str]:
         """Why devices of a plan are not what it says, by index; only those that are not.
 
-        Raises ServiceError where a customer's devices have vanished as a whole.
+        Raises ServiceError if a customer's devices have vanished as a whole.
         """
         now: dict[TenantId, Index] = {}
         for tenant in dict.fromkeys(each.customer for each in devices if each.customer):
@@ -191,7 +191,7 @@ class PartnerCenterChannel:
         """The customer that a tenant GUID, a domain or a company name names.
 
         A domain or name has to match exactly (Partner Center filters by prefix only), and once.
-        Raises InputError where none or several match, BarredError without a relationship.
+        Raises InputError if none or several match, BarredError without a relationship.
         """
         if is_guid(named):
             tenant = TenantId(named.lower())
@@ -396,7 +396,7 @@ class PartnerCenterChannel:
 def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
     """Return what a refused DELETE means for its device.
 
-    `silent` says that an earlier request of ours went unanswered. Raises AuthError where the
+    `silent` says that an earlier request of ours went unanswered. Raises AuthError if the
     refusal speaks of the partner or the token, so that no other device would fare better. How the
     Autopilot codes 807 and 811 surface here is an assumption: they are read by name and by number.
     """
@@ -407,8 +407,8 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
         detail = "already gone: removed by someone else after planning"
         if silent:
             detail = (
-                "it is not there any more; a request of ours had left and its answer never came, "
-                "so that it may have been ours"
+                "it is no longer there; our own request was sent but never answered, so it "
+                "may have removed the device"
             )
         return Answer.to(rejection, Outcome.ABSENT, rule="gone", detail=detail)
     if rejection.status == 403 and subject is RefusalSubject.DEVICE:
@@ -417,7 +417,7 @@ def answer_to(rejection: Rejected, *, silent: bool) -> Answer:
             Outcome.NOT_OWNED,
             rule="registered-by-another",
             detail="another partner or the customer registered this device",
-            remedy="whoever registered it has to remove it; for the customer that is Intune",
+            remedy="the organisation that registered it must remove it; customers do so in Intune",
         )
     if rejection.status == 403 and subject is RefusalSubject.CUSTOMER:
         return Answer.to(
@@ -519,7 +519,7 @@ _PLACEHOLDERS = frozenset(map(folded, PLACEHOLDER_SERIALS))
 def _distinct(items: Iterable[T], key: Callable[[T], str], collection: str) -> dict[str, T]:
     """The items of a page by their ids; one that the page repeats counts once.
 
-    Raises Unreadable where one id names two different items: either could be the wrong one.
+    Raises Unreadable if one id names two different items: either could be the wrong one.
     """
     found: dict[str, T] = {}
     for item in items:
@@ -527,7 +527,7 @@ def _distinct(items: Iterable[T], key: Callable[[T], str], collection: str) -> d
             raise Unreadable(
                 f"the list of {collection} names {key(item)} twice, and differently",
                 rule="contradictory-list",
-                remedy="Nothing is concluded from it. Try again; if it stays so, report it to "
+                remedy="Nothing is concluded from it. Try again; if it happens again, report it to "
                 "Partner Center support.",
             )
     return found

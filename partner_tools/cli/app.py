@@ -1,4 +1,4 @@
-"""The command group: remembers the common options, and turns every end into its exit code."""
+"""The command group: keeps the common options, and turns every ending into its exit code."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ WITHOUT_DOCUMENT = (Interrupted, UnknownRunError)
 """An unknown run is a misuse of the command line, and those print nothing on stdout."""
 
 COLLECT_AFTER = 50_000
-"""Objects allocated before the garbage collector runs: a command's imports, and the
-rows of a batch, stay. With Python's 700 the collector takes a tenth of the start-up time."""
+"""Objects allocated before the garbage collector runs: a command's imports and the rows of a
+batch stay alive. With Python's 700 the collector takes a tenth of the start-up time."""
 
 
 @dataclass(slots=True)
 class Call:
-    """The context of a command besides its own arguments.
+    """The context of a command, in addition to its own arguments.
 
     `breaking_off` is set while a run is active: if the command ends early it prints the run's
     result, and returns its last lines; if it ends at once, `going_on` is that
@@ -85,7 +85,7 @@ class Program(Whole):
         return load(cmd_name) if cmd_name in self.commands else None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Offer the commands with their whole summaries, without loading one."""
+        """List the commands with their complete summaries, without loading one."""
         from click.shell_completion import CompletionItem
 
         named = (name for name in self.commands if name.startswith(incomplete))
@@ -220,7 +220,7 @@ def _end(call: Call, error: PartnerToolsError) -> None:
 
 
 def _as_of(call: Call, error: PartnerToolsError) -> PartnerToolsError:
-    """An interruption of a command that began no run, as `verify`, leaves nothing to resume."""
+    """An interrupted command without a run of its own, such as `verify`, cannot be resumed."""
     if error.rule == Interrupted.default_rule and call.breaking_off is None:
         return Interrupted(str(error), remedy="run the command again")
     return error
@@ -259,7 +259,7 @@ def main(call: Call, /, **given: Any) -> None:
 
     Try it: partner-tools demo -o handoff
 
-    Without access to a partner's API, as a customer or an indirect reseller, begin with
+    Without access to a partner API, as a customer or an indirect reseller, begin with
     partner-tools assess.
     """
     call.common = take_common(given)

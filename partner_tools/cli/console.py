@@ -49,7 +49,7 @@ def is_unwritable(error: OSError) -> bool:
 
 @contextmanager
 def telling_of_no_room() -> Iterator[None]:
-    """Say where there is no room for the result, instead of failing."""
+    """Say if there is no room for the result, instead of failing."""
     try:
         yield
     except OSError as error:
@@ -415,7 +415,7 @@ def without_password(url: str) -> str:
 
 
 def styled(text: str, colour: str) -> str:
-    """The text in a colour; click takes it out where there is no terminal."""
+    """The text in a colour; click takes it out if there is no terminal."""
     return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour, bold=True)
 
 

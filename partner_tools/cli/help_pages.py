@@ -112,9 +112,8 @@ SECTIONS: Final = {
         "certificate": "Certify which devices are released, lock by lock; check a certificate.",
         "restore": "Write the file that registers a run's removed devices again.",
     },
-    "Without a partner's API": {
-        "assess": "Look for devices in a customer's tenant without a partner's API. "
-        "Changes nothing.",
+    "Without a partner API": {
+        "assess": "Check devices in a customer's tenant without a partner API. Changes nothing.",
         "cleanup": "Show, and with --apply carry out, the steps of a handoff in your own tenant.",
     },
     "Past runs": {
@@ -122,7 +121,7 @@ SECTIONS: Final = {
         "trace": "Show where a device is now, and what every run did with it.",
         "ledger": "Verify, export, purge or migrate the ledger.",
     },
-    "Look": {
+    "Inspect": {
         "customers": "List your customers: domain, company name and tenant id.",
         "inventory": "List all devices of a customer that Partner Center shows.",
         "hash": "Decode and check 4K hardware hashes. Offline.",

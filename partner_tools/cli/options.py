@@ -32,7 +32,7 @@ MOMENTS = (
 
 
 class OutputFile(click.Path):
-    """A file to write. `-` is none: what is printed has a form of its own."""
+    """A file to write, not `-`: printed output has a format of its own."""
 
     def __init__(self) -> None:
         from pathlib import Path
@@ -47,7 +47,7 @@ class OutputFile(click.Path):
     ) -> Any:
         """The path, or a usage error."""
         if str(value) == "-":
-            self.fail("'-' is no file to write; name one.", param, ctx)
+            self.fail("'-' is not a file that can be written; name one.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -66,13 +66,13 @@ def folder_path(*, exists: bool = False) -> click.Path:
 
 
 class Moment(click.DateTime):
-    """A date, or a moment: UTC, as everything that is shown, unless it ends with an offset."""
+    """A date or time: UTC, like all output, unless it ends with an offset."""
 
     def __init__(self) -> None:
         super().__init__(MOMENTS)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """What `--help` calls it; click would print the formats."""
+        """The name in `--help`; click would print the formats."""
         return "DATE"
 
     def convert(
@@ -82,21 +82,21 @@ class Moment(click.DateTime):
         try:
             moment: datetime = super().convert(value, param, ctx)
         except click.BadParameter:
-            self.fail(f"{value!r} is no date; write 2026-04-17 or 2026-04-17T10:15.", param, ctx)
+            self.fail(f"{value!r} is not a date; write 2026-04-17 or 2026-04-17T10:15.", param, ctx)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class LedgerAddress(click.types.StringParamType):
-    """Where a ledger is. Not its password: other users of the machine see arguments."""
+    """The address of a ledger, without a password: other users of the machine see arguments."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The address, or a usage error that does not repeat it."""
         address = str(value)
         if _PASSWORD_IN_URL.search(address):
             self.fail(
-                "it holds a password, which everybody on this machine could read in the list of "
-                "processes. Set PARTNER_TOOLS_LEDGER to the whole address, or leave the password "
-                "to PGPASSWORD or a .pgpass file.",
+                "it contains a password, which every user of this machine could read in the "
+                "process list. Set PARTNER_TOOLS_LEDGER to the whole address, or leave the "
+                "password to PGPASSWORD or a .pgpass file.",
                 param,
                 ctx,
             )
@@ -189,7 +189,7 @@ def key_option(about: str) -> Callable[[Command], Command]:
 
 
 def batch_options(command: Command) -> Command:
-    """Add what names the batch, its channel and its customer."""
+    """Add the options that name the batch, its channel and its customer."""
     from partner_tools.model import PARTNER_CHANNELS
 
     named = _together(
@@ -200,7 +200,7 @@ def batch_options(command: Command) -> Command:
 
 
 def list_options(command: Command) -> Command:
-    """Add what names the batch, and how it is read."""
+    """Add the options that name the batch and say how to read it."""
     from partner_tools.model import Reason
 
     named = _together(
@@ -230,7 +230,7 @@ class Selection(click.ParamType[tuple[str, str]]):
             return value
         column, equals, wanted = str(value).partition("=")
         if not equals or not column.strip():
-            self.fail(f"{value!r} is no COLUMN=VALUE, such as Status=Retired.", param, ctx)
+            self.fail(f"{value!r} is not COLUMN=VALUE, such as Status=Retired.", param, ctx)
         return column.strip(), wanted.strip()
 
 
@@ -247,7 +247,7 @@ reading_options = _together(
     click.option(
         "--numbers-as-shown",
         is_flag=True,
-        help="Take numeric cells of a workbook as Excel shows them.",
+        help="Read numeric cells of a workbook as Excel shows them.",
     ),
     click.option(
         "--split-cells", is_flag=True, help="Split cells that hold several serial numbers."
@@ -269,10 +269,10 @@ reading_options = _together(
         "--compare",
         type=click.Choice(["all", "serial"]),
         default="all",
-        help="Compare all that a row says, or the serial number alone.  [default: all]",
+        help="Compare everything that a row states, or only the serial number.  [default: all]",
     ),
 )
-"""How a list is read where it does not say so itself; `take_reading` takes them."""
+"""The options for reading a list that does not describe itself; `take_reading` takes them."""
 
 
 READING_NAMES = (
@@ -306,13 +306,13 @@ output_options = click.option(
 
 
 def result_options(command: Command) -> Command:
-    """Add how a run's result is printed, and written for a build server."""
+    """Add the options for printing a run's result and writing it for a build server."""
     junit = click.option("--junit", type=OutputFile(), help="Also write the result as JUnit XML.")
     return output_options(junit(command))
 
 
 def guard_options(command: Command, done: str = "removed") -> Command:
-    """Add what has to be said before something is `done` to devices."""
+    """Add the options that have to confirm it before something is `done` to devices."""
     added = _together(
         click.option(
             "--yes", is_flag=True, help="Do not ask for confirmation; required without a terminal."
@@ -328,7 +328,7 @@ def guard_options(command: Command, done: str = "removed") -> Command:
 
 
 def check_options(command: Command) -> Command:
-    """Add what is checked before a removal, alike in a preview and in a run."""
+    """Add the options for the checks before a removal, the same in a preview and in a run."""
     from partner_tools.model import Snapshot
 
     def as_snapshot(_context: click.Context, _option: click.Parameter, value: str) -> Snapshot:
@@ -403,7 +403,7 @@ def report_options(about: str) -> Callable[[Command], Command]:
 
 
 def format_option(command: Command) -> Command:
-    """Add in which formats handoffs are written."""
+    """Add the option for the formats of handoffs."""
     return click.option(
         "--format",
         "formats",

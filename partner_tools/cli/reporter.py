@@ -281,7 +281,7 @@ def _next(call: Call, result: RunResult, saved: Path | None) -> Iterator[str]:
     if result.state is RunState.PLANNED:
         yield _after_plan(call, result, saved)
     elif result.state is RunState.CANCELLED:
-        yield "next: nothing; a cancelled run is not resumed, and what it left takes a new run"
+        yield "next: nothing; a cancelled run cannot be resumed; its other devices need a new run"
     elif result.state in (RunState.STOPPED, RunState.INTERRUPTED) or unfinished(histories):
         yield f"next: {call.again('resume', result.run)}"
     else:
@@ -299,7 +299,7 @@ def _next(call: Call, result: RunResult, saved: Path | None) -> Iterator[str]:
 def _after_plan(call: Call, result: RunResult, saved: Path | None) -> str:
     if not result.counts.get(Outcome.PENDING):
         if set(result.counts) <= GONE:
-            return "next: nothing; every device of this batch is gone already"
+            return "next: nothing; every device of this batch is already gone"
         return "next: correct the rows above; nothing in this batch can be removed"
     if saved is not None:
         return f"next: {call.again('deregister', '--plan', str(saved))}"

@@ -17,7 +17,7 @@ from partner_tools.errors import GuardError
 EXIT_INTERRUPTED = 130
 STDERR = 2
 SHOW_CURSOR = "\x1b[?25h"
-"""DECTCEM: a progress bar hides the cursor, and whoever ends at once does not take it away."""
+"""DECTCEM: a progress bar hides the cursor, and a process that ends at once does not clean up."""
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 """The terminal was closed, or the connection to it was lost; Windows has no such signal."""
 
@@ -54,7 +54,7 @@ def asking() -> Iterator[None]:
 
 
 def discard_typed() -> None:
-    """Discard what was typed before a question is shown: it was no answer to it."""
+    """Discard the input typed before a question is shown: it was not an answer to it."""
     if not sys.stdin.isatty():
         return
     if sys.platform == "win32":
@@ -69,7 +69,7 @@ def discard_typed() -> None:
 
 
 def require_terminal(what: str, remedy: str, *, rule: str = "not-confirmed") -> None:
-    """Raise GuardError where there is no terminal to ask on; `what` would have been asked about."""
+    """Raise GuardError if there is no terminal to ask on; `what` would have been asked about."""
     if not sys.stdin.isatty():
         raise GuardError(f"{what}, but there is no terminal to ask on", rule=rule, remedy=remedy)
 
@@ -94,7 +94,7 @@ def _signals() -> list[signal.Signals]:
 
 
 def _heed(number: int, stop: CancellationToken, last_words: Callable[[], str | None]) -> None:
-    if stop.is_set() and number == HANGUP:  # a closed terminal says it twice: shell, then kernel
+    if stop.is_set() and number == HANGUP:  # a closed terminal sends it twice: shell, then kernel
         return
     _leave_line()
     if stop.is_set():

@@ -30,7 +30,7 @@ def default_key_file() -> Path:
 def create_key(file: Path, config: Config) -> str:
     """Make a key and write its file, private to the user; the public half.
 
-    Raises InputError where a file is there already or cannot be written.
+    Raises InputError if a file already exists or cannot be written.
     """
     refuse_existing_key(file)
     return make_signing_key(file, _passphrase(config, twice=True))
@@ -39,7 +39,7 @@ def create_key(file: Path, config: Config) -> str:
 def unlock_key(named: Path | None, config: Config) -> SigningKey:
     """The key of a file, or of the default one.
 
-    Raises InputError where there is none or it does not open.
+    Raises InputError if there is none or it does not open.
     """
     file = named or default_key_file()
     read_signing_key(file)  # before a passphrase is asked for in vain

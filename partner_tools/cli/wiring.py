@@ -66,7 +66,7 @@ def load_batch(
     It is checked for the channel that the options say, else the batch, else the profile, unless
     it needs none; `given` are the other options of `batch_options`. Warnings go to stderr.
 
-    Raises InputError with every problem, after they are told; GuardError where a tenant is given
+    Raises InputError with every problem, after they are told; GuardError if a tenant is given
     on OEM Direct.
     """
     from partner_tools.workspace import batches
@@ -123,7 +123,7 @@ def show_problem(output: str, problem: Problem) -> None:
 
 
 def show_check(output: str, devices: int, problems: Sequence[Problem]) -> None:
-    """What a check of so many devices came to: the counts, or the document."""
+    """Print the result of checking this number of devices: the counts, or the document."""
     if output == "json":
         from partner_tools import validation_document
 

@@ -101,7 +101,7 @@ def read_row(collection: Collection, row: object) -> Found:
         raise ValueError("a row is no object")  # noqa: TRY004 - a value of the service, not ours
     facts = _FACTS[collection]
     ids = {name: row[name] for name in facts.ids if real_id(row.get(name))}
-    # The beta form names the directory's device id anew; either may be the one that is filled.
+    # The beta form names the directory's device id again; either may be the one that is filled.
     if collection is Collection.AUTOPILOT and real_id(newer := row.get("azureAdDeviceId")):
         ids["azureActiveDirectoryDeviceId"] = str(newer)
     if collection in (Collection.ENTRA, Collection.DELETED):
@@ -147,7 +147,7 @@ def _is_plain(value: object) -> bool:
 
 
 _REMEDIES: Mapping[type[ServiceError], str] = {
-    Unauthorized: "Hand in a fresh token for this tenant, or sign in again.",
+    Unauthorized: "Supply a new token for this tenant, or sign in again.",
     Throttled: "Verify the run again later.",
     Unavailable: "Verify the run again later.",
 }
@@ -168,7 +168,7 @@ def refusal(
         f"Microsoft Graph refused ({named}): {message or WORDS.get(kind, 'it said no')}",
         remedy=f"Give the app or account {permission} in the customer's tenant."
         if status == 403
-        else _REMEDIES.get(kind, "Report it with the request id if it stays so."),
+        else _REMEDIES.get(kind, "Report it with the request id if it happens again."),
         status=status,
         code=code,
         description=message,
@@ -345,7 +345,7 @@ class Graph:
 def _by_id(content: object, asked: int, request_id: str) -> dict[str, Mapping[str, Any]]:
     """The answers by the ids of their questions.
 
-    Raises Unreadable where an id comes twice, or belongs to no question.
+    Raises Unreadable if an id comes twice, or belongs to no question.
     """
     responses = content.get("responses") if isinstance(content, dict) else None
     if not isinstance(responses, list) or not all(isinstance(one, dict) for one in responses):
@@ -374,7 +374,7 @@ def _exchange(
 ) -> tuple[Reply, str]:
     """One exchange: the answer, and the service's id of the request, else ours.
 
-    Raises Unreadable where a success says that it is one of another request: `client-request-id`
+    Raises Unreadable if a success says that it is one of another request: `client-request-id`
     is given back as it was sent (https://learn.microsoft.com/graph/errors, read 2026-11). A gateway
     that refuses in the service's place may have an id of its own.
     """
@@ -395,7 +395,7 @@ def _body_of(reply: Reply) -> object:
 
 def _unreadable(reason: str, request_id: str) -> Unreadable:
     return Unreadable(
-        f"Microsoft Graph's answer is not what it promises: {reason}",
+        f"Microsoft Graph's answer is not as expected: {reason}",
         remedy="Nothing was concluded from it. Verify the run again later.",
         request_id=request_id,
     )

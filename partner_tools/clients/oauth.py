@@ -144,7 +144,7 @@ def _refuse(certificate: Certificate, reason: str) -> NoReturn:
         f"the certificate {str(certificate.path)!r} {reason}",
         rule="client-certificate",
         remedy="Give a PEM file with the certificate and its RSA private key, or a PFX file; set "
-        "PARTNER_TOOLS_CERTIFICATE_PASSWORD where it has a password.",
+        "PARTNER_TOOLS_CERTIFICATE_PASSWORD if it has a password.",
     ) from None
 
 
@@ -199,7 +199,7 @@ class DeviceCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenFacts:
-    """The claims of a token, none of them verified. None where the token doesn't say.
+    """The claims of a token, none of them verified. None if the token doesn't say.
 
     `app_only` is None for an opaque token, which services may issue.
     """
@@ -362,9 +362,9 @@ class MsalHttpClient:
         is_microsofts = url.startswith("https://") and hosts <= WELL_KNOWN_AUTHORITY_HOSTS
         if host != origin(self.login_url) and not is_microsofts:
             raise AuthError(
-                f"the sign-in service sends on to another host, {host or 'no address at all'}",
+                f"the sign-in service redirects to another host, {host or 'no address at all'}",
                 rule="foreign-sign-in",
-                remedy="Check the login URL and any proxy on the way: secrets go to it alone.",
+                remedy="Check the login URL and any proxy on the way: secrets are sent only to it.",
             )
         if host not in self._transports:
             self._transports[host] = self._connect(host)
@@ -384,7 +384,7 @@ class TokenStore:
     plain_file: bool = False
 
     def open_cache(self, owner: str = "") -> msal.SerializableTokenCache:
-        """msal's token cache, saved whenever it changes. Raises AuthError where it cannot rest.
+        """msal's token cache, saved whenever it changes. Raises AuthError if it cannot rest.
 
         `owner` keeps caches apart that must not be mixed.
         """
@@ -449,7 +449,7 @@ def app_only(
 ) -> CachedTokens:
     """Tokens of the app itself, by its secret or certificate: no user, no MFA, no 90 days.
 
-    Raises InputError at once where the certificate cannot be used.
+    Raises InputError at once if the certificate cannot be used.
     """
     given = _client_credential(credential, clock())
 
@@ -526,7 +526,7 @@ def _tokens(
     client = cache(open_client)
 
     def mint(fresh: bool) -> tuple[Secret, float]:
-        with _as_auth_error("no token could be had", _CACHE_REMEDY):
+        with _as_auth_error("no token could be obtained", _CACHE_REMEDY):
             return _minted(ask(client(), fresh), http)
 
     return CachedTokens(mint, clock=clock)
@@ -545,7 +545,7 @@ def sign_in_by_device_code(
 
     Raises AuthError when the user declines, or the code expires.
     """
-    with _as_auth_error("no token could be had", _CACHE_REMEDY):
+    with _as_auth_error("no token could be obtained", _CACHE_REMEDY):
         client = _open_client(app, http, cache=store.open_cache())
         flow = client.initiate_device_flow(scopes=[app.scope])
         if "user_code" not in flow:
@@ -564,7 +564,7 @@ def check_app(app: App, *, http: MsalHttpClient) -> None:
     read 2026-11): that this one does is an assumption. Where it does not, every app passes.
     """
     remedy = "Check the tenant and the login URL."
-    with _as_auth_error("it cannot be asked whether the tenant knows the app", remedy):
+    with _as_auth_error("could not check whether the tenant knows the app", remedy):
         client = _open_client(app, http)
         answer = client.initiate_device_flow(scopes=[app.scope])
     refusal = sign_in_failure(answer, skew_seconds=http.skew_seconds)
@@ -631,7 +631,7 @@ def _as_auth_error(problem: str, remedy: str) -> Iterator[None]:
 
 
 _CACHE_REMEDY = (
-    "Check that the file can be written and that you are its owner; to begin anew run "
+    "Check that the file can be written and that you are its owner; to start again run "
     "`partner-tools auth logout` and `partner-tools auth login`."
 )
 _NO_STORE_REMEDY = (
@@ -707,7 +707,7 @@ def _read_object(reply: Reply) -> Mapping[str, Any]:
     found = parse_json(reply)
     if not isinstance(found, dict):
         raise Unreadable(
-            f"the sign-in service's answer ({reply.status}) is not what it promises",
+            f"the sign-in service's answer ({reply.status}) is not as expected",
             remedy="Check the login URL and any proxy on the way.",
             status=reply.status,
         )

@@ -526,7 +526,7 @@ def _check_links(
 
 
 def _text(item: Mapping[str, Any], name: str, reply: Reply) -> str | None:
-    """A text exactly as it is; None where it is absent, null or empty."""
+    """A text exactly as it is; None if it is absent, null or empty."""
     found = item.get(name)
     if found is None or found == "":
         return None
@@ -612,9 +612,9 @@ def _local_link(uri: object, reply: Reply, base_url: str, collection: str) -> st
 
 def _unreadable(reply: Reply, reason: str) -> Unreadable:
     return Unreadable(
-        f"Partner Center's answer ({reply.status}) is not what it promises: {reason}",
-        remedy="Nothing was concluded from it. Try again; if it stays so, report it to Partner "
-        "Center support with the request id.",
+        f"Partner Center's answer ({reply.status}) is not as expected: {reason}",
+        remedy="Nothing was concluded from it. Try again; if it happens again, report it to "
+        "Partner Center support with the request id.",
         status=reply.status,
         request_id=reply.header("MS-RequestId"),
         correlation_id=reply.header("MS-CorrelationId"),

@@ -106,7 +106,7 @@ class TokenSource(Protocol):
     """Where a transport takes its bearer token from."""
 
     def token(self) -> str:
-        """A token that is still good for about a minute. Raises AuthError where none can be had."""
+        """A token that is still good for about a minute. Raises AuthError if none can be had."""
         ...
 
     def renew(self, stale: str) -> None:
@@ -161,7 +161,7 @@ class Transport:
     `ca_bundle` is a PEM file of certificate authorities to trust besides the system's. Proxy and
     certificate settings of the environment are read here once; loopback never goes by a proxy.
     `pool_size` is how many connections are kept: at least as many as threads will send.
-    Raises InputError where an address or a file is not usable.
+    Raises InputError if an address or a file is not usable.
     """
 
     def __init__(
@@ -228,8 +228,8 @@ class Transport:
             raise Redirected(
                 f"the service answered {request.method} with a redirect ({reply.status})"
                 + (f" to {target}" if target else ""),
-                remedy="Redirects are never followed, because the token is for one host alone. "
-                "Look at the base URL, and at any proxy on the way.",
+                remedy="Redirects are never followed, because the token is for one host only. "
+                "Check the base URL and any proxy on the way.",
                 status=reply.status,
                 request_id=request_id_of(request),
             )
@@ -238,7 +238,7 @@ class Transport:
     def renew_token(self) -> None:
         """Have the token that this thread sent last replaced, after a 401.
 
-        Does nothing where another thread has done so already. Raises AuthError where the token
+        Does nothing if another thread has done so already. Raises AuthError if the token
         cannot be renewed.
         """
         stale = getattr(self._sent, "token", None)
@@ -269,7 +269,7 @@ class Transport:
             # Whatever became of asking for a token, this request has not left.
             kind = Untrusted if isinstance(error, Untrusted) else Unsent
             raise kind(
-                f"no token could be had for {self.host}: {error.message}",
+                f"no token could be obtained for {self.host}: {error.message}",
                 remedy=error.remedy,
                 rule=error.rule,
                 request_id=request_id_of(request),
@@ -278,7 +278,7 @@ class Transport:
         if not (token.isascii() and token.isprintable() and " " not in token):
             raise AuthError(
                 "the token holds a character that no token has, such as a blank or a line break",
-                remedy="Look at how it was copied or minted, and hand it in again.",
+                remedy="Check how it was copied or minted, and supply it again.",
                 rule="bad-token",
             )
         self._sent.token = token
@@ -295,7 +295,7 @@ class Transport:
         if size > limit and not refused:
             raise Unreadable(
                 f"the answer to {request.method} is larger than {limit:,} bytes",
-                remedy="No answer of this service is that large: look at any proxy on the way.",
+                remedy="No answer of this service is that large: check any proxy on the way.",
                 status=answer.status_code,
                 request_id=request_id_of(request),
             )
@@ -323,7 +323,7 @@ def check_base_url(url: str) -> str:
             f"{shown} {problem}",
             rule="base-url",
             remedy="Give an https address such as https://api.partnercenter.microsoft.com; "
-            "plain http is for 127.0.0.1 and localhost alone, and a URL never contains secrets.",
+            "plain http is for 127.0.0.1 and localhost only, and a URL never contains secrets.",
         )
     return url.rstrip("/")
 
@@ -390,8 +390,8 @@ def parse_json(reply: Reply, *, request_id: str | None = None) -> Any:
     except InvalidTextError as error:
         raise Unreadable(
             f"the answer with status {reply.status} is not JSON: {error}",
-            remedy="A proxy or a captive portal may have answered in the service's place. "
-            "If it stays so, report it to the service's support with the request id.",
+            remedy="A proxy or a captive portal may have answered in the service's place. If it "
+            "happens again, report it to the service's support with the request id.",
             status=reply.status,
             request_id=request_id or reply.header("MS-RequestId"),
             correlation_id=reply.header("MS-CorrelationId"),
@@ -441,7 +441,7 @@ def make_error(error: Exception, request: Request, host: str) -> ServiceError:
     happened = {
         Unsent: f"{host} could not be reached",
         Untrusted: f"{host} could not be reached",
-        Unanswered: f"{host} gave no whole answer to {request.method}",
+        Unanswered: f"{host} gave no complete answer to {request.method}",
     }.get(kind, f"{host} could not be understood")
     return kind(f"{happened}: {reason}", remedy=remedy, request_id=request_id_of(request))
 
@@ -449,7 +449,7 @@ def make_error(error: Exception, request: Request, host: str) -> ServiceError:
 class _Bounded(io.RawIOBase):
     """Bytes of a socket, of which the last has to come within `patience` seconds of the first.
 
-    The socket's own timeout begins anew with every byte.
+    The socket's own timeout begins again with every byte.
     """
 
     def __init__(self, raw: io.RawIOBase, patience: float) -> None:
@@ -617,7 +617,7 @@ def _present(context: ssl.SSLContext, client: Certificate) -> None:
 
 
 def _read_proxies(base_url: str, proxies: Mapping[str, str] | None) -> dict[str, str]:
-    """The one proxy on the way to the base URL, by its scheme; nothing where there is none."""
+    """The one proxy on the way to the base URL, by its scheme; nothing if there is none."""
     if is_loopback(urlsplit(base_url).hostname or ""):
         return {}
     found = requests.utils.get_environ_proxies(base_url) if proxies is None else dict(proxies)
@@ -654,7 +654,7 @@ def _prepare(request: Request, url: str, token: str | None) -> requests.Prepared
         # Not chained: the libraries quote the value, and it may be the token.
         raise Unsent(
             f"{request.method} was not sent: a header of it holds characters that HTTP forbids",
-            remedy="Look at the token and the names that were handed in: a line break or a "
+            remedy="Check the token and the names that were supplied: a line break or a "
             "letter beyond Latin-1 does not belong there.",
             rule="bad-header",
             request_id=request_id_of(request),
@@ -719,10 +719,10 @@ _TRUST_REMEDY = (
     "certificate authority (PEM)."
 )
 _PROXY_REMEDY = "Check HTTPS_PROXY and the proxy's credentials, or name the host in NO_PROXY."
-_WAIT_REMEDY = "Run it again; if it stays so, look at the service's status page."
+_WAIT_REMEDY = "Run it again; if it happens again, check the service's status page."
 
 _STORIES: tuple[tuple[type[BaseException], str, str], ...] = (
-    (urllib3.exceptions.ProxyError, "the proxy did not let it through", _PROXY_REMEDY),
+    (urllib3.exceptions.ProxyError, "the proxy blocked it", _PROXY_REMEDY),
     (ssl.SSLCertVerificationError, "its TLS certificate is not trusted", _TRUST_REMEDY),
     (ssl.SSLError, "TLS failed", _TRUST_REMEDY),
     (socket.gaierror, "its name cannot be resolved", _NETWORK_REMEDY),
@@ -731,7 +731,7 @@ _STORIES: tuple[tuple[type[BaseException], str, str], ...] = (
     (urllib3.exceptions.DecodeError, "the answer's compression is damaged", _WAIT_REMEDY),
     (http.client.IncompleteRead, "the answer was cut short", _WAIT_REMEDY),
     (TimeoutError, "it took too long", _WAIT_REMEDY),
-    (http.client.HTTPException, "the connection was closed or spoke no HTTP", _WAIT_REMEDY),
+    (http.client.HTTPException, "the connection was closed or did not speak HTTP", _WAIT_REMEDY),
     (ConnectionError, "the connection was cut", _WAIT_REMEDY),
 )
 
@@ -740,7 +740,7 @@ def _describe(error: BaseException) -> tuple[str, str]:
     """Return problem and remedy in our own words, because a foreign text could hold a secret."""
     causes = tuple(_causes(error))
     if any(str(cause).startswith("Tunnel connection failed") for cause in causes):
-        return "the proxy did not let it through", _PROXY_REMEDY
+        return "the proxy blocked it", _PROXY_REMEDY
     for kind, reason, remedy in _STORIES:
         for cause in causes:
             if not isinstance(cause, kind):

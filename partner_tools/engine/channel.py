@@ -37,7 +37,7 @@ class Removal(IntendedRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sightings:
-    """Where devices are registered now, by index; None where one is not.
+    """Where devices are registered now, by index; None if one is not.
 
     `registrations` counts everything that was listed, of whichever device.
     """
@@ -165,7 +165,7 @@ class Channel(Protocol):
     def remove(self, removals: Sequence[Removal]) -> Mapping[int, Verdict]:
         """One attempt to remove them in one call; a verdict for every index that was passed.
 
-        Raises a ServiceError where no verdict was had, AuthError where this partner or its token
+        Raises a ServiceError if no verdict was had, AuthError where this partner or its token
         may not do this at all.
         """
 

@@ -160,10 +160,10 @@ class DeviceStates:
 def execute(context: ExecutionContext, devices: Sequence[RunDevice]) -> tuple[RunDevice, ...]:
     """Bring devices to an outcome, as far as this run can; the devices afterwards.
 
-    Doubts of an earlier process are settled before anything is sent; where the channel cannot look,
-    what was in doubt before is sent once more. Accepted work is seen through. What is found still
-    registered after a doubt is ready again: only that takes part in further rounds. Raises the
-    error that ended the run early, after the answers in flight were recorded.
+    Doubts of an earlier process are settled before anything is sent; if the channel cannot check,
+    requests in doubt are sent once more. Accepted work is followed to its end. A device that is
+    still registered after a doubt is ready again; only such devices take part in further rounds.
+    Raises the error that ended the run early, after the answers in flight were recorded.
     """
     devices = settle(context, devices)
     for finished in range(ROUNDS):
@@ -221,13 +221,13 @@ def _recalled(device: RunDevice, present: bool | Explanation) -> Fact:
     if present:
         return Kind.RECALLED, {"present": True}
     if device.act is not None:
-        detail = "done when looked at; the answer to our own request never came"
+        detail = "already done when checked; our own request was never answered"
         return Kind.PASSED, {"step": device.act.step, "detail": detail}
     request = f" {device.history.request_id}" if device.history.request_id else ""
     return Kind.RECALLED, {
         "present": False,
-        "detail": f"it is not listed any more; our own request{request} "
-        "had left and its answer never came, so that it may have been ours",
+        "detail": f"it is no longer listed; our own request{request} "
+        "was sent but never answered, so it may have removed the device",
     }
 
 
@@ -449,7 +449,7 @@ class _Execution:
 
         Finished devices are durable by then; the rest stays accepted, for `resume`. A returned
         error means that some of it must be sent again. Raises Interrupted when stopped, Rejected
-        where the service says that the request is wrong.
+        if the service says that the request is wrong.
         """
         polling, clock = self._channel.polling, self._executor.clock
         interval, deadline = polling.interval, clock() + polling.deadline
@@ -531,7 +531,7 @@ def setback(verdicts: Collection[Verdict]) -> ServiceError | None:
     """Why an answered call counts as a failure: a device is to be asked for later, or was
     answered in an unexpected way.
 
-    Raises Rejected, which ends the run, where the service says that the request itself is wrong.
+    Raises Rejected, which ends the run, if the service says that the request itself is wrong.
     """
     for verdict in verdicts:
         if isinstance(verdict, Answer) and verdict.bars_run:

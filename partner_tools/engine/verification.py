@@ -88,8 +88,8 @@ def verify(
             raise first
         named = "; ".join(f"{customer}: {error}" for customer, error in blind.items())
         raise ServiceError(
-            f"whether what was removed is gone could not be looked at for {named}",
-            remedy="the other customers were looked at; look again later with "
+            f"could not check whether the removed devices are gone for {named}",
+            remedy="the other customers were checked; check again later with "
             "`partner-tools verify`",
             rule=first.rule,
         )
@@ -126,7 +126,7 @@ def _look(
 def estate_vanished(
     customer: str | None, registrations: int, remaining: Mapping[str, int]
 ) -> ServiceError | None:
-    """Why an empty list of a customer's devices is not believed; None where it may be.
+    """Why an empty list of a customer's devices is not believed; None if it may be.
 
     `remaining` is how many each customer should still have.
     """
@@ -136,7 +136,7 @@ def estate_vanished(
     return ServiceError(
         f"the service lists no device of {customer} any more, and {missing} that this "
         "ledger did not remove were there: that is no proof that anything is gone",
-        remedy="look in Partner Center's own pages, or with `verify --graph`; verify the "
+        remedy="check Partner Center's own pages, or run `verify --graph`; verify the "
         "run again later",
         rule="estate-vanished",
     )

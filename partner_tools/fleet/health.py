@@ -24,7 +24,7 @@ Metric = CounterMetricFamily | GaugeMetricFamily
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """The waiting work of the whole fleet. Ages are in seconds; 0 where nothing waits."""
+    """The waiting work of the whole fleet. Ages are in seconds; 0 if nothing waits."""
 
     jobs: int
     oldest: float
@@ -75,12 +75,12 @@ class Health(Collector):
             (
                 GaugeMetricFamily,
                 "rate_per_second",
-                "Permits per second, for all who share.",
+                "Permits per second, for all workers together.",
                 "rate",
             ),
             (GaugeMetricFamily, "paused_seconds", "Seconds until the next permit.", "paused"),
-            (CounterMetricFamily, "throttled", "429s that this worker was answered.", "throttled"),
-            (CounterMetricFamily, "answered", "Other answers that this worker had.", "answered"),
+            (CounterMetricFamily, "throttled", "429 responses to this worker.", "throttled"),
+            (CounterMetricFamily, "answered", "Other responses to this worker.", "answered"),
         ):
             metric: Metric = family(f"partner_tools_{name}", text, labels=["service", "scope"])
             for scope, state in rates.items():
@@ -98,8 +98,8 @@ class Health(Collector):
         up.add_metric([], 1.0)
         yield up
         for name, text, value in (
-            ("queue_jobs", "Jobs that wait and are due.", backlog.jobs),
-            ("queue_oldest_seconds", "Age of the job that waits longest.", backlog.oldest),
+            ("queue_jobs", "Due jobs that are waiting.", backlog.jobs),
+            ("queue_oldest_seconds", "Age of the oldest waiting job.", backlog.oldest),
             (
                 "devices_in_doubt",
                 "Devices with an unanswered request and no worker waiting for it.",

@@ -99,7 +99,7 @@ class Queue:
             ]
 
     def backlog(self) -> tuple[int, float]:
-        """How many jobs wait and are due, and the age of the oldest in seconds."""
+        """How many jobs waiting and are due, and the age of the oldest in seconds."""
         with _reached():
             row = self._app.connector.get_sync_connector().execute_query_one(_BACKLOG)
         return int(row["jobs"]), float(row["oldest"])
@@ -200,7 +200,7 @@ def bring_up_to_date(conninfo: str) -> None:
 
 
 def _applied(connection: psycopg.Connection[Any]) -> str | None:
-    """The last migration that was applied; None where there is no queue yet."""
+    """The last migration that was applied; None if there is no queue yet."""
     present = connection.execute("SELECT to_regclass('fleet_queue_version')").fetchone()
     if present is None or present[0] is None:
         return None

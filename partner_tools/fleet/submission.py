@@ -80,7 +80,7 @@ def submit(
 
     Workers carry out the plan unseen: the options say `yes`, or `confirm` agrees. The same batch
     again gives the run that it has. Raises GuardError without confirmation, for a batch beyond the
-    limit, and where the profile demands that a second person approves, which only a plan file can
+    limit, and if the profile demands that a second person approves, which only a plan file can
     have; InputError where the batch's id was used for another content, or the ledger is not on
     PostgreSQL.
     """

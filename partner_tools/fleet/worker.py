@@ -91,7 +91,7 @@ class SliceSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """What a worker does. `reverify_cron` is when outstanding steps are looked at again."""
+    """The settings of a worker. `reverify_cron` is when outstanding steps are checked again."""
 
     channels: Sequence[ChannelName] = (ChannelName.PARTNER_CENTER, ChannelName.OEM_DIRECT)
     concurrency: int = 4
@@ -220,7 +220,7 @@ class Worker:
     async def _serve(self) -> None:
         """Carry out jobs until stopped; those that were begun are finished first.
 
-        Raises ConnectorException where the database was lost.
+        Raises ConnectorException if the database was lost.
         """
         options, beat = self.options, self.options.beat
         most = options.concurrency
@@ -293,7 +293,7 @@ def work_until_stopped(
     """Be a worker until the workspace's token is set; what was begun is finished first.
 
     `open_ledger` opens the workspace's ledger once more, by itself that of the configuration;
-    `health_at` is the address and port of `/health` and `/metrics`. Raises InputError where the
+    `health_at` is the address and port of `/health` and `/metrics`. Raises InputError if the
     ledger is not on PostgreSQL.
     """
     options = options or WorkerOptions()
@@ -380,7 +380,7 @@ def carry_on(steps: Steps, *, size: int, seconds: float, after: int, failures: i
     """Carry out the next slice of a run, of at most `size` devices and about `seconds` long.
 
     Everything that happened is durable on return. Doubts that an earlier worker left are settled
-    before anything of the slice is sent. Raises LedgerError where the ledger cannot be used:
+    before anything of the slice is sent. Raises LedgerError if the ledger cannot be used:
     the next step is unknown then.
     """
     context = steps.context

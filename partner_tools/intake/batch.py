@@ -53,7 +53,7 @@ Keep = Callable[[Row], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """A batch that was read. `batch` is None where a problem is an error.
+    """A batch that was read. `batch` is None if a problem is an error.
 
     `problems` are sorted by row, those of the whole file first; `count` is how many device rows
     there are, good and bad.
@@ -162,7 +162,7 @@ class _Reading:
         self.devices = self.errors = self.warnings = 0
 
     def run(self) -> BatchMetadata | None:
-        """Read to the end, or to where nothing more can be read. None where nothing was."""
+        """Read to the end, or to where nothing more can be read. None if nothing was."""
         metadata = None
         with ExitStack() as resources:
             try:

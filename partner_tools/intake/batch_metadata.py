@@ -33,7 +33,7 @@ class ReadingOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeOptions:
-    """The command line's options for a batch; None where not given.
+    """The command line's options for a batch; None if not given.
 
     `default_channel` is the profile's, for a batch without any other channel. Without
     `judge_hashes` the hardware hashes are taken as they are.

@@ -157,7 +157,7 @@ class Columns:
 
 
 def place_of(name: str, headers: Sequence[str]) -> int:
-    """The place of the first column of this name. Raises HaltError where there is none."""
+    """The place of the first column of this name. Raises HaltError if there is none."""
     spelled = [header.strip().casefold() for header in headers]
     if name.strip().casefold() in spelled:
         return spelled.index(name.strip().casefold())

@@ -1,8 +1,8 @@
 """Read a 4K hardware hash: it is not a digest, but a machine's inventory in base64.
 
-This module reads the records of a whole hash, and compares them with the columns beside it: is it
-the same machine, what will Autopilot miss in it. The envelope is `hash_frame`'s. A value is taken
-only from a payload of the shape that is known for its type: unknown content is noted, never
+This module reads the records of an intact hash and compares them with the columns beside it: is it
+the same machine, and does it lack anything that Autopilot needs? `hash_frame` reads the envelope. A
+value is taken only from a payload with the known shape of its type; unknown content is noted, never
 guessed. Nothing here touches a file.
 
 Record types after https://github.com/okieselbach/SyncMLViewer (AutopilotUtility.cs) and
@@ -58,7 +58,7 @@ class Processor(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """RAM in GiB, as built in and as the board takes at most."""
+    """RAM in GiB: the installed amount, and the maximum of the board."""
 
     total_gib: int
     maximum_gib: int
@@ -68,7 +68,7 @@ class Memory(NamedTuple):
 
 
 class Disk(NamedTuple):
-    """A disk as it names itself. Blanks are as they were; a part that is not given is None."""
+    """A disk as it identifies itself. Blanks are kept; a missing part is None."""
 
     serial_number: str
     model: str | None = None
@@ -76,7 +76,7 @@ class Disk(NamedTuple):
 
 
 class Storage(NamedTuple):
-    """The size of a disk in GB (10⁹ bytes) and how it is attached. Which `Disk` is not said."""
+    """The size of a disk in GB (10⁹ bytes) and its bus; the hash does not say which `Disk`."""
 
     capacity_gb: int
     bus: str
@@ -116,7 +116,7 @@ class DeviceId(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disagreement:
-    """A column that says something else than the hash beside it. `column` as in the schema."""
+    """A column that contradicts the hash beside it. `column` is named as in the schema."""
 
     column: str
     given: str
@@ -124,10 +124,10 @@ class Disagreement:
 
 
 def decode_hash(text: str) -> HardwareHash:
-    """Read a hardware hash, wholly. White space around the text is no part of it.
+    """Read a complete hardware hash. White space around the text is ignored.
 
-    Nothing is repaired: for that there is `repair`. Whatever `text` is, this returns or raises
-    HashError, in time linear in its length.
+    Nothing is repaired; `repair` does that. For any `text` this returns or raises HashError, in
+    time linear in its length.
     """
     frame = read(text)
     found: dict[str, list[Any]] = {kind.field: [] for kind in RECORD_TYPES.values()}
@@ -285,7 +285,7 @@ class _RecordType(NamedTuple):
     field: str
     parse: Callable[[bytes], Any]
     several: bool
-    """Whether a machine has as many as it has parts."""
+    """Whether a machine has one for each of its parts."""
 
 
 def _record(
@@ -343,7 +343,7 @@ class HardwareHash:
     def device_id_matches_ek(self) -> bool | None:
         """Whether the offline device id is the digest of the key beside it.
 
-        None where the hash lacks one of them or the id is no TPM's.
+        None if the hash lacks one of them or the id is no TPM's.
         """
         if self.device_id is None or self.device_id.kind != TPM_EK or not self.ek_public_sha256:
             return None
@@ -411,7 +411,7 @@ def missing_fields(machine: HardwareHash) -> tuple[str, ...]:
 
 
 _IDENTIFYING = ("serial_number", "manufacturer", "model", "product_key_id")
-"""The texts that a hash and the columns beside it both may hold."""
+"""The texts that both a hash and the columns beside it may contain."""
 
 
 def disagreements(machine: HardwareHash, identity: Identity) -> tuple[Disagreement, ...]:
@@ -430,7 +430,7 @@ def disagreements(machine: HardwareHash, identity: Identity) -> tuple[Disagreeme
 
 
 def derive(machine: HardwareHash) -> Identity:
-    """Identify the machine by what its hash says, for files that hold hashes only.
+    """Identify the machine by the values in its hash, for files that contain only hashes.
 
     The texts are trimmed and blank ones None; the hash itself is not included, because the OEM
     channel must not send it.
@@ -456,7 +456,7 @@ class HashProblem:
 
 
 def check(devices: Iterable[Device], *, file: str) -> Iterator[HashProblem]:
-    """Check every hash of a batch against the columns beside it, that of a replacement too.
+    """Check every hash of a batch, including those of replacements, against the columns beside it.
 
     A device without a hash has no problems. A damaged hash and a column that contradicts its hash
     are errors, the rest are warnings. A damaged text whose base64 can be made whole comes with the
@@ -482,7 +482,7 @@ def _check_identity(identity: Identity) -> Iterator[tuple[Finding, str | None]]:
             yield finding(error.rule, error.message), None
             return
         message = f"{error.message}. Repaired: {'; '.join(whole.steps)}"
-        remedy = "take the hash of the repaired copy: its checksum proves that nothing is lost"
+        remedy = "use the hash of the repaired copy: its checksum proves that nothing is lost"
         yield finding(error.rule, message, remedy=remedy), whole.text
         machine = repaired
     yield from ((found, None) for found in _check_machine(machine, identity))

@@ -106,7 +106,7 @@ def repair(text: str) -> Repaired | None:
     Devices write hashes without padding and services want it: up to two "=" are appended, and
     where two do not help they are replaced by "A", which is empty data, and appended again
     (https://learn.microsoft.com/autopilot/troubleshooting-faq, read 2026-11). White space within
-    the text, from a wrapped line, is taken out first, superfluous "=" as well. None where nothing
+    the text, from a wrapped line, is taken out first, superfluous "=" as well. None if nothing
     is to be repaired or nothing of this helps. Whether the result is a hash, `read` knows.
 
     >>> repair("Q29udG9zbwAAA").text
@@ -190,7 +190,7 @@ def _not_base64(text: str) -> HashError:
 
 def _total(data: bytes) -> int:
     if len(data) < _HEADER.size or data[:2] != b"OA":
-        message = 'the text is base64, but no hardware hash: those begin with "OA", in base64 "T0E"'
+        message = 'the text is base64, but not a hardware hash, which begins with "OA" ("T0E")'
         raise _refused("hash-header", message)
     total: int = _HEADER.unpack_from(data)[1]
     if total < _HEADER.size:

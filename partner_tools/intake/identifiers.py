@@ -65,7 +65,7 @@ _DESCENDING = _ASCENDING[::-1]
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether firmware, forms and inventories hold this where there is no serial number.
+    """Whether firmware, forms and inventories hold this if there is no serial number.
 
     >>> [is_placeholder(each) for each in ("Default_String", "......", "87654321", "1111111", "00")]
     [True, True, True, True, False]
@@ -220,7 +220,7 @@ def is_plain_serial(text: str) -> bool:
 
 
 def why_no_serial(text: str) -> Finding | None:
-    """Why a text is no serial number, whatever the format of its list; None where it can be one."""
+    """Why a text is no serial number, whatever the format of its list; None if it can be one."""
     column = "serialNumber"
     if not text.isascii():  # what cannot be seen hides nothing
         text = "".join(each for each in text if unicodedata.category(each) != "Cf")

@@ -25,9 +25,9 @@ _OWN = frozenset({"schemaVersion", "devices", "batchId"})
 
 
 class JsonBatch:
-    """A JSON text: a batch of our own form, or a list of objects that another program wrote.
+    """A JSON text: a batch in our own form, or a list of objects that another program wrote.
 
-    Raises HaltError where it is no JSON, has too many values, or is neither of them.
+    Raises HaltError if it is no JSON, has too many values, or is neither of them.
     """
 
     def __init__(self, text: str, file: str) -> None:
@@ -37,7 +37,7 @@ class JsonBatch:
         self._parser = _Parser(in_file=True)
         document = self._parser.parse(text)
         self._objects: list[object] | None = None
-        """The objects of another program: the whole text, or its one property that is a list."""
+        """The objects of another program: the whole text, or its only property that is a list."""
         self._document: dict[str, object] = {}
         if isinstance(document, list):
             self._objects = document
@@ -55,7 +55,7 @@ class JsonBatch:
 
     @property
     def properties(self) -> dict[str, object]:
-        """The whole batch but its devices. Raises HaltError where it is nested too deeply."""
+        """The whole batch but its devices. Raises HaltError if it is nested too deeply."""
         devices = self._document.get("devices")
         own = {**self._document, "devices": []} if isinstance(devices, list) else self._document
         if any(_is_deep(value, limits.JSON_DEPTH) for value in own.values()):
@@ -73,7 +73,7 @@ class JsonBatch:
             yield from _items(value, index, self._file, self._parser)
 
     def table_rows(self, channel: ChannelName | None, reading: ReadingOptions) -> Iterator[Item]:
-        """The same for a list of another program. Raises HaltError where it has no objects."""
+        """The same for a list of another program. Raises HaltError if it has no objects."""
         if any(key.casefold().endswith("nextlink") for key in self._document):
             message = "the answer names a further page: not all devices are in this file"
             yield problem(self._file, None, finding("partial-list", message))
@@ -83,7 +83,7 @@ class JsonBatch:
 
 
 def _keys(values: Iterable[object]) -> tuple[str, ...]:
-    """The keys of all objects, in order. Raises HaltError where there is none, or too many."""
+    """The keys of all objects, in order. Raises HaltError if there is none, or too many."""
     keys: dict[str, None] = {}
     for value in values:
         keys |= dict.fromkeys(_flat(value) if _is_shallow(value) else ())
@@ -211,7 +211,7 @@ class _Parser:
         ).decode
 
     def parse(self, text: str) -> object:
-        """The value of the text. Raises HaltError where it is no JSON."""
+        """The value of the text. Raises HaltError if it is no JSON."""
         self._repeating.clear()
         try:
             value: object = self._decode(text)
@@ -222,13 +222,13 @@ class _Parser:
             raise halt("json-syntax", message) from error
         except ValueError as error:
             why = str(error).partition(";")[0]
-            raise halt("json-syntax", f"the JSON holds what is no JSON value: {why}") from error
+            raise halt("json-syntax", f"the JSON contains an invalid value: {why}") from error
         except RecursionError as error:
             raise _too_deep() from error
         return value
 
     def repeated(self, value: object, without: object = None) -> Iterator[Finding]:
-        """Yield a finding for each key that an object of the value, but not of a part, repeats."""
+        """Yield a finding for each key that an object of the value repeats, parts excluded."""
         keys = {id(each): found for each, found in self._repeating}
         values = [value] if keys else []
         for each in values:  # which grows meanwhile

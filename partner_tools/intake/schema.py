@@ -105,7 +105,7 @@ def value_at(document: Any, path: Iterable[str | int]) -> Any:
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """The shipped schema of this name, such as `batch`. Raises KeyError where there is none."""
+    """The shipped schema of this name, such as `batch`. Raises KeyError if there is none."""
     if name not in schema_names():
         raise KeyError(name)
     text = (_folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")

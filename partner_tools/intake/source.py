@@ -54,14 +54,14 @@ def source_of_serials(serials: Sequence[str]) -> Source:
 def hold(source: Source) -> Source:
     """The same batch in memory, so that what is read twice cannot change in between.
 
-    Raises HaltError where it cannot be read or is larger than `limits.HELD_BYTES`.
+    Raises HaltError if it cannot be read or is larger than `limits.HELD_BYTES`.
     """
     content = read_whole(source, limits.HELD_BYTES, "the batch")
     return Source(name=source.name, content=content)
 
 
 def hold_pipe(source: Source) -> Source:
-    """The same batch, in memory where it is not a file that can be read twice.
+    """The same batch, in memory if it is not a file that can be read twice.
 
     Raises HaltError as `hold` does.
     """
@@ -77,7 +77,7 @@ def _is_file(path: Path) -> bool:
 
 
 def open_source(source: Source) -> BinaryIO:
-    """Open the batch for reading from its start. Raises HaltError where it cannot be read."""
+    """Open the batch for reading from its start. Raises HaltError if it cannot be read."""
     if source.path is None:
         return BytesIO(source.content or b"")
     try:
@@ -184,7 +184,7 @@ _NO_WINDOWS = (
     ),
     (re.compile(rb"[\x81\x8d\x8f\x90\x9d]"), "is neither UTF-8 nor Windows-1252"),
 )
-"""What says that a file is a damaged one of another encoding; the last are bytes left open."""
+"""The kinds of damage that name another encoding; the last ones are undefined bytes."""
 
 _NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "utf-16": "UTF-16"}
 
@@ -200,7 +200,7 @@ class Encoding:
 def find_encoding(source: Source) -> Encoding:
     """Read the whole content once and tell its encoding.
 
-    Raises HaltError where no encoding reads it without a fault, or it holds NUL.
+    Raises HaltError if no encoding reads it without a fault, or it holds NUL.
     """
     with open_source(source) as stream:
         codec = codec_of(read_some(stream, 4))
@@ -265,7 +265,7 @@ def codec_of(start: bytes) -> str:
 
 
 def _first_fault(source: Source, codec: str) -> int | None:
-    """Where, in bytes from 0, the codec fails; None where it reads everything."""
+    """Where, in bytes from 0, the codec fails; None if it reads everything."""
     decoder = codecs.getincrementaldecoder(codec)()
     start, pending = 0, True
     for piece in _pieces(source):

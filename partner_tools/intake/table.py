@@ -59,7 +59,7 @@ _EXACT = frozenset((*IDENTIFIERS, "manufacturer", "model"))
 class Cell(NamedTuple):
     """Notes on a cell of a workbook.
 
-    `kind` is its type if it is not text; `shown` what Excel shows in its place, None where
+    `kind` is its type if it is not text; `shown` what Excel shows in its place, None if
     that has lost something; `struck` whether its text is struck through.
     """
 
@@ -71,7 +71,7 @@ class Cell(NamedTuple):
 class Row(NamedTuple):
     """One device row as it was read. `values` has the properties of the batch schema.
 
-    `values` is None where the cells could not be told apart, which was reported already.
+    `values` is None if the cells could not be told apart, which was reported already.
     A tuple and no dataclass: one is made for each of a million rows.
     """
 
@@ -97,7 +97,7 @@ def rows_of_table(
 ) -> Iterator[Item]:
     """Every device row of the table, and every problem of its header and its records.
 
-    Raises HaltError where there is no header, and the rows are not a bare list either.
+    Raises HaltError if there is no header, and the rows are not a bare list either.
     """
     start = list(islice(_filled(records), HEADER_WITHIN))
     place = _header_place(start, reading)
@@ -129,7 +129,7 @@ def _is_blank(cells: Sequence[str]) -> bool:
 
 
 def _header_place(start: Sequence[Record | Problem], reading: ReadingOptions) -> int | None:
-    """Where the header is; None where the records are a list without one."""
+    """Where the header is; None if the records are a list without one."""
     records = [(place, one) for place, one in enumerate(start) if not isinstance(one, Problem)]
     if not records:
         raise halt("empty-file", "the file holds no row")
@@ -251,7 +251,7 @@ def _unsure(text: str) -> Finding:
     near = spelt_like(text)
     hint = f"; did you mean {near}?" if near else ""
     message = (
-        f"{shown(text)} may be something else than a serial number; the list has no header{hint}"
+        f"{shown(text)} may be something other than a serial number; the list has no header{hint}"
     )
     remedy = (
         "add the header `Serial number` if it is one; if it is the header, pass it as "
@@ -379,7 +379,7 @@ class _Table:
         return bool(odd or self._only or self._except)
 
     def row(self, record: Record) -> Iterator[Item]:
-        """The device of a row, or what is wrong with it; nothing where it is left out."""
+        """The device of a row, or what is wrong with it; nothing if it is left out."""
         line, cells, notes = record
         first = next((cells[at] for at in self._at if at < len(cells) and cells[at]), "")
         aside = None if _USUAL.fullmatch(first) else self._aside(line, cells)
@@ -604,7 +604,7 @@ SEPARATORS = (",", ";", "\t", "|")
 def csv_rows(
     lines: Iterator[str], file: str, channel: ChannelName | None, reading: ReadingOptions
 ) -> Iterator[Item]:
-    """Every device row of a CSV and every problem. Raises HaltError where it has no header."""
+    """Every device row of a CSV and every problem. Raises HaltError if it has no header."""
     start = list(islice(lines, HEADER_WITHIN))
     first, told = 0, None
     if start and _SEP_LINE.fullmatch(start[0].strip()):
@@ -644,7 +644,7 @@ def _headers(start: list[str], separator: str) -> tuple[int, int]:
 
 
 def _unquoted(line: str) -> str:
-    """A line without the quotes around the whole of it, where it is one cell of several."""
+    """A line without the quotes around the whole of it, if it is one cell of several."""
     line = line.rstrip(",;\t") if line[:1] == '"' else line  # Excel fills the other columns
     if len(line) < 3 or line[0] != '"' or line[-1] != '"':
         return line

@@ -45,7 +45,7 @@ def check_archive(archive: zipfile.ZipFile) -> None:
     parts = archive.infolist()
     names = {part.filename for part in parts}
     if "[Content_Types].xml" not in names or not any(name.startswith("xl/") for name in names):
-        raise halt("unknown-format", "the file is a ZIP archive, but no Excel workbook")
+        raise halt("unknown-format", "the file is a ZIP archive, but not an Excel workbook")
     if len(parts) > limits.XLSX_PARTS or len(names) < len(parts):
         raise halt("xlsx-unsafe", "the workbook has far too many parts, or parts of one name")
     for part in parts:
@@ -65,7 +65,7 @@ def check_archive(archive: zipfile.ZipFile) -> None:
 class _Facts:
     """Facts from a sheet's XML that openpyxl does not tell when it streams.
 
-    `fills` are the styles with a background. Raises HaltError where the rows do not count up
+    `fills` are the styles with a background. Raises HaltError if the rows do not count up
     within a sheet's limit, or a cell is beyond `limits.COLUMNS`.
     """
 
@@ -172,9 +172,9 @@ _ERROR_CELL = "an error of the sheet"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sheet:
-    """A sheet that is not empty. `header` is the row of its header, 0 where it has none.
+    """A sheet that is not empty. `header` is the row of its header, 0 if it has none.
 
-    `calculated` are its rows as Excel last calculated them, None where it has no formula;
+    `calculated` are its rows as Excel last calculated them, None if it has no formula;
     `struck` are the styles whose text is struck through.
     """
 
@@ -195,7 +195,7 @@ def xlsx_rows(
 ) -> Iterator[Item]:
     """Every device row of the one sheet with devices, and every problem.
 
-    Raises HaltError where the workbook is damaged or unsafe, or no sheet or several could be it.
+    Raises HaltError if the workbook is damaged or unsafe, or no sheet or several could be it.
     """
     with _damage_told(), zipfile.ZipFile(BytesIO(content)) as archive:
         check_archive(archive)

@@ -436,8 +436,8 @@ class Writer:
     def write(self, pending: Sequence[PendingEvent]) -> None:
         """Return when the events are durable.
 
-        Raises LedgerError where they are not, or cannot be known to be, and from then on for
-        every call: what a failed commit left behind is only known after opening the ledger anew.
+        Raises LedgerError if they are not, or cannot be known to be, and from then on for
+        every call: what a failed commit left behind is only known after opening the ledger again.
         """
         done: Future[None] = Future()
         self._put((pending, done))

@@ -45,7 +45,7 @@ def explained(place: str, driver: type[Exception] = sqlite3.Error) -> Iterator[N
 
 
 def failure(name: str, place: str, said: str) -> LedgerError:
-    """What happened to the ledger at `place`, by its name in `failures.toml`."""
+    """The error of the ledger at `place`, by its name in `failures.toml`."""
     meaning = failures()[name]
     return LedgerError(
         f"the ledger {place} {meaning['what']} ({said})",
@@ -56,7 +56,7 @@ def failure(name: str, place: str, said: str) -> LedgerError:
 
 @cache
 def failures() -> Mapping[str, Mapping[str, Any]]:
-    """What the databases' errors mean, by name; read when the first one occurs."""
+    """The meanings of the databases' errors, by name; read when the first one occurs."""
     return read_toml(Path(__file__).with_name("failures.toml").read_text(encoding="utf-8"))
 
 
@@ -210,10 +210,10 @@ class Database:
 
 
 def connect(url: str, *, patience: float) -> Database:
-    """Open the database that the URL names, creating a private SQLite file where there is none.
+    """Open the database that the URL names, creating a private SQLite file if there is none.
 
     `patience` is how many seconds to wait for another process's lock. Raises InputError for a
-    URL that names no database that this program can use, LedgerError where it cannot be opened.
+    URL that names no database that this program can use, LedgerError if it cannot be opened.
     """
     parsed = _parsed(url)
     if _is_sqlite(parsed):
@@ -234,7 +234,7 @@ def _real(path: Path) -> Path:
     if real.is_file() and real.stat().st_nlink > 1:
         raise LedgerError(
             f"the ledger {str(path)!r} has {real.stat().st_nlink} names (hard links): two "
-            "processes that open it by different ones would damage it",
+            "processes that open it under different names would damage it",
             remedy="remove the other names; a backup has to be a copy, not a link",
             rule="ledger-linked",
         )

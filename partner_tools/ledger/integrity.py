@@ -187,8 +187,8 @@ def _projection_edits(
         wrong = [str(error)]
     if wrong:
         message = (
-            f"run {run}, device {row['idx']}: what is stored of it is not what its events "
-            f"amount to ({', '.join(wrong)})"
+            f"run {run}, device {row['idx']}: its stored state does not match its "
+            f"events ({', '.join(wrong)})"
         )
         yield IntegrityFinding(rule="altered-device", run=run, device=row["idx"], message=message)
 
@@ -228,7 +228,7 @@ def _column_edits(
     if not walk.purged and not _plan_agrees(connection, row["run"], walk.plan_digest):
         wrong.append("plan")
     if wrong:
-        message = f"run {row['run']}: not what its events amount to: {', '.join(wrong)}"
+        message = f"run {row['run']}: its state does not match its events: {', '.join(wrong)}"
         yield IntegrityFinding(rule="altered-run", run=row["run"], message=message)
 
 
@@ -345,7 +345,7 @@ def _edit(event: Any, heads: dict[str, tuple[int, str]]) -> IntegrityFinding | N
     run, n, payload = event["run"], event["n"], event["payload"]
     before, heads[run] = heads.get(run), (n, event["hash"])
     if set(event) != _PROPERTIES or event["schemaVersion"] != "1":
-        return _finding(event, "foreign-property", "it has other properties than an event")
+        return _finding(event, "foreign-property", "its properties are not those of an event")
     if chain.link(event, event["payloadDigest"]) != event["hash"]:
         return _finding(event, "altered-event", "its hash is not that of its content")
     if payload is not None and _digest(payload) != event["payloadDigest"]:
@@ -362,7 +362,7 @@ def _contradiction(
 ) -> IntegrityFinding | None:
     for place, value in (*_hashed_claims(event), *_copied_claims(event)):
         if said.setdefault(place, value) != value:
-            return _finding(event, "altered-copy", f"its {place[2]} is not what others say of it")
+            return _finding(event, "altered-copy", f"its {place[2]} differs from other lines")
     return None
 
 
@@ -375,7 +375,7 @@ def _copied_claims(event: Any) -> Iterator[Claim]:
 
 
 def _hashed_claims(event: Any) -> Iterator[Claim]:
-    """Yield the payloads' own claims; none where they were purged."""
+    """Yield the payloads' own claims; none if they were purged."""
     run, payload = event["run"], event["payload"]
     if payload is None:
         return

@@ -117,7 +117,7 @@ class LedgerReader:
     def planned_customers(self, wanted: Collection[RunId]) -> Mapping[RunId, tuple[Customer, ...]]:
         """The customers that each run's last plan names, in its order, answered by index.
 
-        Without runs that have no plan, and empty where it was purged.
+        Without runs that have no plan, and empty if it was purged.
         """
         found: dict[RunId, tuple[Customer, ...]] = {}
         for part in _parts(tuple(wanted)):
@@ -210,7 +210,7 @@ class LedgerReader:
         return [each.event.payload for each in found if each.event.payload]  # others were purged
 
     def last_setback(self, run: RunId) -> str | None:
-        """Why a device of the run was put off the last time; None where none was, or no more."""
+        """Why a device of the run was put off the last time; None if none was, or no more."""
         return self._last_payload(run, Kind.WITHDRAWN, Kind.DEFERRED).get("detail")
 
     def last_event_at(self, run: RunId) -> datetime:
@@ -362,7 +362,7 @@ class LedgerReader:
         return (export_line(row, customer) for row in found)
 
     def _last_payload(self, run: RunId, *kinds: Kind) -> Mapping[str, Any]:
-        """The payload of the run's last event of these kinds; empty where there is none."""
+        """The payload of the run's last event of these kinds; empty if there is none."""
         query = select(events).where(
             events.c.run == run, events.c.kind.in_([kind.value for kind in kinds])
         )
@@ -394,7 +394,7 @@ class LedgerReader:
             return connection.execute(query).mappings().all()
 
     def _scalar(self, query: Select[Any]) -> Any:
-        """The first column of the only row; None where there is no row."""
+        """The first column of the only row; None if there is no row."""
         with self._database.read() as connection:
             return connection.execute(query).scalar_one_or_none()
 

@@ -125,7 +125,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """An event with its place in the chain. The payload is empty where it was purged."""
+    """An event with its place in the chain. The payload is empty if it was purged."""
 
     event: Event
     n: int

@@ -1,4 +1,4 @@
-"""The restore kit of a run: what it removes, with full hardware hashes, in one private file.
+"""The restore kit of a run: the registrations that it removes, with full hardware hashes.
 
 The ledger itself keeps only digests of hardware hashes, because a hash identifies a machine for
 life and is its owner's. The kit is what `restore` needs to register the devices again; it can be
@@ -24,7 +24,7 @@ def write_kit(folder: Path, run: RunId, registrations: Iterable[Registration]) -
 
     The file is whole and durable on return, readable by this user alone, and replaces an earlier
     one of the run. Where no registration has a hash there is no file afterwards. Raises LedgerError
-    where it cannot be written.
+    if it cannot be written.
     """
     path = _path(folder, run)
     kept = [json_text(registration_json(each)) for each in registrations if each.hardware_hash]
@@ -38,7 +38,7 @@ def write_kit(folder: Path, run: RunId, registrations: Iterable[Registration]) -
 
 
 def read_kit(folder: Path, run: RunId) -> tuple[Registration, ...]:
-    """The registrations of the run's kit; none where it was deleted or never needed.
+    """The registrations of the run's kit; none if it was deleted or never needed.
 
     Raises LedgerError for a kit that cannot be read or is damaged.
     """

@@ -28,7 +28,7 @@ _SERVER_GRACE_SECONDS = 2.0
 
 @contextmanager
 def hold_run(database: Database, run: RunId) -> Iterator[None]:
-    """Hold the run while the block lasts. Raises LedgerError where another process holds it."""
+    """Hold the run while the block lasts. Raises LedgerError if another process holds it."""
     if database.path is None:
         with _advisory_lock(database, run):
             yield

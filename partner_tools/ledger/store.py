@@ -149,7 +149,7 @@ class Ledger(LedgerReader):
         """Begin a run that waits for a worker, and enqueue it in the same transaction.
 
         None once that is durable; without `again` the run that was submitted with this batch id
-        before, where there is one that was not cancelled, and then nothing was done. `enqueue` is
+        before, if there is one that was not cancelled, and then nothing was done. `enqueue` is
         called with the driver's own connection.
         """
         with self._database.write() as connection:
@@ -167,7 +167,7 @@ class Ledger(LedgerReader):
         """Store the plan of a run: its text, `resolved` events of its devices, one `planned`.
 
         `digest` is the plan's, which the payload of `planned` repeats as `digest`. All or nothing;
-        a plan that is there already is replaced. Raises ValueError for a plan with full hardware
+        a plan that already exists is replaced. Raises ValueError for a plan with full hardware
         hashes, IllegalEventError for events that cannot follow.
         """
         planned = [event.payload.get("digest") for event in events if event.kind is Kind.PLANNED]
@@ -204,7 +204,7 @@ class Ledger(LedgerReader):
 
         Called from many threads at once; calls that wait at the same time share a commit. Raises
         IllegalEventError or UnknownRunError where an event cannot follow: for this call alone.
-        Raises LedgerError where the commit failed, from then on for every call of this object.
+        Raises LedgerError if the commit failed, from then on for every call of this object.
         """
         if events:
             self._writer.write([pending_event(event) for event in events])
@@ -252,7 +252,7 @@ class Ledger(LedgerReader):
     def copy_to(self, target: Ledger) -> None:
         """Copy everything into an empty ledger, byte for byte: its chains verify as they are.
 
-        Raises LedgerError where the target has runs.
+        Raises LedgerError if the target has runs.
         """
         with self._database.read() as source, target._database.write() as connection:
             if connection.execute(select(func.count()).select_from(runs)).scalar_one():
@@ -270,7 +270,7 @@ class Ledger(LedgerReader):
     def hold(self, run: RunId) -> AbstractContextManager[None]:
         """Be the only process that executes the run, until the block or the process ends.
 
-        Raises LedgerError where another process holds it.
+        Raises LedgerError if another process holds it.
         """
         return hold_run(self._database, run)
 
@@ -289,7 +289,7 @@ def _bring_up_to_date(database: Database, migrations: Path, *, as_it_is: bool) -
         if as_it_is:
             raise LedgerError(
                 f"the ledger {database.place} is of another version",
-                remedy="run any command that opens it, which brings it up to date",
+                remedy="run any command that opens it, to bring it up to date",
                 rule="ledger-version",
             )
         from partner_tools.ledger.migrate import upgrade

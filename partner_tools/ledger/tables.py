@@ -181,7 +181,7 @@ def newest_version(migrations: Path) -> str:
 
 
 def read_version(connection: Connection, place: str) -> str | None:
-    """The version of the tables in this database; None where there are none yet.
+    """The version of the tables in this database; None if there are none yet.
 
     Raises LedgerError for a foreign database, such as a SQLite file with other tables or
     a server's with tables of the same names; and for a ledger that has lost its version.

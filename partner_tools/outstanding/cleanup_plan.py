@@ -219,7 +219,7 @@ def _is_another_record(facts: DeviceFacts, passed: Collection[str]) -> bool:
 
 
 def _before_any_deletion(facts: DeviceFacts, decision: Decision) -> Iterator[FinalOutcome]:
-    """What a person has to do before anything is deleted."""
+    """The tasks of a person before anything is deleted."""
     if facts.reason is Reason.LOST_OR_STOLEN and _here(decision, Plane.INTUNE):
         yield refused("wipe-first")
     keys = {step.id: step.status for step in decision.steps}.get(StepId.BACK_UP_KEYS)

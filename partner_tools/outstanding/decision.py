@@ -336,7 +336,7 @@ def entra_lingers(case: Case) -> bool:
 
 
 def _done_since(case: Case) -> datetime | None:
-    """Since when Intune and Autopilot are known to be clear; None where unknown."""
+    """Since when Intune and Autopilot are known to be clear; None if unknown."""
     first_absent: datetime | None = None
     for probe in probes(case.facts, Plane.INTUNE):
         if probe.result is ProbeResult.FOUND:
@@ -608,7 +608,7 @@ _INTUNE = {
 
 
 def risks(decision: Decision) -> tuple[Risk, ...]:
-    """The risks of one device in the order of `Risk`; none where its tenant is clear of it."""
+    """The risks of one device in the order of `Risk`; none if its tenant is clear of it."""
     met = {_STEPS.get((step.id, step.status)) for step in decision.steps}
     intune = decision.planes.get(Plane.INTUNE)
     met.add(_INTUNE.get(intune.status) if intune else None)

@@ -7,7 +7,7 @@ The content of the ledger's `observed` event, as `probe_from` reads and `evidenc
 - `status`: `outstanding` (the probe found it), `clear` (it ran and found nothing), `reported` (the
   customer's results file says so) or `not-verified` (it failed)
 - `ids`, `attributes`: of the one object that was found, named as Microsoft Graph names them;
-  `found` instead, a list of such pairs, where there were several
+  `found` instead, a list of such pairs, if there were several
 - `error`, `requestId`: of the probe
 - `observedAt`: when, ISO 8601 with an offset
 - `report`: of a results file of the customer's, when that was, `at`, and when the `file` was
@@ -104,7 +104,7 @@ _RESULTS = {
 def probe_from(evidence: Mapping[str, Any]) -> Probe:
     """Read a stored observation. A status that says neither `clear` nor `outstanding` failed.
 
-    Raises ValueError where plane, subject or time are not what this version knows.
+    Raises ValueError if plane, subject or time are not what this version knows.
     """
     report = evidence.get("report")
     return Probe(
@@ -383,7 +383,7 @@ def is_of_another(found: Found, serial: str | None) -> bool:
 
 
 def text(found: Found, name: str) -> str:
-    """An attribute in lower case; empty where the service has none or says so by zeros."""
+    """An attribute in lower case; empty if the service has none or says so by zeros."""
     value = found.attributes.get(name)
     return "" if value is None or value == ALL_ZERO else str(value).strip().casefold()
 

@@ -1,7 +1,7 @@
 """Whether a device may be called released: every lock, its evidence, and what is still open.
 
 A lock is anything by which the former owner could still claim the device, or by which its next
-owner could be kept from setting it up. Only a look of our own, or what a person states to have
+owner could be kept from setting it up. Only a check of our own, or what a person states to have
 seen at the device, makes one `clear`; what the customer reports done does not.
 """
 

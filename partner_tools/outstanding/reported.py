@@ -116,7 +116,7 @@ def _seen_since(
     planes: Mapping[Plane, Probe],
     steps: Mapping[StepId, Probe],
 ) -> bool:
-    """Whether a look of our own ran after the newest report of this plane was taken in.
+    """Whether a check of our own ran after the newest report of this plane was taken in.
 
     A channel shows a partner only its own registrations: its silence outweighs no report.
     """

@@ -116,7 +116,7 @@ class SearchTarget:
 
     @property
     def serials(self) -> frozenset[str]:
-        """The serial number, where it is known."""
+        """The serial number, if it is known."""
         return frozenset(() if self.serial is None else (self.serial,))
 
     @property
@@ -280,7 +280,7 @@ def conclude(
     answers: Mapping[Question, SearchAnswer],
     at: datetime,
 ) -> Probe | None:
-    """Conclude from the answers for one device; None where a collection has nothing to look for.
+    """Conclude from the answers for one device; None if a collection has nothing to look for.
 
     Found by any row that carries what was asked for. Absent only where every question was
     answered, no row resembles what was asked for, and the directory only where it was asked for a

@@ -31,7 +31,7 @@ class Status(StrEnum):
 
     CLEAR = "clear"
     REPORTED = "reported"
-    """Reported done by the customer: no look of our own says so."""
+    """Reported done by the customer; no check of our own confirms it."""
     OUTSTANDING = "outstanding"
     EXPECTED = "expected"
     NOT_VERIFIED = "not-verified"
@@ -39,7 +39,7 @@ class Status(StrEnum):
 
 
 class JoinType(StrEnum):
-    """How the device belongs to the directory."""
+    """How the device is joined to the directory."""
 
     ENTRA_JOINED = "entra-joined"
     HYBRID_JOINED = "hybrid-joined"
@@ -66,8 +66,8 @@ class StepId(StrEnum):
     SETTLE_REMOVAL = "settle-removal"
     UNLOCK_FIRMWARE = "unlock-firmware"
     CHECK_FIRMWARE_LOCKS = "check-firmware-locks"
-    """Never asked of one device, like the three below: no service that is asked here shows it, so
-    the guide says it of every device that leaves."""
+    """Never decided for one device, like the three below: none of the services shows it, so the
+    guide asks for it for every device that leaves."""
     BACK_UP_KEYS = "back-up-keys"
     RESET_DEVICE = "reset-device"
     OFFBOARD_FROM_DEFENDER = "offboard-from-defender"
@@ -118,7 +118,7 @@ CLOSED_BY: Mapping[Plane, frozenset[StepId]] = {
     )
     for plane in Plane
 }
-"""The steps that a plane where nothing is left any more closes."""
+"""The steps that are closed once nothing is left on a plane."""
 
 
 class Subject(StrEnum):
@@ -165,7 +165,7 @@ class Flag(StrEnum):
     """Facts about a device from people or the run that no probe can see."""
 
     HELD = "held"
-    """The partner's hold list names it: nothing may be done to it."""
+    """The partner's hold list names it: it must not be changed."""
     BY_HAND = "by-hand"
     """A person of the partner removes the registration, on Partner Center's pages."""
     KEYS_SAVED = "keys-saved"
@@ -177,7 +177,7 @@ class Flag(StrEnum):
     DEVICE_ASSOCIATION = "device-association"
     """The firmware of the device holds an association: its Jwt variables were seen there."""
     NO_DEVICE_ASSOCIATION = "no-device-association"
-    """The Jwt variables were looked for in the firmware, and are not there."""
+    """The firmware was checked and does not have the Jwt variables."""
     FIRMWARE_OPEN = "firmware-open"
     """A person opened the firmware menus and could change them: nothing locks them."""
 
@@ -200,7 +200,7 @@ FACTS: Mapping[str, Flag] = {
 """The facts that a person can state about a device, by their word in lower case."""
 
 REASSURING = frozenset({Flag.NO_DEVICE_ASSOCIATION, Flag.FIRMWARE_OPEN})
-"""Facts that a document which came by mail cannot state: they would let something pass."""
+"""Facts that a document sent by mail cannot state, because they would permit a deletion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +213,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A results file's statement beside a look: `step` is one that was done, `at` when.
+    """A results file's statement beside a check: `step` was done at the time `at`.
 
     `file` is when the file was written, `joined` how the device was joined, where that was seen.
     """
@@ -227,7 +227,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """The result of one look at one plane. An empty `found` with `FOUND` means: no ids known.
+    """The result of one check of one plane. An empty `found` with `FOUND`: no id is known.
 
     A probe with a `report` is the customer's; `observed_at` is when its file was taken in.
     """
@@ -245,18 +245,18 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long the services get before what they should do by themselves counts as not done."""
+    """The time the services get for automatic changes before these count as not done."""
 
     autopilot: timedelta = timedelta(hours=2)
     """A deletion can take from minutes to more than an hour to show."""
     entra: timedelta = timedelta(hours=24)
     evidence: timedelta = timedelta(days=7)
-    """How long a `clear` holds: a device can be enrolled again."""
+    """How long a `clear` is valid: a device can be enrolled again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceFacts:
-    """Everything that the decision rests on. `at` is the time that it is taken for."""
+    """Everything that the decision is based on. `at` is the time for which it is made."""
 
     outcome: Outcome
     reason: Reason
@@ -264,7 +264,7 @@ class DeviceFacts:
     serial_number: str | None = None
     removed_at: datetime | None = None
     looked_before: int | None = None
-    """How many of the probes were recorded before the removal; None where only times can tell."""
+    """How many of the probes were recorded before the removal; None if only times can tell."""
     probes: tuple[Probe, ...] = ()
     """In the order in which they were recorded: clocks of two machines differ."""
     flags: frozenset[Flag] = frozenset()
@@ -294,7 +294,7 @@ class PlaneStatus:
 class Step:
     """One thing to do for one device.
 
-    `row` is the row of the decision table that asks for it; None where the outcome alone does.
+    `row` is the row of the decision table that asks for it; None if the outcome alone does.
     """
 
     id: StepId

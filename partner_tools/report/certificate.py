@@ -99,10 +99,10 @@ def contradictions(document: Mapping[str, Any]) -> Iterator[str]:
         statuses = [(LockId(one["lock"]), Status(one["status"])) for one in device["locks"]]
         allowed = may_be_released(statuses) and not device["obstacles"]
         if device["released"] and not allowed:
-            yield f"{device['serialNumber']} is called released, and a lock of it is open"
+            yield f"{device['serialNumber']} is called released, but one of its locks is open"
     all_released = bool(document["devices"]) and all(one["released"] for one in document["devices"])
     if document["kind"] == RELEASED and not all_released:
-        yield "it is called a release certificate, and not every device in it is released"
+        yield "it is called a release certificate, but not every device in it is released"
 
 
 def open_locks(device: Mapping[str, Any]) -> list[Json]:

@@ -86,7 +86,7 @@ class Recipe:
 class Chapter:
     """One step, explained. `caution` is what goes wrong if it is done carelessly.
 
-    `minutes` is an estimate of ours for one device by hand; 0 where nothing but time is needed.
+    `minutes` is an estimate of ours for one device by hand; 0 if nothing but time is needed.
     `tools` are those that do it besides a person in the portal. `otherwise` is a page that
     contradicts `source`; the text then names both dates.
     """
@@ -140,7 +140,7 @@ _INVISIBLE = re.compile(
 
 
 def cleaned_up(document: Mapping[str, Any]) -> str | None:
-    """Summarize the customer's own cleanup in a sentence; None where there was none."""
+    """Summarize the customer's own cleanup in a sentence; None if there was none."""
     cleanup = document.get("cleanup")
     if cleanup is None:
         return None
@@ -156,7 +156,7 @@ def cleaned_up(document: Mapping[str, Any]) -> str | None:
 
 
 def by_hand(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """What was removed on Partner Center's pages, as reported and as seen, in a line for each."""
+    """The removals on Partner Center's pages, as reported and as checked, in a line for each."""
     notes = Counter(
         note
         for device in document["devices"]
@@ -294,7 +294,7 @@ def command(
     *,
     hybrid: bool = False,
 ) -> str | None:
-    """Return the command for this step and device, or for a look; None where only the portal can.
+    """Return the command for this step and device, or for a look; None if only the portal can.
 
     `own_id` is the id of the record that the step works on, `device_id` the one that the directory
     knows the device by. Without them only a look-up by serial number is offered, never a deletion.

@@ -428,7 +428,7 @@ def _step(step: Step, decision: Decision, identity: Identity) -> Json:
 
 
 def _only_id(decision: Decision, plane: Plane, name: str) -> str | None:
-    """An id of the one object of a plane; None where there are several, or none is known."""
+    """An id of the one object of a plane; None if there are several, or none is known."""
     standing = decision.planes.get(plane)
     found = standing.found if standing else ()
     return found[0].ids.get(name) if len(found) == 1 else None

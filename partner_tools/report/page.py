@@ -368,7 +368,7 @@ def packed(handoff: Handoff) -> dict[str, Any]:
 
 
 def _result(handoff: Handoff) -> Json | None:
-    """Return the start of the page's results file; None where it could answer nothing."""
+    """Return the start of the page's results file; None if it could answer nothing."""
     document = handoff.document
     if document["customer"]["tenantId"] is None:
         return None

@@ -180,7 +180,7 @@ _SECRET_TEXT = re.compile(
 
 
 def secret_in(value: Any, place: str = "") -> str | None:
-    """Where a document holds what may be a key, a password or a token; None where nowhere.
+    """Where a document holds what may be a key, a password or a token; None if nowhere.
 
     Texts below a name that promises one count too: their form cannot be told.
     """

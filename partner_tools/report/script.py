@@ -81,7 +81,7 @@ def _object(row: Mapping[str, Any], device: HandoffDevice) -> str:
 
 
 def _rule(device: HandoffDevice) -> str:
-    """Why the script leaves a device alone before it has looked; empty where it looks."""
+    """Why the script leaves a device alone before it has looked; empty if it looks."""
     serial = device.device.identity.serial_number or ""
     if device.rule is not None:
         return device.rule

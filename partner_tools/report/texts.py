@@ -82,7 +82,7 @@ def device_label(device: Mapping[str, Any]) -> str:
 def _by_step(
     document: Document, statuses: Iterable[str] = tuple(Status)
 ) -> dict[str, list[Mapping[str, Any]]]:
-    """The devices of each step of the guide, where it has one of these statuses."""
+    """The devices of each step of the guide, if it has one of these statuses."""
     found: dict[str, list[Mapping[str, Any]]] = {one["id"]: [] for one in document["guide"]}
     for device in document["devices"]:
         for step in device["steps"]:

@@ -1,7 +1,7 @@
-"""Handoffs as files: which formats there are, how files are called, how they come to be.
+"""Handoffs as files: their formats, their names, and how they are written.
 
-A file appears whole or not at all, private to the user, under a name that nothing foreign in it
-can lead out of its folder.
+A file appears complete or not at all, private to the user, and no external text in its name can
+lead out of its folder.
 """
 
 from __future__ import annotations
@@ -104,9 +104,9 @@ ON_REQUEST: Mapping[str, Format] = {
 def write_handoff(
     handoff: Handoff, folder: Path, formats: Iterable[str] = FORMATS
 ) -> tuple[Path, ...]:
-    """Write a handoff in each format, and say where. Makes the folder where there is none.
+    """Write a handoff in each format, and say where. Makes the folder if there is none.
 
-    Raises InputError where the folder cannot be written to; files that are whole by then stay.
+    Raises InputError if the folder cannot be written to; files that are whole by then stay.
     """
     path, known = folder / file_name(handoff.document), {**FORMATS, **ON_REQUEST}
     return tuple(written for one in formats for written in _write(handoff, path, known[one]))

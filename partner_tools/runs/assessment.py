@@ -107,11 +107,11 @@ class AssessmentSteps:
         context = self.context
         if context.open_tenant is None:
             context.observer.notify(
-                "there is no sign-in for the customer's tenant: every plane is not verified. "
-                "PARTNER_TOOLS_GRAPH_TOKEN or graph.access in the profile gives one"
+                "there is no sign-in for the customer's tenant: every plane is not verified. Set "
+                "PARTNER_TOOLS_GRAPH_TOKEN, or graph.access in the profile"
             )
             return
-        context.observer.notify("looking into the customer's tenant, which changes nothing")
+        context.observer.notify("checking the customer's tenant; nothing is changed")
         TenantCheck.of(context, context.open_tenant).snapshot()
 
     def verify(self) -> None:
@@ -155,11 +155,11 @@ def refuse_other_customers(
     ]
     if others:
         raise InputError(
-            f"the list names another customer than {customer.domain or customer.tenant_id}: "
-            f"{', '.join(others[:5])}; nothing was looked at",
+            f"the list names a customer other than {customer.domain or customer.tenant_id}: "
+            f"{', '.join(others[:5])}; nothing was checked",
             rule="other-customer",
             remedy="assess each customer's devices with its own --customer; --only COLUMN=VALUE "
-            "takes the rows of one",
+            "selects the rows of one",
         )
 
 
@@ -194,10 +194,10 @@ def mark_done(
         objections = (_objection(ledger, name, known) for name in dict.fromkeys(names))
         if wrong := list(filter(None, objections)):
             raise InputError(
-                f"nothing was recorded: {len(wrong)} of {len(names)} names are of no device to "
+                f"nothing was recorded: {len(wrong)} of {len(names)} names match no device to "
                 f"mark as done in run {record.run}:\n" + "\n".join(wrong),
                 rule="no-such-device",
-                remedy="correct the list, and repeat it whole; `partner-tools runs "
+                remedy="correct the list and submit all of it again; `partner-tools runs "
                 f"{record.run}` lists the devices of the run",
             )
         chosen = {known[name].index for name in names}
@@ -212,7 +212,7 @@ def mark_done(
 
 
 def _objection(ledger: Ledger, name: str, known: Mapping[str, RunDevice]) -> str | None:
-    """Why a name cannot be marked as done in the run; None where it can."""
+    """Why a name cannot be marked as done in the run; None if it can."""
     if name in known:
         is_held = known[name].history.outcome is not Outcome.ASSESSED
         return f"  {name}: the hold list names it; it must stay" if is_held else None

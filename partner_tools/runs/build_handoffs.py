@@ -175,10 +175,10 @@ def _refuse_only_reported(run: RunFacts, devices: Iterable[HandoffDevice], now: 
     if reported:
         more = f" and {len(reported) - 5} more" if len(reported) > 5 else ""
         raise GuardError(
-            "the removal of these registrations is reported, and no look has shown it: "
+            "the removal of these registrations is only reported, and no check has confirmed it: "
             f"{', '.join(reported[:5])}{more}",
             rule="only-reported",
-            remedy=f"look first: `partner-tools verify {run.id} --graph`",
+            remedy=f"check first: `partner-tools verify {run.id} --graph`",
         )
 
 

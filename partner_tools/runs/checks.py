@@ -90,7 +90,7 @@ def refuse_elsewhere(context: RunContext, record: RunRecord, *, looks: bool = Fa
 
     A command that only `looks` is free to do so under weaker guards.
 
-    Raises GuardError before any request to a channel; a token may be asked for where only the
+    Raises GuardError before any request to a channel; a token may be asked for if only the
     partner's tenant is left to compare.
     """
     planned = None
@@ -124,7 +124,7 @@ def refuse_other_plan(context: RunContext, plan: Plan) -> None:
     planned = read_place(plan.place)
     if planned is None:
         raise GuardError(
-            "the plan does not say at which service and for which partner it was made",
+            "the plan does not name the service and the partner for which it was made",
             rule="other-place",
             remedy="plan the batch again with this version",
         )
@@ -166,7 +166,7 @@ def refuse_held(context: RunContext, plan: Plan) -> Plan:
 def heed_limits(context: RunContext, plan: Plan) -> Plan:
     """Refuse the devices of customers whose limit the plan passes.
 
-    Raises GuardError where nothing would be left, or more than one run may remove.
+    Raises GuardError if nothing would be left, or more than one run may remove.
     """
     removed_today = context.ledger.used_since(midnight(context.now()), other_than=context.run)
     refused = check(context.guards.limits, plan.devices, plan.customers, removed_today)
@@ -201,7 +201,7 @@ def look_before(context: RunContext) -> Risks:
     options = context.options
     if context.open_tenant is None or options.snapshot is Snapshot.NONE:
         return {}
-    context.observer.notify("looking into the customer's tenant before anything is removed")
+    context.observer.notify("checking the customer's tenant before anything is removed")
     with context.noting_end():
         code = TenantCheck.of(context, context.open_tenant).snapshot(options.snapshot_timeout)
         if code and options.snapshot is Snapshot.REQUIRED:
@@ -261,13 +261,13 @@ _OPEN = frozenset(State) - {State.SETTLED}
 def refuse_risky(context: RunContext, plan: Plan, found: Risks) -> Plan:
     """Refuse the devices that are not clear of their tenant, where the options require that.
 
-    Raises GuardError where a look is required and there is no access.
+    Raises GuardError if a look is required and there is no access.
     """
     options = context.options
     is_required = options.require_intune_clear or options.snapshot is Snapshot.REQUIRED
     if is_required and context.open_tenant is None:
         raise GuardError(
-            "the customer's tenant has to be read first, and there is no access to it",
+            "the customer's tenant has to be read first, but there is no access to it",
             rule="intune-not-verified",
             remedy="set PARTNER_TOOLS_GRAPH_TOKEN, or graph.access in the profile; or leave out "
             "--require-intune-clear and --snapshot required",
@@ -312,11 +312,11 @@ def _risky(options: RunOptions, plan: Plan, found: Risks) -> list[PlannedDevice]
             outcome=Outcome.REFUSED,
             rule=REFUSED,
             detail="; ".join(sorted(reasons)),
-            remedy="have the customer finish this first"
+            remedy="ask the customer to finish this first"
             + (
                 ", or run it without --require-intune-clear"
                 if options.require_intune_clear
-                else "; --accept-locked-firmware SERIAL removes it all the same"
+                else "; --accept-locked-firmware SERIAL removes it anyway"
             ),
         )
         for index, reasons in sorted(why.items())

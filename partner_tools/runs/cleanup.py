@@ -184,7 +184,7 @@ def read_receipt(
     )
     why = ""
     if faults := checker("keys-receipt").violations(receipt):
-        why = f"is no receipt: {faults[0].place('/') or 'the whole file'}: {faults[0].message}"
+        why = f"is not a receipt: {faults[0].place('/') or 'the whole file'}: {faults[0].message}"
     elif receipt["answers"] != digest(handoff):
         why = "belongs to another handoff"
     if why:
@@ -220,7 +220,7 @@ def read_order(path: Path, *, held: frozenset[str] = frozenset()) -> CleanupOrde
 def stored_order(
     ledger: Ledger, record: RunRecord, held: frozenset[str] = frozenset()
 ) -> CleanupOrder | None:
-    """Return a run's order; None where it ended before it was planned, or was purged."""
+    """Return a run's order; None if it ended before it was planned, or was purged."""
     text = ledger.plan(record.run)
     if text is None:
         return None
@@ -247,19 +247,19 @@ def _order(document: Mapping[str, Any], held: frozenset[str]) -> CleanupOrder:
 def order_to_resume(ledger: Ledger, record: RunRecord, held: frozenset[str]) -> CleanupOrder:
     """The order of an earlier run: as stored, else read from its file once more.
 
-    Raises InputError where it was purged, or the file is not the one that the run began with.
+    Raises InputError if it was purged, or the file is not the one that the run began with.
     """
     if order := stored_order(ledger, record, held):
         return order
     path = Path(record.file)
     if record.plan_digest is not None:
-        why = "has no handoff any more: it was purged"
+        why = "no longer has a handoff: it was purged"
     elif path.is_file() and digest_of_bytes(path.read_bytes()) == record.batch_digest:
         return _ordered_in(record, read_order(path, held=held))
     else:
         why = (
-            f"ended before its handoff was stored, and {record.file!r} is not the file that it was "
-            "begun with any more"
+            f"ended before its handoff was stored, and {record.file!r} is no longer the file that "
+            "it was started with"
         )
     raise InputError(
         f"run {record.run} {why}",
@@ -272,7 +272,8 @@ _REMEDY = "name the JSON file of the handoff (handoff-….json), as the partner 
 
 
 def _no_handoff(path: Path, why: str) -> InputError:
-    return InputError(f"{str(path)!r} is no handoff: {why}", rule="handoff-invalid", remedy=_REMEDY)
+    message = f"{str(path)!r} is not a handoff: {why}"
+    return InputError(message, rule="handoff-invalid", remedy=_REMEDY)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -285,7 +286,7 @@ class CleanupSteps:
     reader: TenantReader
     changes: Changes
     granted: Callable[[], frozenset[str]]
-    """The permissions in the sign-in's token; none where it does not say."""
+    """The permissions in the sign-in's token; none if it does not say."""
     _tries: Counter[tuple[int, StepId]] = field(default_factory=Counter)
     _parked: set[int] = field(default_factory=set)
     _may_sync: bool = True
@@ -297,7 +298,7 @@ class CleanupSteps:
         if record.plan_digest is None:
             content = {"schemaVersion": "1", "handoff": self.order.document}
             store_plan(context, self._planned(record, 0), {**content, "digest": digest(content)})
-        context.observer.notify("looking for every device in the tenant, which changes nothing")
+        context.observer.notify("checking every device in the tenant; nothing is changed")
         with context.noting_end():
             courses = self._look_and_decide(briefly=False)
             self._refuse_missing_permissions(courses.values())
@@ -369,7 +370,7 @@ class CleanupSteps:
         first = self._first({each.index for each in waiting})
         if first is None or len(waiting) == 1:
             return detail
-        return f"{detail}; no other begins before the first one is finished"
+        return f"{detail}; the others do not begin before the first one is finished"
 
     def _refuse_missing_permissions(self, courses: Iterable[CleanupPlan]) -> None:
         """Raise AuthError where the token lacks a permission that a step to take needs."""
@@ -377,12 +378,13 @@ class CleanupSteps:
         needed = {CHANGE_PERMISSIONS[move.step] for one in courses for move in one.moves}
         if needed and not granted:
             self.context.observer.notify(
-                "the token does not say its permissions: the first device shows whether they do"
+                "the token does not state its permissions: the first device will show whether "
+                "they are sufficient"
             )
         missing = sorted(name for name in needed if granted and name.casefold() not in granted)
         if missing:
             raise AuthError(
-                f"the sign-in may not do every step: it lacks {', '.join(missing)}",
+                f"the sign-in is not allowed to do every step: it lacks {', '.join(missing)}",
                 rule="permission-missing",
                 remedy=f"give the app or account {', '.join(missing)} in the tenant, then run "
                 "cleanup again",
@@ -472,7 +474,7 @@ class CleanupSteps:
         context.executor.permit()
         request_id = context.new_id()
         context.note(Kind.SYNCED, customer=tenant, requestId=request_id)
-        refused = "Autopilot was not synced, which only takes longer"
+        refused = "Autopilot was not synced, so the removal only takes longer"
         try:
             answer = self.changes.sync(request_id=request_id)
         except ServiceError as error:

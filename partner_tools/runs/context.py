@@ -57,7 +57,7 @@ Confirm = Callable[[Plan], bool]
 
 OpenTenant = Callable[[str, float | None], "AbstractContextManager[TenantReader]"]
 """Opens the way into a customer's tenant. Nothing is read there after the given moment of the
-run's clock. Raises AuthError where there is no way."""
+run's clock. Raises AuthError if there is no way."""
 
 _SNAPSHOTS = {True: Snapshot.BEST_EFFORT, False: Snapshot.NONE}
 
@@ -71,7 +71,7 @@ class RunOptions:
     - `max_devices`: the most that may be removed (the profile's, else 500)
     - `settle`: for how many seconds to wait until nothing removed is listed any more
       (30 for a removal, 1800 for a cleanup)
-    - `report`: the folder for the handoffs, in these `formats` (all, where none is named)
+    - `report`: the folder for the handoffs, in these `formats` (all, if none is named)
     - `max_rate`: requests per second
     - `snapshot`: whether to look into the customer's tenant before the removal, for at most
       `snapshot_timeout` seconds; `best-effort` does where access is configured
@@ -168,7 +168,7 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """With what `deregister` ends: 0 where every device is gone and none is still listed."""
+        """With what `deregister` ends: 0 if every device is gone and none is still listed."""
         histories = [each.history for each in self.devices]
         if self.state is RunState.ASSESSED:
             unlike = [each for each in self.devices if each.history.outcome != Outcome.DUPLICATE]
@@ -235,7 +235,7 @@ MIN_FOUND_SHARE = 0.5
 class GuardSettings:
     """The guards of a run: the profile's limits, its rule for approvals, and the hold list.
 
-    `held` reads the hold list as it is now. Raises InputError where it cannot be read.
+    `held` reads the hold list as it is now. Raises InputError if it cannot be read.
     """
 
     held: Callable[[], frozenset[str]] = frozenset
@@ -263,7 +263,7 @@ class SealedPlan:
     def read(self) -> Plan | None:
         """The plan; None before there is one, and after a purge.
 
-        Raises GuardError where it is not what its digest was taken of, DamagedRunError for what is
+        Raises GuardError if it is not what its digest was taken of, DamagedRunError for what is
         no plan.
         """
         with self._lock:
@@ -279,7 +279,7 @@ class SealedPlan:
     def devices(self) -> Mapping[int, PlannedDevice]:
         """Its devices by index, where the run's own chain of events names this very plan.
 
-        Raises LedgerError where the chain names another.
+        Raises LedgerError if the chain names another.
         """
         with self._lock:
             if self._devices is None:
@@ -302,7 +302,7 @@ class RunContext(ExecutionContext):
 
     `place` is where the run would act, without the partner's tenant, which `partner` reads from
     the token: that may ask for one. `private_folder` holds the restore kits. `open_tenant` is None
-    where no access to customers' tenants is configured.
+    if no access to customers' tenants is configured.
     """
 
     options: RunOptions

@@ -166,7 +166,7 @@ def _begun(history: History) -> History:
 
 
 def _stop(ledger: Ledger, record: RunRecord) -> StopReason | None:
-    """Return the run's last stop; None where it continues, never stopped, or that was purged."""
+    """Return the run's last stop; None if it continues, never stopped, or that was purged."""
     if record.state is RunState.CANCELLED:
         return CANCELLED
     ended = record.state in (RunState.STOPPED, RunState.REFUSED)
@@ -274,7 +274,7 @@ def _naming(record: RunRecord, damaged: dict[RunId, PartnerToolsError] | None) -
 def _open(
     record: RunRecord, device: RunDevice, at: datetime, dismissed: Event | None
 ) -> OpenDevice | None:
-    """The steps that a device has open; None where there are none, or a person closed them.
+    """The steps that a device has open; None if there are none, or a person closed them.
 
     A run that found no device at all has nothing open: its customer was probably the wrong one.
     """
@@ -304,7 +304,7 @@ def where_is_it(
 ) -> str | None:
     """One sentence on a device: what happened to it, when, by whom, and where it is now.
 
-    `traces` are the newest first; None where there are none. `shown` writes a moment.
+    `traces` are the newest first; None if there are none. `shown` writes a moment.
     """
     known = [(each.run, each.device) for each in traces]
     settled = [each for each in known if each[1].history.state is State.SETTLED]
@@ -330,7 +330,7 @@ _HAPPENED = {
     Outcome.ALREADY_REMOVED: "already removed from Windows Autopilot",
     Outcome.UNCONFIRMED: "not known to the service",
     Outcome.NOT_FOUND: "not found",
-    Outcome.UNKNOWN: "in doubt: a request left and its answer is not known",
+    Outcome.UNKNOWN: "in doubt: a request was sent and its answer is unknown",
     Outcome.PENDING: "not attempted yet",
 }
 
@@ -355,7 +355,7 @@ def _now(
     ]
     seen = "It has not been checked since."
     if looks:
-        seen = f"It was not listed any more on {shown(datetime.fromisoformat(max(looks)))}."
+        seen = f"It was no longer listed on {shown(datetime.fromisoformat(max(looks)))}."
     if record.run in ledger.dismissals([record.run]):
         return f"{seen} Its outstanding steps were dismissed."
     one = _open(record, device, at, None)
@@ -383,7 +383,7 @@ def recheck(
         except (Interrupted, LedgerError):
             raise
         except PartnerToolsError as error:
-            notify(f"run {record.run} could not be looked at again: {error}")
+            notify(f"run {record.run} could not be checked again: {error}")
             failures[record.run] = error
     return failures
 

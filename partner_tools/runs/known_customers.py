@@ -1,4 +1,4 @@
-"""Look up the ledger's customers: their names, and the ones that a filter means."""
+"""Look up the ledger's customers: their names, and the ones that a filter names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def customers_by_run(
 ) -> Mapping[RunId, tuple[Customer, ...]]:
     """The customers of each run in the order of its plan, answered by index.
 
-    A tenant that the plan does not name, or not any more, has its id alone.
+    A tenant that the plan does not name, or no longer names, has only its id.
     """
     planned = ledger.planned_customers([record.run for record in records])
     return {record.run: _all_of(record, planned.get(record.run, ())) for record in records}
@@ -26,8 +26,8 @@ def customers_by_run(
 def tenant_of(ledger: Ledger, named: str) -> str:
     """The tenant id of a customer of any run, named by tenant id, domain or company name.
 
-    In any letter case. Raises InputError where no run has such a customer, with what is near, and
-    where several have the name.
+    In any letter case. Raises InputError if no run has such a customer, with what is near, and
+    if several have the name.
     """
     wanted = named.casefold()
     if is_guid(wanted) and ledger.runs(customer=wanted, limit=1):
@@ -54,7 +54,7 @@ def tenant_of(ledger: Ledger, named: str) -> str:
 
 
 def customers_of(ledger: Ledger, record: RunRecord) -> Mapping[str, Customer]:
-    """The customers as the plan knows them; none where the plan was purged."""
+    """The customers as the plan knows them; none if the plan was purged."""
     document = json.loads(ledger.plan(record.run) or "{}")
     return {each["tenantId"]: read_customer(each) for each in document.get("customers", ())}
 

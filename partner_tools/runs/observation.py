@@ -152,7 +152,7 @@ class _Round:
         )
 
     def in_directory(self, device: SearchTarget) -> ProbeResult | None:
-        """The result of looking for a device's directory object; None where it was not."""
+        """The result of looking for a device's directory object; None if it was not."""
         brought = self._probes.get(device.index, ())
         return next((one.result for one in brought if one.plane is Plane.ENTRA), None)
 
@@ -284,9 +284,9 @@ class TenantCheck:
             left = deadline - self.token.clock()
             what = "; ".join(f"{_count(indexes)} {deed}" for deed, indexes in waiting.items())
             if left <= 0.0:
-                self.notify(f"not waiting any longer for {what}")
+                self.notify(f"no longer waiting for {what}")
                 break
-            self.notify(f"waiting for {what}: looking again, for {left:.0f} s at most")
+            self.notify(f"waiting for {what}: checking again, for {left:.0f} s at most")
             if self.token.wait(min(pause, left)):
                 raise interruption()
             again = {index for indexes in waiting.values() for index in indexes}
@@ -297,7 +297,7 @@ class TenantCheck:
     def snapshot(self, timeout: float | None = None) -> int:
         """Look for what may still be removed, and once for what settled without a removal.
 
-        For at most `timeout` seconds. The exit code: 0 where everything could be read.
+        For at most `timeout` seconds. The exit code: 0 if everything could be read.
         """
         devices = [each for each in self._devices() if _wants_snapshot(each)]
         return self._look(devices, None if timeout is None else self.token.clock() + timeout)
@@ -329,7 +329,7 @@ class TenantCheck:
     def _look_into(
         self, tenant: str, devices: Sequence[RunDevice], deadline: float | None
     ) -> int | None:
-        """The exit code of what could not be read there; None where nothing let us in."""
+        """The exit code of what could not be read there; None if nothing let us in."""
         try:
             with self.open_tenant(tenant, deadline) as reader:
                 result = observe(reader, devices)

@@ -58,7 +58,7 @@ def make_plan(context: RunContext, planner: Drafter, record: RunRecord) -> Plan:
     notes = draft.notes
     if held:
         unmatched = count_unmatched(draft.devices, held)
-        note = f"{unmatched} of {len(held)} entries of the hold list name no device of this batch"
+        note = f"{unmatched} of {len(held)} entries of the hold list match no device of this batch"
         notes = (*notes, note)
     plan = Plan(
         run=record.run,
@@ -96,7 +96,7 @@ def adopt_plan(
 
 
 def stored_plan(context: RunContext, planner: Drafter, record: RunRecord) -> Plan | None:
-    """Return a run's plan with the removals left; None where the run ended before it had a plan.
+    """Return a run's plan with the removals left; None if the run ended before it had a plan.
 
     Settled devices have their outcome in place of a removal, so that no limit counts them twice
     and no confirmation asks for them again.

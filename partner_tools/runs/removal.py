@@ -112,7 +112,7 @@ class RemovalSteps:
             lambda: self._baseline(self._gone()).remaining,
         ):
             self.context.observer.notify(
-                f"{changed} devices are not what they were when they were planned: refused"
+                f"{changed} devices have changed since they were planned: refused"
             )
 
     def execute(self, plan: Plan) -> None:
@@ -139,16 +139,14 @@ class RemovalSteps:
         self._look(SETTLE_SECONDS if settle is None else settle)
 
     def look_again(self, wait_seconds: float) -> bool:
-        """Look for what an earlier run removed; False where the channel shows nothing."""
+        """Look for what an earlier run removed; False if the channel shows nothing."""
         context, channel = self.context, self.context.channel
         refuse_elsewhere(context, context.ledger.run(context.run), looks=True)
         if not channel.observable:
-            self.context.observer.notify(
-                f"{channel.name} cannot be observed: nothing was looked for"
-            )
+            self.context.observer.notify(f"{channel.name} cannot be observed: nothing was checked")
             return False
         how_long = f"for up to {wait_seconds:.0f} s" if wait_seconds else "once"
-        self.context.observer.notify(f"looking {how_long} whether what was removed is gone")
+        self.context.observer.notify(f"looking {how_long} whether the removed devices are gone")
         self._look(wait_seconds)
         return True
 
@@ -170,7 +168,7 @@ class RemovalSteps:
     def _baseline(self, gone: Sequence[RunDevice]) -> Baseline:
         """Return the plan's baseline, without devices that this ledger's runs removed since.
 
-        An unanswered request of ours may have removed something as well. Empty where the plan was
+        An unanswered request of ours may have removed something as well. Empty if the plan was
         purged.
         """
         ledger, plan = self.context.ledger, self.context.sealed.read()
@@ -198,7 +196,7 @@ class RemovalSteps:
         ledger, run = self.context.ledger, self.context.run
         if not any(ledger.devices(run, states={State.READY}, limit=1)):
             return None
-        said, reason = "some devices were given up for now", ledger.last_setback(run)
+        said, reason = "gave up on some devices for now", ledger.last_setback(run)
         return f"{said}; last, {reason}" if reason else said
 
 
@@ -235,7 +233,7 @@ def with_earlier_removals(context: RunContext, plan: Plan) -> Plan:
 
 
 def _removed_before(traces: Iterable[DeviceTrace], customer: str | None) -> str | None:
-    """Which run removed this device for the customer, when and by whom; None where none did."""
+    """The run that removed this device for the customer, when and by whom; None if none did."""
     for seen in traces:
         run, history = seen.run, seen.device.history
         if history.outcome is Outcome.REMOVED and customer in (None, history.customer):

@@ -1,4 +1,4 @@
-"""Registers again what a run removed: as a file for Partner Center's upload, or through its API.
+"""Register a run's removed devices again: with a file for Partner Center's upload, or by its API.
 
 A device can come back by hardware hash, product key id, or the tuple of serial number, manufacturer
 and model (https://learn.microsoft.com/partner-center/developer/device-deployment-resources,
@@ -33,14 +33,14 @@ HEADER = (
     "Manufacturer name",
     "Device model",
 )
-"""As Partner Center's own upload wants it, letter case included
+"""As Partner Center's own upload requires it, including letter case
 (https://learn.microsoft.com/partner-center/customers/autopilot, read 2026-11)."""
 
 POLL_SECONDS = 5.0
 POLL_FOR_SECONDS = 600.0
 EDITED = (
-    "the run's restore kit holds another hardware hash than the one that was removed: it was "
-    "changed since, and would register another machine"
+    "the run's restore kit contains a different hardware hash from the one that was removed: it "
+    "was changed since then, and would register another machine"
 )
 ALREADY_THERE = "806"
 """ZtdDeviceAlreadyAssigned: registered to this very customer, which is what was wanted."""
@@ -132,7 +132,7 @@ def _why_not(device: RunDevice, identity: Identity) -> str | None:
     if device.found_hash_digest:
         return (
             "it was registered by its hardware hash, and no restore kit of the run is on this "
-            "machine: it lies where the run was planned, unless it was deleted"
+            "machine: it is where the run was planned, unless it was deleted"
         )
     return "Partner Center showed neither hardware hash, product key id, nor manufacturer and model"
 
@@ -222,7 +222,7 @@ def _upload(
 
 
 def _await(context: RestoreContext, tenant: str, job_id: JobId) -> ServiceJob:
-    """Ask until the upload is done, or our patience is: then whatever it is by then."""
+    """Ask until the upload is done or the time is up; returns its last state."""
     deadline = context.executor.clock() + POLL_FOR_SECONDS
     pause = POLL_SECONDS / 10
     while True:

@@ -46,10 +46,10 @@ class Steps(Protocol):
         """The dependencies of the run."""
 
     def plan(self) -> Plan:
-        """The plan of the run, made where it has none, and shown to the observer. Reads only."""
+        """The plan of the run, made if it has none, and shown to the observer. Reads only."""
 
     def check(self, plan: Plan) -> Plan:
-        """The plan without what the guards refuse. Raises GuardError where nothing may go."""
+        """The plan without what the guards refuse. Raises GuardError if nothing may go."""
 
     def count(self, plan: Plan) -> int:
         """How many devices the plan changes: what is asked about."""
@@ -64,7 +64,7 @@ class Steps(Protocol):
         """Look whether what is gone is gone, and keep that as evidence."""
 
     def unfinished(self) -> str | None:
-        """Why the run waits for a resume although nothing ended it; None where it is finished."""
+        """Why the run waits for a resume although nothing ended it; None if it is finished."""
 
 
 def begin(
@@ -73,7 +73,7 @@ def begin(
     """Store the batch as a new run: from here on it exists, and can be resumed.
 
     `plan_file` is the file that its plan is written to.
-    Raises InputError where the handoffs could not be written, before anything is stored.
+    Raises InputError if the handoffs could not be written, before anything is stored.
     """
     from partner_tools.files import require_folder
 
@@ -226,7 +226,7 @@ def cancel(
 ) -> None:
     """Cancel a run, durably, and settle what has left, here or in the process that sent it.
 
-    Raises InputError for a run that is over; what its channel raises where it cannot look.
+    Raises InputError for a run that is over; what its channel raises if it cannot look.
     """
     if record.state in ENDED:
         raise InputError(
@@ -239,7 +239,7 @@ def cancel(
     until = time.monotonic() + PATIENCE_SECONDS
     while ledger.is_held(record.run):
         if time.monotonic() > until or token.wait(GLANCE_SECONDS):
-            observer.notify("its process has not stopped yet: what has left is settled there")
+            observer.notify("its process is still stopping, and settles the requests already sent")
             return
     if not any(ledger.devices(record.run, states=IN_DOUBT, limit=1)):
         return
@@ -247,7 +247,7 @@ def cancel(
         refuse_elsewhere(steps.context, record, looks=True)
         settle_doubts(steps.context)
     if any(ledger.devices(record.run, states=IN_DOUBT, limit=1)):
-        observer.notify("this channel cannot look: what was in doubt stays unknown")
+        observer.notify("this channel cannot check: devices in doubt stay unknown")
 
 
 def dismiss(
@@ -290,7 +290,7 @@ def _confirm(steps: Steps, plan: Plan, approved_by: Sequence[str]) -> None:
 
 
 def _approved(context: RunContext, plan: Plan) -> tuple[str, ...]:
-    """Return the plan's approvers. Raises GuardError where the profile demands more.
+    """Return the plan's approvers. Raises GuardError if the profile demands more.
 
     An approval holds for some hours, for one run, and for the ledger that the plan was made with.
     """
@@ -298,13 +298,13 @@ def _approved(context: RunContext, plan: Plan) -> tuple[str, ...]:
     if rule.required:
         if plan.is_foreign:
             raise GuardError(
-                "the plan was made with another ledger: its approval does not hold here",
+                "the plan was made with another ledger: its approval is not valid here",
                 rule="approval-other-ledger",
                 remedy="plan the batch with the ledger that executes it, and have it approved",
             )
         if other := context.ledger.run_of_plan(digest, other_than=context.run):
             raise GuardError(
-                f"the approval of this plan was spent by run {other}",
+                f"the approval of this plan was used by run {other}",
                 rule="approval-spent",
                 remedy=f"`partner-tools resume {other}` continues that run; plan and approve again "
                 "for another one",

@@ -74,14 +74,14 @@ class TenantReader:
     ) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
         """The answers to every question about the devices, and what kept any from being answered.
 
-        Raises AuthError where no token can be had, and Interrupted.
+        Raises AuthError if no token can be had, and Interrupted.
         """
         reader, way = self, approach(collection, seekers)
         if self.deadline is not None:
             left = self.deadline - self.executor.clock()
             if left <= 0.0:
                 late = Unavailable(
-                    "there was no time left to look into the customer's tenant",
+                    "there was no time left to check the customer's tenant",
                     remedy="Allow more with --snapshot-timeout, or verify the run afterwards.",
                 )
                 return dict.fromkeys(way.questions, _failed(late)), late
@@ -104,7 +104,7 @@ Told = dict[Question, GraphPage | ServiceError]
 def _list_within(
     tenant: TenantReader, collection: Collection, pages: int | None
 ) -> SearchAnswer | None:
-    """The whole list; None where asking is the better way."""
+    """The whole list; None if asking is the better way."""
     if pages == 0:
         return None
     try:
@@ -120,7 +120,7 @@ def _read_list(
 ) -> SearchAnswer | None:
     """Every row of a collection, or of a list whose first page was had; None beyond `pages`.
 
-    Raises Unreadable where the pages lead in a circle, or contradict their count.
+    Raises Unreadable if the pages lead in a circle, or contradict their count.
     """
     guard = ListGuard(collection)
     rows: dict[str, Found] = {}
@@ -197,7 +197,7 @@ def _ask(tenant: TenantReader, questions: Sequence[Question]) -> Told:
 def _ask_batch(
     tenant: TenantReader, questions: Sequence[Question]
 ) -> tuple[Told, ServiceError | None]:
-    """One batch, as often as it takes; and the error that ends all asking, where there is one."""
+    """One batch, as often as it takes; and the error that ends all asking, if there is one."""
     told: Told = {}
     waiting = list(questions)
 

@@ -111,7 +111,7 @@ class Core:
         self.behave(self.faults)
 
     def behave(self, faults: Faults) -> None:
-        """Play these faults from now on: counts, buckets, chance and times start anew."""
+        """Play these faults from now on: counts, buckets, chance and times start again."""
         with self._lock:
             self._started = self.clock()
             self.faults = faults
@@ -144,7 +144,7 @@ class Core:
     def _meet(
         self, service: Service, request: Request, *, inner: bool
     ) -> tuple[Call, Entry, Fault | None]:
-        """What is asked for, the beginning of its log entry, and the fault that it meets."""
+        """The request, the beginning of its log entry, and the fault that applies to it."""
         number, at = self.log.arrive(), self.clock()
         call = service.read(request)
         entry = Entry(
@@ -193,7 +193,7 @@ class Core:
         return (replace(injected, replayed=answer.replayed) if injected else answer), True
 
     def _injected(self, service: Service, request: Request, fault: Fault | None) -> Response | None:
-        """Return the answer that replaces acting; None where the service is to act first."""
+        """Return the answer that replaces acting; None if the service is to act first."""
         if fault is None or fault.answered:
             return None
         match fault.kind:

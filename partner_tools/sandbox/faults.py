@@ -72,7 +72,7 @@ class Limit:
 
     `operations` empty means all of the service. `lockout` is the range from which an overflow's
     lock-out is drawn; without it only the missing token is waited for. `extend` starts the
-    lock-out anew with every hit. `changes` are (seconds since the start, new rate).
+    lock-out again with every hit. `changes` are (seconds since the start, new rate).
     """
 
     service: str = "partnerCenter"
@@ -413,7 +413,7 @@ class Entry:
     serial: str | None = None
 
     status: int | None = None
-    """Of the answer that was sent; None where a fault kept every byte of it back."""
+    """Of the answer that was sent; None if a fault kept every byte of it back."""
     fault: str | None = None
     processed: bool = False
     """Whether the service acted on it, whatever the client was told."""

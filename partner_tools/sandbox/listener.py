@@ -261,7 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault and kind is FaultKind.SLOW_BODY:
             self._trickle(head, body, fault.seconds)
         elif kind is FaultKind.TRUNCATE:
-            # Half of the body, or of the head where there is no body.
+            # Half of the body, or of the head if there is no body.
             self.connection.sendall(
                 head + body[: len(body) // 2] if body else head[: len(head) // 2]
             )

@@ -306,7 +306,7 @@ class OemDirect:
             return tuple(self._trips)
 
     def behave(self) -> None:
-        """Count the hits of item faults anew."""
+        """Count the hits of item faults again."""
         with self._removing:
             self._hits.clear()
 

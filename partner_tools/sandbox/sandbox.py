@@ -254,7 +254,7 @@ class Sandbox:
         return tokens
 
     def behave(self, faults: Faults) -> None:
-        """Continue under other faults: counts and hidden limits start anew, what exists stays."""
+        """Continue under other faults: counts and hidden limits start again, what exists stays."""
         self._faults = faults
         self._core.behave(faults)
         self.oem_direct.behave()

@@ -26,7 +26,7 @@ from partner_tools.workspace.environment import now
 if TYPE_CHECKING:
     from partner_tools.signing import SigningKey
 
-_REMEDY = "get the file from who signed once more, or delete it and have it signed again"
+_REMEDY = "get the file from the signer again, or delete it and have it signed again"
 
 
 def approval_rule(config: Config) -> ApprovalRule:
@@ -59,9 +59,9 @@ def approvals_of(plan: Path) -> tuple[Signature, ...]:
 
 
 def load_signatures(path: Path, purpose: Purpose) -> dict[str, Any] | None:
-    """The document of a file of signatures; None where there is no file.
+    """The document of a file of signatures; None if there is no file.
 
-    Raises InputError where it is something else.
+    Raises InputError if it is something else.
     """
     from partner_tools.intake.schema import checker
 
@@ -106,7 +106,7 @@ def approve(
 ) -> Path:
     """Sign a plan as a second person, or as its planner; the file of its signatures, durable.
 
-    `account` is who signs. Raises InputError for what is no plan, GuardError where the plan was
+    `account` is who signs. Raises InputError for what is no plan, GuardError if the plan was
     changed, or this account may not sign it so.
     """
     plan, document = load_plan(plan_file)
@@ -122,24 +122,25 @@ def refuse_signer(plan: Plan, account: Account, *, as_planner: bool) -> None:
     same_id = account.id is not None and account.id == plan.planner.id
     if as_planner and not (same_name and plan.planner.id in (None, account.id)):
         raise GuardError(
-            f"{plan.planner.name or 'another account'} planned this, and has to sign it as such",
+            f"{plan.planner.name or 'another account'} planned this, and has to sign it as its "
+            "planner",
             rule="not-the-planner",
-            remedy="sign on the account and the machine that planned, or approve it without "
-            "--as-planner",
+            remedy="sign with the account and on the machine that planned it, or approve it "
+            "without --as-planner",
         )
     if not as_planner and (same_name or same_id):
         raise GuardError(
             f"{account.name} planned this, and cannot approve it",
             rule="own-plan",
-            remedy="sign it with --as-planner, and send it to a second person, who approves on an "
-            "account of their own",
+            remedy="sign it with --as-planner, and send it to a second person, who approves with "
+            "an account of their own",
         )
 
 
 def make_signing_key(file: Path, passphrase: str) -> str:
     """Make a key and write its file, private to the user; its public half, for the profiles.
 
-    Raises InputError where a file is there already or cannot be written.
+    Raises InputError if a file already exists or cannot be written.
     """
     from partner_tools.files import write_private
     from partner_tools.signing import make_key
@@ -151,7 +152,7 @@ def make_signing_key(file: Path, passphrase: str) -> str:
 
 
 def open_signing_key(file: Path, passphrase: str) -> SigningKey:
-    """The key of a file. Raises InputError where there is none or it does not open."""
+    """The key of a file. Raises InputError if there is none or it does not open."""
     from partner_tools.signing import open_key
 
     return open_key(read_signing_key(file), passphrase)
@@ -161,15 +162,15 @@ def refuse_existing_key(file: Path) -> None:
     """Raise InputError where a new key would take an old one's place."""
     if file.exists():
         raise InputError(
-            f"{str(file)!r} is there already",
+            f"{str(file)!r} already exists",
             rule="key-exists",
-            remedy="name another file with --key; deleting a key makes its signatures no less "
-            "valid, taking it out of the profiles does",
+            remedy="name another file with --key; deleting a key does not invalidate its "
+            "signatures; removing it from the profiles does",
         )
 
 
 def read_signing_key(file: Path) -> bytes:
-    """The content of a key's file, still locked. Raises InputError where there is none."""
+    """The content of a key's file, still locked. Raises InputError if there is none."""
     refuse_exposed(file, "the signing key", this_user(), is_secret=True)
     content: bytes = read_document(
         file,
@@ -184,7 +185,7 @@ def read_signing_key(file: Path) -> bytes:
 
 def _no_signatures(path: Path, why: str) -> InputError:
     return InputError(
-        f"{str(path)!r} does not hold the signatures that it should: {why}",
+        f"{str(path)!r} does not contain the expected signatures: {why}",
         rule="signatures-invalid",
         remedy=_REMEDY,
     )

@@ -1,4 +1,4 @@
-"""Reads batches and plans from files, checks hardware hashes, and reports all that is wrong."""
+"""Read batches and plans from files, check hardware hashes, and report every problem."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TENANT_GIVEN = "tenant-given"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """The result of checking batches. `devices` counts the rows that name one, good and bad."""
+    """The result of checking batches. `devices` counts the rows that name one, valid or not."""
 
     devices: int
     problems: tuple[Problem, ...]
@@ -37,7 +37,7 @@ class Validation:
 
     @property
     def exit_code(self) -> int:
-        """With what `validate` ends: 0, 3 for an error, 8 for a tenant on OEM Direct."""
+        """The exit code of `validate`: 0, 3 for an error, 8 for a tenant on OEM Direct."""
         if any(problem.rule == _TENANT_GIVEN for problem in _errors(self.problems)):
             return GuardError.exit_code
         return 0 if self.valid else InputError.exit_code
@@ -87,7 +87,7 @@ def read_batch(
 
     The arguments are for formats without these fields; `default_via` gives way to the channel of a
     JSON batch. `warn` receives the warnings.
-    Raises InputError with every problem of the file; GuardError where a tenant is given on OEM
+    Raises InputError with every problem of the file; GuardError if a tenant is given on OEM
     Direct.
     """
     from partner_tools.intake.batch import read_batch as read
@@ -111,7 +111,7 @@ def read_batch(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HashCheck(Validation):
-    """What the hashes of a batch came to. `devices` counts its rows, with a hash or without.
+    """The result of checking a batch's hashes. `devices` counts its rows, with or without a hash.
 
     `whole` is the batch byte for byte, but for the `repaired` hashes that could be made whole.
     """
@@ -169,7 +169,7 @@ def refusal(name: str, problems: tuple[Problem, ...]) -> InputError | GuardError
 def load_plan(path: Path) -> tuple[Plan, dict[str, Any]]:
     """A plan file, checked against its schema and its digest.
 
-    Raises InputError for what is not a plan, GuardError where it does not match its digest.
+    Raises InputError for what is not a plan, GuardError if it does not match its digest.
     """
     from partner_tools.intake.schema import checker
     from partner_tools.plan import read_plan

@@ -123,7 +123,7 @@ def issue(
 
 
 def erasure_record(file: Path, *, method: str, standard: str, provider: str) -> Erasure:
-    """The erasure record in a file, named by its digest. Raises InputError where it is not read."""
+    """The erasure record in a file, named by its digest. Raises InputError if it is not read."""
     from partner_tools.report.certificate import Erasure
 
     content: bytes = read_document(
@@ -160,17 +160,17 @@ def check_certificate(file: Path, trusted: Mapping[str, str]) -> CertificateChec
     if faults:
         place = faults[0].place("/") or "the whole file"
         raise InputError(
-            f"{str(file)!r} is no certificate: {place}: {faults[0].message}",
+            f"{str(file)!r} is not a certificate: {place}: {faults[0].message}",
             rule="certificate-invalid",
             remedy=_REMEDY,
         )
     findings = []
     if digest(unsigned(document)) != document["digest"]:
-        findings.append("its content is not what its digest says: it was changed")
+        findings.append("its content does not match its digest: it was changed")
     signatures = read_signatures(document)
     valid = [each for each in signatures if is_valid(each, Purpose.CERTIFICATE, document["digest"])]
     if len(valid) < len(signatures) or not valid:
-        findings.append("a signature is not one of this certificate")
+        findings.append("a signature does not belong to this certificate")
     findings += contradictions(document)
     return CertificateCheck(
         document=document,
@@ -232,7 +232,7 @@ def published_keys(file: Path) -> dict[str, str]:
     faults = checker("keys").violations(document)
     if faults:
         raise InputError(
-            f"{str(file)!r} is no file of keys: {faults[0].message}",
+            f"{str(file)!r} is not a file of keys: {faults[0].message}",
             rule="keys-invalid",
             remedy=remedy,
         )

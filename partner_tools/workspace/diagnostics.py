@@ -127,7 +127,7 @@ def _examine_assessment(config: Config, customer: str | None) -> Iterator[Findin
 
     if customer is None:
         raise InputError(
-            "no customer is named, whose tenant could be looked into",
+            "no customer is named whose tenant could be checked",
             rule="no-customer",
             remedy="name it: --customer with a tenant id or a domain",
         )
@@ -143,7 +143,7 @@ def _examine_place(url: str) -> Iterator[Finding]:
     if kind.startswith("sqlite") and is_share(Path(path)):
         yield _warning(
             "ledger",
-            f"{path} is on a network share, where SQLite can lose what it was told",
+            f"{path} is on a network share, where SQLite can lose data",
             "keep it on a disk of this computer, or share one on PostgreSQL",
         )
 
@@ -211,8 +211,8 @@ def _too_much(facts: TokenFacts, needed: frozenset[str], what: str) -> Iterator[
         yield _warning(
             "least privilege",
             f"{what} allows more than is needed: {', '.join(beyond)}",
-            "take these permissions from the app registration; `cleanup --apply` alone "
-            "needs any that write, in the customer's tenant",
+            "remove these permissions from the app registration; only `cleanup --apply` needs "
+            "write permissions, in the customer's tenant",
         )
 
 
@@ -251,8 +251,8 @@ def _examine_oem_token(facts: TokenFacts, auth: Auth) -> Iterator[Finding]:
     if service := other_service(facts.audience, auth.entra_scope):
         yield _warning(
             "least privilege",
-            f"the token is for {service}, which is not the OEM's API: whoever receives it "
-            "can use it there",
+            f"the token is for {service}, which is not the OEM's API: its recipient can use it "
+            "there",
             "mint a token for the audience that the OEM names (entra_scope of the profile)",
         )
 

@@ -1,8 +1,8 @@
-"""Takes in a customer's results file: `verify --evidence FILE`.
+"""Import a customer's results file: `verify --evidence FILE`.
 
-The file is foreign and decides only what it may: steps that it reports done become `reported`,
-never `clear`. One that belongs to another tenant, another handoff or an older state is refused
-whole, and so is one that holds a key or a password.
+The file is untrusted and has a limited effect: steps that it reports done become `reported`, never
+`clear`. A file from another tenant, for another handoff or with an older state is refused as a
+whole, and so is one that contains a key or a password.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class TakenIn:
 
 
 def take_in(ledger: Ledger, file: Path, run: str | None, at: datetime) -> TakenIn:
-    """Make what a results file says durable evidence; all of it or nothing.
+    """Store a results file's statements as evidence, all of them or none.
 
     Raises InputError for a file that is refused; its rule says why. The content is never quoted.
     """
@@ -82,7 +82,7 @@ def take_in(ledger: Ledger, file: Path, run: str | None, at: datetime) -> TakenI
 def state_facts(
     ledger: Ledger, run: RunId, stated: Sequence[tuple[str, Flag]], at: datetime
 ) -> None:
-    """Make durable what people saw at devices of a run, by serial number.
+    """Store people's observations on devices of a run, by serial number.
 
     Raises InputError for a serial number that the run has not, or has twice; then nothing is kept.
     """
@@ -94,7 +94,7 @@ def state_facts(
     for serial, flag in stated:
         found = by_serial.get(serial, [])
         if len(found) != 1 or (found[0].history.state, Kind.OBSERVED) not in TRANSITIONS:
-            what = "has no such device" if not found else "cannot keep it of this device"
+            what = "has no such device" if not found else "cannot store it for this device"
             raise InputError(
                 f"run {run} {what}: {serial}",
                 rule="observed-device",
@@ -114,11 +114,11 @@ def _read(file: Path) -> dict[str, Any]:
     place = secret_in(document)
     if place is not None:
         raise InputError(
-            "the results file holds what may be a recovery key, a password or a token; nothing was"
-            " taken in",
+            "the results file contains text that may be a recovery key, a password or a token; "
+            "nothing was taken in",
             rule="evidence-secret",
-            remedy="delete the file, have the customer change what it shows, and ask for the "
-            "results file as the script writes it, which never contains a secret",
+            remedy="delete the file, have the customer replace the secret that it shows, and ask "
+            "for the results file as the script writes it, which never contains a secret",
         )
     faults = checker("handoff-result").violations(document)
     if faults:
@@ -158,9 +158,7 @@ def _require_answer(ledger: Ledger, record: RunRecord, result: Mapping[str, Any]
             remedy="ask the customer to run the script in the tenant that the handoff names",
         )
     if not answered:
-        raise _other_handoff(
-            "no handoff that was written of this run has the digest that it answers"
-        )
+        raise _other_handoff("no handoff written for this run has the digest that it answers")
     return tenant
 
 
@@ -206,10 +204,10 @@ def _require_newer(devices: Iterable[RunDevice], result: Mapping[str, Any], at: 
             )
             told = probe.report if probe.source is EvidenceSource.CUSTOMER else None
             if own or (told is not None and told.file >= written):
-                what = "a look of our own" if own else "a results file that was taken in already"
+                what = "a check of our own" if own else "a results file that is already imported"
                 raise InputError(
                     f"the results file of {written:%Y-%m-%d %H:%M} UTC is not newer than {what}"
-                    f" (row {device.device.row}); nothing was taken in",
+                    f" (row {device.device.row}); nothing was imported",
                     rule="evidence-older",
                     remedy="ask for the newest results file; `trace` shows what is known of a "
                     "device",

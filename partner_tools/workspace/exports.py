@@ -115,8 +115,8 @@ def check_export(
     """Verify an exported file and its signatures. `trusted` names who counts, by public key.
 
     Only JSON Lines carry the chain: of another file nothing but a signature proves anything.
-    Cutting lines off removes the signature too: that is detected where there has to be
-    one. Raises InputError where there is nothing that could prove the file.
+    Cutting lines off removes the signature too: that is detected if there has to be
+    one. Raises InputError if there is nothing that could prove the file.
     """
     from partner_tools.ledger.integrity import check_exported
 

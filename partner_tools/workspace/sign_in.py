@@ -66,7 +66,7 @@ def channel_tokens(config: Config) -> TokenSource:
     mode = config.text("auth", "mode") or ("app+user" if REFRESH in config.secrets else "app")
     if mode == "token":
         raise AuthError(
-            f"the profile asks for a token of the environment and {HANDED_IN} is not set",
+            f"the profile uses a token from the environment, but {HANDED_IN} is not set",
             rule="no-token",
             remedy=f"set {HANDED_IN}, or choose another auth.mode",
         )
@@ -74,7 +74,7 @@ def channel_tokens(config: Config) -> TokenSource:
 
 
 def graph_tokens(config: Config, tenant: str) -> TokenSource:
-    """The tokens for Microsoft Graph in a customer's tenant. Raises AuthError where none fit.
+    """The tokens for Microsoft Graph in a customer's tenant. Raises AuthError if none fit.
 
     A token handed in by the environment is for the tenant that it was issued for, and no other;
     else the app signs in to the customer's tenant as `graph.access` says: `app` with the
@@ -115,7 +115,7 @@ def _tokens_of(config: Config, app: App, mode: str) -> TokenSource:
 
 
 def read_app(config: Config, *, instead_of: str | None = None) -> App:
-    """The app registration. Raises AuthError where the profile does not name it.
+    """The app registration. Raises AuthError if the profile does not name it.
 
     `instead_of` is the variable whose token would do as well.
     """
@@ -138,7 +138,7 @@ def read_app(config: Config, *, instead_of: str | None = None) -> App:
 
 
 def read_credential(config: Config) -> Secret | Certificate:
-    """The app's certificate or secret. Raises AuthError where there is none."""
+    """The app's certificate or secret. Raises AuthError if there is none."""
     certificate = config.path("auth", "certificate")
     if certificate is not None:
         refuse_exposed(certificate, "the certificate", this_user())
@@ -200,7 +200,7 @@ def find_tenant(config: Config, tenant: str) -> str | None:
 def customer_at(config: Config, named: str) -> Customer:
     """A customer by its tenant id or a domain, whose tenant the login authority knows.
 
-    Raises InputError where it is neither, ServiceError or AuthError for an unknown domain.
+    Raises InputError if it is neither, ServiceError or AuthError for an unknown domain.
     """
     if is_guid(named):
         return Customer(tenant_id=TenantId(named.casefold()))
@@ -223,7 +223,7 @@ def is_own_app(config: Config, *names: str | None) -> bool:
 
 
 def find_app(config: Config, tenant: str, client_id: str) -> None:
-    """Raise unless the tenant knows the app, as far as it says without a secret."""
+    """Raise unless the tenant knows the app, as far as can be told without a secret."""
     if not is_guid(client_id):
         raise InputError("a client id looks like 9cb2a3f4-6f2a-4f5e-8f0b-2f4f7a0a7d10")
     named = {"auth": {"tenant": tenant, "client_id": client_id}}
@@ -247,11 +247,11 @@ def read_wire_profile(config: Config) -> Profile:
 
 
 def profile_path(config: Config) -> Path:
-    """Return the path of the wire profile. Raises InputError where none is configured."""
+    """Return the path of the wire profile. Raises InputError if none is configured."""
     path = config.path("oem", "profile")
     if path is None:
         raise InputError(
-            "OEM Direct needs a wire profile and none is named",
+            "OEM Direct needs a wire profile, but none is named",
             rule="profile-missing",
             remedy="set PARTNER_TOOLS_OEM_PROFILE, or oem.profile in the configuration; "
             "samples/ has three to start from",
@@ -291,7 +291,7 @@ MINTED = (
 
 
 def oem_tokens(config: Config, auth: Auth) -> TokenSource | None:
-    """The tokens that go with the calls; None where none does. Raises AuthError without any."""
+    """The tokens that go with the calls; None if none does. Raises AuthError without any."""
     if not auth.needs_token:
         return None
     if HANDED_IN in config.secrets:
@@ -300,7 +300,7 @@ def oem_tokens(config: Config, auth: Auth) -> TokenSource | None:
     secret = os.environ.get(named)
     if not secret:
         raise AuthError(
-            f"the wire profile wants a token and {named} is not set",
+            f"the wire profile requires a token, but {named} is not set",
             rule="no-credential",
             remedy=f"set {named}" if auth.entra_credential_env else MINTED,
         )

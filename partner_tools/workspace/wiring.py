@@ -67,7 +67,7 @@ def limits(config: Config, max_devices: int | None) -> Limits:
 
 
 def held(config: Config) -> frozenset[str]:
-    """The lines of the hold list. Raises InputError where one is not a single identifier."""
+    """The lines of the hold list. Raises InputError if one is not a single identifier."""
     file = config.path("guards", "hold_list")
     if file is None:
         return frozenset()
@@ -92,7 +92,7 @@ class HoldListFile:
         self._lock = threading.Lock()
 
     def __call__(self) -> frozenset[str]:
-        """The hold list as it is now. Raises InputError where it cannot be read."""
+        """The hold list as it is now. Raises InputError if it cannot be read."""
         file = self._config.path("guards", "hold_list")
         stamp: tuple[int, ...] = ()
         if file is not None and file.exists():
@@ -220,7 +220,7 @@ class Wiring:
     def open_assessment(
         self, run: RunId, customer: Customer, options: RunOptions, observer: RunObserver
     ) -> Iterator[AssessmentSteps]:
-        """The steps of an assessment, which looks into the tenant where there is a sign-in."""
+        """The steps of an assessment, which looks into the tenant if there is a sign-in."""
         from partner_tools.runs.assessment import AssessmentSteps, NoChannel
         from partner_tools.runs.tenant import LIMIT
         from partner_tools.workspace.sign_in import is_own_app
@@ -428,7 +428,7 @@ def _first(*values: float | None) -> float:
 
 
 def _permissions_of(token: Callable[[], str | None]) -> frozenset[str]:
-    """The permissions that a token states; none where it states none, or is not readable."""
+    """The permissions that a token states; none if it states none, or is not readable."""
     from partner_tools.clients.oauth import describe_token
 
     return frozenset(describe_token(token() or "").permissions)

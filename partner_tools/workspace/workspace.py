@@ -106,7 +106,7 @@ def peek_workspace(
 ) -> Iterator[Workspace | None]:
     """The workspace for a glance, which changes nothing.
 
-    None where the ledger is no file that is there. Raises LedgerError for one of another version,
+    None if the ledger is no file that is there. Raises LedgerError for one of another version,
     or that is busy for longer than `patience` seconds.
     """
     from partner_tools.ledger import Ledger
@@ -178,7 +178,7 @@ class Workspace:
 
         `via` and `customer` are for batches without these. A batch that an earlier run completed
         is not sent again unless `again` insists: its result comes back; an unfinished run of it is
-        resumed. Raises GuardError where a guard refuses or there was no confirmation.
+        resumed. Raises GuardError if a guard refuses or there was no confirmation.
         """
         options = options or RunOptions()
         read, channel = self.addressed(batch, via, customer)
@@ -205,7 +205,7 @@ class Workspace:
         """Execute a plan that a person reviewed. A dry run shows it only.
 
         A batch that was completed before is not sent again unless `again` insists: its result
-        comes back. Raises GuardError where the plan was changed since, or not approved
+        comes back. Raises GuardError if the plan was changed since, or not approved
         as the profile demands.
         """
         from partner_tools.runs.checks import refuse_other_plan
@@ -239,7 +239,7 @@ class Workspace:
         """Show, and with `apply` carry out, the steps that a handoff leaves to the customer.
 
         In the customer's own tenant. Writes the updated handoff beside the given one, or where the
-        options say. Raises InputError for what is no handoff, GuardError where a guard refuses or
+        options say. Raises InputError for what is no handoff, GuardError if a guard refuses or
         there was no confirmation.
         """
         from partner_tools.runs.cleanup import read_order, read_receipt
@@ -268,7 +268,7 @@ class Workspace:
 
         Needs no partner's channel. With `by_hand` of the options a person removes the
         registrations, and a worksheet for that is written. Raises InputError for a list of another
-        customer, AuthError where there is a sign-in for the tenant and it fails.
+        customer, AuthError if there is a sign-in for the tenant and it fails.
         """
         from partner_tools.runs.assessment import refuse_other_customers
         from partner_tools.workspace.sign_in import customer_at, graph_tokens
@@ -568,13 +568,13 @@ class Workspace:
     def sender(self, given: Mapping[str, str] | None = None) -> Mapping[str, Any]:
         """Return the sender of letters: the profile's `partner`, overridden by `given`.
 
-        Raises InputError where the name or the contact is missing.
+        Raises InputError if the name or the contact is missing.
         """
         told = {**(self.config.get("partner") or {}), **(given or {})}
         missing = [f"--partner-{name}" for name in ("name", "contact") if not told.get(name)]
         if missing:
             raise InputError(
-                "a handoff names who sends it and whom to ask, and the profile has neither"
+                "a handoff names its sender and a contact, but the profile has neither"
                 if len(missing) == 2
                 else f"a handoff needs a {missing[0].removeprefix('--partner-')} of the partner",
                 rule="no-partner",
@@ -621,7 +621,7 @@ class Workspace:
     ) -> tuple[Path, ...]:
         """Write one handoff for each customer of a run; the paths of the files.
 
-        `partner` gives `name` and `contact` over those of the profile. Raises InputError where
+        `partner` gives `name` and `contact` over those of the profile. Raises InputError if
         either is missing: customers have to know who writes to them. Of a cleanup also the
         results file, which the customer sends back to the partner.
         """
@@ -672,14 +672,14 @@ class Workspace:
                 f"run {record.run} removed nothing through a partner's channel: there is nothing "
                 "to register again",
                 rule="not-restorable",
-                remedy="name the partner's run, whose registrations Partner Center can take back",
+                remedy="name the partner's run, whose registrations Partner Center can restore",
             )
         return restorable(self.ledger, record.run, private_folder(self.ledger))
 
     def restore_file(self, devices: tuple[Restorable, ...], file: Path) -> tuple[Restorable, ...]:
         """Write the file for Partner Center's upload of these; those that it cannot hold.
 
-        Private to the user, whole or not at all. `why_not` is None where only the form of the
+        Private to the user, whole or not at all. `why_not` is None if only the form of the
         upload is in the way: `register_again` can register that device.
         """
         from partner_tools.files import write_private
@@ -789,14 +789,14 @@ class Workspace:
     def copy_ledger(self, target: str) -> str:
         """Copy the ledger into another, empty one; the head digest of both.
 
-        `target` is a path of a SQLite file or an SQLAlchemy URL. Raises InputError where the
+        `target` is a path of a SQLite file or an SQLAlchemy URL. Raises InputError if the
         ledger changed meanwhile.
         """
         with open_ledger(target, self.config) as copy:
             self.ledger.copy_to(copy)
             if self.ledger.head() != copy.head():
                 raise InputError(
-                    "the copy has another head than the original",
+                    "the head of the copy differs from that of the original",
                     rule="migrate",
                     remedy="nothing else may write while a ledger is copied; copy it again",
                 )
@@ -807,7 +807,7 @@ class Workspace:
     ) -> tuple[Batch, ChannelName]:
         """The batch, read where it is named, with its channel and customer.
 
-        Raises MissingValueError where nothing says them, else as `read_batch`.
+        Raises MissingValueError if nothing says them, else as `read_batch`.
         """
         default = self.config.text("via")
         if not isinstance(batch, Batch):
@@ -867,7 +867,7 @@ class Workspace:
     ) -> RunResult | None:
         """Return the result of an earlier run of this very batch: repeated, or resumed.
 
-        None where none carried it out. Raises InputError where its id was used for another content.
+        None if none carried it out. Raises InputError if its id was used for another content.
         """
         before = earlier_run(self.ledger, batch, channel)
         if before is None:
@@ -886,7 +886,7 @@ class Workspace:
             return resumed if resumed.reports else self._with_reports(resumed, options, observer)
         observer.notify(
             f"{named} was completed by run {before.run} on "
-            f"{before.created_at:%Y-%m-%d}: its result again; --again insists"
+            f"{before.created_at:%Y-%m-%d}: its result is printed again; --again starts a new run"
         )
         if channel is ChannelName.PARTNER_CENTER:  # it may have been registered again since
             self.verify(before.run, observer=observer)
@@ -899,7 +899,7 @@ class Workspace:
     def _is_over(self, record: RunRecord, options: RunOptions, observer: RunObserver) -> bool:
         """Whether there is nothing to continue."""
         if options.dry_run and record.channel is ChannelName.MICROSOFT_GRAPH:
-            observer.notify("it was only looked at; run cleanup again with --apply")
+            observer.notify("it was only a preview; run cleanup again with --apply")
             return True
         if options.dry_run and record.state in (RunState.PLANNED, RunState.DRY_RUN):
             observer.notify(
@@ -914,7 +914,7 @@ class Workspace:
     def _conclude(self, run: RunId, options: RunOptions, observer: RunObserver) -> RunResult:
         """Show what a run came to, and write the handoffs where they were asked for.
 
-        Raises Interrupted where they cannot be written: the run is over.
+        Raises Interrupted if they cannot be written: the run is over.
         """
         result = self.result(run)
         observer.ended(result)
@@ -940,7 +940,7 @@ class Workspace:
 def earlier_run(ledger: Ledger, batch: Batch, channel: ChannelName) -> RunRecord | None:
     """The newest run that began to carry out this very batch.
 
-    Previews, and runs that were refused or cancelled, bind no batch id. Raises InputError where
+    Previews, and runs that were refused or cancelled, bind no batch id. Raises InputError if
     the id was used for another content.
     """
     bound = {RunState.FINISHED, RunState.STOPPED, RunState.INTERRUPTED}
@@ -968,7 +968,7 @@ def refuse_other_batch(ledger: Ledger, batch: Batch, record: RunRecord) -> None:
     raise InputError(
         f"the batch id {batch.batch_id!r} was used for {used_for} by run {record.run}",
         rule="batch-id-reused",
-        remedy="give the new batch an id of its own, or insist with --again",
+        remedy="give the new batch an id of its own, or start it anyway with --again",
     )
 
 

@@ -633,7 +633,7 @@ def test_the_hold_list_is_compared_loosely_and_its_strangers_are_counted(
     document = program.json(*DEREGISTER, batch, exit_code=7)
     assert outcomes(document) == {"SN-1": "refused", "SN-2": "refused", "SN-3": "removed"}
     planned = program("plan", batch, *DEREGISTER[1:5], "-o", program.folder / "plan.json")
-    assert "1 of 3 entries of the hold list name no device of this batch" in planned.output
+    assert "1 of 3 entries of the hold list match no device of this batch" in planned.output
 
     (program.folder / "hold.txt").write_text(f"{lines}SN-3, on loan\n", encoding="utf-8")
     refused = program(*DEREGISTER, program.serials("SN-4"))

@@ -197,7 +197,7 @@ def test_a_cancelled_run_is_not_said_to_be_resumable(program: Program) -> None:
     assert cancelled.exit_code == 0, cancelled.output
     assert "SN-0, SN-1" in cancelled.stdout
     assert "it was cancelled" in cancelled.stdout
-    assert "takes a new run" in resumed.stderr
+    assert "need a new run" in resumed.stderr
     assert "nothing to restore" in program("restore", run, "-o", batch.with_name("r.csv")).stderr
     assert "next: partner-tools resume" not in cancelled.output + resumed.output
     assert "resume the run" not in cancelled.output + resumed.output
@@ -219,7 +219,7 @@ def test_a_look_says_what_it_came_to(tmp_path: Path) -> None:
         run = program.json("deregister", program.serials("SN-9"), *asked)["run"]
         looked = program("verify", run)
 
-    assert "nothing that this run removed is listed any more" in looked.stderr
+    assert "nothing that this run removed is still listed" in looked.stderr
     assert program("verify", "--outstanding", "--wait", "5").exit_code == 2
 
 

@@ -109,7 +109,7 @@ def test_the_same_list_for_another_customer_is_another_batch(
     by_name = program.json("deregister", batch, *way, "--customer", "contoso.onmicrosoft.com")
     other = program("deregister", batch, *way, "--customer", "nobody.example")
     assert by_name["reprinted"]
-    assert (other.exit_code, "its result again" in other.stderr) == (3, False)
+    assert (other.exit_code, "its result is printed again" in other.stderr) == (3, False)
     order(program, "S3")
     named = ("--customer", "nobody.example", "--batch-id", "RMA-1")
     reused = program("deregister", program.serials("S3"), *way, *named)

@@ -430,7 +430,7 @@ def test_a_life_that_is_no_number_of_seconds_is_told_in_words(login: Login, life
     body = f'{{"access_token": "a.b.c", "token_type": "Bearer", "expires_in": {life}}}'
     login.replies["/token"] = [answer(200, body.encode())]
 
-    with pytest.raises(errors.AuthError, match="no token could be had"):
+    with pytest.raises(errors.AuthError, match="no token could be obtained"):
         app_only(login.app(), Secret("hush"), http=login.http()).token()
 
 
@@ -800,7 +800,7 @@ def test_a_request_that_has_no_token_never_left(login: Login) -> None:
     login.service.respond = None
     login.service.script = [lambda connection: connection.close()]
     tokens = app_only(login.app(), Secret("hush-secret"), http=login.http())
-    with pytest.raises(errors.Unsent, match="no token could be had"):
+    with pytest.raises(errors.Unsent, match="no token could be obtained"):
         Transport("https://api.partnercenter.microsoft.com", tokens=tokens).send(
             Request(method="DELETE", url="/v1/x")
         )

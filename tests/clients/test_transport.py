@@ -328,18 +328,18 @@ def test_a_refusal_beyond_the_limit_is_cut(service: WireService, transport: Tran
     ("act", "words"),
     [
         (reset, "connection was cut"),
-        (then_close(b""), "closed or spoke no HTTP"),
+        (then_close(b""), "closed or did not speak HTTP"),
         (then_close(b"HTTP/1.1 200 OK\r\nContent-Le"), "cut short"),
         (then_close(b"HTTP/1.1 200 OK\r\n"), "cut short"),
         (then_close(b"HTTP/1.1 200 OK"), "cut short"),
         (then_close(b"HTTP/1.1 202 Accepted\r\nMS-CV: 1\r\n"), "cut short"),
-        (then_close(b"HTTP/1.1 20"), "closed or spoke no HTTP"),
+        (then_close(b"HTTP/1.1 20"), "closed or did not speak HTTP"),
         (then_close(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), "cut short"),
         (
             then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nhalf"),
             "cut short",
         ),
-        (then_close(b"SSH-2.0-OpenSSH_9.6\r\n"), "closed or spoke no HTTP"),
+        (then_close(b"SSH-2.0-OpenSSH_9.6\r\n"), "closed or did not speak HTTP"),
         (
             then_close(
                 b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope"
@@ -348,7 +348,7 @@ def test_a_refusal_beyond_the_limit_is_cut(service: WireService, transport: Tran
         ),
         (
             then_close(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"),
-            "gave no whole answer",
+            "gave no complete answer",
         ),
     ],
 )

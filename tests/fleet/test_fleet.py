@@ -84,7 +84,7 @@ def test_a_worker_is_checked_before_it_is_deployed(fleet: Fleet) -> None:
     order = ("worker", "--check", "--channels", "partner-center")
     fine = fleet.program(*order)
     assert fine.exit_code == 0, fine.output
-    assert "queue: 1 jobs wait" in fine.stderr
+    assert "queue: 1 jobs waiting" in fine.stderr
     assert "can work for partner-center" in fine.stderr
     expired = {"PARTNER_TOOLS_ACCESS_TOKEN": fleet.sandbox.tokens["expired"]}
     blind = Program(fleet.program.folder, {**fleet.program.environment, **expired})
@@ -250,7 +250,7 @@ def test_a_queued_run_is_cancelled_and_nothing_leaves(fleet: Fleet) -> None:
     before = len(fleet.sandbox.log.of("delete-device"))
     cancelled = fleet.program("runs", "cancel", run)
     assert cancelled.exit_code == 0, cancelled.output
-    assert "hand it in again" in cancelled.output
+    assert "submit it again" in cancelled.output
     assert fleet.state(run)["state"] == "cancelled"
     with psycopg.connect(fleet.ledger_url) as connection:
         connection.execute("UPDATE procrastinate_jobs SET scheduled_at = NULL")

@@ -38,10 +38,10 @@ def approve(
 ) -> int:
     """Sign a plan as a second person.
 
-    The signature goes into a file beside the plan (PLAN.approval.json), and holds for exactly this
-    plan. With guards.require_approval a plan is executed only if its planner signed it with
-    --as-planner and another person approved it. The key's passphrase is asked for, or taken from
-    PARTNER_TOOLS_SIGNING_PASSPHRASE.
+    The signature is written to a file next to the plan (PLAN.approval.json), and is valid for
+    exactly this plan. With guards.require_approval a plan is executed only if its planner signed it
+    with --as-planner and another person approved it. The command asks for the key's passphrase, or
+    takes it from PARTNER_TOOLS_SIGNING_PASSPHRASE.
 
     \b
     Example:
@@ -67,7 +67,7 @@ def approve(
         tell("next: a second person approves it; send both files, side by side:")
         tell(f"  {call.again('approve', str(plan))}")
     else:
-        tell("next: whoever executes it needs both files, side by side:")
+        tell("next: the machine that executes it needs both files, side by side:")
         tell(f"  {call.again('deregister', '--plan', str(plan))}")
     return 0
 
@@ -93,6 +93,6 @@ def _confirm(plan: Plan, digest: str, yes: bool) -> None:
     if yes:
         return
     require_terminal(
-        "the plan has to be looked at", "pass --yes to sign it unasked", rule="no-terminal"
+        "the plan has to be reviewed", "pass --yes to sign without confirmation", rule="no-terminal"
     )
     agree("Sign it?", "nothing was signed")

@@ -36,15 +36,15 @@ from partner_tools.cli.wiring import load_batch, opened
 @report_options("Write the customer's handoff to this folder.")
 @result_options
 def assess(call: Call, batch: str | None, by_hand: bool, junit: Path | None, **given: Any) -> int:
-    """Look for devices in a customer's tenant without a partner's API. Changes nothing.
+    """Check devices in a customer's tenant without a partner API. Changes nothing.
 
     For customers without a partner, and for partners that may not use the API, such as indirect
     resellers. BATCH is read as `plan` reads it. With a sign-in for the customer's tenant, the
-    command looks at Autopilot, Intune and Entra ID; without one, every plane is not verified. Exit
-    0: nothing is left of any device; 7: something is left, or not verified.
+    command checks Autopilot, Intune and Entra ID; without one, every plane is not verified. Exit 0:
+    no record of any device is left; 7: something is left, or not verified.
 
-    With --by-hand the worksheet lists what to search for in Partner Center, with a box per device;
-    `runs done` records what was removed. Otherwise the customer removes the registrations: `report`
+    With --by-hand the worksheet lists the devices to find in Partner Center, with a box for each;
+    `runs done` records the removed ones. Otherwise the customer removes the registrations: `report`
     writes the handoff, and `cleanup` carries it out.
 
     \b

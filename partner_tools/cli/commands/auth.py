@@ -41,7 +41,7 @@ def login(call: Call) -> int:
 
     def show(code: DeviceCode) -> None:
         minutes = code.expires_in // 60
-        tell(f"open {code.url} and type the code {code.code} (good for {minutes} minutes)")
+        tell(f"open {code.url} and type the code {code.code} (valid for {minutes} minutes)")
 
     facts = sign_in(load_config(call.common), show)
     click.echo(clean(f"signed in as {facts.who or 'a user'}, tenant {facts.tenant or 'unknown'}"))

@@ -26,7 +26,7 @@ _ERASURE = ("erasure_record", "erasure_method", "erasure_standard", "erasure_pro
 
 @command("certificate")
 @click.argument("words", metavar="RUN | verify FILE", nargs=-1, shell_complete=completers.runs)
-@click.option("-o", "folder", type=folder_path(), help="Folder.")
+@click.option("-o", "folder", type=folder_path(), help="Folder to write to.")
 @click.option(
     "--serial", "serials", multiple=True, help="Only this device, in a file of its own; repeatable."
 )
@@ -70,13 +70,13 @@ def certificate(
 ) -> int:
     """Certify which devices are released, lock by lock; check a certificate.
 
-    A device is released when every lock was looked at and is clear: Autopilot, device association,
-    Intune, Entra ID, Active Directory, Configuration Manager, firmware, corporate identifier. With
-    one open or not verified, the file is called a status report and lists it, exit 7. Run
-    `verify RUN --graph` before. Each file is JSON, signed with your key, with a page to print.
+    A device is released if every lock was checked and is clear: Autopilot, device association,
+    Intune, Entra ID, Active Directory, Configuration Manager, firmware, corporate identifier. If
+    one is open or not verified, the file is a status report that lists it, and the exit code is 7.
+    Run `verify RUN --graph` first. Each file is JSON, signed with your key, with a page to print.
 
     `certificate verify` needs neither ledger nor network. Exit 3: the file was changed; 7: it is
-    unchanged, and its signer is not one of --signed-by, --keys or the profile's approvers.
+    unchanged, but its signer is not one of --signed-by, --keys or the profile's approvers.
 
     \b
     Example:
@@ -119,7 +119,7 @@ def certificate(
         print_document(call.output, _written(made))
     tell(f"{released} of {counted(len(devices), 'device')} released")
     if released < len(devices):
-        tell("next: the files list what is open; `verify RUN --graph` looks again")
+        tell("next: the files list what is open; `verify RUN --graph` checks again")
     tell(f"the reader checks them with {folder / CHECKING_PAGE}, or `certificate verify`")
     return 0 if devices and released == len(devices) else 7
 

@@ -65,7 +65,7 @@ def cleanup(call: Call, handoff: Path, junit: Path | None, apply: bool, **given:
     if call.output == "text":
         if not apply:
             left = result.counts.get(Outcome.PENDING)
-            what = "--apply carries it out" if left else "there is nothing that --apply would do"
+            what = "--apply carries it out" if left else "--apply would do nothing"
             tell(f"nothing was changed; {what}")
         elif result.state is not RunState.FINISHED:
             tell(f"next: {call.again('resume', result.run)}")

@@ -7,7 +7,7 @@ import click
 from partner_tools.cli.app import Call, command
 
 VARIABLE = "_PARTNER_TOOLS_COMPLETE"
-"""By which click knows that a shell asks: it derives the name from the program's."""
+"""The variable that tells click that a shell asks; click derives it from the program's name."""
 
 SHELLS = ("bash", "zsh", "fish", "powershell")
 

@@ -79,7 +79,7 @@ def show(call: Call) -> int:
     "-o",
     "file",
     type=OutputFile(),
-    help="Where to write it. [default: the user's configuration folder]",
+    help="File to write. [default: the user's configuration folder]",
 )
 @click.option("--no-test", is_flag=True, help="Do not test the answers, for example offline.")
 def init(call: Call, file: Path | None, no_test: bool) -> int:
@@ -95,13 +95,13 @@ def init(call: Call, file: Path | None, no_test: bool) -> int:
     require_terminal(
         "config init asks questions",
         "set PARTNER_TOOLS_TENANT, PARTNER_TOOLS_CLIENT_ID and PARTNER_TOOLS_CLIENT_SECRET, or "
-        f"write {FILE_NAME} by hand: `partner-tools schema config` says what it holds",
+        f"write {FILE_NAME} by hand: `partner-tools schema config` describes it",
         rule="no-terminal",
     )
     target = file or user_config_folder() / FILE_NAME
     if target.exists():
         raise InputError(
-            f"{str(target)!r} is there already",
+            f"{str(target)!r} already exists",
             rule="config-exists",
             remedy="name another file with -o, or edit that one",
         )
@@ -204,7 +204,7 @@ class Questions:
 
         def test_app(answer: str) -> str:
             find_app(self.base, tenant, answer)
-            return "the tenant knows the app, as far as it says without a secret"
+            return "the tenant knows the app, as far as can be told without a secret"
 
         def test_certificate(path: str) -> str:
             named = {"certificate": str(Path(path).absolute())} if path else {}
@@ -225,7 +225,7 @@ class Questions:
         client_id = self._ask("auth", "client_id", test_app)
         if self._ask("auth", "mode", choices=["app", "app+user"], default="app") == "app+user":
             where = f"https://login.microsoftonline.com/{tenant}/adminconsent?client_id={client_id}"
-            tell("\nAn administrator of your tenant consents to `user_impersonation` once, here:")
+            tell("\nLet an administrator of your tenant consent to `user_impersonation` once:")
             tell(f"  {where}")
             tell("then: partner-tools auth login")
             return
@@ -259,7 +259,7 @@ class Questions:
                 continue
             if test is None or not self.is_tested or _passes(test, answer):
                 break
-            if click.confirm("  Keep it all the same?", default=False, err=True):
+            if click.confirm("  Keep it anyway?", default=False, err=True):
                 break
         self.answers.setdefault(table, {})[key] = answer
         return answer

@@ -37,7 +37,7 @@ SETTLE_SECONDS = 2.0
 def demo(call: Call, folder: Path) -> int:
     """Remove a sample batch from a sandbox, and write the handoff.
 
-    Needs no configuration, credentials or network. Writes only the folder.
+    Needs no configuration, credentials or network. Writes only to the folder.
 
     \b
     Example:
@@ -58,7 +58,7 @@ def demo(call: Call, folder: Path) -> int:
             call.breaking_off = call.going_on = None
     for path in result.reports:
         click.echo(path)
-    tell("nothing of yours was touched; open the HTML file, it is what a customer gets")
+    tell("nothing of yours was touched; open the HTML file to see what a customer receives")
     tell(f"next: {call.again('doctor')}")
     # Some devices of the sample cannot be removed, and the demo shows that they are named.
     return 0 if result.exit_code in (0, 7) else result.exit_code

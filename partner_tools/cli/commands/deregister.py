@@ -77,10 +77,10 @@ def deregister(
         raise click.UsageError("--require-intune-clear needs the snapshot: leave out --no-snapshot")
     if plan_file is not None:
         if batch is not None or any(value and value != "all" for value in said.values()):
-            raise click.UsageError("--plan says everything: give neither a batch nor its options")
+            raise click.UsageError("--plan is complete: give neither a batch nor its options")
         if result_dir is not None:
             raise click.UsageError(
-                "--result-dir names files after a batch: it does not go with --plan"
+                "--result-dir names files after a batch: it cannot be combined with --plan"
             )
     what = plan_file or load_batch(call.common, batch, **said)
     with opened(call) as workspace:

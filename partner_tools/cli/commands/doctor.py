@@ -32,8 +32,8 @@ NO_PARTNER = "`assess` and `cleanup` need no partner: only this sign-in to the c
 @command("doctor")
 @via_option(
     (*PARTNER_CHANNELS, ChannelName.ASSESSMENT),
-    "Service to check; `assessment` is the customer's tenant alone. [default: the profile's, "
-    "else what there is a sign-in for]",
+    "Service to check; `assessment` checks only the customer's tenant. [default: the profile's, "
+    "else one with a sign-in]",
 )
 @customer_option("Also check access to this customer.")
 @output_options
@@ -74,7 +74,7 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
 
 
 def _channel(call: Call, customer: str | None) -> str | None:
-    """The channel that was examined, where there is a profile that can be read."""
+    """The channel that was examined, if there is a profile that can be read."""
     with suppress(PartnerToolsError):
         return channel_of(load_config(call.common), customer)
     return None

@@ -110,7 +110,7 @@ def _decoded(file: str, line: int, text: str) -> HardwareHash:
     place = f"standard input:{line}" if file == "-" else f"{file}:{line}"
     if any(separator in text for separator in ",;\t"):
         raise InputError(
-            f"{place} is a row of a table, and no hash alone",
+            f"{place} is a row of a table, not a single hash",
             rule="hash-table",
             remedy=f"`{pasteable('partner-tools', 'hash', 'check', file)}` reads whole batches",
         )
@@ -121,7 +121,7 @@ def _decoded(file: str, line: int, text: str) -> HardwareHash:
 
 
 def _texts(file: str) -> list[tuple[int, str]]:
-    """The hashes of a file with their lines, from 1. Raises InputError where there is none."""
+    """The hashes of a file with their lines, from 1. Raises InputError if there is none."""
     content = _read(file)
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     lines = content.decode(encoding, "replace").splitlines()

@@ -51,7 +51,7 @@ def inventory(call: Call, customer: str | None, file: Path | None, **filters: An
     """
     if file is not None and call.output != "text":
         raise click.UsageError(
-            "-o writes CSV, --output says what is printed; leave one of them out"
+            "-o writes CSV, --output sets the printed format; leave one of them out"
         )
     with opened(call) as workspace:
         showing = ConsoleReporter(call=call, workspace=workspace)

@@ -1,4 +1,4 @@
-"""`ledger`: proves that the record is whole, exports it, purges it, moves it."""
+"""`ledger`: verifies the record, exports it, purges it and copies it."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def export(
             for line in lines_of(found, form):
                 click.echo(line, nl=False)
         if first is None:
-            tell("no event is like that; `partner-tools runs` lists the runs that there are")
+            tell("no event matches; `partner-tools runs` lists the runs")
         tell(f"head {record.head()}")
     if key is not None and file is not None:
         tell(f"signed: {sign_export(file, key)}")
@@ -233,7 +233,7 @@ def roles(call: Call, bind: tuple[str, ...], unbind: tuple[str, ...]) -> None:
     for login, depot in bound:
         click.echo(f"{clean(login)} sees {clean(depot)}")
     for login in strangers:
-        tell(f"note: the server has no login {login}: misspelt, or not made yet")
+        tell(f"note: the server has no login {login}: misspelt, or not created yet")
     tell("grant partner_tools_submit, partner_tools_worker or partner_tools_auditor to each login")
 
 

@@ -48,10 +48,10 @@ class Observation(click.ParamType[tuple[str, Flag]]):
     multiple=True,
     type=Observation(),
     metavar="SERIAL=FACT",
-    help="Record what a person saw at a device; repeat for several. A wrong FACT lists them all.",
+    help="Record what a person saw on a device; repeat for several. A wrong FACT lists them all.",
 )
 @click.option("--partner-name", help="Your company, as customers see it. [default: the profile's]")
-@click.option("--partner-contact", help="Whom customers ask. [default: the profile's]")
+@click.option("--partner-contact", help="Contact for customers. [default: the profile's]")
 @click.option(
     "--summary", is_flag=True, help="Write a summary of many runs, with charts, for your own use."
 )
@@ -96,7 +96,7 @@ def report(
             click.echo(workspace.summary(folder, since=since, until=until, customer=customer))
         return 0
     if since or until or customer:
-        raise click.UsageError("--since, --until and --customer go with --summary")
+        raise click.UsageError("--since, --until and --customer need --summary")
     given = {"name": partner_name, "contact": partner_contact}
     with opened(call) as workspace:
         record = workspace.ledger.run(run)
@@ -115,7 +115,7 @@ def report(
 def _ask_for_sender(
     given: dict[str, str | None], known: Mapping[str, Any]
 ) -> dict[str, str | None]:
-    """Ask for what is not known of the sender, where there is a terminal to ask on."""
+    """Ask for what is not known of the sender, if there is a terminal to ask on."""
     if not sys.stdin.isatty():
         return given
     questions = {"name": "Your company, as the customer sees it", "contact": "Whom to ask"}

@@ -19,7 +19,7 @@ from partner_tools.cli.wiring import opened
 @click.option(
     "--stale-ok",
     is_flag=True,
-    help="Send what an OEM Direct run left open longer than guards.stale_hours ago.",
+    help="Send requests that an OEM Direct run left open for longer than guards.stale_hours.",
 )
 @result_options
 def resume(

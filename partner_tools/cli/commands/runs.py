@@ -91,10 +91,10 @@ def runs(
     """List runs, show one with its devices, cancel one, or close its open steps.
 
     Cancelling sends no further requests and settles those already sent. It works on queued runs and
-    on runs of another process too. `dismiss` closes what `verify --outstanding` lists of a run,
-    with a reason, on the record; a device that is registered again later is listed all the same.
+    on runs of another process too. `dismiss` closes the steps that `verify --outstanding` lists for
+    a run, with a reason, on the record; a device that is registered again later is listed anyway.
     `done` records that you removed registrations of an assessment by hand, with your account and
-    the time; a later look confirms or contradicts it.
+    the time; a later check confirms or contradicts it.
 
     \b
     Example:
@@ -112,14 +112,14 @@ def runs(
     if verb == "done":
         return _done(call, words[1], serials, file, everything)
     if file is not None or everything or len(serials) > 1:
-        raise click.UsageError("--file, --all and several --serial go with `done RUN`")
+        raise click.UsageError("--file, --all and several --serial need `done RUN`")
     filters["serial"] = serials[0] if serials else None
     if verb == "cancel":
         return _cancel(call, words[1])
     with opened(call, handles_signals=False) as workspace:
         if reason is not None:
             run = workspace.dismiss(words[1], reason).run
-            tell(f"the outstanding steps of run {run} are dismissed: it is followed up no more")
+            tell(f"the outstanding steps of run {run} are dismissed: it is no longer followed up")
             words = (run,)
         if words:
             result = workspace.result(words[0])

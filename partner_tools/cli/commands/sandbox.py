@@ -56,7 +56,7 @@ def _announce(told: Mapping[str, Any]) -> None:
     print_line(told)
     if not sys.stdout.isatty():
         return
-    tell("\nserving until Ctrl-C. In another shell, these let the commands come here:")
+    tell("\nserving until Ctrl-C. In another shell, these point the commands here:")
     for name, text in told["environment"].items():
         tell(f"  {assigned(name, text)}")
     customers = [kind.partition(":")[2] for kind in told["tokens"] if ":" in kind]
@@ -65,7 +65,7 @@ def _announce(told: Mapping[str, Any]) -> None:
 
 
 def load_sandbox() -> Any:
-    """The sandbox package. Raises InputError where its extra is not installed."""
+    """The sandbox package. Raises InputError if its extra is not installed."""
     try:
         from partner_tools import sandbox
     except ImportError as error:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     metavar="N",
     default=0,
     show_default=True,
-    help="More urgent is higher: it goes first, and each step doubles its share of the rate.",
+    help="Higher is more urgent: it starts first, and each step doubles its share of the rate.",
 )
 @click.option("--not-before", type=Moment(), help="Do not start before this time (UTC).")
 @click.option("--depot", help="Depot that submits the batch. [default: the profile's fleet.depot]")
@@ -88,7 +88,7 @@ def submit(
     if call.output == "text":
         click.echo(submitted.run.run)
         if not submitted.new:
-            tell(f"it was submitted before, and is {told['state']}; --again insists")
+            tell(f"it was submitted before, and is {told['state']}; --again submits it anyway")
     else:
         print_document(call.output, told)
     return 0
@@ -99,7 +99,7 @@ def _ask(batch: Batch, channel: ChannelName) -> bool:
     devices = counted(len(batch.devices), "device")
     require_terminal(
         f"{devices} would be removed by workers",
-        "pass --yes to confirm, or look at `partner-tools plan` first",
+        "pass --yes to confirm, or run `partner-tools plan` first",
     )
     with asking():
         return click.confirm(

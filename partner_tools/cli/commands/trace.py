@@ -55,7 +55,7 @@ def _show(
             tell(f"did you mean {', '.join(near)}?")
             tell(f"next: {call.again('trace', near[0])}")
         else:
-            tell("next: look for its spelling in the list that was handed in")
+            tell("next: check its spelling in the original list")
             tell(f"  {call.again('runs')}")
         return
     identity = found[0].device.device.identity

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--graph",
     is_flag=True,
-    help="Also look into the customer's tenant: Autopilot, Intune, Entra ID, stored keys.",
+    help="Also check the customer's tenant: Autopilot, Intune, Entra ID, stored keys.",
 )
 @click.option(
     "--outstanding",
@@ -96,14 +96,14 @@ def verify(
     """
     if evidence is not None:
         if outstanding or wait or graph or since or customer or remind or junit:
-            raise click.UsageError("--evidence takes a run at most beside it")
+            raise click.UsageError("--evidence can be combined with a run only")
         return _take_in(call, run, evidence)
     if outstanding == (run is not None):
-        raise click.UsageError("name a run, or all that have something open with --outstanding")
+        raise click.UsageError("name a run, or pass --outstanding for all runs with open steps")
     if not outstanding and (since or customer or remind):
-        raise click.UsageError("--since, --customer and --remind go with --outstanding")
+        raise click.UsageError("--since, --customer and --remind need --outstanding")
     if outstanding and (wait or junit):
-        raise click.UsageError("--wait and --junit go with one run: name it")
+        raise click.UsageError("--wait and --junit need one run: name it")
     if run is None:
         return _verify_outstanding(call, since=since, customer=customer, remind=remind)
     return _verify_run(call, run, wait=wait, graph=graph, junit=junit)
@@ -125,7 +125,7 @@ def _conclude(call: Call, seen: Verification, *, graph: bool) -> None:
     if any(map(still_listed, gone)):
         tell(f"next: {call.again('verify', seen.result.run, '--wait', '300')}")
     elif gone and seen.observable:
-        tell("nothing that this run removed is listed any more")
+        tell("nothing that this run removed is still listed")
     if graph and not seen.unseen:
         tell(f"next: {call.again('report', seen.result.run, '-o', 'handoff')}")
 
@@ -147,7 +147,7 @@ def _verify_outstanding(
             tell(f"next: {call.again('verify', '--outstanding', '--remind', 'reminders')}")
         if remind is not None:
             written = workspace.remind(found, remind)
-            tell(f"{counted(len(written), 'e-mail')} in {remind}, not sent: open, look, send")
+            tell(f"{counted(len(written), 'e-mail')} in {remind}, not sent: open, check and send")
             for path in written:
                 tell(str(path))
     return found.exit_code
@@ -157,7 +157,7 @@ def _print_outstanding(output: str, found: Outstanding) -> None:
     if output != "text":
         print_document(output, found.document, "customers")
     elif not found.follow_ups:
-        click.echo("nothing is open at any customer")
+        click.echo("no customer has open steps")
     else:
         print_table(
             ("customer", "devices", "to do", "not verified", "expected", "listed", "since"),

@@ -28,7 +28,7 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     metavar="N",
     default=4,
     show_default=True,
-    help="Runs that are worked on at the same time.",
+    help="Runs to process at the same time.",
 )
 @click.option(
     "--takeover",
@@ -36,7 +36,7 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="The work of a worker that died is taken over within this time.",
+    help="Take over the work of a dead worker within this time.",
 )
 @click.option(
     "--portion",
@@ -44,21 +44,21 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     metavar="N",
     default=50,
     show_default=True,
-    help="Devices that are worked on before others get a turn, at least.",
+    help="Process at least this many devices before another run gets a turn.",
 )
 @click.option(
     "--reverify",
     metavar="CRON",
-    help="When to look again for what is outstanding, as five cron fields (UTC).",
+    help="Schedule for checking outstanding steps again, as five cron fields (UTC).",
 )
 @click.option(
     "--health-port",
     type=click.IntRange(0, 65535),
     metavar="PORT",
-    help="Serve /health and /metrics at this port.",
+    help="Serve /health and /metrics on this port.",
 )
 @click.option(
-    "--health-host", default="127.0.0.1", show_default=True, help="Address to serve them at."
+    "--health-host", default="127.0.0.1", show_default=True, help="Address to serve them on."
 )
 @click.option(
     "--check",
@@ -78,8 +78,8 @@ def worker(
 ) -> int:
     """Execute queued runs until stopped.
 
-    Any number of workers share one ledger on PostgreSQL, one queue and one rate. Ctrl-C and
-    SIGTERM let answers in flight arrive, and give the work back.
+    Any number of workers share one ledger on PostgreSQL, one queue and one rate. After Ctrl-C or
+    SIGTERM a worker awaits the answers in flight and returns the rest of its work.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def _check(call: Call, workspace: Workspace, channels: tuple[ChannelName, ...]) 
     from partner_tools.workspace.diagnostics import examine
 
     with open_queue(fleet_address(workspace.ledger)) as queue:
-        tell(f"queue: {queue.backlog()[0]} jobs wait")
+        tell(f"queue: {queue.backlog()[0]} jobs waiting")
     failed = []
     for channel in channels:
         for finding in examine(

@@ -47,7 +47,7 @@ from partner_tools.pacing import parse_retry_after
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OemResult:
-    """The service's result for one device, as texts; empty where it gave none."""
+    """The service's result for one device, as texts; empty if it gave none."""
 
     status: str = ""
     code: str = ""
@@ -56,16 +56,16 @@ class OemResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One result with the identifiers that it came with; None where it has none."""
+    """One result with the identifiers that it came with; None if it has none."""
 
     result: OemResult
     names: Mapping[MatchKey, str]
 
 
 def read_document(profile: Profile, reply: Reply) -> Any:
-    """The answer's body as plain values, None where it has no body.
+    """The answer's body as plain values, None if it has no body.
 
-    Raises Unreadable where the body is not of the profile's media type.
+    Raises Unreadable if the body is not of the profile's media type.
     """
     if not reply.body.strip():
         return None
@@ -85,7 +85,7 @@ def unreadable(profile: Profile, reply: Reply, why: str) -> Unreadable:
         f"the OEM Direct API answered {reply.status} with something that the wire profile does "
         f"not describe ({kind}): {why}",
         remedy="compare oem.response with your whitepaper, correct the profile, then resume the "
-        "run: what is in doubt is asked again",
+        "run: devices in doubt are checked again",
         status=reply.status,
         request_id=reply.header(profile.request_id_header or "MS-RequestId"),
         correlation_id=reply.header(profile.correlation_header or "MS-CorrelationId"),
@@ -105,7 +105,7 @@ def find(document: Any, path: str, *, is_xml: bool) -> Any:
 
 
 def read_items(profile: Profile, document: Any) -> tuple[Item, ...] | None:
-    """The per-device results of an answer, None where it has no place for any."""
+    """The per-device results of an answer, None if it has no place for any."""
     found = find(document, profile.response.items_path, is_xml=profile.is_xml)
     if profile.is_xml:
         # The elements of a list are under a name of their own, once or repeated; or none.
@@ -122,7 +122,7 @@ def read_items(profile: Profile, document: Any) -> tuple[Item, ...] | None:
 def match(
     profile: Profile, items: Iterable[Item], entries: Sequence[Entry]
 ) -> Mapping[str, OemResult | None]:
-    """The result of every entry by its `ref`; None where no single result is its own."""
+    """The result of every entry by its `ref`; None if no single result is its own."""
     index = defaultdict[tuple[MatchKey, str], list[Entry]](list)
     for entry in entries:
         for key, name in _names(entry).items():
@@ -262,7 +262,7 @@ class OemDirect:
 
     Every method raises GuardError (nothing was sent), Unsent, Unanswered, Redirected (transport),
     Unauthorized, Throttled, Unavailable, Rejected, and Unreadable for an answer that the profile
-    does not describe. Raises InputError where the profile has no usable address.
+    does not describe. Raises InputError if the profile has no usable address.
     """
 
     def __init__(
@@ -449,7 +449,7 @@ class OemDirect:
         return self._send(Request(method="GET", url=url, headers=self._headers(ids)), ids)
 
     def _send(self, request: Request, ids: Ids) -> Reply:
-        """One exchange. Raises Unreadable where the answer belongs to another request of ours.
+        """One exchange. Raises Unreadable if the answer belongs to another request of ours.
 
         A correlation id is the caller's and given back as it was; a service that answers with one
         of its own needs a profile whose `correlation_header` is empty.
@@ -507,7 +507,7 @@ _REMEDIES: Mapping[type[ServiceError], str] = {
     Unauthorized: "check the client certificate and the app registration named in oem.auth, "
     "then resume the run",
     Throttled: "resume the run later",
-    Unavailable: "resume the run later: what is in doubt is asked again",
+    Unavailable: "resume the run later: devices in doubt are checked again",
     Rejected: "compare the wire profile with your whitepaper, then run the batch again",
 }
 

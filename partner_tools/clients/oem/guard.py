@@ -163,7 +163,7 @@ def _texts(children: Iterable[Element]) -> Iterator[tuple[str, str | None]]:
 
 def _misshapen(what: str) -> GuardError:
     return GuardError(
-        f"a request was not sent: its body is no blank deregistration: {what}",
+        f"a request was not sent: its body is not a blank deregistration: {what}",
         rule="body-not-blank",
         remedy="report it: a body that its own profile does not describe was built",
     )

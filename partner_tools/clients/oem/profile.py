@@ -1,4 +1,4 @@
-"""The wire profile of an OEM Direct API: everything that its contract says and the public does not.
+"""The wire profile of an OEM Direct API: the parts of its contract that are not public.
 
 Only the operation's name, the two tenant fields and the identifiers are public; the rest is in
 the OEM API design whitepaper, under the OEM's own agreement. So it is configuration, and called an
@@ -28,7 +28,7 @@ ASSUMED = "assumed-v0"
 """The label of a profile until it is confirmed against the whitepaper."""
 
 MAX_BATCH = 1000
-"""Devices in one call, "1000 at a time"
+"""Devices per call, "1000 at a time"
 (https://learn.microsoft.com/autopilot/manual-registration, read 2026-11)."""
 
 
@@ -49,14 +49,14 @@ class BlankStyle(StrEnum):
 
 
 class IdentityKind(StrEnum):
-    """By what a device is named to the service."""
+    """The identifiers of a device in a request."""
 
     PKID = "pkid"
     TUPLE = "tuple"
 
 
 class AuthMode(StrEnum):
-    """How the service knows the caller."""
+    """How the service authenticates the caller."""
 
     MTLS = "mtls"
     ENTRA = "entra"
@@ -73,7 +73,7 @@ class ResponseMode(StrEnum):
 
 
 class MatchKey(StrEnum):
-    """By what an item of an answer is tied to a device of the request."""
+    """The value that matches an item of an answer to a device of the request."""
 
     ITEM_REF = "item_ref"
     PKID = "pkid"
@@ -95,7 +95,7 @@ class CodeMeaning(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Xml:
-    """Names that an XML body has and a JSON body has not."""
+    """Names that only an XML body has."""
 
     root: str = "AutopilotDeviceRegistration"
     device: str = "Device"
@@ -121,7 +121,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fields:
-    """Wire names of what identifies a device. `item_ref` empty sends no reference."""
+    """Wire names of a device's identifiers. An empty `item_ref` sends no reference."""
 
     pkid: str = "ProductKeyID"
     serial: str = "SerialNumber"
@@ -138,7 +138,7 @@ class Fields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
-    """How the caller proves itself. Secrets are named by environment variable, never written."""
+    """How the caller authenticates. Secrets are named by environment variable, never written."""
 
     mode: AuthMode = AuthMode.MTLS
     client_cert: str = ""
@@ -207,7 +207,7 @@ class Poll:
         "success",
         "failed",
     )
-    """Statuses of a batch after which nothing more happens. They say nothing of a device."""
+    """Final statuses of a batch. They say nothing about a single device."""
     interval_s: float = 10.0
     max_interval_s: float = 120.0
     deadline_s: float = 3600.0
@@ -224,7 +224,7 @@ class Preflight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One OEM Direct wire. `base_url` is empty where the profile leaves it to the environment."""
+    """One OEM Direct wire. `base_url` is empty if the profile leaves it to the environment."""
 
     name: str = ""
     base_url: str = ""
@@ -247,7 +247,7 @@ class Profile:
     poll: Poll = Poll()
     preflight: Preflight = Preflight()
     absent_is_ok: bool = False
-    """Whether a device counts as done that the service does not know, though nothing confirms its
+    """Whether a device counts as done if the service does not know it and nothing confirms its
     identity."""
     codes: tuple[tuple[str, CodeMeaning], ...] = ()
     """Meanings by name or number; they extend and override the public table."""
@@ -266,7 +266,7 @@ class Profile:
 
 _NO_LETTER = re.compile(r"[\W_]+")
 _DECODINGS = 3
-"""A text that is encoded more often than this is no text of ours."""
+"""A text with more layers of encoding than this is not one of ours."""
 _JSON_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}")
 _GUID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(-?)(?:[0-9a-f]{4}\1){3}[0-9a-f]{12}(?![0-9a-f])")
@@ -319,7 +319,7 @@ def holds_guid(text: str) -> bool:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """The text without its encodings, and what base64 in it says."""
+    """The text without its encodings, and the decoded base64 in it."""
     for _ in range(_DECODINGS):
         text = html.unescape(unquote(text))
         text = _JSON_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
@@ -338,13 +338,13 @@ def tenant_in(place: str) -> GuardError:
         f"{place} carries a tenant: with a tenant the same operation registers a device "
         "instead of deregistering it",
         rule="tenant-not-blank",
-        remedy="take the tenant out; a deregistration names none, TenantID and TenantDomain "
+        remedy="remove the tenant; a deregistration names none, TenantID and TenantDomain "
         "stay blank",
     )
 
 
 def check(profile: Profile) -> None:
-    """Refuse what the schema cannot see."""
+    """Refuse the faults that the schema cannot express."""
     _check_tenant_names(profile)
     _check_success(profile.response)
     _check_names(profile)
@@ -357,7 +357,7 @@ def check(profile: Profile) -> None:
 
 
 def _check_tenant_names(profile: Profile) -> None:
-    """The tenant fields may not be the place of anything that is sent."""
+    """Refuse a profile that sends anything in the tenant fields."""
     own = frozenset(map(normalized, profile.body.tenant_fields))
     names = [
         *profile.fields.names,
@@ -376,7 +376,8 @@ def _check_success(response: Response) -> None:
     if not response.ok_values or any(not value.strip() for value in response.ok_values):
         raise invalid(
             "oem.response.ok_values counts an empty status as success",
-            "list the words by which the service confirms a device; silence confirms nothing",
+            "list the words by which the service confirms a device; an empty status confirms "
+            "nothing",
             rule="empty-success",
         )
     said = {value.casefold() for value in response.ok_values}
@@ -446,7 +447,7 @@ def _check_polling(profile: Profile) -> None:
     if mode is ResponseMode.ACK_LIST and not poll.detail_path:
         raise invalid(
             "response mode 'ack_list' needs oem.poll.detail_path",
-            "give the path, with {id}, that tells of one batch",
+            "give the path, with {id}, that describes one batch",
         )
     if poll.detail_path and "{id}" not in poll.detail_path:
         raise invalid("oem.poll.detail_path has no {id}", "put {id} where the batch's id goes")
@@ -477,7 +478,7 @@ def at_base_url(profile: Profile, override: str | None) -> Profile:
     """The profile at the address that is in force: the environment's, else its own.
 
     Raises InputError without any address (there is no default), for plain HTTP beyond loopback,
-    and where nothing would prove who the caller is beyond loopback.
+    and if nothing would prove who the caller is beyond loopback.
     """
     url = override or profile.base_url
     if not url:
@@ -492,7 +493,7 @@ def at_base_url(profile: Profile, override: str | None) -> Profile:
     checked = check_base_url(url)
     if profile.auth.mode is AuthMode.NONE and not is_loopback(urlsplit(checked).hostname or ""):
         raise InputError(
-            "auth mode 'none' is for this machine alone",
+            "auth mode 'none' is for this machine only",
             rule="no-auth",
             remedy="set oem.auth.mode to mtls, entra or mtls+entra",
         )
@@ -510,8 +511,8 @@ Validate = Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
 def read_profile(text: str, validate: Validate) -> Profile:
     """The profile that a TOML text says.
 
-    Raises GuardError where anything in it could carry a tenant (before anything else is looked
-    at), InputError where it is not TOML, has an unknown key, or cannot be kept safely.
+    Raises GuardError if anything in it could carry a tenant (before anything else is looked
+    at), InputError if it is not TOML, has an unknown key, or cannot be kept safely.
     """
     try:
         document = read_toml(text)

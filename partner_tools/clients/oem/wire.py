@@ -45,7 +45,7 @@ class Element:
 
 
 def read_json(body: bytes) -> Any:
-    """The value of a JSON text. Raises DocumentError where `strict_json.read_json` refuses it."""
+    """The value of a JSON text. Raises DocumentError if `strict_json.read_json` refuses it."""
     try:
         return strict_json.read_json(body, values=JSON_VALUES_LIMIT)
     except strict_json.InvalidTextError as error:

@@ -260,7 +260,7 @@ def stamp(at: float) -> str:
 
 
 _ROWS: Mapping[str, Any] = read_data(__package__, "machines.json")
-"""What the rows of every machine say alike. `pending` is missing from an object that was
+"""The values that all machines' rows share. `pending` is missing from an object that was
 synchronized again and not registered yet."""
 LEAVING = frozenset({"retirePending", "retireIssued", "wipePending", "wipeIssued", "deletePending"})
 """States of a managed device that retires at its next check-in."""

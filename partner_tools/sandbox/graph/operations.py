@@ -150,7 +150,7 @@ def delete_by_serial(parsed: ParsedRequest) -> Response:
 
 
 def _deleted(parsed: ParsedRequest, serial: str) -> list[Row]:
-    """Return the result for every identity with this serial; a failed one where there is none."""
+    """Return the result for every identity with this serial; a failed one if there is none."""
     found = [row["id"] for row in parsed.estate.identities.rows() if row["serialNumber"] == serial]
     states = []
     for name in found or [""]:

@@ -52,7 +52,7 @@ class Estates:
         self.state.follow(self._catch_up)
 
     def of(self, tenant: str) -> Estate:
-        """The tenant (id or domain) as it is now; an empty one where there is no such customer."""
+        """The tenant (id or domain) as it is now; an empty one if there is no such customer."""
         now = self.state.settle()
         customer = self.state.customer(tenant)
         key = customer.tenant_id.lower() if customer else tenant.lower()
@@ -93,7 +93,7 @@ Carry = Callable[[Request], Response]
 
 
 def run_batch(parsed: ParsedRequest, carry: Carry, *, in_order: bool) -> Response:
-    """Carry out every request of a batch, and shuffle what came of it. Raises Refusal where the
+    """Carry out every request of a batch, and shuffle what came of it. Raises Refusal if the
     batch as a whole is wrong."""
     requests = parsed.body().get("requests")
     if not isinstance(requests, list) or not all(isinstance(one, dict) for one in requests):

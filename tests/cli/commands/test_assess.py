@@ -125,7 +125,7 @@ def test_what_is_clear_on_every_plane_ends_with_0(program: Program, remove_on_pa
     assert program("verify", document["run"], "--graph").exit_code == 0
     result = program.json("runs", document["run"])
     assert {each["detail"] for each in result["devices"]} == {"clear on every plane"}
-    assert program("verify", "--outstanding").stdout == "nothing is open at any customer\n"
+    assert program("verify", "--outstanding").stdout == "no customer has open steps\n"
 
 
 def test_a_persons_word_is_reported_until_a_look_agrees(

@@ -558,7 +558,7 @@ def test_without_the_keys_saved_what_has_keys_is_refused(tmp_path: Path) -> None
         run = customers(sandbox, tmp_path)
         done = run.json("cleanup", sent, "--apply", "--yes", "--format", "json", exit_code=7)
         assert outcomes(done) == {"KEYS1": "refused", "MANAGED1": "removed"}
-        assert "there is nothing that --apply would do" in run("cleanup", sent).stderr
+        assert "--apply would do nothing" in run("cleanup", sent).stderr
 
 
 def edited(sent: Path, change: Callable[[dict[str, Any]], object]) -> Path:

@@ -265,7 +265,7 @@ def test_a_device_that_stands_twice_goes_once(tmp_path: Path) -> None:
 
 
 def test_a_completed_batch_is_not_repeated(tmp_path: Path) -> None:
-    """The same content prints that run's result again; --again insists."""
+    """The same content prints that run's result again; --again submits it anyway."""
     with depot(tmp_path, *registered("S1")) as (sandbox, program):
         first, _ = deregister(program, batch("S1"))
         second, _ = deregister(program, batch("S1"))
@@ -285,7 +285,7 @@ def test_the_plan_of_a_completed_batch_is_not_repeated(tmp_path: Path) -> None:
         first = program.json("deregister", "--plan", plan, "--yes")
         second = program("deregister", "--plan", plan, "--yes", "--output", "json")
         assert json.loads(second.stdout) == {**first, "reprinted": True}
-        assert "--again insists" in second.stderr
+        assert "--again starts a new run" in second.stderr
         assert len(sandbox.log.of("deregister")) == 1
         third = program.json("deregister", "--plan", plan, "--yes", "--again")
     assert (first["counts"], third["counts"]) == ({"removed": 1}, {"already-removed": 1})

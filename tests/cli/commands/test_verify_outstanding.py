@@ -68,7 +68,7 @@ def outstanding(program: Program, *more: str | Path, exit_code: int = 0) -> dict
 
 def test_nothing_is_open_in_an_empty_ledger(program: Program) -> None:
     assert outstanding(program)["customers"] == []
-    assert "nothing is open" in program("verify", "--outstanding").stdout
+    assert "no customer has open steps" in program("verify", "--outstanding").stdout
 
 
 def test_customers_are_listed_with_what_is_open_and_the_newest_run_speaks(

@@ -13,5 +13,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Grant anew; a SQLite file has no roles."""
+    """Grant again; a SQLite file has no roles."""
     postgresql.set_up(op.get_bind())
