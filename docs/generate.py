@@ -1,7 +1,7 @@
-"""Writes `docs/reference/` from the code, so that it cannot say what the code does not.
+"""Write `docs/reference/` from the code, so that the pages cannot differ from it.
 
 `python -m docs.generate` writes the pages, `python -m docs.generate --check` compares them with
-what stands there and ends with 1 where a page is stale.
+the files and exits with 1 if a page is stale.
 """
 
 from __future__ import annotations
@@ -114,20 +114,20 @@ def _below(
 # --- Exit codes and outcomes ------------------------------------------------------------------
 
 _EXIT_CODES: Mapping[int, str] = {
-    result.EXIT_DONE: "All done: every device of the batch is `removed` or `absent` and none is "
-    "still listed. For commands that only read: nothing to complain about.",
+    result.EXIT_DONE: "All done: every device of the batch is `removed`, `absent` or "
+    "`already-removed`, and none is still listed. For commands that only read: no problem.",
     EXIT_BUG: "A bug in partner-tools; the traceback says where. Please report it.",
     click.UsageError.exit_code: "Usage: an option or argument is wrong or missing, or the run is "
     "unknown.",
     errors.InputError.exit_code: "The batch, plan or configuration is invalid. Nothing that "
     "changes anything was sent.",
-    errors.AuthError.exit_code: "Authentication or permission.",
+    errors.AuthError.exit_code: "The sign-in failed, or a permission is missing.",
     errors.ServiceError.exit_code: "A service is unavailable or refuses to continue. The run can "
     "be resumed.",
-    errors.LedgerError.exit_code: "The ledger is locked, damaged or of another version. It was "
-    "left as it is.",
-    result.EXIT_INCOMPLETE: "Finished, but at least one device is neither `removed` nor `absent`, "
-    "or a removed one is still listed.",
+    errors.LedgerError.exit_code: "The ledger is locked, damaged or has another version. It was "
+    "not changed.",
+    result.EXIT_INCOMPLETE: "Finished, but at least one device is not gone, or a removed one is "
+    "still listed.",
     errors.GuardError.exit_code: "A guard refused: too many devices, no confirmation, a digest "
     "that does not match, a tenant field that is not blank.",
     errors.Interrupted.exit_code: "Interrupted by Ctrl-C, SIGTERM, a closed terminal (SIGHUP), "
@@ -135,26 +135,26 @@ _EXIT_CODES: Mapping[int, str] = {
 }
 
 _EXIT_BY_COMMAND: Sequence[tuple[str, str]] = (
-    ("`plan`, `deregister --dry-run`", "0 when every device can be removed, else 7"),
-    ("`deregister`, `resume`", "0 or 7 as above when the run came to its end"),
+    ("`plan`, `deregister --dry-run`", "0 if every device can be removed, otherwise 7"),
+    ("`deregister`, `resume`", "0 or 7 as above if the run was completed"),
     (
         "`cleanup`",
-        "without `--apply` 0 when every device can be cleaned up or has nothing left, "
-        "else 7; with it as `deregister`, and 5 while another administrator has to approve",
+        "without `--apply`: 0 if every device can be cleaned up or has nothing left, otherwise 7; "
+        "with it: as `deregister`, and 5 while another administrator has to approve",
     ),
     (
         "`verify`",
-        "7 while anything that the run removed is still listed; 4 where no tenant let us look, "
-        "5 where a service was not available; else 0. On OEM Direct, where nothing can be looked "
-        "for, `verify RUN` is 7 while a device is `unknown`",
+        "7 while anything that the run removed is still listed; 4 if no tenant could be read, "
+        "5 if a service was not available; otherwise 0. On OEM Direct, which cannot list devices, "
+        "`verify RUN` exits with 7 while a device is `unknown`",
     ),
-    ("`report`", "0 when the files are written"),
-    ("`restore`", "7 when a removed device cannot be written or registered again, else 0"),
-    ("`validate`", "0 without errors, else 3; 8 for a tenant field on OEM Direct"),
-    ("`ledger verify`", "0 when the chain is whole, else 6"),
-    ("`doctor`", "0 when all is in order, else the code of the first failure"),
-    ("`auth status`", "0 with a usable token, else 4"),
-    ("`demo`", "0 when the handoff is written"),
+    ("`report`", "0 if the files were written"),
+    ("`restore`", "7 if a removed device cannot be written or registered again, otherwise 0"),
+    ("`validate`", "0 without errors, otherwise 3; 8 for a tenant field on OEM Direct"),
+    ("`ledger verify`", "0 if the chain is intact, otherwise 6"),
+    ("`doctor`", "0 if everything is in order, otherwise the code of the first failure"),
+    ("`auth status`", "0 with a usable token, otherwise 4"),
+    ("`demo`", "0 if the handoff was written"),
 )
 
 
@@ -168,19 +168,20 @@ def exit_codes_page() -> str:
     return "\n\n".join(
         [
             "# Exit codes",
-            "A pipeline can decide by these numbers; they do not change their meaning.",
+            "A pipeline can branch on these numbers; their meaning does not change.",
             table(("code", "meaning"), meanings),
             "## By command",
             table(("command", "exit code"), _EXIT_BY_COMMAND),
-            "With `--output json`, exits 3, 4, 5, 6 and 8 before a run exists print a document "
-            "of the [error schema](schemas/error.md) on stdout. Usage errors print nothing there. "
-            "130 prints the result of the run with the state `interrupted`.",
+            "With `--output json`, a command that exits with 3, 4, 5, 6 or 8 before a run exists "
+            "prints an [error document](schemas/error.md) on stdout. Usage errors print nothing "
+            "there. With 130 it prints the result of the run with the state `interrupted`.",
             "## By error",
-            "The names are those of `partner_tools.errors`; `rule` is what the JSON document "
-            "says where nothing more exact is known.",
+            "The names are those of `partner_tools.errors`; `rule` is the rule in the JSON "
+            "document if no more specific one applies.",
             table(("error", "code", "rule", "meaning"), tree),
-            "After the first Ctrl-C no request leaves any more, and answers in flight are awaited "
-            "for at most ten seconds. A second Ctrl-C ends at once. Both can be resumed.",
+            "After the first Ctrl-C no further request is sent, and answers in flight are awaited "
+            "for at most ten seconds. A second Ctrl-C ends the process at once. In both cases the "
+            "run can be resumed.",
         ]
     )
 
@@ -197,12 +198,12 @@ def _descendants(kind: type[errors.PartnerToolsError]) -> Iterator[type[errors.P
 _OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
     Outcome.REMOVED: (
         "The service confirmed our own removal.",
-        "Nothing on the channel. What is left in Intune, Entra ID and Active Directory is in the "
-        "handoff. A device that is still listed says so; verify it again later.",
+        "Nothing on the channel. The handoff lists the steps in Intune, Entra ID and Active "
+        "Directory. If the result says that the device is still listed, verify it again later.",
     ),
     Outcome.ABSENT: (
-        "Seen in this run's plan, and the service then said that it is not there any more. On "
-        "`oem-direct`, which has no listing: the service holds no registration for this identity, "
+        "This run's plan found it, and the service then said that it no longer exists. On "
+        "`oem-direct`, which has no listing: the service has no registration for this identity, "
         "and its hardware hash or an unanswered request of this run confirms the identity.",
         "Nothing.",
     ),
@@ -212,44 +213,44 @@ _OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
         "Nothing.",
     ),
     Outcome.UNCONFIRMED: (
-        "`oem-direct` only: the service holds no registration for this identity (807), and "
-        "nothing else confirms the identity. A misspelt one gets the same answer.",
+        "`oem-direct` only: the service has no registration for this identity (807), and "
+        "nothing else confirms the identity. A misspelt identity gets the same answer.",
         "Compare the identity with the device, or add its hardware hash.",
     ),
     Outcome.ASSESSED: (
-        "An assessment looked for it in the customer's tenant, and removed nothing.",
+        "An assessment checked it in the customer's tenant, and removed nothing.",
         "See the result's planes, or `report`.",
     ),
     Outcome.NOT_FOUND: (
         "Partner Center shows no such device for this customer: registered by the customer or by "
         "another partner, or misspelt.",
-        "Check the spelling and the customer; else the customer removes it, as the handoff says.",
+        "Check the spelling and the customer. If both are right, the customer removes it, as the "
+        "handoff says.",
     ),
     Outcome.AMBIGUOUS: (
-        "More than one registration matches, or the row contradicts what was found. Never "
-        "guessed; the candidates are listed.",
+        "More than one registration matches, or the row contradicts the registration. The program "
+        "never guesses; it lists the candidates.",
         "Add manufacturer, model or product key id to the row and run it again.",
     ),
     Outcome.DUPLICATE: ("The same device appears earlier in the batch.", "Nothing."),
     Outcome.NOT_OWNED: (
         "The service says that this partner may not remove it.",
-        "Whoever registered it removes it, or the customer does.",
+        "The organisation that registered it has to remove it, or the customer.",
     ),
     Outcome.REFUSED: (
-        "It was not removed for another stated reason: the service refuses, or a guard of yours "
-        "does.",
+        "It was not removed for another stated reason: the service or one of your guards refused.",
         "Read the detail of the device.",
     ),
     Outcome.UNKNOWN: (
-        "A request left and its answer never came.",
-        "Resume the run: it looks before it does anything.",
+        "A request was sent but never answered.",
+        "Resume the run: it checks before it does anything.",
     ),
     Outcome.PENDING: ("Not attempted yet.", "Resume the run."),
 }
 
 
 def outcomes_page() -> str:
-    """What can become of a device, and what to do next."""
+    """The outcomes of a device, and what to do next."""
     rows: list[Sequence[str]] = [
         (code(outcome.value), "yes" if outcome in GONE else "", *_OUTCOMES[outcome])
         for outcome in Outcome
@@ -257,13 +258,13 @@ def outcomes_page() -> str:
     return "\n\n".join(
         [
             "# Outcomes",
-            "Every device of a batch has exactly one. "
-            "A run ends with 0 when every device is gone and none is still listed, else with 7.",
+            "Every device of a batch has exactly one outcome. A run exits with 0 if every device "
+            "is gone and none is still listed, otherwise with 7.",
             table(("outcome", "gone", "meaning", "what to do next"), rows),
             "`PARTNER` and `partner` are two serial numbers, and so are `1E5` and `100000`: "
-            "identifiers are compared exactly after white space on both sides is cut off, which "
-            "is reported as a warning.",
-            "How a device comes to its outcome: [life of a device](lifecycle.md).",
+            "identifiers are compared exactly, after surrounding white space is removed, which is "
+            "reported as a warning.",
+            "[Life of a device](lifecycle.md) shows how a device gets its outcome.",
         ]
     )
 
@@ -272,12 +273,12 @@ def outcomes_page() -> str:
 
 
 def faults_page() -> str:
-    """What each fault leads to, from the table that the tests compare with what happens."""
+    """The effect of each fault, from the table that the tests compare with the actual effect."""
     return "\n\n".join(
         [
-            "# What a fault leads to",
-            "Each cell is tried against the sandbox, over real sockets: `make faults` tries all of "
-            "them, the tests a sample. "
+            "# Effects of faults",
+            "Each cell is tested against the sandbox, over real sockets: `make faults` tests all "
+            "of them, the test suite a sample. "
             "A command meets the fault once, unless it says *each time* or has no end. Then the "
             "fault is cleared and the next command runs: `resume`, or the same command if there is "
             "no run to resume. Two devices are listed; a third is registered but not listed, and "
@@ -292,22 +293,22 @@ def faults_page() -> str:
 
 
 _LEGEND = table(
-    ("a cell says", "what may be concluded"),
+    ("cell", "conclusion"),
     [
-        ("`removed`", "the service confirmed it, and the lists do not show it any more"),
+        ("`removed`", "the service confirmed it, and the lists no longer show the device"),
         (
             "`absent`",
-            "the service says that it is gone: where an answer of ours was lost before, it may "
-            "have been us, and the detail says so",
+            "the service says that it is gone; if one of our requests went unanswered before, that "
+            "request may have removed it, and the detail says so",
         ),
         ("`pending`", "nothing was done with it; this is true of the sandbox in every such cell"),
-        ("`unknown`", "it may or may not be gone; resuming finds out, never by guessing"),
+        ("`unknown`", "it may or may not be gone; resuming finds out without guessing"),
         ("`refused`, `not-owned`", "the service refused this device; the others continued"),
         ("`n back`", "n devices are registered again, confirmed by the service for each"),
         (
             "`not-verified`",
-            "nothing is known of the device on that plane, whatever was seen before; "
-            "`outstanding` and `clear` were really seen",
+            "nothing is known about the device on that plane, whatever was seen before; "
+            "`outstanding` and `clear` are results of completed checks",
         ),
     ],
 )
@@ -337,9 +338,9 @@ def lifecycle_page() -> str:
     return "\n\n".join(
         [
             "# Life of a device",
-            "The ledger holds events and nothing else; the state of a device is what its events "
-            "amount to. A crash, a time-out and Ctrl-C look the same here: `sent` without an "
-            "answer. `resume` settles those first.",
+            "The ledger records events, and the state of a device follows from its events. A "
+            "crash, a time-out and Ctrl-C look the same here: `sent` without an answer. `resume` "
+            "settles those first.",
             "```mermaid\nstateDiagram-v2\n    [*] --> new\n" + "\n".join(_edges()) + "\n```",
             "## States",
             table(("state", "meaning"), list(_member_docs(State))),
@@ -353,8 +354,8 @@ def lifecycle_page() -> str:
                     for kind, state in RUN_STATES.items()
                 ],
             ),
-            f"A run that is `{RunState.PLANNING}` or `{RunState.RUNNING}` while nobody works on "
-            f"it is shown as `{RunState.INTERRUPTED}` in results.",
+            f"A run that is `{RunState.PLANNING}` or `{RunState.RUNNING}` while no process works "
+            f"on it is shown as `{RunState.INTERRUPTED}` in results.",
         ]
     )
 
@@ -415,22 +416,23 @@ def configuration_page(schema: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             "# Configuration",
-            f"A TOML file with one table per profile; the profile is `{config.DEFAULT_PROFILE}` "
-            "unless another is named. The file is the one that `--config` names, else "
-            f"`PARTNER_TOOLS_CONFIG`, else `{config.FILE_NAME}` in the working directory, else in "
-            "the user's configuration folder. A flag wins over the environment, the environment "
-            "over the file, the file over the default. An unknown key is an error.",
-            "A file in the working directory is refused where everybody may write into that "
-            "folder, as into `/tmp`, and the file is neither yours nor the administrator's: it "
-            "says where secrets go. `--config` takes it all the same.",
-            "`partner-tools config init` writes the file by asking, `config show` shows the "
-            "settings in force, and `doctor` checks them.",
+            "The configuration is a TOML file with one table per profile; the profile is "
+            f"`{config.DEFAULT_PROFILE}` unless another is named. The file is the one that "
+            f"`--config` or `PARTNER_TOOLS_CONFIG` names, otherwise `{config.FILE_NAME}` in the "
+            "working directory, otherwise in the user's configuration folder. An option takes "
+            "precedence over the environment, the environment over the file, and the file over "
+            "the default. An unknown key is an error.",
+            "A file in the working directory is refused if all users can write to that folder, as "
+            "to `/tmp`, and the file belongs neither to you nor to the administrator, because it "
+            "decides where secrets are sent. `--config` accepts it anyway.",
+            "`partner-tools config init` asks questions and writes the file, `config show` shows "
+            "the settings in force, and `doctor` checks them.",
             f"```toml\n{_sample_profile()}\n```",
             "## Settings of a profile",
             render_schema(profile),
             "A relative path is relative to the configuration file.",
             "## Environment variables",
-            table(("variable", "gives"), [*variables, *locators]),
+            table(("variable", "meaning"), [*variables, *locators]),
             "## Secrets",
             "Secrets come from the environment only; a user's tokens are kept in the operating "
             "system's credential store. The configuration, flags, logs, reports and the ledger "
@@ -479,16 +481,16 @@ def limits_page() -> str:
             "# Limits",
             "Input from a file or a service is read up to a limit, and refused beyond it with a "
             "message that names the limit. A file is refused with exit 3 before anything is "
-            "sent. An unreadable response ends the run with 5, resumable; if the request may "
-            "have been carried out, the device is `unknown` until it is checked.",
-            table(("what", "at most", "exit"), rows),
+            "sent. An unreadable response ends the run with 5, and the run can be resumed; if the "
+            "request may have been carried out, the device is `unknown` until it is checked.",
+            table(("input", "at most", "exit"), rows),
             "Also refused: a duplicate property in a JSON file, NaN, a number of more than "
-            "4,300 digits, a text that is not Unicode, a document type or an entity in XML (OEM "
-            "Direct's answers and workbooks), an encrypted workbook, rows that do not count up. "
-            "CSV and JSON Lines are read as a stream: there is no limit to their rows where they "
-            "are only validated.",
-            "`make fuzz` tries every reader with a million broken hashes and twenty thousand "
-            "broken files and answers each; the tests do the same with a few of each.",
+            "4,300 digits, text that is not Unicode, a document type or an entity in XML (OEM "
+            "Direct's answers and workbooks), an encrypted workbook, and workbook rows whose "
+            "numbers do not increase. CSV and JSON Lines are read as a stream: the number of their "
+            "rows is not limited if they are only validated.",
+            "`make fuzz` tests the readers with a million damaged hashes and, for each parser, "
+            "twenty thousand damaged files or answers; the test suite uses a few of each.",
         ]
     )
 
@@ -499,19 +501,19 @@ def lists_page() -> str:
     cases = tomllib.loads(_read(LISTS))["list"]
     parts = [
         "# Lists that are read",
-        "CSV, JSON, JSON Lines and XLSX are told apart by content. A list that other programs "
-        "write needs no editing if one of its columns is called as below. `--serial-column NAME` "
-        "reads any other. Anything that is skipped or uncertain is a warning; a text that cannot "
-        "be a serial number is an error. Values in the examples are made up; the link says where "
-        "the form was seen.",
+        "CSV, JSON, JSON Lines and XLSX are recognised by their content. A list written by another "
+        "program needs no editing if one of its columns has a name listed below. `--serial-column "
+        "NAME` reads a column with any other name. Skipped or uncertain content causes a warning; "
+        "text that cannot be a serial number is an error. Values in the examples are made up; the "
+        "link shows where the form was seen.",
     ]
     for group in dict.fromkeys(case["group"] for case in cases):
         parts += [f"## {group}"]
         parts += [_list_example(case) for case in cases if case["group"] == group]
     parts += [
         "## Names of columns",
-        "Compared by letters and digits only, without case and accents and with zeros at the end "
-        "taken off. Before or after a name of the serial number may be: "
+        "Names are compared by letters and digits only, without case, accents and trailing zeros. "
+        "These words may precede or follow a name of the serial number: "
         + ", ".join(f"`{each}`" for each in known["qualifiers"])
         + ".",
         table(
@@ -521,9 +523,9 @@ def lists_page() -> str:
                 for each in known["columns"]
             ],
         ),
-        "## What is no serial number",
-        "Besides error values, totals, dates, several in one cell, one character repeated seven "
-        "times or more, and counters of eight or more characters:",
+        "## Values that are not serial numbers",
+        "Error values, totals, dates, several values in one cell, one character repeated seven "
+        "times or more, counters of eight or more characters, and these:",
         table(
             ("kind", "values"),
             [
@@ -565,10 +567,10 @@ def _file_limits() -> list[tuple[str, tuple[int, str]]]:
         ("one quoted cell of a CSV", (limits.CELL_CHARACTERS, "characters")),
         ("columns of a table", (limits.COLUMNS, "")),
         ("a JSON batch", (limits.JSON_BYTES, "bytes")),
-        ("objects and lists within each other in a JSON batch", (limits.JSON_DEPTH, "")),
+        ("nesting of objects and lists in a JSON batch", (limits.JSON_DEPTH, "")),
         ("a workbook", (limits.XLSX_BYTES, "bytes")),
         ("all parts of a workbook, unpacked", (limits.XLSX_UNPACKED_BYTES, "bytes")),
-        ("how far a part of a workbook expands", (limits.XLSX_RATIO, "times")),
+        ("expansion of a part of a workbook", (limits.XLSX_RATIO, "times")),
         ("parts of a workbook", (limits.XLSX_PARTS, "")),
         ("rows of a sheet", (limits.XLSX_ROWS, "")),
         ("a file for `hash decode`", (hash_command.TEXT_LIMIT_BYTES, "bytes")),
@@ -578,16 +580,16 @@ def _file_limits() -> list[tuple[str, tuple[int, str]]]:
         ("an exported audit trail", (reading.EXPORT_BYTES, "bytes")),
         ("a hold list", (reading.HOLD_LIST_BYTES, "bytes")),
         ("a configuration or a wire profile", (foreign.TOML_CHARACTERS, "characters")),
-        ("objects and lists within each other in all of these", (foreign.DEPTH, "")),
+        ("nesting of objects and lists in all of these", (foreign.DEPTH, "")),
     ]
 
 
 def _answer_limits() -> list[tuple[str, tuple[int, str]]]:
     return [
         ("an answer, unpacked", (transport.ANSWER_LIMIT_BYTES, "bytes")),
-        ("a refusal; what is longer is cut", (transport.REFUSAL_LIMIT_BYTES, "bytes")),
+        ("an error response; longer ones are cut", (transport.REFUSAL_LIMIT_BYTES, "bytes")),
         ("values in the JSON of an answer", (transport.JSON_VALUES_LIMIT, "")),
-        ("objects and lists within each other in an answer", (foreign.DEPTH, "")),
+        ("nesting of objects and lists in an answer", (foreign.DEPTH, "")),
     ]
 
 
@@ -632,8 +634,8 @@ def _schemas() -> Mapping[str, Mapping[str, Any]]:
 # --- What we rely on --------------------------------------------------------------------------
 
 _BASES: Mapping[str, str] = {
-    "assumption": "No public source says it. The program does something safe if it is not so.",
-    "observed": "Others saw it, and no documentation promises it.",
+    "assumption": "No public source states this. If it is wrong, the program still acts safely.",
+    "observed": "Others have observed it, but no documentation promises it.",
     "documented": "The owner of the service or program documents it.",
 }
 
@@ -643,10 +645,10 @@ def relied_on_page(known: claims.Register, pages: Mapping[str, str]) -> str:
     heads = ("id", "statement", "source", "page of", "read", "next review", "used in")
     parts = [
         "# What we rely on",
-        "Statements about services and programs that are not ours, from `docs/claims.toml`. "
-        "The least certain come first, and within each part those not read for longest. "
-        "Where two sources contradict each other, both are here, and a text that cites one cites "
-        "the other. `make claims` prints the reviews that are due. "
+        "This page lists statements about third-party services and programs, from "
+        "`docs/claims.toml`. The least certain come first; within each part they are sorted by the "
+        "oldest reading date. If two sources contradict each other, both are listed, and a text "
+        "that cites one also cites the other. `make claims` prints the reviews that are due. "
         f"{len(known.claims)} statements, {len(known.sources)} sources. Each cmdlet of the "
         "handoff's PowerShell has its page and date in `tests/powershell/cmdlets.json`.",
     ]
@@ -675,11 +677,11 @@ def layers_page(contracts: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(
         [
             "# Layers",
-            "The build checks this picture: a module imports from rows below its own only, and "
-            "the parts of one row do not know each other.",
+            "The build checks this picture: a module imports only from rows below its own, and "
+            "the parts of one row do not import each other.",
             f"```mermaid\n{_layer_diagram(layers)}\n```",
             table(
-                ("part", "what it owns"),
+                ("part", "responsibility"),
                 [(code(name), _owned(name)) for row in layers for name in row],
             ),
             "## Doors",

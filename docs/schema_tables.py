@@ -174,7 +174,7 @@ def _conditions(part: Schema, root: Schema) -> Iterator[str]:
     for each in (part, *part.get("allOf", ())):
         given, follows = _forms(each.get("if", {}), root), _forms(each.get("then", {}), root)
         if given and follows:
-            yield f"Where {' and '.join(given)}: {'; '.join(follows)}."
+            yield f"If {' and '.join(given)}: {'; '.join(follows)}."
 
 
 def _forms(part: Schema, root: Schema) -> list[str]:

@@ -48,14 +48,14 @@ class PartnerToolsError(Exception):
 
 
 class UnknownRunError(PartnerToolsError, LookupError):
-    """No run of the ledger, or more than one, goes by this name."""
+    """No run of the ledger, or more than one, has this id."""
 
     exit_code = 2
     default_rule = "unknown-run"
 
 
 class MissingValueError(PartnerToolsError):
-    """Something that has to be said was not: by which channel, for which customer."""
+    """A required value is missing: the channel or the customer."""
 
     exit_code = 2
     default_rule = "unsaid"
@@ -90,7 +90,7 @@ def ambiguous_customer(named: str, customers: Iterable[Customer]) -> InputError:
 
 
 class AuthError(PartnerToolsError):
-    """No token could be had, or the service says that its bearer may not do this."""
+    """No token could be obtained, or the service says that its bearer may not do this."""
 
     exit_code = 4
     default_rule = "not-authorized"
@@ -151,13 +151,13 @@ class Untrusted(Unsent):
 
 
 class Unanswered(ServiceError):
-    """The request left and no whole answer came back: it may have been processed."""
+    """The request was sent but not completely answered: it may have been processed."""
 
     default_rule = "no-answer"
 
 
 class Throttled(ServiceError):
-    """429: the service did nothing, and wants to be asked later."""
+    """429: the service did nothing, and asks for a later retry."""
 
     default_rule = "throttled"
 
@@ -169,7 +169,7 @@ class Unavailable(ServiceError):
 
 
 class Unauthorized(ServiceError, AuthError):
-    """401. One fresh token may help; a second 401 ends the run."""
+    """401. A new token may help; a second 401 ends the run."""
 
     exit_code = 4
     default_rule = "not-authorized"
@@ -182,19 +182,19 @@ class Rejected(ServiceError):
 
 
 class Redirected(ServiceError):
-    """A 3xx: a token travels only to the host that it is for, so nothing is followed."""
+    """A 3xx: a token is sent only to the host that it is for, so no redirect is followed."""
 
     default_rule = "redirect"
 
 
 class Unreadable(ServiceError):
-    """The service answered success with a body that is not what its contract promises."""
+    """The service reported success with a body that does not match its contract."""
 
     default_rule = "unreadable-answer"
 
 
 class LedgerError(PartnerToolsError):
-    """The ledger is locked, damaged or of another version; it was left as it is."""
+    """The ledger is locked, damaged or has another version; it was not changed."""
 
     exit_code = 6
     default_rule = "ledger"

@@ -1,4 +1,4 @@
-"""The life of a device in a run: every event, every state, and which leads to which.
+"""The life of a device in a run: every event, every state, and the transitions between them.
 
 All that is durable about a run is a list of events; status, resume, report and audit are folds
 over them. A crash, a time-out, a power cut and Ctrl-C look the same here: an intent without an
@@ -57,17 +57,17 @@ class State(StrEnum):
     NEW = "new"
     """Named by the batch, not resolved yet."""
     READY = "ready"
-    """Nothing of it is under way: its removal may be intended."""
+    """No request for it is in flight: its removal may be intended."""
     SENT = "sent"
-    """An intent is durable; whether its request left is not known until the next event."""
+    """An intent is durable; whether its request was sent is not known until the next event."""
     DOUBT = "doubt"
-    """A request may have been processed; only looking settles it."""
+    """A request may have been processed; only a check settles it."""
     RESENT = "resent"
     """A further intent while an earlier one is still in doubt."""
     ACCEPTED = "accepted"
-    """The service took the work and has not said what became of it."""
+    """The service accepted the work but has not reported its outcome."""
     BETWEEN = "between"
-    """A step of several is done, or waits for a person: looking decides what is next."""
+    """One of several steps is done, or waits for a person: a check decides the next one."""
     SETTLED = "settled"
     """An outcome is known."""
 

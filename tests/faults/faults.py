@@ -63,12 +63,12 @@ FAULTS: Mapping[str, Fault] = {
     "lost-answer": _plain("lose-answer", "no answer, and it was done"),
     "lost-answer-ever": _plain("lose-answer", "no answer, each time", ever=True),
     "slow": Fault(
-        words="an answer after our patience has ended",
+        words="an answer after our timeout",
         says={"kind": "slow-answer", "seconds": 4 * HARDLY_ANY},
         patience=HARDLY_ANY,
     ),
     "slow-body": Fault(
-        words="an answer whose body drips in after our patience has ended",
+        words="an answer whose body arrives slowly, beyond our timeout",
         says={"kind": "slow-body", "seconds": DRIPPING * HARDLY_ANY},
         patience=HARDLY_ANY,
     ),
@@ -79,10 +79,10 @@ FAULTS: Mapping[str, Fault] = {
     "400": _status(400, "400"),
     "401-once": _plain("expired-token", "401, once"),
     "401": _plain("expired-token", "401, each time", ever=True),
-    "403-partner": _status(403, "403 that speaks of the partner (900150)", code=900150),
-    "403-customer": _status(403, "403 that speaks of the customer (20002)", code=20002),
+    "403-partner": _status(403, "403 about the partner (900150)", code=900150),
+    "403-customer": _status(403, "403 about the customer (20002)", code=20002),
     "403-device": _status(
-        403, "403 that speaks of the device (811)", code=811, description="ZtdDevice"
+        403, "403 about the device (811)", code=811, description="ZtdDevice"
     ),
     "404": _status(404, "404"),
     "408": _status(408, "408"),
