@@ -260,7 +260,7 @@ class RateState:
     reach: float = 0.0
     """The highest rate that is still likely."""
     calm: float = SHORTEST_CALM
-    """Seconds without a 429 before the next look."""
+    """Seconds without a 429 before the next probe."""
     step: float = LOOK_STEP
 
 

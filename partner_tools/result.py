@@ -134,14 +134,14 @@ def undelivered(error: InputError, next_step: str) -> Interrupted:
 
 
 def still_listed(history: History) -> bool:
-    """Whether the last look at a service still found the device after it was removed."""
+    """Whether the last check at a service still found the device after it was removed."""
     return last_listed(history) is not None
 
 
 def last_listed(history: History) -> str | None:
     """When a service was last seen listing a device that is gone; None if none does.
 
-    Each service counts separately, by the newest look that it answered. Looks before
+    Each service counts separately, by the newest check that it answered. Looks before
     the removal don't count.
     """
     said = [

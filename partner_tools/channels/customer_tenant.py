@@ -131,7 +131,7 @@ class CustomerTenantChannel:
         )
 
     def _look(self, removal: Removal) -> tuple[Found, ...]:
-        """Find the records with this id or serial number. If a look fails, nothing was sent."""
+        """Find the records with this id or serial number. If a check fails, nothing was sent."""
         try:
             return self._see(removal)
         except (Throttled, Unauthorized, Unsent):
@@ -153,10 +153,10 @@ class CustomerTenantChannel:
             if isinstance(answer, ServiceError):
                 is_rejected = isinstance(answer, Rejected) and answer.status == 400
                 if question.by is By.SERIAL and is_rejected:
-                    continue  # the filter is not understood: the round's own look read the list
+                    continue  # the filter is not understood: the round's own check read the list
                 raise answer
             # Whether associations can be filtered is documented nowhere: where the filter was
-            # ignored, the round's own look read the list too.
+            # ignored, the round's own check read the list too.
             unfiltered = (question.collection, question.by) == (Collection.ASSOCIATIONS, By.SERIAL)
             if not unfiltered and any(is_stray(question, row) for row in answer.rows):
                 raise Unreadable("a record that was not asked for came back")

@@ -52,7 +52,7 @@ NOT_KEPT = {"property": None}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The service said what became of the device.
+    """The service reported the outcome of the device.
 
     `bars_customer`: it holds for all devices of the customer. `bars_run`: the request itself is
     wrong, so that no further call may be made. `unexpected`: the contract of the service does not
@@ -81,7 +81,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferral:
-    """The service did nothing with this device and may be asked again, in `retry_after` seconds."""
+    """The service did nothing with this device and may be asked again in `retry_after` seconds."""
 
     detail: str
     status: int | None = None
@@ -108,7 +108,7 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDone:
-    """One step of several is done. Looking decides the next one."""
+    """One of several steps is done. A check decides the next one."""
 
     step: str
     detail: str | None = None
@@ -132,7 +132,7 @@ Verdict = Answer | Deferral | Doubt | Acceptance | StepDone | AwaitingApproval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Polling:
-    """How accepted work is asked after, in seconds. The deadline counts from the first question."""
+    """When to ask for accepted work, in seconds. The deadline counts from the first question."""
 
     interval: float = 10.0
     max_interval: float = 120.0
@@ -152,7 +152,7 @@ class Channel(Protocol):
 
     @property
     def observable(self) -> bool:
-        """Whether the channel can look what is still registered."""
+        """Whether the channel can list registrations."""
 
     @property
     def repeats(self) -> bool:
@@ -160,7 +160,7 @@ class Channel(Protocol):
 
     @property
     def polling(self) -> Polling:
-        """How accepted work is asked after."""
+        """The timing of asking for accepted work."""
 
     def remove(self, removals: Sequence[Removal]) -> Mapping[int, Verdict]:
         """One attempt to remove them in one call; a verdict for every index that was passed.
@@ -170,7 +170,7 @@ class Channel(Protocol):
         """
 
     def poll(self, handle: str, removals: Sequence[Removal]) -> Mapping[int, Verdict]:
-        """One attempt to ask after accepted work; `Acceptance` for what is not finished."""
+        """One attempt to ask for accepted work; `Acceptance` for unfinished devices."""
 
     def recall(self, removals: Sequence[Removal]) -> Mapping[int, bool | Explanation]:
         """Look, patiently, which of them are still registered. Complete, or raises.

@@ -1,4 +1,4 @@
-"""Carries out removals: devices in calls, one intent before each request, one event after it."""
+"""Carry out removals: devices in calls, one intent before each request, one event after it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ GIVEN_UP_IN_A_ROW = 3
 """This number of calls given up with no success in between means that the service is down."""
 
 ROUNDS = 3
-"""How often a device that was found still registered after a doubt is tried again in one run."""
+"""How often one run tries a device again that is still registered after a doubt."""
 
 LAST_ANSWERS_SECONDS = 10.0
 """How long answers in flight are awaited after Ctrl-C (docs/reference/exit-codes.md, 130)."""
@@ -193,7 +193,7 @@ def settle(context: ExecutionContext, devices: Sequence[RunDevice]) -> tuple[Run
     states = DeviceStates(context, devices)
     doubtful = [device for device in devices if device.history.in_doubt]
     if context.channel.observable and doubtful:
-        # Present, or replaced, as soon as one look says so; absent only where two looks agree.
+        # One check is enough for present or replaced; absent requires two checks that agree.
         asked = [removal(device, device.history) for device in doubtful]
         present = dict(context.channel.recall(asked))
         if unseen := [each for each in asked if present[each.index] is False]:
@@ -259,7 +259,7 @@ class _Execution:
         self._ended_by: BaseException | None = None
 
     def _workable(self, device: RunDevice) -> bool:
-        """Whether this device takes part: in doubt only where the channel cannot look."""
+        """Whether this device takes part: in doubt only if the channel cannot check."""
         state = device.history.state
         if self._again or state is State.READY:
             return state is State.READY
@@ -315,7 +315,7 @@ class _Execution:
             return (call, True) if call else None
 
     def _carry_out(self, call: tuple[RunDevice, ...], *, call_is_last: bool) -> None:
-        """See one call through: until every device has an answer, or no attempt is left.
+        """Complete one call: until every device has an answer, or no attempt is left.
 
         Single devices that the service defers come last, so that no other waits for them.
         """
@@ -426,7 +426,7 @@ class _Execution:
     def _back_off(
         self, call: Iterable[RunDevice], error: ServiceError, tries: int, elapsed: float
     ) -> bool:
-        """Sleep before the next attempt; False when this call is given up.
+        """Sleep before the next attempt; False if this call is given up.
 
         Raises `error` when the run must not continue: a refused token, a pause beyond our patience,
         or a service that is down for all customers.
@@ -540,7 +540,7 @@ def setback(verdicts: Collection[Verdict]) -> ServiceError | None:
         if isinstance(verdict, Answer) and verdict.unexpected:
             return _rejected(verdict, verdict.detail or "")
         if isinstance(verdict, Deferral):
-            # Of one device alone, in an answer that was had: the others need not wait for it.
+            # This concerns one device of an answered call: the others need not wait for it.
             alone = verdict.status is not None and verdict.status < 400
             return Unavailable(
                 verdict.detail,

@@ -152,7 +152,7 @@ SHORTEST_WAIT: Final = 0.02
 STALE_SECONDS: Final = 0.25
 """A permit unused for longer than this is not caught up."""
 LONGEST_HORIZON: Final = 1.0
-"""Where the database answers slowly, permits are leased further ahead, but no more than so."""
+"""If the database answers slowly, permits are leased further ahead, up to this limit."""
 DRIFT: Final = 0.0005
 """The drift of a clock against the server's, in seconds per second."""
 
@@ -269,7 +269,7 @@ class SharedRateLimiter(RateLearner):
                 with self._state:
                     wishes = self._waiting - Counter({party: in_hand} if party else {})
                 self._pace = self._ask(wishes)
-                # Until then it makes no sense to ask: nothing is due, or it is others' turn.
+                # Asking earlier is useless: no permit is due, or it is another party's turn.
                 due = pacing.due(self._pace, self._now()) - self._now()
                 ahead = due - self._horizon if due > self._horizon else due
                 self._ask_at = self._clock() + min(max(ahead, SHORTEST_WAIT), GLANCE_SECONDS)

@@ -1,4 +1,4 @@
-"""Asks a service, patiently: the one loop around reads, under the shared rate limiter."""
+"""Read from a service with retries: the only loop around reads, under the shared rate limiter."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RateLimiter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestExecutor:
-    """How requests leave: when, how often again, and with whose token.
+    """How requests are sent: when, with how many retries, and with which token.
 
     `clock` is monotonic, in seconds; `jitter` gives numbers between 0 and 1; `renew` replaces a
     token that the service refused.
@@ -103,7 +103,7 @@ class RequestExecutor:
             self.pace.succeeded()
 
     def back_off(self, error: ServiceError, tries: int, elapsed: float) -> None:
-        """Sleep before the next attempt. Raises `error` when there shall be none."""
+        """Sleep before the next attempt. Raises `error` if there is to be none."""
         seconds = decide(self.policy, error, tries, elapsed, self.jitter())
         if seconds is None:
             raise error

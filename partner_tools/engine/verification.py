@@ -1,4 +1,4 @@
-"""Looks whether what is gone is gone."""
+"""Check that removed devices are gone."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from partner_tools.model import GONE, Target
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 10.0
 OF_EVERYBODY = (Unsent, Unanswered, Throttled, Unauthorized)
-"""Errors that the next customer would meet too; any other may concern one customer's list."""
+"""Errors that would affect the next customer too; any other may concern one customer's list."""
 
 
 AGREEING_LOOKS = 2
-"""Replicas that alternate, and pages that shift while they are read, make one look say anything."""
+"""A single check proves nothing: replicas can alternate, and pages shift while they are read."""
 MANY = 3
 """How many registrations must be missing besides ours before an empty list is no proof."""
 
@@ -52,9 +52,9 @@ def verify(
     wait_seconds: float,
     baseline: Baseline | None = None,
 ) -> None:
-    """Look for every device that is gone until none is listed, at most `wait_seconds` long.
+    """Check every removed device until none is listed, for at most `wait_seconds`.
 
-    Each device gets one more piece of evidence: `clear` only from two looks in a row that did not
+    Each device gets one more piece of evidence: `clear` only from two checks in a row that did not
     find it. Customers are independent: what keeps us from looking at one is raised
     when all others have been looked at, and is evidence that nothing is known of its devices.
     """
@@ -148,7 +148,7 @@ def _record_evidence(
     seen: Mapping[int, Target | None],
     blind: Mapping[str | None, ServiceError],
 ) -> None:
-    """Make durable what was seen of each device, as `outstanding.probe_from` reads it."""
+    """Store the evidence of each device, as `outstanding.probe_from` reads it."""
     events = []
     for device in devices:
         payload: dict[str, Any] = {"plane": "autopilot", "source": context.channel.name.value}

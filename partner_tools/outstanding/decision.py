@@ -209,7 +209,7 @@ UNDOCUMENTED = "Read through an undocumented beta interface of Microsoft Graph (
 
 
 def association_of(case: Case) -> Association:
-    """How the device is bound, by the newest look at the tenant and by what was seen on it."""
+    """How the device is bound, by the newest check at the tenant and by what was seen on it."""
     if Flag.DEVICE_ASSOCIATION in case.facts.flags:
         return Association.ASSOCIATED
     if case.association.present is None:
@@ -503,7 +503,7 @@ def _rule_support_case(case: Case) -> Iterator[Step]:
 
 
 def _rule_directory(case: Case) -> Iterator[Step]:
-    """Row 13; beside row 14 and where the join type is unknown, only a look."""
+    """Row 13; beside row 14 and where the join type is unknown, only a check."""
     status = directory_status(case)
     if status is Status.OUTSTANDING:
         yield FINDINGS["computer-object"]

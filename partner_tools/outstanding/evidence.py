@@ -141,7 +141,7 @@ def evidence_from(probe: Probe) -> dict[str, Any]:
 
 
 def observed(device: RunDevice, probe: Probe) -> Event:
-    """The event by which the ledger keeps a look at a device of a run."""
+    """The event by which the ledger keeps a check at a device of a run."""
     return Event(
         run=device.run,
         kind=Kind.OBSERVED,

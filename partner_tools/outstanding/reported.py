@@ -161,7 +161,7 @@ def _closed(step: Step, reported: Mapping[StepId, Probe]) -> Step:
 
 
 def _compared(decision: Decision, said: Probe) -> Decision:
-    """The decision with what a later look shows of a registration that was removed by hand."""
+    """The decision with what a later check shows of a registration that was removed by hand."""
     autopilot = decision.planes[Plane.AUTOPILOT]
     words = {
         Status.CLEAR: "seen to be gone on",

@@ -294,7 +294,7 @@ def command(
     *,
     hybrid: bool = False,
 ) -> str | None:
-    """Return the command for this step and device, or for a look; None if only the portal can.
+    """Return the command for this step and device, or for a check; None if only the portal can.
 
     `own_id` is the id of the record that the step works on, `device_id` the one that the directory
     knows the device by. Without them only a look-up by serial number is offered, never a deletion.

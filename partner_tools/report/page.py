@@ -278,7 +278,7 @@ def _devices_with(devices: Iterable[Json], status: str) -> int:
 
 
 def _confirmed(devices: Iterable[Json]) -> int:
-    """Devices that the partner removed and a later look no longer found."""
+    """Devices that the partner removed and a later check no longer found."""
     return sum(
         one["outcome"] in GONE and one["planes"]["autopilot"]["status"] == "clear"
         for one in devices

@@ -138,7 +138,7 @@ _RESULTS = {
 
 
 def _of_plane(plane: Plane, standing: Json) -> Iterator[Probe]:
-    """Yield a plane's evidence: the last look, and the one before it if the last one failed."""
+    """Yield a plane's evidence: the last check, and the one before it if the last one failed."""
     found, result = tuple(_objects(standing)), _RESULTS.get(standing["status"])
     for at, outcome in (
         (standing.get("lastObservedAt"), _RESULTS.get(standing.get("lastStatus", ""))),

@@ -96,7 +96,7 @@ def _rule(device: HandoffDevice) -> str:
 
 
 def _ids(probes: Sequence[Probe], *names: str) -> str:
-    """The ids of every record that a look has found, as an array."""
+    """The ids of every record that a check has found, as an array."""
     found = {
         known
         for probe in probes

@@ -1,6 +1,6 @@
-"""Assesses devices without a partner's channel: looks into the customer's tenant, changes nothing.
+"""Assess devices without a partner's channel: check the customer's tenant, change nothing.
 
-An assessment is a run like any other, by `runs.run`, whose only work is the look. Registrations
+An assessment is a run like any other, by `runs.run`, whose only work is the check. Registrations
 that a person removes on Partner Center's pages are recorded as that person's word (`mark_done`).
 """
 
@@ -51,7 +51,7 @@ class NoChannel:
     polling = Polling()
 
     def remove(self, *_args: Any, **_named: Any) -> NoReturn:
-        """Refuse, as every other request that would change something."""
+        """Refuse, as for every request that would change something."""
         raise AssertionError("an assessment sends no request that changes anything")
 
     poll = recall = remove
@@ -66,7 +66,7 @@ class AssessmentSteps:
     customer: Customer
 
     def plan(self) -> Plan:
-        """Take every device of the list as it is named; nothing is asked of a service."""
+        """Take every device of the list as named; no service is asked."""
         context = self.context
         record = context.ledger.run(context.run)
         plan = stored_plan(context, self, record) or make_plan(context, self, record)
@@ -100,10 +100,10 @@ class AssessmentSteps:
         return 0
 
     def compare(self, plan: Plan, settled: Collection[int]) -> None:
-        """Nothing: the look is the work."""
+        """Nothing: the check is the execution."""
 
     def execute(self, plan: Plan) -> None:
-        """Look into the customer's tenant for every device that no look has seen yet."""
+        """Check every device in the customer's tenant that has not been checked yet."""
         context = self.context
         if context.open_tenant is None:
             context.observer.notify(
@@ -118,7 +118,7 @@ class AssessmentSteps:
         """Nothing: nothing was removed."""
 
     def unfinished(self) -> str | None:
-        """Never: what could not be seen is not verified."""
+        """Never: a device that could not be checked is not verified."""
 
 
 def assessed(ledger: Ledger, record: RunRecord, at: datetime) -> dict[int, dict[str, Any]]:

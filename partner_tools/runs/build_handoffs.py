@@ -1,4 +1,4 @@
-"""Makes the handoffs of a run: one document for each customer, from what the ledger holds."""
+"""Build the handoffs of a run from the ledger: one document for each customer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from partner_tools.runs.known_customers import customers_of
 from partner_tools.runs.observation import BY_HAND_RULE, flags_of, probes_of
 
 DUE_DAYS = 14
-"""How long a customer is given where the profile does not say: `partner.due_days`."""
+"""The customer's time if the profile does not set `partner.due_days`."""
 
 
 def handoffs(
@@ -164,7 +164,7 @@ def _subjects(
 
 
 def _refuse_only_reported(run: RunFacts, devices: Iterable[HandoffDevice], now: datetime) -> None:
-    """Raise GuardError for registrations that a person says are removed, and no look has shown."""
+    """Raise GuardError for registrations reported removed but not confirmed by a check."""
     reported = [
         one.device.identity.serial_number or f"row {one.device.row}"
         for one in devices

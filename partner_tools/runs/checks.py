@@ -44,12 +44,12 @@ from partner_tools.runs.planning import Planner, resolution
 PLAN_GOOD_FOR = timedelta(minutes=10)
 """An older plan is compared with the service before it is executed."""
 REFUSED = "intune-not-clear"
-"""The rule by which a device is refused that the customer has to release first."""
+"""The rule that refuses a device which the customer has to release first."""
 
 NAMED = 5
-"""The most devices that a line about another run names."""
+"""Maximum number of devices that a line about another run names."""
 LOOKED_UP = 20
-"""Of how many devices that were not found the ledger is asked whose they were."""
+"""Maximum number of devices whose earlier customer is looked up if they were not found."""
 
 Risks = Mapping[Risk, Sequence[RunDevice]]
 
@@ -132,11 +132,11 @@ def refuse_other_plan(context: RunContext, plan: Plan) -> None:
 
 
 def refuse_stale(context: RunContext, record: RunRecord) -> None:
-    """Refuse what an OEM Direct run left open longer ago than the profile allows.
+    """Refuse requests that an OEM Direct run left open for longer than the profile allows.
 
     OEM Direct has no listing: a unit may have been registered since, for its next owner. A
     restored or copied ledger is covered as well, because its last event is as old. Raises
-    GuardError; `stale_ok` insists.
+    GuardError unless `stale_ok`.
     """
     if record.channel is not ChannelName.OEM_DIRECT or record.started_at is None:
         return
@@ -153,7 +153,7 @@ def refuse_stale(context: RunContext, record: RunRecord) -> None:
 
 
 def refuse_held(context: RunContext, plan: Plan) -> Plan:
-    """Refuse what the hold list names by now, although the plan may be older.
+    """Refuse the devices on the current hold list, although the plan may be older.
 
     A device that is still in doubt, because its channel cannot look, keeps its outcome; it leaves
     the plan, so that nothing is sent for it again.
@@ -193,10 +193,10 @@ def midnight(at: datetime) -> datetime:
 
 
 def look_before(context: RunContext) -> Risks:
-    """Keep what the customers' tenants show of the devices to remove; the risks, which are named.
+    """Store the tenants' evidence on the devices to remove; returns the risks, which are named.
 
     After the removal, the ids seen now are the only link to the records that are left. Raises
-    GuardError where a look is required and did not succeed in time.
+    GuardError where a check is required and did not succeed in time.
     """
     options = context.options
     if context.open_tenant is None or options.snapshot is Snapshot.NONE:
@@ -261,7 +261,7 @@ _OPEN = frozenset(State) - {State.SETTLED}
 def refuse_risky(context: RunContext, plan: Plan, found: Risks) -> Plan:
     """Refuse the devices that are not clear of their tenant, where the options require that.
 
-    Raises GuardError if a look is required and there is no access.
+    Raises GuardError if a check is required and there is no access.
     """
     options = context.options
     is_required = options.require_intune_clear or options.snapshot is Snapshot.REQUIRED
@@ -325,7 +325,7 @@ def _risky(options: RunOptions, plan: Plan, found: Risks) -> list[PlannedDevice]
 
 
 def refuse_wrong_customer(context: RunContext, plan: Plan) -> None:
-    """Refuse a batch that hardly any device of the named customer is in. Raises GuardError."""
+    """Refuse a batch with hardly any device of the named customer. Raises GuardError."""
     if not context.channel.observable:
         return
     refuse_too_few(plan.devices, context.guards.min_found_share, _earlier_customers(context, plan))

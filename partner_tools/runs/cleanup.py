@@ -1,9 +1,8 @@
-"""Cleans up the customer's own tenant after a handoff: looks, takes the steps that are due, waits.
+"""Clean up the customer's own tenant after a handoff: check, take the steps that are due, wait.
 
 The handoff is the plan of the run, stored with it, so that a resume needs no file. Every round
-begins with a look, and the next step follows from what it shows: so a process that died anywhere
-is continued in the same way as one that did not. A step in doubt is looked for first; a step that
-is done is never sent again.
+begins with a check, which determines the next step, so a run continues in the same way whether or
+not its process died. A step in doubt is checked first; a completed step is never sent again.
 """
 
 from __future__ import annotations
@@ -93,11 +92,11 @@ class CleanupOrder:
     customer: Customer
     keys_saved: bool = False
     saved_keys: Mapping[tuple[int, str | None], tuple[int, int]] = field(default_factory=dict)
-    """By row and serial number how many keys and passwords a receipt says are saved."""
+    """The numbers of saved keys and passwords in a receipt, by row and serial number."""
     held: frozenset[str] = frozenset()
 
     def with_keys(self, options: RunOptions) -> CleanupOrder:
-        """The order with what the options say of saved keys."""
+        """The order with the options' statements about saved keys."""
         saved = {(row, serial): (keys, more) for row, serial, keys, more in options.saved_keys}
         return replace(self, keys_saved=options.keys_saved, saved_keys=saved)
 
@@ -131,7 +130,7 @@ class CleanupOrder:
         return plan_cleanup(known, decide(known), device.history.passed)
 
     def updated(self, device: RunDevice) -> HandoffDevice:
-        """A device of the handoff with what the cleanup saw and did."""
+        """A device of the handoff with the cleanup's evidence and steps."""
         given, history = self.received.devices[device.index], device.history
         said = None
         if history.detail is not None:
@@ -155,9 +154,9 @@ class CleanupOrder:
 
 
 def _covers(saved: tuple[int, int], seen: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a receipt counts all keys and passwords that the last look at the directory showed.
+    """Whether a receipt counts all keys and passwords that the last check of the directory showed.
 
-    A look that failed, or none at all, shows nothing that a receipt could be compared with.
+    A check that failed, or none at all, shows nothing that a receipt could be compared with.
     """
     shown: dict[Subject, int | None] = {}
     for probe in map(probe_from, seen):
@@ -228,7 +227,7 @@ def stored_order(
 
 
 def _ordered_in(record: RunRecord, order: CleanupOrder) -> CleanupOrder:
-    """The order with what was said of the keys when the run was begun."""
+    """The order with the statements about the keys when the run was begun."""
     return order.with_keys(RunOptions.restored(record.settings))
 
 
@@ -292,7 +291,7 @@ class CleanupSteps:
     _may_sync: bool = True
 
     def plan(self) -> Plan:
-        """Store the handoff as the plan, look for every device, and name what will be touched."""
+        """Store the handoff as the plan, check every device, and name those to be changed."""
         context = self.context
         record = context.ledger.run(context.run)
         if record.plan_digest is None:
@@ -339,10 +338,10 @@ class CleanupSteps:
         return sum(each.removals for each in plan.customers)
 
     def compare(self, plan: Plan, settled: Collection[int]) -> None:
-        """Nothing: each round of the execution looks first."""
+        """Nothing: each round of the execution begins with a check."""
 
     def execute(self, plan: Plan) -> None:
-        """Take every step that is due, in order, and wait until what was deleted is gone.
+        """Take every step that is due, in order, and wait until the deleted records are gone.
 
         Waits for the time to settle after the last step.
         """
@@ -351,7 +350,7 @@ class CleanupSteps:
         self._give_up_contradictions(courses)
 
     def verify(self) -> None:
-        """Look once more for what was removed: what the directory has of it by now."""
+        """Check the removed devices once more in the directory."""
         gone = [
             each
             for each in self.context.ledger.devices(self.context.run, states={State.SETTLED})
@@ -361,7 +360,7 @@ class CleanupSteps:
             observe(self.reader, gone, earlier=self.order.earlier())
 
     def unfinished(self) -> str | None:
-        """Why the run waits: something is still awaited, by a person too."""
+        """Why the run waits: a service or a person has not finished yet."""
         waiting = self._open_devices()
         if not waiting:
             return None
@@ -411,7 +410,7 @@ class CleanupSteps:
         return list(self.context.ledger.devices(self.context.run, states=_OPEN))
 
     def _take_rounds(self) -> None:
-        """Look, step, pause: until nothing is left to do but for other people, or patience ends.
+        """Check, take steps, pause: until only other people's work is left, or the time is up.
 
         Raises Interrupted.
         """
@@ -507,7 +506,7 @@ class CleanupSteps:
         return {index: one for index, one in courses.items() if one.ruling is None}
 
     def _give_up_contradictions(self, courses: Mapping[int, CleanupPlan]) -> None:
-        """Refuse what the service did not take and still shows, at the end of all patience.
+        """Refuse devices whose deletion the service rejected although it still shows them.
 
         Such a step has passed on the word that its record is gone, or going: this run never sends
         it again, and waiting for it has been in vain.

@@ -342,7 +342,7 @@ def _now(
     at: datetime,
     shown: Callable[[datetime], str],
 ) -> str:
-    """Say where a device is that is gone: by the last look, and by the customer's open steps."""
+    """Say where a device is that is gone: by the last check, and by the customer's open steps."""
     history = device.history
     if history.restored == "done":
         return "It was registered again by this ledger."

@@ -53,7 +53,7 @@ class ObservationResult:
     """The errors of reading collections in one round of looking.
 
     `blind` are those of collections that hold records of the devices themselves: without those a
-    plane could not be looked at.
+    plane could not be checked.
     """
 
     failures: tuple[ServiceError, ...] = ()
@@ -71,7 +71,7 @@ def observe(
 
     Ids that one plane brings, now or in earlier evidence, are asked for on the next; `earlier` is
     evidence that the ledger does not hold. `briefly` looks at Autopilot and Intune alone. Raises
-    AuthError where no token can be had, after that is evidence too, and Interrupted.
+    AuthError where no token can be obtained, after that is evidence too, and Interrupted.
     """
     seekers = [
         _sought(each, earlier.get(each.index, ()))
@@ -170,7 +170,7 @@ def _blind(
     error: Exception,
     at: datetime,
 ) -> Iterator[tuple[int, Probe]]:
-    """Evidence that no look was possible at all."""
+    """Evidence that no check was possible at all."""
     places = [search.ANSWERS[collection] for collection in collections]
     for each in seekers:
         for plane, subject in places:
@@ -274,7 +274,7 @@ class TenantCheck:
     def verify(self, wait_seconds: float) -> int:
         """Look for every device, and again for what the services still have to do by themselves.
 
-        Says before each pause what it waits for. The exit code: 0, or what kept the first look or
+        Says before each pause what it waits for. The exit code: 0, or what kept the first check or
         the last from seeing everything. Raises Interrupted.
         """
         reason = self.ledger.run(self.run).reason

@@ -186,7 +186,7 @@ def prepare(steps: Steps, *, unattended: bool = False) -> Plan | None:
 
 
 def settle_doubts(context: RunContext) -> frozenset[int]:
-    """Look for what has left without an answer, where the channel can look; nothing is sent.
+    """Look for what has left without an answer, if the channel can check; nothing is sent.
 
     The indexes of the devices that were in doubt.
     """
@@ -198,7 +198,7 @@ def settle_doubts(context: RunContext) -> frozenset[int]:
 def finish(steps: Steps) -> None:
     """Look whether what is gone is gone, and record the end.
 
-    The run ends after the look: a user who interrupts the look has a run that `resume` looks at
+    The run ends after the check: a user who interrupts the check has a run that `resume` looks at
     again, instead of one that passes for done.
     """
     context = steps.context

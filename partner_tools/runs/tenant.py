@@ -74,7 +74,7 @@ class TenantReader:
     ) -> tuple[dict[Question, SearchAnswer], ServiceError | None]:
         """The answers to every question about the devices, and what kept any from being answered.
 
-        Raises AuthError if no token can be had, and Interrupted.
+        Raises AuthError if no token can be obtained, and Interrupted.
         """
         reader, way = self, approach(collection, seekers)
         if self.deadline is not None:

@@ -26,7 +26,7 @@ PARTNER_CENTER: Final = frozenset({"user_impersonation"})
 (https://learn.microsoft.com/partner-center/developer/partner-center-authentication, read
 2026-11)."""
 GRAPH_READ: Final = frozenset(READ_PERMISSIONS.values())
-"""For `verify --graph` and the look before a removal."""
+"""For `verify --graph` and the check before a removal."""
 _SERVICES: Final = {
     audience: service
     for service, audiences in read_toml(

@@ -81,9 +81,7 @@ FAULTS: Mapping[str, Fault] = {
     "401": _plain("expired-token", "401, each time", ever=True),
     "403-partner": _status(403, "403 about the partner (900150)", code=900150),
     "403-customer": _status(403, "403 about the customer (20002)", code=20002),
-    "403-device": _status(
-        403, "403 about the device (811)", code=811, description="ZtdDevice"
-    ),
+    "403-device": _status(403, "403 about the device (811)", code=811, description="ZtdDevice"),
     "404": _status(404, "404"),
     "408": _status(408, "408"),
     "409": _status(409, "409"),

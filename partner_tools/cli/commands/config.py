@@ -126,7 +126,7 @@ def init(call: Call, file: Path | None, no_test: bool) -> int:
 
 
 def _a_customer(target: Path) -> str | None:
-    """A customer of this partner to try the configuration with, where one can be had."""
+    """A customer of this partner to try the configuration with, where one can be obtained."""
     from partner_tools import open_workspace
 
     with suppress(PartnerToolsError), open_workspace(config=target) as workspace:

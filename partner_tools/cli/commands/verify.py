@@ -120,7 +120,7 @@ def _verify_run(call: Call, run: str, *, wait: float, graph: bool, junit: Path |
 
 
 def _conclude(call: Call, seen: Verification, *, graph: bool) -> None:
-    """Say what the look came to, and how it comes into the handoff."""
+    """Say what the check came to, and how it comes into the handoff."""
     gone = [each.history for each in seen.result.devices if each.history.outcome in GONE]
     if any(map(still_listed, gone)):
         tell(f"next: {call.again('verify', seen.result.run, '--wait', '300')}")

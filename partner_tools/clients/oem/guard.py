@@ -1,4 +1,4 @@
-"""The last look at what leaves: with a tenant on it the same operation registers a device.
+"""The last check at what leaves: with a tenant on it the same operation registers a device.
 
 The serialized body is parsed again and held against the only shape that a deregistration has under
 its profile: known fields, texts in them, every tenant field blank. Path, query and headers are
@@ -41,7 +41,7 @@ class BlankOnly:
         self.__profile = profile
 
     def send(self, request: Request) -> Reply:
-        """Make one attempt, after the look. Raises GuardError, or what the transport raises."""
+        """Make one attempt, after the check. Raises GuardError, or what the transport raises."""
         check(request, self.__profile)
         return self.__transport.send(request)
 

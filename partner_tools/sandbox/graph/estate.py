@@ -6,8 +6,8 @@ own records: joined to Entra ID it takes that object over; joined to Active Dire
 registered it has another beside it.
 
 Afterwards it follows the registrations of `State` and reports the customer's removals to it.
-Effects that take time are scheduled, and applied by the first look after they are due. Callers hold
-the state's lock.
+Effects that take time are scheduled, and applied by the first check after they are due. Callers
+hold the state's lock.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Estates:
             self._follow(estate, now)
 
     def _follow(self, estate: Estate, now: float) -> None:
-        """Take over the registrations added and removed since the last look."""
+        """Take over the registrations added and removed since the last check."""
         if self.state.customer(estate.tenant_id) is not None:
             for change in self.state.changes(estate.tenant_id, estate.seen):
                 estate.seen += 1
