@@ -106,7 +106,7 @@ class TokenSource(Protocol):
     """Where a transport takes its bearer token from."""
 
     def token(self) -> str:
-        """A token that is valid for at least a minute. Raises AuthError if there is none."""
+        """A token that is valid for about another minute. Raises AuthError if there is none."""
         ...
 
     def renew(self, stale: str) -> None:
