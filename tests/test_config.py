@@ -42,7 +42,7 @@ def read(user: int | None, named: Path | None = None) -> Config:
         (0o1777, None, True),
     ],
 )
-def test_a_configuration_that_somebody_planted_is_refused(
+def test_a_configuration_planted_by_another_user_is_refused(
     mode: int,
     user: int | None,
     taken: bool,

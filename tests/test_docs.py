@@ -142,7 +142,7 @@ def test_every_fault_file_shown_is_valid() -> None:
         assert checker("sandbox-faults").violations(json.loads(block.text)) == (), block.text
 
 
-def test_nobody_is_told_to_install_a_name_that_is_not_ours() -> None:
+def test_no_text_suggests_installing_a_name_that_is_not_ours() -> None:
     """The project's name on PyPI could be anybody's: only files and checkouts are installed."""
     texts = [*PAGES, *(ROOT / "deploy").rglob("*"), *(ROOT / "partner_tools").rglob("*.py")]
     bare = re.compile(
@@ -179,7 +179,7 @@ def test_every_variable_named_exists() -> None:
         ("one device", "daily-use.md"),
     ],
 )
-def test_what_people_search_for_is_in_a_heading(words: str, page: str) -> None:
+def test_search_terms_appear_in_a_heading(words: str, page: str) -> None:
     """The site's search ranks headings first; the page says it in its text too."""
     text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
     headings = " ".join(re.findall(r"^#+ (.+)$", text, re.MULTILINE))

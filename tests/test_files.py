@@ -30,7 +30,7 @@ def test_a_file_and_the_folders_made_for_it_are_private(tmp_path: Path) -> None:
     assert modes == {"a": 0o700, "b": 0o700, "file": 0o600, "c": 0o700, "d": 0o700}
 
 
-def test_what_lies_in_the_way_is_replaced_and_not_written_into(tmp_path: Path) -> None:
+def test_a_file_at_the_output_path_is_replaced_and_not_written_to(tmp_path: Path) -> None:
     """Somebody may have laid a link there, or a file that they can read."""
     aim, link, readable = (tmp_path / name for name in ("aim", "link", "readable"))
     aim.write_bytes(b"theirs")

@@ -430,7 +430,7 @@ def test_an_old_memory_is_looked_above_sooner() -> None:
     assert fresh.calm > 3 * old.calm
 
 
-def test_what_was_never_refused_is_where_the_next_run_goes_on_to_double() -> None:
+def test_the_next_run_doubles_from_the_rate_that_was_never_refused() -> None:
     pace, _, _ = drive(cold(0.0), unlimited(), 1.9)
     known = learned(pace)
     assert known == Learned(per_second=pace.rate / 2, refused=False)

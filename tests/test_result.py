@@ -21,7 +21,7 @@ from partner_tools.result import CANCELLED, DeviceResult, device_line
         (RunState.CANCELLED, Outcome.REMOVED, None),
     ],
 )
-def test_nobody_is_told_to_resume_what_cannot_be_resumed(
+def test_no_message_suggests_resuming_a_run_that_cannot_be_resumed(
     run: RunState, outcome: Outcome, said: str | None
 ) -> None:
     state = State.DOUBT if outcome is Outcome.UNKNOWN else State.READY

@@ -74,7 +74,7 @@ def test_who_was_away_does_not_catch_up() -> None:
     assert abs(got[LEIPZIG] - got[LYON]) <= 15
 
 
-def test_a_process_that_died_holds_nobody_up() -> None:
+def test_a_process_that_died_blocks_no_other() -> None:
     shared, _ = sharing.lease(known(100.0), "dead", {LYON: 50}, 0.0)
     got = 0
     for step in range(1, 100):

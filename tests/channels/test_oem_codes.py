@@ -28,7 +28,7 @@ def test_a_name_counts_before_a_number(code: str, texts: tuple[str, ...], number
 
 
 @pytest.mark.parametrize("code", ["", "804", "805", "8110", "x811", "XZtdDeviceNotFoundX", " "])
-def test_what_nobody_knows_is_no_code(code: str) -> None:
+def test_unknown_words_are_not_codes(code: str) -> None:
     """804 and 805 stand in no public list; a part of a word is no name."""
     assert code_table(()).read(code, "807 times tried") is None
 

@@ -126,7 +126,7 @@ def test_what_a_signal_says_is_a_line(
     assert "Ctrl-C again" in line["message"]
 
 
-def test_what_is_told_meanwhile_stands_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_appear_above_the_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")

@@ -329,7 +329,7 @@ def test_a_poisoned_run_is_listed_as_damaged(sandbox: Sandbox, tmp_path: Path, v
     assert program("runs", sound).exit_code == 0
 
 
-def test_what_changed_while_the_question_waited_is_refused(
+def test_a_device_that_changed_while_the_question_waited_is_refused(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """However young the plan: the person was shown another device than is there now."""

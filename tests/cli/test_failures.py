@@ -178,7 +178,9 @@ def test_no_customer_named_is_a_usage_error(program: Program) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-def test_nobody_to_ask_refuses_and_names_the_flag(program: Program, sandbox: Sandbox) -> None:
+def test_no_terminal_to_ask_on_refuses_and_names_the_option(
+    program: Program, sandbox: Sandbox
+) -> None:
     result = program(*DEREGISTER[:-1], program.serials("SN-1"))
 
     assert result.exit_code == 8

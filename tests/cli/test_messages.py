@@ -140,9 +140,7 @@ def test_a_list_of_runs_leaves_out_what_none_of_them_has(program: Program) -> No
     assert "RMA-1" in program("runs").stdout
 
 
-def test_a_cleanup_that_nobody_can_sign_in_for_leaves_no_run(
-    program: Program, tmp_path: Path
-) -> None:
+def test_a_cleanup_without_a_sign_in_leaves_no_run(program: Program, tmp_path: Path) -> None:
     done = program(
         *("deregister", program.serials("SN-3"), "--via", "partner-center", "--customer", DOMAIN),
         *("--yes", "--settle", "0", "--report", tmp_path / "handoff", "--format", "json"),
@@ -223,7 +221,7 @@ def test_a_look_says_what_it_came_to(tmp_path: Path) -> None:
     assert program("verify", "--outstanding", "--wait", "5").exit_code == 2
 
 
-def test_a_result_has_no_column_in_which_nothing_stands(program: Program) -> None:
+def test_a_result_has_no_empty_column(program: Program) -> None:
     planned = program(
         *("deregister", program.serials("SN-0"), "--dry-run"),
         *("--via", "partner-center", "--customer", DOMAIN),

@@ -103,7 +103,7 @@ def test_text_names_what_needs_attention_and_the_next_command(program: Program) 
     assert "partner-tools report" in result.stderr
 
 
-def test_what_stays_stands_before_what_goes(program: Program) -> None:
+def test_devices_that_stay_are_listed_before_removals(program: Program) -> None:
     """A reviewer of a long plan sees the exceptions first."""
     plan = program.folder / "plan.json"
     batch = program.serials("SN-1", "SN-2", "GHOST")

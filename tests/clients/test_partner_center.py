@@ -303,7 +303,7 @@ def test_batches(stub: Stub) -> None:
     assert stub.asked() == ("GET", f"{OF_CUSTOMER}/deviceBatches", {})
 
 
-def test_a_batch_list_with_a_token_goes_on(stub: Stub) -> None:
+def test_a_batch_list_with_a_token_is_read_on(stub: Stub) -> None:
     stub.answers((200, {"items": [{"id": "a"}], "continuationToken": "b-1"}, {}))
     cursor = stub.client.batches(TENANT).cursor
     stub.client.batches(TENANT, cursor)

@@ -424,7 +424,7 @@ def test_a_refused_connection_is_unsent() -> None:
     assert raised.value.request_id == "r-2"
 
 
-def test_a_name_that_nobody_knows_is_unsent() -> None:
+def test_an_unknown_host_name_is_unsent() -> None:
     with pytest.raises(errors.Unsent, match="name cannot be resolved"):
         Transport("https://nobody.invalid", proxies={}).send(DELETE)
 
@@ -498,7 +498,7 @@ def test_the_environments_bundle_is_read_once(
     service.stop()
 
 
-def test_an_authority_that_nobody_knows_is_unsent(authority: trustme.CA) -> None:
+def test_an_unknown_authority_is_unsent(authority: trustme.CA) -> None:
     service = serve_tls(authority)
     with (
         Transport(service.url, tokens=Tokens()) as transport,
@@ -567,7 +567,7 @@ def test_a_client_certificate_is_presented(
     service.stop()
 
 
-def test_a_list_of_revoked_certificates_trusts_nobody(tmp_path: Path) -> None:
+def test_a_list_of_revoked_certificates_trusts_no_certificate(tmp_path: Path) -> None:
     path = tmp_path / "revoked.pem"
     path.write_bytes(REVOKED)
     with pytest.raises(errors.InputError, match="it holds no certificate"):
@@ -859,7 +859,7 @@ def test_json_with_and_without_a_mark(body: bytes, value: object) -> None:
         b"1" * 5_000,
     ],
 )
-def test_what_is_no_json_is_unreadable(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_unreadable(body: bytes) -> None:
     reply = Reply(status=200, body=body, headers={"ms-requestid": "r-1"})
     with pytest.raises(errors.Unreadable) as raised:
         parse_json(reply)

@@ -33,7 +33,7 @@ def test_a_command_killed_at_any_point_converges(scenario: str) -> None:
 
 @posix_only
 @pytest.mark.parametrize("name", TRIALS)
-def test_whatever_befalls_a_ledger_converges_or_is_said(name: str) -> None:
+def test_every_damage_to_a_ledger_converges_or_is_reported(name: str) -> None:
     generator = random.Random(7)  # noqa: S311 - chooses test cases
 
     assert list(TRIALS[name](generator)) == []

@@ -28,7 +28,7 @@ def test_the_table_has_every_cell_once() -> None:
     assert all(expected(*cell) for cell in cells())
 
 
-def test_every_request_stands_in_one_group() -> None:
+def test_every_request_is_in_one_group() -> None:
     assert sorted(each for group in GROUPS.values() for each in group) == sorted(SCENES)
 
 

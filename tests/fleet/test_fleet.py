@@ -92,7 +92,7 @@ def test_a_worker_is_checked_before_it_is_deployed(fleet: Fleet) -> None:
     assert (refused.exit_code, "cannot work" in refused.stderr) == (4, True)
 
 
-def test_what_nobody_may_submit(fleet: Fleet, tmp_path: Path) -> None:
+def test_batches_that_may_not_be_submitted(fleet: Fleet, tmp_path: Path) -> None:
     batch = fleet.program.serials(*SERIALS[:3])
     unconfirmed = fleet.program("submit", batch, *VIA)
     assert unconfirmed.exit_code == 8
@@ -169,7 +169,7 @@ def test_health_tells_of_a_lost_database_and_of_a_port_that_is_taken() -> None:
         ("2126-01-01T06:30:10+02:00", "2126-01-01T04:30:10+00:00"),
     ],
 )
-def test_nobody_begins_before_the_time_that_was_said(fleet: Fleet, said: str, meant: str) -> None:
+def test_no_worker_begins_before_the_given_time(fleet: Fleet, said: str, meant: str) -> None:
     run = fleet.submit(SERIALS[:2], "--not-before", said)
     with open_queue(fleet.ledger_url) as queue:
         (job,) = queue.jobs()

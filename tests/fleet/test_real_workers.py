@@ -201,7 +201,7 @@ def test_two_processes_keep_one_rate_and_one_pause(fleet: Fleet) -> None:
     )
 
 
-def test_what_is_open_is_looked_at_again_by_one_of_the_workers(fleet: Fleet) -> None:
+def test_open_steps_are_checked_again_by_one_worker(fleet: Fleet) -> None:
     run = fleet.submit(names(3), "--settle", "0")
     with fleet.worker():
         fleet.wait_for(run, "finished")
@@ -254,7 +254,7 @@ def test_a_batch_for_oem_direct_outlives_its_worker(fleet: Fleet) -> None:
     assert {each["serialNumber"] for each in whole["devices"]} == set(names(100))
 
 
-def test_runs_are_watched_until_somebody_has_seen_enough(fleet: Fleet) -> None:
+def test_runs_are_watched_until_ctrl_c(fleet: Fleet) -> None:
     run = fleet.submit(names(2), "--not-before", "2126-01-01", "--depot", "leipzig")
     words = ("runs", "--watch", "--depot", "leipzig", "--output", "jsonl")
     watching = subprocess.Popen(

@@ -177,7 +177,7 @@ def test_two_ledgers_write_one_run_at_once(
 
 
 @pytest.mark.slow
-def test_who_loses_the_session_that_holds_a_run_writes_nothing_more(
+def test_a_process_that_loses_its_session_writes_nothing_more(
     postgresql_ledger: str, start: RunStart
 ) -> None:
     """Another process may hold the run by then."""

@@ -211,7 +211,7 @@ def test_a_run_is_held_by_whichever_path_the_ledger_is_opened(
         Ledger.open(sqlite_url(tmp_path / "hard.db"))
 
 
-def test_who_comes_too_late_to_a_run_is_told_in_words(tmp_path: Path, start: RunStart) -> None:
+def test_a_process_too_late_for_a_run_gets_a_clear_message(tmp_path: Path, start: RunStart) -> None:
     """What the other has recorded meanwhile lets this event not follow: exit 6, no traceback."""
     with Ledger.open(sqlite_url(tmp_path / "ledger.db")) as ledger:
         ledger.create_run(start, ())

@@ -72,7 +72,7 @@ def test_a_run_goes_to_who_holds_it_now(url: str, paused: Ledger, start: RunStar
             assert other.in_doubt() == 2
 
 
-def test_who_holds_nothing_goes_on(url: str, paused: Ledger, start: RunStart) -> None:
+def test_a_session_that_holds_nothing_continues(url: str, paused: Ledger, start: RunStart) -> None:
     batch = [Device(row=1, identity=Identity(serial_number="SN-1"))]
     cut_all_sessions(url)
 

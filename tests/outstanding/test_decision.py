@@ -787,7 +787,7 @@ def test_a_record_that_went_is_clear_once_the_firmware_was_looked_at() -> None:
     assert not decision.steps
 
 
-def test_firmware_that_somebody_opened_is_not_managed_any_more() -> None:
+def test_firmware_that_a_person_opened_is_no_longer_managed() -> None:
     managed = found(Plane.INTUNE, deviceFirmwareConfigurationInterfaceManaged=True)
     decision = decide(facts(*CLEAN, managed, flags=frozenset({Flag.FIRMWARE_OPEN})))
     assert StepId.UNLOCK_FIRMWARE not in {step.id for step in decision.steps}
@@ -1002,7 +1002,7 @@ def test_an_observation_without_a_source_proves_as_little_as_a_channel_does() ->
     assert EvidenceSource.CHANNEL is probe_from(evidence).source
 
 
-def test_an_observation_with_a_status_that_nobody_knows_failed() -> None:
+def test_an_observation_with_an_unknown_status_failed() -> None:
     evidence = {"plane": "intune", "status": "perhaps", "observedAt": NOW.isoformat()}
     assert ProbeResult.FAILED is probe_from(evidence).result
 

@@ -131,7 +131,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Compared]
 
 
 @pytest.mark.parametrize(("name", "due"), [("enrolled", 35), ("Intune is empty", 36)])
-def test_what_is_due_is_done_and_no_bystander_touched(
+def test_due_steps_are_done_and_no_other_device_is_touched(
     compared: Mapping[str, Compared], name: str, due: int
 ) -> None:
     one = compared[name]

@@ -428,7 +428,7 @@ def test_a_second_run_finds_everything_gone(scenes: Mapping[str, Scene]) -> None
     assert "Intune not there, Autopilot not there" in scene.said(3)
 
 
-def test_nobody_to_ask_is_one_sentence_before_the_first_request(
+def test_no_terminal_to_ask_on_is_one_sentence_before_the_first_request(
     scenes: Mapping[str, Scene],
 ) -> None:
     scene = scenes["nobody to ask"]

@@ -262,7 +262,7 @@ def test_hostile_ids_never_reach_a_command() -> None:
             assert command.isprintable()
 
 
-def test_a_handoff_that_nobody_is_named_for() -> None:
+def test_a_handoff_without_a_named_customer() -> None:
     document = fleet.handoff(FLEETS["unseen"], customer=None)
     assert {"tenantId": None, "domain": None, "name": None} == document["customer"]
     assert [] == list(VALIDATOR.iter_errors(document))

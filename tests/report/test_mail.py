@@ -138,7 +138,7 @@ def test_every_owner_has_a_ticket_with_its_steps_and_devices_alone() -> None:
     )
 
 
-def test_a_ticket_lists_so_many_devices_and_says_where_the_others_are() -> None:
+def test_a_ticket_lists_some_devices_and_says_where_the_others_are() -> None:
     text = dict(tickets(handed(list(fleet.large(400)))))["intune-administrator"]
     first = text.split("\n## ")[1]
     assert first.count("- [ ] ") == NAMED_IN_TICKET

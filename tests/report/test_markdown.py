@@ -39,7 +39,7 @@ def test_summary_guide_and_serials_are_there() -> None:
     assert "Part of the customer's tenant was checked" in text
 
 
-def test_it_says_first_that_nobody_looked() -> None:
+def test_it_says_first_that_nothing_was_checked() -> None:
     first = written(fleet.handoff(fleet.unseen())).split("##")[0]
     assert "every step there is listed as not verified" in first
 

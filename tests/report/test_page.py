@@ -100,7 +100,7 @@ def test_the_first_screen_says_what_was_done_and_what_is_left() -> None:
         assert owner in text
 
 
-def test_it_says_first_that_nobody_looked() -> None:
+def test_it_says_first_that_nothing_was_checked() -> None:
     text = read(fleet.handoff(fleet.unseen())).text
     assert "Your tenant was not checked." in text.split("What to do, in this order")[0]
 

@@ -98,7 +98,7 @@ def test_a_workbook_is_whole_xml_whatever_is_in_it() -> None:
     assert load_workbook(stream)["Devices"].max_row == 4
 
 
-def test_a_sheet_that_is_full_goes_on_in_the_next() -> None:
+def test_a_full_sheet_is_continued_in_the_next() -> None:
     document = fleet.handoff(list(fleet.large(30)))
     book = workbook(document, row_limit=20)
     names = [name for name in book.sheetnames if name.startswith("Devices")]

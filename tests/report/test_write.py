@@ -64,7 +64,7 @@ def test_an_old_report_is_replaced(tmp_path: Path) -> None:
     assert before != second.read_bytes()
 
 
-def test_what_cannot_be_written_leaves_nothing_half(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_partial_file(tmp_path: Path) -> None:
     document = fleet.handoff(fleet.unseen())
     [kept] = write_handoff(Handoff(document), tmp_path, ["md"])
     before = kept.read_bytes()

@@ -98,7 +98,7 @@ def test_a_pre_association_goes_at_once_and_an_association_when_its_device_is_re
     assert "S1" not in states(ask.rows(PATH))
 
 
-def test_who_may_not_write_deletes_nothing(use: Callable[..., Any]) -> None:
+def test_a_role_without_write_permission_deletes_nothing(use: Callable[..., Any]) -> None:
     ask = use("graphRead")
     (first, *_) = ask.rows(PATH)
     assert ask("DELETE", f"{PATH}/{first['id']}").status_code == 403

@@ -33,7 +33,7 @@ def test_the_log_is_told_and_does_not_tell_of_itself(ask: Any) -> None:
 
 
 @pytest.mark.parametrize("customer", [CONTOSO, "contoso.onmicrosoft.com"])
-def test_what_is_registered_in_truth_is_told(ask: Any, customer: str) -> None:
+def test_actual_registrations_are_reported(ask: Any, customer: str) -> None:
     devices = control(ask, "GET", f"/devices/{customer}").json()["devices"]
     assert [device.get("serialNumber") for device in devices] == ["A1", "A2", "A3", None]
     assert {device["batchId"] for device in devices} == {"Büro #7 / 50 %"}

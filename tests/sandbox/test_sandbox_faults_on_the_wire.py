@@ -247,7 +247,7 @@ def test_a_sticky_token_never_ends(start: Start, connect: Connect) -> None:
     assert len({token for _, token in followed}) == 1
 
 
-def test_a_page_repeats_and_the_token_goes_on(start: Start, connect: Connect) -> None:
+def test_a_page_repeats_and_the_token_advances(start: Start, connect: Connect) -> None:
     followed = pages(connect(start(once("repeat-page", "list-devices"))))
     assert [serial for serial, _ in followed] == ["SN0000001", "SN0000001", "SN0000201"]
 
@@ -308,9 +308,7 @@ def test_a_tls_handshake_fails_for_a_time(start: Start, connect: Connect) -> Non
     assert ask.session.get(url, timeout=10).status_code == 200
 
 
-def test_every_kind_of_fault_stands_in_the_schema_and_is_served(
-    start: Start, connect: Connect
-) -> None:
+def test_every_kind_of_fault_is_in_the_schema_and_is_served(start: Start, connect: Connect) -> None:
     for kind in FaultKind:
         ask = connect(start({"rules": [{"fault": {"kind": kind, "seconds": 0.01}}]}))
         page = {"MS-ContinuationToken": "x"}
@@ -372,9 +370,7 @@ def test_the_log_counts_by_operation_and_outcome(start: Start, connect: Connect)
     assert [entry.number for entry in ask.sandbox.log.entries] == [1, 2, 3]
 
 
-def test_what_is_no_http_ends_the_connection_and_harms_nobody(
-    start: Start, connect: Connect
-) -> None:
+def test_bytes_that_are_not_http_end_only_their_connection(start: Start, connect: Connect) -> None:
     ask = connect(start())
     port = int(ask.sandbox.urls["partnerCenter"].rsplit(":", 1)[1])
     for junk in (b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", LENGTHLESS, b"\x16nonsense", b""):

@@ -169,7 +169,7 @@ def test_each_plane_is_refused_for_itself(use: Callable[..., Any]) -> None:
         ("PATCH", f"/devices/{UNKNOWN_ID}", "Authorization_RequestDenied"),
     ],
 )
-def test_who_may_only_look_changes_nothing(
+def test_a_read_only_role_changes_nothing(
     use: Callable[..., Any], method: str, path: str, code: str
 ) -> None:
     refused = use(kind="graphRead")(method, path)

@@ -191,7 +191,7 @@ def test_what_the_partner_removes_is_gone_for_the_customer_later(
     assert estate.entra("JOINED") is not None
 
 
-def test_what_the_partner_removed_before_anybody_looked_is_gone_too(
+def test_a_removal_by_the_partner_before_the_first_read_is_gone_too(
     tenant: Callable[..., Estate], connect: Callable[..., Any]
 ) -> None:
     estate = tenant()

@@ -168,7 +168,7 @@ def test_leaves_hold_by_their_words(text: str, found: bool) -> None:
     assert negates(parse(text)) is text.startswith("not")
 
 
-def test_a_table_finds_rows_by_what_stands_in_them_now() -> None:
+def test_a_table_finds_rows_by_their_current_content() -> None:
     table = Table("a", "list")
     for number, value in enumerate(("x", "y", "X")):
         table.add({"id": str(number), "a": value, "list": [value, "z"]})

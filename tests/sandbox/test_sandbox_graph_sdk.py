@@ -254,7 +254,7 @@ def test_it_sends_a_batch(client: Callable[..., Any]) -> None:
     assert [entry.inner for entry in sandbox.log.entries] == [False, True, True, True] * 2
 
 
-def test_it_waits_as_long_as_a_429_says_and_goes_on(client: Callable[..., Any]) -> None:
+def test_it_waits_as_long_as_a_429_says_and_continues(client: Callable[..., Any]) -> None:
     rule = {
         "match": {"operation": "list-managed-devices", "nth": 1},
         "fault": {"kind": "status", "status": 429, "retryAfter": 0.01},

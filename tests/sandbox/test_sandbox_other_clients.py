@@ -274,7 +274,7 @@ def test_msal_proves_itself_by_a_certificate(
         assert answer["error_codes"] == [700027]
 
 
-def test_msal_signs_a_user_in_by_device_code_and_goes_on_silently(
+def test_msal_signs_a_user_in_by_device_code_and_then_silently(
     start: Start, http: Callable[[Sandbox], requests.Session]
 ) -> None:
     sandbox = start({"quirks": {"deviceCodeInterval": 1, "deviceCodePolls": 1}})

@@ -53,7 +53,7 @@ def test_the_permissions_are_those_of_the_page() -> None:
     assert GRAPH_READ <= set(told)
 
 
-def test_the_doctor_warns_and_goes_on(tmp_path: Path) -> None:
+def test_the_doctor_warns_and_continues(tmp_path: Path) -> None:
     """A token that can write is named with what it can do; one that can only read is not."""
     seed = seed_from(world(customer({"B": [{"serialNumber": "SN-1"}]}, graph={"machines": []})))
     with Sandbox(seed) as sandbox:
@@ -101,7 +101,7 @@ def test_the_doctor_signs_in_to_the_customers_tenant_and_judges_that_token(
     assert all(DOMAIN in message for message in warned)
 
 
-def test_the_doctor_fails_where_the_customers_tenant_lets_nobody_in(tmp_path: Path) -> None:
+def test_the_doctor_fails_if_the_customers_tenant_grants_no_access(tmp_path: Path) -> None:
     document = world(customer({}, graph={"machines": [], "consent": False}))
     (tmp_path / "partner-tools.toml").write_text(
         '[default.graph]\naccess = "app"\n', encoding="utf-8"

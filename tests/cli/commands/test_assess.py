@@ -201,7 +201,7 @@ def test_each_way_to_say_what_was_done(program: Program, way: str) -> None:
     assert reported == list(REGISTERED[:2] if way != "all" else (*REGISTERED, OWN))
 
 
-def test_a_run_of_a_channel_takes_nobodys_word(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_run_of_a_channel_accepts_no_persons_statement(sandbox: Sandbox, tmp_path: Path) -> None:
     program = program_for(sandbox, tmp_path)
     way = ("--via", "partner-center", "--customer", DOMAIN, "--yes", "--settle", "0")
     run = program.json("deregister", "--serial", REGISTERED[0], *way)["run"]
@@ -256,7 +256,7 @@ def test_a_held_device_is_named_as_one_that_stays(program: Program) -> None:
     assert f"{OWN}: the hold list names it; it must stay" in refused.stderr
 
 
-def test_the_worksheet_names_devices_and_nobody(program: Program) -> None:
+def test_the_worksheet_names_devices_and_no_people(program: Program) -> None:
     listed = program.batch(
         f"Serial number,Manufacturer,Model,Device name,Owner,Reference\n"
         f"{REGISTERED[0]},=HP,840 G8,ADELES-LAPTOP,Adele,INC-Adele\n{OWN},HP,840 G8,B,Adele,\n"

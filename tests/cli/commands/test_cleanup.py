@@ -378,9 +378,7 @@ def test_a_cleanup_that_died_before_it_stored_its_handoff_is_resumed(
 
 
 @pytest.mark.parametrize("become", ["edited", "gone"])
-def test_what_is_no_longer_that_handoff_is_begun_again(
-    become: str, sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_a_changed_handoff_begins_a_new_run(become: str, sandbox: Sandbox, tmp_path: Path) -> None:
     sent = handed_over(sandbox, tmp_path, "MANAGED1")
     run = customers(sandbox, tmp_path)
     begun = died_before_storing(run, sent)
@@ -405,7 +403,7 @@ def door(sandbox: Sandbox, method: str, path: str) -> int:
     return answer.status_code
 
 
-def test_a_second_administrator_is_asked_and_the_run_goes_on_when_approved(tmp_path: Path) -> None:
+def test_a_run_continues_once_a_second_administrator_approved(tmp_path: Path) -> None:
     with served(multiAdminApproval=True) as sandbox:
         sent = handed_over(sandbox, tmp_path, "MANAGED1", "OWN1")
         run = customers(sandbox, tmp_path)
@@ -451,7 +449,7 @@ def test_what_another_administrator_turned_down_is_refused(tmp_path: Path) -> No
         ("delete-autopilot-identity", 400),
     ],
 )
-def test_what_is_called_gone_and_is_still_there_is_refused_and_asked_for_anew(
+def test_a_record_called_gone_but_still_listed_is_refused_and_deleted_again(
     operation: str, status: int, tmp_path: Path
 ) -> None:
     """A run never sends a step again that has passed: so it has to say that it was in vain."""

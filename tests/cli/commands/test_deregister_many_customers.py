@@ -49,7 +49,7 @@ def of_all(program: Program) -> Path:
     return program.batch("\n".join([*rows, ""]))
 
 
-def test_what_befalls_one_customer_stops_no_other(tmp_path: Path) -> None:
+def test_a_failure_of_one_customer_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "partner-tools.toml").write_text("[default.guards]\nmax_estate_share = 0.5\n")
     with Sandbox(seed_from(everybody()), faults_from(LOOP)) as sandbox:
         program = program_for(sandbox, tmp_path)
@@ -83,7 +83,7 @@ def test_what_befalls_one_customer_stops_no_other(tmp_path: Path) -> None:
     assert {"handoff-contoso.onmicrosoft.com", "handoff-fabrikam.example"} <= reports
 
 
-def test_what_cannot_be_verified_of_one_customer_hides_no_other(tmp_path: Path) -> None:
+def test_a_customer_that_cannot_be_verified_hides_no_other(tmp_path: Path) -> None:
     """The second one is looked at, and what was not looked at is said and not called gone."""
     seed = world(
         customer(estate("L", 5), tenant=LOOPING, domain="looping.example"), customer(estate("C", 5))

@@ -253,7 +253,7 @@ def test_a_row_that_its_hash_contradicts_stays(tmp_path: Path) -> None:
     assert "its hardware hash says" in device["detail"]
 
 
-def test_a_device_that_stands_twice_goes_once(tmp_path: Path) -> None:
+def test_a_device_that_is_listed_twice_is_removed_once(tmp_path: Path) -> None:
     """The second row says where the first one is; a row that names no device is exit 3."""
     with depot(tmp_path, *registered("S1")) as (sandbox, program):
         document, _ = deregister(program, batch("S1", "S1"), exit_code=7)
@@ -308,7 +308,7 @@ def test_a_lost_answer_is_unknown_until_resume(tmp_path: Path) -> None:
     assert first.correlation_id == second.correlation_id
 
 
-def test_an_address_where_nobody_listens_is_named_for_every_device(tmp_path: Path) -> None:
+def test_an_unreachable_address_is_named_for_every_device(tmp_path: Path) -> None:
     """Nothing left, so nothing is in doubt; why it waits stands beside each device."""
     with depot(tmp_path, *registered("S1", "S2")) as (sandbox, program):
         sandbox.refuse("oemDirect")
@@ -430,7 +430,7 @@ def test_the_doctor_explains_what_is_assumed(tmp_path: Path) -> None:
         assert "next: partner-tools deregister repairs.csv" in by_profile
 
 
-def test_what_was_left_open_too_long_is_not_sent_again(tmp_path: Path) -> None:
+def test_a_request_left_open_too_long_is_not_sent_again(tmp_path: Path) -> None:
     """A unit may have been registered since, also where the ledger was restored or copied."""
     rule = {
         "match": {"operations": ["deregister"], "nth": [1]},

@@ -207,7 +207,7 @@ def test_without_its_key_a_signed_export_is_not_begun(program: Program, tmp_path
     assert not file.exists()
 
 
-def test_a_signature_of_nobody_trusted_counts_for_nothing(
+def test_a_signature_by_an_untrusted_key_does_not_count(
     program: Program, signed: tuple[Path, str]
 ) -> None:
     """Whoever can write the file can sign it with a key of their own."""
@@ -235,7 +235,7 @@ def test_the_csv_says_who_when_and_what_and_calculates_nothing(program: Program)
     assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "@"))]
 
 
-def test_a_purge_asks_nobody_who_is_not_there(program: Program) -> None:
+def test_a_purge_without_a_terminal_asks_no_question(program: Program) -> None:
     """Without a terminal it names the flag; with it the export still proves itself."""
     refused = program("ledger", "purge", "--before", "2100-01-01")
     assert refused.exit_code == 8

@@ -129,7 +129,9 @@ def test_a_preview_decides_as_the_run_does(sandbox: Sandbox, tmp_path: Path) -> 
     assert done == {**seen, "CLEAN1": "removed"}
 
 
-def test_a_device_with_managed_firmware_goes_only_by_name(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_device_with_managed_firmware_is_removed_only_by_name(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     run = program(sandbox, tmp_path)
     named = ("--via", "partner-center", "--customer", CONTOSO)
     batch = run.serials("FIRM1")

@@ -77,7 +77,7 @@ def test_a_result_is_tied_by_what_it_names(row: dict[str, Any], ref: str) -> Non
         {"SerialNumber": True},
     ],
 )
-def test_a_result_that_is_nobodys_is_tied_to_nobody(row: dict[str, Any]) -> None:
+def test_a_result_of_no_device_is_matched_to_none(row: dict[str, Any]) -> None:
     """Nothing named, nobody of that name, a contradiction, another letter case, no text."""
     assert read_rows({**row, "Status": "Success"}) == {"1": None, "2": None}
 
@@ -178,7 +178,7 @@ def test_xml_is_read_in_its_usual_shapes(body: str) -> None:
         (XML, b"<?xml version='1.0' encoding='klingon'?><Results/>"),
     ],
 )
-def test_what_is_not_of_the_media_type_is_unreadable(media: str, body: bytes) -> None:
+def test_a_body_of_another_media_type_is_unreadable(media: str, body: bytes) -> None:
     """HTML, cut, ambiguous, over-deep or hostile: it says nothing of any device."""
     with pytest.raises(Unreadable) as caught:
         read(plain_profile(media), body, ONE)

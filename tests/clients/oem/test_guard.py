@@ -192,7 +192,7 @@ class Recording(Transport):
         return Reply(status=200)
 
 
-def test_what_is_refused_has_not_left() -> None:
+def test_a_refused_request_is_not_sent() -> None:
     """The guard stands before the transport."""
     profile, transport = plain_profile(), Recording()
     with pytest.raises(GuardError):
