@@ -314,7 +314,7 @@ TUPLE = {"OemManufacturerName": "Contoso", "ModelName": "N1"}
 def test_a_batch_is_created_by_app_and_user_and_its_job_says_what_became_of_each_device(
     start: Start, connect: Connect
 ) -> None:
-    ask = connect(start({"quirks": QUICK}), "user")
+    ask = connect(start({"quirks": QUICK | {"jobQueued": 1.0}}), "user")
     devices = [
         {"SerialNumber": "NEW1", **TUPLE, "ProductKey": None, "Unknown": {"a": 1}},
         {"serialNumber": "A1", "oemManufacturerName": "Contoso", "modelName": "N1"},
