@@ -99,7 +99,7 @@ def test_what_the_compose_file_names_is_there() -> None:
 
 
 def test_every_image_is_built_here_or_an_official_one_by_its_full_name() -> None:
-    """A short name is looked for in whatever registries a machine knows, where others can take it."""
+    """A short name is looked for in public registries, where others can take it."""
     container = (DEPLOY / "Containerfile").read_text("utf-8")
     built = re.findall(r"^FROM (\S+)", container, re.MULTILINE)
     defaults = dict(re.findall(r"^ARG (\w+)=(\S+)", container, re.MULTILINE))
