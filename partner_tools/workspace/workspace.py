@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
-from partner_tools.errors import AuthError, GuardError, InputError, MissingValueError
+from partner_tools.errors import (
+    AuthError,
+    GuardError,
+    InputError,
+    MissingValueError,
+    PartnerToolsError,
+)
 from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import (
     ENDED,
@@ -514,7 +520,6 @@ class Workspace:
         the others, and is among the failures.
         """
         from partner_tools.runs.follow_up import (
-            Failure,
             Outstanding,
             follow_ups,
             open_devices,
@@ -528,19 +533,19 @@ class Workspace:
             observer.notify(f"run {record.run}")
             self.verify(record.run, graph=graph, observer=observer)
 
-        failures = []
+        failures: dict[RunId, PartnerToolsError] = {}
         if look:
             found = open_devices(self.ledger, now(), since=since, customer=tenant)
             failures = recheck(found, look_again, observer.notify)
         at = now()
-        damaged: dict[RunId, Failure] = {}
+        damaged: dict[RunId, PartnerToolsError] = {}
         left = open_devices(self.ledger, at, since=since, customer=tenant, damaged=damaged)
-        for each in damaged.values():
-            observer.notify(str(each.error))
+        for error in damaged.values():
+            observer.notify(str(error))
         return Outstanding(
             at=at,
             follow_ups=follow_ups(self.ledger, left),
-            failures=(*(each for each in failures if each.run not in damaged), *damaged.values()),
+            failures=failures | damaged,
             partner=dict(self.config.get("partner") or {}),
         )
 
@@ -632,8 +637,8 @@ class Workspace:
             usual.append("worksheet")
         paths = [
             path
-            for document in handoffs(self.ledger, record.run, partner=sender, now=at)
-            for path in write_handoff(document, folder, formats or usual)
+            for handoff in handoffs(self.ledger, record.run, partner=sender, now=at)
+            for path in write_handoff(handoff, folder, formats or usual)
         ]
         if (told := cleanup_result(self.ledger, record, at)) is not None:
             result, domain = told
