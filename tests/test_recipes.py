@@ -297,6 +297,78 @@ def test_alert_rules_ask_for_metrics_that_are_served() -> None:
         assert rule["labels"]["severity"] in {"warning", "critical"}
 
 
+def series(name: str, values: str, labels: str = "") -> dict[str, str]:
+    return {"series": f"{name}{{{labels}}}", "values": values}
+
+
+ALL_WELL = [
+    series("partner_tools_database_up", "1x60"),
+    series("partner_tools_queue_jobs", "1x60"),
+    series("partner_tools_queue_oldest_seconds", "60x60"),
+    series("partner_tools_devices_in_doubt", "0x60"),
+    series("partner_tools_devices_total", "0+60x60"),
+    series("partner_tools_answered_total", "0+90x60", 'service="oem-direct"'),
+    series("partner_tools_throttled_total", "0+1x60", 'service="oem-direct"'),
+]
+TROUBLES = {
+    "": ALL_WELL,
+    "PartnerToolsDatabaseDown": [series("partner_tools_database_up", "0x60"), *ALL_WELL[4:]],
+    "PartnerToolsNoWorker": [],
+    "PartnerToolsQueueStuck": [
+        series("partner_tools_queue_oldest_seconds", "2000x60"),
+        *(each for each in ALL_WELL if "oldest" not in each["series"]),
+    ],
+    "PartnerToolsNoProgress": ALL_WELL[:4],
+    "PartnerToolsDevicesInDoubt": [
+        series("partner_tools_devices_in_doubt", "2x100"),
+        *({**each, "values": each["values"].replace("x60", "x100")} for each in ALL_WELL[:3]),
+        *({**each, "values": each["values"].replace("x60", "x100")} for each in ALL_WELL[4:]),
+    ],
+    "PartnerToolsThrottled": [
+        series("partner_tools_throttled_total", "0+45x60", 'service="oem-direct"'),
+        *ALL_WELL[:-1],
+    ],
+}
+"""The metrics of an hour, by the alert that they give. The first worker of a fleet that has had no
+outcome yet serves no counter of outcomes."""
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.parametrize("alert", TROUBLES)
+def test_each_trouble_gives_its_own_alert(tmp_path: Path, alert: str) -> None:
+    """As Prometheus evaluates the rules."""
+    rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text("utf-8"))["groups"][0]["rules"]
+    expected = [
+        {
+            "alertname": rule["alert"],
+            "eval_time": "65m" if "InDoubt" in alert else "50m",
+            "exp_alerts": [
+                {
+                    "exp_labels": {
+                        **rule["labels"],
+                        **({"service": "oem-direct"} if "Throttled" in alert else {}),
+                    },
+                    "exp_annotations": rule["annotations"],
+                }
+            ]
+            if rule["alert"] == alert
+            else [],
+        }
+        for rule in rules
+    ]
+    test = {"interval": "1m", "input_series": TROUBLES[alert], "alert_rule_test": expected}
+    document = {"rule_files": [str(MONITORING / "alerts.yaml")], "tests": [test]}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(document), "utf-8")
+    told = subprocess.run(
+        ["promtool", "test", "rules", str(tmp_path / "test.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
 def test_the_dashboard_shows_metrics_that_are_served() -> None:
     """In the form of Grafana's dashboard JSON; every shipped metric is on it."""
     board: dict[str, Any] = json.loads((MONITORING / "grafana-dashboard.json").read_text("utf-8"))

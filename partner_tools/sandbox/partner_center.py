@@ -56,9 +56,7 @@ AUDIENCES = frozenset({PARTNER_CENTER, "https://partner.partnercenterapi.microso
 REMEMBERED_REQUESTS = 200_000
 """How many request ids keep their outcome for a repetition."""
 USER_ONLY = frozenset({"create-batch"})
-CHANGING = frozenset(
-    {"create-batch", "add-devices", "delete-device", "update-device", "update-policies"}
-)
+CHANGING = frozenset({"create-batch", "add-devices", "delete-device"})
 CODES = {400: 3000, 401: 400, 403: 2032, 404: 1000}
 """The code of an injected error that says none."""
 RELATED = frozenset(Relationship) - {Relationship.NONE}
@@ -195,12 +193,8 @@ def device_from(body: Mapping[str, Any], device_id: str) -> SeedDevice:
     """The device that a request describes, in any letter case of its property names."""
     given = in_lower_case(body)
     texts = {name: given.get(name.lower()) for name in DEVICE_TEXTS}
-    policies = given.get("policies")
-    rows = policies if isinstance(policies, list) else []
-    named = [in_lower_case(row) for row in rows if isinstance(row, dict)]
     known = {name: value for name, value in texts.items() if isinstance(value, str) and value}
-    kept = [{"value": None, **row, "key": str(row["key"])} for row in named if "key" in row]
-    return structure(SeedDevice, {"id": device_id, **known, "policies": kept})
+    return structure(SeedDevice, {"id": device_id, **known})
 
 
 def in_lower_case(body: Mapping[str, Any]) -> Object:
@@ -505,17 +499,6 @@ class PartnerCenter:
             self.state.drop_empty_batch(tenant, parsed.batch)
         return Response(status=quirks.delete_status)
 
-    def _update_device(self, parsed: ParsedRequest) -> Response:
-        customer, device_id = self._customer(parsed), parsed.names["device"]
-        device = self.state.find(customer.tenant_id, parsed.batch, device_id)
-        if device is None:
-            raise refusal(Removal.NO_DEVICE)
-        wanted = device_from(_object(parsed), device_id)
-        device = replace(device, policies=wanted.policies)
-        self.state.replace_device(customer.tenant_id, parsed.batch, device)
-        self._record(parsed, customer, "device_updated", device)
-        return json_response(200, device_item(device))
-
     def _create_batch(self, parsed: ParsedRequest) -> Response:
         customer, body = self._customer(parsed).tenant_id, _object(parsed)
         name = body.get("batchid") or self._id()
@@ -544,16 +527,6 @@ class PartnerCenter:
             replace(device, uploaded_by=parsed.partner, uploaded_date=at) for device in devices
         ]
         self.state.start_job(customer, stamped, job_id, self.quirks(), batch)
-        return _accepted(customer, job_id)
-
-    def _update_policies(self, parsed: ParsedRequest) -> Response:
-        customer = self._customer(parsed).tenant_id
-        rows = _object(parsed).get("devices")
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise refusal("bad property", name="devices")
-        devices = [device_from(row, str(in_lower_case(row).get("id", ""))) for row in rows]
-        job_id = self._id()
-        self.state.start_job(customer, devices, job_id, self.quirks())
         return _accepted(customer, job_id)
 
     def _get_job(self, parsed: ParsedRequest) -> Response:

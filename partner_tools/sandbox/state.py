@@ -91,12 +91,11 @@ ZTD_NAMES = {
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """Work that was accepted, and is done when its time has come: it registers devices in a batch,
-    or without one gives devices, named by their ids, the policies that they carry."""
+    """Devices that were accepted for a batch, and are registered when its time has come."""
 
     id: str
     customer: str
-    batch_id: str | None
+    batch_id: str
     devices: tuple[SeedDevice, ...]
     created_at: float
     processing_at: float
@@ -289,21 +288,15 @@ class State:
         with self.lock:
             self._customers[customer.lower()].batches[batch.id] = _batch(batch)
 
-    def replace_device(self, customer: str, batch_id: str, device: SeedDevice) -> None:
-        with self.lock:
-            entry = self._entry(customer, batch_id, device.id)
-            if entry is not None:
-                entry.device = device
-
     def start_job(
         self,
         customer: str,
         devices: Iterable[SeedDevice],
         job_id: str,
         quirks: Quirks,
-        batch_id: str | None = None,
+        batch_id: str,
     ) -> None:
-        """Accept a job for an existing batch, or to give devices policies."""
+        """Accept a job for an existing batch."""
         now = self._clock()
         job = Job(
             id=job_id,
@@ -362,22 +355,13 @@ class State:
 
     def _carry_out(self, job: Job, device: SeedDevice) -> Ztd | None:
         customer, at = job.customer, job.completed_at
-        if job.batch_id is not None:
-            error = self._objection(customer, device)
-            batch = self._batch(customer, job.batch_id)
-            if error is None and batch is not None:
-                batch.add(device, at)
-                for key in identity_keys(device):
-                    self._places.setdefault(key, []).append((customer, batch.seed.id, device.id))
-                self._note(customer, batch.seed.id, device, at, registered=True)
-            return error
-        for batch in self._customers[customer].batches.values():
-            place = batch.places.get(device.id)
-            if place is not None and batch.entries[place].listed_until is None:
-                entry = batch.entries[place]
-                entry.device = replace(entry.device, policies=device.policies)
-                return None
-        return Ztd.NOT_REGISTERED
+        error, batch = self._objection(customer, device), self._batch(customer, job.batch_id)
+        if error is None and batch is not None:
+            batch.add(device, at)
+            for key in identity_keys(device):
+                self._places.setdefault(key, []).append((customer, batch.seed.id, device.id))
+            self._note(customer, batch.seed.id, device, at, registered=True)
+        return error
 
     def _objection(self, customer: str, device: SeedDevice) -> Ztd | None:
         keys = identity_keys(device)

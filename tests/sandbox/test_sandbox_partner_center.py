@@ -378,20 +378,6 @@ def test_chunked_bodies_are_read(start: Start, connect: Connect) -> None:
     assert made.status_code == 202
 
 
-def test_policies_are_assigned_by_a_job_and_by_an_update(start: Start, connect: Connect) -> None:
-    ask = connect(start({"quirks": QUICK}))
-    policy = {"Key": "o_o_b_e", "Value": "p-1"}
-    body = {"Devices": [{"Id": "bare", "Policies": [policy]}, {"Id": "gone"}]}
-    made = ask("PATCH", f"/customers/{CONTOSO}/DevicePolicyUpdates", json=body)
-    job = finished(ask, made.headers["Location"])
-    assert [one.get("errorCode") for one in job["devicesStatus"]] == [None, "807"]
-    shown = ask.json(ask.devices(CONTOSO, ODD))["items"][3]
-    assert shown["policies"] == [{"key": "o_o_b_e", "value": "p-1"}]
-    updated = ask("PUT", ask.devices(CONTOSO, ODD, "bare"), json={"policies": []})
-    assert updated.status_code == 200
-    assert "policies" not in ask.read(updated)
-
-
 def test_removals_leave_audit_records(ask: Any) -> None:
     headers = {"MS-CorrelationId": "c-7"}
     ask("DELETE", ask.devices(CONTOSO, ODD, "9993-8627"), headers=headers)
@@ -426,9 +412,7 @@ def test_a_batch_without_a_name_gets_a_guid(start: Start, connect: Connect) -> N
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
-        ("PUT", "deviceBatches/empty/devices/nothing", {}, 404),
-        ("PATCH", "DevicePolicyUpdates", {"devices": ["bare"]}, 400),
-        ("PATCH", "DevicePolicyUpdates", [], 400),
+        ("POST", "deviceBatches", ["bare"], 400),
         ("POST", "deviceBatches/empty/devices", ["A1"], 400),
         ("POST", "deviceBatches/empty/devices", [], 400),
     ],
