@@ -51,7 +51,6 @@ from partner_tools.sandbox.wire import (
     position_in,
 )
 
-DAY = 86_400.0
 AUDIENCES = frozenset({PARTNER_CENTER, "https://partner.partnercenterapi.microsoftonline.cn"})
 REMEMBERED_REQUESTS = 200_000
 """How many request ids keep their outcome for a repetition."""
@@ -62,12 +61,6 @@ CODES = {400: 3000, 401: 400, 403: 2032, 404: 1000}
 RELATED = frozenset(Relationship) - {Relationship.NONE}
 CUSTOMER_FIELDS = {"companyname": "companyName", "domain": "domain"}
 """Searchable properties of customers; only the default domain is searched, not vanity ones."""
-AUDIT_FIELDS = {
-    "resourcetype": "resourceType",
-    "customerid": "customerId",
-    "companyname": "customerName",
-}
-
 VERSIONS = frozenset({"v1", "v1.0"})
 
 _DATA = read_data(__package__, "partner_center.json")
@@ -436,7 +429,7 @@ class PartnerCenter:
         raise refusal("wrong method")
 
     def _list_customers(self, parsed: ParsedRequest) -> Response:
-        wanted = _filter(parsed, "Customers", CUSTOMER_FIELDS, {"startswith"})
+        wanted = _prefix_filter(parsed)
         items = [
             customer_item(customer)
             for customer in (self.state.seed.customers if self._own(parsed) else ())
@@ -494,7 +487,6 @@ class PartnerCenter:
         removal = self.state.remove(tenant, parsed.batch, device_id, lag=lag)
         if removal is not Removal.DONE or device is None:
             raise refusal(removal)
-        self._record(parsed, customer, "device_deleted", device)
         if quirks.empty_batches_vanish:
             self.state.drop_empty_batch(tenant, parsed.batch)
         return Response(status=quirks.delete_status)
@@ -535,43 +527,6 @@ class PartnerCenter:
         if job is None:
             raise refusal("unknown job")
         return json_response(200, job_item(job, self.clock()))
-
-    def _list_audit_records(self, parsed: ParsedRequest) -> Response:
-        now, query = self.clock(), parsed.request.query
-        since = _day(query.get("startdate"), now - 30 * DAY)
-        until = _day(query["enddate"], now) + DAY if query.get("enddate") else now + 1
-        if since < now - 91 * DAY:
-            raise refusal("old date")
-        wanted = _filter(parsed, "Audit records", AUDIT_FIELDS, {"equals", "substring"})
-        items = self.state.audit(since=since, until=until) if self._own(parsed) else []
-        kept = [item for item in items if wanted(item)]
-        return json_response(200, query_page(parsed, kept, self.quirks(), "/auditrecords"))
-
-    def _record(
-        self, parsed: ParsedRequest, customer: SeedCustomer, operation: str, device: SeedDevice
-    ) -> None:
-        """Add the change of a device to the audit trail."""
-        at = self.clock()
-        item = _resource(
-            "AuditRecord",
-            id=f"{at:.6f}-{device.id}",
-            partnerId=parsed.partner,
-            customerId=customer.tenant_id,
-            customerName=customer.name,
-            userPrincipalName=parsed.claims.get("upn"),
-            applicationId=str(parsed.claims["appid"]),
-            resourceType="device",
-            operationType=operation,
-            operationDate=moment(at) + "Z",
-            operationStatus="succeeded",
-            originalCorrelationId=parsed.request.header("MS-CorrelationId") or parsed.new_id(),
-            customizedData=[
-                {"key": "DeviceId", "value": device.id},
-                {"key": "SerialNumber", "value": device.serial_number or ""},
-                {"key": "BatchId", "value": parsed.batch},
-            ],
-        )
-        self.state.record(at, item)
 
     def _own(self, parsed: ParsedRequest) -> bool:
         """Whether it is the partner of the seed that asks."""
@@ -620,9 +575,7 @@ def _object(parsed: ParsedRequest) -> Object:
     return in_lower_case(body)
 
 
-def _filter(
-    parsed: ParsedRequest, what: str, fields: Mapping[str, str], operators: set[str]
-) -> Callable[[Object], bool]:
+def _prefix_filter(parsed: ParsedRequest) -> Callable[[Object], bool]:
     """The test of the `filter` parameter: Field and Operator in any letter case, and Value."""
     text = parsed.request.query.get("filter")
     if text is None:
@@ -633,23 +586,10 @@ def _filter(
         operator = str(given.get("operator", "")).lower()
     except (ValueError, AttributeError, KeyError) as error:
         raise refusal("bad filter") from error
-    name, plain = fields.get(field), operator.replace("_", "")
-    if name is None or plain not in operators:
-        raise refusal("unsupported filter", what=what, field=field, operator=operator)
-    if plain == "startswith":
-        return lambda item: str(item[name]).casefold().startswith(value)
-    if plain == "substring":
-        return lambda item: value in str(item[name]).casefold()
-    return lambda item: value == str(item[name]).casefold()
-
-
-def _day(text: str | None, default: float) -> float:
-    if not text:
-        return default
-    try:
-        return datetime.fromisoformat(text[:10]).replace(tzinfo=UTC).timestamp()
-    except ValueError as error:
-        raise refusal("bad date", given=text) from error
+    name = CUSTOMER_FIELDS.get(field)
+    if name is None or operator.replace("_", "") != "startswith":
+        raise refusal("unsupported filter", field=field, operator=operator)
+    return lambda item: str(item[name]).casefold().startswith(value)
 
 
 def _stamp(seconds: float) -> str:

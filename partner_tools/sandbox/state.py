@@ -1,4 +1,4 @@
-"""The truth behind the services: customers, batches, devices, jobs and the audit trail.
+"""The truth behind the services: customers, batches, devices and jobs.
 
 Every method runs under one lock, so that a request happens wholly or not at all. Lists may lag
 behind the truth; what may be removed is decided by the truth.
@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import islice
-from typing import Any
 
 from partner_tools.sandbox.faults import Quirks
 from partner_tools.sandbox.seed import Seed, SeedBatch, SeedCustomer, SeedDevice
@@ -166,7 +165,6 @@ class State:
         }
         self._jobs: dict[str, Job] = {}
         self._waiting: list[Job] = []
-        self._audit: list[tuple[float, dict[str, Any]]] = []
         self._followers: list[Callable[[float], None]] = []
 
     def devices(self, customer: str) -> tuple[Placed, ...]:
@@ -317,15 +315,6 @@ class State:
             self.settle()
             job = self._jobs.get(job_id.lower())
             return job if job and job.customer == customer.lower() else None
-
-    def record(self, at: float, item: dict[str, Any]) -> None:
-        with self.lock:
-            self._audit.append((at, item))
-
-    def audit(self, *, since: float, until: float) -> list[dict[str, Any]]:
-        """Return the audit records between two moments, in order."""
-        with self.lock:
-            return [item for at, item in self._audit if since <= at < until]
 
     def _tenant(self, customer: str) -> str:
         return self._domains.get(customer.lower(), customer.lower())
