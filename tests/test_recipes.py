@@ -163,6 +163,25 @@ def test_an_order_that_waited_and_then_needs_a_person_alerts_for_both(tmp_path: 
 
 
 @bash_only
+def test_an_order_that_cannot_be_moved_waits_and_alerts(tmp_path: Path) -> None:
+    """A folder of results that is read-only, which root is not told by its mode."""
+    folder = tmp_path / "orders"
+    waiting(folder, **{"R-1": "S1"})
+    with depot(tmp_path, *registered("S1")) as (sandbox, program):
+        real = shutil.which("mv")
+        stubborn = installed(program, folder) / "mv"
+        refusal = f'case "$*" in *" done/"*) exit 1 ;; esac\nexec {real} "$@"\n'
+        stubborn.write_text(f"#!/bin/sh\n{refusal}", encoding="utf-8")
+        stubborn.chmod(0o755)
+        assert [carry_out(program, folder) for _ in range(2)] == [1, 1]
+        stubborn.unlink()
+        assert carry_out(program, folder) == 0
+        assert len(sandbox.log.of("deregister")) == 1
+    assert names(folder / "done") == ["R-1.csv", "R-1.csv.result.json", "R-1.csv.result.xml"]
+    assert alerts(folder) == ["retry R-1.csv"]
+
+
+@bash_only
 def test_an_alert_that_fails_is_tried_again(tmp_path: Path) -> None:
     folder = tmp_path / "orders"
     waiting(folder, **{"R-1": "S1"})
