@@ -24,7 +24,6 @@ from partner_tools.clients.oem.profile import (
     normalized,
 )
 from partner_tools.clients.oem.wire import (
-    DocumentError,
     Entry,
     build_body,
     leaves,
@@ -43,6 +42,7 @@ from partner_tools.errors import (
 )
 from partner_tools.homoglyphs import one_line
 from partner_tools.pacing import parse_retry_after
+from partner_tools.strict_json import InvalidTextError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def read_document(profile: Profile, reply: Reply) -> Any:
             root = read_xml(reply.body)
             return {root.name: plain(root)}
         return read_json(reply.body)
-    except DocumentError as error:
+    except InvalidTextError as error:
         raise unreadable(profile, reply, str(error)) from error
 
 
@@ -429,9 +429,7 @@ class OemDirect:
             status=status,
             code=code,
             description=description,
-            request_id=self._echoed(reply, self._profile.request_id_header) or ids.request_id,
-            correlation_id=self._echoed(reply, self._profile.correlation_header)
-            or ids.correlation_id,
+            **self._named(reply, ids),
             retry_after=parse_retry_after(reply.header("Retry-After"), self._now()),
         )
 
@@ -487,12 +485,18 @@ class OemDirect:
     ) -> OemReply:
         return OemReply(
             status=reply.status,
-            request_id=self._echoed(reply, self._profile.request_id_header) or ids.request_id,
-            correlation_id=self._echoed(reply, self._profile.correlation_header)
-            or ids.correlation_id,
             results=results,
             handle=handle,
+            **self._named(reply, ids),
         )
+
+    def _named(self, reply: Reply, ids: Ids) -> dict[str, str]:
+        """The ids of an answer as the service gave them back, else as they were sent."""
+        profile = self._profile
+        return {
+            "request_id": self._echoed(reply, profile.request_id_header) or ids.request_id,
+            "correlation_id": self._echoed(reply, profile.correlation_header) or ids.correlation_id,
+        }
 
     def _echoed(self, reply: Reply, header: str) -> str | None:
         """The id as the service gave it back; it may be one of its own."""
