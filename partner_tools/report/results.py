@@ -50,12 +50,15 @@ def read_received(document: Json) -> Received:
     The second occurrence of a serial number is a duplicate. Raises ValueError for
     a moment that is none.
     """
-    run, customer, partner = document["run"], document["customer"], document["partner"]
+    run, customer = document["run"], document["customer"]
+    if run["startedAt"] is None:
+        raise ValueError("the run has no beginning")
     ended = _moment(run["finishedAt"]) or _moment(document["generatedAt"])
+    tenant = (customer["tenantId"] or "").strip().lower()
     return Received(
-        run=_run(run),
-        customer=_customer(customer),
-        partner=structure(Partner, partner),
+        run=structure(RunFacts, run),
+        customer=structure(Customer, customer, tenant_id=TenantId(tenant)) if tenant else None,
+        partner=structure(Partner, document["partner"]),
         devices=tuple(
             _without_repeats(
                 _device(each, ended, by_hand=run.get("byHand", False))
@@ -63,19 +66,6 @@ def read_received(document: Json) -> Received:
             )
         ),
     )
-
-
-def _run(run: Json) -> RunFacts:
-    if run["startedAt"] is None:
-        raise ValueError("the run has no beginning")
-    return structure(RunFacts, run)
-
-
-def _customer(customer: Json) -> Customer | None:
-    if customer["tenantId"] is None:
-        return None
-    tenant = TenantId(customer["tenantId"].strip().lower())
-    return Customer(tenant_id=tenant, domain=customer["domain"], name=customer["name"])
 
 
 def _without_repeats(devices: Iterable[HandoffDevice]) -> Iterator[HandoffDevice]:

@@ -206,7 +206,11 @@ def cleanup_result(
         "tenantId": given.customer.tenant_id,
         "startedAt": utc(record.started_at or record.created_at),
         "updatedAt": utc(now),
-        "by": {"tool": "cleanup", "version": version("partner-tools"), "account": None},
+        "by": {
+            "tool": "cleanup",
+            "version": version("partner-tools"),
+            "account": ledger.signed_in(record.run),
+        },
         "applied": True,
         "finished": record.state is RunState.FINISHED,
         "devices": [_device_result(device, given, now) for device in ledger.devices(record.run)],

@@ -284,7 +284,7 @@ class CleanupSteps:
     order: CleanupOrder
     reader: TenantReader
     changes: Changes
-    granted: Callable[[], frozenset[str]]
+    granted: Callable[[], tuple[str, ...]]
     """The permissions in the sign-in's token; none where it does not say."""
     _tries: Counter[tuple[int, StepId]] = field(default_factory=Counter)
     _parked: set[int] = field(default_factory=set)
