@@ -26,6 +26,7 @@ from partner_tools import json_forms
 from partner_tools.events import Event, Kind, RunDevice
 from partner_tools.model import GONE, Outcome
 from partner_tools.outstanding.types import (
+    CLEAR_HOLDS,
     FACTS,
     REPORTING,
     STATUSES,
@@ -280,7 +281,7 @@ def _newest(facts: DeviceFacts, looks: Sequence[Probe]) -> EvidenceSummary:
         case ProbeResult.FOUND:
             return EvidenceSummary(present=True, probe=newest)
         case ProbeResult.ABSENT:
-            lapsed = facts.at - newest.observed_at > facts.patience.evidence
+            lapsed = facts.at - newest.observed_at > CLEAR_HOLDS
             return (
                 EvidenceSummary(older=newest)
                 if lapsed

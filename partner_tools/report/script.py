@@ -17,9 +17,9 @@ from partner_tools.outstanding.cleanup_plan import REFUSALS
 from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS, probe_from
 from partner_tools.outstanding.search import real_id
 from partner_tools.outstanding.types import (
+    AUTOPILOT_SETTLES,
     EvidenceSource,
     Flag,
-    Patience,
     Plane,
     Probe,
     ProbeResult,
@@ -56,7 +56,7 @@ def _object(row: Mapping[str, Any], device: HandoffDevice) -> str:
     )
     settles = ""
     if device.outcome in GONE and device.removed_at is not None:
-        moment = (device.removed_at + Patience().autopilot).astimezone(UTC)
+        moment = (device.removed_at + AUTOPILOT_SETTLES).astimezone(UTC)
         settles = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
     firmware = any(step["id"] == StepId.UNLOCK_FIRMWARE for step in row["steps"])
     fields = {
