@@ -14,13 +14,12 @@ from typing import Any
 
 from partner_tools.json_forms import structure
 from partner_tools.model import Customer, Device, Identity, Outcome, TenantId
-from partner_tools.outstanding.evidence import SOURCES, evidence_from
+from partner_tools.outstanding.evidence import SOURCES, evidence_from, found_in
 from partner_tools.outstanding.types import (
     HOMES,
     REASSURING,
     EvidenceSource,
     Flag,
-    Found,
     JoinType,
     Plane,
     Probe,
@@ -129,10 +128,10 @@ _RESULTS = {
 
 def _of_plane(plane: Plane, standing: Json) -> Iterator[Probe]:
     """Yield a plane's evidence: the last look, and the one before it if the last one failed."""
-    found, result = tuple(_objects(standing)), _RESULTS.get(standing["status"])
+    found = found_in(standing, "objects", "details")
     for at, outcome in (
         (standing.get("lastObservedAt"), _RESULTS.get(standing.get("lastStatus", ""))),
-        (standing.get("observedAt"), result),
+        (standing.get("observedAt"), _RESULTS.get(standing["status"])),
     ):
         moment = _moment(at)
         if moment is None or outcome is None:
@@ -146,12 +145,6 @@ def _of_plane(plane: Plane, standing: Json) -> Iterator[Probe]:
             error=standing.get("error") if outcome is ProbeResult.FAILED else None,
             request_id=standing.get("requestId"),
         )
-
-
-def _objects(standing: Json) -> Iterator[Found]:
-    single = [standing] if "ids" in standing else []
-    for one in standing.get("objects", single):
-        yield Found(ids=dict(one.get("ids", {})), attributes=dict(one.get("details", {})))
 
 
 def _moment(text: str | None) -> datetime | None:

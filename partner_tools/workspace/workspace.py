@@ -44,15 +44,13 @@ from partner_tools.signing import check_approval, refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import ByName, batch_of, load_plan, read_batch
 from partner_tools.workspace.environment import (
-    account as this_account,
-)
-from partner_tools.workspace.environment import (
     ledger_url,
     load_config,
     new_id,
     new_run,
     now,
     open_ledger,
+    this_account,
 )
 from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
