@@ -14,7 +14,7 @@ from partner_tools.cli.options import Moment, OutputFile, customer_option, outpu
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.estate_filter import EstateFilter, narrowed
-from partner_tools.json_forms import full_customer_document, registration_document
+from partner_tools.json_forms import json_form, registration_document
 
 if TYPE_CHECKING:
     from partner_tools.model import Estate
@@ -89,7 +89,7 @@ def _print(output: str, estate: Estate) -> None:
     if output != "text":
         document = {
             "schemaVersion": "1",
-            "customer": full_customer_document(estate.customer),
+            "customer": json_form(estate.customer, whole=True),
             "observedAt": estate.observed_at.isoformat(),
             "devices": rows,
         }
