@@ -560,7 +560,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 def read_plan(document: Mapping[str, Any]) -> Plan:
     """The plan of a document that its schema accepts.
 
-    Raises GuardError if the document is not what its digest was taken of, InputError where its
+    Raises GuardError if the document is not what its digest was taken of, InputError if its
     parts contradict each other.
     """
     content = {name: value for name, value in document.items() if name != "digest"}

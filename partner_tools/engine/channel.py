@@ -165,7 +165,7 @@ class Channel(Protocol):
     def remove(self, removals: Sequence[Removal]) -> Mapping[int, Verdict]:
         """One attempt to remove them in one call; a verdict for every index that was passed.
 
-        Raises a ServiceError if no verdict was had, AuthError where this partner or its token
+        Raises a ServiceError if no verdict was had, AuthError if this partner or its token
         may not do this at all.
         """
 

@@ -112,7 +112,7 @@ class AssessmentSteps:
             )
             return
         context.observer.notify("checking the customer's tenant; nothing is changed")
-        TenantCheck.of(context, context.open_tenant).snapshot()
+        TenantCheck(context, context.open_tenant, context.token).snapshot()
 
     def verify(self) -> None:
         """Nothing: nothing was removed."""

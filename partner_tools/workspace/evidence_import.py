@@ -115,7 +115,7 @@ def _read(file: Path) -> dict[str, Any]:
     if place is not None:
         raise InputError(
             "the results file contains text that may be a recovery key, a password or a token; "
-            "nothing was taken in",
+            "nothing was imported",
             rule="evidence-secret",
             remedy="delete the file, have the customer replace the secret that it shows, and ask "
             "for the results file as the script writes it, which never contains a secret",
