@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from partner_tools import RunRecord
+    from partner_tools.model import Device
+
 STEPS_SHOWN = 200
 NAMED = 20
 """The most devices named in one cell; the rest is counted."""
@@ -33,6 +37,8 @@ WHOLE = frozenset({"row", "run", "state", "via", "devices", "outcome"})
 """Columns whose cells are short, and therefore never folded."""
 WHOLE_WORDS = frozenset({"run, started"})
 """Columns that are folded between words only."""
+WIDE = 110
+"""A narrower terminal has no room for a column for everything."""
 LONGEST_WORD = 16
 """Where not every word fits, a column has room for its longest up to this."""
 _PIECES = re.compile(r"(?:`[^`]*`|\S)+")
@@ -303,6 +309,20 @@ def print_filled_columns(headers: Sequence[str], rows: Sequence[Sequence[str | N
     )
 
 
+def print_grouped(rows: Sequence[Mapping[str, str]], narrow: Iterable[Sequence[str]]) -> None:
+    """Print records, all with the same keys; on a narrow terminal several keys in one column."""
+    import shutil
+
+    if not rows:
+        return
+    if sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE:
+        rows = [
+            {", ".join(keys): " ".join(filter(None, map(row.get, keys))) for keys in narrow}
+            for row in rows
+        ]
+    print_filled_columns(tuple(rows[0]), [tuple(row.values()) for row in rows])
+
+
 def print_result(
     document: Mapping[str, Any], *, each_device: bool = False, list_all: str = ""
 ) -> None:
@@ -382,6 +402,30 @@ def _name_of(device: Mapping[str, Any]) -> str:
 def local_time(at: datetime) -> str:
     """A moment for people: in the zone of this machine, with its offset from UTC."""
     return at.astimezone().isoformat(" ", timespec="minutes")
+
+
+def origin(record: RunRecord, device: Device | None = None) -> str:
+    """When, by whom, from which list and under which ticket a run, or a device, was named."""
+    by = f" by {record.actor}" if record.actor else ""
+    row = f" row {device.row}" if device else ""
+    # A batch id made of the list's content means nothing to a person.
+    batch = "" if record.batch_id.startswith("sha256:") else record.batch_id
+    facts = (f"{Path(record.file).name}{row}", _reference(record, device), batch)
+    return "; ".join(filter(None, (f"started {local_time(record.created_at)}{by}", *facts)))
+
+
+def origin_document(record: RunRecord, device: Device | None = None) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "account": record.actor,
+        "file": record.file,
+        "reference": _reference(record, device),
+        "startedAt": record.created_at.isoformat(),
+    }
+
+
+def _reference(record: RunRecord, device: Device | None) -> str | None:
+    return (device.reference if device else None) or record.reference
 
 
 def tallied(counts: Mapping[str, int]) -> str:

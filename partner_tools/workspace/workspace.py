@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
-from partner_tools.errors import AuthError, GuardError, InputError, MissingValueError
+from partner_tools.errors import (
+    AuthError,
+    DamagedRunError,
+    GuardError,
+    InputError,
+    MissingValueError,
+)
 from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import (
     ENDED,
@@ -52,7 +58,7 @@ from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
 if TYPE_CHECKING:
     from partner_tools.events import Event
-    from partner_tools.ledger import DeviceTrace, Ledger, RunFilter, RunRecord
+    from partner_tools.ledger import DeviceTrace, Ledger, RunDevice, RunFilter, RunRecord
     from partner_tools.outstanding import Flag
     from partner_tools.runs.context import RunContext
     from partner_tools.runs.follow_up import Outstanding, Verification
@@ -459,6 +465,26 @@ class Workspace:
         from partner_tools.runs.follow_up import where_is_it
 
         return where_is_it(self.ledger, traces, now(), shown)
+
+    def last_runs(
+        self, customer: str, names: Iterable[str]
+    ) -> Mapping[str, tuple[RunRecord, RunDevice]]:
+        """The newest run that names each of these devices of a customer.
+
+        `names` are serial numbers or product key ids, compared exactly, as a removal does.
+        """
+        wanted = set(names)
+        found: dict[str, tuple[RunRecord, RunDevice]] = {}
+        for record in self.ledger.runs(customer=customer):
+            if len(found) == len(wanted):
+                break
+            with suppress(DamagedRunError):  # `runs` names it
+                for device in self.ledger.devices(record.run):
+                    identity = device.device.identity
+                    name = identity.serial_number or identity.product_key_id
+                    if name in wanted and device.history.customer == customer:
+                        found.setdefault(name, (record, device))
+        return found
 
     def verify(
         self,

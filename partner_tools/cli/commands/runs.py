@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,8 +14,10 @@ from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import (
     local_time,
+    origin,
+    origin_document,
     print_document,
-    print_filled_columns,
+    print_grouped,
     say,
     tallied,
     tell,
@@ -210,9 +211,7 @@ def _filters(
 def _say_facts(workspace: Workspace, run: str) -> None:
     """Say when, by whom and from which list a run was made."""
     record = workspace.ledger.run(run)
-    by = f" by {record.actor}" if record.actor else ""
-    facts = (Path(record.file).name, record.reference, _said(record.batch_id))
-    say("; ".join(filter(None, (f"started {local_time(record.created_at)}{by}", *facts))))
+    say(origin(record))
     for event in workspace.dismissals([record]).values():
         by = f" by {event.payload['by']}" if event.payload.get("by") else ""
         reason = event.payload.get("reason", "the reason was purged")
@@ -252,17 +251,17 @@ def _print_table(workspace: Workspace, records: list[RunRecord], tenant: str | N
                 "outcomes": tallied({name.value: count for name, count in each.counts.items()}),
             }
         )
-    if sys.stdout.isatty() and get_terminal_size().columns < WIDE:
-        groups = (("run", "started"), ("state",), ("customer",), _ORIGIN, ("outcomes",))
-        rows = [
-            {", ".join(g): " ".join(filter(None, map(row.get, g))) for g in groups} for row in rows
-        ]
-    print_filled_columns(tuple(rows[0]), [tuple(row.values()) for row in rows])
+    print_grouped(rows, NARROW)
 
 
-WIDE = 110
-"""A narrower terminal has no room for a column for everything."""
-_ORIGIN = ("account", "file", "reference")
+NARROW = (
+    ("run", "started"),
+    ("state",),
+    ("customer",),
+    ("account", "file", "reference"),
+    ("outcomes",),
+)
+"""The columns of a terminal that has no room for a column for everything."""
 
 
 def _called(record: RunRecord, customers: Sequence[Customer]) -> str:
@@ -282,10 +281,7 @@ def run_document(record: RunRecord, dismissed: Event | None = None) -> dict[str,
         "depot": record.depot,
         "customers": list(record.customers),
         "batchId": record.batch_id,
-        "account": record.actor,
-        "file": record.file,
-        "reference": record.reference,
-        "startedAt": record.created_at.isoformat(),
+        **origin_document(record),
         "finishedAt": None if record.finished_at is None else record.finished_at.isoformat(),
         "counts": {outcome.value: number for outcome, number in record.counts.items()},
         "dismissed": None

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import clean, local_time, print_document, say, tell
+from partner_tools.cli.console import (
+    clean,
+    local_time,
+    origin,
+    origin_document,
+    print_document,
+    say,
+    tell,
+)
 from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import opened
 
@@ -63,6 +71,7 @@ def _show(
     for each in found:
         how = f"{each.run.channel}, {each.run.state}"
         click.echo(f"\nrun {each.run.run} ({how}): {each.device.history.outcome}")
+        say(f"  {origin(each.run, each.device.device)}")
         for event in reversed(each.events):
             say(f"  {local_time(event.event.at)}  {event.event.kind}{_facts(event)}")
 
@@ -72,6 +81,8 @@ def _document(each: DeviceTrace) -> dict[str, Any]:
     return {
         "run": each.run.run,
         "channel": each.run.channel.value,
+        "state": each.run.state.value,
+        **origin_document(each.run, each.device.device),
         "batchId": each.run.batch_id,
         "row": each.device.device.row,
         "customer": history.customer,
