@@ -10,7 +10,7 @@ from typing import Any
 from partner_tools.errors import InputError, Interrupted, PartnerToolsError
 from partner_tools.events import History, State
 from partner_tools.model import GONE, Device, Explanation, Outcome, Problem, RunState
-from partner_tools.outstanding import EvidenceSource, Status
+from partner_tools.outstanding.types import EvidenceSource, Status
 
 EXIT_DONE = 0
 EXIT_INCOMPLETE = 7

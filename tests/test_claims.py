@@ -11,7 +11,7 @@ import pytest
 
 from docs import claims, generate
 from partner_tools.clients.graph import CHANGE_PERMISSIONS, READ_PERMISSIONS
-from partner_tools.outstanding import Flag, StepId
+from partner_tools.outstanding.types import Flag, StepId
 from partner_tools.report.guide import GUIDE, command
 from tests.outstanding import test_decision
 from tests.powershell.shell import CMDLETS

@@ -32,7 +32,6 @@ from partner_tools.errors import (
     Unsent,
 )
 from partner_tools.model import ChannelName, Explanation, Outcome
-from partner_tools.outstanding import Found, StepId
 from partner_tools.outstanding.search import (
     By,
     Collection,
@@ -43,6 +42,7 @@ from partner_tools.outstanding.search import (
     keys,
     questions,
 )
+from partner_tools.outstanding.types import Found, StepId
 
 REMOVAL_UNDER_WAY: Final = 400
 """The answer to a second deletion of an Autopilot identity while the first is under way: observed,

@@ -19,7 +19,7 @@ from partner_tools.intake.identifiers import is_plain_serial, why_no_serial
 from partner_tools.intake.rules import PRODUCT_KEY_TEXT, Finding, finding, shown
 from partner_tools.intake.schema import Violation, checker, kind_of, load_schema, value_at
 from partner_tools.model import ChannelName, Severity
-from partner_tools.outstanding import facts_in, is_observed
+from partner_tools.outstanding.evidence import facts_in, is_observed
 
 HASH = "hardwareHash"
 COMPARED = ("serialNumber", "manufacturer", "model")

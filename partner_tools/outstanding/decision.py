@@ -1,7 +1,9 @@
-"""Decides which steps are outstanding for a device, plane by plane. Pure.
+"""Decides which steps are outstanding for one device, plane by plane, from evidence alone.
 
-One rule per group of rows of the decision table. `clear` is only ever the result of a probe that
-ran and found nothing.
+Pure: an outcome, what the services said and when they said it go in; the status of every plane and
+the steps in their order come out. `clear` needs a probe that ran and found nothing: a probe that
+failed, never ran or is too old is `not-verified`. There is one rule for each group of rows of the
+decision table in `docs/reference/decision-table.md`, which is the table of the tests too.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from partner_tools.outstanding.evidence import (
     probes,
     text,
 )
+from partner_tools.outstanding.reported import overlay
 from partner_tools.outstanding.types import (
     DATA,
     HOMES,
@@ -27,6 +30,7 @@ from partner_tools.outstanding.types import (
     STATUSES,
     STEP_ORDER,
     Decision,
+    DeviceFacts,
     EvidenceSource,
     Flag,
     Found,
@@ -50,8 +54,27 @@ INTUNE_APPS = frozenset(
 """Microsoft Intune and Microsoft Intune Enrollment, as `mdmAppId` of a directory object."""
 
 
-def nothing_to_do(note: str) -> Decision:
-    """Return the decision for a device that needs no action."""
+HELD_NOTE = "The hold list names this device: it must stay as it is."
+
+
+def decide(facts: DeviceFacts) -> Decision:
+    """Judge every plane's evidence, and derive the steps that follow from it.
+
+    A duplicate of an earlier row, and a device that the partner holds back, have none.
+    """
+    if facts.outcome is Outcome.DUPLICATE:
+        return _nothing_to_do(
+            "This device appears earlier in the list; its steps are listed there."
+        )
+    if Flag.HELD in facts.flags:
+        return _nothing_to_do(HELD_NOTE)
+    case = Case.of(facts)
+    steps = [step for rule in RULES for step in rule(case)]
+    decision = Decision(join_type=case.join_type, planes=_planes(case), steps=_ordered(steps))
+    return overlay(facts, decision)
+
+
+def _nothing_to_do(note: str) -> Decision:
     idle = PlaneStatus(status=Status.NOT_APPLICABLE)
     others = dict.fromkeys(
         (Plane.INTUNE, Plane.DEVICE_ASSOCIATION, Plane.ENTRA, Plane.ACTIVE_DIRECTORY), idle
@@ -60,7 +83,7 @@ def nothing_to_do(note: str) -> Decision:
     return Decision(join_type=JoinType.UNKNOWN, planes=told | others, steps=())
 
 
-def planes(case: Case) -> dict[Plane, PlaneStatus]:
+def _planes(case: Case) -> dict[Plane, PlaneStatus]:
     """The five planes that every device has, and those that evidence brings in."""
     standing = {
         Plane.AUTOPILOT: _plane(case.autopilot, _autopilot_status(case), _autopilot_note(case)),
@@ -566,7 +589,7 @@ RULES = (
 )
 
 
-def ordered(steps: Iterable[Step]) -> tuple[Step, ...]:
+def _ordered(steps: Iterable[Step]) -> tuple[Step, ...]:
     """The steps in their order, each with those of them that have to be finished before it."""
     in_order = sorted(steps, key=lambda step: STEP_ORDER[step.id])
     present = {step.id for step in in_order}

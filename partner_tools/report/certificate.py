@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from partner_tools.json_forms import digest
 from partner_tools.model import Customer, Outcome
-from partner_tools.outstanding import Patience, Status, decide
+from partner_tools.outstanding.decision import decide
 from partner_tools.outstanding.locks import Lock, LockId, Release, is_open, may_be_released, release
+from partner_tools.outstanding.types import Patience, Status
 from partner_tools.report.handoff import (
     HandoffDevice,
     Json,

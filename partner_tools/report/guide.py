@@ -17,7 +17,9 @@ from typing import Any
 
 from partner_tools.json_forms import structure
 from partner_tools.model import GONE, is_guid
-from partner_tools.outstanding import ALL_ZERO, REMOVED_BY_HAND, StepId
+from partner_tools.outstanding.evidence import ALL_ZERO
+from partner_tools.outstanding.reported import REMOVED_BY_HAND
+from partner_tools.outstanding.types import StepId
 
 _DATA = tomllib.loads(files(__package__).joinpath("guide.toml").read_text(encoding="utf-8"))
 

@@ -17,7 +17,9 @@ from typing import Any
 
 from partner_tools import json_forms
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason, Registration
-from partner_tools.outstanding import (
+from partner_tools.outstanding.decision import decide
+from partner_tools.outstanding.evidence import probe_from, stated
+from partner_tools.outstanding.types import (
     FACTS,
     HOMES,
     STEP_ORDER,
@@ -34,9 +36,6 @@ from partner_tools.outstanding import (
     Status,
     Step,
     StepId,
-    decide,
-    probe_from,
-    stated,
 )
 from partner_tools.report.guide import SCRIPT_MINUTES, SCRIPT_SECONDS, chapter_of, command
 

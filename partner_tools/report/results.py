@@ -14,7 +14,8 @@ from typing import Any
 
 from partner_tools.json_forms import structure
 from partner_tools.model import Customer, Device, Identity, Outcome, TenantId
-from partner_tools.outstanding import (
+from partner_tools.outstanding.evidence import SOURCES, evidence_from
+from partner_tools.outstanding.types import (
     HOMES,
     REASSURING,
     EvidenceSource,
@@ -27,9 +28,7 @@ from partner_tools.outstanding import (
     Report,
     Status,
     StepId,
-    evidence_from,
 )
-from partner_tools.outstanding.evidence import SOURCES
 from partner_tools.report.handoff import HOLD_RULE, HandoffDevice, Partner, RunFacts
 
 Json = Mapping[str, Any]

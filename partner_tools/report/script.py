@@ -14,7 +14,10 @@ from importlib.resources import files
 from typing import Any, BinaryIO
 
 from partner_tools.model import GONE, Outcome, Reason
-from partner_tools.outstanding import (
+from partner_tools.outstanding.cleanup_plan import REFUSALS
+from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS, probe_from
+from partner_tools.outstanding.search import real_id
+from partner_tools.outstanding.types import (
     EvidenceSource,
     Flag,
     Patience,
@@ -22,11 +25,7 @@ from partner_tools.outstanding import (
     Probe,
     ProbeResult,
     StepId,
-    probe_from,
 )
-from partner_tools.outstanding.cleanup_plan import REFUSALS
-from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS
-from partner_tools.outstanding.search import real_id
 from partner_tools.report.guide import is_real_guid, literal, visible
 from partner_tools.report.handoff import Document, HandoffDevice, answer_digest
 from partner_tools.report.results import read_received

@@ -21,7 +21,7 @@ from functools import cache
 from typing import Any, BinaryIO
 
 from partner_tools.model import Customer, RunId
-from partner_tools.outstanding import HOMES, Status, StepId
+from partner_tools.outstanding.types import HOMES, Status, StepId
 from partner_tools.report.guide import (
     GUIDE,
     OWNERS,

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from partner_tools.outstanding import HELD_NOTE, Owner, StepId
+from partner_tools.outstanding.decision import HELD_NOTE
+from partner_tools.outstanding.types import Owner, StepId
 from partner_tools.report.handoff import OPEN, Document
 from partner_tools.report.page import rendered
 from partner_tools.report.texts import device_label

@@ -26,14 +26,14 @@ from partner_tools.model import (
     PlannedCustomer,
     PlannedDevice,
 )
-from partner_tools.outstanding import (
+from partner_tools.outstanding.evidence import evidence_from
+from partner_tools.outstanding.types import (
     EvidenceSource,
     Plane,
     Probe,
     ProbeResult,
     Report,
     Status,
-    evidence_from,
 )
 from partner_tools.plan import PlanProposal, held_back, is_held, without_duplicates
 from partner_tools.runs.context import RunContext

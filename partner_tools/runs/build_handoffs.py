@@ -20,7 +20,10 @@ from partner_tools.model import (
     RunState,
     TenantId,
 )
-from partner_tools.outstanding import (
+from partner_tools.outstanding.cleanup_plan import REFUSALS
+from partner_tools.outstanding.decision import decide
+from partner_tools.outstanding.evidence import probe_from
+from partner_tools.outstanding.types import (
     HOMES,
     EvidenceSource,
     JoinType,
@@ -31,10 +34,7 @@ from partner_tools.outstanding import (
     Status,
     StepId,
     Subject,
-    decide,
-    probe_from,
 )
-from partner_tools.outstanding.cleanup_plan import REFUSALS
 from partner_tools.report.certificate import Erasure, build_certificate
 from partner_tools.report.handoff import (
     CleanupFacts,

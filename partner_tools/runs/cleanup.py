@@ -36,7 +36,16 @@ from partner_tools.model import (
     PlannedDevice,
     RunId,
 )
-from partner_tools.outstanding import (
+from partner_tools.outstanding.cleanup_plan import (
+    CleanupAction,
+    CleanupPlan,
+    FinalOutcome,
+    plan_cleanup,
+    refused,
+)
+from partner_tools.outstanding.decision import decide
+from partner_tools.outstanding.evidence import probe_from
+from partner_tools.outstanding.types import (
     HOMES,
     DeviceFacts,
     Flag,
@@ -45,15 +54,6 @@ from partner_tools.outstanding import (
     ProbeResult,
     StepId,
     Subject,
-    decide,
-    probe_from,
-)
-from partner_tools.outstanding.cleanup_plan import (
-    CleanupAction,
-    CleanupPlan,
-    FinalOutcome,
-    plan_cleanup,
-    refused,
 )
 from partner_tools.plan import holds
 from partner_tools.report.handoff import HandoffDevice, facts_of

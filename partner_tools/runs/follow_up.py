@@ -35,7 +35,7 @@ from partner_tools.model import (
     RunState,
     TenantId,
 )
-from partner_tools.outstanding import Owner, Plane, Status, Step
+from partner_tools.outstanding.types import Owner, Plane, Status, Step
 from partner_tools.report.guide import file_name, harmless
 from partner_tools.report.handoff import HOLD_RULE, OPEN
 from partner_tools.report.texts import FollowUp, email, subject, text

@@ -24,7 +24,11 @@ from partner_tools.errors import (
 from partner_tools.events import TRANSITIONS, Event, Kind, State
 from partner_tools.ledger import Ledger, RunDevice
 from partner_tools.model import GONE, Outcome, Reason, RunId
-from partner_tools.outstanding import (
+from partner_tools.outstanding import search
+from partner_tools.outstanding.decision import decide
+from partner_tools.outstanding.evidence import evidence_from, observed_facts, probe_from
+from partner_tools.outstanding.search import SearchTarget
+from partner_tools.outstanding.types import (
     Decision,
     DeviceFacts,
     Flag,
@@ -33,13 +37,7 @@ from partner_tools.outstanding import (
     ProbeResult,
     Status,
     StepId,
-    decide,
-    evidence_from,
-    observed_facts,
-    probe_from,
-    search,
 )
-from partner_tools.outstanding.search import SearchTarget
 from partner_tools.runs.context import OpenTenant, RunContext
 from partner_tools.runs.tenant import TenantReader
 

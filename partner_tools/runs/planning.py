@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from partner_tools.engine.channel import Removal, Sightings
+from partner_tools.errors import UnknownRunError
 from partner_tools.events import Event, Kind, State
 from partner_tools.files import write_private
 from partner_tools.guards import counted
 from partner_tools.json_forms import json_form, stated
-from partner_tools.ledger import RunRecord, UnknownRunError, is_run_id, read_kit, write_kit
+from partner_tools.ledger import RunRecord, is_run_id, read_kit, write_kit
 from partner_tools.model import Account, Device, Outcome, Plan, PlannedDevice, RunId
 from partner_tools.plan import PlanProposal, count_unmatched, counts, plan_document, read_plan
 from partner_tools.runs.context import RunContext

@@ -13,7 +13,7 @@ from partner_tools.errors import DamagedRunError
 from partner_tools.files import writing
 from partner_tools.ledger import Ledger
 from partner_tools.model import PARTNER_CHANNELS, Outcome, RunState
-from partner_tools.outstanding import Status
+from partner_tools.outstanding.types import Status
 from partner_tools.report.summary import Left, SummaryFacts, write_summary
 from partner_tools.runs.follow_up import OpenDevice, follow_ups, open_devices
 from partner_tools.runs.known_customers import customers_by_run

@@ -18,15 +18,8 @@ from partner_tools.errors import InputError, UnknownRunError
 from partner_tools.events import TRANSITIONS, Event, Kind
 from partner_tools.files import read_document
 from partner_tools.model import Outcome, RunId
-from partner_tools.outstanding import (
-    EvidenceSource,
-    Flag,
-    Owner,
-    Probe,
-    StepId,
-    evidence_from,
-    probe_from,
-)
+from partner_tools.outstanding.evidence import evidence_from, probe_from
+from partner_tools.outstanding.types import EvidenceSource, Flag, Owner, Probe, StepId
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunDevice, RunRecord
@@ -84,7 +77,7 @@ def state_facts(
 
     Raises InputError for a serial number that the run has not, or has twice; then nothing is kept.
     """
-    from partner_tools.outstanding import statement
+    from partner_tools.outstanding.evidence import statement
 
     by_serial: dict[str | None, list[RunDevice]] = {}
     for device in ledger.devices(run):

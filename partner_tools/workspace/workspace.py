@@ -59,7 +59,7 @@ from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 if TYPE_CHECKING:
     from partner_tools.events import Event
     from partner_tools.ledger import DeviceTrace, Ledger, RunDevice, RunFilter, RunRecord
-    from partner_tools.outstanding import Flag
+    from partner_tools.outstanding.types import Flag
     from partner_tools.runs.context import RunContext
     from partner_tools.runs.follow_up import Outstanding, Verification
     from partner_tools.runs.restoration import Restorable

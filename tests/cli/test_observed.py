@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from partner_tools.outstanding import FACTS, Flag
+from partner_tools.outstanding.types import FACTS, Flag
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
 

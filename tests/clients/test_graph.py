@@ -28,7 +28,7 @@ from partner_tools.errors import (
     Unavailable,
     Unreadable,
 )
-from partner_tools.outstanding import ALL_ZERO
+from partner_tools.outstanding.evidence import ALL_ZERO
 from partner_tools.outstanding.search import By, Collection, Question
 
 BASE = "https://graph.microsoft.com"

@@ -15,7 +15,7 @@ from click.testing import Result
 from partner_tools.cli.app import Call
 from partner_tools.ledger import Ledger, sqlite_url
 from partner_tools.model import GONE, Outcome
-from partner_tools.outstanding import Plane
+from partner_tools.outstanding.types import Plane
 from partner_tools.runs.observation import decision
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, Program, customer, program_for, world

@@ -21,18 +21,9 @@ from typing import Any
 
 from partner_tools.clients.graph import read_row
 from partner_tools.model import Outcome, Reason
-from partner_tools.outstanding import (
-    DeviceFacts,
-    Found,
-    Plane,
-    Probe,
-    ProbeResult,
-    Status,
-    decide,
-    evidence_from,
-    probe_from,
-)
 from partner_tools.outstanding.cleanup_plan import plan_cleanup
+from partner_tools.outstanding.decision import decide
+from partner_tools.outstanding.evidence import evidence_from, probe_from
 from partner_tools.outstanding.search import (
     By,
     Collection,
@@ -43,6 +34,7 @@ from partner_tools.outstanding.search import (
     conclude,
     questions,
 )
+from partner_tools.outstanding.types import DeviceFacts, Found, Plane, Probe, ProbeResult, Status
 
 AT = datetime(2026, 11, 29, 12, tzinfo=UTC)
 ZERO = "00000000-0000-0000-0000-000000000000"

@@ -25,7 +25,7 @@ from partner_tools.model import (
     Reason,
     Severity,
 )
-from partner_tools.outstanding import FACTS
+from partner_tools.outstanding.types import FACTS
 
 BATCH = load_schema("batch")
 VALIDATION = load_schema("validation")

@@ -15,8 +15,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 from partner_tools.errors import LedgerError
 from partner_tools.events import Event, Kind
 from partner_tools.json_forms import digest
-from partner_tools.ledger import IntegrityFinding, Ledger, RunHead, RunStart, chain, sqlite_url
+from partner_tools.ledger import Ledger, RunStart, chain, sqlite_url
 from partner_tools.ledger.integrity import find_edits
+from partner_tools.ledger.records import IntegrityFinding, RunHead
 from partner_tools.ledger.tables import devices, events, plans, run_customers, runs
 from partner_tools.model import Device, RunId
 from tests.postgresql import DATABASES

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from partner_tools.errors import LedgerError
-from partner_tools.ledger import delete_kit, read_kit, write_kit
+from partner_tools.ledger.restore_kit import delete_kit, read_kit, write_kit
 from partner_tools.model import Registration, RunId, Target
 
 RUN = RunId("20260417-101530-4f2a9c")

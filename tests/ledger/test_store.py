@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from partner_tools.errors import LedgerError
+from partner_tools.errors import LedgerError, UnknownRunError
 from partner_tools.events import IN_DOUBT, Event, History, IllegalEventError, Kind, State, fold
 from partner_tools.json_forms import digest
-from partner_tools.ledger import Ledger, RunHead, RunStart, UnknownRunError
+from partner_tools.ledger import Ledger, RunStart
+from partner_tools.ledger.records import RunHead
 from partner_tools.model import ChannelName, Device, Identity, Outcome, RunId, RunState, Target
 
 AT = datetime(2026, 4, 17, 10, 16, tzinfo=UTC)

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partner_tools.model import Outcome, Reason
-from partner_tools.outstanding import (
+from partner_tools.outstanding.cleanup_plan import CARRIED_OUT, CleanupPlan, plan_cleanup
+from partner_tools.outstanding.decision import decide
+from partner_tools.outstanding.types import (
     DeviceFacts,
     Flag,
     Found,
@@ -20,9 +22,7 @@ from partner_tools.outstanding import (
     ProbeResult,
     StepId,
     Subject,
-    decide,
 )
-from partner_tools.outstanding.cleanup_plan import CARRIED_OUT, CleanupPlan, plan_cleanup
 from tests.outstanding.test_decision import (
     CLEAN,
     DUPLICATED,

@@ -15,8 +15,19 @@ from hypothesis import strategies as st
 
 from docs import claims
 from partner_tools.model import GONE, Outcome, Reason
-from partner_tools.outstanding import (
+from partner_tools.outstanding.decision import decide
+from partner_tools.outstanding.evidence import (
+    evidence_from,
+    facts_in,
+    probe_from,
+    stated,
+    statement,
+)
+from partner_tools.outstanding.search import ANSWERS
+from partner_tools.outstanding.types import (
     FACTS,
+    HOMES,
+    PREREQUISITES,
     STEP_ORDER,
     Decision,
     DeviceFacts,
@@ -32,15 +43,7 @@ from partner_tools.outstanding import (
     Status,
     StepId,
     Subject,
-    decide,
-    evidence_from,
-    facts_in,
-    probe_from,
-    stated,
-    statement,
 )
-from partner_tools.outstanding.search import ANSWERS
-from partner_tools.outstanding.types import HOMES, PREREQUISITES
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REMOVED = NOW - timedelta(hours=3)
@@ -634,7 +637,7 @@ DOCUMENTED = Path(__file__).parents[2] / "docs" / "reference" / "decision-table.
 
 PREFACE = """# What is outstanding, by what was observed
 
-One pure function, `partner_tools.outstanding.decide`, turns outcome and evidence into steps. These
+One pure function, `outstanding.decision.decide`, turns outcome and evidence into steps. These
 are the rows that it is tested by, each with the statement that it rests on; `*` marks what is
 expected to happen by itself, `?` what was not verified. This page is made from the tests:
 `UPDATE_GOLDEN=1 pytest tests/outstanding/test_decision.py`.

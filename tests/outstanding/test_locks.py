@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 
 from partner_tools.model import Outcome
-from partner_tools.outstanding import (
+from partner_tools.outstanding.decision import decide
+from partner_tools.outstanding.evidence import statement
+from partner_tools.outstanding.locks import (
+    ALWAYS_APPLY,
+    LockId,
+    Release,
+    is_open,
+    may_be_released,
+    release,
+)
+from partner_tools.outstanding.types import (
     DeviceFacts,
     EvidenceSource,
     Flag,
@@ -19,16 +29,6 @@ from partner_tools.outstanding import (
     ProbeResult,
     Status,
     Subject,
-    decide,
-    statement,
-)
-from partner_tools.outstanding.locks import (
-    ALWAYS_APPLY,
-    LockId,
-    Release,
-    is_open,
-    may_be_released,
-    release,
 )
 from tests.outstanding.test_decision import (
     ANY_FACTS,

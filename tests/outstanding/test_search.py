@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_tools.outstanding import ALL_ZERO, EvidenceSource, Found, Plane, Probe, ProbeResult
+from partner_tools.outstanding.evidence import ALL_ZERO
 from partner_tools.outstanding.search import (
     ALLOWED,
     BATCH,
@@ -25,6 +25,7 @@ from partner_tools.outstanding.search import (
     real_id,
     search_target,
 )
+from partner_tools.outstanding.types import EvidenceSource, Found, Plane, Probe, ProbeResult
 
 AT = datetime(2026, 11, 23, tzinfo=UTC)
 AUTOPILOT, INTUNE, ENTRA = Collection.AUTOPILOT, Collection.INTUNE, Collection.ENTRA

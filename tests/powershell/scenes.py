@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason, TenantId
-from partner_tools.outstanding import Found, Plane, Probe, ProbeResult, Subject, evidence_from
+from partner_tools.outstanding.evidence import evidence_from
+from partner_tools.outstanding.types import Found, Plane, Probe, ProbeResult, Subject
 from partner_tools.report.handoff import Document, HandoffDevice, RunFacts, build_handoff
 from partner_tools.report.script import write_script
 from partner_tools.sandbox import Sandbox, faults_from, seed_from

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from openpyxl import load_workbook
 
-from partner_tools.outstanding import StepId
+from partner_tools.outstanding.types import StepId
 from partner_tools.report.guide import GUIDE, command
 from partner_tools.report.handoff import Document
 from partner_tools.report.write import FORMATS

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from partner_tools.model import Device, Identity, Outcome, Reason
-from partner_tools.outstanding import evidence_from
+from partner_tools.outstanding.evidence import evidence_from
 from partner_tools.report.handoff import HOLD_RULE, Document, HandoffDevice
 from partner_tools.sandbox import Sandbox
 from tests.cli.program import CONTOSO, program_for

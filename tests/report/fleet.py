@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason, TenantId
-from partner_tools.outstanding import (
+from partner_tools.outstanding.evidence import evidence_from
+from partner_tools.outstanding.types import (
     EvidenceSource,
     Flag,
     Found,
@@ -17,7 +18,6 @@ from partner_tools.outstanding import (
     Probe,
     ProbeResult,
     Subject,
-    evidence_from,
 )
 from partner_tools.report.handoff import (
     Document,

@@ -12,8 +12,8 @@ import pytest
 from partner_tools.intake.schema import checker
 from partner_tools.json_forms import digest
 from partner_tools.model import Outcome
-from partner_tools.outstanding import Plane, Status, Subject
 from partner_tools.outstanding.locks import LockId
+from partner_tools.outstanding.types import Plane, Status, Subject
 from partner_tools.report.certificate import (
     RELEASED,
     STATUS,

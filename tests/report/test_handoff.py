@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from partner_tools.model import Customer, Device, Identity, Outcome, Reason, TenantId
-from partner_tools.outstanding import EvidenceSource, JoinType, Owner, Plane, Status, StepId
+from partner_tools.outstanding.types import EvidenceSource, JoinType, Owner, Plane, Status, StepId
 from partner_tools.report.guide import GUIDE
 from partner_tools.report.handoff import HandoffDevice
 from partner_tools.report.page import packed

@@ -12,7 +12,7 @@ from email.policy import default
 import pytest
 
 from partner_tools.model import Customer, TenantId
-from partner_tools.outstanding import Status
+from partner_tools.outstanding.types import Status
 from partner_tools.report.guide import duration
 from partner_tools.report.handoff import Document, HandoffDevice, build_handoff
 from partner_tools.report.texts import (

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partner_tools.model import Customer, Device, Identity, Outcome, TenantId
-from partner_tools.outstanding import StepId
+from partner_tools.outstanding.types import StepId
 from partner_tools.report.guide import command, is_real_guid, literal
 from partner_tools.report.handoff import Document, HandoffDevice
 from partner_tools.report.script import device_lines, write_script

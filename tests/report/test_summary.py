@@ -10,7 +10,7 @@ import pytest
 
 from partner_tools.ledger import Ledger, sqlite_url
 from partner_tools.model import Outcome, RunState
-from partner_tools.outstanding import Status
+from partner_tools.outstanding.types import Status
 from partner_tools.report.summary import spans
 from partner_tools.runs.follow_up import follow_ups, open_devices
 from partner_tools.runs.totals import summarize, write_totals

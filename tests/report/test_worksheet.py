@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from partner_tools.model import Customer, Device, Identity, Outcome, TenantId
-from partner_tools.outstanding import Flag
+from partner_tools.outstanding.types import Flag
 from partner_tools.report.handoff import HOLD_RULE, HandoffDevice, RunFacts, build_handoff
 from partner_tools.report.worksheet import held, lines, worksheet_csv, write_worksheet
 from tests.browser import opened_browser

@@ -13,8 +13,8 @@ from partner_tools.clients.graph import GraphPage
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import Rejected, ServiceError, Throttled, Unauthorized, Unavailable
 from partner_tools.events import Event
-from partner_tools.outstanding import Found
 from partner_tools.outstanding.search import Collection, Question, SearchAnswer, SearchTarget
+from partner_tools.outstanding.types import Found
 from partner_tools.pacing import Policy
 from partner_tools.runs.tenant import TenantReader
 

@@ -47,7 +47,7 @@ from partner_tools.model import (
     Reason,
     RunId,
 )
-from partner_tools.outstanding import Plane, Status
+from partner_tools.outstanding.types import Plane, Status
 from partner_tools.pacing import Policy
 from partner_tools.runs.observation import decision
 

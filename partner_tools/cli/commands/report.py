@@ -16,7 +16,7 @@ from partner_tools.cli.console import tell
 from partner_tools.cli.options import Moment, customer_option, folder_path, format_option
 from partner_tools.cli.wiring import opened
 from partner_tools.model import PARTNER_CHANNELS
-from partner_tools.outstanding import FACTS, Flag
+from partner_tools.outstanding.types import FACTS, Flag
 
 FACTS_HELP = f"FACT is one of: {', '.join(FACTS)}."
 

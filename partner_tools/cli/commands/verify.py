@@ -166,7 +166,7 @@ def _print_outstanding(output: str, found: Outstanding) -> None:
 
 
 def _row(found: Outstanding, number: int) -> tuple[str, ...]:
-    from partner_tools.outstanding import Status
+    from partner_tools.outstanding.types import Status
 
     each = found.follow_ups[number]
     statuses = (Status.OUTSTANDING, Status.NOT_VERIFIED, Status.EXPECTED)
