@@ -13,6 +13,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine that is busy is no fault of what is tested.
+settings.register_profile(
+    "without a clock", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("without a clock")
 
 # Set on many build machines, it hides what is lost with a buffer that is flushed too late.
 os.environ.pop("PYTHONUNBUFFERED", None)

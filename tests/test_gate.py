@@ -72,7 +72,7 @@ def test_what_may_not_be_sent(request_: IntendedRequest, facts: GateFacts, rule:
 SERIALS = st.sampled_from(["SN-1", "SN-2", "SN-3"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     planned=st.dictionaries(st.integers(0, 3), st.tuples(SERIALS, st.booleans()), max_size=4),
     index=st.integers(0, 4),

@@ -505,7 +505,7 @@ def play(
     return permits
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     moves=MOVES,
     max_rate=st.none() | st.floats(0.05, 500.0),
@@ -526,7 +526,7 @@ def test_no_permit_falls_into_a_pause_and_permits_never_go_back(
         assert (earlier.at, earlier.number) < (later.at + 1e-9, later.number)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(lateness=st.lists(st.floats(0.0, 2.0), min_size=2, max_size=80), rate=st.floats(0.1, 8.0))
 def test_permits_are_one_over_the_rate_apart_on_average(lateness: list[float], rate: float) -> None:
     """However late they are asked for, no stretch holds more than its rate and one to catch up."""
@@ -541,7 +541,7 @@ def test_permits_are_one_over_the_rate_apart_on_average(lateness: list[float], r
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     rate=st.floats(6.0, 40.0),
     size=st.floats(0.15, 8.0),

@@ -53,6 +53,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
+@pytest.mark.slow
 @bash_only
 def test_a_bad_order_blocks_no_other_and_alerts_once(tmp_path: Path) -> None:
     """One that can be tried again stays, one with a tenant is put aside, the others are done."""

@@ -162,7 +162,7 @@ def test_a_signature_of_an_export_approves_no_plan() -> None:
     assert not is_valid(exported, Purpose.APPROVAL, DIGEST)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.builds(
         Signature,

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path, PureWindowsPath
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
@@ -47,7 +47,6 @@ def test_every_file_here_has_a_name_that_windows_takes() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)  # how long one example takes is the machine's business
 @given(customer=st.text(max_size=400))
 def test_a_reports_name_is_one_that_windows_takes(customer: str) -> None:
     name = f"{file_name(document(customer))}.checklist.html"

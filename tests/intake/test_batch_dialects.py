@@ -107,7 +107,7 @@ DIALECTS = list(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: ascii(dialect))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(rows=ROWS)
 def test_csv_gives_back_what_was_written(dialect: tuple[Any, ...], rows: list[Row]) -> None:
     separator, ending, quoting, encoding = dialect
@@ -119,7 +119,7 @@ def test_csv_gives_back_what_was_written(dialect: tuple[Any, ...], rows: list[Ro
 
 
 @pytest.mark.parametrize("write", [write_json, write_json_lines, write_xlsx])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(rows=ROWS)
 def test_other_formats_give_back_what_was_written(
     write: Callable[[list[Row]], bytes], rows: list[Row]
@@ -132,7 +132,7 @@ def test_other_formats_give_back_what_was_written(
 LINES = st.lists(st.text('ab"\r\n,; \t=', max_size=12), max_size=6).map("\n".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=LINES)
 def test_lines_are_split_as_the_csv_module_splits_them(text: str) -> None:
     """The short way for lines without quotation marks gives what the module gives."""
@@ -162,7 +162,7 @@ CHANNELS = st.sampled_from([None, *ChannelName])
 
 
 @pytest.mark.slow
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(content=ANY_BYTES, channel=CHANNELS)
 @example(content=b"Serial\n\xff", channel=None)
 @example(content=b"\xef\xbb\xbf", channel=None)
@@ -199,7 +199,7 @@ JSON_VALUES = st.recursive(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(value=JSON_VALUES, channel=CHANNELS)
 def test_any_json_ends_in_a_batch_or_in_problems(
     value: object, channel: ChannelName | None
@@ -219,7 +219,7 @@ VALUES = st.dictionaries(st.sampled_from([*NAMES, "hardwareHash"]), CELLS, max_s
 
 
 @pytest.mark.slow
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(values=VALUES, channel=CHANNELS, is_table=st.booleans())
 @example(values={"serialNumber": "NONE"}, channel=None, is_table=True)
 @example(values={"serialNumber": "A1", "model": "x "}, channel=None, is_table=True)

@@ -257,6 +257,7 @@ def test_index_of_duplicates_is_small_and_right() -> None:
     assert all(seen.first(("serial", f"S{n}"), 1) == n + 2 for n in range(0, 60_000, 7))
 
 
+@pytest.mark.slow
 def test_memory_of_a_check_is_that_of_the_index(tmp_path: Path) -> None:
     """Both files are longer than what is looked at in one go."""
     batch = tmp_path / "batch.csv"

@@ -203,7 +203,7 @@ PARTS = zipfile.ZipFile(io.BytesIO(PLAIN)).namelist()
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     part=st.sampled_from(PARTS),
     cut=st.tuples(st.integers(0, 400), st.integers(0, 40)),
@@ -221,7 +221,7 @@ def test_damaged_parts_end_in_a_batch_or_in_problems(
     assert (intake.batch is not None) or intake.problems
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(place=st.integers(0, len(PLAIN) - 1), byte=st.integers(0, 255), cut=st.integers(0, 3))
 def test_damaged_archives_end_in_a_batch_or_in_problems(place: int, byte: int, cut: int) -> None:
     damaged = PLAIN[:place] + bytes([byte]) + PLAIN[place + cut :]

@@ -176,6 +176,7 @@ def test_two_ledgers_write_one_run_at_once(
     assert ledger.verify() == []
 
 
+@pytest.mark.slow
 def test_who_loses_the_session_that_holds_a_run_writes_nothing_more(
     postgresql_ledger: str, start: RunStart
 ) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools.model import Outcome, Reason
@@ -283,7 +283,6 @@ def _probes() -> st.SearchStrategy[Probe]:
     )
 
 
-@settings(deadline=None)
 @given(
     looks=st.lists(_probes(), max_size=6),
     outcome=st.sampled_from(list(Outcome)),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from docs import claims
@@ -925,7 +925,6 @@ BLIND = ANY_FACTS.map(
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(BLIND)
 def test_no_combination_of_failed_and_missing_probes_ever_yields_clear(device: DeviceFacts) -> None:
     decision = decide(device)
@@ -934,7 +933,6 @@ def test_no_combination_of_failed_and_missing_probes_ever_yields_clear(device: D
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(ANY_FACTS)
 def test_clear_always_rests_on_a_probe_of_that_plane_that_found_nothing(
     device: DeviceFacts,
@@ -953,7 +951,6 @@ def test_clear_always_rests_on_a_probe_of_that_plane_that_found_nothing(
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(ANY_FACTS)
 def test_the_directory_object_is_never_touched_too_early_nor_while_synchronized(
     device: DeviceFacts,
@@ -973,7 +970,6 @@ def test_the_directory_object_is_never_touched_too_early_nor_while_synchronized(
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(ANY_FACTS)
 def test_steps_stand_in_order_once_each_and_wait_only_for_listed_ones(
     device: DeviceFacts,
@@ -996,7 +992,6 @@ def test_of_two_looks_the_one_that_was_recorded_last_counts_whatever_the_clocks_
         assert there.planes[plane].status is not Status.CLEAR, plane
 
 
-@settings(deadline=None)
 @given(PROBES)
 def test_a_probe_survives_the_ledger(probe: Probe) -> None:
     assert probe == probe_from(evidence_from(probe))

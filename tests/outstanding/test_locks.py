@@ -233,7 +233,8 @@ def test_released_needs_every_lock_named_and_clear(lock: LockId, status: Status)
     assert not may_be_released((one, Status.CLEAR) for one in LockId if one is not lock)
 
 
-@settings(deadline=None, max_examples=300)
+@pytest.mark.slow
+@settings(max_examples=300)
 @given(ANY_FACTS)
 def test_released_rests_on_looks_of_our_own_for_all_evidence(device: DeviceFacts) -> None:
     found_ = judged(device)
@@ -251,7 +252,8 @@ def test_released_rests_on_looks_of_our_own_for_all_evidence(device: DeviceFacts
     assert Flag.HELD not in device.flags
 
 
-@settings(deadline=None, max_examples=200)
+@pytest.mark.slow
+@settings(max_examples=200)
 @given(ANY_FACTS)
 def test_nothing_is_released_once_the_newest_look_failed(device: DeviceFacts) -> None:
     later = NOW + timedelta(days=30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools.outstanding.evidence import ALL_ZERO
@@ -125,7 +125,6 @@ def test_listing_or_asking(
 
 
 @pytest.mark.slow
-@settings(deadline=None)  # how long it takes says how busy the machine is
 @given(devices=st.integers(1, 400), ids=st.booleans())
 def test_reading_in_vain_and_then_asking_stays_within_what_is_allowed(
     devices: int, ids: bool

@@ -331,7 +331,7 @@ def test_what_clears_an_association_names_the_four_variables() -> None:
     assert "physical access" not in about
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.permutations(range(len(FLEETS["mixed"]))))
 def test_devices_keep_the_order_of_the_batch(order: list[int]) -> None:
     devices = [FLEETS["mixed"][place] for place in order]
@@ -345,6 +345,7 @@ def test_a_customer_is_written_as_the_partner_knows_it() -> None:
     assert {"tenantId": "t-1", "domain": None, "name": None} == document["customer"]
 
 
+@pytest.mark.slow
 def test_the_garbage_collector_rests_while_a_document_is_made_and_packed() -> None:
     """It would walk the growing document again and again: time would not be linear any more."""
     devices, passes = list(fleet.large(3000)), []

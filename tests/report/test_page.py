@@ -229,7 +229,7 @@ def test_foreign_text_never_makes_an_element_of_the_checklist() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]) | st.sampled_from("<>&\"'/-!")))
 def test_no_serial_number_changes_the_page_or_its_data(name: str) -> None:
     document = fleet.handoff(fleet.hostile([name or "-"]))

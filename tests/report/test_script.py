@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools.model import Customer, Device, Identity, Outcome, TenantId
@@ -153,7 +153,6 @@ def test_a_device_without_a_plain_serial_number_is_refused() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=3))
 def test_no_serial_number_changes_the_shape_of_the_script(names: list[str]) -> None:
     document = fleet.handoff(fleet.hostile(names))

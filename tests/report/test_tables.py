@@ -8,7 +8,7 @@ import zipfile
 from datetime import datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl import load_workbook
 from openpyxl.workbook import Workbook
@@ -161,7 +161,6 @@ def test_an_inert_cell_keeps_its_text(text: str) -> None:
     assert not written.startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=3))
 def test_any_serial_survives_the_csv_file(names: list[str]) -> None:
     document = fleet.handoff(fleet.hostile(names))

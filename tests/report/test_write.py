@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_tools.model import Customer, TenantId
@@ -122,14 +122,12 @@ def test_no_customer_leads_a_file_out_of_its_folder(enemy: str, tmp_path: Path) 
     assert path.name.startswith("handoff-")
 
 
-@settings(deadline=None)
 @given(st.text(), st.text())
 def test_two_customers_never_share_a_file(one: str, other: str) -> None:
     if one != other:
         assert harmless(one) != harmless(other)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_a_harmless_name_is_one_on_every_system(text: str) -> None:
     name = harmless(text)

@@ -158,7 +158,7 @@ STEPS = some.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(STEPS)
 def test_both_sides_agree_at_every_moment_and_in_the_end(
     steps: list[tuple[str, str, float]],
@@ -180,7 +180,7 @@ def test_both_sides_agree_at_every_moment_and_in_the_end(
     assert synchronized <= objects, "what Active Directory has comes back"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(some.permutations(["partner", "managed"]), some.sampled_from(SERIALS[1::4]))
 def test_a_joined_machine_is_gone_from_everywhere_in_either_order(
     order: list[str], serial: str

@@ -13,6 +13,7 @@ from tests.simulation.gate import simulate
 SEED = 20260417
 
 
+@pytest.mark.slow
 def test_no_request_leaves_that_the_gate_would_refuse(tmp_path: Path) -> None:
     score = simulate(6_000, SEED, tmp_path)
     assert score.wrong == []

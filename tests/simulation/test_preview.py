@@ -7,9 +7,8 @@ import pytest
 from tests.simulation.preview import simulate
 
 
-@pytest.mark.parametrize(
-    "seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_preview_and_run_agree_and_no_locked_firmware_goes_unnamed(seed: int) -> None:
     score = simulate(50, seed)
     assert score.faults == []

@@ -225,7 +225,7 @@ def test_a_foreign_text_is_shown_on_one_line() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     document=st.recursive(
         st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -252,7 +252,7 @@ def test_any_json_is_read_or_called_unreadable(document: Any) -> None:
         assert set(found) == {"1", "2"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(body=st.binary(max_size=60) | st.text(alphabet="<>/a&;!['\"]Result= ", max_size=60))
 def test_any_bytes_are_read_or_called_unreadable(body: bytes | str) -> None:
     """In both media."""

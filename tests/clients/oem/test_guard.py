@@ -305,7 +305,7 @@ def assert_blank(body: bytes, profile: Profile) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(text=profiles(), identities=st.lists(IDENTITIES, min_size=1, max_size=3))
 def test_no_profile_and_no_device_gets_a_tenant_through(
     text: str, identities: list[Identity]
@@ -343,7 +343,7 @@ def test_no_profile_and_no_device_gets_a_tenant_through(
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     name=st.sampled_from(["TenantID", "TenantDomain", "tenant-id", "Tenant", "TENANTDOMAIN"]),
     value=st.text(min_size=1).filter(lambda text: text.strip() != ""),
@@ -358,7 +358,7 @@ def test_a_filled_tenant_never_passes(name: str, value: str, at_device: bool) ->
         check(request_of(json.dumps(body).encode()), plain_profile())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(name=NAMES, value=HOSTILE, xml=st.booleans())
 def test_a_profile_that_was_never_read_does_not_help(name: str, value: str, xml: bool) -> None:
     """The guard does not rely on the reader: a hand-made profile gets no tenant through either."""

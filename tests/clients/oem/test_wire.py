@@ -106,7 +106,7 @@ SENDABLE = st.text(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(serial=SENDABLE, maker=SENDABLE, model=SENDABLE)
 def test_every_text_arrives_as_it_was(serial: str, maker: str, model: str) -> None:
     """In both media, blanks at the edges included: values have to match the firmware exactly."""
