@@ -58,7 +58,7 @@ from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
 if TYPE_CHECKING:
     from partner_tools.events import Event
-    from partner_tools.ledger import DeviceTrace, Ledger, RunDevice, RunFilter, RunRecord
+    from partner_tools.ledger import DeviceTrace, Ledger, RunFilter, RunRecord
     from partner_tools.outstanding.types import Flag
     from partner_tools.runs.context import RunContext
     from partner_tools.runs.follow_up import Outstanding, Verification
@@ -466,15 +466,15 @@ class Workspace:
 
         return where_is_it(self.ledger, traces, now(), shown)
 
-    def last_runs(
-        self, customer: str, names: Iterable[str]
-    ) -> Mapping[str, tuple[RunRecord, RunDevice]]:
-        """The newest run that names each of these devices of a customer.
+    def last_runs(self, customer: str, names: Iterable[str]) -> Mapping[str, DeviceTrace]:
+        """The newest run that names each of these devices of a customer, without its events.
 
         `names` are serial numbers or product key ids, compared exactly, as a removal does.
         """
+        from partner_tools.ledger import DeviceTrace
+
         wanted = set(names)
-        found: dict[str, tuple[RunRecord, RunDevice]] = {}
+        found: dict[str, DeviceTrace] = {}
         for record in self.ledger.runs(customer=customer):
             if len(found) == len(wanted):
                 break
@@ -483,7 +483,7 @@ class Workspace:
                     identity = device.device.identity
                     name = identity.serial_number or identity.product_key_id
                     if name in wanted and device.history.customer == customer:
-                        found.setdefault(name, (record, device))
+                        found.setdefault(name, DeviceTrace(run=record, device=device, events=()))
         return found
 
     def verify(
@@ -913,7 +913,7 @@ class Workspace:
             self.verify(before.run, observer=observer)
         result = replace(self.result(before.run), is_reprinted=True)
         if any(still_listed(each.history) for each in result.devices):
-            observer.notify("removed devices are registered again; --again removes them again")
+            observer.notify("some removed devices are listed again; --again removes them again")
         observer.ended(result)
         return self._with_reports(result, options, observer)
 

@@ -25,11 +25,8 @@ from partner_tools.estate_filter import EstateFilter, moment_of, narrowed
 from partner_tools.json_forms import full_customer_document, registration_document
 
 if TYPE_CHECKING:
-    from partner_tools import RunRecord
-    from partner_tools.ledger import RunDevice
+    from partner_tools import DeviceTrace
     from partner_tools.model import Estate, Registration
-
-    LastRun = tuple[RunRecord, RunDevice] | None
 
 
 @command("inventory")
@@ -141,7 +138,7 @@ def _name(each: Registration) -> str:
     return (each.serial_number or "").strip() or each.product_key_id or each.target.device_id
 
 
-def _row(each: Registration, last: LastRun) -> dict[str, str]:
+def _row(each: Registration, last: DeviceTrace | None) -> dict[str, str]:
     """A device with the newest run that handled it, for people."""
     at = moment_of(each.uploaded_at)
     row = {
@@ -153,26 +150,22 @@ def _row(each: Registration, last: LastRun) -> dict[str, str]:
     }
     last_run = dict.fromkeys(NARROW[-1], "")
     if last is not None:
-        record, device = last
-        source = origin_document(record, device.device)
+        source = origin_document(last.run, last.device.device)
         last_run = {
-            "last run": local_time(record.created_at),
+            "last run": local_time(last.run.created_at),
             "account": source["account"] or "",
-            "file": Path(record.file).name,
+            "file": Path(source["file"]).name,
             "reference": source["reference"] or "",
-            "outcome": f"{record.state}, {device.history.outcome}",
+            "outcome": f"{last.run.state}, {last.device.history.outcome}",
         }
     return {**row, **last_run}
 
 
-def _document(each: Registration, last: LastRun) -> dict[str, Any]:
-    run = None
-    if last is not None:
-        record, device = last
-        run = {
-            "run": record.run,
-            "state": record.state.value,
-            "outcome": device.history.outcome.value,
-            **origin_document(record, device.device),
-        }
-    return {**registration_document(each), "lastRun": run}
+def _document(each: Registration, last: DeviceTrace | None) -> dict[str, Any]:
+    last_run = last and {
+        "run": last.run.run,
+        "state": last.run.state.value,
+        "outcome": last.device.history.outcome.value,
+        **origin_document(last.run, last.device.device),
+    }
+    return {**registration_document(each), "lastRun": last_run}
