@@ -25,21 +25,15 @@ class IntendedRequest:
     target: Target | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateFacts:
-    """The facts at this moment.
+def may_send(
+    request: IntendedRequest, sealed: Mapping[int, PlannedDevice], held: Collection[str]
+) -> Explanation | None:
+    """Why this request may not be sent; None where it may.
 
-    `sealed` holds the devices of the plan whose digest the run's own chain names, by index.
+    `sealed` holds the devices of the plan whose digest the run's own chain names, by index;
     `held` is the hold list as it is now.
     """
-
-    sealed: Mapping[int, PlannedDevice]
-    held: Collection[str]
-
-
-def may_send(request: IntendedRequest, facts: GateFacts) -> Explanation | None:
-    """Why this request may not be sent; None where it may."""
-    planned = facts.sealed.get(request.index)
+    planned = sealed.get(request.index)
     if planned is None or planned.outcome is not Outcome.PENDING:
         return Explanation(
             rule="not-in-plan",
@@ -54,7 +48,7 @@ def may_send(request: IntendedRequest, facts: GateFacts) -> Explanation | None:
             "sent",
             remedy="verify the ledger with `partner-tools ledger verify`, and plan the batch again",
         )
-    if is_held(planned, facts.held):
+    if is_held(planned, held):
         return Explanation(
             rule="hold-list",
             detail="the hold list names this device",

@@ -156,6 +156,11 @@ class Identity:
     product_key_id: str | None = None
     hardware_hash: str | None = field(default=None, metadata={"property": None})
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its serial number and its product key id, as far as they are given."""
+        return tuple(filter(None, (self.serial_number, self.product_key_id)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
@@ -210,15 +215,10 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
+class Registration(Identity):
     """One device of a customer's estate as Partner Center lists it. Absent fields are None."""
 
     target: Target = field(metadata={"property": None})
-    serial_number: str | None = None
-    manufacturer: str | None = None
-    model: str | None = None
-    product_key_id: str | None = None
-    hardware_hash: str | None = field(default=None, metadata={"property": None})
     uploaded_at: str | None = None
     """As the service wrote it: 7 fractional digits and offsets other than Z occur."""
     allowed_operations: tuple[str, ...] | None = None

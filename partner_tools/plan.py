@@ -216,14 +216,11 @@ def replaced(why: str) -> Explanation:
 
 def is_held(planned: PlannedDevice, held: Collection[str]) -> bool:
     """Whether the hold list names the device: as the batch names it, or as it is registered."""
-    identity, found = planned.device.identity, planned.found
-    names = [identity.serial_number, identity.product_key_id]
-    if found is not None:
-        names += [found.serial_number, found.product_key_id]
-    return holds(held, names)
+    found = planned.found
+    return holds(held, (*planned.device.identity.names, *(found.names if found else ())))
 
 
-def holds(held: Collection[str], names: Iterable[str | None]) -> bool:
+def holds(held: Collection[str], names: Iterable[str]) -> bool:
     """Whether one of the names is on the hold list, however either is spelled.
 
     `held` are lines of a hold list. A line protects what it comes to without its white space, and
@@ -232,7 +229,7 @@ def holds(held: Collection[str], names: Iterable[str | None]) -> bool:
     if not held:
         return False
     protected = _protected(frozenset(held))
-    return any(name is not None and folded(name) in protected for name in names)
+    return any(folded(name) in protected for name in names)
 
 
 @lru_cache(maxsize=4)
@@ -251,8 +248,7 @@ def count_unmatched(planned: Iterable[PlannedDevice], held: Collection[str]) -> 
         for each in planned
         for one in (each.device.identity, each.found)
         if one is not None
-        for name in (one.serial_number, one.product_key_id)
-        if name
+        for name in one.names
     }
     return sum(named.isdisjoint(_forms(line)) for line in held)
 
@@ -404,7 +400,7 @@ def _not_found(blank: PlannedDevice, known: Index) -> PlannedDevice:
 
 
 def _not_found_detail(identity: Identity, known: Index) -> str:
-    if not identity.serial_number and not identity.product_key_id:
+    if not identity.names:
         return "the row gives a hardware hash only, by which Partner Center cannot be searched"
     wanted = (identity.serial_number or "").strip()
     similar = near_serials.near(wanted, known.near_serials) if wanted else ()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_tools.gate import GateFacts, IntendedRequest, may_send
+from partner_tools.gate import IntendedRequest, may_send
 from partner_tools.model import Device, Identity, Outcome, PlannedDevice, Target, TenantId
 
 TENANT = TenantId("8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21")
@@ -22,46 +22,56 @@ PLANNED = PlannedDevice(
     target=TARGET,
 )
 REQUEST = IntendedRequest(index=1, identity=IDENTITY, customer=TENANT, target=TARGET)
-FACTS = GateFacts(sealed={1: PLANNED}, held=frozenset())
+SEALED = {1: PLANNED}
+NONE: frozenset[str] = frozenset()
 
 
 def test_what_the_sealed_plan_names_may_be_sent() -> None:
-    assert may_send(REQUEST, FACTS) is None
+    assert may_send(REQUEST, SEALED, NONE) is None
 
 
 @pytest.mark.parametrize(
-    ("request_", "facts", "rule"),
+    ("request_", "sealed", "held", "rule"),
     [
-        (replace(REQUEST, index=2), FACTS, "not-in-plan"),
-        (REQUEST, replace(FACTS, sealed={}), "not-in-plan"),
+        (replace(REQUEST, index=2), SEALED, NONE, "not-in-plan"),
+        (REQUEST, {}, NONE, "not-in-plan"),
         (
             REQUEST,
-            replace(FACTS, sealed={1: replace(PLANNED, outcome=Outcome.AMBIGUOUS)}),
+            {1: replace(PLANNED, outcome=Outcome.AMBIGUOUS)},
+            NONE,
             "not-in-plan",
         ),
         (
             replace(REQUEST, target=replace(TARGET, device_id="d2")),
-            FACTS,
+            SEALED,
+            NONE,
             "differs-from-plan",
         ),
-        (replace(REQUEST, target=None), FACTS, "differs-from-plan"),
-        (replace(REQUEST, customer="another"), FACTS, "differs-from-plan"),
+        (replace(REQUEST, target=None), SEALED, NONE, "differs-from-plan"),
+        (replace(REQUEST, customer="another"), SEALED, NONE, "differs-from-plan"),
         (
             replace(REQUEST, identity=replace(IDENTITY, serial_number="SN-2")),
-            FACTS,
+            SEALED,
+            NONE,
             "differs-from-plan",
         ),
         (
             replace(REQUEST, identity=replace(IDENTITY, model="Y")),
-            FACTS,
+            SEALED,
+            NONE,
             "differs-from-plan",
         ),
-        (REQUEST, replace(FACTS, held=frozenset({"sn-1"})), "hold-list"),
-        (REQUEST, replace(FACTS, held=frozenset({"33"})), "hold-list"),
+        (REQUEST, SEALED, frozenset({"sn-1"}), "hold-list"),
+        (REQUEST, SEALED, frozenset({"33"}), "hold-list"),
     ],
 )
-def test_what_may_not_be_sent(request_: IntendedRequest, facts: GateFacts, rule: str) -> None:
-    refusal = may_send(request_, facts)
+def test_what_may_not_be_sent(
+    request_: IntendedRequest,
+    sealed: dict[int, PlannedDevice],
+    held: frozenset[str],
+    rule: str,
+) -> None:
+    refusal = may_send(request_, sealed, held)
 
     assert refusal is not None
     assert refusal.rule == rule
@@ -93,6 +103,6 @@ def test_only_a_planned_device_that_is_not_held_passes(
     }
     request = replace(REQUEST, index=index, identity=replace(IDENTITY, serial_number=serial))
 
-    passes = may_send(request, GateFacts(sealed=sealed, held=held)) is None
+    passes = may_send(request, sealed, held) is None
 
     assert passes == (planned.get(index) == (serial, True) and serial.casefold() not in held)

@@ -133,7 +133,7 @@ def test_devices_of_no_customer_are_asked_about_too() -> None:
     ],
 )
 def test_a_line_of_the_hold_list_protects_however_it_is_spelled(line: str, serial: str) -> None:
-    assert holds(read_hold_list(f"# ours\n\n{line}\n", "hold.txt"), (None, serial))
+    assert holds(read_hold_list(f"# ours\n\n{line}\n", "hold.txt"), (serial,))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_line_of_the_hold_list_that_is_not_one_identifier_is_refused(line: str
 
 def test_the_hold_list_protects_nothing_else() -> None:
     held = read_hold_list("SN-1\n", "hold.txt")
-    assert not holds(held, ("SN-10", "N-1", "SN1", "", None))
+    assert not holds(held, ("SN-10", "N-1", "SN1", ""))
     assert not holds(read_hold_list("\u200b\n \n#SN-1\n", "hold.txt"), ("SN-1", ""))
 
 

@@ -124,7 +124,7 @@ class PartnerCenterChannel:
         wanted = _wanted(devices)
         names = dict.fromkeys(each.customer or default_customer or "" for each in devices)
         estates, indexes, unserved = self._estates(
-            names, keep_hash=lambda found: bool(wanted & _names(found))
+            names, keep_hash=lambda found: not wanted.isdisjoint(map(str.strip, found.names))
         )
         planned = resolve(
             devices, indexes, default_customer=default_customer, held=held, unserved=unserved
@@ -512,9 +512,7 @@ def _continuing(
         ) from rejection
 
 
-def _identities(
-    target: Target | None, *described: Identity | Registration | None
-) -> list[tuple[str, str]]:
+def _identities(target: Target | None, *described: Identity | None) -> list[tuple[str, str]]:
     """Everything by which a device is known, its registration first, in forms that compare."""
     named = [("id", spelling(target))] if target else []
     for each in described:
@@ -567,16 +565,7 @@ def _notes_of(estates: Iterable[Estate]) -> list[str]:
 
 def _wanted(devices: Iterable[Device]) -> frozenset[str]:
     """The serials and product key ids that a batch names."""
-    return frozenset(
-        name.strip()
-        for device in devices
-        for name in (device.identity.serial_number, device.identity.product_key_id)
-        if name
-    )
-
-
-def _names(found: Registration) -> frozenset[str]:
-    return frozenset(name.strip() for name in (found.serial_number, found.product_key_id) if name)
+    return frozenset(name.strip() for device in devices for name in device.identity.names)
 
 
 def _kit(planned: Iterable[PlannedDevice], estates: Iterable[Estate]) -> tuple[Registration, ...]:

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 from partner_tools.errors import Rejected
 from partner_tools.events import Act
-from partner_tools.model import ChannelName, Explanation, Identity, Outcome, Registration, Target
+from partner_tools.gate import IntendedRequest
+from partner_tools.model import ChannelName, Explanation, Outcome, Registration, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
+class Removal(IntendedRequest):
     """One device to remove, with the ids that its attempt carries.
 
     `request_id` stays the same until an answer came, also over a restart. `silent` says that a
@@ -23,10 +24,6 @@ class Removal:
     removes in several steps, and `approval` where another administrator was asked for the step.
     """
 
-    index: int
-    identity: Identity
-    customer: str | None
-    target: Target | None
     request_id: str
     correlation_id: str
     silent: bool = False

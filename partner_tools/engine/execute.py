@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.channel import (
@@ -50,37 +50,28 @@ LAST_ANSWERS_SECONDS = 10.0
 """How long answers in flight are awaited after Ctrl-C (docs/reference/exit-codes.md, 130)."""
 
 
-class ExecutionContext(Protocol):
-    """The dependencies of an execution. `runs.context.RunContext` is one.
+Gate = Callable[[Sequence[Removal]], Mapping[int, Explanation]]
+"""Says which requests may not be sent, by index, as of now."""
 
-    `concurrency` is the number of calls in flight at most; `now` is the wall clock in UTC, and
-    `new_id` mints request ids.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionContext:
+    """The dependencies of an execution.
+
+    `gate` is asked right before every intent; `record` makes events durable, which they are when
+    it returns; `settled` is told of each outcome after that. `now` is the wall clock in UTC, and
+    `new_id` mints request ids. At most `concurrency` calls are in flight.
     """
 
-    @property
-    def run(self) -> RunId: ...
-
-    @property
-    def channel(self) -> Channel: ...
-
-    @property
-    def executor(self) -> RequestExecutor: ...
-
-    @property
-    def concurrency(self) -> int: ...
-
-    def now(self) -> datetime: ...
-
-    def new_id(self) -> str: ...
-
-    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
-        """Why requests may not be sent, by index: asked right before their intent is recorded."""
-
-    def record(self, events: Sequence[Event]) -> None:
-        """Make events durable; they are when it returns."""
-
-    def settled(self, index: int, history: History) -> None:
-        """Is told of each outcome after it became durable."""
+    run: RunId
+    channel: Channel
+    executor: RequestExecutor
+    gate: Gate
+    record: Callable[[Sequence[Event]], None]
+    settled: Callable[[int, History], None]
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+    concurrency: int = 32
 
 
 def calls(devices: Iterable[RunDevice], size: int) -> Iterator[tuple[RunDevice, ...]]:
@@ -409,7 +400,7 @@ class _Execution:
         removals = tuple(
             removal(device, self._states.of(device), request_id, correlation_id) for device in call
         )
-        refused = self._context.refusals(removals)
+        refused = self._context.gate(removals)
         self._states.note(
             fact
             for device in call

@@ -292,22 +292,26 @@ class LedgerReader:
 
         Newest run first.
         """
-        query = select(devices).where(or_(*map(_named, identifiers)))
-        with self._database.read() as connection:
-            rows = connection.execute(query.order_by(devices.c.run.desc(), devices.c.idx))
-            found = [codec.run_device_from(row) for row in rows.mappings()]
-            passed = [
-                connection.execute(events_of_device(each.run, each.index)).mappings().all()
-                for each in found
-            ]
+        found: dict[tuple[str, int], RunDevice] = {}
+        passed: dict[tuple[str, int], list[StoredEvent]] = {}
+        for part in _parts(identifiers):
+            query = select(devices).where(_named(*part)).order_by(devices.c.idx)
+            happened = select(events).join(devices, _of_device).where(_named(*part))
+            with self._database.read() as connection:
+                for row in connection.execute(query).mappings():
+                    found[row["run"], row["idx"]] = codec.run_device_from(row)
+                    passed[row["run"], row["idx"]] = []
+                for row in connection.execute(happened.order_by(events.c.n)).mappings():
+                    passed[row["run"], row["device"]].append(codec.event_from(row))
+        records = {run: self.run(run) for run, _ in found}
         traces = (
-            DeviceTrace(
-                run=self.run(each.run), device=each, events=tuple(map(codec.event_from, of))
-            )
-            for each, of in zip(found, passed, strict=True)
+            DeviceTrace(run=records[each.run], device=each, events=tuple(passed[place]))
+            for place, each in found.items()
         )
         # Ids of runs begun within one second do not say which came first.
-        return tuple(sorted(traces, key=lambda each: each.run.created_at, reverse=True))
+        return tuple(
+            sorted(traces, key=lambda each: (each.run.created_at, each.run.run), reverse=True)
+        )
 
     def verify(
         self, expected_head: str | None = None, heads: Iterable[RunHead] = ()
@@ -344,7 +348,6 @@ class LedgerReader:
         without payloads that name other customers; their digests prove them all the same.
         `since` (inclusive) and `until` (exclusive) speak of the events.
         """
-        of_device = and_(devices.c.run == events.c.run, devices.c.idx == events.c.device)
         query = select(
             events,
             runs.c.channel,
@@ -355,7 +358,7 @@ class LedgerReader:
             devices.c.product_key_id,
             devices.c.customer,
         ).select_from(
-            events.join(runs, runs.c.run == events.c.run).outerjoin(devices, of_device),
+            events.join(runs, runs.c.run == events.c.run).outerjoin(devices, _of_device),
         )
         if customer is not None:
             query = query.where(
@@ -451,10 +454,7 @@ def submitted_run(connection: Connection, channel: ChannelName, batch_id: str) -
     return connection.execute(query.order_by(runs.c.created_at.desc()).limit(1)).scalar()
 
 
-def events_of_device(run: RunId, index: int) -> Select[Any]:
-    """The query for the events of one device, in their order."""
-    of_device = select(events).where(events.c.run == run, events.c.device == index)
-    return of_device.order_by(events.c.n)
+_of_device = and_(devices.c.run == events.c.run, devices.c.idx == events.c.device)
 
 
 def _of_runs(kind: Kind) -> Select[Any]:
@@ -493,9 +493,9 @@ def _count_removed(customer: str, since: datetime) -> Select[Any]:
     )
 
 
-def _named(identifier: str) -> ColumnElement[bool]:
-    plain = codec.index_text(identifier)
-    return or_(devices.c.serial_number == plain, devices.c.product_key_id == plain)
+def _named(*identifiers: str) -> ColumnElement[bool]:
+    plain = list(map(codec.index_text, identifiers))
+    return or_(devices.c.serial_number.in_(plain), devices.c.product_key_id.in_(plain))
 
 
 def _between(

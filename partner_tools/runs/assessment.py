@@ -188,7 +188,7 @@ def mark_done(
     devices = [
         each for each in ledger.devices(record.run) if each.history.outcome is not Outcome.DUPLICATE
     ]
-    known = {name: each for each in devices for name in _names(each)}
+    known = {name: each for each in devices for name in each.identity.names}
     chosen = {each.index for each in devices if each.history.outcome is Outcome.ASSESSED}
     if names is not None:
         objections = (_objection(ledger, name, known) for name in dict.fromkeys(names))
@@ -215,11 +215,6 @@ def mark_done(
             for index in sorted(chosen)
         ]
     )
-
-
-def _names(device: RunDevice) -> tuple[str, ...]:
-    identity = device.device.identity
-    return tuple(filter(None, (identity.serial_number, identity.product_key_id)))
 
 
 def _objection(ledger: Ledger, name: str, known: Mapping[str, RunDevice]) -> str | None:

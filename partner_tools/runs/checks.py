@@ -5,19 +5,18 @@ Each check refuses devices, durably, and gives the plan without their removals.
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
 from partner_tools.engine.channel import Removal
-from partner_tools.errors import GuardError, LedgerError
+from partner_tools.engine.execute import Gate
+from partner_tools.errors import GuardError
 from partner_tools.events import State
-from partner_tools.gate import GateFacts, IntendedRequest, may_send
+from partner_tools.gate import may_send
 from partner_tools.guards import LIMIT, check, counted, refuse_too_few
-from partner_tools.ledger import Ledger, RunDevice, RunRecord
+from partner_tools.ledger import RunDevice, RunRecord
 from partner_tools.model import (
     ChannelName,
     Device,
@@ -25,9 +24,9 @@ from partner_tools.model import (
     Outcome,
     Plan,
     PlannedDevice,
-    RunId,
     RunState,
     Snapshot,
+    TenantId,
 )
 from partner_tools.outstanding.decision import REFUSING, WORDS, Risk, risks, risks_in_words
 from partner_tools.place import (
@@ -37,8 +36,8 @@ from partner_tools.place import (
     refuse_other_partner,
     refuse_weaker_guards,
 )
-from partner_tools.plan import held_back, is_held, read_plan, replaced
-from partner_tools.runs.context import RunContext, RunOptions
+from partner_tools.plan import held_back, is_held, replaced
+from partner_tools.runs.context import RunContext, RunOptions, SealedPlan
 from partner_tools.runs.observation import TenantCheck, decision
 from partner_tools.runs.planning import Planner, resolution
 
@@ -55,23 +54,12 @@ LOOKED_UP = 20
 Risks = Mapping[Risk, Sequence[RunDevice]]
 
 
-class PlanGate:
-    """The `runs.context.Gate` of a removal: the sealed plan, and the hold list as it is now."""
-
-    def __init__(self, ledger: Ledger, run: RunId, held: Callable[[], frozenset[str]]) -> None:
-        self._ledger, self._run, self._held = ledger, run, held
-        self._sealed: Mapping[int, PlannedDevice] | None = None
-        self._lock = threading.Lock()
-
-    def __call__(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
-        """Refuse requests that may not be sent, by index. Raises LedgerError for a forged plan."""
-        with self._lock:  # else every worker reads the plan when a run begins
-            if self._sealed is None:
-                self._sealed = sealed_devices(self._ledger, self._run)
-        return _refusals(map(_request, removals), self._sealed, self._held())
+def plan_gate(sealed: SealedPlan, held: Callable[[], frozenset[str]]) -> Gate:
+    """The gate of a removal: the sealed plan, and the hold list as it is now."""
+    return lambda removals: _refusals(removals, sealed.devices(), held())
 
 
-def hold_list_gate(held: Callable[[], frozenset[str]]) -> Callable[..., Mapping[int, Explanation]]:
+def hold_list_gate(held: Callable[[], frozenset[str]]) -> Gate:
     """The gate of a cleanup: each round looks before it acts, so only the hold list can change."""
 
     def gate(removals: Sequence[Removal]) -> Mapping[int, Explanation]:
@@ -79,39 +67,22 @@ def hold_list_gate(held: Callable[[], frozenset[str]]) -> Callable[..., Mapping[
             one.index: PlannedDevice(
                 index=one.index,
                 device=Device(row=one.index, identity=one.identity),
-                customer=None,
+                customer=None if one.customer is None else TenantId(one.customer),
+                target=one.target,
                 outcome=Outcome.PENDING,
             )
             for one in removals
         }
-        asked = (replace(_request(one), customer=None, target=None) for one in removals)
-        return _refusals(asked, named, held())
+        return _refusals(removals, named, held())
 
     return gate
 
 
 def _refusals(
-    asked: Iterable[IntendedRequest], sealed: Mapping[int, PlannedDevice], held: frozenset[str]
+    removals: Iterable[Removal], sealed: Mapping[int, PlannedDevice], held: frozenset[str]
 ) -> Mapping[int, Explanation]:
-    facts = GateFacts(sealed=sealed, held=held)
-    answers = ((one.index, may_send(one, facts)) for one in asked)
+    answers = ((one.index, may_send(one, sealed, held)) for one in removals)
     return {index: refusal for index, refusal in answers if refusal is not None}
-
-
-def sealed_devices(ledger: Ledger, run: RunId) -> Mapping[int, PlannedDevice]:
-    """The devices of the plan whose digest the run's own chain of events names, by index.
-
-    Raises LedgerError where the stored plan is another one.
-    """
-    text, chained = ledger.plan(run), ledger.planned_digest(run)
-    document = json.loads(text) if text is not None else {}
-    if document.get("digest") != chained:
-        raise LedgerError(
-            f"the stored plan of run {run} is not the one that the run's events name",
-            rule="ledger-edited",
-            remedy="verify the ledger with `partner-tools ledger verify`; nothing was sent",
-        )
-    return {each.index: each for each in read_plan(document).devices} if document else {}
 
 
 def refuse_elsewhere(context: RunContext, record: RunRecord, *, looks: bool = False) -> None:
@@ -122,10 +93,10 @@ def refuse_elsewhere(context: RunContext, record: RunRecord, *, looks: bool = Fa
     Raises GuardError before any request to a channel; a token may be asked for where only the
     partner's tenant is left to compare.
     """
-    text = context.ledger.plan(record.run)
     planned = None
-    if text is not None and record.channel is not ChannelName.MICROSOFT_GRAPH:
-        planned = read_place(json.loads(text).get("place"))
+    if record.channel is not ChannelName.MICROSOFT_GRAPH:  # whose plan is a handoff
+        plan = context.sealed.read()
+        planned = read_place(plan.place) if plan else None
     begun = read_place(record.settings.get("place"))
     refuse_other_place(context, f"run {record.run}", begun, planned, looks=looks)
 
@@ -178,12 +149,6 @@ def refuse_stale(context: RunContext, record: RunRecord) -> None:
         rule="stale",
         remedy="check that none of its open units went to a new owner, then pass --stale-ok; or "
         "run a new batch of the others",
-    )
-
-
-def _request(one: Removal) -> IntendedRequest:
-    return IntendedRequest(
-        index=one.index, identity=one.identity, customer=one.customer, target=one.target
     )
 
 
@@ -286,8 +251,7 @@ def name_overlaps(context: RunContext, plan: Plan) -> None:
 
 
 def _known_as(customer: str | None, device: Device) -> tuple[str | None, str]:
-    name = device.identity.serial_number or device.identity.product_key_id or ""
-    return customer, name.casefold()
+    return customer, next(iter(device.identity.names), "").casefold()
 
 
 _UNFINISHED = (RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED, RunState.STOPPED)
@@ -374,16 +338,14 @@ def _earlier_customers(context: RunContext, plan: Plan) -> Iterator[str]:
         for each in plan.devices
         if each.outcome is Outcome.NOT_FOUND and each.device.identity.serial_number
     )
-    own = {each.customer.tenant_id for each in plan.customers}
-    named: set[str] = set()
-    for serial in islice(missing, LOOKED_UP):
-        for trace in context.ledger.trace(serial):
-            tenant = trace.device.history.customer
-            if tenant and tenant not in own | named:
-                named.add(tenant)
-                names = context.ledger.planned_customers([trace.run.run]).get(trace.run.run, ())
-                found = next((each for each in names if each.tenant_id == tenant), None)
-                yield (found.domain or found.name or tenant) if found else tenant
+    seen = {each.customer.tenant_id for each in plan.customers}
+    for trace in context.ledger.trace(*islice(missing, LOOKED_UP)):
+        tenant = trace.device.history.customer
+        if tenant and tenant not in seen:
+            seen.add(TenantId(tenant))
+            names = context.ledger.planned_customers([trace.run.run]).get(trace.run.run, ())
+            found = next((each for each in names if each.tenant_id == tenant), None)
+            yield (found.domain or found.name or tenant) if found else tenant
 
 
 def refuse_changed(
@@ -449,5 +411,4 @@ def _ready(context: RunContext) -> frozenset[int]:
 
 
 def _name(device: RunDevice) -> str:
-    identity = device.device.identity
-    return identity.serial_number or identity.product_key_id or f"row {device.device.row}"
+    return next(iter(device.identity.names), f"row {device.device.row}")

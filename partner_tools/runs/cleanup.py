@@ -149,7 +149,7 @@ class CleanupOrder:
         saved = self.saved_keys.get((given.device.row, identity.serial_number))
         certain = saved is not None and _covers(saved, seen)
         flags = {Flag.KEYS_SAVED} if self.keys_saved or certain else set()
-        if holds(self.held, (identity.serial_number, identity.product_key_id)):
+        if holds(self.held, identity.names):
             flags.add(Flag.HELD)
         return given.flags | flags
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.engine.channel import Channel, Removal
-from partner_tools.engine.request_executor import RequestExecutor
+from partner_tools.engine.execute import ExecutionContext
 from partner_tools.errors import (
     AuthError,
+    DamagedRunError,
     GuardError,
     Interrupted,
     LedgerError,
@@ -26,15 +27,15 @@ from partner_tools.guards import Limits
 from partner_tools.model import (
     GONE,
     ChannelName,
-    Explanation,
     Outcome,
     Plan,
+    PlannedDevice,
     RunId,
     RunState,
     Snapshot,
 )
 from partner_tools.place import Place
-from partner_tools.plan import counts
+from partner_tools.plan import counts, read_plan
 from partner_tools.result import (
     EXIT_DONE,
     EXIT_INCOMPLETE,
@@ -52,9 +53,6 @@ if TYPE_CHECKING:
 
 Confirm = Callable[[Plan], bool]
 """Has a person, or whoever may, agree to a plan: True removes what it names."""
-
-Gate = Callable[[Sequence[Removal]], Mapping[int, Explanation]]
-"""Says which requests may not be sent, by index, as of now."""
 
 OpenTenant = Callable[[str, float | None], "AbstractContextManager[TenantReader]"]
 """Opens the way into a customer's tenant. Nothing is read there after the given moment of the
@@ -273,32 +271,76 @@ class GuardSettings:
     min_found_share: float = MIN_FOUND_SHARE
 
 
+class SealedPlan:
+    """The plan of a run as its ledger has it, read once. Thread-safe."""
+
+    def __init__(self, ledger: Ledger, run: RunId) -> None:
+        self._ledger, self._run = ledger, run
+        self._lock = threading.RLock()
+        self._plan: Plan | None = None
+        self._digest: str | None = None
+        self._devices: Mapping[int, PlannedDevice] | None = None
+
+    def keep(self, plan: Plan, digest: str) -> None:
+        """Take the plan that was just stored under this digest."""
+        with self._lock:
+            self._plan, self._digest, self._devices = plan, digest, None
+
+    def read(self) -> Plan | None:
+        """The plan; None before there is one, and after a purge.
+
+        Raises GuardError where it is not what its digest was taken of, DamagedRunError for what is
+        no plan.
+        """
+        with self._lock:
+            text = self._ledger.plan(self._run) if self._plan is None else None
+            if text is not None:
+                try:
+                    document = json.loads(text)
+                except ValueError as error:
+                    raise DamagedRunError(self._run, "its plan") from error
+                self.keep(read_plan(document), document["digest"])
+            return self._plan
+
+    def devices(self) -> Mapping[int, PlannedDevice]:
+        """Its devices by index, where the run's own chain of events names this very plan.
+
+        Raises LedgerError where the chain names another.
+        """
+        with self._lock:
+            if self._devices is None:
+                plan = self.read()
+                if self._ledger.planned_digest(self._run) != self._digest:
+                    raise LedgerError(
+                        f"the stored plan of run {self._run} is not the one that the run's events "
+                        "name",
+                        rule="ledger-edited",
+                        remedy="verify the ledger with `partner-tools ledger verify`; nothing was "
+                        "sent",
+                    )
+                self._devices = {each.index: each for each in plan.devices} if plan else {}
+            return self._devices
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunContext:
-    """Everything that one run needs from outside; an `engine.execute.ExecutionContext`.
+class RunContext(ExecutionContext):
+    """Everything that one run needs from outside.
 
     `place` is where the run would act, without the partner's tenant, which `partner` reads from
-    the token: that may ask for one. `gate` is asked before every intent.
-    `private_folder` holds the restore kits; `now` is the wall clock in UTC, `new_id` mints request
-    ids. `open_tenant` is None where no access to customers' tenants is configured.
+    the token: that may ask for one. `private_folder` holds the restore kits. `open_tenant` is None
+    where no access to customers' tenants is configured.
     """
 
-    run: RunId
     options: RunOptions
     ledger: Ledger
-    channel: Channel
-    executor: RequestExecutor
+    sealed: SealedPlan
     guards: GuardSettings
     place: Place
     partner: Callable[[], str | None]
-    gate: Gate
     private_folder: Path
-    now: Callable[[], datetime]
-    new_id: Callable[[], str]
     open_tenant: OpenTenant | None = None
     observer: RunObserver = NULL_OBSERVER
     confirm: Confirm = lambda _plan: False
-    concurrency: int = 32
     throttle: Callable[[], str] = lambda: ""
     """A note for people on what holds the requests back; empty when nothing does."""
 
@@ -306,18 +348,6 @@ class RunContext:
     def token(self) -> CancellationToken:
         """The token that cancels the run."""
         return self.executor.stop
-
-    def record(self, events: Sequence[Event]) -> None:
-        """Make events durable, all or none of them."""
-        self.ledger.record(events)
-
-    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
-        """Why requests may not be sent, by index."""
-        return self.gate(removals)
-
-    def settled(self, index: int, history: History) -> None:
-        """Show an outcome that became durable."""
-        self.observer.settled(index, history)
 
     def note(self, kind: Kind, **payload: Any) -> None:
         """Make an event of the run itself durable."""

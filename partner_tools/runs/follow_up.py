@@ -243,9 +243,8 @@ def rulings(
     decided: set[tuple[str | None, str]] = set()
     not_found: dict[tuple[str | None, str], tuple[RunRecord, RunDevice]] = {}
     for record, device in newest_first:
-        identity, history = device.device.identity, device.history
-        name = identity.serial_number or identity.product_key_id
-        known_as = name.casefold() if name else f"{record.run}/{device.index}"
+        history = device.history
+        known_as = next(iter(device.identity.names), f"{record.run}/{device.index}").casefold()
         key = (history.customer, known_as)
         if key in decided or history.outcome is Outcome.DUPLICATE:
             continue

@@ -17,7 +17,7 @@ from partner_tools.guards import counted
 from partner_tools.json_forms import json_form, stated
 from partner_tools.ledger import RunRecord, is_run_id, read_kit, write_kit
 from partner_tools.model import Account, Device, Outcome, Plan, PlannedDevice, RunId
-from partner_tools.plan import PlanProposal, count_unmatched, counts, plan_document, read_plan
+from partner_tools.plan import PlanProposal, count_unmatched, counts, plan_document
 from partner_tools.runs.context import RunContext
 from partner_tools.strict_json import shown_plainly
 
@@ -101,10 +101,9 @@ def stored_plan(context: RunContext, planner: Drafter, record: RunRecord) -> Pla
     Settled devices have their outcome in place of a removal, so that no limit counts them twice
     and no confirmation asks for them again.
     """
-    text = context.ledger.plan(record.run)
-    if text is None:
+    plan = context.sealed.read()
+    if plan is None:
         return None
-    plan = read_plan(json.loads(text))
     settled = {
         each.index: each.history.outcome
         for each in context.ledger.devices(record.run, states={State.SETTLED})
@@ -159,6 +158,7 @@ def store_plan(context: RunContext, plan: Plan, document: Mapping[str, Any]) -> 
     )
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     context.ledger.save_plan(plan.run, text, document["digest"], [*resolved, planned])
+    context.sealed.keep(plan, document["digest"])
 
 
 def _with_service_customers(context: RunContext, planner: Drafter, plan: Plan) -> Plan:

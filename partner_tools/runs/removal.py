@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,9 +14,8 @@ from partner_tools.engine.execute import execute
 from partner_tools.engine.verification import Baseline, verify
 from partner_tools.events import Kind, RunDevice, State
 from partner_tools.guards import count_removals
-from partner_tools.json_forms import structure
 from partner_tools.ledger import DeviceTrace, Ledger, StoredEvent
-from partner_tools.model import GONE, Identity, Outcome, Plan, Target
+from partner_tools.model import GONE, Identity, Outcome, Plan
 from partner_tools.plan import plan_document
 from partner_tools.runs.checks import (
     Risks,
@@ -175,12 +173,10 @@ class RemovalSteps:
         An unanswered request of ours may have removed something as well. Empty where the plan was
         purged.
         """
-        ledger, run = self.context.ledger, self.context.run
-        text = ledger.plan(run)
-        if text is None:
+        ledger, plan = self.context.ledger, self.context.sealed.read()
+        if plan is None:
             return Baseline()
-        plan = json.loads(text)
-        since = min(datetime.fromisoformat(plan["createdAt"]), ledger.run(run).created_at)
+        since = min(plan.created_at, ledger.run(self.context.run).created_at)
         own = Counter(
             each.customer
             for each in gone
@@ -188,14 +184,12 @@ class RemovalSteps:
         )
         return Baseline(
             remaining={
-                tenant: each["estate"] - max(own[tenant], ledger.removed_since(tenant, since))
-                for each in plan["customers"]
-                if (tenant := each["tenantId"])
+                tenant: each.estate - max(own[tenant], ledger.removed_since(tenant, since))
+                for each in plan.customers
+                if (tenant := each.customer.tenant_id)
             },
             others={
-                position: frozenset(structure(Target, one) for one in each["candidates"])
-                for position, each in enumerate(plan["devices"])
-                if each.get("candidates")
+                each.index: frozenset(each.candidates) for each in plan.devices if each.candidates
             },
         )
 
@@ -218,23 +212,31 @@ def _may_have_removed(stored: StoredEvent) -> bool:
 def with_earlier_removals(context: RunContext, plan: Plan) -> Plan:
     """The plan with the devices that are not found because this ledger removed them before."""
     devices = list(plan.devices)
-    for each in devices:
-        if each.outcome is Outcome.NOT_FOUND and each.customer is not None:
-            known = _removed_before(context.ledger, each.device.identity, each.customer)
-            if known is not None:
-                devices[each.index] = replace(
-                    each,
-                    outcome=Outcome.ALREADY_REMOVED,
-                    rule="already-removed",
-                    detail=known,
-                    remedy=None,
-                )
+    missing = [each for each in devices if each.outcome is Outcome.NOT_FOUND and each.customer]
+    known = defaultdict[str, list[DeviceTrace]](list)
+    for seen in context.ledger.trace(
+        *{name for each in missing for name in each.device.identity.names}
+    ):
+        found = seen.device.found
+        for name in {*seen.device.identity.names, *(found.names if found else ())}:
+            known[name].append(seen)
+    for each in missing:
+        identity = each.device.identity
+        traces = _agreeing((seen for name in identity.names for seen in known[name]), identity)
+        if removed := _removed_before(traces, each.customer):
+            devices[each.index] = replace(
+                each,
+                outcome=Outcome.ALREADY_REMOVED,
+                rule="already-removed",
+                detail=removed,
+                remedy=None,
+            )
     return replace(plan, devices=tuple(devices))
 
 
-def _removed_before(ledger: Ledger, identity: Identity, customer: str | None) -> str | None:
+def _removed_before(traces: Iterable[DeviceTrace], customer: str | None) -> str | None:
     """Which run removed this device for the customer, when and by whom; None where none did."""
-    for seen in _traces(ledger, identity):
+    for seen in traces:
         run, history = seen.run, seen.device.history
         if history.outcome is Outcome.REMOVED and customer in (None, history.customer):
             when = f" on {history.settled_at:%Y-%m-%d %H:%M} UTC" if history.settled_at else ""
@@ -243,22 +245,22 @@ def _removed_before(ledger: Ledger, identity: Identity, customer: str | None) ->
     return None
 
 
-def _traces(ledger: Ledger, identity: Identity) -> Iterator[DeviceTrace]:
-    """Yield what this ledger knows of a device, without those that contradict its identity."""
+def _agreeing(traces: Iterable[DeviceTrace], identity: Identity) -> Iterator[DeviceTrace]:
+    """Yield the traces of devices that do not contradict the identity."""
     parts = ("serial_number", "manufacturer", "model", "product_key_id")
-    for name in filter(None, (identity.product_key_id, identity.serial_number)):
-        for seen in ledger.trace(name):
-            known = seen.device.device.identity
-            pairs = [(getattr(identity, part), getattr(known, part)) for part in parts]
-            if not any(a and b and a != b for a, b in pairs):
-                yield seen
+    for seen in traces:
+        known = seen.device.identity
+        pairs = [(getattr(identity, part), getattr(known, part)) for part in parts]
+        if not any(a and b and a != b for a, b in pairs):
+            yield seen
 
 
 def witness(ledger: Ledger, removal: Removal) -> tuple[Outcome, str] | None:
     """Look up a device unknown to its service in this ledger, and say how it is known."""
-    if known := _removed_before(ledger, removal.identity, removal.customer):
+    traces = tuple(_agreeing(ledger.trace(*removal.identity.names), removal.identity))
+    if known := _removed_before(traces, removal.customer):
         return Outcome.ALREADY_REMOVED, known
-    for seen in _traces(ledger, removal.identity):
+    for seen in traces:
         if any(map(_may_have_removed, seen.events)):
             asked = f"an earlier request of ours may have removed it (run {seen.run.run})"
             return Outcome.ABSENT, asked

@@ -35,9 +35,6 @@ from partner_tools.sandbox.wire import (
     text_response,
 )
 
-Place = tuple[str, str, str]
-"""Tenant, batch and id of a registration."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedDevice:
@@ -286,7 +283,6 @@ class OemDirect:
     def __post_init__(self) -> None:
         self._removing = threading.Lock()
         self._hits: Counter[tuple[ItemFault, str]] = Counter()
-        self._places_of: dict[str, list[Place]] = {}
         self._random = Random(self.seed)  # noqa: S311 - ids of a sandbox, not secrets
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
@@ -406,7 +402,7 @@ class OemDirect:
     def _removed(self, requested: RequestedDevice) -> Done:
         if requested.key is None:
             return _refused(requested, Ztd.MISSING_IDENTITY)
-        places = self._places(requested.key)
+        places = self.state.places(requested.key)
         if not places:
             unknown = self.state.seed.unknown_to_autopilot
             never = not unknown.isdisjoint({requested.serial, requested.pkid})
@@ -419,20 +415,6 @@ class OemDirect:
         refused = removal in (Removal.NOT_OWNED, Removal.NOT_ALLOWED)
         error = Ztd.REGISTERED_BY_OTHER_TENANT if refused else Ztd.NOT_REGISTERED
         return _refused(requested, error)
-
-    def _places(self, key: str) -> list[Place]:
-        if key not in self._places_of:
-            self._index()
-        return [place for place in self._places_of.get(key, ()) if self.state.find(*place)]
-
-    def _index(self) -> None:
-        for customer in self.state.seed.customers:
-            for placed in self.state.devices(customer.tenant_id):
-                place = (customer.tenant_id, placed.batch_id, placed.device.id)
-                for key in identity_keys(placed.device):
-                    places = self._places_of.setdefault(key, [])
-                    if place not in places:
-                        places.append(place)
 
     def _fault(self, requested: RequestedDevice) -> ItemFault | None:
         for fault in self.faults():

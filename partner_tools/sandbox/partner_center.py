@@ -21,10 +21,11 @@ from math import ceil
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from partner_tools.json_forms import structure
+from partner_tools.json_forms import json_form, structure
 from partner_tools.model import is_guid
 from partner_tools.sandbox.faults import Fault, FaultKind, LastPage, Quirks, chance
 from partner_tools.sandbox.login import PARTNER_CENTER, Claims, Mint
+from partner_tools.sandbox.reading import read_data
 from partner_tools.sandbox.seed import (
     ADMIN_AGENT,
     SALES_AGENT,
@@ -37,11 +38,14 @@ from partner_tools.sandbox.state import ZTD_NAMES, Job, JobStatus, Page, Removal
 from partner_tools.sandbox.wire import (
     BOM,
     Call,
+    ListRequest,
     Problem,
     Request,
     Response,
+    Route,
+    Target,
+    find_target,
     json_response,
-    match_path,
     new_id,
     page_token,
     position_in,
@@ -57,16 +61,6 @@ CHANGING = frozenset(
 )
 CODES = {400: 3000, 401: 400, 403: 2032, 404: 1000}
 """The code of an injected error that says none."""
-REFUSALS: Mapping[Removal, tuple[int, int, str]] = {
-    Removal.NO_BATCH: (404, 1000, "Device batch not found"),
-    Removal.NO_DEVICE: (404, 1000, "Device not found"),
-    Removal.NOT_OWNED: (
-        403,
-        811,
-        "ZtdDeviceRegisteredByOtherTenant: the device was registered by another tenant",
-    ),
-    Removal.NOT_ALLOWED: (400, 3000, "DELETE is not an allowed operation of this device"),
-}
 RELATED = frozenset(Relationship) - {Relationship.NONE}
 CUSTOMER_FIELDS = {"companyname": "companyName", "domain": "domain"}
 """Searchable properties of customers; only the default domain is searched, not vanity ones."""
@@ -78,47 +72,39 @@ AUDIT_FIELDS = {
 
 VERSIONS = frozenset({"v1", "v1.0"})
 
-_BATCH = "customers/{customer}/devicebatches/{batch}/devices"
-
-ROUTES: tuple[tuple[str, str, str], ...] = (
-    ("GET", "customers", "list-customers"),
-    ("GET", "customers/{customer}", "get-customer"),
-    ("GET", "customers/{customer}/devicebatches", "list-batches"),
-    ("POST", "customers/{customer}/devicebatches", "create-batch"),
-    ("GET", _BATCH, "list-devices"),
-    ("POST", _BATCH, "add-devices"),
-    ("DELETE", f"{_BATCH}/{{device}}", "delete-device"),
-    ("PUT", f"{_BATCH}/{{device}}", "update-device"),
-    ("GET", "customers/{customer}/batchjobstatus/{job}", "get-job"),
-    ("PATCH", "customers/{customer}/devicepolicyupdates", "update-policies"),
-    ("GET", "auditrecords", "list-audit-records"),
-)
-"""Every operation: verb, path behind the version, and the name in rules and in the log."""
-
-_PATTERNS = [(method, path.split("/"), name) for method, path, name in ROUTES]
+_DATA = read_data(__package__, "partner_center.json")
+ROUTES = tuple(structure(Route, row) for row in _DATA["routes"])
+"""Every operation, under the name in rules and in the log."""
 
 Object = dict[str, Any]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Refusal(Exception):
     """An answer of the service other than success."""
 
-    status: int
-    code: int
-    description: str
+    text: str
+    status: int = 400
+    code: int = 3000
+
+
+def refusal(key: str, **names: object) -> Refusal:
+    """A refusal of `partner_center.json`."""
+    row = _DATA["refusals"][key]
+    return structure(Refusal, {**row, "text": row["text"].format(**names)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedRequest:
-    """A request that was understood: the operation, the names in its path, and who asks."""
+class ParsedRequest(ListRequest):
+    """A request that was understood: its target, and who asks."""
 
-    request: Request
-    operation: str
-    names: Mapping[str, str]
-    claims: Mapping[str, Any]
+    target: Target
+    claims: Claims
     new_id: Callable[[], str]
-    fault: Fault | None = None
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        return self.target.names
 
     @property
     def batch(self) -> str:
@@ -134,35 +120,10 @@ class ParsedRequest:
 
     def position(self, what: str) -> int:
         """Where a list continues; 0 without a token. Raises Refusal for a token of another."""
-        if self.token is None:
-            return 0
-        position = position_in(self.token, what)
+        position = position_in(self.token, what) if self.token is not None else 0
         if position is None:
-            raise Refusal(400, 3000, "The continuation token is not valid.")
+            raise refusal("bad continuation")
         return position
-
-    def has_fault(self, kind: FaultKind) -> bool:
-        """Whether the list that it gets is to be wrong in this way."""
-        return self.fault is not None and self.fault.kind is kind
-
-    @property
-    def age(self) -> float:
-        """How many seconds old the list is that it gets to see."""
-        return self.fault.seconds if self.fault and self.has_fault(FaultKind.STALE_LIST) else 0.0
-
-
-def route(request: Request) -> tuple[str, Mapping[str, str]]:
-    """The operation of a request, and the names in its path."""
-    if not request.segments or request.segments[0].lower() not in VERSIONS:
-        return "unknown", {}
-    operation, found = "unknown", {}
-    for method, pattern, name in _PATTERNS:
-        names = match_path(pattern, request.segments[1:])
-        if names is not None and method == request.method:
-            return name, names
-        if names is not None:
-            operation, found = "wrong-method", names
-    return operation, found
 
 
 def collection(items: list[Object], **more: Any) -> Object:
@@ -222,19 +183,9 @@ def batch_item(customer: str, batch: SeedBatch, listed: int, *, raw_link: bool) 
 
 
 def device_item(device: SeedDevice) -> Object:
-    return _resource(
-        "Device",
-        id=device.id,
-        serialNumber=device.serial_number,
-        productKey=device.product_key,
-        hardwareHash=device.hardware_hash,
-        modelName=device.model_name,
-        oemManufacturerName=device.manufacturer,
-        policies=[{"key": key, "value": value} for key, value in device.policies] or None,
-        uploadedBy=device.uploaded_by,
-        uploadedDate=device.uploaded_date,
-        allowedOperations=device.allowed_operations,
-    )
+    policies = [{"key": key, "value": value} for key, value in device.policies]
+    shown = json_form(replace(device, policies=(), registered_by_other=False))
+    return _resource("Device", **shown, policies=policies or None)
 
 
 DEVICE_TEXTS = ("serialNumber", "productKey", "hardwareHash", "modelName", "oemManufacturerName")
@@ -309,13 +260,13 @@ def query_page(parsed: ParsedRequest, items: list[Object], quirks: Quirks, path:
     query = parsed.request.query
     given, seek = query.get("size", "0"), query.get("seekoperation", "first").lower()
     if not given.isascii() or not given.isdigit():
-        raise Refusal(400, 800002, f"The size {given} is not valid.")
+        raise refusal("bad size", given=given)
     if seek not in {"first", "next"}:
-        raise Refusal(400, 3000, f"The seek operation {seek} is not supported here.")
+        raise refusal("bad seek", given=seek)
     size = min(int(given) or 500, quirks.customers_page_size)
     start = parsed.position(path) if seek == "next" else 0
     if parsed.token is not None and start >= len(items):
-        raise Refusal(400, 2000, "No more records: all of them have been fetched.")
+        raise refusal("no more")
     more = bool(items) if quirks.customers_end_by_2000 else start + size < len(items)
     token = page_token(path, start + size) if more else None
     if parsed.has_fault(FaultKind.STICKY_TOKEN):
@@ -352,16 +303,16 @@ class PartnerCenter:
         self._outcomes: OrderedDict[tuple[str, str, str], Response] = OrderedDict()
 
     def read(self, request: Request) -> Call:
-        operation, names = route(request)
-        claims = self.mint.read(request.bearer)
+        target = find_target(ROUTES, VERSIONS, request.method, request.segments)
+        names, claims = target.names, self.mint.read(request.bearer)
         customer = self.state.customer(names["customer"]) if "customer" in names else None
         device = None
         if customer and "device" in names:
             tenant = customer.tenant_id
             device = self.state.find(tenant, names["batch"], names["device"], gone=True)
         return Call(
-            operation=operation,
-            act=lambda fault: self._act(request, operation, names, fault),
+            operation=target.operation,
+            act=lambda fault: self._act(request, target, fault),
             partner=str(claims["tid"]) if claims else None,
             customer=customer.tenant_id if customer else names.get("customer"),
             batch=names.get("batch"),
@@ -380,7 +331,8 @@ class PartnerCenter:
         return self._fault(status, code, problem.text)
 
     def expired(self) -> Response:
-        return self._fault(401, 400, "Access denied. The access token has expired.")
+        expired = refusal("expired token")
+        return self._fault(expired.status, expired.code, expired.text)
 
     def stamp(self, request: Request, response: Response) -> Response:
         """The headers in the order of recorded sessions; ids are echoed, as a rule."""
@@ -404,23 +356,16 @@ class PartnerCenter:
                 headers.append(("isMfaCompliant", str("mfa" in claims.get("amr", ())).lower()))
         return response.with_headers(*headers)
 
-    def _act(
-        self, request: Request, operation: str, names: Mapping[str, str], fault: Fault | None
-    ) -> Response:
+    def _act(self, request: Request, target: Target, fault: Fault | None) -> Response:
         try:
-            claims = self._authorized(request, operation)
-        except Refusal as refusal:
-            return self._refused(refusal)
+            claims = self._authorized(request, target.operation)
+        except Refusal as error:
+            return self._refused(error)
         parsed = ParsedRequest(
-            request=request,
-            operation=operation,
-            names=names,
-            claims=claims,
-            new_id=self._id,
-            fault=fault,
+            request=request, target=target, claims=claims, new_id=self._id, fault=fault
         )
         request_id = request.header("MS-RequestId")
-        if request_id is None or operation not in CHANGING:
+        if request_id is None or target.operation not in CHANGING:
             return self._outcome(parsed)
         return self._once(parsed, (request_id.lower(), request.method, request.path))
 
@@ -439,36 +384,35 @@ class PartnerCenter:
         try:
             # Each operation is a method of its name.
             handler: Callable[[ParsedRequest], Response] = getattr(
-                self, "_" + parsed.operation.replace("-", "_")
+                self, "_" + parsed.target.operation.replace("-", "_")
             )
             return self._marked(handler(parsed))
-        except Refusal as refusal:
-            return self._refused(refusal)
+        except Refusal as error:
+            return self._refused(error)
 
     def _authorized(self, request: Request, operation: str) -> Claims:
         """The claims of a token that may ask for this operation."""
         if request.header("Authorization") is None:
-            raise Refusal(401, 800001, "Partner token missing in request context")
+            raise refusal("no token")
         claims = self.mint.read(request.bearer)
         if claims is None or "aud" not in claims:
-            raise Refusal(401, 400, "Access denied. The access token is not valid.")
+            raise refusal("malformed token")
         if self.mint.expired(claims):
-            raise Refusal(401, 400, "Access denied. The access token has expired.")
+            raise refusal("expired token")
         if claims["aud"] not in AUDIENCES:
-            text = "The audience in the token is invalid and is no longer supported."
-            raise Refusal(401, 900420, text)
+            raise refusal("other audience")
         if claims["idtyp"] == "app":
             if operation in USER_ONLY:
-                raise Refusal(403, 900329, "App-only authentication is not supported here.")
+                raise refusal("app alone")
         elif "mfa" not in claims["amr"]:
-            raise Refusal(401, 900421, "Multi-factor authentication is required.")
+            raise refusal("no second factor")
         elif not {ADMIN_AGENT, SALES_AGENT}.intersection(claims["roles"]):
-            raise Refusal(403, 900150, "The supplied role does not have the rights to do this.")
+            raise refusal("no role")
         return claims
 
-    def _refused(self, refusal: Refusal) -> Response:
-        response = self._fault(refusal.status, refusal.code, refusal.description)
-        if refusal.status != 401:
+    def _refused(self, error: Refusal) -> Response:
+        response = self._fault(error.status, error.code, error.text)
+        if error.status != 401:
             return response
         realm = f"OAuth realm=urn:cpsvc:cpid:{self.state.seed.partner.tenant_id}"
         return response.with_headers(("WWW-Authenticate", realm))
@@ -492,10 +436,10 @@ class PartnerCenter:
         return new_id(self._random)
 
     def _unknown(self, parsed: ParsedRequest) -> Response:
-        raise Refusal(404, 1000, "Not found")
+        raise refusal("unknown")
 
     def _wrong_method(self, parsed: ParsedRequest) -> Response:
-        raise Refusal(405, 3000, "This resource does not support the method.")
+        raise refusal("wrong method")
 
     def _list_customers(self, parsed: ParsedRequest) -> Response:
         wanted = _filter(parsed, "Customers", CUSTOMER_FIELDS, {"startswith"})
@@ -510,7 +454,7 @@ class PartnerCenter:
     def _get_customer(self, parsed: ParsedRequest) -> Response:
         named = parsed.names["customer"]
         if self.state.customer(named) is None and self._own(parsed) and is_guid(named):
-            raise Refusal(404, 60003, f"Tenant {named} not found")
+            raise refusal("unknown tenant", name=named)
         customer = self._customer(parsed, RELATED)
         domains = [customer.domain, *customer.custom_domains]
         item = customer_item(customer, allowDelegatedAccess=False, customDomains=domains)
@@ -532,7 +476,7 @@ class PartnerCenter:
             size = quirks.devices_page_size
             page = self.state.page(customer, parsed.batch, start=start, size=size, age=parsed.age)
             if page is None:
-                raise Refusal(404, 1000, f"Device batch {parsed.batch} not found")
+                raise refusal("no-batch")
             return page
 
         what = f"devices {customer} {parsed.batch.casefold()}"
@@ -555,7 +499,7 @@ class PartnerCenter:
         lag = low + (high - low) * chance("list-lag", device_id)
         removal = self.state.remove(tenant, parsed.batch, device_id, lag=lag)
         if removal is not Removal.DONE or device is None:
-            raise Refusal(*REFUSALS[removal])
+            raise refusal(removal)
         self._record(parsed, customer, "device_deleted", device)
         if quirks.empty_batches_vanish:
             self.state.drop_empty_batch(tenant, parsed.batch)
@@ -565,7 +509,7 @@ class PartnerCenter:
         customer, device_id = self._customer(parsed), parsed.names["device"]
         device = self.state.find(customer.tenant_id, parsed.batch, device_id)
         if device is None:
-            raise Refusal(*REFUSALS[Removal.NO_DEVICE])
+            raise refusal(Removal.NO_DEVICE)
         wanted = device_from(_object(parsed), device_id)
         device = replace(device, policies=wanted.policies)
         self.state.replace_device(customer.tenant_id, parsed.batch, device)
@@ -576,10 +520,10 @@ class PartnerCenter:
         customer, body = self._customer(parsed).tenant_id, _object(parsed)
         name = body.get("batchid") or self._id()
         if not isinstance(name, str):
-            raise Refusal(400, 3000, "The property batchId is not valid.")
+            raise refusal("bad property", name="batchId")
         devices = _devices(parsed, body.get("devices"))
         if self.state.has_batch(customer, name):
-            raise Refusal(400, 3000, f"A device batch named {name} exists already.")
+            raise refusal("batch exists", name=name)
         created = moment(self.clock())
         batch = SeedBatch(id=name, created_by=parsed.partner, creation_date=created)
         self.state.create_batch(customer, batch)
@@ -589,7 +533,7 @@ class PartnerCenter:
         customer = self._customer(parsed).tenant_id
         devices = _devices(parsed, _json(parsed))
         if not self.state.has_batch(customer, parsed.batch):
-            raise Refusal(*REFUSALS[Removal.NO_BATCH])
+            raise refusal(Removal.NO_BATCH)
         return self._upload(parsed, customer, parsed.batch, devices)
 
     def _upload(
@@ -606,7 +550,7 @@ class PartnerCenter:
         customer = self._customer(parsed).tenant_id
         rows = _object(parsed).get("devices")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise Refusal(400, 3000, "The property devices is not valid.")
+            raise refusal("bad property", name="devices")
         devices = [device_from(row, str(in_lower_case(row).get("id", ""))) for row in rows]
         job_id = self._id()
         self.state.start_job(customer, devices, job_id, self.quirks())
@@ -616,7 +560,7 @@ class PartnerCenter:
         customer = self._customer(parsed).tenant_id
         job = self.state.job(customer, parsed.names["job"])
         if job is None:
-            raise Refusal(404, 1000, "Batch upload status not found")
+            raise refusal("unknown job")
         return json_response(200, job_item(job, self.clock()))
 
     def _list_audit_records(self, parsed: ParsedRequest) -> Response:
@@ -624,7 +568,7 @@ class PartnerCenter:
         since = _day(query.get("startdate"), now - 30 * DAY)
         until = _day(query["enddate"], now) + DAY if query.get("enddate") else now + 1
         if since < now - 91 * DAY:
-            raise Refusal(400, 3000, "The start date lies more than 90 days back.")
+            raise refusal("old date")
         wanted = _filter(parsed, "Audit records", AUDIT_FIELDS, {"equals", "substring"})
         items = self.state.audit(since=since, until=until) if self._own(parsed) else []
         kept = [item for item in items if wanted(item)]
@@ -668,19 +612,18 @@ class PartnerCenter:
         """The customer of this request, if the partner that asks may act for it."""
         named = parsed.names["customer"]
         if not is_guid(named):
-            raise Refusal(400, 900118, f"The customer id {named} is not valid.")
+            raise refusal("bad customer id", name=named)
         customer = self.state.customer(named)
         if not self._own(parsed) or customer is None or customer.relationship not in related:
-            text = f"The partner id {parsed.partner} has no commerce relationship with the "
-            raise Refusal(403, 20002, f"{text}customer id {named}")
+            raise refusal("no relationship", partner=parsed.partner, name=named)
         return customer
 
 
 def _devices(parsed: ParsedRequest, rows: object) -> list[SeedDevice]:
     if not isinstance(rows, list) or not rows:
-        raise Refusal(400, 3000, "The property devices must be a list that is not empty.")
+        raise refusal("no devices")
     if not all(isinstance(row, dict) for row in rows):
-        raise Refusal(400, 3000, "The property devices holds something that is no device.")
+        raise refusal("no device")
     return [device_from(row, parsed.new_id()) for row in rows]
 
 
@@ -693,14 +636,14 @@ def _json(parsed: ParsedRequest) -> Any:
     try:
         return json.loads(parsed.request.body.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise Refusal(400, 800002, "The request body is not valid JSON.") from error
+        raise refusal("no json") from error
 
 
 def _object(parsed: ParsedRequest) -> Object:
     """The body's object with its property names in lower case."""
     body = _json(parsed)
     if not isinstance(body, dict):
-        raise Refusal(400, 3000, "The request body must be an object.")
+        raise refusal("no object")
     return in_lower_case(body)
 
 
@@ -716,10 +659,10 @@ def _filter(
         field, value = str(given["field"]).lower(), str(given["value"]).casefold()
         operator = str(given.get("operator", "")).lower()
     except (ValueError, AttributeError, KeyError) as error:
-        raise Refusal(400, 3000, "The filter is not valid.") from error
+        raise refusal("bad filter") from error
     name, plain = fields.get(field), operator.replace("_", "")
     if name is None or plain not in operators:
-        raise Refusal(400, 3000, f"{what} cannot be filtered by {field} {operator}.")
+        raise refusal("unsupported filter", what=what, field=field, operator=operator)
     if plain == "startswith":
         return lambda item: str(item[name]).casefold().startswith(value)
     if plain == "substring":
@@ -733,7 +676,7 @@ def _day(text: str | None, default: float) -> float:
     try:
         return datetime.fromisoformat(text[:10]).replace(tzinfo=UTC).timestamp()
     except ValueError as error:
-        raise Refusal(400, 3000, f"The date {text} is not valid.") from error
+        raise refusal("bad date", given=text) from error
 
 
 def _stamp(seconds: float) -> str:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -24,7 +24,7 @@ from partner_tools.sandbox.faults import Faults, checked_faults, read_faults
 from partner_tools.sandbox.graph import deletion
 from partner_tools.sandbox.graph.estate import Estate
 from partner_tools.sandbox.graph.operations import status_of
-from partner_tools.sandbox.graph.service import Estates, Graph
+from partner_tools.sandbox.graph.service import Graph
 from partner_tools.sandbox.listener import HOST, Later, Listener, Serve, after
 from partner_tools.sandbox.login import GRAPH, PARTNER_CENTER, Login, Mint
 from partner_tools.sandbox.oem_direct import OemDirect
@@ -54,52 +54,6 @@ OEM_PROFILE = Profile(name="sandbox", auth=Auth(mode=AuthMode.NONE))
 DECISIONS = frozenset({"approved", "rejected", "cancelled"})
 DONE = Response(status=204)
 NOTHING = json_response(404, {"error": "there is nothing here"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
-    """The control API, for a pipeline in another process: inspect a sandbox, change its faults.
-
-    `docs/reference/sandbox.md` lists its paths. Those below `/graph` do what no service of
-    Microsoft Graph does in a customer's tenant. Requests to it are neither logged nor met by
-    faults. It needs no token: it is on loopback.
-    """
-
-    state: State
-    log: Log
-    behave: Callable[[Faults], None]
-    estates: Estates
-    clock: Callable[[], float]
-
-    def serve(self, request: Request) -> Delivery:
-        return Delivery(response=self._answer(request))
-
-    def _answer(self, request: Request) -> Response:
-        match request.method, request.segments:
-            case "GET", ("log",):
-                entries = [asdict(entry) for entry in self.log.entries]
-                return json_response(200, {"requests": entries})
-            case "GET", ("counts",):
-                return json_response(200, self.log.counts())
-            case "DELETE", ("log",):
-                self.log.clear()
-                return DONE
-            case "GET", ("devices", customer) if self.state.customer(customer):
-                devices = [
-                    {"batchId": placed.batch_id, **device_item(placed.device)}
-                    for placed in self.state.devices(customer)
-                ]
-                return json_response(200, {"devices": devices})
-            case "PUT", ("faults",):
-                try:
-                    self.behave(checked_faults(json.loads(request.body), "the request"))
-                except (ValueError, RecursionError, InputError) as error:
-                    return json_response(400, {"error": str(error)})
-                return DONE
-            case _, ("graph", tenant, *_) if self.state.customer(tenant):
-                with self.state.lock:
-                    return _answer_tenant(request, self.estates.of(tenant), self.clock())
-        return NOTHING
 
 
 def _answer_tenant(request: Request, estate: Estate, now: float) -> Response:
@@ -194,13 +148,7 @@ class Sandbox:
             self.oem_direct,
             self.graph,
         )
-        self._control = Control(
-            state=self.state,
-            log=self.log,
-            behave=self.behave,
-            estates=self.graph.estates,
-            clock=clock,
-        )
+        self._clock = clock
         self._port = port
         self._listeners: dict[str, Listener] = {}
         self._folder: Path | None = None
@@ -212,7 +160,7 @@ class Sandbox:
             doors: list[tuple[str, Serve]] = [
                 (one.name, partial(self._core.serve, one)) for one in self._services
             ]
-            for offset, (name, serve) in enumerate([*doors, (CONTROL, self._control.serve)]):
+            for offset, (name, serve) in enumerate([*doors, (CONTROL, self._serve_control)]):
                 port = self._port + offset if self._port else 0
                 demanding = name == self.oem_direct.name and self.oem_direct.secure_only
                 context = mutual if demanding else tls
@@ -258,7 +206,7 @@ class Sandbox:
 
     @property
     def control_url(self) -> str:
-        """Where another process looks into this sandbox: see `Control`."""
+        """Where another process inspects this sandbox and changes its faults."""
         return self._url(CONTROL, "http")
 
     @property
@@ -349,6 +297,40 @@ class Sandbox:
                 "PARTNER_TOOLS_ACCESS_TOKEN": tokens["app"],
             },
         }
+
+    def _serve_control(self, request: Request) -> Delivery:
+        """Answer the control interface; `docs/reference/sandbox.md` lists its paths.
+
+        Its requests are neither logged nor met by faults. It needs no token: it is on loopback.
+        """
+        return Delivery(response=self._answer_control(request))
+
+    def _answer_control(self, request: Request) -> Response:
+        match request.method, request.segments:
+            case "GET", ("log",):
+                entries = [asdict(entry) for entry in self.log.entries]
+                return json_response(200, {"requests": entries})
+            case "GET", ("counts",):
+                return json_response(200, self.log.counts())
+            case "DELETE", ("log",):
+                self.log.clear()
+                return DONE
+            case "GET", ("devices", customer) if self.state.customer(customer):
+                devices = [
+                    {"batchId": placed.batch_id, **device_item(placed.device)}
+                    for placed in self.state.devices(customer)
+                ]
+                return json_response(200, {"devices": devices})
+            case "PUT", ("faults",):
+                try:
+                    self.behave(checked_faults(json.loads(request.body), "the request"))
+                except (ValueError, RecursionError, InputError) as error:
+                    return json_response(400, {"error": str(error)})
+                return DONE
+            case _, ("graph", tenant, *_) if self.state.customer(tenant):
+                with self.state.lock:
+                    return _answer_tenant(request, self.graph.estates.of(tenant), self._clock())
+        return NOTHING
 
     def _url(self, name: str, scheme: str) -> str:
         return f"{scheme}://{HOST}:{self._listeners[name].port}"

@@ -9,15 +9,18 @@ from __future__ import annotations
 import base64
 import binascii
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
 from partner_tools.sandbox.faults import Quirks
 from partner_tools.sandbox.seed import Seed, SeedBatch, SeedCustomer, SeedDevice
+
+Place = tuple[str, str, str]
+"""Tenant, batch and id of a registration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +169,6 @@ class State:
         self._waiting: list[Job] = []
         self._audit: list[tuple[float, dict[str, Any]]] = []
         self._followers: list[Callable[[float], None]] = []
-        self._holders: defaultdict[str, Counter[str]] | None = None
 
     def devices(self, customer: str) -> tuple[Placed, ...]:
         """Return a customer's registrations (by tenant id or domain), whatever lists still show."""
@@ -219,6 +221,12 @@ class State:
             self.settle()
             entry = self._entry(customer, batch_id, device_id)
             return entry.device if entry and (gone or entry.listed_until is None) else None
+
+    def places(self, *keys: str) -> list[Place]:
+        """Where devices with one of these identities are registered, in any tenant."""
+        with self.lock:
+            self.settle()
+            return self._registered(keys)
 
     def remove(self, customer: str, batch_id: str, device_id: str, *, lag: float) -> Removal:
         """Remove a device; lists still show it for `lag` seconds."""
@@ -349,7 +357,6 @@ class State:
     def _note(
         self, customer: str, batch_id: str, device: SeedDevice, at: float, *, registered: bool
     ) -> None:
-        self._hold(customer, device, 1 if registered else -1)
         change = Change(at=at, batch_id=batch_id, device=device, registered=registered)
         self._customers[customer].changes.append(change)
 
@@ -360,6 +367,8 @@ class State:
             batch = self._batch(customer, job.batch_id)
             if error is None and batch is not None:
                 batch.add(device, at)
+                for key in identity_keys(device):
+                    self._places.setdefault(key, []).append((customer, batch.seed.id, device.id))
                 self._note(customer, batch.seed.id, device, at, registered=True)
             return error
         for batch in self._customers[customer].batches.values():
@@ -376,10 +385,7 @@ class State:
             return Ztd.MISSING_IDENTITY
         if device.hardware_hash is not None and not _base64(device.hardware_hash):
             return Ztd.INVALID_HASH
-        known = self._known_holders()
-        holders = {
-            tenant for key in keys if key in known for tenant, held in known[key].items() if held
-        }
+        holders = {tenant for tenant, _, _ in self._registered(keys)}
         names = {device.serial_number, device.product_key} - {None, ""}
         if customer in holders:
             return Ztd.ALREADY_ASSIGNED
@@ -389,20 +395,23 @@ class State:
             return Ztd.NOT_FOUND
         return None
 
-    def _known_holders(self) -> Mapping[str, Counter[str]]:
-        """How often each tenant holds each identity; read from the seed when first needed."""
-        if self._holders is None:
-            self._holders = defaultdict(Counter)
-            for tenant, customer in self._customers.items():
-                for batch in customer.batches.values():
-                    for device in batch.registered():
-                        self._hold(tenant, device, 1)
-        return self._holders
+    @cached_property
+    def _places(self) -> dict[str, list[Place]]:
+        """Where each identity is or was registered; large seeds are read only if it matters."""
+        found: dict[str, list[Place]] = {}
+        for tenant, customer in self._customers.items():
+            for batch in customer.batches.values():
+                for entry in batch.entries:
+                    for key in identity_keys(entry.device):
+                        place = tenant, batch.seed.id, entry.device.id
+                        found.setdefault(key, []).append(place)
+        return found
 
-    def _hold(self, tenant: str, device: SeedDevice, change: int) -> None:
-        if self._holders is not None:
-            for key in identity_keys(device):
-                self._holders[key][tenant] += change
+    def _registered(self, keys: Iterable[str]) -> list[Place]:
+        """The places of these identities at which a device is still registered."""
+        found = dict.fromkeys(place for key in keys for place in self._places.get(key, ()))
+        entries = ((place, self._entry(*place)) for place in found)
+        return [place for place, entry in entries if entry and entry.listed_until is None]
 
 
 def _batch(seed: SeedBatch) -> _Batch:

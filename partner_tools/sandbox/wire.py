@@ -9,8 +9,8 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http import HTTPStatus
 from random import Random
@@ -18,7 +18,8 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 from uuid import UUID
 
-from partner_tools.sandbox.faults import Fault
+from partner_tools.sandbox.faults import Fault, FaultKind
+from partner_tools.sandbox.reading import named
 
 BOM = b"\xef\xbb\xbf"
 PLAIN = re.compile(r"[!-~][ -~]{0,127}")
@@ -178,11 +179,77 @@ def reason_phrase(status: int) -> str:
         return ""
 
 
-def match_path(pattern: Sequence[str], path: Sequence[str]) -> dict[str, str] | None:
-    """The values of the `{names}` in a pattern; None for another path.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One operation of a service. The path is in lower case but for its `{names}`.
 
-    Fixed parts, in lower case in the pattern, match in any letter case.
+    Any one of the `permissions` suffices; without any, every token does. `expand` are the names
+    that `$expand` may ask for. Without `versions`, every version of the service has it.
     """
+
+    operation: str
+    method: str
+    path: tuple[str, ...] = field(
+        metadata=named("path", lambda text: tuple(text.lower().split("/")))
+    )
+    permissions: tuple[str, ...] = ()
+    expand: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a request leads: the version, the path behind it, and the route if there is one."""
+
+    version: str
+    path: tuple[str, ...]
+    route: Route | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The values of the `{names}` in the path."""
+    wrong_method: bool = False
+
+    @property
+    def operation(self) -> str:
+        if self.route is not None:
+            return self.route.operation
+        return "wrong-method" if self.wrong_method else "unknown"
+
+
+def find_target(
+    routes: Iterable[Route], versions: Collection[str], method: str, segments: tuple[str, ...]
+) -> Target:
+    """Find the first route that fits. Fixed parts match in any letter case."""
+    version, path = (segments[0].lower(), segments[1:]) if segments else ("", ())
+    target = Target(version=version, path=path)
+    for route in routes:
+        names = match_path(route.path, path)
+        if names is None or version not in (route.versions or versions):
+            continue
+        if route.method == method:
+            return replace(target, route=route, names=names)
+        target = replace(target, names=names, wrong_method=True)
+    return target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListRequest:
+    """A request that may be for a list, and the fault under which it is answered."""
+
+    request: Request
+    fault: Fault | None = None
+
+    def has_fault(self, kind: FaultKind) -> bool:
+        """Whether the list is to be wrong in this way."""
+        return self.fault is not None and self.fault.kind is kind
+
+    @property
+    def age(self) -> float:
+        """How many seconds old the list is that is to be shown."""
+        return self.fault.seconds if self.fault and self.has_fault(FaultKind.STALE_LIST) else 0.0
+
+
+def match_path(pattern: Sequence[str], path: Sequence[str]) -> dict[str, str] | None:
+    """The values of the `{names}` in a pattern, in lower case; None for another path."""
     if len(pattern) != len(path):
         return None
     names = {}

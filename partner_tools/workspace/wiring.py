@@ -347,12 +347,13 @@ class Wiring:
         limiter: LearningRateLimiter | None = None,
         partner: Callable[[], str | None] = lambda: None,
     ) -> RunContext:
-        from partner_tools.runs.checks import PlanGate, hold_list_gate
+        from partner_tools.runs.checks import hold_list_gate, plan_gate
         from partner_tools.runs.context import (
             MIN_FOUND_SHARE,
             STALE_HOURS,
             GuardSettings,
             RunContext,
+            SealedPlan,
         )
         from partner_tools.signing import ApprovalRule
 
@@ -361,7 +362,7 @@ class Wiring:
             ChannelName.OEM_DIRECT: OEM_CALLS_AT_A_TIME,
             ChannelName.MICROSOFT_GRAPH: min(CLEANUP_CALLS_AT_A_TIME, config.concurrency),
         }
-        hold_list = HoldListFile(config)
+        hold_list, sealed = HoldListFile(config), SealedPlan(self.ledger, run)
         stale = config.get("guards", "stale_hours")
         return RunContext(
             run=run,
@@ -380,7 +381,10 @@ class Wiring:
             ),
             place=place_of(config, channel.name),
             partner=partner,
-            gate=hold_list_gate(hold_list) if own else PlanGate(self.ledger, run, hold_list),
+            sealed=sealed,
+            gate=hold_list_gate(hold_list) if own else plan_gate(sealed, hold_list),
+            record=self.ledger.record,
+            settled=observer.settled,
             private_folder=private_folder(self.ledger),
             now=now,
             new_id=new_id,

@@ -6,7 +6,7 @@ import ssl
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,13 +20,12 @@ from partner_tools.channels.oem_direct import OemDirectChannel, completed
 from partner_tools.clients.oem.client import OemDirect as Client
 from partner_tools.clients.oem.profile import Profile, at_base_url
 from partner_tools.clients.transport import Certificate, Transport
-from partner_tools.engine.channel import Removal
-from partner_tools.engine.execute import execute
+from partner_tools.engine.execute import ExecutionContext, execute
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.errors import InputError
-from partner_tools.events import Event, History, Kind
+from partner_tools.events import Event, Kind
 from partner_tools.ledger import Ledger, RunStart, sqlite_url
-from partner_tools.model import ChannelName, Device, Explanation, Identity, Reason, RunId
+from partner_tools.model import ChannelName, Device, Identity, Reason, RunId
 from partner_tools.pacing import Policy
 from partner_tools.runs.removal import witness
 from partner_tools.sandbox.core import Core
@@ -48,24 +47,6 @@ MODES = {
     "interval_s = 0.01\nmax_interval_s = 0.02\ndeadline_s = 5",
 }
 MEDIA = {"json": "application/json", "xml": "application/xml"}
-
-
-@dataclass(kw_only=True)
-class Execution:
-    """An `engine.execute.ExecutionContext` of a test."""
-
-    run: RunId
-    channel: OemDirectChannel
-    executor: RequestExecutor
-    record: Callable[[Sequence[Event]], None]
-    now: Callable[[], datetime]
-    new_id: Callable[[], str]
-    settled: Callable[[int, History], None]
-    concurrency: int
-
-    def refusals(self, removals: Sequence[Removal]) -> Mapping[int, Explanation]:
-        """Nothing: the gate has tests of its own."""
-        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +282,7 @@ class Depot:
         with self.ledger() as ledger:
             return Counter(each.history.outcome.value for each in ledger.devices(RUN))
 
-    def _execution(self, ledger: Ledger, channel: OemDirectChannel) -> Execution:
+    def _execution(self, ledger: Ledger, channel: OemDirectChannel) -> ExecutionContext:
         def record(events: Sequence[Event]) -> None:
             self.records += 1
             if self.crash_at == (self.records, "before"):
@@ -310,7 +291,7 @@ class Depot:
             if self.crash_at == (self.records, "after"):
                 raise Crashed
 
-        return Execution(
+        return ExecutionContext(
             run=RUN,
             channel=channel,
             executor=RequestExecutor(
@@ -325,5 +306,6 @@ class Depot:
             now=lambda: datetime.now(UTC),
             new_id=lambda: str(uuid.uuid4()),
             settled=lambda _index, _history: None,
+            gate=lambda _: {},
             concurrency=self.concurrency,
         )

@@ -376,6 +376,15 @@ def test_a_device_is_traced_over_runs_with_its_events_alone(
     assert ledger.trace("PF3XK9A") == ()
 
 
+def test_many_devices_are_traced_at_once_each_once(ledger: Ledger, start: RunStart) -> None:
+    named = [Identity(serial_number=f"S{n}", product_key_id=f"K{n}") for n in range(1_500)]
+    ledger.create_run(start, (Device(row=n, identity=each) for n, each in enumerate(named, 2)))
+    ledger.record([resolved(1_499)])
+    names = [name for n in range(1_500) for name in (f"S{n}", f"K{1_499 - n}", f"unknown {n}")]
+    counts = [(each.device.index, len(each.events)) for each in ledger.trace(*names)]
+    assert sorted(counts) == [*((index, 0) for index in range(1_499)), (1_499, 1)]
+
+
 def test_a_rate_is_remembered_by_service_and_scope(ledger: Ledger) -> None:
     assert ledger.remembered_rate("partner-center", "tenant") is None
     for per_second in (12.5, 57.25):

@@ -30,7 +30,7 @@ from partner_tools.pacing import Policy, cold
 from partner_tools.place import Place
 from partner_tools.plan import PlanProposal
 from partner_tools.runs.checks import PLAN_GOOD_FOR, refuse_changed
-from partner_tools.runs.context import GuardSettings, RunContext, RunOptions
+from partner_tools.runs.context import GuardSettings, RunContext, RunOptions, SealedPlan
 from partner_tools.runs.planning import Planner, make_plan
 
 AT = datetime(2026, 4, 17, 10, 15, tzinfo=UTC)
@@ -102,7 +102,10 @@ def context(ledger: Ledger, channel: Listing, folder: Path, now: datetime) -> Ru
         guards=GuardSettings(),
         place=Place(channel=ChannelName.PARTNER_CENTER, address="https://a", login="https://l"),
         partner=lambda: None,
+        sealed=SealedPlan(ledger, RUN),
         gate=lambda _: {},
+        record=ledger.record,
+        settled=lambda _index, _history: None,
         private_folder=folder,
         now=lambda: now,
         new_id=lambda: "id",

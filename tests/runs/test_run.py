@@ -31,7 +31,7 @@ from partner_tools.model import (
 )
 from partner_tools.pacing import Policy, cold
 from partner_tools.place import Place
-from partner_tools.runs.context import GuardSettings, RunContext, RunOptions
+from partner_tools.runs.context import GuardSettings, RunContext, RunOptions, SealedPlan
 from partner_tools.runs.run import carry_out, prepare
 
 AT = datetime(2026, 4, 17, 10, 15, tzinfo=UTC)
@@ -163,7 +163,10 @@ def steps(
         guards=GuardSettings(),
         place=Place(channel=ChannelName.PARTNER_CENTER, address="https://a", login="https://l"),
         partner=lambda: None,
+        sealed=SealedPlan(ledger, RUN),
         gate=lambda _: {},
+        record=ledger.record,
+        settled=lambda _index, _history: None,
         private_folder=folder,
         now=lambda: AT,
         new_id=lambda: "id",

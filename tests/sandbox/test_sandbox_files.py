@@ -279,7 +279,7 @@ def test_the_reference_names_everything_that_can_be_chosen(
         *schema["fault"]["properties"],
         *schema["limit"]["properties"],
         *schema["graph"]["properties"],
-        *(operation for _, _, operation in ROUTES),
+        *(route.operation for route in ROUTES),
         *(route.operation for route in GRAPH_ROUTES),
         *(re.sub(":.*", ":{domain}", kind) for kind in sandbox.tokens),
         *sandbox.announce(),

@@ -14,6 +14,8 @@ import pytest
 import requests
 
 from partner_tools.sandbox import Sandbox, seed_from
+from partner_tools.sandbox.graph.request import ROUTES, VERSIONS
+from partner_tools.sandbox.wire import Route
 from tests.sandbox.conftest import Clock, GraphClient, Start
 
 DOMAIN = "contoso.onmicrosoft.com"
@@ -196,6 +198,20 @@ def test_expansions_are_shown_or_refused(ask: GraphClient) -> None:
     assert profile["deploymentProfile"] is None
     for path in (MANAGED, AUTOPILOT, "/devices", f"{AUTOPILOT}/{first}"):
         assert ask("GET", path, params={"$expand": "nothing"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "route",
+    [route for route in ROUTES if route.method == "GET"],
+    ids=lambda route: f"{route.operation} {'/'.join(route.versions)}",
+)
+def test_no_read_ignores_an_expansion(ask: GraphClient, route: Route) -> None:
+    """https://learn.microsoft.com/graph/errors (2025): an expansion that is not carried out would
+    look as if there were nothing to show."""
+    path = "/".join(route.path).replace("{id}", CONTOSO)
+    answer = ask("GET", f"/{(route.versions or VERSIONS)[0]}/{path}", params={"$expand": "nothing"})
+    assert answer.status_code == 400
+    assert "Could not find a property named 'nothing'" in answer.text
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,8 +30,7 @@ from partner_tools.cancellation import CancellationToken
 from partner_tools.channels.partner_center import PartnerCenterChannel
 from partner_tools.clients.partner_center import PartnerCenter
 from partner_tools.clients.transport import Reply, Request, Transport
-from partner_tools.engine.channel import Removal
-from partner_tools.engine.execute import execute
+from partner_tools.engine.execute import ExecutionContext, execute
 from partner_tools.engine.request_executor import RequestExecutor
 from partner_tools.engine.verification import Baseline, verify
 from partner_tools.errors import PartnerToolsError, Unanswered
@@ -40,7 +39,6 @@ from partner_tools.ledger import RunDevice
 from partner_tools.model import (
     GONE,
     Device,
-    Explanation,
     Identity,
     Outcome,
     PlannedDevice,
@@ -236,15 +234,12 @@ class Stop(CancellationToken):
 class Machine:
     """A machine with a clock of its own, on a ledger that all share."""
 
-    run = RUN
-    concurrency = 1
-
     def __init__(self, service: Service, events: list[Event], skew: timedelta) -> None:
-        self._events, self._skew = events, skew
+        self._skew = skew
         self._ids = service.chance
         self.stop = Stop()
         client = PartnerCenter(service, ids=self.new_id, correlation_id="c")
-        self.executor = RequestExecutor(
+        executor = RequestExecutor(
             pace=Pace(),
             policy=Policy(),
             stop=self.stop,
@@ -253,23 +248,25 @@ class Machine:
             renew=lambda: None,
         )
         self.channel = PartnerCenterChannel(
-            client=client, executor=self.executor, now=self.now, concurrency=1
+            client=client, executor=executor, now=self.now, concurrency=1
         )
-
-    def record(self, events: Sequence[Event]) -> None:
-        self._events += events
+        self.context = ExecutionContext(
+            run=RUN,
+            channel=self.channel,
+            executor=executor,
+            gate=lambda _: {},  # which has tests of its own
+            record=events.extend,
+            settled=lambda _index, _history: None,
+            now=self.now,
+            new_id=self.new_id,
+            concurrency=1,
+        )
 
     def now(self) -> datetime:
         return START + self._skew + timedelta(seconds=self.stop.seconds)
 
     def new_id(self) -> str:
         return f"{self._ids.getrandbits(128):032x}"
-
-    def settled(self, _index: int, _history: History) -> None: ...
-
-    def refusals(self, _removals: Sequence[Removal]) -> Mapping[int, Explanation]:
-        """Nothing: the gate has tests of its own."""
-        return {}
 
 
 @dataclass(slots=True)
@@ -348,7 +345,7 @@ def _one_customer(score: Score, chance: random.Random) -> None:
     for machine in (worker, worker):  # the second time as `resume` does
         _correct(chance, own, [each for each in pending if each.history.in_doubt])
         try:
-            pending = list(execute(machine, pending))
+            pending = list(execute(machine.context, pending))
         except PartnerToolsError:
             pending = _as_recorded(planned, events)
     _register_again(chance, own, named)
@@ -357,7 +354,8 @@ def _one_customer(score: Score, chance: random.Random) -> None:
         ours = sum(each.history.outcome is Outcome.REMOVED or each.history.silent for each in gone)
         baseline = Baseline(remaining={own.tenant_id: estate - ours}, others=others)
         try:
-            verify(machine, machine.channel.sightings, gone, wait_seconds=0.0, baseline=baseline)
+            look = machine.channel.sightings
+            verify(machine.context, look, gone, wait_seconds=0.0, baseline=baseline)
         except PartnerToolsError:
             continue
     score.lies += service.lies

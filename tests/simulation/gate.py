@@ -47,8 +47,8 @@ from partner_tools.model import (
 )
 from partner_tools.pacing import Policy
 from partner_tools.place import Place
-from partner_tools.runs.checks import PlanGate
-from partner_tools.runs.context import GuardSettings, RunContext, RunOptions
+from partner_tools.runs.checks import plan_gate
+from partner_tools.runs.context import GuardSettings, RunContext, RunOptions, SealedPlan
 from partner_tools.runs.removal import RemovalSteps
 from partner_tools.runs.run import begin, carry_out
 from tests.simulation.evidence import BASE, START, Pace, Service, Stop, Tenant
@@ -124,7 +124,7 @@ class World:
             each.history.rule or "" for each in self.ledger.devices(self.run) if each.history.rule
         )
 
-    def _process(self) -> tuple[Process, PartnerCenterChannel]:
+    def _process(self) -> tuple[RunContext, PartnerCenterChannel]:
         stop = Stop()
         executor = RequestExecutor(
             pace=Pace(),
@@ -141,7 +141,8 @@ class World:
         client = PartnerCenter(self.service, ids=self._id, correlation_id="c")
         channel = PartnerCenterChannel(client=client, executor=executor, now=now, concurrency=1)
         place = Place(channel=ChannelName.PARTNER_CENTER, address=BASE, login=BASE)
-        context = Process(
+        sealed = SealedPlan(self.ledger, self.run)
+        context = RunContext(
             run=self.run,
             options=RunOptions(yes=True, settle=0.0, snapshot=Snapshot.NONE),
             ledger=self.ledger,
@@ -150,14 +151,24 @@ class World:
             guards=GuardSettings(held=lambda: frozenset(self.held), min_found_share=0.0),
             place=place,
             partner=lambda: None,
-            gate=PlanGate(self.ledger, self.run, lambda: frozenset(self.held)),
+            sealed=sealed,
+            gate=plan_gate(sealed, lambda: frozenset(self.held)),
+            record=self._record,
+            settled=lambda _index, _history: None,
             private_folder=self.folder,
             now=now,
             new_id=self._id,
             concurrency=1,
-            step=self.step,
         )
         return context, channel
+
+    def _record(self, events: Sequence[Event]) -> None:
+        """Make events durable, in a process that ends before or after any write."""
+        # Nothing changes between the gate's answer and the request: no client could see that.
+        is_intent = any(event.kind is Kind.INTENDED for event in events)
+        self.step("write", may_change=not is_intent)
+        self.ledger.record(events)
+        self.step("written", may_change=not is_intent)
 
     def _id(self) -> str:
         return f"{self.chance.getrandbits(128):032x}"
@@ -243,20 +254,6 @@ class JudgedService(Service):
             why = "another device"
         if why:
             self.world.score.wrong.append(f"{self.world.run} {batch} {device_id}: {why}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process(RunContext):
-    """A run's context in a process that ends before or after any write."""
-
-    step: Callable[..., None]
-
-    def record(self, events: Sequence[Event]) -> None:
-        # Nothing changes between the gate's answer and the request: no client could see that.
-        is_intent = any(event.kind is Kind.INTENDED for event in events)
-        self.step("write", may_change=not is_intent)
-        self.ledger.record(events)
-        self.step("written", may_change=not is_intent)
 
 
 def _batches(chance: random.Random, number: int) -> dict[str, dict[str, dict[str, Any]]]:

@@ -55,7 +55,7 @@ def test_a_doubt_about_a_registration_that_is_another_device_is_refused() -> Non
         device = replace(device, history=advance(device.history, event))
     tenant.batches["B"]["d"] = registered("S-2")
 
-    (after,) = execute(machine, [device])
+    (after,) = execute(machine.context, [device])
 
     assert (after.history.outcome, after.history.rule) == (Outcome.REFUSED, "changed-since-plan")
     assert service.deleted == []

@@ -36,7 +36,6 @@ from partner_tools.sandbox.graph.queries import (
     autopilot_identities,
     by_serial,
     directory_devices,
-    expansion,
     managed_devices,
     of_one_device,
     one,
@@ -89,13 +88,13 @@ delete_imported_autopilot = partial(delete_row, shape=IMPORTED_AUTOPILOT)
 get_imported_identity = partial(get_row, shape=IMPORTED_IDENTITY)
 delete_imported_identity = partial(delete_row, shape=IMPORTED_IDENTITY)
 get_association = partial(get_row, shape=ASSOCIATION)
+get_managed_device = partial(get_row, shape=MANAGED)
 
 
 def list_autopilot_identities(parsed: ParsedRequest) -> Response:
     """A page of identities; lists don't say when a device was last in contact."""
     if parsed.option("select") is not None:
         raise refusal("failed list")
-    expansion(parsed, IDENTITY)
     size = _intune_page_size(parsed, parsed.quirks.autopilot_page_size)
     rows = autopilot_identities(parsed, IDENTITY)
     contact = {} if parsed.quirks.contact_in_lists else {"lastContactedDateTime": NEVER}
@@ -110,9 +109,7 @@ def list_autopilot_identities(parsed: ParsedRequest) -> Response:
 def get_autopilot_identity(parsed: ParsedRequest) -> Response:
     row = parsed.row(parsed.estate.identities)
     shown = {**IDENTITY.shown(row, beta=parsed.beta), **_second_name(parsed, row)}
-    profiles = ("deploymentProfile", "intendedDeploymentProfile") if parsed.beta else ()
-    expanded = dict.fromkeys(expansion(parsed, IDENTITY, *profiles))
-    return parsed.answer(f"{IDENTITY.path}/$entity", {**shown, **expanded})
+    return parsed.answer(f"{IDENTITY.path}/$entity", {**shown, **dict.fromkeys(parsed.expanded)})
 
 
 def _second_name(parsed: ParsedRequest, row: Row) -> Row:
@@ -163,7 +160,7 @@ def _deleted(parsed: ParsedRequest, serial: str) -> list[Row]:
                 "serialNumber": serial,
                 "deviceRegistrationId": name,
                 "deletionState": "failed" if objection else "accepted",
-                "errorMessage": refusal(objection).message if objection else "",
+                "errorMessage": refusal(objection).text if objection else "",
             }
         )
     return states
@@ -256,13 +253,7 @@ def list_managed_devices(parsed: ParsedRequest) -> Response:
     """A page of managed devices; `$skip` finds none, whatever its number."""
     size = _intune_page_size(parsed, parsed.quirks.managed_page_size)
     rows = [] if parsed.option("skip") is not None else managed_devices(parsed)
-    expansion(parsed, MANAGED)
     return page(parsed, MANAGED, rows, size, counted=True)
-
-
-def get_managed_device(parsed: ParsedRequest) -> Response:
-    expansion(parsed, MANAGED)
-    return get_row(parsed, MANAGED)
 
 
 def delete_managed_device(parsed: ParsedRequest) -> Response:
@@ -357,7 +348,8 @@ def _justification(parsed: ParsedRequest) -> str:
 def _unapproved(parsed: ParsedRequest, message: str, code: str | None = None) -> Refusal:
     status = parsed.quirks.approval_status
     word = "Forbidden" if status == 403 else "BadRequest"
-    return Refusal(status, word, message, headers=((CODE, code),) if code else ())
+    headers = ((CODE, code),) if code else ()
+    return Refusal(status=status, code=word, text=message, headers=headers)
 
 
 def _approval_item(parsed: ParsedRequest, approval: Approval) -> Row:
@@ -374,7 +366,6 @@ def _approval_item(parsed: ParsedRequest, approval: Approval) -> Row:
 
 
 LARGEST_PAGE = 999
-OWNERS = ("registeredOwners", "registeredUsers")
 ALTERNATE = "deviceid="
 RESOURCE_UNIT = ("x-ms-resource-unit", "1")
 KEY = "-".join(f"{block}" * 6 for block in range(1, 9))
@@ -407,8 +398,7 @@ def get_entra_device(parsed: ParsedRequest) -> Response:
 
 def _added_owners(parsed: ParsedRequest) -> Callable[[Row], Row]:
     """What `$expand` adds to a device: registered users are its owners (assumed)."""
-    names = expansion(parsed, DEVICE, *OWNERS)
-    return lambda row: dict.fromkeys(names, _owners(parsed, row))
+    return lambda row: dict.fromkeys(parsed.expanded, _owners(parsed, row))
 
 
 def update_entra_device(parsed: ParsedRequest) -> Response:

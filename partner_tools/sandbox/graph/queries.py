@@ -548,18 +548,9 @@ def one(
 
 def _selection(parsed: ParsedRequest, shape: Shape) -> list[str]:
     """The names in `$select`; empty for everything. Raises Refusal for one that is none."""
-    return _names(parsed.option("select"), shape.properties(beta=parsed.beta), shape)
-
-
-def expansion(parsed: ParsedRequest, shape: Shape, *shown: str) -> list[str]:
-    """The names in `$expand`, of those that are `shown`. Raises Refusal for any other."""
-    return _names(re.sub(r"\([^()]*\)", "", parsed.option("expand") or ""), shown, shape)
-
-
-def _names(text: str | None, known: Iterable[str], shape: Shape) -> list[str]:
-    """The names in a list, spelled as they are known."""
+    known = shape.properties(beta=parsed.beta)
     spelled = {name.lower(): name for name in known}
-    words = filter(None, map(str.strip, (text or "").split(",")))
+    words = filter(None, map(str.strip, (parsed.option("select") or "").split(",")))
     names = [spelled.get(word.lower(), word) for word in words]
     for name in names:
         check_property(name, known, shape)

@@ -14,23 +14,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.resources import files
 from typing import Any
 
 from partner_tools.json_forms import structure
 from partner_tools.model import is_guid
-from partner_tools.sandbox.faults import Fault, FaultKind, GraphQuirks
+from partner_tools.sandbox.faults import GraphQuirks
 from partner_tools.sandbox.graph.estate import NO_ID, Estate, Row, Table, stamp
 from partner_tools.sandbox.login import Claims
-from partner_tools.sandbox.reading import named, read_data
+from partner_tools.sandbox.reading import read_data
 from partner_tools.sandbox.wire import (
     Headers,
+    ListRequest,
     Request,
     Response,
+    Route,
+    Target,
+    find_target,
     json_response,
-    match_path,
     text_response,
 )
 
@@ -45,19 +48,6 @@ class Family(StrEnum):
     DIRECTORY = "directory"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """One operation. The path is in lower case."""
-
-    operation: str
-    method: str
-    path: tuple[str, ...] = field(
-        metadata=named("path", lambda text: tuple(text.lower().split("/")))
-    )
-    permissions: tuple[str, ...]
-    versions: tuple[str, ...] = VERSIONS
-
-
 ROUTES = tuple(structure(Route, row) for row in read_data(__package__, "routes.json"))
 """Every operation. Where two paths fit, the first one counts."""
 
@@ -65,16 +55,16 @@ _KEYED = re.compile(r"(?P<set>[A-Za-z]+)\((?P<key>.+)\)")
 _QUOTED = re.compile(r"'(?P<text>.*)'")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Refusal(Exception):
-    """An answer other than success. `html`: the message is a page of the web server in front.
+    """An answer other than success. `html`: the text is a page of the web server in front.
 
     `family` words it; without one, the service that the path leads to.
     """
 
-    status: int
-    code: str
-    message: str
+    text: str
+    status: int = 400
+    code: str = "BadRequest"
     headers: Headers = ()
     html: bool = False
     family: Family | None = None
@@ -92,62 +82,57 @@ _CHALLENGE = (
 def refusal(key: str, **names: object) -> Refusal:
     """A refusal of `refusals.json`."""
     row = _REFUSALS[key]
-    status, code = row.get("status", 400), row.get("code", "BadRequest")
-    headers = (_CHALLENGE,) if status == 401 else ()
-    family = Family(row["family"]) if "family" in row else None
-    return Refusal(status, code, row["text"].format(**names), headers=headers, family=family)
+    return structure(Refusal, {**row, "text": row["text"].format(**names)})
+
+
+def family_of(target: Target) -> Family:
+    """The service that a path leads to."""
+    first = target.path[0].lower() if target.path else ""
+    if target.operation == "batch":
+        return Family.GRAPH
+    return Family.INTUNE if first == "devicemanagement" else Family.DIRECTORY
+
+
+def option(request: Request, name: str) -> str | None:
+    """A query option, with or without its `$` (https://learn.microsoft.com/graph)."""
+    return request.query.get(f"${name}", request.query.get(name))
+
+
+def expansion(request: Request, route: Route) -> tuple[str, ...]:
+    """The names in `$expand`. Raises Refusal for one that the route does not expand."""
+    known = {name.lower(): name for name in route.expand}
+    plain = re.sub(r"\([^()]*\)", "", option(request, "expand") or "")
+    names = [name.strip() for name in plain.split(",") if name.strip()]
+    for name in names:
+        if name.lower() not in known:
+            raise refusal("unknown expansion", name=name)
+    return tuple(known[name.lower()] for name in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where a request leads: the version, the path behind it, and the route if there is one."""
-
-    version: str
-    path: tuple[str, ...]
-    route: Route | None
-    name: str = ""
-    """The value of `{id}` in the path."""
-    wrong_method: bool = False
-
-    @property
-    def operation(self) -> str:
-        if self.route is not None:
-            return self.route.operation
-        return "wrong-method" if self.wrong_method else "unknown"
-
-    @property
-    def family(self) -> Family:
-        first = self.path[0].lower() if self.path else ""
-        if self.route is not None and first == "$batch":
-            return Family.GRAPH
-        return Family.INTUNE if first == "devicemanagement" else Family.DIRECTORY
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedRequest:
+class ParsedRequest(ListRequest):
     """A request that was understood and is permitted, and the tenant that it is about."""
 
-    request: Request
     target: Target
     claims: Claims
     estate: Estate
     quirks: GraphQuirks
     now: float
     new_id: Callable[[], str]
-    fault: Fault | None = None
+    expanded: tuple[str, ...] = ()
+    """The names in `$expand`."""
 
     @property
     def name(self) -> str:
-        return self.target.name
+        """The value of `{id}` in the path."""
+        return self.target.names.get("id", "")
 
     @property
     def beta(self) -> bool:
         return self.target.version == "beta"
 
     def option(self, name: str) -> str | None:
-        """A query option, with or without its `$` (https://learn.microsoft.com/graph)."""
-        query = self.request.query
-        return query.get(f"${name}", query.get(name))
+        return option(self.request, name)
 
     @property
     def eventual(self) -> bool:
@@ -159,15 +144,10 @@ class ParsedRequest:
         """Whether they are asked for with a count, as further filters need them."""
         return self.eventual and (self.option("count") or "").lower() == "true"
 
-    def has_fault(self, kind: FaultKind) -> bool:
-        """Whether the list that it gets is to be wrong in this way."""
-        return self.fault is not None and self.fault.kind is kind
-
     @property
     def since(self) -> float | None:
         """From when on what went is still in the list that it gets; None: it is up to date."""
-        stale = self.fault if self.has_fault(FaultKind.STALE_LIST) else None
-        return self.now - stale.seconds if stale else None
+        return self.now - self.age if self.age else None
 
     def body(self) -> Mapping[str, Any]:
         """The object in the body; empty without one. Raises Refusal for anything else."""
@@ -202,18 +182,8 @@ def granted(claims: Claims) -> frozenset[str]:
 
 
 def aim(request: Request) -> Target:
-    """Read the path of a request. Fixed parts match in any letter case."""
-    segments = _unfolded(request.segments)
-    version, path = (segments[0].lower(), segments[1:]) if segments else ("", ())
-    wrong_method = False
-    for route in ROUTES:
-        names = match_path(route.path, path)
-        if names is None or version not in route.versions:
-            continue
-        if route.method == request.method:
-            return Target(version=version, path=path, route=route, name=names.get("id", ""))
-        wrong_method = True
-    return Target(version=version, path=path, route=None, wrong_method=wrong_method)
+    """Read the path of a request."""
+    return find_target(ROUTES, VERSIONS, request.method, _unfolded(request.segments))
 
 
 def _unfolded(segments: tuple[str, ...]) -> tuple[str, ...]:
@@ -262,7 +232,7 @@ def answer(body: Any, status: int = 200) -> Response:
 def refused(refusal: Refusal, family: Family, ids: Ids) -> Response:
     """A refusal as its family words it."""
     if refusal.html:
-        response = text_response(refusal.status, refusal.message, "text/html")
+        response = text_response(refusal.status, refusal.text, "text/html")
     else:
         intune = family is Family.INTUNE
         inner = {
@@ -270,10 +240,11 @@ def refused(refusal: Refusal, family: Family, ids: Ids) -> Response:
             "request-id": ids.request_id,
             "client-request-id": ids.client_request_id,
         }
-        message = _intune_message(refusal.message, ids) if intune else refusal.message
+        message = _intune_message(refusal.text, ids) if intune else refusal.text
         error = {"code": refusal.code, "message": message, "innerError": inner}
         response = answer({"error": error}, refusal.status)
-    return response.with_headers(*refusal.headers, *ids.headers())
+    challenge = (_CHALLENGE,) if refusal.status == 401 else ()
+    return response.with_headers(*challenge, *refusal.headers, *ids.headers())
 
 
 def _intune_message(text: str, ids: Ids) -> str:
@@ -310,10 +281,10 @@ def check_url(request: Request) -> None:
     """Refuse what the web server in front lets no service see. Raises Refusal."""
     if len(request.target) > LONGEST_URL:
         page = BAD_URL.replace("Invalid URL", "Request Too Long").replace("400", "414")
-        raise Refusal(414, "", page, html=True)
+        raise Refusal(status=414, text=page, html=True)
     for segment in request.segments[1:]:
         if len(segment) > LONGEST_SEGMENT or not FORBIDDEN.isdisjoint(segment):
-            raise Refusal(400, "", BAD_URL, html=True)
+            raise Refusal(text=BAD_URL, html=True)
 
 
 def not_found(target: Target, request: Request) -> Refusal:

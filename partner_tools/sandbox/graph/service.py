@@ -23,10 +23,11 @@ from partner_tools.sandbox.graph.request import (
     Ids,
     ParsedRequest,
     Refusal,
-    Target,
     aim,
     answer,
     check_url,
+    expansion,
+    family_of,
     granted,
     not_found,
     refusal,
@@ -36,7 +37,7 @@ from partner_tools.sandbox.graph.request import (
 from partner_tools.sandbox.login import GRAPH, Claims, Mint
 from partner_tools.sandbox.seed import SeedCustomer
 from partner_tools.sandbox.state import State
-from partner_tools.sandbox.wire import Call, Headers, Problem, Request, Response, new_id
+from partner_tools.sandbox.wire import Call, Headers, Problem, Request, Response, Target, new_id
 
 
 @dataclass(eq=False)
@@ -237,8 +238,8 @@ class Graph:
             headers = self._throttle_headers(request) if request else ()
             return throttled(message, ids).with_headers(*headers, *ids.headers())
         code = str(problem.code or CODES.get(status, "InternalServerError"))
-        shown = Family.GRAPH if problem.gateway or not request else aim(request).family
-        return refused(Refusal(status, code, problem.text), shown, ids)
+        shown = Family.GRAPH if problem.gateway or not request else family_of(aim(request))
+        return refused(Refusal(status=status, code=code, text=problem.text), shown, ids)
 
     def expired(self) -> Response:
         return refused(refusal("expired token"), Family.GRAPH, self._ids(None))
@@ -264,7 +265,7 @@ class Graph:
             claims = self._authorized(request, target)
             return self._outcome(request, target, claims, fault).with_headers(*ids.headers())
         except Refusal as error:
-            return refused(error, error.family or target.family, ids)
+            return refused(error, error.family or family_of(target), ids)
 
     def _outcome(
         self, request: Request, target: Target, claims: Claims, fault: Fault | None
@@ -280,6 +281,7 @@ class Graph:
                 now=self.clock(),
                 new_id=lambda: new_id(self._random),
                 fault=fault,
+                expanded=expansion(request, target.route) if target.route else (),
             )
             if target.operation != "batch":
                 return handler_of(target.operation)(parsed)
@@ -304,14 +306,14 @@ class Graph:
             raise _forbidden(target, permissions)
         customer = self.state.customer(str(claims["tid"]))
         licensed = customer is not None and customer.tenant.intune_license
-        if target.family is Family.INTUNE and not licensed:
+        if family_of(target) is Family.INTUNE and not licensed:
             raise refusal("no license")
         return claims
 
     def _throttle_headers(self, request: Request) -> Headers:
         """The directory's headers of 429 (https://learn.microsoft.com/graph/throttling-limits)."""
         claims = self.mint.read(request.bearer)
-        if claims is None or aim(request).family is not Family.DIRECTORY:
+        if claims is None or family_of(aim(request)) is not Family.DIRECTORY:
             return ()
         kind = "Read" if request.method == "GET" else "Write"
         scope = f"Tenant_Application/{kind}/{claims['appid']}/{claims['tid']}"
@@ -320,11 +322,12 @@ class Graph:
 
     def _serial(self, target: Target, tenant: str | None) -> str | None:
         """Of the device that the path names, while it is there."""
-        if not target.name or tenant is None:
+        name = target.names.get("id")
+        if not name or tenant is None:
             return None
         with self.state.lock:
             estate = self.estates.of(tenant)
-            row = estate.identities.get(target.name) or estate.managed.get(target.name)
+            row = estate.identities.get(name) or estate.managed.get(name)
         return str(row["serialNumber"]) if row else None
 
     def _ids(self, request: Request | None) -> Ids:
@@ -334,7 +337,7 @@ class Graph:
 
 
 def _forbidden(target: Target, permissions: tuple[str, ...]) -> Refusal:
-    if target.family is Family.INTUNE:
+    if family_of(target) is Family.INTUNE:
         return refusal("out of scope", scopes=", ".join(permissions))
     about_keys = "recoverykeys" in (part.lower() for part in target.path)
     return refusal("key denied" if about_keys else "denied")
