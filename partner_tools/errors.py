@@ -26,7 +26,7 @@ The outcome of one device is a value (`model.Outcome`), never an exception.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,6 +126,12 @@ class ServiceError(PartnerToolsError):
         self.request_id = request_id
         self.correlation_id = correlation_id
         self.retry_after = retry_after
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The service's own words for it, for an error or a verdict that takes its place."""
+        names = ("status", "code", "request_id", "correlation_id")
+        return {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
         named = f" (request {self.request_id})" if self.request_id else ""

@@ -49,14 +49,14 @@ def camel(name: str) -> str:
     return first + "".join(part.title() for part in rest)
 
 
-def json_form(value: Any) -> dict[str, Any]:
-    """A dataclass as a JSON object."""
+def json_form(value: Any, *, whole: bool = False) -> dict[str, Any]:
+    """A dataclass as a JSON object; `whole` with the fields that are as by default."""
     form: dict[str, Any] = {}
     for name, key, default, inline in _written(type(value)):  # type: ignore[arg-type]  # a type is hashable
         each = getattr(value, name)
         if inline:
             form.update(json_form(each))
-        elif each != default:
+        elif whole or each != default:
             form[key] = each if type(each) is str else _plain(each)
     return form
 

@@ -95,30 +95,26 @@ def normal_address(url: str) -> str:
     return f"{scheme}://{host}{port}{parts.path.rstrip('/')}"
 
 
-def refuse_other_address(of: str, begun: Place | None, here: Place) -> None:
+def refuse_other_address(of: str, begun: Place, here: Place) -> None:
     """Raise GuardError where the service, the authority or the wire profile is another one.
 
-    `of` names the run or plan. What 0.1 recorded has no place, and cannot be compared.
+    `of` names the run or plan.
     """
-    if begun is not None:
-        _refuse(
-            of,
-            [
-                ("service", normal_address(begun.address), normal_address(here.address)),
-                ("sign-in authority", normal_address(begun.login), normal_address(here.login)),
-                ("wire profile", begun.wire_profile, here.wire_profile),
-            ],
-        )
+    _refuse(
+        of,
+        ("service", normal_address(begun.address), normal_address(here.address)),
+        ("sign-in authority", normal_address(begun.login), normal_address(here.login)),
+        ("wire profile", begun.wire_profile, here.wire_profile),
+    )
 
 
-def refuse_other_partner(of: str, begun: Place | None, tenant: str | None) -> None:
+def refuse_other_partner(of: str, begun: Place, tenant: str | None) -> None:
     """Raise GuardError where the token speaks for another partner than the run was begun for.
 
     A token that states no tenant is another partner than one that does.
     """
-    if begun is not None:
-        here = tenant and tenant.casefold()
-        _refuse(of, [("partner tenant", begun.tenant and begun.tenant.casefold(), here)])
+    here = tenant and tenant.casefold()
+    _refuse(of, ("partner tenant", begun.tenant and begun.tenant.casefold(), here))
 
 
 def refuse_weaker_guards(of: str, begun: GuardTerms, here: GuardTerms) -> None:
@@ -145,7 +141,7 @@ def _weaker(begun: GuardTerms, here: GuardTerms) -> Iterator[str]:
         yield f"a plan needed {begun.approvals} approvals, and needs {here.approvals} now"
 
 
-def _refuse(of: str, compared: list[tuple[str, str | None, str | None]]) -> None:
+def _refuse(of: str, *compared: tuple[str, str | None, str | None]) -> None:
     other = [
         f"its {name} is {then or 'not stated'}, here it is {now or 'not stated'}"
         for name, then, now in compared

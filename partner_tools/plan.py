@@ -345,21 +345,13 @@ def _choose(blank: PlannedDevice, matched: tuple[Registration, ...], known: Inde
             remedy="add manufacturer, model or product key id to the row, so that only one agrees, "
             "or remove the device in Partner Center by hand",
         )
-    return replace(
-        blank,
-        candidates=candidates,
-        outcome=Outcome.AMBIGUOUS,
-        rule="contradiction",
-        detail="; ".join(contradictions(identity, matched[0])),
-        remedy=_remedy_of_contradiction(identity, matched),
-    )
-
-
-def _remedy_of_contradiction(identity: Identity, matched: Sequence[Registration]) -> str:
+    detail = "; ".join(contradictions(identity, matched[0]))
+    found = contradicted(blank, detail, candidates=candidates)
     alone = replace(identity, manufacturer=None, model=None)
     if len(matched) == 1 and not contradictions(alone, matched[0]):
-        return "correct the row, or pass --compare serial if the serial number alone counts"
-    return "correct the row, or leave out the column that is not certain"
+        remedy = "correct the row, or pass --compare serial if the serial number alone counts"
+        return replace(found, remedy=remedy)
+    return found
 
 
 def _under_its_product_key(
@@ -377,15 +369,12 @@ def _under_its_product_key(
 
 
 def _two_devices(blank: PlannedDevice, other: Registration) -> PlannedDevice:
-    return replace(
-        blank,
-        candidates=(other.target,),
-        outcome=Outcome.AMBIGUOUS,
-        rule="contradiction",
-        detail=f"Partner Center shows the row's product key id {other.product_key_id!r} at another "
-        f"device: {'; '.join(contradictions(blank.device.identity, other))}",
-        remedy="correct the row, or leave out the column that is not certain",
+    differing = "; ".join(contradictions(blank.device.identity, other))
+    detail = (
+        f"Partner Center shows the row's product key id {other.product_key_id!r} at another "
+        f"device: {differing}"
     )
+    return contradicted(blank, detail, candidates=(other.target,))
 
 
 def _not_found(blank: PlannedDevice, known: Index) -> PlannedDevice:
@@ -466,19 +455,34 @@ def without_duplicates(planned: Iterable[PlannedDevice]) -> tuple[PlannedDevice,
             first_rows.update(dict.fromkeys(keys, device.device.row))
             result.append(device)
         else:
-            result.append(
-                replace(
-                    device,
-                    target=None,
-                    found=None,
-                    candidates=(),
-                    outcome=Outcome.DUPLICATE,
-                    rule="named-before",
-                    detail=f"the same device as in row {earlier}",
-                    remedy="nothing to do: that row's outcome counts",
-                )
-            )
+            result.append(duplicate(device, earlier))
     return tuple(result)
+
+
+def duplicate(device: PlannedDevice, row: int) -> PlannedDevice:
+    """The device as a repetition of the one in an earlier row."""
+    return replace(
+        device,
+        target=None,
+        found=None,
+        candidates=(),
+        outcome=Outcome.DUPLICATE,
+        rule="named-before",
+        detail=f"the same device as in row {row}",
+        remedy="nothing to do: that row's outcome counts",
+    )
+
+
+def contradicted(device: PlannedDevice, detail: str, **more: Any) -> PlannedDevice:
+    """The device as one whose row contradicts what else is known of it."""
+    ambiguous = replace(
+        device,
+        outcome=Outcome.AMBIGUOUS,
+        rule="contradiction",
+        detail=detail,
+        remedy="correct the row, or leave out the column that is not certain",
+    )
+    return replace(ambiguous, **more)
 
 
 def _sameness(planned: PlannedDevice) -> tuple[tuple[object, ...], ...]:

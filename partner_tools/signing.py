@@ -215,10 +215,7 @@ def signature_entries(signatures: Iterable[Signature]) -> list[dict[str, Any]]:
     return [
         {
             **({"as": "planner"} if each.purpose is Purpose.PLAN else {}),
-            "key": each.key,
-            "account": each.account.name,
-            **stated(accountId=each.account.id),
-            "signedAt": each.signed_at,
+            **_claims(each),
             "signature": each.signature,
         }
         for each in signatures
@@ -241,17 +238,19 @@ def read_signatures(document: Mapping[str, Any]) -> tuple[Signature, ...]:
 
 
 def _statement(signature: Signature, digest: str) -> bytes:
-    """The bytes that are signed; version 0.1 knew no account id."""
-    return canonical(
-        {
-            "purpose": f"partner-tools {signature.purpose.value} 1",
-            "digest": digest,
-            "key": signature.key,
-            "account": signature.account.name,
-            **stated(accountId=signature.account.id),
-            "signedAt": signature.signed_at,
-        }
-    )
+    """The bytes that are signed."""
+    purpose = f"partner-tools {signature.purpose.value} 1"
+    return canonical({"purpose": purpose, "digest": digest, **_claims(signature)})
+
+
+def _claims(signature: Signature) -> dict[str, Any]:
+    """What a signer says of themselves; version 0.1 knew no account id."""
+    return {
+        "key": signature.key,
+        "account": signature.account.name,
+        **stated(accountId=signature.account.id),
+        "signedAt": signature.signed_at,
+    }
 
 
 APPROVAL_HOURS = 72.0

@@ -49,7 +49,7 @@ from partner_tools.model import (
     PlannedDevice,
     TenantId,
 )
-from partner_tools.plan import PlanProposal, held_back, is_held
+from partner_tools.plan import PlanProposal, contradicted, duplicate, held_back, is_held
 
 Derive = Callable[[str], Identity]
 """Reads the identity from a hardware hash, without the hash; InputError if it isn't one."""
@@ -136,13 +136,7 @@ def _planned(
     if is_held(blank, held):
         return held_back(blank)
     if device.contradictions:
-        return replace(
-            blank,
-            outcome=Outcome.AMBIGUOUS,
-            rule="contradiction",
-            detail="; ".join(device.contradictions),
-            remedy="correct the row, or leave out the column that is not certain",
-        )
+        return contradicted(blank, "; ".join(device.contradictions))
     identifying = kinds(profile, identity)
     if not identifying:
         lacking = " and the ".join(
@@ -205,13 +199,7 @@ def _or_duplicate(
     for earlier in (one for name in names for one in pending[name]):
         other = earlier.device.identity.product_key_id
         if not key or not other or key == other:
-            return replace(
-                each,
-                outcome=Outcome.DUPLICATE,
-                rule="named-before",
-                detail=f"the same device as in row {earlier.device.row}",
-                remedy="nothing to do: that row's outcome counts",
-            )
+            return duplicate(each, earlier.device.row)
     for name in names:
         pending[name].append(each)
     return each
@@ -441,10 +429,8 @@ class OemDirectChannel:
                 f"the pre-flight failed, so nothing was sent: {error.message}",
                 remedy=error.remedy,
                 rule="preflight",
-                status=error.status,
-                request_id=error.request_id,
-                correlation_id=error.correlation_id,
                 retry_after=error.retry_after,
+                **error.facts,
             ) from error
         refused = self._reader.refusals(reply, removals)
         return refused, [removal for removal in removals if removal.index not in refused]

@@ -101,16 +101,12 @@ class PartnerCenterChannel:
     executor: RequestExecutor
     now: Callable[[], datetime]
     concurrency: int = 32
+    name: ChannelName = ChannelName.PARTNER_CENTER
     call_size: int = 1
     observable: bool = True
     repeats: bool = True
     polling: Polling = NO_POLLING
     listed: Callable[[str, int], None] = lambda _tenant, _devices: None
-
-    @property
-    def name(self) -> ChannelName:
-        """The name of this channel."""
-        return ChannelName.PARTNER_CENTER
 
     def draft(
         self, devices: Sequence[Device], *, default_customer: str | None, held: frozenset[str]
@@ -479,10 +475,7 @@ def barred(named: str) -> Iterator[None]:
                 no_relationship(named),
                 tenant=TenantId(named.lower()) if is_guid(named) else None,
                 remedy=ASK_FOR_RELATIONSHIP,
-                status=rejection.status,
-                code=rejection.code,
-                request_id=rejection.request_id,
-                correlation_id=rejection.correlation_id,
+                **rejection.facts,
             ) from rejection
         if rejection.status == 403:
             raise AuthError(str(rejection), remedy=rejection.remedy) from rejection
@@ -505,10 +498,7 @@ def _continuing(
         raise Unavailable(
             f"the list ended in the middle: {rejection.message}",
             remedy="nothing was removed on an incomplete list; run it again later",
-            status=rejection.status,
-            code=rejection.code,
-            request_id=rejection.request_id,
-            correlation_id=rejection.correlation_id,
+            **rejection.facts,
         ) from rejection
 
 

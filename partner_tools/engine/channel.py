@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from partner_tools.errors import Rejected
@@ -46,6 +46,10 @@ class Sightings:
     registrations: int
 
 
+NOT_KEPT = {"property": None}
+"""The metadata of a verdict's fields that the ledger does not keep."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The service said what became of the device.
@@ -63,22 +67,16 @@ class Answer:
     code: str | None = None
     request_id: str | None = None
     correlation_id: str | None = None
-    bars_customer: bool = False
-    bars_run: bool = False
-    unexpected: bool = False
+    bars_customer: bool = field(default=False, metadata=NOT_KEPT)
+    bars_run: bool = field(default=False, metadata=NOT_KEPT)
+    unexpected: bool = field(default=False, metadata=NOT_KEPT)
 
     @classmethod
     def to(
         cls, rejection: Rejected, outcome: Outcome, *, rule: str, detail: str, **more: Any
     ) -> Answer:
         """The answer that a refusal is for its device, with the refusal's status, code and ids."""
-        facts = {
-            "status": rejection.status,
-            "code": rejection.code,
-            "request_id": rejection.request_id,
-            "correlation_id": rejection.correlation_id,
-        }
-        return cls(outcome=outcome, rule=rule, detail=detail, **facts | more)
+        return cls(outcome=outcome, rule=rule, detail=detail, **rejection.facts | more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +86,7 @@ class Deferral:
     detail: str
     status: int | None = None
     code: str | None = None
-    retry_after: float | None = None
+    retry_after: float | None = field(default=None, metadata=NOT_KEPT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

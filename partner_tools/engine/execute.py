@@ -36,7 +36,7 @@ from partner_tools.errors import (
     Unsent,
 )
 from partner_tools.events import Event, History, Kind, RunDevice, State, advance
-from partner_tools.json_forms import stated
+from partner_tools.json_forms import json_form, stated
 from partner_tools.model import Explanation, Outcome, RunId
 from partner_tools.pacing import decide
 
@@ -352,7 +352,7 @@ class _Execution:
         waiting = self._repeatable(call, first=first)
         for device in waiting:
             if answer := self._barred.get(device.customer or ""):
-                self._states.note([(device.index, (Kind.ANSWERED, answer_payload(answer)))])
+                self._states.note([(device.index, of_verdict(answer))])
         return tuple(device for device in waiting if (device.customer or "") not in self._barred)
 
     def _repeatable(
@@ -511,36 +511,17 @@ def of_error(error: ServiceError) -> Fact:
 
 def of_verdict(verdict: Verdict) -> Fact:
     """The event that makes a verdict durable."""
-    match verdict:
-        case Answer():
-            return Kind.ANSWERED, answer_payload(verdict)
-        case Deferral(detail=detail, status=status, code=code):
-            return Kind.DEFERRED, stated(detail=detail, status=status, code=code)
-        case Doubt(answered=answered, detail=detail, remedy=remedy, status=status):
-            facts = {"answered": answered, "detail": detail, "remedy": remedy, "status": status}
-            return Kind.DOUBTED, stated(**facts)
-        case Acceptance(handle=handle):
-            return Kind.ACCEPTED, {"handle": handle}
-        case StepDone(step=step, detail=detail, status=status, request_id=request_id):
-            facts = {"step": step, "detail": detail, "status": status, "requestId": request_id}
-            return Kind.PASSED, stated(**facts)
-        case AwaitingApproval(approval=approval, detail=detail, remedy=remedy, status=status):
-            facts = {"approval": approval, "remedy": remedy, "detail": detail, "status": status}
-            return Kind.PARKED, stated(**facts, requestId=verdict.request_id)
+    return _KINDS[type(verdict)], json_form(verdict)
 
 
-def answer_payload(answer: Answer) -> Mapping[str, Any]:
-    """Return the part of a service's answer that the ledger keeps."""
-    return stated(
-        outcome=answer.outcome.value,
-        rule=answer.rule,
-        detail=answer.detail,
-        remedy=answer.remedy,
-        status=answer.status,
-        code=answer.code,
-        requestId=answer.request_id,
-        correlationId=answer.correlation_id,
-    )
+_KINDS: Mapping[type[Verdict], Kind] = {
+    Answer: Kind.ANSWERED,
+    Deferral: Kind.DEFERRED,
+    Doubt: Kind.DOUBTED,
+    Acceptance: Kind.ACCEPTED,
+    StepDone: Kind.PASSED,
+    AwaitingApproval: Kind.PARKED,
+}
 
 
 DEFERRED = "device-deferred"

@@ -39,23 +39,10 @@ class RateSnapshot:
     pauses: int
 
 
-def _snapshot(pace: RateState, now: float, answered: int, throttled: int) -> RateSnapshot:
-    return RateSnapshot(
-        rate=pace.rate,
-        ceiling=pace.ceiling,
-        paused=max(0.0, pace.paused_until - now),
-        permits=pace.issued,
-        answered=answered,
-        throttled=throttled,
-        pauses=pace.pauses,
-    )
+class RateLearner:
+    """The state of a limiter that learns the service's rate.
 
-
-class AdaptiveRateLimiter:
-    """Hands out evenly spaced permits, and pauses all threads when one request is throttled.
-
-    One thread at a time waits for the next permit, the others for their turn, so that a permit
-    wakes one thread. `clock` is monotonic, in seconds; `wait` sleeps unless stopped.
+    `clock` is monotonic, in seconds; `wait` sleeps unless stopped.
     """
 
     def __init__(
@@ -68,26 +55,55 @@ class AdaptiveRateLimiter:
         self._pace = pace
         self._clock = clock
         self._wait = wait
-        self._turn = threading.Lock()
         self._state = threading.Lock()
+        self._turns: defaultdict[Party, threading.Lock] = defaultdict(threading.Lock)
         self._mine = threading.local()
         self._answered = 0
         self._throttled = 0
 
-    def acquire(self, stop: CancellationToken) -> bool:
-        """Wait for the next permit; False when stopped instead."""
-        while not self._turn.acquire(timeout=GLANCE_SECONDS):
+    def learned(self) -> Learned | None:
+        """Return the rate worth remembering; None when nothing was learned."""
+        return pacing.learned(self._pace)
+
+    def snapshot(self) -> RateSnapshot:
+        """Return the current state; where processes share it, that of the last lease."""
+        pace = self._pace
+        return RateSnapshot(
+            rate=pace.rate,
+            ceiling=pace.ceiling,
+            paused=max(0.0, pace.paused_until - self._now()),
+            permits=pace.issued,
+            answered=self._answered,
+            throttled=self._throttled,
+            pauses=pace.pauses,
+        )
+
+    def _now(self) -> float:
+        return self._clock()
+
+    def _in_turn(self, party: Party, stop: CancellationToken, wait: Callable[[], bool]) -> bool:
+        """Whether `wait` got a permit: one thread of a party waits, so that a permit wakes one."""
+        with self._state:
+            turn = self._turns[party]
+        while not turn.acquire(timeout=GLANCE_SECONDS):
             if stop.is_set():
                 return False
         try:
-            while not stop.is_set():
-                seconds = self._take()
-                if seconds is None:
-                    return True
-                self._wait(stop, min(seconds, GLANCE_SECONDS))
-            return False
+            return wait()
         finally:
-            self._turn.release()
+            turn.release()
+
+
+_ALONE: Final = Party()
+"""The one party of a limiter that no other process shares."""
+
+
+class AdaptiveRateLimiter(RateLearner):
+    """Hands out evenly spaced permits, and pauses all threads when one request is throttled."""
+
+    def acquire(self, stop: CancellationToken) -> bool:
+        """Wait for the next permit; False when stopped instead."""
+        return self._in_turn(_ALONE, stop, partial(self._next, stop))
 
     def succeeded(self) -> None:
         """The service answered this thread's request, and not with 429."""
@@ -109,15 +125,13 @@ class AdaptiveRateLimiter:
     def close(self) -> None:
         """Do nothing: no other process takes part."""
 
-    def learned(self) -> Learned | None:
-        """Return the rate worth remembering; None when nothing was learned."""
-        with self._state:
-            return pacing.learned(self._pace)
-
-    def snapshot(self) -> RateSnapshot:
-        """Return the current state."""
-        with self._state:
-            return _snapshot(self._pace, self._clock(), self._answered, self._throttled)
+    def _next(self, stop: CancellationToken) -> bool:
+        while not stop.is_set():
+            seconds = self._take()
+            if seconds is None:
+                return True
+            self._wait(stop, min(seconds, GLANCE_SECONDS))
+        return False
 
     def _take(self) -> float | None:
         """Take the permit that is due, or say for how many seconds none is."""
@@ -150,7 +164,7 @@ class ExchangeText(Protocol):
         """See `Ledger.exchange`."""
 
 
-class SharedRateLimiter:
+class SharedRateLimiter(RateLearner):
     """Hands out the permits of one limit scope that this process leased. Thread-safe.
 
     The state of all processes is one text that they change in turns. A process leases permits in
@@ -158,8 +172,7 @@ class SharedRateLimiter:
     the others for their turn. An answer is reported with the next lease, a 429 at once.
 
     `process` names this process among those that share; `begin` is `shared_pacing.begin` with the
-    initial values; `clock` is monotonic, in seconds. Raises what the exchange raises, in the thread
-    that asked.
+    initial values. Raises what the exchange raises, in the thread that asked.
     """
 
     def __init__(
@@ -169,52 +182,31 @@ class SharedRateLimiter:
         process: str,
         begin: Callable[[Shared | None, float], Shared],
         clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[CancellationToken, float], object] = CancellationToken.wait,
     ) -> None:
+        super().__init__(pacing.cold(0.0), clock=clock)
         self._exchange = exchange
         self._process = process
         self._begin = begin
-        self._clock = clock
-        self._wait = wait
-        self._state = threading.Lock()
         self._asking = threading.Lock()
-        self._turns: defaultdict[Party, threading.Lock] = defaultdict(threading.Lock)
         self._waiting: Counter[Party] = Counter()
         self._ready: defaultdict[Party, deque[Permit]] = defaultdict(deque)
         self._outcomes: list[RequestOutcome] = []
-        self._mine = threading.local()
-        self._ask_at = clock()
+        self._ask_at = self._clock()
         self._took, self._horizon = 0.0, shared_pacing.HORIZON
-        self._answered = 0
-        self._throttled = 0
         _, server = exchange(lambda text: (text or "", None))
-        self._offset = server - clock()
-        self._pace: RateState = self._ask({})
+        self._offset = server - self._clock()
+        self._pace = self._ask({})
 
     def of(self, party: Party) -> PartyRateLimiter:
         """The rate limiter as one party sees it."""
-        return PartyRateLimiter(
-            acquire=partial(self.acquire, party),
-            succeeded=self.succeeded,
-            throttled=self.throttled,
-            withdrawn=self.withdrawn,
-            snapshot=self.snapshot,
-            learned=self.learned,
-        )
+        return PartyRateLimiter(self, party)
 
     def acquire(self, party: Party, stop: CancellationToken) -> bool:
         """Wait for the party's next permit; False when stopped instead."""
         with self._state:
             self._waiting[party] += 1
-            turn = self._turns[party]
         try:
-            while not turn.acquire(timeout=GLANCE_SECONDS):
-                if stop.is_set():
-                    return False
-            try:
-                return self._next(party, stop)
-            finally:
-                turn.release()
+            return self._in_turn(party, stop, partial(self._next, party, stop))
         finally:
             with self._state:
                 self._waiting[party] -= 1
@@ -236,14 +228,6 @@ class SharedRateLimiter:
         """Report the last outcomes, and take no part any more."""
         with self._asking:
             self._ask({})
-
-    def learned(self) -> Learned | None:
-        """Return the rate worth remembering; None when nothing was learned."""
-        return pacing.learned(self._pace)
-
-    def snapshot(self) -> RateSnapshot:
-        """Return the state when this process last leased."""
-        return _snapshot(self._pace, self._now(), self._answered, self._throttled)
 
     def _now(self) -> float:
         return self._clock() + self._offset
@@ -336,16 +320,17 @@ class SharedRateLimiter:
             self._throttled += throttled
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PartyRateLimiter:
-    """The methods of a `SharedRateLimiter` for one party."""
+    """A `SharedRateLimiter` as one party sees it."""
 
-    acquire: Callable[[CancellationToken], bool]
-    succeeded: Callable[[], None]
-    throttled: Callable[[float | None], None]
-    withdrawn: Callable[[], None]
-    snapshot: Callable[[], RateSnapshot]
-    learned: Callable[[], Learned | None]
+    def __init__(self, shared: SharedRateLimiter, party: Party) -> None:
+        self.acquire = partial(shared.acquire, party)
+        self.succeeded, self.withdrawn = shared.succeeded, shared.withdrawn
+        self.throttled = shared.throttled
+        self.snapshot, self.learned = shared.snapshot, shared.learned
+
+
+LearningRateLimiter = AdaptiveRateLimiter | PartyRateLimiter
 
 
 SLACK: Final = 1e-9

@@ -29,6 +29,7 @@ from partner_tools.intake.hash_frame import repair as repair
 from partner_tools.intake.hash_frame import verify as verify
 from partner_tools.intake.identifiers import is_placeholder
 from partner_tools.intake.rules import Finding, finding, problem, shown
+from partner_tools.json_forms import camel
 from partner_tools.model import Device, Identity, Json, Problem
 
 TPM_EK = "TPM_EK"
@@ -439,7 +440,7 @@ def disagreements(machine: HardwareHash, identity: Identity) -> tuple[Disagreeme
     said = derive(machine)
     pairs = ((name, getattr(identity, name), getattr(said, name)) for name in _IDENTIFYING)
     return tuple(
-        Disagreement(column=_camel(name), given=given, decoded=decoded)
+        Disagreement(column=camel(name), given=given, decoded=decoded)
         for name, given, decoded in pairs
         if given and decoded and given.strip() != decoded
     )
@@ -540,7 +541,7 @@ def describe_hash(machine: HardwareHash) -> Json:
     payload in hexadecimal.
     """
     said = {
-        _camel(field.name): _plain(getattr(machine, field.name))
+        camel(field.name): _plain(getattr(machine, field.name))
         for field in fields(machine)
         if field.name not in ("records", "notes")
     }
@@ -572,13 +573,8 @@ def _plain(value: object) -> Any:
     if value is None or isinstance(value, str | int):
         return value
     if hasattr(value, "_asdict"):
-        return {_camel(name): _plain(part) for name, part in value._asdict().items()}
+        return {camel(name): _plain(part) for name, part in value._asdict().items()}
     return [_plain(part) for part in value] if isinstance(value, tuple) else str(value)
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
 
 
 def _shown(value: object) -> str:

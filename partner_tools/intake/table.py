@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import NamedTuple
 
 from partner_tools.intake import limits
@@ -383,13 +383,15 @@ class _Table:
         line, cells, notes = record
         first = next((cells[at] for at in self._at if at < len(cells) and cells[at]), "")
         aside = None if _USUAL.fullmatch(first) else self._aside(line, cells)
+        if aside is not None and aside.severity is not Severity.ERROR:
+            yield problem(self._file, line, aside)
+            return
+        self.rows += aside is None
+        if not self._is_selected(cells):
+            return
         if aside is not None:
             yield problem(self._file, line, aside)
-            if aside.severity is Severity.ERROR:
-                yield Row(line, None)
-            return
-        self.rows += 1
-        if not self._is_selected(cells):
+            yield Row(line, None)
             return
         self._selected += 1
         if notes:
@@ -610,10 +612,13 @@ def csv_rows(
         first, told = 1, start[0].strip("\r\n")[4:5]
         message = f"the line {shown(start[0].strip())} is skipped"
         yield problem(file, 1, finding("skipped-line", message))
-    offsets = _fixed_width(start)
     rest: Iterator[str] = chain(start[first:], lines)
+    if _is_property_list(start[first:]):
+        yield from rows_of_table(_property_records(rest, first), file, channel, reading)
+        return
+    offsets = _fixed_width(start)
     if offsets:
-        found = _fixed_records(rest, offsets, first)
+        found = _fixed_records(rest, offsets, file, first)
         yield from rows_of_table(found, file, channel, reading)
         return
     inner = [_unquoted(line) for line in start[first:]]
@@ -660,23 +665,64 @@ def _is_quoted_whole(start: list[str], inner: list[str]) -> bool:
     return width > 1 and all(len(cells) == width for _, cells, _ in rows[:HEADER_WITHIN])
 
 
+_PROPERTY = re.compile(r"(\w[\w ()./-]*?)\s*[:=](?:\s(.*)|([^\s].*)?)")
+
+
+def _is_property_list(start: Sequence[str]) -> bool:
+    """Whether lines are `Name : Value`, as `Format-List` and `wmic /value` print them."""
+    lines = [line for line in start if line.strip()]
+    found = [_PROPERTY.fullmatch(line) for line in lines if not line.startswith(" ")]
+    names = {each[1]: kind_of_column(each[1]) for each in found if each}
+    return all(found) and names_identifier(list(names)) and set(names.values()) != {SERIAL}
+
+
+def _property_records(lines: Iterator[str], before: int) -> Iterator[Record]:
+    """A record for each group of properties; the first group names the columns."""
+    headers: tuple[str, ...] = ()
+    group: dict[str, str] = {}
+    begun = before + 1
+    for number, line in enumerate(chain(lines, [""]), start=before + 1):
+        found = _PROPERTY.fullmatch(line)
+        if group and (not line.strip() or (found and found[1] in group)):
+            if not headers:
+                headers = tuple(group)
+                yield begun, headers, None
+            values = [group.pop(name, "") for name in headers]
+            yield begun, (*values, *group.values()), None
+            group = {}
+        if found:
+            begun = begun if group else number
+            group[found[1]] = (found[2] or found[3] or "").strip()
+        elif group and line.strip():  # the rest of a long value
+            group[next(reversed(group))] += f" {line.strip()}"
+
+
 _COLUMN = re.compile(r"\S+(?: \S+)*")
+_RULE = re.compile(r"\s*-+(?:\s+-+)+\s*")
 
 
-def _fixed_width(start: list[str]) -> list[int]:
+def _fixed_width(start: Sequence[str]) -> list[int]:
     """Where the columns of a printed table begin, as `wmic` and PowerShell print them."""
-    for line in start:
-        if "  " in line and not any(map(line.__contains__, SEPARATORS)):
-            found = list(_COLUMN.finditer(line))
-            if names_identifier([each.group() for each in found]):
-                return [each.start() for each in found]
+    for line, below in pairwise([*start, ""]):
+        drawn = _RULE.fullmatch(below)
+        columns = re.finditer("-+", below) if drawn else _COLUMN.finditer(line)
+        offsets = [each.start() for each in columns]
+        cells = [line[a:b].strip() for a, b in pairwise([*offsets, None])]
+        is_printed = drawn or "  " in line
+        if is_printed and names_identifier(cells) and not set(SEPARATORS).intersection(line):
+            return offsets
     return []
 
 
-def _fixed_records(lines: Iterator[str], offsets: list[int], before: int) -> Iterator[Record]:
-    ends = [*offsets[1:], None]
+def _fixed_records(
+    lines: Iterator[str], offsets: list[int], file: str, before: int
+) -> Iterator[Record | Problem]:
     for number, line in enumerate(lines, start=before + 1):
-        yield number, [line[a:b].strip() for a, b in zip(offsets, ends, strict=True)], None
+        if any(line[at - 1 : at].strip() and line[at : at + 1].strip() for at in offsets[1:]):
+            message = f"the row does not keep the columns of the printed table: {shown(line)}"
+            yield problem(file, number, finding("cell-count", message))
+            continue
+        yield number, [line[a:b].strip() for a, b in pairwise([*offsets, None])], None
 
 
 def records(

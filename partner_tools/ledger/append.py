@@ -23,6 +23,7 @@ from sqlalchemy import Column, Connection, Dialect, Table, bindparam, insert, se
 
 from partner_tools.errors import DamagedRunError, LedgerError, UnknownRunError
 from partner_tools.events import RUN_STATES, Event, History, IllegalEventError, Kind, State, advance
+from partner_tools.json_forms import camel, json_form, stated
 from partner_tools.ledger import chain, codec
 from partner_tools.ledger.database import Prepared, insert_new
 from partner_tools.ledger.postgresql import insert_devices
@@ -204,16 +205,9 @@ class Appender:
     def insert_run(self, connection: Connection, start: RunStart, named: Iterable[Device]) -> None:
         """Insert a run with its devices and the event that says so."""
         payload = {
-            "channel": start.channel.value,
-            "batchId": start.batch_id,
-            "batchDigest": start.batch_digest,
-            "file": start.file,
-            "reason": start.reason.value,
-            "reference": start.reference,
-            "customer": start.customer,
-            "actor": start.actor,
+            **json_form(start, whole=True),
             "settings": codec.without_hashes(start.settings),
-            **({} if start.depot is None else {"depot": start.depot}),
+            **stated(depot=start.depot),
             "devices": 0,
         }
         unborn = {
@@ -341,18 +335,16 @@ class Appender:
 def created_columns(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of a run that its `created` event settles for good."""
     return {
-        "channel": payload["channel"],
-        "batch_id": codec.index_text(payload["batchId"]),
-        "batch_digest": payload["batchDigest"],
-        "file": codec.index_text(payload["file"]),
-        "reason": payload["reason"],
-        "reference": codec.index_text(payload["reference"]),
-        "customer": codec.index_text(payload["customer"]),
-        "actor": codec.index_text(payload["actor"]),
+        **{name: codec.index_text(payload.get(camel(name))) for name in _SETTLED},
         "settings": codec.json_text(payload["settings"]),
-        "depot": codec.index_text(payload.get("depot")),
         "devices": payload["devices"],
     }
+
+
+_SETTLED = (
+    *("channel", "batch_id", "batch_digest", "file", "reason"),
+    *("reference", "customer", "actor", "depot"),
+)
 
 
 def _insert_devices(connection: Connection, run: RunId, named: Iterable[Device]) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from partner_tools.model import (
     Device,
     Identity,
     Outcome,
-    Reason,
     Registration,
     RunId,
     RunState,
@@ -203,27 +202,13 @@ def run_from(columns: Columns, customers: tuple[TenantId, ...]) -> RunRecord:
     """A row of the table `runs`, with what it does not contain. Raises DamagedRunError."""
     try:
         counts = json.loads(columns["counts"])
-        return RunRecord(
-            run=RunId(columns["run"]),
-            channel=ChannelName(columns["channel"]),
-            state=RunState(columns["state"]),
-            batch_id=columns["batch_id"],
-            batch_digest=columns["batch_digest"],
-            file=columns["file"],
-            reason=Reason(columns["reason"]),
-            reference=columns["reference"],
-            customer=columns["customer"],
+        return structure(
+            RunRecord,
+            columns,
+            spelled=str,  # the columns are called as the fields
             customers=customers,
-            actor=columns["actor"],
             settings=json.loads(columns["settings"]),
-            depot=columns["depot"],
-            devices=columns["devices"],
             counts={outcome: counts[outcome] for outcome in Outcome if outcome in counts},
-            created_at=datetime.fromisoformat(columns["created_at"]),
-            started_at=moment(columns["started_at"]),
-            finished_at=moment(columns["finished_at"]),
-            plan_digest=columns["plan_digest"],
-            purged_at=moment(columns["purged_at"]),
             head=RunHead(run=RunId(columns["run"]), n=columns["head_n"], hash=columns["head_hash"]),
         )
     except UNREADABLE as error:

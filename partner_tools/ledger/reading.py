@@ -103,12 +103,9 @@ class LedgerReader:
         elif state is not None:
             stored = RunState.PLANNED if state is RunState.DRY_RUN else state
             query = query.where(runs.c.state == stored.value)
-        if (channel := wanted.get("channel")) is not None:
-            query = query.where(runs.c.channel == channel.value)
-        if (depot := wanted.get("depot")) is not None:
-            query = query.where(runs.c.depot == codec.index_text(depot))
-        if (batch_id := wanted.get("batch_id")) is not None:
-            query = query.where(runs.c.batch_id == codec.index_text(batch_id))
+        for column in (runs.c.channel, runs.c.depot, runs.c.batch_id):
+            if (named := wanted.get(column.name)) is not None:
+                query = query.where(column == codec.index_text(str(named)))
         query = _between(query, runs.c.created_at, wanted.get("since"), wanted.get("until"))
         with self._database.read() as connection:
             found = connection.execute(query.limit(None if state in _READ else limit)).mappings()

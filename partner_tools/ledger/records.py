@@ -49,18 +49,18 @@ class RunStart:
     who handed it to the fleet, None for a run of one machine.
     """
 
-    run: RunId
+    run: RunId = field(metadata={"property": None})
     channel: ChannelName
     batch_id: str
     batch_digest: str
     file: str
-    at: datetime
+    at: datetime = field(metadata={"property": None})
     reason: Reason = Reason.OTHER
     reference: str | None = None
     customer: str | None = None
     actor: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    depot: str | None = None
+    depot: str | None = field(default=None, metadata={"property": None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

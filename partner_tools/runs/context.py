@@ -24,6 +24,7 @@ from partner_tools.errors import (
 )
 from partner_tools.events import Event, History, Kind
 from partner_tools.guards import Limits
+from partner_tools.json_forms import json_form, structure
 from partner_tools.model import (
     GONE,
     ChannelName,
@@ -89,71 +90,44 @@ class RunOptions:
     dry_run: bool = False
     max_devices: int | None = None
     settle: float | None = None
-    report: Path | None = None
+    report: Path | None = field(default=None, metadata={"property": None})
     formats: tuple[str, ...] = ()
     max_rate: float | None = None
-    snapshot: Snapshot = Snapshot.BEST_EFFORT
+    snapshot: Snapshot = field(
+        default=Snapshot.BEST_EFFORT,  # in version 0.1 it was a boolean
+        metadata={"read": lambda told: _SNAPSHOTS.get(told) or Snapshot(told)},
+    )
     snapshot_timeout: float = 60.0
     require_intune_clear: bool = False
     keys_saved: bool = False
     accept_locked_firmware: tuple[str, ...] = ()
     min_found: float | None = None
-    stale_ok: bool = False
+    stale_ok: bool = field(default=False, metadata={"property": None})
     by_hand: bool = False
-    keys_receipt: Path | None = None
-    saved_keys: tuple[tuple[int, str | None, int, int], ...] = ()
-    approvals: tuple[Signature, ...] = ()
+    keys_receipt: Path | None = field(default=None, metadata={"property": None})
+    saved_keys: tuple[tuple[int, str | None, int, int], ...] = field(
+        default=(), metadata={"read": lambda rows: tuple(map(tuple, rows))}
+    )
+    approvals: tuple[Signature, ...] = field(default=(), metadata={"property": None})
 
     def stored(self) -> dict[str, Any]:
-        """As the ledger keeps them."""
+        """All that the ledger keeps of them: what is as by default too, which may change."""
         return {
-            **{there: getattr(self, here) for here, there in _AS_THEY_ARE.items()},
+            **json_form(self, whole=True),
             "report": None if self.report is None else str(self.report.absolute()),
-            "formats": list(self.formats),
-            "snapshot": self.snapshot.value,
-            "acceptLockedFirmware": list(self.accept_locked_firmware),
-            **({"byHand": True} if self.by_hand else {}),
-            **({"savedKeys": [*map(list, self.saved_keys)]} if self.saved_keys else {}),
-            **({"approvals": signature_entries(self.approvals)} if self.approvals else {}),
+            "approvals": signature_entries(self.approvals),
         }
 
     @classmethod
     def restored(cls, settings: Mapping[str, Any]) -> RunOptions:
-        """Restore the options of an earlier run.
-
-        In version 0.1 a cleanup stored `apply`, and `snapshot` was a boolean.
-        """
-        report, snapshot = settings.get("report"), settings.get("snapshot", True)
-        plain: dict[str, Any] = {
-            here: settings[there]
-            for here, there in _AS_THEY_ARE.items()
-            if settings.get(there) is not None
-        }
-        plain.setdefault("dry_run", not settings.get("apply", True))
-        return cls(
-            **plain,
-            report=None if report is None else Path(report),
-            formats=tuple(settings.get("formats", ())),
-            snapshot=Snapshot(_SNAPSHOTS.get(snapshot, snapshot)),
-            accept_locked_firmware=tuple(settings.get("acceptLockedFirmware", ())),
-            by_hand=bool(settings.get("byHand")),
-            saved_keys=tuple(map(tuple, settings.get("savedKeys", ()))),
+        """The options of an earlier run. In version 0.1 a cleanup stored `apply`."""
+        told = {name: value for name, value in settings.items() if value is not None}
+        return structure(
+            cls,
+            {"dryRun": not settings.get("apply", True), **told},
+            report=Path(told["report"]) if "report" in told else None,
             approvals=read_signatures({"signatures": settings.get("approvals", ())}),
         )
-
-
-_AS_THEY_ARE = {
-    "yes": "yes",
-    "dry_run": "dryRun",
-    "max_devices": "maxDevices",
-    "settle": "settle",
-    "max_rate": "maxRate",
-    "snapshot_timeout": "snapshotTimeout",
-    "require_intune_clear": "requireIntuneClear",
-    "keys_saved": "keysSaved",
-    "min_found": "minFound",
-}
-"""The options that the ledger keeps as they are, with their names there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -68,20 +68,12 @@ class OpenDevice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """The error that prevented a run from being checked again."""
-
-    run: RunId
-    error: PartnerToolsError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outstanding:
-    """The customers to remind, as of `at`; `failures` are runs that could not be checked."""
+    """The customers to remind, as of `at`; `failures` say why runs could not be checked."""
 
     at: datetime
     follow_ups: tuple[FollowUp, ...]
-    failures: tuple[Failure, ...] = ()
+    failures: Mapping[RunId, PartnerToolsError] = field(default_factory=dict)
     partner: Mapping[str, str]
 
     @property
@@ -89,7 +81,7 @@ class Outstanding:
         """7 while anything that was removed is still listed; what kept us from looking; else 0."""
         if any(each.listed for each in self.follow_ups):
             return 7
-        return self.failures[0].error.exit_code if self.failures else 0
+        return next((each.exit_code for each in self.failures.values()), 0)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -99,8 +91,8 @@ class Outstanding:
             "checkedAt": self.at.isoformat(),
             "customers": [self.line(each) for each in self.follow_ups],
             "failures": [
-                {"run": each.run, "message": str(each.error), "remedy": each.error.remedy}
-                for each in self.failures
+                {"run": run, "message": str(error), "remedy": error.remedy}
+                for run, error in self.failures.items()
             ],
         }
 
@@ -205,7 +197,7 @@ def open_devices(
     *,
     since: datetime | None = None,
     customer: str | None = None,
-    damaged: dict[RunId, Failure] | None = None,
+    damaged: dict[RunId, PartnerToolsError] | None = None,
 ) -> list[OpenDevice]:
     """Every device with something open, newest run first. `since` is when its run began.
 
@@ -259,7 +251,7 @@ def rulings(
 
 
 def _settled(
-    ledger: Ledger, records: Iterable[RunRecord], damaged: dict[RunId, Failure] | None
+    ledger: Ledger, records: Iterable[RunRecord], damaged: dict[RunId, PartnerToolsError] | None
 ) -> Iterator[tuple[RunRecord, RunDevice]]:
     for record in records:
         with _naming(record, damaged):
@@ -271,13 +263,13 @@ _NOT_FOUND = frozenset({Outcome.NOT_FOUND, Outcome.ALREADY_REMOVED, Outcome.UNCO
 
 
 @contextmanager
-def _naming(record: RunRecord, damaged: dict[RunId, Failure] | None) -> Iterator[None]:
+def _naming(record: RunRecord, damaged: dict[RunId, PartnerToolsError] | None) -> Iterator[None]:
     """Add a run that cannot be read to `damaged`, and let the others be read."""
     try:
         yield
     except DamagedRunError as error:
         if damaged is not None:
-            damaged[record.run] = Failure(run=record.run, error=error)
+            damaged[record.run] = error
 
 
 def _open(
@@ -378,22 +370,22 @@ def recheck(
     open_ones: Iterable[OpenDevice],
     look: Callable[[RunRecord], None],
     notify: Callable[[str], None],
-) -> list[Failure]:
+) -> dict[RunId, PartnerToolsError]:
     """Look again at every run that has something open; what is seen is durable on return.
 
     A failed check of one run does not block the others. Raises Interrupted and LedgerError.
     """
-    failures = []
+    failures: dict[RunId, PartnerToolsError] = {}
     for record in {each.run.run: each.run for each in open_ones}.values():
         try:
             look(record)
-        except (Interrupted, LedgerError) as error:
-            if not isinstance(error, DamagedRunError):
-                raise
-            failures.append(Failure(run=record.run, error=error))
+        except DamagedRunError as error:
+            failures[record.run] = error
+        except (Interrupted, LedgerError):
+            raise
         except PartnerToolsError as error:
             notify(f"run {record.run} could not be looked at again: {error}")
-            failures.append(Failure(run=record.run, error=error))
+            failures[record.run] = error
     return failures
 
 

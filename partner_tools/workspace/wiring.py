@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from partner_tools.engine.rate_limiter import (
         AdaptiveRateLimiter,
         FixedRate,
+        LearningRateLimiter,
         RateSnapshot,
         SharedRateLimiter,
     )
@@ -472,16 +473,6 @@ def _executor(
         renew=renew,
         waiting=observer.waiting if observer else lambda _error, _seconds: None,
     )
-
-
-class LearningRateLimiter(RateLimiter, Protocol):
-    """A rate limiter that reports its state."""
-
-    def snapshot(self) -> RateSnapshot:
-        """Return the current state."""
-
-    def learned(self) -> Learned | None:
-        """Return the rate worth remembering."""
 
 
 class RateLimiters:

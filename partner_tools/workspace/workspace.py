@@ -18,6 +18,7 @@ from partner_tools.errors import (
     GuardError,
     InputError,
     MissingValueError,
+    PartnerToolsError,
 )
 from partner_tools.guards import count_nobodys, count_removals, question
 from partner_tools.model import (
@@ -540,7 +541,6 @@ class Workspace:
         the others, and is among the failures.
         """
         from partner_tools.runs.follow_up import (
-            Failure,
             Outstanding,
             follow_ups,
             open_devices,
@@ -554,19 +554,19 @@ class Workspace:
             observer.notify(f"run {record.run}")
             self.verify(record.run, graph=graph, observer=observer)
 
-        failures = []
+        failures: dict[RunId, PartnerToolsError] = {}
         if look:
             found = open_devices(self.ledger, now(), since=since, customer=tenant)
             failures = recheck(found, look_again, observer.notify)
         at = now()
-        damaged: dict[RunId, Failure] = {}
+        damaged: dict[RunId, PartnerToolsError] = {}
         left = open_devices(self.ledger, at, since=since, customer=tenant, damaged=damaged)
-        for each in damaged.values():
-            observer.notify(str(each.error))
+        for error in damaged.values():
+            observer.notify(str(error))
         return Outstanding(
             at=at,
             follow_ups=follow_ups(self.ledger, left),
-            failures=(*(each for each in failures if each.run not in damaged), *damaged.values()),
+            failures=failures | damaged,
             partner=dict(self.config.get("partner") or {}),
         )
 

@@ -78,6 +78,18 @@ def test_an_empty_selection_is_no_batch() -> None:
     assert {one.rule for one in intake.problems} == {"selected", "no-devices"}
 
 
+def test_a_total_that_is_left_out_needs_no_editing_of_the_list() -> None:
+    text = "Pos,Serial,Status\n1,5CG1111AAA,Retired\n2,5CG1111AAB,In use\nTotal,2,\n"
+    assert read(text).batch is None
+    intake = read(text, only=[["Status", "Retired"]])
+    assert intake.batch is not None, intake.problems
+    assert [each.identity.serial_number for each in intake.batch.devices] == ["5CG1111AAA"]
+    assert any("1 of 2 rows are selected" in one.message for one in intake.problems)
+    intake = read(text, excluded=[["Pos", "Total"]])
+    assert intake.batch is not None, intake.problems
+    assert len(intake.batch.devices) == 2
+
+
 def test_weaker_names_travel_along_beside_a_stronger_one() -> None:
     intake = read("Serial,Vendor,Manufacturer\n5CG1111AAA,Shop,HP\n")
     assert intake.batch is not None

@@ -442,8 +442,6 @@ def _check_body(profile: Profile) -> None:
             "a bare array (oem.body.devices_key empty) has no place for fields of the batch",
             "name a devices_key, or use tenant_scope 'device' and no static_fields",
         )
-    if not profile.identity_order:
-        raise invalid("oem.identity.order is empty", "list pkid, tuple or both")
 
 
 def _check_polling(profile: Profile) -> None:
@@ -459,10 +457,6 @@ def _check_polling(profile: Profile) -> None:
         raise invalid("oem.poll.max_interval_s is below interval_s", "raise it")
     if profile.preflight.enabled and not profile.preflight.path:
         raise invalid("oem.preflight is enabled without a path", "give its path, or disable it")
-    paths = (profile.path, poll.list_path, poll.detail_path, profile.preflight.path)
-    for path in filter(None, paths):
-        if not path.startswith("/") or path.startswith("//") or "#" in path:
-            raise invalid(f"the path {path!r} does not start with a single /", "correct it")
 
 
 def _check_auth(auth: Auth) -> None:
