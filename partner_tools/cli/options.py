@@ -66,7 +66,7 @@ def folder_path(*, exists: bool = False) -> click.Path:
 
 
 class Moment(click.DateTime):
-    """A date, or a moment: UTC, as everything that is shown, unless it ends with an offset."""
+    """A date, or a moment: in UTC, unless it ends with an offset."""
 
     def __init__(self) -> None:
         super().__init__(MOMENTS)
@@ -151,7 +151,10 @@ common = _together(
         "--log-format", type=click.Choice(["text", "json"]), help="Format of messages on stderr."
     ),
     click.option(
-        "-v", "--verbose", count=True, help="Name each device, log requests (-v) and details (-vv)."
+        "-v",
+        "--verbose",
+        count=True,
+        help="List each device and log requests; -vv also logs details.",
     ),
     click.option("-q", "--quiet", is_flag=True, help="Print only the result and errors."),
 )

@@ -57,6 +57,8 @@ class ConsoleReporter(RunObserver):
     junit: Path | None = None
     result_file: Path | None = None
     """Without its suffix: the result is also written as `.json` and `.xml`."""
+    look_only: str = ""
+    """How the command shows the plan without asking, in words."""
     _run: RunId | None = None
     _progress: Progress | None = None
     _reading: Reading | None = None
@@ -72,7 +74,7 @@ class ConsoleReporter(RunObserver):
 
     def ask(self, plan: Plan) -> bool:
         """Have a person confirm the plan, under what it takes. Raises GuardError."""
-        return ask(plan, self._said_last)
+        return ask(plan, self._said_last, self.look_only)
 
     def began(self, run: RunId) -> None:
         """Say the run's id, and from here on print its result however the command ends."""
@@ -235,18 +237,16 @@ def _what_can_be_removed(plan: Plan) -> Iterator[str]:
 
 
 _PLACES = {False: "Windows Autopilot", True: "Intune and Windows Autopilot"}
-_LOOK_ONLY = {False: "--dry-run", True: "leave out --apply"}
 
 
-def ask(plan: Plan, above: str = "") -> bool:
+def ask(plan: Plan, above: str = "", look_only: str = "") -> bool:
     """Have a person confirm the removal. Raises GuardError without a terminal.
 
     `above` is the last printed text: if it already describes the removal, it isn't repeated.
     """
-    removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
     require_terminal(
-        f"{counted(removals, 'device')} would be removed",
-        f"pass --yes to confirm, or {_LOOK_ONLY[own]} to see the plan only",
+        f"{counted(_to_remove(plan), 'device')} would be removed",
+        "pass --yes to confirm" + f", or {look_only} to see the plan only" * bool(look_only),
     )
     if above != (takes := what_it_takes(plan)):
         tell(takes)
@@ -261,10 +261,17 @@ def ask(plan: Plan, above: str = "") -> bool:
         return str(answer).strip().casefold() == expected.casefold()
 
 
+def _to_remove(plan: Plan) -> int:
+    """How many devices a plan changes; a cleanup also waits for devices that it does not touch."""
+    if plan.channel is ChannelName.MICROSOFT_GRAPH:
+        return sum(each.removals for each in plan.customers)
+    return count_removals(plan.devices)
+
+
 def what_it_takes(plan: Plan) -> str:
     """How many devices the plan removes from where, and of whose estate how much."""
-    removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
-    subject = f"{counted(removals, 'device')} to be removed from {_PLACES[own]}"
+    own = plan.channel is ChannelName.MICROSOFT_GRAPH
+    subject = f"{counted(_to_remove(plan), 'device')} to be removed from {_PLACES[own]}"
     return f"{subject}:\n{question(plan.customers, count_nobodys(plan.devices))}"
 
 

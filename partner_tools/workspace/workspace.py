@@ -286,7 +286,8 @@ class Workspace:
         named = customer or read.customer or self.config.text("customer")
         if named is None:
             raise MissingValueError(
-                "name the customer: --customer with a tenant id or a domain", rule="no-customer"
+                "name the customer: --customer with a tenant id, domain or company name",
+                rule="no-customer",
             )
         found = customer_at(self.config, named)
         refuse_other_customers(read.devices, found, tenant_of)
@@ -795,7 +796,8 @@ class Workspace:
         named = customer or self.config.text("customer")
         if named is None:
             raise MissingValueError(
-                "name the customer: --customer with a tenant id or a domain", rule="no-customer"
+                "name the customer: --customer with a tenant id, domain or company name",
+                rule="no-customer",
             )
         with self.wiring.open_partner_center(self.cancellation, observer) as (client, executor, _):
             channel = PartnerCenterChannel(

@@ -29,7 +29,7 @@ from partner_tools.cli.wiring import load_batch, opened
 @click.option(
     "--by-hand",
     is_flag=True,
-    help="A person removes the registrations on Partner Center's pages: write a worksheet.",
+    help="Write a worksheet for removing the registrations by hand in Partner Center.",
 )
 @customer_option("Customer: tenant id or domain.")
 @list_options

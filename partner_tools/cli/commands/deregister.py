@@ -84,7 +84,9 @@ def deregister(
             )
     what = plan_file or load_batch(call.common, batch, **said)
     with opened(call) as workspace:
-        observer = ConsoleReporter(call=call, workspace=workspace, junit=junit)
+        observer = ConsoleReporter(
+            call=call, workspace=workspace, junit=junit, look_only="--dry-run"
+        )
         if result_dir is not None:
             # Standard input has no name: the batch id, as a file may be called.
             named = Path(batch).name if batch and batch != "-" else said["batch_id"] or "result"

@@ -15,10 +15,13 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
 from partner_tools.cli.options import Moment, customer_option, folder_path, format_option
 from partner_tools.cli.wiring import opened
-from partner_tools.model import PARTNER_CHANNELS
+from partner_tools.model import PARTNER_CHANNELS, RunState
 from partner_tools.outstanding.types import FACTS, Flag
 
 FACTS_HELP = f"FACT is one of: {', '.join(FACTS)}."
+
+
+_LOOKED_ONLY = (RunState.PLANNED, RunState.DRY_RUN, RunState.REFUSED)
 
 
 class Observation(click.ParamType[tuple[str, Flag]]):
@@ -51,7 +54,9 @@ class Observation(click.ParamType[tuple[str, Flag]]):
     help="Record what a person saw at a device; repeat for several. A wrong FACT lists them all.",
 )
 @click.option("--partner-name", help="Your company, as customers see it. [default: the profile's]")
-@click.option("--partner-contact", help="Whom customers ask. [default: the profile's]")
+@click.option(
+    "--partner-contact", help="Contact for customers' questions. [default: the profile's]"
+)
 @click.option(
     "--summary", is_flag=True, help="Write a summary of many runs, with charts, for your own use."
 )
@@ -88,7 +93,8 @@ def report(
       partner-tools report --summary -o summary --since 2026-01-01
     """
     if summary == (run is not None):
-        raise click.UsageError("name a run, or many with --summary")
+        both = " (not both)" * summary
+        raise click.UsageError(f"name a run, or pass --summary for many{both}")
     if run is None and observed:
         raise click.UsageError("--observed needs a run")
     if run is None:
@@ -106,6 +112,8 @@ def report(
             workspace.state_facts(run, observed)
         partner = {name: value for name, value in given.items() if value}
         paths = workspace.report(run, folder, formats, partner=partner)
+    if record.state in _LOOKED_ONLY:
+        tell(f"note: run {record.run} removed nothing ({record.state}); its handoff says so")
     tell(f"handoff files written to {folder}: {len(paths)}")
     for path in paths:
         click.echo(path)

@@ -41,7 +41,7 @@ STATES = [state.value for state in RunState]
 @command("runs")
 @click.argument(
     "words",
-    metavar="[RUN | cancel RUN | dismiss RUN | done RUN]",
+    metavar="[[cancel|dismiss|done] RUN]",
     nargs=-1,
     shell_complete=completers.runs,
 )
@@ -107,9 +107,9 @@ def runs(
     """
     verb = words[0] if words and words[0] in ("cancel", "dismiss", "done") else None
     if len(words) != (2 if verb else min(len(words), 1)):
-        raise click.UsageError("name one run, or `cancel`, `dismiss` or `done` and one run")
+        raise click.UsageError("name one run, alone or after `cancel`, `dismiss` or `done`")
     if (verb == "dismiss") != (reason is not None):
-        raise click.UsageError("`dismiss RUN` and --reason go together")
+        raise click.UsageError("`dismiss RUN` needs --reason, and --reason needs `dismiss RUN`")
     if verb == "done":
         return _done(call, words[1], serials, file, everything)
     if file is not None or everything or len(serials) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ from partner_tools.cli.wiring import opened
 
 if TYPE_CHECKING:
     from partner_tools import DeviceTrace, StoredEvent
+
+
+_RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 
 
 @command("trace")
@@ -62,6 +66,8 @@ def _show(
         if near:
             tell(f"did you mean {', '.join(near)}?")
             tell(f"next: {call.again('trace', near[0])}")
+        elif _RUN_ID.fullmatch(serial):
+            tell(f"it looks like a run: {call.again('runs', serial)}")
         else:
             tell("next: look for its spelling in the list that was handed in")
             tell(f"  {call.again('runs')}")

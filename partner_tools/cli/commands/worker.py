@@ -28,7 +28,7 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     metavar="N",
     default=4,
     show_default=True,
-    help="Runs that are worked on at the same time.",
+    help="Number of runs to work on at the same time.",
 )
 @click.option(
     "--takeover",
@@ -36,7 +36,7 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="The work of a worker that died is taken over within this time.",
+    help="Take over the work of a worker that died within SECONDS.",
 )
 @click.option(
     "--portion",
@@ -44,12 +44,12 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     metavar="N",
     default=50,
     show_default=True,
-    help="Devices that are worked on before others get a turn, at least.",
+    help="Process at least N devices of a run before another run gets its turn.",
 )
 @click.option(
     "--reverify",
     metavar="CRON",
-    help="When to look again for what is outstanding, as five cron fields (UTC).",
+    help="Schedule for checking outstanding steps again: five cron fields, in UTC.",
 )
 @click.option(
     "--health-port",
@@ -58,7 +58,7 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     help="Serve /health and /metrics at this port.",
 )
 @click.option(
-    "--health-host", default="127.0.0.1", show_default=True, help="Address to serve them at."
+    "--health-host", default="127.0.0.1", show_default=True, help="Address for --health-port."
 )
 @click.option(
     "--check",
@@ -78,8 +78,8 @@ def worker(
 ) -> int:
     """Execute queued runs until stopped.
 
-    Any number of workers share one ledger on PostgreSQL, one queue and one rate. Ctrl-C and
-    SIGTERM let answers in flight arrive, and give the work back.
+    Any number of workers share one ledger on PostgreSQL, one queue and one rate. On Ctrl-C or
+    SIGTERM a worker waits for answers in flight and returns its work to the queue.
 
     \b
     Example:
