@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from partner_tools.clients.answers import WORDS, kind_of
 from partner_tools.clients.transport import Reply, parse_json
@@ -41,23 +42,26 @@ class Fault:
     remedy: str
 
 
-_SIGN_IN = "Sign in again: `partner-tools auth login`, or hand in a fresh token."
-
 END_OF_LIST = "2000"
 """With 400 this code answers the page after the last one (Microsoft's own
 nce-bulk-migration-tool, `CustomerProvider.cs`, read 2026-11)."""
 
 
 @cache
+def _tables() -> Mapping[str, Any]:
+    """`refusals.toml`, which has the sources too."""
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
+@cache
 def faults() -> Mapping[str, Fault]:
-    """The codes of `refusals.toml`, which has the sources too."""
-    tables = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-    remedies = tables["remedies"]
+    """The known codes."""
+    tables = _tables()
     return {
         code: Fault(
             subject=RefusalSubject(fault["subject"]),
             sentence=fault["sentence"],
-            remedy=remedies.get(fault["remedy"], fault["remedy"]),
+            remedy=tables["remedies"].get(fault["remedy"], fault["remedy"]),
         )
         for code, fault in tables["codes"].items()
     }
@@ -93,7 +97,7 @@ def refusal(reply: Reply, request_id: str, *, now: datetime, method: str = "GET"
     named = f"{reply.status}" + (f", code {code}" if code else "")
     return kind(
         f"Partner Center refused ({named}): {sentence}",
-        remedy=known.remedy if known else _REMEDIES.get(kind, _REPORT),
+        remedy=known.remedy if known else _tables()["remedies"][_REMEDIES.get(kind, "describe")],
         status=reply.status,
         code=code,
         description=description,
@@ -103,12 +107,12 @@ def refusal(reply: Reply, request_id: str, *, now: datetime, method: str = "GET"
     )
 
 
-_REPORT = "Look at the description; if it makes no sense, report it with the request id."
 _REMEDIES: Mapping[type[ServiceError], str] = {
-    Unauthorized: _SIGN_IN,
-    Throttled: "Resume later; the pause that the service asks for is kept.",
-    Unavailable: "Resume later; nothing is lost.",
+    Unauthorized: "sign-in",
+    Throttled: "resume-after-pause",
+    Unavailable: "resume",
 }
+"""The names of the remedies for refusals without a known code."""
 
 
 def read_fault(reply: Reply) -> tuple[str | None, str | None]:

@@ -174,13 +174,6 @@ class LedgerReader:
             )
         return map(codec.run_device_from, self._in_pages(query, devices.c.idx))
 
-    def device(self, run: RunId, index: int) -> RunDevice:
-        """One device of the run. Raises LookupError where the run has no such device."""
-        rows = self._rows(select(devices).where(devices.c.run == run, devices.c.idx == index))
-        if not rows:
-            raise LookupError(f"run {run} has no device {index}")
-        return codec.run_device_from(rows[0])
-
     def plan(self, run: RunId) -> str | None:
         """The text of the run's plan, as it was saved; None before that, and after a purge."""
         text: str | None = self._scalar(select(plans.c.text).where(plans.c.run == run))

@@ -388,6 +388,25 @@ def _rule_ambiguous(case: Case) -> Iterator[Step]:
         yield replace(found, owner=Owner.PARTNER) if by_partner else found
 
 
+def _rule_signs(case: Case) -> Iterator[Step]:
+    """Rows 1, 11, 18, 20, 22, 23, 24 and 26: each asks for one step as soon as its sign is seen."""
+    flags, repair = case.facts.flags, {"manualremediationrequired", "automaticremediationrequired"}
+    by_itself = "windowsazureadjoinusingdeviceauth"
+    signs = {
+        "firmware-managed": firmware_managed(case),
+        "other-mdm": other_mdm(case),
+        "reenrollment-blocked": Flag.REENROLLMENT_BLOCKED in flags
+        or by_itself in case.intune.values("deviceEnrollmentType")
+        or "blocked" in case.autopilot.values("userlessEnrollmentStatus"),
+        "hardware-changed": case.autopilot.values("remediationState") & repair,
+        "work-account": case.join_type is JoinType.REGISTERED and case.entra.present,
+        "anchor-lost": Flag.ANCHOR_LOST in flags,
+        "corporate-identifier": case.found(Subject.CORPORATE_IDENTIFIER, Plane.INTUNE),
+        "import-record": case.found(Subject.IMPORT_RECORD, Plane.AUTOPILOT),
+    }
+    return (FINDINGS[name] for name, is_seen in signs.items() if is_seen)
+
+
 def _rule_unsettled(case: Case) -> Iterator[Step]:
     """A removal that was not attempted, or whose answer never came, is the partner's to finish."""
     if case.autopilot.present is False:
@@ -396,12 +415,6 @@ def _rule_unsettled(case: Case) -> Iterator[Step]:
         yield FINDINGS["removal-not-attempted"]
     if case.facts.outcome is Outcome.UNKNOWN:
         yield FINDINGS["removal-not-answered"]
-
-
-def _rule_firmware(case: Case) -> Iterator[Step]:
-    """Row 1."""
-    if firmware_managed(case):
-        yield FINDINGS["firmware-managed"]
 
 
 def _rule_keys(case: Case) -> Iterator[Step]:
@@ -417,12 +430,6 @@ def _rule_keys(case: Case) -> Iterator[Step]:
         yield FINDINGS["keys-elsewhere"]
     else:
         yield FINDINGS["keys-not-verified"]
-
-
-def _rule_other_mdm(case: Case) -> Iterator[Step]:
-    """Row 20."""
-    if other_mdm(case):
-        yield FINDINGS["other-mdm"]
 
 
 def _rule_intune(case: Case) -> Iterator[Step]:
@@ -450,17 +457,6 @@ def _rule_configuration_manager(case: Case) -> Iterator[Step]:
         yield FINDINGS["configuration-manager-alone"]
     else:
         yield FINDINGS["configuration-manager-too"]
-
-
-def _rule_reenrollment(case: Case) -> Iterator[Step]:
-    """Row 22."""
-    by_itself = "windowsazureadjoinusingdeviceauth"
-    if (
-        Flag.REENROLLMENT_BLOCKED in case.facts.flags
-        or by_itself in case.intune.values("deviceEnrollmentType")
-        or "blocked" in case.autopilot.values("userlessEnrollmentStatus")
-    ):
-        yield FINDINGS["reenrollment-blocked"]
 
 
 def _rule_autopilot(case: Case) -> Iterator[Step]:
@@ -495,13 +491,6 @@ def _deregister(case: Case, found: Step) -> Step:
     return replace(found, why=whys.get(outcome, whys["refused"]))
 
 
-def _rule_hardware_changed(case: Case) -> Iterator[Step]:
-    """Row 11."""
-    repair = {"manualremediationrequired", "automaticremediationrequired"}
-    if case.autopilot.values("remediationState") & repair:
-        yield FINDINGS["hardware-changed"]
-
-
 def _rule_support_case(case: Case) -> Iterator[Step]:
     """Row 12."""
     shown = Flag.OTHER_ORGANISATION_AT_SETUP in case.facts.flags
@@ -523,12 +512,6 @@ def _rule_directory(case: Case) -> Iterator[Step]:
         yield replace(FINDINGS["computer-object-not-verified"], row=14 if hybrid else 28)
 
 
-def _rule_work_account(case: Case) -> Iterator[Step]:
-    """Row 18."""
-    if case.join_type is JoinType.REGISTERED and case.entra.present:
-        yield FINDINGS["work-account"]
-
-
 def _rule_entra(case: Case) -> Iterator[Step]:
     """Rows 14 to 17 and 19: by hand only what outlived everything that should remove it."""
     if case.entra.present is None:
@@ -545,20 +528,6 @@ def _rule_entra(case: Case) -> Iterator[Step]:
         yield FINDINGS["entra-by-itself"]
 
 
-def _rule_anchor(case: Case) -> Iterator[Step]:
-    """Row 23."""
-    if Flag.ANCHOR_LOST in case.facts.flags:
-        yield FINDINGS["anchor-lost"]
-
-
-def _rule_leftovers(case: Case) -> Iterator[Step]:
-    """Rows 24 and 26."""
-    if case.found(Subject.CORPORATE_IDENTIFIER, Plane.INTUNE):
-        yield FINDINGS["corporate-identifier"]
-    if case.found(Subject.IMPORT_RECORD, Plane.AUTOPILOT):
-        yield FINDINGS["import-record"]
-
-
 def _rule_association(case: Case) -> Iterator[Step]:
     """Row 25. The firmware comes before the record, which tells whether it is bound at all."""
     state = association_of(case)
@@ -570,21 +539,15 @@ def _rule_association(case: Case) -> Iterator[Step]:
 
 RULES = (
     _rule_ambiguous,
+    _rule_signs,
     _rule_unsettled,
-    _rule_firmware,
     _rule_keys,
-    _rule_other_mdm,
     _rule_intune,
     _rule_configuration_manager,
-    _rule_reenrollment,
     _rule_autopilot,
-    _rule_hardware_changed,
     _rule_support_case,
     _rule_directory,
-    _rule_work_account,
     _rule_entra,
-    _rule_anchor,
-    _rule_leftovers,
     _rule_association,
 )
 

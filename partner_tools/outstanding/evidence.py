@@ -23,6 +23,7 @@ from datetime import datetime
 from typing import Any
 
 from partner_tools import json_forms
+from partner_tools.events import Event, Kind, RunDevice
 from partner_tools.model import GONE, Outcome
 from partner_tools.outstanding.types import (
     FACTS,
@@ -136,6 +137,17 @@ def evidence_from(probe: Probe) -> dict[str, Any]:
         requestId=probe.request_id,
         report=probe.report,
         **(objects[0] if len(objects) == 1 else {"found": objects or None}),
+    )
+
+
+def observed(device: RunDevice, probe: Probe) -> Event:
+    """The event by which the ledger keeps a look at a device of a run."""
+    return Event(
+        run=device.run,
+        kind=Kind.OBSERVED,
+        at=probe.observed_at,
+        device=device.index,
+        payload=evidence_from(probe),
     )
 
 

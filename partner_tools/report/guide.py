@@ -170,6 +170,12 @@ def count_gone(outcomes: Mapping[str, int]) -> int:
     return sum(outcomes.get(outcome.value, 0) for outcome in GONE)
 
 
+def customer_name(document: Mapping[str, Any], unnamed: str = "(no name)") -> str:
+    """The customer as a person knows it: by name, by domain, else by tenant id."""
+    customer = document["customer"]
+    return customer["name"] or customer["domain"] or customer["tenantId"] or unnamed
+
+
 def visible(text: str) -> str:
     """The text with every character that hides or turns others spelled out, as ⟨U+202E⟩.
 

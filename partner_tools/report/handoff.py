@@ -7,7 +7,6 @@ comes out. Every report format renders this document and adds no fact to it.
 from __future__ import annotations
 
 import gc
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -175,18 +174,6 @@ def build_handoff(
         "devices": written,
         "guide": guide,
     }
-
-
-def answer_digest(document: Document) -> str:
-    """Return a results file's `answers`: the SHA-256 of the canonical JSON (RFC 8785).
-
-    Half a character pair, which a service can send, has no canonical form and counts as `?`.
-    """
-    try:
-        return json_forms.digest(document)
-    except ValueError:
-        text = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
-        return json_forms.digest(json.loads(text))
 
 
 def facts_of(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patience) -> DeviceFacts:

@@ -16,9 +16,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from partner_tools import json_forms
 from partner_tools.model import GONE
 from partner_tools.report.certificate import RELEASED, open_locks
 from partner_tools.report.guide import (
@@ -32,12 +34,13 @@ from partner_tools.report.guide import (
     cleaned_up,
     count_gone,
     counted,
+    customer_name,
     day_text,
     effort,
     file_name,
     visible,
 )
-from partner_tools.report.handoff import OPEN, Document, answer_digest, collector_paused
+from partner_tools.report.handoff import OPEN, Document, collector_paused
 from partner_tools.signing import fingerprint, grouped
 
 if TYPE_CHECKING:
@@ -50,21 +53,34 @@ STATIC_DEVICES = 1_000
 browser stalls on a table of many thousand rows."""
 
 
-def write_page(document: Document, stream: BinaryIO) -> None:
-    """The handoff's page, in UTF-8."""
-    style, script = text("page.css"), text("page.js")
-    template = environment().get_template("page.html")
-    chunks = template.stream(
-        document=document,
-        view=view(document),
-        style=style,
-        script=script,
-        data=_inside_script(packed(document)),
-        policy=policy(style, script),
-    )
-    chunks.enable_buffering(200)
-    for chunk in chunks:
-        stream.write(chunk.encode("utf-8", "replace"))
+@dataclass(frozen=True)
+class Handoff:
+    """A handoff for its writers: the document, and what several formats need of it, made once."""
+
+    document: Document
+
+    @cached_property
+    def answers(self) -> str:
+        """A results file's `answers`: the SHA-256 of the canonical JSON (RFC 8785).
+
+        Half a character pair, which a service can send, has no canonical form and counts as `?`.
+        """
+        try:
+            return json_forms.digest(self.document)
+        except ValueError:
+            text = json.dumps(self.document, ensure_ascii=False).encode("utf-8", "replace")
+            return json_forms.digest(json.loads(text))
+
+    @cached_property
+    def page(self) -> bytes:
+        """The page, in UTF-8."""
+        return rendered(
+            "page",
+            text("page.js"),
+            document=self.document,
+            view=view(self.document),
+            data=_inside_script(packed(self)),
+        )
 
 
 def write_checklist(document: Document, stream: BinaryIO) -> None:
@@ -100,21 +116,19 @@ def certificate_page(document: Json) -> bytes:
 
 def checking_page() -> bytes:
     """The page that checks certificates: static, without network, the same for every partner."""
-    style, script = text("certificate.css"), text("verify.js")
     words = {name: said for name, said in CERTIFICATE.items() if name != "short"}
-    page = environment().get_template("verify.html")
-    return page.render(
-        style=style, script=script, policy=policy(style, script), words=words
-    ).encode()
+    return rendered("verify", text("verify.js"), style=text("certificate.css"), words=words)
 
 
-def rendered(name: str, **values: Any) -> bytes:
-    """A page without script, by the template and the style sheet of this name, in UTF-8."""
-    style = text(f"{name}.css")
+def rendered(name: str, script: str | None = None, style: str = "", **values: Any) -> bytes:
+    """A page by the template of this name, in UTF-8; its style sheet has this name too."""
+    style = style or text(f"{name}.css")
     page = environment().get_template(f"{name}.html")
-    return page.render(**values, style=style, policy=policy(style)).encode("utf-8", "replace")
+    facts = {**values, "style": style, "script": script, "policy": policy(style, script)}
+    return page.render(facts).encode("utf-8", "replace")
 
 
+@cache
 def environment() -> Environment:
     """The templates. In HTML every value is escaped unless it says otherwise."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
@@ -176,12 +190,12 @@ def view(document: Document) -> dict[str, Any]:
     """Everything that the template shows besides the document itself; numbers count its parts."""
     summary, devices = document["summary"], document["devices"]
     outcomes: Mapping[str, int] = summary["outcomes"]
-    customer, partner = document["customer"], document["partner"]
+    partner = document["partner"]
     removed = count_gone(outcomes)
     distinct = summary["devices"] - outcomes.get("duplicate", 0)
     complete = len(devices) <= STATIC_DEVICES
     return {
-        "recipient": customer["name"] or customer["domain"] or customer["tenantId"] or "",
+        "recipient": customer_name(document, ""),
         "sender": partner["name"] or partner["tenantId"] or "Your partner",
         "open": OPEN,
         "headline": headline_of(document),
@@ -334,9 +348,9 @@ class _Pool:
 
 
 @collector_paused()
-def packed(document: Document) -> dict[str, Any]:
+def packed(handoff: Handoff) -> dict[str, Any]:
     """The devices as the script unpacks them: repeated values are once in `pool`."""
-    pool = _Pool()
+    pool, document = _Pool(), handoff.document
     devices = [_packed_device(device, pool) for device in document["devices"]]
     return {
         "words": {name: WORDS[name] for name in ("outcomes", "statuses", "planes", "joins")},
@@ -349,17 +363,18 @@ def packed(document: Document) -> dict[str, Any]:
         "open": [status.value for status in OPEN],
         "devices": devices,
         "pool": pool.values,
-        "result": _result(document),
+        "result": _result(handoff),
     }
 
 
-def _result(document: Document) -> Json | None:
+def _result(handoff: Handoff) -> Json | None:
     """Return the start of the page's results file; None where it could answer nothing."""
+    document = handoff.document
     if document["customer"]["tenantId"] is None:
         return None
     return {
         "name": file_name(document).replace("handoff-", "handoff-result-", 1) + ".json",
-        "answers": answer_digest(document),
+        "answers": handoff.answers,
         "handoff": {"run": document["run"]["id"], "generatedAt": document["generatedAt"]},
         "tenantId": document["customer"]["tenantId"].lower(),
         "version": document["generator"]["version"],

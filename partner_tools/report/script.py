@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
-from importlib.resources import files
 from typing import Any, BinaryIO
 
 from partner_tools.model import GONE, Outcome, Reason
@@ -26,21 +25,20 @@ from partner_tools.outstanding.types import (
     ProbeResult,
     StepId,
 )
-from partner_tools.report.guide import is_real_guid, literal, visible
-from partner_tools.report.handoff import Document, HandoffDevice, answer_digest
+from partner_tools.report.guide import customer_name, is_real_guid, literal, visible
+from partner_tools.report.handoff import Document, HandoffDevice
+from partner_tools.report.page import Handoff, text
 from partner_tools.report.results import read_received
 
 _PARTNERS_TURN = frozenset({Outcome.PENDING, Outcome.UNKNOWN})
 
 
-def write_script(document: Document, stream: BinaryIO) -> None:
+def write_script(handoff: Handoff, stream: BinaryIO) -> None:
     """The script, with line ends as Windows expects them."""
-    template = (files(__package__) / "templates" / "cleanup.ps1").read_text(encoding="utf-8")
-    before, after = template.split("@@DEVICES@@\n")
-    stream.write(_text(_filled(before, document)))
-    for line in device_lines(document):
-        stream.write(_text(f"    {line}\n"))
-    stream.write(_text(after))
+    before, after = text("cleanup.ps1").split("@@DEVICES@@\n")
+    devices = (f"    {line}\n" for line in device_lines(handoff.document))
+    for part in (_filled(before, handoff), *devices, after):
+        stream.write(part.replace("\n", "\r\n").encode("ascii"))
 
 
 def device_lines(document: Document) -> Iterator[str]:
@@ -122,18 +120,18 @@ def _flag(value: bool) -> str:
     return "$true" if value else "$false"
 
 
-def _filled(template: str, document: Document) -> str:
+def _filled(template: str, handoff: Handoff) -> str:
+    document = handoff.document
     customer, run = document["customer"], document["run"]
-    name = customer["name"] or customer["domain"] or customer["tenantId"] or "(no name)"
     tenant = customer["tenantId"] or ""
     file = f"{customer['domain'] or tenant or 'unassigned'}-{run['id']}".casefold()
     values = {
         "TENANT": literal(tenant if is_real_guid(tenant) else ""),
-        "HANDOFF": literal(visible(f"Handoff for {name}, run {run['id']}")),
+        "HANDOFF": literal(visible(f"Handoff for {customer_name(document)}, run {run['id']}")),
         "NAME": literal("-".join(re.findall(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", file))[:120]),
         "RUN": literal(visible(run["id"])),
         "GENERATED": literal(document["generatedAt"]),
-        "ANSWERS": literal(answer_digest(document)),
+        "ANSWERS": literal(handoff.answers),
         "VERSION": literal(visible(document["generator"]["version"])),
         "LOST": _flag(run["reason"] == Reason.LOST_OR_STOLEN),
         "REASONS": "\n".join(
@@ -143,7 +141,3 @@ def _filled(template: str, document: Document) -> str:
     for place, value in values.items():
         template = template.replace(f"@@{place}@@", value, 1)
     return template
-
-
-def _text(lines: str) -> bytes:
-    return lines.replace("\n", "\r\n").encode("ascii")

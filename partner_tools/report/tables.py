@@ -21,6 +21,7 @@ from partner_tools.report.guide import (
     STATUSES,
     WORDS,
     cleaned_up,
+    customer_name,
     day_text,
     start_here,
 )
@@ -367,8 +368,7 @@ def _write_summary(book: Workbook, document: Document, styles: Styles) -> None:
 
 def _summary_lines(document: Document, styles: Styles) -> Iterator[tuple[Format, Sequence[Cell]]]:
     customer, partner, run = document["customer"], document["partner"], document["run"]
-    name = customer["name"] or customer["domain"] or customer["tenantId"] or "(no name)"
-    yield styles["title"], [f"Device handoff: {name}"]
+    yield styles["title"], [f"Device handoff: {customer_name(document)}"]
     yield styles["text"], []
     yield styles["text"], [WORDS["summary"]["statement"]]
     yield styles["text"], [WORDS["summary"][document["summary"]["evidence"]["graph"]]]

@@ -8,7 +8,6 @@ sent: a person opens the file, looks, and sends it.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,13 +28,14 @@ from partner_tools.report.guide import (
     by_hand,
     cleaned_up,
     counted,
+    customer_name,
     day_text,
     file_name,
     start_here,
     visible,
 )
 from partner_tools.report.handoff import OPEN, Document
-from partner_tools.report.page import environment, headline_of, write_page
+from partner_tools.report.page import Handoff, environment, headline_of
 from partner_tools.report.tables import Row, steps_left, write_rows
 
 NAMED = 20
@@ -103,7 +103,7 @@ def write_markdown(document: Document, stream: BinaryIO) -> None:
     written = _render(
         "handoff.md",
         **document | {"devices": devices[:LISTED]},
-        name=customer["name"] or customer["domain"] or customer["tenantId"] or "(no name)",
+        name=customer_name(document),
         statement=WORDS["summary"]["statement"],
         evidence=WORDS["summary"][document["summary"]["evidence"]["graph"]],
         start_here=start_here(document),
@@ -178,14 +178,13 @@ def _waiting(document: Document, owner: str) -> int:
 # --- the cover of a handoff -----------------------------------------------------------------------
 
 
-def write_cover(document: Document, stream: BinaryIO) -> None:
+def write_cover(handoff: Handoff, stream: BinaryIO) -> None:
     """The cover e-mail as an unsent message without a recipient, the page attached."""
-    page = io.BytesIO()
-    write_page(document, page)
+    document = handoff.document
     partner = document["partner"]
     at = datetime.fromisoformat(document["generatedAt"])
     sender = _address(partner["name"], partner["contact"])
-    attached = [(f"{file_name(document)}.html", page.getvalue())]
+    attached = [(f"{file_name(document)}.html", handoff.page)]
     stream.write(_draft(_cover_subject(document), cover_text(document), at, sender, attached))
 
 
@@ -223,8 +222,7 @@ def cover_text(document: Document) -> str:
 
 
 def _recipient(document: Document) -> str:
-    customer = document["customer"]
-    return _line(customer["name"] or customer["domain"] or customer["tenantId"] or "your")
+    return _line(customer_name(document, "your"))
 
 
 # --- reminders ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from partner_tools.files import writing
 from partner_tools.report.guide import file_name, harmless
 from partner_tools.report.handoff import Document, collector_paused
-from partner_tools.report.page import write_checklist, write_page
+from partner_tools.report.page import Handoff, write_checklist
 from partner_tools.report.script import write_script
 from partner_tools.report.tables import write_csv, write_xlsx
 from partner_tools.report.texts import (
@@ -28,16 +28,21 @@ from partner_tools.report.texts import (
 from partner_tools.report.worksheet import worksheet_csv, write_worksheet
 from partner_tools.strict_json import shown_plainly
 
+Writer = Callable[[Handoff, BinaryIO], object]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True)
 class Format:
-    """A rendering of the document. `write` writes all of it to a binary stream."""
+    """A rendering of a handoff. `write` writes all of it to a binary stream."""
 
     suffix: str
-    description: str
-    write: Callable[[Document, BinaryIO], None]
-    each: Callable[[Document], Iterable[tuple[str, str]]] | None = None
+    write: Writer
+    each: Callable[[Document], Iterable[tuple[str, str]]] = lambda _document: ()
     """Further files: what comes before their suffix, and their text."""
+
+
+def _from_document(write: Callable[[Document, BinaryIO], None]) -> Writer:
+    return lambda handoff, stream: write(handoff.document, stream)
 
 
 def _write_json(document: Document, stream: BinaryIO) -> None:
@@ -66,41 +71,30 @@ def _json(value: object) -> bytes:
 
 
 FORMATS: Mapping[str, Format] = {
-    "html": Format(suffix="html", description="a page for a browser", write=write_page),
-    "xlsx": Format(suffix="xlsx", description="a workbook for Excel", write=write_xlsx),
-    "csv": Format(suffix="csv", description="one row per device and step", write=write_csv),
-    "json": Format(suffix="json", description="the document itself", write=_write_json),
-    "md": Format(suffix="md", description="summary and guide for a ticket", write=write_markdown),
-    "ps1": Format(suffix="ps1", description="a PowerShell script", write=write_script),
-    "eml": Format(suffix="eml", description="a cover e-mail, not sent", write=write_cover),
+    "html": Format("html", lambda handoff, stream: stream.write(handoff.page)),
+    "xlsx": Format("xlsx", _from_document(write_xlsx)),
+    "csv": Format("csv", _from_document(write_csv)),
+    "json": Format("json", _from_document(_write_json)),
+    "md": Format("md", _from_document(write_markdown)),
+    "ps1": Format("ps1", write_script),
+    "eml": Format("eml", write_cover),
 }
 """The renderings of a handoff by the name that `--format` takes; all of them are the default."""
 
 ON_REQUEST: Mapping[str, Format] = {
-    "checklist": Format(
-        suffix="checklist.html", description="a repair depot's page to tick", write=write_checklist
-    ),
-    "txt": Format(
-        suffix="ps1.txt",
-        description="the script under a name that mail gateways let through",
-        write=write_script,
-    ),
-    "email-text": Format(
-        suffix="email.txt", description="the cover e-mail's text", write=write_cover_text
-    ),
+    "checklist": Format("checklist.html", _from_document(write_checklist)),
+    # Mail gateways let the script through under this name.
+    "txt": Format("ps1.txt", write_script),
+    "email-text": Format("email.txt", _from_document(write_cover_text)),
     "tickets": Format(
-        suffix="tickets.csv",
-        description="a ticket for each owner, as CSV and as Markdown",
-        write=write_tickets,
-        each=lambda document: (
-            (f"ticket-{owner}.md", ticket) for owner, ticket in tickets(document)
-        ),
+        "tickets.csv",
+        _from_document(write_tickets),
+        lambda document: ((f"ticket-{owner}.md", ticket) for owner, ticket in tickets(document)),
     ),
     "worksheet": Format(
-        suffix="worksheet.html",
-        description="what a person removes on Partner Center's pages, to print and as CSV",
-        write=write_worksheet,
-        each=lambda document: (("worksheet.csv", worksheet_csv(document)),),
+        "worksheet.html",
+        _from_document(write_worksheet),
+        lambda document: (("worksheet.csv", worksheet_csv(document)),),
     ),
 }
 """Formats that are written only on request."""
@@ -108,14 +102,14 @@ ON_REQUEST: Mapping[str, Format] = {
 
 @collector_paused()
 def write_handoff(
-    document: Document, folder: Path, formats: Iterable[str] = FORMATS
+    handoff: Handoff, folder: Path, formats: Iterable[str] = FORMATS
 ) -> tuple[Path, ...]:
     """Write a handoff in each format, and say where. Makes the folder where there is none.
 
     Raises InputError where the folder cannot be written to; files that are whole by then stay.
     """
-    name, known = file_name(document), {**FORMATS, **ON_REQUEST}
-    return tuple(path for one in formats for path in _write(document, folder / name, known[one]))
+    path, known = folder / file_name(handoff.document), {**FORMATS, **ON_REQUEST}
+    return tuple(written for one in formats for written in _write(handoff, path, known[one]))
 
 
 def write_result(result: Mapping[str, Any], folder: Path, domain: str | None) -> Path:
@@ -127,12 +121,12 @@ def write_result(result: Mapping[str, Any], folder: Path, domain: str | None) ->
     return path
 
 
-def _write(document: Document, path: Path, form: Format) -> Iterator[Path]:
+def _write(handoff: Handoff, path: Path, form: Format) -> Iterator[Path]:
     whole = path.with_name(f"{path.name}.{form.suffix}")
     with writing(whole) as stream:
-        form.write(document, stream)
+        form.write(handoff, stream)
     yield whole
-    for suffix, text in form.each(document) if form.each else ():
+    for suffix, text in form.each(handoff.document):
         further = path.with_name(f"{path.name}.{suffix}")
         with writing(further) as stream:
             stream.write(text.encode("utf-8", "backslashreplace"))

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NoReturn
 from partner_tools import near_serials
 from partner_tools.engine.channel import Polling
 from partner_tools.errors import InputError
-from partner_tools.events import Event, Kind
+from partner_tools.events import Kind
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     ChannelName,
@@ -26,7 +26,7 @@ from partner_tools.model import (
     PlannedCustomer,
     PlannedDevice,
 )
-from partner_tools.outstanding.evidence import evidence_from
+from partner_tools.outstanding.evidence import observed
 from partner_tools.outstanding.types import (
     EvidenceSource,
     Plane,
@@ -208,13 +208,7 @@ def mark_done(
         source=EvidenceSource.PARTNER,
         report=Report(at=at, file=at, account=by),
     )
-    payload = evidence_from(said)
-    ledger.record(
-        [
-            Event(run=record.run, kind=Kind.OBSERVED, at=at, device=index, payload=payload)
-            for index in sorted(chosen)
-        ]
-    )
+    ledger.record([observed(each, said) for each in devices if each.index in chosen])
 
 
 def _objection(ledger: Ledger, name: str, known: Mapping[str, RunDevice]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from partner_tools.errors import GuardError, InputError
 from partner_tools.events import Event, Kind
-from partner_tools.json_forms import digest, stated
+from partner_tools.json_forms import stated
 from partner_tools.ledger import Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     GONE,
@@ -42,11 +42,11 @@ from partner_tools.report.handoff import (
     HandoffDevice,
     Partner,
     RunFacts,
-    answer_digest,
     build_handoff,
     facts_of,
     utc,
 )
+from partner_tools.report.page import Handoff
 from partner_tools.runs.cleanup import CleanupOrder, stored_order
 from partner_tools.runs.context import RunOptions
 from partner_tools.runs.known_customers import customers_of
@@ -58,7 +58,7 @@ DUE_DAYS = 14
 
 def handoffs(
     ledger: Ledger, run: RunId, *, partner: Mapping[str, Any], now: datetime
-) -> Iterator[Document]:
+) -> Iterator[Handoff]:
     """One handoff for each customer of the run, and one for devices that belong to none.
 
     The digest of each is in the ledger before it is returned, so that a results file that answers
@@ -68,29 +68,28 @@ def handoffs(
     record = ledger.run(run)
     is_cleanup = record.channel is ChannelName.MICROSOFT_GRAPH
     for facts, customer, issuer, devices in _subjects(ledger, record, partner):
-        if is_cleanup:
-            cleanup = CleanupFacts(run=_facts(record), outcomes=record.counts)
-            yield build_handoff(
-                facts,
-                customer,
-                issuer,
-                devices,
-                now,
-                version=version("partner-tools"),
-                cleanup=cleanup,
-            )
-            continue
-        due_on = (now + timedelta(days=partner.get("due_days", DUE_DAYS))).date()
+        due_on = now + timedelta(days=partner.get("due_days", DUE_DAYS))
         document = build_handoff(
-            facts, customer, issuer, devices, now, version=version("partner-tools"), due_on=due_on
+            facts,
+            customer,
+            issuer,
+            devices,
+            now,
+            version=version("partner-tools"),
+            cleanup=CleanupFacts(run=_facts(record), outcomes=record.counts)
+            if is_cleanup
+            else None,
+            due_on=None if is_cleanup else due_on.date(),
         )
-        payload = {
-            "customer": None if customer is None else customer.tenant_id,
-            "digest": answer_digest(document),
-            "generatedAt": document["generatedAt"],
-        }
-        ledger.record([Event(run=record.run, kind=Kind.HANDED_OVER, at=now, payload=payload)])
-        yield document
+        handoff = Handoff(document)
+        if not is_cleanup:
+            payload = {
+                "customer": None if customer is None else customer.tenant_id,
+                "digest": handoff.answers,
+                "generatedAt": document["generatedAt"],
+            }
+            ledger.record([Event(run=record.run, kind=Kind.HANDED_OVER, at=now, payload=payload)])
+        yield handoff
 
 
 def certificates(
@@ -202,7 +201,7 @@ def cleanup_result(
     handoff = given.document
     result = {
         "schemaVersion": "1",
-        "answers": digest(handoff),
+        "answers": Handoff(dict(handoff)).answers,
         "handoff": {"run": handoff["run"]["id"], "generatedAt": handoff["generatedAt"]},
         "tenantId": given.customer.tenant_id,
         "startedAt": utc(record.started_at or record.created_at),

@@ -545,8 +545,9 @@ class CleanupSteps:
                 for index, ruling in rulings.items()
             ]
         )
-        for index in rulings:
-            context.settled(index, context.ledger.device(context.run, index).history)
+        for each in context.ledger.devices(context.run, states={State.SETTLED}):
+            if each.index in rulings:
+                context.settled(each.index, each.history)
 
 
 _UNTAKEN = frozenset({400, 404})

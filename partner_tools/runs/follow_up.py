@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -413,16 +412,13 @@ def write_reminders(ledger: Ledger, found: Outstanding, folder: Path) -> Iterato
 def _handoffs(
     ledger: Ledger, found: Outstanding, follow_up: FollowUp
 ) -> Iterator[tuple[str, bytes]]:
-    from partner_tools.report.page import write_page
     from partner_tools.runs.build_handoffs import handoffs
 
     tenant = None if follow_up.customer is None else follow_up.customer.tenant_id
     for run in follow_up.runs:
-        for document in handoffs(ledger, run, partner=found.partner, now=found.at):
-            if document["customer"]["tenantId"] == tenant:
-                page = BytesIO()
-                write_page(document, page)
-                yield f"{file_name(document)}.html", page.getvalue()
+        for each in handoffs(ledger, run, partner=found.partner, now=found.at):
+            if each.document["customer"]["tenantId"] == tenant:
+                yield f"{file_name(each.document)}.html", each.page
 
 
 def _named(ledger: Ledger, tenant: str | None, group: Sequence[OpenDevice]) -> Customer | None:

@@ -21,12 +21,12 @@ from partner_tools.errors import (
     Rejected,
     ServiceError,
 )
-from partner_tools.events import TRANSITIONS, Event, Kind, State
+from partner_tools.events import TRANSITIONS, Kind, State
 from partner_tools.ledger import Ledger, RunDevice
 from partner_tools.model import GONE, Outcome, Reason, RunId
 from partner_tools.outstanding import search
 from partner_tools.outstanding.decision import decide
-from partner_tools.outstanding.evidence import evidence_from, observed_facts, probe_from
+from partner_tools.outstanding.evidence import observed, observed_facts, probe_from
 from partner_tools.outstanding.search import SearchTarget
 from partner_tools.outstanding.types import (
     Decision,
@@ -140,18 +140,7 @@ class _Round:
     def record(self, probes: Iterable[tuple[int, Probe]]) -> None:
         """Make probes durable as evidence."""
         new = list(probes)
-        self._reader.record(
-            [
-                Event(
-                    run=self._devices[index].run,
-                    kind=Kind.OBSERVED,
-                    at=probe.observed_at,
-                    device=index,
-                    payload=evidence_from(probe),
-                )
-                for index, probe in new
-            ]
-        )
+        self._reader.record([observed(self._devices[index], probe) for index, probe in new])
         for index, probe in new:
             self._probes.setdefault(index, []).append(probe)
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from partner_tools.errors import InputError, UnknownRunError
-from partner_tools.events import TRANSITIONS, Event, Kind
+from partner_tools.events import TRANSITIONS, Kind
 from partner_tools.files import read_document
 from partner_tools.model import Outcome, RunId
-from partner_tools.outstanding.evidence import evidence_from, probe_from
-from partner_tools.outstanding.types import EvidenceSource, Flag, Owner, Probe, StepId
+from partner_tools.outstanding.evidence import observed, probe_from, statement
+from partner_tools.outstanding.types import EvidenceSource, Flag, Owner, StepId
 
 if TYPE_CHECKING:
     from partner_tools.ledger import Ledger, RunDevice, RunRecord
@@ -61,12 +61,21 @@ def take_in(ledger: Ledger, file: Path, run: str | None, at: datetime) -> TakenI
 
     Raises InputError for a file that is refused; its rule says why. The content is never quoted.
     """
+    from partner_tools.report.results import reported_probes
+
     result = _read(file)
     record = _run_of(ledger, result, run)
     tenant = _require_answer(ledger, record, result)
     pairs = _matched(ledger, record, tenant, result)
     _require_newer((device for device, _ in pairs), result, at)
-    ledger.record([event for device, told in pairs for event in _events(device, told, result, at)])
+    ledger.record(
+        [
+            observed(device, probe)
+            for device, told in pairs
+            if (device.history.state, Kind.OBSERVED) in TRANSITIONS
+            for probe in reported_probes(told, result, at)
+        ]
+    )
     return _taken_in(ledger, record, pairs, result, at)
 
 
@@ -77,8 +86,6 @@ def state_facts(
 
     Raises InputError for a serial number that the run has not, or has twice; then nothing is kept.
     """
-    from partner_tools.outstanding.evidence import statement
-
     by_serial: dict[str | None, list[RunDevice]] = {}
     for device in ledger.devices(run):
         if device.history.outcome is not Outcome.DUPLICATE:
@@ -93,15 +100,7 @@ def state_facts(
                 rule="observed-device",
                 remedy="name the serial number as the run lists it: `partner-tools runs RUN`",
             )
-        events.append(
-            Event(
-                run=found[0].run,
-                kind=Kind.OBSERVED,
-                at=at,
-                device=found[0].index,
-                payload=evidence_from(statement(flag, at)),
-            )
-        )
+        events.append(observed(found[0], statement(flag, at)))
     ledger.record(events)
 
 
@@ -205,7 +204,8 @@ def _require_newer(devices: Iterable[RunDevice], result: Mapping[str, Any], at: 
                 probe.source in (EvidenceSource.GRAPH, EvidenceSource.DIRECTORY)
                 and probe.observed_at > written
             )
-            if own or _is_from_a_newer_file(probe, written):
+            told = probe.report if probe.source is EvidenceSource.CUSTOMER else None
+            if own or (told is not None and told.file >= written):
                 what = "a look of our own" if own else "a results file that was taken in already"
                 raise InputError(
                     f"the results file of {written:%Y-%m-%d %H:%M} UTC is not newer than {what}"
@@ -214,30 +214,6 @@ def _require_newer(devices: Iterable[RunDevice], result: Mapping[str, Any], at: 
                     remedy="ask for the newest results file; `trace` shows what is known of a "
                     "device",
                 )
-
-
-def _is_from_a_newer_file(probe: Probe, written: datetime) -> bool:
-    told = probe.report if probe.source is EvidenceSource.CUSTOMER else None
-    return told is not None and told.file >= written
-
-
-def _events(
-    device: RunDevice, told: Mapping[str, Any], result: Mapping[str, Any], at: datetime
-) -> list[Event]:
-    from partner_tools.report.results import reported_probes
-
-    if (device.history.state, Kind.OBSERVED) not in TRANSITIONS:
-        return []
-    return [
-        Event(
-            run=device.run,
-            kind=Kind.OBSERVED,
-            at=at,
-            device=device.index,
-            payload=evidence_from(probe),
-        )
-        for probe in reported_probes(told, result, at)
-    ]
 
 
 def _taken_in(
@@ -250,14 +226,14 @@ def _taken_in(
     from partner_tools.report.handoff import OPEN
     from partner_tools.runs.observation import decision
 
-    left: Counter[StepId] = Counter()
-    for device, _ in pairs:
-        now_known = ledger.device(record.run, device.index)
-        left.update(
-            step.id
-            for step in decision(now_known, record.reason, at).steps
-            if step.status in OPEN and step.owner is not Owner.PARTNER
-        )
+    named = {device.index for device, _ in pairs}
+    left = Counter(
+        step.id
+        for device in ledger.devices(record.run)
+        if device.index in named
+        for step in decision(device, record.reason, at).steps
+        if step.status in OPEN and step.owner is not Owner.PARTNER
+    )
     by = result["by"]
     return TakenIn(
         run=record.run,

@@ -659,8 +659,8 @@ class Workspace:
             usual.append("worksheet")
         paths = [
             path
-            for document in handoffs(self.ledger, record.run, partner=sender, now=at)
-            for path in write_handoff(document, folder, formats or usual)
+            for handoff in handoffs(self.ledger, record.run, partner=sender, now=at)
+            for path in write_handoff(handoff, folder, formats or usual)
         ]
         if (told := cleanup_result(self.ledger, record, at)) is not None:
             result, domain = told

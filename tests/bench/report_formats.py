@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from partner_tools.report.handoff import Document
+from partner_tools.report.page import Handoff
 from partner_tools.report.tables import STEP_COLUMNS, step_rows
 from partner_tools.report.write import FORMATS
 from tests.bench.figures import Figure, Goal, Part, Table, run_python
@@ -45,16 +46,16 @@ return times;
 """
 
 
-def by_pandas(document: Document, stream: BinaryIO) -> None:
+def by_pandas(handoff: Handoff, stream: BinaryIO) -> None:
     """One row per device and step, by the usual call."""
     import pandas as pd
 
-    rows = [[row.get(title) for title in STEP_COLUMNS] for row in step_rows(document)]
+    rows = [[row.get(title) for title in STEP_COLUMNS] for row in step_rows(handoff.document)]
     frame = pd.DataFrame(rows, columns=list(STEP_COLUMNS))
     frame.to_excel(stream, index=False, engine="openpyxl")
 
 
-def all_markup(document: Document, stream: BinaryIO) -> None:
+def all_markup(handoff: Handoff, stream: BinaryIO) -> None:
     """A page with every device and step as a row of markup."""
     from jinja2 import Environment
 
@@ -62,12 +63,12 @@ def all_markup(document: Document, stream: BinaryIO) -> None:
         "<table>{% for row in rows %}<tr>{% for it in row %}<td>{{ it }}</td>{% endfor %}</tr>"
         "{% endfor %}</table>"
     )
-    rows = ([row.get(title) for title in STEP_COLUMNS] for row in step_rows(document))
+    rows = ([row.get(title) for title in STEP_COLUMNS] for row in step_rows(handoff.document))
     for chunk in page.generate(rows=rows):
         stream.write(chunk.encode())
 
 
-WRITERS: Mapping[str, Callable[[Document, BinaryIO], None]] = {
+WRITERS: Mapping[str, Callable[[Handoff, BinaryIO], object]] = {
     **{name: form.write for name, form in FORMATS.items()},
     "xlsx-pandas": by_pandas,
     "html-markup": all_markup,
@@ -107,11 +108,11 @@ def build(count: int) -> dict[str, float]:
 
 def written(name: str, path: Path) -> dict[str, float]:
     """Write one format, in this process."""
-    document = load(path)
+    handoff = Handoff(load(path))
 
     def write() -> int:
         with tempfile.TemporaryFile() as stream:
-            WRITERS[name](document, stream)
+            WRITERS[name](handoff, stream)
             return stream.seek(0, io.SEEK_END)
 
     return _timed(write)
@@ -141,7 +142,7 @@ def measure(*, quick: bool) -> Iterator[Part]:
         for count, rounds in sizes.items():
             path = Path(folder) / f"{count}.json"
             with path.open("wb") as stream:
-                FORMATS["json"].write(fleet.handoff(fleet.large(count)), stream)
+                FORMATS["json"].write(Handoff(fleet.handoff(fleet.large(count))), stream)
             names = ("html", "html-markup") if quick else tuple(WRITERS)
             if count == 100_000:  # minutes of pandas, which the smaller fleet shows as well
                 names = tuple(FORMATS)
@@ -232,7 +233,7 @@ def in_browser(document: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "page.html"
         with path.open("wb") as stream:
-            FORMATS["html"].write(load(document), stream)
+            FORMATS["html"].write(Handoff(load(document)), stream)
         try:
             start = time.perf_counter()
             driver.get(path.as_uri())

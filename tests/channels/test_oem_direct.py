@@ -214,7 +214,7 @@ def test_what_a_result_means(
     depot.carry()
     assert depot.outcomes() == {"removed": 2, outcome: 1}
     with depot.ledger() as ledger:
-        history = ledger.device(RUN, 1).history
+        history = list(ledger.devices(RUN))[1].history
         posted = api.calls[0].headers
         assert history.correlation_id == posted["ms-correlationid"]
     assert detail in (history.detail or "")

@@ -193,7 +193,7 @@ def test_a_device_moves_with_its_events(
         ledger.record([event])
     assert [device.index for device in ledger.devices(start.run, states=IN_DOUBT)] == [0]
     ledger.record([answered, seen])
-    device = ledger.device(start.run, 0)
+    device = next(ledger.devices(start.run))
     assert fold([resolved(0), intended, answered, seen]) == device.history
     assert ledger.run(start.run).counts == {Outcome.PENDING: 2, Outcome.REMOVED: 1}
     gone = ledger.devices(start.run, outcomes={Outcome.REMOVED})
@@ -209,7 +209,7 @@ def test_moments_are_kept_in_utc_whatever_zone_they_came_in(
     there = datetime.fromisoformat("2026-04-17T12:16:00.5+02:00")
     ledger.record([resolved(0), *removal(0, there)])
     ledger.record([happened(Kind.OBSERVED, 0, there, plane="autopilot", status="clear")])
-    assert there == ledger.device(start.run, 0).history.settled_at
+    assert there == next(ledger.devices(start.run)).history.settled_at
     assert list(ledger.export())[-1]["at"] == "2026-04-17T10:16:00.500000Z"
     assert ledger.verify() == []
 

@@ -20,6 +20,7 @@ from partner_tools.model import Customer, Device, Identity, Outcome, Reason, Ten
 from partner_tools.outstanding.evidence import evidence_from
 from partner_tools.outstanding.types import Found, Plane, Probe, ProbeResult, Subject
 from partner_tools.report.handoff import Document, HandoffDevice, RunFacts, build_handoff
+from partner_tools.report.page import Handoff
 from partner_tools.report.script import write_script
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, customer, world
@@ -253,7 +254,7 @@ class Scene:
 def written(document: Document) -> str:
     """The script, impatient: its pauses are none."""
     stream = io.BytesIO()
-    write_script(document, stream)
+    write_script(Handoff(document), stream)
     text = stream.getvalue().decode("ascii")
     for constant in ("$RetrySeconds = 2", "$PollSeconds = 60"):
         assert text.count(constant) == 1

@@ -15,6 +15,7 @@ from openpyxl import load_workbook
 from partner_tools.outstanding.types import StepId
 from partner_tools.report.guide import GUIDE, command
 from partner_tools.report.handoff import Document
+from partner_tools.report.page import Handoff
 from partner_tools.report.write import FORMATS
 from tests.powershell.shell import CMDLETS, inspect
 from tests.report import fleet
@@ -129,5 +130,5 @@ def test_commands_are_the_same_bytes_in_every_format(document: Document) -> None
 
 def _written(document: Document, name: str) -> bytes:
     stream = io.BytesIO()
-    FORMATS[name].write(document, stream)
+    FORMATS[name].write(Handoff(document), stream)
     return stream.getvalue()

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from docs import generate
 from partner_tools.cli import main
 from partner_tools.cli.console import assigned, pasteable
+from partner_tools.report.page import Handoff
 from partner_tools.report.script import write_script
 from partner_tools.report.texts import tickets
 from partner_tools.report.write import FORMATS, ON_REQUEST
@@ -82,7 +83,7 @@ def handed_over() -> Iterator[tuple[str, str]]:
     texts = {"tickets": "\n".join(text for _, text in tickets(document))}
     for name in ("md", "email-text", "checklist"):  # the e-mail's text is its body
         stream = io.BytesIO()
-        {**FORMATS, **ON_REQUEST}[name].write(document, stream)
+        {**FORMATS, **ON_REQUEST}[name].write(Handoff(document), stream)
         texts[name] = stream.getvalue().decode("utf-8")
     for name, text in texts.items():
         for number, block in enumerate(BLOCK.finditer(text)):
@@ -102,7 +103,7 @@ def told() -> dict[str, dict[str, Any]]:
 
 def _script() -> str:
     stream = io.BytesIO()
-    write_script(fleet.handoff(fleet.hostile(fleet.HOSTILE[:8])), stream)
+    write_script(Handoff(fleet.handoff(fleet.hostile(fleet.HOSTILE[:8]))), stream)
     return stream.getvalue().decode("ascii")
 
 

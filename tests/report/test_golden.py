@@ -15,6 +15,7 @@ import pytest
 from openpyxl import load_workbook
 
 from partner_tools.report.handoff import Document
+from partner_tools.report.page import Handoff
 from partner_tools.report.write import FORMATS, ON_REQUEST
 from tests.report import fleet
 from tests.report.test_page import Reader
@@ -34,7 +35,7 @@ COMPARED = (*(name for name in FORMATS if name != "eml"), "email-text", "tickets
 def rendered(document: Document, name: str) -> bytes:
     """The handoff in one format."""
     stream = io.BytesIO()
-    {**FORMATS, **ON_REQUEST}[name].write(document, stream)
+    {**FORMATS, **ON_REQUEST}[name].write(Handoff(document), stream)
     return stream.getvalue()
 
 

@@ -20,7 +20,7 @@ from partner_tools.model import Customer, Device, Identity, Outcome, Reason, Ten
 from partner_tools.outstanding.types import EvidenceSource, JoinType, Owner, Plane, Status, StepId
 from partner_tools.report.guide import GUIDE
 from partner_tools.report.handoff import HandoffDevice
-from partner_tools.report.page import packed
+from partner_tools.report.page import Handoff, packed
 from tests.report import fleet
 
 SCHEMA = json.loads(
@@ -353,7 +353,7 @@ def test_the_garbage_collector_rests_while_a_document_is_made_and_packed() -> No
     gc.callbacks.append(lambda phase, info: passes.append((phase, info["generation"])))
     try:
         document = fleet.handoff(devices)
-        packed(document)
+        packed(Handoff(document))
         assert len(passes) < 20  # in between; some 200 without the pause
     finally:
         gc.callbacks.pop()

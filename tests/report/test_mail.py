@@ -15,6 +15,7 @@ from partner_tools.model import Customer, TenantId
 from partner_tools.outstanding.types import Status
 from partner_tools.report.guide import duration
 from partner_tools.report.handoff import Document, HandoffDevice, build_handoff
+from partner_tools.report.page import Handoff
 from partner_tools.report.texts import (
     NAMED_IN_TICKET,
     FollowUp,
@@ -98,7 +99,7 @@ def test_a_cover_with_nothing_left_asks_for_nothing() -> None:
 
 def test_the_cover_is_a_draft_with_the_page_attached() -> None:
     stream = io.BytesIO()
-    write_cover(handed(fleet.mixed()), stream)
+    write_cover(Handoff(handed(fleet.mixed())), stream)
     message = message_from_bytes(stream.getvalue(), policy=default)
     (page,) = message.iter_attachments()
 
@@ -111,7 +112,7 @@ def test_the_cover_is_a_draft_with_the_page_attached() -> None:
 def test_no_name_adds_a_header_or_a_line_to_the_cover(enemy: str) -> None:
     def shape(name: str) -> tuple[list[str], int]:
         stream = io.BytesIO()
-        write_cover(handed(fleet.unseen(count=2), name), stream)
+        write_cover(Handoff(handed(fleet.unseen(count=2), name)), stream)
         message = message_from_bytes(stream.getvalue(), policy=default)
         body = message.get_body()
         assert body is not None

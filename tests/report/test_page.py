@@ -18,13 +18,13 @@ from partner_tools.model import Customer, TenantId
 from partner_tools.report.handoff import Document, Partner
 from partner_tools.report.page import (
     STATIC_DEVICES,
+    Handoff,
     headline,
     moment,
     packed,
     remains,
     view,
     write_checklist,
-    write_page,
 )
 from tests.report import fleet
 
@@ -68,9 +68,7 @@ class Reader(HTMLParser):
 
 def html(document: Document) -> str:
     """The page as text."""
-    stream = io.BytesIO()
-    write_page(document, stream)
-    return stream.getvalue().decode("utf-8")
+    return Handoff(document).page.decode("utf-8")
 
 
 def read(document: Document) -> Reader:
@@ -245,7 +243,7 @@ def test_what_hides_or_turns_text_is_spelled_out() -> None:
 
 
 def test_the_script_reads_what_the_document_says() -> None:
-    data = packed(MIXED)
+    data = packed(Handoff(MIXED))
     assert json.loads(json.dumps(data)) == data
     for device, expected in zip(data["devices"], MIXED["devices"], strict=True):
         row, serial, _, name, user, _, request, correlation, shared, steps, commands, planes, _ = (

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from partner_tools.intake.schema import checker
-from partner_tools.report.handoff import Document, answer_digest
-from partner_tools.report.page import STATIC_DEVICES, write_page
+from partner_tools.report.handoff import Document
+from partner_tools.report.page import STATIC_DEVICES, Handoff
 from tests.browser import Driver, opened_browser
 from tests.report import fleet
 
@@ -57,7 +57,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         path = folder / f"{name}.html"
         if not path.exists():
             with path.open("wb") as stream:
-                write_page(fleets[name](), stream)
+                stream.write(Handoff(fleets[name]()).page)
         return path
 
     return path_of
@@ -459,7 +459,7 @@ def test_ticks_survive_the_page_and_are_saved_as_a_results_file(
 
     assert file.name == "handoff-result-contoso.com-20261123-090000-k3f9.json"
     assert checker("handoff-result").violations(result) == ()
-    assert result["answers"] == answer_digest(MIXED)
+    assert result["answers"] == Handoff(MIXED).answers
     assert result["by"]["tool"] == "page"
     assert len(result["devices"]) == keys["open"]
     assert {step["id"] for one in result["devices"] for step in one["steps"]} == {"back-up-keys"}

@@ -15,6 +15,7 @@ from partner_tools.model import Customer, Device, Identity, Outcome, TenantId
 from partner_tools.outstanding.types import StepId
 from partner_tools.report.guide import command, is_real_guid, literal
 from partner_tools.report.handoff import Document, HandoffDevice
+from partner_tools.report.page import Handoff
 from partner_tools.report.script import device_lines, write_script
 from tests.report import fleet
 
@@ -92,7 +93,7 @@ def closings(body: str) -> Iterator[int]:
 def script(document: Document) -> str:
     """The whole file."""
     stream = io.BytesIO()
-    write_script(document, stream)
+    write_script(Handoff(document), stream)
     return stream.getvalue().decode("ascii")
 
 

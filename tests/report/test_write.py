@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from partner_tools.model import Customer, TenantId
 from partner_tools.report.guide import NAME_LIMIT, file_name, harmless
+from partner_tools.report.page import Handoff
 from partner_tools.report.write import FORMATS, write_handoff
 from tests.report import fleet
 
@@ -27,7 +28,7 @@ def named(domain: str | None, tenant: str = "t-1") -> str:
 
 
 def test_every_format_is_written_under_one_name(tmp_path: Path) -> None:
-    paths = write_handoff(fleet.handoff(fleet.mixed()), tmp_path / "new" / "folder")
+    paths = write_handoff(Handoff(fleet.handoff(fleet.mixed())), tmp_path / "new" / "folder")
     stem = "handoff-contoso.com-20261123-090000-k3f9"
     assert [path.name for path in paths] == [f"{stem}.{one}" for one in FORMATS]
     assert sorted(paths) == sorted((tmp_path / "new" / "folder").iterdir())
@@ -36,12 +37,12 @@ def test_every_format_is_written_under_one_name(tmp_path: Path) -> None:
 
 def test_the_json_is_the_document(tmp_path: Path) -> None:
     document = fleet.handoff(fleet.mixed())
-    [path] = write_handoff(document, tmp_path, ["json"])
+    [path] = write_handoff(Handoff(document), tmp_path, ["json"])
     assert document == json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_lone_surrogates_do_not_stop_a_report(tmp_path: Path) -> None:
-    paths = write_handoff(fleet.handoff(fleet.hostile(["a\ud800b"])), tmp_path)
+    paths = write_handoff(Handoff(fleet.handoff(fleet.hostile(["a\ud800b"]))), tmp_path)
     assert len(paths) == len(FORMATS)
     [path] = [path for path in paths if path.suffix == ".json"]
     written = json.loads(path.read_text(encoding="utf-8"))
@@ -50,26 +51,26 @@ def test_lone_surrogates_do_not_stop_a_report(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
 def test_a_report_is_private_to_the_user(tmp_path: Path) -> None:
-    paths = write_handoff(fleet.handoff(fleet.unseen()), tmp_path / "out")
+    paths = write_handoff(Handoff(fleet.handoff(fleet.unseen())), tmp_path / "out")
     assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in paths}
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o700
 
 
 def test_an_old_report_is_replaced(tmp_path: Path) -> None:
-    [first] = write_handoff(fleet.handoff(fleet.unseen()), tmp_path, ["md"])
+    [first] = write_handoff(Handoff(fleet.handoff(fleet.unseen())), tmp_path, ["md"])
     before = first.read_bytes()
-    [second] = write_handoff(fleet.handoff(fleet.mixed()), tmp_path, ["md"])
+    [second] = write_handoff(Handoff(fleet.handoff(fleet.mixed())), tmp_path, ["md"])
     assert first == second
     assert before != second.read_bytes()
 
 
 def test_what_cannot_be_written_leaves_nothing_half(tmp_path: Path) -> None:
     document = fleet.handoff(fleet.unseen())
-    [kept] = write_handoff(document, tmp_path, ["md"])
+    [kept] = write_handoff(Handoff(document), tmp_path, ["md"])
     before = kept.read_bytes()
     del document["guide"]
     with pytest.raises(KeyError):
-        write_handoff(document, tmp_path, ["md"])
+        write_handoff(Handoff(document), tmp_path, ["md"])
     assert [kept] == list(tmp_path.iterdir())
     assert before == kept.read_bytes()
 
@@ -116,7 +117,7 @@ def test_a_handoff_for_nobody() -> None:
 )
 def test_no_customer_leads_a_file_out_of_its_folder(enemy: str, tmp_path: Path) -> None:
     customer = Customer(tenant_id=TenantId("t-1"), domain=enemy)
-    [path] = write_handoff(fleet.handoff([], customer=customer), tmp_path, ["md"])
+    [path] = write_handoff(Handoff(fleet.handoff([], customer=customer)), tmp_path, ["md"])
     assert path.parent == tmp_path
     assert [path] == list(tmp_path.iterdir())
     assert path.name.startswith("handoff-")
@@ -154,6 +155,6 @@ def test_knowing_the_formats_loads_no_heavy_library() -> None:
 
 def test_the_script_has_a_twin_for_mail_gateways(tmp_path: Path) -> None:
     document = fleet.handoff(fleet.mixed())
-    script, twin = write_handoff(document, tmp_path, ("ps1", "txt"))
+    script, twin = write_handoff(Handoff(document), tmp_path, ("ps1", "txt"))
     assert twin.name == f"{script.name}.txt"
     assert twin.read_bytes() == script.read_bytes()
