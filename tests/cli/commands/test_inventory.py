@@ -11,7 +11,7 @@ import pytest
 
 from partner_tools.intake.schema import checker
 from partner_tools.sandbox import Sandbox, seed_from
-from tests.cli.program import CONTOSO, Program, customer, program_for, sign_in_as, world
+from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, program_for, sign_in_as, world
 
 DOMAIN = "contoso.onmicrosoft.com"
 AS_OF = re.compile(r"listed \d{4}-\d\d-\d\d \d\d:\d\d[+-]\d\d:\d\d")
@@ -84,18 +84,22 @@ def test_a_removed_device_is_answered_from_the_ledger(program: Program) -> None:
     assert checker("inventory").violations(document) == ()
 
 
-def test_the_tenant_of_a_run_decides_whose_device_it_was(tmp_path: Path) -> None:
-    other = "2c1d9a55-6b51-4a2e-8f7d-91c0a4b3e017"
-    same = {"B": [{"serialNumber": "5CG0001"}]}
-    seed = world(customer(same), customer(same, tenant=other, domain="fabrikam.onmicrosoft.com"))
+def test_the_tenant_decides_whose_device_a_run_names(tmp_path: Path) -> None:
+    same = {"B": [{"serialNumber": "5CG0001"}, {"serialNumber": "5CG0002"}]}
+    domain = "fabrikam.onmicrosoft.com"
+    seed = world(customer(same), customer(same, tenant=FABRIKAM, domain=domain))
     with Sandbox(seed_from(seed)) as sandbox:
         program = program_for(sandbox, tmp_path)
-        named = ("--via", "partner-center", "--customer", CONTOSO, "--dry-run")
-        assert program("deregister", "--serial", "5CG0001", *named).exit_code == 0
-        mine = program.json("inventory", "--customer", CONTOSO)
-        theirs = program.json("inventory", "--customer", other)
+        batch = program.batch(f"Serial number,Customer\n5CG0001,{DOMAIN}\n5CG0002,{domain}\n")
+        planned = program("deregister", batch, "--via", "partner-center", "--dry-run")
+        assert planned.exit_code == 0, planned.output
+        named = {
+            tenant: [
+                each["serialNumber"]
+                for each in program.json("inventory", "--customer", tenant)["devices"]
+                if each["lastRun"]
+            ]
+            for tenant in (CONTOSO, FABRIKAM)
+        }
 
-    assert [each["lastRun"] is None for each in (*mine["devices"], *theirs["devices"])] == [
-        False,
-        True,
-    ]
+    assert named == {CONTOSO: ["5CG0001"], FABRIKAM: ["5CG0002"]}
