@@ -41,7 +41,6 @@ class CancellationToken:
         self._deadline: float | None = None
 
     def is_set(self) -> bool:
-        """Whether to stop."""
         if self._is_set or (self._deadline is not None and self.clock() >= self._deadline):
             return True
         if self._parent is None:

@@ -219,7 +219,6 @@ class RunDevice:
 
     @property
     def identity(self) -> Identity:
-        """The machine as the user named it."""
         return self.device.identity
 
     @property

@@ -160,7 +160,6 @@ def refuse_too_few(
 
 
 def count_removals(planned: Iterable[PlannedDevice]) -> int:
-    """How many devices the plan would remove."""
     return sum(device.outcome is Outcome.PENDING for device in planned)
 
 

@@ -7,12 +7,12 @@ sends or checks compares the place of the run with the place where it is about t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from partner_tools.errors import GuardError
-from partner_tools.json_forms import camel, digest
+from partner_tools.json_forms import digest, json_form, structure
 from partner_tools.model import ChannelName
 
 OTHER_PLACE = "other-place"
@@ -36,7 +36,7 @@ class GuardTerms:
 
     def document(self) -> dict[str, Any]:
         """The settings as JSON, with their digest."""
-        terms = {camel(each.name): getattr(self, each.name) for each in fields(self)}
+        terms = json_form(self, whole=True)
         return {**terms, "digest": digest(terms)}
 
 
@@ -59,28 +59,17 @@ class Place:
     def document(self) -> dict[str, Any]:
         """The place as it is stored with the run and in the plan."""
         return {
-            "channel": self.channel.value,
+            **json_form(self, whole=True),
             "address": normal_address(self.address),
             "login": normal_address(self.login),
             "tenant": self.tenant and self.tenant.casefold(),
-            "wireProfile": self.wire_profile,
             "guards": self.guards.document(),
         }
 
 
 def read_place(document: Mapping[str, Any] | None) -> Place | None:
     """The place that `Place.document` wrote; None for runs and plans of version 0.1."""
-    if not document:
-        return None
-    guards = {each.name: document["guards"][camel(each.name)] for each in fields(GuardTerms)}
-    return Place(
-        channel=ChannelName(document["channel"]),
-        address=document["address"],
-        login=document["login"],
-        tenant=document["tenant"],
-        wire_profile=document["wireProfile"],
-        guards=GuardTerms(**guards),
-    )
+    return structure(Place, document) if document else None
 
 
 def normal_address(url: str) -> str:

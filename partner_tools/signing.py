@@ -48,7 +48,6 @@ class SigningKey:
     _private: Ed25519PrivateKey = field(repr=False)
 
     def sign(self, content: bytes) -> str:
-        """The signature over the content, as text."""
         return _text(self._private.sign(content))
 
 
@@ -181,7 +180,6 @@ class Signature:
 def sign(
     purpose: Purpose, digest: str, *, key: SigningKey, account: Account, at: datetime
 ) -> Signature:
-    """Sign a digest."""
     signed_at = at.isoformat(timespec="seconds")
     unsigned = Signature(
         purpose=purpose, key=key.public, account=account, signed_at=signed_at, signature=""

@@ -271,10 +271,6 @@ class Graph:
             for number, question in enumerate(questions)
         )
 
-    def renew_token(self) -> None:
-        """After Unauthorized: have the token that this thread sent replaced."""
-        self._transport.renew_token()
-
     def _read(
         self, collection: Collection, method: str, url: str, body: bytes | None = None
     ) -> tuple[Any, str]:

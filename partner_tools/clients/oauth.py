@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
@@ -300,7 +301,7 @@ class MsalHttpClient:
         self._now = now
         self._transports: dict[str, Transport] = {}
 
-    def get(self, url: str, params: Any = None, headers: Any = None, **_: Any) -> _Answer:
+    def get(self, url: str, params: Any = None, headers: Any = None, **_: Any) -> SimpleNamespace:
         """msal's GET: discovery. An unknown tenant ends here, in words."""
         reply = self._send("GET", url, params, headers, None)
         if reply.status >= 400:
@@ -312,20 +313,19 @@ class MsalHttpClient:
                     f"the sign-in service at {self.login_url} names no {name}",
                     remedy="Check the login URL: it should be the one of your cloud.",
                 )
-        return _Answer(reply)
+        return _answer(reply)
 
     def post(
         self, url: str, params: Any = None, data: Any = None, headers: Any = None, **_: Any
-    ) -> _Answer:
+    ) -> SimpleNamespace:
         """msal's POST: tokens and device codes."""
         form = data if isinstance(data, str) else urlencode(_named(data), doseq=True)
         reply = self._send("POST", url, params, headers, form.encode("utf-8"))
         # msal would log a body that is no JSON, and it could hold a token.
         _read_object(reply)
-        return _Answer(reply)
+        return _answer(reply)
 
     def close(self) -> None:
-        """Close the connections that are kept."""
         for transport in self._transports.values():
             transport.close()
 
@@ -607,16 +607,14 @@ def _read_claims(token: str) -> dict[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
-class _Answer:
+def _answer(reply: Reply) -> SimpleNamespace:
     """A reply in the form that msal reads."""
-
-    def __init__(self, reply: Reply) -> None:
-        self.status_code = reply.status
-        self.text = reply.body.decode("utf-8-sig", errors="replace")
-        self.headers = dict(reply.headers)
-
-    def raise_for_status(self) -> None:
-        """Nothing: MsalHttpClient has raised for every status that is no answer."""
+    return SimpleNamespace(
+        status_code=reply.status,
+        text=reply.body.decode("utf-8-sig", errors="replace"),
+        headers=dict(reply.headers),
+        raise_for_status=lambda: None,  # the client has raised for every status that is no answer
+    )
 
 
 @contextmanager

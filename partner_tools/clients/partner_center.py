@@ -170,25 +170,23 @@ class PartnerCenter:
         )
         return parse_delete(self._exchange(request), request)
 
-    def create_batch(
+    def register(
         self,
         tenant_id: str,
         batch_id: str,
         devices: Sequence[Identity],
         request_id: str | None = None,
+        *,
+        is_new: bool = False,
     ) -> JobId:
-        """Register devices in a new batch (app+user only). Accepted is not done: ask `job`."""
-        return self._upload(build_create_batch(tenant_id, batch_id, devices), request_id)
+        """Register devices in an existing batch, or in a new one (app+user only).
 
-    def append(
-        self,
-        tenant_id: str,
-        batch_id: str,
-        devices: Sequence[Identity],
-        request_id: str | None = None,
-    ) -> JobId:
-        """Register devices in an existing batch. Accepted is not done: ask `job`."""
-        return self._upload(build_append(tenant_id, batch_id, devices), request_id)
+        Accepted is not done: ask `job`.
+        """
+        build = build_create_batch if is_new else build_append
+        request = build(tenant_id, batch_id, devices)
+        reply = self._exchange(self._signed(request, request_id or self._ids()))
+        return parse_accepted(reply, self._transport.base_url)
 
     def job(self, tenant_id: str, job_id: JobId) -> ServiceJob:
         """How far an upload has come."""
@@ -198,16 +196,8 @@ class PartnerCenter:
         """The token that the next request would carry. May ask for one."""
         return self._transport.token()
 
-    def renew_token(self) -> None:
-        """After Unauthorized: have the token that this thread sent replaced."""
-        self._transport.renew_token()
-
     def _read(self, request: Request) -> Reply:
         return self._exchange(self._signed(request, self._ids()))
-
-    def _upload(self, request: Request, request_id: str | None) -> JobId:
-        reply = self._exchange(self._signed(request, request_id or self._ids()))
-        return parse_accepted(reply, self._transport.base_url)
 
     def _signed(
         self, request: Request, request_id: str, correlation_id: str | None = None
@@ -254,7 +244,6 @@ def segment(text: str) -> str:
 
 
 def build_customer(tenant_id: str) -> Request:
-    """GET one customer."""
     return Request(method="GET", url=_below(tenant_id))
 
 
@@ -274,14 +263,12 @@ def build_customers(*, domain_prefix: str | None = None, cursor: Cursor | None =
 
 
 def build_batches(tenant_id: str, cursor: Cursor | None = None) -> Request:
-    """GET the customer's batches."""
     return Request(
         method="GET", url=_below(tenant_id, "deviceBatches"), headers=_token_header(cursor)
     )
 
 
 def build_devices(tenant_id: str, batch_id: str, cursor: Cursor | None = None) -> Request:
-    """GET a page of a batch's devices."""
     return Request(
         method="GET",
         url=_below(tenant_id, "deviceBatches", batch_id, "devices"),
@@ -299,7 +286,6 @@ def build_delete(tenant_id: str, batch_id: str, device_id: str) -> Request:
 
 
 def build_create_batch(tenant_id: str, batch_id: str, devices: Sequence[Identity]) -> Request:
-    """POST a new batch."""
     content = {"batchId": batch_id, "devices": _write_devices(devices)}
     return _post(_below(tenant_id, "deviceBatches"), content)
 
@@ -311,7 +297,6 @@ def build_append(tenant_id: str, batch_id: str, devices: Sequence[Identity]) -> 
 
 
 def build_job(tenant_id: str, job_id: JobId) -> Request:
-    """GET the state of an upload."""
     return Request(method="GET", url=_below(tenant_id, "batchJobStatus", job_id))
 
 
@@ -346,7 +331,6 @@ def _write_devices(devices: Iterable[Identity]) -> list[dict[str, str]]:
 
 
 def parse_customer(reply: Reply, tenant_id: str) -> Customer:
-    """The customer that was asked for."""
     customer = _read_customer(_object(parse_json(reply), reply), reply)
     if not is_same(tenant_id, customer.tenant_id):
         raise _unreadable(reply, f"it is about the customer {customer.tenant_id!r}")
@@ -354,14 +338,12 @@ def parse_customer(reply: Reply, tenant_id: str) -> Customer:
 
 
 def parse_customers(reply: Reply, base_url: str) -> ResourcePage[Customer]:
-    """A page of customers, and the link or token to the next."""
     content = _object(parse_json(reply), reply)
     items = tuple(_read_customer(item, reply) for item in _items(content, reply))
     return ResourcePage(items=items, cursor=_linked_cursor(content, reply, base_url, "/customers"))
 
 
 def parse_batches(reply: Reply, tenant_id: str) -> ResourcePage[DeviceBatch]:
-    """A page of this customer's batches."""
     content = _object(parse_json(reply), reply)
     _check_links(content, reply, tenant_id)
     items = tuple(_read_batch(item, tenant_id, reply) for item in _counted_items(content, reply))
@@ -369,7 +351,6 @@ def parse_batches(reply: Reply, tenant_id: str) -> ResourcePage[DeviceBatch]:
 
 
 def parse_devices(reply: Reply, tenant_id: str, batch_id: str) -> ResourcePage[Registration]:
-    """A page of the devices of this customer's batch."""
     content = _object(parse_json(reply), reply)
     _check_links(content, reply, tenant_id, batch_id)
     items = []

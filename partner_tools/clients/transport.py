@@ -250,7 +250,6 @@ class Transport:
         return None if self._tokens is None else self._tokens.token()
 
     def close(self) -> None:
-        """Close the connections that are kept."""
         self.session.close()
 
     def __enter__(self) -> Self:

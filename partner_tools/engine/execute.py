@@ -131,7 +131,6 @@ class DeviceStates:
         self._histories = {device.index: device.history for device in devices}
 
     def of(self, device: RunDevice) -> History:
-        """Return the device's current history."""
         return self._histories[device.index]
 
     def devices(self) -> tuple[RunDevice, ...]:

@@ -11,7 +11,7 @@ from partner_tools.engine.channel import Removal, Sightings
 from partner_tools.engine.execute import ExecutionContext, removal
 from partner_tools.engine.request_executor import interruption
 from partner_tools.errors import ServiceError, Throttled, Unanswered, Unauthorized, Unsent
-from partner_tools.events import Event, History, Kind, RunDevice, advance
+from partner_tools.events import Event, History, Kind, RunDevice
 from partner_tools.model import GONE, Target
 
 FIRST_PAUSE_SECONDS = 1.0
@@ -51,16 +51,15 @@ def verify(
     *,
     wait_seconds: float,
     baseline: Baseline | None = None,
-) -> tuple[RunDevice, ...]:
+) -> None:
     """Look for every device that is gone until none is listed, at most `wait_seconds` long.
 
-    The devices afterwards, each with one more piece of evidence: `clear` only from two looks in a
-    row that did not find it. Customers are independent: what keeps us from looking at one is raised
+    Each device gets one more piece of evidence: `clear` only from two looks in a row that did not
+    find it. Customers are independent: what keeps us from looking at one is raised
     when all others have been looked at, and is evidence that nothing is known of its devices.
     """
     blind: dict[str | None, ServiceError] = {}
     listed = [device for device in devices if device.history.outcome in GONE]
-    latest = {device.index: device for device in devices}
     absences: Counter[int] = Counter()
     deadline, pause = context.executor.clock() + wait_seconds, FIRST_PAUSE_SECONDS
     while listed:
@@ -74,8 +73,7 @@ def verify(
         found = [device for device in listed if not absences[device.index]]
         judged += [device for device in listed if absences[device.index] >= AGREEING_LOOKS]
         judged += found if over else []
-        for device in _record_evidence(context, judged, seen, unseen):
-            latest[device.index] = device
+        _record_evidence(context, judged, seen, unseen)
         done = {device.index for device in judged}
         listed = [device for device in listed if device.index not in done]
         if found and listed:
@@ -95,7 +93,6 @@ def verify(
             "`partner-tools verify`",
             rule=first.rule,
         )
-    return tuple(latest[device.index] for device in devices)
 
 
 def _look(
@@ -150,7 +147,7 @@ def _record_evidence(
     devices: Sequence[RunDevice],
     seen: Mapping[int, Target | None],
     blind: Mapping[str | None, ServiceError],
-) -> list[RunDevice]:
+) -> None:
     """Make durable what was seen of each device, as `outstanding.probe_from` reads it."""
     events = []
     for device in devices:
@@ -168,7 +165,3 @@ def _record_evidence(
             Event(run=context.run, kind=Kind.OBSERVED, at=at, device=device.index, payload=payload)
         )
     context.record(events)
-    return [
-        replace(device, history=advance(device.history, event))
-        for device, event in zip(devices, events, strict=True)
-    ]

@@ -41,10 +41,6 @@ class DuplicateIndex:
             place = place + 1 if place + 1 < size else 0
         return self._lines[part][place]
 
-    def size(self) -> int:
-        tables = (*self._marks, *self._lines)
-        return sum(len(table) * table.itemsize for table in tables)
-
     def _add(self, part: int, place: int, mark: int, line: int) -> None:
         self._marks[part][place] = mark
         self._lines[part][place] = line

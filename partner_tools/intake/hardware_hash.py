@@ -16,7 +16,7 @@ import struct
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
@@ -112,61 +112,6 @@ class DeviceId(NamedTuple):
 
     kind: str
     digest: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HardwareHash:
-    """A machine as its hash shows it. None: the hash does not say, or not in a known shape.
-
-    Texts are as they were, blanks included. `total_length` is in bytes, without the checksum;
-    `text_length` in characters. `records` holds everything, known or not.
-    """
-
-    text_length: int
-    total_length: int
-    records: tuple[Record, ...]
-    notes: tuple[Finding, ...]
-    software: Software | None
-    processor: Processor | None
-    processor_manufacturer: str | None
-    processor_model: str | None
-    memory: Memory | None
-    disks: tuple[Disk, ...]
-    storage: tuple[Storage, ...]
-    networks: tuple[Network, ...]
-    displays: tuple[Display, ...]
-    chassis: Chassis | None
-    device_id: DeviceId | None
-    smbios_uuid: UUID | None
-    tpm: str | None
-    ek_public_sha256: str | None
-    """Hexadecimal SHA-256 of the TPM's endorsement key, which itself stays in `records`."""
-    serial_number: str | None
-    firmware_vendor: str | None
-    manufacturer: str | None
-    model: str | None
-    sku_number: str | None
-    system_family: str | None
-    firmware_vendor_2: str | None
-    board_product: str | None
-    board_version: str | None
-    system_version: str | None
-    product_key_id: str | None
-    product_key_part_number: str | None
-    kernel_disk_serials: tuple[str, ...]
-    graphics_memory: tuple[int, ...]
-    """Dedicated video memory, in a unit that no source names."""
-    graphics_names: tuple[str, ...]
-
-    @property
-    def device_id_matches_ek(self) -> bool | None:
-        """Whether the offline device id is the digest of the key beside it.
-
-        None where the hash lacks one of them or the id is no TPM's.
-        """
-        if self.device_id is None or self.device_id.kind != TPM_EK or not self.ek_public_sha256:
-            return None
-        return self.device_id.digest == self.ek_public_sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,42 +284,80 @@ class _RecordType(NamedTuple):
 
     field: str
     parse: Callable[[bytes], Any]
-    several: bool = False
+    several: bool
     """Whether a machine has as many as it has parts."""
 
 
+def _record(
+    number: int, parse: Callable[[bytes], Any], *, several: bool = False
+) -> Mapping[str, Any]:
+    """The metadata of a field: the type of its records, and how their payload is read."""
+    return {"number": number, "parse": parse, "several": several}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardwareHash:
+    """A machine as its hash shows it. None: the hash does not say, or not in a known shape.
+
+    Texts are as they were, blanks included. `total_length` is in bytes, without the checksum;
+    `text_length` in characters. `records` holds everything, known or not.
+    """
+
+    text_length: int
+    total_length: int
+    records: tuple[Record, ...]
+    notes: tuple[Finding, ...]
+    software: Software | None = field(metadata=_record(1, _software))
+    processor: Processor | None = field(metadata=_record(2, _processor))
+    processor_manufacturer: str | None = field(metadata=_record(3, _text))
+    processor_model: str | None = field(metadata=_record(4, _text))
+    memory: Memory | None = field(metadata=_record(5, _memory))
+    disks: tuple[Disk, ...] = field(metadata=_record(7, _disk, several=True))
+    storage: tuple[Storage, ...] = field(metadata=_record(6, _storage, several=True))
+    networks: tuple[Network, ...] = field(metadata=_record(8, _network, several=True))
+    displays: tuple[Display, ...] = field(metadata=_record(9, _display, several=True))
+    chassis: Chassis | None = field(metadata=_record(10, _chassis))
+    device_id: DeviceId | None = field(metadata=_record(11, _device_id))
+    smbios_uuid: UUID | None = field(metadata=_record(12, _uuid))
+    tpm: str | None = field(metadata=_record(13, _text))
+    ek_public_sha256: str | None = field(metadata=_record(25, _digest))
+    """Hexadecimal SHA-256 of the TPM's endorsement key, which itself stays in `records`."""
+    serial_number: str | None = field(metadata=_record(14, _text))
+    firmware_vendor: str | None = field(metadata=_record(15, _text))
+    manufacturer: str | None = field(metadata=_record(16, _text))
+    model: str | None = field(metadata=_record(17, _text))
+    sku_number: str | None = field(metadata=_record(18, _text))
+    system_family: str | None = field(metadata=_record(19, _text))
+    firmware_vendor_2: str | None = field(metadata=_record(20, _text))
+    board_product: str | None = field(metadata=_record(21, _text))
+    board_version: str | None = field(metadata=_record(22, _text))
+    system_version: str | None = field(metadata=_record(23, _text))
+    product_key_id: str | None = field(metadata=_record(24, _text))
+    product_key_part_number: str | None = field(metadata=_record(26, _text))
+    kernel_disk_serials: tuple[str, ...] = field(metadata=_record(28, _text, several=True))
+    graphics_memory: tuple[int, ...] = field(metadata=_record(29, _graphics_memory, several=True))
+    """Dedicated video memory, in a unit that no source names."""
+    graphics_names: tuple[str, ...] = field(metadata=_record(30, _wide, several=True))
+
+    @property
+    def device_id_matches_ek(self) -> bool | None:
+        """Whether the offline device id is the digest of the key beside it.
+
+        None where the hash lacks one of them or the id is no TPM's.
+        """
+        if self.device_id is None or self.device_id.kind != TPM_EK or not self.ek_public_sha256:
+            return None
+        return self.device_id.digest == self.ek_public_sha256
+
+
 RECORD_TYPES: Mapping[int, _RecordType] = {
-    1: _RecordType("software", _software),
-    2: _RecordType("processor", _processor),
-    3: _RecordType("processor_manufacturer", _text),
-    4: _RecordType("processor_model", _text),
-    5: _RecordType("memory", _memory),
-    6: _RecordType("storage", _storage, several=True),
-    7: _RecordType("disks", _disk, several=True),
-    8: _RecordType("networks", _network, several=True),
-    9: _RecordType("displays", _display, several=True),
-    10: _RecordType("chassis", _chassis),
-    11: _RecordType("device_id", _device_id),
-    12: _RecordType("smbios_uuid", _uuid),
-    13: _RecordType("tpm", _text),
-    14: _RecordType("serial_number", _text),
-    15: _RecordType("firmware_vendor", _text),
-    16: _RecordType("manufacturer", _text),
-    17: _RecordType("model", _text),
-    18: _RecordType("sku_number", _text),
-    19: _RecordType("system_family", _text),
-    20: _RecordType("firmware_vendor_2", _text),
-    21: _RecordType("board_product", _text),
-    22: _RecordType("board_version", _text),
-    23: _RecordType("system_version", _text),
-    24: _RecordType("product_key_id", _text),
-    25: _RecordType("ek_public_sha256", _digest),
-    26: _RecordType("product_key_part_number", _text),
-    28: _RecordType("kernel_disk_serials", _text, several=True),
-    29: _RecordType("graphics_memory", _graphics_memory, several=True),
-    30: _RecordType("graphics_names", _wide, several=True),
+    each.metadata["number"]: _RecordType(
+        each.name, each.metadata["parse"], each.metadata["several"]
+    )
+    for each in fields(HardwareHash)
+    if each.metadata
 }
-"""27 occurs in real hashes too; its meaning is unknown."""
+"""By their numbers; 27 occurs in real hashes too, and its meaning is unknown."""
 
 
 _TEXT_TYPES = frozenset(
@@ -541,9 +524,9 @@ def describe_hash(machine: HardwareHash) -> Json:
     payload in hexadecimal.
     """
     said = {
-        camel(field.name): _plain(getattr(machine, field.name))
-        for field in fields(machine)
-        if field.name not in ("records", "notes")
+        camel(each.name): _plain(getattr(machine, each.name))
+        for each in fields(machine)
+        if each.name not in ("records", "notes")
     }
     return {
         "schemaVersion": "1",
@@ -584,8 +567,8 @@ def _shown(value: object) -> str:
 
 
 def _rows(machine: HardwareHash) -> Iterator[tuple[str, object]]:
-    for field, name in _names()["lines"].items():
-        yield name, getattr(machine, field)
+    for attribute, name in _names()["lines"].items():
+        yield name, getattr(machine, attribute)
     yield "board", _joined(machine.board_product, machine.board_version)
     yield "firmware", _joined(machine.firmware_vendor, machine.firmware_vendor_2)
     yield "TPM", machine.tpm

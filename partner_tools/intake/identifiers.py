@@ -18,7 +18,6 @@ from partner_tools.intake.rules import Finding, finding, shown
 
 @lru_cache(maxsize=1)
 def names() -> Mapping[str, Any]:
-    """The names and values of `names.toml`."""
     text = files("partner_tools.intake").joinpath("names.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 

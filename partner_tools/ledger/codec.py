@@ -124,7 +124,6 @@ def new_device_columns(index: int, device: Device) -> dict[str, Any]:
 
 
 def history_columns(history: History) -> dict[str, Any]:
-    """Return one device's history as columns."""
     settled_at = history.settled_at
     rest = {
         name: value
@@ -243,14 +242,7 @@ def event_from(columns: Columns) -> StoredEvent:
         device=columns["device"],
         payload={} if text is None else json.loads(text),
     )
-    return StoredEvent(
-        event=event,
-        n=columns["n"],
-        payload_text=text,
-        payload_digest=columns["payload_digest"],
-        previous=columns["previous"],
-        hash=columns["hash"],
-    )
+    return StoredEvent(event=event, n=columns["n"], hash=columns["hash"])
 
 
 def _hash_digest_of(identity: Identity) -> dict[str, str]:

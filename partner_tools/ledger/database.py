@@ -186,7 +186,6 @@ class Database:
                 yield self._beside
 
     def close(self) -> None:
-        """Give back every connection."""
         with self._turn, self._aside_turn, self._explained():
             for connection in filter(None, (self._writing, self._beside)):
                 connection.close()

@@ -17,6 +17,7 @@ from partner_tools.model import (
     RunState,
     TenantId,
 )
+from partner_tools.pacing import Learned
 
 RANDOM_BYTES = 3
 """How much randomness `new_run_id` takes: two runs of one second collide once in 16.7 million."""
@@ -128,9 +129,6 @@ class StoredEvent:
 
     event: Event
     n: int
-    payload_text: str | None
-    payload_digest: str
-    previous: str
     hash: str
 
 
@@ -144,15 +142,10 @@ class DeviceTrace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RememberedRate:
-    """The rate that a service last granted: requests per second, and when.
+class RememberedRate(Learned):
+    """The rate that a service last granted, and when."""
 
-    `refused` says whether it refused more, so that this is its limit.
-    """
-
-    per_second: float
     learned_at: datetime
-    refused: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

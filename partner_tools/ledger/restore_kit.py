@@ -19,24 +19,22 @@ from partner_tools.ledger.records import is_run_id
 from partner_tools.model import Registration, RunId, Target
 
 
-def write_kit(folder: Path, run: RunId, registrations: Iterable[Registration]) -> Path | None:
+def write_kit(folder: Path, run: RunId, registrations: Iterable[Registration]) -> None:
     """Write the registrations that have a hardware hash to `<folder>/kits/<run>.jsonl`.
 
     The file is whole and durable on return, readable by this user alone, and replaces an earlier
-    one of the run. Where no registration has a hash there is no file, and the result is None.
-    Raises LedgerError where it cannot be written.
+    one of the run. Where no registration has a hash there is no file afterwards. Raises LedgerError
+    where it cannot be written.
     """
     path = _path(folder, run)
-    kept = [registration for registration in registrations if registration.hardware_hash]
-    if not kept:
-        delete_kit(folder, run)
-        return None
-    text = "".join(f"{json_text(registration_json(each))}\n" for each in kept)
+    kept = [json_text(registration_json(each)) for each in registrations if each.hardware_hash]
     try:
-        write_private(path, text.encode("ascii"))
-    except InputError as error:
+        if kept:
+            write_private(path, "".join(f"{line}\n" for line in kept).encode("ascii"))
+        else:
+            path.unlink(missing_ok=True)
+    except (InputError, OSError) as error:
         raise _unusable(path, "written", error) from error
-    return path
 
 
 def read_kit(folder: Path, run: RunId) -> tuple[Registration, ...]:
@@ -53,18 +51,6 @@ def read_kit(folder: Path, run: RunId) -> tuple[Registration, ...]:
         return ()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unusable(path, "read", error) from error
-
-
-def delete_kit(folder: Path, run: RunId) -> bool:
-    """Delete the run's kit, and say whether there was one."""
-    path = _path(folder, run)
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise _unusable(path, "deleted", error) from error
-    return True
 
 
 def _path(folder: Path, run: RunId) -> Path:

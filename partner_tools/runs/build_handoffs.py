@@ -225,36 +225,35 @@ def _device_result(device: RunDevice, given: CleanupOrder, now: datetime) -> dic
     updated = facts_of(given.updated(device), given.received.run, now, Patience())
     joined = decide(updated).join_type
     outcome = {
-        Outcome.REMOVED: "done",
-        Outcome.ABSENT: "done",
-        Outcome.ALREADY_REMOVED: "done",
+        **dict.fromkeys(GONE, "done"),
         Outcome.DUPLICATE: "duplicate",
         Outcome.REFUSED: "refused",
         Outcome.AMBIGUOUS: "refused",
     }.get(history.outcome, "left")
-    told = {
+    settled_at = utc(history.settled_at) if history.settled_at else None
+    return {
         "row": device.device.row,
         "serialNumber": identity.serial_number,
         "outcome": outcome,
-        "joinType": None if joined is JoinType.UNKNOWN else joined.value,
-        "rule": history.rule if outcome == "refused" and history.rule in REFUSALS else None,
-        "detail": (history.detail or "")[:2000] or None,
-        "requestId": history.answered_request_id if outcome == "left" else None,
+        **stated(
+            joinType=None if joined is JoinType.UNKNOWN else joined,
+            rule=history.rule if outcome == "refused" and history.rule in REFUSALS else None,
+            detail=(history.detail or "")[:2000] or None,
+            requestId=history.answered_request_id if outcome == "left" else None,
+        ),
         "steps": [
             {
                 "id": step,
                 "status": "waiting" if _is_there(newest, StepId(step)) else "done",
-                **({"at": utc(history.settled_at)} if history.settled_at else {}),
+                **stated(at=settled_at),
             }
             for step in history.passed
         ],
         "planes": {plane.value: _look(probe) for plane, probe in newest.items()},
     }
-    return {name: it for name, it in told.items() if it is not None or name in _ALWAYS}
 
 
 _SHOWN = frozenset({Plane.INTUNE, Plane.AUTOPILOT, Plane.DEVICE_ASSOCIATION, Plane.ENTRA})
-_ALWAYS = frozenset({"row", "serialNumber"})
 
 
 def _is_there(newest: Mapping[Plane, Probe], step: StepId) -> bool:

@@ -320,7 +320,6 @@ class RunContext(ExecutionContext):
 
     @property
     def token(self) -> CancellationToken:
-        """The token that cancels the run."""
         return self.executor.stop
 
     def note(self, kind: Kind, **payload: Any) -> None:

@@ -138,14 +138,12 @@ class _Round:
         return [each.linked(collection, probe.found if probe else ()) for each, probe in found]
 
     def record(self, probes: Iterable[tuple[int, Probe]]) -> None:
-        """Make probes durable as evidence."""
         new = list(probes)
         self._reader.record([observed(self._devices[index], probe) for index, probe in new])
         for index, probe in new:
             self._probes.setdefault(index, []).append(probe)
 
     def result(self) -> ObservationResult:
-        """All of it."""
         return ObservationResult(
             failures=tuple(failure for _, failure in self._failures),
             blind=tuple(

@@ -196,27 +196,27 @@ def _upload(
     attempt begins with adding, because one before it may have made the batch.
     """
     identities = [each.identity for each in group]
-    unanswered: dict[str, str] = {}
+    unanswered: dict[bool, str] = {}
 
-    def send(name: str, operation: Callable[..., JobId]) -> JobId:
-        request_id = unanswered.pop(name, None)
+    def send(*, is_new: bool) -> JobId:
+        request_id = unanswered.pop(is_new, None)
         if request_id is None:
             request_id = context.new_id()
             payload = {"requestId": request_id, "batchId": batch_id}
             _note(context, group, Kind.RESTORING, payload)
         try:
-            return operation(tenant, batch_id, identities, request_id)
+            return context.client.register(tenant, batch_id, identities, request_id, is_new=is_new)
         except (Unanswered, Unsent):
-            unanswered[name] = request_id
+            unanswered[is_new] = request_id
             raise
 
     def attempt() -> JobId:
         try:
-            return send("add", context.client.append)
+            return send(is_new=False)
         except Rejected as rejection:
             if rejection.status != 404:
                 raise
-        return send("create", context.client.create_batch)
+        return send(is_new=True)
 
     return context.executor.call_with_retry(attempt)
 

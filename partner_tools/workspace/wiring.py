@@ -269,7 +269,7 @@ class Wiring:
 
         with self._graph(tenant) as transport:
             client = Graph(transport, ids=new_id, now=now)
-            executor = _executor(_fixed(LIMIT, token), token, client.renew_token)
+            executor = _executor(_fixed(LIMIT, token), token, transport.renew_token)
             yield TenantReader(
                 client=client,
                 executor=executor,
@@ -306,7 +306,7 @@ class Wiring:
             scope = f"{transport.host}|{config.text('auth', 'tenant') or ''}"
             with self._paced(ChannelName.PARTNER_CENTER, scope, max_rate) as limiter:
                 client = PartnerCenter(transport, ids=new_id, correlation_id=new_id(), now=now)
-                yield client, _executor(limiter, token, client.renew_token, observer), limiter
+                yield client, _executor(limiter, token, transport.renew_token, observer), limiter
 
     @contextmanager
     def _partner_center(
@@ -535,10 +535,7 @@ class RateLimiters:
     def _known(self, service: str, scope: str) -> tuple[Learned | None, float]:
         """Return the rate that an earlier run learned, and how many seconds ago."""
         rate = self._ledger.remembered_rate(service, scope)
-        if rate is None:
-            return None, 0.0
-        known = Learned(per_second=rate.per_second, refused=rate.refused)
-        return known, (now() - rate.learned_at).total_seconds()
+        return rate, (now() - rate.learned_at).total_seconds() if rate else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

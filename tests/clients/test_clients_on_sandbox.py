@@ -248,18 +248,18 @@ def test_devices_are_registered_again(start: Start) -> None:
     world = start()
     client = world.client("user")
     made = Identity(serial_number="N1", manufacturer="Contoso", model="M")
-    job = await_job(client, client.create_batch(CONTOSO, "new / batch", [made]))
+    job = await_job(client, client.register(CONTOSO, "new / batch", [made], is_new=True))
     assert [each.serial_number for each in job.devices] == ["N1"]
     more = await_job(
         client,
-        client.append(
+        client.register(
             CONTOSO, "new / batch", [Identity(serial_number="N2", manufacturer="C", model="M")]
         ),
     )
     assert more.done
     assert {"N1", "N2"} <= world.serials()
     with pytest.raises(errors.Rejected) as refused:
-        world.client("app").create_batch(CONTOSO, "other", [made])
+        world.client("app").register(CONTOSO, "other", [made], is_new=True)
     assert refused.value.code == "900329"
     assert "app+user" in refused.value.remedy
 
@@ -317,7 +317,7 @@ def test_a_token_that_expires_meanwhile_is_renewed(start: Start) -> None:
     before = tokens.token()
     with pytest.raises(errors.Unauthorized):
         client.batches(CONTOSO)
-    client.renew_token()
+    client._transport.renew_token()
     assert client.batches(CONTOSO).items
     assert before
     assert len(world.sandbox.log.of("token")) == 2
@@ -348,7 +348,7 @@ def test_a_user_signs_in_by_device_code_and_works(start: Start, tmp_path: Path) 
     assert world.client(tokens=tokens).batches(CONTOSO).items
     client = world.client(tokens=tokens)
     client.batches(CONTOSO)
-    client.renew_token()
+    client._transport.renew_token()
     assert client.batches(CONTOSO).items
     assert facts.who == "avery@fabrikam.onmicrosoft.com"
     assert facts.mfa

@@ -566,7 +566,7 @@ def test_a_new_batch(stub: Stub) -> None:
         Identity(serial_number="1", manufacturer="Maker", model="Möd"),
         Identity(hardware_hash="T0FB", product_key_id="0001234567890"),
     ]
-    assert stub.client.create_batch(TENANT, "a/b", devices, "mine") == "job-1"
+    assert stub.client.register(TENANT, "a/b", devices, "mine", is_new=True) == "job-1"
     assert stub.asked()[:2] == ("POST", f"{OF_CUSTOMER}/deviceBatches")
     assert stub.last.headers["MS-RequestId"] == "mine"
     assert stub.last.headers["Content-Type"] == "application/json; charset=utf-8"
@@ -581,7 +581,7 @@ def test_a_new_batch(stub: Stub) -> None:
 
 def test_devices_are_added_as_a_bare_array(stub: Stub) -> None:
     stub.answers((202, b"", {"Location": f"{BASE}/v1/customers/x/batchJobStatus/job%202/"}))
-    assert stub.client.append(TENANT, "a/b", [Identity(serial_number="1")]) == "job 2"
+    assert stub.client.register(TENANT, "a/b", [Identity(serial_number="1")]) == "job 2"
     assert stub.asked()[:2] == ("POST", f"{OF_CUSTOMER}/deviceBatches/a%2Fb/devices")
     assert json.loads(stub.last.body) == [{"serialNumber": "1"}]
     assert stub.last.headers["MS-RequestId"] == "request-1"

@@ -99,7 +99,7 @@ def test_a_killed_worker_is_replaced_within_the_stated_time(fleet: Fleet) -> Non
         first.kill()
         first.wait()
         killed = time.time()
-        done = fleet.wait_for(run, "finished", "stopped", seconds=120.0)
+        done = fleet.wait_for(run, "finished", "stopped", seconds=300.0)
     assert sum(done["counts"].values()) == 120
     assert set(done["counts"]) <= {"removed", "absent"}
     later = [entry for entry in deletes.entries if entry.at > killed + 0.5]

@@ -61,6 +61,7 @@ SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 CASES = Path(__file__).resolve().parents[1] / "cases" / "batch"
 NOW = datetime(2026, 4, 17, 10, 15, tzinfo=UTC)
 TENANT = "8f6d2f0a-4c0f-4f63-9f0e-3a1f5c7d9b21"
+IDENTITIES = [Identity(serial_number="S")]
 
 FRAGMENTS = (
     b"\x00",
@@ -208,7 +209,9 @@ def _partner_center(body: bytes) -> object:
             f"devices {status}": partial(client.devices, TENANT, "b"),
             f"delete {status}": partial(client.delete, TENANT, "b", "d", request_id="r"),
             f"job {status}": partial(client.job, TENANT, JobId("j")),
-            f"append {status}": partial(client.append, TENANT, "b", [Identity(serial_number="S")]),
+            f"register {status}": partial(
+                client.register, TENANT, "b", [Identity(serial_number="S")]
+            ),
         }
     return _each_refused_or_taken(made)
 

@@ -297,11 +297,11 @@ def test_a_purge_takes_payloads_and_leaves_a_chain_that_verifies(mine: Ledger) -
     assert mine.purge(AT + timedelta(seconds=1), later) == 1
     assert mine.purge(AT + timedelta(seconds=1), later) == 0
     assert mine.verify(head, heads) == []
-    assert {stored.payload_text for stored in mine.events(RUN)} == {None}
+    assert not any(stored.event.payload for stored in mine.events(RUN))
     assert mine.plan(RUN) is None
     run = mine.run(RUN)
     assert (run.purged_at, run.plan_digest) == (later, digest(PLAN))
-    assert {each.payload_text is None for each in mine.events(OTHER)} == {False}
+    assert any(each.event.payload for each in mine.events(OTHER))
     assert [row["payload"] for row in mine.export(run=RUN)] == [None] * 10
 
 

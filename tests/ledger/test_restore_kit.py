@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from partner_tools.errors import LedgerError
-from partner_tools.ledger.restore_kit import delete_kit, read_kit, write_kit
+from partner_tools.ledger.restore_kit import read_kit, write_kit
 from partner_tools.model import Registration, RunId, Target
 
 RUN = RunId("20260417-101530-4f2a9c")
@@ -25,40 +25,46 @@ WITH_HASH = Registration(
 WITHOUT_HASH = Registration(target=Target(batch_id="b", device_id="2"), serial_number="S2")
 
 
+def kit_in(folder: Path) -> Path:
+    """Where a kit of the run is."""
+    return folder / "kits" / f"{RUN}.jsonl"
+
+
 def test_a_kit_comes_back_as_it_was_with_what_has_a_hash(tmp_path: Path) -> None:
     sparse = Registration(target=WITHOUT_HASH.target, hardware_hash="T1")
-    path = write_kit(tmp_path, RUN, [WITH_HASH, WITHOUT_HASH, sparse])
-    assert path == tmp_path / "kits" / f"{RUN}.jsonl"
+    write_kit(tmp_path, RUN, [WITH_HASH, WITHOUT_HASH, sparse])
+    assert kit_in(tmp_path).exists()
     assert read_kit(tmp_path, RUN) == (WITH_HASH, sparse)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes of files are POSIX")
 def test_a_kit_is_for_this_user_alone(tmp_path: Path) -> None:
-    path = write_kit(tmp_path / "new", RUN, [WITH_HASH])
-    assert path is not None
+    write_kit(tmp_path / "new", RUN, [WITH_HASH])
+    path = kit_in(tmp_path / "new")
     modes = [each.stat().st_mode & 0o777 for each in (path, path.parent, path.parent.parent)]
     assert modes == [0o600, 0o700, 0o700]
 
 
 def test_a_kit_replaces_the_one_before_and_leaves_nothing_unfinished(tmp_path: Path) -> None:
     write_kit(tmp_path, RUN, [WITH_HASH] * 3)
-    path = write_kit(tmp_path, RUN, [WITH_HASH])
+    write_kit(tmp_path, RUN, [WITH_HASH])
+    path = kit_in(tmp_path)
     assert read_kit(tmp_path, RUN) == (WITH_HASH,)
     assert list((tmp_path / "kits").iterdir()) == [path]
 
 
 def test_without_hashes_there_is_no_kit(tmp_path: Path) -> None:
-    assert write_kit(tmp_path, RUN, [WITHOUT_HASH]) is None
+    write_kit(tmp_path, RUN, [WITHOUT_HASH])
     assert list(tmp_path.iterdir()) == []
     write_kit(tmp_path, RUN, [WITH_HASH])
-    assert write_kit(tmp_path, RUN, []) is None
+    write_kit(tmp_path, RUN, [])
+    assert not kit_in(tmp_path).exists()
     assert read_kit(tmp_path, RUN) == ()
 
 
 def test_a_deleted_kit_is_gone(tmp_path: Path) -> None:
     write_kit(tmp_path, RUN, [WITH_HASH])
-    assert delete_kit(tmp_path, RUN)
-    assert not delete_kit(tmp_path, RUN)
+    kit_in(tmp_path).unlink()
     assert read_kit(tmp_path, RUN) == ()
 
 
@@ -66,8 +72,8 @@ def test_a_deleted_kit_is_gone(tmp_path: Path) -> None:
     "content", [b"{", b"[]\n", b"{}\n", b'{"batchId":"b"}\n', b"7\n", b"\xff\n", b"\n"]
 )
 def test_a_damaged_kit_is_said_to_be_damaged(tmp_path: Path, content: bytes) -> None:
-    path = write_kit(tmp_path, RUN, [WITH_HASH])
-    assert path is not None
+    write_kit(tmp_path, RUN, [WITH_HASH])
+    path = kit_in(tmp_path)
     path.write_bytes(content)
     with pytest.raises(LedgerError, match=r"restore kit .* cannot be read") as caught:
         read_kit(tmp_path, RUN)
@@ -82,6 +88,7 @@ def test_a_kit_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("run", ["../../etc/passwd", "", "20260417", "a/b"])
 def test_only_a_run_has_a_kit(tmp_path: Path, run: str) -> None:
-    for use in (read_kit, delete_kit):
-        with pytest.raises(ValueError, match="not a run id"):
-            use(tmp_path, RunId(run))
+    with pytest.raises(ValueError, match="not a run id"):
+        read_kit(tmp_path, RunId(run))
+    with pytest.raises(ValueError, match="not a run id"):
+        write_kit(tmp_path, RunId(run), ())

@@ -429,9 +429,7 @@ class OemDirect:
             status=status,
             code=code,
             description=description,
-            request_id=self._echoed(reply, self._profile.request_id_header) or ids.request_id,
-            correlation_id=self._echoed(reply, self._profile.correlation_header)
-            or ids.correlation_id,
+            **self._named(reply, ids),
             retry_after=parse_retry_after(reply.header("Retry-After"), self._now()),
         )
 
@@ -487,12 +485,18 @@ class OemDirect:
     ) -> OemReply:
         return OemReply(
             status=reply.status,
-            request_id=self._echoed(reply, self._profile.request_id_header) or ids.request_id,
-            correlation_id=self._echoed(reply, self._profile.correlation_header)
-            or ids.correlation_id,
             results=results,
             handle=handle,
+            **self._named(reply, ids),
         )
+
+    def _named(self, reply: Reply, ids: Ids) -> dict[str, str]:
+        """The ids of an answer as the service gave them back, else as they were sent."""
+        profile = self._profile
+        return {
+            "request_id": self._echoed(reply, profile.request_id_header) or ids.request_id,
+            "correlation_id": self._echoed(reply, profile.correlation_header) or ids.correlation_id,
+        }
 
     def _echoed(self, reply: Reply, header: str) -> str | None:
         """The id as the service gave it back; it may be one of its own."""

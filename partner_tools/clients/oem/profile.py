@@ -154,12 +154,10 @@ class Auth:
 
     @property
     def needs_certificate(self) -> bool:
-        """Whether a client certificate is presented."""
         return self.mode in (AuthMode.MTLS, AuthMode.BOTH)
 
     @property
     def needs_token(self) -> bool:
-        """Whether a bearer token is sent."""
         return self.mode in (AuthMode.ENTRA, AuthMode.BOTH)
 
 
@@ -256,7 +254,6 @@ class Profile:
 
     @property
     def is_xml(self) -> bool:
-        """Whether bodies are XML rather than JSON."""
         return self.media_type.split(";")[0].strip().lower().endswith("xml")
 
     @property

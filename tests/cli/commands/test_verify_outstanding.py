@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from partner_tools.intake.schema import checker
-from partner_tools.sandbox import Sandbox, seed_from
+from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.program import CONTOSO, FABRIKAM, Program, customer, program_for, world
 from tests.cli.test_repeated_batches import register
+
+LATE = {"graph": {"autopilotDelete": 3600}}
+"""Graph shows a removed device for longer than any of these tests lasts."""
 
 MACHINES: list[dict[str, Any]] = [
     {"serialNumber": "C-0", "join": "entra-joined", "managedDevice": {}},
@@ -30,7 +33,7 @@ def sandbox() -> Iterator[Sandbox]:
         ),
         customer({"B": [{"serialNumber": "F-0"}]}, tenant=FABRIKAM, domain="fabrikam.example"),
     )
-    with Sandbox(seed_from(seed)) as running:
+    with Sandbox(seed_from(seed), faults_from(LATE)) as running:
         yield running
 
 
