@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import CONTOSO, customer, program_for, sign_in_as, world
 
 DOMAIN = "contoso.onmicrosoft.com"
-MACHINES = [
+MACHINES: list[dict[str, Any]] = [
     {"serialNumber": "MANAGED1", "join": "entra-joined", "managedDevice": {}, "recoveryKeys": 1},
     {
         "serialNumber": "FIRM1",
