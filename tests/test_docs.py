@@ -410,9 +410,9 @@ def _environment(tmp_path: Path) -> dict[str, str]:
 
 
 def test_every_row_of_the_threat_model_names_a_test_that_exists() -> None:
-    """A threat without a test is not answered, and a test that was renamed proves nothing."""
+    """A threat without a test has no proven defence, and neither has one whose test was renamed."""
     page = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
-    answers = page.split("## Threats and answers")[1].split("## What is not answered")[0]
+    answers = page.split("## Threats and defences")[1].split("## Threats without a defence")[0]
     rows = [line for line in answers.splitlines() if re.match(r"\| (?!threat|-)", line)]
 
     assert len(rows) > 30

@@ -1,8 +1,8 @@
 """Merge what people report done with our own observations. Pure.
 
-A results file of the customer's, and the partner's word for what was removed by hand, close steps
-as `reported`, which is not `clear`: that needs a look of our own. A look that is newer than the
-report, and ran, outweighs it either way.
+A customer's results file, and the partner's statement about removals by hand, close steps as
+`reported`. That is not `clear`, which requires a check of our own. A newer check that succeeded
+outweighs the report either way.
 """
 
 from __future__ import annotations

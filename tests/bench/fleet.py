@@ -142,7 +142,7 @@ def _more_workers(server: Any, size: Size) -> Part:
     return Part(
         title="Fleet: from one worker to eight",
         how=f"{size.per_worker} devices a worker, each with one run and one request at a time in "
-        "flight, 0.1 s an answer: without a limit of the service, what the fleet itself allows.",
+        "flight, 0.1 s an answer: this measures the fleet itself, without a limit of the service.",
         figures=figures,
     )
 
@@ -154,8 +154,8 @@ def _workers(number: int) -> str:
 def _growth(where: str, found: Work, first: Work, baseline: str) -> list[Figure]:
     measured = (
         ("removals a second", "devices/s", found.per_second, first.per_second),
-        ("transactions of the database per device", "", found.transactions, first.transactions),
-        ("the database's sessions at work per device", "ms", found.active, first.active),
+        ("database transactions per device", "", found.transactions, first.transactions),
+        ("active database session time per device", "ms", found.active, first.active),
     )
     return [
         Figure(
@@ -195,9 +195,9 @@ def _larger_ledgers(server: Any, size: Size) -> Iterator[Part]:
             figures += _growth(f"{devices:,} devices", worked[devices], first, least)
     yield Part(
         title="Fleet: a ledger that grows",
-        how="Finished runs of a thousand devices with three events each lie in the ledger "
-        f"({', '.join(f'{n:,} in {took:.0f} s' for n, took in filling.items())}); beside them "
-        "each thing is done anew, the medians of all rounds.",
+        how="The ledger is filled with finished runs of a thousand devices with three events each "
+        f"({', '.join(f'{n:,} in {took:.0f} s' for n, took in filling.items())}); then each "
+        "operation is measured; medians of all rounds.",
         figures=figures,
     )
 
@@ -230,7 +230,7 @@ def acts(ledger: Ledger) -> Mapping[str, Callable[[], object]]:
 
     return {
         "submit 500 devices": submit,
-        "read a portion of 50": read,
+        "read a slice of 50": read,
         "record 50 removals, 100 commits": lambda: _carry_out(ledger, start.run),
         "`runs`, the newest 50": lambda: ledger.runs(limit=50),
         "the runs that should have a job": ledger.submitted_unfinished,

@@ -147,7 +147,7 @@ def measure(*, quick: bool) -> Iterator[Part]:
     yield Part(
         title="Goodput, over real HTTP",
         how=f"{CONCURRENCY} threads, the rate limiter and the transport against the sandbox in a "
-        "process of its own. The ratio is that to the simulator's median for the same limit.",
+        "separate process. The ratio compares it with the simulator's median for the same limit.",
         figures=figures,
     )
 
@@ -170,7 +170,7 @@ def _point(world: World, rounds: int) -> Iterator[Figure]:
             goal=Goal(
                 bound=bound if world.kind != "no-lock-out" or bound > 90 else 85.0,
                 of_ratio=False,
-                why=f"two refusals leave {100 * world.bound(2):.0f} %",
+                why=f"after two refusals at most {100 * world.bound(2):.0f} % is possible",
             ),
         )
         yield Figure(
@@ -181,8 +181,8 @@ def _point(world: World, rounds: int) -> Iterator[Figure]:
                 bound=1.5,
                 at_most=True,
                 of_ratio=False,
-                why="whoever goes above the limit is refused all that is under way, "
-                f"{world.rate * world.latency:.0f} requests or more each time",
+                why="each overshoot has all requests in flight refused, "
+                f"{world.rate * world.latency:.0f} or more each time",
             ),
         )
 

@@ -2,16 +2,16 @@
 
 *Goodput* is the served requests as a share of min(limit, concurrency / latency). Compared, on the
 same limits and seeds: one request at a time; five workers and 32 workers that each obey their own
-Retry-After; the pace, cold and then with what it had learned. The constants of
-`partner_tools.pacing` were chosen on rates of 14, 45, 85 and 150/s, buckets of 0.02, 0.3, 0.8 and
-2.5 seconds and latencies of 80 and 250 ms; none of these stands in the tables. Those of the ramp
+Retry-After; the rate limiter, first cold and then with the rate that it had learned. The constants
+of `partner_tools.pacing` were chosen on rates of 14, 45, 85 and 150/s, buckets of 0.02, 0.3, 0.8
+and 2.5 seconds and latencies of 80 and 250 ms; none of these is in the tables. Those of the ramp
 were chosen on the table of 1,500 requests itself.
 
-*Bounds* are what a control could reach at most that learns the limit by one refusal or by two,
-knows it exactly from then on, and spends a full bucket at the start and after each lock-out. One
-refusal is the least: nothing else tells where the limit is. Two are the least where the size of
-the bucket is not known either, as the first one fits a small bucket and a high rate as well as a
-large bucket and a low one.
+*Bounds* are the most that a controller could reach which learns the limit from one refusal or from
+two, then knows it exactly, and spends a full bucket at the start and after each lock-out. One
+refusal is the minimum, because nothing else reveals the limit. Two are the minimum if the size of
+the bucket is not known either, because the first one fits a small bucket and a high rate as well
+as a large bucket and a low one.
 """
 
 from __future__ import annotations
@@ -360,12 +360,12 @@ def measure(*, quick: bool) -> Iterator[Part]:
 
 
 HOW: Final = (
-    "The real `pacing` in virtual time; 32 requests in flight at most; lock-outs of 2 to 10 s. "
-    "*Goodput* is what was served as a share of min(limit, concurrency / latency); "
-    "medians over the seeds, then over the cells, with the lowest and the highest cell. *Bounds* "
-    "are what a control reaches at most that learns the limit by one refusal, or by two, and "
-    "knows it exactly from then on. The constants of `pacing` were chosen on other limits, but for "
-    "the ramp's, which were chosen on these at 1,500 requests."
+    "The real `pacing` in virtual time, with at most 32 requests in flight and lock-outs of 2 to "
+    "10 s. *Goodput* is the number of served requests as a share of min(limit, concurrency / "
+    "latency); medians over the seeds, then over the cells, with the lowest and the highest cell. "
+    "*Bounds* are the most that a controller can reach which learns the limit from one refusal, or "
+    "from two, and then knows it exactly. The constants of `pacing` were chosen on other limits, "
+    "except for those of the ramp, which were chosen on these at 1,500 requests."
 )
 
 
@@ -393,7 +393,7 @@ def _goodput(where: str, cells: Sequence[Cell], goal: float) -> Iterator[Figure]
     warm = [100 * cell.warm for cell in cells]
     best = "the best of the three peers in the same cell"
     two = statistics.median(100 * min(cell.world.bound(2), 1.0) for cell in cells)
-    why = f"two refusals leave {two:.0f} %"
+    why = f"after two refusals at most {two:.0f} % is possible"
     for name, values, bound in (("first run", cold, goal), ("remembered", warm, 0.93)):
         yield Figure(
             what=f"{where}, {name}",
@@ -466,7 +466,7 @@ HEADS: Final = (
     "bounds %",
     "first run % (spread)",
     "429s %",
-    "first good rate s",
+    "seconds to a good rate",
     "remembered %",
     "429s %",
     "one at a time %",

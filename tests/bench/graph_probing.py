@@ -152,10 +152,11 @@ def measure(*, quick: bool) -> Iterator[Part]:
     sizes = [(40, 40)] if quick else [(10_000, 10_000), (500, 20_000)]
     looks = [looked(devices, estate) for devices, estate in sizes]
     yield Part(
-        title="Looking into a tenant",
-        how="Every collection that tells of a device, over HTTP to a sandbox in the same process, "
+        title="Checking a tenant",
+        how="Every collection with records of devices, over HTTP to a sandbox in the same process, "
         f"at most {LIMIT.requests:,} requests or questions in {LIMIT.seconds:.0f} s. In batches of "
-        f"{BATCH} a collection may take {ALLOWED:g} times what asking once for each device takes.",
+        f"{BATCH}, a collection may take {ALLOWED:g} times the requests that one question per "
+        "device needs.",
         figures=[figure for look in looks for figure in _figures(look)],
         tables=[_by_collection(looks)],
     )

@@ -181,7 +181,7 @@ def _throughput(bench: Bench, rounds: int, folder: Path) -> Part:
     )
     return Part(
         title="Ledger: events made durable",
-        how="Each event in a hash chain, with what it amounts to; synchronous FULL.",
+        how="Each event in a hash chain, with its projections; synchronous FULL.",
         figures=[
             Figure(
                 what=f"events a second, {name}",

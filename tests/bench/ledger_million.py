@@ -40,9 +40,9 @@ def measure(*, quick: bool) -> Iterator[Part]:
         size = large.stat().st_size
         yield Part(
             title=f"Ledger: {runs * devices:,} devices",
-            how=f"{runs} runs of {devices:,} devices, three events each; one recorded, its rows "
-            "repeated under the ids of the others. `runs` and `trace` are whole processes, most of "
-            "whose time is the program's start.",
+            how=f"{runs} runs of {devices:,} devices, three events each; one was recorded, and its "
+            "rows were repeated under the ids of the others. `runs` and `trace` are whole "
+            "processes, most of whose time is the program's start.",
             figures=[
                 Figure(what="size per device", unit="bytes", values=[size / runs / devices]),
                 *_asked(folder, small, large, devices, rounds),

@@ -162,12 +162,12 @@ def _formats(path: Path, count: int, rounds: int, names: Collection[str]) -> Par
             found[name].append(take())
     return Part(
         title=f"Reports of {count:,} devices",
-        how="Each format in a process of its own; CPU time of the writing alone.",
+        how="Each format in a separate process; CPU time of writing only.",
         figures=[_figure(name, found) for name in found],
         tables=[
             Table(
                 title=f"Memory and size, {count:,} devices",
-                heads=("format", "seconds", "MB of memory more", "MB of file"),
+                heads=("format", "seconds", "additional MB of memory", "MB of file"),
                 rows=[_row(name, runs) for name, runs in found.items()],
             )
         ],

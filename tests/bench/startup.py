@@ -36,7 +36,7 @@ def measure(*, quick: bool) -> Iterator[Part]:
         found = in_turns(takes, 1 if quick else ROUNDS)
     yield Part(
         title="Start-up",
-        how="Wall time of whole processes, in turns.",
+        how="Wall time of whole processes, alternating.",
         figures=[
             _figure("`--help`", found["help"], found["click"], 1.6),
             _figure("`validate` of ten rows", found["validate"], found["click"], 2.5),

@@ -73,8 +73,8 @@ def test_the_page_says_what_is_missed_and_why() -> None:
 
     text = page({"parts": [{**document(part), "command": "c", "machine": machine}]})
 
-    assert "0 of 1 goals hold." in text
-    assert "- missed: w: 0.6 % where ≥ 0.9 % is wanted; nothing is perfect" in text
+    assert "0 of 1 goals are met." in text
+    assert "- missed: w: 0.6 %, goal ≥ 0.9 %; nothing is perfect" in text
     assert "| w | 0.6 (0.5 to 0.7) % |  |  | ≥ 0.9 % | **no** |" in text
 
 

@@ -156,8 +156,8 @@ def measure(*, quick: bool) -> Iterator[Part]:
         yield _compared(folder, made_rows(hashed, hashes=True), "with hashes", rounds, (14, 3))
         yield Part(
             title="Validation of a million rows",
-            how="Each file in a process of its own. Memory is what the larger file takes more than "
-            "the smaller one, by row: the index of duplicates.",
+            how="Each file in a separate process. Memory is the difference between the larger and "
+            "the smaller file, per row: the index of duplicates.",
             figures=[
                 figure
                 for form in FORMS

@@ -209,7 +209,7 @@ def test_a_refused_token_may_be_one_that_was_handed_in(program: Program) -> None
     result = refused("inventory", "--customer", DOMAIN)
 
     assert result.exit_code == 4
-    assert "or hand in a fresh token" in result.stderr
+    assert "or supply a new token" in result.stderr
 
 
 def test_a_look_says_what_it_came_to(tmp_path: Path) -> None:

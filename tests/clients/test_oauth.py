@@ -456,8 +456,8 @@ def test_polling_slows_down_when_it_is_told_to(login: Login, store: TokenStore) 
     ("reply", "words"),
     [
         ({"error": "authorization_declined"}, "declined"),
-        ({"error": "expired_token"}, "not typed in in time"),
-        ({"error": "authorization_pending"}, "not typed in in time"),
+        ({"error": "expired_token"}, "not entered in time"),
+        ({"error": "authorization_pending"}, "not entered in time"),
     ],
 )
 def test_a_sign_in_that_does_not_come_about(

@@ -187,7 +187,7 @@ def test_a_depot_sees_its_own_runs_only(fleet: Fleet, login: Callable[..., str])
         leipzig,
     )
     assert foreign.exit_code == 6, foreign.output
-    assert "does not let this user do that" in foreign.stderr
+    assert "does not allow this user to do that" in foreign.stderr
     assert "--depot" in foreign.stderr
     with Ledger.open(anybody) as ledger:
         assert {each.run for each in ledger.runs()} == {own, other}

@@ -255,7 +255,7 @@ def test_objects_of_the_directory_are_left_alone_and_named() -> None:
     found = way(facts(NO_AUTOPILOT, MANAGED, hybrid, *KEYS_ABSENT))
     left = {one.plane: one for one in found.left}
     assert left[Plane.ENTRA].records
-    assert "on premises" in left[Plane.ENTRA].why
+    assert "on-premises" in left[Plane.ENTRA].why
     assert Plane.ACTIVE_DIRECTORY in left
 
 

@@ -36,7 +36,7 @@ def test_summary_guide_and_serials_are_there() -> None:
     assert f"| Removed | {document['summary']['outcomes']['removed']} |" in text
     (order,) = (one["order"] for one in document["guide"] if one["id"] == "delete-from-intune")
     assert f"### {order}. Delete the device from Intune" in text
-    assert "A part of the customer's tenant was looked at" in text
+    assert "Part of the customer's tenant was checked" in text
 
 
 def test_it_says_first_that_nobody_looked() -> None:

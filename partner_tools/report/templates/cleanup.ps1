@@ -8,25 +8,25 @@ Carries out the open Intune and Windows Autopilot steps of one handoff, for exac
 Per device and in this order: delete it from Intune, unassign its user, delete its Windows Autopilot
 registration. After the last device: sync once, then wait until every registration is gone. Then the
 device association record of each device that is only pre-associated is deleted. A device that is
-associated keeps its record, which tells that its firmware still has to be cleared.
+associated keeps its record, which shows that its firmware still has to be cleared.
 
-Without -Apply nothing is changed: the script looks, and says what it would do with each device.
+Without -Apply nothing is changed: the script only checks, and shows what it would do.
 With -Apply it asks before every change; -Confirm:$false answers all of these questions with yes.
 
-A device is found by the ids that the handoff has of it and by its serial number, compared exactly.
-Where anything is doubtful the device is refused and left as it is. Microsoft Entra ID and Active
-Directory are never changed; with the permission Device.Read.All the script looks at the end whether
-Microsoft Entra ID still has the device. It can be stopped with Ctrl+C and started again at any time:
-it looks first, and what is gone is not deleted again.
+A device is found by its ids in the handoff and by its serial number, compared exactly. If anything
+is doubtful, the device is refused and left as it is. Microsoft Entra ID and Active Directory are
+never changed; with the permission Device.Read.All the script checks at the end whether Microsoft
+Entra ID still has the device. It can be stopped with Ctrl+C and started again at any time: it checks
+first, and does not repeat a deletion.
 
-What was done is written to handoff-result-....json. Send that file to your partner: it has no key
-and no password in it.
+The results are written to handoff-result-....json. Send that file to your partner: it contains no
+keys or passwords.
 
 Needs the module Microsoft.Graph.Authentication 2.19.0 or later, and an account with the role Intune
 Administrator, or an app with the permissions that the script names.
 
 .PARAMETER Apply
-Carry the steps out. Without it nothing is changed.
+Carry out the steps. Without it nothing is changed.
 
 .PARAMETER KeysSaved
 Confirms that the BitLocker recovery keys and local administrator passwords are saved. Deleting a
@@ -34,7 +34,7 @@ device from Intune removes its key protectors, so -Apply needs this or a receipt
 
 .PARAMETER SaveKeys
 Save the BitLocker recovery keys and local administrator passwords (Windows LAPS) that Microsoft
-Entra ID has of the listed devices, and write a receipt with counts for -KeysReceipt. Every key that
+Entra ID stores for the listed devices, and write a receipt with counts for -KeysReceipt. Every key that
 is read leaves an entry in the audit log. Keys in Active Directory are not read.
 
 .PARAMETER KeysCertificate
@@ -45,23 +45,23 @@ Without it they are written as plain text to a file that only you can read.
 The receipt of -SaveKeys. Each device's counts are compared with what the directory shows now.
 
 .PARAMETER TenantId
-The tenant that the script may work in. It refuses a session of any other.
+The tenant in which the script may work. It refuses a session in any other tenant.
 
 .PARAMETER UseDeviceCode
-Sign in with a code in any browser, where the usual sign-in window fails.
+Sign in with a code in any browser, if the usual sign-in window fails.
 
 .PARAMETER ResultPath
-The folder for the files that are written. Without it, the current one.
+The folder for the files that are written. Default: the current folder.
 
 .PARAMETER CheckActiveDirectory
-Look up the computer objects in Active Directory, and put into the results whether they exist. Read
+Look up the computer objects in Active Directory, and record in the results whether they exist. Read
 only. Needs the module ActiveDirectory.
 
 .PARAMETER CheckConfigurationManager
-Look up the records in Configuration Manager, likewise. Start the script from the site's drive.
+Look up the records in Configuration Manager in the same way. Start the script from the site's drive.
 
 .PARAMETER WaitMinutes
-How long to wait for registrations to disappear.
+Wait at most this many minutes for registrations to disappear.
 
 .EXAMPLE
 .\handoff.ps1
@@ -73,7 +73,7 @@ Saves the keys, encrypted, and writes a receipt.
 
 .EXAMPLE
 .\handoff.ps1 -Apply -KeysReceipt .\handoff-keys-receipt.json
-Carries the steps out, asking before every change.
+Carries out the steps, asking before every change.
 
 .EXAMPLE
 .\handoff.ps1 -Apply -KeysSaved -Confirm:$false | Export-Csv -Path .\done.csv -NoTypeInformation
@@ -82,10 +82,10 @@ Carries them out without a question, and keeps the table.
 .NOTES
 Windows blocks a script that came by mail or from the web. After reading it:
     Unblock-File -Path .\handoff.ps1
-Where the execution policy still refuses it, allow scripts in this window only:
+If the execution policy still refuses it, allow scripts in this window only:
     Set-ExecutionPolicy -Scope Process -ExecutionPolicy RemoteSigned
 Exit codes: 0 everything was done, or can be done; 7 something is left, was refused or is listed
-twice; 1 nothing was begun.
+twice; 1 nothing was started.
 #>
 [CmdletBinding(SupportsShouldProcess = $true, ConfirmImpact = 'High')]
 param(
@@ -106,7 +106,7 @@ param(
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
-# What the handoff says. Everything foreign is a literal.
+# The contents of the handoff. All external text is a literal.
 $Handoff = @@HANDOFF@@
 $HandoffName = @@NAME@@
 $HandoffRun = @@RUN@@
@@ -126,7 +126,7 @@ $Module = 'Microsoft.Graph.Authentication'
 $OldestModule = [version] '2.19.0'
 $ManagedDevices = 'v1.0/deviceManagement/managedDevices'
 $Identities = 'v1.0/deviceManagement/windowsAutopilotDeviceIdentities'
-# In no published metadata, read 2026-11: whatever it answers unexpectedly counts as not seen.
+# In no published metadata, read 2026-11: any unexpected answer counts as not verified.
 $Associations = 'beta/deviceManagement/tenantAssociatedDevices'
 $Directory = 'v1.0/devices'
 $DirectoryScope = 'Device.Read.All'
@@ -196,7 +196,7 @@ function Get-RealId {
 
 function Get-Folded {
     param($Serial)
-    # Without what may differ and still mean the same device.
+    # Without the differences that two spellings of the same serial number may have.
     return (([string] $Serial).Normalize([Text.NormalizationForm]::FormKC) -replace '[\s\p{Z}\p{C}]', '').ToUpperInvariant()
 }
 
@@ -211,7 +211,7 @@ function Invoke-Graph {
 }
 
 function Get-Problem {
-    # What a service answered: the exception has the status alone, the rest is in ErrorDetails.
+    # The error of a service: the exception has only the status, the rest is in ErrorDetails.
     param($Failure)
     $details = ''
     if ($null -ne $Failure.ErrorDetails) { $details = [string] $Failure.ErrorDetails.Message }
@@ -249,8 +249,8 @@ function Format-Problem {
 }
 
 function Get-Graph {
-    # One look. An internal error of the service is asked again up to three times; the module
-    # repeats 429, 503 and 504 itself.
+    # One read. After an internal error of the service it is retried up to three times; the module
+    # retries 429, 503 and 504 itself.
     param([string] $Uri)
     for ($try = 1; ; $try++) {
         try { return Invoke-Graph -Method 'GET' -Uri $Uri }
@@ -284,10 +284,10 @@ function Get-EveryPage {
 }
 
 function Get-Page {
-    # A list. What has another form proves nothing, least of all that something is not there.
+    # A list. An answer in any other form proves nothing, least of all that something is absent.
     param([string] $Uri)
     $page = Get-Graph -Uri $Uri
-    if ($page -isnot [Collections.IDictionary] -or $page['value'] -isnot [Collections.IList]) { throw 'The service answered something else than a list.' }
+    if ($page -isnot [Collections.IDictionary] -or $page['value'] -isnot [Collections.IList]) { throw 'The service returned something other than a list.' }
     return $page
 }
 
@@ -346,9 +346,9 @@ function Read-WholeList {
 }
 
 function Read-ByAsking {
-    # Few devices in a large tenant. A filter that the service or the module damages returns too
-    # much or nothing, without an error. So every look asks for a record too that has to come back,
-    # and whatever the filter cannot have returned makes the whole list be read instead.
+    # For few devices in a large tenant. A filter that the service or the module corrupts returns too
+    # much or nothing, without an error. So every query also asks for a record that has to come back,
+    # and if a row does not match the filter, the whole list is read instead.
     param([hashtable] $Place, $Page, [object[]] $Sought)
     foreach ($record in @($Page['value'])) { Add-Record -Place $Place -Record $record }
     $known = @($Place.ById.Values | Where-Object { ([string] $_['serialNumber']) -cmatch '^[A-Za-z0-9]{4,64}$' })[0]
@@ -498,7 +498,7 @@ function Set-Refusal {
 }
 
 function Find-Device {
-    # Looks a device up and decides, as cleanup of partner-tools does, what is to be done with it.
+    # Looks up a device and decides what to do with it, by the same rules as cleanup of partner-tools.
     param($Device)
     $result = New-Result -Device $Device
     $identities = @(Find-Record -Place $Places.autopilot -Device $Device -Ids $Device.AutopilotIds)
@@ -610,7 +610,7 @@ function Add-Step {
 }
 
 function Test-Fresh {
-    # The look right before a change: is the record still the one that was decided upon?
+    # The check right before a change: is the record still the one on which the decision was made?
     param([hashtable] $Result, [string] $Plane)
     $old = $Result.Intune
     if ($Plane -eq 'autopilot') { $old = $Result.Autopilot }
@@ -624,7 +624,7 @@ function Test-Fresh {
     elseif ($Plane -eq 'device-association') { $same = $same -and (Test-PreAssociated -Records @($new) -Device $Result.Device) }
     else {
         $managed = Get-RealId -Id $new['managedDeviceId']
-        # It was enrolled since the look.
+        # It has been enrolled since the check.
         if ($managed -and $managed -ne (Get-RealId -Id $old['managedDeviceId'])) { $same = $false }
     }
     if ($same) { return 'same' }
@@ -655,7 +655,7 @@ function Invoke-Change {
         return 'declined'
     }
     $headers = @{}
-    # Where Intune asks for a second administrator, this is what he reads.
+    # If Intune requires a second administrator, this is the justification that they read.
     if ($Method -eq 'DELETE') { $headers['x-msft-approval-justification'] = [Convert]::ToBase64String([Text.Encoding]::UTF8.GetBytes($Handoff)) }
     try {
         $null = Invoke-Graph -Method $Method -Uri ($Places[$Plane].Record + '/' + (Get-RealId -Id $Record['id']) + $Action) -Headers $headers
@@ -691,7 +691,7 @@ function Invoke-Step {
     if ($Step -eq 'delete-from-intune') { $plane = 'intune'; $record = $Result.Intune }
     if ($Step -eq 'delete-association-record') { $plane = 'device-association'; $record = $Result.Association }
     if ($Step -eq 'unassign-user') { $method = 'POST'; $action = '/unassignUserFromDevice' }
-    # The look for the user's unassignment counts for the deletion that follows it at once.
+    # The check before the user's unassignment also covers the deletion, which follows immediately.
     if (-not $Preview -and -not ($Step -eq 'deregister-from-autopilot' -and $Result.Moves -contains 'unassign-user')) {
         $fresh = Test-Fresh -Result $Result -Plane $plane
         if ($fresh -eq 'gone') {
@@ -706,7 +706,7 @@ function Invoke-Step {
     $status = Invoke-Change -Result $Result -Step $Step -Plane $plane -Record $record -Method $method -Action $action
     if ($status -eq 'done' -and $Step -eq 'deregister-from-autopilot') { $Result.Awaited = $true }
     if ($status -eq 'untaken') {
-        # The service did not take it, as if it were done already: what it shows at the end decides.
+        # The service rejected it as if it were already done: the check at the end decides.
         $Result.Untaken = $true
         $status = 'failed'
         if ($Step -eq 'deregister-from-autopilot') { $Result.Awaited = $true }
@@ -729,12 +729,12 @@ function Set-Gone {
 }
 
 function Get-Word {
-    # What the table says of a plane where nothing was changed.
+    # The word in the table for a plane in which nothing was changed.
     param([hashtable] $Result, [string] $Plane, [string] $Word)
     if ($Word) { return $Word }
     $seen = $Result.Planes[$Plane]
     if ($null -eq $seen) { return '' }
-    if ($seen.result -eq 'failed') { return 'not seen' }
+    if ($seen.result -eq 'failed') { return 'not verified' }
     if ($seen.result -eq 'absent') { return 'not there' }
     if ($Result.Rule) { return 'left' }
     $failed = @($Result.Steps | Where-Object { $_.status -eq 'declined' -or $_.status -eq 'failed' })
@@ -753,7 +753,7 @@ function Invoke-Device {
         if ($unsaved) { Set-Refusal -Result $Result -Rule 'keys-not-saved' -Detail $unsaved; return }
     }
     $steps = @($Result.Moves)
-    # The association comes after everything else is seen to be gone.
+    # The association is deleted only after a check shows that everything else is gone.
     if (-not $Preview) { $steps = @($steps | Where-Object { $_ -ne 'delete-association-record' }) }
     Invoke-AllSteps -Result $Result -Steps $steps
     if ($Preview -or $Result.Moves -notcontains 'delete-association-record') { Set-LastRefusal -Result $Result }
@@ -776,7 +776,7 @@ function Invoke-AllSteps {
 }
 
 function Complete-Association {
-    # What is left of a device whose Intune record and registration are seen to be gone.
+    # Finishes a device whose Intune record and registration are confirmed to be gone.
     param([hashtable] $Result)
     if ($Result.Rule -or $Result.Moves -notcontains 'delete-association-record') { return }
     if (-not $Result.Awaited -and @($Result.Steps | Where-Object { $_.status -ne 'done' }).Count -eq 0) { Invoke-AllSteps -Result $Result -Steps 'delete-association-record' }
@@ -785,8 +785,8 @@ function Complete-Association {
 }
 
 function Update-Association {
-    # A deletion counts as done once a look no longer shows the record; and a removal that was
-    # pending ends when its device is reached, which may be by now.
+    # A deletion counts as done once a check no longer shows the record; and a pending removal is
+    # completed when the device checks in, which may have happened by now.
     param([object[]] $Results)
     if ($Results.Count -eq 0) { return }
     Read-Place -Place $Places['device-association'] -Sought @($Results | ForEach-Object { $_.Device })
@@ -806,7 +806,7 @@ function Update-Association {
 }
 
 function Set-LastRefusal {
-    # Why something stays although nothing is left that the script could do.
+    # The reason why something remains although the script can do nothing more.
     param([hashtable] $Result)
     if ($Result.Rule -or $Result.Awaited -or @($Result.Steps | Where-Object { $_.status -ne 'done' }).Count) { return }
     if ($Result.Device.PartnersTurn -and ($Result.Unseen.autopilot -or $null -ne $Result.Autopilot)) { Set-Refusal -Result $Result -Rule 'partners-turn' -Detail '' }
@@ -820,7 +820,7 @@ function Get-Outcome {
     param([hashtable] $Result)
     if ($Result.Rule -eq 'duplicate') { return 'duplicate' }
     if ($Result.Rule) { return 'refused' }
-    # A removal of an association that is pending is nothing that the script could do more about.
+    # The script can do nothing more about the pending removal of an association.
     $open = @($Result.Steps | Where-Object { $_.status -ne 'done' -and -not ($_.status -eq 'waiting' -and $_.id -eq 'delete-association-record') })
     if ($Result.Awaited -or $Result.Unfinished -or $open.Count) { return 'left' }
     if ($Result.Moves -contains 'delete-association-record' -and -not $Result.AssociationWord) { return 'left' }
@@ -861,7 +861,7 @@ function Get-Why {
 # --- The results file -------------------------------------------------------------------------------
 
 function Write-File {
-    # Under another name first, then moved: a file is complete or not there.
+    # Written under another name first, then moved: a file is complete or absent.
     param([string] $Path, [string] $Text)
     $temporary = $Path + '.tmp'
     [IO.File]::WriteAllText($temporary, $Text, (New-Object System.Text.UTF8Encoding ($false)))
@@ -889,7 +889,7 @@ function Get-ResultEntry {
 }
 
 function Save-Results {
-    # $Written has one JSON text per device, so that a file of thousands is not made anew each time.
+    # $Written has one JSON text per device, so that thousands need not be serialized again each time.
     param([bool] $Finished)
     if ($WhatIfPreference) { return }
     $head = [ordered]@{
@@ -904,7 +904,7 @@ function Save-Results {
 # --- Keys -------------------------------------------------------------------------------------------
 
 function Protect-File {
-    # Creates a file that only the person who runs this can read, before anything is in it.
+    # Creates a file that only the current user can read, before anything is written to it.
     param([string] $Path)
     [IO.File]::WriteAllText($Path, '')
     if ($env:OS -eq 'Windows_NT') {
@@ -915,7 +915,7 @@ function Protect-File {
 }
 
 function Get-KeysOf {
-    # All keys and passwords of one device id. The list never returns a key: each is asked for.
+    # All keys and passwords of one device id. The list never returns a key, so each is read by its id.
     param([string] $DeviceId)
     foreach ($key in @(Get-EveryPage -Uri ($KeysUri + '?' + (Get-Encoded -Filter ("deviceId eq '" + $DeviceId + "'"))))) {
         if ((Get-RealId -Id $key['deviceId']) -ne $DeviceId) { throw 'The service returned a key of another device.' }
@@ -1000,7 +1000,7 @@ function Read-Receipt {
         foreach ($key in Get-EveryPage -Uri $KeysUri) { $script:StoredKeys['key ' + (Get-RealId -Id $key['deviceId'])]++ }
         foreach ($one in Get-EveryPage -Uri $PasswordsUri) { $script:StoredKeys['password ' + (Get-RealId -Id $one['id'])]++ }
     }
-    catch { Stop-Handoff ('What the directory has stored could not be read, so the receipt cannot be checked: ' + (Format-Problem -Problem (Get-Problem -Failure $_))) }
+    catch { Stop-Handoff ('The list of stored keys could not be read, so the receipt cannot be checked: ' + (Format-Problem -Problem (Get-Problem -Failure $_))) }
 }
 
 function Format-Saved {
@@ -1010,7 +1010,7 @@ function Format-Saved {
 }
 
 function Get-Unsaved {
-    # Why the keys of a device do not count as saved; empty where they do.
+    # The reason why the keys of a device do not count as saved; empty if they do.
     param([hashtable] $Result)
     if ($null -eq $Receipt) { return '' }
     $one = $Receipt[[string] $Result.Device.Row]
@@ -1030,7 +1030,7 @@ function Get-Unsaved {
         $Result.Keys = [ordered]@{ recoveryKeys = [int] $one.recoveryKeys; localPasswords = [int] $one.localPasswords; savedAt = $Receipt['savedAt'] }
     }
     if ($why -and $KeysSaved) {
-        Write-Warning ('Serial number ' + $Result.Device.Serial + ': ' + $why + '. -KeysSaved says that they are saved.')
+        Write-Warning ('Serial number ' + $Result.Device.Serial + ': ' + $why + '. -KeysSaved confirms that they are saved.')
         return ''
     }
     return $why
@@ -1039,8 +1039,8 @@ function Get-Unsaved {
 # --- Microsoft Entra ID, read only ------------------------------------------------------------------
 
 function Find-DirectoryObject {
-    # Whether the directory still has the devices, and how they are joined. Nothing rests on it here;
-    # the partner closes steps by it.
+    # Whether the directory still has the devices, and how they are joined. The script does not act on
+    # it; the partner uses it to close steps.
     param([object[]] $Results)
     $rows = New-Index
     $problem = ''
@@ -1087,8 +1087,8 @@ function Find-DirectoryObject {
 }
 
 function Read-EarlierResult {
-    # The ids of directory objects by row, from what this handoff's script has written here before:
-    # once the other records are gone, nothing else leads to them.
+    # The ids of directory objects by row, from earlier results of this handoff's script in this
+    # folder: once the other records are gone, nothing else leads to them.
     $ids = @{}
     foreach ($file in @(Get-ChildItem -LiteralPath $Folder -Filter ('handoff-result-' + $HandoffName + '-*.json') -File)) {
         try { $read = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText($file.FullName)) }
@@ -1104,7 +1104,7 @@ function Read-EarlierResult {
 }
 
 function Get-JoinType {
-    # The strongest claim: a hybrid joined device has a pre-created object beside its own.
+    # The strongest claim wins: a hybrid joined device has a pre-created object beside its own.
     param([hashtable] $Result, [object[]] $Found)
     $joined = @($Found | Where-Object { -not ($_['trustType'] -eq 'AzureAd' -and $_.ContainsKey('registrationDateTime') -and -not $_['registrationDateTime']) } | ForEach-Object { ([string] $_['trustType']).ToLowerInvariant() })
     foreach ($pair in @(@('serverad', 'hybrid-joined'), @('azuread', 'entra-joined'), @('workplace', 'registered'))) { if ($joined -contains $pair[0]) { return $pair[1] } }
@@ -1123,7 +1123,7 @@ function Find-Computer {
             $computer = @(Get-ADComputer -Filter ("objectGUID -eq '" + $id + "'") -Properties 'LastLogonDate', 'Enabled')[0]
             if ($null -eq $computer) { continue }
             $below = @(Get-ADObject -Filter '*' -SearchBase $computer.DistinguishedName -SearchScope OneLevel)
-            # Whether a password is there, never the password.
+            # Whether a password exists, never the password itself.
             $laps = @(Get-ADObject -LDAPFilter '(|(msLAPS-PasswordExpirationTime=*)(ms-Mcs-AdmPwdExpirationTime=*))' -SearchBase $computer.DistinguishedName -SearchScope Base)
             $seen.result = 'found'
             $seen.ids = @($id)
@@ -1164,7 +1164,7 @@ function Assert-Module {
         if ($loaded[0].Version -ge $OldestModule) { Import-Module -Name $Module -MinimumVersion $OldestModule }
     }
     if ($loaded[0].Version -lt $OldestModule) {
-        Stop-Handoff ('The module ' + $Module + ' is version ' + $loaded[0].Version + '. Before ' + $OldestModule + ' it damages what is asked of the service. Run: Update-Module ' + $Module + '. Then open a new window.')
+        Stop-Handoff ('The module ' + $Module + ' is version ' + $loaded[0].Version + '. Versions before ' + $OldestModule + ' corrupt requests to the service. Run: Update-Module ' + $Module + '. Then open a new window.')
     }
 }
 
@@ -1183,11 +1183,11 @@ function Get-MissingScope {
 }
 
 function Connect-Handoff {
-    # Uses an open session, however it was opened, where its tenant and permissions suffice.
+    # Uses an existing session, however it was opened, if its tenant and permissions are sufficient.
     param([string[]] $Needed)
     $context = Get-MgContext
     if ($null -ne $context -and $context.TenantId -ne $TenantId) {
-        Stop-Handoff ('Signed in to the tenant ' + $context.TenantId + ', and the handoff is for ' + $TenantId + '. Run Disconnect-MgGraph, then start the script again.')
+        Stop-Handoff ('Signed in to the tenant ' + $context.TenantId + ', but the handoff is for ' + $TenantId + '. Run Disconnect-MgGraph, then start the script again.')
     }
     $lacking = @(Get-MissingScope -Context $context -Needed $Needed)
     if ($null -eq $context -or $lacking.Count) {
@@ -1198,12 +1198,12 @@ function Connect-Handoff {
         if ($UseDeviceCode) { $options.UseDeviceCode = $true }
         try { $null = Connect-MgGraph @options }
         catch {
-            Stop-Handoff ('The sign-in failed: ' + (Get-Plain -Text $_.Exception.Message) + ' Ways out: a window that is not elevated (not "Run as administrator"); a new window in which no other Microsoft module was used; or the script''s switch -UseDeviceCode, which also works with delegated administration of a customer''s tenant. Nothing was changed.')
+            Stop-Handoff ('The sign-in failed: ' + (Get-Plain -Text $_.Exception.Message) + 'Try a window that is not elevated (not "Run as administrator"); a new window in which no other Microsoft module was used; or the script''s switch -UseDeviceCode, which also works with delegated administration of a customer''s tenant. Nothing was changed.')
         }
         $context = Get-MgContext
     }
     if ($null -eq $context -or $context.TenantId -ne $TenantId) {
-        Stop-Handoff ('The sign-in led to another tenant than ' + $TenantId + '. Run Disconnect-MgGraph, then start the script again with an account of that tenant.')
+        Stop-Handoff ('The sign-in was for a tenant other than ' + $TenantId + '. Run Disconnect-MgGraph, then start the script again with an account of that tenant.')
     }
     $lacking = @(Get-MissingScope -Context $context -Needed $Needed)
     if ($lacking.Count) {
@@ -1234,13 +1234,13 @@ function Sync-Autopilot {
     try { $null = Invoke-Graph -Method 'POST' -Uri $SyncUri }
     catch {
         $problem = Get-Problem -Failure $_
-        if ($problem.Status -eq 409 -or $problem.Status -eq 429) { Write-Host 'A sync is running, or the last one is less than ten minutes old. It will do.' }
-        else { Write-Warning ('Windows Autopilot was not synced, which only takes longer: ' + (Format-Problem -Problem $problem)) }
+        if ($problem.Status -eq 409 -or $problem.Status -eq 429) { Write-Host 'A sync is running, or the last one is less than ten minutes old. No other is needed.' }
+        else { Write-Warning ('Windows Autopilot was not synced, so the removal only takes longer: ' + (Format-Problem -Problem $problem)) }
     }
 }
 
 function Get-StillThere {
-    # Of these results, the ones whose record is still shown. What cannot be seen counts as there.
+    # The results whose record is still shown. A record that cannot be checked counts as still there.
     param([object[]] $Open, [string] $Plane)
     $place = $Places[$Plane]
     try {
@@ -1251,7 +1251,7 @@ function Get-StillThere {
         return @($Open | Where-Object { $null -ne (Get-OneOrNothing -Uri (Get-RecordUri -Place $place -Id (Get-RealId -Id $_[$(if ($Plane -eq 'intune') { 'Intune' } else { 'Autopilot' })]['id']))) })
     }
     catch {
-        Write-Warning ('Could not look: ' + (Format-Problem -Problem (Get-Problem -Failure $_)))
+        Write-Warning ('The check failed: ' + (Format-Problem -Problem (Get-Problem -Failure $_)))
         return $Open
     }
 }
@@ -1290,7 +1290,7 @@ function Wait-UntilGone {
 }
 
 function Confirm-Deleted {
-    # A deletion that Intune accepted counts as done once a look no longer shows the record.
+    # A deletion that Intune accepted counts as done once a check no longer shows the record.
     param([object[]] $Deleted)
     $left = @(Get-StillThere -Open $Deleted -Plane 'intune')
     foreach ($result in $Deleted) {
@@ -1340,7 +1340,7 @@ if (-not $Preview -and -not ($KeysSaved -or $KeysReceipt -or $SaveKeys)) {
     Stop-Handoff 'Save the BitLocker recovery keys and local administrator passwords first (-SaveKeys does it), then pass -KeysReceipt FILE or -KeysSaved.'
 }
 if (-not $Preview -and -not $Silent -and -not (Test-Interactive)) {
-    Stop-Handoff 'There is no terminal to ask on before each change: pass -Confirm:$false to carry the steps out without questions. Nothing was changed.'
+    Stop-Handoff 'There is no terminal to ask on before each change: pass -Confirm:$false to carry out the steps without questions. Nothing was changed.'
 }
 if ($KeysReceipt -and -not (Test-Path -LiteralPath $KeysReceipt -PathType Leaf)) { Stop-Handoff ('There is no receipt ' + $KeysReceipt + '.') }
 if ($ResultPath) {
@@ -1356,7 +1356,7 @@ for ($copy = 1; ; $copy++) {
 Assert-Module
 Connect-Handoff -Needed (Get-NeededScope)
 Write-Host ($Handoff + ': ' + $Devices.Count + ' devices. Signed in as ' + $Account + '.')
-if (-not $Apply) { Write-Host 'Nothing will be changed. Pass -Apply to carry it out.' }
+if (-not $Apply) { Write-Host 'Nothing will be changed. Pass -Apply to carry out the steps.' }
 
 $sought = @($Devices | Where-Object { $_.Serial })
 Read-Place -Place $Places.autopilot -Sought $sought
@@ -1371,7 +1371,7 @@ if ($SaveKeys -and -not $Apply) {
 if ($KeysReceipt -and -not $WhatIfPreference) { Read-Receipt -Path $KeysReceipt }
 if (-not $Preview -and $null -eq $Receipt) {
     $question = 'There is no receipt for the saved keys. Deleting a device from Intune removes its BitLocker key protectors, and users can no longer sign in to it with a Microsoft Entra account. Continue without a receipt?'
-    if ($Silent) { Write-Warning 'There is no receipt for the saved keys. -KeysSaved and -Confirm:$false say that they are saved.' }
+    if ($Silent) { Write-Warning 'There is no receipt for the saved keys. -KeysSaved and -Confirm:$false confirm that they are saved.' }
     elseif (-not $Self.ShouldContinue($question, 'Keys')) { Stop-Handoff 'Nothing was changed.' }
 }
 
@@ -1405,11 +1405,11 @@ try {
     Save-Results -Finished $true
 }
 finally {
-    if ($number -and -not $WhatIfPreference) { Write-Host ('Results: ' + $ResultFile + '. Send this file to your partner; it has no key and no password in it.') }
+    if ($number -and -not $WhatIfPreference) { Write-Host ('Results: ' + $ResultFile + '. Send this file to your partner; it contains no keys or passwords.') }
 }
 Write-Host 'Microsoft Entra ID and Active Directory were not changed: see the handoff for what is left there.'
 if ($Stopped) { $Host.UI.WriteErrorLine($Stopped) }
-# The table last and at once: PowerShell sets its columns by what comes in the first moments.
+# The table comes last and in one piece: PowerShell sets its columns by the first rows that arrive.
 $table = @(Show-Table -Results $results)
 $table
 $refused = @($results | Where-Object { 'refused', 'duplicate' -contains (Get-Outcome -Result $_) })

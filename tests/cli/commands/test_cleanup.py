@@ -470,7 +470,7 @@ def test_what_is_called_gone_and_is_still_there_is_refused_and_asked_for_anew(
         anew = run("cleanup", sent, *APPLY, "--output", "json", obj=call)
 
     assert (done.exit_code, line["outcome"]) == (7, "refused")
-    assert "shows it still" in line["detail"]
+    assert "still shows the record" in line["detail"]
     assert "run cleanup again" in line["remedy"]
     assert outcomes(json.loads(anew.stdout)) == {"OWN2": "removed"}
 
