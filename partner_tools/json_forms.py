@@ -165,11 +165,6 @@ def _same(value: Any) -> Any:
     return value
 
 
-def full_customer_document(customer: Customer) -> dict[str, str | None]:
-    """A customer as results print it: every property, null where it is not known."""
-    return {"tenantId": customer.tenant_id, "domain": customer.domain, "name": customer.name}
-
-
 def read_customer(document: Mapping[str, Any]) -> Customer:
     """Read the customer of a JSON object, ignoring other properties."""
     return Customer(

@@ -76,13 +76,8 @@ class Policy:
 
     def within(self, seconds: float) -> Policy:
         """Return this policy for a request with at most `seconds` left."""
-        return replace(
-            self,
-            budget=min(self.budget, seconds),
-            reach=min(self.reach, seconds),
-            endurance=min(self.endurance, seconds),
-            patience=min(self.patience, seconds),
-        )
+        bounded = ("budget", "reach", "endurance", "patience")
+        return replace(self, **{each: min(getattr(self, each), seconds) for each in bounded})
 
 
 def decide(

@@ -111,21 +111,6 @@ def resolve(
     return without_duplicates(planned)
 
 
-def customers_of(
-    planned: Iterable[PlannedDevice], estates: Iterable[Estate]
-) -> tuple[PlannedCustomer, ...]:
-    """How much of each estate the plan takes, in the order of the estates."""
-    removals = Counter(device.customer for device in planned if device.outcome is Outcome.PENDING)
-    return tuple(
-        PlannedCustomer(
-            customer=estate.customer,
-            estate=len(estate.registrations),
-            removals=removals[estate.customer.tenant_id],
-        )
-        for estate in estates
-    )
-
-
 def counts(outcomes: Iterable[Outcome]) -> dict[str, int]:
     """How often each outcome occurs, in the order of the enumeration, without those that don't."""
     tally = Counter(outcomes)

@@ -27,7 +27,7 @@ _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class InvalidTextError(ValueError):
-    """The text is not the JSON or TOML that it should be; says why, in a clause."""
+    """The text is not the JSON, TOML or XML that it should be; says why, in a clause."""
 
 
 def read_json(content: bytes, *, values: int | None = None) -> Any:

@@ -29,6 +29,7 @@ from partner_tools.errors import (
     Unreadable,
     ambiguous_customer,
 )
+from partner_tools.guards import counted
 from partner_tools.homoglyphs import folded
 from partner_tools.model import (
     ChannelName,
@@ -38,6 +39,7 @@ from partner_tools.model import (
     Explanation,
     Identity,
     Outcome,
+    PlannedCustomer,
     PlannedDevice,
     Registration,
     Target,
@@ -52,7 +54,6 @@ from partner_tools.plan import (
     PlanProposal,
     Unserved,
     changes,
-    customers_of,
     difference,
     index,
     notes_on,
@@ -127,7 +128,15 @@ class PartnerCenterChannel:
         )
         return PlanProposal(
             devices=planned,
-            customers=customers_of(planned, estates),
+            customers=counted(
+                planned,
+                (
+                    PlannedCustomer(
+                        customer=each.customer, estate=len(each.registrations), removals=0
+                    )
+                    for each in estates
+                ),
+            ),
             notes=(*notes_on(planned), *_notes_of(estates)),
             kit=_kit(planned, estates),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -32,33 +32,20 @@ Elsewhere `Tenant` is the customer and the others are unknown."""
 _PROPERTIES = (*IDENTIFIERS, "manufacturer", "model", "customer", "reference")
 
 
-@lru_cache(maxsize=1)
-def spellings() -> Mapping[str, tuple[str, ...]]:
-    """The names of each kind of column, the usual one first."""
-    found: dict[str, tuple[str, ...]] = {}
-    for group in names()["columns"]:
-        found[group["property"]] = (*found.get(group["property"], ()), *group["names"])
-    return found
+SPELLINGS: dict[str, tuple[str, ...]] = {}
+for _group in names()["columns"]:
+    SPELLINGS[_group["property"]] = (*SPELLINGS.get(_group["property"], ()), *_group["names"])
+"""The names of each kind of column, the usual one first."""
 
+_KINDS = {plain(name): kind for kind, each in SPELLINGS.items() for name in each}
+_KINDS |= {plain(name): name for name in _PROPERTIES}
+"""The kind of column that each normal form is; the names of properties are forms as well."""
 
-@lru_cache(maxsize=1)
-def _kinds() -> Mapping[str, str]:
-    """The kind of column that each normal form is; the names of properties are forms as well."""
-    kinds = {plain(name): name for name in _PROPERTIES}
-    return {plain(name): kind for kind, each in spellings().items() for name in each} | kinds
-
-
-@lru_cache(maxsize=1)
-def _weak() -> frozenset[str]:
-    groups = names()["columns"]
-    return frozenset(
-        plain(name) for group in groups if group.get("weak") for name in group["names"]
-    )
-
-
-@lru_cache(maxsize=1)
-def _qualifiers() -> tuple[str, ...]:
-    return tuple(sorted(map(plain, names()["qualifiers"]), key=len, reverse=True))
+_WEAK = frozenset(
+    plain(name) for group in names()["columns"] if group.get("weak") for name in group["names"]
+)
+_QUALIFIERS = tuple(sorted(map(plain, names()["qualifiers"]), key=len, reverse=True))
+_STATUS_WORDS = tuple(map(plain, names()["status"]["words"]))
 
 
 @lru_cache(maxsize=4096)
@@ -69,10 +56,9 @@ def kind_of_column(header: str) -> str | None:
     ['serialNumber', 'serialNumber', None]
     """
     name = plain(header)
-    kinds = _kinds()
     bare = name.rstrip("0")  # tables of Configuration Manager have two
-    kind = kinds.get(name) or kinds.get(bare) or _qualified(bare)
-    if kind is None and (name.startswith(_status_words()) or name.endswith(_status_words())):
+    kind = _KINDS.get(name) or _KINDS.get(bare) or _qualified(bare)
+    if kind is None and (name.startswith(_STATUS_WORDS) or name.endswith(_STATUS_WORDS)):
         return "status"
     return kind
 
@@ -85,26 +71,21 @@ def _qualified(name: str) -> str | None:
     """Whether all that is more than a name of the serial number are a few qualifiers."""
     forms = {name} if len(name) <= _LONGEST_NAME else set()
     for _ in range(_QUALIFIERS_AT_MOST + 1):
-        if any(_kinds().get(form) == SERIAL for form in forms):
+        if any(_KINDS.get(form) == SERIAL for form in forms):
             return SERIAL
         forms = {
             shorter
             for form in forms
-            for each in _qualifiers()
+            for each in _QUALIFIERS
             for shorter in (form.removeprefix(each), form.removesuffix(each))
             if shorter != form
         }
     return None
 
 
-@lru_cache(maxsize=1)
-def _status_words() -> tuple[str, ...]:
-    return tuple(map(plain, names()["status"]["words"]))
-
-
 def spelt_like(header: str) -> str | None:
     """The known header that this one nearly is, as Microsoft's or people's files spell it."""
-    spelt = {plain(name): name for kind in _PROPERTIES for name in spellings()[kind]}
+    spelt = {plain(name): name for kind in _PROPERTIES for name in SPELLINGS[kind]}
     name = plain(header)
     near = get_close_matches(name, spelt, n=1, cutoff=0.8) if len(name) > 4 else []
     misspelt = near and not name.startswith(near[0])  # `Customer PO` is no misspelt `Customer`
@@ -219,10 +200,10 @@ def _settle_weak(headers: Sequence[str], properties: list[str | None]) -> None:
     for place, name in enumerate(properties):
         others = [each for each in properties[:place] if each == name]
         strong = any(
-            each == name and plain(header) not in _weak()
+            each == name and plain(header) not in _WEAK
             for each, header in zip(properties, headers, strict=True)
         )
-        if name and plain(headers[place]) in _weak() and (strong or others):
+        if name and plain(headers[place]) in _WEAK and (strong or others):
             properties[place] = None
 
 

@@ -214,7 +214,7 @@ def customer_json(customer: Customer | None) -> Json:
     """The addressee of a handoff or the former owner of a certificate's devices."""
     if customer is None:
         return dict.fromkeys(("tenantId", "domain", "name"))
-    return json_forms.full_customer_document(customer)
+    return json_forms.json_form(customer, whole=True)
 
 
 def run_json(run: RunFacts) -> Json:

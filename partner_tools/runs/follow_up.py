@@ -23,7 +23,7 @@ from partner_tools.errors import (
 )
 from partner_tools.events import Event, History, State
 from partner_tools.files import writing
-from partner_tools.json_forms import full_customer_document
+from partner_tools.json_forms import json_form
 from partner_tools.ledger import DeviceTrace, Ledger, RunDevice, RunRecord
 from partner_tools.model import (
     GONE,
@@ -99,7 +99,7 @@ class Outstanding:
         """One customer; `text` is what a webhook of a chat takes."""
         customer = follow_up.customer
         return {
-            "customer": None if customer is None else full_customer_document(customer),
+            "customer": None if customer is None else json_form(customer, whole=True),
             "devices": follow_up.devices,
             "stillListed": follow_up.listed,
             "since": follow_up.since.isoformat(),

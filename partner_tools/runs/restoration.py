@@ -26,13 +26,13 @@ from partner_tools.events import Event, Kind
 from partner_tools.ledger import Ledger, RunDevice, hash_digest, read_kit
 from partner_tools.model import Identity, Outcome, RunId
 
-HEADER = (
-    "Device Serial Number",
-    "Windows Product ID",
-    "Hardware Hash",
-    "Manufacturer name",
-    "Device model",
-)
+COLUMNS = {
+    "Device Serial Number": "serial_number",
+    "Windows Product ID": "product_key_id",
+    "Hardware Hash": "hardware_hash",
+    "Manufacturer name": "manufacturer",
+    "Device model": "model",
+}
 """As Partner Center's own upload wants it, letter case included
 (https://learn.microsoft.com/partner-center/customers/autopilot, read 2026-11)."""
 
@@ -82,9 +82,9 @@ def upload_file(devices: Iterable[Restorable]) -> tuple[str, tuple[Restorable, .
     outside Windows-1252 can only go through the API; so does one that a spreadsheet would
     calculate when the file is opened.
     """
-    lines, left_out = [",".join(HEADER)], []
+    lines, left_out = [",".join(COLUMNS)], []
     for each in devices:
-        cells = _cells(each.identity)
+        cells = [getattr(each.identity, name) or "" for name in COLUMNS.values()]
         if each.why_not is None and all(_is_plain(cell) for cell in cells):
             lines.append(",".join(cells))
         else:
@@ -114,13 +114,11 @@ def _restorable(device: RunDevice, hardware_hash: str | None) -> Restorable:
     # The ledger has the digest of the service's hash, or of the batch's.
     recorded = {device.found_hash_digest, device.hardware_hash_digest}
     is_edited = bool(hardware_hash) and hash_digest(hardware_hash or "") not in recorded
-    identity = Identity(
-        serial_number=(found and found.serial_number) or named.serial_number,
-        manufacturer=(found and found.manufacturer) or named.manufacturer,
-        model=(found and found.model) or named.model,
-        product_key_id=(found and found.product_key_id) or named.product_key_id,
-        hardware_hash=None if is_edited else hardware_hash,
-    )
+    shown = {
+        name: getattr(found, name, None) or getattr(named, name)
+        for name in ("serial_number", "manufacturer", "model", "product_key_id")
+    }
+    identity = Identity(**shown, hardware_hash=None if is_edited else hardware_hash)
     why_not = EDITED if is_edited else _why_not(device, identity)
     return Restorable(device=device, identity=identity, why_not=why_not)
 
@@ -135,16 +133,6 @@ def _why_not(device: RunDevice, identity: Identity) -> str | None:
             "machine: it lies where the run was planned, unless it was deleted"
         )
     return "Partner Center showed neither hardware hash, product key id, nor manufacturer and model"
-
-
-def _cells(identity: Identity) -> tuple[str, ...]:
-    return (
-        identity.serial_number or "",
-        identity.product_key_id or "",
-        identity.hardware_hash or "",
-        identity.manufacturer or "",
-        identity.model or "",
-    )
 
 
 def _is_plain(cell: str) -> bool:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from partner_tools.intake.batch import Intake, check_batch, read_batch
 from partner_tools.intake.batch_metadata import IntakeOptions
-from partner_tools.intake.columns import spellings
+from partner_tools.intake.columns import SPELLINGS
 from partner_tools.intake.row_check import RowCheck
 from partner_tools.intake.source import Source, read_lines
 from partner_tools.intake.table import records
@@ -63,7 +63,7 @@ def as_rows(devices: Iterable[Device]) -> list[Row]:
 
 
 def table(rows: list[Row]) -> list[list[str]]:
-    headers = [spellings()[name][0] for name in NAMES]
+    headers = [SPELLINGS[name][0] for name in NAMES]
     return [headers, *([row.get(name, "") for name in NAMES] for row in rows)]
 
 

@@ -232,7 +232,7 @@ def test_properties_are_the_columns() -> None:
     """A table says everything that a JSON device says but `extra` and `replacement`."""
     told = {"carried", "deviceName", *columns.STATUS}
     assert set(BATCH["$defs"]["device"]["properties"]) - {"extra", "replacement"} == (
-        set(columns.spellings()) - told
+        set(columns.SPELLINGS) - told
     )
 
 

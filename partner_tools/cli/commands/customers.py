@@ -8,7 +8,7 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import print_document, print_filled_columns, tell
 from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import opened
-from partner_tools.json_forms import full_customer_document
+from partner_tools.json_forms import json_form
 from partner_tools.near_serials import near_customers
 
 
@@ -35,7 +35,7 @@ def customers(call: Call, text: str | None) -> int:
         )
     ]
     if call.output != "text":
-        documents = [full_customer_document(each) for each in found]
+        documents = [json_form(each, whole=True) for each in found]
         print_document(call.output, {"schemaVersion": "1", "customers": documents}, "customers")
     elif found:
         rows = [(each.domain, each.name, each.tenant_id) for each in found]

@@ -22,7 +22,7 @@ from partner_tools.cli.options import Moment, OutputFile, customer_option, outpu
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
 from partner_tools.estate_filter import EstateFilter, moment_of, narrowed
-from partner_tools.json_forms import full_customer_document, registration_document
+from partner_tools.json_forms import json_form, registration_document
 
 if TYPE_CHECKING:
     from partner_tools import DeviceTrace
@@ -95,7 +95,7 @@ def inventory(call: Call, customer: str | None, file: Path | None, **filters: An
     else:
         document = {
             "schemaVersion": "1",
-            "customer": full_customer_document(estate.customer),
+            "customer": json_form(estate.customer, whole=True),
             "observedAt": estate.observed_at.isoformat(),
             "devices": list(map(_document, estate.registrations, runs)),
             "notRegistered": [

@@ -24,7 +24,6 @@ from partner_tools.clients.oem.profile import (
     normalized,
 )
 from partner_tools.clients.oem.wire import (
-    DocumentError,
     Entry,
     build_body,
     leaves,
@@ -43,6 +42,7 @@ from partner_tools.errors import (
 )
 from partner_tools.homoglyphs import one_line
 from partner_tools.pacing import parse_retry_after
+from partner_tools.strict_json import InvalidTextError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def read_document(profile: Profile, reply: Reply) -> Any:
             root = read_xml(reply.body)
             return {root.name: plain(root)}
         return read_json(reply.body)
-    except DocumentError as error:
+    except InvalidTextError as error:
         raise unreadable(profile, reply, str(error)) from error
 
 

@@ -19,7 +19,6 @@ from partner_tools.clients.oem.profile import (
     tenant_in,
 )
 from partner_tools.clients.oem.wire import (
-    DocumentError,
     Element,
     as_written,
     elements,
@@ -29,6 +28,7 @@ from partner_tools.clients.oem.wire import (
 )
 from partner_tools.clients.transport import Reply, Request, Transport
 from partner_tools.errors import GuardError
+from partner_tools.strict_json import InvalidTextError
 
 _BLANK_JSON = ("", None)
 
@@ -74,7 +74,7 @@ def _check_body(body: bytes, profile: Profile, own: Collection[str]) -> None:
             _check_xml(read_xml(body), profile, own)
         else:
             _check_json(read_json(body), profile, own)
-    except DocumentError as error:
+    except InvalidTextError as error:
         raise _misshapen(f"it cannot be read back: {error}") from error
 
 

@@ -14,14 +14,11 @@ from partner_tools import strict_json
 from partner_tools.clients.oem.profile import BlankStyle, IdentityKind, Profile, TenantScope
 from partner_tools.clients.transport import JSON_VALUES_LIMIT
 from partner_tools.model import Identity
+from partner_tools.strict_json import InvalidTextError
 
 MAX_DEPTH = strict_json.DEPTH
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _XML_NAMESPACES = frozenset({"http://www.w3.org/XML/1998/namespace", XSI})
-
-
-class DocumentError(ValueError):
-    """The text is not the JSON or XML that it should be."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,15 +42,12 @@ class Element:
 
 
 def read_json(body: bytes) -> Any:
-    """The value of a JSON text. Raises DocumentError where `strict_json.read_json` refuses it."""
-    try:
-        return strict_json.read_json(body, values=JSON_VALUES_LIMIT)
-    except strict_json.InvalidTextError as error:
-        raise DocumentError(str(error)) from error
+    """The value of a JSON text. Raises InvalidTextError."""
+    return strict_json.read_json(body, values=JSON_VALUES_LIMIT)
 
 
 def read_xml(body: bytes) -> Element:
-    """The root element of an XML text. Raises DocumentError for anything else, and for any DTD."""
+    """The root element of an XML text. Raises InvalidTextError for all else, and for any DTD."""
     builder = _Builder()
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
@@ -66,12 +60,12 @@ def read_xml(body: bytes) -> Element:
         parser.Parse(body, True)
     except (expat.ExpatError, ValueError, LookupError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)
-        raise DocumentError(reason) from error
+        raise InvalidTextError(reason) from error
     return builder.root
 
 
 def _refuse(what: str, *_facts: object) -> None:
-    raise DocumentError(f"it holds {what}, which is never read")
+    raise InvalidTextError(f"it holds {what}, which is never read")
 
 
 def plain(element: Element) -> Any:
@@ -132,10 +126,10 @@ class _Builder:
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         if len(self._open) >= MAX_DEPTH:
-            raise DocumentError("it is nested too deep")
+            raise InvalidTextError("it is nested too deep")
         self._count += 1 + len(attributes)
         if self._count > JSON_VALUES_LIMIT:
-            raise DocumentError(f"it has more than {JSON_VALUES_LIMIT:,} values")
+            raise InvalidTextError(f"it has more than {JSON_VALUES_LIMIT:,} values")
         element = Element(name=name.rpartition(" ")[2], attributes=tuple(attributes.items()))
         if self._open:
             self._open[-1].children.append(element)
