@@ -6,6 +6,7 @@ holds anything else than it should, and where others may change what only the us
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -97,6 +98,18 @@ def require_folder(folder: Path) -> None:
     with _as_input_error(folder):
         make_private_folder(folder)
         tempfile.TemporaryFile(dir=folder).close()
+
+
+def require_writable(path: Path) -> None:
+    """See that a file of this name can be written, before something is begun of which it is to
+    tell. Raises InputError as `writing` does."""
+    with _as_input_error(path):
+        if _is_device(path):
+            return
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(path.stat().st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    require_folder(path.parent)
 
 
 @contextmanager

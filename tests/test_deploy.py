@@ -98,6 +98,20 @@ def test_what_the_compose_file_names_is_there() -> None:
         assert service.get("network_mode", "service:sandbox") == "service:sandbox"
 
 
+def test_every_image_is_built_here_or_an_official_one_by_its_full_name() -> None:
+    """A short name is looked for in public registries, where others can take it."""
+    container = (DEPLOY / "Containerfile").read_text("utf-8")
+    built = re.findall(r"^FROM (\S+)", container, re.MULTILINE)
+    defaults = dict(re.findall(r"^ARG (\w+)=(\S+)", container, re.MULTILINE))
+    named = {service["image"] for service in SERVICES.values()}
+    named |= {defaults[each.removeprefix("$")] for each in built}
+    images = {re.sub(r"\$\{\w+:-(.*)\}", r"\1", each) for each in named}
+    assert "localhost/partner-tools" in images
+    for image in images - {"localhost/partner-tools"}:
+        assert re.fullmatch(r"docker\.io/library/\w+:[\w.-]+", image), image
+    assert "build -t localhost/partner-tools " in (DEPLOY / "README.md").read_text("utf-8")
+
+
 class TryOut:
     """The services of the compose file as processes."""
 

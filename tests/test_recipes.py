@@ -15,20 +15,23 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from croniter import croniter  # type: ignore[import-untyped]
 
 from partner_tools.fleet.health import Backlog, Health
 from tests.cli.commands.test_deregister_oem_direct import depot, registered
 from tests.cli.program import Program
+from tests.test_docs import blocks
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "watched-folder"
+PAGE = ROOT / "docs" / "how-to" / "depot-pipeline.md"
 MONITORING = ROOT / "deploy" / "monitoring"
 HEADER = "SerialNumber,Manufacturer,Model\n"
 bash_only = pytest.mark.skipif(os.name == "nt", reason="the script is for bash")
 
 
-def carry_out(program: Program, folder: Path) -> int:
-    """One start of the script, as a unit or a scheduled task does it."""
+def installed(program: Program, folder: Path) -> Path:
+    """A folder with what the script calls: the program, and a command that notes its alerts."""
     commands = program.folder / "commands"
     commands.mkdir(exist_ok=True)
     for name, line in {
@@ -37,11 +40,16 @@ def carry_out(program: Program, folder: Path) -> int:
     }.items():
         (commands / name).write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
         (commands / name).chmod(0o755)
+    return commands
+
+
+def carry_out(program: Program, folder: Path, **more: str) -> int:
+    """One start of the script, as a unit or a scheduled task does it."""
     environment = {**os.environ, **program.environment, "ALERT": "alert", "PYTHONPATH": str(ROOT)}
-    environment["PATH"] = f"{commands}{os.pathsep}{os.environ['PATH']}"
+    environment["PATH"] = f"{installed(program, folder)}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", str(FOLDER / "deregister-folder"), str(folder)],
-        env=environment,
+        [shutil.which("bash") or "bash", str(FOLDER / "deregister-folder"), str(folder)],
+        env={**environment, **more},
         capture_output=True,
         timeout=300,
         check=False,
@@ -51,6 +59,22 @@ def carry_out(program: Program, folder: Path) -> int:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def waiting(folder: Path, **orders: str) -> Path:
+    """The `in` of a folder with these orders, each of one unit."""
+    incoming = folder / "in"
+    incoming.mkdir(parents=True, exist_ok=True)
+    for name, serial in orders.items():
+        text = f"{HEADER}{serial},Fabrikam,Book\n"
+        (incoming / f"{name}.csv").write_text(text, encoding="utf-8")
+    return incoming
+
+
+def alerts(folder: Path) -> list[str]:
+    return (
+        (folder / "alerts").read_text("utf-8").splitlines() if (folder / "alerts").exists() else []
+    )
 
 
 @pytest.mark.slow
@@ -85,8 +109,153 @@ def test_a_bad_order_blocks_no_other_and_alerts_once(tmp_path: Path) -> None:
     assert [path.name for path in (folder / "in").iterdir()] == [".R-4.csv"]
     result = json.loads((folder / "done" / "R-1.csv.result.json").read_text("utf-8"))
     assert result["counts"] == {"removed": 1}
-    told = (folder / "alerts").read_text("utf-8").splitlines()
-    assert sorted(told) == ["attention R-2.csv", "retry R-1.csv"]
+    assert sorted(alerts(folder)) == ["attention R-2.csv", "retry R-1.csv"]
+
+
+@bash_only
+def test_an_order_may_be_called_anything(tmp_path: Path) -> None:
+    """Each result goes with its order, however the two names differ."""
+    folder = tmp_path / "orders"
+    orders = {"R 1": "S1", "R_1": "S2", "R'\"$(1)": "S3", "-R": "S4", "L" * 245: "S5"}
+    waiting(folder, **orders)
+    with depot(tmp_path, *registered(*orders.values())) as (sandbox, program):
+        assert carry_out(program, folder) == 0
+        left = [
+            each.device.serial_number for each in sandbox.state.devices("contoso.onmicrosoft.com")
+        ]
+    done = {name: serial for name, serial in orders.items() if len(name) < 100}
+    assert names(folder / "done") == sorted(
+        f"{name}.csv{suffix}" for name in done for suffix in ("", ".result.json", ".result.xml")
+    )
+    for name, serial in done.items():
+        result = json.loads((folder / "done" / f"{name}.csv.result.json").read_text("utf-8"))
+        assert [each["serialNumber"] for each in result["devices"]] == [serial]
+    # No result could be written beside the last one, so that nothing was sent.
+    assert (left, names(folder / "attention")) == (["S5"], [f"{'L' * 245}.csv"])
+
+
+@bash_only
+def test_nothing_stays_where_the_path_unit_looks(tmp_path: Path) -> None:
+    """It would start the script again and again: a folder, a result, an order that waits."""
+    folder = tmp_path / "orders"
+    incoming = waiting(folder, **{"R-1": "S1"})
+    refused = {"match": {"operation": "deregister", "nth": 1}, "fault": {"kind": "redirect"}}
+    with depot(tmp_path, *registered("S1"), faults={"rules": [refused]}) as (_, program):
+        assert carry_out(program, folder) == 1
+        waiting(folder, **{"R-1": "S1"})
+        (incoming / "old").mkdir()
+        (incoming / "R-9.csv.result.json").write_text("{}", encoding="utf-8")
+        assert carry_out(program, folder) == 0
+    assert list(incoming.iterdir()) == []
+    put_aside = sorted(path.name for path in (folder / "attention").glob("not-taken-*/*"))
+    assert put_aside == ["R-1.csv", "R-9.csv.result.json", "old"]
+    assert sorted(alerts(folder)) == [*(f"attention {name}" for name in put_aside), "retry R-1.csv"]
+
+
+@bash_only
+def test_an_order_that_waited_and_then_needs_a_person_alerts_for_both(tmp_path: Path) -> None:
+    folder = tmp_path / "orders"
+    waiting(folder, **{"R-1": "S9"})
+    refused = {"match": {"operation": "deregister", "nth": 1}, "fault": {"kind": "redirect"}}
+    with depot(tmp_path, *registered("S1"), faults={"rules": [refused]}) as (_, program):
+        assert [carry_out(program, folder) for _ in range(2)] == [1, 0]
+    assert alerts(folder) == ["retry R-1.csv", "attention R-1.csv"]
+
+
+@bash_only
+def test_an_order_that_cannot_be_moved_waits_and_alerts(tmp_path: Path) -> None:
+    """A folder of results that is read-only, which root is not told by its mode."""
+    folder = tmp_path / "orders"
+    waiting(folder, **{"R-1": "S1"})
+    with depot(tmp_path, *registered("S1")) as (sandbox, program):
+        real = shutil.which("mv")
+        stubborn = installed(program, folder) / "mv"
+        refusal = f'case "$*" in *" done/"*) exit 1 ;; esac\nexec {real} "$@"\n'
+        stubborn.write_text(f"#!/bin/sh\n{refusal}", encoding="utf-8")
+        stubborn.chmod(0o755)
+        assert [carry_out(program, folder) for _ in range(2)] == [1, 1]
+        stubborn.unlink()
+        assert carry_out(program, folder) == 0
+        assert len(sandbox.log.of("deregister")) == 1
+    assert names(folder / "done") == ["R-1.csv", "R-1.csv.result.json", "R-1.csv.result.xml"]
+    assert alerts(folder) == ["retry R-1.csv"]
+
+
+@bash_only
+def test_an_alert_that_fails_is_tried_again(tmp_path: Path) -> None:
+    folder = tmp_path / "orders"
+    waiting(folder, **{"R-1": "S1"})
+    refused = {"match": {"operation": "deregister"}, "fault": {"kind": "redirect"}}
+    with depot(tmp_path, *registered("S1"), faults={"rules": [refused]}) as (_, program):
+        assert carry_out(program, folder, ALERT="false") == 1
+        assert [carry_out(program, folder) for _ in range(2)] == [1, 1]
+    assert alerts(folder) == ["retry R-1.csv"]
+
+
+@bash_only
+@pytest.mark.skipif(shutil.which("flock") is None, reason="flock is not installed")
+def test_a_folder_is_carried_out_once_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "orders"
+    waiting(folder, **{"R-1": "S1"})
+    (folder / "work").mkdir()
+    lock = str(folder / "work" / ".lock")
+    with (
+        depot(tmp_path, *registered("S1")) as (_, program),
+        subprocess.Popen(["flock", lock, "cat"], stdin=subprocess.PIPE) as held,
+    ):
+        while subprocess.run(["flock", "-n", lock, "true"], check=False).returncode == 0:
+            assert held.poll() is None
+        assert (carry_out(program, folder), names(folder / "in")) == (0, ["R-1.csv"])
+        held.communicate()
+        assert (carry_out(program, folder), names(folder / "in")) == (0, [])
+
+
+@bash_only
+def test_without_flock_the_orders_are_carried_out(tmp_path: Path) -> None:
+    """As in Git Bash, where the Task Scheduler sees to it that it runs once at a time."""
+    folder = tmp_path / "orders"
+    waiting(folder, **{"R-1": "S1"})
+    with depot(tmp_path, *registered("S1")) as (_, program):
+        commands = installed(program, folder)
+        for name in ("mkdir", "mktemp", "mv", "rm"):
+            (commands / name).symlink_to(str(shutil.which(name)))
+        assert carry_out(program, folder, PATH=str(commands)) == 0
+    assert names(folder / "done")[0] == "R-1.csv"
+
+
+@bash_only
+def test_cron_starts_the_script_with_the_settings_of_the_service(tmp_path: Path) -> None:
+    """Its five fields are a time, and its command works in the bare environment of cron."""
+    folder = tmp_path / "orders"
+    waiting(folder, **{"R-1": "S1"})
+    (line,) = [block.text for block in blocks(PAGE) if "crontab" in block.title]
+    *fields, command = line.strip().split(maxsplit=5)
+    assert croniter.is_valid(" ".join(fields))
+    assert "%" not in command  # cron reads it as the end of the line
+    settings = FOLDER / "environment"
+    shipped = dict(
+        each.split("=", 1) for each in settings.read_text("utf-8").splitlines() if each[:1] != "#"
+    )
+    with depot(tmp_path, *registered("S1")) as (_, program):
+        assert set(shipped) - {"PATH"} <= set(program.environment) | {"PARTNER_TOOLS_OEM_PROFILE"}
+        own = {**program.environment, "PYTHONPATH": str(ROOT)}
+        own["PATH"] = f"{installed(program, folder)}{os.pathsep}{os.environ['PATH']}"
+        given = "".join(f"{name}={shlex.quote(value)}\n" for name, value in own.items())
+        (tmp_path / "environment").write_text(given, encoding="utf-8")
+        places = {
+            "/etc/partner-tools/environment": str(tmp_path / "environment"),
+            "/usr/local/bin/deregister-folder": str(FOLDER / "deregister-folder"),
+            "/srv/depot": str(folder),
+        }
+        for shown, here in places.items():
+            assert shown in command
+            command = command.replace(shown, shlex.quote(here))
+        bare = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], env=bare, capture_output=True, timeout=300, check=False
+        )
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    assert names(folder / "done")[0] == "R-1.csv"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
@@ -145,6 +314,78 @@ def test_alert_rules_ask_for_metrics_that_are_served() -> None:
         assert used(rule["expr"]) <= shipped_metrics(), rule["alert"]
         assert rule["expr"].count("(") == rule["expr"].count(")")
         assert rule["labels"]["severity"] in {"warning", "critical"}
+
+
+def series(name: str, values: str, labels: str = "") -> dict[str, str]:
+    return {"series": f"{name}{{{labels}}}", "values": values}
+
+
+ALL_WELL = [
+    series("partner_tools_database_up", "1x60"),
+    series("partner_tools_queue_jobs", "1x60"),
+    series("partner_tools_queue_oldest_seconds", "60x60"),
+    series("partner_tools_devices_in_doubt", "0x60"),
+    series("partner_tools_devices_total", "0+60x60"),
+    series("partner_tools_answered_total", "0+90x60", 'service="oem-direct"'),
+    series("partner_tools_throttled_total", "0+1x60", 'service="oem-direct"'),
+]
+TROUBLES = {
+    "": ALL_WELL,
+    "PartnerToolsDatabaseDown": [series("partner_tools_database_up", "0x60"), *ALL_WELL[4:]],
+    "PartnerToolsNoWorker": [],
+    "PartnerToolsQueueStuck": [
+        series("partner_tools_queue_oldest_seconds", "2000x60"),
+        *(each for each in ALL_WELL if "oldest" not in each["series"]),
+    ],
+    "PartnerToolsNoProgress": ALL_WELL[:4],
+    "PartnerToolsDevicesInDoubt": [
+        series("partner_tools_devices_in_doubt", "2x100"),
+        *({**each, "values": each["values"].replace("x60", "x100")} for each in ALL_WELL[:3]),
+        *({**each, "values": each["values"].replace("x60", "x100")} for each in ALL_WELL[4:]),
+    ],
+    "PartnerToolsThrottled": [
+        series("partner_tools_throttled_total", "0+45x60", 'service="oem-direct"'),
+        *ALL_WELL[:-1],
+    ],
+}
+"""The metrics of an hour, by the alert that they give. The first worker of a fleet that has had no
+outcome yet serves no counter of outcomes."""
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.parametrize("alert", TROUBLES)
+def test_each_trouble_gives_its_own_alert(tmp_path: Path, alert: str) -> None:
+    """As Prometheus evaluates the rules."""
+    rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text("utf-8"))["groups"][0]["rules"]
+    expected = [
+        {
+            "alertname": rule["alert"],
+            "eval_time": "65m" if "InDoubt" in alert else "50m",
+            "exp_alerts": [
+                {
+                    "exp_labels": {
+                        **rule["labels"],
+                        **({"service": "oem-direct"} if "Throttled" in alert else {}),
+                    },
+                    "exp_annotations": rule["annotations"],
+                }
+            ]
+            if rule["alert"] == alert
+            else [],
+        }
+        for rule in rules
+    ]
+    test = {"interval": "1m", "input_series": TROUBLES[alert], "alert_rule_test": expected}
+    document = {"rule_files": [str(MONITORING / "alerts.yaml")], "tests": [test]}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(document), "utf-8")
+    told = subprocess.run(
+        ["promtool", "test", "rules", str(tmp_path / "test.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
 
 
 def test_the_dashboard_shows_metrics_that_are_served() -> None:

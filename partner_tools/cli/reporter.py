@@ -56,7 +56,7 @@ class ConsoleReporter(RunObserver):
     workspace: Workspace
     junit: Path | None = None
     result_file: Path | None = None
-    """Without its suffix: the result is also written as `.json` and `.xml`."""
+    """The result is also written as JSON to this file, and as JUnit XML beside it."""
     look_only: str = ""
     """How the command shows the plan without asking, in words."""
     _run: RunId | None = None
@@ -66,6 +66,19 @@ class ConsoleReporter(RunObserver):
     _printed: set[int] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _said_last: str = ""
+
+    def __post_init__(self) -> None:
+        # A file that cannot be written is found before anything is removed.
+        for file in filter(None, (self.result_file, *self._junit_files())):
+            from partner_tools.files import require_writable
+
+            require_writable(file)
+
+    def _junit_files(self) -> Iterator[Path]:
+        if self.junit is not None:
+            yield self.junit
+        if self.result_file is not None:
+            yield self.result_file.with_suffix(".xml")
 
     def notify(self, message: str) -> None:
         """Say it."""
@@ -172,17 +185,14 @@ class ConsoleReporter(RunObserver):
                     print_line(device_line(each, result.state))
 
     def _write_files(self, result: RunResult) -> None:
-        documents = [self.junit]
         if self.result_file is not None:
             import json
 
             from partner_tools.files import write_private
 
-            name = self.result_file.name
             content = json.dumps(result.document, indent=2, ensure_ascii=False).encode()
-            write_private(self.result_file.with_name(f"{name}.json"), content)
-            documents.append(self.result_file.with_name(f"{name}.xml"))
-        for file in filter(None, documents):
+            write_private(self.result_file, content)
+        for file in self._junit_files():
             self.workspace.write_junit(result, file)
 
     def _break_off(self, error: PartnerToolsError) -> Iterator[str]:

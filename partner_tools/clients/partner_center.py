@@ -547,7 +547,7 @@ def _token_cursor(content: Mapping[str, Any], reply: Reply) -> Cursor | None:
 def _linked_cursor(
     content: Mapping[str, Any], reply: Reply, base_url: str, collection: str
 ) -> Cursor | None:
-    """The next page of customers and audit records: the link, else the token."""
+    """The next page of customers: the link, else the token."""
     link, token = _next_link(content, reply), _token(content, reply)
     uri = link.get("uri")
     if not uri:

@@ -51,25 +51,16 @@ from partner_tools.sandbox.wire import (
     position_in,
 )
 
-DAY = 86_400.0
 AUDIENCES = frozenset({PARTNER_CENTER, "https://partner.partnercenterapi.microsoftonline.cn"})
 REMEMBERED_REQUESTS = 200_000
 """How many request ids keep their outcome for a repetition."""
 USER_ONLY = frozenset({"create-batch"})
-CHANGING = frozenset(
-    {"create-batch", "add-devices", "delete-device", "update-device", "update-policies"}
-)
+CHANGING = frozenset({"create-batch", "add-devices", "delete-device"})
 CODES = {400: 3000, 401: 400, 403: 2032, 404: 1000}
 """The code of an injected error that says none."""
 RELATED = frozenset(Relationship) - {Relationship.NONE}
 CUSTOMER_FIELDS = {"companyname": "companyName", "domain": "domain"}
 """Searchable properties of customers; only the default domain is searched, not vanity ones."""
-AUDIT_FIELDS = {
-    "resourcetype": "resourceType",
-    "customerid": "customerId",
-    "companyname": "customerName",
-}
-
 VERSIONS = frozenset({"v1", "v1.0"})
 
 _DATA = read_data(__package__, "partner_center.json")
@@ -195,12 +186,8 @@ def device_from(body: Mapping[str, Any], device_id: str) -> SeedDevice:
     """The device that a request describes, in any letter case of its property names."""
     given = in_lower_case(body)
     texts = {name: given.get(name.lower()) for name in DEVICE_TEXTS}
-    policies = given.get("policies")
-    rows = policies if isinstance(policies, list) else []
-    named = [in_lower_case(row) for row in rows if isinstance(row, dict)]
     known = {name: value for name, value in texts.items() if isinstance(value, str) and value}
-    kept = [{"value": None, **row, "key": str(row["key"])} for row in named if "key" in row]
-    return structure(SeedDevice, {"id": device_id, **known, "policies": kept})
+    return structure(SeedDevice, {"id": device_id, **known})
 
 
 def in_lower_case(body: Mapping[str, Any]) -> Object:
@@ -442,7 +429,7 @@ class PartnerCenter:
         raise refusal("wrong method")
 
     def _list_customers(self, parsed: ParsedRequest) -> Response:
-        wanted = _filter(parsed, "Customers", CUSTOMER_FIELDS, {"startswith"})
+        wanted = _prefix_filter(parsed)
         items = [
             customer_item(customer)
             for customer in (self.state.seed.customers if self._own(parsed) else ())
@@ -500,21 +487,9 @@ class PartnerCenter:
         removal = self.state.remove(tenant, parsed.batch, device_id, lag=lag)
         if removal is not Removal.DONE or device is None:
             raise refusal(removal)
-        self._record(parsed, customer, "device_deleted", device)
         if quirks.empty_batches_vanish:
             self.state.drop_empty_batch(tenant, parsed.batch)
         return Response(status=quirks.delete_status)
-
-    def _update_device(self, parsed: ParsedRequest) -> Response:
-        customer, device_id = self._customer(parsed), parsed.names["device"]
-        device = self.state.find(customer.tenant_id, parsed.batch, device_id)
-        if device is None:
-            raise refusal(Removal.NO_DEVICE)
-        wanted = device_from(_object(parsed), device_id)
-        device = replace(device, policies=wanted.policies)
-        self.state.replace_device(customer.tenant_id, parsed.batch, device)
-        self._record(parsed, customer, "device_updated", device)
-        return json_response(200, device_item(device))
 
     def _create_batch(self, parsed: ParsedRequest) -> Response:
         customer, body = self._customer(parsed).tenant_id, _object(parsed)
@@ -546,59 +521,12 @@ class PartnerCenter:
         self.state.start_job(customer, stamped, job_id, self.quirks(), batch)
         return _accepted(customer, job_id)
 
-    def _update_policies(self, parsed: ParsedRequest) -> Response:
-        customer = self._customer(parsed).tenant_id
-        rows = _object(parsed).get("devices")
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise refusal("bad property", name="devices")
-        devices = [device_from(row, str(in_lower_case(row).get("id", ""))) for row in rows]
-        job_id = self._id()
-        self.state.start_job(customer, devices, job_id, self.quirks())
-        return _accepted(customer, job_id)
-
     def _get_job(self, parsed: ParsedRequest) -> Response:
         customer = self._customer(parsed).tenant_id
         job = self.state.job(customer, parsed.names["job"])
         if job is None:
             raise refusal("unknown job")
         return json_response(200, job_item(job, self.clock()))
-
-    def _list_audit_records(self, parsed: ParsedRequest) -> Response:
-        now, query = self.clock(), parsed.request.query
-        since = _day(query.get("startdate"), now - 30 * DAY)
-        until = _day(query["enddate"], now) + DAY if query.get("enddate") else now + 1
-        if since < now - 91 * DAY:
-            raise refusal("old date")
-        wanted = _filter(parsed, "Audit records", AUDIT_FIELDS, {"equals", "substring"})
-        items = self.state.audit(since=since, until=until) if self._own(parsed) else []
-        kept = [item for item in items if wanted(item)]
-        return json_response(200, query_page(parsed, kept, self.quirks(), "/auditrecords"))
-
-    def _record(
-        self, parsed: ParsedRequest, customer: SeedCustomer, operation: str, device: SeedDevice
-    ) -> None:
-        """Add the change of a device to the audit trail."""
-        at = self.clock()
-        item = _resource(
-            "AuditRecord",
-            id=f"{at:.6f}-{device.id}",
-            partnerId=parsed.partner,
-            customerId=customer.tenant_id,
-            customerName=customer.name,
-            userPrincipalName=parsed.claims.get("upn"),
-            applicationId=str(parsed.claims["appid"]),
-            resourceType="device",
-            operationType=operation,
-            operationDate=moment(at) + "Z",
-            operationStatus="succeeded",
-            originalCorrelationId=parsed.request.header("MS-CorrelationId") or parsed.new_id(),
-            customizedData=[
-                {"key": "DeviceId", "value": device.id},
-                {"key": "SerialNumber", "value": device.serial_number or ""},
-                {"key": "BatchId", "value": parsed.batch},
-            ],
-        )
-        self.state.record(at, item)
 
     def _own(self, parsed: ParsedRequest) -> bool:
         """Whether it is the partner of the seed that asks."""
@@ -647,9 +575,7 @@ def _object(parsed: ParsedRequest) -> Object:
     return in_lower_case(body)
 
 
-def _filter(
-    parsed: ParsedRequest, what: str, fields: Mapping[str, str], operators: set[str]
-) -> Callable[[Object], bool]:
+def _prefix_filter(parsed: ParsedRequest) -> Callable[[Object], bool]:
     """The test of the `filter` parameter: Field and Operator in any letter case, and Value."""
     text = parsed.request.query.get("filter")
     if text is None:
@@ -660,23 +586,10 @@ def _filter(
         operator = str(given.get("operator", "")).lower()
     except (ValueError, AttributeError, KeyError) as error:
         raise refusal("bad filter") from error
-    name, plain = fields.get(field), operator.replace("_", "")
-    if name is None or plain not in operators:
-        raise refusal("unsupported filter", what=what, field=field, operator=operator)
-    if plain == "startswith":
-        return lambda item: str(item[name]).casefold().startswith(value)
-    if plain == "substring":
-        return lambda item: value in str(item[name]).casefold()
-    return lambda item: value == str(item[name]).casefold()
-
-
-def _day(text: str | None, default: float) -> float:
-    if not text:
-        return default
-    try:
-        return datetime.fromisoformat(text[:10]).replace(tzinfo=UTC).timestamp()
-    except ValueError as error:
-        raise refusal("bad date", given=text) from error
+    name = CUSTOMER_FIELDS.get(field)
+    if name is None or operator.replace("_", "") != "startswith":
+        raise refusal("unsupported filter", field=field, operator=operator)
+    return lambda item: str(item[name]).casefold().startswith(value)
 
 
 def _stamp(seconds: float) -> str:

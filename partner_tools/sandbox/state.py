@@ -1,4 +1,4 @@
-"""The truth behind the services: customers, batches, devices, jobs and the audit trail.
+"""The truth behind the services: customers, batches, devices and jobs.
 
 Every method runs under one lock, so that a request happens wholly or not at all. Lists may lag
 behind the truth; what may be removed is decided by the truth.
@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import islice
-from typing import Any
 
 from partner_tools.sandbox.faults import Quirks
 from partner_tools.sandbox.seed import Seed, SeedBatch, SeedCustomer, SeedDevice
@@ -91,12 +90,11 @@ ZTD_NAMES = {
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """Work that was accepted, and is done when its time has come: it registers devices in a batch,
-    or without one gives devices, named by their ids, the policies that they carry."""
+    """Devices that were accepted for a batch, and are registered when its time has come."""
 
     id: str
     customer: str
-    batch_id: str | None
+    batch_id: str
     devices: tuple[SeedDevice, ...]
     created_at: float
     processing_at: float
@@ -167,7 +165,6 @@ class State:
         }
         self._jobs: dict[str, Job] = {}
         self._waiting: list[Job] = []
-        self._audit: list[tuple[float, dict[str, Any]]] = []
         self._followers: list[Callable[[float], None]] = []
 
     def devices(self, customer: str) -> tuple[Placed, ...]:
@@ -289,21 +286,15 @@ class State:
         with self.lock:
             self._customers[customer.lower()].batches[batch.id] = _batch(batch)
 
-    def replace_device(self, customer: str, batch_id: str, device: SeedDevice) -> None:
-        with self.lock:
-            entry = self._entry(customer, batch_id, device.id)
-            if entry is not None:
-                entry.device = device
-
     def start_job(
         self,
         customer: str,
         devices: Iterable[SeedDevice],
         job_id: str,
         quirks: Quirks,
-        batch_id: str | None = None,
+        batch_id: str,
     ) -> None:
-        """Accept a job for an existing batch, or to give devices policies."""
+        """Accept a job for an existing batch."""
         now = self._clock()
         job = Job(
             id=job_id,
@@ -324,15 +315,6 @@ class State:
             self.settle()
             job = self._jobs.get(job_id.lower())
             return job if job and job.customer == customer.lower() else None
-
-    def record(self, at: float, item: dict[str, Any]) -> None:
-        with self.lock:
-            self._audit.append((at, item))
-
-    def audit(self, *, since: float, until: float) -> list[dict[str, Any]]:
-        """Return the audit records between two moments, in order."""
-        with self.lock:
-            return [item for at, item in self._audit if since <= at < until]
 
     def _tenant(self, customer: str) -> str:
         return self._domains.get(customer.lower(), customer.lower())
@@ -362,22 +344,13 @@ class State:
 
     def _carry_out(self, job: Job, device: SeedDevice) -> Ztd | None:
         customer, at = job.customer, job.completed_at
-        if job.batch_id is not None:
-            error = self._objection(customer, device)
-            batch = self._batch(customer, job.batch_id)
-            if error is None and batch is not None:
-                batch.add(device, at)
-                for key in identity_keys(device):
-                    self._places.setdefault(key, []).append((customer, batch.seed.id, device.id))
-                self._note(customer, batch.seed.id, device, at, registered=True)
-            return error
-        for batch in self._customers[customer].batches.values():
-            place = batch.places.get(device.id)
-            if place is not None and batch.entries[place].listed_until is None:
-                entry = batch.entries[place]
-                entry.device = replace(entry.device, policies=device.policies)
-                return None
-        return Ztd.NOT_REGISTERED
+        error, batch = self._objection(customer, device), self._batch(customer, job.batch_id)
+        if error is None and batch is not None:
+            batch.add(device, at)
+            for key in identity_keys(device):
+                self._places.setdefault(key, []).append((customer, batch.seed.id, device.id))
+            self._note(customer, batch.seed.id, device, at, registered=True)
+        return error
 
     def _objection(self, customer: str, device: SeedDevice) -> Ztd | None:
         keys = identity_keys(device)

@@ -1,4 +1,4 @@
-"""The scripts of docs/how-to/depot-pipeline.md, word for word, against the sandbox."""
+"""The scripts of the pages about pipelines, word for word, against the sandbox."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from partner_tools.sandbox import Sandbox, faults_from, seed_from
 from tests.cli.commands.test_deregister_oem_direct import depot, registered
-from tests.cli.program import Program
+from tests.cli.program import Program, customer, program_for, world
 from tests.test_docs import ROOT, blocks
 
 pytestmark = [
@@ -23,6 +24,7 @@ pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="the page's scripts are for bash"),
 ]
 PAGE = ROOT / "docs" / "how-to" / "depot-pipeline.md"
+PIPELINES = ROOT / "docs" / "how-to" / "pipelines.md"
 HEADER = "SerialNumber,Manufacturer,Model\n"
 BROKEN_OFF = {"match": {"operation": "deregister", "nth": 1}, "fault": {"kind": "redirect"}}
 
@@ -145,3 +147,20 @@ def test_a_build_that_is_started_again_resumes(tmp_path: Path, title: str, unsta
     assert second["run"] == first["run"]
     assert second["counts"] == {"removed": 1, "unconfirmed": 1}
     assert "R-1" in (tmp_path / "result.xml").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("listed", "code"), [(["S1"], 0), (["S1", "S9"], 0)])
+def test_a_workflow_resumes_by_itself_and_allows_what_needs_a_person(
+    tmp_path: Path, listed: list[str], code: int
+) -> None:
+    """As GitHub runs a step: with -e and pipefail."""
+    (text,) = [block.text for block in blocks(PIPELINES) if "retire.yml" in block.title]
+    (step,) = [each["run"] for each in yaml.safe_load(text)["jobs"]["retire"]["steps"][1:2]]
+    refused = {"match": {"operation": "delete-device", "nth": 1}, "fault": {"kind": "redirect"}}
+    (tmp_path / "retired.csv").write_text("\n".join(["Serial number", *listed, ""]), "utf-8")
+    seed = seed_from(world(customer({"B": [{"serialNumber": "S1"}]})))
+    with Sandbox(seed, faults_from({"rules": [refused]})) as sandbox:
+        assert run(f"set -eo pipefail\n{step}", program_for(sandbox, tmp_path)) == code
+        assert sandbox.state.devices("contoso.onmicrosoft.com") == ()
+        assert len(sandbox.log.of("delete-device")) == 2
+    assert (tmp_path / "result.xml").exists()

@@ -397,19 +397,31 @@ def test_a_handoff_that_cannot_be_written_after_the_removals_is_no_invalid_input
 def test_a_file_for_a_build_server_that_cannot_be_written_leaves_one_result(
     program: Program, sandbox: Sandbox
 ) -> None:
-    in_the_way = program.folder / "file"
-    in_the_way.write_text("", encoding="utf-8")
+    """One that takes nothing any more at the end; and one that never did, below."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
 
-    result = program(
-        *(*DEREGISTER, "--output", "json", "--junit", in_the_way / "x.xml"),
-        program.serials("SN-1"),
-    )
+    result = program(*(*DEREGISTER, "--output", "json", "--junit", full), program.serials("SN-1"))
 
     assert result.exit_code == 130, result.output
     document = json.loads(result.stdout)
     assert (document["state"], document["counts"]) == ("finished", {"removed": 1})
     assert f"partner-tools resume {document['run']} --junit FILE" in result.stderr
     assert deletes(sandbox) == 1
+
+
+@pytest.mark.parametrize("name", ["file/x.xml", "folder", f"{'L' * 300}.xml"])
+def test_a_file_that_can_never_be_written_is_found_before_anything_is_removed(
+    program: Program, sandbox: Sandbox, name: str
+) -> None:
+    (program.folder / "file").write_text("", encoding="utf-8")
+    (program.folder / "folder").mkdir()
+
+    result = program(*(*DEREGISTER, "--junit", program.folder / name), program.serials("SN-1"))
+
+    assert result.exit_code == (2 if name == "folder" else 3), result.output
+    assert deletes(sandbox) == 0
 
 
 @pytest.mark.parametrize("command", [("deregister", "--yes", "--plan"), ("cleanup",)])

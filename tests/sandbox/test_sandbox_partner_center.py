@@ -102,7 +102,6 @@ def test_a_customer_by_id_says_more_than_in_the_list(ask: Any) -> None:
         ("/customers?filter=nonsense", 400, 3000),
         ("/customers?size=many", 400, 800002),
         ("/customers?seekOperation=last", 400, 3000),
-        ("/auditrecords?startDate=2001-01-01", 400, 3000),
     ],
 )
 def test_what_cannot_be_answered_is_refused_with_its_code(
@@ -378,35 +377,6 @@ def test_chunked_bodies_are_read(start: Start, connect: Connect) -> None:
     assert made.status_code == 202
 
 
-def test_policies_are_assigned_by_a_job_and_by_an_update(start: Start, connect: Connect) -> None:
-    ask = connect(start({"quirks": QUICK}))
-    policy = {"Key": "o_o_b_e", "Value": "p-1"}
-    body = {"Devices": [{"Id": "bare", "Policies": [policy]}, {"Id": "gone"}]}
-    made = ask("PATCH", f"/customers/{CONTOSO}/DevicePolicyUpdates", json=body)
-    job = finished(ask, made.headers["Location"])
-    assert [one.get("errorCode") for one in job["devicesStatus"]] == [None, "807"]
-    shown = ask.json(ask.devices(CONTOSO, ODD))["items"][3]
-    assert shown["policies"] == [{"key": "o_o_b_e", "value": "p-1"}]
-    updated = ask("PUT", ask.devices(CONTOSO, ODD, "bare"), json={"policies": []})
-    assert updated.status_code == 200
-    assert "policies" not in ask.read(updated)
-
-
-def test_removals_leave_audit_records(ask: Any) -> None:
-    headers = {"MS-CorrelationId": "c-7"}
-    ask("DELETE", ask.devices(CONTOSO, ODD, "9993-8627"), headers=headers)
-    today = time.strftime("%Y-%m-%d", time.gmtime())
-    wanted = quote(json.dumps({"Field": "ResourceType", "Value": "Device", "Operator": "equals"}))
-    (record,) = ask.json(f"/auditrecords?startDate={today}&filter={wanted}")["items"]
-    assert (
-        record["operationType"],
-        record["resourceType"],
-        record["customerId"],
-        record["originalCorrelationId"],
-    ) == ("device_deleted", "device", CONTOSO, "c-7")
-    assert {"key": "SerialNumber", "value": "A1"} in record["customizedData"]
-
-
 def test_quirks_of_removal(start: Start, connect: Connect) -> None:
     ask = quirky(start, connect, deleteStatus=200, emptyBatchesVanish=True, codesAsText=True)
     (item,) = ask.json(ask.devices(FLEET, "Fleet"))["items"][:1]
@@ -426,9 +396,6 @@ def test_a_batch_without_a_name_gets_a_guid(start: Start, connect: Connect) -> N
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
-        ("PUT", "deviceBatches/empty/devices/nothing", {}, 404),
-        ("PATCH", "DevicePolicyUpdates", {"devices": ["bare"]}, 400),
-        ("PATCH", "DevicePolicyUpdates", [], 400),
         ("POST", "deviceBatches/empty/devices", ["A1"], 400),
         ("POST", "deviceBatches/empty/devices", [], 400),
     ],
@@ -439,29 +406,6 @@ def test_changes_that_say_nothing_usable_change_nothing(
     before = ask.sandbox.state.devices(CONTOSO)
     assert ask(method, f"/customers/{CONTOSO}/{path}", json=body).status_code == status
     assert ask.sandbox.state.devices(CONTOSO) == before
-
-
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ("", 1),
-        ("endDate=2001-01-01", 0),
-        ('filter={"Field":"CustomerId","Value":"8f6d","Operator":"substring"}', 1),
-        ('filter={"Field":"CompanyName","Value":"Contoso","Operator":"equals"}', 1),
-        ('filter={"Field":"ResourceType","Value":"order","Operator":"equals"}', 0),
-        ('filter={"Field":"ResourceType","Value":"device","Operator":"starts_with"}', None),
-        ("startDate=soon", None),
-    ],
-)
-def test_audit_records_are_chosen_by_period_and_filter(
-    ask: Any, query: str, found: int | None
-) -> None:
-    ask("DELETE", ask.devices(CONTOSO, ODD, "9993-8627"))
-    answer = ask("GET", f"/auditrecords?{query}")
-    if found is None:
-        assert answer.status_code == 400
-    else:
-        assert ask.read(answer)["totalCount"] == found
 
 
 def test_a_job_of_another_customer_is_not_found(start: Start, connect: Connect) -> None:

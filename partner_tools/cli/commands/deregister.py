@@ -84,14 +84,19 @@ def deregister(
             )
     what = plan_file or load_batch(call.common, batch, **said)
     with opened(call) as workspace:
-        observer = ConsoleReporter(
-            call=call, workspace=workspace, junit=junit, look_only="--dry-run"
-        )
+        result_file = None
         if result_dir is not None:
-            # Standard input has no name: the batch id, as a file may be called.
-            named = Path(batch).name if batch and batch != "-" else said["batch_id"] or "result"
-            stem = re.sub(r"[^\w.-]", "_", named)
-            observer.result_file = result_dir / f"{stem}.result"
+            # A list without a file has no name: its batch id, as a file may be called.
+            called = re.sub(r"[^\w.-]", "_", said["batch_id"] or "result")
+            named = Path(batch).name if batch and batch != "-" else called
+            result_file = result_dir / f"{named}.result.json"
+        observer = ConsoleReporter(
+            call=call,
+            workspace=workspace,
+            junit=junit,
+            result_file=result_file,
+            look_only="--dry-run",
+        )
         if isinstance(what, Path):
             result = workspace.deregister_plan(
                 what, options=options, confirm=observer.ask, again=again, observer=observer
