@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -186,12 +186,9 @@ def unfinished(histories: Iterable[History]) -> bool:
     return any(each.state is not State.SETTLED for each in histories)
 
 
-def error_document(
-    error: PartnerToolsError, problems: Sequence[Problem] | None = None
-) -> dict[str, Any]:
+def error_document(error: PartnerToolsError) -> dict[str, Any]:
     """Build the stdout document of a command that ends before a run exists."""
-    if problems is None:
-        problems = error.problems if isinstance(error, InputError) else ()
+    problems = error.problems if isinstance(error, InputError) else ()
     return {
         "schemaVersion": "1",
         "error": {

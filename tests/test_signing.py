@@ -39,7 +39,7 @@ from partner_tools.signing import (
     sign,
     signatures_document,
 )
-from partner_tools.workspace.environment import account, actor
+from partner_tools.workspace.environment import actor, this_account
 from tests.cli.program import CONTOSO, Program, customer, program_for, sign_in_as, world
 
 DIGEST = f"sha256:{'a' * 64}"
@@ -302,7 +302,7 @@ def test_one_plans_and_another_approves(
     assert checker("event").violations(confirmed[0]) == ()
     created = json.loads(exported[0])["payload"]["settings"]["approvals"]
     assert [each["account"] for each in created] == ["avery", "robin"]
-    assert created[1]["accountId"] == account().id
+    assert created[1]["accountId"] == this_account().id
     spent = program(*command, "--again")
     assert spent.exit_code == 8, spent.output
     assert f"was spent by run {document['run']}" in spent.stderr
@@ -374,7 +374,7 @@ def test_the_plan_names_its_planner(program: Program) -> None:
     document = json.loads(plan(program).read_text())
 
     assert document["plannedBy"] == actor() == "avery"
-    assert document["plannedById"] == account().id
+    assert document["plannedById"] == this_account().id
     assert plan_document(read_plan(document)) == document
 
 

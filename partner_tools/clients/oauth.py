@@ -576,7 +576,7 @@ def describe_token(token: str) -> TokenFacts:
     """Read the token's own claims (of a JWT); empty facts for any other text."""
     claims = _read_claims(token)
 
-    named = ("upn", "preferred_username", "appid", "azp")
+    named = ("upn", "preferred_username", "unique_name", "appid", "azp")
     who = next((claims[name] for name in named if name in claims), None)
     tenant, audience = claims.get("tid"), claims.get("aud")
     scopes = str(claims.get("scp") or "").split()

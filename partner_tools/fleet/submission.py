@@ -15,7 +15,7 @@ from partner_tools.runs.run import run_start, with_hashes_read
 from partner_tools.signing import refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule
 from partner_tools.workspace.batches import ByName
-from partner_tools.workspace.environment import account, new_run, now
+from partner_tools.workspace.environment import new_run, now, this_account
 from partner_tools.workspace.workspace import Workspace, refuse_other_batch
 
 DEFAULT_DEPOT = "default"
@@ -109,7 +109,7 @@ def submit(
         read,
         channel=channel,
         settings={**replace(options, yes=True).stored(), "priority": own.priority},
-        account=account(),
+        account=this_account(),
         now=now(),
         depot=own.depot,
     )

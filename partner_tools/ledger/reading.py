@@ -209,6 +209,10 @@ class LedgerReader:
         found = map(codec.event_from, self._rows(query))
         return [each.event.payload for each in found if each.event.payload]  # others were purged
 
+    def signed_in(self, run: RunId) -> str | None:
+        """The account that the run was last executed with; None where that is not known."""
+        return self._last_payload(run, Kind.STARTED).get("account")
+
     def last_setback(self, run: RunId) -> str | None:
         """Why a device of the run was put off the last time; None where none was, or no more."""
         return self._last_payload(run, Kind.WITHDRAWN, Kind.DEFERRED).get("detail")

@@ -24,7 +24,9 @@ from partner_tools.outstanding.evidence import (
 )
 from partner_tools.outstanding.reported import overlay
 from partner_tools.outstanding.types import (
+    AUTOPILOT_SETTLES,
     DATA,
+    ENTRA_SETTLES,
     HOMES,
     PREREQUISITES,
     STATUSES,
@@ -135,7 +137,7 @@ def still_settling(case: Case) -> bool:
     probe, removed_at = case.autopilot.probe, case.facts.removed_at
     if not case.autopilot.present or not case.removed or probe is None or removed_at is None:
         return False
-    young = probe.observed_at - removed_at <= case.facts.patience.autopilot
+    young = probe.observed_at - removed_at <= AUTOPILOT_SETTLES
     return probe.source is EvidenceSource.GRAPH and young
 
 
@@ -332,7 +334,7 @@ def entra_lingers(case: Case) -> bool:
     if other_mdm(case):
         return False
     since = _done_since(case)
-    return since is not None and case.entra.probe.observed_at - since > case.facts.patience.entra
+    return since is not None and case.entra.probe.observed_at - since > ENTRA_SETTLES
 
 
 def _done_since(case: Case) -> datetime | None:

@@ -17,7 +17,7 @@ The content of the ledger's `observed` event, as `probe_from` reads and `evidenc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -26,6 +26,7 @@ from partner_tools import json_forms
 from partner_tools.events import Event, Kind, RunDevice
 from partner_tools.model import GONE, Outcome
 from partner_tools.outstanding.types import (
+    CLEAR_HOLDS,
     FACTS,
     REPORTING,
     STATUSES,
@@ -113,7 +114,7 @@ def probe_from(evidence: Mapping[str, Any]) -> Probe:
         observed_at=datetime.fromisoformat(evidence["observedAt"]),
         source=SOURCES.get(str(evidence.get("source")), EvidenceSource.CHANNEL),
         subject=Subject(evidence.get("subject", Subject.DEVICE)),
-        found=tuple(_found_in(evidence)),
+        found=found_in(evidence),
         error=evidence.get("error"),
         request_id=evidence.get("requestId"),
         report=None if report is None else json_forms.structure(Report, report),
@@ -151,10 +152,15 @@ def observed(device: RunDevice, probe: Probe) -> Event:
     )
 
 
-def _found_in(evidence: Mapping[str, Any]) -> Iterator[Found]:
-    single = [evidence] if "ids" in evidence or "attributes" in evidence else []
-    for one in evidence.get("found", single):
-        yield Found(ids=one.get("ids", {}), attributes=one.get("attributes", {}))
+def found_in(
+    holder: Mapping[str, Any], several: str = "found", attributes: str = "attributes"
+) -> tuple[Found, ...]:
+    """The objects of an observation: its own ids and attributes, or a list of several."""
+    single = [holder] if "ids" in holder or attributes in holder else []
+    return tuple(
+        Found(ids=one.get("ids", {}), attributes=one.get(attributes, {}))
+        for one in holder.get(several, single)
+    )
 
 
 ALL_ZERO = "00000000-0000-0000-0000-000000000000"
@@ -280,7 +286,7 @@ def _newest(facts: DeviceFacts, looks: Sequence[Probe]) -> EvidenceSummary:
         case ProbeResult.FOUND:
             return EvidenceSummary(present=True, probe=newest)
         case ProbeResult.ABSENT:
-            lapsed = facts.at - newest.observed_at > facts.patience.evidence
+            lapsed = facts.at - newest.observed_at > CLEAR_HOLDS
             return (
                 EvidenceSummary(older=newest)
                 if lapsed

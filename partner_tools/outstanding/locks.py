@@ -58,11 +58,6 @@ class Lock:
     request_id: str | None = None
     basis: str | None = None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it keeps the device from being released."""
-        return is_open(self.id, self.status)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from partner_tools.homoglyphs import folded
 from partner_tools.outstanding.evidence import ALL_ZERO
 from partner_tools.outstanding.types import (
     EvidenceSource,
@@ -238,15 +238,12 @@ def is_stray(question: Question, row: Found) -> bool:
         return False
     if question.by is not By.SERIAL:
         return True
-    serial, wanted = folded(row.attributes.get("serialNumber")), folded(question.value)
+    serial, wanted = _folded_serial(row), folded(question.value)
     return wanted not in serial if question.collection in CONTAINS else wanted != serial
 
 
-def folded(serial: object) -> str:
-    """A serial number without what may differ and still mean the same device: letter case, white
-    space, invisible characters, compatibility forms."""
-    text = unicodedata.normalize("NFKC", str(serial or "")).casefold()
-    return "".join(each for each in text if each.isprintable() and not each.isspace())
+def _folded_serial(row: Found) -> str:
+    return folded(str(row.attributes.get("serialNumber") or ""))
 
 
 def answers_from_list(
@@ -260,7 +257,7 @@ def answers_from_list(
     indexed: dict[tuple[By, str], list[Found]] = {}
     for row in rows:
         named = {(by, value) for by, value in keys(row) if by is not By.SERIAL}
-        for key in named | {(By.SERIAL, folded(row.attributes.get("serialNumber")))}:
+        for key in named | {(By.SERIAL, _folded_serial(row))}:
             indexed.setdefault(key, []).append(row)
     nameless = tuple(indexed.get((By.SERIAL, ""), ()))
     return {
@@ -328,10 +325,10 @@ def _resemblance(
 ) -> str | None:
     """Why rows that do not match keep the device from being called absent."""
     for row in (row for answer in told for row in answer.rows):
-        serial = row.attributes.get("serialNumber")
-        if collection is Collection.ASSOCIATIONS and not folded(serial):
+        serial = _folded_serial(row)
+        if collection is Collection.ASSOCIATIONS and not serial:
             return "a record without a serial number is listed, which may be this device's"
-        if device.serial and folded(serial) == folded(device.serial):
+        if device.serial and serial == folded(device.serial):
             return (
                 "a record is listed whose serial number differs only in letter case, blanks or"
                 " invisible characters: compare them"

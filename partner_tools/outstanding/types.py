@@ -243,15 +243,11 @@ class Probe:
     report: Report | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long the services get before what they should do by themselves counts as not done."""
-
-    autopilot: timedelta = timedelta(hours=2)
-    """A deletion can take from minutes to more than an hour to show."""
-    entra: timedelta = timedelta(hours=24)
-    evidence: timedelta = timedelta(days=7)
-    """How long a `clear` holds: a device can be enrolled again."""
+AUTOPILOT_SETTLES = timedelta(hours=2)
+"""A deletion can take from minutes to more than an hour to show; after that it was not done."""
+ENTRA_SETTLES = timedelta(hours=24)
+CLEAR_HOLDS = timedelta(days=7)
+"""How long a `clear` counts: a device can be enrolled again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +264,6 @@ class DeviceFacts:
     probes: tuple[Probe, ...] = ()
     """In the order in which they were recorded: clocks of two machines differ."""
     flags: frozenset[Flag] = frozenset()
-    patience: Patience = Patience()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from partner_tools.json_forms import digest
 from partner_tools.model import Customer, Outcome
 from partner_tools.outstanding.decision import decide
 from partner_tools.outstanding.locks import Lock, LockId, Release, is_open, may_be_released, release
-from partner_tools.outstanding.types import Patience, Status
+from partner_tools.outstanding.types import Status
 from partner_tools.report.handoff import (
     HandoffDevice,
     Json,
@@ -66,7 +66,7 @@ def build_certificate(
 ) -> Json:
     """Build the unsigned certificate of the devices. A device listed twice appears once."""
     written = [
-        _device(one, release(facts := facts_of(one, run, now, Patience()), decide(facts)), partner)
+        _device(one, release(facts := facts_of(one, run, now), decide(facts)), partner)
         for one in devices
         if one.outcome is not Outcome.DUPLICATE
     ]

@@ -258,9 +258,9 @@ _PLAIN = re.compile(r"[\x20-\x7e]+")
 def literal(text: str) -> str:
     """A PowerShell expression whose value is exactly the text."""
     parts = [_part(match[0]) for match in re.finditer(r"[\x20-\x7e]+|[^\x20-\x7e]", text)]
-    if not parts:
-        return "''"
-    return parts[0] if len(parts) == 1 and parts[0][0] == "'" else f"({_joined(parts)})"
+    if not parts or parts[0][0] != "'":
+        parts.insert(0, "''")  # it starts with a string, so that `+` joins texts
+    return parts[0] if len(parts) == 1 else f"({' + '.join(parts)})"
 
 
 def odata(text: str) -> str:
@@ -279,11 +279,6 @@ def _part(piece: str) -> str:
     units = piece.encode("utf-16-be", "surrogatepass")
     codes = [units[at : at + 2].hex() for at in range(0, len(units), 2)]
     return " + ".join(f"[char]0x{code}" for code in codes)
-
-
-def _joined(parts: list[str]) -> str:
-    """A concatenation that starts with a string, so that `+` joins texts."""
-    return " + ".join(parts if parts[0][0] == "'" else ["''", *parts])
 
 
 def command(

@@ -29,7 +29,6 @@ from partner_tools.outstanding.types import (
     Found,
     JoinType,
     Owner,
-    Patience,
     Plane,
     PlaneStatus,
     Status,
@@ -139,7 +138,6 @@ def build_handoff(
     now: datetime,
     *,
     version: str,
-    patience: Patience | None = None,
     cleanup: CleanupFacts | None = None,
     due_on: date | None = None,
 ) -> Document:
@@ -149,10 +147,9 @@ def build_handoff(
     writes a handoff without an addressee. Steps are numbered through the guide, so that a
     device's step 3 is the guide's step 3. `due_on` is the day until which the customer is asked.
     """
-    patience = patience or Patience()
     written = []
     for one in devices:
-        facts = facts_of(one, run, now, patience)
+        facts = facts_of(one, run, now)
         written.append(_device(one, decide(facts), stated(facts)))
     numbers = _numbered(written, run.reason)
     guide = _guide(written, numbers, str(run.channel))
@@ -176,7 +173,7 @@ def build_handoff(
     }
 
 
-def facts_of(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patience) -> DeviceFacts:
+def facts_of(one: HandoffDevice, run: RunFacts, now: datetime) -> DeviceFacts:
     """Collect the facts for the decision on one device."""
     held = {Flag.HELD} if one.rule == HOLD_RULE else set()
     return DeviceFacts(
@@ -188,7 +185,6 @@ def facts_of(one: HandoffDevice, run: RunFacts, now: datetime, patience: Patienc
         looked_before=one.looked_before,
         probes=tuple(probe_from(seen) for seen in one.evidence),
         flags=one.flags | held,
-        patience=patience,
     )
 
 

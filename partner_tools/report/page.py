@@ -424,15 +424,11 @@ def _packed_plane(name: str, plane: Json, pool: _Pool) -> list[Any]:
     objects = plane.get("objects") or ([plane] if "ids" in plane else [])
     common = {key: it for key, it in plane.items() if key not in {"ids", "details", "objects"}}
     found = [
-        [pool.place(key), _plain(it)]
+        [pool.place("Id" if key == "id" else key), _plain(it)]
         for one in objects
-        for key, it in {**_renamed(one["ids"]), **one["details"]}.items()
+        for key, it in (*one["ids"].items(), *one["details"].items())
     ]
     return [pool.place({"plane": name, **common}), found]
-
-
-def _renamed(ids: Mapping[str, str]) -> dict[str, str]:
-    return {("Id" if name == "id" else name): it for name, it in ids.items()}
 
 
 def _plain(value: object) -> str:

@@ -14,13 +14,12 @@ from typing import Any
 
 from partner_tools.json_forms import structure
 from partner_tools.model import Customer, Device, Identity, Outcome, TenantId
-from partner_tools.outstanding.evidence import SOURCES, evidence_from
+from partner_tools.outstanding.evidence import SOURCES, evidence_from, found_in
 from partner_tools.outstanding.types import (
     HOMES,
     REASSURING,
     EvidenceSource,
     Flag,
-    Found,
     JoinType,
     Plane,
     Probe,
@@ -50,12 +49,15 @@ def read_received(document: Json) -> Received:
     The second occurrence of a serial number is a duplicate. Raises ValueError for
     a moment that is none.
     """
-    run, customer, partner = document["run"], document["customer"], document["partner"]
+    run, customer = document["run"], document["customer"]
+    if run["startedAt"] is None:
+        raise ValueError("the run has no beginning")
     ended = _moment(run["finishedAt"]) or _moment(document["generatedAt"])
+    tenant = (customer["tenantId"] or "").strip().lower()
     return Received(
-        run=_run(run),
-        customer=_customer(customer),
-        partner=structure(Partner, partner),
+        run=structure(RunFacts, run),
+        customer=structure(Customer, customer, tenant_id=TenantId(tenant)) if tenant else None,
+        partner=structure(Partner, document["partner"]),
         devices=tuple(
             _without_repeats(
                 _device(each, ended, by_hand=run.get("byHand", False))
@@ -63,19 +65,6 @@ def read_received(document: Json) -> Received:
             )
         ),
     )
-
-
-def _run(run: Json) -> RunFacts:
-    if run["startedAt"] is None:
-        raise ValueError("the run has no beginning")
-    return structure(RunFacts, run)
-
-
-def _customer(customer: Json) -> Customer | None:
-    if customer["tenantId"] is None:
-        return None
-    tenant = TenantId(customer["tenantId"].strip().lower())
-    return Customer(tenant_id=tenant, domain=customer["domain"], name=customer["name"])
 
 
 def _without_repeats(devices: Iterable[HandoffDevice]) -> Iterator[HandoffDevice]:
@@ -139,10 +128,10 @@ _RESULTS = {
 
 def _of_plane(plane: Plane, standing: Json) -> Iterator[Probe]:
     """Yield a plane's evidence: the last look, and the one before it if the last one failed."""
-    found, result = tuple(_objects(standing)), _RESULTS.get(standing["status"])
+    found = found_in(standing, "objects", "details")
     for at, outcome in (
         (standing.get("lastObservedAt"), _RESULTS.get(standing.get("lastStatus", ""))),
-        (standing.get("observedAt"), result),
+        (standing.get("observedAt"), _RESULTS.get(standing["status"])),
     ):
         moment = _moment(at)
         if moment is None or outcome is None:
@@ -156,12 +145,6 @@ def _of_plane(plane: Plane, standing: Json) -> Iterator[Probe]:
             error=standing.get("error") if outcome is ProbeResult.FAILED else None,
             request_id=standing.get("requestId"),
         )
-
-
-def _objects(standing: Json) -> Iterator[Found]:
-    single = [standing] if "ids" in standing else []
-    for one in standing.get("objects", single):
-        yield Found(ids=dict(one.get("ids", {})), attributes=dict(one.get("details", {})))
 
 
 def _moment(text: str | None) -> datetime | None:

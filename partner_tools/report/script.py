@@ -7,7 +7,6 @@ it decides by is what `cleanup` reads out of the same document, so that both end
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any, BinaryIO
@@ -17,15 +16,15 @@ from partner_tools.outstanding.cleanup_plan import REFUSALS
 from partner_tools.outstanding.evidence import PLACEHOLDER_SERIALS, probe_from
 from partner_tools.outstanding.search import real_id
 from partner_tools.outstanding.types import (
+    AUTOPILOT_SETTLES,
     EvidenceSource,
     Flag,
-    Patience,
     Plane,
     Probe,
     ProbeResult,
     StepId,
 )
-from partner_tools.report.guide import customer_name, is_real_guid, literal, visible
+from partner_tools.report.guide import customer_name, file_name, is_real_guid, literal, visible
 from partner_tools.report.handoff import Document, HandoffDevice
 from partner_tools.report.page import Handoff, text
 from partner_tools.report.results import read_received
@@ -56,7 +55,7 @@ def _object(row: Mapping[str, Any], device: HandoffDevice) -> str:
     )
     settles = ""
     if device.outcome in GONE and device.removed_at is not None:
-        moment = (device.removed_at + Patience().autopilot).astimezone(UTC)
+        moment = (device.removed_at + AUTOPILOT_SETTLES).astimezone(UTC)
         settles = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
     firmware = any(step["id"] == StepId.UNLOCK_FIRMWARE for step in row["steps"])
     fields = {
@@ -122,13 +121,11 @@ def _flag(value: bool) -> str:
 
 def _filled(template: str, handoff: Handoff) -> str:
     document = handoff.document
-    customer, run = document["customer"], document["run"]
-    tenant = customer["tenantId"] or ""
-    file = f"{customer['domain'] or tenant or 'unassigned'}-{run['id']}".casefold()
+    tenant, run = document["customer"]["tenantId"] or "", document["run"]
     values = {
         "TENANT": literal(tenant if is_real_guid(tenant) else ""),
         "HANDOFF": literal(visible(f"Handoff for {customer_name(document)}, run {run['id']}")),
-        "NAME": literal("-".join(re.findall(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", file))[:120]),
+        "NAME": literal(file_name(document).removeprefix("handoff-")),
         "RUN": literal(visible(run["id"])),
         "GENERATED": literal(document["generatedAt"]),
         "ANSWERS": literal(handoff.answers),

@@ -10,7 +10,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from partner_tools.outstanding.decision import HELD_NOTE
 from partner_tools.outstanding.types import Owner, StepId
@@ -37,8 +37,14 @@ def lines(document: Document) -> Iterator[Line]:
     """The registrations that are still the partner's to remove, in the order of the list."""
     number = 0
     for device in document["devices"]:
-        step = next((one for one in device["steps"] if _is_removal(one)), None)
-        if step is not None:
+        removals = [
+            one
+            for one in device["steps"]
+            if one["id"] == StepId.DEREGISTER_FROM_AUTOPILOT
+            and one["owner"] == Owner.PARTNER
+            and one["status"] in OPEN
+        ]
+        for step in removals:
             number += 1
             yield Line(
                 number=number,
@@ -81,11 +87,3 @@ def worksheet_csv(document: Document) -> str:
         known = (line.serial, line.manufacturer, line.model, "yes" if line.seen else "not verified")
         writer.writerow([line.number, *map(inert, known), ""])
     return f"\ufeff{written.getvalue()}"
-
-
-def _is_removal(step: dict[str, Any]) -> bool:
-    return (
-        step["id"] == StepId.DEREGISTER_FROM_AUTOPILOT
-        and step["owner"] == Owner.PARTNER
-        and step["status"] in OPEN
-    )

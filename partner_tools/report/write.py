@@ -51,19 +51,13 @@ def _write_json(document: Document, stream: BinaryIO) -> None:
     for name, value in document.items():
         stream.write(f"{opening}\n{json.dumps(name)}: ".encode())
         opening = ","
-        if name == "devices":
-            _write_list(value, stream)
+        if name == "devices" and value:
+            for at, device in enumerate(value):
+                stream.write((b",\n" if at else b"[\n") + _json(device))
+            stream.write(b"\n]")
         else:
             stream.write(_json(value))
     stream.write(b"\n}\n")
-
-
-def _write_list(values: Iterable[object], stream: BinaryIO) -> None:
-    opening = b"["
-    for value in values:
-        stream.write(opening + b"\n" + _json(value))
-        opening = b","
-    stream.write(b"\n]" if opening == b"," else b"[]")
 
 
 def _json(value: object) -> bytes:

@@ -112,7 +112,7 @@ class AssessmentSteps:
             )
             return
         context.observer.notify("looking into the customer's tenant, which changes nothing")
-        TenantCheck.of(context, context.open_tenant).snapshot()
+        TenantCheck(context, context.open_tenant, context.token).snapshot()
 
     def verify(self) -> None:
         """Nothing: nothing was removed."""

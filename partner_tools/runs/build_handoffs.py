@@ -27,7 +27,6 @@ from partner_tools.outstanding.types import (
     HOMES,
     EvidenceSource,
     JoinType,
-    Patience,
     Plane,
     Probe,
     ProbeResult,
@@ -168,7 +167,7 @@ def _refuse_only_reported(run: RunFacts, devices: Iterable[HandoffDevice], now: 
     reported = [
         one.device.identity.serial_number or f"row {one.device.row}"
         for one in devices
-        if (plane := decide(facts_of(one, run, now, Patience())).planes[Plane.AUTOPILOT]).status
+        if (plane := decide(facts_of(one, run, now)).planes[Plane.AUTOPILOT]).status
         is Status.REPORTED
         and plane.source is EvidenceSource.PARTNER
     ]
@@ -206,7 +205,11 @@ def cleanup_result(
         "tenantId": given.customer.tenant_id,
         "startedAt": utc(record.started_at or record.created_at),
         "updatedAt": utc(now),
-        "by": {"tool": "cleanup", "version": version("partner-tools"), "account": None},
+        "by": {
+            "tool": "cleanup",
+            "version": version("partner-tools"),
+            "account": ledger.signed_in(record.run),
+        },
         "applied": True,
         "finished": record.state is RunState.FINISHED,
         "devices": [_device_result(device, given, now) for device in ledger.devices(record.run)],
@@ -222,7 +225,7 @@ def _device_result(device: RunDevice, given: CleanupOrder, now: datetime) -> dic
         if probe.source is EvidenceSource.GRAPH and probe.subject is Subject.DEVICE
     ]
     newest = {probe.plane: probe for probe in looks if probe.plane in _SHOWN}
-    updated = facts_of(given.updated(device), given.received.run, now, Patience())
+    updated = facts_of(given.updated(device), given.received.run, now)
     joined = decide(updated).join_type
     outcome = {
         **dict.fromkeys(GONE, "done"),

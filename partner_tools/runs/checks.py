@@ -203,7 +203,8 @@ def look_before(context: RunContext) -> Risks:
         return {}
     context.observer.notify("looking into the customer's tenant before anything is removed")
     with context.noting_end():
-        code = TenantCheck.of(context, context.open_tenant).snapshot(options.snapshot_timeout)
+        check = TenantCheck(context, context.open_tenant, context.token)
+        code = check.snapshot(options.snapshot_timeout)
         if code and options.snapshot is Snapshot.REQUIRED:
             raise GuardError(
                 "the customer's tenant could not be read: nothing was removed",

@@ -49,7 +49,6 @@ from partner_tools.outstanding.types import (
     HOMES,
     DeviceFacts,
     Flag,
-    Patience,
     Probe,
     ProbeResult,
     StepId,
@@ -127,7 +126,7 @@ class CleanupOrder:
             evidence=(*given.evidence, *device.history.evidence),
             flags=self._flags(given, device.history.evidence),
         )
-        known: DeviceFacts = facts_of(seen, self.received.run, at, Patience())
+        known: DeviceFacts = facts_of(seen, self.received.run, at)
         return plan_cleanup(known, decide(known), device.history.passed)
 
     def updated(self, device: RunDevice) -> HandoffDevice:
@@ -284,7 +283,7 @@ class CleanupSteps:
     order: CleanupOrder
     reader: TenantReader
     changes: Changes
-    granted: Callable[[], frozenset[str]]
+    granted: Callable[[], tuple[str, ...]]
     """The permissions in the sign-in's token; none where it does not say."""
     _tries: Counter[tuple[int, StepId]] = field(default_factory=Counter)
     _parked: set[int] = field(default_factory=set)

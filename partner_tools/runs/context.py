@@ -315,6 +315,8 @@ class RunContext(ExecutionContext):
     open_tenant: OpenTenant | None = None
     observer: RunObserver = NULL_OBSERVER
     confirm: Confirm = lambda _plan: False
+    account: Callable[[], str | None] = lambda: None
+    """Reads from the token who is signed in, where a customer has to be told."""
     throttle: Callable[[], str] = lambda: ""
     """A note for people on what holds the requests back; empty when nothing does."""
 

@@ -7,10 +7,9 @@ Every look becomes evidence, failed ones too: what could not be read is `not-ver
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Self
 
 from partner_tools.cancellation import CancellationToken
 from partner_tools.engine.request_executor import interruption
@@ -22,8 +21,8 @@ from partner_tools.errors import (
     ServiceError,
 )
 from partner_tools.events import TRANSITIONS, Kind, State
-from partner_tools.ledger import Ledger, RunDevice
-from partner_tools.model import GONE, Outcome, Reason, RunId
+from partner_tools.ledger import RunDevice
+from partner_tools.model import GONE, Outcome, Reason
 from partner_tools.outstanding import search
 from partner_tools.outstanding.decision import decide
 from partner_tools.outstanding.evidence import observed, observed_facts, probe_from
@@ -246,30 +245,15 @@ _LEAVES_BY_ITSELF = 15
 """The row of the decision table by which the directory may remove an object by itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TenantCheck:
-    """Looks for the devices of one run in their tenants. `notify` hears what could not be read."""
+    """Looks for the devices of one run in their tenants, and says what could not be read."""
 
-    ledger: Ledger
-    run: RunId
+    context: RunContext
     open_tenant: OpenTenant
     token: CancellationToken
-    now: Callable[[], datetime]
-    notify: Callable[[str], None]
     opened: set[str] = field(default_factory=set)
     """The tenants that let us in."""
-
-    @classmethod
-    def of(cls, context: RunContext, open_tenant: OpenTenant) -> Self:
-        """The check of the context's run."""
-        return cls(
-            ledger=context.ledger,
-            run=context.run,
-            open_tenant=open_tenant,
-            token=context.token,
-            now=context.now,
-            notify=context.observer.notify,
-        )
 
     def verify(self, wait_seconds: float) -> int:
         """Look for every device, and again for what the services still have to do by themselves.
@@ -277,16 +261,16 @@ class TenantCheck:
         Says before each pause what it waits for. The exit code: 0, or what kept the first look or
         the last from seeing everything. Raises Interrupted.
         """
-        reason = self.ledger.run(self.run).reason
+        reason = self.context.ledger.run(self.context.run).reason
         codes = [self._look(self._devices())]
         deadline, pause = self.token.clock() + wait_seconds, FIRST_PAUSE_SECONDS
-        while waiting := awaited(self._seen(), reason, self.now()):
+        while waiting := awaited(self._seen(), reason, self.context.now()):
             left = deadline - self.token.clock()
             what = "; ".join(f"{_count(indexes)} {deed}" for deed, indexes in waiting.items())
             if left <= 0.0:
-                self.notify(f"not waiting any longer for {what}")
+                self._notify(f"not waiting any longer for {what}")
                 break
-            self.notify(f"waiting for {what}: looking again, for {left:.0f} s at most")
+            self._notify(f"waiting for {what}: looking again, for {left:.0f} s at most")
             if self.token.wait(min(pause, left)):
                 raise interruption()
             again = {index for indexes in waiting.values() for index in indexes}
@@ -308,7 +292,7 @@ class TenantCheck:
         for each in devices:
             groups.setdefault(each.history.customer, []).append(each)
         if nobodys := groups.pop(None, []):
-            self.notify(f"not verified: no customer is known for {len(nobodys)} devices")
+            self._notify(f"not verified: no customer is known for {len(nobodys)} devices")
         codes = [
             self._look_into(tenant, group, deadline) for tenant, group in groups.items() if tenant
         ]
@@ -319,10 +303,13 @@ class TenantCheck:
     def _seen(self) -> list[RunDevice]:
         return [each for each in self._devices() if each.history.customer in self.opened]
 
+    def _notify(self, message: str) -> None:
+        self.context.observer.notify(message)
+
     def _devices(self) -> list[RunDevice]:
         return [
             each
-            for each in self.ledger.devices(self.run)
+            for each in self.context.ledger.devices(self.context.run)
             if each.history.outcome is not Outcome.DUPLICATE
         ]
 
@@ -343,9 +330,9 @@ class TenantCheck:
         return _worst([_exit_code(each) for each in (*unread, *result.blind)])
 
     def _notify_failure(self, tenant: str, error: PartnerToolsError) -> None:
-        self.notify(f"not verified in {tenant}: {error}")
+        self._notify(f"not verified in {tenant}: {error}")
         if error.remedy:
-            self.notify(f"  {error.remedy}")
+            self._notify(f"  {error.remedy}")
 
 
 def _wants_snapshot(device: RunDevice) -> bool:

@@ -146,7 +146,7 @@ def carry_out(steps: Steps) -> None:
     plan = prepare(steps)
     if plan is None:
         return
-    context.note(Kind.STARTED)
+    context.note(Kind.STARTED, **stated(account=context.account()))
     try:
         with context.observer.removing(steps.count(plan), context.throttle), context.noting_end():
             steps.execute(plan)

@@ -1,19 +1,11 @@
 """The services as they behave, on loopback: for demos, users' pipelines and our tests."""
 
-from __future__ import annotations
-
-from partner_tools.sandbox.faults import Faults, faults_from, read_faults
-from partner_tools.sandbox.sandbox import Sandbox, serve
-from partner_tools.sandbox.seed import Seed, read_seed, seed_from, shipped_seed
-
-__all__ = [
-    "Faults",
-    "Sandbox",
-    "Seed",
-    "faults_from",
-    "read_faults",
-    "read_seed",
-    "seed_from",
-    "serve",
-    "shipped_seed",
-]
+from partner_tools.sandbox.faults import Faults as Faults
+from partner_tools.sandbox.faults import faults_from as faults_from
+from partner_tools.sandbox.faults import read_faults as read_faults
+from partner_tools.sandbox.sandbox import Sandbox as Sandbox
+from partner_tools.sandbox.sandbox import serve as serve
+from partner_tools.sandbox.seed import Seed as Seed
+from partner_tools.sandbox.seed import read_seed as read_seed
+from partner_tools.sandbox.seed import seed_from as seed_from
+from partner_tools.sandbox.seed import shipped_seed as shipped_seed

@@ -55,6 +55,8 @@ class CertificateCheck:
     @property
     def json(self) -> dict[str, Any]:
         """As `certificate verify --output json` prints it."""
+        from partner_tools.report.certificate import open_locks
+
         return {
             "schemaVersion": "1",
             "genuine": not self.findings,
@@ -68,18 +70,12 @@ class CertificateCheck:
                 {
                     "serialNumber": each["serialNumber"],
                     "released": each["released"] and not self.findings,
-                    "open": _open(each),
+                    "open": [one["lock"] for one in open_locks(each)],
                 }
                 for each in self.document["devices"]
             ],
             "findings": list(self.findings),
         }
-
-
-def _open(device: Mapping[str, Any]) -> list[str]:
-    from partner_tools.report.certificate import open_locks
-
-    return [one["lock"] for one in open_locks(device)]
 
 
 def issue(

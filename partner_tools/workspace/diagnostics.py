@@ -65,6 +65,8 @@ class Finding:
     remedy: str = ""
     exit_code: int = 0
     warning: bool = False
+    channel: str | None = None
+    """Of the configuration: the channel that is examined."""
 
 
 def examine(
@@ -86,11 +88,12 @@ def examine(
     """
     try:
         read = load_config(config, profile, environment)
-        yield _ok("configuration", f"profile {read.profile}, {read.file or 'no file'}")
+        named = via or _channel_of(read, customer)
+        told = f"profile {read.profile}, {read.file or 'no file'}"
+        yield Finding(name="configuration", good=True, message=told, channel=named)
         with open_ledger(ledger, read) as opened:
             yield _ok("ledger", "has runs" if opened.runs(limit=1) else "is empty")
             yield from _examine_place(ledger_url(ledger, read))
-            named = via or channel_of(read, customer)
             if named == ChannelName.ASSESSMENT:
                 yield from _examine_assessment(read, customer or read.text("customer"))
             elif ChannelName(named) is ChannelName.PARTNER_CENTER:
@@ -109,7 +112,7 @@ def examine(
         )
 
 
-def channel_of(config: Config, customer: str | None) -> str:
+def _channel_of(config: Config, customer: str | None) -> str:
     """The profile's channel, else Partner Center, unless only a customer's tenant can be meant."""
     from partner_tools.workspace.sign_in import GRAPH_HANDED_IN, HANDED_IN, is_own_app
 

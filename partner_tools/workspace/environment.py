@@ -41,7 +41,7 @@ def new_run() -> RunId:
     return new_run_id(now(), secrets.token_bytes(RANDOM_BYTES))
 
 
-def account() -> Account:
+def this_account() -> Account:
     """The account that runs the program, as the operating system knows it.
 
     Environment variables such as LOGNAME are the user's own words, and are not asked.

@@ -16,7 +16,7 @@ from partner_tools.json_forms import digest_of_bytes, registration_document
 from partner_tools.model import Estate
 from partner_tools.signing import Purpose, is_valid, read_signatures
 from partner_tools.workspace.approvals import add_signature, load_signatures
-from partner_tools.workspace.environment import account
+from partner_tools.workspace.environment import this_account
 
 if TYPE_CHECKING:
     from partner_tools.signing import SigningKey
@@ -100,7 +100,7 @@ def write_inventory(estate: Estate, file: Path) -> None:
 def sign_export(file: Path, key: SigningKey) -> Path:
     """Sign an exported file, beside who signed it before; the file of the signatures."""
     signed = signature_file(file)
-    add_signature(signed, Purpose.EXPORT, digest_of_bytes(file.read_bytes()), key, account())
+    add_signature(signed, Purpose.EXPORT, digest_of_bytes(file.read_bytes()), key, this_account())
     return signed
 
 

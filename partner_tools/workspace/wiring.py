@@ -16,6 +16,7 @@ from partner_tools.config import Config
 from partner_tools.engine.request_executor import RateLimiter
 from partner_tools.files import HOLD_LIST_BYTES, read_document
 from partner_tools.guards import DEFAULT_MAX_DEVICES, Limits, read_hold_list
+from partner_tools.homoglyphs import one_line
 from partner_tools.model import PARTNER_CHANNELS, ChannelName, Customer, Plan, RunId
 from partner_tools.pacing import Learned, remembered
 from partner_tools.place import GuardTerms, Place
@@ -27,6 +28,7 @@ from partner_tools.workspace.environment import new_id, now, user_data_folder
 if TYPE_CHECKING:
     from partner_tools.channels.oem_direct import OemDirectChannel
     from partner_tools.channels.partner_center import PartnerCenterChannel
+    from partner_tools.clients.oauth import TokenFacts
     from partner_tools.clients.partner_center import PartnerCenter
     from partner_tools.clients.transport import TokenSource, Transport
     from partner_tools.engine.channel import Channel
@@ -207,13 +209,14 @@ class Wiring:
                 context,
                 place=replace(context.place, tenant=tenant),
                 partner=lambda: tenant,
+                account=lambda: one_line(_facts_of(transport.token).who or "", 320) or None,
             )
             yield CleanupSteps(
                 context=context,
                 order=order,
                 reader=reader,
                 changes=changes,
-                granted=partial(_permissions_of, transport.token),
+                granted=lambda: _facts_of(transport.token).permissions,
             )
 
     @contextmanager
@@ -318,7 +321,7 @@ class Wiring:
             channel = PartnerCenterChannel(
                 client=client, executor=executor, now=now, listed=observer.listed
             )
-            yield channel, executor, limiter, partial(_tenant_of, client.token)
+            yield channel, executor, limiter, lambda: _facts_of(client.token).tenant
 
     @contextmanager
     def _oem_direct(
@@ -335,7 +338,7 @@ class Wiring:
         ):
             executor = _executor(limiter, token, transport.renew_token, observer)
             channel = OemDirectChannel(client, profile, partial(witness, self.ledger))
-            yield channel, executor, limiter, partial(_tenant_of, transport.token)
+            yield channel, executor, limiter, lambda: _facts_of(transport.token).tenant
 
     def _context(
         self,
@@ -427,18 +430,11 @@ def _first(*values: float | None) -> float:
     return next(float(value) for value in values if value is not None)
 
 
-def _permissions_of(token: Callable[[], str | None]) -> frozenset[str]:
-    """The permissions that a token states; none where it states none, or is not readable."""
+def _facts_of(token: Callable[[], str | None]) -> TokenFacts:
+    """What a token states; nothing where it is not readable."""
     from partner_tools.clients.oauth import describe_token
 
-    return frozenset(describe_token(token() or "").permissions)
-
-
-def _tenant_of(token: Callable[[], str | None]) -> str | None:
-    """The tenant that a token was issued in, as it says."""
-    from partner_tools.clients.oauth import describe_token
-
-    return describe_token(token() or "").tenant
+    return describe_token(token() or "")
 
 
 def _throttle(limiter: LearningRateLimiter) -> str:

@@ -45,15 +45,13 @@ from partner_tools.signing import check_approval, refuse_without_plan
 from partner_tools.workspace.approvals import approval_rule, approvals_of
 from partner_tools.workspace.batches import ByName, batch_of, load_plan, read_batch
 from partner_tools.workspace.environment import (
-    account as this_account,
-)
-from partner_tools.workspace.environment import (
     ledger_url,
     load_config,
     new_id,
     new_run,
     now,
     open_ledger,
+    this_account,
 )
 from partner_tools.workspace.wiring import Wiring, held, limits, private_folder
 
@@ -283,12 +281,7 @@ class Workspace:
                 return ""
 
         read = batch if isinstance(batch, Batch) else read_batch(batch, customer=customer)
-        named = customer or read.customer or self.config.text("customer")
-        if named is None:
-            raise MissingValueError(
-                "name the customer: --customer with a tenant id, domain or company name",
-                rule="no-customer",
-            )
+        named = self._customer(customer or read.customer)
         found = customer_at(self.config, named)
         refuse_other_customers(read.devices, found, tenant_of)
         options = replace(options or RunOptions(), yes=True)
@@ -509,21 +502,18 @@ class Workspace:
         if own:
             options = RunOptions.restored(record.settings)
             with self._open_steps(record, options, observer, refuse_unconfirmed) as steps:
-                refuse_elsewhere(steps.context, record, looks=True)
+                context = steps.context
+                refuse_elsewhere(context, record, looks=True)
         else:
             with self.wiring.open_removal(
                 record.run, record.channel, RunOptions(), observer, refuse_unconfirmed
             ) as steps:
+                context = steps.context
                 observable = steps.look_again(wait)
         if graph or own:
-            check = TenantCheck(
-                ledger=self.ledger,
-                run=record.run,
-                open_tenant=partial(self.wiring.open_tenant, token=self.cancellation),
-                token=self.cancellation,
-                now=now,
-                notify=observer.notify,
-            )
+            # By the token of this command: that of the run is set once the run is cancelled.
+            opener = partial(self.wiring.open_tenant, token=self.cancellation)
+            check = TenantCheck(context, opener, self.cancellation)
             unseen = check.verify(max(0.0, began + wait - self.cancellation.clock()))
         return Verification(result=self.result(record.run), observable=observable, unseen=unseen)
 
@@ -793,12 +783,7 @@ class Workspace:
         """Every device of a customer that Partner Center shows: all batches, all pages."""
         from partner_tools.channels.partner_center import PartnerCenterChannel
 
-        named = customer or self.config.text("customer")
-        if named is None:
-            raise MissingValueError(
-                "name the customer: --customer with a tenant id, domain or company name",
-                rule="no-customer",
-            )
+        named = self._customer(customer)
         with self.wiring.open_partner_center(self.cancellation, observer) as (client, executor, _):
             channel = PartnerCenterChannel(
                 client=client,
@@ -844,6 +829,15 @@ class Workspace:
         if ChannelName(named) is ChannelName.PARTNER_CENTER:
             _require_customers(batch, recipient)
         return replace(batch, customer=recipient), ChannelName(named)
+
+    def _customer(self, named: str | None) -> str:
+        """The customer that is named, else the profile's. Raises MissingValueError without one."""
+        customer = named or self.config.text("customer")
+        if customer is None:
+            raise MissingValueError(
+                "name the customer: --customer with a tenant id, domain or name", rule="no-customer"
+            )
+        return customer
 
     def _begin(
         self,

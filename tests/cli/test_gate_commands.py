@@ -17,7 +17,7 @@ import pytest
 from partner_tools.json_forms import digest
 from partner_tools.runs.context import RunOptions
 from partner_tools.sandbox import Sandbox, seed_from
-from partner_tools.workspace.environment import account
+from partner_tools.workspace.environment import this_account
 from tests.cli.program import CONTOSO, Program, customer, outcomes, program_for, world
 
 VIA = ("--via", "partner-center", "--customer", CONTOSO)
@@ -224,11 +224,11 @@ def test_two_runs_cannot_overdraw_a_daily_limit_together(program: Program) -> No
 
 
 def test_the_account_is_the_operating_systems(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = account()
+    before = this_account()
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(name, "intern")
 
-    assert account() == before
+    assert this_account() == before
     if sys.platform != "win32":
         assert before.id == f"{os.geteuid()}@{socket.gethostname()}"
 

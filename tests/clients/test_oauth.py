@@ -661,6 +661,10 @@ def test_a_handed_in_token_that_says_it_expired_is_not_sent() -> None:
             {"appid": CLIENT, "idtyp": "app", "roles": ["One.Read", "Two.ReadWrite"]},
             TokenFacts(who=CLIENT, app_only=True, permissions=("One.Read", "Two.ReadWrite")),
         ),
+        (
+            {"unique_name": "a@b", "appid": CLIENT, "scp": "a"},
+            TokenFacts(who="a@b", app_only=False, permissions=("a",)),
+        ),
         ({"scp": "a", "amr": ["pwd"]}, TokenFacts(app_only=False, mfa=False, permissions=("a",))),
         (
             {"exp": "soon", "aud": 7, "tid": [], "roles": "x", "amr": "mfa", "upn": 7},

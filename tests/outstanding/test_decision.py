@@ -25,6 +25,7 @@ from partner_tools.outstanding.evidence import (
 )
 from partner_tools.outstanding.search import ANSWERS
 from partner_tools.outstanding.types import (
+    AUTOPILOT_SETTLES,
     FACTS,
     HOMES,
     PREREQUISITES,
@@ -1161,7 +1162,7 @@ def test_which_states_of_intune_wait(
 def test_patience_ends_after_its_last_second(late: timedelta, step: StepId) -> None:
     """Within the window a listed registration is expected to go, and not a second longer."""
     usual = facts(found(Plane.AUTOPILOT), NO_INTUNE, NO_ENTRA, *KEYS_ABSENT)
-    removed_at = NOW - usual.patience.autopilot - late
+    removed_at = NOW - AUTOPILOT_SETTLES - late
 
     decision = decide(replace(usual, removed_at=removed_at))
 

@@ -22,7 +22,7 @@ from partner_tools.outstanding.decision import Risk, risks_in_words
 from partner_tools.workspace.approvals import approve as sign
 from partner_tools.workspace.approvals import refuse_signer
 from partner_tools.workspace.batches import load_plan
-from partner_tools.workspace.environment import account
+from partner_tools.workspace.environment import this_account
 
 
 @command("approve")
@@ -59,9 +59,9 @@ def approve(
         click.echo(public)
         return 0
     read, document = load_plan(plan)
-    refuse_signer(read, account(), as_planner=as_planner)
+    refuse_signer(read, this_account(), as_planner=as_planner)
     _confirm(read, document["digest"], yes)
-    signed = sign(plan, unlock_key(file, config), account(), as_planner=as_planner)
+    signed = sign(plan, unlock_key(file, config), this_account(), as_planner=as_planner)
     tell(f"signed {document['digest']}: {signed}")
     if as_planner:
         tell("next: a second person approves it; send both files, side by side:")

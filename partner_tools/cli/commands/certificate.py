@@ -93,11 +93,10 @@ def certificate(
     from partner_tools.workspace.certificates import CHECKING_PAGE, issue
 
     record = _erasure(**erasure)
-    config = load_config(call.common)
     with opened(call) as workspace:
         run = workspace.ledger.run(words[0])
         sender = workspace.sender_of(run)  # a cleanup names the partner itself
-        key = unlock_key(key_file, config)
+        key = unlock_key(key_file, workspace.config)
         made = list(
             issue(
                 workspace.ledger,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 
 import click
 
@@ -11,10 +10,8 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import clean, fitted, print_json, print_line, say, styled
 from partner_tools.cli.options import customer_option, output_options, via_option
 from partner_tools.cli.signals import handle_signals
-from partner_tools.cli.wiring import load_config
-from partner_tools.errors import PartnerToolsError
 from partner_tools.model import PARTNER_CHANNELS, ChannelName
-from partner_tools.workspace.diagnostics import Finding, channel_of, examine
+from partner_tools.workspace.diagnostics import Finding, examine
 
 WHO_MAY = (
     "Partner Center's API is for direct-bill partners and indirect providers. An indirect "
@@ -60,7 +57,7 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
             elif call.output == "jsonl":
                 print_line(_document(finding))
     failed = [finding for finding in findings if not finding.good]
-    via = via or _channel(call, customer)
+    via = via or next((each.channel for each in findings if each.channel), None)
     notes = {ChannelName.OEM_DIRECT: WHICH_OEM, ChannelName.ASSESSMENT: NO_PARTNER}
     who_may = notes.get(ChannelName(via or ChannelName.PARTNER_CENTER), WHO_MAY)
     if call.output == "json":
@@ -71,13 +68,6 @@ def doctor(call: Call, via: str | None, customer: str | None) -> int:
         say(who_may, indent=0)
         click.echo(f"next: {_next(call, via, customer)}")
     return failed[0].exit_code if failed else 0
-
-
-def _channel(call: Call, customer: str | None) -> str | None:
-    """The channel that was examined, where there is a profile that can be read."""
-    with suppress(PartnerToolsError):
-        return channel_of(load_config(call.common), customer)
-    return None
 
 
 def _next(call: Call, via: str | None, customer: str | None) -> str:

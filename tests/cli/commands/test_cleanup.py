@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from partner_tools.model import Account, ChannelName, RunId
 from partner_tools.runs.cleanup import read_order
 from partner_tools.runs.run import run_start
 from partner_tools.sandbox import Sandbox, faults_from, seed_from
+from partner_tools.sandbox.login import GRAPH
+from partner_tools.sandbox.seed import User
 from tests.cli.program import CONTOSO, Program, customer, outcomes, program_for, world
 from tests.crash.processes import Started
 from tests.faults.hurry import Hurry
@@ -675,6 +678,40 @@ def test_a_cleanup_is_a_run_like_others(sandbox: Sandbox, tmp_path: Path) -> Non
     told = run("trace", "OWN1").stdout
     assert "step=deregister-from-autopilot" in told
     assert run("ledger", "verify").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "account"),
+    [
+        (None, "the app"),
+        ("admin@contoso.com", "admin@contoso.com"),
+        ("Ada\u202e\n\x1b[2J@contoso.com", "Ada [2J@contoso.com"),
+        ("a" * 400, "a" * 319 + "…"),
+    ],
+)
+def test_the_results_file_names_the_account_of_the_sign_in(
+    sandbox: Sandbox, tmp_path: Path, name: str | None, account: str
+) -> None:
+    sent, app = handed_over(sandbox, tmp_path, "OWN1"), sandbox.seed.applications[0]
+    run = customers(sandbox, tmp_path)
+    if name is not None:
+        token = sandbox._mint.for_user(
+            User(name=name),
+            app.client_id,
+            CONTOSO,
+            GRAPH,
+            lifetime=3_600,
+            permissions=app.graph_permissions,
+        )
+        run = replace(run, environment={**run.environment, "PARTNER_TOOLS_GRAPH_TOKEN": token})
+    done = run("cleanup", sent, *APPLY)
+    assert done.exit_code == 0, done.output
+    (file,) = tmp_path.rglob("handoff-result-*.json")
+    result = json.loads(file.read_text("utf-8"))
+    assert not checker("handoff-result").violations(result)
+    assert result["by"]["account"] == (app.client_id if name is None else account)
+    events = run("ledger", "export").stdout
+    assert f'"account": {json.dumps(result["by"]["account"])}' in events
 
 
 def test_a_cleanup_is_resumed_in_its_own_tenant_only(sandbox: Sandbox, tmp_path: Path) -> None:
