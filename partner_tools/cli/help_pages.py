@@ -25,18 +25,15 @@ class Page(click.HelpFormatter):
     """Breaks lines at blanks only; click breaks them at hyphens as well."""
 
     def write_text(self, text: str) -> None:
-        """Write a paragraph."""
         super().write_text(_held_together(text))
 
     def write_dl(
         self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
-        """Write names with what they mean."""
         held = [(first, _held_together(second)) for first, second in rows]
         super().write_dl(held, col_max, col_spacing)
 
     def getvalue(self) -> str:
-        """The page."""
         return super().getvalue().replace(UNBROKEN_HYPHEN, "-")
 
 

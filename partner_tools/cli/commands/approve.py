@@ -73,7 +73,6 @@ def approve(
 
 
 def _confirm(plan: Plan, digest: str, yes: bool) -> None:
-    """Show what would be signed, and ask."""
     removals = count_removals(plan.devices)
     planner = " · ".join(filter(None, (plan.planner.name, plan.planner.id))) or "an unnamed account"
     tell(clean(f"planned by {planner} at {local_time(plan.created_at)}"))

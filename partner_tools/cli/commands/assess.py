@@ -72,7 +72,6 @@ def assess(call: Call, batch: str | None, by_hand: bool, junit: Path | None, **g
 
 
 def _show_planes(result: RunResult) -> None:
-    """Say per plane how many devices are in which state."""
     counts: dict[str, Counter[str]] = {}
     for device in result.devices:
         planes: Mapping[str, str] = device.account.get("planes", {})

@@ -139,7 +139,6 @@ def _name(each: Registration) -> str:
 
 
 def _row(each: Registration, last: DeviceTrace | None) -> dict[str, str]:
-    """A device with the newest run that handled it, for people."""
     at = moment_of(each.uploaded_at)
     row = {
         "serial number": _name(each),

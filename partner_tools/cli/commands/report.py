@@ -32,7 +32,6 @@ class Observation(click.ParamType[tuple[str, Flag]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, Flag]:
-        """The serial number and the fact. Fails for what is no fact."""
         if isinstance(value, tuple):
             return value
         serial, _, fact = str(value).rpartition("=")

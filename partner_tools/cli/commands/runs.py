@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import click
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import (
+    chosen_id,
     local_time,
     origin,
     origin_document,
@@ -129,15 +131,9 @@ def runs(
             ConsoleReporter(call=call, workspace=workspace).show(result)
             return 0
         wanted = _filters(workspace, **filters)
-        records = workspace.runs(**wanted)
-        _print(call.output, workspace, records, wanted["customer"])
+        records = _print(call.output, workspace, wanted)
         if watch:
-            _watch(
-                call,
-                lambda: _print(
-                    call.output, workspace, workspace.runs(**wanted), wanted["customer"]
-                ),
-            )
+            _watch(call, partial(_print, call.output, workspace, wanted))
     if not records and call.output == "text":
         if any(filters[name] for name in filters if name != "limit"):
             tell("no run matches; leave out a filter")
@@ -180,7 +176,7 @@ def _listed(call: Call, file: str | None) -> list[str]:
     return [each.serial_number or each.product_key_id or "" for each in found]
 
 
-def _watch(call: Call, show: Callable[[], None]) -> None:
+def _watch(call: Call, show: Callable[[], object]) -> None:
     """Show again and again, from the top of the screen on a terminal, until Ctrl-C."""
     stop = call.make_token()
     with suppress(KeyboardInterrupt):
@@ -209,7 +205,6 @@ def _filters(
 
 
 def _say_facts(workspace: Workspace, run: str) -> None:
-    """Say when, by whom and from which list a run was made."""
     record = workspace.ledger.run(run)
     say(origin(record))
     for event in workspace.dismissals([record]).values():
@@ -218,13 +213,15 @@ def _say_facts(workspace: Workspace, run: str) -> None:
         say(f"outstanding steps dismissed {local_time(event.at)}{by}: {reason}")
 
 
-def _print(output: str, workspace: Workspace, records: list[RunRecord], tenant: str | None) -> None:
+def _print(output: str, workspace: Workspace, wanted: Mapping[str, Any]) -> list[RunRecord]:
+    records = workspace.runs(**wanted)
     if output != "text":
         dismissed = workspace.dismissals(records)
         documents = [run_document(each, dismissed.get(each.run)) for each in records]
         print_document(output, {"schemaVersion": "1", "runs": documents}, "runs")
     elif records:
-        _print_table(workspace, records, tenant)
+        _print_table(workspace, records, wanted["customer"])
+    return records
 
 
 def _print_table(workspace: Workspace, records: list[RunRecord], tenant: str | None) -> None:
@@ -247,7 +244,7 @@ def _print_table(workspace: Workspace, records: list[RunRecord], tenant: str | N
                 "customer": _called(each, served),
                 "file": Path(each.file).name,
                 "reference": each.reference or "",
-                "batch": _said(each.batch_id),
+                "batch": chosen_id(each),
                 "outcomes": tallied({name.value: count for name, count in each.counts.items()}),
             }
         )
@@ -273,7 +270,6 @@ def _called(record: RunRecord, customers: Sequence[Customer]) -> str:
 
 
 def run_document(record: RunRecord, dismissed: Event | None = None) -> dict[str, Any]:
-    """A run as `runs --output json` lists it."""
     return {
         "run": record.run,
         "state": record.state.value,
@@ -292,8 +288,3 @@ def run_document(record: RunRecord, dismissed: Event | None = None) -> dict[str,
             "reason": dismissed.payload.get("reason"),
         },
     }
-
-
-def _said(batch_id: str) -> str:
-    """Return the batch's id if a person chose it; one made of its content means nothing."""
-    return "" if batch_id.startswith("sha256:") else batch_id
