@@ -58,13 +58,13 @@ def _was_uploaded(each: Registration, since: datetime | None, until: datetime | 
     """Whether it was uploaded in the time; where that is not known, only if no time is asked."""
     if since is None and until is None:
         return True
-    at = _moment(each.uploaded_at)
+    at = moment_of(each.uploaded_at)
     if at is None:
         return False
     return not (since and at < _in_utc(since)) and not (until and at >= _in_utc(until))
 
 
-def _moment(text: str | None) -> datetime | None:
+def moment_of(text: str | None) -> datetime | None:
     """A moment as the service writes it: with seven digits of a second, and any offset."""
     try:
         return None if text is None else _in_utc(datetime.fromisoformat(text))

@@ -147,7 +147,7 @@ def _check_depth(value: Any) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg.removesuffix(' at')} at character {error.pos}"
+        return f"it is not JSON ({error.msg.removesuffix(' at')} at character {error.pos})"
     if isinstance(error, UnicodeError):
         return "it is not UTF-8"
     if isinstance(error, RecursionError):

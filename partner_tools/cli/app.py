@@ -81,7 +81,6 @@ class Program(Whole):
     """The group of all commands, each loaded when it is called; `commands` holds summaries."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load the command of this name."""
         return load(cmd_name) if cmd_name in self.commands else None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -117,7 +116,6 @@ class Program(Whole):
         sys.exit(InputError.exit_code)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """Read the options before the subcommand."""
         try:
             return super().make_context(*args, **extra)
         except click.ClickException as error:
@@ -200,12 +198,6 @@ def _asks_for_json(arguments: Sequence[str]) -> bool:
     return forms[-1:] == ["json"]
 
 
-def _logging(common: Common) -> AbstractContextManager[None]:
-    from partner_tools.cli.logs import logging_to_stderr
-
-    return logging_to_stderr(common)
-
-
 def _end(call: Call, error: PartnerToolsError) -> None:
     """Print what there is to print: the run's result, or the error as JSON; then what to do."""
     print_error(error)
@@ -224,6 +216,12 @@ def _as_of(call: Call, error: PartnerToolsError) -> PartnerToolsError:
     if error.rule == Interrupted.default_rule and call.breaking_off is None:
         return Interrupted(str(error), remedy="run the command again")
     return error
+
+
+def _logging(common: Common) -> AbstractContextManager[None]:
+    from partner_tools.cli.logs import logging_to_stderr
+
+    return logging_to_stderr(common)
 
 
 def _report_bug(ctx: click.Context) -> NoReturn:

@@ -48,7 +48,6 @@ def customers(
 def schemas(
     _context: click.Context, _parameter: click.Parameter, typed: str
 ) -> list[CompletionItem]:
-    """The names of the schemas."""
     from partner_tools import schema_names
 
     return _beginning_with(typed, dict.fromkeys(schema_names(), ""))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from partner_tools import RunRecord
+    from partner_tools.model import Device
+
 STEPS_SHOWN = 200
 NAMED = 20
 """The most devices named in one cell; the rest is counted."""
@@ -33,6 +39,8 @@ WHOLE = frozenset({"row", "run", "state", "via", "devices", "outcome"})
 """Columns whose cells are short, and therefore never folded."""
 WHOLE_WORDS = frozenset({"run, started"})
 """Columns that are folded between words only."""
+WIDE = 110
+"""A narrower terminal has no room for a column for everything."""
 LONGEST_WORD = 16
 """Where not every word fits, a column has room for its longest up to this."""
 _PIECES = re.compile(r"(?:`[^`]*`|\S)+")
@@ -60,15 +68,11 @@ def telling_of_no_room() -> Iterator[None]:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """One document on stdout."""
-    import json
-
     click.echo(json.dumps(document, ensure_ascii=True, indent=2))
 
 
 def print_line(document: Mapping[str, Any]) -> None:
     """One line of JSON Lines on stdout, at once."""
-    import json
-
     click.echo(json.dumps(document, ensure_ascii=True))
     sys.stdout.flush()
 
@@ -116,16 +120,11 @@ def as_told(message: str, level: str = "info", **facts: str | int | None) -> str
     """What `tell` writes."""
     if not FORM.is_json:
         return fitted(clean(message), sys.stderr)
-    import time
-
     return json_line(time.time(), level, OWN_LINES, message.strip(), **facts)
 
 
 def json_line(at: float, level: str, logger: str, message: str, **facts: str | int | None) -> str:
     """A line of a log for programs. `at` is in seconds since 1970; facts that are None are not."""
-    import json
-    import time
-
     moment = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(at))
     line = {"at": moment, "level": level, "logger": logger, "message": message}
     stated = {name: fact for name, fact in facts.items() if fact is not None}
@@ -168,7 +167,6 @@ def broken(line: str, width: int, indent: int = 2) -> str:
 
 
 def print_error(error: PartnerToolsError) -> None:
-    """Print the problem, and what to do next."""
     if FORM.is_json:
         remedy = error.remedy or None
         tell(str(error), "error", exit=error.exit_code, rule=error.rule, remedy=remedy)
@@ -296,11 +294,24 @@ def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[
 
 
 def print_filled_columns(headers: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
-    """Print a table without its empty columns."""
     filled = [number for number in range(len(headers)) if any(row[number] for row in rows)]
     print_table(
         [headers[number] for number in filled], [[row[number] for number in filled] for row in rows]
     )
+
+
+def print_grouped(rows: Sequence[Mapping[str, str]], narrow: Iterable[Sequence[str]]) -> None:
+    """Print records, all with the same keys; on a narrow terminal several keys in one column."""
+    import shutil
+
+    if not rows:
+        return
+    if sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE:
+        rows = [
+            {", ".join(keys): " ".join(filter(None, map(row.get, keys))) for keys in narrow}
+            for row in rows
+        ]
+    print_filled_columns(tuple(rows[0]), [tuple(row.values()) for row in rows])
 
 
 def print_result(
@@ -382,6 +393,33 @@ def _name_of(device: Mapping[str, Any]) -> str:
 def local_time(at: datetime) -> str:
     """A moment for people: in the zone of this machine, with its offset from UTC."""
     return at.astimezone().isoformat(" ", timespec="minutes")
+
+
+def origin(record: RunRecord, device: Device | None = None) -> str:
+    """When, by whom, from which list and under which ticket a run, or a device, was named."""
+    by = f" by {record.actor}" if record.actor else ""
+    row = f" row {device.row}" if device else ""
+    facts = (f"{Path(record.file).name}{row}", _reference(record, device), chosen_id(record))
+    return "; ".join(filter(None, (f"started {local_time(record.created_at)}{by}", *facts)))
+
+
+def chosen_id(record: RunRecord) -> str:
+    """The batch's id if a person chose it; one made of its content means nothing."""
+    return "" if record.batch_id.startswith("sha256:") else record.batch_id
+
+
+def origin_document(record: RunRecord, device: Device | None = None) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "account": record.actor,
+        "file": record.file,
+        "reference": _reference(record, device),
+        "startedAt": record.created_at.isoformat(),
+    }
+
+
+def _reference(record: RunRecord, device: Device | None) -> str | None:
+    return (device.reference if device else None) or record.reference
 
 
 def tallied(counts: Mapping[str, int]) -> str:

@@ -7,8 +7,10 @@ for a line of each. A test compares these lines with what the commands say thems
 from __future__ import annotations
 
 import inspect
+import tomllib
 from collections.abc import Iterable
 from importlib import import_module
+from pathlib import Path
 from typing import Final
 
 import click
@@ -23,18 +25,15 @@ class Page(click.HelpFormatter):
     """Breaks lines at blanks only; click breaks them at hyphens as well."""
 
     def write_text(self, text: str) -> None:
-        """Write a paragraph."""
         super().write_text(_held_together(text))
 
     def write_dl(
         self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
-        """Write names with what they mean."""
         held = [(first, _held_together(second)) for first, second in rows]
         super().write_dl(held, col_max, col_spacing)
 
     def getvalue(self) -> str:
-        """The page."""
         return super().getvalue().replace(UNBROKEN_HYPHEN, "-")
 
 
@@ -100,49 +99,9 @@ def _held_together(text: str) -> str:
     return text.replace("-", UNBROKEN_HYPHEN)
 
 
-SECTIONS: Final = {
-    "Remove devices": {
-        "validate": "Check batch files against the schemas and the field rules, offline.",
-        "plan": "Show what a removal would do, and write it to a plan file. Removes nothing.",
-        "approve": "Sign a plan as a second person.",
-        "deregister": "Remove the devices of a batch from Windows Autopilot.",
-        "resume": "Finish an interrupted run.",
-        "verify": "Check again that removed devices are gone, and store the evidence.",
-        "report": "Write a handoff for each customer: what was done and what is left to do.",
-        "certificate": "Certify which devices are released, lock by lock; check a certificate.",
-        "restore": "Write the file that registers a run's removed devices again.",
-    },
-    "Without a partner API": {
-        "assess": "Check devices in a customer's tenant without a partner API. Changes nothing.",
-        "cleanup": "Show, and with --apply carry out, the steps of a handoff in your own tenant.",
-    },
-    "Past runs": {
-        "runs": "List runs, show one with its devices, cancel one, or close its open steps.",
-        "trace": "Show where a device is now, and what every run did with it.",
-        "ledger": "Verify, export, purge or migrate the ledger.",
-    },
-    "Inspect": {
-        "customers": "List your customers: domain, company name and tenant id.",
-        "inventory": "List all devices of a customer that Partner Center shows.",
-        "hash": "Decode and check 4K hardware hashes. Offline.",
-    },
-    "For a fleet": {
-        "submit": "Queue a batch for the workers on the shared ledger.",
-        "worker": "Execute queued runs until stopped.",
-    },
-    "Set up": {
-        "demo": "Remove a sample batch from a sandbox, and write the handoff.",
-        "config": "Write and show the configuration. It never contains secrets.",
-        "auth": "Sign in as a user, and show which token would be used.",
-        "keys": "Publish the key that signs your certificates.",
-        "doctor": "Check configuration, ledger, sign-in and access, and name the next step.",
-        "completion": "Print the script for shell completion.",
-    },
-    "More": {
-        "schema": "List the JSON Schemas, or print one.",
-        "sandbox": "Simulate the services on this machine, with seeded devices and faults.",
-    },
-}
+SECTIONS: Final[dict[str, dict[str, str]]] = tomllib.loads(
+    Path(__file__).with_name("commands.toml").read_text(encoding="utf-8")
+)
 """The commands with their summaries, as `--help` groups them, in the order of the work."""
 SUMMARIES: Final = {name: text for rows in SECTIONS.values() for name, text in rows.items()}
 

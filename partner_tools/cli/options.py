@@ -45,7 +45,6 @@ class OutputFile(click.Path):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> Any:
-        """The path, or a usage error."""
         if str(value) == "-":
             self.fail("'-' is not a file that can be written; name one.", param, ctx)
         return super().convert(value, param, ctx)
@@ -66,7 +65,7 @@ def folder_path(*, exists: bool = False) -> click.Path:
 
 
 class Moment(click.DateTime):
-    """A date or time: UTC, like all output, unless it ends with an offset."""
+    """A date, or a moment: in UTC, unless it ends with an offset."""
 
     def __init__(self) -> None:
         super().__init__(MOMENTS)
@@ -78,7 +77,6 @@ class Moment(click.DateTime):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
-        """The moment in UTC, or a usage error that shows how one is written."""
         try:
             moment: datetime = super().convert(value, param, ctx)
         except click.BadParameter:
@@ -90,7 +88,6 @@ class LedgerAddress(click.types.StringParamType):
     """The address of a ledger, without a password: other users of the machine see arguments."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The address, or a usage error that does not repeat it."""
         address = str(value)
         if _PASSWORD_IN_URL.search(address):
             self.fail(
@@ -151,7 +148,10 @@ common = _together(
         "--log-format", type=click.Choice(["text", "json"]), help="Format of messages on stderr."
     ),
     click.option(
-        "-v", "--verbose", count=True, help="Name each device, log requests (-v) and details (-vv)."
+        "-v",
+        "--verbose",
+        count=True,
+        help="List each device and log requests; -vv also logs details.",
     ),
     click.option("-q", "--quiet", is_flag=True, help="Print only the result and errors."),
 )
@@ -159,7 +159,6 @@ common = _together(
 
 
 def take_common(given: dict[str, Any]) -> Common:
-    """Take the common options out of a command's arguments."""
     return Common(**{name: given.pop(name) for name in COMMON_NAMES})
 
 
@@ -174,12 +173,10 @@ def customer_option(about: str) -> Callable[[Command], Command]:
 
 
 def via_option(channels: Iterable[str], about: str) -> Callable[[Command], Command]:
-    """`--via`: one of these channels."""
     return click.option("--via", type=click.Choice([str(name) for name in channels]), help=about)
 
 
 def key_option(about: str) -> Callable[[Command], Command]:
-    """`--key`: the file of a signing key."""
     return click.option(
         "--key",
         "key_file",
@@ -225,7 +222,6 @@ class Selection(click.ParamType[tuple[str, str]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, str]:
-        """The column and the value, or a usage error."""
         if isinstance(value, tuple):
             return value
         column, equals, wanted = str(value).partition("=")
@@ -403,7 +399,6 @@ def report_options(about: str) -> Callable[[Command], Command]:
 
 
 def format_option(command: Command) -> Command:
-    """Add the option for the formats of handoffs."""
     return click.option(
         "--format",
         "formats",

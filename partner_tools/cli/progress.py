@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
 from partner_tools.cli.console import FORM, clean, counted, is_screen, tell
@@ -40,7 +39,6 @@ class StatusLine:
             tell(self._line())
 
     def stop(self) -> None:
-        """Take the line away."""
         if self._status is not None:
             FORM.above = None
             self._status.stop()
@@ -87,16 +85,10 @@ class Progress:
             self._shown.show()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self._shown.stop()
 
     def settled(self, outcome: Outcome) -> None:
-        """One more device has an outcome."""
         self._counts[outcome] += 1
         self._shown.show()
 
@@ -157,7 +149,6 @@ class Reading:
         return f"{read if self._pages else 'reading'} ({self._wait})" if waits else read
 
     def stop(self) -> None:
-        """Take the line away."""
         with self._lock:
             self._shown.stop()
 

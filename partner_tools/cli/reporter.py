@@ -57,6 +57,8 @@ class ConsoleReporter(RunObserver):
     junit: Path | None = None
     result_file: Path | None = None
     """The result is also written as JSON to this file, and as JUnit XML beside it."""
+    look_only: str = ""
+    """How the command shows the plan without asking, in words."""
     _run: RunId | None = None
     _progress: Progress | None = None
     _reading: Reading | None = None
@@ -79,13 +81,26 @@ class ConsoleReporter(RunObserver):
             yield self.result_file.with_suffix(".xml")
 
     def notify(self, message: str) -> None:
-        """Say it."""
         self._said_last = message
         tell(message)
 
     def ask(self, plan: Plan) -> bool:
         """Have a person confirm the plan, under what it takes. Raises GuardError."""
-        return ask(plan, self._said_last)
+        look = f", or {self.look_only} to see the plan only" if self.look_only else ""
+        require_terminal(
+            f"{counted(_to_remove(plan), 'device')} would be removed",
+            f"pass --yes to confirm{look}",
+        )
+        if self._said_last != (takes := what_it_takes(plan)):
+            tell(takes)
+        expected = expected_answer(plan.customers, count_nobodys(plan.devices))
+        with asking():
+            discard_typed()
+            if expected is None:
+                return click.confirm("Remove them?", err=True)
+            prompt = f"Type {clean(expected)} to remove them"
+            answer = click.prompt(prompt, err=True, default="", show_default=False)
+            return str(answer).strip().casefold() == expected.casefold()
 
     def began(self, run: RunId) -> None:
         """Say the run's id, and from here on print its result however the command ends."""
@@ -100,12 +115,10 @@ class ConsoleReporter(RunObserver):
             self._now_reading().listed(tenant, devices)
 
     def waiting(self, error: ServiceError, seconds: float) -> None:
-        """Show what a read waits for."""
         if self._progress is None:
             self._now_reading().waiting(error.message, seconds)
 
     def still(self) -> None:
-        """Nothing is read any more."""
         if self._reading is not None:
             self._reading.stop()
             self._reading = None
@@ -134,7 +147,6 @@ class ConsoleReporter(RunObserver):
 
     @contextmanager
     def removing(self, removals: int, throttle: Callable[[], str]) -> Iterator[None]:
-        """Show the progress while the block lasts."""
         with Progress(removals, quiet=self.call.common.quiet, throttle=throttle) as progress:
             self._progress = progress
             try:
@@ -245,36 +257,19 @@ def _what_can_be_removed(plan: Plan) -> Iterator[str]:
 
 
 _PLACES = {False: "Windows Autopilot", True: "Intune and Windows Autopilot"}
-_LOOK_ONLY = {False: "--dry-run", True: "leave out --apply"}
 
 
-def ask(plan: Plan, above: str = "") -> bool:
-    """Have a person confirm the removal. Raises GuardError without a terminal.
-
-    `above` is the last printed text: if it already describes the removal, it isn't repeated.
-    """
-    removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
-    require_terminal(
-        f"{counted(removals, 'device')} would be removed",
-        f"pass --yes to confirm, or {_LOOK_ONLY[own]} to see the plan only",
-    )
-    if above != (takes := what_it_takes(plan)):
-        tell(takes)
-    expected = expected_answer(plan.customers, count_nobodys(plan.devices))
-    with asking():
-        discard_typed()
-        if expected is None:
-            return click.confirm("Remove them?", err=True)
-        answer = click.prompt(
-            f"Type {clean(expected)} to remove them", err=True, default="", show_default=False
-        )
-        return str(answer).strip().casefold() == expected.casefold()
+def _to_remove(plan: Plan) -> int:
+    """How many devices a plan changes; a cleanup also waits for devices that it does not touch."""
+    if plan.channel is ChannelName.MICROSOFT_GRAPH:
+        return sum(each.removals for each in plan.customers)
+    return count_removals(plan.devices)
 
 
 def what_it_takes(plan: Plan) -> str:
     """How many devices the plan removes from where, and of whose estate how much."""
-    removals, own = count_removals(plan.devices), plan.channel is ChannelName.MICROSOFT_GRAPH
-    subject = f"{counted(removals, 'device')} to be removed from {_PLACES[own]}"
+    own = plan.channel is ChannelName.MICROSOFT_GRAPH
+    subject = f"{counted(_to_remove(plan), 'device')} to be removed from {_PLACES[own]}"
     return f"{subject}:\n{question(plan.customers, count_nobodys(plan.devices))}"
 
 

@@ -105,7 +105,6 @@ def open_batches(paths: tuple[str, ...], serials: tuple[str, ...]) -> tuple[Sour
 
 
 def show_problems(shown: tuple[Problem, ...] | list[Problem]) -> None:
-    """Problems on stderr, a line each."""
     for problem in shown[:PROBLEMS_SHOWN]:
         tell(sentence(problem), problem.severity.value)
     if len(shown) > PROBLEMS_SHOWN:

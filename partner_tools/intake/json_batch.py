@@ -22,6 +22,15 @@ from partner_tools.intake.table import Cell, Item, Record, Row, rows_below
 from partner_tools.model import ChannelName, Problem
 
 _OWN = frozenset({"schemaVersion", "devices", "batchId"})
+_OTHER_DOCUMENTS = {
+    "batchDigest": ("a plan, not a batch", "`partner-tools deregister --plan FILE` executes it"),
+    "guide": ("a handoff, not a batch", "`partner-tools cleanup FILE` carries it out"),
+    "answers": ("a customer's results", "`partner-tools verify --evidence FILE` imports it"),
+    "notChecked": ("a certificate", "`partner-tools certificate verify FILE` checks it"),
+    "observedAt": ("an inventory as JSON", "`partner-tools inventory -o FILE.csv` writes a batch"),
+    "counts": ("a run's result, not a batch", "name the list that the run was made from"),
+}
+"""Files that partner-tools writes, by a property that only they have; and where they belong."""
 
 
 class JsonBatch:
@@ -42,6 +51,9 @@ class JsonBatch:
         if isinstance(document, list):
             self._objects = document
         elif isinstance(document, dict):
+            for mark, (what, remedy) in _OTHER_DOCUMENTS.items():
+                if mark in document and "schemaVersion" in document:
+                    raise halt("other-document", f"the file is {what}", remedy=remedy)
             self._document = document
             if not _OWN.intersection(document):
                 self._objects = _only_list(document)

@@ -100,7 +100,8 @@ class Checker:
 def value_at(document: Any, path: Iterable[str | int]) -> Any:
     """The part of a JSON document to which a path leads."""
     for step in path:
-        document = document[step]
+        # The validator takes a property called `0` for a place in a list.
+        document = document[str(step) if isinstance(document, dict) else step]
     return document
 
 

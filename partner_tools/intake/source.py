@@ -104,6 +104,8 @@ def read_some(stream: BinaryIO, size: int) -> bytes:
 
 def unreadable(error: OSError | ValueError) -> HaltError:
     """The end of a file that the operating system does not hand out."""
+    if isinstance(error, IsADirectoryError):
+        return halt("unreadable-file", "it is a folder", remedy="name a file in it")
     reason = getattr(error, "strerror", None) or "no file can have this name"
     return halt("unreadable-file", f"cannot read the file: {reason}")
 

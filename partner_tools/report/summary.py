@@ -15,6 +15,8 @@ from partner_tools.model import Outcome
 from partner_tools.report.page import rendered
 
 CUSTOMERS_DRAWN = 12
+RUNS_LISTED = 500
+"""The newest ones; `partner-tools runs` lists all."""
 SPANS = ((92, 1, "day"), (730, 7, "week"), (36_500, 30, "30 days"))
 """The longest time in days that is drawn with bars of this many days each, and their name."""
 LEAST_COLUMNS = 9
@@ -45,6 +47,8 @@ class SummaryFacts:
     outcomes: Mapping[Outcome, int]
     ages: Sequence[str]
     left: Sequence[Left]
+    listed: Sequence[Mapping[str, str | int]]
+    """The runs, newest first: what the page shows of each, under the name of its column."""
 
 
 def write_summary(facts: SummaryFacts, stream: BinaryIO) -> None:
@@ -66,6 +70,7 @@ def write_summary(facts: SummaryFacts, stream: BinaryIO) -> None:
         most=max(facts.outcomes.values(), default=0),
         most_left=max((sum(each.by_age) for each in facts.left), default=0),
         drawn=facts.left[:CUSTOMERS_DRAWN],
+        listed=facts.listed[:RUNS_LISTED],
     )
     stream.write(content)
 

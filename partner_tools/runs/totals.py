@@ -16,9 +16,12 @@ from partner_tools.model import PARTNER_CHANNELS, Outcome, RunState
 from partner_tools.outstanding.types import Status
 from partner_tools.report.summary import Left, SummaryFacts, write_summary
 from partner_tools.runs.follow_up import OpenDevice, follow_ups, open_devices
+from partner_tools.runs.known_customers import customers_by_run
 
 AGES = (7, 30, 90)
 """Up to how many days steps are open, by which they are put together; older ones come last."""
+_NOT_COUNTED = (RunState.DAMAGED, RunState.PLANNED, RunState.DRY_RUN)
+"""Nothing became of the devices of a preview; `runs` names the damaged ones."""
 AGE_NAMES = (
     f"up to {AGES[0]} days",
     *(f"{low + 1} to {high} days" for low, high in pairwise(AGES)),
@@ -37,7 +40,7 @@ def summarize(
     """Sum up the runs that began from `since` until before `until`, of one customer or of all."""
     records, devices = [], []
     for record in ledger.runs(since=since, until=until, customer=customer):
-        if record.channel not in PARTNER_CHANNELS or record.state is RunState.DAMAGED:
+        if record.channel not in PARTNER_CHANNELS or record.state in _NOT_COUNTED:
             continue
         with suppress(DamagedRunError):  # `runs` and `verify --outstanding` name it
             devices += [
@@ -56,6 +59,8 @@ def summarize(
         for group in by_tenant.values()
         for follow_up in follow_ups(ledger, group)
     ]
+    opened = Counter(one.run.run for group in by_tenant.values() for one in group)
+    customers = customers_by_run(ledger, records)
     tenants = {tenant for record in records for tenant in record.customers}
     return SummaryFacts(
         at=at,
@@ -73,6 +78,21 @@ def summarize(
         left=sorted(
             (each for each in left if any(each.by_age)), key=lambda each: -sum(each.by_age)
         ),
+        listed=[
+            {
+                "run": record.run,
+                "started (UTC), account": f"{record.created_at:%F %H:%M} {record.actor or ''}",
+                "customer": ", ".join(
+                    each.domain or each.tenant_id for each in customers[record.run]
+                ),
+                "list, reference": f"{Path(record.file).name} {record.reference or ''}",
+                "state, outcomes": ", ".join(
+                    (record.state, *(f"{number} {name}" for name, number in record.counts.items()))
+                ),
+                "devices with open steps": opened[record.run],
+            }
+            for record in records
+        ],
     )
 
 

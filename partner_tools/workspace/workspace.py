@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -14,6 +14,7 @@ from partner_tools.cancellation import CancellationToken
 from partner_tools.config import Config
 from partner_tools.errors import (
     AuthError,
+    DamagedRunError,
     GuardError,
     InputError,
     MissingValueError,
@@ -460,6 +461,26 @@ class Workspace:
 
         return where_is_it(self.ledger, traces, now(), shown)
 
+    def last_runs(self, customer: str, names: Iterable[str]) -> Mapping[str, DeviceTrace]:
+        """The newest run that names each of these devices of a customer, without its events.
+
+        `names` are serial numbers or product key ids, compared exactly, as a removal does.
+        """
+        from partner_tools.ledger import DeviceTrace
+
+        wanted = set(names)
+        found: dict[str, DeviceTrace] = {}
+        for record in self.ledger.runs(customer=customer):
+            if len(found) == len(wanted):
+                break
+            with suppress(DamagedRunError):  # `runs` names it
+                for device in self.ledger.devices(record.run):
+                    identity = device.device.identity
+                    name = identity.serial_number or identity.product_key_id
+                    if name in wanted and device.history.customer == customer:
+                        found.setdefault(name, DeviceTrace(run=record, device=device, events=()))
+        return found
+
     def verify(
         self,
         run: str,
@@ -814,7 +835,7 @@ class Workspace:
         customer = named or self.config.text("customer")
         if customer is None:
             raise MissingValueError(
-                "name the customer: --customer with a tenant id or a domain", rule="no-customer"
+                "name the customer: --customer with a tenant id, domain or name", rule="no-customer"
             )
         return customer
 
@@ -888,7 +909,7 @@ class Workspace:
             self.verify(before.run, observer=observer)
         result = replace(self.result(before.run), is_reprinted=True)
         if any(still_listed(each.history) for each in result.devices):
-            observer.notify("removed devices are registered again; --again removes them again")
+            observer.notify("some removed devices are listed again; --again removes them again")
         observer.ended(result)
         return self._with_reports(result, options, observer)
 

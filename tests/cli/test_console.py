@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from partner_tools.cancellation import CancellationToken
-from partner_tools.cli.console import FORM, is_screen, tell
+from partner_tools.cli.console import FORM, is_screen, styled, tell
 from partner_tools.cli.progress import Progress
 from partner_tools.cli.signals import handle_signals
 from partner_tools.model import Outcome
@@ -139,3 +139,15 @@ def test_messages_appear_above_the_progress_bar(monkeypatch: pytest.MonkeyPatch)
     assert "waiting for [three] :smile: devices" in shown.splitlines()
     assert shown.endswith("done\n")
     assert FORM.above is None
+
+
+def test_no_color_means_no_bold_either(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table's header and a styled word are the two places with colour or bold."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[1m" in program("customers").stdout
+    assert "\x1b[" in styled("ok", "green")
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in program("customers").stdout
+    assert "\x1b" not in styled("ok", "green")

@@ -183,7 +183,8 @@ def test_an_onlooker_is_told_of_pages_and_of_reads_that_are_tried_again(tmp_path
 
     assert watcher.pages == [(CONTOSO, 3)]
     assert [1.0 <= each < 2.0 for each in watcher.waits] == [True]
-    assert said == ""
+    assert said.startswith(f"3 devices of {DOMAIN}, listed ")
+    assert len(said.splitlines()) == 1
 
 
 # --- near names -------------------------------------------------------------------------------
@@ -456,3 +457,35 @@ def test_an_interrupted_init_keeps_its_answers_and_need_not_test_them(tmp_path: 
     profile = tomllib.loads(target.read_text(encoding="utf-8"))["default"]
     assert profile["auth"]["tenant"] == "northwind.example"
     assert [path.name for path in tmp_path.iterdir()] == ["made.toml"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
+def test_init_proposes_a_customer_of_its_user_in_its_last_line(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    from tests.cli.terminal import at_a_terminal
+
+    environment = {
+        **sandbox.announce()["environment"],
+        "PARTNER_TOOLS_CLIENT_SECRET": sandbox.seed.applications[0].secret or "",
+        "PARTNER_TOOLS_LEDGER": str(tmp_path / "ledger.db"),
+    }
+    target = tmp_path / "made.toml"
+    answers = {
+        "channel": "",
+        "tenant:": sandbox.seed.partner.domain,
+        "client id:": sandbox.seed.applications[0].client_id,
+        "mode": "app",
+        "certificate": "",
+        "company": "Northwind",
+        "contact": "  ",
+        "contact ": "help@northwind.example",
+    }
+
+    code, screen = at_a_terminal(["config", "init", "-o", str(target)], environment, answers)
+
+    assert code == 0, screen
+    last = screen.replace("\r", "").rstrip().splitlines()[-1]
+    assert last.endswith(f"partner-tools doctor --config {target} --customer {DOMAIN}"), screen
+    partner = tomllib.loads(target.read_text(encoding="utf-8"))["default"]["partner"]
+    assert partner == {"name": "Northwind", "contact": "help@northwind.example"}

@@ -201,6 +201,7 @@ JSON_VALUES = st.recursive(
 @pytest.mark.slow
 @settings(max_examples=150)
 @given(value=JSON_VALUES, channel=CHANNELS)
+@example(value={"extra": {"0": None}}, channel=None)
 def test_any_json_ends_in_a_batch_or_in_problems(
     value: object, channel: ChannelName | None
 ) -> None:

@@ -28,9 +28,16 @@ def fill(ledger: Ledger, until: datetime, *, names: Sequence[str], days: int, a_
 
 
 def run(
-    ledger: Ledger, at: datetime, tenant: str, name: str, outcomes: Sequence[str], *, batch: int
+    ledger: Ledger,
+    at: datetime,
+    tenant: str,
+    name: str,
+    outcomes: Sequence[str],
+    *,
+    batch: int,
+    is_preview: bool = False,
 ) -> RunId:
-    """A finished run whose devices have these outcomes."""
+    """A finished run whose devices have these outcomes, or one that only looked."""
     named = new_run_id(at, batch.to_bytes(3, "big"))
     devices = [
         Device(row=row, identity=Identity(serial_number=f"S-{batch}-{row}"))
@@ -44,6 +51,7 @@ def run(
             batch_digest=f"sha256:{batch:064x}",
             file="retired.csv",
             at=at,
+            settings={"dryRun": is_preview},
         ),
         devices,
     )
@@ -66,7 +74,8 @@ def run(
         digest,
         [*planned, _event(named, Kind.PLANNED, at, None, digest=digest, counts={})],
     )
-    ledger.record(list(_removals(named, at, outcomes)))
+    if not is_preview:
+        ledger.record(list(_removals(named, at, outcomes)))
     return named
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from partner_tools.ledger import Ledger, sqlite_url
-from partner_tools.model import Outcome
+from partner_tools.model import Outcome, RunState
 from partner_tools.outstanding.types import Status
 from partner_tools.report.summary import spans
 from partner_tools.runs.follow_up import follow_ups, open_devices
@@ -114,3 +114,29 @@ def test_long_times_are_put_together(days: int, unit: str, bars: int) -> None:
     said, counted = spans(removed)
 
     assert (said, len(counted), sum(number for _, number in counted)) == (unit, bars, 5)
+
+
+def test_the_page_lists_each_run_with_its_source_and_what_is_open(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    summary = summarize(ledger, AT)
+    page = write_totals(ledger, tmp_path, AT).read_text(encoding="utf-8")
+
+    assert [each["run"] for each in summary.listed] == [each.run for each in ledger.runs()]
+    opened = sum(int(each["devices with open steps"]) for each in summary.listed)
+    assert opened == len(open_devices(ledger, AT)) > 0
+    newest = ledger.runs()[0]
+    assert f"<bdi>{newest.run}</bdi>" in page
+    assert f"<bdi>{newest.created_at:%Y-%m-%d %H:%M} " in page
+    assert "<bdi>retired.csv" in page
+
+
+def test_a_preview_is_no_run_of_the_summary(tmp_path: Path) -> None:
+    with Ledger.open(sqlite_url(tmp_path / "ledger.db")) as opened:
+        run(opened, AT, TENANT.format(0), "C", ["removed"], batch=1)
+        run(opened, AT, TENANT.format(0), "C", ["removed"], batch=2, is_preview=True)
+
+        assert {each.state for each in opened.runs()} == {RunState.FINISHED, RunState.DRY_RUN}
+        summary = summarize(opened, AT)
+
+    assert (summary.runs, summary.devices, dict(summary.outcomes)) == (1, 1, {Outcome.REMOVED: 1})

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import clean, counted, tell
+from partner_tools.cli.console import clean, counted, local_time, tell
 from partner_tools.cli.options import file_path, key_option
 from partner_tools.cli.signals import agree, require_terminal
 from partner_tools.cli.signing_key import (
@@ -73,10 +73,9 @@ def approve(
 
 
 def _confirm(plan: Plan, digest: str, yes: bool) -> None:
-    """Show what would be signed, and ask."""
     removals = count_removals(plan.devices)
     planner = " · ".join(filter(None, (plan.planner.name, plan.planner.id))) or "an unnamed account"
-    tell(clean(f"planned by {planner} at {plan.created_at:%F %T %Z}"))
+    tell(clean(f"planned by {planner} at {local_time(plan.created_at)}"))
     tell(f"{counted(removals, 'device')} would be removed through {plan.channel}:")
     tell(clean(question(plan.customers, count_nobodys(plan.devices))))
     named = {

@@ -29,7 +29,7 @@ from partner_tools.cli.wiring import load_batch, opened
 @click.option(
     "--by-hand",
     is_flag=True,
-    help="A person removes the registrations on Partner Center's pages: write a worksheet.",
+    help="Write a worksheet for removing the registrations by hand in Partner Center.",
 )
 @customer_option("Customer: tenant id or domain.")
 @list_options
@@ -72,7 +72,6 @@ def assess(call: Call, batch: str | None, by_hand: bool, junit: Path | None, **g
 
 
 def _show_planes(result: RunResult) -> None:
-    """Say per plane how many devices are in which state."""
     counts: dict[str, Counter[str]] = {}
     for device in result.devices:
         planes: Mapping[str, str] = device.account.get("planes", {})

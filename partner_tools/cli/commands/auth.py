@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import clean, print_document, tell
+from partner_tools.cli.console import clean, local_time, print_document, tell
 from partner_tools.cli.help_pages import Whole
 from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import load_config
@@ -106,7 +106,7 @@ def _lines(profile: str, facts: TokenFacts) -> Iterator[tuple[str, str]]:
     yield "token for", facts.who or unknown
     yield "tenant", facts.tenant or unknown
     yield "audience", facts.audience or unknown
-    yield "good until", unknown if facts.expires_at is None else f"{facts.expires_at:%F %T %Z}"
+    yield "good until", unknown if facts.expires_at is None else local_time(facts.expires_at)
     yield "app only", yes_no[facts.app_only]
     yield "second factor", "not for an app" if facts.app_only else yes_no[facts.mfa]
     yield "permissions", ", ".join(facts.permissions) or "none in the token"

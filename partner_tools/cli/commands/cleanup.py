@@ -54,7 +54,9 @@ def cleanup(call: Call, handoff: Path, junit: Path | None, apply: bool, **given:
     """
     options = RunOptions(**given)
     with opened(call) as workspace:
-        observer = ConsoleReporter(call=call, workspace=workspace, junit=junit)
+        observer = ConsoleReporter(
+            call=call, workspace=workspace, junit=junit, look_only="leave out --apply"
+        )
         result = workspace.cleanup(
             handoff,
             apply=apply,

@@ -158,7 +158,6 @@ class Questions:
             self.earlier = {"": own, **tables}
 
     def ask_all(self) -> None:
-        """Ask for everything that a profile needs."""
         how = "Every answer is tested at once; " if self.is_tested else ""
         tell(f"{how}Ctrl-C keeps your answers for the next time.\n")
         channels = [name.value for name in PARTNER_CHANNELS]

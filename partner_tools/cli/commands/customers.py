@@ -45,6 +45,5 @@ def customers(call: Call, text: str | None) -> int:
     else:
         near = near_customers(wanted, shown)
         tell(f"none of {len(shown)} customers contains {text!r}")
-        if near:
-            tell(f"did you mean {', '.join(near)}?")
+        tell(f"did you mean {', '.join(near)}?" if near else f"next: {call.again('customers')}")
     return 0

@@ -91,7 +91,11 @@ def deregister(
             named = Path(batch).name if batch and batch != "-" else called
             result_file = result_dir / f"{named}.result.json"
         observer = ConsoleReporter(
-            call=call, workspace=workspace, junit=junit, result_file=result_file
+            call=call,
+            workspace=workspace,
+            junit=junit,
+            result_file=result_file,
+            look_only="--dry-run",
         )
         if isinstance(what, Path):
             result = workspace.deregister_plan(

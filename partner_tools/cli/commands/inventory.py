@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from partner_tools import near_serials
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import counted, print_document, print_table, tell
+from partner_tools.cli.console import (
+    counted,
+    local_time,
+    origin_document,
+    print_document,
+    print_grouped,
+    tell,
+)
 from partner_tools.cli.options import Moment, OutputFile, customer_option, output_options
 from partner_tools.cli.reporter import ConsoleReporter
 from partner_tools.cli.wiring import opened
-from partner_tools.estate_filter import EstateFilter, narrowed
+from partner_tools.estate_filter import EstateFilter, moment_of, narrowed
 from partner_tools.json_forms import json_form, registration_document
 
 if TYPE_CHECKING:
-    from partner_tools.model import Estate
+    from partner_tools import DeviceTrace
+    from partner_tools.model import Estate, Registration
 
 
 @command("inventory")
@@ -42,69 +51,120 @@ if TYPE_CHECKING:
 def inventory(call: Call, customer: str | None, file: Path | None, **filters: Any) -> int:
     """List all devices of a customer that Partner Center shows.
 
-    Partner Center does not show devices that the customer or another partner registered.
+    Partner Center does not show devices that the customer or another partner registered. Each
+    device is shown with the newest run of your ledger that names it. A --serial that is not
+    registered is named, with what the ledger knows of it.
 
     \b
     Example:
       partner-tools inventory --customer contoso.onmicrosoft.com -o contoso.csv
       partner-tools inventory --customer contoso.onmicrosoft.com --model latitude
     """
-    if file is not None and call.output != "text":
+    is_text = call.output == "text"
+    if file is not None and not is_text:
         raise click.UsageError(
             "-o writes CSV, --output sets the printed format; leave one of them out"
         )
     with opened(call) as workspace:
         showing = ConsoleReporter(call=call, workspace=workspace)
-        estate = workspace.inventory(customer, observer=showing)
+        whole = workspace.inventory(customer, observer=showing)
         showing.still()
-    whole = len(estate.registrations)
-    if not whole:
-        tell("Partner Center shows no device of this customer")
-    batches = {each.target.batch_id for each in estate.registrations}
-    estate = narrowed(estate, EstateFilter(**filters))
-    left = len(estate.registrations)
-    if left < whole:
-        hint = "" if left else f"; {_other_filter(filters['batch'], batches)}"
-        tell(f"{left} of {counted(whole, 'device')}{hint}")
+        estate = narrowed(whole, EstateFilter(**filters))
+        names = list(map(_name, estate.registrations))
+        last = workspace.last_runs(whole.customer.tenant_id, names)
+        listed = {_name(each) for each in whole.registrations}
+        missing = {
+            serial: workspace.where_is_it(workspace.trace(serial), *[local_time] * is_text)
+            for serial in filters["serial"]
+            if serial not in listed
+        }
+    _say_how_many(whole, estate, filters["batch"])
+    for serial, answer in missing.items():
+        near = near_serials.near(serial, near_serials.index(listed))
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        known = answer or f"no run of this ledger names it{hint}"
+        tell(f"{serial}: not registered for this customer; {known}")
+    runs = [last.get(name) for name in names]
     if file is not None:
         from partner_tools.workspace.exports import write_inventory
 
         write_inventory(estate, file)
-        tell(f"{counted(left, 'device')} written to {file}")
+        tell(f"{counted(len(names), 'device')} written to {file}")
+    elif is_text:
+        print_grouped(list(map(_row, estate.registrations, runs)), NARROW)
     else:
-        _print(call.output, estate)
-    return 0
-
-
-def _other_filter(batch: str | None, batches: Iterable[str]) -> str:
-    """Suggest another filter when no device is left."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(batch, batches, n=1) if batch and batch not in batches else []
-    return f"did you mean the batch {near[0]!r}?" if near else "leave out a filter"
-
-
-def _print(output: str, estate: Estate) -> None:
-    rows = [registration_document(found) for found in estate.registrations]
-    if output != "text":
         document = {
             "schemaVersion": "1",
             "customer": json_form(estate.customer, whole=True),
             "observedAt": estate.observed_at.isoformat(),
-            "devices": rows,
-        }
-        print_document(output, document, "devices")
-    elif rows:
-        print_table(
-            ("serial number", "manufacturer", "model", "batch", "uploaded"),
-            [
-                (
-                    row.get("serialNumber") or row.get("productKeyId") or row["deviceId"],
-                    row.get("manufacturer"),
-                    row.get("model"),
-                    row["batchId"],
-                    str(row.get("uploadedAt") or "")[:10],
-                )
-                for row in rows
+            "devices": list(map(_document, estate.registrations, runs)),
+            "notRegistered": [
+                {"serialNumber": serial, "answer": answer} for serial, answer in missing.items()
             ],
-        )
+        }
+        print_document(call.output, document, "devices")
+    return 0
+
+
+NARROW = (
+    ("serial number",),
+    ("manufacturer", "model"),
+    ("batch", "uploaded"),
+    ("last run", "account", "file", "reference", "outcome"),
+)
+"""The columns of a terminal that has no room for a column for everything."""
+
+
+def _say_how_many(whole: Estate, estate: Estate, batch: str | None) -> None:
+    """Say how many devices of whom are listed, and when; another filter when none is left."""
+    number, left = len(whole.registrations), len(estate.registrations)
+    who = whole.customer.domain or whole.customer.tenant_id
+    if not number:
+        tell(f"Partner Center shows no device of {who}")
+        return
+    hint = ""
+    if not left:
+        batches = {each.target.batch_id for each in whole.registrations}
+        near = get_close_matches(batch or "", batches - {batch}, n=1)
+        hint = f"; did you mean the batch {near[0]!r}?" if near else "; leave out a filter"
+    shown = (
+        counted(number, "device") if left == number else f"{left} of {counted(number, 'device')}"
+    )
+    tell(f"{shown} of {who}, listed {local_time(whole.observed_at)}{hint}")
+
+
+def _name(each: Registration) -> str:
+    """What a device is called: its serial number, else what Partner Center says of it."""
+    return (each.serial_number or "").strip() or each.product_key_id or each.target.device_id
+
+
+def _row(each: Registration, last: DeviceTrace | None) -> dict[str, str]:
+    at = moment_of(each.uploaded_at)
+    row = {
+        "serial number": _name(each),
+        "manufacturer": each.manufacturer or "",
+        "model": each.model or "",
+        "batch": each.target.batch_id,
+        "uploaded": local_time(at) if at else each.uploaded_at or "",
+    }
+    last_run = dict.fromkeys(NARROW[-1], "")
+    if last is not None:
+        source = origin_document(last.run, last.device.device)
+        last_run = {
+            "last run": local_time(last.run.created_at),
+            "account": source["account"] or "",
+            "file": Path(source["file"]).name,
+            "reference": source["reference"] or "",
+            "outcome": f"{last.run.state}, {last.device.history.outcome}",
+        }
+    return {**row, **last_run}
+
+
+def _document(each: Registration, last: DeviceTrace | None) -> dict[str, Any]:
+    last_run = last and {
+        "run": last.run.run,
+        "state": last.run.state.value,
+        "outcome": last.device.history.outcome.value,
+        **origin_document(last.run, last.device.device),
+    }
+    return {**registration_document(each), "lastRun": last_run}

@@ -37,14 +37,18 @@ def keys() -> None:
 )
 @click.option("--domain", metavar="DOMAIN", help="Your domain, for the text of the DNS record.")
 @key_option("File of the signing key.")
-@click.option("--public", metavar="KEY", help="Public key to publish; no key file is opened.")
+@click.option(
+    "--public",
+    metavar="KEY",
+    help="Public key to publish, instead of reading it from the signing key.",
+)
 def publish(
     call: Call, folder: Path, domain: str | None, key_file: Path | None, public: str | None
 ) -> int:
     """Write your public key for your website and DNS.
 
-    Put partner-keys.json on your own website, and the text record into your DNS: a key that comes
-    with the certificate proves nothing to a buyer. Only the public half is written.
+    Put partner-keys.json on your own website, and the text record into your DNS, so that buyers do
+    not depend on a key that came with the certificate. Only the public half is written.
 
     \b
     Example:

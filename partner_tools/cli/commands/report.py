@@ -15,10 +15,13 @@ from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import tell
 from partner_tools.cli.options import Moment, customer_option, folder_path, format_option
 from partner_tools.cli.wiring import opened
-from partner_tools.model import PARTNER_CHANNELS
+from partner_tools.model import PARTNER_CHANNELS, RunState
 from partner_tools.outstanding.types import FACTS, Flag
 
 FACTS_HELP = f"FACT is one of: {', '.join(FACTS)}."
+
+
+_LOOKED_ONLY = (RunState.PLANNED, RunState.DRY_RUN, RunState.REFUSED)
 
 
 class Observation(click.ParamType[tuple[str, Flag]]):
@@ -29,7 +32,6 @@ class Observation(click.ParamType[tuple[str, Flag]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, Flag]:
-        """The serial number and the fact. Fails for what is no fact."""
         if isinstance(value, tuple):
             return value
         serial, _, fact = str(value).rpartition("=")
@@ -88,7 +90,8 @@ def report(
       partner-tools report --summary -o summary --since 2026-01-01
     """
     if summary == (run is not None):
-        raise click.UsageError("name a run, or many with --summary")
+        both = " (not both)" * summary
+        raise click.UsageError(f"name a run, or pass --summary for many{both}")
     if run is None and observed:
         raise click.UsageError("--observed needs a run")
     if run is None:
@@ -106,6 +109,8 @@ def report(
             workspace.state_facts(run, observed)
         partner = {name: value for name, value in given.items() if value}
         paths = workspace.report(run, folder, formats, partner=partner)
+    if record.state in _LOOKED_ONLY:
+        tell(f"note: run {record.run} removed nothing ({record.state}); its handoff says so")
     tell(f"handoff files written to {folder}: {len(paths)}")
     for path in paths:
         click.echo(path)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,9 +14,12 @@ import click
 from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import (
+    chosen_id,
     local_time,
+    origin,
+    origin_document,
     print_document,
-    print_filled_columns,
+    print_grouped,
     say,
     tallied,
     tell,
@@ -40,7 +43,7 @@ STATES = [state.value for state in RunState]
 @command("runs")
 @click.argument(
     "words",
-    metavar="[RUN | cancel RUN | dismiss RUN | done RUN]",
+    metavar="[[cancel|dismiss|done] RUN]",
     nargs=-1,
     shell_complete=completers.runs,
 )
@@ -106,9 +109,9 @@ def runs(
     """
     verb = words[0] if words and words[0] in ("cancel", "dismiss", "done") else None
     if len(words) != (2 if verb else min(len(words), 1)):
-        raise click.UsageError("name one run, or `cancel`, `dismiss` or `done` and one run")
+        raise click.UsageError("name one run, alone or after `cancel`, `dismiss` or `done`")
     if (verb == "dismiss") != (reason is not None):
-        raise click.UsageError("`dismiss RUN` and --reason go together")
+        raise click.UsageError("`dismiss RUN` needs --reason, and --reason needs `dismiss RUN`")
     if verb == "done":
         return _done(call, words[1], serials, file, everything)
     if file is not None or everything or len(serials) > 1:
@@ -128,15 +131,9 @@ def runs(
             ConsoleReporter(call=call, workspace=workspace).show(result)
             return 0
         wanted = _filters(workspace, **filters)
-        records = workspace.runs(**wanted)
-        _print(call.output, workspace, records, wanted["customer"])
+        records = _print(call.output, workspace, wanted)
         if watch:
-            _watch(
-                call,
-                lambda: _print(
-                    call.output, workspace, workspace.runs(**wanted), wanted["customer"]
-                ),
-            )
+            _watch(call, partial(_print, call.output, workspace, wanted))
     if not records and call.output == "text":
         if any(filters[name] for name in filters if name != "limit"):
             tell("no run matches; leave out a filter")
@@ -179,7 +176,7 @@ def _listed(call: Call, file: str | None) -> list[str]:
     return [each.serial_number or each.product_key_id or "" for each in found]
 
 
-def _watch(call: Call, show: Callable[[], None]) -> None:
+def _watch(call: Call, show: Callable[[], object]) -> None:
     """Show again and again, from the top of the screen on a terminal, until Ctrl-C."""
     stop = call.make_token()
     with suppress(KeyboardInterrupt):
@@ -208,24 +205,23 @@ def _filters(
 
 
 def _say_facts(workspace: Workspace, run: str) -> None:
-    """Say when, by whom and from which list a run was made."""
     record = workspace.ledger.run(run)
-    by = f" by {record.actor}" if record.actor else ""
-    facts = (Path(record.file).name, record.reference, _said(record.batch_id))
-    say("; ".join(filter(None, (f"started {local_time(record.created_at)}{by}", *facts))))
+    say(origin(record))
     for event in workspace.dismissals([record]).values():
         by = f" by {event.payload['by']}" if event.payload.get("by") else ""
         reason = event.payload.get("reason", "the reason was purged")
         say(f"outstanding steps dismissed {local_time(event.at)}{by}: {reason}")
 
 
-def _print(output: str, workspace: Workspace, records: list[RunRecord], tenant: str | None) -> None:
+def _print(output: str, workspace: Workspace, wanted: Mapping[str, Any]) -> list[RunRecord]:
+    records = workspace.runs(**wanted)
     if output != "text":
         dismissed = workspace.dismissals(records)
         documents = [run_document(each, dismissed.get(each.run)) for each in records]
         print_document(output, {"schemaVersion": "1", "runs": documents}, "runs")
     elif records:
-        _print_table(workspace, records, tenant)
+        _print_table(workspace, records, wanted["customer"])
+    return records
 
 
 def _print_table(workspace: Workspace, records: list[RunRecord], tenant: str | None) -> None:
@@ -248,21 +244,21 @@ def _print_table(workspace: Workspace, records: list[RunRecord], tenant: str | N
                 "customer": _called(each, served),
                 "file": Path(each.file).name,
                 "reference": each.reference or "",
-                "batch": _said(each.batch_id),
+                "batch": chosen_id(each),
                 "outcomes": tallied({name.value: count for name, count in each.counts.items()}),
             }
         )
-    if sys.stdout.isatty() and get_terminal_size().columns < WIDE:
-        groups = (("run", "started"), ("state",), ("customer",), _ORIGIN, ("outcomes",))
-        rows = [
-            {", ".join(g): " ".join(filter(None, map(row.get, g))) for g in groups} for row in rows
-        ]
-    print_filled_columns(tuple(rows[0]), [tuple(row.values()) for row in rows])
+    print_grouped(rows, NARROW)
 
 
-WIDE = 110
-"""A narrower terminal has no room for a column for everything."""
-_ORIGIN = ("account", "file", "reference")
+NARROW = (
+    ("run", "started"),
+    ("state",),
+    ("customer",),
+    ("account", "file", "reference"),
+    ("outcomes",),
+)
+"""The columns of a terminal that has no room for a column for everything."""
 
 
 def _called(record: RunRecord, customers: Sequence[Customer]) -> str:
@@ -274,7 +270,6 @@ def _called(record: RunRecord, customers: Sequence[Customer]) -> str:
 
 
 def run_document(record: RunRecord, dismissed: Event | None = None) -> dict[str, Any]:
-    """A run as `runs --output json` lists it."""
     return {
         "run": record.run,
         "state": record.state.value,
@@ -282,10 +277,7 @@ def run_document(record: RunRecord, dismissed: Event | None = None) -> dict[str,
         "depot": record.depot,
         "customers": list(record.customers),
         "batchId": record.batch_id,
-        "account": record.actor,
-        "file": record.file,
-        "reference": record.reference,
-        "startedAt": record.created_at.isoformat(),
+        **origin_document(record),
         "finishedAt": None if record.finished_at is None else record.finished_at.isoformat(),
         "counts": {outcome.value: number for outcome, number in record.counts.items()},
         "dismissed": None
@@ -296,8 +288,3 @@ def run_document(record: RunRecord, dismissed: Event | None = None) -> dict[str,
             "reason": dismissed.payload.get("reason"),
         },
     }
-
-
-def _said(batch_id: str) -> str:
-    """Return the batch's id if a person chose it; one made of its content means nothing."""
-    return "" if batch_id.startswith("sha256:") else batch_id

@@ -19,7 +19,7 @@ from partner_tools.cli.options import (
     output_options,
     settle_option,
 )
-from partner_tools.cli.signals import asking, require_terminal
+from partner_tools.cli.signals import asking, discard_typed, require_terminal
 from partner_tools.cli.wiring import load_batch, opened
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     metavar="N",
     default=0,
     show_default=True,
-    help="Higher is more urgent: it starts first, and each step doubles its share of the rate.",
+    help="Higher goes first; each step doubles the run's share of the rate.",
 )
 @click.option("--not-before", type=Moment(), help="Do not start before this time (UTC).")
 @click.option("--depot", help="Depot that submits the batch. [default: the profile's fleet.depot]")
@@ -102,6 +102,7 @@ def _ask(batch: Batch, channel: ChannelName) -> bool:
         "pass --yes to confirm, or run `partner-tools plan` first",
     )
     with asking():
+        discard_typed()
         return click.confirm(
             f"Workers will remove up to {devices} through {channel}. Submit?", err=True
         )

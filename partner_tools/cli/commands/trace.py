@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from partner_tools.cli.app import Call, command
-from partner_tools.cli.console import clean, local_time, print_document, say, tell
+from partner_tools.cli.console import (
+    clean,
+    local_time,
+    origin,
+    origin_document,
+    print_document,
+    say,
+    tell,
+)
 from partner_tools.cli.options import output_options
 from partner_tools.cli.wiring import opened
 
 if TYPE_CHECKING:
     from partner_tools import DeviceTrace, StoredEvent
+
+
+_RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 
 
 @command("trace")
@@ -54,6 +66,8 @@ def _show(
         if near:
             tell(f"did you mean {', '.join(near)}?")
             tell(f"next: {call.again('trace', near[0])}")
+        elif _RUN_ID.fullmatch(serial):
+            tell(f"it looks like a run: {call.again('runs', serial)}")
         else:
             tell("next: check its spelling in the original list")
             tell(f"  {call.again('runs')}")
@@ -63,6 +77,7 @@ def _show(
     for each in found:
         how = f"{each.run.channel}, {each.run.state}"
         click.echo(f"\nrun {each.run.run} ({how}): {each.device.history.outcome}")
+        say(f"  {origin(each.run, each.device.device)}")
         for event in reversed(each.events):
             say(f"  {local_time(event.event.at)}  {event.event.kind}{_facts(event)}")
 
@@ -72,6 +87,8 @@ def _document(each: DeviceTrace) -> dict[str, Any]:
     return {
         "run": each.run.run,
         "channel": each.run.channel.value,
+        "state": each.run.state.value,
+        **origin_document(each.run, each.device.device),
         "batchId": each.run.batch_id,
         "row": each.device.device.row,
         "customer": history.customer,

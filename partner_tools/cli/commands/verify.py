@@ -12,6 +12,7 @@ from partner_tools.cli import completers
 from partner_tools.cli.app import Call, command
 from partner_tools.cli.console import (
     counted,
+    local_time,
     print_document,
     print_table,
     tell,
@@ -99,7 +100,8 @@ def verify(
             raise click.UsageError("--evidence can be combined with a run only")
         return _take_in(call, run, evidence)
     if outstanding == (run is not None):
-        raise click.UsageError("name a run, or pass --outstanding for all runs with open steps")
+        both = " (not both)" * outstanding
+        raise click.UsageError(f"name a run, or pass --outstanding for all with open steps{both}")
     if not outstanding and (since or customer or remind):
         raise click.UsageError("--since, --customer and --remind need --outstanding")
     if outstanding and (wait or junit):
@@ -124,7 +126,9 @@ def _conclude(call: Call, seen: Verification, *, graph: bool) -> None:
     gone = [each.history for each in seen.result.devices if each.history.outcome in GONE]
     if any(map(still_listed, gone)):
         tell(f"next: {call.again('verify', seen.result.run, '--wait', '300')}")
-    elif gone and seen.observable:
+    elif not gone:
+        tell("this run removed nothing")
+    elif seen.observable:
         tell("nothing that this run removed is still listed")
     if graph and not seen.unseen:
         tell(f"next: {call.again('report', seen.result.run, '-o', 'handoff')}")
@@ -197,7 +201,7 @@ def _take_in(call: Call, run: str | None, evidence: Path) -> int:
         return taken.exit_code
     click.echo(
         f"{counted(taken.devices, 'device')} of run {taken.run} reported on"
-        f" {taken.at:%Y-%m-%d %H:%M} UTC ({taken.by}): {taken.finished} done"
+        f" {local_time(taken.at)} ({taken.by}): {taken.finished} done"
     )
     for reason, number in taken.reasons.items():
         click.echo(f"  {reason}: {counted(number, 'device')}")

@@ -28,7 +28,7 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     metavar="N",
     default=4,
     show_default=True,
-    help="Runs to process at the same time.",
+    help="Number of runs to work on at the same time.",
 )
 @click.option(
     "--takeover",
@@ -36,7 +36,7 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Take over the work of a dead worker within this time.",
+    help="Take over the work of a worker that died within SECONDS.",
 )
 @click.option(
     "--portion",
@@ -44,12 +44,12 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     metavar="N",
     default=50,
     show_default=True,
-    help="Process at least this many devices before another run gets a turn.",
+    help="Process at least N devices of a run before another run gets its turn.",
 )
 @click.option(
     "--reverify",
     metavar="CRON",
-    help="Schedule for checking outstanding steps again, as five cron fields (UTC).",
+    help="Schedule for checking outstanding steps again: five cron fields, in UTC.",
 )
 @click.option(
     "--health-port",
@@ -58,7 +58,7 @@ CHANNELS = (ChannelName.PARTNER_CENTER.value, ChannelName.OEM_DIRECT.value)
     help="Serve /health and /metrics on this port.",
 )
 @click.option(
-    "--health-host", default="127.0.0.1", show_default=True, help="Address to serve them on."
+    "--health-host", default="127.0.0.1", show_default=True, help="Address for --health-port."
 )
 @click.option(
     "--check",
@@ -78,8 +78,8 @@ def worker(
 ) -> int:
     """Execute queued runs until stopped.
 
-    Any number of workers share one ledger on PostgreSQL, one queue and one rate. After Ctrl-C or
-    SIGTERM a worker awaits the answers in flight and returns the rest of its work.
+    Any number of workers share one ledger on PostgreSQL, one queue and one rate. On Ctrl-C or
+    SIGTERM a worker waits for answers in flight and returns its work to the queue.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def _check(call: Call, workspace: Workspace, channels: tuple[ChannelName, ...]) 
     from partner_tools.workspace.diagnostics import examine
 
     with open_queue(fleet_address(workspace.ledger)) as queue:
-        tell(f"queue: {queue.backlog()[0]} jobs waitinging")
+        tell(f"queue: {queue.backlog()[0]} jobs waitinginging")
     failed = []
     for channel in channels:
         for finding in examine(

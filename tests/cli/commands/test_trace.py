@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,3 +72,23 @@ def test_near_serial_numbers_are_suggested(program: Program) -> None:
     document = program.json("trace", "5CGOOO1XYZ")
     assert (document["answer"], document["near"], document["runs"]) == (None, ["5CG0001XYZ"], [])
     assert "did you mean 5CG0001XYZ?" in program("trace", "5CGOOO1XYZ").stderr
+
+
+def test_each_run_says_when_by_whom_from_which_row_and_ticket(program: Program) -> None:
+    batch = program.batch("Serial number,Ticket\nAbC9,\nS2,RET-7\n", "retired.csv")
+    named = ("--via", "partner-center", "--customer", CONTOSO, "--reference", "RMA-17")
+    program("deregister", batch, *named, "--dry-run")
+
+    (origin,) = (line for line in program("trace", "S2").stdout.splitlines() if "started" in line)
+    assert re.search(
+        r"started \S+ \d\d:\d\d[+-]\d\d:\d\d by \S+; retired.csv row 3; RET-7$", origin
+    )
+    assert "retired.csv row 2; RMA-17" in program("trace", "AbC9").stdout
+    document = program.json("trace", "S2")
+    assert checker("trace").violations(document) == ()
+    (run,) = document["runs"]
+    assert (Path(run["file"]).name, run["reference"], run["state"]) == (
+        "retired.csv",
+        "RET-7",
+        "dry-run",
+    )
