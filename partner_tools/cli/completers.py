@@ -86,7 +86,6 @@ def _asked(context: click.Context, question: Callable[[Workspace], Offers]) -> O
 
 
 def _named(context: click.Context | None, option: str) -> str | None:
-    """Return the value of an option given before or after the subcommand."""
     if context is None:
         return None
     given: str | None = context.params.get(option)

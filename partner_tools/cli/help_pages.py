@@ -112,7 +112,6 @@ def summaries() -> dict[str, click.Command]:
 
 
 def load(name: str) -> click.Command:
-    """The command of this name, one of `SUMMARIES`."""
     module = import_module(f"partner_tools.cli.commands.{name}")
     command: click.Command = getattr(module, "hash_" if name == "hash" else name)
     return command

@@ -51,14 +51,12 @@ class OutputFile(click.Path):
 
 
 def file_path(*, exists: bool = False) -> click.Path:
-    """A file that a command reads, as a `Path`."""
     from pathlib import Path
 
     return click.Path(path_type=Path, dir_okay=False, exists=exists)
 
 
 def folder_path(*, exists: bool = False) -> click.Path:
-    """A folder that a command writes to, as a `Path`."""
     from pathlib import Path
 
     return click.Path(path_type=Path, file_okay=False, exists=exists)
@@ -115,7 +113,6 @@ class Common:
     quiet: bool = False
 
     def overlaid(self, later: Common) -> Common:
-        """Return these options, overridden by those after the subcommand."""
         given = {name: value for name in COMMON_NAMES if (value := getattr(later, name))}
         return replace(self, **given)
 
@@ -186,7 +183,6 @@ def key_option(about: str) -> Callable[[Command], Command]:
 
 
 def batch_options(command: Command) -> Command:
-    """Add the options that name the batch, its channel and its customer."""
     from partner_tools.model import PARTNER_CHANNELS
 
     named = _together(
@@ -197,7 +193,6 @@ def batch_options(command: Command) -> Command:
 
 
 def list_options(command: Command) -> Command:
-    """Add the options that name the batch and say how to read it."""
     from partner_tools.model import Reason
 
     named = _together(
@@ -302,7 +297,6 @@ output_options = click.option(
 
 
 def result_options(command: Command) -> Command:
-    """Add the options for printing a run's result and writing it for a build server."""
     junit = click.option("--junit", type=OutputFile(), help="Also write the result as JUnit XML.")
     return output_options(junit(command))
 

@@ -93,7 +93,6 @@ class Progress:
         self._shown.show()
 
     def line(self) -> str:
-        """Return the removal's progress in one line."""
         done = self._counts.total()
         rate = done / max(self._clock() - self._started, 1e-6)
         parts = [
@@ -124,7 +123,6 @@ class Reading:
         self._shown = StatusLine(self.line, quiet=quiet, clock=clock)
 
     def listed(self, tenant: str, devices: int) -> None:
-        """One more page of this customer's devices."""
         with self._lock:
             self._customers.add(tenant)
             self._pages += 1

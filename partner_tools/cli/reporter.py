@@ -155,7 +155,6 @@ class ConsoleReporter(RunObserver):
                 self._progress = None
 
     def settled(self, index: int, history: History) -> None:
-        """Show one more device with its outcome."""
         with self._lock:
             if self._progress is not None:
                 self._progress.settled(history.outcome)

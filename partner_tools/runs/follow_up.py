@@ -306,7 +306,9 @@ def where_is_it(
 
     `traces` are the newest first; None if there are none. `shown` writes a moment.
     """
-    known = [(each.run, each.device) for each in traces]
+    removals = [each for each in traces if each.run.channel is not ChannelName.MICROSOFT_GRAPH]
+    # A cleanup that left a device alone takes back no removal.
+    known = [(each.run, each.device) for each in removals or traces]
     settled = [each for each in known if each[1].history.state is State.SETTLED]
     record, device = next(rulings(settled), next(iter(known), (None, None)))
     if record is None or device is None:

@@ -99,7 +99,6 @@ def logout(call: Call) -> int:
 
 
 def _lines(profile: str, facts: TokenFacts) -> Iterator[tuple[str, str]]:
-    """Describe a token's claims in words."""
     unknown = "the token does not say"
     yes_no = {None: unknown, True: "yes", False: "no"}
     yield "profile", profile

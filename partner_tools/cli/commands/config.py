@@ -150,7 +150,6 @@ class Questions:
     earlier: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def take_up(self, draft: Path) -> None:
-        """Offer the answers of an interrupted interview as defaults."""
         if draft.is_file():
             read = read_toml(draft.read_text(encoding="utf-8")).get("default", {})
             tables = {name: value for name, value in read.items() if isinstance(value, dict)}

@@ -120,7 +120,6 @@ def report(
 def _ask_for_sender(
     given: dict[str, str | None], known: Mapping[str, Any]
 ) -> dict[str, str | None]:
-    """Ask for what is not known of the sender, if there is a terminal to ask on."""
     if not sys.stdin.isatty():
         return given
     questions = {"name": "Your company, as the customer sees it", "contact": "Whom to ask"}

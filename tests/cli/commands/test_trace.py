@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from partner_tools import open_workspace
 from partner_tools.intake.schema import checker
+from partner_tools.model import ChannelName, Outcome
 from partner_tools.sandbox import Sandbox, seed_from
 from tests.cli.program import CONTOSO, Program, customer, program_for, world
 from tests.cli.test_repeated_batches import register
@@ -92,3 +95,20 @@ def test_each_run_says_when_by_whom_from_which_row_and_ticket(program: Program) 
         "RET-7",
         "dry-run",
     )
+
+
+def test_a_cleanup_that_left_the_device_alone_takes_back_no_removal(program: Program) -> None:
+    remove(program, "S2")
+    with open_workspace(environment=program.environment) as workspace:
+        (removal,) = workspace.trace("S2")
+        history = replace(removal.device.history, outcome=Outcome.REFUSED, detail="keys are stored")
+        cleanup = replace(
+            removal,
+            run=replace(removal.run, channel=ChannelName.MICROSOFT_GRAPH),
+            device=replace(removal.device, history=history),
+        )
+        answer = workspace.where_is_it([cleanup, removal])
+        alone = workspace.where_is_it([cleanup])
+
+    assert answer is not None and answer.startswith("removed from Windows Autopilot")
+    assert alone is not None and alone.endswith("keys are stored")
