@@ -431,7 +431,7 @@ def _first(*values: float | None) -> float:
 
 
 def _facts_of(token: Callable[[], str | None]) -> TokenFacts:
-    """What a token states; nothing if it is not readable."""
+    """The statements of a token; none if it is not readable."""
     from partner_tools.clients.oauth import describe_token
 
     return describe_token(token() or "")

@@ -134,7 +134,7 @@ def _say_how_many(whole: Estate, estate: Estate, batch: str | None) -> None:
 
 
 def _name(each: Registration) -> str:
-    """What a device is called: its serial number, else what Partner Center says of it."""
+    """The name of a device: its serial number, otherwise its identifier in Partner Center."""
     return (each.serial_number or "").strip() or each.product_key_id or each.target.device_id
 
 
