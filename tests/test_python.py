@@ -53,7 +53,7 @@ def test_the_page_runs_from_top_to_bottom(
 
 def table() -> list[tuple[set[str], set[str]]]:
     """The rows of the page's table: the commands, and what they are in Python."""
-    lines = PAGE[PAGE.index("## Which command is which") :].splitlines()
+    lines = PAGE[PAGE.index("## Commands and their Python counterparts") :].splitlines()
     rows = [line.split("|")[1:3] for line in lines if line.startswith("| `")]
     return [(set(quoted(left)), set(quoted(right))) for left, right in rows]
 

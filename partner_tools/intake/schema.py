@@ -115,6 +115,7 @@ def load_schema(name: str) -> dict[str, Any]:
 
 
 def schema_names() -> tuple[str, ...]:
+    """The names of the shipped schemas, sorted."""
     found = (entry.name for entry in _folder().iterdir())
     return tuple(sorted(name.removesuffix(_SUFFIX) for name in found if name.endswith(_SUFFIX)))
 

@@ -263,10 +263,6 @@ def _unsure(text: str) -> Finding:
 def _no_header(line: int, first: Sequence[str]) -> HaltError:
     """No cell is a header: is the first row data, or a header in words that are not known?"""
     cells = ", ".join([shown(cell.strip()) for cell in first if cell.strip()][:5])
-    if len(first) == 1 and _LABELLED.match(first[0]):
-        message = f"the file looks like the output of Format-List: {cells}"
-        remedy = "export it with Export-Csv -NoTypeInformation"
-        return halt("unknown-header", message, line, remedy=remedy)
     if any(map(is_serial, (cell.strip() for cell in first))):
         message = f"the file begins with a row of data instead of a header: {cells}"
         return halt("no-header", message, line)

@@ -319,7 +319,8 @@ def where_is_it(
     who = f" for {customer}" if customer else ""
     when = f" on {shown(history.settled_at or record.created_at)}"
     by = f" by {record.actor}" if record.actor else ""
-    happened = _HAPPENED.get(history.outcome, "not removed")
+    is_preview = record.state is RunState.DRY_RUN
+    happened = "only previewed" if is_preview else _HAPPENED.get(history.outcome, "not removed")
     sentence = f"{happened}{who}{when}{by} (run {record.run})"
     if history.outcome not in GONE:
         return f"{sentence}: {history.detail}" if history.detail else sentence

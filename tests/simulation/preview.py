@@ -125,6 +125,10 @@ def compare(estates: Estates, folder: Path, score: Score) -> None:
             "--via",
             "partner-center",
             "--again",
+            *(
+                "--snapshot-timeout",
+                "3600",
+            ),  # what a busy machine cannot see in time is not looked at
             *estates.options,
         )
         preview = _outcomes(program, (*named, "--dry-run"))

@@ -50,6 +50,11 @@ def test_the_first_line_says_where_the_device_is_now(program: Program, sandbox: 
     assert "A service listed it again" in program("trace", "S2").stdout
 
 
+def test_a_preview_is_not_said_to_have_done_anything(program: Program) -> None:
+    remove(program, "S2", flags=("--dry-run",))
+    assert program("trace", "S2").stdout.startswith("S2: only previewed for contoso.onmicrosoft")
+
+
 def test_the_newest_comes_first_and_a_removal_outranks_a_later_look(program: Program) -> None:
     removed = remove(program, "S2")
     later = remove(program, "S2", flags=("--min-found", "0"))
