@@ -172,7 +172,7 @@ def test_names_that_are_no_device_of_the_run_change_nothing(program: Program) ->
     named = ("--serial", REGISTERED[0], "--serial", "5cg0000r02", "--serial", "5CG0000X99")
     done = program("runs", "done", run, *named, "--serial", "NOWHERE99")
     assert done.exit_code == 3
-    assert "3 of 4 names are of no device to mark as done" in done.stderr
+    assert "3 of 4 names match no device to mark as done" in done.stderr
     assert "5cg0000r02: not in this run; did you mean 5CG0000R02?" in done.stderr
     assert f"5CG0000X99: not in this run, but in run {first}" in done.stderr
     assert "NOWHERE99: not in this run, nor in any other of this ledger" in done.stderr
