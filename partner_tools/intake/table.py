@@ -521,7 +521,7 @@ class _Stays:
 
     def __init__(self, kind: str) -> None:
         values = names()["status"][{"removal": "no", "keep": "yes"}.get(kind, "stay")]
-        self._stay = tuple(map(plain, values))
+        self._stay = tuple(plain(value) or value for value in values)  # a check mark has no letter
         self._starts = kind not in ("removal", "keep")
         self.rows: list[int] = []
         self.values: dict[str, None] = {}
@@ -529,7 +529,7 @@ class _Stays:
 
     def look(self, line: int, value: str) -> None:
         """Remember a row where it says so."""
-        form = plain(value)
+        form = plain(value) or value
         if not (form.startswith(self._stay) if self._starts else form in self._stay):
             return
         self.count += 1
