@@ -234,8 +234,7 @@ def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -
                 found = finding("struck-row", "the row is struck through in the sheet")
             elif found is None and note.kind is not None:
                 found = finding("spreadsheet-damage", f"the cell holds {note.kind}, not text")
-            several = found is not None and found.rule == "several-in-one"
-            if found is not None and not several:
+            if found is not None and found.rule != "several-in-one":
                 yield problem(file, line, found)
                 yield Row(line, None)
                 continue
