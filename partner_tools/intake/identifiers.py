@@ -81,14 +81,8 @@ def is_placeholder(text: str) -> bool:
     return not core or repeated or counted or _value_key(text) in _PLACEHOLDERS
 
 
-_ERROR_NUMBER = re.compile(r"err(?:or)?:? ?\d{3}", re.IGNORECASE)
-
-
-def _is_error_value(text: str) -> bool:
-    """Whether a spreadsheet writes so in any language: `#N/A`, `#BEZUG!`, `#DIV/0!`, `Err:502`."""
-    named = text.startswith("#") and not any(map(str.isdigit, text.replace("/0", "")))
-    return named or bool(_ERROR_NUMBER.fullmatch(text))
-
+_ERROR_VALUE = re.compile(r"#.*|err(?:or)?:? ?\d{3}", re.IGNORECASE)
+"""How spreadsheets of any language write errors, `#BEZUG!` and `Err:502`, and people remarks."""
 
 _MONTH = (
     r"(?:jan|feb|m[aä]r|apr|ma[iyg]|jun|jul|aug|ago|sep|set|o[ck]t|ott|nov|de[cz]|dic|déc)[a-zé]*"
@@ -194,6 +188,7 @@ _ADDRESS = re.compile(
     r"[a-z]+://\S+|[^@\s]+@[^@\s]+\.[a-z]{2,}|\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{2}(?::[0-9a-f]{2}){5}",
     re.IGNORECASE,
 )
+_LABELLED = re.compile(r"//.*|[^\d:]+:(?:\s.*)?", re.DOTALL)
 _REMARK = re.compile(r"([0-9A-Za-z-]+) ?\([^()]*[^()\d][^()]*\)")
 
 
@@ -231,7 +226,8 @@ def why_no_serial(text: str) -> Finding | None:
         )
         return finding("several-in-one", message, column=column)
     kinds = (
-        (_is_error_value(text), "is an error value of a spreadsheet"),
+        (_ERROR_VALUE.fullmatch(text), "is an error value of a spreadsheet or a remark"),
+        (_LABELLED.fullmatch(text), "is a remark, a heading or text with a label"),
         (is_date(text), "is a date"),
         (_is_range(text), "is a range"),
         (_ADDRESS.fullmatch(text), "is an address"),

@@ -521,14 +521,16 @@ class _Stays:
 
     def __init__(self, kind: str) -> None:
         values = names()["status"][{"removal": "no", "keep": "yes"}.get(kind, "stay")]
-        self._stay = frozenset(map(plain, values))
+        self._stay = tuple(map(plain, values))
+        self._starts = kind not in ("removal", "keep")
         self.rows: list[int] = []
         self.values: dict[str, None] = {}
         self.count = 0
 
     def look(self, line: int, value: str) -> None:
         """Remember a row where it says so."""
-        if plain(value) not in self._stay:
+        form = plain(value)
+        if not (form.startswith(self._stay) if self._starts else form in self._stay):
             return
         self.count += 1
         if len(self.rows) < LISTED:
