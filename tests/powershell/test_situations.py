@@ -51,6 +51,7 @@ DELETE_MANAGED = {"operation": "delete-managed-device"}
 SMALL_PAGES = {"managedPageSize": 3, "autopilotPageSize": 3}
 USER = {"userPrincipalName": "adele@contoso.com"}
 ON_PREMISES = (HERE / "on_premises.ps1").read_text(encoding="utf-8")
+FIRMWARE = (HERE / "firmware.ps1").read_text(encoding="utf-8")
 SECRETS = re.compile(r"[0-9]{6}(-[0-9]{6}){7}|c2FuZGJveA==|,\"sandbox\"")
 UNUSUAL = "A&B+C#D%20/\u00e9"
 
@@ -254,6 +255,7 @@ def set_up(stage: Stage) -> None:
         tenantAssociatedDevices=bound,
     )
     stage.add("associations not seen", box, handed_over(box, "PRE1"), apply)
+    _set_up_firmware(stage)
     _set_up_keys(stage)
     box = opened([own("SN1")])
     stage.add(
@@ -264,6 +266,34 @@ def set_up(stage: Stage) -> None:
             stubs=("$null = [IO.Directory]::CreateDirectory((Join-Path $PWD 'r\u00e9sultats'))",),
             arguments={"ResultPath": "./r\u00e9sultats"},
         ),
+    )
+
+
+def _set_up_firmware(stage: Stage) -> None:
+    """A device whose firmware holds these variables; any other reading fails with the code."""
+    box = opened([own("SN1")])
+    held = (
+        ("BootOrder DeviceLinkId DeviceLinkCreationTimeUtc", "203"),
+        ("BootOrder DeviceLinkId DeviceLinkJwtLastWrite", "203"),
+        ("BootOrder DeviceLinkBlob", "203"),
+        ("BootOrder DeviceLinkId", "1314"),
+        ("nothing", "203"),
+    )
+    check = {"CheckFirmware": True}
+    stage.add(
+        "firmware",
+        box,
+        handed_over(box, "SN1"),
+        Step(stubs=(FIRMWARE.replace("UEFI", "Other"),), arguments=check),
+        *(
+            Step(
+                stubs=(FIRMWARE,),
+                arguments=check,
+                environment={"STANDIN_HELD": variables, "STANDIN_CODE": code},
+            )
+            for variables, code in held
+        ),
+        Step(arguments={**check, **APPLY}),
     )
 
 
@@ -760,6 +790,23 @@ def rows_id(scene: Scene) -> str:
     """The Entra device id of the first machine."""
     (row,) = [one for one in rows(scene.sandbox, "managedDevices") if one["serialNumber"] == "SN1"]
     return str(row["azureADDeviceId"])
+
+
+def test_the_firmware_is_read_on_the_device_itself(scenes: Mapping[str, Scene]) -> None:
+    """No association is said only where reading works and each variable is known to be absent."""
+    scene = scenes["firmware"]
+    codes = [scene.told[number]["code"] for number in range(7)]
+    assert codes == [1, 0, 7, 7, 1, 1, 1]
+    said = [scene.said(number) + scene.errors[number] for number in range(7)]
+    assert "the module UEFI is not installed" in said[0]
+    assert "SN1: the firmware holds no device association" in said[1]
+    assert all("the firmware holds a device association" in said[number] for number in (2, 3))
+    assert "DeviceLinkJwtLastWrite" in said[2]
+    assert "could not be read" in said[4]
+    assert "elevated" in said[5]
+    assert "without -Apply" in said[6]
+    assert "made up value" not in "".join(said)
+    assert asked(scene.sandbox) == []
 
 
 def test_every_results_file_keeps_its_schema(scenes: Mapping[str, Scene]) -> None:

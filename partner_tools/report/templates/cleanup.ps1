@@ -60,6 +60,11 @@ only. Needs the module ActiveDirectory.
 .PARAMETER CheckConfigurationManager
 Look up the records in Configuration Manager in the same way. Start the script from the site's drive.
 
+.PARAMETER CheckFirmware
+Only check whether the firmware of the device on which the script runs holds a device association, then
+end. Read only, without a sign-in. Needs an elevated window and the module UEFI. Exit code 0: no
+association; 7: an association; 1: not verified.
+
 .PARAMETER WaitMinutes
 Wait at most this many minutes for registrations to disappear.
 
@@ -99,6 +104,7 @@ param(
     [string] $ResultPath,
     [switch] $CheckActiveDirectory,
     [switch] $CheckConfigurationManager,
+    [switch] $CheckFirmware,
     [ValidateRange(0, 1440)]
     [int] $WaitMinutes = 120
 )
@@ -1151,6 +1157,52 @@ function Find-ConfigurationManagerRecord {
     $Result.Planes['configuration-manager'] = $seen
 }
 
+# --- The firmware of this device, read only ---------------------------------------------------------
+
+$AssociationSpace = '{B3DE75DA-819C-4FD5-9F01-C3D49E8CBBD7}'
+# Windows creates the first two again after a restart; only the others are an association. The last
+# two are names that older devices may use.
+$BaseVariables = 'DeviceLinkId', 'DeviceLinkCreationTimeUtc'
+$AssociationVariables = 'DeviceLinkJwtCompressed', 'DeviceLinkJwtLastWrite', 'DeviceLinkBlob', 'DeviceLinkUtc'
+
+function Test-FirmwareVariable {
+    # Whether the variable has a value, which itself is never shown. The code 203 says that there is none.
+    param([string] $Name)
+    $problems = @()
+    $value = UEFI\Get-UEFIVariable -Namespace $AssociationSpace -VariableName $Name -ErrorAction SilentlyContinue -ErrorVariable problems
+    if ($value) { return $true }
+    if (@($problems | Where-Object { [string] $_ -match 'last error = 203\b' }).Count) { return $false }
+    throw ('the variable ' + $Name + ' could not be read: ' + (Get-Plain -Text ($problems -join ' ')))
+}
+
+function Invoke-FirmwareCheck {
+    # Shows what the firmware of this device holds, and returns the exit code.
+    try {
+        $serial = Get-Plain -Text (Get-CimInstance -ClassName 'Win32_BIOS').SerialNumber
+        if ($null -eq (Get-Command -Name 'UEFI\Get-UEFIVariable' -ErrorAction SilentlyContinue)) {
+            throw 'the module UEFI is not installed. Run: Install-Module UEFI -Scope CurrentUser. Then open a new elevated window.'
+        }
+        # Without it, a window that may read nothing could look like firmware that holds nothing.
+        if (-not (UEFI\Get-UEFIVariable -VariableName 'BootOrder' -ErrorAction SilentlyContinue)) {
+            throw 'the firmware does not let this window read. Use a window that is elevated ("Run as administrator"), on a device that starts with UEFI.'
+        }
+        $held = @($AssociationVariables + $BaseVariables | Where-Object { Test-FirmwareVariable -Name $_ })
+    }
+    catch {
+        $Host.UI.WriteErrorLine('Not verified: ' + (Get-Plain -Text $_.Exception.Message))
+        return 1
+    }
+    $listed = @($Devices | Where-Object { $_.Serial -and (Get-Folded -Serial $_.Serial) -ceq (Get-Folded -Serial $serial) }).Count
+    if (-not $listed) { Write-Warning ('The handoff does not list a device with the serial number ' + $serial + '.') }
+    if ($held.Count) { Write-Host ('Variables with a value: ' + ($held -join ', ') + '.') }
+    if (@($held | Where-Object { $AssociationVariables -contains $_ }).Count) {
+        Write-Host ('Serial number ' + $serial + ': the firmware holds a device association. The handoff says how to clear it.')
+        return 7
+    }
+    Write-Host ('Serial number ' + $serial + ': the firmware holds no device association. Tell your partner: no-device-association.')
+    return 0
+}
+
 # --- The session ------------------------------------------------------------------------------------
 
 function Assert-Module {
@@ -1334,6 +1386,10 @@ function Show-Table {
 
 # --- The run ----------------------------------------------------------------------------------------
 
+if ($CheckFirmware) {
+    if ($Apply -or $SaveKeys) { Stop-Handoff '-CheckFirmware is for the device itself: pass it without -Apply and -SaveKeys.' }
+    exit (Invoke-FirmwareCheck)
+}
 if (-not $TenantId) { Stop-Handoff 'The handoff names no tenant: pass -TenantId.' }
 if ($KeysCertificate -and -not $SaveKeys) { Stop-Handoff '-KeysCertificate belongs to -SaveKeys.' }
 if (-not $Preview -and -not ($KeysSaved -or $KeysReceipt -or $SaveKeys)) {
