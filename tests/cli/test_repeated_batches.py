@@ -63,9 +63,7 @@ def test_a_preview_binds_no_batch_id(sandbox: Sandbox, tmp_path: Path) -> None:
     assert "reprinted" not in order(program, "S2")
 
 
-def test_a_preview_refuses_an_id_that_another_content_has(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_a_preview_refuses_an_id_that_another_content_has(sandbox: Sandbox, tmp_path: Path) -> None:
     """As the removal would: the preview ended with "the same command removes them"."""
     program = program_for(sandbox, tmp_path)
     order(program, "S1")
