@@ -52,9 +52,9 @@ class Call:
     """The context of a command, in addition to its own arguments.
 
     `breaking_off` is set while a run is active: if the command ends early it prints the run's
-    result, and returns its last lines; if it ends at once, `going_on` is that
-    command. `if_refused` is the last line of a command that ends before its run began. `make_token` makes what a command is stopped by, and waits with; `at_end` takes away
-    what is written over on the screen, however the command ends.
+    result, and returns its last lines; if it ends at once, `going_on` is that command. `if_refused`
+    is the last line where no run began. `make_token` makes what a command is stopped by, and waits
+    with; `at_end` takes away what is written over on the screen, however the command ends.
     """
 
     common: Common = field(default_factory=Common)
