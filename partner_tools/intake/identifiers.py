@@ -81,9 +81,8 @@ def is_placeholder(text: str) -> bool:
     return not core or repeated or counted or _value_key(text) in _PLACEHOLDERS
 
 
-_ERROR_VALUE = re.compile(
-    r"#.*|err(?:or)?:? ?\d{3}", re.IGNORECASE
-)  # `#BEZUG!`, `Err:502`; people's remarks
+# `#BEZUG!` and `Err:502`, as spreadsheets of any language write them, and people's remarks.
+_ERROR_VALUE = re.compile(r"#.*|err(?:or)?:? ?\d{3}", re.IGNORECASE)
 
 _MONTH = (
     r"(?:jan|feb|m[aä]r|apr|ma[iyg]|jun|jul|aug|ago|sep|set|o[ck]t|ott|nov|de[cz]|dic|déc)[a-zé]*"

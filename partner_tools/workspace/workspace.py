@@ -923,10 +923,9 @@ class Workspace:
                 "a dry run has nothing to resume; `deregister --plan` executes its plan"
             )
             return True
-        if record.state is RunState.CANCELLED:
-            return True
         histories = (each.history for each in self.ledger.devices(record.run))
-        return record.state in ENDED and not unfinished(histories)
+        is_done = record.state in ENDED and not unfinished(histories)
+        return is_done or record.state is RunState.CANCELLED
 
     def _conclude(self, run: RunId, options: RunOptions, observer: RunObserver) -> RunResult:
         """Show what a run came to, and write the handoffs where they were asked for.
