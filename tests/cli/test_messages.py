@@ -22,7 +22,7 @@ DOMAIN = "contoso.onmicrosoft.com"
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    seed = world(customer({"Batch": [{"serialNumber": f"SN-{number}"} for number in range(4)]}))
+    seed = world(customer({"Batch": [{"serialNumber": f"SN-{number}"} for number in range(5)]}))
     with Sandbox(seed_from(seed)) as running:
         yield running
 
@@ -138,7 +138,7 @@ def test_what_fails_after_a_run_never_says_that_nothing_was_removed(
 ) -> None:
     program = program_for(sandbox, tmp_path, PARTNER_TOOLS_PARTNER_NAME="")
     result = program(
-        *("deregister", program.serials("SN-3"), "--via", "partner-center", "--yes"),
+        *("deregister", program.serials("SN-4"), "--via", "partner-center", "--yes"),
         *("--customer", "contoso.onmicrosoft.com", "--report", str(tmp_path / "handoff")),
     )
 
