@@ -88,6 +88,13 @@ def test_the_schema_enumerates_what_the_program_knows(where: str, values: Any) -
     assert [one.value for one in values] == SCHEMA["$defs"][where]["enum"]
 
 
+def test_every_count_by_status_knows_every_status() -> None:
+    planes = SCHEMA["properties"]["summary"]["properties"]["planes"]["properties"]
+    assert set(planes) == {one.value for one in Plane}
+    for counts in planes.values():
+        assert set(counts["properties"]) == {one.value for one in Status}, counts["title"]
+
+
 def test_the_schema_knows_every_outcome_join_type_reason_and_source() -> None:
     properties = SCHEMA["$defs"]["device"]["properties"]
     assert [one.value for one in Outcome] == properties["outcome"]["enum"]
