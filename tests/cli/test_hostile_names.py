@@ -19,7 +19,7 @@ from tests.cli.program import CONTOSO, FABRIKAM, customer, program_for, world
 SERIALS = [
     "=cmd!' /C calc'!A0",
     "X<img src=x onerror=alert(1)>",
-    "X' & Remove-Item C: -Recurse 1",
+    "X' & Remove-Item C:/ -Recurse 1",
 ]
 MODEL = "\u202egpj.exe\x1b[2J\x07"
 BATCH = "..\\..\\../evil|$(x)"
