@@ -52,15 +52,16 @@ class Call:
     """The context of a command, in addition to its own arguments.
 
     `breaking_off` is set while a run is active: if the command ends early it prints the run's
-    result, and returns its last lines; if it ends at once, `going_on` is that
-    command. `make_token` makes what a command is stopped by, and waits with; `at_end` takes away
-    what is written over on the screen, however the command ends.
+    result, and returns its last lines; if it ends at once, `going_on` is that command. `if_refused`
+    is the last line where no run began. `make_token` makes what a command is stopped by, and waits
+    with; `at_end` takes away what is written over on the screen, however the command ends.
     """
 
     common: Common = field(default_factory=Common)
     output: str = "text"
     breaking_off: Callable[[PartnerToolsError], Iterable[str]] | None = None
     going_on: str | None = None
+    if_refused: str | None = None
     make_token: Callable[[], CancellationToken] = CancellationToken
     at_end: Callable[[], None] = lambda: None
 
@@ -209,6 +210,8 @@ def _end(call: Call, error: PartnerToolsError) -> None:
 
         with telling_of_no_room():
             print_json(error_document(error))
+    if call.breaking_off is None and call.if_refused:
+        tell(call.if_refused)
 
 
 def _as_of(call: Call, error: PartnerToolsError) -> PartnerToolsError:

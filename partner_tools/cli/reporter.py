@@ -105,7 +105,7 @@ class ConsoleReporter(RunObserver):
     def began(self, run: RunId) -> None:
         """Say the run's id, and from here on print its result however the command ends."""
         self._run = run
-        self.call.breaking_off = self._break_off
+        self.call.if_refused, self.call.breaking_off = None, self._break_off
         self.call.going_on = self.call.again("resume", run)
         tell(f"run {run}", run=run)
 
@@ -164,7 +164,7 @@ class ConsoleReporter(RunObserver):
     def ended(self, result: RunResult) -> None:
         """Print the run's result, and write it for a build server."""
         self._print(result)
-        self.call.breaking_off = self.call.going_on = None
+        self.call.breaking_off = self.call.going_on = self.call.if_refused = None
         try:
             self._write_files(result)
         except InputError as error:

@@ -81,8 +81,8 @@ def is_placeholder(text: str) -> bool:
     return not core or repeated or counted or _value_key(text) in _PLACEHOLDERS
 
 
+# `#BEZUG!` and `Err:502`, as spreadsheets of any language write them, and people's remarks.
 _ERROR_VALUE = re.compile(r"#.*|err(?:or)?:? ?\d{3}", re.IGNORECASE)
-"""How spreadsheets of any language write errors, `#BEZUG!` and `Err:502`, and people remarks."""
 
 _MONTH = (
     r"(?:jan|feb|m[aä]r|apr|ma[iyg]|jun|jul|aug|ago|sep|set|o[ck]t|ott|nov|de[cz]|dic|déc)[a-zé]*"
@@ -131,7 +131,7 @@ def _is_prose(text: str) -> bool:
 
 
 _HARD = re.compile(r"[;|\\\n\r\t]")
-_SEVERAL = re.compile(r" ?[;,] ?| [/&+] | (?:and|und|et|en|y|e|i|og|och) | ")
+_SEVERAL = re.compile(r" ?[;,] ?| (?:[/&+→]|[-=]>) | (?:and|und|et|en|y|e|i|og|och) | ")
 _SERIAL = re.compile(
     r"(?=[^0-9]*[0-9])[0-9A-Za-z][0-9A-Za-z/_#.:-]{3,}"
     r"|(?:VMware|Parallels)-(?:[0-9A-Fa-f]{2}[ -]?){16}"
@@ -156,7 +156,7 @@ def several_in(text: str) -> tuple[str, ...]:
     """
     even = " ".join(_HARD.sub(";", text.strip()).split())  # a long run of blanks costs nothing
     parts = [part for part in _SEVERAL.split(even) if part]
-    halves = text.split("/")
+    halves = [half.strip() for half in text.split("/")]
     if len(halves) > 1 and len(set(map(len, halves))) == 1 and len(halves[0]) > 6:
         parts = halves  # 5CG0001/5CG0002; a Dell board says /7XYZAB3/CNPE10012300AB/
     shortest = 4 if _HARD.search(text) else 5

@@ -234,8 +234,7 @@ def _bare_list(records: Iterable[Record | Problem], file: str, *, alone: bool) -
                 found = finding("struck-row", "the row is struck through in the sheet")
             elif found is None and note.kind is not None:
                 found = finding("spreadsheet-damage", f"the cell holds {note.kind}, not text")
-            several = found is not None and found.rule == "several-in-one"
-            if found is not None and not several:
+            if found is not None and found.rule != "several-in-one":
                 yield problem(file, line, found)
                 yield Row(line, None)
                 continue
@@ -521,7 +520,7 @@ class _Stays:
 
     def __init__(self, kind: str) -> None:
         values = names()["status"][{"removal": "no", "keep": "yes"}.get(kind, "stay")]
-        self._stay = tuple(map(plain, values))
+        self._stay = tuple(plain(value) or value for value in values)  # a check mark has no letter
         self._starts = kind not in ("removal", "keep")
         self.rows: list[int] = []
         self.values: dict[str, None] = {}
@@ -529,7 +528,7 @@ class _Stays:
 
     def look(self, line: int, value: str) -> None:
         """Remember a row where it says so."""
-        form = plain(value)
+        form = plain(value) or value
         if not (form.startswith(self._stay) if self._starts else form in self._stay):
             return
         self.count += 1

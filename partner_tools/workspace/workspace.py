@@ -181,7 +181,7 @@ class Workspace:
         """
         options = options or RunOptions()
         read, channel = self.addressed(batch, via, customer)
-        if not (again or options.dry_run):
+        if not (again or save_as):
             repeated = self._repeated(read, channel, options, confirm, observer)
             if repeated is not None:
                 return repeated
@@ -216,7 +216,7 @@ class Workspace:
             rule = approval_rule(self.config)
             check_approval(rule, document["digest"], plan.planner, options.approvals, now=now())
         batch = batch_of(plan, plan_file)
-        if not (again or options.dry_run):
+        if not again:
             repeated = self._repeated(batch, plan.channel, options, confirm, observer)
             if repeated is not None:
                 return repeated
@@ -884,10 +884,10 @@ class Workspace:
     ) -> RunResult | None:
         """Return the result of an earlier run of this very batch: repeated, or resumed.
 
-        None if none carried it out. Raises InputError if its id was used for another content.
+        None if none did, or in a preview. Raises InputError if its id was used for another content.
         """
         before = earlier_run(self.ledger, batch, channel)
-        if before is None:
+        if before is None or options.dry_run:
             return None
         by_digest = batch.batch_id.startswith("sha256:")
         named = "this batch" if by_digest else f"batch {batch.batch_id}"
@@ -923,10 +923,9 @@ class Workspace:
                 "a dry run has nothing to resume; `deregister --plan` executes its plan"
             )
             return True
-        if record.state is RunState.CANCELLED:
-            return True
         histories = (each.history for each in self.ledger.devices(record.run))
-        return record.state in ENDED and not unfinished(histories)
+        is_done = record.state in ENDED and not unfinished(histories)
+        return is_done or record.state is RunState.CANCELLED
 
     def _conclude(self, run: RunId, options: RunOptions, observer: RunObserver) -> RunResult:
         """Show what a run came to, and write the handoffs where they were asked for.

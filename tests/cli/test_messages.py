@@ -22,7 +22,7 @@ DOMAIN = "contoso.onmicrosoft.com"
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    seed = world(customer({"Batch": [{"serialNumber": f"SN-{number}"} for number in range(4)]}))
+    seed = world(customer({"Batch": [{"serialNumber": f"SN-{number}"} for number in range(5)]}))
     with Sandbox(seed_from(seed)) as running:
         yield running
 
@@ -116,6 +116,35 @@ def test_a_run_that_its_batch_stopped_shows_no_table_and_offers_no_resume(
     assert result.stdout == ""
     assert result.stderr.splitlines()[-1] == "nothing was removed"
     assert "resume" not in result.output
+
+
+def test_a_command_refused_before_its_run_says_at_last_that_nothing_was_removed(
+    program: Program, tmp_path: Path
+) -> None:
+    listed = ("--via", "partner-center", "--customer", "contoso.onmicrosoft.com")
+    plan = tmp_path / "plan.json"
+    program("plan", program.serials("SN-0"), *listed, "-o", str(plan))
+    plan.write_text(plan.read_text().replace("SN-0", "SN-1"))
+    changed = program("deregister", "--plan", str(plan), "--yes")
+    total = program("deregister", program.serials("SN-0", "Total: 1"), *listed, "--yes")
+
+    assert (changed.exit_code, total.exit_code) == (8, 3)
+    for refused in (changed, total):
+        assert refused.stderr.splitlines()[-1] == "nothing was removed"
+
+
+def test_what_fails_after_a_run_never_says_that_nothing_was_removed(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    program = program_for(sandbox, tmp_path, PARTNER_TOOLS_PARTNER_NAME="")
+    result = program(
+        *("deregister", program.serials("SN-4"), "--via", "partner-center", "--yes"),
+        *("--customer", "contoso.onmicrosoft.com", "--report", str(tmp_path / "handoff")),
+    )
+
+    assert "1 removed" in result.stdout
+    assert result.stderr.endswith("writes it\n")
+    assert "nothing was removed" not in result.stderr
 
 
 def test_devices_that_wait_for_the_same_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:

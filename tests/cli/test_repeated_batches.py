@@ -63,6 +63,15 @@ def test_a_preview_binds_no_batch_id(sandbox: Sandbox, tmp_path: Path) -> None:
     assert "reprinted" not in order(program, "S2")
 
 
+def test_a_preview_refuses_an_id_that_another_content_has(sandbox: Sandbox, tmp_path: Path) -> None:
+    """As the removal would: the preview ended with "the same command removes them"."""
+    program = program_for(sandbox, tmp_path)
+    order(program, "S1")
+    refused = order(program, "S2", flags=("--dry-run",), exit_code=3)
+    assert refused["error"]["rule"] == "batch-id-reused"
+    assert order(program, "S2", flags=("--dry-run", "--again"))["counts"] == {"pending": 1}
+
+
 def test_an_unfinished_run_is_resumed(sandbox: Sandbox, tmp_path: Path) -> None:
     """As a pipeline does that is started again: the same command, the same file."""
     rule = {"match": {"operation": "delete-device"}, "fault": {"kind": "redirect"}}

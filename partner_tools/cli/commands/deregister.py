@@ -71,6 +71,7 @@ def deregister(
       partner-tools deregister retired.csv --via partner-center \\
           --customer contoso.onmicrosoft.com --dry-run
     """
+    call.if_refused = "nothing was removed"
     said = {name: given.pop(name) for name in BATCH_NAMES}
     options = RunOptions(**given)
     if options.require_intune_clear and options.snapshot is Snapshot.NONE:
