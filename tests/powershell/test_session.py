@@ -63,7 +63,7 @@ def shown(text: str, places: Mapping[str, str]) -> str:
         text = text.replace(value, name)
     text = re.sub(r"\d{8}-\d{6}(-\d)?\.json", "TIME.json", text)
     text = re.sub(r"\d{8}-\d{6}-[0-9a-f]{6}", "RUN", text)
-    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "TIME", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d( UTC|[+-]\d\d:\d\d)", "TIME", text)
     return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
 
 

@@ -290,6 +290,7 @@ def test_a_user_of_the_partner_acts_in_the_customers_tenant(use: Callable[..., A
         ("contains(serialNumber,'S1')", ["S1", "S11"]),
         ("contains(serialNumber,'s11')", ["S11"]),
         ("contains(serialNumber,'nobody')", []),
+        ("contains(serialNumber,'AB CD')", []),  # a blank finds nothing, without an error
         ("contains(serialNumber,'')", ["1234-5678", "AB CD", "OWN", "S1", "S11", "S2", "S3", "S4"]),
     ],
 )
