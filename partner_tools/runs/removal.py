@@ -178,7 +178,8 @@ class RemovalSteps:
         own = Counter(
             each.customer
             for each in gone
-            if each.history.outcome is Outcome.REMOVED or each.history.silent
+            if each.history.outcome is Outcome.REMOVED
+            or (each.history.silent or each.history.request_id)
         )
         return Baseline(
             remaining={

@@ -376,6 +376,33 @@ def test_a_run_that_ends_while_it_looks_is_not_over(
     assert len(sandbox.log.of("delete-device")) == 2
 
 
+def test_a_killed_run_that_emptied_its_customer_can_be_finished(tmp_path: Path) -> None:
+    """Its unanswered requests may have removed the devices: the empty list contradicts nothing."""
+    serials = SERIALS[:4]
+    held = {
+        "match": {"operation": "delete-device"},
+        "fault": {"kind": "slow-answer", "seconds": 60},
+    }
+    faults = faults_from({"schemaVersion": "1", "rules": [held]})
+    seed = seed_from(world(customer({"B": [{"serialNumber": serial} for serial in serials]})))
+    with Sandbox(seed, faults) as sandbox:
+        program = program_for(sandbox, tmp_path)
+        named = ("--via", "partner-center", "--customer", CONTOSO, "--yes", "--settle", "0")
+        process = start(program, "deregister", str(program.serials(*serials)), *named)
+        until = time.monotonic() + 60
+        while sandbox.state.devices(CONTOSO):
+            assert time.monotonic() < until, "the run did not come so far"
+            time.sleep(0.02)
+        process.kill()
+        process.communicate(timeout=60)
+        sandbox.behave(faults_from({"schemaVersion": "1"}))
+
+        (listed,) = program.json("runs")["runs"]
+        done = program.json("resume", listed["run"])
+
+    assert (done["state"], done["counts"]) == ("finished", {"absent": len(serials)})
+
+
 def test_an_interrupted_verification_has_no_run_to_resume(
     program: Program, sandbox: Sandbox
 ) -> None:
