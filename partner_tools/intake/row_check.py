@@ -19,7 +19,6 @@ from partner_tools.intake.identifiers import is_plain_serial, why_no_serial
 from partner_tools.intake.rules import PRODUCT_KEY_TEXT, Finding, finding, shown
 from partner_tools.intake.schema import Violation, checker, kind_of, load_schema, value_at
 from partner_tools.model import ChannelName, Severity
-from partner_tools.outstanding.evidence import facts_in, is_observed
 
 HASH = "hardwareHash"
 COMPARED = ("serialNumber", "manufacturer", "model")
@@ -382,6 +381,8 @@ def _secrets(values: Iterable[tuple[str, object]]) -> Iterator[Finding]:
 
 def _unknown_facts(extra: Extra) -> Iterator[Finding]:
     """Yield a warning for each cell of the column `Observed` that states no fact."""
+    from partner_tools.outstanding.evidence import facts_in, is_observed  # few batches have one
+
     for name, cell in extra:
         unknown = facts_in(cell)[1] if is_observed(name) else ()
         if unknown:

@@ -120,12 +120,9 @@ def _filled(records: Iterable[Record | Problem]) -> Iterator[Record | Problem]:
     return (record for record in records if isinstance(record, Problem) or not _is_blank(record[1]))
 
 
-_SEPARATORS = " \t,;|"
-
-
 def _is_blank(cells: Sequence[str]) -> bool:
     """Whether a row says nothing: separators of another kind than the table's are none of it."""
-    return not any(cell.strip().strip(_SEPARATORS) for cell in cells)
+    return not any(cell.strip().strip(" \t,;|") for cell in cells)
 
 
 def _header_place(start: Sequence[Record | Problem], reading: ReadingOptions) -> int | None:
