@@ -223,7 +223,7 @@ def _protected(held: frozenset[str]) -> frozenset[str]:
 
 
 def _forms(line: str) -> set[str]:
-    return {folded(line), *map(folded, line.split())} - {""}
+    return {folded(line), *map(folded, line.replace("/", " ").split())} - {""}
 
 
 def count_unmatched(planned: Iterable[PlannedDevice], held: Collection[str]) -> int:

@@ -130,6 +130,7 @@ def test_devices_of_no_customer_are_asked_about_too() -> None:
         ("SN 1", "SN1"),
         ("SN-1", "sn-1 "),
         ("STRASSE1", "Stra\u00dfe1"),
+        ("/7XYZAB3/CNPE0042/", "7XYZAB3"),
     ],
 )
 def test_a_line_of_the_hold_list_protects_however_it_is_spelled(line: str, serial: str) -> None:
