@@ -54,6 +54,9 @@ def test_an_unfinished_run_of_another_account_with_some_of_the_devices_is_named(
     others = remove(program, *SERIALS[4:], flags=("--dry-run",))
     elsewhere = remove(program, *SERIALS[2:], tenant=FABRIKAM, flags=("--dry-run",))
     assert "devices too" not in f"{others}{elsewhere}"
+    rows = f"Serial number,Customer\n{SERIALS[2]},{FABRIKAM}\n{SERIALS[5]},{CONTOSO}\n"
+    both = program("deregister", program.batch(rows), "--via", "partner-center", "--dry-run")
+    assert (both.exit_code, "devices too" in both.stderr) == (0, False), both.output
 
     assert program("resume", run, "--yes").exit_code == 0
     assert "devices too" not in remove(program, *SERIALS[3:], flags=("--dry-run",))
