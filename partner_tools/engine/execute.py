@@ -185,32 +185,31 @@ def execute(context: ExecutionContext, devices: Sequence[RunDevice]) -> tuple[Ru
 def settle(context: ExecutionContext, devices: Sequence[RunDevice]) -> tuple[RunDevice, ...]:
     """Look for every device in doubt, where the channel can; the devices afterwards.
 
-    Still registered: ready again, with the same request id where that was never answered. Not
-    there any more: `absent`, with our own unanswered request said; one step of several is passed
-    then. Where the channel cannot look, an intent that a dead process left becomes a doubt, which
-    `execute` may send once more.
+    An intent that a dead process left is a doubt. Where the channel can look: a device that is
+    still registered is ready again, with the same request id where that was never answered; one
+    that is not is `absent`, with our own unanswered request said, and one step of several is
+    passed then. Where it cannot, `execute` may send the request once more.
     """
     states = DeviceStates(context, devices)
     doubtful = [device for device in devices if device.history.in_doubt]
+    facts = {
+        "answered": False,
+        "detail": "the process ended before an answer was recorded",
+        "remedy": "resume the run: it checks the device, or sends the same request once more",
+    }
+    states.note(
+        (device.index, (Kind.DOUBTED, facts))
+        for device in doubtful
+        if device.history.state is not State.DOUBT
+    )
     if context.channel.observable and doubtful:
         # One check is enough for present or replaced; absent requires two checks that agree.
-        asked = [removal(device, device.history) for device in doubtful]
+        asked = [removal(device, states.of(device)) for device in doubtful]
         present = dict(context.channel.recall(asked))
         if unseen := [each for each in asked if present[each.index] is False]:
             present |= context.channel.recall(unseen)
         states.note(
             (device.index, _recalled(device, present=present[device.index])) for device in doubtful
-        )
-    else:
-        facts = {
-            "answered": False,
-            "detail": "the process ended before an answer was recorded",
-            "remedy": "resume the run: the same request is sent once more",
-        }
-        states.note(
-            (device.index, (Kind.DOUBTED, facts))
-            for device in doubtful
-            if device.history.state is not State.DOUBT
         )
     return states.devices()
 

@@ -178,8 +178,7 @@ class RemovalSteps:
         own = Counter(
             each.customer
             for each in gone
-            if each.history.outcome is Outcome.REMOVED
-            or (each.history.silent or each.history.request_id)
+            if each.history.outcome is Outcome.REMOVED or each.history.silent
         )
         return Baseline(
             remaining={
