@@ -99,7 +99,7 @@ class Queue:
             ]
 
     def backlog(self) -> tuple[int, float]:
-        """How many jobs waitinginginging and are due, and the age of the oldest in seconds."""
+        """How many jobs wait and are due, and the age of the oldest in seconds."""
         with _reached():
             row = self._app.connector.get_sync_connector().execute_query_one(_BACKLOG)
         return int(row["jobs"]), float(row["oldest"])

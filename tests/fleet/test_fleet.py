@@ -84,7 +84,7 @@ def test_a_worker_is_checked_before_it_is_deployed(fleet: Fleet) -> None:
     order = ("worker", "--check", "--channels", "partner-center")
     fine = fleet.program(*order)
     assert fine.exit_code == 0, fine.output
-    assert "queue: 1 jobs waitinginginging" in fine.stderr
+    assert "queue: 1 jobs waiting" in fine.stderr
     assert "can work for partner-center" in fine.stderr
     expired = {"PARTNER_TOOLS_ACCESS_TOKEN": fleet.sandbox.tokens["expired"]}
     blind = Program(fleet.program.folder, {**fleet.program.environment, **expired})

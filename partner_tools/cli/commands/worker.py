@@ -116,7 +116,7 @@ def _check(call: Call, workspace: Workspace, channels: tuple[ChannelName, ...]) 
     from partner_tools.workspace.diagnostics import examine
 
     with open_queue(fleet_address(workspace.ledger)) as queue:
-        tell(f"queue: {queue.backlog()[0]} jobs waitinginginging")
+        tell(f"queue: {queue.backlog()[0]} jobs waiting")
     failed = []
     for channel in channels:
         for finding in examine(
