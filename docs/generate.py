@@ -285,7 +285,9 @@ def faults_page() -> str:
             "is never touched.",
             "A cell gives the [exit code](exit-codes.md) and the [outcomes](outcomes.md), and "
             "after *then* those of the next command. "
-            "Without *then*, nothing was left to do, and the next command gives the same result.",
+            "Without *then*, the next command gives the same result: nothing was left to do, or, "
+            "for `5: pending+refused`, the cleanup does not begin the other devices because its "
+            "first device was refused after a step.",
             _LEGEND,
             *(f"## {title}\n\n{table(heads, rows)}" for title, heads, rows in fault_table.tables()),
         ]

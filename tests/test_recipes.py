@@ -153,6 +153,32 @@ def test_nothing_stays_where_the_path_unit_looks(tmp_path: Path) -> None:
 
 
 @bash_only
+def test_what_cannot_be_put_aside_alerts_once_and_leaves_no_empty_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "orders"
+    with depot(tmp_path) as (_, program):
+        (waiting(folder) / "old").mkdir()
+        stubborn = installed(program, folder) / "mv"
+        stubborn.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+        stubborn.chmod(0o755)
+        assert [carry_out(program, folder) for _ in range(2)] == [1, 1]
+    assert (names(folder / "in"), names(folder / "attention")) == (["old"], [])
+    assert alerts(folder) == ["attention old"]
+
+
+@bash_only
+def test_the_words_of_the_alert_command_are_no_patterns(tmp_path: Path) -> None:
+    folder = tmp_path / "orders"
+    told = folder / "told"
+    with depot(tmp_path) as (_, program):
+        (waiting(folder) / "old").mkdir()
+        script = installed(program, folder) / "tell"
+        script.write_text(f'#!/bin/sh\necho "$*" > {told}\n', encoding="utf-8")
+        script.chmod(0o755)
+        assert carry_out(program, folder, ALERT="tell https://alerts.example/?to=depot") == 0
+    assert told.read_text(encoding="utf-8") == "https://alerts.example/?to=depot attention old\n"
+
+
+@bash_only
 def test_an_order_that_waited_and_then_needs_a_person_alerts_for_both(tmp_path: Path) -> None:
     folder = tmp_path / "orders"
     waiting(folder, **{"R-1": "S9"})

@@ -82,10 +82,10 @@ def test_an_error_is_a_line_with_its_exit_code_and_what_to_do(
     named = [str(program.folder / word) if word == "batch.csv" else word for word in arguments]
     for given in ((*AS_JSON, *named), (*named, "--log-format=json")):
         result = program(*given)
-        last = [line for line in lines(result.stderr) if line["level"] == "error"][-1]
+        (last,) = [line for line in lines(result.stderr) if "exit" in line]
 
         assert result.exit_code == exit_code, result.output
-        assert last["exit"] == exit_code
+        assert (last["level"], last["exit"]) == ("error", exit_code)
         assert last["remedy"]
     assert not FORM.is_json
 

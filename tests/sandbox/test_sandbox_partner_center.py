@@ -313,7 +313,7 @@ TUPLE = {"OemManufacturerName": "Contoso", "ModelName": "N1"}
 def test_a_batch_is_created_by_app_and_user_and_its_job_says_what_became_of_each_device(
     start: Start, connect: Connect
 ) -> None:
-    ask = connect(start({"quirks": QUICK | {"jobQueued": 1.0}}), "user")
+    ask = connect(start({"quirks": QUICK}), "user")
     devices = [
         {"SerialNumber": "NEW1", **TUPLE, "ProductKey": None, "Unknown": {"a": 1}},
         {"serialNumber": "A1", "oemManufacturerName": "Contoso", "modelName": "N1"},
@@ -326,7 +326,6 @@ def test_a_batch_is_created_by_app_and_user_and_its_job_says_what_became_of_each
         "POST", f"/customers/{CONTOSO}/deviceBatches", json={"BatchId": "N #1", "Devices": devices}
     )
     assert (made.status_code, made.content, made.headers["Content-Length"]) == (202, b"", "0")
-    assert ask.json(made.headers["Location"])["status"] in {"queued", "processing"}
     job = finished(ask, made.headers["Location"])
     codes = [device.get("errorCode") for device in job["devicesStatus"]]
     assert codes == [None, "806", "808", "812", "803", "802"]
