@@ -154,7 +154,7 @@ def _refuse_planted(file: Path, user: int | None) -> None:
     if user is not None and not owners <= {user, ROOT}:
         raise InputError(
             f"the configuration {str(file)!r} belongs to another user, and was not named "
-            "explicitly explicitly explicitly explicitly",
+            "explicitly",
             rule="config-planted",
             remedy="work in a folder of your own; or, if you trust this file, name it with "
             f"--config {file}",
