@@ -192,7 +192,7 @@ def _meant(cells: Sequence[str], *, alone: bool) -> dict[int, str]:
     return given if alone else bare or given
 
 
-_LABELLED = re.compile(r"\s*[A-Za-z ]+\s*:\s")
+_LABELLED = re.compile(r"\s*[A-Za-z][A-Za-z \t]*:\s")
 _MARK = re.compile(r"(?:[-*>\u2022\u2013]|\d{1,4}[.)])\s+(?=\S)")
 
 
@@ -659,36 +659,36 @@ def _is_quoted_whole(start: list[str], inner: list[str]) -> bool:
     return width > 1 and all(len(cells) == width for _, cells, _ in rows[:HEADER_WITHIN])
 
 
-_PROPERTY = re.compile(r"(\w[\w ()./-]*?)\s*[:=](?:\s(.*)|([^\s].*)?)")
+_PROPERTY = re.compile(r"(\w[\w ()./-]*)[:=](.*)")
 
 
 def _is_property_list(start: Sequence[str]) -> bool:
     """Whether lines are `Name : Value`, as `Format-List` and `wmic /value` print them."""
     lines = [line for line in start if line.strip()]
     found = [_PROPERTY.fullmatch(line) for line in lines if not line.startswith(" ")]
-    names = {each[1]: kind_of_column(each[1]) for each in found if each}
+    names = {each[1].strip(): kind_of_column(each[1]) for each in found if each}
     return all(found) and names_identifier(list(names)) and set(names.values()) != {SERIAL}
 
 
 def _property_records(lines: Iterator[str], before: int) -> Iterator[Record]:
     """A record for each group of properties; the first group names the columns."""
     headers: tuple[str, ...] = ()
-    group: dict[str, str] = {}
+    group: dict[str, list[str]] = {}
     begun = before + 1
     for number, line in enumerate(chain(lines, [""]), start=before + 1):
         found = _PROPERTY.fullmatch(line)
-        if group and (not line.strip() or (found and found[1] in group)):
+        if group and (not line.strip() or (found and found[1].strip() in group)):
             if not headers:
                 headers = tuple(group)
                 yield begun, headers, None
-            values = [group.pop(name, "") for name in headers]
-            yield begun, (*values, *group.values()), None
+            named = [group.pop(name, []) for name in headers]
+            yield begun, [*map(" ".join, (*named, *group.values()))], None
             group = {}
         if found:
             begun = begun if group else number
-            group[found[1]] = (found[2] or found[3] or "").strip()
+            group[found[1].strip()] = [found[2].strip()]
         elif group and line.strip():  # the rest of a long value
-            group[next(reversed(group))] += f" {line.strip()}"
+            group[next(reversed(group))].append(line.strip())
 
 
 _COLUMN = re.compile(r"\S+(?: \S+)*")

@@ -90,6 +90,15 @@ def test_a_total_that_is_left_out_needs_no_editing_of_the_list() -> None:
     assert len(intake.batch.devices) == 2
 
 
+def test_a_long_line_is_read_in_time_that_grows_with_its_length() -> None:
+    """It takes minutes where it grows with the square."""
+    assert read("a" + " " * 200_000 + "b\n").batch is None
+    assert (
+        read(f"Manufacturer : HP\nSerialNumber : A1\n{' more' * 4 + chr(10)}" * 50_000).batch
+        is None
+    )
+
+
 def test_weaker_names_travel_along_beside_a_stronger_one() -> None:
     intake = read("Serial,Vendor,Manufacturer\n5CG1111AAA,Shop,HP\n")
     assert intake.batch is not None
