@@ -149,9 +149,9 @@ def test_a_build_that_is_started_again_resumes(tmp_path: Path, title: str, unsta
     assert "R-1" in (tmp_path / "result.xml").read_text("utf-8")
 
 
-@pytest.mark.parametrize(("listed", "code"), [(["S1"], 0), (["S1", "S9"], 0)])
+@pytest.mark.parametrize("listed", [["S1"], ["S1", "S9"]])
 def test_a_workflow_resumes_by_itself_and_allows_what_needs_a_person(
-    tmp_path: Path, listed: list[str], code: int
+    tmp_path: Path, listed: list[str]
 ) -> None:
     """As GitHub runs a step: with -e and pipefail."""
     (text,) = [block.text for block in blocks(PIPELINES) if "retire.yml" in block.title]
@@ -160,7 +160,7 @@ def test_a_workflow_resumes_by_itself_and_allows_what_needs_a_person(
     (tmp_path / "retired.csv").write_text("\n".join(["Serial number", *listed, ""]), "utf-8")
     seed = seed_from(world(customer({"B": [{"serialNumber": "S1"}]})))
     with Sandbox(seed, faults_from({"rules": [refused]})) as sandbox:
-        assert run(f"set -eo pipefail\n{step}", program_for(sandbox, tmp_path)) == code
+        assert run(f"set -eo pipefail\n{step}", program_for(sandbox, tmp_path)) == 0
         assert sandbox.state.devices("contoso.onmicrosoft.com") == ()
         assert len(sandbox.log.of("delete-device")) == 2
     assert (tmp_path / "result.xml").exists()

@@ -245,7 +245,7 @@ def test_a_file_that_leaves_something_names_it(partner: Program, results: Path) 
     assert customer_["devices"] == 1
 
 
-def test_a_registration_seen_after_the_report_outweighs_it(
+def test_a_check_of_our_own_after_the_report_outweighs_it(
     partner: Program, sandbox: Sandbox, results: Path
 ) -> None:
     assert partner("verify", "--evidence", results).exit_code == 0

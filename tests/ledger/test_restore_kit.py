@@ -62,12 +62,6 @@ def test_without_hashes_there_is_no_kit(tmp_path: Path) -> None:
     assert read_kit(tmp_path, RUN) == ()
 
 
-def test_a_deleted_kit_is_gone(tmp_path: Path) -> None:
-    write_kit(tmp_path, RUN, [WITH_HASH])
-    kit_in(tmp_path).unlink()
-    assert read_kit(tmp_path, RUN) == ()
-
-
 @pytest.mark.parametrize(
     "content", [b"{", b"[]\n", b"{}\n", b'{"batchId":"b"}\n', b"7\n", b"\xff\n", b"\n"]
 )
